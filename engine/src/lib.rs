@@ -1,1 +1,4 @@
-//! To come.
+//! Rooms: takes publications, seals batches, keeps logs.
+#![forbid(unsafe_code)]
+
+pub mod message;

@@ -1,1 +1,27 @@
-//! To come.
+//! Grandstand's wire protocol, version 1: everything that client and server must agree on.
+//!
+//! Why a crate of its own: the engine seals batches, the edge parses and fans out, clients read; all three follow the
+//! one layout here, and none of them depends on another for it. docs/PROTOCOL.md is the normative text.
+//!
+//! - [`frame`]: the frames, one kind byte and one FlatBuffers table each, decoded into borrowed structs;
+//! - [`batch`]: the packed body of a batch, the one frame that is sent to everyone;
+//! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket header;
+//! - [`websocket`]: RFC 6455 without IO, for both sides;
+//! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one place each.
+//!
+//! Not here: sockets, clocks, rooms, sessions.
+#![deny(unsafe_code)] // not `forbid`: the generated accessors use it, behind the verifier
+
+pub mod batch;
+pub mod close;
+pub mod frame;
+pub mod limits;
+pub mod refusal;
+pub mod stream;
+pub mod text;
+pub mod version;
+
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all)]
+#[path = "generated/grandstand.rs"]
+mod generated_code;
+use generated_code::grandstand::v_1 as generated;

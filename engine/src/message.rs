@@ -1,0 +1,386 @@
+//! What passes between edges and shards: the engine's whole vocabulary.
+//!
+//! Why one file: both sides, the in-process queues and a network backbone speak exactly this.
+//! Invariants: everything a shard sends about one room reaches a worker in the order in which it was sent; a batch is
+//! shared by reference and never copied. Every bounded queue gives back what it could not take.
+//! Not here: what a shard does with it (`shard`), how it travels (`backbone`, `node`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_protocol::frame::{Durability, Phase, Role};
+use grandstand_protocol::refusal::Refusal;
+
+/// A worker: one edge thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u16);
+
+/// A shard: one engine thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+/// A room on this node, as frames name it. Unique over the node's shards while the room lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Alias(pub u32);
+
+/// Who publishes, across reconnects: the scope of nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(pub u64);
+
+/// A connection of one worker, with its generation, so that an answer to a closed one is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionToken(pub u64);
+
+/// The time, passed in: cores know no clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic, microseconds since any fixed point.
+    pub us: u64,
+    /// Wall clock, milliseconds since 1970; may step.
+    pub unix_ms: u64,
+}
+
+/// A sealed, encoded run of one room: the same bytes for everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of the batch within the epoch, without holes.
+    pub seq: u64,
+    /// First offset that it covers.
+    pub first_offset: u64,
+    /// Offset after the last that it covers; equal to `first_offset` when it holds no chat.
+    pub next_offset: u64,
+    /// Messages in it; less than the offsets covered when some were left out.
+    pub messages: u32,
+    /// Time of the last batch with chat before this one: what a reader that begins here adds to.
+    pub base_time_ms: u64,
+    /// Time of the last batch with chat, this one included.
+    pub time_ms: u64,
+    /// Stream header and frame, ready for any transport.
+    pub wire: Bytes,
+    /// The room's state after this batch, if the batch changes it.
+    pub snapshot: Option<Arc<StateImage>>,
+}
+
+impl Batch {
+    /// Does it cover any offsets?
+    pub fn has_chat(&self) -> bool {
+        self.first_offset != self.next_offset
+    }
+}
+
+/// A room's whole state, encoded once per change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateImage {
+    /// Version of the state.
+    pub version: u64,
+    /// Header and `Snapshot` frame.
+    pub wire: Bytes,
+}
+
+/// What a worker gets when it begins to follow a room: where the room stands, and its newest batches.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// The room's alias.
+    pub alias: Alias,
+    /// Identity of its log.
+    pub epoch: u64,
+    /// Number of the next batch.
+    pub next_seq: u64,
+    /// Next offset.
+    pub next_offset: u64,
+    /// Time of the last batch with chat.
+    pub time_ms: u64,
+    /// The newest batches without holes, oldest first, ending before `next_seq`; within the ring's bounds.
+    pub batches: Vec<Arc<Batch>>,
+    /// The state, if any was ever set.
+    pub snapshot: Option<Arc<StateImage>>,
+    /// The room's phase.
+    pub phase: Phase,
+}
+
+/// A chat message on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Where the answer goes.
+    pub worker: WorkerId,
+    /// Where the answer goes.
+    pub connection: ConnectionToken,
+    /// The room.
+    pub alias: Alias,
+    /// Scope of the nonce.
+    pub user: UserId,
+    /// Chosen by the client.
+    pub nonce: u64,
+    /// Display name.
+    pub author: Box<str>,
+    /// The author's role.
+    pub role: Role,
+    /// Text.
+    pub text: Box<str>,
+    /// Attachment reference; empty for none.
+    pub attachment: Box<str>,
+    /// Offset answered.
+    pub reply_to: Option<u64>,
+    /// Exempt from slow mode (a bridge, a moderator).
+    pub exempt: bool,
+}
+
+/// From a worker to a shard.
+#[derive(Debug)]
+pub enum Input {
+    /// Begin to follow a room; answered by [`Output::Attached`]. Repeating it is harmless and is answered again.
+    Attach {
+        /// Who follows.
+        worker: WorkerId,
+        /// The room's name.
+        room: Arc<str>,
+    },
+    /// Stop following a room: no further batch of it comes after those already on the way.
+    Detach {
+        /// Who follows no more.
+        worker: WorkerId,
+        /// The room.
+        alias: Alias,
+    },
+    /// How many members a worker has in a room now.
+    Viewers {
+        /// The worker.
+        worker: WorkerId,
+        /// The room.
+        alias: Alias,
+        /// Members.
+        count: u32,
+    },
+    /// A chat message; answered by [`Output::Answers`].
+    Publish(Box<Publication>),
+    /// Reactions that a worker added up.
+    React {
+        /// The room.
+        alias: Alias,
+        /// Reaction and count, each key once.
+        tallies: Vec<(Box<str>, u64)>,
+    },
+    /// Set or remove a key of the state; answered by [`Output::Answers`].
+    SetState {
+        /// Where the answer goes.
+        worker: WorkerId,
+        /// Where the answer goes.
+        connection: ConnectionToken,
+        /// Comes back in the answer.
+        request: u32,
+        /// The room.
+        alias: Alias,
+        /// The key.
+        key: Box<str>,
+        /// The value; `None` removes.
+        value: Option<Bytes>,
+    },
+    /// Batches older than a worker's ring; answered by [`Output::History`].
+    History {
+        /// Where the answer goes.
+        worker: WorkerId,
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The room.
+        alias: Alias,
+        /// The log that is meant.
+        epoch: u64,
+        /// First offset wanted.
+        from: u64,
+    },
+    /// From the admin API.
+    Admin(AdminRequest, AdminReply),
+}
+
+/// From a shard to a worker.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer to [`Input::Attach`]. When it comes again for a room that is followed, batches were lost on the way and
+    /// the worker takes it as the room's new ring.
+    Attached {
+        /// The room's name.
+        room: Arc<str>,
+        /// Where it stands, or why it can't be followed.
+        result: Result<Box<Attachment>, Refusal>,
+    },
+    /// A sealed batch of a room that the worker follows.
+    Batch {
+        /// The room.
+        alias: Alias,
+        /// The batch.
+        batch: Arc<Batch>,
+    },
+    /// Answers to publications and state changes.
+    Answers(Vec<Answer>),
+    /// Answer to [`Input::History`]: one page.
+    History {
+        /// Of the request.
+        ticket: u64,
+        /// The page.
+        page: HistoryPage,
+    },
+    /// The room's phase changed.
+    Phase {
+        /// The room.
+        alias: Alias,
+        /// The phase.
+        phase: Phase,
+        /// Since or until when.
+        at_ms: u64,
+    },
+    /// The room is gone; its alias may be given again after this.
+    Removed {
+        /// The room.
+        alias: Alias,
+    },
+}
+
+/// One page of history.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryPage {
+    /// Batches without holes, oldest first, none without chat; the first covers the offset asked for, or is the oldest
+    /// there is. Empty when nothing from there on is kept.
+    pub batches: Vec<Arc<Batch>>,
+    /// Is the epoch asked for still the room's?
+    pub same_epoch: bool,
+}
+
+/// An answer to one request of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The connection.
+    pub connection: ConnectionToken,
+    /// The answer.
+    pub kind: AnswerKind,
+}
+
+/// See [`Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// A publication stands in the log.
+    Published {
+        /// Of the publication.
+        nonce: u64,
+        /// The log.
+        epoch: u64,
+        /// Where it stands.
+        offset: u64,
+        /// Time of its batch.
+        time_ms: u64,
+        /// How safe it is.
+        durability: Durability,
+        /// Whether the nonce had been seen before.
+        repeated: bool,
+    },
+    /// A publication was refused.
+    PublishRefused {
+        /// Of the publication.
+        nonce: u64,
+        /// Why.
+        reason: Refusal,
+        /// When it may succeed.
+        retry_after_ms: Option<u32>,
+    },
+    /// A state change stands.
+    StateSet {
+        /// Of the request.
+        request: u32,
+        /// Version with it.
+        version: u64,
+    },
+    /// A state change was refused.
+    StateRefused {
+        /// Of the request.
+        request: u32,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// What an operator asks of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// Make a room, or find it.
+    Create {
+        /// Its name.
+        room: String,
+    },
+    /// Take publications (again).
+    Open {
+        /// Its name.
+        room: String,
+    },
+    /// Take none from now on; viewers stay.
+    Close {
+        /// Its name.
+        room: String,
+    },
+    /// Forget the room and send its members away.
+    Remove {
+        /// Its name.
+        room: String,
+    },
+    /// Set a key of its state.
+    SetState {
+        /// Its name.
+        room: String,
+        /// The key.
+        key: String,
+        /// The value; `None` removes.
+        value: Option<Vec<u8>>,
+    },
+    /// This shard's rooms whose names begin with `prefix`, in name order, after `after`, at most `limit`.
+    List {
+        /// Beginning of the names.
+        prefix: String,
+        /// Names after this one.
+        after: String,
+        /// At most so many.
+        limit: usize,
+    },
+    /// This shard's counters.
+    Counters,
+}
+
+/// Where an [`AdminRequest`] is answered; called once, on the shard's thread, and must not block.
+pub struct AdminReply(pub Box<dyn FnOnce(Result<AdminAnswer, Refusal>) + Send>);
+
+impl std::fmt::Debug for AdminReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminReply")
+    }
+}
+
+/// See [`AdminRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAnswer {
+    /// One room.
+    Room(RoomInfo),
+    /// Rooms.
+    Rooms(Vec<RoomInfo>),
+    /// Counters of the shard, by metric name.
+    Counters(Vec<(&'static str, u64)>),
+}
+
+/// A room as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: String,
+    /// Its alias.
+    pub alias: Alias,
+    /// Its log.
+    pub epoch: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// Next offset: how many messages it ever took.
+    pub next_offset: u64,
+    /// Oldest offset still kept.
+    pub oldest_offset: u64,
+    /// Members over all workers.
+    pub viewers: u64,
+    /// Bytes of history kept.
+    pub history_bytes: u64,
+    /// Version of its state.
+    pub state_version: u64,
+}

@@ -1,0 +1,142 @@
+//! Why a connection ends, and what its client should do: every close code in one place.
+//!
+//! A code travels as WebSocket close code `4000 + code` and as QUIC application error code `code`; a node sends an
+//! `Error` frame with the detail first wherever the peer can still read it. Faults of the WebSocket layer itself use
+//! RFC 6455's own codes (1002, 1003, 1007, 1009) and mean "do not retry".
+//! Invariant: codes are never given a second meaning.
+
+/// What a client may do after a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Retry {
+    /// The peer would fail in the same way again: do not reconnect without a change.
+    Never = 0,
+    /// Reconnect with growing, jittered delay, and resume.
+    Backoff = 1,
+    /// Get a new token first, then reconnect and resume.
+    Reauthenticate = 2,
+}
+
+impl Retry {
+    /// From its number on the wire; unknown numbers are taken as `Backoff`.
+    pub fn from_wire(n: u8) -> Retry {
+        match n {
+            0 => Retry::Never,
+            2 => Retry::Reauthenticate,
+            _ => Retry::Backoff,
+        }
+    }
+}
+
+macro_rules! close_codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $retry:ident, $text:literal;)*) => {
+        /// A reason to end a connection.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum CloseCode { $($(#[$doc])* $name = $code,)* }
+
+        impl CloseCode {
+            /// Every code, in order.
+            pub const ALL: &'static [CloseCode] = &[$(CloseCode::$name,)*];
+
+            /// From its number on the wire.
+            pub fn from_wire(code: u16) -> Option<CloseCode> {
+                match code { $($code => Some(CloseCode::$name),)* _ => None }
+            }
+
+            /// Whether, and how, to come back.
+            pub fn retry(self) -> Retry {
+                match self { $(CloseCode::$name => Retry::$retry,)* }
+            }
+
+            /// One sentence for people.
+            pub fn text(self) -> &'static str {
+                match self { $(CloseCode::$name => $text,)* }
+            }
+        }
+    };
+}
+
+close_codes! {
+    /// The client asked for it.
+    Normal = 0, Never, "closed as asked";
+    /// The node drains or stops.
+    GoingAway = 100, Backoff, "the node is stopping: reconnect and resume";
+    /// Nothing was heard for two and a half heartbeats.
+    HeartbeatTimeout = 101, Backoff, "no frame within the heartbeat time";
+    /// TLS, WebSocket or QUIC handshake not finished in time.
+    HandshakeTimeout = 102, Backoff, "the handshake was not finished in time";
+    /// The connection stood, but no `Hello` came in time.
+    HelloTimeout = 103, Backoff, "no Hello within the first-frame time";
+    /// The node is at its limit of connections or memory.
+    Overloaded = 104, Backoff, "the node is at its limit: try again later";
+    /// The peer does not read even its acknowledgements.
+    ControlQueueFull = 105, Backoff, "the peer does not read: its control queue is full";
+    /// A fault of ours.
+    Internal = 106, Backoff, "an internal error";
+    /// Too many connections from one address.
+    TooManyConnections = 107, Backoff, "too many connections from this address";
+    /// More frames, for longer, than any honest client sends.
+    Flooding = 108, Backoff, "too many frames: slow down";
+    /// The session was taken over by a newer connection with its ticket.
+    Replaced = 109, Never, "the session continues on a newer connection";
+    /// The token has run out.
+    TokenExpired = 150, Reauthenticate, "the token has expired: get a new one";
+    /// A frame that is not a valid table of its kind, or a field outside its limits.
+    Malformed = 200, Never, "a frame was malformed";
+    /// A kind that this version does not know and that may not be ignored.
+    UnknownKind = 201, Never, "a frame of an unknown kind";
+    /// A frame before `Hello`, a second `Hello`, or a frame that only servers send.
+    WrongOrder = 202, Never, "a frame out of order";
+    /// No common version.
+    UnsupportedVersion = 203, Never, "no common protocol version";
+    /// A frame over the size limit.
+    FrameTooLarge = 204, Never, "a frame over the size limit";
+    /// A WebSocket text message: frames are binary.
+    NotBinary = 205, Never, "frames must be binary messages";
+    /// The token is invalid, for another key, or missing where one is required.
+    Unauthorized = 206, Never, "the token was not accepted";
+    /// A QUIC stream that the protocol does not use, or bytes that are not a frame header.
+    BadStream = 207, Never, "a stream or header outside the protocol";
+}
+
+impl CloseCode {
+    /// The number on the wire; also QUIC's application error code.
+    pub fn wire(self) -> u16 {
+        self as u16
+    }
+
+    /// The WebSocket close code.
+    pub fn websocket(self) -> u16 {
+        4000 + self.wire()
+    }
+
+    /// From a WebSocket close code; `None` for codes outside our range.
+    pub fn from_websocket(code: u16) -> Option<CloseCode> {
+        code.checked_sub(4000).and_then(CloseCode::from_wire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_the_wire() {
+        for &code in CloseCode::ALL {
+            assert_eq!(CloseCode::from_wire(code.wire()), Some(code));
+            assert_eq!(CloseCode::from_websocket(code.websocket()), Some(code));
+            assert_eq!(Retry::from_wire(code.retry() as u8), code.retry());
+        }
+    }
+
+    #[test]
+    fn hundreds_may_retry_and_two_hundreds_may_not() {
+        for &code in CloseCode::ALL {
+            match code.wire() {
+                100..=199 if code != CloseCode::Replaced => assert_ne!(code.retry(), Retry::Never, "{code:?}"),
+                _ => assert_eq!(code.retry(), Retry::Never, "{code:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Frames that clients send.
+//!
+//! Sizes of texts, attachments and names of rooms are not judged here: passing them is a refusal of one request, which
+//! is admission's to give, not a fault of the frame.
+
+use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
+use crate::limits;
+
+/// First frame of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// Lowest version that the client speaks.
+    pub min_version: u16,
+    /// Highest version that the client speaks.
+    pub max_version: u16,
+    /// Capability bits offered.
+    pub capabilities: u64,
+    /// Signed token; empty for none.
+    pub token: &'a str,
+    /// Display name wished for; a token's name goes first.
+    pub name: &'a str,
+    /// Ticket of an earlier `Welcome`, to continue its session; empty for none.
+    pub ticket: &'a [u8],
+    /// What the client calls itself.
+    pub agent: &'a str,
+}
+
+impl Default for Hello<'_> {
+    fn default() -> Self {
+        let (min_version, max_version) = (crate::version::VERSION, crate::version::VERSION);
+        Hello { min_version, max_version, capabilities: 0, token: "", name: "", ticket: &[], agent: "" }
+    }
+}
+
+/// Follow a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscribe<'a> {
+    /// Comes back in the answer.
+    pub request: u32,
+    /// The room's name.
+    pub room: &'a str,
+    /// Continue after an earlier position: its epoch, and the next offset wanted.
+    pub resume: Option<(u64, u64)>,
+    /// How many of the newest messages to replay when not resuming.
+    pub replay: u32,
+}
+
+/// Say something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The room.
+    pub alias: u32,
+    /// Chosen by the client, new for each publication; a repetition is answered, not published again.
+    pub nonce: u64,
+    /// The text.
+    pub text: &'a str,
+    /// Offset of the message that this one answers.
+    pub reply_to: Option<u64>,
+    /// Reference to an attachment; empty for none.
+    pub attachment: &'a str,
+    /// A bridge's author; empty for the session's own name.
+    pub author: &'a str,
+    /// A bridge's author's role.
+    pub role: Role,
+}
+
+/// React.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct React<'a> {
+    /// The room.
+    pub alias: u32,
+    /// The reaction.
+    pub key: &'a str,
+    /// How often since the last frame.
+    pub count: u32,
+}
+
+/// Set or remove a key of a room's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetState<'a> {
+    /// Comes back in the answer.
+    pub request: u32,
+    /// The room.
+    pub alias: u32,
+    /// The key.
+    pub key: &'a str,
+    /// Its value; `None` removes the key.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A frame from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFrame<'a> {
+    /// See [`Hello`].
+    Hello(Hello<'a>),
+    /// See [`Subscribe`].
+    Subscribe(Subscribe<'a>),
+    /// Stop following a room.
+    Unsubscribe {
+        /// Comes back in the answer.
+        request: u32,
+        /// The room.
+        alias: u32,
+    },
+    /// See [`Publish`].
+    Publish(Publish<'a>),
+    /// See [`React`].
+    React(React<'a>),
+    /// See [`SetState`].
+    SetState(SetState<'a>),
+    /// Ask for a `Pong` with the same clock value.
+    Ping {
+        /// The client's clock, in microseconds; its zero is the client's affair.
+        client_us: u64,
+    },
+}
+
+impl<'a> ClientFrame<'a> {
+    /// Verify and read a frame.
+    pub fn decode(frame: &'a [u8]) -> Result<Self, FrameFault> {
+        let (kind, bytes) = split(frame)?;
+        Ok(match kind {
+            Kind::Hello => ClientFrame::Hello(hello(&table::<fb::Hello<'_>>(kind, bytes)?)?),
+            Kind::Subscribe => ClientFrame::Subscribe(subscribe(&table::<fb::Subscribe<'_>>(kind, bytes)?)),
+            Kind::Unsubscribe => {
+                let t = table::<fb::Unsubscribe<'_>>(kind, bytes)?;
+                ClientFrame::Unsubscribe { request: t.request(), alias: t.alias() }
+            }
+            Kind::Publish => ClientFrame::Publish(publish(&table::<fb::Publish<'_>>(kind, bytes)?)),
+            Kind::React => ClientFrame::React(react(&table::<fb::React<'_>>(kind, bytes)?)?),
+            Kind::SetState => ClientFrame::SetState(set_state(&table::<fb::SetState<'_>>(kind, bytes)?)),
+            Kind::Ping => ClientFrame::Ping { client_us: table::<fb::Ping<'_>>(kind, bytes)?.client_us() },
+            other => return Err(FrameFault::WrongSide(other)),
+        })
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            ClientFrame::Hello(_) => Kind::Hello,
+            ClientFrame::Subscribe(_) => Kind::Subscribe,
+            ClientFrame::Unsubscribe { .. } => Kind::Unsubscribe,
+            ClientFrame::Publish(_) => Kind::Publish,
+            ClientFrame::React(_) => Kind::React,
+            ClientFrame::SetState(_) => Kind::SetState,
+            ClientFrame::Ping { .. } => Kind::Ping,
+        }
+    }
+}
+
+fn hello<'a>(t: &fb::Hello<'a>) -> Result<Hello<'a>, FrameFault> {
+    let kind = Kind::Hello;
+    Ok(Hello {
+        min_version: t.min_version(),
+        max_version: t.max_version(),
+        capabilities: t.capabilities(),
+        token: text(kind, "token", t.token(), limits::TOKEN_BYTES_MAX)?,
+        name: text(kind, "name", t.name(), limits::NAME_BYTES_MAX)?,
+        ticket: blob(kind, "ticket", t.ticket(), limits::TICKET_BYTES_MAX)?,
+        agent: text(kind, "agent", t.agent(), limits::AGENT_BYTES_MAX)?,
+    })
+}
+
+fn subscribe<'a>(t: &fb::Subscribe<'a>) -> Subscribe<'a> {
+    Subscribe {
+        request: t.request(),
+        room: t.room().unwrap_or(""),
+        resume: t.resume_offset().map(|offset| (t.resume_epoch(), offset)),
+        replay: t.replay(),
+    }
+}
+
+fn publish<'a>(t: &fb::Publish<'a>) -> Publish<'a> {
+    Publish {
+        alias: t.alias(),
+        nonce: t.nonce(),
+        text: t.text().unwrap_or(""),
+        reply_to: t.reply_to(),
+        attachment: t.attachment().unwrap_or(""),
+        author: t.author().unwrap_or(""),
+        role: Role::from_wire(t.role().0),
+    }
+}
+
+fn react<'a>(t: &fb::React<'a>) -> Result<React<'a>, FrameFault> {
+    let key = text(Kind::React, "key", t.key(), limits::REACTION_KEY_BYTES_MAX)?;
+    if !crate::text::is_name(key) {
+        return Err(FrameFault::Field(Kind::React, "key"));
+    }
+    Ok(React { alias: t.alias(), key, count: t.count().clamp(1, limits::REACTION_COUNT_MAX) })
+}
+
+fn set_state<'a>(t: &fb::SetState<'a>) -> SetState<'a> {
+    SetState {
+        request: t.request(),
+        alias: t.alias(),
+        key: t.key().unwrap_or(""),
+        value: if t.remove() { None } else { Some(t.value().map_or(&[][..], |v| v.bytes())) },
+    }
+}

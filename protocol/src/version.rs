@@ -1,0 +1,34 @@
+//! Versions and capabilities, and how two peers agree on them.
+//!
+//! Invariant: a version once released never changes its meaning; additions go behind a capability bit or into new
+//! fields at a table's end (docs/PROTOCOL.md, clauses V).
+
+/// The protocol version that this code speaks.
+pub const VERSION: u16 = 1;
+
+/// ALPN of the QUIC mapping.
+pub const ALPN: &[u8] = b"grandstand/1";
+
+/// The WebSocket subprotocol. A client that offers subprotocols must offer this one.
+pub const SUBPROTOCOL: &str = "grandstand.v1";
+
+/// Capability bits, offered in `Hello` and answered in `Welcome` with those in force.
+///
+/// None is defined in version 1.0: bit 0 is set aside for compressed frames.
+pub mod capability {
+    /// Frames may come compressed (kind bit 7). Set aside: no server answers with it today.
+    pub const COMPRESSION: u64 = 1;
+    /// What this code supports.
+    pub const SUPPORTED: u64 = 0;
+}
+
+/// The highest version that both speak, if any.
+///
+/// ```
+/// # use grandstand_protocol::version::negotiate;
+/// assert_eq!(negotiate(1, 7), Some(1));
+/// assert_eq!(negotiate(2, 7), None);
+/// ```
+pub fn negotiate(min: u16, max: u16) -> Option<u16> {
+    (min <= VERSION && VERSION <= max).then_some(VERSION)
+}
