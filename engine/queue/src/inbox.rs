@@ -191,7 +191,10 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
     fn new(slots: usize, bell: Arc<Doorbell>) -> Self {
-        let free = |position| Slot { stamp: AtomicUsize::new(position), value: UnsafeCell::new(MaybeUninit::uninit()) };
+        let free = |position| Slot {
+            stamp: AtomicUsize::new(position),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        };
         Self {
             tail: CachePadded::new(AtomicUsize::new(0)),
             head: CachePadded::new(AtomicUsize::new(0)),

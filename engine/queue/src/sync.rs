@@ -4,10 +4,10 @@
 //! `std::thread`.
 //! Not here: any logic.
 
-#[cfg(not(loom))]
-pub(crate) use self::real::*;
 #[cfg(loom)]
 pub(crate) use self::model::*;
+#[cfg(not(loom))]
+pub(crate) use self::real::*;
 
 #[cfg(not(loom))]
 mod real {
