@@ -1,0 +1,135 @@
+//! Rules between keys: values that are fine alone and wrong together.
+//!
+//! Why: a limit that another limit makes unreachable, or a listener without its key, should be told at start.
+//! Invariant: the defaults break no rule.
+//! Not here: bounds of single values (`table`), whether files can be read (those who use them).
+
+use super::{Config, Effective};
+use std::net::SocketAddr;
+
+/// What contradicts what; empty when nothing does.
+pub(super) fn faults(effective: &Effective) -> Vec<String> {
+    let rules = Rules { effective, config: &effective.config };
+    [rules.listeners(), rules.keys(), rules.limits(), rules.texts()].into_iter().flatten().flatten().collect()
+}
+
+struct Rules<'a> {
+    effective: &'a Effective,
+    config: &'a Config,
+}
+
+impl Rules<'_> {
+    fn listeners(&self) -> Vec<Option<String>> {
+        let Config { ws, wss, quic, admin, .. } = self.config;
+        let nobody = ws.listen.is_none() && wss.listen.is_none() && quic.listen.is_none();
+        let exposed = admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !admin.has_key();
+        vec![
+            fault(nobody, || "ws.listen, wss.listen and quic.listen are all off: open at least one".to_owned()),
+            fault(exposed, || {
+                let at = self.say("admin.listen");
+                format!("{at} is reachable from elsewhere: set admin.key_file (or admin.key), or listen on 127.0.0.1")
+            }),
+            self.clash("ws.listen", ws.listen, "wss.listen", wss.listen),
+            self.clash("ws.listen", ws.listen, "admin.listen", admin.listen),
+            self.clash("wss.listen", wss.listen, "admin.listen", admin.listen),
+        ]
+    }
+
+    fn clash(&self, a: &str, at: Option<SocketAddr>, b: &str, bt: Option<SocketAddr>) -> Option<String> {
+        let same = at == bt && at.is_some_and(|address| address.port() != 0);
+        fault(same, || format!("{} and {} are the same TCP address: change one", self.say(a), self.say(b)))
+    }
+
+    fn keys(&self) -> Vec<Option<String>> {
+        let Config { tls, admin, auth, .. } = self.config;
+        let auth_keys = [
+            auth.hs256_secret.is_some(),
+            auth.hs256_secret_file.is_some(),
+            auth.eddsa_public_key_file.is_some(),
+        ];
+        vec![
+            fault(tls.cert.is_some() && tls.key.is_none(), || {
+                format!("{} needs tls.key, the file of its private key", self.say("tls.cert"))
+            }),
+            fault(tls.key.is_some() && tls.cert.is_none(), || {
+                format!("{} needs tls.cert, the file of its certificate chain", self.say("tls.key"))
+            }),
+            fault(admin.key.is_some() && admin.key_file.is_some(), || {
+                format!("{} and {}: give one of them", self.say("admin.key"), self.say("admin.key_file"))
+            }),
+            fault(auth_keys.into_iter().filter(|&set| set).count() > 1, || {
+                "auth.hs256_secret, auth.hs256_secret_file and auth.eddsa_public_key_file: give one of them".to_owned()
+            }),
+            fault(!auth.anonymous && !auth.has_key(), || {
+                format!("{} without any auth key would let nobody in: set auth.hs256_secret_file or \
+                         auth.eddsa_public_key_file", self.say("auth.anonymous"))
+            }),
+        ]
+    }
+
+    fn limits(&self) -> Vec<Option<String>> {
+        let Config { limits, rooms, quic, .. } = self.config;
+        vec![
+            self.below("limits.text_bytes_max", limits.text_bytes_max, "limits.frame_bytes_max", limits.frame_bytes_max),
+            self.below(
+                "rooms.state_value_bytes_max",
+                rooms.state_value_bytes_max,
+                "limits.frame_bytes_max",
+                limits.frame_bytes_max,
+            ),
+            self.below("quic.keep_alive_ms", quic.keep_alive_ms, "quic.idle_timeout_ms", quic.idle_timeout_ms),
+            self.within("rooms.tally_top", rooms.tally_top, "rooms.tally_keys_max", rooms.tally_keys_max),
+            self.within(
+                "rooms.history_bytes_max",
+                rooms.history_bytes_max,
+                "rooms.history_bytes_total_max",
+                rooms.history_bytes_total_max,
+            ),
+        ]
+    }
+
+    fn below<N: Ord>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
+        fault(a >= b, || format!("{} must be below {}", self.say(low), self.say(high)))
+    }
+
+    fn within<N: Ord>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
+        fault(a > b, || format!("{} must not exceed {}", self.say(low), self.say(high)))
+    }
+
+    fn texts(&self) -> Vec<Option<String>> {
+        let Config { ws, rooms, tls, .. } = self.config;
+        let path = |path: &str| path.starts_with('/') && !path.contains(['?', '#', ' ']);
+        let pattern = |name: &String| !name.trim_end_matches('*').contains('*') && !name.ends_with("**");
+        let origin = |text: &String| text == "*" || text == "null" || is_origin(text);
+        vec![
+            fault(!path(&ws.path), || format!("{} must begin with / and have no query", self.say("ws.path"))),
+            fault(!ws.echo_path.is_empty() && !path(&ws.echo_path), || {
+                format!("{} must begin with / and have no query, or be empty", self.say("ws.echo_path"))
+            }),
+            fault(ws.path == ws.echo_path, || format!("{} must differ from ws.path", self.say("ws.echo_path"))),
+            fault(!ws.origins.iter().all(origin), || {
+                format!("{}: an origin is scheme, host and port only, such as https://example.org", self.say("ws.origins"))
+            }),
+            fault(!rooms.on_first_use.iter().all(pattern), || {
+                format!("{}: a pattern may have one *, at its end", self.say("rooms.on_first_use"))
+            }),
+            fault(tls.cert.is_none() && tls.dev_names.is_empty(), || {
+                format!("{} needs a name, or set tls.cert and tls.key", self.say("tls.dev_names"))
+            }),
+        ]
+    }
+
+    /// `name = value (source)`.
+    fn say(&self, name: &str) -> String {
+        let key = super::keys::named(name).expect("rules name keys of the table");
+        format!("{name} = {} ({})", key.value(self.config), self.effective.source(name))
+    }
+}
+
+fn fault(wrong: bool, what: impl FnOnce() -> String) -> Option<String> {
+    wrong.then(what)
+}
+
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'))
+}

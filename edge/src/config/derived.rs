@@ -1,0 +1,92 @@
+//! Derived values: what follows from the configuration and nothing else.
+//!
+//! Why: a rule that two places would compute is computed here.
+//! Invariant: nothing here depends on time or on who is connected.
+//! Not here: the rules between keys (`check`).
+
+use super::{Admin, Auth, Config, ConfigError, Limits, Node, Rooms, Secret, Ws};
+use std::path::Path;
+
+impl Config {
+    /// The admin key, from its value or its file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its key is too short.
+    pub fn admin_key(&self) -> Result<Option<Secret>, ConfigError> {
+        secret("admin.key", &self.admin.key, self.admin.key_file.as_deref(), 16)
+    }
+
+    /// The shared secret of HS256 tokens, from its value or its file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its secret is too short.
+    pub fn hs256_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        secret("auth.hs256_secret", &self.auth.hs256_secret, self.auth.hs256_secret_file.as_deref(), 32)
+    }
+}
+
+/// `bytes_min` repeats the table's bound for what stands in a file.
+fn secret(
+    name: &str,
+    given: &Option<Secret>,
+    file: Option<&Path>,
+    bytes_min: usize,
+) -> Result<Option<Secret>, ConfigError> {
+    let Some(path) = file else { return Ok(given.clone()) };
+    let fault = |what: String| ConfigError::one(format!("the file of {name}, {}, {what}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| fault(format!("cannot be read: {e}; name a file that the node may read")))?;
+    let bytes = bytes.trim_ascii_end();
+    if bytes.len() < bytes_min {
+        return Err(fault(format!("holds {} bytes; a secret has at least {bytes_min}", bytes.len())));
+    }
+    Ok(Some(Secret::new(bytes)))
+}
+
+impl Admin {
+    /// Whether admin requests must show a key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some() || self.key_file.is_some()
+    }
+}
+
+impl Auth {
+    /// Whether tokens are checked; without any key the node runs open.
+    pub fn has_key(&self) -> bool {
+        self.hs256_secret.is_some() || self.hs256_secret_file.is_some() || self.eddsa_public_key_file.is_some()
+    }
+}
+
+impl Node {
+    /// Worker threads to start: as configured, or one per CPU.
+    pub fn workers_or_cpus(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+}
+
+impl Limits {
+    /// Silence after which a session is closed: two and a half heartbeats, so that two lost pings are forgiven.
+    pub fn silence_ms(&self) -> u64 {
+        self.heartbeat_ms * 5 / 2
+    }
+}
+
+impl Ws {
+    /// Whether a page of this origin may connect; `None` is a client that is not a browser.
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        let Some(origin) = origin else { return true };
+        self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    }
+}
+
+impl Rooms {
+    /// Whether a room of this name comes into being on first use.
+    pub fn may_begin(&self, name: &str) -> bool {
+        self.on_first_use.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        })
+    }
+}

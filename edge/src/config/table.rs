@@ -1,0 +1,348 @@
+//! The table: every key of the node's configuration, once.
+//!
+//! Why: a key that is declared in one place cannot have a flag without a help text, or a default that the sample file
+//! contradicts. From each line come the typed field, the TOML key, the environment name, the flag and the texts.
+//! A line reads `field: type = default, [lowest, highest], "what it does; what happens at the bound", "why this
+//! default";`. Bounds of a number limit its value, those of a text or secret its length in bytes; `[]` leaves it free.
+//! Invariant: every default passes its own bounds and the rules between keys (`check`); tests/config.rs holds it.
+//! Not here: the macro that reads the table (`keys`), how a text becomes a value (`value`).
+
+use super::keys::config_table;
+use super::value::{LogFormat, LogLevel, Right, Secret};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+config_table! {
+    node: Node = "The node: threads and name" {
+        name: String = "grandstand".to_owned(), [1, 64],
+            "Name of this node in logs, metrics and the admin answers.",
+            "one node needs no distinction; give each node of a cluster its own";
+        workers: usize = 0, [0, 256],
+            "Worker threads that hold connections; 0 starts one per CPU. A connection stays on its worker for life.",
+            "fan-out is bound by CPU, and one thread per CPU uses all of it without switching";
+        shards: usize = 1, [1, 256],
+            "Shard threads that own rooms. A room belongs to exactly one shard; its messages are ordered there.",
+            "sealing a batch is cheap beside its fan-out: one shard feeds many workers";
+        pin: bool = false, [],
+            "Pin each worker to one CPU. Where the kernel refuses, the node logs it and runs unpinned.",
+            "pinning hurts when other programs share the CPUs; switch it on where the node is alone";
+    }
+
+    ws: Ws = "WebSocket" {
+        listen: Option<SocketAddr> = loopback(7400), [],
+            "TCP address for WebSocket without TLS; `off` closes it.",
+            "loopback: nothing unencrypted leaves the machine unless somebody decides so";
+        path: String = "/v1".to_owned(), [1, 256],
+            "HTTP path of the WebSocket upgrade, plain and over TLS. Any other path is answered 404.",
+            "the major version of the protocol";
+        origins: Vec<String> = vec!["*".to_owned()], [],
+            "Origins whose pages may connect, such as `https://example.org`; `*` allows any, an empty list no browser at \
+             all. Others are answered 403. A request without Origin (not a browser) is never refused by this list.",
+            "the credential is a token in the hello, never a cookie, so a foreign page has nothing to ride on";
+        header_bytes_max: usize = 8_192, [512, 65_536],
+            "Bytes of one HTTP upgrade request, request line and headers together. Beyond, it is answered 431 and closed.",
+            "browsers send under 2 KB; cookies of a shared domain can add some";
+        echo_path: String = String::new(), [0, 256],
+            "HTTP path that answers every message with itself, for conformance suites; empty switches it off. Test only.",
+            "an echo on a public node gives strangers traffic for free";
+    }
+
+    wss: Wss = "WebSocket over TLS" {
+        listen: Option<SocketAddr> = loopback(7443), [],
+            "TCP address for WebSocket over TLS 1.3; `off` closes it.",
+            "loopback until real certificates are configured; the same port number as QUIC, which is UDP";
+    }
+
+    quic: Quic = "QUIC" {
+        listen: Option<SocketAddr> = loopback(7443), [],
+            "UDP address for QUIC; `off` closes it.",
+            "loopback until real certificates are configured; the same port number as TLS, which is TCP";
+        retry_above: usize = 128, [0, 1_000_000],
+            "Unfinished handshakes per worker above which a new client must first prove its address (stateless Retry). \
+             Real clients get in one round trip later; a flood of Initials costs nothing. 0: always.",
+            "an ordinary rush stays below it, and 128 unfinished handshakes hold only some 3 MB";
+        idle_timeout_ms: u64 = 70_000, [1_000, 600_000],
+            "Silence on a QUIC connection after which it counts as lost and its state is dropped without a word.",
+            "just above 2.5 heartbeats, so that the session speaks first, with a close code";
+        keep_alive_ms: u64 = 20_000, [0, 600_000],
+            "Pause after which the node sends a keep-alive on a silent QUIC connection; 0 sends none. Must be below \
+             quic.idle_timeout_ms.",
+            "home routers commonly forget a UDP flow after 30 s";
+        send_window_bytes: u64 = 65_536, [4_096, 16_777_216],
+            "Bytes sent and not yet acknowledged per QUIC connection. At the bound the viewer becomes a lagging cursor: \
+             nothing more is queued for it until it acknowledges.",
+            "a viewer's own memory is bounded by it, and 64 KB fills 5 Mbit/s at 100 ms round trip";
+        receive_window_bytes: u64 = 65_536, [4_096, 16_777_216],
+            "Bytes that a QUIC client may have sent ahead of what the node has read. At the bound the client must wait.",
+            "four client frames of the largest size; clients send little";
+    }
+
+    admin: Admin = "Admin port: rooms, metrics, health" {
+        listen: Option<SocketAddr> = loopback(7480), [],
+            "TCP address of the HTTP admin API, /metrics, /healthz and /readyz; `off` closes it. Beyond loopback the node \
+             refuses to start without admin.key or admin.key_file.",
+            "whoever reaches this port can open and close rooms";
+        key: Option<Secret> = None, [16, 4_096],
+            "Key that admin requests must show as `Authorization: Bearer KEY`. A flag is visible to every user of the \
+             machine: prefer admin.key_file or the environment.",
+            "no key is needed on loopback";
+        key_file: Option<PathBuf> = None, [],
+            "File that holds the admin key (one line; the line end is not part of it). Instead of admin.key.",
+            "no key is needed on loopback";
+    }
+
+    tls: Tls = "Certificates, for WebSocket over TLS and QUIC" {
+        cert: Option<PathBuf> = None, [],
+            "PEM file with the certificate chain, leaf first. Both tls.cert and tls.key, or neither: then a development \
+             certificate is made at each start and its hash is printed.",
+            "a first start must work without files";
+        key: Option<PathBuf> = None, [],
+            "PEM file with the private key of tls.cert.",
+            "a first start must work without files";
+        dev_names: Vec<String> = words(&["localhost", "127.0.0.1", "::1"]), [],
+            "Host names and addresses in the development certificate. Unused when tls.cert is set.",
+            "the names under which the node's own machine reaches it";
+    }
+
+    auth: Auth = "Who may do what. Without any key the node runs open, and says so at start" {
+        hs256_secret: Option<Secret> = None, [32, 4_096],
+            "Shared secret of HS256 tokens. A flag is visible to every user of the machine: prefer hs256_secret_file or \
+             the environment. Only one of the three auth keys can be set: one algorithm per key.",
+            "no key is shipped: a well-known secret would be worse than none. At least 32 bytes by RFC 7518, 3.2";
+        hs256_secret_file: Option<PathBuf> = None, [],
+            "File that holds the shared secret of HS256 tokens (the line end at its end is not part of it).",
+            "no key is shipped";
+        eddsa_public_key_file: Option<PathBuf> = None, [],
+            "PEM file with the Ed25519 public key of EdDSA tokens.",
+            "no key is shipped";
+        anonymous: bool = true, [],
+            "Admit sessions without a token. Off, such a hello is refused; needs a configured key.",
+            "an audience mostly watches, and watching needs no name";
+        anonymous_may: Vec<Right> = vec![Right::Publish, Right::React], [],
+            "What a session without a token may do when a key is configured. What is not listed is refused with a reason.",
+            "an audience may talk and cheer; steering a room takes a token";
+        open_may: Vec<Right> = Right::ALL.to_vec(), [],
+            "What every session may do when no key is configured. What is not listed is refused with a reason.",
+            "an open node is for trying things out, and on loopback by default";
+        leeway_s: u64 = 30, [0, 600],
+            "Seconds by which a token's times may miss the node's clock. Beyond, the token is refused as expired or not \
+             yet valid.",
+            "clocks that are kept by NTP differ far less; a wider gap only lengthens stolen tokens' lives";
+    }
+
+    limits: Limits = "Limits on clients. Each says what happens when it is reached" {
+        connections_max: usize = 18_000, [1, 10_000_000],
+            "Connections of this node, all transports. Beyond, a newcomer is closed with a code that says to retry \
+             elsewhere or later. Each WebSocket needs one file descriptor: at start it is checked against the file limit.",
+            "fits a limit of 20,000 open files with room for the rest of the node";
+        connections_per_address_max: usize = 2_000, [0, 10_000_000],
+            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a newcomer is closed with a code \
+             that says to retry later.",
+            "a university or a mobile carrier shares one address among thousands; one attacker should not fill the node";
+        handshakes_pending_max: usize = 4_096, [16, 1_000_000],
+            "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
+             are closed at once.",
+            "two seconds of a rush of 2,000 joins/s";
+        handshakes_per_address_per_s: u32 = 200, [0, 1_000_000],
+            "New connections per second from one IPv4 address or IPv6 /64; 0 sets no bound. Beyond, they are closed at \
+             once, before any cryptography.",
+            "a crowd behind one address reconnects within seconds, while a flood is cut to a tenth of a CPU";
+        handshakes_per_address_burst: u32 = 1_000, [1, 1_000_000],
+            "New connections from one address that may come at once before handshakes_per_address_per_s counts.",
+            "five seconds of the rate: the rush when a show begins";
+        loopback_exempt: bool = true, [],
+            "Leave loopback out of the bounds per address.",
+            "load tools, tests and a proxy on the same machine all come from one address";
+        handshake_timeout_ms: u64 = 10_000, [100, 600_000],
+            "Time from accept to the end of the handshake. Beyond, the connection is closed.",
+            "three lost packets on a slow mobile link still make it";
+        first_frame_timeout_ms: u64 = 10_000, [100, 600_000],
+            "Time from the end of the handshake to a complete hello. Beyond, the connection is closed with a code.",
+            "a client sends its hello at once; only a broken or hostile one waits";
+        heartbeat_ms: u64 = 25_000, [1_000, 300_000],
+            "Interval within which a client must send something (a ping, when it has nothing else). After 2.5 intervals of \
+             silence it is closed with a code that says to reconnect.",
+            "proxies commonly cut silent connections after 30 to 60 s";
+        frame_bytes_max: usize = 16_384, [1_024, 1_048_576],
+            "Bytes of one message from a client, after reassembly. Beyond, the connection is closed with a code.",
+            "the largest honest frame is a state change of 4 KB; the bound is memory that a stranger can pin";
+        fragments_max: usize = 64, [1, 4_096],
+            "Fragments of one WebSocket message. Beyond, the connection is closed with a code.",
+            "clients send one; a byte limit alone lets thousands of empty fragments through";
+        control_frames_max: usize = 32, [1, 4_096],
+            "WebSocket control frames (ping, pong) between two data frames. Beyond, the connection is closed with a code.",
+            "an honest peer sends one per heartbeat; each costs an answer";
+        frames_per_s: u32 = 100, [1, 1_000_000],
+            "Frames per second from one session, of any kind. Beyond twice that in one second, it is closed with a code. \
+             Bridges are exempt.",
+            "twenty times what a fast typist with both thumbs on the reactions produces";
+        rooms_per_session_max: usize = 32, [1, 65_535],
+            "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
+            "a screen shows a handful; each costs one member record";
+        text_bytes_max: usize = 2_000, [1, 65_536],
+            "Bytes of UTF-8 in one chat message. Beyond, it is refused with a reason.",
+            "500 characters in the widest script, the length that large chats allow";
+        publish_per_s: u32 = 5, [1, 1_000_000],
+            "Publications per second from one session. Beyond, they are refused with a time to retry after.",
+            "faster than anyone types, and slow enough that pasting is noticed";
+        publish_burst: u32 = 10, [1, 1_000_000],
+            "Publications that may come at once before publish_per_s counts.",
+            "what a client sends after it was offline for a moment";
+        bridge_publish_per_s: u32 = 20_000, [1, 10_000_000],
+            "Publications per second from one session that may `bridge`. Beyond, they are refused with a time to retry after.",
+            "a bridge carries a whole chat: twenty times the busiest log at hand, with room above";
+        reactions_per_s: u32 = 20, [1, 1_000_000],
+            "Reactions per second from one session. Beyond, they are not counted, and the session is told.",
+            "a thumb makes ten taps per second";
+        reactions_burst: u32 = 50, [1, 1_000_000],
+            "Reactions that may come at once before reactions_per_s counts.",
+            "clients gather taps for a second or two before they send them";
+        control_queue_frames_max: usize = 64, [4, 4_096],
+            "Frames (acknowledgements, pongs, errors) that wait for one connection. Nothing is dropped: a peer that lets \
+             even this fill is closed with a code.",
+            "covers a publishing burst with its answers; more means that the peer does not read";
+    }
+
+    rooms: Rooms = "Rooms" {
+        on_first_use: Vec<String> = words(&["*"]), [],
+            "Names that come into being when somebody first subscribes; `show-*` matches by prefix, `*` everything. Empty: \
+             rooms are made only through the admin port. Others are refused with a reason.",
+            "a newcomer's first room should just work; list your own names before strangers can connect";
+        max: usize = 100_000, [1, 10_000_000],
+            "Rooms of this node. Beyond, a new one is refused with a reason, on first use and through the admin port.",
+            "an unused room costs at most 200 bytes, so 20 MB";
+        name_bytes_max: usize = 128, [1, 128],
+            "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
+            "the protocol's own bound; it can only be narrowed";
+        tick_ms: u64 = 100, [5, 1_000],
+            "Interval at which a busy room seals its batch. Longer batches are cheaper per message and arrive later.",
+            "a tenth of a second reads as instant, and a batch of several messages compresses to half";
+        leading_edge: bool = true, [],
+            "Seal at once when a room has been quiet for a tick, rather than wait for the next one.",
+            "small rooms feel instant and pay nothing for it";
+        pending_messages_max: usize = 4_096, [1, 1_000_000],
+            "Publications that a room takes in one tick. Beyond, they are refused with a time to retry after.",
+            "40,000 messages/s at the default tick: far beyond reading, still bounded";
+        ring_batches_max: usize = 1_024, [8, 1_048_576],
+            "Batches per room and worker from which viewers are served. A viewer that lags further skips to the newest and \
+             is told exactly what it missed, or reads on from the history.",
+            "100 s of a busy room at the default tick: a tunnel, a lift, a handover";
+        ring_bytes_max: usize = 1_048_576, [65_536, 1_073_741_824],
+            "Bytes of the batches in one ring. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
+            "bounds what stalled viewers can cost: nothing per viewer, this much per room and worker";
+        history_batches_max: usize = 8_192, [0, 16_777_216],
+            "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; who resumes \
+             before them is told what it missed.",
+            "a quarter of an hour of a busy room at the default tick";
+        history_bytes_max: usize = 8_388_608, [0, 68_719_476_736],
+            "Bytes of one room's history. Beyond, its oldest batches are forgotten, as with history_batches_max.",
+            "some 200,000 chat messages";
+        history_bytes_total_max: usize = 268_435_456, [0, 1_099_511_627_776],
+            "Bytes of all rooms' histories together. Beyond, the room that appends forgets its own oldest batches first.",
+            "a quarter of a gigabyte on the smallest server of 1 GB";
+        replay_max: usize = 200, [0, 100_000],
+            "Messages that a newcomer can wish to see from before it came. A greater wish is cut to this.",
+            "a few screens; older messages scroll away unread";
+        nonces_max: usize = 4_096, [0, 1_048_576],
+            "Publications per room whose nonce is remembered, so that one sent again is acknowledged and not repeated. \
+             Beyond, the oldest are forgotten.",
+            "a reconnecting client repeats what it sent in the last seconds";
+        nonce_window_ms: u64 = 300_000, [1_000, 86_400_000],
+            "Time for which a nonce is remembered. A publication that is sent again later counts as new.",
+            "a client that was away for five minutes asks its user before it sends again";
+        tally_keys_max: usize = 64, [1, 4_096],
+            "Different reactions counted in a room per tick. Beyond, a new key is left out and counted as omitted.",
+            "a show offers a handful; the rest is somebody inventing keys";
+        tally_top: usize = 16, [1, 4_096],
+            "Reactions that a batch carries, most frequent first. The rest is left out of it.",
+            "more do not fit a screen";
+        state_keys_max: usize = 64, [1, 65_535],
+            "State keys of a room. Beyond, a new key is refused with a reason; present ones still change.",
+            "pinned message, score, slow mode and what an application adds";
+        state_value_bytes_max: usize = 4_096, [1, 1_048_576],
+            "Bytes of one state value. Beyond, it is refused with a reason.",
+            "every newcomer receives all of them: at most 256 KB with state_keys_max";
+        slow_mode_ms: u64 = 0, [0, 86_400_000],
+            "Time that one person must wait between two messages in a room; 0: none. Sooner, a message is refused with a \
+             time to retry after. Bridges are exempt.",
+            "a room begins free; the host tightens it";
+        viewers_every_ms: u64 = 2_000, [100, 600_000],
+            "Shortest interval between two viewer counts of a room. In between, changes wait.",
+            "a number that changes more often cannot be read";
+    }
+
+    fanout: Fanout = "Fan-out: the work of one turn" {
+        writes_per_turn: usize = 512, [1, 1_000_000],
+            "Writes to connections before a worker turns to reads, accepts and timers. The round goes on after them.",
+            "about 2 ms of work, so that a newcomer does not wait for a round over ten thousand viewers";
+        batches_per_write_max: usize = 64, [1, 1_024],
+            "Batches joined in one write to a viewer that lags. The rest follows in its next turn.",
+            "one system call takes at most 1,024 pieces, and 64 already make the call cheap per batch";
+    }
+
+    socket: Socket = "Sockets" {
+        backlog: u32 = 1_024, [1, 65_535],
+            "Finished TCP connections that wait to be accepted. Beyond, the kernel drops new ones and clients try again.",
+            "half a second of a rush; the kernel caps it at net.core.somaxconn";
+        send_buffer_bytes: usize = 131_072, [0, 67_108_864],
+            "Kernel send buffer of one TCP connection; 0 leaves it to the kernel. When it is full the viewer becomes a \
+             lagging cursor.",
+            "rides out a second of a bad link at 1 Mbit/s, and bounds kernel memory per stalled viewer";
+        receive_buffer_bytes: usize = 0, [0, 67_108_864],
+            "Kernel receive buffer of one TCP connection; 0 leaves it to the kernel. When it is full the client must wait.",
+            "the kernel grows it only where somebody sends much";
+        udp_send_buffer_bytes: usize = 4_194_304, [0, 268_435_456],
+            "Kernel send buffer of a QUIC socket; 0 leaves it to the kernel. When it is full, packets wait in their \
+             connections.",
+            "one socket carries thousands of viewers; capped by net.core.wmem_max";
+        udp_receive_buffer_bytes: usize = 4_194_304, [0, 268_435_456],
+            "Kernel receive buffer of a QUIC socket; 0 leaves it to the kernel. When it is full the kernel drops packets \
+             and QUIC sends them again.",
+            "acknowledgements of thousands of viewers come in bursts; capped by net.core.rmem_max";
+    }
+
+    queues: Queues = "Queues between threads" {
+        shard_inbox: usize = 65_536, [64, 16_777_216],
+            "Inputs that wait for one shard. When it is full a publication is refused with a time to retry after.",
+            "one second of three bridges at full rate";
+        worker_outbox: usize = 16_384, [64, 16_777_216],
+            "Sealed batches and answers that wait for one worker. When it is full the shard waits for that worker before \
+             it seals more; nothing is dropped.",
+            "a worker that is 16,384 batches behind has fallen off its rings anyway";
+    }
+
+    drain: Drain = "Leaving: what happens on SIGTERM" {
+        grace_ms: u64 = 5_000, [0, 3_600_000],
+            "Time that clients get to leave by themselves after go-away. Then the rest is closed with a code that says to \
+             reconnect, and the node exits 0.",
+            "orchestrators kill after 30 s by default";
+        after_ms: u64 = 1_000, [0, 3_600_000],
+            "Time after which clients are told to reconnect. They add jitter of their own.",
+            "a node that restarts needs about a second";
+        go_to: String = String::new(), [0, 256],
+            "Address that go-away sends clients to, such as `wss://b.example.org/v1`; empty: the one they came by.",
+            "a load balancer knows better";
+    }
+
+    log: Log = "Logs" {
+        format: LogFormat = LogFormat::Text, [],
+            "`text` for people, `json` (one object per line) for collectors. Chat text is escaped in both.",
+            "the first reader is a person";
+        level: LogLevel = LogLevel::Info, [],
+            "Least important level that is written.",
+            "start, stop and trouble; `debug` tells of every connection";
+        file: Option<PathBuf> = None, [],
+            "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and \
+             the node runs on.",
+            "containers and systemd collect standard error";
+    }
+}
+
+/// A listener on this machine only, by port.
+fn loopback(port: u16) -> Option<SocketAddr> {
+    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&word| word.to_owned()).collect()
+}

@@ -1,0 +1,398 @@
+//! Values: the types that a key can have, how they are read and shown.
+//!
+//! Why: a wrong value is told by key, source, what was given and what is allowed, so a type only says whether it
+//! can read a value and which values it allows.
+//! Invariant: what `json` shows, `read` takes back (secrets excepted).
+//! Not here: which key has which type (`table`), where a value comes from (`source`).
+
+use serde_json::{Value as Json, json};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A value as it was given.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Raw {
+    /// From the environment or a flag: everything is text there.
+    Text(String),
+    /// A string of the file.
+    Str(String),
+    /// An integer of the file; those beyond i128 do not occur in TOML.
+    Int(i128),
+    /// A boolean of the file.
+    Bool(bool),
+    /// An array of the file.
+    List(Vec<Raw>),
+    /// Anything else of the file, by the name of its type: no key takes it.
+    Other(&'static str),
+}
+
+/// What the table says about a value besides its type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// Lowest and highest number, or shortest and longest text in bytes.
+    pub(super) bounds: Option<(u64, u64)>,
+    /// A number of bytes: `64KiB` and `1MiB` are understood.
+    pub(super) bytes: bool,
+}
+
+/// The shape of a value, for flags and help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Switch,
+    Number,
+    Text,
+    Address,
+    Path,
+    Secret,
+    Choice,
+    List,
+}
+
+/// A type that a key can have.
+pub(super) trait Value: Sized {
+    const KIND: Kind;
+    fn read(raw: &Raw, rule: &Rule) -> Option<Self>;
+    fn allowed(rule: &Rule) -> String;
+    fn json(&self) -> Json;
+}
+
+impl Raw {
+    /// The text, where it is one.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Raw::Text(text) | Raw::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Parts of a list: an array in the file, separated by commas elsewhere.
+    fn parts(&self) -> Option<Vec<&str>> {
+        match self {
+            Raw::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Raw::Text(text) => Some(text.split(',').map(str::trim).collect()),
+            Raw::List(list) => list.iter().map(Raw::text).collect(),
+            _ => None,
+        }
+    }
+}
+
+/// As an error shows it; callers hide secrets.
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Raw::Text(text) => write!(f, "`{}`", text.escape_debug()),
+            Raw::Str(text) => write!(f, "the string {text:?}"),
+            Raw::Int(number) => write!(f, "{number}"),
+            Raw::Bool(on) => write!(f, "{on}"),
+            Raw::List(list) => {
+                f.write_str("[")?;
+                for (i, item) in list.iter().enumerate() {
+                    write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Raw::Other(kind) => write!(f, "a {kind}"),
+        }
+    }
+}
+
+impl Rule {
+    fn allows(&self, number: u64) -> bool {
+        self.bounds.is_none_or(|(low, high)| (low..=high).contains(&number))
+    }
+}
+
+impl Value for bool {
+    const KIND: Kind = Kind::Switch;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        match raw {
+            Raw::Bool(on) => Some(*on),
+            Raw::Text(text) => match text.trim() {
+                "true" | "on" | "yes" | "1" => Some(true),
+                "false" | "off" | "no" | "0" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn allowed(_: &Rule) -> String {
+        "true or false".to_owned()
+    }
+
+    fn json(&self) -> Json {
+        json!(self)
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($int:ty),*) => { $(
+        impl Value for $int {
+            const KIND: Kind = Kind::Number;
+
+            fn read(raw: &Raw, rule: &Rule) -> Option<Self> {
+                let number = number(raw, rule.bytes)?;
+                <$int>::try_from(number).ok().filter(|_| rule.allows(number))
+            }
+
+            fn allowed(rule: &Rule) -> String {
+                let (low, high) = rule.bounds.unwrap_or((0, <$int>::MAX as u64));
+                let suffix = if rule.bytes { ", such as 65536 or \"64KiB\"" } else { "" };
+                format!("a whole number from {low} to {high}{suffix}")
+            }
+
+            fn json(&self) -> Json {
+                json!(self)
+            }
+        }
+    )* };
+}
+whole_numbers!(u32, u64, usize);
+
+/// `1000`, `1_000`, and for bytes `64KiB`; a string in the file must carry a suffix, else it is just a wrong type.
+fn number(raw: &Raw, bytes: bool) -> Option<u64> {
+    match raw {
+        Raw::Int(number) => u64::try_from(*number).ok(),
+        Raw::Text(text) => digits(text.trim()).or_else(|| sized(text.trim()).filter(|_| bytes)),
+        Raw::Str(text) if bytes => sized(text.trim()),
+        _ => None,
+    }
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let framed = text.starts_with('_') || text.ends_with('_');
+    if plain && !framed { text.replace('_', "").parse().ok() } else { None }
+}
+
+fn sized(text: &str) -> Option<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (count, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+    digits(count.trim_end())?.checked_mul(unit)
+}
+
+impl Value for String {
+    const KIND: Kind = Kind::Text;
+
+    fn read(raw: &Raw, rule: &Rule) -> Option<Self> {
+        let text = raw.text()?;
+        rule.allows(text.len() as u64).then(|| text.to_owned())
+    }
+
+    fn allowed(rule: &Rule) -> String {
+        match rule.bounds {
+            Some((low, high)) => format!("a text of {low} to {high} bytes"),
+            None => "a text".to_owned(),
+        }
+    }
+
+    fn json(&self) -> Json {
+        json!(self)
+    }
+}
+
+impl Value for Vec<String> {
+    const KIND: Kind = Kind::List;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        let parts = raw.parts()?;
+        parts.iter().all(|part| !part.is_empty()).then(|| parts.into_iter().map(str::to_owned).collect())
+    }
+
+    fn allowed(_: &Rule) -> String {
+        "a list of texts, none empty: [\"a\", \"b\"] in the file, a,b elsewhere".to_owned()
+    }
+
+    fn json(&self) -> Json {
+        json!(self)
+    }
+}
+
+/// A listener's address; `off` is none.
+impl Value for Option<SocketAddr> {
+    const KIND: Kind = Kind::Address;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        match raw.text()?.trim() {
+            "off" => Some(None),
+            address => address.parse().ok().map(Some),
+        }
+    }
+
+    fn allowed(_: &Rule) -> String {
+        "an address with port such as 127.0.0.1:7400, 0.0.0.0:7400 or [::]:7400, or off".to_owned()
+    }
+
+    fn json(&self) -> Json {
+        json!(self.map_or_else(|| "off".to_owned(), |address| address.to_string()))
+    }
+}
+
+/// A path; empty is none.
+impl Value for Option<PathBuf> {
+    const KIND: Kind = Kind::Path;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        let text = raw.text()?;
+        Some((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn allowed(_: &Rule) -> String {
+        "a path, or empty for none".to_owned()
+    }
+
+    fn json(&self) -> Json {
+        json!(self.as_ref().map_or_else(String::new, |path| path.display().to_string()))
+    }
+}
+
+/// A value that is never shown: neither in logs nor by `grandstand config`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Keeps these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
+        Secret(bytes.into())
+    }
+
+    /// The bytes themselves, for the one place that checks them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
+/// A secret; empty is none.
+impl Value for Option<Secret> {
+    const KIND: Kind = Kind::Secret;
+
+    fn read(raw: &Raw, rule: &Rule) -> Option<Self> {
+        let text = raw.text()?;
+        match text.len() as u64 {
+            0 => Some(None),
+            bytes => rule.allows(bytes).then(|| Some(Secret::new(text))),
+        }
+    }
+
+    fn allowed(rule: &Rule) -> String {
+        let (low, high) = rule.bounds.unwrap_or((1, u64::MAX));
+        format!("a secret of {low} to {high} bytes, or empty for none")
+    }
+
+    fn json(&self) -> Json {
+        json!(if self.is_some() { "(set)" } else { "" })
+    }
+}
+
+/// Declares an enum whose values are words.
+macro_rules! choices {
+    ($(#[$doc:meta])* $Choice:ident { $( $(#[$vdoc:meta])* $Word:ident = $word:literal, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $Choice { $( $(#[$vdoc])* $Word, )* }
+
+        impl $Choice {
+            /// Every choice, in order.
+            pub const ALL: &'static [$Choice] = &[$( $Choice::$Word, )*];
+
+            /// The word in the configuration.
+            pub fn word(self) -> &'static str {
+                match self { $( $Choice::$Word => $word, )* }
+            }
+
+            /// The choice that this word names.
+            pub fn from_word(word: &str) -> Option<$Choice> {
+                Self::ALL.iter().copied().find(|choice| choice.word() == word)
+            }
+
+            fn words() -> String {
+                [$($word),*].join(", ")
+            }
+        }
+    };
+}
+
+choices! {
+    /// What a session may do besides watching.
+    Right {
+        /// Send chat messages.
+        Publish = "publish",
+        /// Send reactions.
+        React = "react",
+        /// Change a room's state.
+        State = "state",
+        /// Publish in others' names, at a bridge's rate.
+        Bridge = "bridge",
+    }
+}
+
+choices! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+choices! {
+    /// How important a log line must be.
+    LogLevel {
+        /// The node cannot do what it should.
+        Error = "error",
+        /// Something needs attention.
+        Warn = "warn",
+        /// Start, stop, rooms.
+        Info = "info",
+        /// Connections.
+        Debug = "debug",
+        /// Frames.
+        Trace = "trace",
+    }
+}
+
+macro_rules! choice_values {
+    ($($Choice:ident),*) => { $(
+        impl Value for $Choice {
+            const KIND: Kind = Kind::Choice;
+
+            fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+                $Choice::from_word(raw.text()?.trim())
+            }
+
+            fn allowed(_: &Rule) -> String {
+                format!("one of {}", $Choice::words())
+            }
+
+            fn json(&self) -> Json {
+                json!(self.word())
+            }
+        }
+    )* };
+}
+choice_values!(LogFormat, LogLevel);
+
+impl Value for Vec<Right> {
+    const KIND: Kind = Kind::List;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        raw.parts()?.into_iter().map(Right::from_word).collect()
+    }
+
+    fn allowed(_: &Rule) -> String {
+        format!("a list of {}; empty for none", Right::words())
+    }
+
+    fn json(&self) -> Json {
+        json!(self.iter().map(|right| right.word()).collect::<Vec<_>>())
+    }
+}
