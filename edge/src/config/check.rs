@@ -24,10 +24,14 @@ impl Rules<'_> {
         let nobody = ws.listen.is_none() && wss.listen.is_none() && quic.listen.is_none();
         let exposed = admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !admin.has_key();
         vec![
-            fault(nobody, || "ws.listen, wss.listen and quic.listen are all off: open at least one".to_owned()),
+            fault(nobody, || {
+                "ws.listen, wss.listen and quic.listen are all off: open at least one".to_owned()
+            }),
             fault(exposed, || {
                 let at = self.say("admin.listen");
-                format!("{at} is reachable from elsewhere: set admin.key_file (or admin.key), or listen on 127.0.0.1")
+                format!(
+                    "{at} is reachable from elsewhere: set admin.key_file (or admin.key), or listen on 127.0.0.1"
+                )
             }),
             self.clash("ws.listen", ws.listen, "wss.listen", wss.listen),
             self.clash("ws.listen", ws.listen, "admin.listen", admin.listen),
@@ -58,11 +62,15 @@ impl Rules<'_> {
                 format!("{} and {}: give one of them", self.say("admin.key"), self.say("admin.key_file"))
             }),
             fault(auth_keys.into_iter().filter(|&set| set).count() > 1, || {
-                "auth.hs256_secret, auth.hs256_secret_file and auth.eddsa_public_key_file: give one of them".to_owned()
+                "auth.hs256_secret, auth.hs256_secret_file and auth.eddsa_public_key_file: give one of them"
+                    .to_owned()
             }),
             fault(!auth.anonymous && !auth.has_key(), || {
-                format!("{} without any auth key would let nobody in: set auth.hs256_secret_file or \
-                         auth.eddsa_public_key_file", self.say("auth.anonymous"))
+                format!(
+                    "{} without any auth key would let nobody in: set auth.hs256_secret_file or \
+                         auth.eddsa_public_key_file",
+                    self.say("auth.anonymous")
+                )
             }),
         ]
     }
@@ -70,14 +78,24 @@ impl Rules<'_> {
     fn limits(&self) -> Vec<Option<String>> {
         let Config { limits, rooms, quic, .. } = self.config;
         vec![
-            self.below("limits.text_bytes_max", limits.text_bytes_max, "limits.frame_bytes_max", limits.frame_bytes_max),
+            self.below(
+                "limits.text_bytes_max",
+                limits.text_bytes_max,
+                "limits.frame_bytes_max",
+                limits.frame_bytes_max,
+            ),
             self.below(
                 "rooms.state_value_bytes_max",
                 rooms.state_value_bytes_max,
                 "limits.frame_bytes_max",
                 limits.frame_bytes_max,
             ),
-            self.below("quic.keep_alive_ms", quic.keep_alive_ms, "quic.idle_timeout_ms", quic.idle_timeout_ms),
+            self.below(
+                "quic.keep_alive_ms",
+                quic.keep_alive_ms,
+                "quic.idle_timeout_ms",
+                quic.idle_timeout_ms,
+            ),
             self.within("rooms.tally_top", rooms.tally_top, "rooms.tally_keys_max", rooms.tally_keys_max),
             self.within(
                 "rooms.history_bytes_max",
@@ -106,9 +124,14 @@ impl Rules<'_> {
             fault(!ws.echo_path.is_empty() && !path(&ws.echo_path), || {
                 format!("{} must begin with / and have no query, or be empty", self.say("ws.echo_path"))
             }),
-            fault(ws.path == ws.echo_path, || format!("{} must differ from ws.path", self.say("ws.echo_path"))),
+            fault(ws.path == ws.echo_path, || {
+                format!("{} must differ from ws.path", self.say("ws.echo_path"))
+            }),
             fault(!ws.origins.iter().all(origin), || {
-                format!("{}: an origin is scheme, host and port only, such as https://example.org", self.say("ws.origins"))
+                format!(
+                    "{}: an origin is scheme, host and port only, such as https://example.org",
+                    self.say("ws.origins")
+                )
             }),
             fault(!rooms.on_first_use.iter().all(pattern), || {
                 format!("{}: a pattern may have one *, at its end", self.say("rooms.on_first_use"))
@@ -131,5 +154,6 @@ fn fault(wrong: bool, what: impl FnOnce() -> String) -> Option<String> {
 }
 
 fn is_origin(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'))
+    text.split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'))
 }

@@ -48,13 +48,16 @@ pub fn command() -> Command {
 /// Runs the `config` command.
 ///
 /// # Errors
-/// Those of [`load`]; an error of the writer is returned inside.
+/// Those of [`load`]; an error of the writer is returned inside. A reader that has seen enough (`| head`) is none.
 pub fn run(matches: &ArgMatches, out: &mut impl Write) -> Result<io::Result<()>, ConfigError> {
-    if matches.get_flag("sample") {
-        return Ok(out.write_all(print::sample().as_bytes()));
-    }
-    let effective = from_matches(matches)?;
-    Ok(if matches.get_flag("json") { effective.print_json(out) } else { effective.print(out) })
+    let written = if matches.get_flag("sample") {
+        out.write_all(print::sample().as_bytes())
+    } else if matches.get_flag("json") {
+        from_matches(matches)?.print_json(out)
+    } else {
+        from_matches(matches)?.print(out)
+    };
+    Ok(written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }))
 }
 
 /// [`load`] with the process's environment and a command line that [`flags`] made.

@@ -34,7 +34,8 @@ fn secret(
 ) -> Result<Option<Secret>, ConfigError> {
     let Some(path) = file else { return Ok(given.clone()) };
     let fault = |what: String| ConfigError::one(format!("the file of {name}, {}, {what}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| fault(format!("cannot be read: {e}; name a file that the node may read")))?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| fault(format!("cannot be read: {e}; name a file that the node may read")))?;
     let bytes = bytes.trim_ascii_end();
     if bytes.len() < bytes_min {
         return Err(fault(format!("holds {} bytes; a secret has at least {bytes_min}", bytes.len())));
@@ -52,7 +53,9 @@ impl Admin {
 impl Auth {
     /// Whether tokens are checked; without any key the node runs open.
     pub fn has_key(&self) -> bool {
-        self.hs256_secret.is_some() || self.hs256_secret_file.is_some() || self.eddsa_public_key_file.is_some()
+        self.hs256_secret.is_some()
+            || self.hs256_secret_file.is_some()
+            || self.eddsa_public_key_file.is_some()
     }
 }
 

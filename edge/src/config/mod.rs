@@ -67,7 +67,8 @@ impl Effective {
     /// Sets one value; says what is wrong when it is not allowed.
     fn apply(&mut self, Given { key, raw, source }: Given) -> Result<(), String> {
         if !key.set(&mut self.config, &raw) {
-            let shown = if key.is_secret() { "a value that is not shown".to_owned() } else { raw.to_string() };
+            let shown =
+                if key.is_secret() { "a value that is not shown".to_owned() } else { raw.to_string() };
             return Err(format!("{} ({source}): given {shown}; allowed is {}", key.name, key.allowed()));
         }
         let at = keys().iter().position(|other| std::ptr::eq(other, key)).expect("the key is of the table");

@@ -9,7 +9,7 @@ use super::{Config, Effective};
 use serde_json::{Value as Json, json};
 use std::io::{self, Write};
 
-/// Width at which comments of the sample wrap: it reads well in an 80-column editor beside line numbers, doubled.
+/// Width at which comments of the sample wrap: as prose reads well, and a diff of it still fits a screen.
 const WRAP_COLUMNS: usize = 100;
 
 impl Effective {
@@ -49,7 +49,7 @@ impl Effective {
 fn setting(key: &Key, config: &Config) -> String {
     let value = key.value(config);
     if key.is_secret() && value != "" {
-        return format!("# {} is set", key.field);
+        return format!("# {} = (set)", key.field);
     }
     format!("{} = {}", key.field, toml_value(&value))
 }

@@ -10,7 +10,8 @@ use super::value::Raw;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 
 /// How every environment name begins.
 pub(super) const ENV_PREFIX: &str = "GRANDSTAND_";
@@ -81,7 +82,8 @@ impl Gathered {
                 None if is_service_link(name, value) => {}
                 None => {
                     let near = suggest::nearest(&name[ENV_PREFIX.len()..]).env;
-                    self.faults.push(format!("unknown environment variable {name}; the nearest key is {near}"));
+                    self.faults
+                        .push(format!("unknown environment variable {name}; the nearest key is {near}"));
                 }
             }
         }
@@ -108,13 +110,19 @@ impl Gathered {
 /// Kubernetes sets these for a Service named `grandstand` or `grandstand-...` in every pod beside it.
 fn is_service_link(name: &str, value: &str) -> bool {
     let address = value.starts_with("tcp://") || value.starts_with("udp://");
-    let port = name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
-    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || port || (name.ends_with("_PORT") && address)
+    let port =
+        name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || port
+        || (name.ends_with("_PORT") && address)
 }
 
 fn unreadable(path: &Path, named_by: &str, error: &std::io::Error) -> String {
     let advice = match error.kind() {
-        ErrorKind::NotFound => "write one with `grandstand config --sample`, or leave it out to run on the defaults",
+        ErrorKind::NotFound => {
+            "write one with `grandstand config --sample`, or leave it out to run on the defaults"
+        }
         ErrorKind::PermissionDenied => "let the user that runs the node read it",
         ErrorKind::InvalidData => "it must be UTF-8 text in TOML; `grandstand config --sample` shows one",
         _ => "it must be a readable TOML file; `grandstand config --sample` shows one",
@@ -131,13 +139,16 @@ struct File<'a> {
 
 impl File<'_> {
     fn sections(&mut self, file: &DeTable<'_>) {
-        for (name, value) in file {
+        for (name, value) in in_file_order(file) {
             let line = line_at(self.text, name.span().start);
             match value.get_ref() {
                 DeValue::Table(fields) => self.fields(name.get_ref(), fields, line),
                 _ if keys::all().iter().any(|key| key.section == name.get_ref()) => self.fault(
                     line,
-                    &format!("`{0}` is a section, not a value: write [{0}] and its keys below", name.get_ref()),
+                    &format!(
+                        "`{0}` is a section, not a value: write [{0}] and its keys below",
+                        name.get_ref()
+                    ),
                 ),
                 _ => self.unknown(name.get_ref(), line),
             }
@@ -146,14 +157,16 @@ impl File<'_> {
 
     fn fields(&mut self, section: &str, fields: &DeTable<'_>, line: usize) {
         if fields.is_empty() && !keys::all().iter().any(|key| key.section == section) {
-            let near = suggest::nearest(section).section;
+            let near = suggest::nearest_section(section);
             self.fault(line, &format!("unknown section [{section}]; the nearest is [{near}]"));
         }
-        for (field, value) in fields {
+        for (field, value) in in_file_order(fields) {
             let line = line_at(self.text, field.span().start);
             let name = format!("{section}.{}", field.get_ref());
             match keys::named(&name) {
-                Some(key) => self.into.take(key, raw(value.get_ref()), Source::File(self.path.to_owned(), line)),
+                Some(key) => {
+                    self.into.take(key, raw(value.get_ref()), Source::File(self.path.to_owned(), line))
+                }
                 None => self.unknown(&name, line),
             }
         }
@@ -167,6 +180,15 @@ impl File<'_> {
     fn fault(&mut self, line: usize, what: &str) {
         self.into.faults.push(format!("{}:{line}: {what}", self.path.display()));
     }
+}
+
+type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
+
+/// The parser sorts by name; faults are told from the top of the file down.
+fn in_file_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {

@@ -16,6 +16,12 @@ pub(super) fn nearest(given: &str) -> &'static Key {
     keys::all().iter().min_by_key(score).expect("the table has keys")
 }
 
+/// The section nearest to `given`.
+pub(super) fn nearest_section(given: &str) -> &'static str {
+    let sections = keys::all().iter().map(|key| key.section);
+    sections.min_by_key(|section| distance(&given.to_lowercase(), section)).expect("the table has keys")
+}
+
 /// What follows the section, if `given` has one.
 fn own_field(given: &str) -> &str {
     if let Some((_, field)) = given.split_once('.') {
@@ -82,7 +88,7 @@ mod tests {
             ("tik_ms", "rooms.tick_ms"),
             ("ws_worker", "node.workers"),
             ("quic-retry-abov", "quic.retry_above"),
-            ("", "rooms.max"),
+            ("", "node.pin"),
         ] {
             assert_eq!(nearest(given).name, meant, "{given}");
         }

@@ -190,7 +190,7 @@ config_table! {
             "what a client sends after it was offline for a moment";
         bridge_publish_per_s: u32 = 20_000, [1, 10_000_000],
             "Publications per second from one session that may `bridge`. Beyond, they are refused with a time to retry after.",
-            "a bridge carries a whole chat: twenty times the busiest log at hand, with room above";
+            "a bridge carries a whole chat, replayed at many times its speed";
         reactions_per_s: u32 = 20, [1, 1_000_000],
             "Reactions per second from one session. Beyond, they are not counted, and the session is told.",
             "a thumb makes ten taps per second";
@@ -274,7 +274,7 @@ config_table! {
     fanout: Fanout = "Fan-out: the work of one turn" {
         writes_per_turn: usize = 512, [1, 1_000_000],
             "Writes to connections before a worker turns to reads, accepts and timers. The round goes on after them.",
-            "about 2 ms of work, so that a newcomer does not wait for a round over ten thousand viewers";
+            "a few milliseconds of work, so that a newcomer does not wait for a round over ten thousand viewers";
         batches_per_write_max: usize = 64, [1, 1_024],
             "Batches joined in one write to a viewer that lags. The rest follows in its next turn.",
             "one system call takes at most 1,024 pieces, and 64 already make the call cheap per batch";
