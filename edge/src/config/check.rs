@@ -106,11 +106,11 @@ impl Rules<'_> {
         ]
     }
 
-    fn below<N: Ord>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
+    fn below<N: Ord + Copy>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
         fault(a >= b, || format!("{} must be below {}", self.say(low), self.say(high)))
     }
 
-    fn within<N: Ord>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
+    fn within<N: Ord + Copy>(&self, low: &str, a: N, high: &str, b: N) -> Option<String> {
         fault(a > b, || format!("{} must not exceed {}", self.say(low), self.say(high)))
     }
 

@@ -165,7 +165,7 @@ impl File<'_> {
             let name = format!("{section}.{}", field.get_ref());
             match keys::named(&name) {
                 Some(key) => {
-                    self.into.take(key, raw(value.get_ref()), Source::File(self.path.to_owned(), line))
+                    self.into.take(key, raw(value.get_ref()), Source::File(self.path.to_owned(), line));
                 }
                 None => self.unknown(&name, line),
             }
