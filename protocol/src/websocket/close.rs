@@ -49,12 +49,18 @@ mod tests {
     #[test]
     fn codes_that_may_be_sent() {
         // §7.4.1, §7.4.2 and the IANA registry (1012 to 1014).
-        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
+        for code in
+            [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
+        {
             assert_eq!(parse_close(&close_payload(code, "x")), Ok((Some(code), "x")));
         }
         for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
             let payload = u16::to_be_bytes(code);
-            assert_eq!(parse_close(&payload), Err(Fault::ProtocolError("close code that may not be sent")), "{code}");
+            assert_eq!(
+                parse_close(&payload),
+                Err(Fault::ProtocolError("close code that may not be sent")),
+                "{code}"
+            );
         }
     }
 

@@ -111,7 +111,11 @@ impl Partial {
     }
 
     /// Takes what `input` has of the frame's payload; gives an event if that ends a control frame or a message.
-    pub(super) fn handle_payload(&mut self, input: &mut Input<'_>, limits: &Limits) -> Result<Option<Found>, Fault> {
+    pub(super) fn handle_payload(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &Limits,
+    ) -> Result<Option<Found>, Fault> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
         let piece = input.take_mut(frame.left.min(input.remaining()));
         if let Some(key) = frame.mask {

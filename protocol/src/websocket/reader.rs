@@ -240,7 +240,11 @@ impl Reader {
         if header.opcode.is_control() {
             let controls = open.map_or(&mut input.controls, |partial| partial.controls_mut());
             *controls += 1;
-            return if *controls > limits.control_frames_max { Err(Fault::TooManyControlFrames) } else { Ok(()) };
+            return if *controls > limits.control_frames_max {
+                Err(Fault::TooManyControlFrames)
+            } else {
+                Ok(())
+            };
         }
         input.controls = 0;
         let (bytes, fragments) = match (open, header.opcode) {

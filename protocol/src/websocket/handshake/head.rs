@@ -13,7 +13,10 @@ pub(super) struct Head<'h, 'a> {
 impl<'h, 'a> Head<'h, 'a> {
     /// The values of all lines of this name, in order.
     pub(super) fn all(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'h, 'a> {
-        self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        self.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
     }
 
     /// Whether a line of this name is there.
@@ -26,7 +29,9 @@ impl<'h, 'a> Head<'h, 'a> {
         let mut all = self.all(name);
         match (all.next(), all.next()) {
             (None, _) => Ok(None),
-            (Some(value), None) => std::str::from_utf8(value).map(|value| Some(value.trim())).map_err(|_| fault),
+            (Some(value), None) => {
+                std::str::from_utf8(value).map(|value| Some(value.trim())).map_err(|_| fault)
+            }
             (Some(_), Some(_)) => Err(fault),
         }
     }
@@ -48,5 +53,6 @@ impl<'h, 'a> Head<'h, 'a> {
 
 /// Whether this is a token of RFC 9110 §5.6.2.
 pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -136,7 +136,9 @@ pub fn write_refusal(status: u16, reason: &str, retry_after_s: Option<u32>, out:
         head.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
     let len = reason.len() + 1;
-    head.push_str(&format!("Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len}\r\n\r\n{reason}\n"));
+    head.push_str(&format!(
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len}\r\n\r\n{reason}\n"
+    ));
     out.extend_from_slice(head.as_bytes());
 }
 
@@ -201,7 +203,8 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), HandshakeFault> {
         return Ok((None, target));
     }
     let lower = target.get(..8).unwrap_or(target).to_ascii_lowercase();
-    let scheme = ["http://", "https://", "ws://", "wss://"].into_iter().find(|scheme| lower.starts_with(scheme));
+    let scheme =
+        ["http://", "https://", "ws://", "wss://"].into_iter().find(|scheme| lower.starts_with(scheme));
     let rest = &target[scheme.ok_or(bad("request target is not a path"))?.len()..];
     let (authority, path) = rest.find(['/', '?']).map_or((rest, "/"), |at| rest.split_at(at));
     if !is_authority(authority) || !path.starts_with('/') {

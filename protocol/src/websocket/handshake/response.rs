@@ -46,7 +46,9 @@ impl fmt::Display for ResponseFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ResponseFault::Unwritable(what) => write!(f, "{what} cannot stand in a request"),
-            ResponseFault::Refused { status, retry_after_s: None } => write!(f, "refused with HTTP status {status}"),
+            ResponseFault::Refused { status, retry_after_s: None } => {
+                write!(f, "refused with HTTP status {status}")
+            }
             ResponseFault::Refused { status, retry_after_s: Some(seconds) } => {
                 write!(f, "refused with HTTP status {status}, try again in {seconds} s")
             }
@@ -125,7 +127,10 @@ fn check<'a>(
     let status = parsed.code.unwrap_or_default();
     if status != 101 {
         let retry_after = head.at_most_one("Retry-After", ()).ok().flatten();
-        return Err(ResponseFault::Refused { status, retry_after_s: retry_after.and_then(|text| text.parse().ok()) });
+        return Err(ResponseFault::Refused {
+            status,
+            retry_after_s: retry_after.and_then(|text| text.parse().ok()),
+        });
     }
     if parsed.version != Some(1) {
         return Err(ResponseFault::Malformed("not HTTP/1.1"));
@@ -153,7 +158,10 @@ fn check_upgrade(head: Head<'_, '_>, key: &[u8; 16]) -> Result<(), ResponseFault
     Ok(())
 }
 
-fn check_subprotocol<'a>(head: Head<'_, 'a>, requested: Option<&str>) -> Result<Option<&'a str>, ResponseFault> {
+fn check_subprotocol<'a>(
+    head: Head<'_, 'a>,
+    requested: Option<&str>,
+) -> Result<Option<&'a str>, ResponseFault> {
     let fault = ResponseFault::Malformed("more than one Sec-WebSocket-Protocol");
     let chosen = head.at_most_one("Sec-WebSocket-Protocol", fault)?;
     if chosen.is_some() && chosen != requested {
