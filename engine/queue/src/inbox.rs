@@ -135,7 +135,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // Release, so that a receiver that reads zero also sees every push.
+        // Release, so that a receiver that reads zero also sees every push. (The bell's fence in each push would do, too.)
         if self.ring.senders.fetch_sub(1, Ordering::Release) == 1 {
             self.ring.bell.ring();
         }

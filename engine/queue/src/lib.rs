@@ -3,7 +3,7 @@
 //!
 //! | part | shape | algorithm |
 //! |---|---|---|
-//! | [`inbox`] | many producers, one consumer | Vyukov's bounded queue: a sequence stamp in each slot |
+//! | [`mod@inbox`] | many producers, one consumer | Vyukov's bounded queue: a sequence stamp in each slot |
 //! | [`spsc`] | one producer, one consumer | Lamport's ring, each side with a cached copy of the other's index |
 //! | [`doorbell`] | many ringers, one sleeper | Dekker's store-then-load on one word, `SeqCst` fences on both sides |
 //! | [`parker`] | the doorbell of a thread that sleeps in `std::thread::park` | one `unpark` per park |
@@ -37,7 +37,7 @@
 //! threads. The counts shrink under miri: `cargo +nightly miri test -p grandstand-queue`.
 //!
 //! Invariant: this is the only crate of the workspace where hand-written `unsafe` may stand, and within it only
-//! [`inbox`] and [`spsc`] have any.
+//! [`mod@inbox`] and [`spsc`] have any.
 //! Not here: what travels (generic), what to do when full (the caller), waiting for free space (poll at the next turn).
 
 #![deny(unsafe_code)]

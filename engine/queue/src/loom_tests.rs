@@ -213,17 +213,33 @@ fn parker_sleeps_on_two_queues_at_once_and_misses_neither() {
 }
 
 #[test]
-fn parker_wakes_when_the_last_handle_goes() {
+fn parker_wakes_when_the_last_sender_goes() {
     explore(3, || {
         let (bell, mut parker) = thread_bell();
-        let (sender, receiver) = inbox::<u8>(2, bell.clone());
-        let (producer, consumer) = spsc::channel::<u8>(2, bell);
+        let (sender, receiver) = inbox::<u8>(2, bell);
+        let second = sender.clone();
         let sleeping = thread::spawn(move || {
-            while !(receiver.is_closed() && consumer.is_closed()) {
-                parker.park_timeout(None, || receiver.is_closed() && consumer.is_closed());
+            while !receiver.is_closed() {
+                parker.park_timeout(None, || receiver.is_closed());
             }
         });
+        let dropping = thread::spawn(move || drop(second));
         drop(sender);
+        dropping.join().unwrap();
+        sleeping.join().unwrap();
+    });
+}
+
+#[test]
+fn parker_wakes_when_the_producer_goes() {
+    explore(3, || {
+        let (bell, mut parker) = thread_bell();
+        let (producer, consumer) = spsc::channel::<u8>(2, bell);
+        let sleeping = thread::spawn(move || {
+            while !consumer.is_closed() {
+                parker.park_timeout(None, || consumer.is_closed());
+            }
+        });
         drop(producer);
         sleeping.join().unwrap();
     });
@@ -250,6 +266,22 @@ fn spsc_keeps_order_around_the_end_of_the_ring() {
             }
         }
         assert_eq!(consumer.pop(), None);
+        pushing.join().unwrap();
+    });
+}
+
+#[test]
+fn spsc_shows_every_value_to_a_consumer_that_sees_it_closed() {
+    explore(3, || {
+        let (mut producer, mut consumer) = spsc::channel(2, silent());
+        let pushing = thread::spawn(move || {
+            producer.try_push(1).unwrap();
+            producer.try_push(2).unwrap();
+        });
+        while !consumer.is_closed() {
+            thread::yield_now();
+        }
+        assert_eq!([consumer.pop(), consumer.pop(), consumer.pop()], [Some(1), Some(2), None]);
         pushing.join().unwrap();
     });
 }

@@ -74,7 +74,8 @@ impl<T> Producer<T> {
 
     /// How many pushes will find room, at least: only the consumer can change it, and only upwards.
     pub fn free(&self) -> usize {
-        let head = self.ring.head.load(Ordering::Acquire);
+        // Relaxed: only a count; the push that finds the ring full by its copy reads the head again.
+        let head = self.ring.head.load(Ordering::Relaxed);
         self.capacity() - self.tail.wrapping_sub(head)
     }
 
@@ -127,7 +128,8 @@ impl<T> Consumer<T> {
     /// How many pops will find a value, at least: only the producer can change it, and only upwards.
     #[inline]
     pub fn len(&self) -> usize {
-        self.ring.tail.load(Ordering::Acquire).wrapping_sub(self.head)
+        // Relaxed: only a count; the pop that finds the ring empty by its copy reads the tail again.
+        self.ring.tail.load(Ordering::Relaxed).wrapping_sub(self.head)
     }
 
     /// How many values fit.
@@ -143,7 +145,7 @@ impl<T> Consumer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // Release, so that a consumer that reads it also sees every push.
+        // Release, so that a consumer that reads it also sees every push. (The bell's fence in each push would do, too.)
         self.ring.producer_gone.store(true, Ordering::Release);
         self.ring.bell.ring();
     }
