@@ -97,7 +97,7 @@ fn one_host() {
     assert_eq!(status(&with("Host", &[])), 400);
     assert_eq!(status(&with("Host", &["Host: a", "Host: a"])), 400);
     assert_eq!(status(&with("Host", &["Host: a", "hOST: b"])), 400);
-    for host in ["", "a, b", "a b", "user@a", "a/b", "\u{e9}"] {
+    for host in ["", "a,b", "a b", "user@a", "a/b", "\u{e9}"] {
         assert_eq!(status(&with("Host", &[&format!("Host: {host}")])), 400, "{host}");
     }
     assert!(parse(&with("Host", &["Host: [::1]:8080"])).unwrap().is_some());
