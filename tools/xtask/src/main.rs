@@ -4,20 +4,32 @@
 //! desk and of CI are the same code.
 //! Invariants: commands run in the workspace root; tools that they install go to `target/tools`, pinned; a check that
 //! could not run is named at the end, and fails the run where CI could have had its tool.
-//! Not here: what a command does (one file each), how programs are started (`run`).
+//! Not here: what a command does (one file each), how programs are started (`run`), how results are added up (`ledger`).
 
 #![forbid(unsafe_code)]
 
+mod autobahn;
+mod check;
+mod ci;
+mod clients;
+mod deny;
+mod fuzz;
+mod ledger;
+mod python;
 mod run;
 mod schema;
+mod test;
+mod verdict;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Build habits of the Grandstand workspace.
 ///
 /// Every check that CI makes can be made here. Tools that a command needs are installed on first use, pinned, into
-/// target/tools; nothing outside the checkout is changed.
+/// target/tools; nothing outside the checkout is changed. Each program that runs is printed first, so that it can be
+/// repeated by hand. With CI=true in the environment, a missing tool fails the run instead of being skipped, except
+/// where the machine cannot have it (Python 2).
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -27,11 +39,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Habit {
+    Check(check::Args),
+    Test(test::Args),
+    Ci(ci::Args),
     Schema(schema::Args),
+    Fuzz(fuzz::Args),
+    Autobahn(autobahn::Args),
+    Clients(clients::Args),
+    Deny(deny::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().habit {
+fn main() -> ExitCode {
+    let result = match Cli::parse().habit {
+        Habit::Check(args) => check::go(&args),
+        Habit::Test(args) => return test::go(&args),
+        Habit::Ci(args) => return ci::go(&args),
         Habit::Schema(args) => schema::go(&args),
+        Habit::Fuzz(args) => fuzz::go(&args),
+        Habit::Autobahn(args) => autobahn::go(&args),
+        Habit::Clients(args) => clients::go(&args),
+        Habit::Deny(args) => deny::go(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! Programs: how they are found, started and judged.
 //!
 //! Why: every command line is printed before it runs, so that a person can repeat it by hand.
-//! Invariant: children see the environment as it was before cargo started this program; what `cargo run` adds
-//! (`CARGO_MANIFEST_DIR` and the like) would make build scripts run again.
+//! Invariants: a child sees the environment as it was before cargo started this program (what `cargo run` adds, such as
+//! `CARGO_MANIFEST_DIR`, would make build scripts run again), and has no standard input.
 //! Not here: which programs run (the file of each command).
 
+use crate::ledger::Counts;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The workspace root: this package stands two levels below it.
 pub(crate) fn root() -> PathBuf {
@@ -20,19 +25,19 @@ pub(crate) fn tools_dir() -> PathBuf {
     root().join("target/tools")
 }
 
-/// Whether a CI system runs us (`CI=true`): what is missing then fails instead of being skipped.
-pub(crate) fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+/// Where cargo builds.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// A program, started in the workspace root, without what `cargo run` put into the environment.
-pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text == "CARGO"
-            || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|p| name_text.starts_with(p))
+        let text = name.to_string_lossy();
+        if text == "CARGO"
+            || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|p| text.starts_with(p))
         {
             command.env_remove(&name);
         }
@@ -40,20 +45,73 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// `cargo`, started as [`command`] does.
-pub(crate) fn cargo() -> Command {
-    command("cargo")
+/// `cargo` with these arguments, started as [`command`] does.
+pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut cargo = command("cargo");
+    cargo.args(args);
+    cargo
 }
 
 /// Prints the command line, runs it, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let line = line_of(command);
-    eprintln!("$ {line}");
+    let line = announce(command);
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
+}
+
+/// As [`run`], but kills the program when it takes longer than `limit`.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
+    let line = announce(command);
+    let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
+    match wait_until(&mut child, Instant::now() + limit)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("`{line}` failed ({status})"),
+        None => {
+            child.kill()?;
+            child.wait()?;
+            bail!("`{line}` took longer than {} s and was stopped", limit.as_secs())
+        }
+    }
+}
+
+fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
+            done => return Ok(done),
+        }
+    }
+}
+
+/// Runs a test runner, passes on what it prints, and adds up the results that it reports.
+///
+/// A failure that the counts explain is in the counts; any other, such as code that does not compile, is an error.
+pub(crate) fn run_tests(command: &mut Command) -> Result<Counts> {
+    let line = announce(command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let beside = thread::spawn(move || pass_on(stderr, &mut std::io::stderr()));
+    let mut counts = pass_on(child.stdout.take().expect("stdout is piped"), &mut std::io::stdout());
+    counts += beside.join().expect("copying output does not panic");
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(counts)
+}
+
+fn pass_on(from: impl Read, to: &mut impl Write) -> Counts {
+    let mut counts = Counts::default();
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        counts += Counts::in_line(&String::from_utf8_lossy(&line));
+        // A closed terminal must not stop the tests.
+        let _ = to.write_all(&line).and_then(|()| to.write_all(b"\n"));
+    }
+    counts
 }
 
 /// What a program prints, or `None` if it cannot be started or fails.
@@ -62,13 +120,15 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The command line as a person would type it, without the workspace root in it.
-fn line_of(command: &Command) -> String {
+/// Prints the command line as a person would type it in the workspace root.
+fn announce(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     let mut words: Vec<String> = set
         .map(|(name, value)| format!("{}={:?}", name.to_string_lossy(), value.to_string_lossy()))
         .collect();
     words.push(command.get_program().to_string_lossy().into_owned());
     words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
-    words.join(" ").replace(&format!("{}/", root().display()), "")
+    let line = words.join(" ").replace(&format!("{}/", root().display()), "");
+    eprintln!("$ {line}");
+    line
 }

@@ -1,0 +1,205 @@
+//! `autobahn`: the conformance suite for WebSocket servers, against ours or any other.
+//!
+//! Why: 301 cases of RFC 6455 by other people, from framing to UTF-8 cut in the middle of a code point.
+//! Invariants: chapters 12 and 13 (compression) are left out, since we do not offer it; every other case must run. The
+//! suite runs on Python 2.7 from a directory of its own, its packages pinned by hash (`python/autobahn.txt`).
+//! Not here: what counts as passed (`verdict`), which Python (`python`).
+
+use crate::ledger::Counts;
+use crate::python::python2;
+use crate::run::{cargo, command, root, run, run_within, target_dir, tools_dir};
+use crate::verdict::Verdict;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// The cases of chapters 1 to 7, 9 and 10 in autobahntestsuite 25.10.1.
+const CASES: u64 = 301;
+
+/// A healthy server takes 20 s; single cases wait up to 100 s for an answer that does not come.
+const SUITE_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// A node listens within milliseconds; a busy CI machine gets more.
+const NODE_START_MAX: Duration = Duration::from_secs(20);
+
+/// The largest message of the suite (9.1.6, 9.2.6): 16 MB in one frame.
+const SUITE_MESSAGE_BYTES: &str = "16777216";
+
+/// The most fragments of a message in the suite (9.3.1, 9.4.1): 4 MB by 64 bytes.
+const SUITE_FRAGMENTS: &str = "65536";
+
+/// Run the Autobahn suite (301 cases, without compression) against a WebSocket server that echoes.
+///
+/// Without --url, builds our node and runs the suite against its echo path. Needs Python 2.7 with pip and a C compiler;
+/// the suite is installed into target/tools/autobahn, and its reports are written there. Fails if a case fails.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Server to test instead of our node, such as ws://127.0.0.1:9001/echo.
+    #[arg(long)]
+    url: Option<String>,
+    /// Cases to run, such as 6.* or 9.3.1; all but compression if none is named.
+    #[arg(long, value_name = "PATTERN")]
+    cases: Vec<String>,
+}
+
+pub(crate) fn go(args: &Args) -> Result<()> {
+    let suite = install()?;
+    let verdict = match &args.url {
+        Some(url) => suite.run(url, &args.cases)?,
+        None => {
+            run(&mut cargo(["build", "--package", "grandstand-edge", "--bin", "grandstand"]))?;
+            let node = Node::start(&target_dir().join("debug/grandstand"))?;
+            suite.run(&node.url(), &args.cases)?
+        }
+    };
+    if verdict.counts().failed > 0 {
+        bail!("the server does not pass; reports: target/tools/autobahn/reports/index.html");
+    }
+    Ok(())
+}
+
+/// Runs all cases against the node with this binary.
+pub(crate) fn judge_our_node(suite: &Suite, binary: &Path) -> Result<Counts> {
+    let node = Node::start(binary)?;
+    Ok(suite.run(&node.url(), &[])?.counts())
+}
+
+/// The installed suite.
+pub(crate) struct Suite {
+    python: PathBuf,
+    home: PathBuf,
+}
+
+/// Installs the suite unless it is there already.
+pub(crate) fn install() -> Result<Suite> {
+    let suite = Suite { python: python2()?, home: tools_dir().join("autobahn") };
+    let list = root().join("tools/xtask/python/autobahn.txt");
+    let wanted = fs::read(&list).context("reading the list of packages")?;
+    let stamp = suite.home.join("installed.txt");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(suite);
+    }
+    let _ = fs::remove_dir_all(&suite.home);
+    let mut pip = command(&suite.python);
+    pip.args([
+        "-W",
+        "ignore",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]);
+    pip.args(["--no-warn-script-location", "--require-hashes", "--requirement"]).arg(&list);
+    run(pip.arg("--target").arg(suite.home.join("lib")))
+        .context("installing needs the registry and a C compiler")?;
+    fs::write(&stamp, wanted)?;
+    Ok(suite)
+}
+
+impl Suite {
+    /// Runs `cases` (all, if empty) against `url`, prints the verdict, and returns it.
+    fn run(&self, url: &str, cases: &[String]) -> Result<Verdict> {
+        reach(url)?;
+        let reports = self.home.join("reports");
+        let _ = fs::remove_dir_all(&reports);
+        let spec = json!({
+            "outdir": reports, "servers": [{"agent": "server", "url": url}],
+            "cases": if cases.is_empty() { vec!["*".to_owned()] } else { cases.to_vec() },
+            "exclude-cases": ["12.*", "13.*"], "exclude-agent-cases": {},
+        });
+        fs::write(self.home.join("spec.json"), spec.to_string())?;
+        let log = fs::File::create(self.home.join("log.txt"))?;
+        let mut wstest = command(&self.python);
+        // -s: nothing from the user's own packages.
+        wstest.args(["-s", "-W", "ignore"]).arg(root().join("tools/xtask/python/wstest.py"));
+        wstest
+            .arg(self.home.join("lib"))
+            .args(["-m", "fuzzingclient", "-s"])
+            .arg(self.home.join("spec.json"));
+        let wstest = wstest.stdout(log.try_clone()?).stderr(log);
+        run_within(wstest, SUITE_TIME_MAX).context("see target/tools/autobahn/log.txt")?;
+        let verdict = Verdict::read(&reports, cases.is_empty().then_some(CASES))?;
+        println!("{verdict}");
+        Ok(verdict)
+    }
+}
+
+/// The suite only notes an error in its log when nobody listens.
+fn reach(url: &str) -> Result<()> {
+    let (secure, rest) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
+        (Some(rest), _) => (false, rest),
+        (_, Some(rest)) => (true, rest),
+        _ => bail!("{url} is not a ws:// or wss:// address"),
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let port = if secure { 443 } else { 80 };
+    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+    let address = address.to_socket_addrs().with_context(|| format!("no address for {host}"))?.next();
+    let address = address.with_context(|| format!("no address for {host}"))?;
+    TcpStream::connect_timeout(&address, Duration::from_secs(5))
+        .with_context(|| format!("nobody listens at {url}"))?;
+    Ok(())
+}
+
+/// Our node with its echo path on, as a process that ends with this value.
+struct Node {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Node {
+    fn start(binary: &Path) -> Result<Node> {
+        let address = free_address()?;
+        let mut node = command(binary);
+        node.arg("serve")
+            .env("GRANDSTAND_WS_LISTEN", address.to_string())
+            .env("GRANDSTAND_WS_ECHO_PATH", "/echo");
+        for listener in ["WSS", "QUIC", "ADMIN"] {
+            node.env(format!("GRANDSTAND_{listener}_LISTEN"), "off");
+        }
+        node.env("GRANDSTAND_LIMITS_FRAME_BYTES_MAX", SUITE_MESSAGE_BYTES);
+        node.env("GRANDSTAND_LIMITS_FRAGMENTS_MAX", SUITE_FRAGMENTS);
+        let log = fs::File::create(tools_dir().join("autobahn/node.txt"))?;
+        node.stdout(Stdio::null()).stderr(log);
+        let process = node.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut node = Node { process, address };
+        node.wait_for_listener()?;
+        Ok(node)
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}/echo", self.address)
+    }
+
+    fn wait_for_listener(&mut self) -> Result<()> {
+        let deadline = Instant::now() + NODE_START_MAX;
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the node ended at start ({status}); see target/tools/autobahn/node.txt");
+            }
+            if Instant::now() > deadline {
+                bail!("the node does not listen after {} s", NODE_START_MAX.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

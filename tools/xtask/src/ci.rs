@@ -1,0 +1,29 @@
+//! `ci`: what a change must pass, in the order of how soon it can fail.
+//!
+//! Invariants: `.ci/run` calls this and nothing else; every step runs, so that one run says everything that is wrong.
+//! Why clippy comes before the documentation and the tests: `cargo doc` reuses what clippy checked of the dependencies.
+//! Not here: the tests (`test`), the policy's rules (deny.toml).
+
+use crate::ledger::Ledger;
+use crate::run::{cargo, run};
+use crate::{deny, schema, test};
+use std::process::ExitCode;
+
+/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn go(_: &Args) -> ExitCode {
+    let mut ledger = Ledger::new();
+    ledger.check("formatting", || run(&mut cargo(["fmt", "--all", "--check"])));
+    ledger.check("clippy", || {
+        run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    });
+    ledger.check("documentation", || {
+        run(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    ledger.check("schema", || schema::go(&schema::Args { check: true }));
+    ledger.check("dependency policy", || deny::go(&deny::Args {}));
+    test::add_steps(&mut ledger, &[]);
+    ledger.close()
+}

@@ -1,0 +1,85 @@
+//! `fuzz`: the guided search for inputs that break a reader of bytes.
+//!
+//! Why without cargo-fuzz: it would be one more tool to build, and what it adds is the flags below. They are unstable,
+//! so the compiler is told to accept them (`RUSTC_BOOTSTRAP`), which spares a second toolchain.
+//! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since every
+//! crate in it is instrumented.
+//! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`).
+
+use crate::run::{cargo, command, output, root, run, target_dir};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::Path;
+
+/// What libFuzzer needs to see where an input leads, and AddressSanitizer to see what it touches.
+const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1";
+
+/// Search for inputs that break a reader of bytes, guided by coverage (libFuzzer).
+///
+/// Inputs that led somewhere new are kept in target/fuzz/corpus, breaking ones in target/fuzz/artifacts. To repeat one:
+/// cargo xtask fuzz TARGET --input FILE. Needs a C++ compiler. The short form of this is part of `test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Target to run, a file of protocol/fuzz/fuzz_targets; all in turn if none is named.
+    target: Option<String>,
+    /// Time for each target.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Run this one input instead of searching.
+    #[arg(long, value_name = "FILE", requires = "target")]
+    input: Option<std::path::PathBuf>,
+}
+
+pub(crate) fn go(args: &Args) -> Result<()> {
+    let known = targets()?;
+    let wanted = match &args.target {
+        None => known,
+        Some(name) if known.contains(name) => vec![name.clone()],
+        Some(name) => bail!("no fuzz target `{name}`; there are: {}", known.join(", ")),
+    };
+    let host = host()?;
+    build(&host)?;
+    let binaries = target_dir().join("fuzz").join(host).join("release");
+    wanted.iter().try_for_each(|target| search(target, &binaries, args))
+}
+
+/// The names of the targets: one file each.
+fn targets() -> Result<Vec<String>> {
+    let dir = root().join("protocol/fuzz/fuzz_targets");
+    let entries = fs::read_dir(&dir).with_context(|| format!("no fuzz targets in {}", dir.display()))?;
+    let names =
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    Ok(names)
+}
+
+fn host() -> Result<String> {
+    let version = output(command("rustc").arg("-vV")).context("`rustc -vV` failed")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
+
+/// Instrumented code has to be built for a named target, or build scripts and macros would be instrumented too.
+fn build(host: &str) -> Result<()> {
+    let mut build =
+        cargo(["build", "--release", "--manifest-path", "protocol/fuzz/Cargo.toml", "--target", host]);
+    build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", RUSTFLAGS);
+    run(build.env("CARGO_TARGET_DIR", target_dir().join("fuzz")))
+}
+
+fn search(target: &str, binaries: &Path, args: &Args) -> Result<()> {
+    let mut fuzzer = command(binaries.join(target));
+    if let Some(input) = &args.input {
+        return run(fuzzer.arg(std::path::absolute(input)?));
+    }
+    let corpus = target_dir().join("fuzz/corpus").join(target);
+    let artifacts = target_dir().join("fuzz/artifacts").join(target);
+    fs::create_dir_all(&corpus)?;
+    fs::create_dir_all(&artifacts)?;
+    fuzzer.arg(format!("-max_total_time={}", args.seconds)).arg("-print_final_stats=1");
+    fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(corpus);
+    run(&mut fuzzer).with_context(|| format!("{target}: see {}", artifacts.display()))
+}

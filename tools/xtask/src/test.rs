@@ -1,0 +1,107 @@
+//! `test`: everything that can be tested, on a fresh machine.
+//!
+//! Why: one command that passes or says what is wrong; `.ci/run` is this plus the checks of `ci`.
+//! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the whole
+//! workspace, so that features are the same), except the loom models, whose atomics differ.
+//! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
+//! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`).
+
+use crate::ledger::{Counts, Ledger};
+use crate::run::{cargo, output, run, run_tests, target_dir};
+use crate::{autobahn, clients};
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Test everything: unit, integration and doc tests, loom models, third-party clients, Autobahn.
+///
+/// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last line
+/// counts what passed, failed and was skipped.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Steps to run; all of them, in this order, if none is named.
+    #[arg(value_enum)]
+    steps: Vec<Step>,
+}
+
+/// One step of `test`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Step {
+    /// Install the third-party clients that tests speak through.
+    Clients,
+    /// Unit and integration tests of the workspace.
+    Workspace,
+    /// Examples in the documentation.
+    Docs,
+    /// Models of the lock-free parts, every interleaving.
+    Loom,
+    /// The Autobahn suite against our own node.
+    Autobahn,
+}
+
+pub(crate) fn go(args: &Args) -> ExitCode {
+    let mut ledger = Ledger::new();
+    add_steps(&mut ledger, &args.steps);
+    ledger.close()
+}
+
+/// Runs `steps`, or all of them if none is given.
+pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
+    let wanted = |step| steps.is_empty() || steps.contains(&step);
+    if wanted(Step::Clients) {
+        ledger.check("third-party clients", || clients::install().map(drop));
+    }
+    if wanted(Step::Workspace) {
+        ledger.step("workspace tests", || runner(&[], &["--workspace"]));
+    }
+    if wanted(Step::Docs) {
+        ledger.step("doctests", || run_tests(&mut cargo(["test", "--workspace", "--doc"])));
+    }
+    if wanted(Step::Loom) {
+        ledger.step("loom models", loom);
+    }
+    if wanted(Step::Autobahn) {
+        ledger.step("autobahn", autobahn_of_our_node);
+    }
+}
+
+/// Tests of `packages`, by nextest where it is installed, otherwise by cargo's own runner.
+pub(crate) fn runner(targets: &[&str], packages: &[&str]) -> Result<Counts> {
+    let nextest = output(&mut cargo(["nextest", "--version"])).is_some();
+    let mut tests = if nextest {
+        cargo(["nextest", "run", "--no-fail-fast", "--no-tests=pass"])
+    } else {
+        eprintln!(
+            "cargo-nextest is not installed: cargo's own runner is slower and cannot keep heavy tests apart"
+        );
+        // Doctests are a step of their own.
+        cargo(["test", "--no-fail-fast"]).arg_if(targets.is_empty(), "--all-targets")
+    };
+    run_tests(tests.args(targets).args(packages))
+}
+
+/// The models need another meaning of every atomic: another target directory, so that nothing else is built twice.
+fn loom() -> Result<Counts> {
+    let mut tests = cargo(["test", "--package", "grandstand-queue", "--release", "--lib"]);
+    run_tests(tests.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_dir().join("loom")))
+}
+
+fn autobahn_of_our_node() -> Result<Counts> {
+    let suite = autobahn::install()?;
+    // The node that the workspace tests were built with; building its package alone could choose other features.
+    run(&mut cargo(["test", "--workspace", "--no-run", "--quiet"]))?;
+    autobahn::judge_our_node(&suite, &target_dir().join("debug/grandstand"))
+}
+
+/// An argument that is only sometimes there.
+trait ArgIf {
+    fn arg_if(self, wanted: bool, arg: &str) -> Self;
+}
+
+impl ArgIf for std::process::Command {
+    fn arg_if(mut self, wanted: bool, arg: &str) -> Self {
+        if wanted {
+            self.arg(arg);
+        }
+        self
+    }
+}
