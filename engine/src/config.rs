@@ -1,0 +1,147 @@
+//! The bounds of rooms: every one a plain field, with its reason and what happens when it is reached.
+//!
+//! Why here and not in the edge's configuration: the core is used without files and flags, by tests and simulations.
+//! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client takes.
+//! Not here: names of keys, environment, flags (edge); threads and queues (`node`).
+
+use grandstand_protocol::limits;
+
+/// Bounds and intervals of a shard's rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Shortest time between two batches of a room.
+    pub tick_ms: u64,
+    /// Whether a room that was quiet for a tick seals at once; otherwise a tick after the first thing said.
+    pub leading_edge: bool,
+    /// Newest batches that a worker gets when it attaches; the edge keeps as many.
+    pub ring_batches_max: usize,
+    /// Bytes of these.
+    pub ring_bytes_max: usize,
+    /// Batches with chat that a room keeps; the oldest go first.
+    pub history_batches_max: usize,
+    /// Bytes that a room's log keeps; the oldest go first.
+    pub history_bytes_max: usize,
+    /// Bytes that all logs of the node keep; beyond, the room that keeps the most loses its oldest. Shards have equal shares.
+    pub history_bytes_total_max: usize,
+    /// Publications of a room whose nonces are remembered; beyond, the oldest is forgotten.
+    pub nonces_max: usize,
+    /// How long a nonce is remembered.
+    pub nonce_window_ms: u64,
+    /// Keys counted in a tick; beyond, the least counted joins the rest, which is counted under the empty key.
+    pub tally_keys_max: usize,
+    /// Keys told in a batch; those below are told as the rest.
+    pub tally_top: usize,
+    /// Keys of a room's state; beyond: refusal `TooManyKeys`.
+    pub state_keys_max: usize,
+    /// Bytes of a value; beyond: refusal `TooLarge`.
+    pub state_value_bytes_max: usize,
+    /// Publications (and repetitions, and state changes) that wait for a room's tick; beyond: refusal `Overloaded`.
+    pub pending_messages_max: usize,
+    /// Shortest time between two messages of one user in a room; 0 for none. A room's state key `gs.slow_ms` overrides it.
+    pub slow_mode_ms: u64,
+    /// Shortest time between two changes of the state key `gs.viewers`; 0: it is not published.
+    pub viewers_every_ms: u64,
+    /// Rooms of the node; beyond: refusal `Overloaded`. Shards have equal shares.
+    pub rooms_max: usize,
+    /// After so long without viewers and publications, a room made on first use is removed.
+    pub idle_ms: u64,
+    /// Names that come into being on first use: exact, or beginnings followed by `*`.
+    pub on_first_use: Vec<String>,
+    /// Bytes of a chat text; beyond: refusal `TooLarge`.
+    pub text_bytes_max: usize,
+    /// Bytes of chat in one batch; what is over goes into a further batch of the same tick.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        ShardConfig {
+            tick_ms: 100,
+            leading_edge: true,
+            ring_batches_max: 1024,
+            ring_bytes_max: 1 << 20,
+            history_batches_max: 8192,
+            history_bytes_max: 8 << 20,
+            history_bytes_total_max: 256 << 20,
+            nonces_max: 4096,
+            nonce_window_ms: 300_000,
+            tally_keys_max: 64,
+            tally_top: 16,
+            state_keys_max: 64,
+            state_value_bytes_max: limits::STATE_VALUE_BYTES_MAX,
+            pending_messages_max: 4096,
+            slow_mode_ms: 0,
+            viewers_every_ms: 2000,
+            rooms_max: 100_000,
+            idle_ms: 600_000,
+            on_first_use: vec!["*".to_owned()],
+            text_bytes_max: limits::TEXT_BYTES_MAX,
+            // A batch partly written is pinned by its connection: 128 KiB is half a usual socket buffer.
+            batch_bytes_max: 128 << 10,
+        }
+    }
+}
+
+/// Bytes around one message, change or tally in a batch, at most: control and varints.
+pub(crate) const ITEM_OVERHEAD_BYTES: usize = 40;
+
+impl ShardConfig {
+    /// Check what the fields promise together.
+    ///
+    /// # Errors
+    /// A sentence that names the field at fault.
+    pub fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("tick_ms", self.tick_ms as usize),
+            ("ring_batches_max", self.ring_batches_max),
+            ("history_batches_max", self.history_batches_max),
+            ("pending_messages_max", self.pending_messages_max),
+            ("rooms_max", self.rooms_max),
+            ("batch_bytes_max", self.batch_bytes_max),
+            ("tally_keys_max", self.tally_keys_max),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} must be at least 1"));
+        }
+        let at_most = [
+            ("text_bytes_max", self.text_bytes_max, limits::TEXT_BYTES_MAX),
+            ("state_value_bytes_max", self.state_value_bytes_max, limits::STATE_VALUE_BYTES_MAX),
+            ("tally_top", self.tally_top, self.tally_keys_max),
+            ("the largest batch", self.largest_batch_bytes(), limits::SERVER_FRAME_BYTES_MAX),
+        ];
+        match at_most.iter().find(|(_, value, max)| value > max) {
+            Some((name, value, max)) => Err(format!("{name} is {value} and must be at most {max}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of the largest batch that can be sealed: a message that was just within the chat's bound, every key of the
+    /// state replaced by another, and the tallies.
+    fn largest_batch_bytes(&self) -> usize {
+        let message = self.text_bytes_max + limits::ATTACHMENT_BYTES_MAX + limits::NAME_BYTES_MAX;
+        let key = limits::STATE_KEY_BYTES_MAX + ITEM_OVERHEAD_BYTES;
+        let state = (self.state_keys_max + 1) * (2 * key + self.state_value_bytes_max);
+        let tallies = (self.tally_top + 1) * (limits::REACTION_KEY_BYTES_MAX + ITEM_OVERHEAD_BYTES);
+        self.batch_bytes_max + message + state + tallies + 4 * ITEM_OVERHEAD_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_together() {
+        assert_eq!(ShardConfig::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_names_its_field() {
+        let config = ShardConfig { tick_ms: 0, ..ShardConfig::default() };
+        assert!(config.check().unwrap_err().contains("tick_ms"));
+        let config = ShardConfig { state_keys_max: 10_000, ..ShardConfig::default() };
+        assert!(config.check().unwrap_err().contains("largest batch"));
+        let config = ShardConfig { tally_top: 65, ..ShardConfig::default() };
+        assert!(config.check().unwrap_err().contains("tally_top"));
+    }
+}

@@ -1,0 +1,201 @@
+//! A room: an identity, and, once anything happens in it, everything that is alive.
+//!
+//! Why two parts: a node may hold 100,000 rooms of a programme guide of which a hundred are watched. A dormant room is its
+//! name, epoch and phase; lanes, windows and counts begin when somebody joins or speaks.
+//! Invariants: `next_seq` and `next_offset` only grow within an epoch. A room has a time to seal exactly while something
+//! waits. Batch times never go back, even when the wall clock does.
+//! Not here: sealing and answering (`shard`), the log (`log`).
+
+use std::sync::Arc;
+
+use grandstand_protocol::frame::Phase;
+
+use crate::chat::Chat;
+use crate::config::ShardConfig;
+use crate::message::Now;
+use crate::nonces::Nonces;
+use crate::slow_mode::SlowMode;
+use crate::state::State;
+use crate::tallies::Tallies;
+use crate::viewers::Viewers;
+
+/// How a room came into being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody joined: it goes when everybody has.
+    FirstUse,
+    /// An operator made it: it stays.
+    Operator,
+}
+
+/// A room.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) name: Arc<str>,
+    pub(crate) epoch: u64,
+    pub(crate) live: Option<Box<Live>>,
+    pub(crate) phase: Phase,
+    pub(crate) origin: Origin,
+}
+
+/// What a room has once it is alive.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) chat: Chat,
+    pub(crate) state: State,
+    pub(crate) tallies: Tallies,
+    pub(crate) nonces: Nonces,
+    pub(crate) slow_mode: SlowMode,
+    pub(crate) viewers: Viewers,
+    pub(crate) next_seq: u64,
+    pub(crate) next_offset: u64,
+    /// Time of the last batch with chat; before the first, of coming alive.
+    pub(crate) time_ms: u64,
+    /// When it sealed last.
+    pub(crate) sealed_us: Option<u64>,
+    /// When it seals next.
+    pub(crate) seal_due_us: Option<u64>,
+    /// When anybody last joined, left, spoke or reacted.
+    pub(crate) active_us: u64,
+    /// For when its timer stands.
+    pub(crate) armed_us: Option<u64>,
+}
+
+impl Room {
+    /// The live part, which begins now if there is none.
+    pub(crate) fn wake(&mut self, now: Now, config: &ShardConfig, seed: u64) -> &mut Live {
+        self.live.get_or_insert_with(|| Box::new(Live::new(now, config, seed)))
+    }
+
+    /// When something is due next.
+    pub(crate) fn due_us(&self, config: &ShardConfig) -> Option<u64> {
+        let live = self.live.as_ref()?;
+        let viewers_us = live.viewers.due_us(config.viewers_every_ms * 1000);
+        [live.seal_due_us, viewers_us, self.idle_due_us(config)].into_iter().flatten().min()
+    }
+
+    /// When the room goes, or goes dormant, if nothing happens. A room made by an operator goes dormant only if it was
+    /// never spoken in, so that no position in it can be lost.
+    pub(crate) fn idle_due_us(&self, config: &ShardConfig) -> Option<u64> {
+        let live = self.live.as_ref()?;
+        let may_end = match self.origin {
+            Origin::FirstUse => true,
+            Origin::Operator => live.is_unused(),
+        };
+        let is_idle =
+            config.idle_ms > 0 && may_end && live.viewers.total() == 0 && live.seal_due_us.is_none();
+        is_idle.then(|| live.active_us.saturating_add(config.idle_ms.saturating_mul(1000)))
+    }
+}
+
+impl Live {
+    fn new(now: Now, config: &ShardConfig, seed: u64) -> Self {
+        Live {
+            chat: Chat::default(),
+            state: State::default(),
+            tallies: Tallies::default(),
+            nonces: Nonces::new(config.nonces_max, config.nonce_window_ms, seed),
+            slow_mode: SlowMode::new(config.slow_mode_ms, seed),
+            viewers: Viewers::default(),
+            next_seq: 0,
+            next_offset: 0,
+            time_ms: now.unix_ms,
+            sealed_us: None,
+            seal_due_us: None,
+            active_us: now.us,
+            armed_us: None,
+        }
+    }
+
+    /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for a tick.
+    pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig) {
+        let tick_us = config.tick_ms.saturating_mul(1000);
+        let due_us = match self.sealed_us {
+            _ if !config.leading_edge => now_us.saturating_add(tick_us),
+            None => now_us,
+            Some(sealed_us) => now_us.max(sealed_us.saturating_add(tick_us)),
+        };
+        self.seal_due_us.get_or_insert(due_us);
+    }
+
+    /// The offset that the next publication will stand at.
+    pub(crate) fn free_offset(&self) -> u64 {
+        self.next_offset + self.chat.pending() as u64
+    }
+
+    fn is_unused(&self) -> bool {
+        self.next_offset == 0 && self.state.is_untouched() && self.viewers.is_unfollowed()
+    }
+}
+
+/// Makes epochs: never 0, and unlike each other over rooms, restarts and seeds.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    seed: u64,
+    made: u64,
+}
+
+impl Epochs {
+    /// From a shard's seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Epochs { seed, made: 0 }
+    }
+
+    /// The next one.
+    pub(crate) fn make(&mut self, unix_ms: u64) -> u64 {
+        self.made += 1;
+        mix(mix(self.seed ^ unix_ms).wrapping_add(self.made)).max(1)
+    }
+}
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): every bit in changes half the bits out.
+fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_room_seals_at_once_and_a_busy_one_at_its_tick() {
+        let config = ShardConfig { tick_ms: 100, ..ShardConfig::default() };
+        let mut live = Live::new(Now::default(), &config, 0);
+        live.plan_seal(50, &config);
+        assert_eq!(live.seal_due_us, Some(50));
+        live.plan_seal(60, &config);
+        assert_eq!(live.seal_due_us, Some(50), "planned once");
+        (live.seal_due_us, live.sealed_us) = (None, Some(50));
+        live.plan_seal(70, &config);
+        assert_eq!(live.seal_due_us, Some(100_050));
+        live.seal_due_us = None;
+        live.plan_seal(300_000, &config);
+        assert_eq!(live.seal_due_us, Some(300_000));
+    }
+
+    #[test]
+    fn without_a_leading_edge_a_room_waits_a_tick() {
+        let config = ShardConfig { leading_edge: false, ..ShardConfig::default() };
+        let mut live = Live::new(Now::default(), &config, 0);
+        live.plan_seal(50, &config);
+        assert_eq!(live.seal_due_us, Some(100_050));
+    }
+
+    #[test]
+    fn epochs_differ() {
+        let mut all: Vec<u64> = [1, 2]
+            .iter()
+            .flat_map(|&seed| {
+                let mut epochs = Epochs::new(seed);
+                (0..1000).map(move |i| epochs.make(i / 10))
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2000);
+        assert!(all[0] > 0);
+    }
+}

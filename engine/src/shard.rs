@@ -1,0 +1,374 @@
+//! A shard: the one owner of a set of rooms. Inputs and the time go in by `handle_*`, outputs come out by `poll_*`.
+//!
+//! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] when to come again.
+//!
+//! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room leaves in the
+//! order in which it happened. Every publication, state change and attach is answered exactly once; an accepted
+//! publication when it stands in the log. Nothing here waits or grows without a bound of [`ShardConfig`].
+//! Not here: threads, queues and clocks (`node`), routing (`backbone`).
+
+mod admin;
+mod turn;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_protocol::frame::Phase;
+use grandstand_protocol::refusal::Refusal;
+
+use crate::admission::{self, Verdict};
+use crate::config::ShardConfig;
+use crate::counters::Counters;
+use crate::log::{Log, MemoryLog};
+use crate::message::{
+    Alias, Answer, AnswerKind, Attachment, ConnectionToken, HistoryPage, Input, Now, Output, Publication,
+    ShardId, WorkerId,
+};
+use crate::outbox::Outbox;
+use crate::placement::Placement;
+use crate::room::{Epochs, Origin, Room};
+use crate::rooms::Rooms;
+use crate::seal::Sealer;
+use crate::state::{RESERVED_PREFIX, Waiter};
+use crate::timers::Timers;
+
+/// Batches in one page of history: at a tick of 100 ms, six seconds of a busy room.
+const PAGE_BATCHES_MAX: usize = 64;
+
+/// Bytes of one page of history: what a viewer that catches up can have in flight.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// A shard.
+pub struct Shard {
+    config: ShardConfig,
+    id: ShardId,
+    placement: Placement,
+    workers: u16,
+    seed: u64,
+    rooms: Rooms,
+    timers: Timers,
+    epochs: Epochs,
+    sealer: Sealer,
+    log: Box<dyn Log>,
+    outbox: Outbox,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("rooms", &self.rooms.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// A shard with a log in memory. `seed` is the node's: placement and epochs follow from it.
+    pub fn new(config: ShardConfig, id: ShardId, shards: u16, workers: u16, seed: u64) -> Self {
+        let log = Box::new(MemoryLog::new(&config, shards));
+        Self::with_log(config, id, shards, workers, seed, log)
+    }
+
+    /// A shard with a log of the caller's.
+    ///
+    /// # Panics
+    /// If the configuration does not hold together, or `id` is not below `shards`.
+    pub fn with_log(
+        config: ShardConfig,
+        id: ShardId,
+        shards: u16,
+        workers: u16,
+        seed: u64,
+        log: Box<dyn Log>,
+    ) -> Self {
+        assert!(id.0 < shards, "shard {} of {shards}", id.0);
+        assert_eq!(config.check(), Ok(()), "check a configuration before it is used");
+        Shard {
+            id,
+            placement: Placement::new(shards, seed),
+            workers,
+            seed,
+            rooms: Rooms::new(config.rooms_max.div_ceil(usize::from(shards))),
+            timers: Timers::default(),
+            epochs: Epochs::new(seed ^ u64::from(id.0).rotate_left(48)),
+            sealer: Sealer::default(),
+            log,
+            outbox: Outbox::new(workers),
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// Take an input.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Attach { worker, room } => self.attach(now, self.known(worker), room),
+            Input::Detach { worker, alias } => self.detach(now, worker, alias),
+            Input::Viewers { worker, alias, count } => self.viewers(now, worker, alias, count),
+            Input::Publish(publication) => self.publish(now, publication),
+            Input::React { alias, tallies } => self.react(now, alias, tallies),
+            Input::SetState { worker, connection, request, alias, key, value } => {
+                self.set_state(now, (self.known(worker), connection, request), alias, key, value);
+            }
+            Input::History { worker, ticket, alias, epoch, from } => {
+                let page = self.page(alias, epoch, from);
+                self.outbox.push(self.known(worker), Output::History { ticket, page });
+            }
+            Input::Admin(request, reply) => {
+                let answer = self.administer(now, request);
+                (reply.0)(answer);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do next, by the monotonic clock of [`Now`].
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.timers.next_us()
+    }
+
+    /// The next output and the worker that it is for.
+    pub fn poll_output(&mut self) -> Option<(WorkerId, Output)> {
+        self.outbox.pop()
+    }
+
+    /// Outputs that had to wait for a worker, and those for workers that are gone: for the counters.
+    pub fn count_outputs(&mut self, overflowed: u64, dropped: u64) {
+        self.counters.outputs_overflowed += overflowed;
+        self.counters.outputs_dropped += dropped;
+    }
+
+    fn known(&self, worker: WorkerId) -> WorkerId {
+        assert!(worker.0 < self.workers, "worker {} of {}", worker.0, self.workers);
+        worker
+    }
+
+    fn alias(&self, slot: u32) -> Alias {
+        self.placement.alias(self.id, slot)
+    }
+
+    /// The slot of a room that lives here under this alias.
+    fn slot(&self, alias: Alias) -> Option<u32> {
+        let slot = self.placement.slot(alias);
+        (self.placement.shard_of_alias(alias) == self.id && self.rooms.get(slot).is_some()).then_some(slot)
+    }
+
+    /// Set the room's timer by what is due in it.
+    fn arm(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot) else { return };
+        let due_us = room.due_us(&self.config);
+        if let Some(live) = &mut room.live {
+            self.timers.arm(slot, live.armed_us, due_us);
+            live.armed_us = due_us;
+        }
+    }
+
+    fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>) {
+        let result = self.find_or_make(now, &name).map(|slot| Box::new(self.follow(now, worker, slot)));
+        match result {
+            Ok(_) => self.counters.attaches += 1,
+            Err(_) => self.counters.attaches_refused += 1,
+        }
+        self.outbox.push(worker, Output::Attached { room: name, result });
+    }
+
+    fn find_or_make(&mut self, now: Now, name: &Arc<str>) -> Result<u32, Refusal> {
+        admission::check_room_name(name)?;
+        match self.rooms.find(name) {
+            Some(slot) => Ok(slot),
+            None if admission::is_allowed_on_first_use(&self.config.on_first_use, name) => {
+                self.make(now, name.clone(), Origin::FirstUse)
+            }
+            None => Err(Refusal::UnknownRoom),
+        }
+    }
+
+    fn make(&mut self, now: Now, name: Arc<str>, origin: Origin) -> Result<u32, Refusal> {
+        assert!(self.placement.shard_of(&name) == self.id, "a room of another shard");
+        let epoch = self.epochs.make(now.unix_ms);
+        let slot = self.rooms.insert(Room { name, epoch, live: None, phase: Phase::Open, origin }, now.us)?;
+        self.counters.rooms_created += 1;
+        Ok(slot)
+    }
+
+    fn follow(&mut self, now: Now, worker: WorkerId, slot: u32) -> Attachment {
+        let alias = self.alias(slot);
+        let room = self.rooms.get_mut(slot).expect("just found");
+        let (epoch, phase) = (room.epoch, room.phase);
+        let live = room.wake(now, &self.config, self.seed);
+        live.viewers.follow(worker);
+        live.active_us = now.us;
+        let attachment = Attachment {
+            alias,
+            epoch,
+            next_seq: live.next_seq,
+            next_offset: live.next_offset,
+            time_ms: live.time_ms,
+            batches: self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max),
+            snapshot: live.state.image(alias, epoch, &mut self.sealer.encoder),
+            phase,
+        };
+        self.arm(slot);
+        attachment
+    }
+
+    fn detach(&mut self, now: Now, worker: WorkerId, alias: Alias) {
+        let Some(slot) = self.slot(alias) else { return };
+        let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        if live.viewers.leave(worker) {
+            live.active_us = now.us;
+            self.arm(slot);
+        }
+    }
+
+    fn viewers(&mut self, now: Now, worker: WorkerId, alias: Alias, count: u32) {
+        let Some(slot) = self.slot(alias) else { return };
+        let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        live.viewers.count(worker, count);
+        live.active_us = now.us;
+        self.arm(slot);
+    }
+
+    fn publish(&mut self, now: Now, p: Box<Publication>) {
+        let (worker, connection, nonce) = (self.known(p.worker), p.connection, p.nonce);
+        let Some(slot) = self.slot(p.alias) else {
+            return self.refuse_publication(worker, connection, nonce, Refusal::UnknownRoom, None);
+        };
+        let room = self.rooms.get_mut(slot).expect("just found");
+        let (phase, epoch) = (room.phase, room.epoch);
+        let live = room.wake(now, &self.config, self.seed);
+        match admission::judge(live, phase, &p, now, &self.config) {
+            Verdict::Accepted => {
+                live.nonces.take(p.user, nonce, live.free_offset(), now.us);
+                live.slow_mode.spoke(p.user, now.us);
+                live.chat.push(p);
+                live.active_us = now.us;
+                live.plan_seal(now.us, &self.config);
+                self.counters.publications_accepted += 1;
+            }
+            Verdict::Waits { offset } => live.chat.repeat(offset, &p),
+            Verdict::Repeated { offset, time_ms } => {
+                let durability = self.log.durability();
+                let kind =
+                    AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated: true };
+                self.counters.publications_repeated += 1;
+                self.outbox.answer(worker, Answer { connection, kind });
+            }
+            Verdict::Refused { reason, retry_after_ms } => {
+                self.refuse_publication(worker, connection, nonce, reason, retry_after_ms);
+            }
+        }
+        self.arm(slot);
+    }
+
+    fn refuse_publication(
+        &mut self,
+        worker: WorkerId,
+        connection: ConnectionToken,
+        nonce: u64,
+        reason: Refusal,
+        retry_after_ms: Option<u32>,
+    ) {
+        self.counters.refuse_publication(reason);
+        let kind = AnswerKind::PublishRefused { nonce, reason, retry_after_ms };
+        self.outbox.answer(worker, Answer { connection, kind });
+    }
+
+    fn react(&mut self, now: Now, alias: Alias, tallies: Vec<(Box<str>, u64)>) {
+        let open =
+            self.slot(alias).filter(|&slot| self.rooms.get(slot).is_some_and(|r| r.phase != Phase::Closed));
+        let Some(slot) = open else {
+            self.counters.reactions_refused += tallies.iter().map(|(_, n)| n).sum::<u64>();
+            return;
+        };
+        let live = self.rooms.get_mut(slot).expect("just found").wake(now, &self.config, self.seed);
+        for (key, count) in tallies {
+            if count > 0 && admission::is_reaction(&key) {
+                live.tallies.add(key, count, self.config.tally_keys_max);
+                self.counters.reactions += count;
+            } else {
+                self.counters.reactions_refused += count;
+            }
+        }
+        if !live.tallies.is_empty() {
+            live.active_us = now.us;
+            live.plan_seal(now.us, &self.config);
+        }
+        self.arm(slot);
+    }
+
+    fn set_state(
+        &mut self,
+        now: Now,
+        (worker, connection, request): (WorkerId, ConnectionToken, u32),
+        alias: Alias,
+        key: Box<str>,
+        value: Option<Bytes>,
+    ) {
+        match self.try_set_state(now, alias, key, value) {
+            Ok((slot, version)) => {
+                let live = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()).expect("just set");
+                if live.state.is_changed() {
+                    live.state.wait(Waiter { worker, connection, request, version });
+                } else {
+                    let kind = AnswerKind::StateSet { request, version };
+                    self.outbox.answer(worker, Answer { connection, kind });
+                }
+                self.arm(slot);
+            }
+            Err(reason) => {
+                self.counters.state_refused += 1;
+                let kind = AnswerKind::StateRefused { request, reason };
+                self.outbox.answer(worker, Answer { connection, kind });
+            }
+        }
+    }
+
+    fn try_set_state(
+        &mut self,
+        now: Now,
+        alias: Alias,
+        key: Box<str>,
+        value: Option<Bytes>,
+    ) -> Result<(u32, u64), Refusal> {
+        let slot = self.slot(alias).ok_or(Refusal::UnknownRoom)?;
+        if key.starts_with(RESERVED_PREFIX) {
+            return Err(Refusal::Forbidden);
+        }
+        Ok((slot, self.change_state(now, slot, key, value)?))
+    }
+
+    /// Change a room's state; the version of the change.
+    fn change_state(
+        &mut self,
+        now: Now,
+        slot: u32,
+        key: Box<str>,
+        value: Option<Bytes>,
+    ) -> Result<u64, Refusal> {
+        admission::check_state(&key, value.as_deref(), self.config.state_value_bytes_max)?;
+        let live = self.rooms.get_mut(slot).ok_or(Refusal::UnknownRoom)?.wake(now, &self.config, self.seed);
+        if live.state.waiting() >= self.config.pending_messages_max {
+            return Err(Refusal::Overloaded);
+        }
+        let version = live.state.set(key, value, self.config.state_keys_max)?;
+        self.counters.state_changes += 1;
+        live.active_us = now.us;
+        if live.state.is_changed() {
+            live.plan_seal(now.us, &self.config);
+        }
+        Ok(version)
+    }
+
+    fn page(&mut self, alias: Alias, epoch: u64, from: u64) -> HistoryPage {
+        self.counters.history_pages += 1;
+        let room = self.slot(alias).and_then(|slot| self.rooms.get(slot));
+        match room.filter(|room| room.epoch == epoch) {
+            None => HistoryPage::default(),
+            Some(_) => {
+                let batches = self.log.read(alias, from, PAGE_BATCHES_MAX, PAGE_BYTES_MAX);
+                HistoryPage { batches, same_epoch: true }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What operators ask of a shard.
+//!
+//! Invariant: before a phase changes or a room goes, what waits in it is sealed, so that nothing accepted before comes after.
+//! Not here: requests to all shards (`crate::admin`), who may ask (edge).
+
+use bytes::Bytes;
+use grandstand_protocol::frame::Phase;
+use grandstand_protocol::refusal::Refusal;
+
+use super::Shard;
+use crate::admission;
+use crate::message::{AdminAnswer, AdminRequest, Now, Output, RoomInfo};
+use crate::room::Origin;
+use crate::state::{SLOW_MODE_KEY, VIEWERS_KEY};
+
+impl Shard {
+    pub(super) fn administer(&mut self, now: Now, request: AdminRequest) -> Result<AdminAnswer, Refusal> {
+        match request {
+            AdminRequest::Create { room } => self.create(now, &room),
+            AdminRequest::Open { room } => self.set_phase(now, &room, Phase::Open),
+            AdminRequest::Close { room } => self.set_phase(now, &room, Phase::Closed),
+            AdminRequest::Remove { room } => {
+                let slot = self.find(&room)?;
+                let info = self.info(slot)?;
+                self.remove(slot, now);
+                Ok(AdminAnswer::Room(info))
+            }
+            AdminRequest::SetState { room, key, value } => self.operate(now, &room, &key, value),
+            AdminRequest::List { prefix, after, limit } => {
+                let page = self.rooms.page(&prefix, &after).take(limit);
+                page.map(|slot| self.info(slot)).collect::<Result<_, _>>().map(AdminAnswer::Rooms)
+            }
+            AdminRequest::Counters => Ok(AdminAnswer::Counters(self.count())),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<u32, Refusal> {
+        self.rooms.find(name).ok_or(Refusal::UnknownRoom)
+    }
+
+    /// Make a room that stays; one that came on first use stays from now on.
+    fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
+        admission::check_room_name(name)?;
+        let slot = match self.rooms.find(name) {
+            Some(slot) => slot,
+            None => self.make(now, name.into(), Origin::Operator)?,
+        };
+        self.rooms.get_mut(slot).expect("just made").origin = Origin::Operator;
+        self.arm(slot);
+        self.info(slot).map(AdminAnswer::Room)
+    }
+
+    fn set_phase(&mut self, now: Now, name: &str, phase: Phase) -> Result<AdminAnswer, Refusal> {
+        let slot = self.find(name)?;
+        self.seal_now(slot, now);
+        let alias = self.alias(slot);
+        let room = self.rooms.get_mut(slot).expect("just found");
+        let is_new = room.phase != phase;
+        room.phase = phase;
+        if let Some(live) = room.live.as_ref().filter(|_| is_new) {
+            for worker in live.viewers.followers() {
+                self.outbox.push(worker, Output::Phase { alias, phase, at_ms: now.unix_ms });
+            }
+        }
+        self.info(slot).map(AdminAnswer::Room)
+    }
+
+    /// Set state as an operator, who may use the node's own keys but for the viewer count.
+    fn operate(
+        &mut self,
+        now: Now,
+        name: &str,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<AdminAnswer, Refusal> {
+        let slot = self.find(name)?;
+        let interval_ms = match (key, &value) {
+            (VIEWERS_KEY, _) => return Err(Refusal::Forbidden),
+            (SLOW_MODE_KEY, None) => Some(self.config.slow_mode_ms),
+            (SLOW_MODE_KEY, Some(digits)) => Some(milliseconds(digits).ok_or(Refusal::BadText)?),
+            _ => None,
+        };
+        self.change_state(now, slot, key.into(), value.map(Bytes::from))?;
+        let live = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
+        if let (Some(live), Some(interval_ms)) = (live, interval_ms) {
+            live.slow_mode.set_interval_ms(interval_ms);
+        }
+        self.arm(slot);
+        self.info(slot).map(AdminAnswer::Room)
+    }
+
+    fn info(&self, slot: u32) -> Result<RoomInfo, Refusal> {
+        let room = self.rooms.get(slot).ok_or(Refusal::UnknownRoom)?;
+        let (alias, live) = (self.alias(slot), room.live.as_ref());
+        let next_offset = live.map_or(0, |live| live.next_offset);
+        Ok(RoomInfo {
+            name: room.name.to_string(),
+            alias,
+            epoch: room.epoch,
+            phase: room.phase,
+            next_offset,
+            oldest_offset: self.log.oldest_offset(alias).unwrap_or(next_offset),
+            viewers: live.map_or(0, |live| live.viewers.total()),
+            history_bytes: self.log.bytes(alias) as u64,
+            state_version: live.map_or(0, |live| live.state.sealed_version()),
+        })
+    }
+
+    fn count(&self) -> Vec<(&'static str, u64)> {
+        let live = || self.rooms.iter().filter_map(|(_, room)| room.live.as_ref());
+        let mut list = vec![
+            ("rooms", self.rooms.len() as u64),
+            ("rooms_live", live().count() as u64),
+            ("viewers", live().map(|live| live.viewers.total()).sum()),
+            ("history_bytes", self.log.bytes_total() as u64),
+        ];
+        list.extend(self.counters.list());
+        list
+    }
+}
+
+fn milliseconds(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

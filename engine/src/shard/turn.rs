@@ -1,0 +1,158 @@
+//! A shard's turns: what happens because time passed, or must happen at once.
+//!
+//! Invariant: a room that is due is brought on (sealed, counted, removed) so that it is not due at the same time again.
+//! Not here: what a batch looks like (`seal`).
+
+use bytes::Bytes;
+
+use super::Shard;
+use crate::message::{Answer, AnswerKind, Now, Output, Publication, WorkerId};
+use crate::room::Origin;
+use crate::seal::{self, Lanes};
+use crate::state::{VIEWERS_KEY, Waiter};
+
+impl Shard {
+    /// Do what is due by now.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(slot) = self.timers.due(now.us) {
+            self.publish_viewers(slot, now);
+            self.seal_if_due(slot, now);
+            self.end_if_idle(slot, now);
+            self.arm(slot);
+        }
+    }
+
+    /// Seal everything that waits, whatever the tick: the node is about to stop.
+    pub fn handle_shutdown(&mut self, now: Now) {
+        let slots: Vec<u32> = self.rooms.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.seal_now(slot, now);
+        }
+    }
+
+    /// A worker is gone: it follows nothing any more.
+    pub fn handle_worker_gone(&mut self, now: Now, worker: WorkerId) {
+        let slots: Vec<u32> = self.rooms.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.detach(now, worker, self.alias(slot));
+        }
+    }
+
+    /// Seal a room at once, if anything waits in it.
+    pub(super) fn seal_now(&mut self, slot: u32, now: Now) {
+        let live = self.rooms.get(slot).and_then(|room| room.live.as_ref());
+        if live.is_some_and(|live| live.seal_due_us.is_some()) {
+            self.seal(slot, now);
+            self.arm(slot);
+        }
+    }
+
+    fn publish_viewers(&mut self, slot: u32, now: Now) {
+        let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        let due_us = live.viewers.due_us(self.config.viewers_every_ms * 1000);
+        if due_us.is_some_and(|us| us <= now.us) {
+            let count = live.viewers.publish(now.us).to_string();
+            let set =
+                live.state.set(VIEWERS_KEY.into(), Some(Bytes::from(count)), self.config.state_keys_max);
+            set.expect("the viewer count is not one of the keys that are bounded");
+            live.plan_seal(now.us, &self.config);
+        }
+    }
+
+    fn seal_if_due(&mut self, slot: u32, now: Now) {
+        let live = self.rooms.get(slot).and_then(|room| room.live.as_ref());
+        if live.and_then(|live| live.seal_due_us).is_some_and(|us| us <= now.us) {
+            self.seal(slot, now);
+        }
+    }
+
+    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer.
+    fn seal(&mut self, slot: u32, now: Now) {
+        let alias = self.alias(slot);
+        let room = self.rooms.get_mut(slot).expect("only rooms seal");
+        let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
+        (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
+        let (messages, repeats) = live.chat.take();
+        let durability = self.log.durability();
+        let published = |nonce, offset, time_ms, repeated| AnswerKind::Published {
+            nonce,
+            epoch,
+            offset,
+            time_ms,
+            durability,
+            repeated,
+        };
+        let mut rest = &messages[..];
+        loop {
+            let (now_sealed, later) = rest.split_at(seal::fitting(rest, self.config.batch_bytes_max));
+            let lanes =
+                if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
+            let (batch, waiters) = self.sealer.seal((alias, epoch), live, now_sealed, now.unix_ms, lanes);
+            self.log.append(alias, epoch, &batch);
+            self.counters.batches_sealed += 1;
+            self.counters.bytes_sealed += batch.wire.len() as u64;
+            for worker in live.viewers.followers() {
+                self.outbox.push(worker, Output::Batch { alias, batch: batch.clone() });
+            }
+            for (offset, p) in (batch.first_offset..).zip(now_sealed) {
+                let kind = published(p.nonce, offset, batch.time_ms, false);
+                self.outbox.answer(p.worker, answer_to(p, kind));
+            }
+            for Waiter { worker, connection, request, version } in waiters {
+                self.outbox
+                    .answer(worker, Answer { connection, kind: AnswerKind::StateSet { request, version } });
+            }
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.counters.publications_repeated += repeats.len() as u64;
+        for repeat in repeats {
+            let kind = published(repeat.nonce, repeat.offset, live.time_ms, true);
+            self.outbox.answer(repeat.worker, Answer { connection: repeat.connection, kind });
+        }
+    }
+
+    fn end_if_idle(&mut self, slot: u32, now: Now) {
+        let Some(room) = self.rooms.get(slot) else { return };
+        if room.idle_due_us(&self.config).is_none_or(|us| us > now.us) {
+            return;
+        }
+        match room.origin {
+            Origin::FirstUse => self.remove(slot, now),
+            Origin::Operator => self.make_dormant(slot, now),
+        }
+    }
+
+    /// Forget a room: seal what waits, tell who follows, free the slot.
+    pub(super) fn remove(&mut self, slot: u32, now: Now) {
+        self.seal_now(slot, now);
+        let alias = self.alias(slot);
+        let Some(mut room) = self.rooms.remove(slot, now.us) else { return };
+        if let Some(live) = room.live.take() {
+            self.timers.arm(slot, live.armed_us, None);
+            for worker in live.viewers.followers() {
+                self.outbox.push(worker, Output::Removed { alias });
+            }
+        }
+        self.log.remove(alias);
+        self.counters.rooms_removed += 1;
+    }
+
+    /// Nobody is there and nobody ever spoke: keep the room, and nothing else. Its sequence begins anew, and so its epoch.
+    fn make_dormant(&mut self, slot: u32, now: Now) {
+        let alias = self.alias(slot);
+        let epoch = self.epochs.make(now.unix_ms);
+        let room = self.rooms.get_mut(slot).expect("only rooms go dormant");
+        if let Some(live) = room.live.take() {
+            self.timers.arm(slot, live.armed_us, None);
+            room.epoch = epoch;
+        }
+        self.log.remove(alias);
+    }
+}
+
+fn answer_to(p: &Publication, kind: AnswerKind) -> Answer {
+    Answer { connection: p.connection, kind }
+}
