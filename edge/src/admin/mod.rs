@@ -1,0 +1,210 @@
+//! The admin port: rooms, metrics and health over HTTP, for operators and their programs.
+//!
+//! Why on a thread of its own: a scrape or a slow operator must not cost a worker a turn.
+//! Answers are JSON but for the metrics; errors too, as `{"error": ..., "hint": ...}`. `GET /` lists what there is.
+//! Invariants: nothing but health is told without the key, where there is one; a loopback port answers no foreign web page
+//! (`guard`); connections are bounded in number and in time (`listener`).
+//! Not here: what a request does to a room (`grandstand_engine`), how numbers are counted (`metrics`).
+
+mod answer;
+mod guard;
+mod listener;
+mod rooms;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router, middleware};
+use grandstand_engine::backbone::Backbone;
+use grandstand_engine::message::{AdminAnswer, AdminRequest};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::config::Secret;
+use crate::metrics::{self, Metrics, Stats};
+use answer::Failure;
+use guard::Guard;
+use listener::Bounded;
+use shards::Shards;
+
+/// Bytes of a request's body: the largest that `rooms.state_value_bytes_max` can be. Beyond: 413.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// How long a stop waits for requests that are being answered.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a scrape waits for shards: less than Prometheus waits for the scrape, 10 s.
+const SCRAPE_WAIT: Duration = Duration::from_secs(2);
+
+/// What the admin port sees of the node.
+pub struct AdminState {
+    /// Way to the shards.
+    pub backbone: Arc<dyn Backbone>,
+    /// How many there are.
+    pub shards: u16,
+    /// The workers' numbers, in their order.
+    pub stats: Vec<Arc<Stats>>,
+    /// Writes scrapes.
+    pub metrics: Metrics,
+    /// Does the node take new sessions? False while it starts and drains.
+    pub ready: Arc<AtomicBool>,
+    /// What requests must show, if anything.
+    pub key: Option<Secret>,
+    /// The port closes when this turns true, or its sender is gone.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Serves on this listener until told to stop.
+///
+/// # Errors
+/// The system gives no thread, or the listener is none.
+pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("grandstand-admin".to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(serve(listener, address, state)) {
+            tracing::error!(%error, "the admin port stopped");
+        }
+        runtime.shutdown_background();
+    })
+}
+
+async fn serve(listener: std::net::TcpListener, address: SocketAddr, state: AdminState) -> io::Result<()> {
+    let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
+    let stop = state.stop.clone();
+    let serving = axum::serve(listener, router(address, state)).with_graceful_shutdown(stopped(stop.clone()));
+    let overdue = async {
+        stopped(stop).await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = overdue => Ok(()),
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error is a sender that is gone: the node is, too.
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
+/// What handlers share.
+struct Port {
+    shards: Shards,
+    stats: Vec<Arc<Stats>>,
+    metrics: Metrics,
+    ready: Arc<AtomicBool>,
+}
+
+type Shared = State<Arc<Port>>;
+
+fn router(address: SocketAddr, state: AdminState) -> Router {
+    let AdminState { backbone, shards, stats, metrics, ready, key, stop: _ } = state;
+    let guard = Arc::new(Guard::new(address, key.as_ref()));
+    let port = Arc::new(Port { shards: Shards::new(backbone, shards), stats, metrics, ready });
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(scrape))
+        .route("/rooms", get(rooms::list).post(rooms::create))
+        .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
+        .route("/rooms/{name}/open", post(rooms::open))
+        .route("/rooms/{name}/close", post(rooms::close))
+        .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .with_state(port)
+}
+
+/// Method, path, what it does, and what to type.
+const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
+    ("GET", "/healthz", "200 while the process works; no key needed", "curl {at}/healthz"),
+    ("GET", "/readyz", "200 while new sessions are taken, 503 while starting and draining; no key needed", "curl {at}/readyz"),
+    ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
+    (
+        "GET",
+        "/rooms?prefix=&after=&limit=",
+        "rooms by name, at most 1000 at a time; `next` is the `after` of the next page",
+        "curl '{at}/rooms?prefix=show-'",
+    ),
+    ("POST", "/rooms", "make a room, or find it", "curl {at}/rooms -d '{\"name\":\"show-1\"}'"),
+    ("GET", "/rooms/{name}", "one room; names are percent-encoded", "curl {at}/rooms/show%2F1"),
+    ("POST", "/rooms/{name}/open", "take messages (again)", "curl -X POST {at}/rooms/show-1/open"),
+    ("POST", "/rooms/{name}/close", "take no more messages; viewers stay", "curl -X POST {at}/rooms/show-1/close"),
+    ("DELETE", "/rooms/{name}", "forget the room and send its viewers away", "curl -X DELETE {at}/rooms/show-1"),
+    (
+        "PUT",
+        "/rooms/{name}/state/{key}",
+        "set a key of the room's state to the body, byte by byte",
+        "curl -X PUT {at}/rooms/show-1/state/pinned -d 'Welcome!'",
+    ),
+    (
+        "DELETE",
+        "/rooms/{name}/state/{key}",
+        "remove a key of the room's state",
+        "curl -X DELETE {at}/rooms/show-1/state/pinned",
+    ),
+];
+
+async fn index(headers: axum::http::HeaderMap) -> Json<Value> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let at = format!("http://{host}");
+    let endpoint = |&(method, path, about, example): &(&str, &str, &str, &str)| {
+        json!({ "method": method, "path": path, "about": about, "example": example.replace("{at}", &at) })
+    };
+    Json(json!({
+        "grandstand": env!("CARGO_PKG_VERSION"),
+        "key": "where admin.key is set, add: -H 'Authorization: Bearer KEY'",
+        "endpoints": ENDPOINTS.iter().map(endpoint).collect::<Vec<_>>(),
+    }))
+}
+
+async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+async fn readyz(State(port): Shared) -> Response {
+    if port.ready.load(Ordering::Relaxed) {
+        return Json(json!({ "status": "ready" })).into_response();
+    }
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the node takes no sessions now", "it is starting or draining")
+        .into_response()
+}
+
+/// A shard that does not answer is counted, and what is known is shown all the same.
+async fn scrape(State(port): Shared) -> Response {
+    let answers = port.shards.ask_all(&AdminRequest::Counters, SCRAPE_WAIT).await;
+    let silent = answers.iter().filter(|answer| answer.is_err()).count() as u64;
+    let counters = answers.into_iter().filter_map(|answer| match answer {
+        Ok(AdminAnswer::Counters(counters)) => Some(counters),
+        _ => None,
+    });
+    let engine = counters.flatten().chain([("grandstand_shards_silent", silent)]).collect();
+    let text = port.metrics.render(&port.stats, engine);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn unknown_path(uri: Uri) -> Failure {
+    let what = format!("there is nothing at {}", uri.path());
+    Failure::new(StatusCode::NOT_FOUND, what, "GET / lists what there is; `/` within a name is written %2F")
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> Failure {
+    let what = format!("{method} is not for {}", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, what, "GET / lists what there is")
+}

@@ -1,0 +1,132 @@
+//! Rooms: what an operator asks of them.
+//!
+//! Invariant: names and keys come percent-encoded and are any UTF-8; whether they are good ones, the engine says.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use grandstand_engine::message::{AdminAnswer, AdminRequest, RoomInfo};
+use grandstand_protocol::refusal::Refusal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Failure, room};
+use super::{Port, Shared};
+
+/// Rooms of a page, unless the request says otherwise.
+const LIMIT: usize = 100;
+/// Rooms of a page at most: some 300 KB of JSON.
+const LIMIT_MAX: usize = 1_000;
+
+type Answer = Result<Json<Value>, Failure>;
+type Name = Result<Path<String>, PathRejection>;
+
+/// Which rooms to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    after: String,
+    limit: Option<usize>,
+}
+
+/// The body of `POST /rooms`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRoom {
+    name: String,
+}
+
+pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
+    let Query(wanted) = wanted.map_err(|error| {
+        Failure::bad_request(error.body_text(), "the query takes prefix, after and limit (a number up to 1000)")
+    })?;
+    let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    // One more than asked for tells whether there is a next page.
+    let request = AdminRequest::List { prefix: wanted.prefix, after: wanted.after, limit: limit + 1 };
+    let mut rooms = rooms(port.shards.all(&request).await?);
+    rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let more = rooms.len() > limit;
+    rooms.truncate(limit);
+    let next = rooms.last().filter(|_| more).map(|last| last.name.clone());
+    Ok(Json(json!({ "rooms": rooms.iter().map(room).collect::<Vec<_>>(), "next": next })))
+}
+
+pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejection>) -> Answer {
+    let NewRoom { name } = serde_json::from_slice(&bytes(body)?).map_err(|error| {
+        Failure::bad_request(format!("the body is not what it should be: {error}"), r#"send {"name":"show-1"}"#)
+    })?;
+    port.change(&name, |room| AdminRequest::Create { room }).await
+}
+
+/// The engine lists by beginning; a name is the first of those that begin with it.
+pub(super) async fn show(State(port): Shared, name: Name) -> Answer {
+    let name = path(name)?;
+    let request = AdminRequest::List { prefix: name.clone(), after: String::new(), limit: 1 };
+    let rooms = rooms([port.shards.ask(&name, request).await?]);
+    let found = rooms.iter().find(|info| info.name == name).ok_or(Refusal::UnknownRoom)?;
+    Ok(Json(room(found)))
+}
+
+pub(super) async fn open(State(port): Shared, name: Name) -> Answer {
+    port.change(&path(name)?, |room| AdminRequest::Open { room }).await
+}
+
+pub(super) async fn close(State(port): Shared, name: Name) -> Answer {
+    port.change(&path(name)?, |room| AdminRequest::Close { room }).await
+}
+
+pub(super) async fn remove(State(port): Shared, name: Name) -> Answer {
+    port.change(&path(name)?, |room| AdminRequest::Remove { room }).await
+}
+
+pub(super) async fn set_state(
+    State(port): Shared,
+    at: Result<Path<(String, String)>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let (name, key) = path(at)?;
+    let value = Some(bytes(body)?.to_vec());
+    port.change(&name, |room| AdminRequest::SetState { room, key, value }).await
+}
+
+pub(super) async fn remove_state(State(port): Shared, at: Result<Path<(String, String)>, PathRejection>) -> Answer {
+    let (name, key) = path(at)?;
+    port.change(&name, |room| AdminRequest::SetState { room, key, value: None }).await
+}
+
+impl Port {
+    /// Does something to a room and shows it afterwards.
+    async fn change(&self, name: &str, request: impl FnOnce(String) -> AdminRequest) -> Answer {
+        match self.shards.ask(name, request(name.to_owned())).await? {
+            AdminAnswer::Room(info) => Ok(Json(room(&info))),
+            other => unreachable!("a change of a room is answered with it, not {other:?}"),
+        }
+    }
+}
+
+fn rooms(answers: impl IntoIterator<Item = AdminAnswer>) -> Vec<RoomInfo> {
+    let rooms = answers.into_iter().map(|answer| match answer {
+        AdminAnswer::Rooms(rooms) => rooms,
+        other => unreachable!("a list is answered with rooms, not {other:?}"),
+    });
+    rooms.flatten().collect()
+}
+
+fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Failure> {
+    let fault = |error: PathRejection| {
+        Failure::bad_request(error.body_text(), "names in the path are UTF-8, percent-encoded")
+    };
+    path.map(|Path(inner)| inner).map_err(fault)
+}
+
+fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::from(Refusal::TooLarge),
+        status => Failure::new(status, error.body_text(), "send the body again"),
+    })
+}

@@ -1,0 +1,225 @@
+//! Who may do what: tokens checked once in the hello, and tickets that carry a session over a reconnect.
+//!
+//! Why: what a session may do is decided in one place, from one configured key and one string, before anything else of
+//! the session exists.
+//! Invariants: nothing is ever fetched or followed from a token; a token that is not accepted never counts as no token.
+//! Not here: what a permission allows (`audience`), where keys stand (`config`), rates.
+
+mod claims;
+mod scope;
+mod ticket;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Once;
+
+use grandstand_engine::message::UserId;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::{Role, permission};
+use grandstand_protocol::limits::NAME_BYTES_MAX;
+use grandstand_protocol::text;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+use crate::config::{self, Config, Right};
+use claims::Claims;
+pub use scope::RoomScope;
+pub use ticket::{TicketBody, Tickets};
+
+/// What a session may do, decided by its hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who it is, across sessions; `None` is anonymous, and the scope of nonces is the session.
+    pub user: Option<UserId>,
+    /// Display name; empty where neither token nor client gave one: the caller makes one.
+    pub name: Box<str>,
+    /// Who the author is to the room.
+    pub role: Role,
+    /// Bits of [`permission`].
+    pub permissions: u32,
+    /// When the token runs out, its leeway included, milliseconds since 1970; the session ends with it.
+    pub expires_unix_ms: Option<u64>,
+    /// Rooms that it may enter.
+    pub rooms: RoomScope,
+}
+
+/// A hello that was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What to close with.
+    pub code: CloseCode,
+    /// What was wrong, for people; holds nothing of the token.
+    pub detail: &'static str,
+}
+
+/// Decides what sessions may do.
+#[derive(Debug)]
+pub struct Authority {
+    key: Option<Key>,
+    /// Admit hellos without a token.
+    anonymous: bool,
+    /// Bits for a session without a token, and for a token without `may`.
+    anonymous_may: u32,
+    /// Bits for every session while there is no key.
+    open_may: u32,
+    leeway_ms: u64,
+    ignored_told: Once,
+}
+
+/// One key and the one algorithm that it is for.
+#[derive(Debug)]
+struct Key {
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl Authority {
+    /// Reads the configured key, if there is one.
+    ///
+    /// # Errors
+    /// A key file that cannot be read or holds no such key; says what to do.
+    pub fn from_config(auth: &config::Auth) -> Result<Authority, String> {
+        Ok(Authority {
+            key: Key::from_config(auth)?,
+            anonymous: auth.anonymous,
+            anonymous_may: bits(&auth.anonymous_may),
+            open_may: bits(&auth.open_may),
+            leeway_ms: auth.leeway_s.saturating_mul(1_000),
+            ignored_told: Once::new(),
+        })
+    }
+
+    /// Is there no key, so that everybody may do what `auth.open_may` says?
+    pub fn runs_open(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Decides on a hello: its token (empty for none), the display name that it wishes for, and the time.
+    ///
+    /// # Errors
+    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name, `Unauthorized`
+    /// for everything else.
+    pub fn admit(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
+        let wished_name = checked_wish(wished_name)?;
+        match &self.key {
+            None => Ok(self.open(token, wished_name)),
+            Some(key) if !token.is_empty() => self.named(key, token, wished_name, now_unix_ms),
+            Some(_) if self.anonymous => Ok(without_token(wished_name, self.anonymous_may)),
+            Some(_) => Err(unauthorized("this node takes no session without a token")),
+        }
+    }
+
+    fn open(&self, token: &str, name: &str) -> Grant {
+        if !token.is_empty() {
+            self.ignored_told.call_once(|| {
+                tracing::warn!("a client sent a token, but no auth key is configured: tokens are ignored (told once)");
+            });
+        }
+        without_token(name, self.open_may)
+    }
+
+    fn named(&self, key: &Key, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
+        let claims = key.verify(token)?;
+        let expires_unix_ms = claims.check_times(now_unix_ms, self.leeway_ms)?;
+        Ok(Grant {
+            user: claims.user()?,
+            name: claims.name()?.unwrap_or(wished_name).into(),
+            role: claims.role()?,
+            permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
+            expires_unix_ms: Some(expires_unix_ms),
+            rooms: claims.rooms()?,
+        })
+    }
+}
+
+impl Key {
+    fn from_config(auth: &config::Auth) -> Result<Option<Key>, String> {
+        if let Some(path) = &auth.eddsa_public_key_file {
+            return read_ed_key(path).map(|decoding| Some(Key::new(decoding, Algorithm::EdDSA)));
+        }
+        let config = Config { auth: auth.clone(), ..Config::default() };
+        let secret = config.hs256_secret().map_err(|error| error.to_string())?;
+        Ok(secret.map(|secret| Key::new(DecodingKey::from_secret(secret.expose()), Algorithm::HS256)))
+    }
+
+    /// The times are checked against the time passed in, not against the library's clock. A token for an audience (`aud`)
+    /// is refused, as RFC 7519, 4.1.3 asks: this node does not go by any such name.
+    fn new(decoding: DecodingKey, algorithm: Algorithm) -> Key {
+        let mut validation = Validation::new(algorithm);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        Key { decoding, validation }
+    }
+
+    /// Signature first, then claims. Of the header only `alg` and `crit` are looked at.
+    fn verify(&self, token: &str) -> Result<Claims, Denied> {
+        use jsonwebtoken::errors::ErrorKind;
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        let token = decoded.map_err(|error| {
+            unauthorized(match error.kind() {
+                ErrorKind::InvalidSignature => "the token's signature does not fit this node's key",
+                ErrorKind::InvalidAlgorithm => "the token's algorithm is not the one of this node's key",
+                ErrorKind::InvalidAudience => "the token is for another audience",
+                ErrorKind::Json(_) => "the token's header or claims are not of the expected form",
+                _ => "the token is not a valid JWT",
+            })
+        })?;
+        if token.header.crit.is_some() {
+            return Err(unauthorized("the token's header asks for extensions that this node does not have"));
+        }
+        Ok(token.claims)
+    }
+}
+
+/// Ed25519 public keys have 32 bytes (RFC 8032, 5.1.5).
+const ED25519_KEY_BYTES: usize = 32;
+
+fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {
+    let fault = |what: &str| format!("the file of auth.eddsa_public_key_file, {}, {what}", path.display());
+    let pem = std::fs::read(path)
+        .map_err(|e| fault(&format!("cannot be read: {e}; name a file that the node may read")))?;
+    if pem.windows(11).any(|w| w == b"PRIVATE KEY") {
+        return Err(fault(
+            "holds a private key, which this node must not have; name the public one \
+             (`openssl pkey -in private.pem -pubout -out public.pem`)",
+        ));
+    }
+    let key = DecodingKey::from_ed_pem(&pem).ok();
+    key.filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_KEY_BYTES)).ok_or_else(|| {
+        fault("holds no Ed25519 public key in PEM form, `-----BEGIN PUBLIC KEY-----` (`openssl genpkey -algorithm ed25519`)")
+    })
+}
+
+fn checked_wish(name: &str) -> Result<&str, Denied> {
+    if name.is_empty() || is_display_name(name) {
+        return Ok(name);
+    }
+    let detail = "the name must have at most 64 bytes, no control characters, and no space at either end";
+    Err(Denied { code: CloseCode::Malformed, detail })
+}
+
+fn is_display_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && text::is_name(name)
+}
+
+fn without_token(name: &str, permissions: u32) -> Grant {
+    let rooms = RoomScope::All;
+    Grant { user: None, name: name.into(), role: Role::Viewer, permissions, expires_unix_ms: None, rooms }
+}
+
+fn unauthorized(detail: &'static str) -> Denied {
+    Denied { code: CloseCode::Unauthorized, detail }
+}
+
+fn bits(rights: &[Right]) -> u32 {
+    rights.iter().fold(0, |bits, &right| bits | bit(right))
+}
+
+fn bit(right: Right) -> u32 {
+    match right {
+        Right::Publish => permission::PUBLISH,
+        Right::React => permission::REACT,
+        Right::State => permission::STATE,
+        Right::Bridge => permission::BRIDGE,
+    }
+}

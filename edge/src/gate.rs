@@ -1,0 +1,335 @@
+//! The gate: how many connections may stand, in all and from one address, and how fast new ones may come.
+//!
+//! Why: one address must not fill the node, and what is refused must cost next to nothing: one lock, one map entry, before
+//! any cryptography.
+//! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of the bounds per
+//! address where `limits.loopback_exempt` says so, but counts towards the node's own.
+//! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T I.371).
+//! Invariants: every `Pass` is given back exactly once; an address without connections and with a full bucket costs
+//! nothing; at most [`QUIET_MAX`] addresses without connections are remembered.
+//! Not here: what a refusal looks like on the wire (`tcp`, `quic`), rates within a session (`audience`).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foldhash::fast::RandomState;
+
+use crate::config;
+
+/// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with more addresses
+/// than that is not held by a bound per address. Beyond, the bucket of an address that leaves is forgotten: it begins anew.
+const QUIET_MAX: usize = 65_536;
+
+/// How often full buckets are looked for: walking 65,536 entries takes under a millisecond.
+const SWEEP_EVERY_US: u64 = 5_000_000;
+
+/// Why a connection may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateRefusal {
+    /// The address holds as many connections as it may.
+    TooManyConnections,
+    /// The address opens them too fast.
+    TooManyHandshakes {
+        /// When the next one would be let in.
+        retry_after_ms: u32,
+    },
+    /// The node holds as many as it may.
+    NodeFull,
+}
+
+/// Leave to stand; given back with [`Gate::leave`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a pass that is not given back counts for ever"]
+pub struct Pass {
+    address: Option<Address>,
+}
+
+/// What counts as one address; `None` in a [`Pass`] for an exempt one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Address {
+    V4(u32),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+/// Counts connections for all workers. See the file's head.
+#[derive(Debug)]
+pub struct Gate {
+    bounds: Bounds,
+    state: Mutex<State>,
+    handshakes: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    connections_max: usize,
+    per_address_max: usize,
+    handshakes_max: usize,
+    loopback_exempt: bool,
+    /// Time that one connection takes from a bucket; 0: no bound.
+    interval_us: u64,
+    /// Time that a full bucket holds.
+    burst_us: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: usize,
+    addresses: HashMap<Address, Count, RandomState>,
+    /// Entries of `addresses` without connections.
+    quiet: usize,
+    /// Newest time seen, for those who leave without one.
+    now_us: u64,
+    swept_us: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    connections: u32,
+    /// When the bucket is full again.
+    full_us: u64,
+}
+
+impl Gate {
+    /// A gate with these bounds.
+    pub fn new(limits: &config::Limits) -> Gate {
+        let interval_us = 1_000_000_u64.checked_div(u64::from(limits.handshakes_per_address_per_s)).unwrap_or(0);
+        let bounds = Bounds {
+            connections_max: limits.connections_max,
+            per_address_max: if limits.connections_per_address_max == 0 { usize::MAX } else { limits.connections_per_address_max },
+            handshakes_max: limits.handshakes_pending_max,
+            loopback_exempt: limits.loopback_exempt,
+            interval_us,
+            burst_us: interval_us * u64::from(limits.handshakes_per_address_burst),
+        };
+        Gate { bounds, state: Mutex::default(), handshakes: AtomicUsize::new(0) }
+    }
+
+    /// A connection came from this address; `now_us` is monotonic.
+    ///
+    /// # Errors
+    /// Why it may not come in; nothing is counted then.
+    pub fn try_enter(&self, addr: IpAddr, now_us: u64) -> Result<Pass, GateRefusal> {
+        let address = self.bounds.address(addr);
+        let mut state = self.state.lock().expect("nothing panics at the gate");
+        state.now_us = state.now_us.max(now_us);
+        if state.connections >= self.bounds.connections_max {
+            return Err(GateRefusal::NodeFull);
+        }
+        if let Some(address) = address {
+            state.count_in(&self.bounds, address)?;
+        }
+        state.connections += 1;
+        Ok(Pass { address })
+    }
+
+    /// The connection is gone.
+    pub fn leave(&self, pass: Pass) {
+        let mut state = self.state.lock().expect("nothing panics at the gate");
+        state.connections = state.connections.checked_sub(1).expect("a pass is given back once");
+        if let Some(address) = pass.address {
+            state.count_out(address);
+        }
+    }
+
+    /// Connections that stand.
+    pub fn connections(&self) -> usize {
+        self.state.lock().expect("nothing panics at the gate").connections
+    }
+
+    /// A handshake begins, on any worker; false when as many as may are unfinished already. Every true is followed by
+    /// one [`Gate::end_handshake`], however it ends.
+    #[must_use]
+    pub fn try_begin_handshake(&self) -> bool {
+        let more = |n| (n < self.bounds.handshakes_max).then_some(n + 1);
+        self.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// A handshake is finished, or its connection is gone.
+    pub fn end_handshake(&self) {
+        let before = self.handshakes.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a handshake ends once");
+    }
+
+    /// Handshakes that are not finished.
+    pub fn handshakes_pending(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+}
+
+impl Bounds {
+    /// What counts as one address; `None` for one that is exempt.
+    fn address(&self, addr: IpAddr) -> Option<Address> {
+        let addr = addr.to_canonical();
+        if self.loopback_exempt && addr.is_loopback() {
+            return None;
+        }
+        Some(match addr {
+            IpAddr::V4(v4) => Address::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Address::V6(subscriber(v6)),
+        })
+    }
+
+    /// The bucket after one more connection.
+    fn take(&self, full_us: u64, now_us: u64) -> Result<u64, GateRefusal> {
+        let full_us = full_us.max(now_us) + self.interval_us;
+        match full_us.saturating_sub(now_us + self.burst_us) {
+            0 => Ok(full_us),
+            early_us => Err(GateRefusal::TooManyHandshakes {
+                retry_after_ms: u32::try_from(early_us.div_ceil(1_000)).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+}
+
+/// The /64: what one subscriber is given, RFC 6177.
+fn subscriber(v6: Ipv6Addr) -> u64 {
+    (v6.to_bits() >> 64) as u64
+}
+
+impl State {
+    fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), GateRefusal> {
+        self.sweep();
+        match self.addresses.entry(address) {
+            Entry::Vacant(entry) => {
+                let full_us = bounds.take(0, self.now_us)?;
+                entry.insert(Count { connections: 1, full_us });
+            }
+            Entry::Occupied(mut entry) => {
+                let count = entry.get_mut();
+                if count.connections as usize >= bounds.per_address_max {
+                    return Err(GateRefusal::TooManyConnections);
+                }
+                count.full_us = bounds.take(count.full_us, self.now_us)?;
+                self.quiet -= usize::from(count.connections == 0);
+                count.connections += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_out(&mut self, address: Address) {
+        let count = self.addresses.get_mut(&address).expect("a pass's address is counted");
+        count.connections -= 1;
+        if count.connections > 0 {
+            return;
+        }
+        if count.full_us <= self.now_us || self.quiet >= QUIET_MAX {
+            self.addresses.remove(&address);
+        } else {
+            self.quiet += 1;
+        }
+    }
+
+    /// Forget full buckets of addresses without connections.
+    fn sweep(&mut self) {
+        if self.quiet == 0 || self.now_us < self.swept_us + SWEEP_EVERY_US {
+            return;
+        }
+        let now_us = self.now_us;
+        self.swept_us = now_us;
+        self.addresses.retain(|_, count| count.connections > 0 || count.full_us > now_us);
+        self.quiet = self.addresses.values().filter(|count| count.connections == 0).count();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_US: u64 = 1_000_000;
+
+    fn limits() -> config::Limits {
+        config::Limits {
+            connections_max: 10,
+            connections_per_address_max: 3,
+            handshakes_per_address_per_s: 2,
+            handshakes_per_address_burst: 4,
+            handshakes_pending_max: 2,
+            ..config::Limits::default()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_holds_so_many_and_others_go_on() {
+        let gate = Gate::new(&limits());
+        let passes: Vec<_> = (0..3).map(|_| gate.try_enter(ip("192.0.2.1"), 0).unwrap()).collect();
+        assert_eq!(gate.try_enter(ip("192.0.2.1"), 0), Err(GateRefusal::TooManyConnections));
+        let other = gate.try_enter(ip("192.0.2.2"), 0).unwrap();
+        gate.leave(passes[0]);
+        let again = gate.try_enter(ip("192.0.2.1"), 0).unwrap();
+        [passes[1], passes[2], other, again].map(|pass| gate.leave(pass));
+        assert_eq!(gate.connections(), 0);
+    }
+
+    #[test]
+    fn a_slash_64_is_one_address_and_mapped_ipv4_is_ipv4() {
+        let gate = Gate::new(&limits());
+        let enter = |text| gate.try_enter(ip(text), 0).map(|_| ());
+        for last in ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:3"] {
+            enter(last).unwrap();
+        }
+        assert_eq!(enter("2001:db8::4"), Err(GateRefusal::TooManyConnections));
+        enter("2001:db8:0:1::1").unwrap();
+        (0..3).for_each(|_| enter("192.0.2.1").unwrap());
+        assert_eq!(enter("::ffff:192.0.2.1"), Err(GateRefusal::TooManyConnections));
+    }
+
+    #[test]
+    fn a_rush_is_let_in_and_then_the_rate_counts() {
+        let gate = Gate::new(&config::Limits { connections_per_address_max: 0, ..limits() });
+        let enter = |now_us| gate.try_enter(ip("192.0.2.1"), now_us).map(|pass| gate.leave(pass));
+        (0..4).for_each(|_| enter(0).unwrap());
+        assert_eq!(enter(0), Err(GateRefusal::TooManyHandshakes { retry_after_ms: 500 }));
+        assert_eq!(enter(SECOND_US / 4), Err(GateRefusal::TooManyHandshakes { retry_after_ms: 250 }));
+        assert_eq!(enter(SECOND_US / 2), Ok(()), "a refusal takes nothing from the bucket");
+        assert!(enter(SECOND_US / 2).is_err());
+        (0..4).for_each(|_| enter(10 * SECOND_US).unwrap());
+        assert!(enter(10 * SECOND_US).is_err(), "a bucket fills no further than its burst");
+    }
+
+    #[test]
+    fn the_node_is_full_for_everybody_loopback_included() {
+        let gate = Gate::new(&limits());
+        (0..10).for_each(|_| drop(gate.try_enter(ip("127.0.0.1"), 0).unwrap()));
+        assert_eq!(gate.try_enter(ip("::1"), 0), Err(GateRefusal::NodeFull));
+        assert_eq!(gate.try_enter(ip("192.0.2.1"), 0), Err(GateRefusal::NodeFull));
+    }
+
+    #[test]
+    fn loopback_counts_per_address_when_it_is_not_exempt() {
+        let gate = Gate::new(&config::Limits { loopback_exempt: false, ..limits() });
+        (0..3).for_each(|_| drop(gate.try_enter(ip("127.0.0.1"), 0).unwrap()));
+        assert_eq!(gate.try_enter(ip("127.0.0.1"), 0), Err(GateRefusal::TooManyConnections));
+    }
+
+    #[test]
+    fn addresses_vanish_when_they_are_quiet_and_are_capped_until_then() {
+        let gate = Gate::new(&limits());
+        let come_and_go = |n: u32, now_us| {
+            let pass = gate.try_enter(IpAddr::V4(n.into()), now_us).unwrap();
+            gate.leave(pass);
+        };
+        let known = || gate.state.lock().unwrap().addresses.len();
+        (0..QUIET_MAX as u32 + 100).for_each(|n| come_and_go(n << 8, 0));
+        assert_eq!(known(), QUIET_MAX);
+        come_and_go(1, 10 * SECOND_US);
+        assert_eq!(known(), 1, "only the one whose bucket is not full");
+    }
+
+    #[test]
+    fn unfinished_handshakes_are_bounded_over_all_workers() {
+        let gate = Gate::new(&limits());
+        assert!(gate.try_begin_handshake() && gate.try_begin_handshake() && !gate.try_begin_handshake());
+        gate.end_handshake();
+        assert!(gate.try_begin_handshake());
+        assert_eq!(gate.handshakes_pending(), 2);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the process itself costs, by the names that Prometheus clients share (`process_...`).
+//!
+//! Why: memory, CPU and open files are the first things that an operator asks for.
+//! Invariant: what the system does not tell is left out, never shown as zero.
+//! Not here: what workers count (`stats`).
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+/// One number of the process.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) value: f64,
+}
+
+/// Everything that the system tells now.
+pub(super) fn readings() -> Vec<Reading> {
+    let reading = |name, help, value: Option<f64>| value.map(|value| Reading { name, help, value });
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let readings = [
+        reading("process_cpu_seconds_total", "CPU time used, user and system.", Some(cpu_seconds())),
+        reading("process_resident_memory_bytes", "Memory in use (resident set).", kib(&status, "VmRSS:")),
+        reading("process_resident_memory_max_bytes", "Most memory ever in use.", kib(&status, "VmHWM:")),
+        reading("process_threads", "Threads.", field(&status, "Threads:")),
+        reading("process_open_fds", "Open file descriptors.", open_files()),
+        reading("process_max_fds", "File descriptors that may be open.", open_files_max()),
+    ];
+    readings.into_iter().flatten().collect()
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// The kernel tells the number as the directory's size (Linux 6.2); before that, they are counted.
+fn open_files() -> Option<f64> {
+    let told = fs::metadata("/proc/self/fd").ok().map(|meta| meta.len()).filter(|&n| n > 0);
+    let counted = || fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);
+    told.or_else(counted).map(|n| n as f64)
+}
+
+fn open_files_max() -> Option<f64> {
+    getrlimit(Resource::Nofile).current.map(|n| n as f64)
+}
+
+fn kib(status: &str, name: &str) -> Option<f64> {
+    field(status, name).map(|kib| kib * 1024.0)
+}
+
+fn field(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_has_memory_files_and_used_cpu() {
+        let readings = readings();
+        let value = |name| readings.iter().find(|r| r.name == name).map(|r| r.value).unwrap();
+        assert!(value("process_resident_memory_bytes") > 100_000.0);
+        assert!(value("process_open_fds") >= 3.0 && value("process_open_fds") <= value("process_max_fds"));
+        assert!(value("process_cpu_seconds_total") > 0.0);
+        assert!(readings.iter().all(|r| r.name.starts_with("process_") && !r.help.is_empty()));
+    }
+
+    #[test]
+    fn a_status_without_a_line_tells_nothing() {
+        assert_eq!(kib("Name:\tx\nVmRSS:\t  12 kB\n", "VmRSS:"), Some(12.0 * 1024.0));
+        assert_eq!(kib("Name:\tx\n", "VmRSS:"), None);
+    }
+}
