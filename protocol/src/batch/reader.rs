@@ -69,6 +69,9 @@ pub enum Item<'a> {
     State(StateChange<'a>),
 }
 
+/// The shortest message: a control byte and the ends of an empty author and text.
+const MESSAGE_BYTES_MIN: usize = 3;
+
 /// Reads one body.
 #[derive(Clone, Debug)]
 pub struct BatchReader<'a> {
@@ -123,6 +126,9 @@ impl<'a> BatchReader<'a> {
         if r.has & head::OMITTED != 0 {
             r.omitted_after = r.varint("a count of omitted")?;
         }
+        if r.count > ((body.len() - r.pos) / MESSAGE_BYTES_MIN) as u64 {
+            return Err(r.fault("as many messages as announced"));
+        }
         Ok(r)
     }
 
@@ -131,7 +137,7 @@ impl<'a> BatchReader<'a> {
         self.alias
     }
 
-    /// Messages in the batch.
+    /// Messages in the batch; never more than its bytes can hold.
     pub fn count(&self) -> u64 {
         self.count
     }

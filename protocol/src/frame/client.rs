@@ -17,7 +17,7 @@ pub struct Hello<'a> {
     pub capabilities: u64,
     /// Signed token; empty for none.
     pub token: &'a str,
-    /// Display name wished for; a token's name goes first.
+    /// Display name wished for: empty, or a name by `text::is_name`; a token's name goes first.
     pub name: &'a str,
     /// Ticket of an earlier `Welcome`, to continue its session; empty for none.
     pub ticket: &'a [u8],
@@ -155,10 +155,19 @@ fn hello<'a>(t: &fb::Hello<'a>) -> Result<Hello<'a>, FrameFault> {
         max_version: t.max_version(),
         capabilities: t.capabilities(),
         token: text(kind, "token", t.token(), limits::TOKEN_BYTES_MAX)?,
-        name: text(kind, "name", t.name(), limits::NAME_BYTES_MAX)?,
+        name: wish(text(kind, "name", t.name(), limits::NAME_BYTES_MAX)?)?,
         ticket: blob(kind, "ticket", t.ticket(), limits::TICKET_BYTES_MAX)?,
         agent: text(kind, "agent", t.agent(), limits::AGENT_BYTES_MAX)?,
     })
+}
+
+/// A display name wished for: none, or one that can stand in a batch.
+fn wish(name: &str) -> Result<&str, FrameFault> {
+    if name.is_empty() || crate::text::is_name(name) {
+        Ok(name)
+    } else {
+        Err(FrameFault::Field(Kind::Hello, "name"))
+    }
 }
 
 fn subscribe<'a>(t: &fb::Subscribe<'a>) -> Subscribe<'a> {

@@ -1,0 +1,92 @@
+//! What the protocol's tests share with `examples/vectors.rs`: the test vectors, as values and as JSON.
+//!
+//! Why here and not in the library: no program needs it; only tests and the generator do.
+//! Not here: the checks themselves (`tests/vectors.rs`).
+#![allow(dead_code, reason = "each test and the generator use a part")]
+
+pub(crate) mod batches;
+pub(crate) mod conversations;
+pub(crate) mod frames;
+pub(crate) mod invalid;
+pub(crate) mod json;
+pub(crate) mod raw;
+pub(crate) mod streams;
+
+use serde_json::Value;
+
+/// Every file under `protocol/vectors`, by name, with the text that it should have.
+pub(crate) fn files() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "client.json",
+            array(frames::client().iter().chain(&invalid::client()).map(frames::Vector::to_json)),
+        ),
+        (
+            "server.json",
+            array(frames::server().iter().chain(&invalid::server()).map(frames::Vector::to_json)),
+        ),
+        ("batch.json", array(batches::all().iter().map(batches::BatchVector::to_json))),
+        ("stream.json", array(streams::all().iter().map(streams::StreamVector::to_json))),
+        ("conversations.json", array(conversations::all().into_iter())),
+    ]
+}
+
+/// The directory of the vectors.
+pub(crate) fn directory() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+/// One entry a line: differences show one entry each.
+fn array(entries: impl Iterator<Item = Vec<(&'static str, Value)>>) -> String {
+    let lines: Vec<String> = entries
+        .map(|fields| {
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            format!("  {{{}}}", fields.join(", "))
+        })
+        .collect();
+    format!("[\n{}\n]\n", lines.join(",\n"))
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Hex as bytes.
+pub(crate) fn unhex(s: &str) -> Vec<u8> {
+    assert!(s.len().is_multiple_of(2), "odd hex");
+    (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect()
+}
+
+/// A 64-bit number as JSON: a string, since JSON readers keep 53 bits.
+pub(crate) fn long(n: u64) -> Value {
+    Value::String(n.to_string())
+}
+
+/// Bytes for the fuzz targets to begin with: target, name, bytes.
+pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut out = Vec::new();
+    for v in frames::client().into_iter().chain(invalid::client()) {
+        let target = if v.bytes.first() == Some(&1) { "hello" } else { "client_frame" };
+        out.push((target, v.name.clone(), v.bytes.clone()));
+        out.push(("websocket_reader", v.name.clone(), masked(&v.bytes)));
+        let mut stream = Vec::new();
+        grandstand_protocol::stream::write_header(v.bytes.len(), &mut stream);
+        out.push(("stream", v.name, [stream, v.bytes].concat()));
+    }
+    out.extend(
+        frames::server().into_iter().chain(invalid::server()).map(|v| ("server_frame", v.name, v.bytes)),
+    );
+    out.extend(batches::all().into_iter().map(|v| ("batch_reader", v.name.to_owned(), v.body)));
+    out.extend(streams::all().into_iter().map(|v| ("stream", v.name.to_owned(), v.bytes)));
+    out
+}
+
+/// As a WebSocket client sends it.
+fn masked(payload: &[u8]) -> Vec<u8> {
+    use grandstand_protocol::websocket::{Opcode, write_masked};
+    let mut out = Vec::new();
+    write_masked(Opcode::Binary, payload, [1, 2, 3, 4], &mut out);
+    out
+}
