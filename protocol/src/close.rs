@@ -78,8 +78,7 @@ close_codes! {
     TooManyConnections = 107, Backoff, "too many connections from this address";
     /// More frames, for longer, than any honest client sends.
     Flooding = 108, Backoff, "too many frames: slow down";
-    /// The session was taken over by a newer connection with its ticket.
-    Replaced = 109, Never, "the session continues on a newer connection";
+
     /// The token has run out.
     TokenExpired = 150, Reauthenticate, "the token has expired: get a new one";
     /// A frame that is not a valid table of its kind, or a field outside its limits.
@@ -134,7 +133,7 @@ mod tests {
     fn hundreds_may_retry_and_two_hundreds_may_not() {
         for &code in CloseCode::ALL {
             match code.wire() {
-                100..=199 if code != CloseCode::Replaced => assert_ne!(code.retry(), Retry::Never, "{code:?}"),
+                100..=199 => assert_ne!(code.retry(), Retry::Never, "{code:?}"),
                 _ => assert_eq!(code.retry(), Retry::Never, "{code:?}"),
             }
         }

@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod stream;
 pub mod text;
 pub mod version;
+pub mod websocket;
 
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all)]
 #[path = "generated/grandstand.rs"]
