@@ -160,7 +160,7 @@ fn refusals_follow_from_limits() {
             {
                 Refusal::TooLarge
             }
-            ClientFrame::Publish(f) if f.text.is_empty() && f.attachment.is_empty() => Refusal::Empty,
+            ClientFrame::Publish(f) if f.text.trim().is_empty() && f.attachment.is_empty() => Refusal::Empty,
             ClientFrame::Publish(f) if !is_text(f.text) || !is_name(f.attachment) => Refusal::BadText,
             ClientFrame::SetState(f)
                 if too_large(f.key, limits::STATE_KEY_BYTES_MAX)

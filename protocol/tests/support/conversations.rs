@@ -46,12 +46,6 @@ fn good() -> Vec<Entry> {
         talk("hello_from_a_newer_peer", "F-7", "any", vec![send("hello_unknown_fields"), expect("Welcome")]),
         talk("unknown_ticket", "H-6", "any", vec![send("hello_unknown_ticket"), expect("Welcome")]),
         talk(
-            "ignorable_before_hello",
-            "F-4",
-            "any",
-            vec![send("ignorable_kind_20"), send("hello"), expect("Welcome")],
-        ),
-        talk(
             "frames_right_behind_hello",
             "H-2",
             "any",
@@ -122,6 +116,7 @@ fn refusals() -> Vec<Entry> {
         following("publish_text_too_long", "P-8", text("publish_text_too_long", 4)),
         following("publish_attachment_too_long", "P-8", text("publish_attachment_too_long", 4)),
         following("publish_empty", "P-8", text("publish_empty", 5)),
+        following("publish_spaces", "P-8", text("publish_spaces", 5)),
         following("publish_nul", "P-8", text("publish_nul", 10)),
         following("publish_escape", "P-8", text("publish_escape", 10)),
     ]
@@ -136,6 +131,7 @@ fn faults() -> Vec<Entry> {
         first("server_frame_first", "F-3", "welcome_from_client", 202),
         first("malformed_first", "F-2", "subscribe_ones", 200),
         first("unknown_kind_first", "F-4", "unknown_kind_1f", 201),
+        first("ignorable_kind_first", "F-4", "ignorable_kind_20", 201),
         first("versions_2_to_9", "V-1", "hello_versions_2_to_9", 203),
         first("versions_empty_range", "V-1", "hello_versions_empty_range", 203),
         first("token_too_long", "L-2", "hello_token_too_long", 200),

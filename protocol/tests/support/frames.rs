@@ -276,6 +276,7 @@ fn publications() -> Vec<Vector> {
         )
         .refused(Refusal::TooLarge),
         p("publish_empty", say(8, "")).refused(Refusal::Empty),
+        p("publish_spaces", say(14, " \n\t ")).refused(Refusal::Empty),
         p("publish_nul", say(9, "a\0b")).refused(Refusal::BadText),
         p("publish_escape", say(10, "\x1b[2J")).refused(Refusal::BadText),
         p("publish_attachment_with_newline", Publish { attachment: "a\nb", ..say(11, "a") })
