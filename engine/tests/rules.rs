@@ -1,0 +1,487 @@
+//! The rules of rooms, one by one: what is refused, remembered, paced, paged, closed and forgotten.
+//!
+//! Not here: order in general (`order.rs`), single structures (beside their code).
+
+mod support;
+
+use bytes::Bytes;
+use grandstand_engine::message::*;
+use grandstand_engine::{SLOW_MODE_KEY, ShardConfig, VIEWERS_KEY};
+use grandstand_protocol::frame::Phase;
+use grandstand_protocol::refusal::Refusal;
+use support::{Follower, Stage, batches, publication};
+
+fn stage() -> Stage {
+    Stage::new(ShardConfig { viewers_every_ms: 0, ..ShardConfig::default() })
+}
+
+/// A stage with one room that worker 0 follows.
+fn followed(config: ShardConfig) -> (Stage, Alias, Follower) {
+    let mut stage = Stage::new(config);
+    let attachment = stage.attach(0, "show").expect("made on first use");
+    let follower = Follower::attach(&attachment);
+    (stage, attachment.alias, follower)
+}
+
+fn say(stage: &mut Stage, alias: Alias, user: u64, nonce: u64, text: &str) {
+    stage.input(Input::Publish(publication(alias, 0, user, nonce, text)));
+}
+
+fn only_answer(stage: &mut Stage) -> AnswerKind {
+    let answers = stage.answers();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers[0].1.kind
+}
+
+fn refusal(kind: AnswerKind) -> (Refusal, Option<u32>) {
+    match kind {
+        AnswerKind::PublishRefused { reason, retry_after_ms, .. } => (reason, retry_after_ms),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn offset(kind: AnswerKind) -> (u64, bool) {
+    match kind {
+        AnswerKind::Published { offset, repeated, .. } => (offset, repeated),
+        other => panic!("not published: {other:?}"),
+    }
+}
+
+#[test]
+fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
+    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    say(&mut stage, alias, 1, 1, "first");
+    assert_eq!(stage.shard.poll_timeout(), Some(stage.now.us));
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    assert!(matches!(outputs[0].1, Output::Batch { .. }), "the batch before the answer");
+    assert!(matches!(outputs[1].1, Output::Answers(_)));
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    for nonce in 2..5 {
+        say(&mut stage, alias, 1, nonce, "more");
+        stage.pass_ms(10);
+    }
+    assert!(stage.outputs().is_empty());
+    stage.pass_ms(100);
+    let outputs = stage.outputs();
+    assert_eq!(outputs.len(), 2, "one batch, one list of answers");
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 4);
+}
+
+#[test]
+fn a_batch_goes_once_to_each_worker_that_follows_and_to_no_other() {
+    let mut stage = stage();
+    let alias = stage.attach(0, "show").unwrap().alias;
+    stage.attach(1, "show").unwrap();
+    stage.attach(1, "show").unwrap();
+    stage.attach(2, "show").unwrap();
+    stage.input(Input::Detach { worker: WorkerId(2), alias });
+    say(&mut stage, alias, 1, 1, "hello");
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    let to: Vec<_> =
+        outputs.iter().filter(|(_, o)| matches!(o, Output::Batch { .. })).map(|(w, _)| w.0).collect();
+    assert_eq!(to, [0, 1]);
+}
+
+#[test]
+fn a_repetition_is_answered_with_the_place_of_the_first() {
+    let (mut stage, alias, _) = followed(ShardConfig::default());
+    say(&mut stage, alias, 1, 1, "zero");
+    say(&mut stage, alias, 1, 7, "one");
+    say(&mut stage, alias, 1, 7, "one, again, from a new connection");
+    stage.pass_ms(0);
+    let answers: Vec<_> = stage.answers().into_iter().map(|(_, a)| offset(a.kind)).collect();
+    assert_eq!(answers, [(0, false), (1, false), (1, true)]);
+    say(&mut stage, alias, 1, 7, "and again");
+    assert_eq!(offset(only_answer(&mut stage)), (1, true), "at once, without a batch");
+    stage.admin(AdminRequest::Close { room: "show".into() }).unwrap();
+    say(&mut stage, alias, 1, 7, "after the end");
+    stage.pass_ms(0);
+    assert_eq!(offset(only_answer(&mut stage)), (1, true), "what was accepted is never refused");
+    assert_eq!(stage.counter("publications_accepted"), 2);
+    assert_eq!(stage.counter("publications_repeated"), 3);
+}
+
+#[test]
+fn nonces_are_forgotten_beyond_the_window() {
+    let (mut stage, alias, _) = followed(ShardConfig { nonces_max: 2, ..ShardConfig::default() });
+    for nonce in 0..3 {
+        say(&mut stage, alias, 1, nonce, "text");
+    }
+    stage.pass_ms(1000);
+    assert_eq!(stage.answers().len(), 3);
+    say(&mut stage, alias, 1, 1, "remembered");
+    assert_eq!(offset(only_answer(&mut stage)), (1, true));
+    say(&mut stage, alias, 1, 0, "forgotten");
+    stage.pass_ms(0);
+    assert_eq!(offset(only_answer(&mut stage)), (3, false));
+    stage.pass_ms(300_001);
+    say(&mut stage, alias, 1, 2, "too old");
+    stage.pass_ms(0);
+    assert_eq!(offset(only_answer(&mut stage)), (4, false));
+}
+
+#[test]
+fn what_may_not_be_said_is_refused_with_its_reason() {
+    let (mut stage, alias, _) = followed(ShardConfig { text_bytes_max: 5, ..ShardConfig::default() });
+    for (text, reason) in [("", Refusal::Empty), ("hello!", Refusal::TooLarge), ("a\0b", Refusal::BadText)] {
+        say(&mut stage, alias, 1, 1, text);
+        assert_eq!(refusal(only_answer(&mut stage)), (reason, None));
+    }
+    let mut p = publication(alias, 0, 1, 1, "hello");
+    p.author = "a\nb".into();
+    stage.input(Input::Publish(p));
+    assert_eq!(refusal(only_answer(&mut stage)), (Refusal::BadText, None));
+    say(&mut stage, Alias(999), 1, 1, "hello");
+    assert_eq!(refusal(only_answer(&mut stage)).0, Refusal::UnknownRoom);
+    say(&mut stage, Alias(u32::MAX), 1, 1, "hello");
+    assert_eq!(refusal(only_answer(&mut stage)).0, Refusal::UnknownRoom);
+    assert_eq!(stage.counter("publications_refused_unknown_room"), 2);
+}
+
+#[test]
+fn a_room_that_waits_for_too_much_refuses_more_until_its_tick() {
+    let (mut stage, alias, _) = followed(ShardConfig { pending_messages_max: 2, ..ShardConfig::default() });
+    for nonce in 1..3 {
+        say(&mut stage, alias, 1, nonce, "text");
+    }
+    say(&mut stage, alias, 1, 3, "one too many");
+    assert_eq!(refusal(only_answer(&mut stage)), (Refusal::Overloaded, Some(100)));
+    say(&mut stage, alias, 1, 1, "a repetition costs memory too");
+    assert_eq!(refusal(only_answer(&mut stage)).0, Refusal::Overloaded);
+    stage.pass_ms(0);
+    assert_eq!(stage.answers().len(), 2);
+    say(&mut stage, alias, 1, 3, "now");
+    stage.pass_ms(100);
+    assert_eq!(offset(only_answer(&mut stage)), (2, false));
+}
+
+#[test]
+fn slow_mode_lets_each_user_speak_once_per_interval() {
+    let (mut stage, alias, _) = followed(ShardConfig { slow_mode_ms: 5000, ..ShardConfig::default() });
+    say(&mut stage, alias, 1, 1, "first");
+    stage.pass_ms(2000);
+    assert_eq!(offset(only_answer(&mut stage)).0, 0);
+    say(&mut stage, alias, 1, 2, "too soon");
+    assert_eq!(refusal(only_answer(&mut stage)), (Refusal::SlowMode, Some(3000)));
+    say(&mut stage, alias, 1, 1, "a repetition");
+    assert_eq!(offset(only_answer(&mut stage)), (0, true));
+    say(&mut stage, alias, 2, 1, "someone else");
+    let mut bridge = publication(alias, 0, 1, 3, "exempt");
+    bridge.exempt = true;
+    stage.input(Input::Publish(bridge));
+    stage.pass_ms(100);
+    assert_eq!(stage.answers().len(), 2);
+    stage.pass_ms(5000);
+    say(&mut stage, alias, 1, 2, "in time");
+    stage.pass_ms(100);
+    assert_eq!(offset(only_answer(&mut stage)).0, 3);
+}
+
+#[test]
+fn an_operator_sets_slow_mode_by_a_key_that_clients_see() {
+    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let set = |value: Option<&str>| AdminRequest::SetState {
+        room: "show".into(),
+        key: SLOW_MODE_KEY.into(),
+        value: value.map(|v| v.into()),
+    };
+    assert_eq!(stage.admin(set(Some("soon"))), Err(Refusal::BadText));
+    stage.admin(set(Some("1000"))).unwrap();
+    say(&mut stage, alias, 1, 1, "first");
+    say(&mut stage, alias, 1, 2, "second");
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    let answers = outputs.iter().filter_map(|(_, o)| if let Output::Answers(a) = o { Some(a) } else { None });
+    assert_eq!(answers.flatten().filter(|a| matches!(a.kind, AnswerKind::PublishRefused { .. })).count(), 1);
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.state[SLOW_MODE_KEY], b"1000");
+    stage.admin(set(None)).unwrap();
+    say(&mut stage, alias, 1, 3, "third");
+    stage.pass_ms(100);
+    assert_eq!(offset(only_answer(&mut stage)).0, 1);
+}
+
+#[test]
+fn state_changes_coalesce_in_a_batch_and_are_answered_when_they_stand() {
+    let (mut stage, alias, mut follower) =
+        followed(ShardConfig { state_keys_max: 2, ..ShardConfig::default() });
+    let set = |request, key: &str, value: Option<&'static str>| Input::SetState {
+        worker: WorkerId(0),
+        connection: ConnectionToken(u64::from(request)),
+        request,
+        alias,
+        key: key.into(),
+        value: value.map(Bytes::from),
+    };
+    stage.input(set(1, "score", Some("0:0")));
+    stage.input(set(2, "score", Some("1:0")));
+    stage.input(set(3, "poll", Some("?")));
+    stage.input(set(4, "third", Some("x")));
+    stage.input(set(5, "gs.viewers", Some("9")));
+    let refused: Vec<_> = stage.answers().into_iter().map(|(_, a)| a.kind).collect();
+    let refuse = |request, reason| AnswerKind::StateRefused { request, reason };
+    assert_eq!(refused, [refuse(4, Refusal::TooManyKeys), refuse(5, Refusal::Forbidden)]);
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    let Some((_, Output::Answers(answers))) = outputs.last() else { panic!("no answers") };
+    let stands: Vec<_> = answers.iter().map(|a| a.kind).collect();
+    let set_at = |request, version| AnswerKind::StateSet { request, version };
+    assert_eq!(stands, [set_at(1, 1), set_at(2, 2), set_at(3, 3)]);
+    let batches = batches(outputs, 0);
+    assert_eq!((batches.len(), batches[0].has_chat()), (1, false));
+    assert_eq!(batches[0].snapshot.as_ref().map(|image| image.version), Some(3));
+    follower.take(&batches[0]);
+    assert_eq!(follower.state["score"], b"1:0");
+    stage.input(set(6, "never there", None));
+    assert_eq!(only_answer(&mut stage), set_at(6, 3), "nothing changed, so nothing is sealed");
+    let late = Follower::attach(&stage.attach(1, "show").unwrap());
+    assert_eq!((late.state, late.version), (follower.state, 3));
+}
+
+#[test]
+fn an_attachment_shows_the_state_of_the_last_batch_and_the_next_brings_the_rest() {
+    let (mut stage, alias, _) = followed(ShardConfig::default());
+    let set = |value: &'static str| Input::SetState {
+        worker: WorkerId(0),
+        connection: ConnectionToken(1),
+        request: 1,
+        alias,
+        key: "score".into(),
+        value: Some(Bytes::from(value)),
+    };
+    stage.input(set("0:0"));
+    stage.pass_ms(0);
+    stage.input(set("1:0"));
+    let mut late = Follower::attach(&stage.attach(1, "show").unwrap());
+    assert_eq!(late.state["score"], b"0:0");
+    stage.pass_ms(100);
+    batches(stage.outputs(), 1).iter().for_each(|batch| late.take(batch));
+    assert_eq!(late.state["score"], b"1:0");
+}
+
+#[test]
+fn viewer_counts_are_summed_over_workers_and_paced() {
+    let (mut stage, alias, mut follower) =
+        followed(ShardConfig { viewers_every_ms: 2000, ..ShardConfig::default() });
+    stage.attach(1, "show").unwrap();
+    let count = |worker, count| Input::Viewers { worker: WorkerId(worker), alias, count };
+    let mut told = Vec::new();
+    for i in 1..=1234 {
+        stage.input(count(0, i));
+        stage.input(count(1, 2 * i + 7));
+        stage.pass_ms(5);
+        for batch in batches(stage.outputs(), 0) {
+            follower.take(&batch);
+            told.push(String::from_utf8(follower.state[VIEWERS_KEY].clone()).unwrap());
+        }
+    }
+    assert_eq!(told, ["10", "1210", "2410", "3610"], "at most every 2 s, and rounded above 1,000");
+    assert_eq!(stage.room(AdminRequest::Create { room: "show".into() }).viewers, 3709, "exact for operators");
+    stage.shard.handle_worker_gone(stage.now, WorkerId(1));
+    stage.pass_ms(2000);
+    batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.state[VIEWERS_KEY], b"1230");
+}
+
+#[test]
+fn reactions_are_told_by_key_and_none_is_lost() {
+    let (mut stage, alias, mut follower) =
+        followed(ShardConfig { tally_keys_max: 3, tally_top: 2, ..ShardConfig::default() });
+    let react = |tallies: &[(&str, u64)]| Input::React {
+        alias,
+        tallies: tallies.iter().map(|&(key, count)| (key.into(), count)).collect(),
+    };
+    stage.input(react(&[("a", 10), ("b", 20)]));
+    stage.input(react(&[("a", 15), ("c", 3), ("d", 2), ("bad\nkey", 99)]));
+    stage.pass_ms(0);
+    batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
+    let told: Vec<_> = follower.tallies.iter().map(|(key, count)| (key.as_str(), *count)).collect();
+    assert_eq!(told, [("", 5), ("a", 25), ("b", 20)]);
+    assert_eq!((stage.counter("reactions"), stage.counter("reactions_refused")), (50, 99));
+    let late = stage.attach(1, "show").unwrap();
+    assert_eq!(late.next_seq, 1);
+}
+
+#[test]
+fn a_large_tick_is_sealed_in_batches_of_bounded_size() {
+    let (mut stage, alias, mut follower) =
+        followed(ShardConfig { batch_bytes_max: 10_000, ..ShardConfig::default() });
+    for nonce in 0..50 {
+        say(&mut stage, alias, 1, nonce, &"x".repeat(1000));
+    }
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    let answers = outputs.iter().filter(|(_, o)| matches!(o, Output::Answers(a) if a.len() == 50));
+    assert_eq!(answers.count(), 1);
+    let batches = batches(outputs, 0);
+    assert_eq!(batches.len(), 6);
+    assert!(batches.iter().all(|batch| batch.wire.len() < 10_100));
+    batches.iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 50);
+}
+
+#[test]
+fn history_comes_in_pages_that_are_bounded() {
+    let (mut stage, alias, follower) = followed(ShardConfig { tick_ms: 1, ..ShardConfig::default() });
+    for nonce in 0..200 {
+        say(&mut stage, alias, 1, nonce, &"x".repeat(if nonce < 100 { 10 } else { 4096 }));
+        stage.pass_ms(1);
+    }
+    stage.outputs();
+    let epoch = follower.at.epoch;
+    let mut page = |epoch, from| {
+        stage.input(Input::History { worker: WorkerId(0), ticket: 5, alias, epoch, from });
+        match stage.outputs().pop() {
+            Some((WorkerId(0), Output::History { ticket: 5, page })) => page,
+            other => panic!("not a page: {other:?}"),
+        }
+    };
+    let first = page(epoch, 0);
+    assert_eq!((first.batches.len(), first.batches[0].first_offset, first.same_epoch), (64, 0, true));
+    let large = page(epoch, 110);
+    let bytes: usize = large.batches.iter().map(|batch| batch.wire.len()).sum();
+    assert!((250_000..=256 << 10).contains(&bytes) && large.batches.len() < 64);
+    assert_eq!(large.batches[0].first_offset, 110);
+    assert!(page(epoch, 200).batches.is_empty() && page(epoch, 200).same_epoch);
+    let other = page(epoch + 1, 0);
+    assert!(other.batches.is_empty() && !other.same_epoch);
+}
+
+#[test]
+fn a_closed_room_keeps_its_viewers_and_takes_nothing() {
+    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    say(&mut stage, alias, 1, 1, "first");
+    stage.pass_ms(0);
+    say(&mut stage, alias, 1, 2, "just in time");
+    assert_eq!(stage.room(AdminRequest::Close { room: "show".into() }).phase, Phase::Closed);
+    let outputs = stage.outputs();
+    let phase = outputs.iter().position(|(_, o)| matches!(o, Output::Phase { phase: Phase::Closed, .. }));
+    let last_batch = outputs.iter().rposition(|(_, o)| matches!(o, Output::Batch { .. }));
+    assert!(last_batch < phase, "what was accepted is sealed before the room closes");
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 2);
+    say(&mut stage, alias, 1, 3, "too late");
+    assert_eq!(refusal(only_answer(&mut stage)), (Refusal::RoomClosed, None));
+    stage.input(Input::React { alias, tallies: vec![("a".into(), 1)] });
+    stage.pass_ms(1000);
+    assert!(stage.outputs().is_empty());
+    assert_eq!(stage.attach(1, "show").unwrap().phase, Phase::Closed);
+    stage.admin(AdminRequest::Open { room: "show".into() }).unwrap();
+    say(&mut stage, alias, 1, 3, "open again");
+    stage.pass_ms(0);
+    assert_eq!(offset(only_answer(&mut stage)).0, 2);
+}
+
+#[test]
+fn a_removed_room_is_sealed_told_and_forgotten() {
+    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    say(&mut stage, alias, 1, 1, "last words");
+    assert!(stage.admin(AdminRequest::Remove { room: "show".into() }).is_ok());
+    let outputs = stage.outputs();
+    let removed = outputs.iter().position(|(_, o)| matches!(o, Output::Removed { .. })).expect("told");
+    assert!(outputs[..removed].iter().any(|(_, o)| matches!(o, Output::Batch { .. })));
+    assert!(outputs.iter().any(|(_, o)| matches!(o, Output::Answers(_))));
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 1);
+    assert_eq!(stage.admin(AdminRequest::Remove { room: "show".into() }), Err(Refusal::UnknownRoom));
+    let again = stage.attach(0, "show").unwrap();
+    assert!(again.alias != alias && again.epoch != follower.at.epoch && again.next_offset == 0);
+    assert_eq!((stage.counter("rooms"), stage.counter("history_bytes")), (1, 0));
+}
+
+#[test]
+fn rooms_come_into_being_where_the_configuration_allows_and_within_its_bound() {
+    let config = ShardConfig { on_first_use: vec!["show/*".into()], rooms_max: 2, ..ShardConfig::default() };
+    let mut stage = Stage::new(config);
+    assert_eq!(stage.attach(0, "other").unwrap_err(), Refusal::UnknownRoom);
+    assert_eq!(stage.attach(0, "a\nb").unwrap_err(), Refusal::BadName);
+    assert!(stage.attach(0, "show/1").is_ok());
+    assert!(stage.admin(AdminRequest::Create { room: "other".into() }).is_ok());
+    assert!(stage.attach(0, "other").is_ok());
+    assert_eq!(stage.attach(0, "show/2").unwrap_err(), Refusal::Overloaded);
+    assert_eq!(stage.counter("attaches_refused"), 3);
+}
+
+#[test]
+fn an_idle_room_of_first_use_goes_and_an_operators_stays() {
+    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..ShardConfig::default() });
+    stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
+    let made = stage.attach(0, "made").unwrap();
+    let used = stage.attach(0, "used").unwrap();
+    for alias in [made.alias, used.alias] {
+        stage.input(Input::Viewers { worker: WorkerId(0), alias, count: 1 });
+        say(&mut stage, alias, 1, 1, "hello");
+    }
+    stage.pass_ms(5000);
+    assert_eq!(stage.counter("rooms"), 2, "watched");
+    for alias in [made.alias, used.alias] {
+        stage.input(Input::Viewers { worker: WorkerId(0), alias, count: 0 });
+        stage.input(Input::Detach { worker: WorkerId(0), alias });
+    }
+    stage.pass_ms(5000);
+    assert_eq!((stage.counter("rooms"), stage.counter("rooms_removed")), (1, 1));
+    assert_eq!(stage.attach(0, "made").unwrap().next_offset, 1, "its log is kept");
+    assert_ne!(stage.attach(0, "used").unwrap().epoch, used.epoch, "this one begins anew");
+}
+
+#[test]
+fn an_operators_room_that_was_never_spoken_in_goes_dormant() {
+    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..ShardConfig::default() });
+    stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
+    let made = stage.attach(0, "made").unwrap();
+    stage.input(Input::Viewers { worker: WorkerId(0), alias: made.alias, count: 3 });
+    stage.pass_ms(100);
+    stage.input(Input::Detach { worker: WorkerId(0), alias: made.alias });
+    assert_eq!(stage.counter("rooms_live"), 1);
+    stage.pass_ms(10_000);
+    assert_eq!((stage.counter("rooms_live"), stage.counter("rooms")), (0, 1));
+    assert_eq!((stage.counter("history_bytes"), stage.shard.poll_timeout()), (0, None));
+    let again = stage.attach(0, "made").unwrap();
+    assert!(again.epoch != made.epoch && again.next_seq == 0 && again.alias == made.alias);
+}
+
+#[test]
+fn operators_list_rooms_in_pages() {
+    let mut stage = stage();
+    for name in ["c", "a/2", "b", "a/1"] {
+        stage.admin(AdminRequest::Create { room: name.into() }).unwrap();
+    }
+    let mut list = |prefix: &str, after: &str, limit| {
+        let request = AdminRequest::List { prefix: prefix.into(), after: after.into(), limit };
+        let Ok(AdminAnswer::Rooms(rooms)) = stage.admin(request) else { panic!("no rooms") };
+        rooms.into_iter().map(|room| room.name).collect::<Vec<_>>()
+    };
+    assert_eq!(list("", "", 3), ["a/1", "a/2", "b"]);
+    assert_eq!(list("", "b", 3), ["c"]);
+    assert_eq!(list("a/", "a/1", 9), ["a/2"]);
+}
+
+#[test]
+fn a_shutdown_seals_what_waits() {
+    let (mut stage, alias, mut follower) =
+        followed(ShardConfig { leading_edge: false, tick_ms: 60_000, ..ShardConfig::default() });
+    say(&mut stage, alias, 1, 1, "waits for a minute");
+    stage.pass_ms(1000);
+    assert!(stage.outputs().is_empty());
+    stage.shard.handle_shutdown(stage.now);
+    let outputs = stage.outputs();
+    assert!(outputs.iter().any(|(_, o)| matches!(o, Output::Answers(_))));
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_steps_back_does_not_take_the_log_along() {
+    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    for nonce in 0..5 {
+        say(&mut stage, alias, 1, nonce, "tick");
+        stage.pass_ms(200);
+        stage.now.unix_ms -= 1000;
+    }
+    batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
+    assert!(follower.said.windows(2).all(|pair| pair[0].time_ms <= pair[1].time_ms));
+    assert_eq!(follower.said.len(), 5);
+}
