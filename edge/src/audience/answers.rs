@@ -1,0 +1,83 @@
+//! What shards send: batches into rings, answers to their connections, phases to members.
+
+use std::sync::Arc;
+
+use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output};
+use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
+
+use super::connection::slot;
+use super::Audience;
+
+impl Audience {
+    /// One output of a shard.
+    pub fn handle_output(&mut self, output: Output) {
+        match output {
+            Output::Batch { alias, batch } => self.handle_batch(alias, batch),
+            Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
+            Output::Attached { room, result } => self.handle_attached(&room, result),
+            Output::History { ticket, page } => self.handle_history(ticket, page),
+            Output::Phase { alias, phase, at_ms } => self.handle_phase(alias, phase, at_ms),
+            Output::Removed { alias } => self.handle_removed(alias),
+        }
+    }
+
+    fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
+        let Some(&key) = self.by_alias.get(&alias) else { return };
+        let room = &mut self.rooms[key.0 as usize];
+        let Some(attached) = room.attached.as_mut() else { return };
+        assert_eq!(batch.seq, attached.ring.next_seq(), "a hole in the batches of {}", room.name);
+        attached.next_offset = batch.next_offset;
+        attached.time_ms = batch.time_ms;
+        if let Some(snapshot) = &batch.snapshot {
+            attached.snapshot = Some(snapshot.clone());
+        }
+        attached.ring.push(batch, self.settings.ring_batches_max, self.settings.ring_bytes_max);
+        self.counts.batches += 1;
+        self.mark_dirty(key);
+    }
+
+    fn handle_answer(&mut self, answer: &Answer) {
+        match answer.kind {
+            AnswerKind::Published { .. } => self.counts.publications_accepted += 1,
+            AnswerKind::PublishRefused { .. } => self.counts.publications_refused += 1,
+            AnswerKind::StateSet { .. } | AnswerKind::StateRefused { .. } => {}
+        }
+        let ix = slot(answer.connection);
+        if self.connections.get(ix as usize).is_none_or(|c| !c.is(answer.connection)) {
+            return;
+        }
+        match answer.kind {
+            AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated } => {
+                let published = Published { nonce, epoch, offset, time_ms, durability, repeated };
+                self.send_control(ix, &ServerFrame::Published(published));
+            }
+            AnswerKind::PublishRefused { nonce, reason, retry_after_ms } => {
+                self.refuse(ix, Kind::Publish as u8, nonce, reason, retry_after_ms);
+            }
+            AnswerKind::StateSet { request, version } => {
+                self.send_control(ix, &ServerFrame::StateSet { request, version });
+            }
+            AnswerKind::StateRefused { request, reason } => {
+                self.refuse(ix, Kind::SetState as u8, request.into(), reason, None);
+            }
+        }
+    }
+
+    fn handle_phase(&mut self, alias: Alias, phase: Phase, at_ms: u64) {
+        let Some(&key) = self.by_alias.get(&alias) else { return };
+        let room = &mut self.rooms[key.0 as usize];
+        let Some(attached) = room.attached.as_mut() else { return };
+        attached.phase = phase;
+        let members: Vec<u32> = room.members.iter().map(|m| m.connection).collect();
+        for ix in members {
+            self.send_control(ix, &ServerFrame::RoomEvent(RoomEvent { alias: alias.0, phase, at_ms, detail: "" }));
+        }
+    }
+
+    fn handle_removed(&mut self, alias: Alias) {
+        let Some(key) = self.by_alias.remove(&alias) else { return };
+        self.send_members_away(key);
+        let room = self.rooms.remove(key.0 as usize);
+        self.by_name.remove(&room.name);
+    }
+}

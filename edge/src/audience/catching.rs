@@ -1,0 +1,134 @@
+//! Members that read the past: a replay, or a resume, from the ring or by pages of history, until they reach the head.
+//!
+//! Only batches with chat are sent: tallies are never replayed, and the state comes as a snapshot.
+//! Invariant: offsets reach such a member without holes, but for a gap that names them.
+
+use std::sync::Arc;
+
+use grandstand_engine::message::{Batch, HistoryPage, Input};
+use grandstand_protocol::frame::{Gap, GapReason};
+use smallvec::SmallVec;
+
+use super::carrier::Carrier;
+use super::connection::slot;
+use super::fanout::send_batches;
+use super::room::{Cursor, RoomKey};
+use super::Audience;
+
+impl Audience {
+    /// Offer a catching member the next run of its past; `false` when its connection can take no more now.
+    pub(super) fn flush_catching(&mut self, ix: u32, key: RoomKey, at: u32, carrier: &mut impl Carrier) -> bool {
+        let room = &mut self.rooms[key.0 as usize];
+        let attached = room.attached.as_ref().expect("members have an attached room");
+        let member = &mut room.members[at as usize];
+        let Cursor::Catching(catching) = &mut member.cursor else { return true };
+        if catching.is_waiting || catching.unanswered.is_some() {
+            return true;
+        }
+        if member.offset == attached.next_offset {
+            self.go_live(ix, key, at);
+            return true;
+        }
+        if catching.page.is_empty() && attached.ring.from_offset(member.offset).is_none() {
+            self.ask_page(key, ix);
+            return true;
+        }
+        let batches_max = self.settings.batches_per_write_max;
+        let connection = &mut self.connections[ix as usize];
+        let batches: SmallVec<[&Arc<Batch>; 64]> = match catching.page.is_empty() {
+            true => attached.ring.from_offset(member.offset).into_iter().flatten().take(batches_max).collect(),
+            false => catching.page.iter().take(batches_max).collect(),
+        };
+        let sent = send_batches(&batches, connection, carrier, &mut self.counts);
+        if let Some(last) = sent.checked_sub(1).map(|at| batches[at]) {
+            member.offset = last.next_offset;
+        }
+        drop(batches);
+        if !catching.page.is_empty() {
+            catching.page.drain(..sent);
+        }
+        if connection.blocked {
+            return false;
+        }
+        self.queue_flush(ix);
+        true
+    }
+
+    /// The past is read: follow the room, with the state as it is now if it changed meanwhile.
+    fn go_live(&mut self, ix: u32, key: RoomKey, at: u32) {
+        let room = &mut self.rooms[key.0 as usize];
+        let attached = room.attached.as_ref().expect("members have an attached room");
+        let member = &mut room.members[at as usize];
+        let Cursor::Catching(catching) = &member.cursor else { return };
+        let is_state_old = catching.state_version != attached.state_version();
+        member.cursor = Cursor::Live(attached.ring.next_seq());
+        if let Some(snapshot) = attached.snapshot.clone().filter(|_| is_state_old) {
+            self.push_shared(ix, &snapshot.wire);
+        }
+    }
+
+    /// Ask the shard for the page from a member's offset on.
+    pub(super) fn ask_page(&mut self, key: RoomKey, ix: u32) {
+        let room = &mut self.rooms[key.0 as usize];
+        let attached = room.attached.as_ref().expect("members have an attached room");
+        let (alias, epoch) = (attached.alias, attached.epoch);
+        let connection = &self.connections[ix as usize];
+        let Some(at) = connection.session.as_ref().and_then(|s| s.membership(key)).map(|m| m.member) else { return };
+        let member = &mut room.members[at as usize];
+        let from = member.offset;
+        let Cursor::Catching(catching) = &mut member.cursor else { return };
+        catching.is_waiting = true;
+        let ticket = self.pages.insert((key, connection.token(ix))) as u64;
+        let shard = self.backbone.shard_of_alias(alias);
+        self.submit_surely(shard, Input::History { worker: self.settings.worker, ticket, alias, epoch, from });
+    }
+
+    /// A page came.
+    pub(super) fn handle_history(&mut self, ticket: u64, page: HistoryPage) {
+        let Some((key, token)) = self.pages.try_remove(ticket as usize) else { return };
+        let ix = slot(token);
+        let Some(connection) = self.connections.get(ix as usize).filter(|c| c.is(token) && !c.closing) else { return };
+        let Some(membership) = connection.session.as_ref().and_then(|s| s.membership(key)).copied() else { return };
+        if membership.member == u32::MAX || !self.rooms.contains(key.0 as usize) {
+            return;
+        }
+        self.take_page(ix, key, membership.member, page);
+        self.queue_flush(ix);
+    }
+
+    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, page: HistoryPage) {
+        let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else { return };
+        catching.is_waiting = false;
+        let unanswered = catching.unanswered.take();
+        let batches = if page.same_epoch { page.batches } else { Vec::new() };
+        if let Some(join) = unanswered {
+            let offset = self.answer_resume(key, &join, batches.first().map(|b| &**b));
+            self.rooms[key.0 as usize].members[at as usize].offset = offset;
+        }
+        self.close_hole(ix, key, at, &batches);
+        if let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor {
+            catching.page = batches.into();
+        }
+    }
+
+    /// What lies between a member's offset and the first batch that there is, is gone: say so, and go on behind it.
+    fn close_hole(&mut self, ix: u32, key: RoomKey, at: u32, batches: &[Arc<Batch>]) {
+        let room = &mut self.rooms[key.0 as usize];
+        let attached = room.attached.as_ref().expect("members have an attached room");
+        let member = &mut room.members[at as usize];
+        let from = member.offset;
+        let in_ring = attached.ring.from_offset(attached.ring.first_offset().unwrap_or(u64::MAX));
+        let first = batches.first().or_else(|| in_ring.and_then(|mut b| b.next()));
+        let (to, time_ms) = match first {
+            Some(batch) => (batch.first_offset, batch.base_time_ms),
+            None => (attached.next_offset, attached.time_ms),
+        };
+        if to <= from {
+            return;
+        }
+        member.offset = to;
+        let (alias, epoch, reason) = (attached.alias.0, attached.epoch, GapReason::Expired);
+        let gap = Gap { alias, epoch, from, to, count: to - from, reason, time_ms };
+        self.send_gap(ix, &gap, None);
+    }
+}

@@ -1,0 +1,74 @@
+//! One connection as the audience sees it: where its bytes go, what still has to go out, and its session.
+//!
+//! Why small: an idle viewer is one of these, a session and a member; all three together stay under 300 bytes.
+//! Invariants: `out` is present only while bytes wait. Its `head` is finished before anything else is sent; only then
+//! come control frames, only then batches.
+
+use bytes::Bytes;
+use grandstand_engine::message::ConnectionToken;
+
+use super::carrier::WireKey;
+use super::session::Session;
+
+/// Bytes that wait for a connection.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// The rest of a frame or of control frames that were taken in part. Pins at most one shared batch.
+    pub(super) head: Bytes,
+    /// Control frames behind it.
+    pub(super) control: Vec<u8>,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.control.is_empty()
+    }
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) wire: WireKey,
+    generation: u32,
+    /// Last frame from the peer, or the opening: seconds of the monotonic clock.
+    pub(super) heard_s: u32,
+    /// The carrier did not take everything; wait for `handle_writable`.
+    pub(super) blocked: bool,
+    /// In the list of connections to flush.
+    pub(super) queued: bool,
+    /// Its end has been decided; nothing more is read.
+    pub(super) closing: bool,
+    pub(super) out: Option<Box<Outgoing>>,
+    pub(super) session: Option<Box<Session>>,
+}
+
+impl Connection {
+    pub(super) fn new(wire: WireKey, generation: u32, now_s: u32) -> Self {
+        let (blocked, queued, closing) = (false, false, false);
+        Connection { wire, generation, heard_s: now_s, blocked, queued, closing, out: None, session: None }
+    }
+
+    /// Names this connection, and no later one in its place.
+    pub(super) fn token(&self, ix: u32) -> ConnectionToken {
+        ConnectionToken(u64::from(self.generation) << 32 | u64::from(ix))
+    }
+
+    pub(super) fn is(&self, token: ConnectionToken) -> bool {
+        (token.0 >> 32) as u32 == self.generation
+    }
+}
+
+/// The slot that a token names.
+pub(super) fn slot(token: ConnectionToken) -> u32 {
+    token.0 as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 40, "{}", size_of::<Connection>());
+    }
+}

@@ -1,0 +1,108 @@
+//! What an audience counts: plain numbers of one thread, copied to the shared metrics by the worker.
+
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::refusal::Refusal;
+
+/// Counters of one worker's audience since start, and three levels.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Frames from clients.
+    pub frames_in: u64,
+    /// Batch frames written.
+    pub frames_out: u64,
+    /// Control frames written.
+    pub control_frames_out: u64,
+    /// Messages that reached a connection.
+    pub deliveries: u64,
+    /// Bytes of batch frames written.
+    pub bytes_out: u64,
+    /// Offers to the carrier.
+    pub writes: u64,
+    /// Offers that were not taken whole.
+    pub writes_blocked: u64,
+    /// Batches received from shards.
+    pub batches: u64,
+    /// Sessions welcomed.
+    pub sessions_opened: u64,
+    /// Of them, those that continued an earlier one.
+    pub sessions_resumed: u64,
+    /// Subscriptions begun.
+    pub joins: u64,
+    /// Of them, those that resumed completely.
+    pub resumes: u64,
+    /// Gaps by reason: slow, paced, expired, restarted.
+    pub gaps: [u64; 4],
+    /// Messages within those gaps.
+    pub gap_messages: u64,
+    /// Publications handed to shards.
+    pub publications: u64,
+    /// Reactions taken.
+    pub reactions: u64,
+    /// Refusals by reason's number.
+    pub refusals: [u64; Refusal::ALL.len()],
+    /// Closes by the order in `CloseCode::ALL`.
+    pub closes: [u64; CloseCode::ALL.len()],
+    /// Hellos that were not admitted.
+    pub sessions_denied: u64,
+    /// Publications that shards took.
+    pub publications_accepted: u64,
+    /// Publications refused, here or by a shard.
+    pub publications_refused: u64,
+    /// Inputs that a full shard gave back.
+    pub submits_full: u64,
+    /// Connections that wait to become writable.
+    pub lagging: u64,
+    /// Members now.
+    pub members: u64,
+    /// Rooms followed now.
+    pub rooms: u64,
+    /// Sessions now.
+    pub sessions: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts {
+            frames_in: 0,
+            frames_out: 0,
+            control_frames_out: 0,
+            deliveries: 0,
+            bytes_out: 0,
+            writes: 0,
+            writes_blocked: 0,
+            batches: 0,
+            sessions_opened: 0,
+            sessions_resumed: 0,
+            joins: 0,
+            resumes: 0,
+            gaps: [0; 4],
+            gap_messages: 0,
+            publications: 0,
+            reactions: 0,
+            refusals: [0; Refusal::ALL.len()],
+            closes: [0; CloseCode::ALL.len()],
+            sessions_denied: 0,
+            publications_accepted: 0,
+            publications_refused: 0,
+            submits_full: 0,
+            lagging: 0,
+            members: 0,
+            rooms: 0,
+            sessions: 0,
+        }
+    }
+}
+
+impl Counts {
+    /// Count a refusal.
+    pub fn refused(&mut self, reason: Refusal) {
+        let ix = Refusal::ALL.iter().position(|&r| r == reason).expect("every reason is listed");
+        self.refusals[ix] += 1;
+    }
+
+    /// Count a close.
+    pub fn closed(&mut self, code: CloseCode) {
+        let ix = CloseCode::ALL.iter().position(|&c| c == code).expect("every code is listed");
+        self.closes[ix] += 1;
+    }
+}

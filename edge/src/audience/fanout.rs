@@ -1,0 +1,257 @@
+//! Fan-out: offers every connection what its cursors have not sent, within a budget of writes.
+//!
+//! The walk is a loop over a dense list; a member at the head costs one comparison. What a connection does not take at
+//! once stays a cursor. A frame taken in part is pinned by its connection and finished first.
+//! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the connection pinned.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use grandstand_engine::message::{Batch, StateImage};
+use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
+use smallvec::SmallVec;
+
+use super::carrier::Carrier;
+use super::connection::{Connection, Outgoing};
+use super::room::{Attached, Cursor, Member, RoomKey};
+use super::{Audience, Counts};
+
+/// Batches that one write can carry without allocating; `batches_per_write_max` may allow more.
+type Frames<'a> = SmallVec<[&'a Bytes; 64]>;
+
+/// How an offer ended.
+enum Offer {
+    /// Everything up to the head was taken.
+    Done,
+    /// There is more for this member.
+    More,
+    /// The carrier is full.
+    Blocked,
+    /// The member fell off the ring.
+    Lost,
+}
+
+impl Audience {
+    /// Write until nothing is left or the budget of writes is used up; `true` when there is more to do.
+    pub fn poll_writes(&mut self, carrier: &mut impl Carrier, writes_max: usize) -> bool {
+        let mut budget = writes_max;
+        while budget > 0
+            && let Some(ix) = self.flush.pop_front()
+        {
+            self.flush_connection(ix, carrier, &mut budget);
+        }
+        while budget > 0
+            && let Some(&key) = self.dirty.front()
+        {
+            if self.walk(key, carrier, &mut budget) {
+                self.dirty.pop_front();
+            }
+        }
+        !self.flush.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Walk a room's members; `true` when the round is finished and nobody moved the head meanwhile.
+    fn walk(&mut self, key: RoomKey, carrier: &mut impl Carrier, budget: &mut usize) -> bool {
+        let Some(room) = self.rooms.get_mut(key.0 as usize) else { return true };
+        let Some(attached) = room.attached.as_ref() else { return true };
+        let batches_max = self.settings.batches_per_write_max;
+        loop {
+            if room.walk == 0 {
+                room.walk_again = false;
+            }
+            let head = attached.ring.next_seq();
+            while let Some(member) = room.members.get_mut(room.walk) {
+                if *budget == 0 {
+                    return false;
+                }
+                let Cursor::Live(seq) = member.cursor else {
+                    room.walk += 1;
+                    continue;
+                };
+                let connection = &mut self.connections[member.connection as usize];
+                if seq == head || connection.blocked || connection.out.is_some() {
+                    room.walk += 1;
+                    continue;
+                }
+                *budget -= 1;
+                match offer_live(attached, member, connection, carrier, batches_max, &mut self.counts) {
+                    Offer::More => {}
+                    Offer::Done | Offer::Blocked => room.walk += 1,
+                    // Its notice goes through the control queue, and it with it.
+                    Offer::Lost => {
+                        room.walk += 1;
+                        if !std::mem::replace(&mut connection.queued, true) {
+                            self.flush.push_back(member.connection);
+                        }
+                    }
+                }
+            }
+            room.walk = 0;
+            if !room.walk_again {
+                room.is_dirty = false;
+                return true;
+            }
+        }
+    }
+
+    /// Send what waits for a connection, then bring its members to the head.
+    fn flush_connection(&mut self, ix: u32, carrier: &mut impl Carrier, budget: &mut usize) {
+        let Some(connection) = self.connections.get_mut(ix as usize) else { return };
+        connection.queued = false;
+        if connection.blocked {
+            return;
+        }
+        *budget = budget.saturating_sub(1);
+        if !send_waiting(connection, carrier, &mut self.counts) || connection.closing {
+            return;
+        }
+        let Some(session) = connection.session.as_ref() else { return };
+        let memberships: SmallVec<[_; 4]> =
+            session.memberships.iter().filter(|m| m.member != u32::MAX).copied().collect();
+        for membership in memberships {
+            if *budget == 0 {
+                self.queue_flush(ix);
+                return;
+            }
+            *budget -= 1;
+            if !self.flush_member(ix, membership.room, membership.member, carrier) {
+                return;
+            }
+        }
+    }
+
+    /// Offer one member what it lacks; `false` when its connection can take no more now.
+    fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, carrier: &mut impl Carrier) -> bool {
+        let room = &mut self.rooms[key.0 as usize];
+        let Some(attached) = room.attached.as_ref() else { return true };
+        let member = &mut room.members[at as usize];
+        if let Cursor::Catching(_) = member.cursor {
+            return self.flush_catching(ix, key, at, carrier);
+        }
+        let connection = &mut self.connections[ix as usize];
+        let batches_max = self.settings.batches_per_write_max;
+        match offer_live(attached, member, connection, carrier, batches_max, &mut self.counts) {
+            Offer::Done => true,
+            Offer::Blocked => false,
+            Offer::More => {
+                self.queue_flush(ix);
+                true
+            }
+            Offer::Lost => {
+                self.skip_to_head(ix, key, at, GapReason::Slow);
+                true
+            }
+        }
+    }
+
+    /// Move a member to the head, and tell it what it missed.
+    pub(super) fn skip_to_head(&mut self, ix: u32, key: RoomKey, at: u32, reason: GapReason) {
+        let room = &mut self.rooms[key.0 as usize];
+        let attached = room.attached.as_ref().expect("members have an attached room");
+        let member = &mut room.members[at as usize];
+        let (from, to) = (member.offset, attached.next_offset);
+        member.offset = to;
+        member.cursor = Cursor::Live(attached.ring.next_seq());
+        let gap = Gap {
+            alias: attached.alias.0,
+            epoch: attached.epoch,
+            from,
+            to,
+            count: to - from,
+            reason,
+            time_ms: attached.time_ms,
+        };
+        let snapshot = attached.snapshot.clone();
+        self.send_gap(ix, &gap, snapshot.as_deref());
+    }
+
+    /// Tell of a gap, if there is one, and give the state that the lost batches may have changed.
+    pub(super) fn send_gap(&mut self, ix: u32, gap: &Gap, snapshot: Option<&StateImage>) {
+        if gap.count > 0 {
+            self.counts.gaps[gap.reason as usize] += 1;
+            self.counts.gap_messages += gap.count;
+            self.send_control(ix, &ServerFrame::Gap(*gap));
+        }
+        if let Some(snapshot) = snapshot {
+            self.push_shared(ix, &snapshot.wire);
+        }
+    }
+}
+
+/// Send the begun frame and the control frames; `true` when all of it went.
+fn send_waiting(connection: &mut Connection, carrier: &mut impl Carrier, counts: &mut Counts) -> bool {
+    let Some(out) = connection.out.as_mut() else { return true };
+    while !out.is_empty() {
+        if out.head.is_empty() {
+            out.head = Bytes::from(std::mem::take(&mut out.control));
+        }
+        counts.writes += 1;
+        let taken = carrier.send(connection.wire, &[&out.head]);
+        out.head.advance(taken);
+        if !out.head.is_empty() {
+            counts.writes_blocked += 1;
+            connection.blocked = true;
+            return false;
+        }
+    }
+    connection.out = None;
+    true
+}
+
+/// Offer a live member everything from its cursor, at most `batches_max` batches.
+fn offer_live(
+    room: &Attached,
+    member: &mut Member,
+    connection: &mut Connection,
+    carrier: &mut impl Carrier,
+    batches_max: usize,
+    counts: &mut Counts,
+) -> Offer {
+    let Cursor::Live(seq) = &mut member.cursor else { return Offer::Done };
+    let Some(batches) = room.ring.from_seq(*seq) else { return Offer::Lost };
+    let batches: SmallVec<[&Arc<Batch>; 64]> = batches.take(batches_max).collect();
+    let sent = send_batches(&batches, connection, carrier, counts);
+    if let Some(last) = sent.checked_sub(1).map(|at| batches[at]) {
+        *seq = last.seq + 1;
+        member.offset = last.next_offset;
+    }
+    match (connection.blocked, *seq == room.ring.next_seq()) {
+        (true, _) => Offer::Blocked,
+        (false, true) => Offer::Done,
+        (false, false) => Offer::More,
+    }
+}
+
+/// Offer batches to a connection in one write: how many it took, the one that it only began included.
+pub(super) fn send_batches(
+    batches: &[&Arc<Batch>],
+    connection: &mut Connection,
+    carrier: &mut impl Carrier,
+    counts: &mut Counts,
+) -> usize {
+    if batches.is_empty() {
+        return 0;
+    }
+    let frames: Frames<'_> = batches.iter().map(|b| &b.wire).collect();
+    counts.writes += 1;
+    let mut taken = carrier.send(connection.wire, &frames);
+    counts.bytes_out += taken as u64;
+    for (at, batch) in batches.iter().enumerate() {
+        let begun = taken;
+        if begun < batch.wire.len() {
+            connection.blocked = true;
+            counts.writes_blocked += 1;
+            if begun == 0 {
+                return at;
+            }
+            connection.out = Some(Box::new(Outgoing { head: batch.wire.slice(begun..), control: Vec::new() }));
+        }
+        counts.frames_out += 1;
+        counts.deliveries += u64::from(batch.messages);
+        if begun < batch.wire.len() {
+            return at + 1;
+        }
+        taken -= batch.wire.len();
+    }
+    batches.len()
+}

@@ -1,0 +1,89 @@
+//! The first frame: versions, tickets and tokens, and the answer.
+
+use grandstand_engine::message::{Now, UserId};
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
+use grandstand_protocol::version;
+use smallvec::SmallVec;
+
+use super::rate::Bucket;
+use super::session::Session;
+use super::Audience;
+use crate::auth::{Grant, RoomScope, TicketBody};
+
+impl Audience {
+    pub(super) fn handle_hello(&mut self, now: Now, ix: u32, hello: &Hello<'_>) {
+        if let Some(drain) = &self.drain {
+            let detail = format!("the node is draining {}", drain.where_to);
+            return self.close(ix, CloseCode::GoingAway, detail.trim_end());
+        }
+        let Some(version) = version::negotiate(hello.min_version, hello.max_version) else {
+            let detail = format!("this node speaks version {}", version::VERSION);
+            return self.close(ix, CloseCode::UnsupportedVersion, &detail);
+        };
+        match self.authority.admit(hello.token, hello.name, now.unix_ms) {
+            Ok(grant) => self.welcome(now, ix, hello, version, grant),
+            Err(denied) => {
+                self.counts.sessions_denied += 1;
+                self.close(ix, denied.code, &denied.detail);
+            }
+        }
+    }
+
+    fn welcome(&mut self, now: Now, ix: u32, hello: &Hello<'_>, version: u16, grant: Grant) {
+        let ticket = self.tickets.read(hello.ticket, now.unix_ms).filter(|t| grant.user.is_none_or(|u| u == t.user));
+        let resumed = ticket.is_some();
+        let body = ticket.unwrap_or_else(|| {
+            let session = self.next_random().max(1);
+            TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
+        });
+        let name = if grant.name.is_empty() { guest_name(body.session) } else { grant.name };
+        let ticket = self.tickets.issue(&body, now.unix_ms);
+        let node = self.settings.node.clone();
+        let welcome = Welcome {
+            version,
+            capabilities: hello.capabilities & version::capability::SUPPORTED,
+            session: body.session,
+            ticket: &ticket,
+            ticket_ttl_ms: self.settings.ticket_ttl_ms,
+            heartbeat_ms: self.settings.heartbeat_ms,
+            name: &name,
+            role: grant.role,
+            permissions: grant.permissions,
+            server_ms: now.unix_ms,
+            frame_bytes_max: self.settings.frame_bytes_max,
+            text_bytes_max: self.settings.text_bytes_max,
+            rooms_max: self.settings.rooms_per_session_max,
+            node: &node,
+            resumed,
+        };
+        self.send_control(ix, &ServerFrame::Welcome(welcome));
+        self.counts.sessions += 1;
+        self.counts.sessions_opened += 1;
+        self.counts.sessions_resumed += u64::from(resumed);
+        self.connections[ix as usize].session = Some(Box::new(Session {
+            user: body.user,
+            name,
+            role: grant.role,
+            permissions: grant.permissions,
+            expires_unix_ms: grant.expires_unix_ms.unwrap_or(0),
+            scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
+            publish: Bucket::default(),
+            reactions: Bucket::default(),
+            frames: Bucket::default(),
+            memberships: SmallVec::new(),
+        }));
+    }
+
+    /// The next of a sequence that cannot be guessed without the seed (SplitMix64, Steele and others 2014).
+    fn next_random(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+fn guest_name(session: u64) -> Box<str> {
+    format!("guest-{:04x}", session as u16).into()
+}

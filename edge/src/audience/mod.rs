@@ -1,0 +1,370 @@
+//! The audience of one worker: sessions, the rooms that they follow, and fan-out. The edge's core.
+//!
+//! A viewer is a cursor: a [`room::Member`] that names its connection and how far it has read. Fan-out walks the members
+//! of a room that has news and offers each connection everything from its cursor to the head of the ring, as shared
+//! bytes, in one write. A connection that takes less is blocked until its driver says otherwise; its members lag at no
+//! cost, and skip to the head when the ring forgets what they had not read.
+//!
+//! Why a core: it takes the time, frames and answers, and returns what to send, submit and close. It knows no socket,
+//! clock, thread or runtime, so a whole cluster of them runs in one test under virtual time.
+//!
+//! - in: `handle_open`, `handle_frame`, `handle_writable`, `handle_goodbye`, `handle_fault`, `handle_gone`,
+//!   `handle_output`, `handle_timeout`, `handle_drain` and others;
+//! - out: `poll_writes` (through a [`Carrier`]), `poll_close`; inputs to shards go straight to the [`Backbone`], which
+//!   never blocks.
+//!
+//! Order per connection: the rest of a frame that was begun, then control frames, then batches.
+//! Not here: transports (`worker`), tokens (`auth`), what a room accepts (`grandstand_engine`).
+
+mod answers;
+mod carrier;
+mod catching;
+mod connection;
+mod counts;
+mod fanout;
+mod frames;
+mod hello;
+mod join;
+mod rate;
+mod ring;
+mod room;
+mod session;
+mod settings;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use grandstand_engine::backbone::Backbone;
+use grandstand_engine::message::{Alias, Input, Now, ShardId};
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
+use grandstand_protocol::refusal::Refusal;
+use slab::Slab;
+
+use crate::auth::{Authority, Tickets};
+pub use carrier::{Carrier, WireKey};
+use connection::Connection;
+pub use counts::Counts;
+pub use rate::{Bucket, Rate};
+use room::{Room, RoomKey};
+pub use settings::Settings;
+
+/// A connection of this audience, as its driver names it until it says `handle_gone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey(pub u32);
+
+/// A connection that the driver is to end: its control frames have been offered already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Its wire.
+    pub wire: WireKey,
+    /// Its key, still valid until `handle_gone`.
+    pub connection: ConnectionKey,
+    /// Why.
+    pub code: CloseCode,
+    /// More, for people.
+    pub detail: String,
+    /// Whether everything written so far ended on a frame's boundary: only then may transport frames follow.
+    pub is_clean: bool,
+}
+
+/// Where and when clients go while a node drains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// Another node's address; empty for the same one.
+    pub where_to: String,
+    /// Reconnect after this time.
+    pub after_ms: u32,
+    /// The node closes what is still there after this time.
+    pub deadline_ms: u32,
+}
+
+/// See the file's head.
+pub struct Audience {
+    settings: Settings,
+    authority: Arc<Authority>,
+    tickets: Arc<Tickets>,
+    backbone: Arc<dyn Backbone>,
+    connections: Slab<Connection>,
+    rooms: Slab<Room>,
+    by_name: HashMap<Arc<str>, RoomKey, RandomState>,
+    by_alias: HashMap<Alias, RoomKey, RandomState>,
+    /// Rooms with news, in the order in which the news came.
+    dirty: VecDeque<RoomKey>,
+    /// Connections with control frames or a past to read.
+    flush: VecDeque<u32>,
+    closes: VecDeque<Close>,
+    /// Inputs that a shard had no room for: only those that repeat themselves or must not be lost.
+    deferred: VecDeque<(ShardId, Input)>,
+    /// Rooms with reactions, and since when.
+    reacted: Vec<RoomKey>,
+    reacted_flush_us: u64,
+    recount: Vec<RoomKey>,
+    recount_flush_us: u64,
+    /// Members that wait for a page of history, by the request's ticket.
+    pages: Slab<(RoomKey, grandstand_engine::message::ConnectionToken)>,
+    drain: Option<Drain>,
+    sweep_us: u64,
+    generation: u32,
+    seed: u64,
+    encoder: Encoder,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audience")
+            .field("connections", &self.connections.len())
+            .field("rooms", &self.rooms.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Audience {
+    /// An audience of nobody. `seed` makes session numbers and hashing unguessable in a node, repeatable in a test.
+    pub fn new(
+        settings: Settings,
+        authority: Arc<Authority>,
+        tickets: Arc<Tickets>,
+        backbone: Arc<dyn Backbone>,
+        seed: u64,
+    ) -> Self {
+        Audience {
+            settings,
+            authority,
+            tickets,
+            backbone,
+            connections: Slab::new(),
+            rooms: Slab::new(),
+            by_name: HashMap::with_hasher(RandomState::default()),
+            by_alias: HashMap::with_hasher(RandomState::default()),
+            dirty: VecDeque::new(),
+            flush: VecDeque::new(),
+            closes: VecDeque::new(),
+            deferred: VecDeque::new(),
+            reacted: Vec::new(),
+            reacted_flush_us: 0,
+            recount: Vec::new(),
+            recount_flush_us: 0,
+            pages: Slab::new(),
+            drain: None,
+            sweep_us: 0,
+            generation: 0,
+            seed,
+            encoder: Encoder::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// A transport connection stands; its first frame must be `Hello`, and soon.
+    pub fn handle_open(&mut self, now: Now, wire: WireKey) -> ConnectionKey {
+        self.generation = self.generation.wrapping_add(1);
+        let connection = Connection::new(wire, self.generation, seconds(now));
+        ConnectionKey(self.connections.insert(connection) as u32)
+    }
+
+    /// The carrier has room again for a connection that it had not taken everything of.
+    pub fn handle_writable(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if std::mem::take(&mut connection.blocked) {
+            self.queue_flush(key.0);
+        }
+    }
+
+    /// Transport frames (a WebSocket pong) that must stand between two of ours.
+    pub fn handle_raw(&mut self, key: ConnectionKey, frame: &[u8]) {
+        self.push_control(key.0, |_, out| out.extend_from_slice(frame));
+    }
+
+    /// The connection is gone, whoever ended it.
+    pub fn handle_gone(&mut self, key: ConnectionKey) {
+        if let Some(session) = self.connections.get_mut(key.0 as usize).and_then(|c| c.session.take()) {
+            self.counts.sessions -= 1;
+            for membership in &session.memberships {
+                self.leave(key.0, *membership);
+            }
+        }
+        self.connections.try_remove(key.0 as usize);
+    }
+
+    /// End a connection for a fault that its driver found.
+    pub fn handle_fault(&mut self, key: ConnectionKey, code: CloseCode, detail: &str) {
+        self.close(key.0, code, detail);
+    }
+
+    /// Send everybody away: where, and when. New sessions are turned away from now on.
+    pub fn handle_drain(&mut self, drain: &Drain) {
+        self.drain = Some(drain.clone());
+        for ix in self.connection_slots() {
+            if self.connections[ix as usize].session.is_some() {
+                self.send_go_away(ix);
+            }
+        }
+    }
+
+    /// The peer said goodbye in its transport's own way: end the connection without another word.
+    pub fn handle_goodbye(&mut self, key: ConnectionKey) {
+        self.end(key.0, CloseCode::Normal, "");
+    }
+
+    /// A transport's own ping: it costs what a frame costs, and keeps the session alive as one.
+    pub fn handle_transport_ping(&mut self, now: Now, key: ConnectionKey, pong: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize).filter(|c| !c.closing) else { return };
+        connection.heard_s = seconds(now);
+        if connection.session.is_some() && !self.is_within_rate(now, key.0) {
+            return self.close(key.0, CloseCode::Flooding, "");
+        }
+        self.handle_raw(key, pong);
+    }
+
+    /// A connection that is to be ended, if any; what was to be written to it has been offered.
+    pub fn poll_close(&mut self) -> Option<Close> {
+        let front = self.closes.front()?;
+        if self.connections.get(front.connection.0 as usize).is_some_and(|c| c.queued) {
+            return None;
+        }
+        let mut close = self.closes.pop_front()?;
+        let connection = self.connections.get(close.connection.0 as usize);
+        close.is_clean = connection.is_some_and(|c| c.out.is_none());
+        Some(close)
+    }
+
+    /// Is there something to write, close or submit without waiting for an event?
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.flush.is_empty() || !self.closes.is_empty()
+    }
+
+    /// What was counted so far.
+    pub fn counts(&mut self) -> &Counts {
+        self.counts.rooms = self.rooms.len() as u64;
+        &self.counts
+    }
+
+    /// The limit on frames from clients.
+    pub fn frame_bytes_max(&self) -> usize {
+        self.settings.frame_bytes_max as usize
+    }
+
+    fn connection_slots(&self) -> Vec<u32> {
+        self.connections.iter().map(|(ix, _)| ix as u32).collect()
+    }
+
+    fn send_go_away(&mut self, ix: u32) {
+        let Some(drain) = self.drain.clone() else { return };
+        let frame = ServerFrame::GoAway(grandstand_protocol::frame::GoAway {
+            where_to: &drain.where_to,
+            after_ms: drain.after_ms,
+            deadline_ms: drain.deadline_ms,
+            detail: "the node is draining",
+        });
+        self.send_control(ix, &frame);
+    }
+
+    /// Decide a connection's end, and tell the peer why.
+    fn close(&mut self, ix: u32, code: CloseCode, detail: &str) {
+        let detail = if detail.is_empty() { code.text() } else { detail };
+        if self.end(ix, code, detail) {
+            let error = ErrorFrame { code: code.wire(), retry: code.retry(), retry_after_ms: 0, detail };
+            self.write_control(ix, &ServerFrame::Error(error));
+        }
+    }
+
+    /// Decide a connection's end: read no more, leave its rooms. `false` if it had been decided.
+    fn end(&mut self, ix: u32, code: CloseCode, detail: &str) -> bool {
+        let Some(connection) = self.connections.get_mut(ix as usize) else { return false };
+        if std::mem::replace(&mut connection.closing, true) {
+            return false;
+        }
+        let wire = connection.wire;
+        if let Some(session) = connection.session.take() {
+            self.counts.sessions -= 1;
+            for membership in &session.memberships {
+                self.leave(ix, *membership);
+            }
+        }
+        self.counts.closed(code);
+        let (connection, detail) = (ConnectionKey(ix), detail.to_owned());
+        self.closes.push_back(Close { wire, connection, code, detail, is_clean: false });
+        true
+    }
+
+    fn refuse(&mut self, ix: u32, kind: u8, id: u64, reason: Refusal, retry_after_ms: Option<u32>) {
+        self.counts.refused(reason);
+        let refused = Refused { kind, id, reason, retry_after_ms, detail: reason.text() };
+        self.send_control(ix, &ServerFrame::Refused(refused));
+    }
+
+    /// Queue a control frame; a peer that lets its control queue fill is closed.
+    fn send_control(&mut self, ix: u32, frame: &ServerFrame<'_>) {
+        if self.connections.get(ix as usize).is_none_or(|c| c.closing) {
+            return;
+        }
+        self.write_control(ix, frame);
+        let connection = &self.connections[ix as usize];
+        let is_full = connection.blocked
+            && connection.out.as_ref().is_some_and(|o| o.control.len() > self.settings.control_queue_bytes_max);
+        if is_full {
+            self.close(ix, CloseCode::ControlQueueFull, "");
+        }
+    }
+
+    fn write_control(&mut self, ix: u32, frame: &ServerFrame<'_>) {
+        let framed = self.encoder.server_framed(frame);
+        self.push_control(ix, |_, out| out.extend_from_slice(&framed));
+    }
+
+    fn push_control(&mut self, ix: u32, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(ix as usize) else { return };
+        let out = connection.out.get_or_insert_default();
+        write(&mut self.encoder, &mut out.control);
+        self.counts.control_frames_out += 1;
+        self.queue_flush(ix);
+    }
+
+    /// Shared control bytes (a snapshot).
+    fn push_shared(&mut self, ix: u32, wire: &Bytes) {
+        self.push_control(ix, |_, out| out.extend_from_slice(wire));
+    }
+
+    fn queue_flush(&mut self, ix: u32) {
+        let connection = &mut self.connections[ix as usize];
+        if !connection.blocked && !std::mem::replace(&mut connection.queued, true) {
+            self.flush.push_back(ix);
+        }
+    }
+
+    fn mark_dirty(&mut self, key: RoomKey) {
+        let room = &mut self.rooms[key.0 as usize];
+        room.walk_again = true;
+        if !std::mem::replace(&mut room.is_dirty, true) {
+            self.dirty.push_back(key);
+        }
+    }
+
+    /// Submit what must not be lost; keeps the order of what is deferred.
+    fn submit_surely(&mut self, shard: ShardId, input: Input) {
+        if !self.deferred.is_empty() {
+            self.deferred.push_back((shard, input));
+        } else if let Err(input) = self.backbone.submit(shard, input) {
+            self.deferred.push_back((shard, input));
+        }
+    }
+
+    fn flush_deferred(&mut self) {
+        while let Some((shard, input)) = self.deferred.pop_front() {
+            if let Err(input) = self.backbone.submit(shard, input) {
+                self.deferred.push_front((shard, input));
+                return;
+            }
+        }
+    }
+}
+
+fn seconds(now: Now) -> u32 {
+    (now.us / 1_000_000) as u32
+}

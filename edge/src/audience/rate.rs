@@ -1,0 +1,61 @@
+//! Token buckets of eight bytes: how often one session may do something.
+//!
+//! Invariant: over any time `t` at most `burst + rate * t` tokens are given.
+
+use grandstand_engine::message::Now;
+
+/// Tokens in thousandths, so that slow rates work, as of a millisecond of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    missing_milli: u32,
+    at_ms: u32,
+}
+
+/// A rate and a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come back per second.
+    pub per_s: u32,
+    /// Tokens that may be taken at once.
+    pub burst: u32,
+}
+
+impl Bucket {
+    /// Take `tokens`, or say after how many milliseconds they are there.
+    pub fn take(&mut self, now: Now, rate: Rate, tokens: u32) -> Result<(), u32> {
+        let now_ms = (now.us / 1000) as u32;
+        let back = u64::from(now_ms.wrapping_sub(self.at_ms)) * u64::from(rate.per_s);
+        self.missing_milli = u64::from(self.missing_milli).saturating_sub(back) as u32;
+        self.at_ms = now_ms;
+        let after = u64::from(self.missing_milli) + u64::from(tokens) * 1000;
+        let burst = u64::from(rate.burst) * 1000;
+        if after <= burst {
+            self.missing_milli = after as u32;
+            return Ok(());
+        }
+        Err((after - burst).div_ceil(u64::from(rate.per_s.max(1))).min(u64::from(u32::MAX)) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { us: ms * 1000, unix_ms: 0 }
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let rate = Rate { per_s: 5, burst: 10 };
+        let mut bucket = Bucket::default();
+        for _ in 0..10 {
+            assert_eq!(bucket.take(at(1000), rate, 1), Ok(()));
+        }
+        assert_eq!(bucket.take(at(1000), rate, 1), Err(200));
+        assert_eq!(bucket.take(at(1199), rate, 1), Err(1));
+        assert_eq!(bucket.take(at(1200), rate, 1), Ok(()));
+        assert_eq!(bucket.take(at(1_000_000), rate, 10), Ok(()));
+        assert_eq!(bucket.take(at(1_000_000), rate, 1), Err(200));
+    }
+}

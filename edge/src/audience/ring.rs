@@ -1,0 +1,103 @@
+//! The newest encoded batches of one room, as one worker keeps them: what cursors point into.
+//!
+//! Why bounded: a viewer that lags costs nothing, because the ring forgets and the viewer skips.
+//! Invariant: batches have consecutive numbers; offsets never go back; bytes and count stay within the bounds, but for
+//! the newest batch, which always stays.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use grandstand_engine::message::Batch;
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    batches: VecDeque<Arc<Batch>>,
+    bytes: usize,
+    next_seq: u64,
+}
+
+impl Ring {
+    pub(super) fn new(batches: Vec<Arc<Batch>>, next_seq: u64) -> Self {
+        let bytes = batches.iter().map(|b| b.wire.len()).sum();
+        debug_assert!(batches.last().is_none_or(|b| b.seq + 1 == next_seq));
+        Ring { batches: batches.into(), bytes, next_seq }
+    }
+
+    pub(super) fn push(&mut self, batch: Arc<Batch>, batches_max: usize, bytes_max: usize) {
+        debug_assert_eq!(batch.seq, self.next_seq);
+        self.next_seq = batch.seq + 1;
+        self.bytes += batch.wire.len();
+        self.batches.push_back(batch);
+        while self.batches.len() > 1 && (self.batches.len() > batches_max || self.bytes > bytes_max) {
+            let gone = self.batches.pop_front().expect("two or more");
+            self.bytes -= gone.wire.len();
+        }
+    }
+
+    /// Number of the next batch: where a cursor at the head stands.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    pub(super) fn first_seq(&self) -> u64 {
+        self.next_seq - self.batches.len() as u64
+    }
+
+    /// Batches from a cursor to the head; `None` when it fell off.
+    pub(super) fn from_seq(&self, seq: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
+        let at = seq.checked_sub(self.first_seq())?;
+        Some(self.batches.range((at as usize).min(self.batches.len())..))
+    }
+
+    /// First offset that some batch of the ring covers.
+    pub(super) fn first_offset(&self) -> Option<u64> {
+        self.batches.front().map(|b| b.first_offset)
+    }
+
+    /// Batches with chat, from the one that covers `offset`; `None` when that one is no longer here.
+    pub(super) fn from_offset(&self, offset: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
+        if self.first_offset().is_none_or(|first| offset < first) {
+            return None;
+        }
+        let at = self.batches.partition_point(|b| b.next_offset <= offset);
+        Some(self.batches.range(at..).filter(|b| b.has_chat()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn batch(seq: u64, first: u64, next: u64) -> Arc<Batch> {
+        Arc::new(Batch {
+            seq,
+            first_offset: first,
+            next_offset: next,
+            messages: (next - first) as u32,
+            base_time_ms: 0,
+            time_ms: 0,
+            wire: Bytes::from_static(&[0; 10]),
+            snapshot: None,
+        })
+    }
+
+    #[test]
+    fn it_forgets_the_oldest_and_knows_what_it_has() {
+        let mut ring = Ring::new(vec![], 5);
+        for (seq, first, next) in [(5, 10, 12), (6, 12, 12), (7, 12, 13), (8, 13, 20)] {
+            ring.push(batch(seq, first, next), 3, 1000);
+        }
+        assert_eq!((ring.first_seq(), ring.next_seq()), (6, 9));
+        assert!(ring.from_seq(5).is_none());
+        assert_eq!(ring.from_seq(7).unwrap().count(), 2);
+        assert_eq!(ring.from_seq(9).unwrap().count(), 0);
+        assert!(ring.from_offset(11).is_none());
+        assert_eq!(ring.from_offset(12).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(ring.from_offset(15).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [8]);
+        assert_eq!(ring.from_offset(20).unwrap().count(), 0);
+        ring.push(batch(9, 20, 21), 3, 15);
+        assert_eq!((ring.first_seq(), ring.bytes), (9, 10));
+    }
+}

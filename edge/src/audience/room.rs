@@ -1,0 +1,166 @@
+//! A room as one worker sees it: its ring, its members and what it collects for the shard.
+//!
+//! Invariants: members lie together in the order in which fan-out walks them; joining and leaving are O(1), and the
+//! session of a member that is moved by a leave is told its new place.
+
+use std::sync::Arc;
+
+use grandstand_engine::message::{Alias, Attachment, Batch, ConnectionToken, StateImage};
+use grandstand_protocol::frame::Phase;
+
+use super::ring::Ring;
+
+/// Names a room within one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RoomKey(pub(super) u32);
+
+/// A session in a room.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Slot of its connection.
+    pub(super) connection: u32,
+    /// Next offset that it will be sent.
+    pub(super) offset: u64,
+    pub(super) cursor: Cursor,
+}
+
+/// How a member reads.
+#[derive(Debug)]
+pub(super) enum Cursor {
+    /// With the room: number of the next batch.
+    Live(u64),
+    /// From `Member.offset` on, until it reaches the head.
+    Catching(Box<Catching>),
+}
+
+/// A member that reads the past.
+#[derive(Debug)]
+pub(super) struct Catching {
+    /// Version of the state that it was given when it joined.
+    pub(super) state_version: u64,
+    /// A page of history, oldest first, when the past is older than the ring.
+    pub(super) page: std::collections::VecDeque<Arc<Batch>>,
+    /// A page has been asked for and has not come.
+    pub(super) is_waiting: bool,
+    /// The subscription is answered when the first page shows where it can begin.
+    pub(super) unanswered: Option<Join>,
+}
+
+/// What a subscriber asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join {
+    pub(super) connection: ConnectionToken,
+    pub(super) request: u32,
+    pub(super) resume: Option<(u64, u64)>,
+    pub(super) replay: u32,
+}
+
+/// A room that the shard has told us of.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) alias: Alias,
+    pub(super) epoch: u64,
+    pub(super) ring: Ring,
+    pub(super) next_offset: u64,
+    pub(super) time_ms: u64,
+    pub(super) snapshot: Option<Arc<StateImage>>,
+    pub(super) phase: Phase,
+}
+
+impl Attached {
+    pub(super) fn new(a: Attachment) -> Self {
+        Attached {
+            alias: a.alias,
+            epoch: a.epoch,
+            ring: Ring::new(a.batches, a.next_seq),
+            next_offset: a.next_offset,
+            time_ms: a.time_ms,
+            snapshot: a.snapshot,
+            phase: a.phase,
+        }
+    }
+
+    pub(super) fn state_version(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |s| s.version)
+    }
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) name: Arc<str>,
+    /// `None` until the shard has answered.
+    pub(super) attached: Option<Attached>,
+    /// Those who wait for that answer.
+    pub(super) joining: Vec<Join>,
+    pub(super) members: Vec<Member>,
+    /// Where fan-out goes on in `members`.
+    pub(super) walk: usize,
+    /// Members may be behind the head; the room is in the list of rooms to walk.
+    pub(super) is_dirty: bool,
+    /// The head moved, or a member moved to a place already passed, since the walk began.
+    pub(super) walk_again: bool,
+    /// Reactions not handed to the shard yet.
+    pub(super) tallies: Vec<(Box<str>, u64)>,
+    /// The shard knows a count of members that is no longer right.
+    pub(super) is_recount_due: bool,
+}
+
+impl Room {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Room {
+            name,
+            attached: None,
+            joining: Vec::new(),
+            members: Vec::new(),
+            walk: 0,
+            is_dirty: false,
+            walk_again: false,
+            tallies: Vec::new(),
+            is_recount_due: false,
+        }
+    }
+
+    /// Take a member out; the slot of the connection whose member now stands at `at`, if one was moved there.
+    pub(super) fn remove_member(&mut self, at: u32) -> Option<u32> {
+        self.members.swap_remove(at as usize);
+        let moved = self.members.get(at as usize).map(|m| m.connection);
+        if moved.is_some() && (at as usize) < self.walk {
+            self.walk_again = true;
+        }
+        self.walk = self.walk.min(self.members.len());
+        moved
+    }
+
+    /// Add a reaction.
+    pub(super) fn react(&mut self, key: &str, count: u64) {
+        match self.tallies.iter_mut().find(|(k, _)| &**k == key) {
+            Some((_, n)) => *n += count,
+            None => self.tallies.push((key.into(), count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_small() {
+        assert!(size_of::<Member>() <= 32, "{}", size_of::<Member>());
+    }
+
+    #[test]
+    fn a_member_moved_behind_the_walk_is_visited_again() {
+        let mut room = Room::new("r".into());
+        for connection in 0..4 {
+            room.members.push(Member { connection, offset: 0, cursor: Cursor::Live(0) });
+        }
+        room.walk = 2;
+        assert_eq!(room.remove_member(3), None);
+        assert!(!room.walk_again);
+        assert_eq!(room.remove_member(0), Some(2));
+        assert!(room.walk_again);
+        assert_eq!(room.walk, 2);
+    }
+}

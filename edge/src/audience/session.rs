@@ -1,0 +1,54 @@
+//! A session: who speaks on a connection, what they may do, and the rooms that they follow.
+
+use grandstand_engine::message::{Alias, UserId};
+use grandstand_protocol::frame::Role;
+use smallvec::SmallVec;
+
+use super::rate::Bucket;
+use super::room::RoomKey;
+use crate::auth::RoomScope;
+
+/// One room that a session follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    pub(super) room: RoomKey,
+    /// Where the member stands in the room's list; `u32::MAX` while the room is being attached.
+    pub(super) member: u32,
+    pub(super) alias: Alias,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) user: UserId,
+    pub(super) name: Box<str>,
+    pub(super) role: Role,
+    pub(super) permissions: u32,
+    /// When its token runs out, milliseconds since 1970; 0 for never.
+    pub(super) expires_unix_ms: u64,
+    /// Rooms it may enter; `None` for all, so that the common case costs a word.
+    pub(super) scope: Option<Box<RoomScope>>,
+    pub(super) publish: Bucket,
+    pub(super) reactions: Bucket,
+    pub(super) frames: Bucket,
+    pub(super) memberships: SmallVec<[Membership; 1]>,
+}
+
+impl Session {
+    pub(super) fn may(&self, permission: u32) -> bool {
+        self.permissions & permission != 0
+    }
+
+    pub(super) fn membership(&self, room: RoomKey) -> Option<&Membership> {
+        self.memberships.iter().find(|m| m.room == room)
+    }
+
+    pub(super) fn membership_mut(&mut self, room: RoomKey) -> Option<&mut Membership> {
+        self.memberships.iter_mut().find(|m| m.room == room)
+    }
+
+    /// The room that an alias stands for in this session.
+    pub(super) fn room(&self, alias: u32) -> Option<&Membership> {
+        self.memberships.iter().find(|m| m.alias.0 == alias && m.member != u32::MAX)
+    }
+}

@@ -1,0 +1,79 @@
+//! What an audience is configured with: the part of the node's configuration that its core uses.
+
+use grandstand_engine::message::WorkerId;
+
+use super::rate::Rate;
+
+/// Bounds and rates of one worker's audience. Each is explained at its key in `config::table`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which worker this is.
+    pub worker: WorkerId,
+    /// The node's name, told in `Welcome`.
+    pub node: String,
+    /// Largest frame that clients may send.
+    pub frame_bytes_max: u32,
+    /// Longest text.
+    pub text_bytes_max: u32,
+    /// Rooms per session.
+    pub rooms_per_session_max: u32,
+    /// Clients send some frame at least this often.
+    pub heartbeat_ms: u32,
+    /// Silence after which a session ends.
+    pub silence_ms: u64,
+    /// Time for `Hello` after the transport stands.
+    pub first_frame_timeout_ms: u64,
+    /// Publications of an ordinary session.
+    pub publish: Rate,
+    /// Publications of a bridge.
+    pub bridge_publish: Rate,
+    /// Reactions.
+    pub reactions: Rate,
+    /// Frames of any kind.
+    pub frames: Rate,
+    /// Bytes of control frames that may wait for a peer that does not read.
+    pub control_queue_bytes_max: usize,
+    /// Batches in an edge ring of one room.
+    pub ring_batches_max: usize,
+    /// Bytes in an edge ring of one room.
+    pub ring_bytes_max: usize,
+    /// Most messages that a joiner may have replayed.
+    pub replay_max: u32,
+    /// Batches that go into one write.
+    pub batches_per_write_max: usize,
+    /// How long a resume ticket is good.
+    pub ticket_ttl_ms: u32,
+    /// Reactions are handed to the shard at most this often.
+    pub tally_flush_ms: u64,
+    /// Viewer counts are handed to the shard at most this often.
+    pub recount_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            worker: WorkerId(0),
+            node: "node".into(),
+            frame_bytes_max: 16 * 1024,
+            text_bytes_max: 2000,
+            rooms_per_session_max: 32,
+            heartbeat_ms: 25_000,
+            silence_ms: 62_500,
+            first_frame_timeout_ms: 10_000,
+            publish: Rate { per_s: 5, burst: 10 },
+            bridge_publish: Rate { per_s: 20_000, burst: 20_000 },
+            reactions: Rate { per_s: 20, burst: 50 },
+            frames: Rate { per_s: 100, burst: 200 },
+            control_queue_bytes_max: 64 * 1024,
+            ring_batches_max: 1024,
+            ring_bytes_max: 1024 * 1024,
+            replay_max: 200,
+            batches_per_write_max: 64,
+            ticket_ttl_ms: 300_000,
+            // Half a default tick: reactions wait at most that much longer for their batch.
+            tally_flush_ms: 50,
+            // Counts are published every two seconds by default; a quarter keeps them fresh.
+            recount_ms: 500,
+        }
+    }
+}

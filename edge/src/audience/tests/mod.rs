@@ -1,0 +1,1 @@
+//! Tests of the audience core, in virtual time.

@@ -1,0 +1,534 @@
+//! A whole node: listeners, shards, workers and the admin port, started in one place and stopped in order.
+//!
+//! Start: bind everything, load certificates and keys, start the engine, then the workers, then the admin port; only
+//! then is the node ready. Whatever fails says what and what to do, before anything has been served.
+//! Stop: not ready, no new connections, clients told to go; then closes, then the shards flush, then the threads end.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use grandstand_engine::message::WorkerId;
+use grandstand_engine::node::{Engine, EngineConfig, WorkerPort};
+use grandstand_queue::{Doorbell, Receiver};
+
+use crate::admin::{self, AdminState};
+use crate::audience::{Audience, Drain, Rate, Settings};
+use crate::auth::{Authority, Tickets};
+use crate::certificates::Certificates;
+use crate::config::{Config, Effective};
+use crate::gate::Gate;
+use crate::listen;
+use crate::metrics::{Metrics, Stats};
+use crate::quic::{self, Quic, Socket, WORKERS_MAX};
+use crate::worker::{Clock, Command, Parts, Shared, Worker, command_inbox};
+
+/// A resume ticket is good for this long after its last renewal: a phone that was in a tunnel or a pocket.
+const TICKET_TTL_MS: u64 = 600_000;
+
+/// Why a node does not start or run on.
+#[derive(Debug)]
+pub struct NodeError {
+    what: String,
+    hint: String,
+}
+
+impl NodeError {
+    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        NodeError { what: what.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn bind(key: &str, address: SocketAddr, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("another program, perhaps another node, has this port: stop it, or set {key} to another one")
+            }
+            io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges: set {key} to a higher one"),
+            io::ErrorKind::AddrNotAvailable => format!("no interface has this address: set {key} to one of this machine"),
+            _ => format!("check {key}"),
+        };
+        NodeError::new(format!("cannot listen on {address} ({key}): {error}"), hint)
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for NodeError {}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// WebSocket without TLS.
+    pub ws: Option<SocketAddr>,
+    /// WebSocket over TLS.
+    pub wss: Option<SocketAddr>,
+    /// QUIC.
+    pub quic: Option<SocketAddr>,
+    /// Admin API, metrics and health.
+    pub admin: Option<SocketAddr>,
+}
+
+struct Admin {
+    stop: tokio::sync::watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+struct Listeners {
+    ws: Option<TcpListener>,
+    wss: Option<TcpListener>,
+    quic: Vec<UdpSocket>,
+    admin: Option<TcpListener>,
+}
+
+/// A running node.
+pub struct Node {
+    addresses: Addresses,
+    fingerprint: String,
+    runs_open: bool,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    ready: Arc<AtomicBool>,
+    stats: Vec<Arc<Stats>>,
+    workers: Vec<JoinHandle<()>>,
+    admin: Option<Admin>,
+    engine: Option<Engine>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Start a node; it serves when this returns.
+    ///
+    /// # Errors
+    /// A port, file or key that cannot be used, with a hint.
+    pub fn start(config: Config) -> Result<Node, NodeError> {
+        let worker_count = config.node.workers_or_cpus().min(WORKERS_MAX);
+        let listeners = bind(&config, worker_count)?;
+        let addresses = addresses(&listeners).map_err(|e| NodeError::new(e.to_string(), "try again"))?;
+        let certificates =
+            Certificates::load(&config.tls).map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
+        let authority =
+            Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
+        let (runs_open, authority) = (authority.runs_open(), Arc::new(authority));
+        let tickets = Tickets::with_random_key(TICKET_TTL_MS)
+            .map_err(|e| NodeError::new(e, "the system gives no random bytes"))?;
+        let tickets = Arc::new(tickets);
+        let bells = bells(worker_count).map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
+        let doorbells: Vec<_> = bells.iter().map(|b| b.bell.clone()).collect();
+        let (engine, ports) = Engine::start(engine_config(&config, worker_count), doorbells.clone())
+            .map_err(|e| NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms"))?;
+        let (senders, receivers): (Vec<_>, Vec<_>) = doorbells.iter().cloned().map(command_inbox).unzip();
+        let config = Arc::new(config);
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            gate: Gate::new(&config.limits),
+            tls: certificates.tcp_config(),
+            commands: senders,
+            loads: (0..worker_count).map(|_| AtomicUsize::new(0)).collect(),
+            clock: Clock::new(),
+        });
+        let stats: Vec<Arc<Stats>> = (0..worker_count).map(|_| Arc::default()).collect();
+        let mut node = Node {
+            addresses,
+            fingerprint: certificates.fingerprint_sha256_hex(),
+            runs_open,
+            config: config.clone(),
+            shared,
+            ready: Arc::default(),
+            stats,
+            workers: Vec::new(),
+            admin: None,
+            engine: None,
+        };
+        let audience = AudienceParts { authority, tickets };
+        node.start_workers(&listeners, &certificates, &audience, bells, ports, receivers)?;
+        node.start_admin(listeners.admin, &engine)?;
+        node.engine = Some(engine);
+        node.ready.store(true, Ordering::Release);
+        Ok(node)
+    }
+
+    /// Where it listens: with the real ports where 0 was configured.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// SHA-256 of the leaf certificate, in hex.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What its workers count.
+    pub fn stats(&self) -> &[Arc<Stats>] {
+        &self.stats
+    }
+
+    /// Connections that stand.
+    pub fn connections(&self) -> usize {
+        self.shared.gate.connections()
+    }
+
+    /// Send clients away and take no new ones.
+    pub fn drain(&self) {
+        self.ready.store(false, Ordering::Release);
+        let drain = &self.config.drain;
+        let drain = Drain {
+            where_to: drain.go_to.clone(),
+            after_ms: drain.after_ms as u32,
+            deadline_ms: drain.grace_ms as u32,
+        };
+        self.command(|| Command::Drain(drain.clone()));
+    }
+
+    /// Close everything, flush, and end the threads.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.ready.store(false, Ordering::Release);
+        self.command(|| Command::Stop);
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+        if let Some(engine) = self.engine.take() {
+            engine.shutdown();
+        }
+        if let Some(admin) = self.admin.take() {
+            // Both fail only when the port's thread has ended by itself.
+            let _ = admin.stop.send(true);
+            let _ = admin.thread.join();
+        }
+    }
+
+    /// Tell every worker; waits for room, for a stop must arrive.
+    fn command(&self, command: impl Fn() -> Command) {
+        for sender in &self.shared.commands {
+            while sender.try_send(command()).is_err_and(|e| e.is_full()) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn start_workers(
+        &mut self,
+        listeners: &Listeners,
+        certificates: &Certificates,
+        audience: &AudienceParts,
+        bells: Vec<WorkerBell>,
+        ports: Vec<WorkerPort>,
+        receivers: Vec<Receiver<Command>>,
+    ) -> Result<(), NodeError> {
+        let quic_config = quic::server_config(certificates.quic_config(), &self.config.quic)
+            .map_err(|e| NodeError::new(format!("QUIC cannot use this TLS configuration: {e}"), "see tls.cert"))?;
+        let quic_config = Arc::new(quic_config);
+        for (id, ((bell, port), commands)) in bells.into_iter().zip(ports).zip(receivers).enumerate() {
+            let fault = |e: io::Error| NodeError::new(format!("worker {id} does not start: {e}"), "check the limits");
+            let clone = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::try_clone).transpose();
+            let quic = listeners.quic.get(id).map(|socket| {
+                let socket = Socket::new(socket.try_clone()?)?;
+                let limits = (self.config.limits.frame_bytes_max, self.config.quic.retry_above);
+                io::Result::Ok(Quic::new(socket, id as u8, quic_config.clone(), limits.0, limits.1))
+            });
+            let mut seed = [0; 8];
+            getrandom::fill(&mut seed).map_err(|e| fault(io::Error::other(e.to_string())))?;
+            let parts = Parts {
+                id,
+                shared: self.shared.clone(),
+                audience: Audience::new(
+                    settings(&self.config, id, audience.tickets.ttl_ms()),
+                    audience.authority.clone(),
+                    audience.tickets.clone(),
+                    port.backbone.clone(),
+                    u64::from_le_bytes(seed),
+                ),
+                port,
+                commands,
+                bell: bell.bell,
+                bell_fd: bell.fd,
+                stats: self.stats[id].clone(),
+                ws: clone(&listeners.ws).map_err(fault)?,
+                wss: clone(&listeners.wss).map_err(fault)?,
+                quic: quic.transpose().map_err(fault)?,
+            };
+            self.workers.push(spawn_worker(parts, self.config.node.pin).map_err(fault)?);
+        }
+        Ok(())
+    }
+
+    fn start_admin(&mut self, listener: Option<TcpListener>, engine: &Engine) -> Result<(), NodeError> {
+        let Some(listener) = listener else { return Ok(()) };
+        let key = self.config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let backbone = engine.backbone();
+        let state = AdminState {
+            shards: backbone.shards(),
+            backbone,
+            stats: self.stats.clone(),
+            metrics: Metrics::new(&self.config.node.name),
+            ready: self.ready.clone(),
+            key,
+            stop: stopped,
+        };
+        let thread = admin::start(listener, state)
+            .map_err(|e| NodeError::new(format!("the admin port does not start: {e}"), "see admin.listen"))?;
+        self.admin = Some(Admin { stop, thread });
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// Run a node until it is told to stop (SIGTERM or SIGINT), then drain it.
+///
+/// # Errors
+/// See [`Node::start`].
+pub fn run(effective: Effective) -> Result<(), NodeError> {
+    let limit = raise_file_limit();
+    let config = effective.config;
+    let (grace, name) = (Duration::from_millis(config.drain.grace_ms), config.node.name.clone());
+    if limit < config.limits.connections_max as u64 + 100 {
+        tracing::warn!(
+            files = limit,
+            connections_max = config.limits.connections_max,
+            "fewer open files than connections are allowed: raise `ulimit -n` or lower limits.connections_max"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| NodeError::new(e.to_string(), "the system gives no resources to start"))?;
+    runtime.block_on(async move {
+        let mut signals = Signals::new()?;
+        let node = Node::start(config)?;
+        announce(&node, &name);
+        signals.next().await;
+        tracing::info!(connections = node.connections(), "draining");
+        node.drain();
+        let deadline = Instant::now() + grace;
+        while node.connections() > 0 && Instant::now() < deadline {
+            tokio::select! {
+                () = signals.next() => break,
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+        node.stop();
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, NodeError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let fault = |e: io::Error| NodeError::new(format!("cannot watch signals: {e}"), "check the system's limits");
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(fault)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(fault)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn announce(node: &Node, name: &str) {
+    let a = node.addresses;
+    if let Some(ws) = a.ws {
+        tracing::info!("WebSocket          ws://{ws}{}", node.config.ws.path);
+    }
+    if let Some(wss) = a.wss {
+        tracing::info!("WebSocket over TLS wss://{wss}{}", node.config.ws.path);
+    }
+    if let Some(quic) = a.quic {
+        tracing::info!("QUIC               quic://{quic}");
+    }
+    if let Some(admin) = a.admin {
+        tracing::info!("admin              http://{admin}/ (rooms, /metrics, /healthz, /readyz)");
+    }
+    if node.config.tls.cert.is_none() {
+        tracing::info!("development certificate, SHA-256 {}", node.fingerprint);
+    }
+    if node.runs_open {
+        tracing::warn!("no key is configured: the node runs open, everyone may do what auth.open_may lists");
+    }
+    tracing::info!(node = name, workers = node.workers.len(), "ready");
+}
+
+struct AudienceParts {
+    authority: Arc<Authority>,
+    tickets: Arc<Tickets>,
+}
+
+struct WorkerBell {
+    bell: Arc<Doorbell>,
+    fd: std::os::fd::OwnedFd,
+}
+
+fn bells(workers: usize) -> io::Result<Vec<WorkerBell>> {
+    use rustix::event::{EventfdFlags, eventfd};
+    (0..workers)
+        .map(|_| {
+            let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            let ringing = fd.try_clone()?;
+            let bell = Doorbell::new(move || {
+                // It fails only when it has been rung 2^64 times without an answer.
+                let _ = rustix::io::write(&ringing, &1u64.to_ne_bytes());
+            });
+            Ok(WorkerBell { bell, fd })
+        })
+        .collect()
+}
+
+fn bind(config: &Config, workers: usize) -> Result<Listeners, NodeError> {
+    let tcp = |key, address: Option<SocketAddr>| {
+        address.map(|address| listen::tcp(key, address, &config.socket)).transpose()
+    };
+    let quic = match config.quic.listen {
+        Some(address) => listen::udp("quic.listen", address, workers, &config.socket)?,
+        None => Vec::new(),
+    };
+    Ok(Listeners {
+        ws: tcp("ws.listen", config.ws.listen)?,
+        wss: tcp("wss.listen", config.wss.listen)?,
+        quic,
+        admin: tcp("admin.listen", config.admin.listen)?,
+    })
+}
+
+fn addresses(listeners: &Listeners) -> io::Result<Addresses> {
+    let of = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::local_addr).transpose();
+    Ok(Addresses {
+        ws: of(&listeners.ws)?,
+        wss: of(&listeners.wss)?,
+        quic: listeners.quic.first().map(UdpSocket::local_addr).transpose()?,
+        admin: of(&listeners.admin)?,
+    })
+}
+
+fn spawn_worker(parts: Parts, pin: bool) -> io::Result<JoinHandle<()>> {
+    let id = parts.id;
+    let worker = Worker::new(parts)?;
+    std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+        if pin {
+            pin_to(id);
+        }
+        let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            runtime.block_on(worker.run())
+        });
+        if let Err(error) = outcome {
+            tracing::error!(worker = id, %error, "a worker ended");
+        }
+    })
+}
+
+fn pin_to(core: usize) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core % cores);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(core, %error, "the worker runs unpinned");
+    }
+}
+
+/// As many open files as we may have; how many that is.
+fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum;
+    limit.current = wanted;
+    // Where it is not allowed, the warning about connections_max says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+fn engine_config(config: &Config, workers: usize) -> EngineConfig {
+    let rooms = &config.rooms;
+    let mut engine = EngineConfig::default();
+    engine.shards = config.node.shards as u16;
+    engine.inbox_capacity = config.queues.shard_inbox;
+    engine.outbox_capacity = config.queues.worker_outbox;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the kernel gives random bytes");
+    engine.seed = u64::from_le_bytes(seed);
+    if config.node.pin {
+        engine.cores = vec![workers.saturating_sub(1)];
+    }
+    let shard = &mut engine.shard;
+    shard.tick_ms = rooms.tick_ms;
+    shard.leading_edge = rooms.leading_edge;
+    shard.ring_batches_max = rooms.ring_batches_max;
+    shard.ring_bytes_max = rooms.ring_bytes_max;
+    shard.history_batches_max = rooms.history_batches_max;
+    shard.history_bytes_max = rooms.history_bytes_max;
+    shard.history_bytes_total_max = rooms.history_bytes_total_max;
+    shard.nonces_max = rooms.nonces_max;
+    shard.nonce_window_ms = rooms.nonce_window_ms;
+    shard.tally_keys_max = rooms.tally_keys_max;
+    shard.tally_top = rooms.tally_top;
+    shard.state_keys_max = rooms.state_keys_max;
+    shard.state_value_bytes_max = rooms.state_value_bytes_max;
+    shard.pending_messages_max = rooms.pending_messages_max;
+    shard.slow_mode_ms = rooms.slow_mode_ms;
+    shard.viewers_every_ms = rooms.viewers_every_ms;
+    shard.rooms_max = rooms.max;
+    shard.on_first_use.clone_from(&rooms.on_first_use);
+    shard.text_bytes_max = config.limits.text_bytes_max;
+    engine
+}
+
+fn settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
+    let (limits, rooms) = (&config.limits, &config.rooms);
+    Settings {
+        worker: WorkerId(id as u16),
+        node: config.node.name.clone(),
+        frame_bytes_max: limits.frame_bytes_max as u32,
+        text_bytes_max: limits.text_bytes_max as u32,
+        rooms_per_session_max: limits.rooms_per_session_max as u32,
+        heartbeat_ms: limits.heartbeat_ms as u32,
+        silence_ms: limits.silence_ms(),
+        first_frame_timeout_ms: limits.first_frame_timeout_ms,
+        publish: Rate { per_s: limits.publish_per_s, burst: limits.publish_burst },
+        bridge_publish: Rate { per_s: limits.bridge_publish_per_s, burst: limits.bridge_publish_per_s },
+        reactions: Rate { per_s: limits.reactions_per_s, burst: limits.reactions_burst },
+        frames: Rate { per_s: limits.frames_per_s, burst: limits.frames_per_s * 2 },
+        control_queue_bytes_max: limits.control_queue_frames_max * 1024,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        replay_max: rooms.replay_max as u32,
+        batches_per_write_max: config.fanout.batches_per_write_max,
+        ticket_ttl_ms: ticket_ttl_ms as u32,
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,407 @@
+//! The endpoint of one worker: datagrams in, events out, and every connection driven in the same burst.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use grandstand_protocol::close::CloseCode;
+use quinn_proto::{
+    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, ReadError, StreamEvent, StreamId, VarInt,
+    WriteError,
+};
+
+use super::connection::{QuicConnection, split_frames};
+use super::socket::{Datagram, Socket};
+use super::timers::Timers;
+use crate::gate::Pass;
+
+/// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not starved.
+const RECEIVE_BATCHES_PER_TURN: usize = 16;
+
+/// What happened to a connection. `slot` names it until `Gone`.
+#[derive(Debug)]
+pub(crate) enum QuicEvent {
+    /// The client opened the session's stream.
+    Opened { slot: u32 },
+    /// A whole frame.
+    Frame { slot: u32, frame: Bytes },
+    /// There is room to send again.
+    Writable { slot: u32 },
+    /// A fault of the peer.
+    Fault { slot: u32, code: CloseCode, detail: &'static str },
+    /// The handshake is done.
+    Established,
+    /// It is gone; its pass is to be given back. `was_established` tells whether `Established` had been said.
+    Gone { slot: u32, pass: Pass, was_established: bool },
+}
+
+/// See the file's head.
+pub(crate) struct Quic {
+    endpoint: Endpoint,
+    socket: Socket,
+    connections: Vec<Option<Box<QuicConnection>>>,
+    timers: Timers,
+    /// Connections with something to send or to say.
+    queue: VecDeque<usize>,
+    events: VecDeque<QuicEvent>,
+    buffer: Vec<u8>,
+    frame_bytes_max: usize,
+    retry_above: usize,
+    /// Handshakes that are not finished.
+    pub(crate) pending: usize,
+    /// Retry packets sent.
+    pub(crate) retries: u64,
+    /// Connections refused.
+    pub(crate) refused: u64,
+    /// Established connections.
+    pub(crate) established: usize,
+}
+
+impl std::fmt::Debug for Quic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Quic").field("established", &self.established).finish_non_exhaustive()
+    }
+}
+
+impl Quic {
+    pub(crate) fn new(
+        socket: Socket,
+        worker: u8,
+        server: Arc<quinn_proto::ServerConfig>,
+        frame_bytes_max: usize,
+        retry_above: usize,
+    ) -> Self {
+        let config = Arc::new(super::settings::endpoint_config(worker));
+        let allow_mtud = !socket.may_fragment();
+        Quic {
+            endpoint: Endpoint::new(config, Some(server), allow_mtud, None),
+            socket,
+            connections: Vec::new(),
+            timers: Timers::default(),
+            queue: VecDeque::new(),
+            events: VecDeque::new(),
+            buffer: Vec::with_capacity(2048),
+            frame_bytes_max,
+            retry_above,
+            pending: 0,
+            retries: 0,
+            refused: 0,
+            established: 0,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket has room again.
+    pub(crate) fn handle_writable(&mut self, now: Instant) {
+        self.socket.handle_writable();
+        self.drive(now);
+    }
+
+    /// Take datagrams; those for which `claim` says no belong to another worker. `true` when more may be waiting.
+    pub(crate) fn handle_readable(
+        &mut self,
+        now: Instant,
+        mut claim: impl FnMut(Datagram) -> Option<Datagram>,
+        mut admit: impl FnMut(IpAddr) -> Option<Pass>,
+    ) -> bool {
+        let mut datagrams = Vec::new();
+        for _ in 0..RECEIVE_BATCHES_PER_TURN {
+            match self.socket.receive(|datagram| datagrams.push(datagram)) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "receiving datagrams failed");
+                    return false;
+                }
+            }
+            for datagram in datagrams.drain(..) {
+                if let Some(datagram) = claim(datagram) {
+                    self.handle_datagram(now, datagram, &mut admit);
+                }
+            }
+        }
+        true
+    }
+
+    /// One datagram, from the own socket or passed on by another worker.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, d: Datagram, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
+        self.buffer.clear();
+        match self.endpoint.handle(now, d.from, d.to, d.ecn, d.bytes, &mut self.buffer) {
+            None => {}
+            Some(DatagramEvent::Response(transmit)) => self.socket.send(transmit, &self.buffer),
+            Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, incoming, admit),
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(connection) = self.connections.get_mut(handle.0).and_then(Option::as_mut) {
+                    connection.quinn.handle_event(event);
+                    self.enqueue(handle.0);
+                }
+            }
+        }
+    }
+
+    fn handle_incoming(&mut self, now: Instant, incoming: Incoming, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
+        self.buffer.clear();
+        if self.pending >= self.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
+            if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.buffer) {
+                self.retries += 1;
+                self.socket.send(transmit, &self.buffer);
+            }
+            return;
+        }
+        let peer = incoming.remote_address().ip();
+        let Some(pass) = admit(peer) else {
+            self.refused += 1;
+            let transmit = self.endpoint.refuse(incoming, &mut self.buffer);
+            return self.socket.send(transmit, &self.buffer);
+        };
+        match self.endpoint.accept(incoming, now, &mut self.buffer, None) {
+            Ok((handle, quinn)) => self.insert(now, handle, quinn, pass),
+            Err(error) => {
+                self.events.push_back(QuicEvent::Gone { slot: u32::MAX, pass, was_established: false });
+                if let Some(transmit) = error.response {
+                    self.socket.send(transmit, &self.buffer);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, now: Instant, handle: ConnectionHandle, quinn: Connection, pass: Pass) {
+        if self.connections.len() <= handle.0 {
+            self.connections.resize_with(handle.0 + 1, || None);
+        }
+        self.pending += 1;
+        self.connections[handle.0] = Some(Box::new(QuicConnection {
+            quinn,
+            stream: None,
+            pass,
+            since: now,
+            is_established: false,
+            is_closed: false,
+            is_queued: false,
+            armed: None,
+            partial: BytesMut::new(),
+        }));
+        self.enqueue(handle.0);
+    }
+
+    fn enqueue(&mut self, slot: usize) {
+        if let Some(connection) = self.connections[slot].as_mut()
+            && !std::mem::replace(&mut connection.is_queued, true)
+        {
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// The next event, if any.
+    pub(crate) fn poll_event(&mut self) -> Option<QuicEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Ring the timers that are due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((slot, at)) = self.timers.pop(now) {
+            let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { continue };
+            if connection.armed != Some(at) {
+                continue;
+            }
+            connection.armed = None;
+            match connection.quinn.poll_timeout() {
+                Some(deadline) if deadline > now => {
+                    self.timers.arm(slot, Some(deadline), &mut connection.armed);
+                }
+                Some(_) => {
+                    connection.quinn.handle_timeout(now);
+                    self.enqueue(slot);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Drive every connection that has something to do: its events, its packets, its timer. Stops while the socket is
+    /// full.
+    pub(crate) fn drive(&mut self, now: Instant) {
+        while !self.socket.is_blocked()
+            && let Some(slot) = self.queue.pop_front()
+        {
+            if let Some(connection) = self.connections[slot].as_mut() {
+                connection.is_queued = false;
+            }
+            self.drive_one(now, slot);
+        }
+    }
+
+    fn drive_one(&mut self, now: Instant, slot: usize) {
+        let handle = ConnectionHandle(slot);
+        loop {
+            let Some(connection) = self.connections[slot].as_mut() else { return };
+            while let Some(event) = connection.quinn.poll_endpoint_events() {
+                if let Some(event) = self.endpoint.handle_event(handle, event) {
+                    connection.quinn.handle_event(event);
+                }
+            }
+            match connection.quinn.poll() {
+                Some(event) => self.handle_quinn_event(slot, event),
+                None => break,
+            }
+        }
+        let Some(connection) = self.connections[slot].as_mut() else { return };
+        while !self.socket.is_blocked() {
+            self.buffer.clear();
+            let Some(transmit) = connection.quinn.poll_transmit(now, 1, &mut self.buffer) else { break };
+            self.socket.send(transmit, &self.buffer);
+        }
+        if self.socket.is_blocked() && !std::mem::replace(&mut connection.is_queued, true) {
+            self.queue.push_back(slot);
+        }
+        let deadline = connection.quinn.poll_timeout();
+        self.timers.arm(slot, deadline, &mut connection.armed);
+        if connection.quinn.is_drained() {
+            self.forget(slot);
+        }
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let Some(mut connection) = self.connections[slot].take() else { return };
+        while let Some(event) = connection.quinn.poll_endpoint_events() {
+            self.endpoint.handle_event(ConnectionHandle(slot), event);
+        }
+        self.lose(&mut connection, slot);
+    }
+
+    /// Say once that a connection is gone.
+    fn lose(&mut self, connection: &mut QuicConnection, slot: usize) {
+        if std::mem::replace(&mut connection.is_closed, true) {
+            return;
+        }
+        if connection.is_established {
+            self.established -= 1;
+        } else {
+            self.pending -= 1;
+        }
+        let (pass, was_established) = (connection.pass, connection.is_established);
+        self.events.push_back(QuicEvent::Gone { slot: slot as u32, pass, was_established });
+    }
+
+    fn handle_quinn_event(&mut self, slot: usize, event: Event) {
+        match event {
+            Event::Connected => {
+                let connection = self.connections[slot].as_mut().expect("an event has a connection");
+                if !std::mem::replace(&mut connection.is_established, true) {
+                    self.pending -= 1;
+                    self.established += 1;
+                    self.events.push_back(QuicEvent::Established);
+                }
+            }
+            Event::ConnectionLost { .. } => {
+                let mut connection = self.connections[slot].take().expect("an event has a connection");
+                self.lose(&mut connection, slot);
+                self.connections[slot] = Some(connection);
+            }
+            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => self.handle_opened(slot),
+            Event::Stream(StreamEvent::Readable { id }) => self.read(slot, id),
+            Event::Stream(StreamEvent::Writable { .. }) => {
+                self.events.push_back(QuicEvent::Writable { slot: slot as u32 });
+            }
+            Event::Stream(StreamEvent::Stopped { .. }) => {
+                let (slot, code) = (slot as u32, CloseCode::Normal);
+                self.events.push_back(QuicEvent::Fault { slot, code, detail: "the client stopped reading" });
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_opened(&mut self, slot: usize) {
+        let connection = self.connections[slot].as_mut().expect("an event has a connection");
+        let Some(id) = connection.quinn.streams().accept(Dir::Bi) else { return };
+        connection.stream = Some(id);
+        self.events.push_back(QuicEvent::Opened { slot: slot as u32 });
+        self.read(slot, id);
+    }
+
+    fn read(&mut self, slot: usize, id: StreamId) {
+        let connection = self.connections[slot].as_mut().expect("an event has a connection");
+        if connection.is_closed || connection.stream != Some(id) {
+            return;
+        }
+        let slot = slot as u32;
+        let mut stream = connection.quinn.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return };
+        let fault = loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    let take = |frame| self.events.push_back(QuicEvent::Frame { slot, frame });
+                    let split = split_frames(&mut connection.partial, chunk.bytes, self.frame_bytes_max, take);
+                    if let Err(fault) = split {
+                        break Some(fault);
+                    }
+                }
+                // A finished or reset sending side ends the session.
+                Ok(None) | Err(ReadError::Reset(_)) => break Some((CloseCode::Normal, "the client ended its stream")),
+                Err(ReadError::Blocked) => break None,
+            }
+        };
+        if chunks.finalize().should_transmit() {
+            self.enqueue(slot as usize);
+        }
+        if let Some((code, detail)) = fault {
+            self.events.push_back(QuicEvent::Fault { slot, code, detail });
+        }
+    }
+
+    /// Offer frames to a connection's stream: how many bytes it took.
+    pub(crate) fn send(&mut self, slot: u32, frames: &[&Bytes]) -> usize {
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_mut) else { return 0 };
+        let Some(id) = connection.stream.filter(|_| !connection.is_closed) else { return 0 };
+        let mut stream = connection.quinn.send_stream(id);
+        let mut taken = 0;
+        for frame in frames {
+            match stream.write_chunks(&mut [Bytes::clone(frame)]) {
+                Ok(written) => {
+                    taken += written.bytes;
+                    if written.bytes < frame.len() {
+                        break;
+                    }
+                }
+                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => break,
+            }
+        }
+        if taken > 0 {
+            self.enqueue(slot as usize);
+        }
+        taken
+    }
+
+    /// Close a connection: the code and detail reach the peer in QUIC's own close frame.
+    pub(crate) fn close(&mut self, now: Instant, slot: u32, code: CloseCode, detail: &str) {
+        if let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_mut) {
+            let reason = Bytes::copy_from_slice(detail.as_bytes());
+            connection.quinn.close(now, VarInt::from_u32(code.wire().into()), reason);
+            self.enqueue(slot as usize);
+        }
+        let Some(mut connection) = self.connections.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.lose(&mut connection, slot as usize);
+        self.connections[slot as usize] = Some(connection);
+    }
+
+    /// Close connections that have not opened the session's stream within `timeout`.
+    pub(crate) fn close_unopened(&mut self, now: Instant, timeout: std::time::Duration) {
+        let is_late = |c: &QuicConnection| c.stream.is_none() && !c.is_closed && now - c.since > timeout;
+        let late: Vec<usize> = (0..self.connections.len())
+            .filter(|&slot| self.connections[slot].as_deref().is_some_and(is_late))
+            .collect();
+        for slot in late {
+            self.close(now, slot as u32, CloseCode::HandshakeTimeout, CloseCode::HandshakeTimeout.text());
+        }
+    }
+}

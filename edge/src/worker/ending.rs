@@ -1,0 +1,97 @@
+//! How wires end: with a Close and a little patience, or at once.
+
+use std::time::{Duration, Instant};
+
+use grandstand_engine::message::Now;
+use grandstand_protocol::websocket::header::write_frame;
+use grandstand_protocol::websocket::{Opcode, close_payload};
+
+use super::Worker;
+use super::wire::{Line, Stage};
+use crate::audience::Close;
+
+/// How long a closed wire waits for the peer's own close, so that our last frames are not lost to a reset.
+const LINGER_S: u32 = 2;
+
+impl Worker {
+    /// Carry out the closes that the audience decided.
+    pub(super) fn close_ended(&mut self, instant: Instant, now: Now) {
+        while let Some(close) = self.audience.poll_close() {
+            self.close_wire(instant, now, &close);
+        }
+    }
+
+    fn close_wire(&mut self, instant: Instant, now: Now, close: &Close) {
+        let ix = close.wire.0;
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        if let Line::Quic(slot) = wire.line {
+            if let Some(quic) = self.wires.quic.as_mut() {
+                quic.close(instant, slot, close.code, &close.detail);
+            }
+            return;
+        }
+        let code = wire.websocket_code.unwrap_or(close.code.websocket());
+        wire.stage = Stage::Lingering;
+        wire.since_s = (now.us / 1_000_000) as u32;
+        let mut frame = Vec::new();
+        write_frame(Opcode::Close, &close_payload(code, &close.detail), &mut frame);
+        // A frame that is only half out cannot be followed by another: the connection is cut instead.
+        if !close.is_clean || self.is_stopping || !self.wires.send_own(ix, frame) {
+            return self.drop_wire(ix);
+        }
+        self.say_tls_goodbye(ix);
+        self.wires.get(ix).inspect(|wire| wire.shutdown_write());
+    }
+
+    fn say_tls_goodbye(&mut self, ix: u32) {
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        if let Line::Tls(_, tls) = &mut wire.line {
+            let mut alert = std::mem::take(&mut tls.unsent);
+            tls.close_notify(&mut alert);
+            tls.unsent = alert;
+            wire.flush_tls();
+        }
+    }
+
+    /// Forget a wire, and tell those who knew it.
+    pub(super) fn drop_wire(&mut self, ix: u32) {
+        let Some(wire) = self.wires.remove(ix) else { return };
+        if let Some(key) = wire.connection {
+            self.audience.handle_gone(key);
+        }
+        if matches!(wire.stage, Stage::Tls | Stage::Upgrade) {
+            self.shared.gate.end_handshake();
+        }
+        if let Some(pass) = wire.pass {
+            self.shared.gate.leave(pass);
+        }
+    }
+
+    /// End what took too long.
+    pub(super) fn end_late(&mut self, instant: Instant, now: Now) {
+        let timeout = Duration::from_millis(self.shared.config.limits.handshake_timeout_ms);
+        let now_s = (now.us / 1_000_000) as u32;
+        let is_late = |since_s: u32, limit_s: u32| now_s.saturating_sub(since_s) > limit_s;
+        let handshake_s = timeout.as_millis().div_ceil(1000) as u32;
+        let late: Vec<(u32, Stage)> = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| match wire.stage {
+                Stage::Tls | Stage::Upgrade => is_late(wire.since_s, handshake_s),
+                Stage::Lingering => is_late(wire.since_s, LINGER_S),
+                Stage::Open | Stage::Echo => false,
+            })
+            .map(|(ix, wire)| (ix, wire.stage))
+            .collect();
+        for (ix, stage) in late {
+            if stage == Stage::Upgrade {
+                self.refuse_request(now, ix, 408, "the request was not finished in time");
+            } else {
+                self.drop_wire(ix);
+            }
+        }
+        if let Some(quic) = self.wires.quic.as_mut() {
+            quic.close_unopened(instant, timeout);
+        }
+    }
+}

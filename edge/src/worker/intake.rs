@@ -1,0 +1,204 @@
+//! Bytes from TCP wires: through TLS and the WebSocket layer, to the audience.
+//!
+//! Invariant: sockets are read into the worker's own scratch buffer; a wire keeps only what is incomplete.
+
+use grandstand_engine::message::Now;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::websocket::header::write_frame;
+use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload};
+
+use super::Worker;
+use super::wire::{Line, Read, Stage};
+use crate::audience::ConnectionKey;
+
+/// How reading a run of WebSocket bytes ended, when not with "go on".
+enum End {
+    Fault { code: CloseCode, websocket: u16, detail: String },
+    Goodbye { websocket: u16 },
+}
+
+impl Worker {
+    pub(super) fn handle_wire_writable(&mut self, ix: u32) {
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        if !wire.flush_tls() {
+            return;
+        }
+        match (wire.stage, wire.connection) {
+            (Stage::Open, Some(key)) => self.audience.handle_writable(key),
+            (Stage::Echo, _) => self.flush_echo(ix),
+            _ => {}
+        }
+    }
+
+    /// Read until the socket has nothing more.
+    pub(super) fn handle_wire_readable(&mut self, now: Now, ix: u32) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        while let Some(wire) = self.wires.get(ix) {
+            match wire.read(&mut scratch) {
+                Read::Bytes(n) => {
+                    self.stats.bytes_in.add(n as u64);
+                    self.take_bytes(now, ix, &mut scratch[..n]);
+                }
+                Read::Blocked => break,
+                Read::Ended => {
+                    self.drop_wire(ix);
+                    break;
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn take_bytes(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        let Line::Tls(_, tls) = &mut wire.line else { return self.take_plain(now, ix, bytes) };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let outcome = tls.handle_bytes(bytes, &mut plain);
+        let (is_closed, is_agreed) = (tls.is_closed, !tls.is_handshaking());
+        if wire.stage == Stage::Tls && is_agreed {
+            wire.stage = Stage::Upgrade;
+        }
+        wire.flush_tls();
+        if !plain.is_empty() && outcome.is_ok() {
+            self.take_plain(now, ix, &mut plain);
+        }
+        self.plain = plain;
+        if outcome.is_err() || is_closed {
+            self.drop_wire(ix);
+        }
+    }
+
+    fn take_plain(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
+        let Some(wire) = self.wires.get(ix) else { return };
+        match wire.stage {
+            Stage::Tls | Stage::Lingering => {}
+            Stage::Upgrade => {
+                if let Some(mut rest) = self.take_request(now, ix, bytes)
+                    && !rest.is_empty()
+                {
+                    self.take_plain(now, ix, &mut rest);
+                }
+            }
+            Stage::Open => {
+                if let Some(key) = wire.connection {
+                    self.take_frames(now, ix, key, bytes);
+                }
+            }
+            Stage::Echo => self.take_echo(now, ix, bytes),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = &self.shared.config.limits;
+        Limits {
+            message_bytes_max: limits.frame_bytes_max,
+            fragments_max: limits.fragments_max as u32,
+            control_frames_max: limits.control_frames_max as u32,
+        }
+    }
+
+    fn take_frames(&mut self, now: Now, ix: u32, key: ConnectionKey, bytes: &mut [u8]) {
+        let limits = self.limits();
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        let mut reader = std::mem::replace(&mut wire.reader, Reader::new(Role::Server));
+        let mut input = Input::new(bytes);
+        let end = loop {
+            match reader.poll_event(&mut input, &limits) {
+                Ok(None) => break None,
+                Ok(Some(Event::Message { binary: true, payload })) => self.audience.handle_frame(now, key, payload),
+                Ok(Some(Event::Message { binary: false, .. })) => {
+                    let (code, websocket) = (CloseCode::NotBinary, 1003);
+                    break Some(End::Fault { code, websocket, detail: code.text().to_owned() });
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let mut pong = Vec::with_capacity(payload.len() + 2);
+                    write_frame(Opcode::Pong, payload, &mut pong);
+                    self.audience.handle_transport_ping(now, key, &pong);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, .. })) => break Some(End::Goodbye { websocket: code.unwrap_or(1000) }),
+                Err(fault) => {
+                    let (code, websocket) = (close_code(&fault), fault.close_code());
+                    break Some(End::Fault { code, websocket, detail: fault.to_string() });
+                }
+            }
+        };
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        wire.reader = reader;
+        match end {
+            None => {}
+            Some(End::Goodbye { websocket }) => {
+                wire.websocket_code = Some(websocket);
+                self.audience.handle_goodbye(key);
+            }
+            Some(End::Fault { code, websocket, detail }) => {
+                wire.websocket_code = Some(websocket);
+                self.audience.handle_fault(key, code, &detail);
+            }
+        }
+    }
+
+    /// The conformance echo: each message comes back as it came, under the same codec and limits.
+    fn take_echo(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
+        let limits = self.limits();
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        let mut reader = std::mem::replace(&mut wire.reader, Reader::new(Role::Server));
+        let mut input = Input::new(bytes);
+        let mut out = Vec::new();
+        let is_over = loop {
+            match reader.poll_event(&mut input, &limits) {
+                Ok(None) => break false,
+                Ok(Some(Event::Message { binary, payload })) => {
+                    write_frame(if binary { Opcode::Binary } else { Opcode::Text }, payload, &mut out);
+                }
+                Ok(Some(Event::Ping(payload))) => write_frame(Opcode::Pong, payload, &mut out),
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, .. })) => {
+                    let payload = code.map_or_else(Vec::new, |code| close_payload(code, ""));
+                    write_frame(Opcode::Close, &payload, &mut out);
+                    break true;
+                }
+                Err(fault) => {
+                    let reason = fault.to_string();
+                    write_frame(Opcode::Close, &close_payload(fault.close_code(), &reason), &mut out);
+                    break true;
+                }
+            }
+        };
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        wire.reader = reader;
+        wire.pending.get_or_insert_default().extend_from_slice(&out);
+        if is_over {
+            wire.websocket_code = Some(1000);
+            wire.since_s = (now.us / 1_000_000) as u32;
+        }
+        self.flush_echo(ix);
+    }
+
+    fn flush_echo(&mut self, ix: u32) {
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        let is_over = wire.websocket_code.is_some();
+        if let Some(mut pending) = wire.pending.take().filter(|p| !p.is_empty()) {
+            let bytes = bytes::Bytes::from(std::mem::take(&mut *pending));
+            let sent = crate::audience::Carrier::send(&mut self.wires, crate::audience::WireKey(ix), &[&bytes]);
+            if sent < bytes.len() {
+                *pending = bytes[sent..].to_vec();
+                self.wires.get_mut(ix).expect("still here").pending = Some(pending);
+                return;
+            }
+        }
+        if is_over && let Some(wire) = self.wires.get_mut(ix) {
+            wire.stage = Stage::Lingering;
+            wire.shutdown_write();
+        }
+    }
+}
+
+fn close_code(fault: &Fault) -> CloseCode {
+    match fault {
+        Fault::ProtocolError(_) | Fault::InvalidUtf8 => CloseCode::Malformed,
+        Fault::MessageTooBig { .. } => CloseCode::FrameTooLarge,
+        Fault::TooManyFragments | Fault::TooManyControlFrames => CloseCode::Flooding,
+    }
+}

@@ -1,0 +1,292 @@
+//! A worker: one thread that drives an audience over real sockets.
+//!
+//! One turn: answers and batches from the shards, commands, readiness, datagrams, timers; then fan-out within its budget
+//! of writes; then the closes. As long as there is work the turns follow each other; otherwise the worker sleeps in its
+//! runtime until a socket, its doorbell or a timer wakes it.
+//! Invariants: a connection lives and dies on one worker, so nothing here is locked; nothing in a turn blocks, and each
+//! part of it has a budget, so that fan-out, reads and accepts share the thread however busy one of them is.
+//! Not here: what frames mean and who gets what (`audience`), starting and stopping (`node`).
+
+mod accept;
+mod ending;
+mod intake;
+mod poller;
+mod quic_turn;
+mod report;
+mod shared;
+mod tls;
+mod upgrade;
+mod wire;
+mod wires;
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use grandstand_engine::message::Now;
+use grandstand_engine::node::WorkerPort;
+use grandstand_protocol::close::CloseCode;
+use grandstand_queue::{Doorbell, Receiver};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::audience::{Audience, Drain};
+use crate::metrics::Stats;
+use crate::quic::Quic;
+use poller::{Poller, Ready};
+pub(crate) use shared::{Clock, Command, Shared, command_inbox};
+use wires::Wires;
+
+/// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Outputs of the engine taken per turn: more than one tick of the busiest shard gives.
+const OUTPUTS_PER_TURN: usize = 4096;
+
+/// The node asks a worker that drains whether all clients have gone at this pace.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Epoll tokens that are not wires; a wire's token never has all of its upper bits set.
+mod token {
+    pub(super) const BELL: u64 = u64::MAX;
+    pub(super) const WS: u64 = u64::MAX - 1;
+    pub(super) const WSS: u64 = u64::MAX - 2;
+    pub(super) const UDP: u64 = u64::MAX - 3;
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) audience: Audience,
+    pub(crate) port: WorkerPort,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) bell_fd: OwnedFd,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) ws: Option<TcpListener>,
+    pub(crate) wss: Option<TcpListener>,
+    pub(crate) quic: Option<Quic>,
+}
+
+/// See the file's head.
+pub(crate) struct Worker {
+    id: usize,
+    shared: Arc<Shared>,
+    audience: Audience,
+    port: WorkerPort,
+    commands: Receiver<Command>,
+    bell: Arc<Doorbell>,
+    bell_fd: OwnedFd,
+    stats: Arc<Stats>,
+    ws: Option<TcpListener>,
+    wss: Option<TcpListener>,
+    poller: Poller,
+    wires: Wires,
+    ready: Vec<Ready>,
+    scratch: Vec<u8>,
+    plain: Vec<u8>,
+    housekeeping_at: Instant,
+    /// The UDP socket was not read to its end: there will be no new event for what is left.
+    udp_has_more: bool,
+    /// When a drain closes what is left.
+    drain_deadline: Option<Instant>,
+    is_stopping: bool,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add_bell(parts.bell_fd.as_fd(), token::BELL)?;
+        for (listener, token) in [(&parts.ws, token::WS), (&parts.wss, token::WSS)] {
+            if let Some(listener) = listener {
+                poller.add_listener(listener.as_fd(), token)?;
+            }
+        }
+        if let Some(quic) = &parts.quic {
+            poller.add_stream(quic.socket().as_fd(), token::UDP)?;
+        }
+        Ok(Worker {
+            id: parts.id,
+            shared: parts.shared,
+            audience: parts.audience,
+            port: parts.port,
+            commands: parts.commands,
+            bell: parts.bell,
+            bell_fd: parts.bell_fd,
+            stats: parts.stats,
+            ws: parts.ws,
+            wss: parts.wss,
+            poller,
+            wires: Wires::new(parts.quic),
+            ready: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            plain: Vec::new(),
+            housekeeping_at: Instant::now(),
+            udp_has_more: false,
+            drain_deadline: None,
+            is_stopping: false,
+        })
+    }
+
+    /// Turn until told to stop.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        #[expect(deprecated, reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`")]
+        let epoll = AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)?;
+        loop {
+            let has_more = self.turn()?;
+            if self.is_stopping && !has_more {
+                return Ok(());
+            }
+            if has_more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.bell.prepare_park();
+            if !self.port.is_empty() || !self.commands.is_empty() {
+                self.bell.cancel_park();
+                continue;
+            }
+            let sleep = tokio::time::sleep_until(self.next_deadline().into());
+            tokio::select! {
+                biased;
+                guard = epoll.readable() => guard?.clear_ready(),
+                () = sleep => {}
+            }
+            self.bell.finish_park();
+        }
+    }
+
+    /// Everything that can be done now; `true` when there is more.
+    fn turn(&mut self) -> io::Result<bool> {
+        let (instant, now) = self.shared.clock.now();
+        let mut has_more = self.take_outputs();
+        self.take_commands(instant, now);
+        self.poller.look(&mut self.ready)?;
+        has_more |= !self.ready.is_empty();
+        let ready = std::mem::take(&mut self.ready);
+        for event in &ready {
+            has_more |= self.handle_ready(instant, now, *event);
+        }
+        self.ready = ready;
+        self.ready.clear();
+        if std::mem::take(&mut self.udp_has_more) {
+            has_more |= self.handle_udp(instant, now, Ready { token: token::UDP, readable: true, writable: false });
+        }
+        self.handle_timers(instant, now);
+        let writes_max = self.shared.config.fanout.writes_per_turn;
+        has_more |= self.audience.poll_writes(&mut self.wires, writes_max);
+        self.drive_quic(instant, now);
+        self.close_ended(instant, now);
+        self.report();
+        Ok(has_more || self.audience.has_work())
+    }
+
+    fn take_outputs(&mut self) -> bool {
+        for _ in 0..OUTPUTS_PER_TURN {
+            match self.port.poll_output() {
+                Some(output) => self.audience.handle_output(output),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn take_commands(&mut self, instant: Instant, now: Now) {
+        while let Some(command) = self.commands.pop() {
+            match command {
+                Command::Adopt { stream, is_tls, pass } => self.adopt(now, stream, is_tls, pass),
+                Command::Datagram(datagram) => self.handle_passed_datagram(instant, now, datagram),
+                Command::Drain(drain) => self.drain(instant, &drain),
+                Command::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn handle_ready(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
+        match event.token {
+            token::BELL => {
+                let mut count = [0; 8];
+                // It is non-blocking, and read only to be silenced.
+                let _ = rustix::io::read(&self.bell_fd, &mut count);
+                false
+            }
+            token::WS => self.accept(now, false),
+            token::WSS => self.accept(now, true),
+            token::UDP => self.handle_udp(instant, now, event),
+            token => {
+                if let Some(ix) = self.wires.of_token(token) {
+                    if event.writable {
+                        self.handle_wire_writable(ix);
+                    }
+                    if event.readable {
+                        self.handle_wire_readable(now, ix);
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    fn handle_timers(&mut self, instant: Instant, now: Now) {
+        self.audience.handle_timeout(now);
+        if let Some(quic) = self.wires.quic.as_mut() {
+            quic.handle_timeout(instant);
+        }
+        if instant >= self.housekeeping_at {
+            self.housekeeping_at = instant + HOUSEKEEPING;
+            self.end_late(instant, now);
+        }
+        if self.drain_deadline.is_some_and(|at| instant >= at) {
+            self.drain_deadline = None;
+            self.close_all();
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let (instant, now) = self.shared.clock.now();
+        let core = instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
+        let quic = self.wires.quic.as_ref().and_then(Quic::poll_timeout);
+        [Some(core), Some(self.housekeeping_at), quic, self.drain_deadline]
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("the housekeeping always is due")
+    }
+
+    fn drain(&mut self, instant: Instant, drain: &Drain) {
+        for listener in [self.ws.take(), self.wss.take()].into_iter().flatten() {
+            self.poller.remove(listener.as_fd());
+        }
+        self.audience.handle_drain(drain);
+        self.drain_deadline = Some(instant + Duration::from_millis(u64::from(drain.deadline_ms)));
+    }
+
+    fn close_all(&mut self) {
+        let open: Vec<_> = self.wires.iter().filter_map(|(_, wire)| wire.connection).collect();
+        for key in open {
+            self.audience.handle_fault(key, CloseCode::GoingAway, "");
+        }
+    }
+
+    fn stop(&mut self) {
+        self.close_all();
+        self.is_stopping = true;
+    }
+
+    /// Copy the counters to where the metrics are read.
+    fn report(&mut self) {
+        let load = self.wires.len() + self.wires.quic.as_ref().map_or(0, |q| q.pending);
+        self.shared.loads[self.id].store(load, Ordering::Relaxed);
+        report::publish(&self.stats, self.audience.counts(), self.wires.quic.as_ref());
+    }
+}

@@ -1,0 +1,109 @@
+//! The QUIC part of a turn: datagrams in, events to the audience, packets out in the same burst.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use grandstand_engine::message::Now;
+
+use super::poller::Ready;
+use super::wires::Wires;
+use super::{Command, Worker};
+use crate::audience::WireKey;
+use crate::gate::Pass;
+use crate::quic::{Datagram, QuicEvent, route};
+
+impl Worker {
+    /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
+    pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
+        let (shared, id) = (self.shared.clone(), self.id);
+        let Some(quic) = self.wires.quic.as_mut() else { return false };
+        if event.writable {
+            quic.handle_writable(instant);
+        }
+        if !event.readable {
+            return false;
+        }
+        let claim = |datagram: Datagram| match route(&datagram.bytes).map(usize::from) {
+            Some(worker) if worker != id && worker < shared.commands.len() => {
+                // A full inbox loses the datagram, as a full socket would.
+                let _ = shared.commands[worker].try_send(Command::Datagram(datagram));
+                None
+            }
+            _ => Some(datagram),
+        };
+        let has_more = quic.handle_readable(instant, claim, |peer| admit(&shared, now, peer));
+        self.udp_has_more = has_more;
+        self.drive_quic(instant, now);
+        has_more
+    }
+
+    pub(super) fn handle_passed_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
+        let shared = self.shared.clone();
+        if let Some(quic) = self.wires.quic.as_mut() {
+            quic.handle_datagram(instant, datagram, &mut |peer| admit(&shared, now, peer));
+        }
+    }
+
+    /// Send what is to be sent and hand events on, until neither brings the other about.
+    pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
+        loop {
+            let Some(quic) = self.wires.quic.as_mut() else { return };
+            quic.drive(instant);
+            let Some(event) = quic.poll_event() else { return };
+            let mut next = Some(event);
+            while let Some(event) = next {
+                self.handle_quic_event(now, event);
+                next = self.wires.quic.as_mut().and_then(|quic| quic.poll_event());
+            }
+        }
+    }
+
+    fn handle_quic_event(&mut self, now: Now, event: QuicEvent) {
+        match event {
+            QuicEvent::Established => self.shared.gate.end_handshake(),
+            QuicEvent::Opened { slot } => {
+                let ix = self.wires.insert_quic(slot, (now.us / 1_000_000) as u32);
+                let key = self.audience.handle_open(now, WireKey(ix));
+                self.wires.get_mut(ix).expect("just inserted").connection = Some(key);
+            }
+            QuicEvent::Frame { slot, frame } => {
+                self.stats.bytes_in.add(frame.len() as u64);
+                if let Some(key) = connection_of(&self.wires, slot) {
+                    self.audience.handle_frame(now, key, &frame);
+                }
+            }
+            QuicEvent::Writable { slot } => {
+                if let Some(key) = connection_of(&self.wires, slot) {
+                    self.audience.handle_writable(key);
+                }
+            }
+            QuicEvent::Fault { slot, code, detail } => {
+                if let Some(key) = connection_of(&self.wires, slot) {
+                    self.audience.handle_fault(key, code, detail);
+                }
+            }
+            QuicEvent::Gone { slot, pass, was_established } => {
+                if !was_established {
+                    self.shared.gate.end_handshake();
+                }
+                self.shared.gate.leave(pass);
+                if let Some(ix) = self.wires.of_slot(slot) {
+                    self.drop_wire(ix);
+                }
+            }
+        }
+    }
+}
+
+fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::ConnectionKey> {
+    wires.of_slot(slot).and_then(|ix| wires.get(ix)).and_then(|wire| wire.connection)
+}
+
+fn admit(shared: &super::Shared, now: Now, peer: IpAddr) -> Option<Pass> {
+    let pass = shared.gate.try_enter(peer, now.us).ok()?;
+    if !shared.gate.try_begin_handshake() {
+        shared.gate.leave(pass);
+        return None;
+    }
+    Some(pass)
+}
