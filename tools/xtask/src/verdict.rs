@@ -104,7 +104,13 @@ fn why(reports: &Path, case: &Value) -> String {
     };
     let (result, close) = (text(&report, "result"), text(&report, "resultClose"));
     let said = format!("{} {}", report["remoteCloseCode"], text(&report, "remoteCloseReason"));
-    format!("{} | {result} | {close} | closed with {}", text(&report, "description"), said.trim())
+    format!("{} | {result} | {close} | closed with {}", headline(text(&report, "description")), said.trim())
+}
+
+/// The first line of a description, without its markup.
+fn headline(description: &str) -> String {
+    let line = description.lines().next().unwrap_or_default();
+    line.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_tag, text)| text)).collect()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -134,6 +140,11 @@ mod tests {
         assert_eq!(grade("7.1.6", "INFORMATIONAL", "INFORMATIONAL"), Grade::Informational);
         assert_eq!(grade("1.1.1", "OK", "WRONG CODE"), Grade::Failed);
         assert_eq!(grade("1.1.1", "UNIMPLEMENTED", "OK"), Grade::Failed);
+    }
+
+    #[test]
+    fn descriptions_lose_their_markup() {
+        assert_eq!(headline("then send <b>RSV = 2</b>, ping<br>\nPARTS"), "then send RSV = 2, ping");
     }
 
     #[test]
