@@ -61,7 +61,11 @@ impl Certificates {
 
     /// SHA-256 of the leaf, in lower-case hex: what a browser or a client pins.
     pub fn fingerprint_sha256_hex(&self) -> String {
-        digest::digest(&digest::SHA256, &self.leaf).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        digest::digest(&digest::SHA256, &self.leaf)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Was it made at start?
@@ -100,7 +104,8 @@ impl Certificates {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let chain = vec![params.self_signed(&key).map_err(fault)?.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Certificates::build(chain, key, true).map_err(|fault| fault.told("the development certificate", "its key"))
+        Certificates::build(chain, key, true)
+            .map_err(|fault| fault.told("the development certificate", "its key"))
     }
 
     fn build(
@@ -111,7 +116,8 @@ impl Certificates {
         let leaf = chain[0].clone();
         let provider = Arc::new(provider::default_provider());
         let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider).map_err(Fault::from)?);
-        let (tcp, quic) = (tcp_config(&provider, certified.clone())?, server_config(&provider, certified, QUIC_ALPN)?);
+        let (tcp, quic) =
+            (tcp_config(&provider, certified.clone())?, server_config(&provider, certified, QUIC_ALPN)?);
         Ok(Certificates { leaf, is_development, tcp: Arc::new(tcp), quic: Arc::new(quic) })
     }
 }
@@ -176,7 +182,9 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err(not_pem("tls.cert", path, "holds no certificate", "-----BEGIN CERTIFICATE-----")),
-        Err(error) => Err(not_pem("tls.cert", path, &format!("is broken ({error})"), "-----BEGIN CERTIFICATE-----")),
+        Err(error) => {
+            Err(not_pem("tls.cert", path, &format!("is broken ({error})"), "-----BEGIN CERTIFICATE-----"))
+        }
     }
 }
 
@@ -190,7 +198,9 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         ));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => not_pem("tls.key", path, "holds no private key", "-----BEGIN PRIVATE KEY-----"),
+        pem::Error::NoItemsFound => {
+            not_pem("tls.key", path, "holds no private key", "-----BEGIN PRIVATE KEY-----")
+        }
         error => not_pem("tls.key", path, &format!("is broken ({error})"), "-----BEGIN PRIVATE KEY-----"),
     })
 }
@@ -198,8 +208,10 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 fn read(name: &str, path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| {
         let advice = match error.kind() {
-            std::io::ErrorKind::NotFound => "check the path, or leave out both tls.cert and tls.key for a development \
-                                             certificate",
+            std::io::ErrorKind::NotFound => {
+                "check the path, or leave out both tls.cert and tls.key for a development \
+                                             certificate"
+            }
             std::io::ErrorKind::PermissionDenied => "let the user that runs the node read it",
             _ => "it must be a readable PEM file",
         };

@@ -43,7 +43,8 @@ pub fn init(log: &config::Log) {
 }
 
 fn subscriber(log: &config::Log, sink: Sink, ansi: bool) -> Box<dyn Subscriber + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(Shared(Arc::new(sink))).log_internal_errors(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(Shared(Arc::new(sink))).log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(targets(log.level));
     match log.format {
         LogFormat::Text => Box::new(registry.with(lines.with_ansi(ansi).with_target(false))),

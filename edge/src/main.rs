@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand_edge::{config, node};
+use grandstand_edge::{config, logging, node};
 
 /// Batches are made on shards and freed on workers, all day long: what mimalloc is for.
 #[global_allocator]
@@ -49,6 +49,7 @@ fn serve(matches: &ArgMatches) -> ExitCode {
         Ok(effective) => effective,
         Err(error) => return wrong_config(&error),
     };
+    logging::init(&effective.config.log);
     match node::run(effective) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_FAILED, &error, error.hint()),
@@ -69,9 +70,11 @@ fn print_version() -> ExitCode {
 /// A reader that has seen enough (`| head`) is no failure.
 fn written(result: io::Result<()>) -> ExitCode {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            fail(EXIT_FAILED, &format!("cannot write to standard output: {error}"), "free its disk, or read its pipe")
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(
+            EXIT_FAILED,
+            &format!("cannot write to standard output: {error}"),
+            "free its disk, or read its pipe",
+        ),
         _ => ExitCode::SUCCESS,
     }
 }

@@ -47,19 +47,28 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let (status, hint) = match refusal {
             Refusal::UnknownRoom => (StatusCode::NOT_FOUND, "GET /rooms lists rooms; POST /rooms makes one"),
-            Refusal::BadName => (StatusCode::BAD_REQUEST, "a name has 1 to 128 bytes of UTF-8 without control characters"),
+            Refusal::BadName => {
+                (StatusCode::BAD_REQUEST, "a name has 1 to 128 bytes of UTF-8 without control characters")
+            }
             Refusal::BadText | Refusal::Empty => {
                 (StatusCode::BAD_REQUEST, "a key has 1 to 64 bytes of UTF-8 without control characters")
             }
-            Refusal::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "a key has at most 64 bytes, a value rooms.state_value_bytes_max")
+            Refusal::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "a key has at most 64 bytes, a value rooms.state_value_bytes_max",
+            ),
+            Refusal::TooManyKeys => {
+                (StatusCode::CONFLICT, "remove a key first, or raise rooms.state_keys_max")
             }
-            Refusal::TooManyKeys => (StatusCode::CONFLICT, "remove a key first, or raise rooms.state_keys_max"),
             Refusal::TooManyRooms => (StatusCode::CONFLICT, "remove a room first, or raise rooms.max"),
             Refusal::RoomClosed => (StatusCode::CONFLICT, "POST /rooms/{name}/open opens it"),
-            Refusal::Forbidden | Refusal::Filtered => (StatusCode::FORBIDDEN, "the node's configuration does not allow it"),
+            Refusal::Forbidden | Refusal::Filtered => {
+                (StatusCode::FORBIDDEN, "the node's configuration does not allow it")
+            }
             Refusal::RateLimited | Refusal::SlowMode => (StatusCode::TOO_MANY_REQUESTS, "try again later"),
-            Refusal::Overloaded | Refusal::StorageUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "try again later"),
+            Refusal::Overloaded | Refusal::StorageUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "try again later")
+            }
             Refusal::Other | Refusal::NotSubscribed | Refusal::AlreadySubscribed => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "this should not happen: the log may tell more")
             }

@@ -72,7 +72,8 @@ impl Guard {
         if !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
-        let authority = only(headers, header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+        let authority =
+            only(headers, header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
         if authority.is_some_and(|authority| is_here(host(authority), listen)) {
             return Ok(());
         }
@@ -146,18 +147,27 @@ mod tests {
         for good in ["localhost:7480", "LOCALHOST", "127.0.0.1", "127.0.0.1:1", "[::1]:7480"] {
             assert_eq!(judge(&loopback(), "/", &[("host", good)]), 200, "{good}");
         }
-        for bad in ["evil.example:7480", "localhost.evil.example", "192.0.2.1", "[2001:db8::1]", "[", "", "::1"] {
+        for bad in
+            ["evil.example:7480", "localhost.evil.example", "192.0.2.1", "[2001:db8::1]", "[", "", "::1"]
+        {
             assert_eq!(judge(&loopback(), "/healthz", &[("host", bad)]), 421, "{bad}");
         }
         assert_eq!(judge(&loopback(), "/", &[]), 421, "no Host at all");
-        assert_eq!(judge(&loopback(), "/", &[("host", "localhost"), ("host", "evil.example")]), 421, "two of them");
+        assert_eq!(
+            judge(&loopback(), "/", &[("host", "localhost"), ("host", "evil.example")]),
+            421,
+            "two of them"
+        );
     }
 
     #[test]
     fn a_foreign_page_is_turned_away_on_loopback() {
         let with = |origin| judge(&loopback(), "/rooms", &[("host", "localhost"), ("origin", origin)]);
         assert_eq!(with("http://localhost:3000"), 200);
-        assert_eq!([with("https://evil.example"), with("null"), with("http://localhost.evil.example")], [403; 3]);
+        assert_eq!(
+            [with("https://evil.example"), with("null"), with("http://localhost.evil.example")],
+            [403; 3]
+        );
     }
 
     #[test]
@@ -167,7 +177,9 @@ mod tests {
         let with = |path, key| judge(&guard, path, &[("host", "node.example"), ("authorization", key)]);
         assert_eq!(with("/rooms", "Bearer 0123456789abcdef"), 200);
         assert_eq!(with("/rooms", "bearer  0123456789abcdef"), 200);
-        for bad in ["Bearer 0123456789abcdee", "Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "x"] {
+        for bad in
+            ["Bearer 0123456789abcdee", "Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "x"]
+        {
             assert_eq!(with("/metrics", bad), 401, "{bad}");
         }
         assert_eq!(judge(&guard, "/", &[]), 401);

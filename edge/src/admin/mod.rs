@@ -134,7 +134,12 @@ fn router(address: SocketAddr, state: AdminState) -> Router {
 /// Method, path, what it does, and what to type.
 const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/healthz", "200 while the process works; no key needed", "curl {at}/healthz"),
-    ("GET", "/readyz", "200 while new sessions are taken, 503 while starting and draining; no key needed", "curl {at}/readyz"),
+    (
+        "GET",
+        "/readyz",
+        "200 while new sessions are taken, 503 while starting and draining; no key needed",
+        "curl {at}/readyz",
+    ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (
         "GET",
@@ -145,8 +150,18 @@ const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
     ("POST", "/rooms", "make a room, or find it", "curl {at}/rooms -d '{\"name\":\"show-1\"}'"),
     ("GET", "/rooms/{name}", "one room; names are percent-encoded", "curl {at}/rooms/show%2F1"),
     ("POST", "/rooms/{name}/open", "take messages (again)", "curl -X POST {at}/rooms/show-1/open"),
-    ("POST", "/rooms/{name}/close", "take no more messages; viewers stay", "curl -X POST {at}/rooms/show-1/close"),
-    ("DELETE", "/rooms/{name}", "forget the room and send its viewers away", "curl -X DELETE {at}/rooms/show-1"),
+    (
+        "POST",
+        "/rooms/{name}/close",
+        "take no more messages; viewers stay",
+        "curl -X POST {at}/rooms/show-1/close",
+    ),
+    (
+        "DELETE",
+        "/rooms/{name}",
+        "forget the room and send its viewers away",
+        "curl -X DELETE {at}/rooms/show-1",
+    ),
     (
         "PUT",
         "/rooms/{name}/state/{key}",
@@ -164,9 +179,7 @@ const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
 async fn index(headers: axum::http::HeaderMap) -> Json<Value> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let at = format!("http://{host}");
-    let endpoint = |&(method, path, about, example): &(&str, &str, &str, &str)| {
-        json!({ "method": method, "path": path, "about": about, "example": example.replace("{at}", &at) })
-    };
+    let endpoint = |&(method, path, about, example): &(&str, &str, &str, &str)| json!({ "method": method, "path": path, "about": about, "example": example.replace("{at}", &at) });
     Json(json!({
         "grandstand": env!("CARGO_PKG_VERSION"),
         "key": "where admin.key is set, add: -H 'Authorization: Bearer KEY'",
@@ -182,8 +195,12 @@ async fn readyz(State(port): Shared) -> Response {
     if port.ready.load(Ordering::Relaxed) {
         return Json(json!({ "status": "ready" })).into_response();
     }
-    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the node takes no sessions now", "it is starting or draining")
-        .into_response()
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the node takes no sessions now",
+        "it is starting or draining",
+    )
+    .into_response()
 }
 
 /// A shard that does not answer is counted, and what is known is shown all the same.
@@ -194,7 +211,7 @@ async fn scrape(State(port): Shared) -> Response {
         Ok(AdminAnswer::Counters(counters)) => Some(counters),
         _ => None,
     });
-    let engine = counters.flatten().chain([("grandstand_shards_silent", silent)]).collect();
+    let engine = counters.flatten().chain([("shards_silent", silent)]).collect();
     let text = port.metrics.render(&port.stats, engine);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

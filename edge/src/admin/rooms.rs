@@ -43,7 +43,10 @@ struct NewRoom {
 
 pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
     let Query(wanted) = wanted.map_err(|error| {
-        Failure::bad_request(error.body_text(), "the query takes prefix, after and limit (a number up to 1000)")
+        Failure::bad_request(
+            error.body_text(),
+            "the query takes prefix, after and limit (a number up to 1000)",
+        )
     })?;
     let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     // One more than asked for tells whether there is a next page.
@@ -58,7 +61,10 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
 
 pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejection>) -> Answer {
     let NewRoom { name } = serde_json::from_slice(&bytes(body)?).map_err(|error| {
-        Failure::bad_request(format!("the body is not what it should be: {error}"), r#"send {"name":"show-1"}"#)
+        Failure::bad_request(
+            format!("the body is not what it should be: {error}"),
+            r#"send {"name":"show-1"}"#,
+        )
     })?;
     port.change(&name, |room| AdminRequest::Create { room }).await
 }
@@ -94,7 +100,10 @@ pub(super) async fn set_state(
     port.change(&name, |room| AdminRequest::SetState { room, key, value }).await
 }
 
-pub(super) async fn remove_state(State(port): Shared, at: Result<Path<(String, String)>, PathRejection>) -> Answer {
+pub(super) async fn remove_state(
+    State(port): Shared,
+    at: Result<Path<(String, String)>, PathRejection>,
+) -> Answer {
     let (name, key) = path(at)?;
     port.change(&name, |room| AdminRequest::SetState { room, key, value: None }).await
 }

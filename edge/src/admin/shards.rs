@@ -35,7 +35,11 @@ impl Shards {
     }
 
     /// Asks all shards at once and waits for all together; answers in their order.
-    pub(super) async fn ask_all(&self, request: &AdminRequest, wait: Duration) -> Vec<Result<AdminAnswer, Failure>> {
+    pub(super) async fn ask_all(
+        &self,
+        request: &AdminRequest,
+        wait: Duration,
+    ) -> Vec<Result<AdminAnswer, Failure>> {
         let asked: Vec<_> = (0..self.count).map(|shard| self.send(ShardId(shard), request.clone())).collect();
         let deadline = tokio::time::Instant::now() + wait;
         let mut answers = Vec::with_capacity(asked.len());
@@ -56,7 +60,11 @@ impl Shards {
         // The asker may have stopped waiting; then nobody needs the answer.
         let reply = AdminReply(Box::new(move |result| drop(reply.send(result))));
         self.backbone.submit(shard, Input::Admin(request, reply)).map_err(|_| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the room's shard has more to do than it can take", "try again later")
+            Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the room's shard has more to do than it can take",
+                "try again later",
+            )
         })?;
         Ok(answer)
     }
@@ -65,7 +73,11 @@ impl Shards {
 async fn answered(asked: Asked, wait: Duration) -> Result<AdminAnswer, Failure> {
     match tokio::time::timeout(wait, asked?).await {
         Ok(Ok(result)) => result.map_err(Failure::from),
-        Ok(Err(_)) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping", "ask again when it is back")),
+        Ok(Err(_)) => Err(Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the node is stopping",
+            "ask again when it is back",
+        )),
         Err(_) => Err(Failure::new(
             StatusCode::GATEWAY_TIMEOUT,
             "the room's shard did not answer in time; the request may still be done",

@@ -1,0 +1,304 @@
+//! The whole port: real HTTP on loopback, real shards behind it.
+
+use super::*;
+use grandstand_engine::message::{Alias, Input, ShardId};
+use grandstand_engine::{Engine, EngineConfig};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// A running port; stopped and joined when dropped.
+struct Node {
+    at: SocketAddr,
+    ready: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    _engine: Option<Engine>,
+}
+
+impl Node {
+    fn with_shards(key: Option<&str>) -> Node {
+        let config = EngineConfig { shards: 3, ..EngineConfig::default() };
+        let (engine, _ports) = Engine::start(config, Vec::new()).unwrap();
+        let backbone = engine.backbone();
+        Node::over(backbone, key, Some(engine))
+    }
+
+    fn over(backbone: Arc<dyn Backbone>, key: Option<&str>, engine: Option<Engine>) -> Node {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (at, ready) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(true)));
+        let (stop, stopped) = watch::channel(false);
+        let stats = vec![Arc::new(Stats::default())];
+        stats[0].deliveries.add(41);
+        let state = AdminState {
+            shards: backbone.shards(),
+            backbone,
+            stats,
+            metrics: Metrics::new("test"),
+            ready: ready.clone(),
+            key: key.map(Secret::new),
+            stop: stopped,
+        };
+        let thread = Some(start(listener, state).unwrap());
+        Node { at, ready, stop, thread, _engine: engine }
+    }
+
+    /// Status and body.
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        self.ask_with(method, path, body, "")
+    }
+
+    fn ask_with(&self, method: &str, path: &str, body: &[u8], headers: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.at).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn json(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        let (status, body) = self.ask(method, path, body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("no JSON: {body}")))
+    }
+
+    fn make(&self, name: &str) -> (u16, Value) {
+        self.json("POST", "/rooms", json!({ "name": name }).to_string().as_bytes())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_room_lives_its_life() {
+    let node = Node::with_shards(None);
+    let (status, room) = node.make("show-1");
+    assert_eq!((status, &room["name"], &room["phase"]), (200, &json!("show-1"), &json!("open")));
+    assert_eq!(node.json("GET", "/rooms/show-1", b""), (200, room));
+    assert_eq!(node.json("POST", "/rooms/show-1/close", b"").1["phase"], "closed");
+    assert_eq!(node.json("POST", "/rooms/show-1/open", b"").1["phase"], "open");
+    assert_eq!(node.ask("PUT", "/rooms/show-1/state/pinned", b"Welcome!").0, 200);
+    assert_eq!(node.ask("DELETE", "/rooms/show-1/state/pinned", b"").0, 200);
+    assert_eq!(node.ask("DELETE", "/rooms/show-1", b"").0, 200);
+    let (status, gone) = node.json("GET", "/rooms/show-1", b"");
+    assert_eq!((status, &gone["error"]), (404, &json!("unknown room")));
+}
+
+#[test]
+fn names_are_any_utf_8() {
+    let node = Node::with_shards(None);
+    for (name, path) in
+        [("show/1 a?b#c%", "show%2F1%20a%3Fb%23c%25"), ("日本", "%E6%97%A5%E6%9C%AC"), ("..", "%2E%2E")]
+    {
+        assert_eq!(node.make(name).0, 200, "{name}");
+        let (status, room) = node.json("GET", &format!("/rooms/{path}"), b"");
+        assert_eq!((status, &room["name"]), (200, &json!(name)));
+        assert_eq!(node.ask("PUT", &format!("/rooms/{path}/state/{path}"), b"x").0, 200, "{name}");
+    }
+}
+
+/// A name that begins another must not be taken for it.
+#[test]
+fn a_room_is_found_by_its_whole_name() {
+    let node = Node::with_shards(None);
+    node.make("show-12");
+    assert_eq!(node.ask("GET", "/rooms/show-1", b"").0, 404);
+}
+
+#[test]
+fn lists_go_page_by_page_over_all_shards() {
+    let node = Node::with_shards(None);
+    (0..25).for_each(|n| assert_eq!(node.make(&format!("show-{n:02}")).0, 200));
+    node.make("other");
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = node.json("GET", &format!("/rooms?prefix=show-&limit=10&after={after}"), b"");
+        assert_eq!(status, 200);
+        let names: Vec<_> = page["rooms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["name"].as_str().unwrap().to_owned())
+            .collect();
+        seen.extend(names);
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..25).map(|n| format!("show-{n:02}")).collect::<Vec<_>>());
+    assert_eq!(
+        node.json("GET", "/rooms?limit=26", b"").1["next"],
+        Value::Null,
+        "a full last page has no next"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_in_json_with_its_status() {
+    let node = Node::with_shards(None);
+    node.make("show-1");
+    let long = format!("/rooms/show-1/state/{}", "k".repeat(65));
+    let huge = vec![b'x'; BODY_BYTES_MAX + 1];
+    let cases: [(&str, &str, &[u8], u16); 13] = [
+        ("POST", "/rooms", b"", 400),
+        ("POST", "/rooms", b"{\"name\":1}", 400),
+        ("POST", "/rooms", b"{\"name\":\"a\",\"nme\":\"b\"}", 400),
+        ("POST", "/rooms", b"{\"name\":\"\"}", 400),
+        ("POST", "/rooms", b"{\"name\":\"a\\u0000\"}", 400),
+        ("GET", "/rooms?limit=many", b"", 400),
+        ("GET", "/rooms?prefx=a", b"", 400),
+        ("GET", "/rooms/%FF", b"", 400),
+        ("POST", "/rooms/none/open", b"", 404),
+        ("GET", "/nothing", b"", 404),
+        ("PATCH", "/rooms", b"", 405),
+        ("PUT", &long, b"x", 413),
+        ("PUT", "/rooms/show-1/state/k", &huge, 413),
+    ];
+    for (method, path, body, expected) in cases {
+        let (status, answer) = node.json(method, path, body);
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+        let told = |field: &str| answer[field].as_str().is_some_and(|text| text.len() > 3);
+        assert!(told("error") && told("hint"), "{method} {path}: {answer}");
+    }
+}
+
+#[test]
+fn health_and_readiness_differ() {
+    let node = Node::with_shards(None);
+    assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 200]);
+    node.ready.store(false, Ordering::Relaxed);
+    assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 503]);
+}
+
+#[test]
+fn the_index_lists_what_there_is() {
+    let node = Node::with_shards(None);
+    let (status, index) = node.json("GET", "/", b"");
+    assert_eq!(status, 200);
+    assert_eq!(index["endpoints"].as_array().unwrap().len(), ENDPOINTS.len());
+    // Every endpoint that is listed exists: a path without its room is another's 404, not the router's.
+    for (method, path, ..) in ENDPOINTS {
+        let path = path.split('?').next().unwrap().replace("{name}", "none").replace("{key}", "k");
+        let (status, answer) = node.ask(method, &path, b"");
+        assert!(status != 405 && !answer.contains("there is nothing at"), "{method} {path}: {answer}");
+    }
+}
+
+#[test]
+fn the_key_is_asked_for_and_foreign_pages_are_turned_away() {
+    let node = Node::with_shards(Some("0123456789abcdef"));
+    assert_eq!(node.ask("GET", "/rooms", b"").0, 401);
+    assert_eq!(node.ask("GET", "/metrics", b"").0, 401);
+    assert_eq!(node.ask("GET", "/healthz", b"").0, 200);
+    assert_eq!(node.ask_with("GET", "/rooms", b"", "Authorization: Bearer 0123456789abcdef\r\n").0, 200);
+    let open = Node::with_shards(None);
+    let forged = open.ask_with("POST", "/rooms", b"{\"name\":\"a\"}", "Origin: https://evil.example\r\n");
+    assert_eq!(forged.0, 403);
+    assert_eq!(open.ask("GET", "/rooms/a", b"").0, 404, "nothing was done");
+}
+
+#[test]
+fn the_scrape_shows_workers_and_shards() {
+    let node = Node::with_shards(None);
+    node.make("show-1");
+    let (status, text) = node.ask("GET", "/metrics", b"");
+    assert_eq!(status, 200);
+    for line in [
+        "grandstand_deliveries_total{worker=\"0\"} 41",
+        "grandstand_engine_rooms 1",
+        "grandstand_engine_rooms_created_total 1",
+        "grandstand_engine_shards_silent 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
+    }
+}
+
+/// Shards that are full, gone, or take everything and never answer.
+enum Broken {
+    Full,
+    Gone,
+    Silent(std::sync::Mutex<Vec<Input>>),
+}
+
+impl Backbone for Broken {
+    fn shards(&self) -> u16 {
+        2
+    }
+
+    fn shard_of(&self, _: &str) -> ShardId {
+        ShardId(0)
+    }
+
+    fn shard_of_alias(&self, _: Alias) -> ShardId {
+        ShardId(0)
+    }
+
+    fn submit(&self, _: ShardId, input: Input) -> Result<(), Input> {
+        match self {
+            Broken::Full => return Err(input),
+            Broken::Gone => drop(input),
+            Broken::Silent(kept) => kept.lock().unwrap().push(input),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn full_and_stopped_shards_are_told_and_health_goes_on() {
+    for broken in [Broken::Full, Broken::Gone] {
+        let node = Node::over(Arc::new(broken), None, None);
+        assert_eq!(node.make("a").0, 503);
+        assert_eq!(node.ask("GET", "/healthz", b"").0, 200);
+        let (status, text) = node.ask("GET", "/metrics", b"");
+        assert_eq!(status, 200);
+        assert!(text.contains("grandstand_engine_shards_silent 2"));
+    }
+}
+
+/// In virtual time: a silent shard costs the asker five seconds in all, however many there are.
+#[tokio::test(start_paused = true)]
+async fn a_silent_shard_is_waited_for_so_long_and_no_longer() {
+    let shards = Shards::new(Arc::new(Broken::Silent(std::sync::Mutex::default())), 2);
+    let begun = tokio::time::Instant::now();
+    let failure = shards.all(&AdminRequest::Counters).await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    assert_eq!(failure.into_response().status(), StatusCode::GATEWAY_TIMEOUT);
+    let begun = tokio::time::Instant::now();
+    assert!(shards.ask("a", AdminRequest::Counters).await.is_err());
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+}
+
+/// One slot, taken by somebody who says nothing: it comes free, and the next one is served.
+#[test]
+fn who_says_nothing_is_let_go() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let app = Router::new().route("/", get(healthz));
+        let serving = axum::serve(Bounded::with(listener, 1, Duration::from_millis(50)), app);
+        let served = tokio::spawn(serving.into_future());
+        let client = tokio::task::spawn_blocking(move || {
+            let mut silent = TcpStream::connect(at).unwrap();
+            let mut next = TcpStream::connect(at).unwrap();
+            next.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let (mut nothing, mut answer) = (Vec::new(), String::new());
+            silent.read_to_end(&mut nothing).unwrap();
+            next.read_to_string(&mut answer).unwrap();
+            (nothing, answer)
+        });
+        let (nothing, answer) = client.await.unwrap();
+        assert!(nothing.is_empty() && answer.starts_with("HTTP/1.1 200"), "{answer}");
+        served.abort();
+    });
+}

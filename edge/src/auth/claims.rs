@@ -64,9 +64,9 @@ impl Claims {
 
     pub(super) fn name(&self) -> Result<Option<&str>, Denied> {
         match self.name.as_deref() {
-            Some(name) if !is_display_name(name) => {
-                Err(unauthorized("the token's name has over 64 bytes, control characters, or a space at an end"))
-            }
+            Some(name) if !is_display_name(name) => Err(unauthorized(
+                "the token's name has over 64 bytes, control characters, or a space at an end",
+            )),
             name => Ok(name),
         }
     }
@@ -79,7 +79,9 @@ impl Claims {
             Some("host") => Role::Host,
             Some("bot") => Role::Bot,
             Some(_) => {
-                return Err(unauthorized("the token's role is none of viewer, subscriber, moderator, host, bot"));
+                return Err(unauthorized(
+                    "the token's role is none of viewer, subscriber, moderator, host, bot",
+                ));
             }
         })
     }
@@ -88,12 +90,14 @@ impl Claims {
     pub(super) fn permissions(&self) -> Result<Option<u32>, Denied> {
         let Some(may) = &self.may else { return Ok(None) };
         let bits = may.iter().try_fold(0, |bits, word| Some(bits | bit(Right::from_word(word)?)));
-        bits.map(Some).ok_or(unauthorized("the token's may lists something besides publish, react, state, bridge"))
+        bits.map(Some)
+            .ok_or(unauthorized("the token's may lists something besides publish, react, state, bridge"))
     }
 
     pub(super) fn rooms(&self) -> Result<RoomScope, Denied> {
         let Some(patterns) = &self.rooms else { return Ok(RoomScope::All) };
-        RoomScope::of(patterns).ok_or(unauthorized("the token's rooms holds a pattern with a * that is not its end"))
+        RoomScope::of(patterns)
+            .ok_or(unauthorized("the token's rooms holds a pattern with a * that is not its end"))
     }
 }
 

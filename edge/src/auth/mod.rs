@@ -7,9 +7,9 @@
 
 mod claims;
 mod scope;
-mod ticket;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::sync::Once;
 
@@ -111,7 +111,9 @@ impl Authority {
     fn open(&self, token: &str, name: &str) -> Grant {
         if !token.is_empty() {
             self.ignored_told.call_once(|| {
-                tracing::warn!("a client sent a token, but no auth key is configured: tokens are ignored (told once)");
+                tracing::warn!(
+                    "a client sent a token, but no auth key is configured: tokens are ignored (told once)"
+                );
             });
         }
         without_token(name, self.open_may)

@@ -1,0 +1,288 @@
+//! Tokens and tickets, at times of the tests' own.
+
+use super::*;
+use jsonwebtoken::{EncodingKey, Header};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const SECRET: &[u8] = b"an honest secret of enough bytes";
+const NOW_S: u64 = 1_700_000_000;
+const NOW_MS: u64 = NOW_S * 1_000;
+
+fn auth() -> config::Auth {
+    config::Auth { hs256_secret: Some(config::Secret::new(SECRET)), ..config::Auth::default() }
+}
+
+fn authority() -> Authority {
+    Authority::from_config(&auth()).unwrap()
+}
+
+/// A token with these claims, good for a minute unless they say otherwise.
+fn token(claims: &Value) -> String {
+    token_of(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET))
+}
+
+fn token_of(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+    let mut all = json!({ "exp": NOW_S + 60 });
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    jsonwebtoken::encode(header, &all, key).unwrap()
+}
+
+fn admit(claims: &Value) -> Result<Grant, Denied> {
+    authority().admit(&token(claims), "wish", NOW_MS)
+}
+
+fn code(result: Result<Grant, Denied>) -> CloseCode {
+    result.expect_err("it is not to be admitted").code
+}
+
+/// Header and claims as they are, with a signature of HMAC-SHA256 by this key.
+fn signed_by_hand(header: &str, claims: &str, key: &[u8]) -> String {
+    let b64 = |bytes: &[u8]| {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+        let six = |chunk: &[u8]| {
+            let text = format!("{:0<6}", std::str::from_utf8(chunk).unwrap());
+            alphabet[usize::from_str_radix(&text, 2).unwrap()] as char
+        };
+        bits.as_bytes().chunks(6).map(six).collect::<String>()
+    };
+    let message = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
+    let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", b64(tag.as_ref()))
+}
+
+#[test]
+fn claims_become_a_grant() {
+    let grant = admit(&json!({
+        "sub": "u-17", "name": "Ada", "role": "host", "may": ["publish", "state"], "rooms": ["show-*", "lobby"],
+    }));
+    let grant = grant.unwrap();
+    assert_eq!((&*grant.name, grant.role), ("Ada", Role::Host));
+    assert_eq!(grant.permissions, permission::PUBLISH | permission::STATE);
+    assert_eq!(grant.expires_unix_ms, Some((NOW_S + 60 + 30) * 1_000));
+    assert!(grant.rooms.allows("show-1") && grant.rooms.allows("lobby"));
+    assert!(!grant.rooms.allows("lobby-2") && !grant.rooms.allows("sho"));
+}
+
+#[test]
+fn missing_claims_have_their_meaning() {
+    let grant = admit(&json!({})).unwrap();
+    assert_eq!((grant.user, &*grant.name, grant.role), (None, "wish", Role::Viewer));
+    assert_eq!(grant.permissions, permission::PUBLISH | permission::REACT);
+    assert_eq!(grant.rooms, RoomScope::All);
+    assert_eq!(admit(&json!({ "may": [] })).unwrap().permissions, 0);
+    assert!(!admit(&json!({ "rooms": [] })).unwrap().rooms.allows("lobby"));
+}
+
+#[test]
+fn a_user_is_its_subject_on_every_node() {
+    let user = |sub| admit(&json!({ "sub": sub })).unwrap().user.unwrap();
+    assert_eq!(user("u-17"), user("u-17"));
+    assert_ne!(user("u-17"), user("u-18"));
+    // printf 'user:u-17' | sha256sum
+    assert_eq!(format!("{:016x}", user("u-17").0), "625db053d02b3679");
+}
+
+#[test]
+fn a_wrong_claim_refuses_the_token() {
+    for claims in [
+        json!({ "role": "admin" }),
+        json!({ "role": 3 }),
+        json!({ "may": ["publish", "fly"] }),
+        json!({ "may": "publish" }),
+        json!({ "rooms": ["a*b"] }),
+        json!({ "rooms": ["a**"] }),
+        json!({ "name": "" }),
+        json!({ "name": "a\u{7}b" }),
+        json!({ "name": "n".repeat(65) }),
+        json!({ "sub": "" }),
+        json!({ "sub": 17 }),
+        json!({ "exp": "tomorrow" }),
+        json!({ "exp": null }),
+        json!({ "nbf": "yesterday" }),
+        json!({ "aud": "another service" }),
+    ] {
+        assert_eq!(code(admit(&claims)), CloseCode::Unauthorized, "{claims}");
+    }
+}
+
+#[test]
+fn times_are_the_ones_passed_in_with_leeway() {
+    let (authority, token) = (authority(), token(&json!({ "nbf": NOW_S })));
+    let at =
+        |now_s: u64| authority.admit(&token, "", now_s * 1_000).map(|_| ()).map_err(|denied| denied.code);
+    assert_eq!(at(NOW_S - 31), Err(CloseCode::Unauthorized));
+    assert_eq!([at(NOW_S - 30), at(NOW_S), at(NOW_S + 60 + 29)], [Ok(()); 3]);
+    assert_eq!(at(NOW_S + 60 + 30), Err(CloseCode::TokenExpired));
+}
+
+#[test]
+fn times_with_fractions_and_far_away_are_taken() {
+    assert_eq!(admit(&json!({ "exp": NOW_S as f64 + 0.5 })).unwrap().expires_unix_ms, Some(NOW_MS + 30_500));
+    assert_eq!(admit(&json!({ "exp": 1e300 })).unwrap().expires_unix_ms, Some(u64::MAX));
+    assert_eq!(code(admit(&json!({ "exp": -1 }))), CloseCode::TokenExpired);
+}
+
+#[test]
+fn only_the_keys_own_algorithm_counts() {
+    let key = EncodingKey::from_secret(SECRET);
+    let hs512 = token_of(&Header::new(Algorithm::HS512), &json!({}), &key);
+    assert_eq!(code(authority().admit(&hs512, "", NOW_MS)), CloseCode::Unauthorized);
+    let claims = format!("{{\"exp\":{}}}", NOW_S + 60);
+    let good = signed_by_hand(r#"{"alg":"HS256"}"#, &claims, SECRET);
+    assert!(authority().admit(&good, "", NOW_MS).is_ok(), "the test's own signature is right");
+    for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS384"}"#, r#"{"alg":"EdDSA"}"#, r#"{}"#, "no JSON"] {
+        let token = signed_by_hand(header, &claims, SECRET);
+        assert_eq!(code(authority().admit(&token, "", NOW_MS)), CloseCode::Unauthorized, "{header}");
+    }
+    let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
+    assert_eq!(code(authority().admit(&unsigned, "", NOW_MS)), CloseCode::Unauthorized);
+}
+
+#[test]
+fn keys_in_the_header_are_not_followed_and_extensions_refused() {
+    let claims = format!("{{\"exp\":{}}}", NOW_S + 60);
+    let jwk =
+        r#"{"alg":"HS256","kid":"x","jku":"http://127.0.0.1:1/","jwk":{"kty":"oct","k":"YXR0YWNrZXI"}}"#;
+    let attacker = signed_by_hand(jwk, &claims, b"attacker");
+    assert_eq!(code(authority().admit(&attacker, "", NOW_MS)), CloseCode::Unauthorized);
+    assert!(
+        authority().admit(&signed_by_hand(jwk, &claims, SECRET), "", NOW_MS).is_ok(),
+        "they are only passed over"
+    );
+    let critical = signed_by_hand(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims, SECRET);
+    assert_eq!(code(authority().admit(&critical, "", NOW_MS)), CloseCode::Unauthorized);
+}
+
+#[test]
+fn a_claim_that_stands_twice_refuses_the_token() {
+    let claims = format!("{{\"exp\":{},\"role\":\"viewer\",\"role\":\"host\"}}", NOW_S + 60);
+    let token = signed_by_hand(r#"{"alg":"HS256"}"#, &claims, SECRET);
+    assert_eq!(code(authority().admit(&token, "", NOW_MS)), CloseCode::Unauthorized);
+}
+
+#[test]
+fn without_a_key_everybody_may_what_the_open_node_allows() {
+    let open = Authority::from_config(&config::Auth::default()).unwrap();
+    assert!(open.runs_open() && !authority().runs_open());
+    for token in ["", "rubbish", &token(&json!({ "name": "Ada" }))] {
+        let grant = open.admit(token, "wish", NOW_MS).unwrap();
+        assert_eq!((grant.user, &*grant.name, grant.expires_unix_ms), (None, "wish", None));
+        assert_eq!(grant.permissions, bits(Right::ALL));
+    }
+}
+
+#[test]
+fn without_a_token_it_is_the_configuration_that_decides() {
+    let grant = authority().admit("", "", NOW_MS).unwrap();
+    assert_eq!((grant.user, &*grant.name, grant.role), (None, "", Role::Viewer));
+    assert_eq!(grant.permissions, permission::PUBLISH | permission::REACT);
+    let closed = Authority::from_config(&config::Auth { anonymous: false, ..auth() }).unwrap();
+    assert_eq!(code(closed.admit("", "wish", NOW_MS)), CloseCode::Unauthorized);
+}
+
+#[test]
+fn a_wish_that_is_no_name_is_malformed() {
+    for wish in [" a", "a\n", "\u{0}", &"n".repeat(65)] {
+        assert_eq!(code(authority().admit("", wish, NOW_MS)), CloseCode::Malformed, "{wish:?}");
+    }
+    assert_eq!(&*authority().admit("", &"n".repeat(64), NOW_MS).unwrap().name, "n".repeat(64));
+}
+
+/// A directory of this test's own, gone when it ends.
+struct Files(std::path::PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Files {
+        let path = std::env::temp_dir().join(format!("grandstand-auth-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Files(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> config::Auth {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        config::Auth { eddsa_public_key_file: Some(path), ..config::Auth::default() }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn eddsa_tokens_are_checked_by_the_public_key_of_a_file() {
+    let files = Files::new("eddsa");
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let public = pair.public_key_pem();
+    let authority = Authority::from_config(&files.write("public.pem", &public)).unwrap();
+    let header = Header::new(Algorithm::EdDSA);
+    let sign = |pair: &rcgen::KeyPair| {
+        token_of(&header, &json!({ "sub": "u" }), &EncodingKey::from_ed_der(pair.serialized_der()))
+    };
+    assert!(authority.admit(&sign(&pair), "", NOW_MS).unwrap().user.is_some());
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    assert_eq!(code(authority.admit(&sign(&other), "", NOW_MS)), CloseCode::Unauthorized);
+    // The public key is no secret: taken as one, it must open nothing.
+    let confused =
+        token_of(&Header::new(Algorithm::HS256), &json!({}), &EncodingKey::from_secret(public.as_bytes()));
+    assert_eq!(code(authority.admit(&confused, "", NOW_MS)), CloseCode::Unauthorized);
+}
+
+#[test]
+fn key_files_that_are_none_say_what_to_do() {
+    let files = Files::new("faults");
+    let fault = |auth: &config::Auth| Authority::from_config(auth).err().unwrap();
+    let ed = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let p256 = rcgen::KeyPair::generate().unwrap();
+    assert!(fault(&files.write("private.pem", &ed.serialize_pem())).contains("-pubout"));
+    assert!(fault(&files.write("p256.pem", &p256.public_key_pem())).contains("no Ed25519 public key"));
+    assert!(fault(&files.write("empty.pem", "")).contains("no Ed25519 public key"));
+    let missing =
+        config::Auth { eddsa_public_key_file: Some(files.0.join("none")), ..config::Auth::default() };
+    assert!(fault(&missing).contains("cannot be read"));
+    let secret = config::Auth { hs256_secret_file: Some(files.0.join("none")), ..config::Auth::default() };
+    assert!(fault(&secret).contains("auth.hs256_secret"));
+}
+
+#[test]
+fn a_ticket_carries_a_session_for_its_time() {
+    let tickets = Tickets::new([7; 32], 1_000);
+    let body = TicketBody { session: 0x0123_4567_89ab_cdef, user: UserId(u64::MAX) };
+    let ticket = tickets.issue(&body, NOW_MS);
+    assert_eq!(tickets.read(&ticket, NOW_MS + 999), Some(body));
+    assert_eq!(tickets.read(&ticket, NOW_MS + 1_000), None);
+    assert_eq!(Tickets::new([8; 32], 1_000).read(&ticket, NOW_MS), None);
+    let (one, other) = (Tickets::with_random_key(1_000).unwrap(), Tickets::with_random_key(1_000).unwrap());
+    assert_eq!(other.read(&one.issue(&body, NOW_MS), NOW_MS), None);
+}
+
+#[test]
+fn a_ticket_that_was_changed_in_any_bit_or_cut_is_none() {
+    let tickets = Tickets::new([7; 32], 1_000);
+    let ticket = tickets.issue(&TicketBody { session: 1, user: UserId(2) }, NOW_MS);
+    for bit in 0..ticket.len() * 8 {
+        let mut changed = ticket.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(tickets.read(&changed, NOW_MS), None, "bit {bit}");
+    }
+    assert!((0..ticket.len()).all(|end| tickets.read(&ticket[..end], NOW_MS).is_none()));
+    assert_eq!(tickets.read(&[&ticket[..], &[0]].concat(), NOW_MS), None);
+}
+
+proptest! {
+    #[test]
+    fn no_token_makes_it_panic_or_passes(token in ".{0,200}", wish in ".{0,80}") {
+        prop_assume!(!token.is_empty());
+        prop_assert!(authority().admit(&token, &wish, NOW_MS).is_err());
+    }
+
+    #[test]
+    fn no_ticket_makes_it_panic_or_passes(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        prop_assert_eq!(Tickets::new([7; 32], 1_000).read(&bytes, NOW_MS), None);
+    }
+}

@@ -44,7 +44,8 @@ impl Tickets {
     /// The system has no randomness to give.
     pub fn with_random_key(ttl_ms: u64) -> Result<Tickets, String> {
         let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|e| format!("the system gives no random bytes for the ticket key: {e}"))?;
+        getrandom::fill(&mut key)
+            .map_err(|e| format!("the system gives no random bytes for the ticket key: {e}"))?;
         Ok(Tickets::new(key, ttl_ms))
     }
 

@@ -285,7 +285,10 @@ mod tests {
             let words: std::collections::HashSet<_> = (0..L::COUNT).map(L::word).collect();
             assert_eq!(words.len(), all.len());
             assert!(all.iter().enumerate().all(|(at, value)| value.index() == at));
-            assert!(words.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')), "{words:?}");
+            assert!(
+                words.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')),
+                "{words:?}"
+            );
         }
         check(CloseCode::ALL);
         check(Refusal::ALL);

@@ -6,16 +6,17 @@
 //! Not here: the port that it is scraped on (`admin`), what engine counters mean (`grandstand_engine`).
 
 mod cell;
+mod engine;
 mod process;
 mod stats;
 
 pub use cell::{Cell, HandshakeFailure, Label, Labelled, Transport, TurnedAway};
 pub use stats::Stats;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::EngineNumber;
 use grandstand_engine::message::WorkerId;
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncoder};
@@ -37,15 +38,17 @@ impl Metrics {
         Metrics { node: node.to_owned(), started: Instant::now() }
     }
 
-    /// One scrape: every worker's numbers in the order of `workers`, shards' counters by metric name (equal names are
-    /// added up), and the process.
+    /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal ones are added
+    /// up), and the process.
     pub fn render(&self, workers: &[Arc<Stats>], engine: Vec<(&'static str, u64)>) -> String {
         let scrape = Scrape { registry: Registry::new() };
         self.about(&scrape);
         DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
         scrape.engine(engine);
         process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
-        TextEncoder::new().encode_to_string(&scrape.registry.gather()).expect("what is registered can be written")
+        TextEncoder::new()
+            .encode_to_string(&scrape.registry.gather())
+            .expect("what is registered can be written")
     }
 
     fn about(&self, scrape: &Scrape) {
@@ -86,12 +89,16 @@ impl Scrape {
     }
 
     fn engine(&self, counters: Vec<(&'static str, u64)>) {
-        let mut sums = BTreeMap::<String, u64>::new();
-        for (name, n) in counters {
-            let name = if name.starts_with(PREFIX) { name.to_owned() } else { format!("{PREFIX}{name}") };
-            *sums.entry(name).or_default() += n;
+        let (refused, plain): (Vec<_>, Vec<_>) =
+            engine::numbers(counters).into_iter().partition(|number| number.reason.is_some());
+        plain.iter().for_each(|number| self.number(&number.name, number.help, number.value as f64));
+        let Some(EngineNumber { name, help, .. }) = refused.first() else { return };
+        let by_reason = CounterVec::new(Opts::new(name, *help), &["reason"]).expect("a valid name");
+        for number in &refused {
+            let reason = number.reason.as_deref().unwrap_or_default();
+            by_reason.with_label_values(&[reason]).inc_by(number.value as f64);
         }
-        sums.iter().for_each(|(name, &n)| self.number(name, &engine_help(name), n as f64));
+        self.keep(by_reason);
     }
 
     /// A metric without labels; a counter when its name says so.
@@ -111,15 +118,6 @@ impl Scrape {
     fn keep(&self, metric: impl Collector + 'static) {
         self.registry.register(Box::new(metric)).expect("names differ");
     }
-}
-
-const PREFIX: &str = "grandstand_";
-
-/// Shards name their counters in words; the sentence follows from the name.
-fn engine_help(name: &str) -> String {
-    let words = name.strip_prefix(PREFIX).unwrap_or(name);
-    let words = words.strip_suffix("_total").unwrap_or(words).replace('_', " ");
-    format!("Engine, all shards together: {words}.")
 }
 
 /// Every worker's numbers of one line, with their label values, in the unit that is shown.
@@ -170,18 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn engine_counters_are_added_up_over_shards() {
-        let text = scrape(vec![("sealed_total", 2), ("grandstand_sealed_total", 3), ("rooms", 1), ("rooms", 4)]);
-        has(&text, "grandstand_sealed_total 5");
-        has(&text, "# TYPE grandstand_sealed_total counter");
-        has(&text, "grandstand_rooms 5");
-        has(&text, "# TYPE grandstand_rooms gauge");
+    fn engine_numbers_have_their_kinds_and_reasons() {
+        let refused = [("publications_refused_empty", 2), ("publications_refused_slow_mode", 0)];
+        let text =
+            scrape(vec![("batches_sealed", 2), ("batches_sealed", 3), ("rooms", 4), refused[0], refused[1]]);
+        has(&text, "grandstand_engine_batches_sealed_total 5");
+        has(&text, "# TYPE grandstand_engine_batches_sealed_total counter");
+        has(&text, "# TYPE grandstand_engine_rooms gauge");
+        has(&text, r#"grandstand_engine_publications_refused_total{reason="empty"} 2"#);
+        has(&text, r#"grandstand_engine_publications_refused_total{reason="slow_mode"} 0"#);
     }
 
     /// Over the whole text, so that nothing passes by the table.
     #[test]
     fn every_metric_has_help_a_known_prefix_and_the_suffix_of_its_kind() {
-        let text = scrape(vec![("rooms_created_total", 1)]);
+        let text = scrape(vec![("rooms_created", 1), ("surprises_total", 1)]);
         let about = |what: &str| -> HashMap<String, String> {
             let lines = text.lines().filter_map(|line| line.strip_prefix(what)?.split_once(' '));
             lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()

@@ -48,10 +48,18 @@ macro_rules! stats {
 }
 
 macro_rules! kind {
-    (counter) => { Kind::Counter };
-    (gauge) => { Kind::Gauge };
-    (counter_us) => { Kind::CounterUs };
-    (gauge_us) => { Kind::GaugeUs };
+    (counter) => {
+        Kind::Counter
+    };
+    (gauge) => {
+        Kind::Gauge
+    };
+    (counter_us) => {
+        Kind::CounterUs
+    };
+    (gauge_us) => {
+        Kind::GaugeUs
+    };
 }
 
 stats! {
@@ -165,10 +173,16 @@ mod tests {
             let counts = matches!(kind, Kind::Counter | Kind::CounterUs);
             assert!(seen.insert(name), "{name} twice");
             assert!(name.starts_with("grandstand_"), "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !name.contains("__"), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !name.contains("__"),
+                "{name}"
+            );
             assert_eq!(name.ends_with("_total"), counts, "{name}");
             assert!(unit_is_said(declared), "{name}");
-            assert!(help.len() > 15 && help.ends_with('.') && help.starts_with(|c: char| c.is_uppercase()), "{name}: {help}");
+            assert!(
+                help.len() > 15 && help.ends_with('.') && help.starts_with(|c: char| c.is_uppercase()),
+                "{name}: {help}"
+            );
         }
     }
 
@@ -180,7 +194,11 @@ mod tests {
         }
         stats.deliveries.add(7);
         stats.connections.of(Transport::Quic).inc();
-        let seen: Vec<_> = DECLARED.iter().filter(|d| (d.series)(&stats).numbers().iter().any(|(_, n)| *n > 0)).collect();
-        assert_eq!(seen.iter().map(|d| d.name).collect::<Vec<_>>(), ["grandstand_connections", "grandstand_deliveries_total"]);
+        let seen: Vec<_> =
+            DECLARED.iter().filter(|d| (d.series)(&stats).numbers().iter().any(|(_, n)| *n > 0)).collect();
+        assert_eq!(
+            seen.iter().map(|d| d.name).collect::<Vec<_>>(),
+            ["grandstand_connections", "grandstand_deliveries_total"]
+        );
     }
 }

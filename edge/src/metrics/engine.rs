@@ -1,0 +1,108 @@
+//! The shards' numbers: their short names, as metrics.
+//!
+//! Why a table: the engine counts by short names and knows no Prometheus; kind, unit and help are said here.
+//! Invariant: a number that this table does not know is shown all the same, as a level.
+//! Not here: what workers count (`stats`).
+
+use std::collections::BTreeMap;
+
+/// A number of all shards together.
+#[derive(Debug, PartialEq)]
+pub(super) struct EngineNumber {
+    pub(super) name: String,
+    pub(super) help: &'static str,
+    /// Why, for what was refused.
+    pub(super) reason: Option<String>,
+    pub(super) value: u64,
+}
+
+/// Short name, metric without its prefix, help.
+#[rustfmt::skip]
+const TABLE: &[(&str, &str, &str)] = &[
+    ("rooms", "rooms", "Rooms, scheduled ones included."),
+    ("rooms_live", "rooms_live", "Rooms that hold messages, state or viewers."),
+    ("viewers", "viewers", "Members of all rooms, as the shards count them."),
+    ("history_bytes", "history_bytes", "Bytes of the histories kept in memory."),
+    ("shards_silent", "shards_silent", "Shards that did not answer this scrape; their numbers are missing from it."),
+    ("attaches", "attaches_total", "Times that a worker began to follow a room."),
+    ("attaches_refused", "attaches_refused_total", "Times that a worker might not follow a room."),
+    ("publications_accepted", "publications_accepted_total", "Messages that got an offset."),
+    ("publications_repeated", "publications_repeated_total", "Messages that had been accepted before (nonce seen)."),
+    ("reactions", "reactions_total", "Reactions counted."),
+    ("reactions_refused", "reactions_refused_total", "Reactions left out: room closed, or more keys than a tick takes."),
+    ("state_changes", "state_changes_total", "Changes of rooms' state."),
+    ("state_refused", "state_refused_total", "Changes of rooms' state that were refused."),
+    ("batches_sealed", "batches_sealed_total", "Batches sealed."),
+    ("bytes_sealed", "sealed_bytes_total", "Bytes of sealed batches, each encoded once."),
+    ("history_pages", "history_pages_total", "Pages of history read for viewers that resume."),
+    ("rooms_created", "rooms_created_total", "Rooms made."),
+    ("rooms_removed", "rooms_removed_total", "Rooms forgotten."),
+    ("outputs_overflowed", "outputs_overflowed_total", "Outputs that waited because a worker's outbox was full."),
+    ("outputs_dropped", "outputs_dropped_total", "Outputs given up because a worker did not take them; it attaches anew."),
+];
+
+const PREFIX: &str = "grandstand_engine_";
+const REFUSED: &str = "publications_refused_";
+const REFUSED_HELP: &str = "Messages that shards refused, by reason.";
+const UNKNOWN_HELP: &str = "A number of the engine that has no description here.";
+
+/// Adds up equal names over shards.
+pub(super) fn numbers(counters: Vec<(&'static str, u64)>) -> Vec<EngineNumber> {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    counters.into_iter().for_each(|(name, n)| *sums.entry(name).or_default() += n);
+    sums.into_iter().map(|(name, value)| number(name, value)).collect()
+}
+
+fn number(short: &str, value: u64) -> EngineNumber {
+    if let Some(reason) = short.strip_prefix(REFUSED) {
+        let name = format!("{PREFIX}publications_refused_total");
+        return EngineNumber { name, help: REFUSED_HELP, reason: Some(reason.to_owned()), value };
+    }
+    let known = TABLE.iter().find(|(name, ..)| *name == short);
+    let (name, help) = known.map_or((short, UNKNOWN_HELP), |&(_, name, help)| (name, help));
+    // A level must not end as a counter does, whatever the engine calls it.
+    let name = if known.is_none() { name.trim_end_matches("_total") } else { name };
+    EngineNumber { name: format!("{PREFIX}{name}"), help, reason: None, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grandstand_engine::message::{AdminAnswer, AdminRequest, Now};
+    use grandstand_engine::message::{AdminReply, Input, ShardId};
+    use grandstand_engine::{Shard, ShardConfig};
+    use std::sync::mpsc;
+
+    #[test]
+    fn shards_are_added_up() {
+        let of = |name: &str| {
+            numbers(vec![("rooms", 2), ("viewers", 1), ("rooms", 3)]).into_iter().find(|n| n.name == name)
+        };
+        assert_eq!(of("grandstand_engine_rooms").unwrap().value, 5);
+        assert_eq!(of("grandstand_engine_viewers").unwrap().value, 1);
+    }
+
+    #[test]
+    fn a_number_without_description_is_shown_as_a_level() {
+        let unknown = number("surprises_total", 1);
+        assert_eq!((unknown.name.as_str(), unknown.help), ("grandstand_engine_surprises", UNKNOWN_HELP));
+    }
+
+    /// What a real shard counts is in the table, and nothing else is.
+    #[test]
+    fn the_table_is_what_a_shard_counts() {
+        let mut shard = Shard::new(ShardConfig::default(), ShardId(0), 1, 1, 0);
+        let (sender, answer) = mpsc::channel();
+        let reply = AdminReply(Box::new(move |result| sender.send(result).unwrap()));
+        shard.handle_input(Now::default(), Input::Admin(AdminRequest::Counters, reply));
+        let Ok(AdminAnswer::Counters(counters)) = answer.recv().unwrap() else {
+            panic!("counters were asked for")
+        };
+        for (name, _) in &counters {
+            assert_ne!(number(name, 0).help, UNKNOWN_HELP, "{name}");
+        }
+        for (name, ..) in TABLE.iter().filter(|(name, ..)| *name != "shards_silent") {
+            assert!(counters.iter().any(|(counted, _)| counted == name), "{name}");
+        }
+    }
+}
