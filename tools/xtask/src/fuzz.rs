@@ -9,7 +9,7 @@
 use crate::run::{cargo, command, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 
 /// What libFuzzer needs to see where an input leads, and AddressSanitizer to see what it touches.
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     seconds: u64,
     /// Run this one input instead of searching.
     #[arg(long, value_name = "FILE", requires = "target")]
-    input: Option<std::path::PathBuf>,
+    input: Option<PathBuf>,
 }
 
 pub(crate) fn go(args: &Args) -> Result<()> {
@@ -41,6 +41,9 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     };
     let host = host()?;
     build(&host)?;
+    if args.input.is_none() {
+        plant_seeds()?;
+    }
     let binaries = target_dir().join("fuzz").join(host).join("release");
     wanted.iter().try_for_each(|target| search(target, &binaries, args))
 }
@@ -70,10 +73,17 @@ fn build(host: &str) -> Result<()> {
     run(build.env("CARGO_TARGET_DIR", target_dir().join("fuzz")))
 }
 
+/// The test vectors are where every search begins; what searches found before stays beside them.
+fn plant_seeds() -> Result<()> {
+    let vectors =
+        ["run", "--quiet", "--package", "grandstand-protocol", "--example", "vectors", "--", "--corpus"];
+    run(cargo(vectors).arg(target_dir().join("fuzz/corpus")))
+}
+
 fn search(target: &str, binaries: &Path, args: &Args) -> Result<()> {
     let mut fuzzer = command(binaries.join(target));
     if let Some(input) = &args.input {
-        return run(fuzzer.arg(std::path::absolute(input)?));
+        return run(fuzzer.arg(absolute(input)?));
     }
     let corpus = target_dir().join("fuzz/corpus").join(target);
     let artifacts = target_dir().join("fuzz/artifacts").join(target);
