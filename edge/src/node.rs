@@ -306,8 +306,8 @@ impl Drop for Node {
 /// # Errors
 /// See [`Node::start`].
 pub fn run(effective: Effective) -> Result<(), NodeError> {
-    let limit = raise_file_limit();
     let config = effective.config;
+    let limit = raise_file_limit();
     let (grace, name) = (Duration::from_millis(config.drain.grace_ms), config.node.name.clone());
     if limit < config.limits.connections_max as u64 + 100 {
         tracing::warn!(
