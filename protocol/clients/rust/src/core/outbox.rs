@@ -1,0 +1,170 @@
+//! The outbox: what the application said and the node has not answered.
+//!
+//! Why kept: a connection may end between a publication and its answer. The same nonce on the next connection gets the
+//! answer of then, so nothing is lost and nothing is said twice.
+//! Invariants: bounded by `unanswered_max`; publications of one room go out in the order in which they were given;
+//! reactions do not survive a disconnect, for they are of the moment.
+//! Not here: frames (`session`).
+
+use std::collections::VecDeque;
+
+use grandstand_protocol::frame::Role;
+
+use super::{Publication, RoomId};
+
+/// Too much is waiting for an answer already: try again after the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("too many publications wait for their answer")
+    }
+}
+
+impl std::error::Error for Full {}
+
+#[derive(Debug)]
+pub(super) struct PendingPublication {
+    pub(super) nonce: u64,
+    pub(super) room: RoomId,
+    pub(super) queued_us: u64,
+    /// Sent on this connection.
+    pub(super) in_flight: bool,
+    /// Sent on some connection.
+    tried: bool,
+    pub(super) text: Box<str>,
+    pub(super) attachment: Box<str>,
+    pub(super) author: Box<str>,
+    pub(super) role: Role,
+    pub(super) reply_to: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingState {
+    pub(super) request: u32,
+    pub(super) room: RoomId,
+    in_flight: bool,
+    pub(super) key: Box<str>,
+    pub(super) value: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingReaction {
+    pub(super) room: RoomId,
+    pub(super) key: Box<str>,
+    pub(super) count: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    publications: VecDeque<PendingPublication>,
+    states: VecDeque<PendingState>,
+    reactions: Vec<PendingReaction>,
+}
+
+impl Outbox {
+    /// Publications and state changes without an answer.
+    pub(super) fn unanswered(&self) -> usize {
+        self.publications.len() + self.states.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unanswered() == 0 && self.reactions.is_empty()
+    }
+
+    pub(super) fn publish(&mut self, nonce: u64, room: RoomId, queued_us: u64, p: &Publication<'_>) {
+        self.publications.push_back(PendingPublication {
+            nonce,
+            room,
+            queued_us,
+            in_flight: false,
+            tried: false,
+            text: p.text.into(),
+            attachment: p.attachment.into(),
+            author: p.author.into(),
+            role: p.role,
+            reply_to: p.reply_to,
+        });
+    }
+
+    pub(super) fn set_state(&mut self, request: u32, room: RoomId, key: &str, value: Option<&[u8]>) {
+        let (key, value) = (key.into(), value.map(Box::from));
+        self.states.push_back(PendingState { request, room, in_flight: false, key, value });
+    }
+
+    /// Adds to a reaction that still waits.
+    pub(super) fn react(&mut self, room: RoomId, key: &str, count: u32) {
+        match self.reactions.iter_mut().find(|r| r.room == room && *r.key == *key) {
+            Some(waiting) => waiting.count = waiting.count.saturating_add(count),
+            None => self.reactions.push(PendingReaction { room, key: key.into(), count }),
+        }
+    }
+
+    /// The first publication that is due, in a room for which `alias` has an alias; it counts as sent.
+    pub(super) fn poll_publication(
+        &mut self,
+        alias: impl Fn(RoomId) -> Option<u32>,
+    ) -> Option<(u32, &PendingPublication)> {
+        let first = self.publications.iter().position(|p| !p.in_flight && alias(p.room).is_some())?;
+        let p = &mut self.publications[first];
+        (p.in_flight, p.tried) = (true, true);
+        Some((alias(p.room)?, p))
+    }
+
+    /// As [`Outbox::poll_publication`], for state changes.
+    pub(super) fn poll_state(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, &PendingState)> {
+        let state = self.states.iter_mut().find(|s| !s.in_flight && alias(s.room).is_some())?;
+        state.in_flight = true;
+        Some((alias(state.room)?, state))
+    }
+
+    /// A reaction that is due; it is forgotten.
+    pub(super) fn poll_reaction(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, PendingReaction)> {
+        let at = self.reactions.iter().position(|r| alias(r.room).is_some())?;
+        let reaction = self.reactions.swap_remove(at);
+        Some((alias(reaction.room)?, reaction))
+    }
+
+    /// The answer to a publication came.
+    pub(super) fn take_publication(&mut self, nonce: u64) -> Option<PendingPublication> {
+        let at = self.publications.iter().position(|p| p.nonce == nonce)?;
+        let taken = self.publications.remove(at);
+        if self.publications.is_empty() {
+            self.publications = VecDeque::new(); // an idle session keeps no heap
+        }
+        taken
+    }
+
+    /// The answer to a state change came.
+    pub(super) fn take_state(&mut self, request: u32) -> bool {
+        let before = self.states.len();
+        self.states.retain(|s| s.request != request);
+        self.states.len() < before
+    }
+
+    /// Everything about a room that is no longer followed, with the publications among it.
+    pub(super) fn take_room(&mut self, room: RoomId) -> Vec<PendingPublication> {
+        self.states.retain(|s| s.room != room);
+        self.reactions.retain(|r| r.room != room);
+        self.take_publications(|p| p.room == room)
+    }
+
+    /// Publications that were sent once and whose fate is not known.
+    pub(super) fn take_tried(&mut self) -> Vec<PendingPublication> {
+        self.take_publications(|p| p.tried)
+    }
+
+    fn take_publications(&mut self, which: impl Fn(&PendingPublication) -> bool) -> Vec<PendingPublication> {
+        let all = std::mem::take(&mut self.publications).into_iter();
+        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(which);
+        self.publications = kept.into();
+        taken
+    }
+
+    pub(super) fn handle_disconnected(&mut self) {
+        self.reactions = Vec::new();
+        self.publications.iter_mut().for_each(|p| p.in_flight = false);
+        self.states.iter_mut().for_each(|s| s.in_flight = false);
+    }
+}

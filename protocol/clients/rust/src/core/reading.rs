@@ -1,0 +1,119 @@
+//! Reading a batch: offsets and times added up, what was seen before dropped, what is old in it left out.
+//!
+//! Invariants: offsets given to the application rise strictly; tallies of replayed batches are not given at all; a fault in
+//! the middle of a batch leaves the floor behind the last message given, so resuming is exact.
+//! Not here: the layout (`grandstand_protocol::batch`), what follows from a fault (`session`).
+
+use grandstand_protocol::batch::{BatchFault, BatchReader, Desync, Item, Message};
+use grandstand_protocol::frame::Role;
+
+use super::room::RoomState;
+use super::{Event, Fault, Faults, Room};
+
+/// Why a batch was not read to its end.
+#[derive(Debug)]
+pub(super) enum BatchError {
+    /// The application was told.
+    Desync,
+    Malformed(BatchFault),
+}
+
+impl From<BatchFault> for BatchError {
+    fn from(fault: BatchFault) -> BatchError {
+        BatchError::Malformed(fault)
+    }
+}
+
+impl RoomState {
+    pub(super) fn handle_batch(
+        &mut self,
+        mut batch: BatchReader<'_>,
+        wire_bytes: u32,
+        faults: &mut Faults,
+        emit: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), BatchError> {
+        let replay = self.position.offset < self.head;
+        if let Err(Desync { expected, check }) = self.position.begin(&batch) {
+            faults.desyncs += 1;
+            emit(Event::Fault { room: self.room(), fault: Fault::Desync { expected, check } });
+            return Err(BatchError::Desync);
+        }
+        if batch.has_chat() {
+            self.desyncs = 0;
+            self.note_skipped(faults, emit);
+        }
+        let mut messages = 0;
+        let mut version = None;
+        while let Some(item) = batch.next_item()? {
+            match item {
+                Item::Message(m) => messages += u32::from(self.handle_message(&m, faults, emit)),
+                Item::Omitted(count) => {
+                    let from = self.position.offset;
+                    self.position.omitted(count);
+                    self.handle_omitted(from, self.position.offset, emit);
+                }
+                Item::Tally { key, count } if !replay => emit(Event::Tally { room: self.room(), key, count }),
+                Item::Tally { .. } => {}
+                Item::StateVersion(v) => {
+                    version = (v > self.lane.version).then_some(v);
+                    self.lane.version = self.lane.version.max(v);
+                }
+                Item::State(change) => {
+                    if let Some(version) = version {
+                        self.lane.apply(change.key, change.value);
+                        emit(Event::State { room: self.room(), version, key: change.key, value: change.value });
+                    }
+                }
+            }
+        }
+        emit(Event::BatchEnd { room: self.room(), messages, wire_bytes, replay });
+        Ok(())
+    }
+
+    /// Whether the message was new.
+    fn handle_message(&mut self, m: &Message<'_>, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) -> bool {
+        let before = self.position.offset;
+        let offset = self.position.message(m);
+        if m.skip > 0 {
+            self.handle_omitted(before, offset, emit);
+        }
+        let room = Room { id: self.id, name: &self.name };
+        if offset < self.floor {
+            faults.duplicates += 1;
+            emit(Event::Fault { room, fault: Fault::Duplicate { offset } });
+            return false;
+        }
+        self.floor = offset.saturating_add(1);
+        emit(Event::Message {
+            room,
+            offset,
+            time_ms: self.position.time_ms,
+            author: m.author,
+            role: Role::from_wire(m.role),
+            text: m.text,
+            attachment: m.attachment,
+            reply_to: if m.reply_back > 0 { offset.checked_sub(m.reply_back) } else { None },
+            folded: m.folded,
+            replay: offset < self.head,
+        });
+        true
+    }
+
+    fn handle_omitted(&mut self, from: u64, to: u64, emit: &mut impl FnMut(Event<'_>)) {
+        let from = from.max(self.floor);
+        if from < to {
+            self.floor = to;
+            emit(Event::Omitted { room: self.room(), from, to });
+        }
+    }
+
+    /// Chat goes on beyond the floor, and no gap said so.
+    fn note_skipped(&mut self, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) {
+        let (from, to) = (self.floor, self.position.offset);
+        if from < to {
+            faults.skipped += to - from;
+            self.floor = to;
+            emit(Event::Fault { room: self.room(), fault: Fault::Skipped { from, to } });
+        }
+    }
+}

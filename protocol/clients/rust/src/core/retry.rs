@@ -1,0 +1,198 @@
+//! How a connection ends, and what follows: come back, with which delay, or not.
+//!
+//! Why one place: fifteen thousand clients that come back in step are an attack. Every delay is drawn evenly between zero
+//! and a bound that doubles ("full jitter"), unless the node itself spread its clients with a delay of its own.
+//! Invariants: a code that says "never" ends the session; a delay is never above the bound plus what the node asked for.
+//! Not here: waiting (the driver).
+
+use grandstand_protocol::close::{CloseCode, Retry};
+
+/// How a connection ended, as the transport saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It could not be made, or broke.
+    Broken(std::io::ErrorKind),
+    /// It ended without a code.
+    Eof,
+    /// With one of Grandstand's close codes, by its number: WebSocket's less 4000, or QUIC's application code.
+    Code(u16),
+    /// With a close code of WebSocket itself.
+    WebSocket(u16),
+    /// The upgrade to WebSocket was answered by another status.
+    Http {
+        /// The status.
+        status: u16,
+        /// The server's wish.
+        retry_after_s: Option<u32>,
+    },
+    /// The server's certificate is not to be trusted, or the handshake was against the rules.
+    Untrusted(Box<str>),
+    /// This side dropped it on purpose, to come back at once.
+    Dropped,
+}
+
+/// Why a connection, or the session, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// As the application asked.
+    Asked,
+    /// The node said so in an `Error` frame or by a close code.
+    Told {
+        /// A [`CloseCode`] by its number, so that new ones pass through.
+        code: u16,
+        /// More, for people.
+        detail: Box<str>,
+    },
+    /// The node asked to move.
+    GoAway,
+    /// No frame for two heartbeats.
+    Silent,
+    /// No `Welcome` in time.
+    NoWelcome,
+    /// The node sent something that is not the protocol.
+    Malformed(Box<str>),
+    /// The transport ended without any of these.
+    Transport(Ending),
+    /// A new token was needed and none came.
+    NoToken,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::Asked => f.write_str("closed as asked"),
+            Reason::Told { code, detail } => {
+                let text = CloseCode::from_wire(*code).map_or("closed by the node", CloseCode::text);
+                write!(f, "{text} (code {code})")?;
+                if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+            }
+            Reason::GoAway => f.write_str("the node asked to move"),
+            Reason::Silent => f.write_str("the node was silent for two heartbeats"),
+            Reason::NoWelcome => f.write_str("the node did not answer the hello in time"),
+            Reason::Malformed(what) => write!(f, "the node sent something that is not the protocol: {what}"),
+            Reason::Transport(ending) => ending.fmt(f),
+            Reason::NoToken => f.write_str("the token ran out, and there was no new one"),
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Broken(kind) => write!(f, "connection failed: {kind}"),
+            Ending::Eof => f.write_str("connection ended without a word"),
+            Ending::Code(code) => write!(f, "closed with code {code}"),
+            Ending::WebSocket(code) => write!(f, "closed with WebSocket code {code}"),
+            Ending::Http { status, .. } => write!(f, "refused with HTTP status {status}"),
+            Ending::Untrusted(why) => write!(f, "not to be trusted: {why}"),
+            Ending::Dropped => f.write_str("dropped on purpose"),
+        }
+    }
+}
+
+/// What to do after a connection has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Connect again after this time.
+    Reconnect {
+        /// In microseconds.
+        after_us: u64,
+    },
+    /// Get a new token, give it to the session, then connect again.
+    Reauthenticate,
+    /// Do not come back.
+    GiveUp(Reason),
+}
+
+/// What the ending of a connection allows, and the delay that the node asked for.
+pub(super) fn verdict(reason: &Reason) -> (Retry, u64) {
+    match reason {
+        Reason::Asked | Reason::NoToken => (Retry::Never, 0),
+        Reason::Told { code, .. } => (CloseCode::from_wire(*code).map_or(Retry::Backoff, CloseCode::retry), 0),
+        Reason::Transport(ending) => ending_verdict(ending),
+        Reason::GoAway | Reason::Silent | Reason::NoWelcome | Reason::Malformed(_) => (Retry::Backoff, 0),
+    }
+}
+
+fn ending_verdict(ending: &Ending) -> (Retry, u64) {
+    match ending {
+        // RFC 6455's codes for "you broke the protocol"; the others come from proxies and restarts as well.
+        Ending::WebSocket(1002 | 1003 | 1007..=1010) | Ending::Untrusted(_) => (Retry::Never, 0),
+        Ending::Http { status: 408 | 425 | 429 | 500.., retry_after_s } => {
+            (Retry::Backoff, u64::from(retry_after_s.unwrap_or(0)) * 1_000_000)
+        }
+        Ending::Http { .. } => (Retry::Never, 0),
+        Ending::Code(code) => verdict(&Reason::Told { code: *code, detail: Box::default() }),
+        Ending::Broken(_) | Ending::Eof | Ending::WebSocket(_) | Ending::Dropped => (Retry::Backoff, 0),
+    }
+}
+
+/// Delays of tries in a row.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    random: u64,
+    pub(super) attempt: u32,
+}
+
+impl Backoff {
+    pub(super) fn new(seed: u64) -> Backoff {
+        Backoff { random: seed, attempt: 0 }
+    }
+
+    /// The connection held: begin anew.
+    pub(super) fn reset(&mut self) {
+        self.attempt = 0;
+    }
+
+    /// The next delay: even between zero and `first_ms * 2^attempt`, at most `max_ms`.
+    pub(super) fn delay_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
+        let bound_ms = u64::from(first_ms).saturating_mul(1 << self.attempt.min(31)).min(u64::from(max_ms));
+        self.attempt = self.attempt.saturating_add(1);
+        let bound_us = bound_ms * 1000;
+        ((u128::from(self.random()) * u128::from(bound_us)) >> 64) as u64
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): eight bytes of state, enough to spread clients.
+    pub(super) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_their_bound_and_spread_over_it() {
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(seed);
+            for attempt in 0..40 {
+                let bound_us = (500u64 << attempt.min(30)).min(30_000) * 1000;
+                assert!(backoff.delay_us(500, 30_000) < bound_us, "seed {seed}, attempt {attempt}");
+            }
+        }
+        let mut backoff = Backoff::new(7);
+        backoff.attempt = 20;
+        let delays: Vec<u64> = (0..1000).map(|_| backoff.delay_us(500, 30_000)).collect();
+        let mean = delays.iter().sum::<u64>() / 1000;
+        assert!((13_500_000..16_500_000).contains(&mean), "mean {mean}");
+    }
+
+    #[test]
+    fn codes_decide() {
+        let told = |code: CloseCode| verdict(&Reason::Transport(Ending::Code(code.wire()))).0;
+        for &code in CloseCode::ALL {
+            assert_eq!(told(code), code.retry());
+        }
+        assert_eq!(verdict(&Reason::Told { code: 999, detail: Box::default() }).0, Retry::Backoff);
+        assert_eq!(verdict(&Reason::Transport(Ending::WebSocket(1002))).0, Retry::Never);
+        assert_eq!(verdict(&Reason::Transport(Ending::WebSocket(1006))).0, Retry::Backoff);
+        let busy = Ending::Http { status: 503, retry_after_s: Some(3) };
+        assert_eq!(verdict(&Reason::Transport(busy)), (Retry::Backoff, 3_000_000));
+        assert_eq!(verdict(&Reason::Transport(Ending::Http { status: 403, retry_after_s: None })).0, Retry::Never);
+    }
+}

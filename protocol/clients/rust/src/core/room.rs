@@ -1,0 +1,194 @@
+//! A room as one session follows it: how far the subscription is, where the reader stands, what it knows of the state.
+//!
+//! Invariants: `floor` is the next offset that the application may be given and never falls within an epoch, so no message
+//! is given twice whatever the node sends; what lies between `floor` and `position` was missed, and is announced by a gap
+//! or counted as a fault.
+//! Not here: reading batches (`reading`), sending (`session`).
+
+use std::collections::BTreeMap;
+
+use grandstand_protocol::batch::Position;
+use grandstand_protocol::frame::{Gap, Snapshot, Subscribed};
+
+use super::{Event, Fault, Faults, Room, SubscribeOptions};
+
+/// A room's number in its session, never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(pub u32);
+
+/// How far a subscription is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// `Subscribe` is due.
+    Wanted,
+    /// `Subscribe` is due at this time, after a refusal that may pass.
+    Waiting(u64),
+    /// `Subscribe` was sent.
+    Asked,
+    /// Followed, under the alias.
+    Live,
+    /// `Unsubscribe` is due.
+    Unwanted,
+    /// `Unsubscribe` was sent.
+    Leaving,
+}
+
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) id: RoomId,
+    pub(super) name: Box<str>,
+    pub(super) stage: Stage,
+    /// Of the last `Subscribe` or `Unsubscribe`.
+    pub(super) request: u32,
+    /// Good while `Live`, `Unwanted` or `Leaving`.
+    pub(super) alias: u32,
+    /// An alias to give back before subscribing again.
+    pub(super) stale_alias: Option<u32>,
+    /// Unsubscribe as soon as the answer to `Subscribe` is here.
+    pub(super) leave: bool,
+    /// Desyncs since the last batch that fitted.
+    pub(super) desyncs: u8,
+    replay: u32,
+    /// `position` means something: the room was subscribed to once, or resumes from an earlier run.
+    begun: bool,
+    pub(super) position: Position,
+    pub(super) floor: u64,
+    pub(super) head: u64,
+    pub(super) lane: StateLane,
+}
+
+impl RoomState {
+    pub(super) fn new(id: RoomId, name: &str, options: SubscribeOptions, keep_state: bool) -> RoomState {
+        let (epoch, offset) = options.resume.unwrap_or_default();
+        RoomState {
+            id,
+            name: name.into(),
+            stage: Stage::Wanted,
+            request: 0,
+            alias: 0,
+            stale_alias: None,
+            leave: false,
+            desyncs: 0,
+            replay: options.replay,
+            begun: options.resume.is_some(),
+            position: Position { epoch, offset, time_ms: 0 },
+            floor: offset,
+            head: 0,
+            lane: StateLane { version: 0, keep: keep_state, values: BTreeMap::new() },
+        }
+    }
+
+    pub(super) fn room(&self) -> Room<'_> {
+        Room { id: self.id, name: &self.name }
+    }
+
+    /// The fields of `Subscribe`: where to resume, or else how much to replay.
+    pub(super) fn wish(&self) -> (Option<(u64, u64)>, u32) {
+        (self.resume_point(), self.replay)
+    }
+
+    /// Followed, or about to be.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.leave && !matches!(self.stage, Stage::Unwanted | Stage::Leaving)
+    }
+
+    /// Epoch and next offset, once there is one.
+    pub(super) fn resume_point(&self) -> Option<(u64, u64)> {
+        self.begun.then_some((self.position.epoch, self.floor))
+    }
+
+    /// The connection is gone: what has to be asked again on the next one. `false`: nothing, forget the room.
+    pub(super) fn handle_disconnected(&mut self) -> bool {
+        self.stale_alias = None;
+        let stays = self.is_wanted();
+        self.stage = Stage::Wanted;
+        stays
+    }
+
+    /// A batch did not fit: give the alias back and subscribe again, from the floor.
+    pub(super) fn resubscribe(&mut self) {
+        self.stale_alias = Some(self.alias);
+        self.stage = Stage::Wanted;
+        self.desyncs += 1;
+    }
+
+    pub(super) fn handle_subscribed(&mut self, s: &Subscribed, emit: &mut impl FnMut(Event<'_>)) {
+        self.stage = if self.leave { Stage::Unwanted } else { Stage::Live };
+        self.alias = s.alias;
+        self.head = s.head;
+        self.enter(s.epoch, s.offset, s.time_ms);
+        emit(Event::Subscribed {
+            room: self.room(),
+            outcome: s.outcome,
+            epoch: s.epoch,
+            offset: s.offset,
+            head: s.head,
+            phase: s.phase,
+        });
+    }
+
+    pub(super) fn handle_gap(&mut self, gap: &Gap, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) {
+        let same_log = self.position.epoch == gap.epoch;
+        if same_log && gap.from > self.floor {
+            let fault = Fault::Skipped { from: self.floor, to: gap.from };
+            faults.skipped += gap.from - self.floor;
+            emit(Event::Fault { room: self.room(), fault });
+        }
+        self.enter(gap.epoch, gap.to, gap.time_ms);
+        self.floor = self.floor.max(gap.to);
+        let (from, to, count, reason) = (gap.from, gap.to, gap.count, gap.reason);
+        emit(Event::Gap { room: self.room(), from, to, count, reason });
+    }
+
+    pub(super) fn handle_snapshot(&mut self, s: &Snapshot<'_>, emit: &mut impl FnMut(Event<'_>)) {
+        if s.epoch == self.position.epoch && self.lane.version > s.version {
+            return;
+        }
+        self.lane.version = s.version;
+        self.lane.values.clear();
+        emit(Event::Snapshot { room: self.room(), version: s.version, entries: s.entries.len() as u32 });
+        for &(key, value) in &s.entries {
+            self.lane.apply(key, Some(value));
+            let room = Room { id: self.id, name: &self.name };
+            emit(Event::State { room, version: s.version, key, value: Some(value) });
+        }
+    }
+
+    /// Stand at a position that the node named. In another log there is no floor from before, and no state.
+    fn enter(&mut self, epoch: u64, offset: u64, time_ms: u64) {
+        if !self.begun || self.position.epoch != epoch {
+            self.begun = true;
+            self.floor = offset;
+            self.lane.version = 0;
+            self.lane.values.clear();
+        }
+        self.position = Position { epoch, offset, time_ms };
+    }
+}
+
+/// The state lane: latest value per key.
+#[derive(Debug)]
+pub(super) struct StateLane {
+    /// Changes up to it are known; older ones are not taken again.
+    pub(super) version: u64,
+    keep: bool,
+    values: BTreeMap<Box<str>, Box<[u8]>>,
+}
+
+impl StateLane {
+    pub(super) fn apply(&mut self, key: &str, value: Option<&[u8]>) {
+        match value {
+            _ if !self.keep => {}
+            Some(value) => drop(self.values.insert(key.into(), value.into())),
+            None => drop(self.values.remove(key)),
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
+        self.values.get(key).map(|value| &**value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.values.iter().map(|(key, value)| (&**key, &**value))
+    }
+}

@@ -1,0 +1,345 @@
+//! A client: a session in a task of its own, for apps.
+//!
+//! Why no unbounded queue: an app that does not take its events makes its session stop reading, and so becomes one more
+//! cursor that lags, at the node, where lagging costs nothing. Nothing piles up here.
+//! Invariants: at most `events_max` events and what one read brought wait; at most [`COMMANDS_MAX`] commands wait.
+//! Not here: sessions (`core`), connections (`driver`).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use grandstand_protocol::frame::{Kind, Role};
+use grandstand_protocol::refusal::Refusal;
+
+use super::{Connector, Control, Driver, Handler, Url, seed};
+use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
+
+/// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is down.
+const COMMANDS_MAX: usize = 1024;
+
+/// Reads go on when so few events wait.
+fn low_water(events_max: usize) -> usize {
+    events_max / 2
+}
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Of the session; its seed is replaced by a random one if it is 0.
+    pub session: Options,
+    /// Events that may wait for the app before the session stops reading.
+    pub events_max: usize,
+    /// Whether the app answers [`Event::TokenWanted`](crate::core::EventOf::TokenWanted) with [`Client::set_token`];
+    /// otherwise a token that ran out ends the session.
+    pub renews_token: bool,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        // A few screens' worth.
+        ClientOptions { session: Options::default(), events_max: 1024, renews_token: false }
+    }
+}
+
+/// Something to say, kept until it is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedPublication {
+    /// The text.
+    pub text: String,
+    /// Offset of the message that this one answers.
+    pub reply_to: Option<u64>,
+    /// Reference to an attachment; empty for none.
+    pub attachment: String,
+    /// A bridge's author; empty for the session's own name.
+    pub author: String,
+    /// A bridge's author's role.
+    pub role: Role,
+}
+
+/// Too many commands wait for the session, or it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the session has too much waiting, or is over")
+    }
+}
+
+impl std::error::Error for Busy {}
+
+/// A session in a task of its own. Clones share it; when the last is dropped, the session is closed.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    next_nonce: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shared(Mutex<Queues>);
+
+#[derive(Debug, Default)]
+struct Queues {
+    events: VecDeque<OwnedEvent>,
+    events_max: usize,
+    commands: VecDeque<Command>,
+    token: Option<String>,
+    app: Option<Waker>,
+    session: Option<Waker>,
+    close: bool,
+    over: bool,
+}
+
+#[derive(Debug)]
+enum Command {
+    Subscribe(Box<str>, SubscribeOptions),
+    Unsubscribe(Box<str>),
+    Publish(Box<str>, u64, Box<OwnedPublication>),
+    React(Box<str>, Box<str>, u32),
+    SetState(Box<str>, Box<str>, Option<Box<[u8]>>),
+}
+
+impl Client {
+    /// Begin a session; connecting and coming back go on by themselves. Must be called within a tokio runtime.
+    pub fn connect(connector: &Connector, url: &Url, mut options: ClientOptions) -> Client {
+        if options.session.seed == 0 {
+            options.session.seed = seed();
+        }
+        let events_max = options.events_max.max(1);
+        let shared = Arc::new(Shared(Mutex::new(Queues { events_max, ..Queues::default() })));
+        let bridge = Bridge { shared: shared.clone(), renews_token: options.renews_token };
+        let driver = Driver::new(connector, url, Session::new(options.session), bridge);
+        tokio::spawn(driver.run());
+        Client(Arc::new(Handle { shared, next_nonce: AtomicU64::new(seed() >> 1) }))
+    }
+
+    /// The next event; `None` after [`Closed`](crate::core::EventOf::Closed). [`BatchEnd`](crate::core::EventOf::BatchEnd)
+    /// is left out. May be dropped and called again without loss.
+    pub async fn next_event(&self) -> Option<OwnedEvent> {
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// As [`Client::next_event`], polled. One task at a time can wait.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
+        let mut queues = self.0.shared.lock();
+        if let Some(event) = queues.events.pop_front() {
+            if queues.events.len() == low_water(queues.events_max) {
+                queues.wake_session();
+            }
+            return Poll::Ready(Some(event));
+        }
+        if queues.over {
+            return Poll::Ready(None);
+        }
+        queues.app = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Follow a room.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn subscribe(&self, room: &str, options: SubscribeOptions) -> Result<(), Busy> {
+        self.command(Command::Subscribe(room.into(), options))
+    }
+
+    /// Stop following a room.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn unsubscribe(&self, room: &str) -> Result<(), Busy> {
+        self.command(Command::Unsubscribe(room.into()))
+    }
+
+    /// Say something in a followed room: the nonce of the [`Published`](crate::core::EventOf::Published) or
+    /// [`Refused`](crate::core::EventOf::Refused) that answers.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn publish(&self, room: &str, publication: OwnedPublication) -> Result<u64, Busy> {
+        let nonce = self.0.next_nonce.fetch_add(1, Ordering::Relaxed);
+        self.command(Command::Publish(room.into(), nonce, Box::new(publication)))?;
+        Ok(nonce)
+    }
+
+    /// React.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn react(&self, room: &str, key: &str, count: u32) -> Result<(), Busy> {
+        self.command(Command::React(room.into(), key.into(), count))
+    }
+
+    /// Set a key of a room's state, or remove it.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn set_state(&self, room: &str, key: &str, value: Option<&[u8]>) -> Result<(), Busy> {
+        self.command(Command::SetState(room.into(), key.into(), value.map(Box::from)))
+    }
+
+    /// A new token, for the next connection.
+    pub fn set_token(&self, token: &str) {
+        let mut queues = self.0.shared.lock();
+        queues.token = Some(token.into());
+        queues.wake_session();
+    }
+
+    /// End the session, once publications are answered, within two seconds. [`Client::next_event`] tells when.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn command(&self, command: Command) -> Result<(), Busy> {
+        let mut queues = self.0.shared.lock();
+        if queues.over || queues.close || queues.commands.len() >= COMMANDS_MAX {
+            return Err(Busy);
+        }
+        queues.commands.push_back(command);
+        queues.wake_session();
+        Ok(())
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        let mut queues = self.shared.lock();
+        queues.close = true;
+        queues.wake_session();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn wake_session(&mut self) {
+        if let Some(waker) = self.session.take() {
+            waker.wake();
+        }
+    }
+
+    fn push_event(&mut self, event: OwnedEvent) {
+        self.over |= matches!(event, OwnedEvent::Closed { .. });
+        self.events.push_back(event);
+        if let Some(waker) = self.app.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The session's side of the queues.
+#[derive(Debug)]
+struct Bridge {
+    shared: Arc<Shared>,
+    renews_token: bool,
+}
+
+impl Handler for Bridge {
+    fn handle_event(&mut self, _: u64, event: &Event<'_>) {
+        if !matches!(event, Event::BatchEnd { .. }) {
+            self.shared.lock().push_event(event.to_owned());
+        }
+    }
+
+    fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
+        let mut queues = self.shared.lock();
+        queues.session = Some(cx.waker().clone());
+        while let Some(command) = queues.commands.pop_front() {
+            if let Some(again) = execute(command, control, &mut queues) {
+                queues.commands.push_front(again);
+                break;
+            }
+        }
+        if queues.close && queues.commands.is_empty() {
+            control.session.close(control.now_us);
+        }
+        // Whoever closes may not read events any more; the goodbye must not wait for that.
+        if queues.events.len() >= queues.events_max && !queues.close {
+            control.hold_reading_until(u64::MAX);
+        } else if queues.events.len() <= low_water(queues.events_max) || queues.close {
+            control.hold_reading_until(0);
+        }
+        None
+    }
+
+    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        if !self.renews_token {
+            return Poll::Ready(None);
+        }
+        let mut queues = self.shared.lock();
+        queues.session = Some(cx.waker().clone());
+        queues.token.take().map_or(Poll::Pending, |token| Poll::Ready(Some(token)))
+    }
+}
+
+impl Drop for Bridge {
+    /// The runtime stopped, or the task panicked: whoever waits for events must not wait for ever.
+    fn drop(&mut self) {
+        let mut queues = self.shared.lock();
+        queues.over = true;
+        if let Some(waker) = queues.app.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The command itself comes back if the session is full.
+fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> Option<Command> {
+    let session = &mut *control.session;
+    match &command {
+        Command::Subscribe(room, options) => drop(session.subscribe(room, *options)),
+        Command::Unsubscribe(room) => {
+            if let Some(id) = session.room_id(room) {
+                session.unsubscribe(id);
+            }
+        }
+        Command::Publish(room, nonce, p) => {
+            let Some(id) = session.room_id(room) else {
+                queues.push_event(not_subscribed(Kind::Publish, *nonce));
+                return None;
+            };
+            let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
+            let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
+            let publication = Publication { text, reply_to, attachment, author, role, nonce };
+            if session.publish(control.now_us, id, &publication).is_err() {
+                return Some(command);
+            }
+        }
+        Command::React(room, key, count) => {
+            if let Some(id) = session.room_id(room) {
+                session.react(id, key, *count);
+            }
+        }
+        Command::SetState(room, key, value) => {
+            let Some(id) = session.room_id(room) else {
+                queues.push_event(not_subscribed(Kind::SetState, 0));
+                return None;
+            };
+            if session.set_state(id, key, value.as_deref()).is_err() {
+                return Some(command);
+            }
+        }
+    }
+    None
+}
+
+fn not_subscribed(kind: Kind, id: u64) -> OwnedEvent {
+    let (kind, reason) = (kind as u8, Refusal::NotSubscribed);
+    OwnedEvent::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: Box::default() }
+}

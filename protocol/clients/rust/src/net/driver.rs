@@ -1,0 +1,418 @@
+//! A driver: one session over real connections, as one future; events by callback.
+//!
+//! Why one hand-polled future: a load generator runs fifteen thousand of these in one thread. Connecting is boxed and gone
+//! when done; a connection that waits is a socket, a timer and the session, without channels or buffers.
+//! Invariants: a turn reads a bounded number of times, then lets others run; events come in order, from within the future.
+//! Not here: what to do about anything that happens (`core`).
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::Sleep;
+
+use super::clock::{instant, now_us};
+use super::connector::Connecting;
+use super::link::{Incoming, Link};
+use super::{Connector, Url};
+use crate::core::{Ending, Event, Next, Reason, Session};
+
+/// Bytes of one read: a TCP window's worth, so that a viewer that catches up does it in few calls. One per thread.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Reads in one turn, so that a busy connection does not keep the others of its thread waiting.
+const READS_PER_TURN: usize = 4;
+
+/// Frames are gathered up to so many bytes before a write.
+const WRITE_BYTES: usize = 16 * 1024;
+
+/// For name, TCP or QUIC, TLS and upgrade together.
+const CONNECT_WAIT_US: u64 = 10_000_000;
+
+/// For the other side's goodbye.
+const GOODBYE_WAIT_US: u64 = 1_000_000;
+
+/// What an application does with a session's events. A closure `FnMut(u64, &Event<'_>)` is one.
+pub trait Handler {
+    /// Something happened, at this time on [`now_us`](super::now_us)'s clock.
+    fn handle_event(&mut self, now_us: u64, event: &Event<'_>);
+
+    /// Called on every turn: the place to publish, subscribe, hold, drop or close. Gives the time at which to be called
+    /// again at the latest; what else wakes it can be registered with `cx`.
+    fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
+        let _ = (cx, control);
+        None
+    }
+
+    /// The token has run out: a new one, or `None` to give up.
+    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let _ = cx;
+        Poll::Ready(None)
+    }
+}
+
+impl<F: FnMut(u64, &Event<'_>)> Handler for F {
+    fn handle_event(&mut self, now_us: u64, event: &Event<'_>) {
+        self(now_us, event);
+    }
+}
+
+/// What has gone over a driver's connections, all of them together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes read; above TLS and QUIC, with WebSocket's headers.
+    pub bytes_in: u64,
+    /// Bytes written, likewise.
+    pub bytes_out: u64,
+    /// Frames read.
+    pub frames_in: u64,
+    /// Frames written.
+    pub frames_out: u64,
+    /// Connections that stood.
+    pub connects: u64,
+}
+
+/// What a handler can do on its turn.
+#[derive(Debug)]
+pub struct Control<'a> {
+    /// To publish, react, subscribe, close and so on.
+    pub session: &'a mut Session,
+    /// The time of this turn.
+    pub now_us: u64,
+    /// What has gone over the connections.
+    pub stats: &'a Stats,
+    held_until_us: &'a mut u64,
+    drop_due: &'a mut bool,
+}
+
+impl Control<'_> {
+    /// Do not read the socket until then ([`u64::MAX`]: until told otherwise; 0: read again). Pings still go out. What
+    /// the node sends in the meantime waits in the socket's buffer, and then at the node.
+    pub fn hold_reading_until(&mut self, until_us: u64) {
+        if (*self.held_until_us > self.now_us) != (until_us > self.now_us) {
+            self.session.handle_reading_held(self.now_us, until_us > self.now_us);
+        }
+        *self.held_until_us = until_us;
+    }
+
+    /// Drop the connection without a goodbye; the session comes back at once, and resumes.
+    pub fn drop_connection(&mut self) {
+        *self.drop_due = true;
+    }
+}
+
+/// How a driver finished.
+#[derive(Debug)]
+pub struct Finished<H> {
+    /// Why the session ended.
+    pub reason: Reason,
+    /// What has gone over its connections.
+    pub stats: Stats,
+    /// The session, with faults and positions.
+    pub session: Session,
+    /// The handler.
+    pub handler: H,
+}
+
+enum State {
+    Resting { until_us: u64 },
+    Connecting { connecting: Connecting, deadline_us: u64 },
+    Up(Link),
+    Closing { link: Link, deadline_us: u64 },
+    AwaitingToken,
+    Over(Reason),
+}
+
+/// What a step of the state came to.
+enum Step {
+    /// Something changed: look again.
+    Again,
+    /// Nothing to do before this time.
+    Wait(Option<u64>),
+}
+
+/// One session over real connections. See [`Driver::run`].
+pub struct Driver<H> {
+    connector: Connector,
+    url: Url,
+    /// Where `GoAway` sent us.
+    moved_to: Option<Box<Url>>,
+    session: Session,
+    handler: H,
+    state: State,
+    stats: Stats,
+    held_until_us: u64,
+    drop_due: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed_us: u64,
+}
+
+impl<H: Handler> Driver<H> {
+    /// A driver that will connect when it is run.
+    pub fn new(connector: &Connector, url: &Url, session: Session, handler: H) -> Driver<H> {
+        Driver {
+            connector: connector.clone(),
+            url: url.clone(),
+            moved_to: None,
+            session,
+            handler,
+            state: State::Resting { until_us: 0 },
+            stats: Stats::default(),
+            held_until_us: 0,
+            drop_due: false,
+            timer: None,
+            armed_us: u64::MAX,
+        }
+    }
+
+    /// Connect, stay connected, and come back, until the session ends: asked to ([`Session::close`]), or because it
+    /// may not or cannot go on. To be spawned on a tokio runtime with net and time; dropping it drops the connection
+    /// without a goodbye.
+    pub async fn run(mut self) -> Finished<H> {
+        let reason = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
+        Finished { reason, stats: self.stats, session: self.session, handler: self.handler }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        loop {
+            let now_us = now_us();
+            self.release_reading(now_us);
+            let ended = self.poll_incoming(cx, now_us);
+            let handler_due = self.poll_handler(cx, now_us);
+            let step = match ended {
+                Some(ending) => self.handle_ended(now_us, ending),
+                None => self.step(cx, now_us),
+            };
+            if let State::Over(reason) = &self.state {
+                return Poll::Ready(reason.clone());
+            }
+            if let Step::Wait(due) = step {
+                let held = Some(self.held_until_us).filter(|&at| at > now_us && at < u64::MAX);
+                self.arm(cx, [due, handler_due, held].into_iter().flatten().min());
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn release_reading(&mut self, now_us: u64) {
+        if self.held_until_us != 0 && self.held_until_us <= now_us {
+            self.held_until_us = 0;
+            self.session.handle_reading_held(now_us, false);
+        }
+    }
+
+    fn poll_handler(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<u64> {
+        let mut control = Control {
+            session: &mut self.session,
+            now_us,
+            stats: &self.stats,
+            held_until_us: &mut self.held_until_us,
+            drop_due: &mut self.drop_due,
+        };
+        self.handler.poll_control(cx, &mut control)
+    }
+
+    /// Read what is there, within the turn's budget; how the connection ended, if it did.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<Ending> {
+        let State::Up(link) = &mut self.state else { return None };
+        if self.held_until_us > now_us {
+            return None;
+        }
+        let (session, handler, stats) = (&mut self.session, &mut self.handler, &mut self.stats);
+        with_scratch(|scratch| {
+            for _ in 0..READS_PER_TURN {
+                let frames_in = &mut stats.frames_in;
+                let read = link.poll_read(cx, scratch, &mut |incoming| match incoming {
+                    Incoming::Frame(frame) => {
+                        *frames_in += 1;
+                        session.handle_frame(now_us, frame, &mut |event| handler.handle_event(now_us, &event));
+                    }
+                    Incoming::Fault(code, what) => session.handle_malformed(code, what),
+                });
+                match read {
+                    Poll::Ready(Ok(bytes)) => stats.bytes_in += bytes as u64,
+                    Poll::Ready(Err(ending)) => {
+                        // A goodbye is answered, if that goes at once.
+                        let _ = link.poll_flush(cx, &mut stats.bytes_out);
+                        return Some(ending);
+                    }
+                    Poll::Pending => return None,
+                }
+            }
+            cx.waker().wake_by_ref();
+            None
+        })
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
+        let closing = self.session.is_closing();
+        match &mut self.state {
+            State::Over(_) => Step::Wait(None),
+            State::Resting { .. } | State::Connecting { .. } | State::AwaitingToken if closing => {
+                self.finish(now_us, Reason::Asked)
+            }
+            State::Resting { until_us } if now_us < *until_us => Step::Wait(Some(*until_us)),
+            State::Resting { .. } => {
+                let url = self.moved_to.as_deref().unwrap_or(&self.url);
+                let (connecting, deadline_us) = (self.connector.connect(url), now_us + CONNECT_WAIT_US);
+                self.state = State::Connecting { connecting, deadline_us };
+                Step::Again
+            }
+            State::Connecting { connecting, deadline_us } => match connecting.as_mut().poll(cx) {
+                Poll::Ready(Ok(link)) => {
+                    self.stats.connects += 1;
+                    self.session.handle_connected(now_us);
+                    self.state = State::Up(link);
+                    Step::Again
+                }
+                Poll::Ready(Err(ending)) => self.handle_unreachable(now_us, ending),
+                Poll::Pending if now_us >= *deadline_us => {
+                    self.handle_unreachable(now_us, Ending::Broken(std::io::ErrorKind::TimedOut))
+                }
+                Poll::Pending => Step::Wait(Some(*deadline_us)),
+            },
+            State::Up(_) => self.step_up(cx, now_us),
+            State::Closing { .. } => self.step_closing(cx, now_us),
+            State::AwaitingToken => match self.handler.poll_token(cx) {
+                Poll::Pending => Step::Wait(None),
+                Poll::Ready(None) => self.finish(now_us, Reason::NoToken),
+                Poll::Ready(Some(token)) => {
+                    self.session.set_token(&token);
+                    self.state = State::Resting { until_us: now_us };
+                    Step::Again
+                }
+            },
+        }
+    }
+
+    fn step_up(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
+        if std::mem::take(&mut self.drop_due) {
+            if let State::Up(link) = std::mem::replace(&mut self.state, State::AwaitingToken) {
+                link.abort();
+            }
+            return self.handle_ended(now_us, Ending::Dropped);
+        }
+        if self.session.poll_timeout().is_some_and(|at_us| at_us <= now_us) {
+            self.session.handle_timeout(now_us);
+        }
+        if let Err(ending) = self.transmit(cx, now_us) {
+            return self.handle_ended(now_us, ending);
+        }
+        let Some(code) = self.session.poll_close() else { return Step::Wait(self.session.poll_timeout()) };
+        let State::Up(mut link) = std::mem::replace(&mut self.state, State::AwaitingToken) else { unreachable!() };
+        if !link.begin_close(code) {
+            return self.handle_ended(now_us, Ending::Eof);
+        }
+        self.state = State::Closing { link, deadline_us: now_us + GOODBYE_WAIT_US };
+        Step::Again
+    }
+
+    /// Write what is due, until there is nothing or the transport takes no more.
+    fn transmit(&mut self, cx: &mut Context<'_>, now_us: u64) -> Result<(), Ending> {
+        let State::Up(link) = &mut self.state else { return Ok(()) };
+        let (session, stats) = (&mut self.session, &mut self.stats);
+        with_frame(|frame| {
+            loop {
+                let mut more = true;
+                while more && link.queued_bytes() < WRITE_BYTES {
+                    frame.clear();
+                    more = session.poll_transmit(now_us, frame);
+                    if more {
+                        stats.frames_out += 1;
+                        link.queue(frame);
+                    }
+                }
+                match link.poll_flush(cx, &mut stats.bytes_out) {
+                    Poll::Ready(Ok(())) if more => {}
+                    Poll::Ready(other) => return other,
+                    Poll::Pending => return Ok(()),
+                }
+            }
+        })
+    }
+
+    /// Our goodbye out, theirs in, or late.
+    fn step_closing(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
+        let State::Closing { link, deadline_us } = &mut self.state else { return Step::Again };
+        let flushed = link.poll_flush(cx, &mut self.stats.bytes_out);
+        let ended = with_scratch(|scratch| {
+            loop {
+                match link.poll_read(cx, scratch, &mut |_| {}) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return true,
+                    Poll::Pending => return false,
+                }
+            }
+        });
+        if !ended && now_us < *deadline_us && !matches!(flushed, Poll::Ready(Err(_))) {
+            return Step::Wait(Some(*deadline_us));
+        }
+        link.end_stream();
+        let _ = link.poll_flush(cx, &mut self.stats.bytes_out);
+        self.handle_ended(now_us, Ending::Eof)
+    }
+
+    /// Where `GoAway` sent us nobody answers: back to the address that the application gave.
+    fn handle_unreachable(&mut self, now_us: u64, ending: Ending) -> Step {
+        self.moved_to = None;
+        self.handle_ended(now_us, ending)
+    }
+
+    fn handle_ended(&mut self, now_us: u64, ending: Ending) -> Step {
+        let handler = &mut self.handler;
+        let next = self.session.handle_disconnected(now_us, ending, &mut |event| handler.handle_event(now_us, &event));
+        self.state = match next {
+            Next::Reconnect { after_us } => State::Resting { until_us: now_us.saturating_add(after_us) },
+            Next::Reauthenticate => State::AwaitingToken,
+            Next::GiveUp(reason) => State::Over(reason),
+        };
+        if let Some(url) = self.session.take_where_to().and_then(|where_to| self.url.moved(&where_to)) {
+            self.moved_to = Some(Box::new(url));
+        }
+        self.drop_due = false;
+        Step::Again
+    }
+
+    fn finish(&mut self, now_us: u64, reason: Reason) -> Step {
+        self.handler.handle_event(now_us, &Event::Closed { reason: reason.clone() });
+        self.state = State::Over(reason);
+        Step::Again
+    }
+
+    /// See to it that there is a turn at this time. The timer is moved only forward in time when it has fired, so a
+    /// turn costs nothing here; one that comes too early finds nothing to do.
+    fn arm(&mut self, cx: &mut Context<'_>, at_us: Option<u64>) {
+        let Some(at_us) = at_us else { return };
+        let at = instant(at_us);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if at_us < self.armed_us || timer.is_elapsed() {
+            timer.as_mut().reset(at);
+            self.armed_us = at_us;
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// The thread's scratch for reads. Taken out while in use: a handler that drives another session gets one of its own.
+fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    }
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice());
+    let result = f(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    result
+}
+
+/// The thread's scratch for a frame to be sent, likewise.
+fn with_frame<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut frame = FRAME.take();
+    let result = f(&mut frame);
+    FRAME.set(frame);
+    result
+}

@@ -1,0 +1,354 @@
+//! A link: one connection, over whichever transport, as frames.
+//!
+//! Why polled by hand: a task per viewer must not hold a read buffer while it waits, and futures of reads and writes hold
+//! theirs. A link reads into memory that the caller lends it for the moment.
+//! Invariants: between frames a link has no buffer; `out` holds what the transport did not take yet.
+//! Not here: making connections (`connector`), what frames mean (`core`).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::limits::SERVER_FRAME_BYTES_MAX;
+use grandstand_protocol::stream::{HeaderFault, read_header, write_header};
+use grandstand_protocol::websocket::Reader;
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+use tokio::net::TcpStream;
+
+use super::tls::TlsStream;
+use super::websocket;
+use crate::core::Ending;
+
+/// Bytes on their way, without frames.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream>),
+    Quic(Box<QuicStream>),
+}
+
+#[derive(Debug)]
+pub(super) struct QuicStream {
+    pub(super) connection: quinn::Connection,
+    pub(super) send: quinn::SendStream,
+    pub(super) recv: quinn::RecvStream,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Incoming<'a> {
+    /// A frame, without its header.
+    Frame(&'a [u8]),
+    /// Something against the rules of the transport; nothing more comes.
+    Fault(CloseCode, &'a str),
+}
+
+#[derive(Debug)]
+enum Framing {
+    WebSocket(Reader),
+    Stream(Partial),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: Stream,
+    framing: Framing,
+    out: Vec<u8>,
+    out_at: usize,
+    /// Came with the answer to the upgrade.
+    early: Vec<u8>,
+}
+
+impl Link {
+    pub(super) fn websocket(stream: Stream, early: Vec<u8>) -> Link {
+        let framing = Framing::WebSocket(websocket::reader());
+        Link { stream, framing, out: Vec::new(), out_at: 0, early }
+    }
+
+    pub(super) fn quic(stream: QuicStream) -> Link {
+        let framing = Framing::Stream(Partial::default());
+        Link { stream: Stream::Quic(Box::new(stream)), framing, out: Vec::new(), out_at: 0, early: Vec::new() }
+    }
+
+    /// One read, and the frames that it completed: how many bytes came, or how the connection ended.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        on: &mut dyn FnMut(Incoming<'_>),
+    ) -> Poll<Result<usize, Ending>> {
+        if !self.early.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            return Poll::Ready(self.handle_bytes(&mut early, on));
+        }
+        match ready!(self.stream.poll_read(cx, scratch)) {
+            Ok(0) => Poll::Ready(Err(Ending::Eof)),
+            Ok(read) => Poll::Ready(self.handle_bytes(&mut scratch[..read], on)),
+            Err(error) => Poll::Ready(Err(ending_of(&error))),
+        }
+    }
+
+    fn handle_bytes(&mut self, bytes: &mut [u8], on: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, Ending> {
+        let len = bytes.len();
+        match &mut self.framing {
+            Framing::WebSocket(reader) => match websocket::read(reader, bytes, &mut self.out, on) {
+                Some(ending) => Err(ending),
+                None => Ok(len),
+            },
+            Framing::Stream(partial) => {
+                partial.handle_bytes(bytes, on);
+                Ok(len)
+            }
+        }
+    }
+
+    /// Take a frame to be sent.
+    pub(super) fn queue(&mut self, frame: &[u8]) {
+        match self.framing {
+            Framing::WebSocket(_) => websocket::write_message(frame, &mut self.out),
+            Framing::Stream(_) => {
+                write_header(frame.len(), &mut self.out);
+                self.out.extend_from_slice(frame);
+            }
+        }
+    }
+
+    /// Bytes that the transport did not take yet.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.out.len() - self.out_at
+    }
+
+    /// Everything out; how many bytes went.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, sent: &mut u64) -> Poll<Result<(), Ending>> {
+        while self.out_at < self.out.len() {
+            match ready!(self.stream.poll_write(cx, &self.out[self.out_at..])) {
+                Ok(written) => {
+                    self.out_at += written;
+                    *sent += written as u64;
+                }
+                Err(error) => return Poll::Ready(Err(ending_of(&error))),
+            }
+        }
+        // Dropped, not cleared: an idle connection has no buffer.
+        (self.out, self.out_at) = (Vec::new(), 0);
+        match &mut self.stream {
+            Stream::Tls(stream) => stream.poll_flush(cx).map_err(|error| ending_of(&error)),
+            Stream::Tcp(_) | Stream::Quic(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Say goodbye. `true`: the other side's goodbye is worth waiting for.
+    pub(super) fn begin_close(&mut self, code: CloseCode) -> bool {
+        match &mut self.stream {
+            Stream::Quic(quic) => {
+                quic.connection.close(VarInt::from_u32(u32::from(code.wire())), code.text().as_bytes());
+                false
+            }
+            Stream::Tcp(_) | Stream::Tls(_) => {
+                websocket::write_close(code, &mut self.out);
+                true
+            }
+        }
+    }
+
+    /// The last words of the layer below frames, after everything else went out.
+    pub(super) fn end_stream(&mut self) {
+        if let Stream::Tls(stream) = &mut self.stream {
+            stream.close_notify();
+        }
+    }
+
+    /// End without a goodbye. QUIC has no such thing that a live endpoint could do: it says "an error of ours".
+    pub(super) fn abort(self) {
+        if let Stream::Quic(quic) = &self.stream {
+            quic.connection.close(VarInt::from_u32(u32::from(CloseCode::Internal.wire())), b"");
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(tcp) => loop {
+                // Ready first: a read that would block costs a system call.
+                ready!(tcp.poll_read_ready(cx))?;
+                match tcp.try_read(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    other => return Poll::Ready(other),
+                }
+            },
+            Stream::Tls(tls) => tls.poll_read(cx, buf),
+            Stream::Quic(quic) => quic.recv.poll_read(cx, buf).map_err(read_error),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(tcp) => loop {
+                match tcp.try_write(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(cx))?,
+                    other => return Poll::Ready(other),
+                }
+            },
+            Stream::Tls(tls) => tls.poll_write(cx, buf),
+            Stream::Quic(quic) => Pin::new(&mut quic.send).poll_write(cx, buf).map_err(write_error),
+        }
+    }
+
+    /// All of `bytes`, for handshakes.
+    pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = std::future::poll_fn(|cx| self.poll_write(cx, bytes)).await?;
+            bytes = &bytes[written..];
+        }
+        match self {
+            Stream::Tls(tls) => std::future::poll_fn(|cx| tls.poll_flush(cx)).await,
+            Stream::Tcp(_) | Stream::Quic(_) => Ok(()),
+        }
+    }
+}
+
+/// The beginning of a frame whose end is still to come.
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Partial {
+    fn handle_bytes(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>)) {
+        if self.ended {
+            return;
+        }
+        if self.bytes.is_empty() {
+            let taken = self.take_frames(bytes, on);
+            self.bytes.extend_from_slice(&bytes[taken..]);
+        } else {
+            let mut all = std::mem::take(&mut self.bytes);
+            all.extend_from_slice(bytes);
+            let taken = self.take_frames(&all, on);
+            all.drain(..taken);
+            self.bytes = if all.is_empty() { Vec::new() } else { all };
+        }
+    }
+
+    /// How many bytes the whole frames took.
+    fn take_frames(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>)) -> usize {
+        let mut at = 0;
+        loop {
+            match read_header(&bytes[at..], SERVER_FRAME_BYTES_MAX) {
+                Ok(Some((header, len))) if bytes.len() - at >= header + len => {
+                    on(Incoming::Frame(&bytes[at + header..at + header + len]));
+                    at += header + len;
+                }
+                Ok(_) => return at,
+                Err(fault) => {
+                    self.ended = true;
+                    match fault {
+                        HeaderFault::TooLarge(_) => on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large")),
+                        _ => on(Incoming::Fault(CloseCode::BadStream, "bytes that are no frame header")),
+                    }
+                    return bytes.len();
+                }
+            }
+        }
+    }
+}
+
+/// An end that QUIC gave a reason for, on its way through `io::Error`.
+#[derive(Debug)]
+struct QuicEnd(Ending);
+
+impl std::fmt::Display for QuicEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for QuicEnd {}
+
+/// What an error of any stream means.
+pub(super) fn ending_of(error: &io::Error) -> Ending {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<QuicEnd>()) {
+        Some(QuicEnd(ending)) => ending.clone(),
+        None => Ending::Broken(error.kind()),
+    }
+}
+
+fn read_error(error: ReadError) -> io::Error {
+    io::Error::other(QuicEnd(match error {
+        ReadError::ConnectionLost(error) => connection_ending(&error),
+        ReadError::Reset(code) => Ending::Code(code.into_inner() as u16),
+        _ => Ending::Broken(io::ErrorKind::NotConnected),
+    }))
+}
+
+fn write_error(error: WriteError) -> io::Error {
+    io::Error::other(QuicEnd(match error {
+        WriteError::ConnectionLost(error) => connection_ending(&error),
+        WriteError::Stopped(code) => Ending::Code(code.into_inner() as u16),
+        _ => Ending::Broken(io::ErrorKind::NotConnected),
+    }))
+}
+
+/// How a QUIC connection ended.
+pub(super) fn connection_ending(error: &ConnectionError) -> Ending {
+    /// Transport errors of TLS are 0x100 and its alert (RFC 9001, 4.8).
+    const CRYPTO: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            Ending::Code(u16::try_from(close.error_code.into_inner()).unwrap_or(u16::MAX))
+        }
+        ConnectionError::TransportError(e) if CRYPTO.contains(&u64::from(e.code)) => {
+            Ending::Untrusted(e.to_string().into())
+        }
+        ConnectionError::ConnectionClosed(e) if CRYPTO.contains(&u64::from(e.error_code)) => {
+            Ending::Untrusted(e.to_string().into())
+        }
+        ConnectionError::TimedOut => Ending::Broken(io::ErrorKind::TimedOut),
+        ConnectionError::Reset => Ending::Broken(io::ErrorKind::ConnectionReset),
+        ConnectionError::VersionMismatch => Ending::Untrusted("no common QUIC version".into()),
+        ConnectionError::LocallyClosed => Ending::Broken(io::ErrorKind::NotConnected),
+        _ => Ending::Broken(io::ErrorKind::ConnectionAborted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_whole_however_the_stream_is_cut() {
+        let frames = [vec![1; 3], vec![2; 130], vec![], vec![3; 70_000]];
+        let mut wire = Vec::new();
+        for frame in &frames {
+            write_header(frame.len(), &mut wire);
+            wire.extend_from_slice(frame);
+        }
+        for step in [1, 2, 7, 131, 1000, wire.len()] {
+            let (mut partial, mut seen) = (Partial::default(), Vec::new());
+            for piece in wire.chunks(step) {
+                partial.handle_bytes(piece, &mut |incoming| match incoming {
+                    Incoming::Frame(frame) => seen.push(frame.to_vec()),
+                    Incoming::Fault(..) => panic!("{incoming:?}"),
+                });
+            }
+            assert_eq!(seen, frames, "in steps of {step}");
+            assert_eq!(partial.bytes.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_ends_it() {
+        let (mut partial, mut faults) = (Partial::default(), 0);
+        for _ in 0..2 {
+            partial.handle_bytes(b"GET /", &mut |incoming| {
+                assert!(matches!(incoming, Incoming::Fault(CloseCode::BadStream, _)));
+                faults += 1;
+            });
+        }
+        assert_eq!(faults, 1);
+    }
+}

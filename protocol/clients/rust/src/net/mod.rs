@@ -1,0 +1,35 @@
+//! Sessions over real sockets: WebSocket (plain and TLS) and QUIC behind one [`Driver`] and one [`Client`].
+//!
+//! - [`Url`], [`Trust`], [`Connector`]: where to, whom to believe, and what connections share;
+//! - [`Driver`], [`Handler`], [`Control`]: one session as one future, events by callback: for load, bridges, tests;
+//! - [`Client`]: the same in a task of its own, with a bounded queue of events: for apps.
+//!
+//! Invariant: a connection without data under way holds no buffer; all of a thread's drivers read into one scratch.
+//! Not here: anything that decides (`core`).
+
+mod client;
+mod clock;
+mod connector;
+mod driver;
+mod link;
+mod quic;
+mod tls;
+mod trust;
+mod url;
+mod websocket;
+
+pub use client::{Busy, Client, ClientOptions, OwnedPublication};
+pub use clock::now_us;
+pub use connector::{Connector, SetupError};
+pub use driver::{Control, Driver, Finished, Handler, Stats};
+pub use quic::QuicEndpoint;
+pub use trust::Trust;
+pub use url::{Scheme, Url, UrlError};
+
+/// A seed for [`Options::seed`](crate::core::Options::seed), from the operating system.
+///
+/// # Panics
+/// If the operating system has no randomness to give.
+pub fn seed() -> u64 {
+    getrandom::u64().expect("the operating system gives random bytes")
+}

@@ -1,0 +1,127 @@
+//! TLS over a TCP stream, polled, with rustls' own buffers only while data is under way.
+//!
+//! Why not an adapter crate: this is all of it, and it reads the socket only when rustls wants bytes.
+//! Not here: which certificates are good (`trust`).
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ClientConnection;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+
+#[derive(Debug)]
+pub(super) struct TlsStream {
+    tcp: TcpStream,
+    tls: ClientConnection,
+}
+
+/// A socket as rustls wants one: whatever would wait is an error.
+struct Direct<'a>(&'a TcpStream);
+
+impl Read for Direct<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
+    }
+}
+
+impl Write for Direct<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.try_write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TlsStream {
+    /// Handshake.
+    pub(super) async fn connect(tcp: TcpStream, config: Arc<rustls::ClientConfig>, host: &str) -> io::Result<TlsStream> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let tls = ClientConnection::new(config, name).map_err(invalid)?;
+        let mut stream = TlsStream { tcp, tls };
+        std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        Ok(stream)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // Even when the handshake failed: the alert tells the other side why.
+            let flushed = self.poll_flush(cx);
+            if !self.tls.is_handshaking() {
+                return flushed;
+            }
+            if let Poll::Ready(Err(error)) = flushed {
+                return Poll::Ready(Err(error));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Plain bytes into `buf`; 0 at the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.tls.reader().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Without close_notify: whether that was the end is the frames' affair, not TLS'.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
+                other => return Poll::Ready(other),
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
+    }
+
+    /// Plain bytes from `buf`, into records that go out now or at the next flush.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        let taken = self.tls.writer().write(buf)?;
+        let _ = self.poll_flush(cx)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    /// All records out.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut Direct(&self.tcp)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.tcp.poll_write_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Say that no more comes; goes out at the next flush.
+    pub(super) fn close_notify(&mut self) {
+        self.tls.send_close_notify();
+    }
+
+    /// More records; 0 at the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            match self.tls.read_tls(&mut Direct(&self.tcp)) {
+                Ok(bytes) => {
+                    if let Err(error) = self.tls.process_new_packets() {
+                        let _ = self.poll_flush(cx);
+                        return Poll::Ready(Err(invalid(error)));
+                    }
+                    // Answers to what was read, such as a key update; what does not fit goes with the next write.
+                    let _ = self.poll_flush(cx)?;
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.tcp.poll_read_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

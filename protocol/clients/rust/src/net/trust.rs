@@ -1,0 +1,153 @@
+//! Whom to believe: which server certificates a client accepts, and the TLS configurations that follow.
+//!
+//! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, whatever is said of the
+//! certificate itself.
+//! Not here: a list of public authorities: it would have to be kept up to date; give one as [`Trust::Pem`].
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::SetupError;
+
+/// Which server certificates to accept.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// None: for `ws://` alone.
+    Nobody,
+    /// Those that these authorities signed for the host's name: certificates in PEM.
+    Pem(Vec<u8>),
+    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node prints the hash of its development certificate when it starts.
+    Fingerprint([u8; 32]),
+    /// Anyone who answers. Nobody is authenticated: whoever can reach the network can be the server. For tests.
+    AnyoneForTests,
+}
+
+impl Trust {
+    /// From the hexadecimal digits of a hash, as a node prints them; colons and spaces between them are passed over.
+    pub fn fingerprint(hex: &str) -> Option<Trust> {
+        let digits: Vec<u8> = hex.bytes().filter(|b| !b": ".contains(b)).collect();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Trust::Fingerprint(hash))
+    }
+
+    /// The configuration for one ALPN; its resumption tickets are shared by all who share it.
+    pub(super) fn config(&self, alpn: &[u8]) -> Result<Arc<ClientConfig>, SetupError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| SetupError::Tls(e.to_string()))?;
+        let mut config = match self {
+            Trust::Pem(pem) => builder.with_root_certificates(roots(pem)?),
+            Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
+            Trust::Fingerprint(hash) => pinned(builder, Some(*hash), &provider),
+            Trust::AnyoneForTests => pinned(builder, None, &provider),
+        }
+        .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+type Builder<State> = rustls::ConfigBuilder<ClientConfig, State>;
+
+fn pinned(
+    builder: Builder<rustls::WantsVerifier>,
+    hash: Option<[u8; 32]>,
+    provider: &CryptoProvider,
+) -> Builder<rustls::client::WantsClientCert> {
+    let verifier = Pinned { hash, algorithms: provider.signature_verification_algorithms };
+    builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, SetupError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| SetupError::Pem(e.to_string()))?;
+        roots.add(certificate).map_err(|e| SetupError::Pem(e.to_string()))?;
+    }
+    if roots.is_empty() { Err(SetupError::Pem("no certificate in it".into())) } else { Ok(roots) }
+}
+
+/// Accepts one certificate by its hash, or any if there is no hash; checks signatures in either case.
+#[derive(Debug)]
+struct Pinned {
+    hash: Option<[u8; 32]>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let found = aws_lc_rs_digest(end_entity);
+        if self.hash.is_none_or(|hash| hash == found) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn aws_lc_rs_digest(bytes: &[u8]) -> [u8; 32] {
+    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_with_and_without_colons() {
+        let plain = "0f".repeat(32);
+        let colons = vec!["0F"; 32].join(":");
+        for text in [plain, colons] {
+            assert!(matches!(Trust::fingerprint(&text), Some(Trust::Fingerprint(hash)) if hash == [15; 32]));
+        }
+        assert!(Trust::fingerprint("0f").is_none());
+        assert!(Trust::fingerprint(&"xy".repeat(32)).is_none());
+    }
+
+    #[test]
+    fn bad_certificates_are_named() {
+        assert!(matches!(Trust::Pem(b"nonsense".to_vec()).config(b"x"), Err(SetupError::Pem(_))));
+    }
+}
