@@ -22,7 +22,7 @@ pub mod text;
 pub mod version;
 pub mod websocket;
 
-#[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all)]
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[path = "generated/grandstand.rs"]
 mod generated_code;
 use generated_code::grandstand::v_1 as generated;

@@ -33,8 +33,11 @@ pub(crate) enum Form {
     OutOfPlace,
 }
 
-/// A body, read: its head, its items and the position after it.
-pub(crate) fn read(body: &[u8]) -> Result<(Value, Vec<Value>, Result<Position, Desync>), BatchFault> {
+/// What is in a body: its head, its items and the position after it.
+type Read = (Value, Vec<Value>, Result<Position, Desync>);
+
+/// Read a body.
+pub(crate) fn read(body: &[u8]) -> Result<Read, BatchFault> {
     let mut r = BatchReader::new(body)?;
     let head = json!({ "alias": r.alias(), "count": r.count(), "check": r.check(), "time": long(r.time_delta_ms()) });
     let (mut items, mut at) = (Vec::new(), BEFORE);

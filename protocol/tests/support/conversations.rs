@@ -20,7 +20,8 @@ fn close(code: u16) -> Value {
 }
 
 fn talk(name: &'static str, clause: &'static str, on: &'static str, steps: Vec<Value>) -> Entry {
-    vec![("name", json!(name)), ("clause", json!(clause)), ("transport", json!(on)), ("steps", json!(steps))]
+    let steps = Value::Array(steps);
+    vec![("name", json!(name)), ("clause", json!(clause)), ("transport", json!(on)), ("steps", steps)]
 }
 
 /// Behind `Hello` and `Welcome`.

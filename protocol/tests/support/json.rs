@@ -267,5 +267,5 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
 
 fn entries(list: &'static Value) -> Vec<(&'static str, &'static [u8])> {
     let list = list.as_array().expect("a list of entries");
-    list.iter().map(|e| Fields::of(e)).map(|e| (e.text("key"), e.bytes("value"))).collect()
+    list.iter().map(Fields::of).map(|e| (e.text("key"), e.bytes("value"))).collect()
 }

@@ -47,7 +47,7 @@ impl StreamVector {
         ];
         match &self.expect {
             Expect::Header(header, frame) => {
-                out.extend([("header_bytes", json!(header)), ("frame_bytes", json!(frame))])
+                out.extend([("header_bytes", json!(header)), ("frame_bytes", json!(frame))]);
             }
             Expect::More => out.push(("more", json!(true))),
             Expect::Fault(fault) => {

@@ -1,0 +1,454 @@
+//! Properties of the codecs, over generated values: what is written is read back, positions add up, and nothing that a
+//! peer can send makes a reader panic.
+//!
+//! Not here: chosen samples (`vectors`), mutated ones in great number (`fuzz_smoke`).
+
+mod support;
+
+use grandstand_protocol::batch::*;
+use grandstand_protocol::close::Retry;
+use grandstand_protocol::frame::*;
+use grandstand_protocol::limits;
+use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::stream::{HEADER_BYTES_MAX, header_len, read_header, write_header};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Text without NUL, of any script; leaked, since frames borrow and cases are few.
+fn text(chars_max: usize) -> impl Strategy<Value = &'static str> {
+    let char = any::<char>().prop_map(|c| if c == '\0' { ' ' } else { c });
+    vec(char, 0..=chars_max)
+        .prop_map(|chars| &*Box::leak(chars.into_iter().collect::<String>().into_boxed_str()))
+}
+
+fn bytes(len_max: usize) -> impl Strategy<Value = &'static [u8]> {
+    vec(any::<u8>(), 0..=len_max).prop_map(|bytes| &*Box::leak(bytes.into_boxed_slice()))
+}
+
+/// Numbers of every width, not just wide ones.
+fn wide() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..64u32).prop_map(|(n, shift)| n >> shift)
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    (0..5u8).prop_map(Role::from_wire)
+}
+
+fn name(chars_max: usize) -> impl Strategy<Value = &'static str> {
+    text(chars_max).prop_map(|s| {
+        let kept: String = s.chars().filter(|c| !c.is_ascii_control()).collect();
+        let kept = kept.trim();
+        Box::leak(if kept.is_empty() { "a" } else { kept }.to_owned().into_boxed_str()) as &str
+    })
+}
+
+fn hello() -> impl Strategy<Value = Hello<'static>> {
+    let names = prop_oneof![Just(""), name(16)];
+    (any::<[u16; 2]>(), any::<u64>(), text(100), names, bytes(limits::TICKET_BYTES_MAX), text(32)).prop_map(
+        |([min_version, max_version], capabilities, token, name, ticket, agent)| Hello {
+            min_version,
+            max_version,
+            capabilities,
+            token,
+            name,
+            ticket,
+            agent,
+        },
+    )
+}
+
+fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
+    let publish = (any::<u32>(), wide(), text(80), option::of(wide()), text(20), text(20), role());
+    prop_oneof![
+        hello().prop_map(ClientFrame::Hello),
+        (any::<u32>(), text(60), option::of((wide(), wide())), any::<u32>()).prop_map(
+            |(request, room, resume, replay)| ClientFrame::Subscribe(Subscribe {
+                request,
+                room,
+                resume,
+                replay
+            })
+        ),
+        any::<(u32, u32)>().prop_map(|(request, alias)| ClientFrame::Unsubscribe { request, alias }),
+        publish.prop_map(|(alias, nonce, text, reply_to, attachment, author, role)| {
+            ClientFrame::Publish(Publish { alias, nonce, text, reply_to, attachment, author, role })
+        }),
+        (any::<u32>(), name(10), 1..=limits::REACTION_COUNT_MAX)
+            .prop_map(|(alias, key, count)| ClientFrame::React(React { alias, key, count })),
+        (any::<u32>(), any::<u32>(), text(60), option::of(bytes(300))).prop_map(
+            |(request, alias, key, value)| ClientFrame::SetState(SetState { request, alias, key, value })
+        ),
+        wide().prop_map(|client_us| ClientFrame::Ping { client_us }),
+    ]
+}
+
+fn welcome() -> impl Strategy<Value = Welcome<'static>> {
+    let numbers = (any::<u16>(), wide(), wide(), any::<[u32; 6]>(), wide());
+    (numbers, bytes(97), text(16), text(16), role(), any::<bool>()).prop_map(
+        |((version, capabilities, session, n, server_ms), ticket, name, node, role, resumed)| Welcome {
+            version,
+            capabilities,
+            session,
+            ticket,
+            ticket_ttl_ms: n[0],
+            heartbeat_ms: n[1],
+            name,
+            role,
+            permissions: n[2],
+            server_ms,
+            frame_bytes_max: n[3],
+            text_bytes_max: n[4],
+            rooms_max: n[5],
+            node,
+            resumed,
+        },
+    )
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    select(vec![Phase::Open, Phase::Closing, Phase::Closed])
+}
+
+fn subscribed() -> impl Strategy<Value = Subscribed> {
+    let outcome = select(vec![Outcome::Live, Outcome::Resumed, Outcome::Gapped, Outcome::Restarted]);
+    (any::<[u32; 2]>(), [wide(), wide(), wide(), wide()], outcome, phase()).prop_map(
+        |([request, alias], [epoch, offset, head, time_ms], outcome, phase)| Subscribed {
+            request,
+            alias,
+            epoch,
+            offset,
+            head,
+            time_ms,
+            outcome,
+            phase,
+        },
+    )
+}
+
+fn published() -> impl Strategy<Value = Published> {
+    ([wide(), wide(), wide(), wide()], 0..3u8, any::<bool>()).prop_map(
+        |([nonce, epoch, offset, time_ms], durability, repeated)| {
+            let durability = Durability::from_wire(durability);
+            Published { nonce, epoch, offset, time_ms, durability, repeated }
+        },
+    )
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    let reason = select(vec![GapReason::Slow, GapReason::Paced, GapReason::Expired, GapReason::Restarted]);
+    (any::<u32>(), [wide(), wide(), wide(), wide(), wide()], reason).prop_map(
+        |(alias, [epoch, from, to, count, time_ms], reason)| Gap {
+            alias,
+            epoch,
+            from,
+            to,
+            count,
+            reason,
+            time_ms,
+        },
+    )
+}
+
+fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
+    let refused = (any::<u8>(), wide(), select(Refusal::ALL.to_vec()), option::of(any::<u32>()), text(40));
+    let retry = select(vec![Retry::Never, Retry::Backoff, Retry::Reauthenticate]);
+    prop_oneof![
+        welcome().prop_map(ServerFrame::Welcome),
+        subscribed().prop_map(ServerFrame::Subscribed),
+        any::<(u32, u32)>().prop_map(|(request, alias)| ServerFrame::Unsubscribed { request, alias }),
+        published().prop_map(ServerFrame::Published),
+        (any::<u32>(), wide()).prop_map(|(request, version)| ServerFrame::StateSet { request, version }),
+        refused.prop_map(|(kind, id, reason, retry_after_ms, detail)| {
+            ServerFrame::Refused(Refused { kind, id, reason, retry_after_ms, detail })
+        }),
+        bytes(2000).prop_map(ServerFrame::Batch),
+        (any::<u32>(), wide(), wide(), vec((text(20), bytes(60)), 0..12)).prop_map(
+            |(alias, epoch, version, entries)| ServerFrame::Snapshot(Snapshot {
+                alias,
+                epoch,
+                version,
+                entries
+            })
+        ),
+        gap().prop_map(ServerFrame::Gap),
+        (any::<u32>(), phase(), wide(), text(40)).prop_map(|(alias, phase, at_ms, detail)| {
+            ServerFrame::RoomEvent(RoomEvent { alias, phase, at_ms, detail })
+        }),
+        (wide(), wide()).prop_map(|(client_us, server_ms)| ServerFrame::Pong { client_us, server_ms }),
+        (text(40), any::<[u32; 2]>(), text(40)).prop_map(|(where_to, [after_ms, deadline_ms], detail)| {
+            ServerFrame::GoAway(GoAway { where_to, after_ms, deadline_ms, detail })
+        }),
+        (any::<u16>(), retry, any::<u32>(), text(40)).prop_map(|(code, retry, retry_after_ms, detail)| {
+            ServerFrame::Error(ErrorFrame { code, retry, retry_after_ms, detail })
+        }),
+    ]
+}
+
+/// A key of the state, and its new value.
+type Change = (&'static str, Option<&'static [u8]>);
+
+/// What goes into one batch.
+#[derive(Clone, Debug)]
+struct Sealed {
+    alias: u32,
+    first_offset: u64,
+    time_ms: u64,
+    messages: Vec<MessageParts<'static>>,
+    omitted: u64,
+    tallies: Vec<(&'static str, u64)>,
+    state: Option<(u64, Vec<Change>)>,
+}
+
+impl Sealed {
+    fn write(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        let (tallies, state) = (!self.tallies.is_empty(), self.state.is_some());
+        let mut w =
+            BatchWriter::begin(&mut body, self.alias, self.messages.len(), tallies, state, self.omitted);
+        if self.has_chat() {
+            w.chat(self.first_offset, self.time_ms, self.omitted);
+        }
+        self.messages.iter().for_each(|m| w.message(m));
+        if tallies {
+            w.tallies(self.tallies.len());
+            self.tallies.iter().for_each(|(key, count)| w.tally(key, *count));
+        }
+        if let Some((version, changes)) = &self.state {
+            w.state(changes.len(), *version);
+            changes.iter().for_each(|(key, value)| w.change(key, *value));
+        }
+        w.finish();
+        body
+    }
+
+    fn has_chat(&self) -> bool {
+        !self.messages.is_empty() || self.omitted > 0
+    }
+
+    /// The items that a reader must find, and the offset of each message by adding up from the first.
+    fn items(&self) -> (Vec<Item<'static>>, Vec<u64>) {
+        let mut items = Vec::new();
+        let (mut offsets, mut next) = (Vec::new(), self.first_offset);
+        for &MessageParts { role, author, text, attachment, reply_back, folded, skip } in &self.messages {
+            items.push(Item::Message(Message { skip, role, author, text, attachment, reply_back, folded }));
+            offsets.push(next + skip);
+            next += skip + 1;
+        }
+        items.extend((self.omitted > 0).then_some(Item::Omitted(self.omitted)));
+        items.extend(self.tallies.iter().map(|&(key, count)| Item::Tally { key, count }));
+        if let Some((version, changes)) = &self.state {
+            items.push(Item::StateVersion(*version));
+            items.extend(changes.iter().map(|&(key, value)| Item::State(StateChange { key, value })));
+        }
+        offsets.push(next + self.omitted);
+        (items, offsets)
+    }
+}
+
+fn message() -> impl Strategy<Value = MessageParts<'static>> {
+    let numbers =
+        (prop_oneof![Just(0), wide()], prop_oneof![Just(0), wide()], prop_oneof![Just(0), 0..1u64 << 40]);
+    (0..8u8, text(20), text(60), prop_oneof![Just(""), text(20)], numbers).prop_map(
+        |(role, author, text, attachment, (reply_back, folded, skip))| MessageParts {
+            role,
+            author,
+            text,
+            attachment,
+            reply_back,
+            folded,
+            skip,
+        },
+    )
+}
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    let state = option::of((wide(), vec((text(12), option::of(bytes(200))), 0..6)));
+    let chat = (vec(message(), 0..40), prop_oneof![Just(0), 0..1u64 << 40]);
+    (any::<u32>(), 0..1u64 << 48, 0..1u64 << 48, chat, vec((text(12), wide()), 0..6), state).prop_map(
+        |(alias, first_offset, time_ms, (messages, omitted), tallies, state)| Sealed {
+            alias,
+            first_offset,
+            time_ms,
+            messages,
+            omitted,
+            tallies,
+            state,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// F-1, F-6.
+    #[test]
+    fn client_frames_survive(frame in client_frame()) {
+        let mut encoded = Vec::new();
+        Encoder::new().client(&frame, &mut encoded);
+        prop_assert_eq!(encoded[0], frame.kind() as u8);
+        prop_assert_eq!(ClientFrame::decode(&encoded), Ok(frame));
+        prop_assert_eq!(ServerFrame::decode(&encoded), Err(FrameFault::WrongSide(frame.kind())));
+    }
+
+    /// F-1, F-6.
+    #[test]
+    fn server_frames_survive(frame in server_frame()) {
+        let mut encoded = Vec::new();
+        Encoder::new().server(&frame, &mut encoded);
+        prop_assert_eq!(encoded[0], frame.kind() as u8);
+        prop_assert_eq!(ClientFrame::decode(&encoded), Err(FrameFault::WrongSide(frame.kind())));
+        prop_assert_eq!(ServerFrame::decode(&encoded), Ok(frame));
+    }
+
+    /// A reused encoder carries nothing over from frame to frame, and framing adds the header alone.
+    #[test]
+    fn an_encoder_keeps_nothing(frames in vec((client_frame(), server_frame()), 1..6)) {
+        let mut encoder = Encoder::new();
+        for (client, server) in &frames {
+            let mut fresh = Vec::new();
+            Encoder::new().client(client, &mut fresh);
+            let framed = encoder.client_framed(client);
+            let (header, len) = read_header(&framed, usize::MAX).unwrap().unwrap();
+            prop_assert_eq!((&framed[header..], len), (&fresh[..], fresh.len()));
+            fresh.clear();
+            Encoder::new().server(server, &mut fresh);
+            let framed = encoder.server_framed(server);
+            let (header, len) = read_header(&framed, usize::MAX).unwrap().unwrap();
+            prop_assert_eq!((&framed[header..], len), (&fresh[..], fresh.len()));
+        }
+    }
+
+    /// F-1: a frame may lie at any address.
+    #[test]
+    fn frames_decode_at_any_alignment(frame in server_frame(), shift in 0..8usize) {
+        let mut encoded = vec![0; shift];
+        Encoder::new().server(&frame, &mut encoded);
+        prop_assert_eq!(ServerFrame::decode(&encoded[shift..]), Ok(frame));
+    }
+
+    /// F-2: what was cut short is a fault or, if only padding went, the same frame.
+    #[test]
+    fn cut_frames_are_faults(frame in client_frame(), cut in any::<prop::sample::Index>()) {
+        let mut encoded = Vec::new();
+        Encoder::new().client(&frame, &mut encoded);
+        match ClientFrame::decode(&encoded[..cut.index(encoded.len())]) {
+            Ok(read) => prop_assert_eq!(read, frame),
+            Err(fault) => prop_assert_eq!(fault.close_code(), grandstand_protocol::close::CloseCode::Malformed),
+        }
+    }
+
+    /// F-2.
+    #[test]
+    fn noise_is_never_a_panic(noise in vec(any::<u8>(), 0..200), kind in select(Kind::ALL.to_vec())) {
+        let _ = (ClientFrame::decode(&noise), ServerFrame::decode(&noise));
+        let named = [&[kind as u8], &noise[..]].concat();
+        let _ = (ClientFrame::decode(&named), ServerFrame::decode(&named));
+        let _ = support::batches::read(&noise);
+    }
+
+    /// F-4, F-5: every byte is a known kind, ignorable, or ends the connection.
+    #[test]
+    fn kinds_are_told_apart(kind in any::<u8>(), rest in vec(any::<u8>(), 0..30)) {
+        let frame = [&[kind], &rest[..]].concat();
+        let (client, server) = (ClientFrame::decode(&frame), ServerFrame::decode(&frame));
+        if Kind::from_wire(kind).is_none() {
+            let fault = FrameFault::UnknownKind(kind);
+            prop_assert_eq!(fault.is_ignorable(), kind & 0x20 != 0 && kind < 0x80);
+            prop_assert_eq!((client.unwrap_err(), server.unwrap_err()), (fault.clone(), fault));
+        } else {
+            prop_assert!(!grandstand_protocol::frame::is_ignorable(kind));
+            prop_assert!(client.is_err() || server.is_err(), "a frame is of one side");
+        }
+    }
+
+    /// B, A-1 to A-3.
+    #[test]
+    fn batches_survive_and_positions_add_up(sealed in sealed()) {
+        let body = sealed.write();
+        let mut reader = BatchReader::new(&body).unwrap();
+        prop_assert_eq!((reader.alias(), reader.count()), (sealed.alias, sealed.messages.len() as u64));
+        prop_assert_eq!(reader.has_chat(), sealed.has_chat());
+        let mut at = Position { epoch: 9, offset: sealed.first_offset, time_ms: 1000 };
+        at.begin(&reader).unwrap();
+        prop_assert_eq!(at.time_ms, if sealed.has_chat() { 1000 + sealed.time_ms } else { 1000 });
+        let (mut items, mut offsets) = (Vec::new(), Vec::new());
+        while let Some(item) = reader.next_item().unwrap() {
+            match item {
+                Item::Message(m) => offsets.push(at.message(&m)),
+                Item::Omitted(count) => at.omitted(count),
+                _ => {}
+            }
+            items.push(item);
+        }
+        offsets.push(at.offset);
+        prop_assert_eq!((items, offsets), sealed.items());
+        prop_assert_eq!(support::batches::rewrite(&body), body);
+    }
+
+    /// a reader that stands elsewhere is told so, unless it is off by a multiple of 256.
+    #[test]
+    fn a_reader_elsewhere_notices(sealed in sealed(), off_by in 1..10_000u64) {
+        let body = sealed.write();
+        let mut at = Position { epoch: 9, offset: sealed.first_offset + off_by, time_ms: 0 };
+        let before = at;
+        let noticed = at.begin(&BatchReader::new(&body).unwrap()).is_err();
+        prop_assert_eq!(noticed, sealed.has_chat() && off_by % 256 != 0);
+        prop_assert!(!noticed || at == before);
+    }
+
+    /// batch after batch, with gaps between, the reader's offset is the room's.
+    #[test]
+    fn positions_follow_a_room(batches in vec(sealed(), 1..12), missed in vec(0..3usize, 12)) {
+        let (mut room, mut reader) = (0u64, 0u64);
+        for (mut sealed, missed) in batches.into_iter().zip(missed) {
+            sealed.first_offset = room;
+            let next = *sealed.items().1.last().unwrap();
+            room = next;
+            if missed == 0 {
+                reader = next; // a Gap up to here
+                continue;
+            }
+            let body = sealed.write();
+            let mut batch = BatchReader::new(&body).unwrap();
+            let mut at = Position { epoch: 1, offset: reader, time_ms: 0 };
+            prop_assert_eq!(at.begin(&batch), Ok(()));
+            while let Some(item) = batch.next_item().unwrap() {
+                match item {
+                    Item::Message(m) => drop(at.message(&m)),
+                    Item::Omitted(count) => at.omitted(count),
+                    _ => {}
+                }
+            }
+            reader = at.offset;
+            prop_assert_eq!(reader, room);
+        }
+    }
+
+    /// B-4: a batch with a byte changed is read to an end or a fault, within its bytes.
+    #[test]
+    fn changed_batches_end(sealed in sealed(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut body = sealed.write();
+        let at = at.index(body.len());
+        body[at] = byte;
+        if let Ok((_, items, _)) = support::batches::read(&body) {
+            prop_assert!(items.len() <= body.len());
+        }
+    }
+
+    ///
+    #[test]
+    fn stream_headers_survive(len in 0..1usize << 21, behind in vec(any::<u8>(), 0..8)) {
+        let mut out = Vec::new();
+        write_header(len, &mut out);
+        let header = out.len();
+        prop_assert!(header == header_len(len) && header <= HEADER_BYTES_MAX);
+        for cut in 0..header {
+            prop_assert_eq!(read_header(&out[..cut], 1 << 21), Ok(None));
+        }
+        out.extend(behind);
+        prop_assert_eq!(read_header(&out, 1 << 21), Ok(Some((header, len))));
+        prop_assert!(len == 0 || read_header(&out, len - 1).is_err());
+    }
+}
