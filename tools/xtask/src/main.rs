@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// Every check that CI makes can be made here. Tools that a command needs are installed on first use, pinned, into
 /// target/tools; nothing outside the checkout is changed. Each program that runs is printed first, so that it can be
 /// repeated by hand. With CI=true in the environment, a missing tool fails the run instead of being skipped, except
-/// where the machine cannot have it (Python 2).
+/// where a machine may well not have it (Python 2 for Autobahn, a nightly toolchain for miri).
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {

@@ -6,13 +6,13 @@
 //! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
 //! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`).
 
-use crate::ledger::{Counts, Ledger};
-use crate::run::{cargo, output, run, run_tests, target_dir};
+use crate::ledger::{Counts, Ledger, Missing};
+use crate::run::{cargo, command, output, run, run_tests, target_dir};
 use crate::{autobahn, clients};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Test everything: unit, integration and doc tests, loom models, third-party clients, Autobahn.
+/// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn.
 ///
 /// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last line
 /// counts what passed, failed and was skipped.
@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Docs,
     /// Models of the lock-free parts, every interleaving.
     Loom,
+    /// The lock-free parts under miri, which sees wrong uses of memory.
+    Miri,
     /// The Autobahn suite against our own node.
     Autobahn,
 }
@@ -59,6 +61,9 @@ pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
     if wanted(Step::Loom) {
         ledger.step("loom models", loom);
     }
+    if wanted(Step::Miri) {
+        ledger.step("miri", miri);
+    }
     if wanted(Step::Autobahn) {
         ledger.step("autobahn", autobahn_of_our_node);
     }
@@ -83,6 +88,22 @@ pub(crate) fn runner(targets: &[&str], packages: &[&str]) -> Result<Counts> {
 fn loom() -> Result<Counts> {
     let mut tests = cargo(["test", "--package", "grandstand-queue", "--release", "--lib"]);
     run_tests(tests.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_dir().join("loom")))
+}
+
+/// Miri is a component of nightly toolchains only, and this workspace builds on stable: who has it, runs it.
+fn miri() -> Result<Counts> {
+    let nightly = || {
+        let mut rustup = command("rustup");
+        rustup.args(["run", "nightly", "cargo", "miri"]);
+        rustup
+    };
+    if output(nightly().arg("--version")).is_none() {
+        let what = "miri is not installed: `rustup toolchain install nightly --component miri,rust-src`";
+        return Err(Missing { what: what.to_owned(), obtainable: false }.into());
+    }
+    let mut tests = nightly();
+    tests.args(["test", "--package", "grandstand-queue"]);
+    run_tests(tests.env("CARGO_TARGET_DIR", target_dir().join("miri")))
 }
 
 fn autobahn_of_our_node() -> Result<Counts> {
