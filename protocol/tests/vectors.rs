@@ -253,7 +253,7 @@ fn headers_read_as_their_vectors_say() {
         let got = read_header(&v.bytes, v.frame_bytes_max);
         match v.expect {
             streams::Expect::Header(header, frame) => {
-                assert_eq!(got, Ok(Some((header, frame))), "{}", v.name)
+                assert_eq!(got, Ok(Some((header, frame))), "{}", v.name);
             }
             streams::Expect::More => assert_eq!(got, Ok(None), "{}", v.name),
             streams::Expect::Fault(fault) => assert_eq!(got, Err::<_, HeaderFault>(fault), "{}", v.name),
