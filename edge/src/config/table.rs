@@ -163,10 +163,10 @@ config_table! {
             "Interval within which a client must send something (a ping, when it has nothing else). After 2.5 intervals of \
              silence it is closed with a code that says to reconnect.",
             "proxies commonly cut silent connections after 30 to 60 s";
-        frame_bytes_max: usize = 16_384, [1_024, 1_048_576],
+        frame_bytes_max: usize = 16_384, [1_024, 67_108_864],
             "Bytes of one message from a client, after reassembly. Beyond, the connection is closed with a code.",
             "the largest honest frame is a state change of 4 KB; the bound is memory that a stranger can pin";
-        fragments_max: usize = 64, [1, 4_096],
+        fragments_max: usize = 64, [1, 1_048_576],
             "Fragments of one WebSocket message. Beyond, the connection is closed with a code.",
             "clients send one; a byte limit alone lets thousands of empty fragments through";
         control_frames_max: usize = 32, [1, 4_096],

@@ -108,8 +108,8 @@ impl Worker {
                 Ok(None) => break None,
                 Ok(Some(Event::Message { binary: true, payload })) => self.audience.handle_frame(now, key, payload),
                 Ok(Some(Event::Message { binary: false, .. })) => {
-                    let (code, websocket) = (CloseCode::NotBinary, 1003);
-                    break Some(End::Fault { code, websocket, detail: code.text().to_owned() });
+                    let code = CloseCode::NotBinary;
+                    break Some(End::Fault { code, websocket: code.websocket(), detail: code.text().to_owned() });
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     let mut pong = Vec::with_capacity(payload.len() + 2);

@@ -1,0 +1,392 @@
+//! A model of a client: decodes every byte that it is given, and checks as it reads.
+//!
+//! Invariants checked on each frame: frames are whole and never interleave; nothing of a room stands before `Subscribed` or
+//! after `Unsubscribed`; a batch begins where the position stands; a gap begins there too, and counts what it spans;
+//! nothing is heard twice; what stands at an offset, and its time, are the same for everyone ([`Truth`]); every
+//! answer answers a request that waits for one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::frame::{
+    ClientFrame, Gap, Kind, Outcome, Phase, Published, ServerFrame, Subscribed,
+};
+use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::{limits, stream};
+
+/// What everyone must agree on: text and time by epoch and offset, and where each publication of a session stands.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) said: HashMap<(u64, u64), String>,
+    times: HashMap<(u64, u64), u64>,
+    acks: HashMap<(u64, u64), (u64, u64)>,
+    texts: HashMap<(u64, String), u64>,
+    /// Acknowledged publications whose text is known, to be found where they were said to stand.
+    pub(super) promised: Vec<(u64, u64, String)>,
+}
+
+impl Truth {
+    fn heard(&mut self, epoch: u64, offset: u64, time_ms: u64, text: &str) {
+        let at = self.said.entry((epoch, offset)).or_insert_with(|| text.to_owned());
+        assert_eq!(at, text, "two viewers read different texts at {offset}");
+        let time = *self.times.entry((epoch, offset)).or_insert(time_ms);
+        assert_eq!(time, time_ms, "two viewers read different times at {offset}");
+        let first = *self.texts.entry((epoch, text.to_owned())).or_insert(offset);
+        assert_eq!(first, offset, "{text:?} stands twice in the log");
+    }
+
+    fn acknowledged(&mut self, session: u64, p: &Published, text: Option<&String>) {
+        let at = *self.acks.entry((session, p.nonce)).or_insert((p.epoch, p.offset));
+        assert_eq!(at, (p.epoch, p.offset), "a nonce was published twice");
+        if let Some(text) = text {
+            self.promised.push((p.epoch, p.offset, text.clone()));
+        }
+    }
+}
+
+/// A frame as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen {
+    Welcome { session: u64, resumed: bool, name: String, permissions: u32 },
+    Subscribed(Subscribed),
+    Unsubscribed { request: u32, alias: u32 },
+    Published(Published),
+    StateSet { request: u32, version: u64 },
+    Refused { kind: u8, id: u64, reason: Refusal, retry_after_ms: Option<u32> },
+    Batch { alias: u32, from: u64, to: u64, texts: Vec<String>, tallies: Vec<(String, u64)> },
+    Snapshot { alias: u32, version: u64, entries: usize },
+    Gap(Gap),
+    RoomEvent { alias: u32, phase: Phase },
+    Pong { client_us: u64 },
+    GoAway { where_to: String, after_ms: u32, deadline_ms: u32 },
+    Error { code: u16, detail: String },
+}
+
+/// A room as a viewer follows it.
+#[derive(Clone, Debug)]
+pub(super) struct Following {
+    pub(super) room: String,
+    pub(super) at: Position,
+    /// Messages below it were read on an earlier subscription.
+    floor: u64,
+    head: u64,
+    gap_due: bool,
+    pub(super) version: u64,
+    pub(super) state: BTreeMap<String, Vec<u8>>,
+    pub(super) tallies: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    room: String,
+    resume: Option<(u64, u64)>,
+}
+
+/// See the file's head. What survives a connection: ticket, session, places in rooms, what was heard.
+#[derive(Debug, Default)]
+pub(super) struct Viewer {
+    pub(super) ticket: Vec<u8>,
+    pub(super) session: u64,
+    /// Where it stands or stood, by room: epoch and offset.
+    pub(super) places: BTreeMap<String, (u64, u64)>,
+    heard: HashMap<(String, u64), BTreeSet<u64>>,
+    pub(super) texts: HashMap<u64, String>,
+    pub(super) nonce: u64,
+    request: u32,
+    // Of this connection:
+    bytes: Vec<u8>,
+    welcomed: bool,
+    pub(super) seen: Vec<Seen>,
+    pub(super) following: BTreeMap<u32, Following>,
+    asked: BTreeMap<u32, Asked>,
+    unsubscribing: HashSet<(u32, u32)>,
+    publishing: BTreeMap<u64, usize>,
+    setting: HashSet<u32>,
+    pings: HashSet<u64>,
+    pub(super) failed: bool,
+}
+
+impl Viewer {
+    /// The connection is new, the person is not.
+    pub(super) fn reconnect(&mut self) {
+        self.bytes.clear();
+        self.seen.clear();
+        self.following.clear();
+        self.asked.clear();
+        self.unsubscribing.clear();
+        self.publishing.clear();
+        self.setting.clear();
+        self.pings.clear();
+        (self.welcomed, self.failed) = (false, false);
+    }
+
+    pub(super) fn next_request(&mut self) -> u32 {
+        self.request += 1;
+        self.request
+    }
+
+    /// Note a frame that is sent, so that its answer is known.
+    pub(super) fn note(&mut self, frame: &ClientFrame<'_>) {
+        match frame {
+            ClientFrame::Subscribe(s) => {
+                self.asked.insert(s.request, Asked { room: s.room.to_owned(), resume: s.resume });
+            }
+            ClientFrame::Unsubscribe { request, alias } => {
+                self.unsubscribing.insert((*request, *alias));
+            }
+            ClientFrame::Publish(p) => {
+                self.texts.insert(p.nonce, p.text.to_owned());
+                *self.publishing.entry(p.nonce).or_default() += 1;
+            }
+            ClientFrame::SetState(s) => assert!(self.setting.insert(s.request)),
+            ClientFrame::Ping { client_us } => {
+                self.pings.insert(*client_us);
+            }
+            ClientFrame::Hello(_) | ClientFrame::React(_) => {}
+        }
+    }
+
+    /// Requests that nobody has answered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.asked.len()
+            + self.unsubscribing.len()
+            + self.publishing.values().sum::<usize>()
+            + self.setting.len()
+            + self.pings.len()
+    }
+
+    /// Is it in the middle of a frame?
+    pub(super) fn is_mid_frame(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    pub(super) fn alias_of(&self, room: &str) -> Option<u32> {
+        self.following.iter().find(|(_, f)| f.room == room).map(|(&alias, _)| alias)
+    }
+
+    pub(super) fn is_asking(&self, room: &str) -> bool {
+        self.asked.values().any(|a| a.room == room)
+    }
+
+    pub(super) fn room(&self, room: &str) -> &Following {
+        self.following.values().find(|f| f.room == room).expect("it follows the room")
+    }
+
+    /// Everything read in a room, over all connections, oldest first.
+    pub(super) fn heard(&self, room: &str, epoch: u64) -> Vec<u64> {
+        self.heard.get(&(room.to_owned(), epoch)).map_or_else(Vec::new, |h| h.iter().copied().collect())
+    }
+
+    pub(super) fn gaps(&self) -> Vec<Gap> {
+        self.seen.iter().filter_map(|s| if let Seen::Gap(gap) = s { Some(*gap) } else { None }).collect()
+    }
+
+    pub(super) fn refusals(&self) -> Vec<(u8, u64, Refusal, Option<u32>)> {
+        let refused = |s: &Seen| match s {
+            Seen::Refused { kind, id, reason, retry_after_ms } => Some((*kind, *id, *reason, *retry_after_ms)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(refused).collect()
+    }
+
+    pub(super) fn published(&self) -> Vec<Published> {
+        self.seen.iter().filter_map(|s| if let Seen::Published(p) = s { Some(*p) } else { None }).collect()
+    }
+
+    pub(super) fn subscribed(&self) -> Vec<Subscribed> {
+        self.seen.iter().filter_map(|s| if let Seen::Subscribed(p) = s { Some(*p) } else { None }).collect()
+    }
+
+    /// Bytes from the wire.
+    pub(super) fn take(&mut self, bytes: &[u8], truth: &mut Truth) {
+        self.bytes.extend_from_slice(bytes);
+        let all = std::mem::take(&mut self.bytes);
+        let mut rest = &all[..];
+        while let Some((header, len)) = stream::read_header(rest, limits::SERVER_FRAME_BYTES_MAX).expect("a header") {
+            let Some(frame) = rest.get(header..header + len) else { break };
+            self.frame(&ServerFrame::decode(frame).expect("a frame of a server"), truth);
+            rest = &rest[header + len..];
+        }
+        self.bytes = rest.to_vec();
+    }
+
+    fn frame(&mut self, frame: &ServerFrame<'_>, truth: &mut Truth) {
+        assert!(!self.failed, "a frame after Error: {frame:?}");
+        let is_first = matches!(frame, ServerFrame::Welcome(_) | ServerFrame::Error(_));
+        assert!(self.welcomed || is_first, "before Welcome: {frame:?}");
+        let seen = match frame {
+            ServerFrame::Welcome(w) => {
+                assert!(!std::mem::replace(&mut self.welcomed, true), "two Welcomes");
+                self.ticket = w.ticket.to_vec();
+                self.session = w.session;
+                Seen::Welcome {
+                    session: w.session,
+                    resumed: w.resumed,
+                    name: w.name.to_owned(),
+                    permissions: w.permissions,
+                }
+            }
+            ServerFrame::Subscribed(s) => self.take_subscribed(s),
+            ServerFrame::Unsubscribed { request, alias } => {
+                let (request, alias) = (*request, *alias);
+                assert!(request == 0 || self.unsubscribing.remove(&(request, alias)), "nobody asked to leave");
+                assert!(self.following.remove(&alias).is_some(), "it did not follow {alias}");
+                Seen::Unsubscribed { request, alias }
+            }
+            ServerFrame::Published(p) => {
+                self.answered_publication(p.nonce);
+                truth.acknowledged(self.session, p, self.texts.get(&p.nonce));
+                Seen::Published(*p)
+            }
+            ServerFrame::StateSet { request, version } => {
+                assert!(self.setting.remove(request), "no such state change");
+                Seen::StateSet { request: *request, version: *version }
+            }
+            ServerFrame::Refused(r) => {
+                self.take_refusal(r.kind, r.id);
+                Seen::Refused { kind: r.kind, id: r.id, reason: r.reason, retry_after_ms: r.retry_after_ms }
+            }
+            ServerFrame::Batch(body) => self.take_batch(body, truth),
+            ServerFrame::Snapshot(s) => {
+                let f = self.following.get_mut(&s.alias).expect("a snapshot of a room that is followed");
+                assert_eq!(s.epoch, f.at.epoch);
+                if s.version >= f.version {
+                    f.version = s.version;
+                    f.state = s.entries.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect();
+                }
+                Seen::Snapshot { alias: s.alias, version: s.version, entries: s.entries.len() }
+            }
+            ServerFrame::Gap(gap) => self.take_gap(gap),
+            ServerFrame::RoomEvent(e) => {
+                assert!(self.following.contains_key(&e.alias), "an event of a room that is not followed");
+                Seen::RoomEvent { alias: e.alias, phase: e.phase }
+            }
+            ServerFrame::Pong { client_us, .. } => {
+                assert!(self.pings.remove(client_us), "no such ping");
+                Seen::Pong { client_us: *client_us }
+            }
+            ServerFrame::GoAway(g) => Seen::GoAway {
+                where_to: g.where_to.to_owned(),
+                after_ms: g.after_ms,
+                deadline_ms: g.deadline_ms,
+            },
+            ServerFrame::Error(e) => {
+                self.failed = true;
+                Seen::Error { code: e.code, detail: e.detail.to_owned() }
+            }
+        };
+        self.seen.push(seen);
+    }
+
+    fn take_subscribed(&mut self, s: &Subscribed) -> Seen {
+        let asked = self.asked.remove(&s.request).expect("a subscription that was asked for");
+        let mut floor = s.offset;
+        match (s.outcome, asked.resume) {
+            (Outcome::Live, None) => {
+                self.heard.remove(&(asked.room.clone(), s.epoch));
+            }
+            (Outcome::Restarted, Some(resume)) => {
+                assert!(resume.0 != s.epoch || resume.1 > s.head, "restarted for nothing");
+                self.heard.remove(&(asked.room.clone(), s.epoch));
+            }
+            (Outcome::Resumed, Some((epoch, offset))) => {
+                assert!(s.epoch == epoch && s.offset <= offset && offset <= s.head);
+                floor = offset;
+            }
+            (Outcome::Gapped, Some(resume)) => assert_eq!((s.epoch, s.offset), resume),
+            other => panic!("{other:?}"),
+        }
+        assert!(s.offset <= s.head);
+        self.places.insert(asked.room.clone(), (s.epoch, floor));
+        let following = Following {
+            room: asked.room,
+            at: Position { epoch: s.epoch, offset: s.offset, time_ms: s.time_ms },
+            floor,
+            head: s.head,
+            gap_due: s.outcome == Outcome::Gapped,
+            version: 0,
+            state: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+        };
+        assert!(self.following.insert(s.alias, following).is_none(), "alias {} is taken", s.alias);
+        Seen::Subscribed(*s)
+    }
+
+    fn take_refusal(&mut self, kind: u8, id: u64) {
+        match Kind::from_wire(kind).expect("a kind") {
+            Kind::Subscribe => assert!(self.asked.remove(&(id as u32)).is_some(), "no such subscription"),
+            Kind::Publish => self.answered_publication(id),
+            Kind::SetState => assert!(self.setting.remove(&(id as u32)), "no such state change"),
+            Kind::Unsubscribe => {
+                let waits = self.unsubscribing.iter().find(|(request, _)| u64::from(*request) == id).copied();
+                assert!(self.unsubscribing.remove(&waits.expect("it asked to leave")));
+            }
+            Kind::React => {}
+            other => panic!("{other:?} is not refused"),
+        }
+    }
+
+    fn answered_publication(&mut self, nonce: u64) {
+        let waiting = self.publishing.get_mut(&nonce).expect("a publication that waits");
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.publishing.remove(&nonce);
+        }
+    }
+
+    fn take_gap(&mut self, gap: &Gap) -> Seen {
+        let f = self.following.get_mut(&gap.alias).expect("a gap of a room that is followed");
+        assert_eq!((gap.epoch, gap.from), (f.at.epoch, f.at.offset), "a gap begins where the viewer stands");
+        assert_eq!(gap.count, gap.to - gap.from, "nothing was left out, so all of it is missed");
+        assert!(gap.count > 0, "an empty gap");
+        f.at = Position { epoch: gap.epoch, offset: gap.to, time_ms: gap.time_ms };
+        f.gap_due = false;
+        let place = (gap.epoch, gap.to.max(f.floor));
+        self.places.insert(f.room.clone(), place);
+        Seen::Gap(*gap)
+    }
+
+    fn take_batch(&mut self, body: &[u8], truth: &mut Truth) -> Seen {
+        let mut reader = BatchReader::new(body).expect("a batch");
+        let alias = reader.alias();
+        let f = self.following.get_mut(&alias).expect("a batch of a room that is followed");
+        assert!(!f.gap_due, "a batch before the gap");
+        let is_replay = f.at.offset < f.head;
+        let from = f.at.offset;
+        f.at.begin(&reader).expect("the batch continues the position");
+        let (mut texts, mut tallies, mut is_newer) = (Vec::new(), Vec::new(), false);
+        while let Some(item) = reader.next_item().expect("a whole batch") {
+            match item {
+                Item::Message(m) => {
+                    assert_eq!((m.skip, m.folded), (0, 0), "nothing is paced here");
+                    let offset = f.at.message(&m);
+                    truth.heard(f.at.epoch, offset, f.at.time_ms, m.text);
+                    if offset >= f.floor {
+                        let heard = self.heard.entry((f.room.clone(), f.at.epoch)).or_default();
+                        assert!(heard.insert(offset), "{offset} was heard twice");
+                    }
+                    texts.push(m.text.to_owned());
+                }
+                Item::Omitted(n) => panic!("{n} omitted"),
+                Item::Tally { key, count } if !is_replay => {
+                    *f.tallies.entry(key.to_owned()).or_default() += count;
+                    tallies.push((key.to_owned(), count));
+                }
+                Item::Tally { .. } => {}
+                Item::StateVersion(version) => {
+                    is_newer = version > f.version;
+                    f.version = f.version.max(version);
+                }
+                Item::State(change) if is_newer => {
+                    match change.value {
+                        Some(value) => f.state.insert(change.key.to_owned(), value.to_vec()),
+                        None => f.state.remove(change.key),
+                    };
+                }
+                Item::State(_) => {}
+            }
+        }
+        self.places.insert(f.room.clone(), (f.at.epoch, f.at.offset.max(f.floor)));
+        Seen::Batch { alias, from, to: f.at.offset, texts, tallies }
+    }
+}
