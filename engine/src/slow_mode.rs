@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_last_counts() {
+        let mut slow = SlowMode::new(10, 1);
+        slow.spoke(UserId(1), 0);
+        slow.spoke(UserId(1), 5_000); // exempt
+        assert_eq!(slow.wait_ms(UserId(1), 10_000), Some(5));
+        assert_eq!(slow.wait_ms(UserId(1), 15_000), None);
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut slow = SlowMode::new(1_000_000, 1);
         for i in 0..USERS_MAX as u64 + 5 {

@@ -67,7 +67,8 @@ fn talk_and_read(mut worker: Worker, rooms: &[&str], expected: usize) -> HashMap
     let mut followers: Vec<Follower> = Vec::new();
     let mut early = Vec::new();
     for room in rooms {
-        while worker.submit(room, Input::Attach { worker: worker.port.worker, room: (*room).into() }).is_err() {
+        while worker.submit(room, Input::Attach { worker: worker.port.worker, room: (*room).into() }).is_err()
+        {
             // Others fill the inbox: make room on the way back, then try again.
             early.extend(worker.port.poll_output());
             thread::yield_now();
@@ -121,7 +122,7 @@ fn talk_and_read(mut worker: Worker, rooms: &[&str], expected: usize) -> HashMap
                             assert!(acknowledged.insert(nonce, offset).is_none(), "acknowledged twice");
                         }
                         AnswerKind::PublishRefused { nonce, reason: Refusal::Overloaded, .. } => {
-                            due.push(nonce)
+                            due.push(nonce);
                         }
                         other => panic!("unexpected: {other:?}"),
                     }
@@ -257,6 +258,9 @@ fn a_worker_that_is_gone_holds_up_nobody() {
     let mut talking = workers.pop().expect("two");
     let mut follower = talking.attach("show");
     gone.attach("show");
+    let members = Input::Viewers { worker: gone.port.worker, alias: follower.alias, count: 5 };
+    assert!(gone.submit("show", members).is_ok());
+    assert_eq!(viewers(&engine), 5);
     drop(gone);
     for nonce in 0..50 {
         let input = Input::Publish(publication(follower.alias, 0, 1, nonce, "still here"));
@@ -268,7 +272,15 @@ fn a_worker_that_is_gone_holds_up_nobody() {
         }
     }
     assert_eq!(follower.at.offset, 50);
+    assert_eq!(viewers(&engine), 0, "its members went with it");
     engine.shutdown();
+}
+
+fn viewers(engine: &Engine) -> u64 {
+    match engine.ask_and_wait(AdminRequest::Create { room: "show".into() }) {
+        Ok(AdminAnswer::Room(info)) => info.viewers,
+        other => panic!("not a room: {other:?}"),
+    }
 }
 
 #[test]
@@ -312,7 +324,7 @@ fn operators_ask_all_shards_at_once() {
     assert_eq!(counter(&engine, "rooms"), 20);
     let (sender, receiver) = mpsc::channel();
     engine.ask(AdminRequest::Remove { room: "no such".into() }, move |answer| {
-        sender.send(answer).expect("heard")
+        sender.send(answer).expect("heard");
     });
     assert_eq!(receiver.recv(), Ok(Err(Refusal::UnknownRoom)));
 }

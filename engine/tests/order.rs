@@ -190,7 +190,7 @@ impl World {
                     }
                 }
                 Output::Answers(answers) => {
-                    answers.into_iter().for_each(|answer| self.answer(worker, answer))
+                    answers.into_iter().for_each(|answer| self.answer(worker, answer));
                 }
                 other => panic!("nothing of that kind: {other:?}"),
             }
@@ -214,13 +214,13 @@ impl World {
                 );
             }
             (Asked::Publish { nonce: asked, .. }, AnswerKind::PublishRefused { nonce, .. }) => {
-                assert_eq!(nonce, *asked)
+                assert_eq!(nonce, *asked);
             }
             (Asked::SetState { request: asked }, AnswerKind::StateSet { request, .. }) => {
-                assert_eq!(request, *asked)
+                assert_eq!(request, *asked);
             }
             (Asked::SetState { request: asked }, AnswerKind::StateRefused { request, .. }) => {
-                assert_eq!(request, *asked)
+                assert_eq!(request, *asked);
             }
             (asked, kind) => panic!("{kind:?} does not answer {asked:?}"),
         }
