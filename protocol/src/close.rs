@@ -2,7 +2,7 @@
 //!
 //! A code travels as WebSocket close code `4000 + code` and as QUIC application error code `code`; a node sends an
 //! `Error` frame with the detail first wherever the peer can still read it. Faults of the WebSocket layer itself use
-//! RFC 6455's own codes (1002, 1003, 1007, 1009) and mean "do not retry".
+//! RFC 6455's own codes (1002, 1007, 1008, 1009) and mean "do not retry".
 //! Invariant: codes are never given a second meaning.
 
 /// What a client may do after a close.

@@ -125,7 +125,7 @@ pub struct Published {
 pub struct Refused<'a> {
     /// Kind of the request.
     pub kind: u8,
-    /// Its `request` or `nonce`.
+    /// Its `request` or `nonce`; for `React` the alias.
     pub id: u64,
     /// Why.
     pub reason: Refusal,
