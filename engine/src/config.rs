@@ -43,7 +43,7 @@ pub struct ShardConfig {
     pub viewers_every_ms: u64,
     /// Rooms of the node; beyond: refusal `Overloaded`. Shards have equal shares.
     pub rooms_max: usize,
-    /// After so long without viewers and publications, a room made on first use is removed.
+    /// After so long without viewers and publications, a room made on first use is removed; 0: never.
     pub idle_ms: u64,
     /// Names that come into being on first use: exact, or beginnings followed by `*`.
     pub on_first_use: Vec<String>,

@@ -70,7 +70,7 @@ impl Room {
     /// When something is due next.
     pub(crate) fn due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
-        let viewers_us = live.viewers.due_us(config.viewers_every_ms * 1000);
+        let viewers_us = live.viewers.due_us(config.viewers_every_ms.saturating_mul(1000));
         [live.seal_due_us, viewers_us, self.idle_due_us(config)].into_iter().flatten().min()
     }
 

@@ -49,7 +49,7 @@ impl Shard {
 
     fn publish_viewers(&mut self, slot: u32, now: Now) {
         let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
-        let due_us = live.viewers.due_us(self.config.viewers_every_ms * 1000);
+        let due_us = live.viewers.due_us(self.config.viewers_every_ms.saturating_mul(1000));
         if due_us.is_some_and(|us| us <= now.us) {
             let count = live.viewers.publish(now.us).to_string();
             let set =
