@@ -329,7 +329,18 @@ impl<S, B> EventOf<S, B> {
                 E::Subscribed { room: room.map(t), outcome, epoch, offset, head, phase }
             }
             E::Unsubscribed { room, asked } => E::Unsubscribed { room: room.map(t), asked },
-            E::Message { room, offset, time_ms, author, role, text, attachment, reply_to, folded, replay } => E::Message {
+            E::Message {
+                room,
+                offset,
+                time_ms,
+                author,
+                role,
+                text,
+                attachment,
+                reply_to,
+                folded,
+                replay,
+            } => E::Message {
                 room: room.map(&t),
                 offset,
                 time_ms,
@@ -359,9 +370,14 @@ impl<S, B> EventOf<S, B> {
             }
             E::Uncertain { nonce, text } => E::Uncertain { nonce, text: t(text) },
             E::StateSet { request, version } => E::StateSet { request, version },
-            E::Refused { kind, id, room, reason, retry_after_ms, detail } => {
-                E::Refused { kind, id, room: room.map(|r| r.map(&t)), reason, retry_after_ms, detail: t(detail) }
-            }
+            E::Refused { kind, id, room, reason, retry_after_ms, detail } => E::Refused {
+                kind,
+                id,
+                room: room.map(|r| r.map(&t)),
+                reason,
+                retry_after_ms,
+                detail: t(detail),
+            },
             E::Pong { rtt_us, server_ms } => E::Pong { rtt_us, server_ms },
             E::GoAway { where_to, after_ms, detail } => {
                 E::GoAway { where_to: t(where_to), after_ms, detail: t(detail) }

@@ -32,7 +32,9 @@ impl Session {
         let wire_bytes = (stream::header_len(frame.len()) + frame.len()) as u32;
         match ServerFrame::decode(frame) {
             Err(FrameFault::UnknownKind(kind)) if is_ignorable(kind) => {}
-            Err(fault @ FrameFault::UnknownKind(_)) => self.handle_malformed(CloseCode::UnknownKind, &fault.to_string()),
+            Err(fault @ FrameFault::UnknownKind(_)) => {
+                self.handle_malformed(CloseCode::UnknownKind, &fault.to_string())
+            }
             Err(fault) => self.handle_malformed(CloseCode::Malformed, &fault.to_string()),
             Ok(frame) if self.is_out_of_order(&frame) => {
                 self.handle_malformed(CloseCode::WrongOrder, &format!("{:?} out of order", frame.kind()));
@@ -103,7 +105,9 @@ impl Session {
         let room = &mut self.rooms[at];
         match room.handle_batch(batch, wire_bytes, &mut self.faults, emit) {
             Ok(()) => {}
-            Err(BatchError::Malformed(fault)) => self.handle_malformed(CloseCode::Malformed, &fault.to_string()),
+            Err(BatchError::Malformed(fault)) => {
+                self.handle_malformed(CloseCode::Malformed, &fault.to_string())
+            }
             Err(BatchError::Desync) if room.desyncs < DESYNCS_MAX => room.resubscribe(),
             Err(BatchError::Desync) => {
                 room.desyncs = 0;
@@ -116,7 +120,8 @@ impl Session {
         self.link = Link::Up;
         self.moving = None;
         self.ticket = w.ticket.into();
-        self.heartbeat_us = (u64::from(w.heartbeat_ms) * 1000).clamp(*HEARTBEAT_US.start(), *HEARTBEAT_US.end());
+        self.heartbeat_us =
+            (u64::from(w.heartbeat_ms) * 1000).clamp(*HEARTBEAT_US.start(), *HEARTBEAT_US.end());
         emit(Event::Welcome {
             session: w.session,
             node: w.node,
@@ -172,9 +177,7 @@ impl Session {
         let mut refused_room = None;
         match Kind::from_wire(r.kind) {
             Some(Kind::Subscribe) => {
-                let asked = |room: &RoomState| {
-                    room.stage == Stage::Asked && u64::from(room.request) == r.id
-                };
+                let asked = |room: &RoomState| room.stage == Stage::Asked && u64::from(room.request) == r.id;
                 refused_room = self.rooms.iter().position(asked);
             }
             Some(Kind::Publish) => drop(self.outbox.take_publication(r.id)),

@@ -113,14 +113,20 @@ impl Outbox {
     }
 
     /// As [`Outbox::poll_publication`], for state changes.
-    pub(super) fn poll_state(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, &PendingState)> {
+    pub(super) fn poll_state(
+        &mut self,
+        alias: impl Fn(RoomId) -> Option<u32>,
+    ) -> Option<(u32, &PendingState)> {
         let state = self.states.iter_mut().find(|s| !s.in_flight && alias(s.room).is_some())?;
         state.in_flight = true;
         Some((alias(state.room)?, state))
     }
 
     /// A reaction that is due; it is forgotten.
-    pub(super) fn poll_reaction(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, PendingReaction)> {
+    pub(super) fn poll_reaction(
+        &mut self,
+        alias: impl Fn(RoomId) -> Option<u32>,
+    ) -> Option<(u32, PendingReaction)> {
         let at = self.reactions.iter().position(|r| alias(r.room).is_some())?;
         let reaction = self.reactions.swap_remove(at);
         Some((alias(reaction.room)?, reaction))

@@ -61,7 +61,12 @@ impl RoomState {
                 Item::State(change) => {
                     if let Some(version) = version {
                         self.lane.apply(change.key, change.value);
-                        emit(Event::State { room: self.room(), version, key: change.key, value: change.value });
+                        emit(Event::State {
+                            room: self.room(),
+                            version,
+                            key: change.key,
+                            value: change.value,
+                        });
                     }
                 }
             }
@@ -71,7 +76,12 @@ impl RoomState {
     }
 
     /// Whether the message was new.
-    fn handle_message(&mut self, m: &Message<'_>, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) -> bool {
+    fn handle_message(
+        &mut self,
+        m: &Message<'_>,
+        faults: &mut Faults,
+        emit: &mut impl FnMut(Event<'_>),
+    ) -> bool {
         let before = self.position.offset;
         let offset = self.position.message(m);
         if m.skip > 0 {

@@ -108,7 +108,9 @@ pub enum Next {
 pub(super) fn verdict(reason: &Reason) -> (Retry, u64) {
     match reason {
         Reason::Asked | Reason::NoToken => (Retry::Never, 0),
-        Reason::Told { code, .. } => (CloseCode::from_wire(*code).map_or(Retry::Backoff, CloseCode::retry), 0),
+        Reason::Told { code, .. } => {
+            (CloseCode::from_wire(*code).map_or(Retry::Backoff, CloseCode::retry), 0)
+        }
         Reason::Transport(ending) => ending_verdict(ending),
         Reason::GoAway | Reason::Silent | Reason::NoWelcome | Reason::Malformed(_) => (Retry::Backoff, 0),
     }
@@ -193,6 +195,9 @@ mod tests {
         assert_eq!(verdict(&Reason::Transport(Ending::WebSocket(1006))).0, Retry::Backoff);
         let busy = Ending::Http { status: 503, retry_after_s: Some(3) };
         assert_eq!(verdict(&Reason::Transport(busy)), (Retry::Backoff, 3_000_000));
-        assert_eq!(verdict(&Reason::Transport(Ending::Http { status: 403, retry_after_s: None })).0, Retry::Never);
+        assert_eq!(
+            verdict(&Reason::Transport(Ending::Http { status: 403, retry_after_s: None })).0,
+            Retry::Never
+        );
     }
 }

@@ -331,7 +331,12 @@ impl Session {
     }
 
     /// The connection is gone, or could not be made.
-    pub fn handle_disconnected(&mut self, now_us: u64, ending: Ending, emit: &mut impl FnMut(Event<'_>)) -> Next {
+    pub fn handle_disconnected(
+        &mut self,
+        now_us: u64,
+        ending: Ending,
+        emit: &mut impl FnMut(Event<'_>),
+    ) -> Next {
         let held = self.link == Link::Up && now_us >= self.connected_us + HELD_US;
         let was_dropped = ending == Ending::Dropped;
         let (reason, retry, after_us) = self.judge(ending);
@@ -447,7 +452,9 @@ impl Session {
                 let (retry, after_us) = verdict(&own);
                 (own, retry, after_us)
             }
-            (None, Some(told)) => (Reason::Told { code: told.code, detail: told.detail }, told.retry, told.after_us),
+            (None, Some(told)) => {
+                (Reason::Told { code: told.code, detail: told.detail }, told.retry, told.after_us)
+            }
             (None, None) => {
                 let reason = match ending {
                     Ending::Code(code) => Reason::Told { code, detail: Box::default() },
@@ -485,7 +492,9 @@ impl Session {
             encoder.client(&ClientFrame::Hello(hello), out);
             return true;
         }
-        self.encode_room(encoder, out) || self.encode_outbox(encoder, out) || self.encode_ping(now_us, encoder, out)
+        self.encode_room(encoder, out)
+            || self.encode_outbox(encoder, out)
+            || self.encode_ping(now_us, encoder, out)
     }
 
     fn encode_room(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
@@ -504,7 +513,10 @@ impl Session {
         } else {
             room.stage = Stage::Asked;
             let (resume, replay) = room.wish();
-            encoder.client(&ClientFrame::Subscribe(Subscribe { request, room: &room.name, resume, replay }), out);
+            encoder.client(
+                &ClientFrame::Subscribe(Subscribe { request, room: &room.name, resume, replay }),
+                out,
+            );
         }
         true
     }

@@ -99,7 +99,9 @@ impl Connector {
             Scheme::Ws => Stream::Tcp(self.connect_tcp(address).await.map_err(|error| ending_of(&error))?),
             Scheme::Wss => {
                 let tcp = self.connect_tcp(address).await.map_err(|error| ending_of(&error))?;
-                let tls = TlsStream::connect(tcp, self.0.wss.clone(), url.host()).await.map_err(|error| tls_ending(&error))?;
+                let tls = TlsStream::connect(tcp, self.0.wss.clone(), url.host())
+                    .await
+                    .map_err(|error| tls_ending(&error))?;
                 Stream::Tls(Box::new(tls))
             }
         };
@@ -119,7 +121,8 @@ impl Connector {
     }
 
     async fn connect_quic(&self, url: &Url, address: SocketAddr) -> Result<Link, Ending> {
-        let endpoint = self.endpoint(address.ip()).map_err(|_| Ending::Broken(io::ErrorKind::AddrNotAvailable))?;
+        let endpoint =
+            self.endpoint(address.ip()).map_err(|_| Ending::Broken(io::ErrorKind::AddrNotAvailable))?;
         let connecting = endpoint
             .0
             .connect_with(self.0.quic.clone(), address, url.host())
@@ -150,7 +153,9 @@ async fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
 
 fn tls_ending(error: &io::Error) -> Ending {
     match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Ending::Untrusted(error.to_string().into()),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Ending::Untrusted(error.to_string().into())
+        }
         kind => Ending::Broken(kind),
     }
 }

@@ -225,7 +225,8 @@ impl<H: Handler> Driver<H> {
                 let read = link.poll_read(cx, scratch, &mut |incoming| match incoming {
                     Incoming::Frame(frame) => {
                         *frames_in += 1;
-                        session.handle_frame(now_us, frame, &mut |event| handler.handle_event(now_us, &event));
+                        session
+                            .handle_frame(now_us, frame, &mut |event| handler.handle_event(now_us, &event));
                     }
                     Incoming::Fault(code, what) => session.handle_malformed(code, what),
                 });
@@ -299,7 +300,9 @@ impl<H: Handler> Driver<H> {
             return self.handle_ended(now_us, ending);
         }
         let Some(code) = self.session.poll_close() else { return Step::Wait(self.session.poll_timeout()) };
-        let State::Up(mut link) = std::mem::replace(&mut self.state, State::AwaitingToken) else { unreachable!() };
+        let State::Up(mut link) = std::mem::replace(&mut self.state, State::AwaitingToken) else {
+            unreachable!()
+        };
         if !link.begin_close(code) {
             return self.handle_ended(now_us, Ending::Eof);
         }
@@ -360,7 +363,9 @@ impl<H: Handler> Driver<H> {
 
     fn handle_ended(&mut self, now_us: u64, ending: Ending) -> Step {
         let handler = &mut self.handler;
-        let next = self.session.handle_disconnected(now_us, ending, &mut |event| handler.handle_event(now_us, &event));
+        let next = self
+            .session
+            .handle_disconnected(now_us, ending, &mut |event| handler.handle_event(now_us, &event));
         self.state = match next {
             Next::Reconnect { after_us } => State::Resting { until_us: now_us.saturating_add(after_us) },
             Next::Reauthenticate => State::AwaitingToken,

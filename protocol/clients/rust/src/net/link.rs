@@ -69,7 +69,13 @@ impl Link {
 
     pub(super) fn quic(stream: QuicStream) -> Link {
         let framing = Framing::Stream(Partial::default());
-        Link { stream: Stream::Quic(Box::new(stream)), framing, out: Vec::new(), out_at: 0, early: Vec::new() }
+        Link {
+            stream: Stream::Quic(Box::new(stream)),
+            framing,
+            out: Vec::new(),
+            out_at: 0,
+            early: Vec::new(),
+        }
     }
 
     /// One read, and the frames that it completed: how many bytes came, or how the connection ended.
@@ -188,7 +194,9 @@ impl Stream {
         match self {
             Stream::Tcp(tcp) => loop {
                 match tcp.try_write(buf) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(cx))?,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(tcp.poll_write_ready(cx))?
+                    }
                     other => return Poll::Ready(other),
                 }
             },
@@ -247,7 +255,9 @@ impl Partial {
                 Err(fault) => {
                     self.ended = true;
                     match fault {
-                        HeaderFault::TooLarge(_) => on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large")),
+                        HeaderFault::TooLarge(_) => {
+                            on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large"))
+                        }
                         _ => on(Incoming::Fault(CloseCode::BadStream, "bytes that are no frame header")),
                     }
                     return bytes.len();

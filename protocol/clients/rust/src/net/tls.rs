@@ -38,8 +38,13 @@ impl Write for Direct<'_> {
 
 impl TlsStream {
     /// Handshake.
-    pub(super) async fn connect(tcp: TcpStream, config: Arc<rustls::ClientConfig>, host: &str) -> io::Result<TlsStream> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+    pub(super) async fn connect(
+        tcp: TcpStream,
+        config: Arc<rustls::ClientConfig>,
+        host: &str,
+    ) -> io::Result<TlsStream> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         let tls = ClientConnection::new(config, name).map_err(invalid)?;
         let mut stream = TlsStream { tcp, tls };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
@@ -90,7 +95,9 @@ impl TlsStream {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Direct(&self.tcp)) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.tcp.poll_write_ready(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_write_ready(cx))?
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -115,7 +122,9 @@ impl TlsStream {
                     let _ = self.poll_flush(cx)?;
                     return Poll::Ready(Ok(bytes));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.tcp.poll_read_ready(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_read_ready(cx))?
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }

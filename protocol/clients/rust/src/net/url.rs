@@ -34,7 +34,11 @@ pub struct UrlError {
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}; for example ws://localhost:7100/v1 or quic://localhost:7100", self.text, self.why)
+        write!(
+            f,
+            "{:?}: {}; for example ws://localhost:7100/v1 or quic://localhost:7100",
+            self.text, self.why
+        )
     }
 }
 
@@ -65,7 +69,11 @@ impl Url {
     pub fn authority(&self) -> String {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         let host = &self.host;
-        if self.port == self.scheme.port() { format!("{open}{host}{close}") } else { format!("{open}{host}{close}:{}", self.port) }
+        if self.port == self.scheme.port() {
+            format!("{open}{host}{close}")
+        } else {
+            format!("{open}{host}{close}:{}", self.port)
+        }
     }
 
     /// Where `GoAway` points: a whole URL, or a host with or without a port for the same scheme and path. What is not
@@ -144,7 +152,9 @@ fn split_authority(authority: &str, port: u16) -> Result<(&str, u16), &'static s
         return Err("no host name that can be used");
     }
     let port = match rest.strip_prefix(':') {
-        Some(digits) => digits.parse().ok().filter(|&port| port != 0).ok_or("the port is not a number up to 65535")?,
+        Some(digits) => {
+            digits.parse().ok().filter(|&port| port != 0).ok_or("the port is not a number up to 65535")?
+        }
         None if rest.is_empty() => port,
         None => return Err("something stands between host and port"),
     };
@@ -157,11 +167,16 @@ mod tests {
 
     #[test]
     fn urls_are_read_and_written() {
-        for text in ["ws://localhost:7100/v1", "wss://chat.example/v1?x=1", "quic://[::1]:7100", "quic://10.0.0.1"] {
+        for text in
+            ["ws://localhost:7100/v1", "wss://chat.example/v1?x=1", "quic://[::1]:7100", "quic://10.0.0.1"]
+        {
             assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
         let url: Url = "wss://[fe80::1]".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.path(), &*url.authority()), ("fe80::1", 443, "/", "[fe80::1]"));
+        assert_eq!(
+            (url.host(), url.port(), url.path(), &*url.authority()),
+            ("fe80::1", 443, "/", "[fe80::1]")
+        );
     }
 
     #[test]

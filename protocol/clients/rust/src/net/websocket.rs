@@ -8,7 +8,9 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use grandstand_protocol::version::SUBPROTOCOL;
 use grandstand_protocol::websocket::handshake::response::{ResponseFault, parse_response, write_request};
-use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload, write_masked};
+use grandstand_protocol::websocket::{
+    Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload, write_masked,
+};
 
 use super::Url;
 use super::link::{Incoming, Stream, ending_of};
@@ -27,19 +29,24 @@ pub(super) async fn upgrade(stream: &mut Stream, url: &Url) -> Result<Vec<u8>, E
     fill_random(&mut key);
     let mut request = Vec::new();
     let untrusted = |fault: ResponseFault| Ending::Untrusted(fault.to_string().into());
-    write_request(&url.authority(), url.path(), None, Some(SUBPROTOCOL), &key, &mut request).map_err(untrusted)?;
+    write_request(&url.authority(), url.path(), None, Some(SUBPROTOCOL), &key, &mut request)
+        .map_err(untrusted)?;
     stream.write_all(&request).await.map_err(|error| ending_of(&error))?;
     let mut answer = Vec::new();
     loop {
         let start = answer.len();
         answer.resize(start + ANSWER_STEP_BYTES, 0);
-        let read = std::future::poll_fn(|cx| stream.poll_read(cx, &mut answer[start..])).await.map_err(|error| ending_of(&error))?;
+        let read = std::future::poll_fn(|cx| stream.poll_read(cx, &mut answer[start..]))
+            .await
+            .map_err(|error| ending_of(&error))?;
         answer.truncate(start + read);
         match parse_response(&answer, &key, Some(SUBPROTOCOL)) {
             Ok(Some(response)) => return Ok(answer.split_off(response.len)),
             Ok(None) if read == 0 => return Err(Ending::Eof),
             Ok(None) => {}
-            Err(ResponseFault::Refused { status, retry_after_s }) => return Err(Ending::Http { status, retry_after_s }),
+            Err(ResponseFault::Refused { status, retry_after_s }) => {
+                return Err(Ending::Http { status, retry_after_s });
+            }
             Err(fault) => return Err(untrusted(fault)),
         }
     }

@@ -1,0 +1,264 @@
+//! A scripted node: one room, one viewer, everything that the client's tests need a node to do or to do wrong.
+//!
+//! Why not the real one: it stands above this crate, and does nothing wrong.
+//! Not here: sockets (`sockets.rs`), virtual time (`session.rs`).
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
+use grandstand_client::protocol::frame::{
+    ClientFrame, Durability, Encoder, Gap, GapReason, Kind, Outcome, Phase, Published, Refused, ServerFrame,
+    Snapshot, Subscribed, Welcome,
+};
+use grandstand_client::protocol::refusal::Refusal;
+
+pub const EPOCH: u64 = 7;
+pub const HEARTBEAT_MS: u32 = 1000;
+
+/// What stands at one offset of the log.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Message(String),
+    LeftOut,
+}
+
+#[derive(Default)]
+pub struct ScriptedNode {
+    pub epoch: u64,
+    pub log: Vec<Entry>,
+    /// Offsets below are gone.
+    pub first: u64,
+    pub nonces: HashMap<u64, u64>,
+    pub state: BTreeMap<String, Vec<u8>>,
+    pub state_version: u64,
+    /// Honour tickets.
+    pub forgets_sessions: bool,
+    /// Refuse the next requests to subscribe, with this.
+    pub refuse_subscribe: Option<(Refusal, Option<u32>)>,
+    /// Begin the next subscription here, whatever was asked.
+    pub lie: Option<u64>,
+    /// Kinds of all frames received on this connection.
+    pub seen: Vec<Kind>,
+    pub subscribes: Vec<Option<(u64, u64)>>,
+    pub to_client: VecDeque<Vec<u8>>,
+    viewer: Option<Viewer>,
+    connections: u32,
+    encoder: Encoder,
+}
+
+#[derive(Clone, Copy)]
+struct Viewer {
+    alias: u32,
+    cursor: u64,
+    time_ms: u64,
+    state_version: u64,
+}
+
+impl ScriptedNode {
+    pub fn new() -> ScriptedNode {
+        ScriptedNode { epoch: EPOCH, ..ScriptedNode::default() }
+    }
+
+    pub fn head(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    pub fn say(&mut self, text: &str) -> u64 {
+        self.log.push(Entry::Message(text.into()));
+        self.head() - 1
+    }
+
+    pub fn say_all(&mut self, texts: &[&str]) {
+        self.log.extend(texts.iter().map(|text| Entry::Message((*text).into())));
+    }
+
+    pub fn say_numbers(&mut self, numbers: std::ops::Range<u64>) {
+        self.log.extend(numbers.map(|n| Entry::Message(n.to_string())));
+    }
+
+    pub fn set_state(&mut self, key: &str, value: &[u8]) {
+        self.state.insert(key.into(), value.into());
+        self.state_version += 1;
+    }
+
+    /// The connection is gone, with all that was under way.
+    pub fn handle_disconnected(&mut self) {
+        self.viewer = None;
+        self.seen.clear();
+        self.to_client.clear();
+    }
+
+    pub fn send(&mut self, frame: &ServerFrame<'_>) {
+        let mut out = Vec::new();
+        self.encoder.server(frame, &mut out);
+        self.to_client.push_back(out);
+    }
+
+    pub fn alias(&self) -> u32 {
+        self.viewer.expect("a viewer").alias
+    }
+
+    pub fn handle_frame(&mut self, frame: &[u8]) {
+        let frame = ClientFrame::decode(frame).expect("a valid frame");
+        assert_eq!(self.seen.is_empty(), frame.kind() == Kind::Hello, "Hello first, and once");
+        self.seen.push(frame.kind());
+        match frame {
+            ClientFrame::Hello(hello) => {
+                let resumed = !hello.ticket.is_empty() && !self.forgets_sessions;
+                self.connections += 1;
+                self.send(&ServerFrame::Welcome(Welcome {
+                    version: 1,
+                    session: u64::from(self.connections),
+                    ticket: b"ticket",
+                    heartbeat_ms: HEARTBEAT_MS,
+                    name: "ann",
+                    node: "scripted",
+                    resumed,
+                    ..Welcome::default()
+                }));
+            }
+            ClientFrame::Subscribe(s) => self.handle_subscribe(s.request, s.resume, s.replay),
+            ClientFrame::Unsubscribe { request, alias } => {
+                self.viewer = None;
+                self.send(&ServerFrame::Unsubscribed { request, alias });
+            }
+            ClientFrame::Publish(p) => {
+                let known = self.nonces.get(&p.nonce).copied();
+                let offset = known.unwrap_or_else(|| self.say(p.text));
+                self.nonces.insert(p.nonce, offset);
+                self.send(&ServerFrame::Published(Published {
+                    nonce: p.nonce,
+                    epoch: self.epoch,
+                    offset,
+                    time_ms: 0,
+                    durability: Durability::Memory,
+                    repeated: known.is_some(),
+                }));
+            }
+            ClientFrame::React(_) => {}
+            ClientFrame::SetState(s) => {
+                self.set_state(s.key, s.value.unwrap_or_default());
+                let version = self.state_version;
+                self.send(&ServerFrame::StateSet { request: s.request, version });
+            }
+            ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
+        }
+    }
+
+    fn handle_subscribe(&mut self, request: u32, resume: Option<(u64, u64)>, replay: u32) {
+        self.subscribes.push(resume);
+        if let Some((reason, retry_after_ms)) = self.refuse_subscribe.take() {
+            let (kind, id) = (Kind::Subscribe as u8, u64::from(request));
+            return self.send(&ServerFrame::Refused(Refused {
+                kind,
+                id,
+                reason,
+                retry_after_ms,
+                detail: "",
+            }));
+        }
+        let head = self.head();
+        let newest = head.saturating_sub(u64::from(replay)).max(self.first);
+        let (offset, outcome) = match resume {
+            Some((epoch, offset)) if epoch == self.epoch && offset >= self.first => {
+                (offset, Outcome::Resumed)
+            }
+            Some((epoch, _)) if epoch == self.epoch => (self.first, Outcome::Gapped),
+            Some(_) => (newest, Outcome::Restarted),
+            None => (newest, Outcome::Live),
+        };
+        let offset = self.lie.take().unwrap_or(offset);
+        let (alias, epoch, time_ms) = (3, self.epoch, self.time_ms(offset));
+        self.viewer = Some(Viewer { alias, cursor: offset, time_ms, state_version: self.state_version });
+        let phase = Phase::Open;
+        self.send(&ServerFrame::Subscribed(Subscribed {
+            request,
+            alias,
+            epoch,
+            offset,
+            head,
+            time_ms,
+            outcome,
+            phase,
+        }));
+        if outcome == Outcome::Gapped {
+            let from = resume.expect("resuming").1;
+            self.send_gap(from, offset, GapReason::Expired);
+        }
+        if !self.state.is_empty() {
+            let (state, version) = (self.state.clone(), self.state_version);
+            let entries = state.iter().map(|(k, v)| (&**k, &**v)).collect();
+            self.send(&ServerFrame::Snapshot(Snapshot { alias, epoch, version, entries }));
+        }
+    }
+
+    pub fn send_gap(&mut self, from: u64, to: u64, reason: GapReason) {
+        let (alias, epoch, time_ms) = (self.alias(), self.epoch, self.time_ms(to));
+        self.send(&ServerFrame::Gap(Gap { alias, epoch, from, to, count: to - from, reason, time_ms }));
+    }
+
+    /// Everything from the viewer's cursor, as batches of at most `entries_max` offsets.
+    pub fn pump(&mut self, entries_max: usize) {
+        while let Some(viewer) = self.viewer {
+            if viewer.cursor < self.first {
+                // Fell off: skip to what is left.
+                self.send_gap(viewer.cursor, self.first, GapReason::Slow);
+                let time_ms = self.time_ms(self.first);
+                self.viewer = Some(Viewer { cursor: self.first, time_ms, ..viewer });
+                continue;
+            }
+            let end = self.head().min(viewer.cursor + entries_max as u64);
+            if viewer.cursor >= end {
+                return;
+            }
+            let body = self.body(viewer, viewer.cursor, end);
+            self.send(&ServerFrame::Batch(&body));
+            self.viewer = Some(Viewer { cursor: end, time_ms: self.time_ms(end), ..viewer });
+        }
+    }
+
+    /// A batch of state and tallies alone.
+    pub fn send_lanes(&mut self, tally: Option<(&str, u64)>, state: &[(&str, Option<&[u8]>)], version: u64) {
+        let mut body = Vec::new();
+        let mut w = BatchWriter::begin(&mut body, self.alias(), 0, tally.is_some(), !state.is_empty(), 0);
+        if let Some((key, count)) = tally {
+            w.tallies(1);
+            w.tally(key, count);
+        }
+        if !state.is_empty() {
+            w.state(state.len(), version);
+            state.iter().for_each(|(key, value)| w.change(key, *value));
+        }
+        w.finish();
+        self.send(&ServerFrame::Batch(&body));
+    }
+
+    fn body(&self, viewer: Viewer, from: u64, end: u64) -> Vec<u8> {
+        let entries = &self.log[from as usize..end as usize];
+        let count = entries.iter().filter(|e| matches!(e, Entry::Message(_))).count();
+        let after = entries.iter().rev().take_while(|e| matches!(e, Entry::LeftOut)).count() as u64;
+        let mut body = Vec::new();
+        let mut w = BatchWriter::begin(&mut body, viewer.alias, count, true, false, after);
+        w.chat(from, self.time_ms(end) - viewer.time_ms, after);
+        let mut skip = 0;
+        for entry in entries {
+            match entry {
+                Entry::LeftOut => skip += 1,
+                Entry::Message(text) => {
+                    w.message(&MessageParts { author: "ann", text, skip, ..MessageParts::default() });
+                    skip = 0;
+                }
+            }
+        }
+        w.tallies(1);
+        w.tally("❤", end - from);
+        w.finish();
+        body
+    }
+
+    /// Every offset took ten milliseconds.
+    pub fn time_ms(&self, offset: u64) -> u64 {
+        1_000_000 + offset * 10
+    }
+}
