@@ -33,7 +33,7 @@ impl Session {
         match ServerFrame::decode(frame) {
             Err(FrameFault::UnknownKind(kind)) if is_ignorable(kind) => {}
             Err(fault @ FrameFault::UnknownKind(_)) => {
-                self.handle_malformed(CloseCode::UnknownKind, &fault.to_string())
+                self.handle_malformed(CloseCode::UnknownKind, &fault.to_string());
             }
             Err(fault) => self.handle_malformed(CloseCode::Malformed, &fault.to_string()),
             Ok(frame) if self.is_out_of_order(&frame) => {
@@ -106,7 +106,7 @@ impl Session {
         match room.handle_batch(batch, wire_bytes, &mut self.faults, emit) {
             Ok(()) => {}
             Err(BatchError::Malformed(fault)) => {
-                self.handle_malformed(CloseCode::Malformed, &fault.to_string())
+                self.handle_malformed(CloseCode::Malformed, &fault.to_string());
             }
             Err(BatchError::Desync) if room.desyncs < DESYNCS_MAX => room.resubscribe(),
             Err(BatchError::Desync) => {

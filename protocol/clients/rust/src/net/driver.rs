@@ -288,7 +288,7 @@ impl<H: Handler> Driver<H> {
 
     fn step_up(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
         if std::mem::take(&mut self.drop_due) {
-            if let State::Up(link) = std::mem::replace(&mut self.state, State::AwaitingToken) {
+            if let State::Up(link) = std::mem::replace(&mut self.state, State::Resting { until_us: now_us }) {
                 link.abort();
             }
             return self.handle_ended(now_us, Ending::Dropped);
@@ -300,7 +300,8 @@ impl<H: Handler> Driver<H> {
             return self.handle_ended(now_us, ending);
         }
         let Some(code) = self.session.poll_close() else { return Step::Wait(self.session.poll_timeout()) };
-        let State::Up(mut link) = std::mem::replace(&mut self.state, State::AwaitingToken) else {
+        let State::Up(mut link) = std::mem::replace(&mut self.state, State::Resting { until_us: now_us })
+        else {
             unreachable!()
         };
         if !link.begin_close(code) {
@@ -384,8 +385,8 @@ impl<H: Handler> Driver<H> {
         Step::Again
     }
 
-    /// See to it that there is a turn at this time. The timer is moved only forward in time when it has fired, so a
-    /// turn costs nothing here; one that comes too early finds nothing to do.
+    /// See to it that there is a turn at this time. A timer that is set to an earlier time stays: most turns only move the
+    /// next ping further away, and a turn that comes too early finds nothing to do.
     fn arm(&mut self, cx: &mut Context<'_>, at_us: Option<u64>) {
         let Some(at_us) = at_us else { return };
         let at = instant(at_us);

@@ -14,6 +14,7 @@ use grandstand_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use grandstand_protocol::stream::{HeaderFault, read_header, write_header};
 use grandstand_protocol::websocket::Reader;
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::tls::TlsStream;
@@ -177,14 +178,7 @@ impl Link {
 impl Stream {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Tcp(tcp) => loop {
-                // Ready first: a read that would block costs a system call.
-                ready!(tcp.poll_read_ready(cx))?;
-                match tcp.try_read(buf) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    other => return Poll::Ready(other),
-                }
-            },
+            Stream::Tcp(tcp) => poll_read_tcp(tcp, cx, buf),
             Stream::Tls(tls) => tls.poll_read(cx, buf),
             Stream::Quic(quic) => quic.recv.poll_read(cx, buf).map_err(read_error),
         }
@@ -195,7 +189,7 @@ impl Stream {
             Stream::Tcp(tcp) => loop {
                 match tcp.try_write(buf) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        ready!(tcp.poll_write_ready(cx))?
+                        ready!(tcp.poll_write_ready(cx))?;
                     }
                     other => return Poll::Ready(other),
                 }
@@ -216,6 +210,18 @@ impl Stream {
             Stream::Tcp(_) | Stream::Quic(_) => Ok(()),
         }
     }
+}
+
+/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and spares the system
+/// call that would say so.
+pub(super) fn poll_read_tcp(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buf);
+    ready!(Pin::new(tcp).poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
 }
 
 /// The beginning of a frame whose end is still to come.
@@ -256,7 +262,7 @@ impl Partial {
                     self.ended = true;
                     match fault {
                         HeaderFault::TooLarge(_) => {
-                            on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large"))
+                            on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large"));
                         }
                         _ => on(Incoming::Fault(CloseCode::BadStream, "bytes that are no frame header")),
                     }

@@ -11,22 +11,30 @@ use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
+use super::link::poll_read_tcp;
+
 #[derive(Debug)]
 pub(super) struct TlsStream {
     tcp: TcpStream,
     tls: ClientConnection,
 }
 
-/// A socket as rustls wants one: whatever would wait is an error.
-struct Direct<'a>(&'a TcpStream);
+/// A socket as rustls wants one to read from: to wait is an error, and the task is woken when it has passed.
+struct Incoming<'a, 'w>(&'a mut TcpStream, &'a mut Context<'w>);
 
-impl Read for Direct<'_> {
+impl Read for Incoming<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buf)
+        match poll_read_tcp(self.0, self.1, buf) {
+            Poll::Ready(read) => read,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
-impl Write for Direct<'_> {
+/// Likewise to write to; who waits asks for the waking.
+struct Outgoing<'a>(&'a TcpStream);
+
+impl Write for Outgoing<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.try_write(buf)
     }
@@ -93,10 +101,10 @@ impl TlsStream {
     /// All records out.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
-            match self.tls.write_tls(&mut Direct(&self.tcp)) {
+            match self.tls.write_tls(&mut Outgoing(&self.tcp)) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.tcp.poll_write_ready(cx))?
+                    ready!(self.tcp.poll_write_ready(cx))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -111,22 +119,18 @@ impl TlsStream {
 
     /// More records; 0 at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            match self.tls.read_tls(&mut Direct(&self.tcp)) {
-                Ok(bytes) => {
-                    if let Err(error) = self.tls.process_new_packets() {
-                        let _ = self.poll_flush(cx);
-                        return Poll::Ready(Err(invalid(error)));
-                    }
-                    // Answers to what was read, such as a key update; what does not fit goes with the next write.
-                    let _ = self.poll_flush(cx)?;
-                    return Poll::Ready(Ok(bytes));
+        match self.tls.read_tls(&mut Incoming(&mut self.tcp, cx)) {
+            Ok(bytes) => {
+                if let Err(error) = self.tls.process_new_packets() {
+                    let _ = self.poll_flush(cx);
+                    return Poll::Ready(Err(invalid(error)));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.tcp.poll_read_ready(cx))?
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+                // Answers to what was read, such as a key update; what does not fit goes with the next write.
+                let _ = self.poll_flush(cx)?;
+                Poll::Ready(Ok(bytes))
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 }

@@ -23,7 +23,8 @@ pub enum Trust {
     Nobody,
     /// Those that these authorities signed for the host's name: certificates in PEM.
     Pem(Vec<u8>),
-    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node prints the hash of its development certificate when it starts.
+    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node prints the
+    /// hash of its development certificate when it starts.
     Fingerprint([u8; 32]),
     /// Anyone who answers. Nobody is authenticated: whoever can reach the network can be the server. For tests.
     AnyoneForTests,
