@@ -599,7 +599,7 @@ fn apply(world: &mut World, step: &Step) {
         Step::ToClient(n) => world.deliver_to_client(n.into()),
         Step::Cut => cut(world),
         Step::Expire(keep) => {
-            world.node.first = world.node.first.max(world.node.head().saturating_sub(keep.into()))
+            world.node.first = world.node.first.max(world.node.head().saturating_sub(keep.into()));
         }
         Step::Tick(us) => {
             world.advance(us.into());
