@@ -22,7 +22,7 @@ impl Audience {
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
         let Cursor::Catching(catching) = &mut member.cursor else { return true };
-        if catching.is_waiting || catching.unanswered.is_some() {
+        if catching.waiting.is_some() || catching.unanswered.is_some() {
             return true;
         }
         if member.offset == attached.next_offset {
@@ -77,8 +77,8 @@ impl Audience {
         let member = &mut room.members[at as usize];
         let from = member.offset;
         let Cursor::Catching(catching) = &mut member.cursor else { return };
-        catching.is_waiting = true;
         let ticket = self.pages.insert((key, connection.token(ix))) as u64;
+        catching.waiting = Some(ticket);
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(shard, Input::History { worker: self.settings.worker, ticket, alias, epoch, from });
     }
@@ -92,13 +92,17 @@ impl Audience {
         if membership.member == u32::MAX || !self.rooms.contains(key.0 as usize) {
             return;
         }
-        self.take_page(ix, key, membership.member, page);
+        self.take_page(ix, key, membership.member, ticket, page);
         self.queue_flush(ix);
     }
 
-    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, page: HistoryPage) {
+    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
         let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else { return };
-        catching.is_waiting = false;
+        if catching.waiting != Some(ticket) {
+            // It was asked for a room that had this key before.
+            return;
+        }
+        catching.waiting = None;
         let unanswered = catching.unanswered.take();
         let batches = if page.same_epoch { page.batches } else { Vec::new() };
         if let Some(join) = unanswered {

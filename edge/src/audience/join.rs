@@ -135,8 +135,8 @@ impl Audience {
                 let cursor = if offset == attached.next_offset {
                     Cursor::Live(attached.ring.next_seq())
                 } else {
-                    let (page, is_waiting, unanswered) = (VecDeque::new(), false, None);
-                    Cursor::Catching(Box::new(Catching { state_version, page, is_waiting, unanswered }))
+                    let (page, waiting, unanswered) = (VecDeque::new(), None, None);
+                    Cursor::Catching(Box::new(Catching { state_version, page, waiting, unanswered }))
                 };
                 room.members.push(Member { connection: ix, offset, cursor });
                 self.answer_join(key, &join, &start);
@@ -144,8 +144,8 @@ impl Audience {
             None => {
                 let (_, offset) = join.resume.expect("only a resume needs the past");
                 let state_version = attached.state_version();
-                let (page, is_waiting, unanswered) = (VecDeque::new(), false, Some(join));
-                let catching = Catching { state_version, page, is_waiting, unanswered };
+                let (page, waiting, unanswered) = (VecDeque::new(), None, Some(join));
+                let catching = Catching { state_version, page, waiting, unanswered };
                 room.members.push(Member { connection: ix, offset, cursor: Cursor::Catching(Box::new(catching)) });
                 self.ask_page(key, ix);
             }

@@ -190,6 +190,8 @@ impl Audience {
             }
         }
         self.connections.try_remove(key.0 as usize);
+        // Its wire may carry somebody else by the time that the close would be carried out.
+        self.closes.retain(|close| close.connection != key);
     }
 
     /// End a connection for a fault that its driver found.

@@ -40,8 +40,8 @@ pub(super) struct Catching {
     pub(super) state_version: u64,
     /// A page of history, oldest first, when the past is older than the ring.
     pub(super) page: std::collections::VecDeque<Arc<Batch>>,
-    /// A page has been asked for and has not come.
-    pub(super) is_waiting: bool,
+    /// The ticket of the page that was asked for and has not come.
+    pub(super) waiting: Option<u64>,
     /// The subscription is answered when the first page shows where it can begin.
     pub(super) unanswered: Option<Join>,
 }

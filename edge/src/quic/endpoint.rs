@@ -297,7 +297,7 @@ impl Quic {
         match event {
             Event::Connected => {
                 let connection = self.connections[slot].as_mut().expect("an event has a connection");
-                if !std::mem::replace(&mut connection.is_established, true) {
+                if !connection.is_closed && !std::mem::replace(&mut connection.is_established, true) {
                     self.pending -= 1;
                     self.established += 1;
                     self.events.push_back(QuicEvent::Established);

@@ -63,8 +63,7 @@ impl Worker {
     }
 
     /// Make a newcomer one of this worker's wires.
-    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {
-        if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
+    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {        if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
             self.stats.accept_errors.inc();
             tracing::warn!(%error, "a new connection could not be set up");
             self.shared.gate.end_handshake();

@@ -29,8 +29,8 @@ const NODE_START_MAX: Duration = Duration::from_secs(20);
 /// The largest message of the suite (9.1.6, 9.2.6): 16 MB in one frame.
 const SUITE_MESSAGE_BYTES: &str = "16777216";
 
-/// The most fragments of a message in the suite (9.3.1, 9.4.1): 4 MB by 64 bytes.
-const SUITE_FRAGMENTS: &str = "65536";
+/// The most fragments of a message in the suite (9.3.1, 9.4.1): 4 MB by 64 bytes, and an empty last one.
+const SUITE_FRAGMENTS: &str = "65537";
 
 /// Run the Autobahn suite (301 cases, without compression) against a WebSocket server that echoes.
 ///
