@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use grandstand_protocol::batch::{BatchWriter, MessageParts};
-use grandstand_protocol::frame::{Encoder, ServerFrame};
+use grandstand_protocol::frame::Encoder;
 
 use crate::config::ITEM_OVERHEAD_BYTES;
 use crate::message::{Alias, Batch, Publication, StateImage};
@@ -55,7 +55,7 @@ impl Sealer {
             live.time_ms = live.time_ms.max(unix_ms);
         }
         self.write_body(alias, live, messages, live.time_ms - base_time_ms, lanes);
-        let wire = self.encoder.server_framed(&ServerFrame::Batch(&self.body));
+        let wire = Encoder::batch_framed(&self.body);
         let (snapshot, waiters) = match lanes {
             Lanes::Chat => (None, Vec::new()),
             Lanes::All { .. } => self.seal_state(alias, epoch, live),
@@ -145,7 +145,7 @@ mod tests {
     use crate::message::{ConnectionToken, Now, UserId, WorkerId};
     use crate::room::{Origin, Room};
     use grandstand_protocol::batch::{BatchReader, Item};
-    use grandstand_protocol::frame::{Phase, Role};
+    use grandstand_protocol::frame::{Phase, Role, ServerFrame};
 
     fn said(text: &str, reply_to: Option<u64>, nonce: u64) -> Box<Publication> {
         Box::new(Publication {

@@ -41,6 +41,7 @@ pub(crate) fn client_frame(data: &[u8]) {
 pub(crate) fn server_frame(data: &[u8]) {
     let Ok(frame) = ServerFrame::decode(data) else { return };
     if let ServerFrame::Batch(body) = frame {
+        assert_eq!(body, &data[1..]);
         batch_reader(body);
     }
     let mut again = Vec::new();

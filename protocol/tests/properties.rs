@@ -320,6 +320,17 @@ proptest! {
         }
     }
 
+    /// F-1: a batch's body stands behind its kind as it is, and is framed with or without an encoder alike.
+    #[test]
+    fn a_batch_is_its_kind_and_its_body(len in prop_oneof![0..300usize, 65_500..65_600usize], byte in any::<u8>()) {
+        let body = vec![byte; len];
+        let framed = Encoder::batch_framed(&body);
+        let (header, frame_bytes) = read_header(&framed, usize::MAX).unwrap().unwrap();
+        prop_assert_eq!((frame_bytes, framed.len()), (1 + len, header + 1 + len));
+        prop_assert_eq!((framed[header], &framed[header + 1..]), (Kind::Batch as u8, &body[..]));
+        prop_assert_eq!(Encoder::new().server_framed(&ServerFrame::Batch(&body)), framed);
+    }
+
     /// F-1: a frame may lie at any address.
     #[test]
     fn frames_decode_at_any_alignment(frame in server_frame(), shift in 0..8usize) {

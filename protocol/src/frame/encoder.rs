@@ -40,30 +40,33 @@ impl Encoder {
 
     /// Append a server's frame, without any header, to `out`.
     pub fn server(&mut self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
-        self.build_server(frame);
         out.push(frame.kind() as u8);
-        out.extend_from_slice(self.fbb.finished_data());
+        out.extend_from_slice(self.server_payload(frame));
     }
 
     /// A server's frame behind its header, ready for any transport.
     pub fn server_framed(&mut self, frame: &ServerFrame<'_>) -> Bytes {
-        self.build_server(frame);
-        self.framed(frame.kind())
+        framed(frame.kind(), self.server_payload(frame))
+    }
+
+    /// A batch's frame behind its header: one allocation of just its size, one copy of the body.
+    pub fn batch_framed(body: &[u8]) -> Bytes {
+        framed(Kind::Batch, body)
     }
 
     /// A client's frame behind its stream header.
     pub fn client_framed(&mut self, frame: &ClientFrame<'_>) -> Bytes {
         self.build_client(frame);
-        self.framed(frame.kind())
+        framed(frame.kind(), self.fbb.finished_data())
     }
 
-    fn framed(&self, kind: Kind) -> Bytes {
-        let data = self.fbb.finished_data();
-        let mut out = Vec::with_capacity(stream::header_len(data.len() + 1) + 1 + data.len());
-        stream::write_header(data.len() + 1, &mut out);
-        out.push(kind as u8);
-        out.extend_from_slice(data);
-        Bytes::from(out)
+    /// What stands behind the kind: a table, or a batch's body as it is.
+    fn server_payload<'a>(&'a mut self, frame: &ServerFrame<'a>) -> &'a [u8] {
+        if let ServerFrame::Batch(body) = frame {
+            return body;
+        }
+        self.build_server(frame);
+        self.fbb.finished_data()
     }
 
     fn string(&mut self, s: &str) -> Option<WIPOffset<&'static str>> {
@@ -146,11 +149,7 @@ impl Encoder {
                 let root = fb::Refused::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
-            ServerFrame::Batch(body) => {
-                let body = self.bytes(body);
-                let root = fb::Batch::create(&mut self.fbb, &fb::BatchArgs { body });
-                self.fbb.finish_minimal(root);
-            }
+            ServerFrame::Batch(_) => unreachable!("a batch has no table"),
             ServerFrame::Snapshot(f) => self.snapshot(f),
             ServerFrame::Gap(f) => {
                 let args = fb::GapArgs {
@@ -291,4 +290,12 @@ impl Encoder {
         let root = fb::Snapshot::create(&mut self.fbb, &args);
         self.fbb.finish_minimal(root);
     }
+}
+
+fn framed(kind: Kind, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(stream::header_len(payload.len() + 1) + 1 + payload.len());
+    stream::write_header(payload.len() + 1, &mut out);
+    out.push(kind as u8);
+    out.extend_from_slice(payload);
+    Bytes::from(out)
 }

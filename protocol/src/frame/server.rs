@@ -232,7 +232,8 @@ pub enum ServerFrame<'a> {
     },
     /// See [`Refused`].
     Refused(Refused<'a>),
-    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`].
+    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`]. It stands behind the kind as it is, so this
+    /// frame alone is not verified by decoding it.
     Batch(&'a [u8]),
     /// See [`Snapshot`].
     Snapshot(Snapshot<'a>),
@@ -254,13 +255,11 @@ pub enum ServerFrame<'a> {
 }
 
 impl<'a> ServerFrame<'a> {
-    /// Verify and read a frame.
+    /// Verify and read a frame; of a batch, which has no table, the kind.
     pub fn decode(frame: &'a [u8]) -> Result<Self, FrameFault> {
         let (kind, bytes) = split(frame)?;
         Ok(match kind {
-            Kind::Batch => {
-                ServerFrame::Batch(table::<fb::Batch<'_>>(kind, bytes)?.body().map_or(&[][..], |b| b.bytes()))
-            }
+            Kind::Batch => ServerFrame::Batch(bytes),
             Kind::Welcome => ServerFrame::Welcome(welcome(&table::<fb::Welcome<'_>>(kind, bytes)?)),
             Kind::Subscribed => ServerFrame::Subscribed(subscribed(&table::<fb::Subscribed<'_>>(kind, bytes)?)),
             Kind::Unsubscribed => {

@@ -221,6 +221,14 @@ fn valid() -> Vec<BatchVector> {
         }),
         v("omitted_alone", "B-5", lanes(false, false, 128)),
         v("tallies_alone", "A-1", lanes(true, false, 0)),
+        v("tallies_with_others", "B-7", {
+            let mut out = Vec::new();
+            let mut w = BatchWriter::begin(&mut out, 7, 0, true, false, 0);
+            w.tallies(3);
+            [("❤", 300), (":goal:", 12), ("", 40)].iter().for_each(|(key, count)| w.tally(key, *count));
+            w.finish();
+            out
+        }),
         v("state_alone", "B-8", lanes(false, true, 0)),
         v("tallies_and_state", "B-8", lanes(true, true, 0)),
         v("nothing", "A-1", lanes(false, false, 0)),
@@ -257,6 +265,7 @@ fn faults() -> Vec<BatchVector> {
     vec![
         f("no_bytes", "B-4", &[]),
         f("alias_alone", "B-4", &[7]),
+        f("table_around_body", "F-1", &super::raw::frame(0, &[(0, super::raw::Field::Bytes(&one))])[1..]),
         f("alias_cut", "B-1", &[0x87]),
         f("alias_long_form", "B-1", &[0x87, 0, 0]),
         f("alias_of_33_bits", "B-1", &[0x80, 0x80, 0x80, 0x80, 0x10, 0]),

@@ -57,7 +57,11 @@ pub(crate) fn client() -> Vec<Vector> {
     ));
     for &kind in Kind::ALL.iter().filter(|&&kind| kind as u8 >= 0x40) {
         let name = format!("{kind:?}_from_client").to_lowercase();
-        out.push(Vector::close(&name, "F-3", raw::frame(kind as u8, &[]), CloseCode::WrongOrder));
+        let frame = match kind {
+            Kind::Batch => encode_server(&ServerFrame::Batch(&[7, 0])),
+            _ => raw::frame(kind as u8, &[]),
+        };
+        out.push(Vector::close(&name, "F-3", frame, CloseCode::WrongOrder));
     }
     out
 }
