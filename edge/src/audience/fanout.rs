@@ -101,22 +101,40 @@ impl Audience {
         if connection.blocked {
             return;
         }
-        *budget = budget.saturating_sub(1);
-        if !send_waiting(connection, carrier, &mut self.counts) || connection.closing {
+        if connection.out.is_some() {
+            *budget -= 1;
+            if !send_waiting(connection, carrier, &mut self.counts) {
+                return;
+            }
+        }
+        if connection.closing {
             return;
         }
         let Some(session) = connection.session.as_ref() else { return };
         let memberships: SmallVec<[_; 4]> =
             session.memberships.iter().filter(|m| m.member != u32::MAX).copied().collect();
         for membership in memberships {
-            if *budget == 0 {
-                self.queue_flush(ix);
-                return;
+            if !self.has_news(membership.room, membership.member) {
+                continue;
+            }
+            // A notice that the member before left behind goes before this one's batches.
+            if *budget == 0 || self.connections[ix as usize].out.is_some() {
+                return self.queue_flush(ix);
             }
             *budget -= 1;
             if !self.flush_member(ix, membership.room, membership.member, carrier) {
                 return;
             }
+        }
+    }
+
+    /// Is there anything to offer to a member? Those at the head cost no budget, so that a small one reaches the others.
+    fn has_news(&self, key: RoomKey, at: u32) -> bool {
+        let room = &self.rooms[key.0 as usize];
+        let Some(attached) = room.attached.as_ref() else { return false };
+        match &room.members[at as usize].cursor {
+            Cursor::Live(seq) => *seq != attached.ring.next_seq(),
+            Cursor::Catching(catching) => catching.waits_for.is_none() && catching.unanswered.is_none(),
         }
     }
 
@@ -229,6 +247,7 @@ pub(super) fn send_batches(
     carrier: &mut impl Carrier,
     counts: &mut Counts,
 ) -> usize {
+    debug_assert!(connection.out.is_none(), "batches come after what waits");
     if batches.is_empty() {
         return 0;
     }
