@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output};
 use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
+use grandstand_protocol::refusal::Refusal;
 
 use super::connection::slot;
 use super::Audience;
@@ -68,7 +69,9 @@ impl Audience {
         let room = &mut self.rooms[key.0 as usize];
         let Some(attached) = room.attached.as_mut() else { return };
         attached.phase = phase;
-        let members: Vec<u32> = room.members.iter().map(|m| m.connection).collect();
+        // Who waits for its subscription's answer learns the phase with it.
+        let answered = (0..).zip(&room.members).filter(|(at, _)| !room.is_unanswered(*at));
+        let members: Vec<u32> = answered.map(|(_, m)| m.connection).collect();
         for ix in members {
             self.send_control(ix, &ServerFrame::RoomEvent(RoomEvent { alias: alias.0, phase, at_ms, detail: "" }));
         }
@@ -76,7 +79,7 @@ impl Audience {
 
     fn handle_removed(&mut self, alias: Alias) {
         let Some(key) = self.by_alias.remove(&alias) else { return };
-        self.send_members_away(key);
+        self.send_members_away(key, Refusal::UnknownRoom);
         let room = self.rooms.remove(key.0 as usize);
         self.by_name.remove(&room.name);
     }

@@ -22,7 +22,7 @@ impl Audience {
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
         let Cursor::Catching(catching) = &mut member.cursor else { return true };
-        if catching.waiting.is_some() || catching.unanswered.is_some() {
+        if catching.waits_for.is_some() || catching.unanswered.is_some() {
             return true;
         }
         if member.offset == attached.next_offset {
@@ -78,7 +78,7 @@ impl Audience {
         let from = member.offset;
         let Cursor::Catching(catching) = &mut member.cursor else { return };
         let ticket = self.pages.insert((key, connection.token(ix))) as u64;
-        catching.waiting = Some(ticket);
+        catching.waits_for = Some(ticket);
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(shard, Input::History { worker: self.settings.worker, ticket, alias, epoch, from });
     }
@@ -98,25 +98,32 @@ impl Audience {
 
     fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
         let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else { return };
-        if catching.waiting != Some(ticket) {
-            // It was asked for a room that had this key before.
+        if catching.waits_for != Some(ticket) {
+            // It was asked for by an earlier subscription, to this room or to one that had this key before.
             return;
         }
-        catching.waiting = None;
+        catching.waits_for = None;
         let unanswered = catching.unanswered.take();
         let batches = if page.same_epoch { page.batches } else { Vec::new() };
         if let Some(join) = unanswered {
             let offset = self.answer_resume(key, &join, batches.first().map(|b| &**b));
+            // The answer may have been one too many for its control queue: then it has left.
+            if self.connections[ix as usize].closing {
+                return;
+            }
             self.rooms[key.0 as usize].members[at as usize].offset = offset;
         }
-        self.close_hole(ix, key, at, &batches);
+        let gap = self.close_hole(key, at, &batches);
         if let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor {
             catching.page = batches.into();
         }
+        if let Some(gap) = gap {
+            self.send_gap(ix, &gap, None);
+        }
     }
 
-    /// What lies between a member's offset and the first batch that there is, is gone: say so, and go on behind it.
-    fn close_hole(&mut self, ix: u32, key: RoomKey, at: u32, batches: &[Arc<Batch>]) {
+    /// What lies between a member's offset and the first batch that there is, is gone: go on behind it, and name it.
+    fn close_hole(&mut self, key: RoomKey, at: u32, batches: &[Arc<Batch>]) -> Option<Gap> {
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
@@ -128,11 +135,10 @@ impl Audience {
             None => (attached.next_offset, attached.time_ms),
         };
         if to <= from {
-            return;
+            return None;
         }
         member.offset = to;
         let (alias, epoch, reason) = (attached.alias.0, attached.epoch, GapReason::Expired);
-        let gap = Gap { alias, epoch, from, to, count: to - from, reason, time_ms };
-        self.send_gap(ix, &gap, None);
+        Some(Gap { alias, epoch, from, to, count: to - from, reason, time_ms })
     }
 }

@@ -10,6 +10,7 @@ use grandstand_protocol::frame::{ClientFrame, FrameFault, Kind, Publish, React, 
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, text};
 
+use super::session::Membership;
 use super::{Audience, ConnectionKey, seconds};
 
 /// A request that a full shard refuses may be tried again after this: two default ticks.
@@ -61,7 +62,10 @@ impl Audience {
 
     fn handle_unsubscribe(&mut self, ix: u32, request: u32, alias: u32) {
         let session = self.connections[ix as usize].session.as_mut().expect("a request has a session");
-        let Some(membership) = session.room(alias).copied() else {
+        // Not before its subscription is answered: the answer would be lost.
+        let rooms = &self.rooms;
+        let is_answered = |m: &&Membership| !rooms[m.room.0 as usize].is_unanswered(m.member);
+        let Some(membership) = session.room(alias).filter(is_answered).copied() else {
             return self.refuse(ix, Kind::Unsubscribe as u8, request.into(), Refusal::NotSubscribed, None);
         };
         session.memberships.retain(|m| m.room != membership.room);
@@ -131,12 +135,15 @@ impl Audience {
             (_, Some((reason, retry))) => self.refuse(ix, Kind::React as u8, react.alias.into(), reason, retry),
             (None, None) => self.refuse(ix, Kind::React as u8, react.alias.into(), Refusal::NotSubscribed, None),
             (Some(key), None) => {
-                self.counts.reactions += u64::from(react.count);
                 let room = &mut self.rooms[key.0 as usize];
                 if room.tallies.is_empty() {
                     self.reacted.push(key);
                 }
-                room.react(react.key, u64::from(react.count));
+                if !room.react(react.key, u64::from(react.count)) {
+                    let (kind, retry) = (Kind::React as u8, Some(OVERLOADED_RETRY_MS));
+                    return self.refuse(ix, kind, react.alias.into(), Refusal::Overloaded, retry);
+                }
+                self.counts.reactions += u64::from(react.count);
             }
         }
     }
@@ -174,7 +181,10 @@ impl Audience {
             value: set.value.map(Bytes::copy_from_slice),
         };
         let shard = self.backbone.shard_of_alias(Alias(set.alias));
-        self.backbone.submit(shard, input).map_err(|_| Refusal::Overloaded)
+        self.backbone.submit(shard, input).map_err(|_| {
+            self.counts.submits_full += 1;
+            Refusal::Overloaded
+        })
     }
 }
 

@@ -16,6 +16,10 @@ use super::room::{Attached, Catching, Cursor, Join, Member, Room, RoomKey};
 use super::session::Membership;
 use super::Audience;
 
+/// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one. A shard that
+/// takes inputs again empties as many within a turn.
+const DEFERRED_MAX: usize = 1024;
+
 /// Where a reader begins.
 struct Start {
     outcome: Outcome,
@@ -44,6 +48,9 @@ impl Audience {
         }
         if self.by_name.get(s.room).is_some_and(|key| session.membership(*key).is_some()) {
             return Err(Refusal::AlreadySubscribed);
+        }
+        if self.deferred.len() >= DEFERRED_MAX {
+            return Err(Refusal::Overloaded);
         }
         let (connection, replay) = (connection.token(ix), s.replay.min(self.settings.replay_max));
         let join = Join { connection, request: s.request, resume: s.resume, replay };
@@ -87,23 +94,32 @@ impl Audience {
     fn attach(&mut self, key: RoomKey, attachment: Attachment) {
         let room = &mut self.rooms[key.0 as usize];
         let is_other_log = room.attached.as_ref().is_some_and(|a| a.epoch != attachment.epoch);
+        if let Some(before) = room.attached.as_ref().map(|a| a.alias) {
+            self.by_alias.remove(&before);
+        }
         if is_other_log {
-            self.send_members_away(key);
+            self.send_members_away(key, Refusal::Other);
         }
         let room = &mut self.rooms[key.0 as usize];
         self.by_alias.insert(attachment.alias, key);
         room.attached = Some(Attached::new(attachment));
-        let joining = std::mem::take(&mut room.joining);
-        for join in joining {
+        // Taken from the end, in the order in which they came. A joiner that is closed over its answer may take the room
+        // with it when it was the last.
+        room.joining.reverse();
+        while let Some(join) = self.rooms.get_mut(key.0 as usize).and_then(|room| room.joining.pop()) {
             self.join(key, join);
         }
-        self.forget_if_empty(key);
         if self.rooms.contains(key.0 as usize) {
             self.mark_dirty(key);
+            self.forget_if_empty(key);
         }
     }
 
     fn detach_refused(&mut self, key: RoomKey, reason: Refusal) {
+        if let Some(before) = self.rooms[key.0 as usize].attached.as_ref().map(|a| a.alias) {
+            self.by_alias.remove(&before);
+            self.send_members_away(key, reason);
+        }
         let room = self.rooms.remove(key.0 as usize);
         self.by_name.remove(&room.name);
         for join in room.joining {
@@ -129,14 +145,18 @@ impl Audience {
         membership.alias = attached.alias;
         self.counts.joins += 1;
         self.counts.members += 1;
+        // Before its answer: if that closes it, the room may be gone after.
+        if !std::mem::replace(&mut room.is_recount_due, true) {
+            self.recount.push(key);
+        }
         match start(attached, &join) {
             Some(start) => {
                 let (offset, state_version) = (start.offset, attached.state_version());
                 let cursor = if offset == attached.next_offset {
                     Cursor::Live(attached.ring.next_seq())
                 } else {
-                    let (page, waiting, unanswered) = (VecDeque::new(), None, None);
-                    Cursor::Catching(Box::new(Catching { state_version, page, waiting, unanswered }))
+                    let (page, waits_for, unanswered) = (VecDeque::new(), None, None);
+                    Cursor::Catching(Box::new(Catching { state_version, page, waits_for, unanswered }))
                 };
                 room.members.push(Member { connection: ix, offset, cursor });
                 self.answer_join(key, &join, &start);
@@ -144,13 +164,12 @@ impl Audience {
             None => {
                 let (_, offset) = join.resume.expect("only a resume needs the past");
                 let state_version = attached.state_version();
-                let (page, waiting, unanswered) = (VecDeque::new(), None, Some(join));
-                let catching = Catching { state_version, page, waiting, unanswered };
+                let (page, waits_for, unanswered) = (VecDeque::new(), None, Some(join));
+                let catching = Catching { state_version, page, waits_for, unanswered };
                 room.members.push(Member { connection: ix, offset, cursor: Cursor::Catching(Box::new(catching)) });
                 self.ask_page(key, ix);
             }
         }
-        self.recount(key);
     }
 
     fn answer_join(&mut self, key: RoomKey, join: &Join, start: &Start) {
@@ -206,8 +225,9 @@ impl Audience {
         self.forget_if_empty(membership.room);
     }
 
-    /// The room's members lose it: it is gone, or its log is another one.
-    pub(super) fn send_members_away(&mut self, key: RoomKey) {
+    /// The room's members lose it: it is gone, or its log is another one. Those whose subscription has not been answered are
+    /// refused.
+    pub(super) fn send_members_away(&mut self, key: RoomKey, reason: Refusal) {
         let room = &mut self.rooms[key.0 as usize];
         let alias = room.attached.as_ref().map_or(u32::MAX, |a| a.alias.0);
         room.walk = 0;
@@ -218,7 +238,11 @@ impl Audience {
             {
                 session.memberships.retain(|m| m.room != key);
             }
-            self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias });
+            let unanswered = if let Cursor::Catching(catching) = member.cursor { catching.unanswered } else { None };
+            match unanswered {
+                Some(join) => self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None),
+                None => self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias }),
+            }
         }
     }
 

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{Alias, Input, Now, ShardId};
+use grandstand_engine::message::{Alias, ConnectionToken, Input, Now, ShardId};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
@@ -48,7 +48,7 @@ use slab::Slab;
 
 use crate::auth::{Authority, Tickets};
 pub use carrier::{Carrier, WireKey};
-use connection::Connection;
+use connection::{Connection, slot};
 pub use counts::Counts;
 pub use rate::{Bucket, Rate};
 use room::{Room, RoomKey};
@@ -98,7 +98,8 @@ pub struct Audience {
     dirty: VecDeque<RoomKey>,
     /// Connections with control frames or a past to read.
     flush: VecDeque<u32>,
-    closes: VecDeque<Close>,
+    /// Ends that were decided, by the connection's token: its transport may break first, and its slot be taken again.
+    closes: VecDeque<(ConnectionToken, Close)>,
     /// Inputs that a shard had no room for: only those that repeat themselves or must not be lost.
     deferred: VecDeque<(ShardId, Input)>,
     /// Rooms with reactions, and since when.
@@ -107,7 +108,7 @@ pub struct Audience {
     recount: Vec<RoomKey>,
     recount_flush_us: u64,
     /// Members that wait for a page of history, by the request's ticket.
-    pages: Slab<(RoomKey, grandstand_engine::message::ConnectionToken)>,
+    pages: Slab<(RoomKey, ConnectionToken)>,
     drain: Option<Drain>,
     sweep_us: u64,
     generation: u32,
@@ -190,8 +191,6 @@ impl Audience {
             }
         }
         self.connections.try_remove(key.0 as usize);
-        // Its wire may carry somebody else by the time that the close would be carried out.
-        self.closes.retain(|close| close.connection != key);
     }
 
     /// End a connection for a fault that its driver found.
@@ -226,14 +225,18 @@ impl Audience {
 
     /// A connection that is to be ended, if any; what was to be written to it has been offered.
     pub fn poll_close(&mut self) -> Option<Close> {
-        let front = self.closes.front()?;
-        if self.connections.get(front.connection.0 as usize).is_some_and(|c| c.queued) {
-            return None;
+        loop {
+            let (token, _) = self.closes.front()?;
+            let connection = self.connections.get(slot(*token) as usize).filter(|c| c.is(*token));
+            if connection.is_some_and(|c| c.queued) {
+                return None;
+            }
+            let is_clean = connection.map(|c| c.out.is_none());
+            let (_, close) = self.closes.pop_front()?;
+            if let Some(is_clean) = is_clean {
+                return Some(Close { is_clean, ..close });
+            }
         }
-        let mut close = self.closes.pop_front()?;
-        let connection = self.connections.get(close.connection.0 as usize);
-        close.is_clean = connection.is_some_and(|c| c.out.is_none());
-        Some(close)
     }
 
     /// Is there something to write, close or submit without waiting for an event?
@@ -282,7 +285,7 @@ impl Audience {
         if std::mem::replace(&mut connection.closing, true) {
             return false;
         }
-        let wire = connection.wire;
+        let (wire, token) = (connection.wire, connection.token(ix));
         if let Some(session) = connection.session.take() {
             self.counts.sessions -= 1;
             for membership in &session.memberships {
@@ -291,7 +294,7 @@ impl Audience {
         }
         self.counts.closed(code);
         let (connection, detail) = (ConnectionKey(ix), detail.to_owned());
-        self.closes.push_back(Close { wire, connection, code, detail, is_clean: false });
+        self.closes.push_back((token, Close { wire, connection, code, detail, is_clean: false }));
         true
     }
 

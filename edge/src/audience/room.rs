@@ -10,6 +10,10 @@ use grandstand_protocol::frame::Phase;
 
 use super::ring::Ring;
 
+/// Kinds of reactions that a room gathers before they are handed on: four times what a shard counts in a tick by default,
+/// and few enough to look through. Beyond: refusal `Overloaded`.
+const TALLY_KEYS_MAX: usize = 256;
+
 /// Names a room within one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RoomKey(pub(super) u32);
@@ -41,7 +45,7 @@ pub(super) struct Catching {
     /// A page of history, oldest first, when the past is older than the ring.
     pub(super) page: std::collections::VecDeque<Arc<Batch>>,
     /// The ticket of the page that was asked for and has not come.
-    pub(super) waiting: Option<u64>,
+    pub(super) waits_for: Option<u64>,
     /// The subscription is answered when the first page shows where it can begin.
     pub(super) unanswered: Option<Join>,
 }
@@ -132,12 +136,20 @@ impl Room {
         moved
     }
 
-    /// Add a reaction.
-    pub(super) fn react(&mut self, key: &str, count: u64) {
+    /// Add a reaction; `false` when there are too many kinds of them already.
+    pub(super) fn react(&mut self, key: &str, count: u64) -> bool {
+        let kinds = self.tallies.len();
         match self.tallies.iter_mut().find(|(k, _)| &**k == key) {
             Some((_, n)) => *n += count,
+            None if kinds >= TALLY_KEYS_MAX => return false,
             None => self.tallies.push((key.into(), count)),
         }
+        true
+    }
+
+    /// Does a member wait for the answer to its subscription?
+    pub(super) fn is_unanswered(&self, at: u32) -> bool {
+        matches!(&self.members[at as usize].cursor, Cursor::Catching(c) if c.unanswered.is_some())
     }
 }
 

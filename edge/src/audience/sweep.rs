@@ -13,13 +13,15 @@ impl Audience {
     /// Do what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.flush_deferred();
-        if !self.reacted.is_empty() && now.us >= self.reacted_flush_us {
+        // While shards are full, reactions and counts add up here, where they need no more room.
+        let may_submit = self.deferred.is_empty();
+        if may_submit && !self.reacted.is_empty() && now.us >= self.reacted_flush_us {
             self.reacted_flush_us = now.us + self.settings.tally_flush_ms * 1000;
             for key in std::mem::take(&mut self.reacted) {
                 self.flush_tallies(key);
             }
         }
-        if !self.recount.is_empty() && now.us >= self.recount_flush_us {
+        if may_submit && !self.recount.is_empty() && now.us >= self.recount_flush_us {
             self.recount_flush_us = now.us + self.settings.recount_ms * 1000;
             for key in std::mem::take(&mut self.recount) {
                 self.flush_recount(key);
