@@ -13,6 +13,7 @@ use grandstand_engine::backbone::Backbone;
 use grandstand_engine::message::*;
 use grandstand_engine::placement::Placement;
 use grandstand_engine::{Shard, ShardConfig};
+use grandstand_protocol::batch::Position;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Publish, React, SetState, Subscribe};
 
@@ -456,10 +457,18 @@ impl Hall {
     /// Write as a worker does: in turns of a budget, until there is nothing more to do.
     fn write(&mut self, worker: usize) {
         let mut turns = 0;
-        while self.audiences[worker].poll_writes(&mut self.wires[worker], self.writes_max) {
+        while self.writes_max > 0
+            && self.audiences[worker].poll_writes(&mut self.wires[worker], self.writes_max)
+        {
             turns += 1;
             assert!(turns < 1_000_000, "writing comes to no end");
         }
+    }
+
+    /// What is on its way arrives; nothing is written.
+    pub(super) fn deliver(&mut self) {
+        self.move_inputs();
+        self.move_outputs();
     }
 
     pub(super) fn write_once(&mut self, worker: usize, writes_max: usize) -> bool {
@@ -495,8 +504,7 @@ impl Hall {
         (0..self.viewers.len()).for_each(|v| self.set_room(V(v), usize::MAX));
         self.run_ms(3_000);
         let probe = self.guest(0);
-        let mut rooms: Vec<String> =
-            self.viewers.iter().flat_map(|v| v.following.values().map(|f| f.room.clone())).collect();
+        let mut rooms: Vec<String> = self.viewers.iter().flat_map(|v| v.places.keys().cloned()).collect();
         rooms.sort();
         rooms.dedup();
         for room in &rooms {
@@ -512,11 +520,45 @@ impl Hall {
                 assert_eq!((f.version, &f.state), (best.version, &best.state), "the state of {}, viewer {v}", f.room);
             }
         }
+        let heads: Vec<Position> = self.viewers[probe.0].following.values().map(|f| f.at).collect();
         for (epoch, offset, text) in &self.truth.promised {
+            let head = heads.iter().find(|head| head.epoch == *epoch);
+            assert!(head.is_none_or(|head| *offset < head.offset), "{text:?} was acknowledged beyond the head");
             let said = self.truth.said.get(&(*epoch, *offset));
             assert!(said.is_none_or(|said| said == text), "{text:?} was acknowledged at {offset}, where {said:?} stands");
         }
         self.cut(probe);
         self.run_ms(100);
+        self.check_inside();
+        for audience in &self.audiences {
+            assert!(!audience.has_work() && audience.deferred.is_empty() && audience.pages.is_empty());
+            assert!(audience.connections.iter().all(|(_, c)| c.out.is_none() && !c.blocked && !c.queued));
+        }
+    }
+
+    /// Sessions, members and rooms know each other, and the levels that are counted are right.
+    pub(super) fn check_inside(&mut self) {
+        for audience in &mut self.audiences {
+            let (mut members, mut sessions) = (0, 0);
+            for (ix, connection) in &audience.connections {
+                assert!(!(connection.closing && connection.session.is_some()));
+                assert!(connection.out.as_ref().is_none_or(|out| !out.is_empty() && (connection.blocked || connection.queued)));
+                let Some(session) = &connection.session else { continue };
+                sessions += 1;
+                for m in session.memberships.iter().filter(|m| m.member != u32::MAX) {
+                    members += 1;
+                    let room = &audience.rooms[m.room.0 as usize];
+                    assert_eq!(room.members[m.member as usize].connection, ix as u32);
+                    assert_eq!(room.attached.as_ref().map(|a| a.alias), Some(m.alias));
+                }
+            }
+            assert_eq!(members, audience.rooms.iter().map(|(_, r)| r.members.len()).sum::<usize>());
+            assert_eq!(audience.by_name.len(), audience.rooms.len());
+            let attached = audience.rooms.iter().filter(|(_, r)| r.attached.is_some());
+            assert!(attached.clone().all(|(_, r)| !r.members.is_empty()), "a room that nobody is in");
+            assert_eq!(audience.by_alias.len(), attached.count());
+            let counts = audience.counts();
+            assert_eq!((counts.members, counts.sessions), (members as u64, sessions));
+        }
     }
 }

@@ -19,7 +19,7 @@ use grandstand_protocol::{limits, stream};
 pub(super) struct Truth {
     pub(super) said: HashMap<(u64, u64), String>,
     times: HashMap<(u64, u64), u64>,
-    acks: HashMap<(u64, u64), (u64, u64)>,
+    acks: HashMap<(u64, u64, u64), u64>,
     texts: HashMap<(u64, String), u64>,
     /// Acknowledged publications whose text is known, to be found where they were said to stand.
     pub(super) promised: Vec<(u64, u64, String)>,
@@ -36,8 +36,8 @@ impl Truth {
     }
 
     fn acknowledged(&mut self, session: u64, p: &Published, text: Option<&String>) {
-        let at = *self.acks.entry((session, p.nonce)).or_insert((p.epoch, p.offset));
-        assert_eq!(at, (p.epoch, p.offset), "a nonce was published twice");
+        let at = *self.acks.entry((session, p.nonce, p.epoch)).or_insert(p.offset);
+        assert_eq!(at, p.offset, "a nonce was published twice");
         if let Some(text) = text {
             self.promised.push((p.epoch, p.offset, text.clone()));
         }
@@ -102,7 +102,7 @@ pub(super) struct Viewer {
     unsubscribing: HashSet<(u32, u32)>,
     publishing: BTreeMap<u64, usize>,
     setting: HashSet<u32>,
-    pings: HashSet<u64>,
+    pings: BTreeMap<u64, usize>,
     pub(super) failed: bool,
 }
 
@@ -140,7 +140,7 @@ impl Viewer {
             }
             ClientFrame::SetState(s) => assert!(self.setting.insert(s.request)),
             ClientFrame::Ping { client_us } => {
-                self.pings.insert(*client_us);
+                *self.pings.entry(*client_us).or_default() += 1;
             }
             ClientFrame::Hello(_) | ClientFrame::React(_) => {}
         }
@@ -152,7 +152,7 @@ impl Viewer {
             + self.unsubscribing.len()
             + self.publishing.values().sum::<usize>()
             + self.setting.len()
-            + self.pings.len()
+            + self.pings.values().sum::<usize>()
     }
 
     /// Is it in the middle of a frame?
@@ -262,7 +262,8 @@ impl Viewer {
                 Seen::RoomEvent { alias: e.alias, phase: e.phase }
             }
             ServerFrame::Pong { client_us, .. } => {
-                assert!(self.pings.remove(client_us), "no such ping");
+                let waiting = self.pings.get_mut(client_us).filter(|n| **n > 0).expect("a ping that waits");
+                *waiting -= 1;
                 Seen::Pong { client_us: *client_us }
             }
             ServerFrame::GoAway(g) => Seen::GoAway {

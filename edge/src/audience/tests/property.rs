@@ -1,0 +1,171 @@
+//! Anything at all, in any order: whoever publishes, stalls, leaves, resumes or is cut off, and however slow or full the links
+//! are, the promises that `viewer` checks on every frame hold, and at rest everyone stands at the same head.
+
+use grandstand_engine::ShardConfig;
+use grandstand_engine::message::AdminRequest;
+use grandstand_protocol::frame::ClientFrame;
+use proptest::prelude::*;
+
+use super::super::Settings;
+use super::hall::{Hall, Plan, V};
+
+const VIEWERS: usize = 7;
+const ROOMS: [&str; 3] = ["a", "b", "c"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Connect { worker: usize },
+    Cut,
+    Subscribe { room: usize, replay: u32 },
+    Resume { room: usize },
+    Unsubscribe { room: usize },
+    Say { room: usize, times: usize },
+    Repeat,
+    React { room: usize },
+    SetState { room: usize, key: u8, value: Option<u8> },
+    Ping,
+    Fault,
+    Stall { bytes: usize },
+    Flow,
+    Full { full: bool },
+    Hold { hold: bool },
+    Administer { room: usize, what: u8 },
+    Run { ms: u64 },
+}
+
+fn step() -> impl Strategy<Value = (usize, Step)> {
+    let room = || 0..ROOMS.len();
+    let step = prop_oneof![
+        6 => (0usize..3).prop_map(|worker| Step::Connect { worker }),
+        2 => Just(Step::Cut),
+        4 => (room(), 0u32..20).prop_map(|(room, replay)| Step::Subscribe { room, replay }),
+        6 => room().prop_map(|room| Step::Resume { room }),
+        2 => room().prop_map(|room| Step::Unsubscribe { room }),
+        12 => (room(), 1usize..5).prop_map(|(room, times)| Step::Say { room, times }),
+        2 => Just(Step::Repeat),
+        1 => room().prop_map(|room| Step::React { room }),
+        3 => (room(), 0u8..3, prop::option::of(any::<u8>()))
+            .prop_map(|(room, key, value)| Step::SetState { room, key, value }),
+        2 => Just(Step::Ping),
+        1 => Just(Step::Fault),
+        5 => (0usize..400).prop_map(|bytes| Step::Stall { bytes }),
+        2 => Just(Step::Flow),
+        1 => any::<bool>().prop_map(|full| Step::Full { full }),
+        1 => any::<bool>().prop_map(|hold| Step::Hold { hold }),
+        1 => (room(), 0u8..6).prop_map(|(room, what)| Step::Administer { room, what }),
+        10 => (0u64..150).prop_map(|ms| Step::Run { ms }),
+    ];
+    (0..VIEWERS, step)
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let links = (any::<u64>(), 1u16..4, 1u16..4, 0u64..30_000, prop::sample::select(vec![2, 10, 100_000]));
+    let bounds = (
+        prop::sample::select(vec![1usize, 2, 4, 64]),
+        prop::sample::select(vec![1usize, 8, 1_000]),
+        prop::sample::select(vec![100usize, 1_000, 65_536]),
+        prop::sample::select(vec![1usize, 3, 64]),
+        prop::sample::select(vec![1usize, 2, 7, 1_000]),
+    );
+    (links, bounds).prop_map(|((seed, workers, shards, delay_us_max, inbox_max), bounds)| {
+        let (ring, history, control_queue_bytes_max, batches_per_write_max, writes_max) = bounds;
+        let plan = Plan::default();
+        let settings = Settings {
+            ring_batches_max: ring,
+            control_queue_bytes_max,
+            batches_per_write_max,
+            // So that the probe of `settle` has room.
+            rooms_per_session_max: ROOMS.len() as u32,
+            ..plan.settings
+        };
+        let rooms =
+            ShardConfig { ring_batches_max: ring, history_batches_max: history, tick_ms: 20, ..plan.rooms };
+        Plan { seed, workers, shards, delay_us_max, inbox_max, settings, rooms, writes_max, ..plan }
+    })
+}
+
+fn take(hall: &mut Hall, v: V, step: &Step, last: &mut [Option<(usize, u64)>]) {
+    let known = |hall: &Hall, room: usize| hall.viewers[v.0].alias_of(ROOMS[room]);
+    let is_connected = hall.is_connected(v);
+    match *step {
+        Step::Connect { worker } if !is_connected => {
+            hall.connect(v, worker % hall.audiences.len());
+            hall.hello(v);
+        }
+        Step::Full { full } => hall.set_full(full),
+        Step::Hold { hold } => hall.hold_outputs = hold,
+        Step::Run { ms } => hall.run_ms(ms),
+        Step::Administer { room, what } => {
+            let room = ROOMS[room].to_owned();
+            hall.administer(&room, AdminRequest::Create { room: room.clone() });
+            match what {
+                0 => hall.administer(&room.clone(), AdminRequest::Close { room }),
+                1 => hall.administer(&room.clone(), AdminRequest::Remove { room }),
+                _ => hall.administer(&room.clone(), AdminRequest::Open { room }),
+            }
+        }
+        _ if !is_connected => {}
+        Step::Connect { .. } | Step::Ping => hall.send(v, &ClientFrame::Ping { client_us: 1 }),
+        Step::Cut => hall.cut(v),
+        Step::Subscribe { room, replay } => drop(hall.subscribe(v, ROOMS[room], None, replay)),
+        Step::Resume { room } => drop(hall.resume(v, ROOMS[room])),
+        Step::Unsubscribe { room } => {
+            // Sometimes of a room that it does not follow.
+            let alias = known(hall, room).unwrap_or(room as u32);
+            hall.unsubscribe(v, alias);
+        }
+        Step::Say { room, times } => {
+            if let Some(alias) = known(hall, room) {
+                for _ in 0..times {
+                    last[v.0] = Some((room, hall.say(v, alias)));
+                }
+            }
+        }
+        Step::Repeat => {
+            if let Some((room, nonce)) = last[v.0]
+                && let Some(alias) = known(hall, room)
+            {
+                let text = hall.viewers[v.0].texts[&nonce].clone();
+                hall.say_again(v, alias, nonce, &text);
+            }
+        }
+        Step::React { room } => {
+            if let Some(alias) = known(hall, room) {
+                hall.react(v, alias, "x", 1);
+            }
+        }
+        Step::SetState { room, key, value } => {
+            if let Some(alias) = known(hall, room) {
+                let value = value.map(|b| vec![b; 1 + usize::from(b)]);
+                hall.set_state(v, alias, &format!("key {key}"), value.as_deref());
+            }
+        }
+        Step::Fault => hall.send_bytes(v, &[0x1f]),
+        Step::Stall { bytes } => hall.set_room(v, bytes),
+        Step::Flow => hall.set_room(v, usize::MAX),
+    }
+}
+
+/// How many cases: enough for every change; more when a variable asks for it.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_promises_hold(plan in plan(), steps in prop::collection::vec(step(), 1..150)) {
+        let mut hall = Hall::new(&plan);
+        for v in 0..VIEWERS {
+            let v = hall.guest(v % usize::from(plan.workers));
+            hall.subscribe(v, ROOMS[v.0 % ROOMS.len()], None, 0);
+        }
+        let mut last = vec![None; VIEWERS];
+        for (v, step) in &steps {
+            take(&mut hall, V(*v), step, &mut last);
+            hall.check_inside();
+        }
+        hall.settle();
+    }
+}

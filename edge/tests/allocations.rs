@@ -1,0 +1,214 @@
+//! What fan-out and idle viewers cost in memory, by an allocator that counts.
+//!
+//! Why: "encode once, no allocation per delivery" and "an idle viewer is small" are promises that any innocent-looking line
+//! can break without a test of behaviour noticing.
+//! Invariant: only this thread's allocations are counted, so that the harness around the test does not disturb.
+//! Not here: memory of sockets, TLS and the kernel (the capacity tests of a whole node).
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_edge::audience::{Audience, Carrier, Settings, WireKey};
+use grandstand_edge::auth::{Authority, Tickets};
+use grandstand_edge::config::Auth;
+use grandstand_engine::backbone::Backbone;
+use grandstand_engine::message::{Alias, Attachment, Batch, Input, Now, Output, ShardId};
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(allocations: u64, bytes: i64) {
+    // Fails only while the thread is torn down.
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + allocations));
+    let _ = LIVE_BYTES.try_with(|n| n.set(n.get() + bytes));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches only thread-local cells without destructors.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as i64);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as i64));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count(1, bytes as i64 - layout.size() as i64);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(at, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Takes every input and does nothing: the test answers itself.
+struct Silent;
+
+impl Backbone for Silent {
+    fn shards(&self) -> u16 {
+        1
+    }
+
+    fn shard_of(&self, _room: &str) -> ShardId {
+        ShardId(0)
+    }
+
+    fn shard_of_alias(&self, _alias: Alias) -> ShardId {
+        ShardId(0)
+    }
+
+    fn submit(&self, _shard: ShardId, _input: Input) -> Result<(), Input> {
+        Ok(())
+    }
+}
+
+/// Takes every byte.
+#[derive(Default)]
+struct Open {
+    sends: usize,
+    bytes: usize,
+}
+
+impl Carrier for Open {
+    fn send(&mut self, _wire: WireKey, frames: &[&Bytes]) -> usize {
+        let bytes = frames.iter().map(|frame| frame.len()).sum();
+        self.sends += 1;
+        self.bytes += bytes;
+        bytes
+    }
+}
+
+const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
+const ALIAS: Alias = Alias(0);
+
+fn audience() -> Audience {
+    let authority = Authority::from_config(&Auth::default()).expect("no key");
+    let settings = Settings { ring_batches_max: 8, ..Settings::default() };
+    Audience::new(settings, Arc::new(authority), Arc::new(Tickets::new([7; 32], 1_000)), Arc::new(Silent), 1)
+}
+
+/// `count` sessions, each a member of the one room, with nothing left to write.
+fn fill(audience: &mut Audience, count: u32) {
+    let mut encoder = Encoder::new();
+    let (mut hello, mut subscribe) = (Vec::new(), Vec::new());
+    encoder.client(&ClientFrame::Hello(Hello { name: "a_viewer_of_16b", ..Hello::default() }), &mut hello);
+    let frame = ClientFrame::Subscribe(Subscribe { request: 1, room: "show", ..Subscribe::default() });
+    encoder.client(&frame, &mut subscribe);
+    for wire in 0..count {
+        let key = audience.handle_open(NOW, WireKey(wire));
+        audience.handle_frame(NOW, key, &hello);
+        audience.handle_frame(NOW, key, &subscribe);
+        if wire == 0 {
+            audience.handle_output(attached());
+        }
+        // As it goes: otherwise the queue of those to flush would count as theirs.
+        while audience.poll_writes(&mut Open::default(), 1_000) {}
+    }
+}
+
+fn attached() -> Output {
+    let attachment = Attachment {
+        alias: ALIAS,
+        epoch: 1,
+        next_seq: 0,
+        next_offset: 0,
+        time_ms: NOW.unix_ms,
+        batches: Vec::new(),
+        snapshot: None,
+        phase: Phase::Open,
+    };
+    Output::Attached { room: "show".into(), result: Ok(Box::new(attachment)) }
+}
+
+fn batch(seq: u64) -> Output {
+    let batch = Batch {
+        seq,
+        first_offset: seq,
+        next_offset: seq + 1,
+        messages: 1,
+        base_time_ms: 0,
+        time_ms: 0,
+        wire: Bytes::from_static(&[0x82, 3, 0x47, 0, 0]),
+        snapshot: None,
+    };
+    Output::Batch { alias: ALIAS, batch: Arc::new(batch) }
+}
+
+#[test]
+fn a_batch_reaches_a_thousand_members_without_an_allocation() {
+    const MEMBERS: usize = 1_000;
+    let mut audience = audience();
+    fill(&mut audience, MEMBERS as u32);
+    let mut carrier = Open::default();
+    for seq in 0..40 {
+        let batch = batch(seq);
+        let before = ALLOCATIONS.get();
+        audience.handle_output(batch);
+        while audience.poll_writes(&mut carrier, 300) {}
+        // The ring is full after eight batches.
+        if seq >= 20 {
+            assert_eq!(ALLOCATIONS.get() - before, 0, "batch {seq}");
+        }
+    }
+    assert_eq!((carrier.sends, carrier.bytes), (40 * MEMBERS, 40 * MEMBERS * 5));
+    assert_eq!(audience.counts().deliveries, 40 * MEMBERS as u64);
+}
+
+#[test]
+fn a_batch_that_is_cut_costs_one_box_and_only_for_who_is_slow() {
+    /// Takes all of it but for one wire, which takes a byte.
+    struct OneSlow;
+    impl Carrier for OneSlow {
+        fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
+            if wire == WireKey(7) { 1 } else { frames.iter().map(|frame| frame.len()).sum() }
+        }
+    }
+    let mut audience = audience();
+    fill(&mut audience, 100);
+    for seq in 0..20 {
+        audience.handle_output(batch(seq));
+        while audience.poll_writes(&mut Open::default(), 300) {}
+    }
+    let next = batch(20);
+    let before = ALLOCATIONS.get();
+    audience.handle_output(next);
+    while audience.poll_writes(&mut OneSlow, 300) {}
+    let allocations = ALLOCATIONS.get() - before;
+    assert!(allocations <= 2, "{allocations}");
+    // It stays slow, and costs nothing more.
+    for seq in 21..40 {
+        let next = batch(seq);
+        let before = ALLOCATIONS.get();
+        audience.handle_output(next);
+        while audience.poll_writes(&mut OneSlow, 300) {}
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+    }
+}
+
+#[test]
+fn an_idle_viewer_is_small() {
+    // A power of two fills the lists, which grow by doubling; one more is the worst case.
+    for (viewers, bytes_max) in [(16_384u32, 450), (16_385, 450)] {
+        let mut audience = audience();
+        fill(&mut audience, 1);
+        let before = LIVE_BYTES.get();
+        // The room stays as it is: an attachment would only be its new ring.
+        fill(&mut audience, viewers - 1);
+        let per_viewer = (LIVE_BYTES.get() - before) / i64::from(viewers);
+        println!("{viewers} viewers: {per_viewer} bytes of heap for a connection, its session and its member");
+        assert!(per_viewer <= bytes_max, "{per_viewer} bytes");
+    }
+}
