@@ -3,7 +3,7 @@
 //! Why a crate of its own: the engine seals batches, the edge parses and fans out, clients read; all three follow the
 //! one layout here, and none of them depends on another for it. docs/PROTOCOL.md is the normative text.
 //!
-//! - [`frame`]: the frames, one kind byte and one FlatBuffers table each, decoded into borrowed structs;
+//! - [`frame`]: the frames, one kind byte and one FlatBuffers table each (a batch: its body), decoded into borrowed structs;
 //! - [`batch`]: the packed body of a batch, the one frame that is sent to everyone;
 //! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket header;
 //! - [`websocket`]: RFC 6455 without IO, for both sides;
@@ -22,6 +22,8 @@ pub mod text;
 pub mod version;
 pub mod websocket;
 
+// Compared with what the schema makes, byte by byte (`cargo xtask schema --check`), so nothing may reformat it.
+#[rustfmt::skip]
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[path = "generated/grandstand.rs"]
 mod generated_code;
