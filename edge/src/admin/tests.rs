@@ -16,8 +16,8 @@ struct Node {
 }
 
 impl Node {
-    fn with_shards(key: Option<&str>) -> Node {
-        let config = EngineConfig { shards: 3, ..EngineConfig::default() };
+    fn with_shards(shards: u16, key: Option<&str>) -> Node {
+        let config = EngineConfig { shards, ..EngineConfig::default() };
         let (engine, _ports) = Engine::start(config, Vec::new()).unwrap();
         let backbone = engine.backbone();
         Node::over(backbone, key, Some(engine))
@@ -80,7 +80,7 @@ impl Drop for Node {
 
 #[test]
 fn a_room_lives_its_life() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     let (status, room) = node.make("show-1");
     assert_eq!((status, &room["name"], &room["phase"]), (200, &json!("show-1"), &json!("open")));
     assert_eq!(node.json("GET", "/rooms/show-1", b""), (200, room));
@@ -95,7 +95,7 @@ fn a_room_lives_its_life() {
 
 #[test]
 fn names_are_any_utf_8() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     for (name, path) in
         [("show/1 a?b#c%", "show%2F1%20a%3Fb%23c%25"), ("日本", "%E6%97%A5%E6%9C%AC"), ("..", "%2E%2E")]
     {
@@ -109,14 +109,19 @@ fn names_are_any_utf_8() {
 /// A name that begins another must not be taken for it.
 #[test]
 fn a_room_is_found_by_its_whole_name() {
-    let node = Node::with_shards(None);
-    node.make("show-12");
+    let node = Node::with_shards(3, None);
+    // Enough of them that some lie on the shard that is asked.
+    (0..20).for_each(|n| assert_eq!(node.make(&format!("show-1{n}")).0, 200));
     assert_eq!(node.ask("GET", "/rooms/show-1", b"").0, 404);
 }
 
 #[test]
 fn lists_go_page_by_page_over_all_shards() {
-    let node = Node::with_shards(None);
+    [1, 3].into_iter().for_each(list_page_by_page);
+}
+
+fn list_page_by_page(shards: u16) {
+    let node = Node::with_shards(shards, None);
     (0..25).for_each(|n| assert_eq!(node.make(&format!("show-{n:02}")).0, 200));
     node.make("other");
     let (mut seen, mut after) = (Vec::new(), String::new());
@@ -145,7 +150,7 @@ fn lists_go_page_by_page_over_all_shards() {
 
 #[test]
 fn what_is_wrong_is_told_in_json_with_its_status() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     node.make("show-1");
     let long = format!("/rooms/show-1/state/{}", "k".repeat(65));
     let huge = vec![b'x'; BODY_BYTES_MAX + 1];
@@ -174,7 +179,7 @@ fn what_is_wrong_is_told_in_json_with_its_status() {
 
 #[test]
 fn health_and_readiness_differ() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 200]);
     node.ready.store(false, Ordering::Relaxed);
     assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 503]);
@@ -182,7 +187,7 @@ fn health_and_readiness_differ() {
 
 #[test]
 fn the_index_lists_what_there_is() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     let (status, index) = node.json("GET", "/", b"");
     assert_eq!(status, 200);
     assert_eq!(index["endpoints"].as_array().unwrap().len(), ENDPOINTS.len());
@@ -196,12 +201,12 @@ fn the_index_lists_what_there_is() {
 
 #[test]
 fn the_key_is_asked_for_and_foreign_pages_are_turned_away() {
-    let node = Node::with_shards(Some("0123456789abcdef"));
+    let node = Node::with_shards(3, Some("0123456789abcdef"));
     assert_eq!(node.ask("GET", "/rooms", b"").0, 401);
     assert_eq!(node.ask("GET", "/metrics", b"").0, 401);
     assert_eq!(node.ask("GET", "/healthz", b"").0, 200);
     assert_eq!(node.ask_with("GET", "/rooms", b"", "Authorization: Bearer 0123456789abcdef\r\n").0, 200);
-    let open = Node::with_shards(None);
+    let open = Node::with_shards(3, None);
     let forged = open.ask_with("POST", "/rooms", b"{\"name\":\"a\"}", "Origin: https://evil.example\r\n");
     assert_eq!(forged.0, 403);
     assert_eq!(open.ask("GET", "/rooms/a", b"").0, 404, "nothing was done");
@@ -209,7 +214,7 @@ fn the_key_is_asked_for_and_foreign_pages_are_turned_away() {
 
 #[test]
 fn the_scrape_shows_workers_and_shards() {
-    let node = Node::with_shards(None);
+    let node = Node::with_shards(3, None);
     node.make("show-1");
     let (status, text) = node.ask("GET", "/metrics", b"");
     assert_eq!(status, 200);
