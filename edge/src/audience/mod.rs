@@ -179,7 +179,10 @@ impl Audience {
 
     /// Transport frames (a WebSocket pong) that must stand between two of ours.
     pub fn handle_raw(&mut self, key: ConnectionKey, frame: &[u8]) {
-        self.push_control(key.0, |_, out| out.extend_from_slice(frame));
+        if self.connections.get(key.0 as usize).is_some_and(|c| !c.closing) {
+            self.push_control(key.0, |_, out| out.extend_from_slice(frame));
+            self.close_if_full(key.0);
+        }
     }
 
     /// The connection is gone, whoever ended it.
@@ -310,6 +313,10 @@ impl Audience {
             return;
         }
         self.write_control(ix, frame);
+        self.close_if_full(ix);
+    }
+
+    fn close_if_full(&mut self, ix: u32) {
         let connection = &self.connections[ix as usize];
         let is_full = connection.blocked
             && connection.out.as_ref().is_some_and(|o| o.control.len() > self.settings.control_queue_bytes_max);
@@ -331,9 +338,11 @@ impl Audience {
         self.queue_flush(ix);
     }
 
-    /// Shared control bytes (a snapshot).
+    /// Shared control bytes (a snapshot). Nothing follows the notice of a connection's end.
     fn push_shared(&mut self, ix: u32, wire: &Bytes) {
-        self.push_control(ix, |_, out| out.extend_from_slice(wire));
+        if self.connections.get(ix as usize).is_some_and(|c| !c.closing) {
+            self.push_control(ix, |_, out| out.extend_from_slice(wire));
+        }
     }
 
     fn queue_flush(&mut self, ix: u32) {

@@ -44,6 +44,24 @@ fn a_peer_that_reads_nothing_at_all_is_closed() {
 }
 
 #[test]
+fn a_peer_that_pings_and_does_not_read_is_closed() {
+    let mut hall = Hall::new(&small_control_queue());
+    let v = hall.member(0, "r");
+    hall.set_room(v, 0);
+    let (now, key) = (hall.now(), hall.key(v));
+    let mut pong = Vec::new();
+    grandstand_protocol::stream::write_header(0, &mut pong);
+    for _ in 0..200 {
+        hall.audiences[0].handle_transport_ping(now, key, &pong);
+        hall.turn();
+        if !hall.is_connected(v) {
+            break;
+        }
+    }
+    assert_eq!(hall.ended[v.0].as_ref().map(|e| e.code), Some(CloseCode::ControlQueueFull));
+}
+
+#[test]
 fn a_control_queue_may_fill_with_any_answer() {
     // Whatever answer is one too many: the first member of a room, a resume by page, a room's event, an acknowledgement.
     for bytes in (0..=200).step_by(8) {

@@ -292,9 +292,15 @@ impl Viewer {
             }
             (Outcome::Resumed, Some((epoch, offset))) => {
                 assert!(s.epoch == epoch && s.offset <= offset && offset <= s.head);
-                floor = offset;
+                // What it read after it had asked, on the subscription before, it passes over as well.
+                let place = self.places.get(&asked.room).filter(|place| place.0 == epoch);
+                floor = place.map_or(offset, |place| place.1.max(offset));
             }
-            (Outcome::Gapped, Some(resume)) => assert_eq!((s.epoch, s.offset), resume),
+            (Outcome::Gapped, Some(resume)) => {
+                assert_eq!((s.epoch, s.offset), resume);
+                let place = self.places.get(&asked.room).filter(|place| place.0 == s.epoch);
+                floor = place.map_or(s.offset, |place| place.1.max(s.offset));
+            }
             other => panic!("{other:?}"),
         }
         assert!(s.offset <= s.head);
