@@ -1,2 +1,60 @@
-//! To come.
-fn main() {}
+//! `gs`: Grandstand's tools in one binary.
+//!
+//! Why so little here: each tool is a module; this finds the one that is asked for.
+//! Exit codes: 0 when all is well, 1 when something was lost, refused or could not be done, 2 for a wrong command line.
+#![forbid(unsafe_code)]
+
+mod chatlog;
+mod clock;
+mod histogram;
+mod load;
+mod proc;
+mod random;
+mod report;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The node of the demo is measured: it has the allocator that the node's own binary has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Debug, Parser)]
+#[command(name = "gs", version, about = "Tools for Grandstand, the chat of a live audience")]
+struct Cli {
+    #[command(subcommand)]
+    command: Tool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Bring an audience that checks everything, and measure.
+    Load(Box<load::Args>),
+    /// Viewers of `gs load` in a process of their own.
+    #[command(name = load::CROWD_COMMAND, hide = true)]
+    Crowd,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Tool::Load(args) => block_on(load::run(*args)),
+        Tool::Crowd => load::run_crowd_process().map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Run a tool on one thread.
+fn block_on<T>(tool: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, tool)
+}

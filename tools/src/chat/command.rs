@@ -1,0 +1,125 @@
+//! What a typed line means: something to say, or a command.
+//!
+//! Not here: doing it (`model`, `chat`).
+
+use grandstand_client::protocol::limits::REACTION_COUNT_MAX;
+
+/// What somebody who typed a line wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Say something, to everybody or as an answer.
+    Say {
+        text: String,
+        reply_to: Option<u64>,
+    },
+    React {
+        key: String,
+        count: u32,
+    },
+    /// Set a key of the room's state, or remove it.
+    State {
+        key: String,
+        value: Option<String>,
+    },
+    Help,
+    Quit,
+}
+
+/// For `/help`.
+pub(super) const HELP: [&str; 9] = [
+    "/reply N TEXT    answer message N (or /r)",
+    "/react ❤ [N]     react; F1 to F4 send ❤ 👏 😂 🎉",
+    "/pin TEXT        pin a message, if you may (/pin alone takes it off)",
+    "/state KEY TEXT  set what the room shows, if you may: /state score 3:1",
+    "//TEXT           say something that begins with a slash",
+    "/quit            leave; so does Ctrl-C (or /q)",
+    "PageUp, PageDown look back; Esc comes back to now",
+    "Up, Down         what you wrote before",
+    "… means on its way, ✓ taken by the room, a number what /reply wants",
+];
+
+/// The key of the state lane under which rooms pin a message.
+pub(super) const PINNED: &str = "pinned";
+
+/// Read a line; `None` when it is empty.
+///
+/// # Errors
+/// A sentence for whoever typed it.
+pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
+    let line = line.trim();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let Some(command) = line.strip_prefix('/') else { return Ok(Some(say(line, None))) };
+    if command.starts_with('/') {
+        return Ok(Some(say(command, None)));
+    }
+    let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+    let rest = rest.trim();
+    match name {
+        "help" | "h" | "?" => Ok(Command::Help),
+        "quit" | "q" | "exit" => Ok(Command::Quit),
+        "reply" | "r" => reply(rest),
+        "react" => react(rest),
+        "pin" => Ok(Command::State { key: PINNED.into(), value: Some(rest.to_owned()).filter(|text| !text.is_empty()) }),
+        "state" => state(rest),
+        _ => Err(format!("there is no /{name}; /help lists what there is, // says it as it is")),
+    }
+    .map(Some)
+}
+
+fn say(text: &str, reply_to: Option<u64>) -> Command {
+    Command::Say { text: text.to_owned(), reply_to }
+}
+
+fn reply(rest: &str) -> Result<Command, String> {
+    let parts = rest.split_once(' ').map(|(number, text)| (number.trim_start_matches('#').parse(), text.trim()));
+    match parts {
+        Some((Ok(number), text)) if !text.is_empty() => Ok(say(text, Some(number))),
+        _ => Err("/reply wants the number of a message and a text: /reply 12 me too".into()),
+    }
+}
+
+fn react(rest: &str) -> Result<Command, String> {
+    let (key, count) = rest.split_once(' ').unwrap_or((rest, "1"));
+    match count.trim().parse() {
+        Ok(count @ 1..=REACTION_COUNT_MAX) if !key.is_empty() => Ok(Command::React { key: key.into(), count }),
+        _ => Err(format!("/react wants a reaction, and may be a number up to {REACTION_COUNT_MAX}: /react ❤ 3")),
+    }
+}
+
+fn state(rest: &str) -> Result<Command, String> {
+    let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
+    if key.is_empty() {
+        return Err("/state wants a key and a text: /state score 3:1 (a key alone removes it)".into());
+    }
+    Ok(Command::State { key: key.into(), value: Some(value.trim().to_owned()).filter(|value| !value.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_mean_what_they_say() {
+        let is = |line: &str| parse(line).unwrap().unwrap();
+        assert_eq!(is("  hello there "), say("hello there", None));
+        assert_eq!(is("//shrug"), say("/shrug", None));
+        assert_eq!(is("/reply #12 me too"), say("me too", Some(12)));
+        assert_eq!(is("/react 👏"), Command::React { key: "👏".into(), count: 1 });
+        assert_eq!(is("/react 👏 7"), Command::React { key: "👏".into(), count: 7 });
+        assert_eq!(is("/state score 3:1"), Command::State { key: "score".into(), value: Some("3:1".into()) });
+        assert_eq!(is("/pin"), Command::State { key: PINNED.into(), value: None });
+        assert_eq!((is("/help"), is("/q")), (Command::Help, Command::Quit));
+        assert_eq!(parse("   "), Ok(None));
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_how_it_goes() {
+        for (line, word) in
+            [("/reply", "/reply 12"), ("/reply x y", "number"), ("/react", "❤"), ("/react a 101", "100"), ("/dance", "/help")]
+        {
+            assert!(parse(line).unwrap_err().contains(word), "{line}");
+        }
+    }
+}

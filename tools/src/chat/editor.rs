@@ -1,0 +1,269 @@
+//! The line that is being written, and the lines that were.
+//!
+//! Invariants: the cursor stands between graphemes; the text has no control characters; history keeps
+//! [`HISTORY_MAX`] lines.
+//! Not here: which key does what (`keys`), what a line means (`command`).
+
+use ratatui::style::Style;
+use ratatui::text::Span;
+
+use super::clean::{clean, width};
+
+/// As many as a person scrolls back through.
+const HISTORY_MAX: usize = 100;
+
+#[derive(Debug, Default)]
+pub(super) struct Editor {
+    text: String,
+    /// A byte offset.
+    cursor: usize,
+    history: Vec<String>,
+    /// Which line of the history is shown, and what was being written instead.
+    recalled: Option<(usize, String)>,
+}
+
+impl Editor {
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line, which goes into the history; what follows begins anew.
+    pub(super) fn take(&mut self) -> String {
+        let line = std::mem::take(&mut self.text);
+        self.clear();
+        if !line.trim().is_empty() && self.history.last() != Some(&line) {
+            self.history.push(line.clone());
+        }
+        if self.history.len() > HISTORY_MAX {
+            self.history.remove(0);
+        }
+        line
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.text, self.cursor, self.recalled) = (String::new(), 0, None);
+    }
+
+    /// Type or paste.
+    pub(super) fn insert(&mut self, text: &str) {
+        let text = clean(text);
+        self.text.insert_str(self.cursor, &text);
+        self.cursor += text.len();
+        self.settle();
+    }
+
+    pub(super) fn backspace(&mut self) {
+        self.remove_back_to(self.before());
+    }
+
+    pub(super) fn delete(&mut self) {
+        let after = self.after();
+        self.text.replace_range(self.cursor..after, "");
+        self.settle();
+    }
+
+    pub(super) fn delete_word(&mut self) {
+        self.remove_back_to(self.word_before());
+    }
+
+    pub(super) fn delete_to_start(&mut self) {
+        self.remove_back_to(0);
+    }
+
+    pub(super) fn delete_to_end(&mut self) {
+        self.text.truncate(self.cursor);
+    }
+
+    pub(super) fn left(&mut self) {
+        self.cursor = self.before();
+    }
+
+    pub(super) fn right(&mut self) {
+        self.cursor = self.after();
+    }
+
+    pub(super) fn word_left(&mut self) {
+        self.cursor = self.word_before();
+    }
+
+    pub(super) fn word_right(&mut self) {
+        let rest = &self.text[self.cursor..];
+        let skipped = rest.len() - rest.trim_start().len();
+        self.cursor += rest[skipped..].find(' ').map_or(rest.len(), |at| skipped + at);
+    }
+
+    pub(super) fn home(&mut self) {
+        self.cursor = 0;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.cursor = self.text.len();
+    }
+
+    /// The line before in the history.
+    pub(super) fn up(&mut self) {
+        let at = self.recalled.as_ref().map_or(self.history.len(), |(at, _)| *at);
+        if at == 0 {
+            return;
+        }
+        let draft = self.recalled.take().map_or_else(|| std::mem::take(&mut self.text), |(_, draft)| draft);
+        self.show(self.history[at - 1].clone());
+        self.recalled = Some((at - 1, draft));
+    }
+
+    /// The line after in the history; after the last, what was being written.
+    pub(super) fn down(&mut self) {
+        let Some((at, draft)) = self.recalled.take() else { return };
+        match self.history.get(at + 1).cloned() {
+            Some(line) => {
+                self.show(line);
+                self.recalled = Some((at + 1, draft));
+            }
+            None => self.show(draft),
+        }
+    }
+
+    /// As much as fits into so many columns, with the cursor in it, and the cursor's column.
+    pub(super) fn window(&self, columns: usize) -> (&str, usize) {
+        let mut from = 0;
+        // The cursor itself takes a column.
+        while width(&self.text[from..self.cursor]) >= columns.max(1) {
+            from = self.grapheme_end(from);
+        }
+        let mut to = self.text.len();
+        if width(&self.text[from..]) > columns {
+            to = from;
+            while width(&self.text[from..self.grapheme_end(to)]) <= columns {
+                to = self.grapheme_end(to);
+            }
+        }
+        (&self.text[from..to], width(&self.text[from..self.cursor]))
+    }
+
+    fn show(&mut self, text: String) {
+        (self.cursor, self.text) = (text.len(), text);
+    }
+
+    fn remove_back_to(&mut self, from: usize) {
+        self.text.replace_range(from..self.cursor, "");
+        self.cursor = from;
+        self.settle();
+    }
+
+    /// What was typed or removed may have joined its neighbours: a mark its base, a flag its half.
+    fn settle(&mut self) {
+        self.cursor = self.boundaries().find(|at| *at >= self.cursor).unwrap_or(self.text.len());
+    }
+
+    fn boundaries(&self) -> impl Iterator<Item = usize> {
+        let mut at = 0;
+        let lengths: Vec<usize> =
+            Span::raw(&self.text).styled_graphemes(Style::new()).map(|grapheme| grapheme.symbol.len()).collect();
+        std::iter::once(0).chain(lengths.into_iter().map(move |length| {
+            at += length;
+            at
+        }))
+    }
+
+    fn before(&self) -> usize {
+        self.boundaries().take_while(|at| *at < self.cursor).last().unwrap_or(0)
+    }
+
+    fn after(&self) -> usize {
+        self.grapheme_end(self.cursor)
+    }
+
+    fn grapheme_end(&self, start: usize) -> usize {
+        self.boundaries().find(|at| *at > start).unwrap_or(self.text.len())
+    }
+
+    fn word_before(&self) -> usize {
+        self.text[..self.cursor].trim_end().rfind(' ').map_or(0, |at| at + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn editor(text: &str) -> Editor {
+        let mut editor = Editor::default();
+        editor.insert(text);
+        editor
+    }
+
+    #[test]
+    fn graphemes_are_moved_over_and_removed_whole() {
+        let mut line = editor("a👩‍👩‍👧‍👦é日");
+        for rest in ["a👩‍👩‍👧‍👦é", "a👩‍👩‍👧‍👦", "a", "", ""] {
+            line.backspace();
+            assert_eq!(line.text(), rest);
+        }
+        let mut line = editor("x🇩🇪y");
+        line.left();
+        line.left();
+        line.delete();
+        assert_eq!((line.text(), line.cursor), ("xy", 1));
+    }
+
+    #[test]
+    fn a_mark_that_joins_its_base_takes_the_cursor_along() {
+        let mut line = editor("e");
+        line.insert("\u{301}");
+        line.backspace();
+        assert_eq!(line.text(), "");
+    }
+
+    #[test]
+    fn words_starts_and_ends() {
+        let mut line = editor("one two  three");
+        line.delete_word();
+        assert_eq!(line.text(), "one two  ");
+        line.delete_word();
+        assert_eq!(line.text(), "one ");
+        line.insert("more");
+        line.word_left();
+        line.delete_to_end();
+        assert_eq!(line.text(), "one ");
+        line.home();
+        line.word_right();
+        assert_eq!(line.cursor, 3);
+        line.delete_to_start();
+        assert_eq!((line.text(), line.cursor), (" ", 0));
+    }
+
+    #[test]
+    fn history_comes_and_the_draft_comes_back() {
+        let mut line = editor("first");
+        line.take();
+        line.insert("second");
+        line.take();
+        line.insert("draft");
+        line.up();
+        line.up();
+        line.up();
+        assert_eq!(line.text(), "first");
+        line.down();
+        assert_eq!(line.text(), "second");
+        line.down();
+        assert_eq!(line.text(), "draft");
+        line.down();
+        assert_eq!(line.text(), "draft");
+    }
+
+    #[test]
+    fn pasted_lines_and_escapes_become_one_harmless_line() {
+        assert_eq!(editor("one\ntwo\u{1b}[A").text(), "one two[A");
+    }
+
+    #[test]
+    fn the_window_keeps_the_cursor_and_never_splits_wide_characters() {
+        let mut line = editor("日本語の長い文");
+        assert_eq!(line.window(20), ("日本語の長い文", 14));
+        assert_eq!(line.window(9), ("の長い文", 8));
+        line.home();
+        assert_eq!(line.window(5), ("日本", 0));
+        line.right();
+        assert_eq!(line.window(2), ("本", 0));
+    }
+}

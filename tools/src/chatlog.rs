@@ -1,0 +1,313 @@
+//! Chat logs: one JSON object a line, plain or gzip.
+//!
+//! A row is `{"t": milliseconds, "u": name, "m": text}`, in some logs with `"r"`: `~` owner, `@` or `%` moderator, `+`
+//! subscriber. A row with `"k"` (such as a ban) is no message.
+//! Invariants: times of a [`Log`] begin at 0 and never fall; every author and text in it passes a node's rules once
+//! [`Log::fit`] has seen it; whatever was left out or changed is counted.
+//! Not here: when a message is due (`load::script`), sending it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use flate2::read::MultiGzDecoder;
+use grandstand_protocol::frame::Role;
+use grandstand_protocol::limits::NAME_BYTES_MAX;
+use grandstand_protocol::text;
+use serde::Deserialize;
+
+/// Messages of one log: a busy day of the busiest measured chat is under a million.
+const LINES_MAX: usize = 5_000_000;
+
+/// Bytes of one line; a text of the longest kind with everything escaped is 25 KB. A longer line counts as bad.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// First two bytes of gzip (RFC 1952, 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// One message of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Since the log's first message.
+    pub(crate) t_ms: u64,
+    /// Who said it.
+    pub(crate) author: Box<str>,
+    /// What.
+    pub(crate) text: Box<str>,
+    /// As whom.
+    pub(crate) role: Role,
+}
+
+/// What reading and fitting left out or changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// Rows about something else, such as bans.
+    pub(crate) others: u64,
+    /// Lines that are no row at all.
+    pub(crate) bad: u64,
+    /// The first of them: its number and what was wrong.
+    pub(crate) first_bad: Option<String>,
+    /// Texts over the node's limit, cut.
+    pub(crate) cut: u64,
+    /// Texts or names from which control characters were taken, or whose name was cut.
+    pub(crate) cleaned: u64,
+    /// Messages of which nothing was left.
+    pub(crate) empty: u64,
+}
+
+/// A chat log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) notes: Notes,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    t: Option<f64>,
+    u: Option<String>,
+    m: Option<String>,
+    r: Option<String>,
+    k: Option<String>,
+}
+
+impl Log {
+    /// Read a file.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Log> {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let log = Log::read(file).with_context(|| format!("cannot read {}", path.display()))?;
+        if log.lines.is_empty() {
+            let why = log.notes.first_bad.as_deref().unwrap_or("it is empty");
+            bail!("{} holds no chat message: {why}", path.display());
+        }
+        Ok(log)
+    }
+
+    /// Read plain or compressed bytes.
+    pub(crate) fn read(source: impl Read) -> anyhow::Result<Log> {
+        let mut source = BufReader::new(source);
+        let magic = source.fill_buf()?;
+        if magic.starts_with(&GZIP_MAGIC) {
+            Log::read_plain(BufReader::new(MultiGzDecoder::new(source)))
+        } else {
+            Log::read_plain(source)
+        }
+    }
+
+    /// Several logs at once, each from its own beginning.
+    pub(crate) fn merge(logs: impl IntoIterator<Item = Log>) -> Log {
+        let mut merged = Log::default();
+        for log in logs {
+            merged.lines.extend(log.lines);
+            merged.notes.add(log.notes);
+        }
+        // Stable: what a log says at the same time stays in its order.
+        merged.lines.sort_by_key(|line| line.t_ms);
+        merged
+    }
+
+    /// Make every message one that a node with this limit takes.
+    pub(crate) fn fit(&mut self, text_bytes_max: usize) {
+        let notes = &mut self.notes;
+        self.lines.retain_mut(|line| {
+            fit_author(line, notes);
+            fit_text(line, text_bytes_max, notes);
+            let is_empty = line.text.trim().is_empty();
+            notes.empty += u64::from(is_empty);
+            !is_empty
+        });
+    }
+
+    fn read_plain(mut source: impl BufRead) -> anyhow::Result<Log> {
+        let mut log = Log::default();
+        let mut bytes = Vec::new();
+        for number in 1.. {
+            bytes.clear();
+            let read = source.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes)?;
+            if read == 0 {
+                break;
+            }
+            if read == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') {
+                source.skip_until(b'\n')?;
+                log.notes.bad(number, "the line is too long");
+                continue;
+            }
+            log.take(number, bytes.trim_ascii());
+            if log.lines.len() > LINES_MAX {
+                bail!("more than {LINES_MAX} messages: split the file");
+            }
+        }
+        log.normalise();
+        Ok(log)
+    }
+
+    fn take(&mut self, number: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match serde_json::from_slice::<Row>(bytes) {
+            Err(error) => self.notes.bad(number, &error.to_string()),
+            Ok(Row { k: Some(_), .. }) => self.notes.others += 1,
+            Ok(Row { t: Some(t), u: Some(author), m: Some(text), r, .. }) if t >= 0.0 => {
+                let role = role(r.as_deref().unwrap_or(""));
+                self.lines.push(Line { t_ms: t as u64, author: author.into(), text: text.into(), role });
+            }
+            Ok(_) => self.notes.bad(number, "it lacks `t`, `u` or `m`"),
+        }
+    }
+
+    fn normalise(&mut self) {
+        self.lines.sort_by_key(|line| line.t_ms);
+        let first_ms = self.lines.first().map_or(0, |line| line.t_ms);
+        self.lines.iter_mut().for_each(|line| line.t_ms -= first_ms);
+    }
+}
+
+impl Notes {
+    fn bad(&mut self, number: usize, why: &str) {
+        self.bad += 1;
+        self.first_bad.get_or_insert_with(|| format!("line {number}: {why}"));
+    }
+
+    fn add(&mut self, other: Notes) {
+        self.others += other.others;
+        self.bad += other.bad;
+        self.cut += other.cut;
+        self.cleaned += other.cleaned;
+        self.empty += other.empty;
+        self.first_bad = self.first_bad.take().or(other.first_bad);
+    }
+
+    /// What a person should know, if anything.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        let bad = match &self.first_bad {
+            Some(first) => format!("unreadable lines skipped (first: {first})"),
+            None => String::new(),
+        };
+        let parts: Vec<String> = [
+            (self.others, "other rows (bans) skipped"),
+            (self.bad, bad.as_str()),
+            (self.cut, "texts cut to the node's limit"),
+            (self.cleaned, "texts or names cleaned"),
+            (self.empty, "empty messages skipped"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+fn role(mark: &str) -> Role {
+    match mark.chars().next() {
+        Some('~') => Role::Host,
+        Some('@' | '%') => Role::Moderator,
+        Some('+') => Role::Subscriber,
+        _ => Role::Viewer,
+    }
+}
+
+fn fit_author(line: &mut Line, notes: &mut Notes) {
+    if text::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX {
+        return;
+    }
+    notes.cleaned += 1;
+    let clean: String = line.author.chars().filter(|c| !c.is_ascii_control()).collect();
+    let name = cut(clean.trim(), NAME_BYTES_MAX).trim();
+    line.author = if name.is_empty() { "somebody" } else { name }.into();
+}
+
+fn fit_text(line: &mut Line, bytes_max: usize, notes: &mut Notes) {
+    if !text::is_text(&line.text) {
+        notes.cleaned += 1;
+        line.text = line.text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_ascii_control()).collect();
+    }
+    if line.text.len() > bytes_max {
+        notes.cut += 1;
+        line.text = cut(&line.text, bytes_max).into();
+    }
+}
+
+/// The longest beginning of whole characters within so many bytes.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    const SAMPLE: &str = "{\"t\":5000,\"u\":\"ann\",\"m\":\"hello\"}\n\
+        {\"t\":5000,\"u\":\"bob\",\"m\":\"yes\",\"r\":\"+\"}\n\
+        {\"t\":6000,\"k\":\"ban\",\"u\":\"bob\",\"d\":600}\n\
+        not json\n\
+        \n\
+        {\"t\":7000,\"u\":\"eve\"}\n\
+        {\"t\":7500,\"u\":\" e\\u0007ve \",\"m\":\"a\\u0000b\\tc\",\"r\":\"~\"}";
+
+    fn gz(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn plain_and_gzip_read_alike() {
+        let plain = Log::read(SAMPLE.as_bytes()).unwrap();
+        let packed = Log::read(&gz(SAMPLE)[..]).unwrap();
+        assert_eq!((&plain.lines, &plain.notes), (&packed.lines, &packed.notes));
+        let seen: Vec<_> = plain.lines.iter().map(|l| (l.t_ms, &*l.author, l.role)).collect();
+        assert_eq!(seen, [(0, "ann", Role::Viewer), (0, "bob", Role::Subscriber), (2500, " e\u{7}ve ", Role::Host)]);
+    }
+
+    #[test]
+    fn bad_lines_and_bans_are_counted_and_the_first_is_named() {
+        let notes = Log::read(SAMPLE.as_bytes()).unwrap().notes;
+        assert_eq!((notes.bad, notes.others), (2, 1));
+        assert!(notes.first_bad.as_deref().unwrap().starts_with("line 4: "), "{notes:?}");
+        assert!(notes.sentence().unwrap().contains("1 other rows (bans) skipped, 2 unreadable lines skipped (first: line 4"));
+    }
+
+    #[test]
+    fn a_torn_gzip_is_an_error_not_a_short_log() {
+        let whole = gz(SAMPLE);
+        assert!(Log::read(&whole[..whole.len() - 9]).is_err());
+    }
+
+    #[test]
+    fn a_line_without_end_is_bounded() {
+        let long = format!("{{\"t\":1,\"u\":\"a\",\"m\":\"{}\"}}\n{{\"t\":2,\"u\":\"b\",\"m\":\"x\"}}\n", "y".repeat(100_000));
+        let log = Log::read(long.as_bytes()).unwrap();
+        assert_eq!((log.lines.len(), log.notes.bad), (1, 1));
+    }
+
+    #[test]
+    fn fitting_makes_texts_that_a_node_takes() {
+        let mut log = Log::read(SAMPLE.as_bytes()).unwrap();
+        let line = |text: &str| Line { t_ms: 9, author: "é".repeat(40).into(), text: text.into(), role: Role::Viewer };
+        log.lines.push(line(&"日本".repeat(50)));
+        log.lines.push(line("\u{1b}\r"));
+        log.fit(100);
+        assert_eq!(log.lines.len(), 4);
+        for line in &log.lines {
+            assert!(text::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX, "{line:?}");
+            assert!(text::is_text(&line.text) && line.text.len() <= 100 && !line.text.is_empty(), "{line:?}");
+        }
+        assert_eq!((&*log.lines[2].author, &*log.lines[2].text), ("eve", "ab\tc"));
+        assert_eq!(log.lines[3].text.len(), 99);
+        assert_eq!((log.notes.cut, log.notes.empty), (1, 1));
+    }
+
+    #[test]
+    fn merging_keeps_each_logs_order() {
+        let a = Log::read(SAMPLE.as_bytes()).unwrap();
+        let merged = Log::merge([a.clone(), a]);
+        assert!(merged.lines.is_sorted_by_key(|l| l.t_ms));
+        let names: Vec<_> = merged.lines.iter().map(|l| &*l.author).collect();
+        assert_eq!(names, ["ann", "bob", "ann", "bob", " e\u{7}ve ", " e\u{7}ve "]);
+    }
+}

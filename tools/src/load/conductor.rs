@@ -1,0 +1,288 @@
+//! The conductor of a run: publishers in, crowd in, say everything, wait until everybody has it, measure, leave.
+//!
+//! Why in this order: memory is measured around the joins, CPU from the first message until the last is everywhere, and
+//! nobody says goodbye before that is known.
+//! Invariant: every wait has an end.
+//! Not here: figures (`report`), what a person sees meanwhile ([`Watcher`]s).
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::sync::watch;
+
+use super::crew::Crew;
+use super::oracle::Announcements;
+use super::orders::{Note, Order, Plan, Progress};
+use super::publisher::{Published, Publishers};
+use super::script::Script;
+use super::tally::Tally;
+use crate::clock::{instant, monotonic_us};
+use crate::proc::{self, Sample};
+
+/// How often the conductor looks around, and a watcher may draw.
+const TURN: Duration = Duration::from_millis(50);
+
+/// How often the server is looked at while publishing goes on.
+const SAMPLE_EVERY_US: u64 = 1_000_000;
+
+/// Between the last join and the measurement of memory, for the server to finish what joins began.
+const SETTLE_JOINS: Duration = Duration::from_millis(500);
+
+/// From the order to begin to the first message: for the order to reach every process.
+const LEAD_US: u64 = 200_000;
+
+/// For answers to the last publications.
+const ANSWERS_US: u64 = 15_000_000;
+
+/// Beyond what joins should take: a viewer that tries again and again gives up within it.
+const JOINS_US: u64 = 120_000_000;
+
+/// For crowds to leave.
+const LEAVE_US: u64 = 15_000_000;
+
+/// A run.
+pub(crate) struct Run {
+    /// Of each process.
+    pub(crate) plans: Vec<Plan>,
+    /// Crowds in processes of their own, even if it is only one.
+    pub(crate) in_processes: bool,
+    pub(crate) pid: Option<u32>,
+    pub(crate) announcements: Option<Announcements>,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Joining,
+    Publishing,
+    Settling,
+}
+
+/// What a watcher sees.
+pub(crate) struct Moment<'a> {
+    pub(crate) phase: Phase,
+    pub(crate) now_us: u64,
+    pub(crate) viewers: usize,
+    pub(crate) progress: Progress,
+    pub(crate) published: &'a Published,
+    pub(crate) publishers: &'a Publishers,
+    pub(crate) server: Option<Sample>,
+    /// The server before anybody joined.
+    pub(crate) server_before: Option<Sample>,
+}
+
+/// Somebody who watches a run.
+pub(crate) trait Watcher {
+    /// Called many times a second.
+    fn watch(&mut self, moment: &Moment<'_>) -> anyhow::Result<()>;
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) published: Published,
+    /// Until everybody was in or had failed.
+    pub(crate) ramp_us: u64,
+    /// From the first message due until everybody had everything.
+    pub(crate) publish_us: u64,
+    pub(crate) server: Option<Server>,
+    pub(crate) processes: usize,
+    pub(crate) interrupted: bool,
+}
+
+/// What the server cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    pub(crate) before: Sample,
+    pub(crate) joined: Sample,
+    pub(crate) begin: Sample,
+    pub(crate) end: Sample,
+    pub(crate) resident_max_bytes: u64,
+}
+
+struct Conductor<'a> {
+    run: &'a Run,
+    publishers: Publishers,
+    crew: Crew,
+    watcher: &'a mut dyn Watcher,
+    stop: watch::Receiver<bool>,
+    phase: Phase,
+    latest: Vec<Progress>,
+    ramped: Vec<Option<u64>>,
+    settled: Vec<bool>,
+    done: Vec<bool>,
+    tally: Tally,
+    server: Option<Sample>,
+    server_before: Option<Sample>,
+    sampled_us: u64,
+    resident_max_bytes: u64,
+}
+
+/// Carry out a run; `script` gets the node's limit of a text in bytes. Ends early when `stop` says so. To be called within
+/// a `LocalSet`.
+///
+/// # Errors
+/// When the run cannot be carried out. What went wrong for viewers and messages is in the outcome.
+pub(crate) async fn conduct(
+    run: &Run,
+    publishers: Publishers,
+    script: Script,
+    watcher: &mut dyn Watcher,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Outcome> {
+    let before = run.pid.map(proc::sample).transpose()?;
+    let crew = match (run.in_processes, &run.plans[..]) {
+        (false, [plan]) => Crew::in_thread(plan.clone(), run.announcements.clone())?,
+        _ => Crew::in_processes(run.plans.clone()).await?,
+    };
+    let processes = crew.len();
+    let mut conductor = Conductor {
+        run,
+        publishers,
+        crew,
+        watcher,
+        stop,
+        phase: Phase::Joining,
+        latest: vec![Progress::default(); processes],
+        ramped: vec![None; processes],
+        settled: vec![false; processes],
+        done: vec![false; processes],
+        tally: Tally::default(),
+        server: before,
+        server_before: before,
+        sampled_us: 0,
+        resident_max_bytes: before.map_or(0, |s| s.resident_bytes),
+    };
+    conductor.join().await?;
+    let joined = run.pid.map(proc::sample).transpose()?;
+    let (begin, t0_us) = conductor.publish(script).await?;
+    conductor.settle().await?;
+    let publish_us = monotonic_us().saturating_sub(t0_us);
+    let end = run.pid.map(proc::sample).transpose()?;
+    conductor.leave().await?;
+    let server = match (before, joined, begin, end) {
+        (Some(before), Some(joined), Some(begin), Some(end)) => {
+            let resident_max_bytes = conductor.resident_max_bytes.max(end.resident_bytes);
+            Some(Server { before, joined, begin, end, resident_max_bytes })
+        }
+        _ => None,
+    };
+    let published = conductor.publishers.published().clone();
+    Ok(Outcome {
+        ramp_us: conductor.ramped.iter().flatten().copied().max().unwrap_or(0),
+        interrupted: *conductor.stop.borrow(),
+        tally: conductor.tally,
+        published,
+        publish_us,
+        server,
+        processes,
+    })
+}
+
+impl Conductor<'_> {
+    async fn join(&mut self) -> anyhow::Result<()> {
+        let joins_us = self.run.plans.iter().map(|plan| {
+            let viewers = plan.ws_viewers + plan.quic_viewers;
+            (viewers as f64 / plan.ramp_per_s * 1e6) as u64
+        });
+        let deadline_us = monotonic_us() + joins_us.max().unwrap_or(0) + JOINS_US;
+        self.pump(deadline_us, |c| c.ramped.iter().all(Option::is_some) || *c.stop.borrow()).await?;
+        let until_us = monotonic_us() + SETTLE_JOINS.as_micros() as u64;
+        self.pump(until_us, |_| false).await
+    }
+
+    /// Say everything, and hear every answer.
+    async fn publish(&mut self, script: Script) -> anyhow::Result<(Option<Sample>, u64)> {
+        self.phase = Phase::Publishing;
+        let t0_us = monotonic_us() + LEAD_US;
+        let bases = self.publishers.heads().iter().map(|head| head.map_or(0, |h| h.offset)).collect();
+        self.crew.order(&Order::Begin { t0_us, bases }).await?;
+        let hold_us = self.run.plans[0].hold_us.max(script.length_us());
+        self.publishers.begin(script, t0_us, self.run.plans[0].seed, self.run.announcements.clone());
+        self.pump(t0_us, |_| false).await?;
+        let begin = self.run.pid.map(proc::sample).transpose()?;
+        let hold_until_us = t0_us + hold_us;
+        self.pump(hold_until_us, |c| *c.stop.borrow()).await?;
+        if *self.stop.borrow() {
+            self.publishers.stop();
+        }
+        let answers_until_us = monotonic_us() + ANSWERS_US;
+        self.pump(answers_until_us, |c| c.publishers.is_finished()).await?;
+        self.publishers.stop();
+        Ok((begin, t0_us))
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        self.phase = Phase::Settling;
+        self.crew.order(&Order::End { heads: self.publishers.heads() }).await?;
+        // A crowd ends this by itself; the rest is for its note to arrive.
+        let deadline_us = monotonic_us() + self.run.plans[0].settle_us + LEAVE_US;
+        self.pump(deadline_us, |c| c.settled.iter().all(|settled| *settled)).await
+    }
+
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        self.crew.order(&Order::Close).await?;
+        self.pump(monotonic_us() + LEAVE_US, |c| c.done.iter().all(|done| *done)).await?;
+        if !self.done.iter().all(|done| *done) {
+            bail!("a process with viewers does not end: its figures are missing");
+        }
+        Ok(())
+    }
+
+    /// Take notes and show what is going on until something is done, or it is late.
+    async fn pump(&mut self, deadline_us: u64, is_done: impl Fn(&mut Self) -> bool) -> anyhow::Result<()> {
+        let mut turn = tokio::time::interval(TURN);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let deadline = tokio::time::sleep_until(instant(deadline_us));
+        tokio::pin!(deadline);
+        while !is_done(self) {
+            tokio::select! {
+                note = self.crew.next_note() => match note {
+                    Some((process, note)) => self.handle_note(process, note)?,
+                    None => bail!("all viewers are gone before their time"),
+                },
+                _ = turn.tick() => self.look()?,
+                () = &mut deadline => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_note(&mut self, process: usize, note: Note) -> anyhow::Result<()> {
+        match note {
+            Note::Progress(progress) => self.latest[process] = progress,
+            Note::Ramped { took_us } => self.ramped[process] = Some(took_us),
+            Note::Settled => self.settled[process] = true,
+            Note::Done(tally) => {
+                self.tally.add(&tally);
+                self.done[process] = true;
+            }
+            Note::Failed(why) => bail!("viewers, process {process}: {why}"),
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> anyhow::Result<()> {
+        let now_us = monotonic_us();
+        if now_us >= self.sampled_us + SAMPLE_EVERY_US
+            && let Some(pid) = self.run.pid
+        {
+            self.sampled_us = now_us;
+            let sample = proc::sample(pid)?;
+            self.resident_max_bytes = self.resident_max_bytes.max(sample.resident_bytes);
+            self.server = Some(sample);
+        }
+        let published = self.publishers.published();
+        self.watcher.watch(&Moment {
+            phase: self.phase,
+            now_us,
+            viewers: self.run.plans.iter().map(|plan| plan.ws_viewers + plan.quic_viewers).sum(),
+            progress: Progress::sum(self.latest.iter().copied()),
+            published: &published,
+            publishers: &self.publishers,
+            server: self.server,
+            server_before: self.server_before,
+        })
+    }
+}

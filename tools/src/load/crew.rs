@@ -1,0 +1,185 @@
+//! A crew: the crowds of a run, one in a thread of this process or several in processes of their own.
+//!
+//! Why processes: a process may hold only so many files, and one thread only so many viewers. They share nothing but the
+//! clock; orders go to them, and notes come back, as lines of JSON.
+//! Invariants: a crowd never outlives its coordinator (its standard input ends); one that dies is noticed.
+//! Not here: what a crowd does (`crowd`), when orders are given (`conductor`).
+
+use std::io::Write;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::crowd;
+use super::oracle::Announcements;
+use super::orders::{Note, Order, Plan};
+
+/// Orders and notes that may wait: a run has a handful of each per second.
+const WAITING_MAX: usize = 256;
+
+/// The hidden subcommand of a crowd's process.
+pub(crate) const CROWD_COMMAND: &str = "crowd";
+
+/// The crowds of a run. See the module's head.
+pub(crate) struct Crew {
+    orders: Vec<Sender<Order>>,
+    notes: Receiver<(usize, Note)>,
+    /// Killed when dropped.
+    _children: Vec<Child>,
+}
+
+impl Crew {
+    /// One crowd in a thread of this process.
+    pub(crate) fn in_thread(plan: Plan, announcements: Option<Announcements>) -> anyhow::Result<Crew> {
+        let (order, orders) = channel(WAITING_MAX);
+        let (note, notes) = channel(WAITING_MAX);
+        std::thread::Builder::new()
+            .name("crowd".into())
+            .spawn(move || run_crowd(plan, announcements, orders, note))
+            .context("cannot start a thread")?;
+        Ok(Crew { orders: vec![order], notes, _children: Vec::new() })
+    }
+
+    /// Each crowd in a process of its own.
+    pub(crate) async fn in_processes(plans: Vec<Plan>) -> anyhow::Result<Crew> {
+        let (note, notes) = channel(WAITING_MAX);
+        let (mut orders, mut children) = (Vec::new(), Vec::new());
+        for plan in plans {
+            let (order, child) = start_process(&plan, note.clone()).await?;
+            orders.push(order);
+            children.push(child);
+        }
+        Ok(Crew { orders, notes, _children: children })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// Tell all of them.
+    pub(crate) async fn order(&self, order: &Order) -> anyhow::Result<()> {
+        for link in &self.orders {
+            if link.send(order.clone()).await.is_err() {
+                bail!("a crowd has ended before its time");
+            }
+        }
+        Ok(())
+    }
+
+    /// The next note, and whose it is. `None` when all have ended.
+    pub(crate) async fn next_note(&mut self) -> Option<(usize, Note)> {
+        self.notes.recv().await
+    }
+}
+
+/// A crowd on a runtime of its own, until it is through.
+fn run_crowd(plan: Plan, announcements: Option<Announcements>, orders: Receiver<Order>, notes: Sender<(usize, Note)>) {
+    let process = plan.process;
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(
+        |runtime| {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, crowd::run(plan, announcements, orders, notes.clone()))
+        },
+    );
+    if let Err(error) = outcome {
+        // When nobody listens any more, nobody needs to know.
+        let _ = notes.blocking_send((process, Note::Failed(format!("{error:#}"))));
+    }
+}
+
+async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Result<(Sender<Order>, Child)> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(program)
+        .arg(CROWD_COMMAND)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start another process for viewers")?;
+    let mut stdin = child.stdin.take().expect("piped");
+    let stdout = child.stdout.take().expect("piped");
+    write_line(&mut stdin, plan).await.context("a process for viewers does not listen")?;
+    let (order, mut orders) = channel::<Order>(WAITING_MAX);
+    tokio::spawn(async move {
+        while let Some(order) = orders.recv().await {
+            if write_line(&mut stdin, &order).await.is_err() {
+                return;
+            }
+        }
+    });
+    let process = plan.process;
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let note = serde_json::from_str(&line).unwrap_or_else(|error| Note::Failed(format!("{error}: {line}")));
+            let is_last = matches!(note, Note::Done(_));
+            if notes.send((process, note)).await.is_err() || is_last {
+                return;
+            }
+        }
+        let _ = notes.send((process, Note::Failed("its process ended".into()))).await;
+    });
+    Ok((order, child))
+}
+
+async fn write_line(to: &mut tokio::process::ChildStdin, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    to.write_all(&line).await?;
+    to.flush().await?;
+    Ok(())
+}
+
+/// The other end of [`Crew::in_processes`]: the plan and orders on standard input, notes on standard output.
+///
+/// # Errors
+/// When the pipes are not as expected.
+pub(crate) fn run_process() -> anyhow::Result<()> {
+    crate::proc::raise_file_limit();
+    let mut plan = String::new();
+    std::io::stdin().read_line(&mut plan)?;
+    let plan = serde_json::from_str(&plan).context("this command is for `gs load`, which gives it a plan")?;
+    let (order, orders) = channel(WAITING_MAX);
+    std::thread::spawn(move || read_orders(&order));
+    let (note, mut notes) = channel(WAITING_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = Rc::new(tokio::task::LocalSet::new());
+    local.block_on(&runtime, async {
+        // Ctrl-C goes to the whole group of processes; the coordinator tells when to end.
+        tokio::task::spawn_local(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+        let writer = tokio::task::spawn_local(async move {
+            while let Some((_, note)) = notes.recv().await {
+                write_note(&note)?;
+            }
+            anyhow::Ok(())
+        });
+        let outcome = crowd::run(plan, None, orders, note.clone()).await;
+        if let Err(error) = outcome {
+            let _ = note.send((0, Note::Failed(format!("{error:#}")))).await;
+        }
+        drop(note);
+        writer.await?
+    })
+}
+
+fn write_note(note: &Note) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, note)?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Until the pipe ends; then the channel does.
+fn read_orders(to: &Sender<Order>) {
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let Ok(order) = serde_json::from_str(&line) else { return };
+        if to.blocking_send(order).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! A crowd: the viewers of one process, on one thread, from the first join to the last goodbye.
+//!
+//! Invariants: joins are paced and do not wait for each other; every viewer's accounts are closed exactly once per session;
+//! without its coordinator a crowd ends at once.
+//! Not here: one viewer (`viewer`), publishing (`publisher`), several processes (`crew`).
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use grandstand_client::core::{Options, Reason, Session, SubscribeOptions};
+use grandstand_client::net::{Connector, Driver, Url, now_us, seed};
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::oracle::{Announcements, Knowledge, Oracle};
+use super::orders::{Content, Head, Note, Order, Plan, Progress};
+use super::tally::Tally;
+use super::viewer::{Shared, Slot, State, Viewer};
+use crate::chatlog::Log;
+use crate::clock::{client_offset_us, monotonic_us};
+use crate::histogram::Times;
+use crate::proc;
+use crate::random::Random;
+use crate::target::is_loopback;
+
+/// How often the crowd begins joins and looks after stalls, drops, churn and reactions.
+const TURN: Duration = Duration::from_millis(10);
+
+/// How often it tells where it stands.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Viewers that share a UDP socket. At home each has its own; with 200, a burst of batches fits a default kernel buffer.
+const QUIC_PER_SOCKET: usize = 200;
+
+/// Tries to join before a viewer counts as failed.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// For goodbyes at the end; who takes longer is cut off.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Pause of a viewer that left and comes back: up to this.
+const AWAY_US: usize = 1_000_000;
+
+/// What all viewers' tasks share.
+struct Common {
+    plan: Plan,
+    shared: Rc<Shared>,
+    gates: Gates,
+    heads: RefCell<Vec<Option<Head>>>,
+    /// Nobody comes back any more.
+    is_over: Cell<bool>,
+}
+
+struct Crowd {
+    common: Rc<Common>,
+    viewers: JoinSet<()>,
+    spawned: usize,
+    began_us: u64,
+    before_bytes: u64,
+    is_ramped: bool,
+    t0_us: Option<u64>,
+    is_stall_due: bool,
+    drops_ordered: u64,
+    /// What is owed of churn and reactions, in fractions.
+    churn: f64,
+    reactions: f64,
+    turned_us: u64,
+    settle_until_us: Option<u64>,
+    cpu_from_us: u64,
+    random: Random,
+}
+
+/// Run the viewers of a plan until told to close. To be run within a `LocalSet`.
+///
+/// # Errors
+/// When the plan cannot be carried out at all; what happens to viewers is counted, not an error.
+pub(crate) async fn run(
+    plan: Plan,
+    announcements: Option<Announcements>,
+    mut orders: Receiver<Order>,
+    notes: Sender<(usize, Note)>,
+) -> anyhow::Result<()> {
+    let process = plan.process;
+    let mut crowd = Crowd::new(plan, announcements)?;
+    let mut progress = tokio::time::interval(PROGRESS);
+    let mut turn = tokio::time::interval(TURN);
+    progress.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        // A coordinator that is gone shows at the next order.
+        tokio::select! {
+            order = orders.recv() => match order {
+                None => return Ok(()),
+                Some(Order::Close) => break,
+                Some(order) => crowd.handle_order(order),
+            },
+            _ = progress.tick() => drop(notes.send((process, Note::Progress(crowd.progress()))).await),
+            _ = turn.tick() => {
+                for note in crowd.turn() {
+                    let _ = notes.send((process, note)).await;
+                }
+            }
+        }
+    }
+    let tally = crowd.close().await;
+    let _ = notes.send((process, Note::Done(Box::new(tally)))).await;
+    Ok(())
+}
+
+impl Crowd {
+    fn new(plan: Plan, announcements: Option<Announcements>) -> anyhow::Result<Crowd> {
+        let viewers = plan.ws_viewers + plan.quic_viewers;
+        let knowledge = knowledge(&plan, announcements.as_ref())?;
+        let shared = Shared {
+            tally: RefCell::default(),
+            recent: RefCell::new(Times::default()),
+            slots: RefCell::new(slots(&plan)),
+            oracles: knowledge.into_iter().map(|k| RefCell::new(Oracle::new(k))).collect(),
+            live: Cell::new(0),
+            outside: Cell::new(viewers),
+            clock_offset_us: client_offset_us(),
+        };
+        Ok(Crowd {
+            viewers: JoinSet::new(),
+            spawned: 0,
+            began_us: monotonic_us(),
+            before_bytes: proc::own().map_or(0, |p| p.anonymous_bytes),
+            is_ramped: false,
+            t0_us: None,
+            is_stall_due: plan.stalled > 0,
+            drops_ordered: 0,
+            churn: 0.0,
+            reactions: 0.0,
+            turned_us: monotonic_us(),
+            settle_until_us: None,
+            cpu_from_us: 0,
+            random: Random::new(plan.seed ^ plan.process as u64),
+            common: Rc::new(Common {
+                gates: Gates::new(&plan)?,
+                heads: RefCell::new(vec![None; plan.rooms.len()]),
+                plan,
+                shared: Rc::new(shared),
+                is_over: Cell::new(false),
+            }),
+        })
+    }
+
+    fn handle_order(&mut self, order: Order) {
+        match order {
+            Order::Begin { t0_us, bases } => {
+                for (oracle, base) in self.common.shared.oracles.iter().zip(bases) {
+                    oracle.borrow_mut().begin(base, t0_us);
+                }
+                self.t0_us = Some(t0_us);
+                self.cpu_from_us = proc::own().map_or(0, |p| p.cpu_us);
+            }
+            Order::End { heads } => {
+                self.common.is_over.set(true);
+                *self.common.heads.borrow_mut() = heads;
+                self.settle_until_us = Some(monotonic_us() + self.common.plan.settle_us);
+            }
+            Order::Close => unreachable!("ends the loop"),
+        }
+    }
+
+    /// Everything that is due now; what to tell of it.
+    fn turn(&mut self) -> Vec<Note> {
+        let now = monotonic_us();
+        let passed_s = (now - std::mem::replace(&mut self.turned_us, now)) as f64 / 1e6;
+        // Sessions that ended are forgotten: a churning crowd must not grow.
+        while self.viewers.try_join_next().is_some() {}
+        let mut notes = Vec::new();
+        self.spawn_due(now);
+        if !self.is_ramped && self.common.shared.outside.get() == 0 {
+            notes.push(self.handle_ramped(now));
+        }
+        if let Some(t0_us) = self.t0_us {
+            let since_us = now.saturating_sub(t0_us);
+            self.stall(since_us);
+            self.drop_connections(since_us);
+            if !self.common.is_over.get() {
+                self.churn(passed_s);
+                self.react(passed_s);
+            }
+        }
+        if self.settle_until_us.is_some_and(|until_us| now >= until_us || self.is_settled()) {
+            self.settle_until_us = None;
+            notes.push(self.handle_settled());
+        }
+        notes
+    }
+
+    fn spawn_due(&mut self, now: u64) {
+        let plan = &self.common.plan;
+        let count = plan.ws_viewers + plan.quic_viewers;
+        let due = ((now - self.began_us) as f64 / 1e6 * plan.ramp_per_s) as usize + 1;
+        while self.spawned < due.min(count) {
+            self.viewers.spawn_local(live(self.common.clone(), self.spawned));
+            self.spawned += 1;
+        }
+    }
+
+    fn handle_ramped(&mut self, now: u64) -> Note {
+        self.is_ramped = true;
+        let bytes = proc::own().map_or(0, |p| p.anonymous_bytes);
+        self.common.shared.tally.borrow_mut().user_bytes = bytes.saturating_sub(self.before_bytes);
+        Note::Ramped { took_us: now - self.began_us }
+    }
+
+    fn stall(&mut self, since_us: u64) {
+        let plan = &self.common.plan;
+        if self.is_stall_due && since_us >= plan.stall_at_us {
+            self.is_stall_due = false;
+            let until_us = now_us() + plan.stall_for_us;
+            let mut slots = self.common.shared.slots.borrow_mut();
+            slots.iter_mut().filter(|slot| slot.is_stalled).for_each(|slot| slot.order_hold(until_us));
+        }
+    }
+
+    /// Drops lie evenly over the time of publishing; one waits until the viewer is back from the one before.
+    fn drop_connections(&mut self, since_us: u64) {
+        let plan = &self.common.plan;
+        let every_us = (plan.hold_us / u64::from(plan.drops).max(1)).max(1);
+        let elapsed = if self.common.is_over.get() { u64::MAX / 2 } else { since_us };
+        let due = ((elapsed + every_us / 2) / every_us).min(plan.drops.into());
+        let mut slots = self.common.shared.slots.borrow_mut();
+        let mut dropped: Vec<&mut Slot> = slots.iter_mut().filter(|slot| slot.is_dropped).collect();
+        if self.drops_ordered < due && dropped.iter().all(|slot| slot.is_live) {
+            self.drops_ordered += 1;
+            dropped.iter_mut().for_each(|slot| slot.order_drop());
+        }
+    }
+
+    fn churn(&mut self, passed_s: f64) {
+        let mut slots = self.common.shared.slots.borrow_mut();
+        self.churn += passed_s * self.common.plan.churn_per_min * slots.len() as f64 / 60.0;
+        while self.churn >= 1.0 {
+            self.churn -= 1.0;
+            let at = self.random.below(slots.len());
+            let slot = &mut slots[at];
+            if slot.is_live && !slot.is_stalled && !slot.is_dropped {
+                slot.order_leave(true);
+                self.common.shared.tally.borrow_mut().churned += 1;
+            }
+        }
+    }
+
+    fn react(&mut self, passed_s: f64) {
+        let mut slots = self.common.shared.slots.borrow_mut();
+        self.reactions += passed_s * self.common.plan.reactions_per_s;
+        while self.reactions >= 1.0 {
+            self.reactions -= 1.0;
+            let at = self.random.below(slots.len());
+            slots[at].order_reaction();
+        }
+    }
+
+    /// Has everybody who is in everything, and were all drops done?
+    fn is_settled(&self) -> bool {
+        let plan = &self.common.plan;
+        let slots = self.common.shared.slots.borrow();
+        let has_dropped = slots.iter().any(|slot| slot.is_dropped);
+        let has_all = |n: usize| {
+            let slot = &slots[n];
+            slot.state != State::In || self.common.head(n).is_none_or(|head| slot.checker.next() >= head)
+        };
+        (!has_dropped || self.drops_ordered >= plan.drops.into()) && (0..slots.len()).all(has_all)
+    }
+
+    fn handle_settled(&mut self) -> Note {
+        let slots = self.common.shared.slots.borrow();
+        let behind = |n: &usize| {
+            let slot = &slots[*n];
+            slot.state == State::In && self.common.head(*n).is_some_and(|head| slot.checker.next() < head)
+        };
+        let mut tally = self.common.shared.tally.borrow_mut();
+        tally.unsettled = (0..slots.len()).filter(behind).count() as u64;
+        tally.cpu_us = proc::own().map_or(0, |p| p.cpu_us).saturating_sub(self.cpu_from_us);
+        Note::Settled
+    }
+
+    fn progress(&self) -> Progress {
+        let shared = &self.common.shared;
+        let tally = shared.tally.borrow();
+        let mut recent = shared.recent.borrow_mut();
+        let slots = shared.slots.borrow();
+        let sum = |f: fn(&Slot) -> u64| slots.iter().filter(|s| s.state == State::In).map(f).sum::<u64>();
+        let progress = Progress {
+            live: shared.live.get(),
+            failed: tally.failures.total(),
+            frames: tally.frames,
+            bytes: tally.bytes,
+            deliveries: tally.deliveries,
+            lost: tally.lost + sum(|s| s.checker.lost),
+            duplicated: tally.duplicated + sum(|s| s.checker.duplicated.into()),
+            out_of_order: tally.out_of_order + sum(|s| s.checker.out_of_order.into()),
+            wrong: tally.wrong,
+            gaps: tally.gap_notices(),
+            reactions_seen: tally.reactions_seen,
+            p50_us: recent.quantile_us(0.5),
+            p99_us: recent.quantile_us(0.99),
+        };
+        recent.reset();
+        progress
+    }
+
+    /// Everybody leaves. What does not within the time is cut off, and its accounts are closed all the same.
+    async fn close(&mut self) -> Tally {
+        self.common.is_over.set(true);
+        self.common.shared.slots.borrow_mut().iter_mut().for_each(|slot| slot.order_leave(false));
+        let all_left = async { while self.viewers.join_next().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, all_left).await.is_err() {
+            self.viewers.shutdown().await;
+        }
+        let count = self.common.shared.slots.borrow().len();
+        for n in 0..count {
+            let state = self.common.shared.slots.borrow()[n].state;
+            if state != State::Out {
+                self.common.shared.handle_finished(n, &Reason::Asked, self.common.head(n));
+            }
+        }
+        self.common.shared.tally.take()
+    }
+}
+
+impl Common {
+    /// Next offset of the viewer's room at the end, once that is known.
+    fn head(&self, number: usize) -> Option<u64> {
+        self.heads.borrow()[number % self.plan.rooms.len()].map(|head| head.offset)
+    }
+}
+
+/// One viewer, from its first join to its last leave.
+async fn live(common: Rc<Common>, number: usize) {
+    loop {
+        let finished = drive(&common, number).await;
+        common.shared.handle_finished(number, &finished, common.head(number));
+        let comes_back = common.shared.slots.borrow()[number].comes_back;
+        if !comes_back || common.is_over.get() {
+            return;
+        }
+        let away_us = Random::new(seed()).below(AWAY_US) as u64;
+        tokio::time::sleep(Duration::from_micros(away_us)).await;
+        if common.is_over.get() {
+            return;
+        }
+    }
+}
+
+/// One session.
+fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + use<> {
+    let room_index = number % common.plan.rooms.len();
+    let options = Options {
+        token: common.plan.token.clone(),
+        agent: concat!("gs-load/", env!("CARGO_PKG_VERSION")),
+        seed: seed(),
+        retries_max: ATTEMPTS_MAX,
+        keep_state: false,
+        ..Options::default()
+    };
+    let mut session = Session::new(options);
+    let room = session.subscribe(&common.plan.rooms[room_index], SubscribeOptions::default());
+    common.shared.slots.borrow_mut()[number].begin();
+    let viewer = Viewer { shared: common.shared.clone(), number, room, room_index, began_us: now_us() };
+    let (connector, url) = common.gates.of(&common.plan, number);
+    let driver = Driver::new(connector, url, session, viewer).run();
+    async move { driver.await.reason }
+}
+
+/// Where viewers go, and by which sockets.
+struct Gates {
+    ws_urls: Vec<Url>,
+    quic_urls: Vec<Url>,
+    ws: Connector,
+    quic: Vec<Connector>,
+}
+
+impl Gates {
+    fn new(plan: &Plan) -> anyhow::Result<Gates> {
+        let parse = |urls: &[String]| urls.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<Vec<Url>>>();
+        let (ws_urls, quic_urls) = (parse(&plan.ws_urls)?, parse(&plan.quic_urls)?);
+        let local = local_address(plan, ws_urls.iter().chain(&quic_urls));
+        let sockets = plan.quic_viewers.div_ceil(QUIC_PER_SOCKET);
+        let quic = (0..sockets).map(|_| plan.trust.connector(local)).collect::<anyhow::Result<_>>()?;
+        Ok(Gates { ws_urls, quic_urls, ws: plan.trust.connector(local)?, quic })
+    }
+
+    fn of(&self, plan: &Plan, number: usize) -> (&Connector, &Url) {
+        let nth = plan.nth_of_transport(number);
+        if plan.is_quic(number) {
+            (&self.quic[nth / QUIC_PER_SOCKET], &self.quic_urls[nth % self.quic_urls.len()])
+        } else {
+            (&self.ws, &self.ws_urls[nth % self.ws_urls.len()])
+        }
+    }
+}
+
+/// Each process beside the first comes from an address of its own, where that is loopback: ports are 28,000 per address.
+fn local_address<'a>(plan: &Plan, mut urls: impl Iterator<Item = &'a Url>) -> Option<IpAddr> {
+    let last = u8::try_from(plan.process).ok().filter(|&n| n > 0)?.checked_add(1)?;
+    let is_v4 = |url: &Url| is_loopback(url) && url.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4());
+    urls.all(is_v4).then_some(Ipv4Addr::new(127, 0, 0, last).into())
+}
+
+fn knowledge(plan: &Plan, announcements: Option<&Announcements>) -> anyhow::Result<Vec<Knowledge>> {
+    let rooms = plan.rooms.len();
+    Ok(match &plan.content {
+        Content::Unknown => (0..rooms).map(|_| Knowledge::Nothing).collect(),
+        Content::Marked(marked) => (0..rooms).map(|_| Knowledge::Marked(*marked)).collect(),
+        Content::Logs { files, text_bytes_max, speed } => {
+            let logs = files.iter().map(|file| Log::open(file)).collect::<anyhow::Result<Vec<_>>>()?;
+            let mut log = Log::merge(logs);
+            log.fit(*text_bytes_max);
+            let lines: Rc<[_]> = log.lines.into();
+            (0..rooms).map(|_| Knowledge::Log { lines: lines.clone(), speed: *speed, start: None }).collect()
+        }
+        Content::Announced => {
+            let announcements = announcements.context("announcements need a publisher of the same process")?;
+            vec![Knowledge::Announced(announcements.clone())]
+        }
+    })
+}
+
+/// Who stalls: evenly over everybody, of each transport its share. Who is dropped: the first of each transport that does not stall.
+fn slots(plan: &Plan) -> Vec<Slot> {
+    let mut slots: Vec<Slot> = (0..plan.ws_viewers + plan.quic_viewers).map(|_| Slot::default()).collect();
+    let (of_quic, of_ws) = (0..slots.len()).partition::<Vec<usize>, _>(|&n| plan.is_quic(n));
+    let stalled = plan.stalled.min(slots.len());
+    let stalled_quic = stalled * of_quic.len() / slots.len().max(1);
+    for (of_transport, stalled) in [(&of_quic, stalled_quic), (&of_ws, stalled - stalled_quic)] {
+        for n in 0..stalled {
+            slots[of_transport[n * of_transport.len() / stalled]].is_stalled = true;
+        }
+    }
+    for is_quic in [false, true].into_iter().filter(|_| plan.drops > 0) {
+        let first = (0..slots.len()).find(|&n| plan.is_quic(n) == is_quic && !slots[n].is_stalled);
+        if let Some(n) = first {
+            slots[n].is_dropped = true;
+        }
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::orders::tests::plan;
+
+    #[test]
+    fn the_stalled_are_of_both_transports_and_the_dropped_are_others() {
+        let plan = Plan { stalled: 10, drops: 3, ..plan(50, 50) };
+        let slots = slots(&plan);
+        let stalled: Vec<usize> = (0..100).filter(|&n| slots[n].is_stalled).collect();
+        assert_eq!(stalled.len(), 10);
+        assert_eq!(stalled.iter().filter(|&&n| plan.is_quic(n)).count(), 5);
+        let dropped: Vec<usize> = (0..100).filter(|&n| slots[n].is_dropped).collect();
+        assert_eq!(dropped.len(), 2);
+        assert!(dropped.iter().all(|n| !stalled.contains(n)) && plan.is_quic(dropped[0]) != plan.is_quic(dropped[1]));
+    }
+
+    #[tokio::test]
+    async fn gates_spread_viewers_over_urls_and_sockets() {
+        let mut plan = Plan { trust: crate::target::TrustBy::Anyone, ..plan(3, 450) };
+        plan.ws_urls.push("ws://127.0.0.2:1/v1".into());
+        let gates = Gates::new(&plan).unwrap();
+        assert_eq!(gates.quic.len(), 3);
+        (0..453).for_each(|n| drop(gates.of(&plan, n)));
+        let ws: Vec<&str> = (0..453).filter(|&n| !plan.is_quic(n)).map(|n| gates.of(&plan, n).1.host()).collect();
+        assert_eq!(ws, ["127.0.0.1", "127.0.0.2", "127.0.0.1"]);
+    }
+}

@@ -1,0 +1,397 @@
+//! `gs load`: an audience that checks everything, and measures.
+//!
+//! - `publisher`, `script`: what is said, when, and what became of it;
+//! - `crowd`, `viewer`: who listens; `checker`: is it complete and in order; `oracle`: is it what was said;
+//! - `crew`, `orders`: several processes; `conductor`: the order of a run; `tally`: what was counted.
+//!
+//! Not here: figures (`crate::report`), the protocol (`grandstand_client`).
+
+mod checker;
+pub(crate) mod conductor;
+mod crew;
+mod crowd;
+pub(crate) mod oracle;
+pub(crate) mod orders;
+pub(crate) mod progress;
+pub(crate) mod publisher;
+pub(crate) mod script;
+pub(crate) mod tally;
+mod viewer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use grandstand_client::net::{Scheme, Url, seed};
+use tokio::sync::watch;
+
+pub(crate) use crew::{CROWD_COMMAND, run_process as run_crowd_process};
+
+use crate::chatlog::Log;
+use crate::proc;
+use crate::report::Report;
+use crate::target::{self, DEFAULT_QUIC, DEFAULT_WS, TrustArgs, TrustBy};
+use conductor::{Run, conduct};
+use orders::{Content, Plan};
+use progress::Lines;
+use publisher::{Publishers, Stage};
+use script::{Arrivals, Marked, Script};
+
+/// Files that a process needs beside its viewers: standard streams, timers, libraries, publishers, UDP sockets.
+const FILES_BESIDE: u64 = 200;
+
+/// WebSocket viewers of one process, whatever its limits: a loopback address has 28,000 ports.
+const WS_PER_PROCESS: usize = 20_000;
+
+/// Arguments of `gs load`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the node is: ws://, wss:// or quic://; give several to spread viewers over them.
+    #[arg(long = "url", value_name = "URL", default_values = [DEFAULT_WS, DEFAULT_QUIC])]
+    urls: Vec<Url>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// File with a signed token, shown by every session.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    /// Room to fill; give several to spread viewers and publishers over them.
+    #[arg(long = "room", value_name = "NAME", default_values = ["load"])]
+    rooms: Vec<String>,
+
+    /// Viewers.
+    #[arg(long, default_value_t = 100, help_heading = "Audience")]
+    viewers: usize,
+    /// Share of the viewers that come over QUIC, such as 50%; by default half where a quic:// and another URL are given.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Audience")]
+    quic: Option<f64>,
+    /// Viewers over WebSocket, instead of --viewers.
+    #[arg(long, conflicts_with_all = ["viewers", "quic"], help_heading = "Audience")]
+    ws_viewers: Option<usize>,
+    /// Viewers over QUIC, instead of --viewers.
+    #[arg(long, conflicts_with_all = ["viewers", "quic"], help_heading = "Audience")]
+    quic_viewers: Option<usize>,
+    /// Joins per second.
+    #[arg(long, value_name = "PER_S", default_value_t = 500.0, help_heading = "Audience")]
+    ramp: f64,
+    /// Share of the viewers that leave and come back each minute, such as 20%.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value = "0%", help_heading = "Audience")]
+    churn: f64,
+    /// Reactions per second, of all viewers together.
+    #[arg(long, value_name = "PER_S", default_value_t = 0.0, help_heading = "Audience")]
+    reactions: f64,
+    /// Viewers that stop reading for a while.
+    #[arg(long, value_name = "VIEWERS", default_value_t = 0, help_heading = "Audience")]
+    stall: usize,
+    /// How long they do.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "10s", help_heading = "Audience")]
+    stall_for: Duration,
+    /// When they begin, after the first message.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s", help_heading = "Audience")]
+    stall_at: Duration,
+    /// One viewer of each transport drops its connection so often, resumes each time, and has to end with the whole log.
+    #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Audience")]
+    drop_viewer: u32,
+
+    /// Sessions that publish.
+    #[arg(long, default_value_t = 1, help_heading = "Chat")]
+    publishers: usize,
+    /// Messages per second, of all publishers together; sent when due, whether or not earlier ones were answered.
+    #[arg(long, value_name = "PER_S", default_value_t = 10.0, help_heading = "Chat")]
+    rate: f64,
+    /// Bytes of a message's text.
+    #[arg(long, value_name = "BYTES", default_value_t = 60, help_heading = "Chat")]
+    size: usize,
+    /// How messages are spread in time.
+    #[arg(long, value_enum, default_value = "poisson", help_heading = "Chat")]
+    arrivals: Arrivals,
+    /// How long to publish; with --replay: at most.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "Chat")]
+    hold: Option<Duration>,
+    /// Publish these chat logs instead (JSON lines, plain or gzip), all from their beginnings, as a bridge.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Chat")]
+    replay: Vec<PathBuf>,
+    /// How many times as fast as they were.
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0, requires = "replay", help_heading = "Chat")]
+    speed: f64,
+
+    /// Process of the node: measure its CPU and memory.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Processes to hold the viewers; by default as many as the limit of open files asks for.
+    #[arg(long, value_name = "COUNT")]
+    processes: Option<usize>,
+    /// Seed of what is random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long viewers may take to receive the rest, after the last message was answered.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15s")]
+    settle: Duration,
+    /// Print the figures as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// No progress lines.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Run a load; `Ok(false)` when something was lost, duplicated, reordered, unacknowledged, or somebody could not join.
+///
+/// # Errors
+/// When the run cannot be carried out.
+pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
+    let goal = Goal::new(&args)?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::task::spawn_local(stop_on_ctrl_c(stop));
+    let mut lines = Lines::new(args.quiet);
+    let connector = goal.trust.connector(None)?;
+    let stage = goal.stage(&args);
+    let publishers = Publishers::connect(&stage, &connector).await?;
+    let (script, content) = goal.script(&args, publishers.text_bytes_max(), &mut lines)?;
+    let run = goal.run(&args, content, &script);
+    let outcome = conduct(&run, publishers, script, &mut lines, stopped).await?;
+    let report = Report::new(&outcome, goal.ws_viewers, goal.quic_viewers);
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    if !report.ok {
+        eprintln!("error: {}", report.faults.join("; "));
+    }
+    Ok(report.ok)
+}
+
+/// What the arguments ask for, checked.
+struct Goal {
+    ws_urls: Vec<Url>,
+    quic_urls: Vec<Url>,
+    trust: TrustBy,
+    token: String,
+    ws_viewers: usize,
+    quic_viewers: usize,
+    processes: usize,
+    seed: u64,
+}
+
+impl Goal {
+    fn new(args: &Args) -> anyhow::Result<Goal> {
+        let (quic_urls, ws_urls): (Vec<Url>, Vec<Url>) =
+            args.urls.iter().cloned().partition(|url| url.scheme() == Scheme::Quic);
+        let (ws_viewers, quic_viewers) = viewers(args, !ws_urls.is_empty(), !quic_urls.is_empty());
+        ensure!(ws_viewers == 0 || !ws_urls.is_empty(), "viewers over WebSocket need a --url ws://... or wss://...");
+        ensure!(quic_viewers == 0 || !quic_urls.is_empty(), "viewers over QUIC need a --url quic://...");
+        ensure!(args.ramp > 0.0, "--ramp must be above 0");
+        ensure!(args.speed > 0.0, "--speed must be above 0");
+        ensure!(args.rate >= 0.0 && args.reactions >= 0.0, "a rate cannot be below 0");
+        ensure!(!args.rooms.is_empty(), "a room is needed");
+        if !args.replay.is_empty() {
+            ensure!(args.rooms.len() == 1, "--replay goes into one room, for its offsets tell which message is which");
+        }
+        ensure!(args.stall + 2 <= ws_viewers + quic_viewers || args.stall == 0, "--stall: somebody has to watch");
+        let limit = proc::raise_file_limit();
+        let processes = processes(args.processes, ws_viewers, limit)?;
+        Ok(Goal {
+            trust: args.trust.decide(&args.urls)?,
+            token: target::token(args.token.as_deref())?,
+            ws_urls,
+            quic_urls,
+            ws_viewers,
+            quic_viewers,
+            processes,
+            seed: args.seed.unwrap_or_else(seed),
+        })
+    }
+
+    fn stage(&self, args: &Args) -> Stage {
+        let count = match (args.replay.is_empty(), args.rate > 0.0) {
+            (false, _) => 1,
+            (true, true) => args.publishers,
+            (true, false) => 0,
+        };
+        Stage { urls: args.urls.clone(), token: self.token.clone(), rooms: args.rooms.clone(), count }
+    }
+
+    fn script(&self, args: &Args, text_bytes_max: usize, lines: &mut Lines) -> anyhow::Result<(Script, Content)> {
+        let hold = args.hold.unwrap_or(Duration::from_secs(10));
+        if args.replay.is_empty() {
+            if args.rate == 0.0 || args.publishers == 0 {
+                return Ok((Script::Silent, Content::Unknown));
+            }
+            let marked = Marked {
+                run: self.seed as u32,
+                rate: args.rate,
+                size_bytes: args.size.min(text_bytes_max),
+                arrivals: args.arrivals,
+                hold_us: micros(hold),
+            };
+            return Ok((Script::Marked(marked), Content::Marked(marked)));
+        }
+        let logs = args.replay.iter().map(|file| Log::open(file)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut log = Log::merge(logs);
+        log.fit(text_bytes_max);
+        if let Some(notes) = log.notes.sentence() {
+            lines.say(&format!("log: {notes}"));
+        }
+        if let Some(hold) = args.hold {
+            let last_ms = hold.as_secs_f64() * 1000.0 * args.speed;
+            log.lines.retain(|line| line.t_ms as f64 <= last_ms);
+        }
+        let content = Content::Logs { files: args.replay.clone(), text_bytes_max, speed: args.speed };
+        Ok((Script::Log { lines: log.lines.into(), speed: args.speed }, content))
+    }
+
+    fn run(&self, args: &Args, content: Content, script: &Script) -> Run {
+        let hold_us = match script {
+            Script::Silent => micros(args.hold.unwrap_or(Duration::from_secs(10))),
+            _ => script.length_us(),
+        };
+        let whole = Plan {
+            ws_urls: self.ws_urls.iter().map(Url::to_string).collect(),
+            quic_urls: self.quic_urls.iter().map(Url::to_string).collect(),
+            trust: self.trust.clone(),
+            token: self.token.clone(),
+            rooms: args.rooms.clone(),
+            ws_viewers: self.ws_viewers,
+            quic_viewers: self.quic_viewers,
+            process: 0,
+            ramp_per_s: args.ramp,
+            stalled: args.stall,
+            stall_at_us: micros(args.stall_at),
+            stall_for_us: micros(args.stall_for),
+            drops: args.drop_viewer,
+            churn_per_min: args.churn,
+            reactions_per_s: args.reactions,
+            hold_us,
+            // Whoever is still stalled when publishing ends gets its time first.
+            settle_us: micros(args.settle) + if args.stall > 0 { micros(args.stall_for) } else { 0 },
+            seed: self.seed,
+            content,
+        };
+        Run {
+            plans: whole.split(self.processes),
+            in_processes: args.processes.is_some() || self.processes > 1,
+            pid: args.pid,
+            announcements: None,
+        }
+    }
+}
+
+impl Plan {
+    /// Shares for so many processes.
+    pub(crate) fn split(&self, processes: usize) -> Vec<Plan> {
+        let share = |total: usize, n: usize| total * (n + 1) / processes - total * n / processes;
+        (0..processes)
+            .map(|n| Plan {
+                ws_viewers: share(self.ws_viewers, n),
+                quic_viewers: share(self.quic_viewers, n),
+                stalled: share(self.stalled, n),
+                drops: if n == 0 { self.drops } else { 0 },
+                ramp_per_s: self.ramp_per_s / processes as f64,
+                reactions_per_s: self.reactions_per_s / processes as f64,
+                process: n,
+                ..self.clone()
+            })
+            .collect()
+    }
+}
+
+/// When Ctrl-C comes, the run ends early, with its report; when it comes again, at once.
+pub(crate) async fn stop_on_ctrl_c(stop: watch::Sender<bool>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        let _ = stop.send(true);
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+fn viewers(args: &Args, has_ws: bool, has_quic: bool) -> (usize, usize) {
+    if args.ws_viewers.is_some() || args.quic_viewers.is_some() {
+        return (args.ws_viewers.unwrap_or(0), args.quic_viewers.unwrap_or(0));
+    }
+    let share = args.quic.unwrap_or(match (has_ws, has_quic) {
+        (true, true) => 0.5,
+        (false, true) => 1.0,
+        _ => 0.0,
+    });
+    let quic = ((args.viewers as f64 * share).round() as usize).min(args.viewers);
+    (args.viewers - quic, quic)
+}
+
+/// How many processes hold so many sockets.
+fn processes(asked: Option<usize>, ws_viewers: usize, limit: u64) -> anyhow::Result<usize> {
+    let each = usize::try_from(limit.saturating_sub(FILES_BESIDE)).unwrap_or(usize::MAX).min(WS_PER_PROCESS);
+    if each == 0 {
+        bail!("only {limit} files may be open: raise `ulimit -n`");
+    }
+    let needed = ws_viewers.div_ceil(each).max(1);
+    let processes = asked.unwrap_or(needed);
+    ensure!(
+        (needed..=200).contains(&processes),
+        "--processes {processes}: {ws_viewers} WebSocket viewers need at least {needed} at {limit} open files, and 200 is the most"
+    );
+    Ok(processes)
+}
+
+fn parse_share(text: &str) -> anyhow::Result<f64> {
+    let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().context("a share is a number such as 50% or 0.5")? / of;
+    ensure!((0.0..=1.0).contains(&share), "a share lies between 0% and 100%");
+    Ok(share)
+}
+
+/// `10s`, `500ms`, `2m`; a bare number is seconds.
+pub(crate) fn parse_time(text: &str) -> anyhow::Result<Duration> {
+    let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let factor = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => bail!("a time is a number with ms, s, m or h"),
+    };
+    let seconds = number.trim().parse::<f64>().context("a time is a number with ms, s, m or h")? * factor;
+    Ok(Duration::try_from_secs_f64(seconds)?)
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_times_are_read() {
+        for (text, share) in [("50%", 0.5), ("0.25", 0.25), ("100%", 1.0)] {
+            assert_eq!(parse_share(text).unwrap(), share);
+        }
+        assert!(parse_share("150%").is_err() && parse_share("half").is_err());
+        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("3", 3_000), ("1.5s", 1_500)] {
+            assert_eq!(parse_time(text).unwrap().as_millis(), ms);
+        }
+        assert!(parse_time("10 parsecs").is_err() && parse_time("-1s").is_err());
+    }
+
+    #[test]
+    fn processes_follow_the_limit_of_files() {
+        assert_eq!(processes(None, 5_000, 20_000).unwrap(), 1);
+        assert_eq!(processes(None, 15_000, 10_200).unwrap(), 2);
+        assert_eq!(processes(None, 50_000, 1_000_000).unwrap(), 3);
+        assert_eq!(processes(Some(4), 100, 1024).unwrap(), 4);
+        assert!(processes(Some(1), 5_000, 1024).is_err() && processes(None, 5, 100).is_err());
+    }
+
+    #[test]
+    fn shares_of_a_plan_add_up() {
+        let plan = Plan { stalled: 5, drops: 7, ..orders::tests::plan(10, 7) };
+        let shares = plan.split(3);
+        let sum = |f: fn(&Plan) -> usize| shares.iter().map(f).sum::<usize>();
+        assert_eq!((sum(|p| p.ws_viewers), sum(|p| p.quic_viewers), sum(|p| p.stalled)), (10, 7, 5));
+        assert_eq!(sum(|p| p.drops as usize), 7);
+        assert!((shares.iter().map(|p| p.ramp_per_s).sum::<f64>() - plan.ramp_per_s).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,225 @@
+//! The oracle of a room: what each offset must hold, and when it was due.
+//!
+//! Why shared by a process's viewers: the first to see an offset has it judged, and for the others it is one comparison
+//! with that: so everyone is known to have seen the same, at the cost of a memory comparison.
+//! Invariant: at most [`SEEN_MAX`] messages are remembered.
+//! Not here: completeness and order (`checker`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::script::Marked;
+use crate::chatlog::Line;
+
+/// Messages remembered per room and process: minutes of the busiest room, about 10 MB.
+const SEEN_MAX: usize = 65_536;
+
+/// How far ahead an announced message is looked for, when those before it were refused.
+const LOOK_AHEAD: usize = 64;
+
+/// What a message turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Ours, and due at this time.
+    Ours {
+        /// Microseconds of the shared clock.
+        due_us: u64,
+    },
+    /// Somebody else's.
+    Foreign,
+    /// Not what was published, or not what others were shown.
+    Wrong,
+}
+
+/// What is known of what comes.
+#[derive(Debug)]
+pub(crate) enum Knowledge {
+    /// Nothing: everybody must only see the same.
+    Nothing,
+    /// Texts with marks.
+    Marked(Marked),
+    /// Offset `base + n` holds line `n`.
+    Log {
+        /// The lines.
+        lines: Rc<[Line]>,
+        /// How fast.
+        speed: f64,
+        /// Offset of the first, and the time of the start; once they are known.
+        start: Option<(u64, u64)>,
+    },
+    /// What a publisher of this process says, in its order, perhaps with others' between.
+    Announced(Announcements),
+}
+
+/// A message that is about to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// When it was due.
+    pub(crate) due_us: u64,
+    /// Who says it.
+    pub(crate) author: Box<str>,
+    /// What.
+    pub(crate) text: Box<str>,
+}
+
+/// Messages on their way, from the publisher's thread to the viewers'.
+pub(crate) type Announcements = Arc<Mutex<VecDeque<Announced>>>;
+
+#[derive(Debug)]
+struct Seen {
+    verdict: Verdict,
+    author: Box<str>,
+    text: Box<str>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    knowledge: Knowledge,
+    first: u64,
+    seen: VecDeque<Option<Seen>>,
+    scratch: RefCell<String>,
+}
+
+impl Oracle {
+    pub(crate) fn new(knowledge: Knowledge) -> Oracle {
+        Oracle { knowledge, first: 0, seen: VecDeque::new(), scratch: RefCell::default() }
+    }
+
+    /// Publishing begins: the next offset of the room then, and the time.
+    pub(crate) fn begin(&mut self, base: u64, t0_us: u64) {
+        if let Knowledge::Log { start, .. } = &mut self.knowledge {
+            *start = Some((base, t0_us));
+        }
+    }
+
+    /// A viewer got this.
+    pub(crate) fn judge(&mut self, offset: u64, author: &str, text: &str) -> Verdict {
+        match self.slot(offset) {
+            Some(Some(seen)) if *seen.author == *author && *seen.text == *text => seen.verdict,
+            Some(Some(_)) => Verdict::Wrong,
+            Some(None) => {
+                let verdict = self.first_look(offset, author, text);
+                if let Some(slot) = self.slot(offset) {
+                    *slot = Some(Seen { verdict, author: author.into(), text: text.into() });
+                }
+                verdict
+            }
+            None => self.first_look(offset, author, text),
+        }
+    }
+
+    /// The place of an offset; `None` when it is too old.
+    fn slot(&mut self, offset: u64) -> Option<&mut Option<Seen>> {
+        if self.seen.is_empty() || offset >= self.first + (self.seen.len() + SEEN_MAX) as u64 {
+            self.seen.clear();
+            self.first = offset;
+        }
+        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        while self.seen.len() <= at {
+            self.seen.push_back(None);
+        }
+        let excess = self.seen.len().saturating_sub(SEEN_MAX);
+        self.seen.drain(..excess);
+        self.first += excess as u64;
+        self.seen.get_mut(usize::try_from(offset.checked_sub(self.first)?).ok()?)
+    }
+
+    fn first_look(&self, offset: u64, author: &str, text: &str) -> Verdict {
+        match &self.knowledge {
+            Knowledge::Nothing => Verdict::Foreign,
+            Knowledge::Marked(marked) => self.judge_mark(marked, text),
+            Knowledge::Log { lines, speed, start } => {
+                let expected = start.and_then(|(base, t0_us)| {
+                    let line = lines.get(usize::try_from(offset.checked_sub(base)?).ok()?)?;
+                    Some((line, t0_us + (line.t_ms as f64 * 1000.0 / speed) as u64))
+                });
+                match expected {
+                    Some((line, due_us)) if *line.author == *author && *line.text == *text => Verdict::Ours { due_us },
+                    Some(_) => Verdict::Wrong,
+                    None => Verdict::Foreign,
+                }
+            }
+            Knowledge::Announced(announcements) => take_announced(announcements, author, text),
+        }
+    }
+
+    fn judge_mark(&self, marked: &Marked, text: &str) -> Verdict {
+        let Some((seq, due_us)) = marked.read(text) else { return Verdict::Foreign };
+        let mut expected = self.scratch.borrow_mut();
+        marked.write(seq, due_us, &mut expected);
+        if *expected == *text { Verdict::Ours { due_us } } else { Verdict::Wrong }
+    }
+}
+
+fn take_announced(announcements: &Announcements, author: &str, text: &str) -> Verdict {
+    let mut waiting = announcements.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = waiting.iter().take(LOOK_AHEAD).position(|a| *a.author == *author && *a.text == *text);
+    match at.and_then(|at| waiting.drain(..=at).next_back()) {
+        Some(announced) => Verdict::Ours { due_us: announced.due_us },
+        None => Verdict::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::script::Arrivals;
+    use grandstand_protocol::frame::Role;
+
+    fn log() -> Oracle {
+        let line = |text: &str| Line { t_ms: 1000, author: "ann".into(), text: text.into(), role: Role::Viewer };
+        Oracle::new(Knowledge::Log { lines: ["a", "b"].map(line).into(), speed: 10.0, start: None })
+    }
+
+    #[test]
+    fn a_logs_lines_are_known_by_their_offsets() {
+        let mut oracle = log();
+        assert_eq!(oracle.judge(4, "x", "before the start"), Verdict::Foreign);
+        oracle.begin(5, 1_000_000);
+        for _ in 0..2 {
+            assert_eq!(oracle.judge(5, "ann", "a"), Verdict::Ours { due_us: 1_100_000 });
+            assert_eq!(oracle.judge(6, "ann", "a"), Verdict::Wrong);
+            assert_eq!(oracle.judge(7, "ann", "behind the end"), Verdict::Foreign);
+        }
+        assert_eq!(oracle.judge(5, "eve", "a"), Verdict::Wrong);
+    }
+
+    #[test]
+    fn a_mark_with_another_filling_is_wrong() {
+        let marked = Marked { run: 9, rate: 1.0, size_bytes: 40, arrivals: Arrivals::Even, hold_us: 1 };
+        let (mut oracle, mut text) = (Oracle::new(Knowledge::Marked(marked)), String::new());
+        marked.write(3, 50, &mut text);
+        assert_eq!(oracle.judge(0, "", &text), Verdict::Ours { due_us: 50 });
+        assert_eq!(oracle.judge(1, "", &text.to_uppercase().replace("GS", "gs")), Verdict::Wrong);
+        assert_eq!(oracle.judge(2, "", "hello"), Verdict::Foreign);
+    }
+
+    #[test]
+    fn others_may_talk_between_announced_messages() {
+        let announced = |text: &str, due_us| Announced { due_us, author: "a".into(), text: text.into() };
+        let announcements = Announcements::default();
+        let mut oracle = Oracle::new(Knowledge::Announced(announcements.clone()));
+        announcements.lock().unwrap().extend([announced("1", 1), announced("refused", 2), announced("3", 3)]);
+        assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
+        assert_eq!(oracle.judge(1, "guest", "hi"), Verdict::Foreign);
+        assert_eq!(oracle.judge(2, "a", "3"), Verdict::Ours { due_us: 3 });
+        assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
+        assert!(announcements.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_old_offsets_are_judged_anew() {
+        let mut oracle = log();
+        oracle.begin(0, 0);
+        for offset in 0..(SEEN_MAX as u64 + 10) {
+            oracle.judge(offset, "ann", "a");
+        }
+        assert_eq!(oracle.seen.len(), SEEN_MAX);
+        assert_eq!(oracle.judge(0, "ann", "a"), Verdict::Ours { due_us: 100_000 });
+        oracle.judge(u64::MAX / 2, "ann", "a");
+        assert_eq!(oracle.seen.len(), 1);
+    }
+}

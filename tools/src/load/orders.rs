@@ -1,0 +1,199 @@
+//! What coordinator and crowds say to each other: the same words over a channel and, as lines of JSON, over a pipe.
+//!
+//! Not here: pipes and channels (`crew`).
+
+use serde::{Deserialize, Serialize};
+
+use super::script::Marked;
+use super::tally::Tally;
+use crate::target::TrustBy;
+
+/// What one process's viewers do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// Where WebSocket viewers go, in turn.
+    pub(crate) ws_urls: Vec<String>,
+    /// Where QUIC viewers go, in turn.
+    pub(crate) quic_urls: Vec<String>,
+    pub(crate) trust: TrustBy,
+    pub(crate) token: String,
+    /// Rooms, over which viewers are spread in turn.
+    pub(crate) rooms: Vec<String>,
+    pub(crate) ws_viewers: usize,
+    pub(crate) quic_viewers: usize,
+    /// Number of the process, for its share of what is spread.
+    pub(crate) process: usize,
+    /// Joins per second.
+    pub(crate) ramp_per_s: f64,
+    /// Viewers that stop reading, from when after the start of publishing, for how long.
+    pub(crate) stalled: usize,
+    pub(crate) stall_at_us: u64,
+    pub(crate) stall_for_us: u64,
+    /// One viewer per transport drops its connection so often while publishing goes on.
+    pub(crate) drops: u32,
+    /// Share of the viewers that leave and come back each minute.
+    pub(crate) churn_per_min: f64,
+    /// Reactions per second, of all together.
+    pub(crate) reactions_per_s: f64,
+    /// How long publishing lasts, as planned.
+    pub(crate) hold_us: u64,
+    /// How long a viewer may take for the rest, after publishing.
+    pub(crate) settle_us: u64,
+    pub(crate) seed: u64,
+    pub(crate) content: Content,
+}
+
+/// What viewers can know of what they will see.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Content {
+    Unknown,
+    Marked(Marked),
+    /// These files, fitted to this limit, at this speed.
+    Logs { files: Vec<std::path::PathBuf>, text_bytes_max: usize, speed: f64 },
+    /// What a publisher of the same process announces.
+    Announced,
+}
+
+/// From the coordinator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Publishing starts at this time; the next offset of each room then.
+    Begin { t0_us: u64, bases: Vec<u64> },
+    /// Publishing is over; each room's epoch and next offset, where known. Settle.
+    End { heads: Vec<Option<Head>> },
+    /// Everything was measured: leave.
+    Close,
+}
+
+/// Where a room's log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) epoch: u64,
+    pub(crate) offset: u64,
+}
+
+/// To the coordinator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Note {
+    /// Once a second.
+    Progress(Progress),
+    /// Every viewer is in, or has failed; and how long that took.
+    Ramped { took_us: u64 },
+    /// Every viewer has everything, or the time for it is over.
+    Settled,
+    /// The crowd has left.
+    Done(Box<Tally>),
+    /// The crowd cannot go on.
+    Failed(String),
+}
+
+/// Where a crowd stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Viewers in the room now.
+    pub(crate) live: u64,
+    pub(crate) failed: u64,
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) wrong: u64,
+    pub(crate) gaps: u64,
+    pub(crate) reactions_seen: u64,
+    /// Of the last second.
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
+}
+
+impl Progress {
+    /// Of several crowds; the percentiles are those of the worst.
+    pub(crate) fn sum(parts: impl IntoIterator<Item = Progress>) -> Progress {
+        parts.into_iter().fold(Progress::default(), |a, b| Progress {
+            live: a.live + b.live,
+            failed: a.failed + b.failed,
+            frames: a.frames + b.frames,
+            bytes: a.bytes + b.bytes,
+            deliveries: a.deliveries + b.deliveries,
+            lost: a.lost + b.lost,
+            duplicated: a.duplicated + b.duplicated,
+            out_of_order: a.out_of_order + b.out_of_order,
+            wrong: a.wrong + b.wrong,
+            gaps: a.gaps + b.gaps,
+            reactions_seen: a.reactions_seen + b.reactions_seen,
+            p50_us: a.p50_us.max(b.p50_us),
+            p99_us: a.p99_us.max(b.p99_us),
+        })
+    }
+}
+
+impl Plan {
+    /// Transports are interleaved, so that joins and stalls meet both alike.
+    pub(crate) fn is_quic(&self, number: usize) -> bool {
+        self.quic_before(number + 1) > self.quic_before(number)
+    }
+
+    /// How many of the same transport come before it.
+    pub(crate) fn nth_of_transport(&self, number: usize) -> usize {
+        let quic = self.quic_before(number);
+        if self.is_quic(number) { quic } else { number - quic }
+    }
+
+    fn quic_before(&self, number: usize) -> usize {
+        number * self.quic_viewers / (self.ws_viewers + self.quic_viewers).max(1)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::load) fn plan(ws_viewers: usize, quic_viewers: usize) -> Plan {
+        Plan {
+            ws_urls: vec!["ws://127.0.0.1:1/v1".into()],
+            quic_urls: vec!["quic://127.0.0.1:1".into()],
+            trust: TrustBy::Nobody,
+            token: String::new(),
+            rooms: vec!["room".into()],
+            ws_viewers,
+            quic_viewers,
+            process: 0,
+            ramp_per_s: 100.0,
+            stalled: 0,
+            stall_at_us: 0,
+            stall_for_us: 0,
+            drops: 0,
+            churn_per_min: 0.0,
+            reactions_per_s: 0.0,
+            hold_us: 1_000_000,
+            settle_us: 1_000_000,
+            seed: 1,
+            content: Content::Unknown,
+        }
+    }
+
+    #[test]
+    fn transports_are_interleaved_and_complete() {
+        for (ws, quic) in [(5, 5), (7, 3), (0, 4), (4, 0), (1, 99)] {
+            let plan = plan(ws, quic);
+            let (mut seen_ws, mut seen_quic) = (0, 0);
+            for n in 0..ws + quic {
+                let seen = if plan.is_quic(n) { &mut seen_quic } else { &mut seen_ws };
+                assert_eq!(plan.nth_of_transport(n), *seen);
+                *seen += 1;
+            }
+            assert_eq!((seen_ws, seen_quic), (ws, quic));
+        }
+    }
+
+    #[test]
+    fn orders_and_notes_survive_a_pipe() {
+        let order = Order::End { heads: vec![Some(Head { epoch: u64::MAX, offset: 3 }), None] };
+        let json = serde_json::to_string(&order).unwrap();
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Order>(&json).unwrap()).unwrap(), json);
+        let note = Note::Done(Box::default());
+        let json = serde_json::to_string(&note).unwrap();
+        assert!(matches!(serde_json::from_str(&json).unwrap(), Note::Done(_)));
+    }
+}

@@ -1,0 +1,121 @@
+//! Progress as lines on standard error, one a second.
+//!
+//! Not here: the terminal view (`demo`), the final figures (`report`).
+
+use std::io::Write;
+
+use super::conductor::{Moment, Phase, Watcher};
+use super::orders::Progress;
+use crate::report::{duration, mib};
+
+/// One line a second.
+const EVERY_US: u64 = 1_000_000;
+
+/// What changes from second to second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    pub(crate) messages: f64,
+    pub(crate) frames: f64,
+    pub(crate) deliveries: f64,
+    pub(crate) joins: f64,
+    /// CPUs that the server keeps busy.
+    pub(crate) server_cpus: f64,
+}
+
+/// Turns totals into rates.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    at_us: u64,
+    progress: Progress,
+    acknowledged: u64,
+    server_cpu_us: u64,
+}
+
+impl Meter {
+    /// The rates since the last look, if that is at least `every_us` ago.
+    pub(crate) fn look(&mut self, moment: &Moment<'_>, every_us: u64) -> Option<Rates> {
+        let passed_us = moment.now_us - self.at_us;
+        if passed_us < every_us {
+            return None;
+        }
+        let (was, is) = (self.progress, moment.progress);
+        let per_s = |from: u64, to: u64| to.saturating_sub(from) as f64 * 1e6 / passed_us as f64;
+        let server_cpu_us = moment.server.map_or(0, |s| s.cpu_us);
+        let rates = Rates {
+            messages: per_s(self.acknowledged, moment.published.acknowledged),
+            frames: per_s(was.frames, is.frames),
+            deliveries: per_s(was.deliveries, is.deliveries),
+            joins: per_s(was.live, is.live),
+            server_cpus: per_s(self.server_cpu_us, server_cpu_us) / 1e6,
+        };
+        let is_first = self.at_us == 0;
+        *self = Meter {
+            at_us: moment.now_us,
+            progress: is,
+            acknowledged: moment.published.acknowledged,
+            server_cpu_us,
+        };
+        (!is_first).then_some(rates)
+    }
+}
+
+/// Progress lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    is_quiet: bool,
+    meter: Meter,
+}
+
+impl Lines {
+    pub(crate) fn new(is_quiet: bool) -> Lines {
+        Lines { is_quiet, meter: Meter::default() }
+    }
+
+    pub(crate) fn say(&self, text: &str) {
+        if !self.is_quiet {
+            // Where standard error is closed, nobody reads it.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+}
+
+impl Watcher for Lines {
+    fn watch(&mut self, moment: &Moment<'_>) -> anyhow::Result<()> {
+        if let Some(rates) = self.meter.look(moment, EVERY_US) {
+            self.say(&line(moment, &rates));
+        }
+        Ok(())
+    }
+}
+
+fn line(moment: &Moment<'_>, rates: &Rates) -> String {
+    let p = &moment.progress;
+    let bad = [
+        (p.failed, "failed"),
+        (p.lost, "lost"),
+        (p.duplicated, "duplicated"),
+        (p.out_of_order, "out of order"),
+        (p.wrong, "wrong"),
+        (p.gaps, "gaps"),
+        (moment.published.refused.total(), "refused"),
+    ];
+    let bad: String = bad.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("  {n} {what}")).collect();
+    let server = moment.server.map_or_else(String::new, |s| {
+        format!("  server {:.2} CPUs, {}", rates.server_cpus, mib(s.resident_bytes))
+    });
+    match moment.phase {
+        Phase::Joining => format!("joining  {}/{} viewers, {:.0}/s{server}{bad}", p.live, moment.viewers, rates.joins),
+        Phase::Publishing | Phase::Settling => {
+            let name = if moment.phase == Phase::Publishing { "on air " } else { "settling" };
+            format!(
+                "{name}  {} viewers  {:.1} messages/s  {:.0} frames/s  {:.0} deliveries/s  p50 {} p99 {}{server}{bad}",
+                p.live,
+                rates.messages,
+                rates.frames,
+                rates.deliveries,
+                duration(p.p50_us),
+                duration(p.p99_us)
+            )
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One virtual viewer: a session whose every event is checked, and which does as the crowd tells it.
+//!
+//! Why a slot apart from the handler: the crowd looks over everybody's accounts, and leaves orders, without a channel each.
+//! Invariant: a viewer holds no memory of its own but its session, its accounts and a reference to what all share.
+//! Not here: when viewers come and go (`crowd`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use grandstand_client::core::{Ending, Event, Fault, Reason, RoomId};
+use grandstand_client::net::{Control, Handler};
+use grandstand_protocol::frame::GapReason;
+
+use super::checker::{Checker, Fit};
+use super::oracle::{Oracle, Verdict};
+use super::tally::Tally;
+use crate::histogram::Times;
+
+/// Reactions that viewers give, in turn.
+const REACTIONS: [&str; 4] = ["❤", "👏", "😂", "🔥"];
+
+/// What all viewers of a process share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) tally: RefCell<Tally>,
+    /// Latencies since the last progress line.
+    pub(crate) recent: RefCell<Times>,
+    pub(crate) slots: RefCell<Vec<Slot>>,
+    /// One per room.
+    pub(crate) oracles: Vec<RefCell<Oracle>>,
+    /// Viewers that are in the room now.
+    pub(crate) live: Cell<u64>,
+    /// Viewers that neither got in nor failed yet, of all that are to come.
+    pub(crate) outside: Cell<usize>,
+    /// From the client library's clock to the shared one.
+    pub(crate) clock_offset_us: u64,
+}
+
+/// What the crowd knows of a viewer, and wants of it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) checker: Checker,
+    pub(crate) state: State,
+    /// Stops reading for a while in this run.
+    pub(crate) is_stalled: bool,
+    /// Loses its connection again and again in this run.
+    pub(crate) is_dropped: bool,
+    /// In the room at this moment.
+    pub(crate) is_live: bool,
+    /// When it leaves, it comes back.
+    pub(crate) comes_back: bool,
+    /// Was counted as in or failed.
+    pub(crate) is_counted: bool,
+    orders: Orders,
+    waker: Option<Waker>,
+}
+
+/// How far a viewer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not begun, or gone.
+    #[default]
+    Out,
+    /// On its way in.
+    Coming,
+    /// Was in the room, and is or comes back to it.
+    In,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Orders {
+    leave: bool,
+    drop: bool,
+    hold_until_us: u64,
+    reactions: u32,
+}
+
+impl Slot {
+    /// Stop reading until then, on the client library's clock.
+    pub(crate) fn order_hold(&mut self, until_us: u64) {
+        self.orders.hold_until_us = until_us;
+        self.wake();
+    }
+
+    pub(crate) fn order_drop(&mut self) {
+        self.orders.drop = true;
+        self.wake();
+    }
+
+    pub(crate) fn order_leave(&mut self, comes_back: bool) {
+        (self.orders.leave, self.comes_back) = (true, comes_back);
+        self.wake();
+    }
+
+    pub(crate) fn order_reaction(&mut self) {
+        self.orders.reactions += 1;
+        self.wake();
+    }
+
+    /// A new session begins in this slot.
+    pub(crate) fn begin(&mut self) {
+        (self.checker, self.state, self.is_live) = (Checker::default(), State::Coming, false);
+        (self.orders, self.comes_back) = (Orders::default(), false);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Shared {
+    /// A viewer got in, or never will: counted once for each.
+    fn count_arrival(&self, slot: &mut Slot) {
+        if !std::mem::replace(&mut slot.is_counted, true) {
+            self.outside.set(self.outside.get() - 1);
+        }
+    }
+
+    /// A session is over: close its accounts. `head` is where the room's log ends, for those that stayed.
+    pub(crate) fn handle_finished(&self, number: usize, reason: &Reason, head: Option<u64>) {
+        let slot = &mut self.slots.borrow_mut()[number];
+        let mut tally = self.tally.borrow_mut();
+        if slot.is_live {
+            slot.is_live = false;
+            self.live.set(self.live.get() - 1);
+        }
+        if !slot.orders.leave {
+            tally.failures.count(&reason.to_string(), 1);
+        }
+        self.count_arrival(slot);
+        if slot.state == State::In {
+            let stayed = slot.orders.leave && !slot.comes_back;
+            slot.checker.finish(head.filter(|_| stayed));
+            tally.take_accounts(&slot.checker);
+            if slot.is_dropped {
+                tally.dropped_missed += slot.checker.gapped + slot.checker.omitted;
+            }
+        }
+        slot.state = State::Out;
+    }
+}
+
+/// The handler of one viewer's session.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) number: usize,
+    pub(crate) room: RoomId,
+    /// Index of the room among those of the run.
+    pub(crate) room_index: usize,
+    /// Of connecting, on the client library's clock.
+    pub(crate) began_us: u64,
+}
+
+impl Handler for Viewer {
+    fn handle_event(&mut self, now_us: u64, event: &Event<'_>) {
+        let slot = &mut self.shared.slots.borrow_mut()[self.number];
+        let mut tally = self.shared.tally.borrow_mut();
+        match event {
+            Event::Message { offset, author, text, replay, .. } => {
+                tally.deliveries += 1;
+                if slot.checker.handle_message(*offset) == Fit::New {
+                    let is_calm = !(*replay || slot.is_stalled || slot.is_dropped);
+                    self.judge(now_us, *offset, author, text, is_calm, &mut tally);
+                }
+            }
+            Event::BatchEnd { wire_bytes, .. } => {
+                tally.frames += 1;
+                tally.bytes += u64::from(*wire_bytes);
+            }
+            Event::Tally { count, .. } => tally.reactions_seen += count,
+            Event::Omitted { from, to, .. } => slot.checker.handle_omitted(*from, *to),
+            Event::Gap { from, to, count, reason, .. } => {
+                slot.checker.handle_gap(*from, *to, *count);
+                tally.count_gap(gap_name(*reason), *count);
+            }
+            Event::Fault { fault: Fault::Duplicate { offset }, .. } => drop(slot.checker.handle_message(*offset)),
+            Event::Fault { fault: Fault::Desync { .. }, .. } => tally.desyncs += 1,
+            Event::Subscribed { epoch, offset, .. } => self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally),
+            Event::Refused { reason, room: Some(_), .. } if !reason.may_retry() => {
+                tally.failures.count(reason.text(), 1);
+                (slot.orders.leave, slot.comes_back) = (true, false);
+            }
+            Event::Disconnected { reason } => {
+                if slot.is_live {
+                    slot.is_live = false;
+                    self.shared.live.set(self.shared.live.get() - 1);
+                }
+                match reason {
+                    Reason::Transport(Ending::Dropped) => tally.drops += 1,
+                    _ if slot.orders.leave => {}
+                    other => tally.disconnects.count(&other.to_string(), 1),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
+        let slot = &mut self.shared.slots.borrow_mut()[self.number];
+        if slot.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            slot.waker = Some(cx.waker().clone());
+        }
+        let orders = &mut slot.orders;
+        if orders.leave {
+            control.hold_reading_until(0);
+            control.session.close(control.now_us);
+        }
+        if std::mem::take(&mut orders.drop) {
+            control.drop_connection();
+        }
+        if orders.hold_until_us > 0 {
+            control.hold_reading_until(std::mem::take(&mut orders.hold_until_us));
+        }
+        let reactions = std::mem::take(&mut orders.reactions);
+        if reactions > 0 && control.session.is_live(self.room) {
+            control.session.react(self.room, REACTIONS[self.number % REACTIONS.len()], reactions);
+            self.shared.tally.borrow_mut().reactions_sent += u64::from(reactions);
+        }
+        None
+    }
+}
+
+impl Viewer {
+    fn handle_subscribed(&self, now_us: u64, epoch: u64, offset: u64, slot: &mut Slot, tally: &mut Tally) {
+        if slot.state == State::In {
+            tally.resumes += 1;
+        } else {
+            slot.state = State::In;
+            tally.joins += 1;
+            tally.join_latency.record(now_us.saturating_sub(self.began_us));
+            self.shared.count_arrival(slot);
+        }
+        if !slot.checker.handle_subscribed(epoch, offset) {
+            tally.restarts += 1;
+        }
+        if !std::mem::replace(&mut slot.is_live, true) {
+            self.shared.live.set(self.shared.live.get() + 1);
+        }
+    }
+
+    fn judge(&self, now_us: u64, offset: u64, author: &str, text: &str, is_calm: bool, tally: &mut Tally) {
+        match self.shared.oracles[self.room_index].borrow_mut().judge(offset, author, text) {
+            Verdict::Ours { due_us } => {
+                let latency_us = (now_us + self.shared.clock_offset_us).saturating_sub(due_us);
+                if is_calm {
+                    tally.latency.record(latency_us);
+                    self.shared.recent.borrow_mut().record(latency_us);
+                } else {
+                    tally.disturbed_latency.record(latency_us);
+                }
+            }
+            Verdict::Foreign => tally.foreign += 1,
+            Verdict::Wrong => tally.wrong += 1,
+        }
+    }
+}
+
+fn gap_name(reason: GapReason) -> &'static str {
+    match reason {
+        GapReason::Slow => "slow",
+        GapReason::Paced => "paced",
+        GapReason::Expired => "expired",
+        GapReason::Restarted => "restarted",
+    }
+}
