@@ -29,14 +29,14 @@ impl Audience {
             self.go_live(ix, key, at);
             return true;
         }
-        if catching.page.is_empty() && attached.ring.from_offset(member.offset).is_none() {
+        if catching.page.is_empty() && attached.ring.since_offset(member.offset).is_none() {
             self.ask_page(key, ix);
             return true;
         }
         let batches_max = self.settings.batches_per_write_max;
         let connection = &mut self.connections[ix as usize];
         let batches: SmallVec<[&Arc<Batch>; 64]> = match catching.page.is_empty() {
-            true => attached.ring.from_offset(member.offset).into_iter().flatten().take(batches_max).collect(),
+            true => attached.ring.since_offset(member.offset).into_iter().flatten().take(batches_max).collect(),
             false => catching.page.iter().take(batches_max).collect(),
         };
         let sent = send_batches(&batches, connection, carrier, &mut self.counts);
@@ -128,7 +128,7 @@ impl Audience {
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
         let from = member.offset;
-        let in_ring = attached.ring.from_offset(attached.ring.first_offset().unwrap_or(u64::MAX));
+        let in_ring = attached.ring.since_offset(attached.ring.first_offset().unwrap_or(u64::MAX));
         let first = batches.first().or_else(|| in_ring.and_then(|mut b| b.next()));
         let (to, time_ms) = match first {
             Some(batch) => (batch.first_offset, batch.base_time_ms),

@@ -226,7 +226,7 @@ fn offer_live(
     counts: &mut Counts,
 ) -> Offer {
     let Cursor::Live(seq) = &mut member.cursor else { return Offer::Done };
-    let Some(batches) = room.ring.from_seq(*seq) else { return Offer::Lost };
+    let Some(batches) = room.ring.since_seq(*seq) else { return Offer::Lost };
     let batches: SmallVec<[&Arc<Batch>; 64]> = batches.take(batches_max).collect();
     let sent = send_batches(&batches, connection, carrier, counts);
     if let Some(last) = sent.checked_sub(1).map(|at| batches[at]) {

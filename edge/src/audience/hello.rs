@@ -25,7 +25,7 @@ impl Audience {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
                 self.counts.sessions_denied += 1;
-                self.close(ix, denied.code, &denied.detail);
+                self.close(ix, denied.code, denied.detail);
             }
         }
     }

@@ -275,7 +275,7 @@ fn start(room: &Attached, join: &Join) -> Option<Start> {
     match join.resume {
         Some((epoch, offset)) if epoch == room.epoch && offset == room.next_offset => Some(head(Outcome::Resumed)),
         Some((epoch, offset)) if epoch == room.epoch && offset < room.next_offset => {
-            let batch = room.ring.from_offset(offset)?.next()?;
+            let batch = room.ring.since_offset(offset)?.next()?;
             Some(Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms })
         }
         Some(_) => Some(replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(|| head(Outcome::Restarted))),
@@ -287,6 +287,6 @@ fn start(room: &Attached, join: &Join) -> Option<Start> {
 fn replay_start(room: &Attached, replay: u32, outcome: Outcome) -> Option<Start> {
     let oldest = room.ring.first_offset()?;
     let wanted = room.next_offset.saturating_sub(u64::from(replay)).max(oldest);
-    let batch = room.ring.from_offset(wanted)?.next()?;
+    let batch = room.ring.since_offset(wanted)?.next()?;
     Some(Start { outcome, offset: batch.first_offset, time_ms: batch.base_time_ms })
 }

@@ -45,7 +45,7 @@ impl Ring {
     }
 
     /// Batches from a cursor to the head; `None` when it fell off.
-    pub(super) fn from_seq(&self, seq: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
+    pub(super) fn since_seq(&self, seq: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
         let at = seq.checked_sub(self.first_seq())?;
         Some(self.batches.range((at as usize).min(self.batches.len())..))
     }
@@ -56,7 +56,7 @@ impl Ring {
     }
 
     /// Batches with chat, from the one that covers `offset`; `None` when that one is no longer here.
-    pub(super) fn from_offset(&self, offset: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
+    pub(super) fn since_offset(&self, offset: u64) -> Option<impl Iterator<Item = &Arc<Batch>>> {
         if self.first_offset().is_none_or(|first| offset < first) {
             return None;
         }
@@ -90,13 +90,13 @@ mod tests {
             ring.push(batch(seq, first, next), 3, 1000);
         }
         assert_eq!((ring.first_seq(), ring.next_seq()), (6, 9));
-        assert!(ring.from_seq(5).is_none());
-        assert_eq!(ring.from_seq(7).unwrap().count(), 2);
-        assert_eq!(ring.from_seq(9).unwrap().count(), 0);
-        assert!(ring.from_offset(11).is_none());
-        assert_eq!(ring.from_offset(12).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(ring.from_offset(15).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [8]);
-        assert_eq!(ring.from_offset(20).unwrap().count(), 0);
+        assert!(ring.since_seq(5).is_none());
+        assert_eq!(ring.since_seq(7).unwrap().count(), 2);
+        assert_eq!(ring.since_seq(9).unwrap().count(), 0);
+        assert!(ring.since_offset(11).is_none());
+        assert_eq!(ring.since_offset(12).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(ring.since_offset(15).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [8]);
+        assert_eq!(ring.since_offset(20).unwrap().count(), 0);
         ring.push(batch(9, 20, 21), 3, 15);
         assert_eq!((ring.first_seq(), ring.bytes), (9, 10));
     }

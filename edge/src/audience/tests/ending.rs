@@ -93,6 +93,8 @@ fn a_control_queue_may_fill_with_any_answer() {
                 hall.subscribe(v, room, resume, 0);
             }
         }
+        // This one reads again, to the end of what it was told.
+        hall.set_room(stalled[4], usize::MAX);
         if hall.is_connected(stalled[2]) {
             hall.say(stalled[2], alias);
         }
@@ -156,6 +158,19 @@ fn a_close_that_comes_too_late_does_not_hit_who_came_after() {
     hall.turn();
     assert!(hall.is_connected(next), "{:?}", hall.ended[next.0]);
     assert!(matches!(hall.viewers[next.0].seen[..], [Seen::Welcome { .. }]));
+}
+
+#[test]
+fn a_close_waits_until_its_reason_was_offered() {
+    let mut hall = Hall::new(&Plan::default());
+    let v = hall.member(0, "r");
+    hall.send_bytes(v, &[0x1f]);
+    assert_eq!(hall.audiences[0].poll_close(), None);
+    assert!(hall.audiences[0].has_work());
+    while hall.write_once(0, 1) {}
+    let close = hall.audiences[0].poll_close().expect("it was offered");
+    assert!(close.is_clean && close.code == CloseCode::UnknownKind);
+    assert_eq!(hall.audiences[0].poll_close(), None);
 }
 
 #[test]

@@ -107,8 +107,8 @@ fn take(hall: &mut Hall, v: V, step: &Step, last: &mut [Option<(usize, u64)>]) {
         _ if !is_connected => {}
         Step::Connect { .. } | Step::Ping => hall.send(v, &ClientFrame::Ping { client_us: 1 }),
         Step::Cut => hall.cut(v),
-        Step::Subscribe { room, replay } => drop(hall.subscribe(v, ROOMS[room], None, replay)),
-        Step::Resume { room } => drop(hall.resume(v, ROOMS[room])),
+        Step::Subscribe { room, replay } => { hall.subscribe(v, ROOMS[room], None, replay); }
+        Step::Resume { room } => { hall.resume(v, ROOMS[room]); }
         Step::Unsubscribe { room } => {
             // Sometimes of a room that it does not follow.
             let alias = known(hall, room).unwrap_or(room as u32);

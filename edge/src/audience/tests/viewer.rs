@@ -164,10 +164,6 @@ impl Viewer {
         self.following.iter().find(|(_, f)| f.room == room).map(|(&alias, _)| alias)
     }
 
-    pub(super) fn is_asking(&self, room: &str) -> bool {
-        self.asked.values().any(|a| a.room == room)
-    }
-
     pub(super) fn room(&self, room: &str) -> &Following {
         self.following.values().find(|f| f.room == room).expect("it follows the room")
     }
