@@ -61,7 +61,10 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         "quit" | "q" | "exit" => Ok(Command::Quit),
         "reply" | "r" => reply(rest),
         "react" => react(rest),
-        "pin" => Ok(Command::State { key: PINNED.into(), value: Some(rest.to_owned()).filter(|text| !text.is_empty()) }),
+        "pin" => Ok(Command::State {
+            key: PINNED.into(),
+            value: Some(rest.to_owned()).filter(|text| !text.is_empty()),
+        }),
         "state" => state(rest),
         _ => Err(format!("there is no /{name}; /help lists what there is, // says it as it is")),
     }
@@ -73,7 +76,8 @@ fn say(text: &str, reply_to: Option<u64>) -> Command {
 }
 
 fn reply(rest: &str) -> Result<Command, String> {
-    let parts = rest.split_once(' ').map(|(number, text)| (number.trim_start_matches('#').parse(), text.trim()));
+    let parts =
+        rest.split_once(' ').map(|(number, text)| (number.trim_start_matches('#').parse(), text.trim()));
     match parts {
         Some((Ok(number), text)) if !text.is_empty() => Ok(say(text, Some(number))),
         _ => Err("/reply wants the number of a message and a text: /reply 12 me too".into()),
@@ -83,8 +87,12 @@ fn reply(rest: &str) -> Result<Command, String> {
 fn react(rest: &str) -> Result<Command, String> {
     let (key, count) = rest.split_once(' ').unwrap_or((rest, "1"));
     match count.trim().parse() {
-        Ok(count @ 1..=REACTION_COUNT_MAX) if !key.is_empty() => Ok(Command::React { key: key.into(), count }),
-        _ => Err(format!("/react wants a reaction, and may be a number up to {REACTION_COUNT_MAX}: /react ❤ 3")),
+        Ok(count @ 1..=REACTION_COUNT_MAX) if !key.is_empty() => {
+            Ok(Command::React { key: key.into(), count })
+        }
+        _ => Err(format!(
+            "/react wants a reaction, and may be a number up to {REACTION_COUNT_MAX}: /react ❤ 3"
+        )),
     }
 }
 
@@ -93,7 +101,10 @@ fn state(rest: &str) -> Result<Command, String> {
     if key.is_empty() {
         return Err("/state wants a key and a text: /state score 3:1 (a key alone removes it)".into());
     }
-    Ok(Command::State { key: key.into(), value: Some(value.trim().to_owned()).filter(|value| !value.is_empty()) })
+    Ok(Command::State {
+        key: key.into(),
+        value: Some(value.trim().to_owned()).filter(|value| !value.is_empty()),
+    })
 }
 
 #[cfg(test)]
@@ -116,9 +127,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_answered_with_how_it_goes() {
-        for (line, word) in
-            [("/reply", "/reply 12"), ("/reply x y", "number"), ("/react", "❤"), ("/react a 101", "100"), ("/dance", "/help")]
-        {
+        for (line, word) in [
+            ("/reply", "/reply 12"),
+            ("/reply x y", "number"),
+            ("/react", "❤"),
+            ("/react a 101", "100"),
+            ("/dance", "/help"),
+        ] {
             assert!(parse(line).unwrap_err().contains(word), "{line}");
         }
     }

@@ -125,19 +125,33 @@ impl Editor {
 
     /// As much as fits into so many columns, with the cursor in it, and the cursor's column.
     pub(super) fn window(&self, columns: usize) -> (&str, usize) {
-        let mut from = 0;
+        let graphemes = self.graphemes();
+        let mut at = 0;
+        let before = graphemes
+            .iter()
+            .take_while(|(length, _)| {
+                at += length;
+                at <= self.cursor
+            })
+            .count();
+        let mut cursor: usize = graphemes[..before].iter().map(|(_, wide)| wide).sum();
+        let mut first = 0;
         // The cursor itself takes a column.
-        while width(&self.text[from..self.cursor]) >= columns.max(1) {
-            from = self.grapheme_end(from);
+        while first < before && cursor >= columns {
+            cursor -= graphemes[first].1;
+            first += 1;
         }
-        let mut to = self.text.len();
-        if width(&self.text[from..]) > columns {
-            to = from;
-            while width(&self.text[from..self.grapheme_end(to)]) <= columns {
-                to = self.grapheme_end(to);
-            }
-        }
-        (&self.text[from..to], width(&self.text[from..self.cursor]))
+        let mut used = 0;
+        let fits = graphemes[first..]
+            .iter()
+            .take_while(|(_, wide)| {
+                used += wide;
+                used <= columns
+            })
+            .count();
+        let bytes = |graphemes: &[(usize, usize)]| graphemes.iter().map(|(length, _)| length).sum::<usize>();
+        let from = bytes(&graphemes[..first]);
+        (&self.text[from..from + bytes(&graphemes[first..first + fits])], cursor)
     }
 
     fn show(&mut self, text: String) {
@@ -155,11 +169,17 @@ impl Editor {
         self.cursor = self.boundaries().find(|at| *at >= self.cursor).unwrap_or(self.text.len());
     }
 
-    fn boundaries(&self) -> impl Iterator<Item = usize> {
+    /// Bytes and columns of each.
+    fn graphemes(&self) -> Vec<(usize, usize)> {
+        Span::raw(&self.text)
+            .styled_graphemes(Style::new())
+            .map(|grapheme| (grapheme.symbol.len(), width(grapheme.symbol)))
+            .collect()
+    }
+
+    fn boundaries(&self) -> impl Iterator<Item = usize> + use<> {
         let mut at = 0;
-        let lengths: Vec<usize> =
-            Span::raw(&self.text).styled_graphemes(Style::new()).map(|grapheme| grapheme.symbol.len()).collect();
-        std::iter::once(0).chain(lengths.into_iter().map(move |length| {
+        std::iter::once(0).chain(self.graphemes().into_iter().map(move |(length, _)| {
             at += length;
             at
         }))

@@ -1,0 +1,305 @@
+//! What stands in the scrollback: messages and notices, as words and as rows of a given width.
+//!
+//! Invariant: all text in an entry is clean (`clean`).
+//! Not here: which entries there are (`model`), where they stand on the screen (`screen`).
+
+use grandstand_client::protocol::frame::Role;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::clean::width;
+
+/// One thing in the scrollback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Message(Message),
+    Notice(Tone, String),
+}
+
+/// A message of the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Its number in the room.
+    pub(super) offset: u64,
+    pub(super) author: String,
+    pub(super) role: Role,
+    pub(super) text: String,
+    pub(super) answers: Option<Answered>,
+    /// Equal texts that the room folded into this one.
+    pub(super) folded: u64,
+    /// Acknowledged as ours.
+    pub(super) mine: bool,
+}
+
+/// What a message answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) offset: u64,
+    /// Its beginning, if it is still in the scrollback.
+    pub(super) excerpt: Option<String>,
+}
+
+/// How a notice is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Good to know.
+    Info,
+    /// Something was missed, or does not work.
+    Warning,
+}
+
+/// Columns of numbers: a day of a busy room.
+const NUMBER_COLUMNS: usize = 6;
+
+/// Of what is answered, so much is shown.
+const EXCERPT_COLUMNS: usize = 40;
+
+/// Colours of names: 256-colour entries of middling lightness, readable on light and on dark.
+const NAME_COLOURS: [u8; 14] = [32, 37, 65, 70, 98, 104, 131, 136, 140, 162, 168, 172, 203, 209];
+
+impl Entry {
+    /// Without any marks that only a screen can show: for scripts and files.
+    pub(super) fn plain(&self) -> String {
+        match self {
+            Entry::Notice(_, text) => format!("* {text}"),
+            Entry::Message(message) => {
+                let answers =
+                    message.answers.as_ref().map_or(String::new(), |a| format!("(to #{}) ", a.offset));
+                format!(
+                    "{}{}: {answers}{}{}",
+                    mark(message.role),
+                    message.author,
+                    message.text,
+                    message.folded_text()
+                )
+            }
+        }
+    }
+
+    /// As rows of so many columns.
+    pub(super) fn rows(&self, columns: usize, coloured: bool) -> Vec<Line<'static>> {
+        let spans = match self {
+            Entry::Notice(tone, text) => {
+                let style = if *tone == Tone::Warning { Style::new().fg(Color::Yellow) } else { dim() };
+                vec![
+                    Span::styled(format!("{:>NUMBER_COLUMNS$} ", "—"), dim()),
+                    Span::styled(text.clone(), style),
+                ]
+            }
+            Entry::Message(message) => message.spans(),
+        };
+        let spans = if coloured { spans } else { spans.into_iter().map(without_colour).collect() };
+        wrap(&spans, columns, NUMBER_COLUMNS + 1)
+    }
+}
+
+impl Message {
+    fn spans(&self) -> Vec<Span<'static>> {
+        let mut name = name_style(&self.author);
+        if self.mine {
+            name = name.add_modifier(Modifier::BOLD | Modifier::UNDERLINED);
+        }
+        let mut spans = vec![
+            Span::styled(format!("{:>NUMBER_COLUMNS$} ", self.offset), dim()),
+            Span::styled(
+                mark(self.role),
+                Style::new().add_modifier(Modifier::BOLD).fg(role_colour(self.role)),
+            ),
+            Span::styled(self.author.clone(), name),
+            Span::raw(": "),
+        ];
+        spans.extend(self.answers.as_ref().map(|answered| Span::styled(answered.text(), dim())));
+        spans.push(Span::raw(self.text.clone()));
+        spans.push(Span::styled(self.folded_text(), dim()));
+        spans
+    }
+
+    fn folded_text(&self) -> String {
+        if self.folded == 0 { String::new() } else { format!(" (and {} more said so)", self.folded) }
+    }
+
+    /// Its beginning, for whoever answers it.
+    pub(super) fn excerpt(&self) -> String {
+        let whole = format!("{}: {}", self.author, self.text);
+        let mut short = String::new();
+        for c in whole.chars() {
+            if width(&short) >= EXCERPT_COLUMNS {
+                short.push('…');
+                break;
+            }
+            short.push(c);
+        }
+        short
+    }
+}
+
+impl Answered {
+    fn text(&self) -> String {
+        match &self.excerpt {
+            Some(excerpt) => format!("↪ {} {excerpt} ⏎ ", self.offset),
+            None => format!("↪ {} ", self.offset),
+        }
+    }
+}
+
+/// Before the name.
+fn mark(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "",
+        Role::Subscriber => "+",
+        Role::Moderator => "@",
+        Role::Host => "~",
+        Role::Bot => "[bot] ",
+    }
+}
+
+fn role_colour(role: Role) -> Color {
+    match role {
+        Role::Host => Color::Red,
+        Role::Moderator => Color::Green,
+        _ => Color::Cyan,
+    }
+}
+
+/// The same name has the same colour, everywhere: by its FNV-1a hash.
+fn name_style(name: &str) -> Style {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    Style::new().fg(Color::Indexed(NAME_COLOURS[(hash % NAME_COLOURS.len() as u64) as usize]))
+}
+
+pub(super) fn dim() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
+}
+
+fn without_colour(mut span: Span<'static>) -> Span<'static> {
+    span.style.fg = None;
+    span
+}
+
+/// Break spans into rows at spaces, or within a word that is longer than a row. Rows after the first are indented.
+fn wrap(spans: &[Span<'static>], columns: usize, indent: usize) -> Vec<Line<'static>> {
+    // On a screen as narrow as this nothing reads well; a row must hold something nevertheless.
+    let indent = if columns < indent * 2 { 0 } else { indent };
+    let columns = columns.max(2);
+    let mut rows = Vec::new();
+    let mut row: Vec<(String, Style, usize)> = Vec::new();
+    let mut used = 0;
+    for grapheme in spans.iter().flat_map(|span| span.styled_graphemes(Style::new())) {
+        let wide = width(grapheme.symbol);
+        if used + wide > columns {
+            let rest = split_row(&mut row, indent, grapheme.symbol == " ");
+            rows.push(line(&row));
+            row = rest;
+            row.insert(0, (" ".repeat(indent), Style::new(), indent));
+            used = row.iter().map(|(_, _, wide)| wide).sum();
+            if grapheme.symbol == " " {
+                continue;
+            }
+        }
+        used += wide;
+        row.push((grapheme.symbol.to_owned(), grapheme.style, wide));
+    }
+    rows.push(line(&row));
+    rows
+}
+
+/// Leave in `row` what comes before its last space, and give what comes after; all stays where there is no space.
+fn split_row(
+    row: &mut Vec<(String, Style, usize)>,
+    indent: usize,
+    at_space: bool,
+) -> Vec<(String, Style, usize)> {
+    if at_space {
+        return Vec::new();
+    }
+    match row.iter().rposition(|(symbol, _, _)| symbol == " ") {
+        Some(at) if row[..at].iter().map(|(_, _, wide)| wide).sum::<usize>() > indent => {
+            let rest = row.split_off(at + 1);
+            row.pop();
+            rest
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn line(row: &[(String, Style, usize)]) -> Line<'static> {
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    for (symbol, style, _) in row {
+        match spans.last_mut() {
+            Some(last) if last.style == *style => last.content.to_mut().push_str(symbol),
+            _ => spans.push(Span::styled(symbol.clone(), *style)),
+        }
+    }
+    Line::from(spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        let author = "ann".to_owned();
+        Message {
+            offset: 12,
+            author,
+            role: Role::Moderator,
+            text: text.into(),
+            answers: None,
+            folded: 0,
+            mine: false,
+        }
+    }
+
+    fn rows(text: &str, columns: usize) -> Vec<String> {
+        Entry::Message(message(text)).rows(columns, true).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn words_stay_whole_and_rows_are_indented() {
+        assert_eq!(rows("one two three four", 24), ["    12 @ann: one two", "       three four"]);
+        assert_eq!(rows("one", 80), ["    12 @ann: one"]);
+    }
+
+    #[test]
+    fn long_words_and_wide_characters_are_broken_within_the_width() {
+        for columns in [2, 5, 13, 14, 20, 31] {
+            for text in
+                ["x".repeat(100), "日本語".repeat(20), "👩‍👩‍👧‍👦 ".repeat(9), String::new(), "a b ".repeat(30)]
+            {
+                let rows = rows(&text, columns);
+                assert!(rows.iter().all(|row| width(row) <= columns), "{columns}: {rows:?}");
+                let squeezed = |s: String| s.replace(' ', "");
+                assert_eq!(squeezed(rows.concat()), squeezed(format!("12@ann:{text}")), "nothing is lost");
+            }
+        }
+    }
+
+    #[test]
+    fn names_keep_their_colour_and_roles_their_marks() {
+        let style = |name: &str| name_style(name).fg;
+        assert_eq!(style("ann"), style("ann"));
+        let colours: std::collections::HashSet<_> = (0..100).map(|n| style(&format!("name{n}"))).collect();
+        assert!(colours.len() > NAME_COLOURS.len() / 2);
+        let plain = |role| Entry::Message(Message { role, ..message("hi") }).plain();
+        assert_eq!((plain(Role::Host), plain(Role::Subscriber)), ("~ann: hi".into(), "+ann: hi".into()));
+        assert_eq!((plain(Role::Viewer), plain(Role::Bot)), ("ann: hi".into(), "[bot] ann: hi".into()));
+    }
+
+    #[test]
+    fn without_colour_there_is_none() {
+        let mut rows = Entry::Message(message("hi")).rows(40, false);
+        rows.extend(Entry::Notice(Tone::Warning, "careful".into()).rows(40, false));
+        assert!(rows.iter().flat_map(|row| &row.spans).all(|span| span.style.fg.is_none()));
+    }
+
+    #[test]
+    fn answers_say_what_they_answer() {
+        let answered = Answered { offset: 3, excerpt: Some(message(&"long ".repeat(30)).excerpt()) };
+        let answer = Message { answers: Some(answered), ..message("yes") };
+        let row = Entry::Message(answer.clone()).rows(200, true)[0].to_string();
+        assert!(row.contains("↪ 3 ann: long") && row.contains("… ⏎ yes"), "{row}");
+        assert_eq!(Entry::Message(answer).plain(), "@ann: (to #3) yes");
+    }
+}

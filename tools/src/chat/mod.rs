@@ -1,0 +1,144 @@
+//! `gs chat`: a room in a terminal.
+//!
+//! - `model`, `events`, `keys`: what is shown, and what events and keys do to it, without IO;
+//! - `editor`, `command`, `tally`, `entry`, `clean`: its parts;
+//! - `screen`, `terminal`: drawing and the loop on a terminal; `plain`: the loop without one.
+//!
+//! Not here: sessions, reconnects, resuming (the client library).
+
+mod clean;
+mod command;
+mod editor;
+mod entry;
+mod events;
+mod keys;
+mod model;
+mod plain;
+mod screen;
+mod tally;
+mod terminal;
+
+use std::io::{IsTerminal, stdin, stdout};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use grandstand_client::core::{Options, SubscribeOptions};
+use grandstand_client::net::{Client, ClientOptions, OwnedPublication, Url};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::target::{DEFAULT_WS, TrustArgs, token};
+use model::{Action, Model};
+
+/// Follow a room in the terminal, write in it, react.
+///
+/// Without a terminal, lines of standard input are said, and what is said is printed, a line each; notices go to standard
+/// error. The end of input ends it, once everything is acknowledged; the exit code is not 0 if something was refused.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// Where the node is: ws://, wss:// or quic://.
+    #[arg(long, default_value = DEFAULT_WS)]
+    url: Url,
+    /// Which room.
+    #[arg(long, default_value = "show")]
+    room: String,
+    /// Display name wished for.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// File that holds a signed token.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Earlier messages to begin with.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    replay: u32,
+    /// Without a terminal: go on listening after the end of input.
+    #[arg(long)]
+    stay: bool,
+}
+
+/// Run the command.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let connector = args.trust.decide(std::slice::from_ref(&args.url))?.connector(None)?;
+    let session = Options { token: token(args.token.as_deref())?, name: args.name, ..Options::default() };
+    let client =
+        Client::connect(&connector, &args.url, ClientOptions { session, ..ClientOptions::default() });
+    client.subscribe(&args.room, SubscribeOptions { replay: args.replay, resume: None })?;
+    let mut model = Model::new(&args.room);
+    // https://no-color.org
+    model.coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let clock = Clock(Instant::now());
+    if !(stdin().is_terminal() && stdout().is_terminal()) {
+        return plain::run(&client, &mut model, clock, args.stay).await;
+    }
+    terminal::run(&client, &mut model, clock).await?;
+    say_goodbye(&client).await;
+    Ok(())
+}
+
+/// What was written goes out; the client sees to it that this ends.
+async fn say_goodbye(client: &Client) {
+    client.close();
+    while client.next_event().await.is_some() {}
+}
+
+/// Hand an action to the session. Whether it was the wish to leave.
+fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
+    let room = model.room.clone();
+    match action {
+        Action::Quit => return true,
+        Action::Publish { text, reply_to } => {
+            let publication =
+                OwnedPublication { text: text.clone(), reply_to, ..OwnedPublication::default() };
+            match client.publish(&room, publication) {
+                Ok(nonce) => model.handle_sent(nonce, &text),
+                Err(_) => model.handle_busy(&text),
+            }
+        }
+        Action::React { key, count } => {
+            if client.react(&room, &key, count).is_err() {
+                model.handle_busy(&key);
+            }
+        }
+        Action::State { key, value } => {
+            if client.set_state(&room, &key, value.as_deref().map(str::as_bytes)).is_err() {
+                model.handle_busy(&key);
+            }
+        }
+    }
+    false
+}
+
+/// Time since the start.
+#[derive(Clone, Copy, Debug)]
+struct Clock(Instant);
+
+impl Clock {
+    fn ms(self) -> u64 {
+        self.0.elapsed().as_millis() as u64
+    }
+}
+
+/// The signals that end a chat politely.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Stop> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Stop { terminate, interrupt, hangup: listen(SignalKind::hangup())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a chat client knows and shows: one room, as values.
+//!
+//! Why apart from drawing and IO: what a person sees after a refusal, a gap or a reconnect is decided here, where tests can
+//! hand in events and read the answer.
+//! Invariants: at most [`ENTRIES_MAX`] entries are kept; everything kept is clean; a message of ours is either pending, or
+//! in the room, or a notice says what became of it: never nothing.
+//! Not here: events of the session (`events`), keys (`keys`), drawing (`screen`), sockets (`chat`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use grandstand_client::protocol::limits::TEXT_BYTES_MAX;
+
+use super::clean::clean;
+use super::command::{self, Command, HELP};
+use super::editor::Editor;
+use super::entry::{Entry, Tone};
+use super::tally::Tally;
+
+/// An evening of a lively room, some megabytes.
+pub(super) const ENTRIES_MAX: usize = 5000;
+
+/// Something that the session has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Publish { text: String, reply_to: Option<u64> },
+    React { key: String, count: u32 },
+    State { key: String, value: Option<String> },
+    Quit,
+}
+
+/// A message of ours that is not seen in the room yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) nonce: u64,
+    pub(super) text: String,
+    /// Where it stands, once the room has taken it.
+    pub(super) offset: Option<u64>,
+}
+
+/// How the connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Connecting,
+    Up,
+    Waiting { until_ms: u64, attempt: u32 },
+    Over { why: String, asked: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) room: String,
+    /// Its name as it is shown.
+    pub(super) title: String,
+    /// Our name, once the node has said it.
+    pub(super) me: String,
+    pub(super) link: Link,
+    pub(super) now_ms: u64,
+    pub(super) entries: VecDeque<Entry>,
+    /// Entries that there ever were.
+    pub(super) pushed: u64,
+    pub(super) pending: Vec<Pending>,
+    pub(super) states: BTreeMap<String, String>,
+    pub(super) tally: Tally,
+    pub(super) editor: Editor,
+    /// A word about the last key, until the next.
+    pub(super) hint: Option<String>,
+    pub(super) coloured: bool,
+    /// Columns and rows that the scrollback has on the screen.
+    pub(super) view: (usize, usize),
+    /// Rows between the last one shown and the newest.
+    pub(super) rows_below: usize,
+    /// Entries that came while looking back.
+    pub(super) unseen: u64,
+    /// What the room refused, and what may have been lost.
+    pub(super) failures: u64,
+    pub(super) permissions: u32,
+    pub(super) text_bytes_max: usize,
+    /// The next offset that is not shown yet, and the log that it belongs to.
+    pub(super) next_offset: u64,
+    pub(super) epoch: Option<u64>,
+    /// Left out by pacing since `omitted_ms`, and not told yet.
+    pub(super) omitted: u64,
+    pub(super) omitted_ms: u64,
+    /// What was said of the connection last, so that it is not said again with every try.
+    pub(super) trouble: Option<String>,
+}
+
+impl Model {
+    pub(super) fn new(room: &str) -> Model {
+        Model {
+            room: room.to_owned(),
+            title: clean(room),
+            me: String::new(),
+            link: Link::Connecting,
+            now_ms: 0,
+            entries: VecDeque::new(),
+            pushed: 0,
+            pending: Vec::new(),
+            states: BTreeMap::new(),
+            tally: Tally::default(),
+            editor: Editor::default(),
+            hint: None,
+            coloured: true,
+            view: (80, 20),
+            rows_below: 0,
+            unseen: 0,
+            failures: 0,
+            permissions: u32::MAX,
+            text_bytes_max: TEXT_BYTES_MAX,
+            next_offset: 0,
+            epoch: None,
+            omitted: 0,
+            omitted_ms: 0,
+            trouble: None,
+        }
+    }
+
+    /// A line that was typed: what it asks for.
+    ///
+    /// # Errors
+    /// A sentence for whoever typed it.
+    pub(super) fn handle_line(&mut self, line: &str) -> Result<Option<Action>, String> {
+        let Some(command) = command::parse(line)? else { return Ok(None) };
+        let action = match command {
+            Command::Say { text, reply_to } => {
+                self.check_text(&text)?;
+                Action::Publish { text, reply_to }
+            }
+            Command::React { key, count } => Action::React { key, count },
+            Command::State { key, value } => Action::State { key, value },
+            Command::Quit => Action::Quit,
+            Command::Help => {
+                HELP.iter().for_each(|line| self.notice(Tone::Info, line));
+                return Ok(None);
+            }
+        };
+        match &self.link {
+            Link::Over { why, .. } if action != Action::Quit => {
+                Err(format!("the session is over: {why}; /quit leaves"))
+            }
+            _ => Ok(Some(action)),
+        }
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), String> {
+        let (bytes, bytes_max) = (text.len(), self.text_bytes_max);
+        if bytes > bytes_max { Err(format!("too long: {bytes} of {bytes_max} bytes")) } else { Ok(()) }
+    }
+
+    /// What was said went to the session.
+    pub(super) fn handle_sent(&mut self, nonce: u64, text: &str) {
+        self.pending.push(Pending { nonce, text: clean(text), offset: None });
+        self.look_at_now();
+    }
+
+    /// The session took it not: too much waits already.
+    pub(super) fn handle_busy(&mut self, text: &str) {
+        self.failures += 1;
+        self.notice(Tone::Warning, &format!("not sent, too much is waiting already: {text}"));
+    }
+
+    /// It is so late.
+    pub(super) fn handle_time(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.tally.handle_time(self.now_ms);
+        self.tell_omitted();
+    }
+
+    pub(super) fn notice(&mut self, tone: Tone, text: &str) {
+        self.push(Entry::Notice(tone, clean(text)));
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        if self.rows_below > 0 {
+            // What is looked at stays where it is.
+            self.rows_below += entry.rows(self.view.0, false).len();
+            self.unseen += 1;
+        }
+        self.entries.push_back(entry);
+        self.pushed += 1;
+        if self.entries.len() > ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+    }
+
+    /// The entries after the first so many that there ever were.
+    pub(super) fn entries_since(&self, pushed: u64) -> impl Iterator<Item = &Entry> {
+        let missing = (self.pushed - pushed).min(self.entries.len() as u64) as usize;
+        self.entries.range(self.entries.len() - missing..)
+    }
+
+    /// Look back (positive) or forward by so many rows.
+    pub(super) fn scroll(&mut self, rows: isize) {
+        let total: usize = self.entries.iter().map(|entry| entry.rows(self.view.0, false).len()).sum();
+        let most = total.saturating_sub(self.view.1);
+        self.rows_below = self.rows_below.saturating_add_signed(rows).min(most);
+        if self.rows_below == 0 {
+            self.unseen = 0;
+        }
+    }
+
+    pub(super) fn look_at_now(&mut self) {
+        (self.rows_below, self.unseen) = (0, 0);
+    }
+
+    /// Are all our messages answered?
+    pub(super) fn is_settled(&self) -> bool {
+        self.pending.iter().all(|pending| pending.offset.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scrollback_is_bounded_and_can_be_read_on_from_anywhere() {
+        let mut model = Model::new("show");
+        for n in 0..ENTRIES_MAX + 10 {
+            model.notice(Tone::Info, &n.to_string());
+        }
+        assert_eq!(model.entries.len(), ENTRIES_MAX);
+        assert_eq!(model.entries_since(0).count(), ENTRIES_MAX);
+        let last: Vec<String> = model.entries_since(model.pushed - 2).map(Entry::plain).collect();
+        assert_eq!(last, ["* 5008", "* 5009"]);
+    }
+
+    #[test]
+    fn looking_back_stays_where_it_is_while_more_comes() {
+        let mut model = Model::new("show");
+        (0..50).for_each(|n| model.notice(Tone::Info, &n.to_string()));
+        model.scroll(10);
+        assert_eq!(model.rows_below, 10);
+        model.notice(Tone::Info, &"long ".repeat(30));
+        assert_eq!((model.rows_below, model.unseen), (13, 1));
+        model.scroll(1000);
+        assert_eq!(model.rows_below, 53 - 20);
+        model.scroll(-1000);
+        assert_eq!((model.rows_below, model.unseen), (0, 0));
+    }
+
+    #[test]
+    fn too_long_is_said_before_it_is_sent() {
+        let mut model = Model::new("show");
+        model.text_bytes_max = 5;
+        assert_eq!(model.handle_line("日本"), Err("too long: 6 of 5 bytes".into()));
+        assert!(matches!(model.handle_line("hello"), Ok(Some(Action::Publish { .. }))));
+    }
+
+    #[test]
+    fn after_the_end_only_leaving_is_possible() {
+        let mut model = Model::new("show");
+        model.link = Link::Over { why: "full".into(), asked: false };
+        assert!(model.handle_line("hello").unwrap_err().contains("full"));
+        assert_eq!(model.handle_line("/quit"), Ok(Some(Action::Quit)));
+        assert_eq!(model.handle_line("/help"), Ok(None));
+        assert_eq!(model.entries.len(), HELP.len());
+    }
+}

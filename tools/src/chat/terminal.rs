@@ -1,0 +1,105 @@
+//! The chat on a terminal: keys and events in, the screen out.
+//!
+//! Invariants: the terminal is given back as it was, whether this ends by a key, a signal, an error or a panic; a flood of
+//! messages is drawn at most [`FRAMES_PER_S`] times a second, a key at once.
+//! Not here: what is shown (`model`), how (`screen`).
+
+use std::io::stdout;
+use std::time::Duration;
+
+use anyhow::Context;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, EventStream};
+use crossterm::execute;
+use futures_util::{FutureExt, StreamExt};
+use grandstand_client::net::Client;
+use ratatui::DefaultTerminal;
+use tokio::time::{Instant, sleep_until};
+
+use super::model::{Link, Model};
+use super::{Clock, Stop, perform, screen};
+
+/// As fast as text can be followed.
+const FRAMES_PER_S: u64 = 30;
+const FRAME: Duration = Duration::from_millis(1000 / FRAMES_PER_S);
+/// Events handled between two looks at the keys.
+const EVENTS_MAX: usize = 500;
+/// Tallies fade and waits count down.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Chat until the person leaves.
+pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock) -> anyhow::Result<()> {
+    let mut stop = Stop::new()?;
+    let mut terminal = Screen::enter()?;
+    let mut keys = EventStream::new();
+    let mut draw_at = Instant::now();
+    loop {
+        let due = draw_at <= Instant::now();
+        if due {
+            model.handle_time(clock.ms());
+            terminal.draw(model)?;
+            draw_at = Instant::now() + TICK;
+        }
+        let over = matches!(model.link, Link::Over { .. });
+        tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            key = keys.next() => {
+                let key = key.context("the terminal is gone")?.context("cannot read keys")?;
+                if handle_input(client, model, key) {
+                    return Ok(());
+                }
+                draw_at = Instant::now();
+            }
+            () = sleep_until(draw_at) => {}
+            event = client.next_event(), if !over => {
+                let mut event = event;
+                for _ in 0..EVENTS_MAX {
+                    let Some(happened) = event else { break };
+                    model.handle_event(clock.ms(), &happened);
+                    event = client.next_event().now_or_never().flatten();
+                }
+                draw_at = draw_at.min(Instant::now() + FRAME);
+            }
+        }
+    }
+}
+
+/// Whether that was the wish to leave.
+fn handle_input(client: &Client, model: &mut Model, event: Event) -> bool {
+    match event {
+        Event::Key(key) => match model.handle_key(key) {
+            Some(action) => perform(client, model, action),
+            None => false,
+        },
+        Event::Paste(text) => {
+            model.handle_paste(&text);
+            false
+        }
+        _ => false,
+    }
+}
+
+/// The terminal while it is ours.
+struct Screen(DefaultTerminal);
+
+impl Screen {
+    /// Alternate screen, raw keys, and a panic hook that undoes both.
+    fn enter() -> anyhow::Result<Screen> {
+        let screen = Screen(ratatui::try_init().context("cannot use this terminal")?);
+        execute!(stdout(), EnableBracketedPaste)?;
+        Ok(screen)
+    }
+
+    fn draw(&mut self, model: &mut Model) -> anyhow::Result<()> {
+        self.0.draw(|frame| screen::draw(frame, model)).context("cannot draw on the terminal")?;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Whatever of it fails, the rest is tried.
+        let _ = execute!(stdout(), DisableBracketedPaste);
+        ratatui::restore();
+    }
+}
