@@ -255,6 +255,39 @@ fn reactions_are_summed_over_workers_and_viewers_counted() {
 }
 
 #[test]
+fn reactions_of_a_room_that_everyone_here_leaves_are_handed_on() {
+    let mut hall = Hall::new(&Plan { workers: 2, ..Plan::default() });
+    let (watcher, v) = (hall.member(0, "r"), hall.member(1, "r"));
+    let alias = hall.alias(v, "r");
+    hall.react(v, alias, "x", 3);
+    hall.run_ms(200);
+    hall.react(v, alias, "x", 4);
+    hall.unsubscribe(v, alias);
+    hall.settle();
+    assert_eq!(hall.viewers[watcher.0].room("r").tallies["x"], 7);
+}
+
+#[test]
+fn a_reader_of_the_past_learns_what_the_state_became_meanwhile() {
+    let mut hall = Hall::new(&Plan::default());
+    let talker = hall.member(0, "r");
+    let alias = hall.alias(talker, "r");
+    hall.set_state(talker, alias, "k", Some(b"old"));
+    hall.talk(talker, "r", 20);
+    let v = hall.guest(0);
+    hall.subscribe(v, "r", None, 20);
+    hall.set_room(v, 700);
+    hall.run_ms(100);
+    hall.set_state(talker, alias, "k", Some(b"new"));
+    hall.run_ms(200);
+    assert_eq!(hall.viewers[v.0].room("r").state["k"], b"old");
+    hall.set_room(v, usize::MAX);
+    hall.run_ms(20);
+    assert_eq!(hall.viewers[v.0].room("r").state["k"], b"new");
+    hall.settle();
+}
+
+#[test]
 fn what_is_counted_is_what_went_out() {
     let mut hall = Hall::new(&Plan::default());
     let crowd = crowd(&mut hall, 7);

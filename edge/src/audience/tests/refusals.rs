@@ -176,6 +176,23 @@ fn a_full_backbone_refuses_and_loses_nothing_that_must_arrive() {
 }
 
 #[test]
+fn what_waits_for_a_full_backbone_keeps_its_order() {
+    let mut hall = Hall::new(&Plan { workers: 2, ..Plan::default() });
+    let (v, talker) = (hall.member(0, "r"), hall.member(1, "r"));
+    let alias = hall.alias(v, "r");
+    hall.set_full(true);
+    hall.unsubscribe(v, alias);
+    hall.run_ms(10);
+    // There is room again, but nobody has noticed: joining must not overtake leaving.
+    hall.set_full(false);
+    hall.subscribe(v, "r", None, 0);
+    hall.run_ms(10);
+    hall.talk(talker, "r", 2);
+    assert_eq!(hall.viewers[v.0].room("r").at.offset, 2);
+    hall.settle();
+}
+
+#[test]
 fn what_waits_for_a_full_backbone_is_bounded() {
     let mut hall = Hall::new(&Plan::default());
     let v = hall.member(0, "r");
@@ -192,6 +209,12 @@ fn what_waits_for_a_full_backbone_is_bounded() {
     hall.turn();
     assert_eq!(hall.viewers[w.0].refusals()[0].2, Refusal::Overloaded);
     // Reactions wait in their rooms, not in a queue.
+    let waiting = hall.audiences[0].deferred.len();
+    for _ in 0..20 {
+        hall.react(v, alias, "x", 1);
+        hall.run_ms(60);
+    }
+    assert_eq!(hall.audiences[0].deferred.len(), waiting);
     for i in 0..2_000 {
         hall.react(v, alias, &format!("reaction {i}"), 1);
     }
