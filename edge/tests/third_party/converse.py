@@ -95,7 +95,8 @@ async def hold(opener, conversation, frames):
         try:
             await talk.step(step)
         except asyncio.TimeoutError as error:
-            raise Failed(f"waited in vain at {step}") from error
+            come = [wire.KINDS.get(frame[0]) for frame in talk.passed]
+            raise Failed(f"waited in vain at {step}; not expected, but come: {come}") from error
     await peer.close()
 
 

@@ -6,25 +6,22 @@
 //! Not here: what counts as passed (`verdict`), which Python (`python`).
 
 use crate::ledger::Counts;
+use crate::node::Node;
 use crate::python::python2;
 use crate::run::{cargo, command, root, run, run_within, target_dir, tools_dir};
 use crate::verdict::Verdict;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The cases of chapters 1 to 7, 9 and 10 in autobahntestsuite 25.10.1.
 const CASES: u64 = 301;
 
 /// A healthy server takes 20 s; single cases wait up to 100 s for an answer that does not come.
 const SUITE_TIME_MAX: Duration = Duration::from_secs(600);
-
-/// A node listens within milliseconds; a busy CI machine gets more.
-const NODE_START_MAX: Duration = Duration::from_secs(20);
 
 /// The largest message of the suite (9.1.6, 9.2.6): 16 MB in one frame.
 const SUITE_MESSAGE_BYTES: &str = "16777216";
@@ -52,8 +49,8 @@ pub(crate) fn go(args: &Args) -> Result<()> {
         Some(url) => suite.run(url, &args.cases)?,
         None => {
             run(&mut cargo(["build", "--package", "grandstand-edge", "--bin", "grandstand"]))?;
-            let node = Node::start(&target_dir().join("debug/grandstand"))?;
-            suite.run(&node.url(), &args.cases)?
+            let (_node, url) = echo_node(&target_dir().join("debug/grandstand"))?;
+            suite.run(&url, &args.cases)?
         }
     };
     if verdict.counts().failed > 0 {
@@ -64,8 +61,8 @@ pub(crate) fn go(args: &Args) -> Result<()> {
 
 /// Runs all cases against the node with this binary.
 pub(crate) fn judge_our_node(suite: &Suite, binary: &Path) -> Result<Counts> {
-    let node = Node::start(binary)?;
-    Ok(suite.run(&node.url(), &[])?.counts())
+    let (_node, url) = echo_node(binary)?;
+    Ok(suite.run(&url, &[])?.counts())
 }
 
 /// The installed suite.
@@ -147,59 +144,18 @@ fn reach(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Our node with its echo path on, as a process that ends with this value.
-struct Node {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Node {
-    fn start(binary: &Path) -> Result<Node> {
-        let address = free_address()?;
-        let mut node = command(binary);
-        node.arg("serve")
-            .env("GRANDSTAND_WS_LISTEN", address.to_string())
-            .env("GRANDSTAND_WS_ECHO_PATH", "/echo");
-        for listener in ["WSS", "QUIC", "ADMIN"] {
-            node.env(format!("GRANDSTAND_{listener}_LISTEN"), "off");
-        }
-        node.env("GRANDSTAND_LIMITS_FRAME_BYTES_MAX", SUITE_MESSAGE_BYTES);
-        node.env("GRANDSTAND_LIMITS_FRAGMENTS_MAX", SUITE_FRAGMENTS);
-        let log = fs::File::create(tools_dir().join("autobahn/node.txt"))?;
-        node.stdout(Stdio::null()).stderr(log);
-        let process = node.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut node = Node { process, address };
-        node.wait_for_listener()?;
-        Ok(node)
-    }
-
-    fn url(&self) -> String {
-        format!("ws://{}/echo", self.address)
-    }
-
-    fn wait_for_listener(&mut self) -> Result<()> {
-        let deadline = Instant::now() + NODE_START_MAX;
-        while TcpStream::connect(self.address).is_err() {
-            if let Some(status) = self.process.try_wait()? {
-                bail!("the node ended at start ({status}); see target/tools/autobahn/node.txt");
-            }
-            if Instant::now() > deadline {
-                bail!("the node does not listen after {} s", NODE_START_MAX.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// Our node with its echo path on.
+fn echo_node(binary: &Path) -> Result<(Node, String)> {
+    let keys = [
+        ("ws.echo_path", "/echo"),
+        ("wss.listen", "off"),
+        ("quic.listen", "off"),
+        ("admin.listen", "off"),
+        ("limits.frame_bytes_max", SUITE_MESSAGE_BYTES),
+        ("limits.fragments_max", SUITE_FRAGMENTS),
+    ];
+    let node = Node::start(binary, &keys, tools_dir().join("autobahn/node.txt"))?;
+    let url = node.url("ws://")?;
+    let url = format!("{}/echo", url.trim_end_matches("/v1"));
+    Ok((node, url))
 }

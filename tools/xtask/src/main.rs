@@ -9,15 +9,20 @@
 #![forbid(unsafe_code)]
 
 mod autobahn;
+mod bench;
 mod check;
 mod ci;
 mod clients;
 mod deny;
 mod fuzz;
 mod ledger;
+mod load;
+mod node;
+mod programs;
 mod python;
 mod run;
 mod schema;
+mod soak;
 mod test;
 mod verdict;
 
@@ -42,6 +47,8 @@ enum Habit {
     Check(check::Args),
     Test(test::Args),
     Ci(ci::Args),
+    Bench(bench::Args),
+    Soak(soak::Args),
     Schema(schema::Args),
     Fuzz(fuzz::Args),
     Autobahn(autobahn::Args),
@@ -54,6 +61,8 @@ fn main() -> ExitCode {
         Habit::Check(args) => check::go(&args),
         Habit::Test(args) => return test::go(&args),
         Habit::Ci(args) => return ci::go(&args),
+        Habit::Bench(args) => bench::go(&args),
+        Habit::Soak(args) => soak::go(&args),
         Habit::Schema(args) => schema::go(&args),
         Habit::Fuzz(args) => fuzz::go(&args),
         Habit::Autobahn(args) => autobahn::go(&args),

@@ -77,6 +77,59 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     }
 }
 
+/// A program whose output is collected while it runs; it ends with this value, or at its limit.
+pub(crate) struct Running {
+    line: String,
+    child: Child,
+    said: Option<thread::JoinHandle<String>>,
+    deadline: Instant,
+}
+
+impl Running {
+    /// Prints the command line and starts it; standard output is collected.
+    pub(crate) fn start(command: &mut Command, limit: Duration) -> Result<Running> {
+        let line = announce(command);
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{line}`"))?;
+        let mut stdout = child.stdout.take().expect("stdout is piped");
+        let said = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error is what it said.
+            let _ = stdout.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Ok(Running { line, child, said: Some(said), deadline: Instant::now() + limit })
+    }
+
+    /// Whether it has ended; an error once its time is over.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        if Instant::now() > self.deadline {
+            bail!("`{}` took too long and was stopped", self.line);
+        }
+        Ok(false)
+    }
+
+    /// Waits for its end: how it ended, and what it printed.
+    pub(crate) fn finish(mut self) -> Result<(ExitStatus, String)> {
+        while !self.has_ended()? {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let said = self.said.take().expect("taken once").join().expect("copying output does not panic");
+        Ok((self.child.wait()?, said))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
     loop {
         match child.try_wait()? {

@@ -4,15 +4,15 @@
 //! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the whole
 //! workspace, so that features are the same), except the loom models, whose atomics differ.
 //! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
-//! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`).
+//! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`, `soak`).
 
 use crate::ledger::{Counts, Ledger, Missing};
 use crate::run::{cargo, command, output, run, run_tests, target_dir};
-use crate::{autobahn, clients};
+use crate::{autobahn, bench, clients, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn.
+/// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn, a short soak.
 ///
 /// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last line
 /// counts what passed, failed and was skipped.
@@ -38,6 +38,10 @@ pub(crate) enum Step {
     Miri,
     /// The Autobahn suite against our own node.
     Autobahn,
+    /// A short soak of our own node.
+    Soak,
+    /// The benches, as small as they go.
+    Benches,
 }
 
 pub(crate) fn go(args: &Args) -> ExitCode {
@@ -66,6 +70,12 @@ pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
     }
     if wanted(Step::Autobahn) {
         ledger.step("autobahn", autobahn_of_our_node);
+    }
+    if wanted(Step::Soak) {
+        ledger.check("soak", soak::smoke);
+    }
+    if wanted(Step::Benches) {
+        ledger.check("benches", bench::smoke);
     }
 }
 

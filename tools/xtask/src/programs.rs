@@ -1,0 +1,51 @@
+//! Our own programs: the node and `gs`, built for a measurement or for a smoke.
+//!
+//! Invariant: what is measured is built in release mode. A smoke takes what the workspace's tests were built with, so that
+//! a machine builds everything once; building one package alone could choose other features of its dependencies.
+//! Not here: running them (`node`, `load`).
+
+use crate::run::{cargo, run, target_dir};
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// What for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Measurement,
+    Smoke,
+}
+
+/// Where the built programs are.
+pub(crate) struct Programs {
+    directory: PathBuf,
+}
+
+/// Builds all programs.
+pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
+    let directory = match purpose {
+        Purpose::Measurement => {
+            let packages = ["--package", "grandstand-edge", "--package", "grandstand-tools"];
+            run(cargo(["build", "--release", "--quiet", "--bins"]).args(packages))?;
+            "release"
+        }
+        Purpose::Smoke => {
+            run(&mut cargo(["build", "--workspace", "--all-targets", "--quiet"]))?;
+            "debug"
+        }
+    };
+    Ok(Programs { directory: target_dir().join(directory) })
+}
+
+impl Programs {
+    pub(crate) fn node(&self) -> PathBuf {
+        self.directory.join("grandstand")
+    }
+
+    pub(crate) fn gs(&self) -> PathBuf {
+        self.directory.join("gs")
+    }
+
+    pub(crate) fn layout(&self) -> PathBuf {
+        self.directory.join("layout")
+    }
+}
