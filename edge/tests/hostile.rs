@@ -103,6 +103,20 @@ fn upgrade_requests_are_judged() {
 }
 
 #[test]
+fn more_connections_than_an_address_may_have_are_told_when_to_come_back() {
+    let node = node(&[("limits.loopback_exempt", "false"), ("limits.connections_per_address_max", "2")]);
+    let (first, _second) = (Ws::welcomed(ws(&node)), Ws::welcomed(ws(&node)));
+    let answer = http(ws(&node), "");
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("Retry-After: "), "{answer:?}");
+    let refused = Quic::try_open(node.addresses().quic.unwrap(), b"grandstand/1").err().expect("no third connection");
+    assert!(refused.contains("refused"), "{refused}");
+    drop(first);
+    wait_until("the first has gone", || node.connections() == 1);
+    Ws::welcomed(ws(&node));
+    node.stop();
+}
+
+#[test]
 fn a_request_that_never_ends_is_timed_out() {
     let node = node(&[("limits.handshake_timeout_ms", "100")]);
     let answer = http(ws(&node), "GET /v1 HTTP/1.1\r\nHost: a\r\n");

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 
 use grandstand_engine::message::Now;
 use grandstand_queue::SendError;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags};
+use grandstand_protocol::websocket::handshake::write_refusal;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
 
 use super::tls::Tls;
 use super::wire::{Line, Stage};
@@ -16,6 +17,9 @@ use crate::metrics::{Transport, TurnedAway};
 
 /// Newcomers taken per turn and listener, so that a rush does not hold up those who are inside.
 const ACCEPTS_PER_TURN: usize = 64;
+
+/// A newcomer that is turned away may try again after this: handshakes that hang are gone by then.
+const RETRY_AFTER_S: u32 = 10;
 
 impl Worker {
     /// Take newcomers; `true` when more may be waiting.
@@ -38,14 +42,13 @@ impl Worker {
 
     fn admit(&mut self, now: Now, stream: TcpStream, address: Option<SocketAddrAny>, is_tls: bool) {
         let Some(peer) = address.and_then(ip_of) else { return };
-        // A refused newcomer costs its accept and one lock; its connection is reset.
         let pass = match self.shared.gate.try_enter(peer, now.us) {
             Ok(pass) => pass,
-            Err(refusal) => return self.stats.turned_away.of(refusal.into()).inc(),
+            Err(refusal) => return self.turn_away(&stream, refusal.into(), is_tls),
         };
         if !self.shared.gate.try_begin_handshake() {
-            self.stats.turned_away.of(TurnedAway::HandshakesPending).inc();
-            return self.shared.gate.leave(pass);
+            self.shared.gate.leave(pass);
+            return self.turn_away(&stream, TurnedAway::HandshakesPending, is_tls);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
@@ -62,8 +65,24 @@ impl Worker {
         }
     }
 
+    /// A newcomer that may not come in costs its accept, one lock and one send. Without TLS it is told when to come
+    /// back, unasked and at once; under TLS only its connection could be told, and it is closed.
+    fn turn_away(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool) {
+        self.stats.turned_away.of(why).inc();
+        if is_tls {
+            return;
+        }
+        let mut answer = Vec::new();
+        let status = if why == TurnedAway::TooManyConnections || why == TurnedAway::TooManyHandshakes { 429 } else { 503 };
+        write_refusal(status, "no room for another connection now", Some(RETRY_AFTER_S), &mut answer);
+        // What does not fit an empty socket is not worth a second try.
+        let _ = rustix::net::send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Make a newcomer one of this worker's wires.
-    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {        if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
+    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {
+        if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
             self.stats.accept_errors.inc();
             tracing::warn!(%error, "a new connection could not be set up");
             self.shared.gate.end_handshake();
