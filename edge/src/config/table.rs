@@ -132,20 +132,20 @@ config_table! {
 
     limits: Limits = "Limits on clients. Each says what happens when it is reached" {
         connections_max: usize = 18_000, [1, 10_000_000],
-            "Connections of this node, all transports. Beyond, a newcomer is closed with a code that says to retry \
-             elsewhere or later. Each WebSocket needs one file descriptor: at start it is checked against the file limit.",
+            "Connections of this node, all transports. Beyond, a newcomer is answered 503 with Retry-After (TLS: \
+             closed; QUIC: refused). Each WebSocket needs one file descriptor: at start it is checked against the file limit.",
             "fits a limit of 20,000 open files with room for the rest of the node";
         connections_per_address_max: usize = 2_000, [0, 10_000_000],
-            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a newcomer is closed with a code \
-             that says to retry later.",
+            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a newcomer is answered 429 \
+             with Retry-After (TLS: closed; QUIC: refused).",
             "a university or a mobile carrier shares one address among thousands; one attacker should not fill the node";
         handshakes_pending_max: usize = 4_096, [16, 1_000_000],
             "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
-             are closed at once.",
+             are answered 503 with Retry-After (TLS: closed; QUIC: refused).",
             "two seconds of a rush of 2,000 joins/s";
         handshakes_per_address_per_s: u32 = 200, [0, 1_000_000],
-            "New connections per second from one IPv4 address or IPv6 /64; 0 sets no bound. Beyond, they are closed at \
-             once, before any cryptography.",
+            "New connections per second from one IPv4 address or IPv6 /64; 0 sets no bound. Beyond, they are answered \
+             429 with Retry-After (TLS: closed; QUIC: refused), before any cryptography.",
             "a crowd behind one address reconnects within seconds, while a flood is cut to a tenth of a CPU";
         handshakes_per_address_burst: u32 = 1_000, [1, 1_000_000],
             "New connections from one address that may come at once before handshakes_per_address_per_s counts.",
