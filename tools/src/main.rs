@@ -4,13 +4,17 @@
 //! Exit codes: 0 when all is well, 1 when something was lost, refused or could not be done, 2 for a wrong command line.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod chatlog;
 mod clock;
+mod demo;
 mod histogram;
 mod load;
 mod proc;
 mod random;
+mod replay;
 mod report;
+mod synth;
 mod target;
 
 use std::process::ExitCode;
@@ -32,6 +36,17 @@ struct Cli {
 enum Tool {
     /// Bring an audience that checks everything, and measure.
     Load(Box<load::Args>),
+    /// Play a chat log into a room.
+    Replay(replay::Args),
+    /// A node, a show and a crowd on this machine, to look at.
+    Demo(demo::Args),
+    /// Follow a room in the terminal, and talk.
+    Chat(chat::Args),
+    /// Write a chat log that looks like a real one, in made-up words.
+    Synth(synth::Args),
+    /// The demo's node in a process of its own.
+    #[command(name = demo::NODE_COMMAND, hide = true)]
+    Node,
     /// Viewers of `gs load` in a process of their own.
     #[command(name = load::CROWD_COMMAND, hide = true)]
     Crowd,
@@ -40,6 +55,11 @@ enum Tool {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Tool::Load(args) => block_on(load::run(*args)),
+        Tool::Replay(args) => block_on(replay::run(args)),
+        Tool::Demo(args) => block_on(demo::run(args)),
+        Tool::Chat(args) => block_on(chat::run(args)).map(|()| true),
+        Tool::Synth(args) => block_on(synth::run(args)).map(|()| true),
+        Tool::Node => demo::run_node().map(|()| true),
         Tool::Crowd => load::run_crowd_process().map(|()| true),
     };
     match outcome {

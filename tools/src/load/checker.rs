@@ -169,7 +169,9 @@ mod tests {
         c.handle_gap(0, 5, 4);
         assert!(!c.is_balanced());
         let mut c = joined(0);
-        (0..4).for_each(|n| drop(c.handle_message(n)));
+        for n in 0..4 {
+            c.handle_message(n);
+        }
         c.handle_gap(2, 6, 4);
         assert!(!c.is_balanced());
     }

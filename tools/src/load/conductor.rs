@@ -65,10 +65,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) viewers: usize,
     pub(crate) progress: Progress,
     pub(crate) published: &'a Published,
-    pub(crate) publishers: &'a Publishers,
     pub(crate) server: Option<Sample>,
-    /// The server before anybody joined.
-    pub(crate) server_before: Option<Sample>,
 }
 
 /// Somebody who watches a run.
@@ -114,7 +111,6 @@ struct Conductor<'a> {
     done: Vec<bool>,
     tally: Tally,
     server: Option<Sample>,
-    server_before: Option<Sample>,
     sampled_us: u64,
     resident_max_bytes: u64,
 }
@@ -150,7 +146,6 @@ pub(crate) async fn conduct(
         done: vec![false; processes],
         tally: Tally::default(),
         server: before,
-        server_before: before,
         sampled_us: 0,
         resident_max_bytes: before.map_or(0, |s| s.resident_bytes),
     };
@@ -280,9 +275,7 @@ impl Conductor<'_> {
             viewers: self.run.plans.iter().map(|plan| plan.ws_viewers + plan.quic_viewers).sum(),
             progress: Progress::sum(self.latest.iter().copied()),
             published: &published,
-            publishers: &self.publishers,
             server: self.server,
-            server_before: self.server_before,
         })
     }
 }

@@ -97,6 +97,8 @@ async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Res
         .arg(CROWD_COMMAND)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        // Ctrl-C is for the coordinator, which tells when to end.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .context("cannot start another process for viewers")?;
@@ -149,8 +151,6 @@ pub(crate) fn run_process() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = Rc::new(tokio::task::LocalSet::new());
     local.block_on(&runtime, async {
-        // Ctrl-C goes to the whole group of processes; the coordinator tells when to end.
-        tokio::task::spawn_local(async { while tokio::signal::ctrl_c().await.is_ok() {} });
         let writer = tokio::task::spawn_local(async move {
             while let Some((_, note)) = notes.recv().await {
                 write_note(&note)?;

@@ -261,6 +261,7 @@ impl Goal {
             drops: args.drop_viewer,
             churn_per_min: args.churn,
             reactions_per_s: args.reactions,
+            reactions_by_s: Vec::new(),
             hold_us,
             // Whoever is still stalled when publishing ends gets its time first.
             settle_us: micros(args.settle) + if args.stall > 0 { micros(args.stall_for) } else { 0 },

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::script::Marked;
 use crate::chatlog::Line;
@@ -18,6 +18,9 @@ const SEEN_MAX: usize = 65_536;
 
 /// How far ahead an announced message is looked for, when those before it were refused.
 const LOOK_AHEAD: usize = 64;
+
+/// Messages that are kept to be shown: a tall terminal's worth.
+const ARRIVED_MAX: usize = 100;
 
 /// What a message turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +67,15 @@ pub(crate) struct Announced {
     pub(crate) text: Box<str>,
 }
 
-/// Messages on their way, from the publisher's thread to the viewers'.
-pub(crate) type Announcements = Arc<Mutex<VecDeque<Announced>>>;
+/// Between the publisher's thread and the viewers': messages on their way, and the newest that arrived.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Announcements(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    waiting: VecDeque<Announced>,
+    arrived: VecDeque<(Box<str>, Box<str>)>,
+}
 
 #[derive(Debug)]
 struct Seen {
@@ -142,7 +152,7 @@ impl Oracle {
                     None => Verdict::Foreign,
                 }
             }
-            Knowledge::Announced(announcements) => take_announced(announcements, author, text),
+            Knowledge::Announced(announcements) => announcements.take(author, text),
         }
     }
 
@@ -154,12 +164,32 @@ impl Oracle {
     }
 }
 
-fn take_announced(announcements: &Announcements, author: &str, text: &str) -> Verdict {
-    let mut waiting = announcements.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = waiting.iter().take(LOOK_AHEAD).position(|a| *a.author == *author && *a.text == *text);
-    match at.and_then(|at| waiting.drain(..=at).next_back()) {
-        Some(announced) => Verdict::Ours { due_us: announced.due_us },
-        None => Verdict::Foreign,
+impl Announcements {
+    /// A message is about to be published.
+    pub(crate) fn announce(&self, announced: Announced) {
+        self.board().waiting.push_back(announced);
+    }
+
+    /// Author and text of the newest messages that reached a viewer, whoever wrote them; oldest first.
+    pub(crate) fn arrived(&self) -> Vec<(Box<str>, Box<str>)> {
+        self.board().arrived.iter().cloned().collect()
+    }
+
+    fn take(&self, author: &str, text: &str) -> Verdict {
+        let mut board = self.board();
+        board.arrived.push_back((author.into(), text.into()));
+        let excess = board.arrived.len().saturating_sub(ARRIVED_MAX);
+        board.arrived.drain(..excess);
+        let is_it = |a: &Announced| *a.author == *author && *a.text == *text;
+        let at = board.waiting.iter().take(LOOK_AHEAD).position(is_it);
+        match at.and_then(|at| board.waiting.drain(..=at).next_back()) {
+            Some(announced) => Verdict::Ours { due_us: announced.due_us },
+            None => Verdict::Foreign,
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,12 +232,15 @@ mod tests {
         let announced = |text: &str, due_us| Announced { due_us, author: "a".into(), text: text.into() };
         let announcements = Announcements::default();
         let mut oracle = Oracle::new(Knowledge::Announced(announcements.clone()));
-        announcements.lock().unwrap().extend([announced("1", 1), announced("refused", 2), announced("3", 3)]);
+        for (text, due_us) in [("1", 1), ("refused", 2), ("3", 3)] {
+            announcements.announce(announced(text, due_us));
+        }
         assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
         assert_eq!(oracle.judge(1, "guest", "hi"), Verdict::Foreign);
         assert_eq!(oracle.judge(2, "a", "3"), Verdict::Ours { due_us: 3 });
         assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
-        assert!(announcements.lock().unwrap().is_empty());
+        assert!(announcements.board().waiting.is_empty());
+        assert_eq!(announcements.arrived().iter().map(|(_, text)| &**text).collect::<Vec<_>>(), ["1", "hi", "3"]);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) churn_per_min: f64,
     /// Reactions per second, of all together.
     pub(crate) reactions_per_s: f64,
+    /// The same for each second, where it changes; the last goes on.
+    pub(crate) reactions_by_s: Vec<f32>,
     /// How long publishing lasts, as planned.
     pub(crate) hold_us: u64,
     /// How long a viewer may take for the rest, after publishing.
@@ -166,6 +168,7 @@ pub(super) mod tests {
             drops: 0,
             churn_per_min: 0.0,
             reactions_per_s: 0.0,
+            reactions_by_s: Vec::new(),
             hold_us: 1_000_000,
             settle_us: 1_000_000,
             seed: 1,

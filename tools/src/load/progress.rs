@@ -18,6 +18,8 @@ pub(crate) struct Rates {
     pub(crate) frames: f64,
     pub(crate) deliveries: f64,
     pub(crate) joins: f64,
+    /// Over all viewers.
+    pub(crate) reactions: f64,
     /// CPUs that the server keeps busy.
     pub(crate) server_cpus: f64,
 }
@@ -46,6 +48,7 @@ impl Meter {
             frames: per_s(was.frames, is.frames),
             deliveries: per_s(was.deliveries, is.deliveries),
             joins: per_s(was.live, is.live),
+            reactions: per_s(was.reactions_seen, is.reactions_seen),
             server_cpus: per_s(self.server_cpu_us, server_cpu_us) / 1e6,
         };
         let is_first = self.at_us == 0;

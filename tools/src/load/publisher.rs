@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::PoisonError;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -80,7 +79,6 @@ struct Desk {
     begin: RefCell<Option<Begin>>,
     is_stopped: Cell<bool>,
     clock_offset_us: u64,
-    last_texts: RefCell<std::collections::VecDeque<String>>,
 }
 
 #[derive(Clone)]
@@ -108,7 +106,6 @@ impl Publishers {
             begin: RefCell::new(None),
             is_stopped: Cell::new(false),
             clock_offset_us: client_offset_us(),
-            last_texts: RefCell::default(),
         });
         let mut publishers = Publishers { desk, sessions: JoinSet::new() };
         for index in 0..stage.count {
@@ -150,11 +147,6 @@ impl Publishers {
     /// What was counted so far.
     pub(crate) fn published(&self) -> std::cell::Ref<'_, Published> {
         self.desk.published.borrow()
-    }
-
-    /// The newest messages, `name: text`, oldest first.
-    pub(crate) fn last_texts(&self) -> Vec<String> {
-        self.desk.last_texts.borrow().iter().cloned().collect()
     }
 
     fn spawn(&mut self, stage: &Stage, connector: &Connector, index: usize) {
@@ -224,15 +216,6 @@ impl Desk {
             Some(head) if head.epoch == epoch => head.offset = head.offset.max(offset),
             _ => *head = Some(Head { epoch, offset }),
         }
-    }
-
-    fn note_text(&self, author: &str, text: &str) {
-        /// A screen's worth.
-        const LAST_MAX: usize = 40;
-        let mut last = self.last_texts.borrow_mut();
-        last.push_back(if author.is_empty() { text.to_owned() } else { format!("{author}: {text}") });
-        let excess = last.len().saturating_sub(LAST_MAX);
-        last.drain(..excess);
     }
 }
 
@@ -331,11 +314,10 @@ impl Publisher {
                 // Full: an answer wakes us. It counts as late from when it was due.
                 return Some(control.now_us + 1_000_000);
             }
+            // It goes out after this turn, so nobody can have seen it yet.
             if let Some(announcements) = &begin.announcements {
-                let announced = Announced { due_us, author: said.author.into(), text: said.text.into() };
-                announcements.lock().unwrap_or_else(PoisonError::into_inner).push_back(announced);
+                announcements.announce(Announced { due_us, author: said.author.into(), text: said.text.into() });
             }
-            self.desk.note_text(said.author, said.text);
             self.waiting.insert(nonce, (due_us, (said.text.len() + said.author.len()) as u32));
             let mut published = self.desk.published.borrow_mut();
             published.due += 1;

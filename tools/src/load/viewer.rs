@@ -16,9 +16,7 @@ use super::checker::{Checker, Fit};
 use super::oracle::{Oracle, Verdict};
 use super::tally::Tally;
 use crate::histogram::Times;
-
-/// Reactions that viewers give, in turn.
-const REACTIONS: [&str; 4] = ["❤", "👏", "😂", "🔥"];
+use crate::synth::generator::REACTIONS;
 
 /// What all viewers of a process share.
 #[derive(Debug)]
@@ -217,7 +215,7 @@ impl Handler for Viewer {
         }
         let reactions = std::mem::take(&mut orders.reactions);
         if reactions > 0 && control.session.is_live(self.room) {
-            control.session.react(self.room, REACTIONS[self.number % REACTIONS.len()], reactions);
+            control.session.react(self.room, reaction(self.number), reactions);
             self.shared.tally.borrow_mut().reactions_sent += u64::from(reactions);
         }
         None
@@ -257,6 +255,19 @@ impl Viewer {
             Verdict::Wrong => tally.wrong += 1,
         }
     }
+}
+
+/// What a viewer reacts with: each of the usual ones as often as it is usual.
+fn reaction(number: usize) -> &'static str {
+    let total: u32 = REACTIONS.iter().map(|(_, weight)| weight).sum();
+    let mut at = number as u32 % total;
+    for (key, weight) in REACTIONS {
+        if at < weight {
+            return key;
+        }
+        at -= weight;
+    }
+    unreachable!("below the sum of the weights")
 }
 
 fn gap_name(reason: GapReason) -> &'static str {

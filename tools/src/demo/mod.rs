@@ -1,0 +1,196 @@
+//! `gs demo`: a node, a show, a crowd and its chat on this machine, with nothing to set up.
+//!
+//! Why the node is a process of its own: so that its CPU and memory are its own.
+//! Invariants: the node never outlives the demo; figures and exit code are those of `gs load`.
+//! Not here: viewers and publishing (`load`), the chat's words (`synth`).
+
+mod node;
+mod title;
+mod view;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::ensure;
+use grandstand_client::net::{Url, seed};
+use tokio::sync::watch;
+
+pub(crate) use node::{NODE_COMMAND, run_node};
+
+use crate::chatlog::Line;
+use crate::load::conductor::{Outcome, Run, Watcher, conduct};
+use crate::load::oracle::Announcements;
+use crate::load::orders::{Content, Plan};
+use crate::load::progress::Lines;
+use crate::load::publisher::{Publishers, Stage};
+use crate::load::script::Script;
+use crate::load::{micros, parse_time, stop_on_ctrl_c};
+use crate::report::Report;
+use crate::synth::generator::{Chat, Settings, reactions_per_s};
+use crate::target::TrustBy;
+use node::NodeProcess;
+use view::{Show, View};
+
+/// How long a show goes on when nobody ends it: an evening's film.
+const SHOW: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Messages per second in the mean: what a room of a hundred thousand has, so that there is something to see.
+const RATE_PER_S: f64 = 8.0;
+
+/// Moments at which everybody talks at once: one or two a minute, so that nobody waits long for one.
+const BURSTS_PER_HOUR: f64 = 90.0;
+
+/// Arguments of `gs demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Viewers, half over WebSocket, half over QUIC.
+    #[arg(long, default_value_t = 2_000)]
+    viewers: usize,
+    /// Stop after so many seconds on air.
+    #[arg(long, value_name = "N", value_parser = parse_time)]
+    seconds: Option<Duration>,
+    /// Joins per second.
+    #[arg(long, value_name = "PER_S", default_value_t = 1_000.0)]
+    ramp: f64,
+    /// Messages per second in the mean.
+    #[arg(long, value_name = "PER_S", default_value_t = RATE_PER_S)]
+    rate: f64,
+    /// Another number, another show.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print one line of JSON at the end, and nothing else but progress on standard error.
+    #[arg(long)]
+    json: bool,
+    /// No progress lines.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Run the demo; `Ok(false)` when something was lost, duplicated or reordered.
+///
+/// # Errors
+/// When the node does not start.
+pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
+    ensure!(args.viewers >= 2, "--viewers: a crowd has at least two, one for each transport");
+    ensure!(args.ramp > 0.0 && args.rate > 0.0, "--ramp and --rate must be above 0");
+    crate::proc::raise_file_limit();
+    let seed = args.seed.unwrap_or_else(seed);
+    let title = title::title(seed);
+    let node = NodeProcess::start().await?;
+    let show = Show::new(&title, &node, args.viewers);
+    let (stop, stopped) = watch::channel(false);
+    tokio::task::spawn_local(stop_on_ctrl_c(stop.clone()));
+    let announcements = Announcements::default();
+    let is_seen = std::io::stdout().is_terminal() && !args.json;
+    let outcome = if is_seen {
+        let mut view = View::open(show, announcements.clone(), stop);
+        perform(&args, &node, &title, seed, announcements, &mut view, stopped).await?
+    } else {
+        let mut lines = Lines::new(args.quiet);
+        lines.say(&show.invitation());
+        perform(&args, &node, &title, seed, announcements, &mut lines, stopped).await?
+    };
+    node.stop().await;
+    let (ws_viewers, quic_viewers) = halves(args.viewers);
+    let report = Report::new(&outcome, ws_viewers, quic_viewers);
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    if !report.ok {
+        eprintln!("error: {}", report.faults.join("; "));
+    }
+    Ok(report.ok)
+}
+
+async fn perform(
+    args: &Args,
+    node: &NodeProcess,
+    title: &title::Title,
+    seed: u64,
+    announcements: Announcements,
+    watcher: &mut dyn Watcher,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<Outcome> {
+    let trust = TrustBy::Fingerprint(node.fingerprint.clone());
+    let stage = Stage {
+        urls: vec![node.ws_url()],
+        token: String::new(),
+        rooms: vec![title.room.clone()],
+        count: 1,
+    };
+    let publishers = Publishers::connect(&stage, &trust.connector(None)?).await?;
+    let hold = args.seconds.unwrap_or(SHOW);
+    let (lines, reactions_by_s) = chat(args, seed, hold, publishers.text_bytes_max());
+    let (ws_viewers, quic_viewers) = halves(args.viewers);
+    let plan = Plan {
+        ws_urls: vec![node.ws_url().to_string()],
+        quic_urls: vec![node.quic_url().to_string()],
+        trust,
+        token: String::new(),
+        rooms: vec![title.room.clone()],
+        ws_viewers,
+        quic_viewers,
+        process: 0,
+        ramp_per_s: args.ramp,
+        stalled: 0,
+        stall_at_us: 0,
+        stall_for_us: 0,
+        drops: 0,
+        churn_per_min: 0.0,
+        reactions_per_s: 0.0,
+        reactions_by_s,
+        hold_us: micros(hold),
+        settle_us: 15_000_000,
+        seed,
+        content: Content::Announced,
+    };
+    let run =
+        Run { plans: vec![plan], in_processes: false, pid: Some(node.pid), announcements: Some(announcements) };
+    let script = Script::Log { lines: lines.into(), speed: 1.0 };
+    conduct(&run, publishers, script, watcher, stopped).await
+}
+
+/// What is said during the show, and how many reactions there are in each of its seconds.
+fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<Line>, Vec<f32>) {
+    let settings = Settings {
+        seed,
+        viewers: args.viewers as u64,
+        rate_per_s: Some(args.rate),
+        bursts_per_hour: BURSTS_PER_HOUR,
+        ..Settings::default()
+    };
+    let mut chat = Chat::new(&settings);
+    let (mut lines, mut reactions) = (Vec::new(), Vec::new());
+    while let Some(line) = chat.next().filter(|line| u128::from(line.t_ms) < hold.as_millis()) {
+        let second = (line.t_ms / 1000) as usize;
+        if reactions.len() <= second {
+            reactions.resize(second + 1, reactions_per_s(args.viewers as u64, chat.heat()) as f32);
+        }
+        if line.text.len() <= text_bytes_max {
+            lines.push(Line {
+                t_ms: line.t_ms,
+                author: (&*line.user).into(),
+                text: (&*line.text).into(),
+                role: line.role,
+            });
+        }
+    }
+    (lines, reactions)
+}
+
+/// Half over WebSocket, half over QUIC.
+fn halves(viewers: usize) -> (usize, usize) {
+    (viewers - viewers / 2, viewers / 2)
+}
+
+impl NodeProcess {
+    fn ws_url(&self) -> Url {
+        format!("ws://{}/v1", self.ws).parse().expect("an address makes a URL")
+    }
+
+    fn quic_url(&self) -> Url {
+        format!("quic://{}", self.quic).parse().expect("an address makes a URL")
+    }
+}

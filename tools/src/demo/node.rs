@@ -1,0 +1,100 @@
+//! The demo's node: a child process on loopback, which says where it listens, and ends when its parent does.
+//!
+//! Not here: the node itself (`grandstand_edge`).
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use grandstand_edge::config::Config;
+use grandstand_edge::node::Node;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The hidden subcommand of the node's process.
+pub(crate) const NODE_COMMAND: &str = "node";
+
+/// For the node to say where it listens.
+const START_WAIT: Duration = Duration::from_secs(15);
+
+/// For the node to end; then it is killed.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// What the node says when it serves.
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    pid: u32,
+    ws: SocketAddr,
+    quic: SocketAddr,
+    fingerprint: String,
+}
+
+/// A running node, seen from its parent.
+pub(super) struct NodeProcess {
+    pub(super) pid: u32,
+    pub(super) ws: SocketAddr,
+    pub(super) quic: SocketAddr,
+    pub(super) fingerprint: String,
+    child: Child,
+}
+
+impl NodeProcess {
+    /// Start one.
+    pub(super) async fn start() -> anyhow::Result<NodeProcess> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut child = Command::new(program)
+            .arg(NODE_COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Ctrl-C is for the demo, which ends the node when it has measured it.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a process for the node")?;
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(START_WAIT, lines.next_line()).await.context("the node does not start")??;
+        let line = line.context("the node ended at its start")?;
+        let Hello { pid, ws, quic, fingerprint } = serde_json::from_str(&line).context("the node says nonsense")?;
+        Ok(NodeProcess { pid, ws, quic, fingerprint, child })
+    }
+
+    /// End it, gracefully if it can.
+    pub(super) async fn stop(mut self) {
+        drop(self.child.stdin.take());
+        if tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_err() {
+            // Dropped, and so killed.
+            eprintln!("the demo's node did not end by itself");
+        }
+    }
+}
+
+/// The child's side: serve until standard input ends.
+///
+/// # Errors
+/// When the node does not start.
+pub(crate) fn run_node() -> anyhow::Result<()> {
+    crate::proc::raise_file_limit();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = Config::default();
+    config.node.name = "demo".into();
+    config.ws.listen = Some(any);
+    config.wss.listen = None;
+    config.quic.listen = Some(any);
+    config.admin.listen = None;
+    let node = Node::start(config).map_err(|error| anyhow!("{error}; {}", error.hint()))?;
+    let addresses = node.addresses();
+    let hello = Hello {
+        pid: std::process::id(),
+        ws: addresses.ws.context("the node does not listen for WebSocket")?,
+        quic: addresses.quic.context("the node does not listen for QUIC")?,
+        fingerprint: node.fingerprint().to_owned(),
+    };
+    println!("{}", serde_json::to_string(&hello)?);
+    // The parent holds the other end: when it is gone, however that came, this ends.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    node.stop();
+    Ok(())
+}

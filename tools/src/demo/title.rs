@@ -1,0 +1,46 @@
+//! The show's title and its room, made up.
+
+use crate::random::Random;
+
+const FIRST: [&str; 16] = [
+    "Midnight", "Golden", "Lost", "Electric", "Northern", "Secret", "Velvet", "Wild", "Crimson", "Quiet", "Hollow", "Silver",
+    "Burning", "Distant", "Paper", "Restless",
+];
+
+const SECOND: [&str; 16] = [
+    "Kitchen", "Harbour", "Detectives", "Island", "Orchestra", "Express", "Garden", "Hospital", "Circus", "Academy", "Coast",
+    "Courtroom", "Planet", "Bakery", "Rangers", "Lighthouse",
+];
+
+/// A show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Title {
+    /// For people: `The Midnight Kitchen, Season 2, Episode 7`.
+    pub(super) text: String,
+    /// For typing: `midnight-kitchen-s02e07`.
+    pub(super) room: String,
+}
+
+/// The show of this seed.
+pub(super) fn title(seed: u64) -> Title {
+    let mut random = Random::new(seed);
+    let (first, second) = (FIRST[random.below(FIRST.len())], SECOND[random.below(SECOND.len())]);
+    let (season, episode) = (random.below(6) + 1, random.below(12) + 1);
+    Title {
+        text: format!("The {first} {second}, Season {season}, Episode {episode}"),
+        room: format!("{}-{}-s{season:02}e{episode:02}", first.to_lowercase(), second.to_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_rooms_that_can_be_typed_and_differ_by_seed() {
+        let titles: std::collections::HashSet<String> = (0..100).map(|seed| title(seed).room).collect();
+        assert!(titles.len() > 80);
+        assert!(titles.iter().all(|room| room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')));
+        assert_eq!(title(3), title(3));
+    }
+}

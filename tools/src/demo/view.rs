@@ -1,0 +1,291 @@
+//! The demo's terminal view: what goes on, twice a second, and the chat as viewers see it.
+//!
+//! Invariants: the terminal is as it was when the view is dropped, also after a panic; only what arrived at a viewer is
+//! shown as chat.
+//! Not here: measuring (`load::conductor`), the figures at the end (`report`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Sparkline};
+use ratatui::{DefaultTerminal, Frame};
+use tokio::sync::watch;
+
+use super::node::NodeProcess;
+use super::title::Title;
+use crate::load::conductor::{Moment, Phase, Watcher};
+use crate::load::oracle::Announcements;
+use crate::load::progress::{Meter, Rates};
+use crate::report::{duration, mib};
+
+/// Rates are of the last second.
+const RATES_EVERY_US: u64 = 1_000_000;
+
+/// Between two drawings.
+const DRAW_EVERY_US: u64 = 250_000;
+
+/// Seconds of rates that are kept: as many as the widest terminal shows.
+const HISTORY_MAX: usize = 400;
+
+/// Colours of names, by name.
+const NAME_COLOURS: [Color; 6] =
+    [Color::Cyan, Color::Yellow, Color::Green, Color::Magenta, Color::LightBlue, Color::LightRed];
+
+/// What stays the same during a show.
+pub(super) struct Show {
+    title: String,
+    join: String,
+    quic: String,
+    viewers: usize,
+}
+
+impl Show {
+    pub(super) fn new(title: &Title, node: &NodeProcess, viewers: usize) -> Show {
+        let program = match std::env::current_exe() {
+            // Whoever runs it from the source tree has no `gs` to call.
+            Ok(path) if path.components().any(|c| c.as_os_str() == "target") => "cargo run --release --",
+            _ => "gs",
+        };
+        Show {
+            title: title.text.clone(),
+            join: format!("{program} chat --url ws://{}/v1 --room {}", node.ws, title.room),
+            quic: format!("or --url quic://{} --fingerprint {}", node.quic, node.fingerprint),
+            viewers,
+        }
+    }
+
+    /// For a terminal that is none.
+    pub(super) fn invitation(&self) -> String {
+        format!("{}\njoin it:  {}\n          {}", self.title, self.join, self.quic)
+    }
+}
+
+/// The view.
+pub(super) struct View {
+    terminal: DefaultTerminal,
+    show: Show,
+    announcements: Announcements,
+    stop: watch::Sender<bool>,
+    meter: Meter,
+    rates: Rates,
+    history: VecDeque<Rates>,
+    began_us: u64,
+    drawn_us: u64,
+}
+
+impl View {
+    pub(super) fn open(show: Show, announcements: Announcements, stop: watch::Sender<bool>) -> View {
+        View {
+            terminal: ratatui::init(),
+            show,
+            announcements,
+            stop,
+            meter: Meter::default(),
+            rates: Rates::default(),
+            history: VecDeque::new(),
+            began_us: 0,
+            drawn_us: 0,
+        }
+    }
+
+    /// q, Escape and Ctrl-C end the show.
+    fn take_keys(&mut self) -> anyhow::Result<()> {
+        while event::poll(Duration::ZERO)? {
+            let Event::Key(key) = event::read()? else { continue };
+            let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+            let is_end = is_ctrl_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
+            if key.kind == KeyEventKind::Press && is_end {
+                // The conductor holds the other end as long as it runs.
+                let _ = self.stop.send(true);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+impl Watcher for View {
+    fn watch(&mut self, moment: &Moment<'_>) -> anyhow::Result<()> {
+        self.take_keys()?;
+        if moment.phase == Phase::Publishing && self.began_us == 0 {
+            self.began_us = moment.now_us;
+        }
+        if let Some(rates) = self.meter.look(moment, RATES_EVERY_US) {
+            self.rates = rates;
+            self.history.push_back(rates);
+            let excess = self.history.len().saturating_sub(HISTORY_MAX);
+            self.history.drain(..excess);
+        }
+        if moment.now_us < self.drawn_us + DRAW_EVERY_US {
+            return Ok(());
+        }
+        self.drawn_us = moment.now_us;
+        let on_air_us = if self.began_us == 0 { 0 } else { moment.now_us.saturating_sub(self.began_us) };
+        let picture = Picture {
+            show: &self.show,
+            moment,
+            rates: &self.rates,
+            history: &self.history,
+            chat: self.announcements.arrived(),
+            on_air_us,
+        };
+        self.terminal.draw(|frame| picture.draw(frame))?;
+        Ok(())
+    }
+}
+
+/// All that is drawn at one time.
+struct Picture<'a> {
+    show: &'a Show,
+    moment: &'a Moment<'a>,
+    rates: &'a Rates,
+    history: &'a VecDeque<Rates>,
+    chat: Vec<(Box<str>, Box<str>)>,
+    on_air_us: u64,
+}
+
+impl Picture<'_> {
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let [head, figures, curves, chat, foot] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(7),
+            Constraint::Length(6),
+            Constraint::Min(3),
+            Constraint::Length(3),
+        ])
+        .areas(frame.area());
+        frame.render_widget(Paragraph::new(self.head()), head);
+        self.draw_figures(frame, figures);
+        self.draw_curves(frame, curves);
+        self.draw_chat(frame, chat);
+        let foot_lines = vec![
+            Line::from(vec!["join from another terminal:  ".dim(), self.show.join.as_str().bold()]),
+            Line::from(self.show.quic.as_str().dim()),
+            Line::from("q ends the show and prints the figures".dim()),
+        ];
+        frame.render_widget(Paragraph::new(foot_lines), foot);
+    }
+
+    fn head(&self) -> Line<'_> {
+        let seconds = self.on_air_us / 1_000_000;
+        let (word, colour) = match self.moment.phase {
+            Phase::Joining => (" DOORS OPEN ".to_owned(), Color::Yellow),
+            Phase::Publishing => (format!(" ON AIR {:02}:{:02} ", seconds / 60, seconds % 60), Color::Red),
+            Phase::Settling => (" THE END ".to_owned(), Color::Blue),
+        };
+        Line::from(vec![
+            Span::styled(word, Style::new().bg(colour).fg(Color::White).add_modifier(Modifier::BOLD)),
+            format!("  {}", self.show.title).bold(),
+        ])
+    }
+
+    fn draw_figures(&self, frame: &mut Frame<'_>, area: Rect) {
+        let columns = Layout::horizontal([Constraint::Ratio(1, 3); 3]).split(area);
+        let tables = [("audience", self.audience()), ("per second", self.per_second()), ("the node", self.node())];
+        for ((title, rows), column) in tables.into_iter().zip(columns.iter()) {
+            let lines: Vec<Line<'_>> =
+                rows.into_iter().map(|(name, value)| Line::from(vec![format!("{name:<15}").dim(), value.bold()])).collect();
+            frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), *column);
+        }
+    }
+
+    fn audience(&self) -> Vec<(&'static str, String)> {
+        let p = &self.moment.progress;
+        let bad = p.lost + p.duplicated + p.out_of_order + p.wrong;
+        let complete = if bad + p.failed == 0 { "yes".to_owned() } else { format!("NO: {bad} wrong, {} failed", p.failed) };
+        vec![
+            ("viewers", format!("{} of {}", p.live, self.show.viewers)),
+            ("latency p50", duration(p.p50_us)),
+            ("latency p99", duration(p.p99_us)),
+            ("complete", complete),
+            ("gaps", p.gaps.to_string()),
+        ]
+    }
+
+    fn per_second(&self) -> Vec<(&'static str, String)> {
+        let r = self.rates;
+        vec![
+            ("messages", format!("{:.1}", r.messages)),
+            ("frames", grouped(r.frames)),
+            ("deliveries", grouped(r.deliveries)),
+            ("reactions", format!("{:.0}", r.reactions / self.moment.progress.live.max(1) as f64)),
+            ("joins", format!("{:.0}", r.joins)),
+        ]
+    }
+
+    fn node(&self) -> Vec<(&'static str, String)> {
+        let p = &self.moment.progress;
+        let per_delivery = if p.deliveries > 0 { p.bytes as f64 / p.deliveries as f64 } else { 0.0 };
+        vec![
+            ("CPU", format!("{:.0} % of one", self.rates.server_cpus * 100.0)),
+            ("memory", self.moment.server.map_or_else(String::new, |s| mib(s.resident_bytes))),
+            ("bytes/delivery", format!("{per_delivery:.1}")),
+            ("acknowledged", self.moment.published.acknowledged.to_string()),
+            ("refused", self.moment.published.refused.total().to_string()),
+        ]
+    }
+
+    fn draw_curves(&self, frame: &mut Frame<'_>, area: Rect) {
+        let columns = Layout::horizontal([Constraint::Ratio(1, 2); 2]).split(area);
+        let curves: [(&str, Color, fn(&Rates) -> f64); 2] = [
+            ("deliveries/s", Color::Cyan, |r| r.deliveries),
+            ("reactions/s, over all viewers", Color::Magenta, |r| r.reactions),
+        ];
+        for ((title, colour, value), column) in curves.into_iter().zip(columns.iter()) {
+            let width = usize::from(column.width.saturating_sub(2));
+            let newest = self.history.iter().skip(self.history.len().saturating_sub(width));
+            let data: Vec<u64> = newest.map(|rates| value(rates) as u64).collect();
+            let max = data.iter().max().copied().unwrap_or(0);
+            let title = format!("{title}, at most {}", grouped(max as f64));
+            let sparkline = Sparkline::default().data(&data).style(Style::new().fg(colour));
+            frame.render_widget(sparkline.block(Block::bordered().title(title)), *column);
+        }
+    }
+
+    fn draw_chat(&self, frame: &mut Frame<'_>, area: Rect) {
+        let rows = usize::from(area.height.saturating_sub(2));
+        let newest = self.chat.iter().skip(self.chat.len().saturating_sub(rows));
+        let lines: Vec<Line<'_>> = newest
+            .map(|(author, text)| {
+                let colour = NAME_COLOURS[author.bytes().map(usize::from).sum::<usize>() % NAME_COLOURS.len()];
+                let name = Span::styled(author.as_ref(), Style::new().fg(colour).add_modifier(Modifier::BOLD));
+                Line::from(vec![name, Span::raw(format!("  {}", text.replace(['\n', '\t'], " ")))])
+            })
+            .collect();
+        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("chat, as viewers get it")), area);
+    }
+}
+
+/// `12,345`.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0.0, "0"), (999.4, "999"), (1_000.0, "1,000"), (1_234_567.0, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
