@@ -3,8 +3,11 @@
 
 use grandstand_engine::ShardConfig;
 use grandstand_engine::message::AdminRequest;
-use grandstand_protocol::frame::ClientFrame;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::{ClientFrame, GapReason};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::super::Settings;
 use super::hall::{Hall, Plan, V};
@@ -151,21 +154,58 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
 
+/// A house of seven in which the steps happen, brought to rest.
+fn play(plan: &Plan, steps: &[(usize, Step)]) -> Hall {
+    let mut hall = Hall::new(plan);
+    for v in 0..VIEWERS {
+        let v = hall.guest(v % usize::from(plan.workers));
+        hall.subscribe(v, ROOMS[v.0 % ROOMS.len()], None, 0);
+    }
+    let mut last = vec![None; VIEWERS];
+    for (v, step) in steps {
+        take(&mut hall, V(*v), step, &mut last);
+        hall.check_inside();
+    }
+    hall.settle();
+    hall
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_promises_hold(plan in plan(), steps in prop::collection::vec(step(), 1..150)) {
-        let mut hall = Hall::new(&plan);
-        for v in 0..VIEWERS {
-            let v = hall.guest(v % usize::from(plan.workers));
-            hall.subscribe(v, ROOMS[v.0 % ROOMS.len()], None, 0);
-        }
-        let mut last = vec![None; VIEWERS];
-        for (v, step) in &steps {
-            take(&mut hall, V(*v), step, &mut last);
-            hall.check_inside();
-        }
-        hall.settle();
+        play(&plan, &steps);
     }
+}
+
+/// Luck that never comes near the hard cases would prove nothing.
+#[test]
+fn chance_meets_what_it_is_to_meet() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = [0u64; 10];
+    for _ in 0..100 {
+        let plan = plan().new_tree(&mut runner).expect("a plan").current();
+        let steps = prop::collection::vec(step(), 150).new_tree(&mut runner).expect("steps").current();
+        let mut hall = play(&plan, &steps);
+        for audience in &mut hall.audiences {
+            let c = audience.counts();
+            let is = |code| CloseCode::ALL.iter().position(|&c| c == code).expect("every code is listed");
+            let now = [
+                c.gaps[GapReason::Slow as usize],
+                c.gaps[GapReason::Expired as usize],
+                c.resumes,
+                c.sessions_resumed,
+                c.writes_blocked,
+                c.submits_full,
+                c.refusals.iter().sum(),
+                c.closes[is(CloseCode::ControlQueueFull)],
+                c.closes[is(CloseCode::UnknownKind)],
+                c.publications_accepted,
+            ];
+            met.iter_mut().zip(now).for_each(|(met, now)| *met += now);
+        }
+    }
+    println!("slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted: {met:?}");
+    assert!(met.iter().all(|&n| n >= 5), "{met:?}");
 }
