@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use grandstand_engine::ShardConfig;
 use grandstand_engine::message::WorkerId;
 use grandstand_engine::node::{Engine, EngineConfig, WorkerPort};
 use grandstand_queue::{Doorbell, Receiver};
@@ -475,37 +476,39 @@ fn raise_file_limit() -> u64 {
 
 fn engine_config(config: &Config, workers: usize) -> EngineConfig {
     let rooms = &config.rooms;
-    let mut engine = EngineConfig::default();
-    engine.shards = config.node.shards as u16;
-    engine.inbox_capacity = config.queues.shard_inbox;
-    engine.outbox_capacity = config.queues.worker_outbox;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the kernel gives random bytes");
-    engine.seed = u64::from_le_bytes(seed);
-    if config.node.pin {
-        engine.cores = vec![workers.saturating_sub(1)];
+    let shard = ShardConfig {
+        tick_ms: rooms.tick_ms,
+        leading_edge: rooms.leading_edge,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        history_batches_max: rooms.history_batches_max,
+        history_bytes_max: rooms.history_bytes_max,
+        history_bytes_total_max: rooms.history_bytes_total_max,
+        nonces_max: rooms.nonces_max,
+        nonce_window_ms: rooms.nonce_window_ms,
+        tally_keys_max: rooms.tally_keys_max,
+        tally_top: rooms.tally_top,
+        state_keys_max: rooms.state_keys_max,
+        state_value_bytes_max: rooms.state_value_bytes_max,
+        pending_messages_max: rooms.pending_messages_max,
+        slow_mode_ms: rooms.slow_mode_ms,
+        viewers_every_ms: rooms.viewers_every_ms,
+        rooms_max: rooms.max,
+        on_first_use: rooms.on_first_use.clone(),
+        text_bytes_max: config.limits.text_bytes_max,
+        ..ShardConfig::default()
+    };
+    EngineConfig {
+        shards: config.node.shards as u16,
+        inbox_capacity: config.queues.shard_inbox,
+        outbox_capacity: config.queues.worker_outbox,
+        seed: u64::from_le_bytes(seed),
+        cores: if config.node.pin { vec![workers.saturating_sub(1)] } else { Vec::new() },
+        shard,
+        ..EngineConfig::default()
     }
-    let shard = &mut engine.shard;
-    shard.tick_ms = rooms.tick_ms;
-    shard.leading_edge = rooms.leading_edge;
-    shard.ring_batches_max = rooms.ring_batches_max;
-    shard.ring_bytes_max = rooms.ring_bytes_max;
-    shard.history_batches_max = rooms.history_batches_max;
-    shard.history_bytes_max = rooms.history_bytes_max;
-    shard.history_bytes_total_max = rooms.history_bytes_total_max;
-    shard.nonces_max = rooms.nonces_max;
-    shard.nonce_window_ms = rooms.nonce_window_ms;
-    shard.tally_keys_max = rooms.tally_keys_max;
-    shard.tally_top = rooms.tally_top;
-    shard.state_keys_max = rooms.state_keys_max;
-    shard.state_value_bytes_max = rooms.state_value_bytes_max;
-    shard.pending_messages_max = rooms.pending_messages_max;
-    shard.slow_mode_ms = rooms.slow_mode_ms;
-    shard.viewers_every_ms = rooms.viewers_every_ms;
-    shard.rooms_max = rooms.max;
-    shard.on_first_use.clone_from(&rooms.on_first_use);
-    shard.text_bytes_max = config.limits.text_bytes_max;
-    engine
 }
 
 fn settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
@@ -515,6 +518,7 @@ fn settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
         node: config.node.name.clone(),
         frame_bytes_max: limits.frame_bytes_max as u32,
         text_bytes_max: limits.text_bytes_max as u32,
+        room_name_bytes_max: rooms.name_bytes_max,
         rooms_per_session_max: limits.rooms_per_session_max as u32,
         heartbeat_ms: limits.heartbeat_ms as u32,
         silence_ms: limits.silence_ms(),

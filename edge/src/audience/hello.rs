@@ -31,7 +31,11 @@ impl Audience {
     }
 
     fn welcome(&mut self, now: Now, ix: u32, hello: &Hello<'_>, version: u16, grant: Grant) {
-        let ticket = self.tickets.read(hello.ticket, now.unix_ms).filter(|t| grant.user.is_none_or(|u| u == t.user));
+        let ticket = self.tickets.read(hello.ticket, now.unix_ms).filter(|t| match grant.user {
+            Some(user) => t.user == user,
+            // A named user's ticket without its token continues nobody's session.
+            None => t.user.0 == t.session,
+        });
         let resumed = ticket.is_some();
         let body = ticket.unwrap_or_else(|| {
             let session = self.next_random().max(1);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use grandstand_engine::message::{Attachment, Batch, Input};
 use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed};
 use grandstand_protocol::refusal::Refusal;
-use grandstand_protocol::{limits, text};
+use grandstand_protocol::text;
 
 use super::connection::slot;
 use super::room::{Attached, Catching, Cursor, Join, Member, Room, RoomKey};
@@ -35,7 +35,7 @@ impl Audience {
     }
 
     fn try_subscribe(&mut self, ix: u32, s: &Subscribe<'_>) -> Result<(), Refusal> {
-        if s.room.len() > limits::ROOM_NAME_BYTES_MAX || !text::is_name(s.room) {
+        if s.room.len() > self.settings.room_name_bytes_max || !text::is_name(s.room) {
             return Err(Refusal::BadName);
         }
         let connection = &self.connections[ix as usize];

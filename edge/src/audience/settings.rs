@@ -15,6 +15,8 @@ pub struct Settings {
     pub frame_bytes_max: u32,
     /// Longest text.
     pub text_bytes_max: u32,
+    /// Bytes of a room's name.
+    pub room_name_bytes_max: usize,
     /// Rooms per session.
     pub rooms_per_session_max: u32,
     /// Clients send some frame at least this often.
@@ -56,6 +58,7 @@ impl Default for Settings {
             node: "node".into(),
             frame_bytes_max: 16 * 1024,
             text_bytes_max: 2000,
+            room_name_bytes_max: grandstand_protocol::limits::ROOM_NAME_BYTES_MAX,
             rooms_per_session_max: 32,
             heartbeat_ms: 25_000,
             silence_ms: 62_500,

@@ -75,7 +75,7 @@ impl Scrape {
         let labels: Vec<_> = ["worker"].into_iter().chain((declared.series)(&none).label()).collect();
         let opts = Opts::new(declared.name, declared.help);
         match declared.kind {
-            Kind::Gauge | Kind::GaugeUs => {
+            Kind::Gauge => {
                 let gauges = GaugeVec::new(opts, &labels).expect("a valid name");
                 each(declared, workers, |values, n| gauges.with_label_values(values).set(n));
                 self.keep(gauges);
@@ -136,7 +136,7 @@ fn each(declared: &Declared, workers: &[Arc<Stats>], mut show: impl FnMut(&[&str
 fn shown(kind: Kind, n: u64) -> f64 {
     match kind {
         Kind::Counter | Kind::Gauge => n as f64,
-        Kind::CounterUs | Kind::GaugeUs => n as f64 / 1e6,
+        Kind::CounterUs => n as f64 / 1e6,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The table of a worker's numbers: each declared once, with its name, help and kind.
 //!
 //! Why: a field that is written cannot be missing from the scrape, and none can lack a help text.
-//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level; `counter_us` and
-//! `gauge_us` hold microseconds and are shown in seconds.
+//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level; `counter_us`
+//! holds microseconds and is shown in seconds.
 //! Invariant: names begin with `grandstand_`, counters end with `_total`, units stand before that; a test holds it.
 //! Not here: numbers of the process (`process`) and of shards (passed to the scrape).
 
@@ -21,8 +21,6 @@ pub(super) enum Kind {
     Gauge,
     /// Grows, microseconds shown as seconds.
     CounterUs,
-    /// A level, microseconds shown as seconds.
-    GaugeUs,
 }
 
 /// One line of the table.
@@ -75,8 +73,6 @@ stats! {
         "Connections whose handshake (TLS, HTTP upgrade, QUIC) is not finished.";
     counter handshakes: Labelled<Transport> = "grandstand_handshakes_total",
         "Handshakes finished, by transport.";
-    counter handshakes_resumed: Cell = "grandstand_handshakes_resumed_total",
-        "TLS handshakes that resumed an earlier session.";
     counter handshakes_failed: Labelled<HandshakeFailure> = "grandstand_handshakes_failed_total",
         "Handshakes that were begun and not finished, by reason.";
     counter retries_sent: Cell = "grandstand_quic_retries_total",
@@ -141,14 +137,10 @@ stats! {
         "Writes that a connection did not take whole: its viewer became a lagging cursor.";
     gauge lagging: Cell = "grandstand_lagging_connections",
         "Connections that wait to become writable.";
-    gauge_us fanout_lag_us: Cell = "grandstand_fanout_lag_seconds",
-        "Age of the oldest batch whose round of writes is not finished.";
     counter_us busy_us: Cell = "grandstand_worker_busy_seconds_total",
         "Time that the worker spent working rather than waiting.";
     counter turns: Cell = "grandstand_worker_turns_total",
         "Turns of the worker's loop.";
-    gauge outbox_pending: Cell = "grandstand_outbox_pending",
-        "Outputs of shards that wait for this worker.";
     counter submits_full: Cell = "grandstand_submits_full_total",
         "Inputs that a full shard inbox gave back.";
 }
@@ -161,7 +153,7 @@ mod tests {
     /// What stands before `_total`, or at the end, when a name says a unit.
     fn unit_is_said(declared: &Declared) -> bool {
         let stem = declared.name.strip_suffix("_total").unwrap_or(declared.name);
-        let in_us = matches!(declared.kind, Kind::CounterUs | Kind::GaugeUs);
+        let in_us = declared.kind == Kind::CounterUs;
         in_us == stem.ends_with("_seconds") && (!stem.contains("bytes") || stem.ends_with("_bytes"))
     }
 

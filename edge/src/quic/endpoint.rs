@@ -251,7 +251,7 @@ impl Quic {
                 }
             }
             match connection.quinn.poll() {
-                Some(event) => self.handle_quinn_event(slot, event),
+                Some(event) => self.handle_quinn_event(slot, &event),
                 None => break,
             }
         }
@@ -293,7 +293,7 @@ impl Quic {
         self.events.push_back(QuicEvent::Gone { slot: slot as u32, pass, was_established });
     }
 
-    fn handle_quinn_event(&mut self, slot: usize, event: Event) {
+    fn handle_quinn_event(&mut self, slot: usize, event: &Event) {
         match event {
             Event::Connected => {
                 let connection = self.connections[slot].as_mut().expect("an event has a connection");
@@ -309,7 +309,7 @@ impl Quic {
                 self.connections[slot] = Some(connection);
             }
             Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => self.handle_opened(slot),
-            Event::Stream(StreamEvent::Readable { id }) => self.read(slot, id),
+            Event::Stream(StreamEvent::Readable { id }) => self.read(slot, *id),
             Event::Stream(StreamEvent::Writable { .. }) => {
                 self.events.push_back(QuicEvent::Writable { slot: slot as u32 });
             }

@@ -9,6 +9,7 @@ use grandstand_protocol::websocket::{Opcode, close_payload};
 use super::Worker;
 use super::wire::{Line, Stage};
 use crate::audience::Close;
+use crate::metrics::{HandshakeFailure, Transport};
 
 /// How long a closed wire waits for the peer's own close, so that our last frames are not lost to a reset.
 const LINGER_S: u32 = 2;
@@ -30,6 +31,7 @@ impl Worker {
             }
             return;
         }
+        self.stats.closes_websocket.add(u64::from(wire.websocket_code.is_some_and(|code| code < 4000)));
         let code = wire.websocket_code.unwrap_or(close.code.websocket());
         wire.stage = Stage::Lingering;
         wire.since_s = (now.us / 1_000_000) as u32;
@@ -56,10 +58,12 @@ impl Worker {
     /// Forget a wire, and tell those who knew it.
     pub(super) fn drop_wire(&mut self, ix: u32) {
         let Some(wire) = self.wires.remove(ix) else { return };
+        self.stats.closes_by_peer.add(u64::from(wire.stage == Stage::Open));
         if let Some(key) = wire.connection {
             self.audience.handle_gone(key);
         }
         if matches!(wire.stage, Stage::Tls | Stage::Upgrade) {
+            self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
             self.shared.gate.end_handshake();
         }
         if let Some(pass) = wire.pass {
@@ -83,7 +87,9 @@ impl Worker {
             })
             .map(|(ix, wire)| (ix, wire.stage))
             .collect();
+        self.count_wires();
         for (ix, stage) in late {
+            self.stats.handshakes_failed.of(HandshakeFailure::Timeout).add(u64::from(stage == Stage::Tls));
             if stage == Stage::Upgrade {
                 self.refuse_request(now, ix, 408, "the request was not finished in time");
             } else {
@@ -93,5 +99,25 @@ impl Worker {
         if let Some(quic) = self.wires.quic.as_mut() {
             quic.close_unopened(instant, timeout);
         }
+    }
+
+    /// Levels that are counted by looking: once a second is often enough for them.
+    fn count_wires(&self) {
+        let mut standing = [0u64; 3];
+        let mut pending = self.wires.quic.as_ref().map_or(0, |quic| quic.pending as u64);
+        for (_, wire) in self.wires.iter() {
+            standing[transport_of(&wire.line) as usize] += 1;
+            pending += u64::from(matches!(wire.stage, Stage::Tls | Stage::Upgrade));
+        }
+        self.stats.connections.set_all(&standing);
+        self.stats.handshakes_pending.set(pending);
+    }
+}
+
+fn transport_of(line: &Line) -> Transport {
+    match line {
+        Line::Plain(_) => Transport::WebSocket,
+        Line::Tls(..) => Transport::WebSocketTls,
+        Line::Quic(_) => Transport::Quic,
     }
 }

@@ -188,6 +188,8 @@ impl Worker {
         self.drive_quic(instant, now);
         self.close_ended(instant, now);
         self.report();
+        self.stats.turns.inc();
+        self.stats.busy_us.add(instant.elapsed().as_micros() as u64);
         Ok(has_more || self.audience.has_work())
     }
 

@@ -10,6 +10,7 @@ use super::wires::Wires;
 use super::{Command, Worker};
 use crate::audience::WireKey;
 use crate::gate::Pass;
+use crate::metrics::{HandshakeFailure, Transport};
 use crate::quic::{Datagram, QuicEvent, route};
 
 impl Worker {
@@ -60,7 +61,11 @@ impl Worker {
 
     fn handle_quic_event(&mut self, now: Now, event: QuicEvent) {
         match event {
-            QuicEvent::Established => self.shared.gate.end_handshake(),
+            QuicEvent::Established => {
+                self.stats.accepts.of(Transport::Quic).inc();
+                self.stats.handshakes.of(Transport::Quic).inc();
+                self.shared.gate.end_handshake();
+            }
             QuicEvent::Opened { slot } => {
                 let ix = self.wires.insert_quic(slot, (now.us / 1_000_000) as u32);
                 let key = self.audience.handle_open(now, WireKey(ix));
@@ -84,6 +89,7 @@ impl Worker {
             }
             QuicEvent::Gone { slot, pass, was_established } => {
                 if !was_established {
+                    self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
                     self.shared.gate.end_handshake();
                 }
                 self.shared.gate.leave(pass);

@@ -76,7 +76,7 @@ impl Tls {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    grow(&mut self.unsent, 512, |out| data.encode(out).map_err(encode_need))?;
+                    grow(&mut self.unsent, 512, |out| data.encode(out).map_err(|e| encode_need(&e)))?;
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
@@ -101,7 +101,7 @@ impl Tls {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Err(TlsFault) };
         let records = plain.len() / PLAIN_BYTES_PER_SEND + 1;
-        grow(out, plain.len() + records * RECORD_OVERHEAD, |out| traffic.encrypt(plain, out).map_err(encrypt_need))
+        grow(out, plain.len() + records * RECORD_OVERHEAD, |out| traffic.encrypt(plain, out).map_err(|e| encrypt_need(&e)))
     }
 
     /// Encrypt the closing alert into `out`, so that the peer can tell an end from a cut.
@@ -109,7 +109,7 @@ impl Tls {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // A connection that cannot say goodbye is cut.
-            let _ = grow(out, RECORD_OVERHEAD, |out| traffic.queue_close_notify(out).map_err(encrypt_need));
+            let _ = grow(out, RECORD_OVERHEAD, |out| traffic.queue_close_notify(out).map_err(|e| encrypt_need(&e)));
         }
     }
 }
@@ -137,16 +137,16 @@ fn grow(
     Err(TlsFault)
 }
 
-fn encode_need(e: EncodeError) -> Option<usize> {
+fn encode_need(e: &EncodeError) -> Option<usize> {
     match e {
-        EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => Some(required_size),
+        EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
         EncodeError::AlreadyEncoded => None,
     }
 }
 
-fn encrypt_need(e: EncryptError) -> Option<usize> {
+fn encrypt_need(e: &EncryptError) -> Option<usize> {
     match e {
-        EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => Some(required_size),
+        EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
         EncryptError::EncryptExhausted => None,
     }
 }

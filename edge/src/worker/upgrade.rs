@@ -69,6 +69,7 @@ impl Worker {
         self.shared.gate.end_handshake();
         let Some(wire) = self.wires.get_mut(ix) else { return false };
         wire.stage = stage;
+        self.stats.handshakes.of(super::accept::transport(matches!(wire.line, super::wire::Line::Tls(..)))).inc();
         if !self.wires.send_own(ix, answer) {
             self.drop_wire(ix);
             return false;

@@ -133,9 +133,8 @@ impl Ws {
     /// Read up to the close frame, or the end.
     pub fn until_close(&mut self) -> Got {
         loop {
-            match self.next() {
-                got @ (Got::Close(..) | Got::End) => return got,
-                _ => {}
+            if let got @ (Got::Close(..) | Got::End) = self.next() {
+                return got;
             }
         }
     }
