@@ -12,7 +12,11 @@ use crate::config::Socket as SocketConfig;
 use crate::node::NodeError;
 
 /// Bind a TCP listener, non-blocking; its connections inherit the buffer sizes.
-pub(crate) fn tcp(key: &'static str, address: SocketAddr, config: &SocketConfig) -> Result<TcpListener, NodeError> {
+pub(crate) fn tcp(
+    key: &'static str,
+    address: SocketAddr,
+    config: &SocketConfig,
+) -> Result<TcpListener, NodeError> {
     try_tcp(address, config).map_err(|error| NodeError::bind(key, address, &error))
 }
 

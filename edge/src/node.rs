@@ -46,10 +46,16 @@ impl NodeError {
     pub(crate) fn bind(key: &str, address: SocketAddr, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                format!("another program, perhaps another node, has this port: stop it, or set {key} to another one")
+                format!(
+                    "another program, perhaps another node, has this port: stop it, or set {key} to another one"
+                )
             }
-            io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges: set {key} to a higher one"),
-            io::ErrorKind::AddrNotAvailable => format!("no interface has this address: set {key} to one of this machine"),
+            io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 need privileges: set {key} to a higher one")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("no interface has this address: set {key} to one of this machine")
+            }
             _ => format!("check {key}"),
         };
         NodeError::new(format!("cannot listen on {address} ({key}): {error}"), hint)
@@ -131,10 +137,13 @@ impl Node {
         let tickets = Tickets::with_random_key(TICKET_TTL_MS)
             .map_err(|e| NodeError::new(e, "the system gives no random bytes"))?;
         let tickets = Arc::new(tickets);
-        let bells = bells(worker_count).map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
+        let bells = bells(worker_count)
+            .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
         let doorbells: Vec<_> = bells.iter().map(|b| b.bell.clone()).collect();
         let (engine, ports) = Engine::start(engine_config(&config, worker_count), doorbells.clone())
-            .map_err(|e| NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms"))?;
+            .map_err(|e| {
+                NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
+            })?;
         let (senders, receivers): (Vec<_>, Vec<_>) = doorbells.iter().cloned().map(command_inbox).unzip();
         let config = Arc::new(config);
         let shared = Arc::new(Shared {
@@ -238,11 +247,14 @@ impl Node {
         ports: Vec<WorkerPort>,
         receivers: Vec<Receiver<Command>>,
     ) -> Result<(), NodeError> {
-        let quic_config = quic::server_config(certificates.quic_config(), &self.config.quic)
-            .map_err(|e| NodeError::new(format!("QUIC cannot use this TLS configuration: {e}"), "see tls.cert"))?;
+        let quic_config =
+            quic::server_config(certificates.quic_config(), &self.config.quic).map_err(|e| {
+                NodeError::new(format!("QUIC cannot use this TLS configuration: {e}"), "see tls.cert")
+            })?;
         let quic_config = Arc::new(quic_config);
         for (id, ((bell, port), commands)) in bells.into_iter().zip(ports).zip(receivers).enumerate() {
-            let fault = |e: io::Error| NodeError::new(format!("worker {id} does not start: {e}"), "check the limits");
+            let fault =
+                |e: io::Error| NodeError::new(format!("worker {id} does not start: {e}"), "check the limits");
             let clone = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::try_clone).transpose();
             let quic = listeners.quic.get(id).map(|socket| {
                 let socket = Socket::new(socket.try_clone()?)?;
@@ -349,7 +361,8 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, NodeError> {
         use tokio::signal::unix::{SignalKind, signal};
-        let fault = |e: io::Error| NodeError::new(format!("cannot watch signals: {e}"), "check the system's limits");
+        let fault =
+            |e: io::Error| NodeError::new(format!("cannot watch signals: {e}"), "check the system's limits");
         Ok(Signals {
             terminate: signal(SignalKind::terminate()).map_err(fault)?,
             interrupt: signal(SignalKind::interrupt()).map_err(fault)?,
@@ -445,9 +458,10 @@ fn spawn_worker(parts: Parts, pin: bool) -> io::Result<JoinHandle<()>> {
         if pin {
             pin_to(id);
         }
-        let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
-            runtime.block_on(worker.run())
-        });
+        let outcome = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .and_then(|runtime| runtime.block_on(worker.run()));
         if let Err(error) = outcome {
             tracing::error!(worker = id, %error, "a worker ended");
         }

@@ -208,7 +208,9 @@ fn an_idle_viewer_is_small() {
         // The room stays as it is: an attachment would only be its new ring.
         fill(&mut audience, viewers - 1);
         let per_viewer = (LIVE_BYTES.get() - before) / i64::from(viewers);
-        println!("{viewers} viewers: {per_viewer} bytes of heap for a connection, its session and its member");
+        println!(
+            "{viewers} viewers: {per_viewer} bytes of heap for a connection, its session and its member"
+        );
         assert!(per_viewer <= bytes_max, "{per_viewer} bytes");
     }
 }

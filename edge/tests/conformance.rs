@@ -97,7 +97,10 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 fn vectors() -> HashMap<String, Vector> {
     let vector = |v: &Value| {
         let alias_at = v["alias_at"].as_u64().map(|at| at as usize);
-        (v["name"].as_str().unwrap().to_owned(), Vector { bytes: bytes_of(v["hex"].as_str().unwrap()), alias_at })
+        (
+            v["name"].as_str().unwrap().to_owned(),
+            Vector { bytes: bytes_of(v["hex"].as_str().unwrap()), alias_at },
+        )
     };
     read("client.json").iter().map(vector).collect()
 }

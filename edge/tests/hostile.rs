@@ -31,13 +31,16 @@ impl Witness {
     fn new(node: &Node) -> Witness {
         let mut ws = Ws::welcomed(ws(node));
         ws.send(&subscribe(1, "witness"));
-        let ServerFrame::Subscribed(s) = ServerFrame::decode(&ws.next_frame()).unwrap() else { panic!("subscribed") };
+        let ServerFrame::Subscribed(s) = ServerFrame::decode(&ws.next_frame()).unwrap() else {
+            panic!("subscribed")
+        };
         Witness { ws, alias: s.alias, nonce: 0 }
     }
 
     fn is_well(&mut self) {
         self.nonce += 1;
-        let publish = Publish { alias: self.alias, nonce: self.nonce, text: "still here", ..Publish::default() };
+        let publish =
+            Publish { alias: self.alias, nonce: self.nonce, text: "still here", ..Publish::default() };
         self.ws.send(&frame(&ClientFrame::Publish(publish)));
         loop {
             if let ServerFrame::Published(p) = ServerFrame::decode(&self.ws.next_frame()).unwrap() {
@@ -73,8 +76,13 @@ fn upgrade_requests_are_judged() {
     let node = node(&[("ws.origins", "https://good.example")]);
     let cases = [
         ("404", format!("GET /nowhere HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n")),
-        ("101", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nOrigin: https://good.example\r\nSec-WebSocket-Extensions: \
-                         permessage-deflate\r\n{UPGRADE}\r\n\u{88}\u{80}")),
+        (
+            "101",
+            format!(
+                "GET /v1 HTTP/1.1\r\nHost: a\r\nOrigin: https://good.example\r\nSec-WebSocket-Extensions: \
+                         permessage-deflate\r\n{UPGRADE}\r\n\u{88}\u{80}"
+            ),
+        ),
         ("403", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nOrigin: https://bad.example\r\n{UPGRADE}\r\n")),
         ("400", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n{UPGRADE}\r\n")),
         ("400", format!("GET /v1 HTTP/1.1\r\n{UPGRADE}\r\n")),
@@ -86,7 +94,10 @@ fn upgrade_requests_are_judged() {
     ];
     for (status, request) in cases.into_iter().filter(|(status, _)| *status != "101") {
         let answer = http(ws(&node), &request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status} was due for {request:?}: {answer:?}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status} was due for {request:?}: {answer:?}"
+        );
     }
     let mut good = TcpStream::connect(ws(&node)).unwrap();
     good.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -108,7 +119,8 @@ fn more_connections_than_an_address_may_have_are_told_when_to_come_back() {
     let (first, _second) = (Ws::welcomed(ws(&node)), Ws::welcomed(ws(&node)));
     let answer = http(ws(&node), "");
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("Retry-After: "), "{answer:?}");
-    let refused = Quic::try_open(node.addresses().quic.unwrap(), b"grandstand/1").err().expect("no third connection");
+    let refused =
+        Quic::try_open(node.addresses().quic.unwrap(), b"grandstand/1").err().expect("no third connection");
     assert!(refused.contains("refused"), "{refused}");
     drop(first);
     wait_until("the first has gone", || node.connections() == 1);
@@ -154,9 +166,14 @@ fn websocket_limits_have_their_codes() {
         bytes
     };
     let bad_text = masked(Opcode::Text, &[0xff, 0xfe]);
-    for (code, bytes) in
-        [(1002, unmasked), (1002, reserved), (1008, fragments), (1008, pings), (1009, announced), (1007, bad_text)]
-    {
+    for (code, bytes) in [
+        (1002, unmasked),
+        (1002, reserved),
+        (1008, fragments),
+        (1008, pings),
+        (1009, announced),
+        (1007, bad_text),
+    ] {
         let mut peer = Ws::welcomed(ws(&node));
         peer.send_raw(&bytes);
         closed_with(&mut peer, code);

@@ -41,7 +41,17 @@ fn fails(args: &[&str]) -> (i32, String) {
 /// Start `serve` with only a WebSocket port; returns when it is ready.
 fn serve(ws: SocketAddr, more: &[&str]) -> Process {
     let ws = ws.to_string();
-    let mut args = vec!["serve", "--ws-listen", &ws, "--wss-listen", "off", "--quic-listen", "off", "--admin-listen", "off"];
+    let mut args = vec![
+        "serve",
+        "--ws-listen",
+        &ws,
+        "--wss-listen",
+        "off",
+        "--quic-listen",
+        "off",
+        "--admin-listen",
+        "off",
+    ];
     args.extend(more);
     let mut child = grandstand(&args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -59,7 +69,15 @@ fn a_second_node_on_the_same_port_says_so() {
     for flag in ["--ws-listen", "--wss-listen"] {
         let other = if flag == "--ws-listen" { "--wss-listen" } else { "--ws-listen" };
         let (code, said) = fails(&[
-            "serve", flag, &address.to_string(), other, "off", "--quic-listen", "off", "--admin-listen", "off",
+            "serve",
+            flag,
+            &address.to_string(),
+            other,
+            "off",
+            "--quic-listen",
+            "off",
+            "--admin-listen",
+            "off",
         ]);
         assert_eq!(code, 1);
         assert!(said.contains(&address.to_string()) && said.contains("another"), "{said}");
@@ -68,8 +86,21 @@ fn a_second_node_on_the_same_port_says_so() {
 
 #[test]
 fn a_missing_certificate_says_which_and_what_to_do() {
-    let (code, said) = fails(&["serve", "--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem", "--ws-listen",
-        "127.0.0.1:0", "--wss-listen", "127.0.0.1:0", "--quic-listen", "127.0.0.1:0", "--admin-listen", "off"]);
+    let (code, said) = fails(&[
+        "serve",
+        "--tls-cert",
+        "/nowhere/cert.pem",
+        "--tls-key",
+        "/nowhere/key.pem",
+        "--ws-listen",
+        "127.0.0.1:0",
+        "--wss-listen",
+        "127.0.0.1:0",
+        "--quic-listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "off",
+    ]);
     assert_eq!(code, 1);
     assert!(said.contains("/nowhere/cert.pem") && said.contains("tls.cert"), "{said}");
 }
@@ -103,8 +134,19 @@ fn a_full_disk_for_logs_does_not_stop_the_node() {
 
 fn serve_logging_to(file: &str, ws: SocketAddr) -> Process {
     let ws_text = ws.to_string();
-    let args = ["serve", "--ws-listen", &ws_text, "--wss-listen", "off", "--quic-listen", "off", "--admin-listen", "off",
-        "--log-file", file];
+    let args = [
+        "serve",
+        "--ws-listen",
+        &ws_text,
+        "--wss-listen",
+        "off",
+        "--quic-listen",
+        "off",
+        "--admin-listen",
+        "off",
+        "--log-file",
+        file,
+    ];
     let child = grandstand(&args).stderr(Stdio::null()).spawn().unwrap();
     let process = Process(child);
     let start = std::time::Instant::now();
@@ -120,7 +162,8 @@ fn sigterm_sends_clients_away_and_ends_well() {
     let address = free_port();
     let mut node = serve(address, &["--drain-grace-ms", "300", "--drain-after-ms", "70"]);
     let mut viewer = Ws::welcomed(address);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&node.0), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&node.0), rustix::process::Signal::TERM)
+        .unwrap();
     let frame = viewer.next_frame();
     let ServerFrame::GoAway(away) = ServerFrame::decode(&frame).unwrap() else { panic!("go-away is due") };
     assert_eq!((away.after_ms, away.deadline_ms), (70, 300));

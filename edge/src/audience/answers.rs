@@ -6,8 +6,8 @@ use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output};
 use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
-use super::connection::slot;
 use super::Audience;
+use super::connection::slot;
 
 impl Audience {
     /// One output of a shard.
@@ -73,7 +73,10 @@ impl Audience {
         let answered = (0..).zip(&room.members).filter(|(at, _)| !room.is_unanswered(*at));
         let members: Vec<u32> = answered.map(|(_, m)| m.connection).collect();
         for ix in members {
-            self.send_control(ix, &ServerFrame::RoomEvent(RoomEvent { alias: alias.0, phase, at_ms, detail: "" }));
+            self.send_control(
+                ix,
+                &ServerFrame::RoomEvent(RoomEvent { alias: alias.0, phase, at_ms, detail: "" }),
+            );
         }
     }
 

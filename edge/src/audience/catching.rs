@@ -9,15 +9,21 @@ use grandstand_engine::message::{Batch, HistoryPage, Input};
 use grandstand_protocol::frame::{Gap, GapReason};
 use smallvec::SmallVec;
 
+use super::Audience;
 use super::carrier::Carrier;
 use super::connection::slot;
 use super::fanout::send_batches;
 use super::room::{Cursor, RoomKey};
-use super::Audience;
 
 impl Audience {
     /// Offer a catching member the next run of its past; `false` when its connection can take no more now.
-    pub(super) fn flush_catching(&mut self, ix: u32, key: RoomKey, at: u32, carrier: &mut impl Carrier) -> bool {
+    pub(super) fn flush_catching(
+        &mut self,
+        ix: u32,
+        key: RoomKey,
+        at: u32,
+        carrier: &mut impl Carrier,
+    ) -> bool {
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
@@ -36,7 +42,9 @@ impl Audience {
         let batches_max = self.settings.batches_per_write_max;
         let connection = &mut self.connections[ix as usize];
         let batches: SmallVec<[&Arc<Batch>; 64]> = match catching.page.is_empty() {
-            true => attached.ring.since_offset(member.offset).into_iter().flatten().take(batches_max).collect(),
+            true => {
+                attached.ring.since_offset(member.offset).into_iter().flatten().take(batches_max).collect()
+            }
             false => catching.page.iter().take(batches_max).collect(),
         };
         let sent = send_batches(&batches, connection, carrier, &mut self.counts);
@@ -73,22 +81,31 @@ impl Audience {
         let attached = room.attached.as_ref().expect("members have an attached room");
         let (alias, epoch) = (attached.alias, attached.epoch);
         let connection = &self.connections[ix as usize];
-        let Some(at) = connection.session.as_ref().and_then(|s| s.membership(key)).map(|m| m.member) else { return };
+        let Some(at) = connection.session.as_ref().and_then(|s| s.membership(key)).map(|m| m.member) else {
+            return;
+        };
         let member = &mut room.members[at as usize];
         let from = member.offset;
         let Cursor::Catching(catching) = &mut member.cursor else { return };
         let ticket = self.pages.insert((key, connection.token(ix))) as u64;
         catching.waits_for = Some(ticket);
         let shard = self.backbone.shard_of_alias(alias);
-        self.submit_surely(shard, Input::History { worker: self.settings.worker, ticket, alias, epoch, from });
+        self.submit_surely(
+            shard,
+            Input::History { worker: self.settings.worker, ticket, alias, epoch, from },
+        );
     }
 
     /// A page came.
     pub(super) fn handle_history(&mut self, ticket: u64, page: HistoryPage) {
         let Some((key, token)) = self.pages.try_remove(ticket as usize) else { return };
         let ix = slot(token);
-        let Some(connection) = self.connections.get(ix as usize).filter(|c| c.is(token) && !c.closing) else { return };
-        let Some(membership) = connection.session.as_ref().and_then(|s| s.membership(key)).copied() else { return };
+        let Some(connection) = self.connections.get(ix as usize).filter(|c| c.is(token) && !c.closing) else {
+            return;
+        };
+        let Some(membership) = connection.session.as_ref().and_then(|s| s.membership(key)).copied() else {
+            return;
+        };
         if membership.member == u32::MAX || !self.rooms.contains(key.0 as usize) {
             return;
         }
@@ -97,7 +114,9 @@ impl Audience {
     }
 
     fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
-        let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else { return };
+        let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else {
+            return;
+        };
         if catching.waits_for != Some(ticket) {
             // It was asked for by an earlier subscription, to this room or to one that had this key before.
             return;

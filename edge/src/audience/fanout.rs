@@ -263,7 +263,8 @@ pub(super) fn send_batches(
             if begun == 0 {
                 return at;
             }
-            connection.out = Some(Box::new(Outgoing { head: batch.wire.slice(begun..), control: Vec::new() }));
+            connection.out =
+                Some(Box::new(Outgoing { head: batch.wire.slice(begun..), control: Vec::new() }));
         }
         counts.frames_out += 1;
         counts.deliveries += u64::from(batch.messages);

@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use grandstand_engine::message::{Alias, Input, Now, Publication};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, FrameFault, Kind, Publish, React, ServerFrame, SetState, permission};
+use grandstand_protocol::frame::{
+    ClientFrame, FrameFault, Kind, Publish, React, ServerFrame, SetState, permission,
+};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, text};
 
@@ -25,7 +27,9 @@ impl Audience {
         self.counts.frames_in += 1;
         let is_welcomed = connection.session.is_some();
         match ClientFrame::decode(frame) {
-            Ok(ClientFrame::Hello(_)) if is_welcomed => self.close(ix, CloseCode::WrongOrder, "a second Hello"),
+            Ok(ClientFrame::Hello(_)) if is_welcomed => {
+                self.close(ix, CloseCode::WrongOrder, "a second Hello")
+            }
             Ok(ClientFrame::Hello(hello)) => self.handle_hello(now, ix, &hello),
             Ok(_) if !is_welcomed => self.close(ix, CloseCode::WrongOrder, "a frame before Hello"),
             Ok(frame) if self.is_within_rate(now, ix) => self.handle_request(now, ix, &frame),
@@ -41,7 +45,8 @@ impl Audience {
 
     pub(super) fn is_within_rate(&mut self, now: Now, ix: u32) -> bool {
         let session = self.connections[ix as usize].session.as_mut().expect("checked by the caller");
-        let rate = if session.may(permission::BRIDGE) { self.settings.bridge_publish } else { self.settings.frames };
+        let rate =
+            if session.may(permission::BRIDGE) { self.settings.bridge_publish } else { self.settings.frames };
         session.frames.take(now, rate, 1).is_ok()
     }
 
@@ -132,8 +137,12 @@ impl Audience {
         };
         let room = session.room(react.alias).map(|m| m.room);
         match (room, refusal) {
-            (_, Some((reason, retry))) => self.refuse(ix, Kind::React as u8, react.alias.into(), reason, retry),
-            (None, None) => self.refuse(ix, Kind::React as u8, react.alias.into(), Refusal::NotSubscribed, None),
+            (_, Some((reason, retry))) => {
+                self.refuse(ix, Kind::React as u8, react.alias.into(), reason, retry)
+            }
+            (None, None) => {
+                self.refuse(ix, Kind::React as u8, react.alias.into(), Refusal::NotSubscribed, None)
+            }
             (Some(key), None) => {
                 let room = &mut self.rooms[key.0 as usize];
                 if room.tallies.is_empty() {

@@ -6,9 +6,9 @@ use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
 use grandstand_protocol::version;
 use smallvec::SmallVec;
 
+use super::Audience;
 use super::rate::Bucket;
 use super::session::Session;
-use super::Audience;
 use crate::auth::{Grant, RoomScope, TicketBody};
 
 impl Audience {

@@ -11,10 +11,10 @@ use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscrib
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text;
 
+use super::Audience;
 use super::connection::slot;
 use super::room::{Attached, Catching, Cursor, Join, Member, Room, RoomKey};
 use super::session::Membership;
-use super::Audience;
 
 /// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one. A shard that
 /// takes inputs again empties as many within a turn.
@@ -124,7 +124,8 @@ impl Audience {
         self.by_name.remove(&room.name);
         for join in room.joining {
             let ix = slot(join.connection);
-            let Some(connection) = self.connections.get_mut(ix as usize).filter(|c| c.is(join.connection)) else {
+            let Some(connection) = self.connections.get_mut(ix as usize).filter(|c| c.is(join.connection))
+            else {
                 continue;
             };
             if let Some(session) = connection.session.as_mut() {
@@ -137,8 +138,12 @@ impl Audience {
     /// Make a member of one who waited for an attached room.
     fn join(&mut self, key: RoomKey, join: Join) {
         let ix = slot(join.connection);
-        let Some(connection) = self.connections.get_mut(ix as usize).filter(|c| c.is(join.connection)) else { return };
-        let Some(membership) = connection.session.as_mut().and_then(|s| s.membership_mut(key)) else { return };
+        let Some(connection) = self.connections.get_mut(ix as usize).filter(|c| c.is(join.connection)) else {
+            return;
+        };
+        let Some(membership) = connection.session.as_mut().and_then(|s| s.membership_mut(key)) else {
+            return;
+        };
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("joined when attached");
         membership.member = room.members.len() as u32;
@@ -166,7 +171,11 @@ impl Audience {
                 let state_version = attached.state_version();
                 let (page, waits_for, unanswered) = (VecDeque::new(), None, Some(join));
                 let catching = Catching { state_version, page, waits_for, unanswered };
-                room.members.push(Member { connection: ix, offset, cursor: Cursor::Catching(Box::new(catching)) });
+                room.members.push(Member {
+                    connection: ix,
+                    offset,
+                    cursor: Cursor::Catching(Box::new(catching)),
+                });
                 self.ask_page(key, ix);
             }
         }
@@ -238,10 +247,15 @@ impl Audience {
             {
                 session.memberships.retain(|m| m.room != key);
             }
-            let unanswered = if let Cursor::Catching(catching) = member.cursor { catching.unanswered } else { None };
+            let unanswered =
+                if let Cursor::Catching(catching) = member.cursor { catching.unanswered } else { None };
             match unanswered {
-                Some(join) => self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None),
-                None => self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias }),
+                Some(join) => {
+                    self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None)
+                }
+                None => {
+                    self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias })
+                }
             }
         }
     }
@@ -273,12 +287,16 @@ impl Audience {
 fn start(room: &Attached, join: &Join) -> Option<Start> {
     let head = |outcome| Start { outcome, offset: room.next_offset, time_ms: room.time_ms };
     match join.resume {
-        Some((epoch, offset)) if epoch == room.epoch && offset == room.next_offset => Some(head(Outcome::Resumed)),
+        Some((epoch, offset)) if epoch == room.epoch && offset == room.next_offset => {
+            Some(head(Outcome::Resumed))
+        }
         Some((epoch, offset)) if epoch == room.epoch && offset < room.next_offset => {
             let batch = room.ring.since_offset(offset)?.next()?;
             Some(Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms })
         }
-        Some(_) => Some(replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(|| head(Outcome::Restarted))),
+        Some(_) => Some(
+            replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(|| head(Outcome::Restarted)),
+        ),
         None => Some(replay_start(room, join.replay, Outcome::Live).unwrap_or_else(|| head(Outcome::Live))),
     }
 }

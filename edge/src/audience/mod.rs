@@ -218,7 +218,9 @@ impl Audience {
 
     /// A transport's own ping: it costs what a frame costs, and keeps the session alive as one.
     pub fn handle_transport_ping(&mut self, now: Now, key: ConnectionKey, pong: &[u8]) {
-        let Some(connection) = self.connections.get_mut(key.0 as usize).filter(|c| !c.closing) else { return };
+        let Some(connection) = self.connections.get_mut(key.0 as usize).filter(|c| !c.closing) else {
+            return;
+        };
         connection.heard_s = seconds(now);
         if connection.session.is_some() && !self.is_within_rate(now, key.0) {
             return self.close(key.0, CloseCode::Flooding, "");
@@ -319,7 +321,10 @@ impl Audience {
     fn close_if_full(&mut self, ix: u32) {
         let connection = &self.connections[ix as usize];
         let is_full = connection.blocked
-            && connection.out.as_ref().is_some_and(|o| o.control.len() > self.settings.control_queue_bytes_max);
+            && connection
+                .out
+                .as_ref()
+                .is_some_and(|o| o.control.len() > self.settings.control_queue_bytes_max);
         if is_full {
             self.close(ix, CloseCode::ControlQueueFull, "");
         }

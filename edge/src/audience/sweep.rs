@@ -48,7 +48,9 @@ impl Audience {
 
     pub(super) fn flush_tallies(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key.0 as usize) else { return };
-        let Some(alias) = room.attached.as_ref().map(|a| a.alias).filter(|_| !room.tallies.is_empty()) else { return };
+        let Some(alias) = room.attached.as_ref().map(|a| a.alias).filter(|_| !room.tallies.is_empty()) else {
+            return;
+        };
         let tallies = std::mem::take(&mut room.tallies);
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(shard, Input::React { alias, tallies });

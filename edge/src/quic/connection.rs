@@ -76,7 +76,8 @@ mod tests {
         for step in 1..wire.len() {
             let (mut partial, mut got) = (BytesMut::new(), Vec::new());
             for chunk in wire.chunks(step) {
-                split_frames(&mut partial, Bytes::copy_from_slice(chunk), 1000, |f| got.push(f.to_vec())).unwrap();
+                split_frames(&mut partial, Bytes::copy_from_slice(chunk), 1000, |f| got.push(f.to_vec()))
+                    .unwrap();
             }
             assert_eq!(got, frames, "cut every {step}");
             assert!(partial.is_empty());

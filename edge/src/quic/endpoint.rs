@@ -8,8 +8,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use grandstand_protocol::close::CloseCode;
 use quinn_proto::{
-    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, ReadError, StreamEvent, StreamId, VarInt,
-    WriteError,
+    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, ReadError, StreamEvent,
+    StreamId, VarInt, WriteError,
 };
 
 use super::connection::{QuicConnection, split_frames};
@@ -129,7 +129,12 @@ impl Quic {
     }
 
     /// One datagram, from the own socket or passed on by another worker.
-    pub(crate) fn handle_datagram(&mut self, now: Instant, d: Datagram, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        d: Datagram,
+        admit: &mut impl FnMut(IpAddr) -> Option<Pass>,
+    ) {
         self.buffer.clear();
         match self.endpoint.handle(now, d.from, d.to, d.ecn, d.bytes, &mut self.buffer) {
             None => {}
@@ -144,7 +149,12 @@ impl Quic {
         }
     }
 
-    fn handle_incoming(&mut self, now: Instant, incoming: Incoming, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
+    fn handle_incoming(
+        &mut self,
+        now: Instant,
+        incoming: Incoming,
+        admit: &mut impl FnMut(IpAddr) -> Option<Pass>,
+    ) {
         self.buffer.clear();
         if self.pending >= self.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.buffer) {
@@ -341,13 +351,16 @@ impl Quic {
             match chunks.next(usize::MAX) {
                 Ok(Some(chunk)) => {
                     let take = |frame| self.events.push_back(QuicEvent::Frame { slot, frame });
-                    let split = split_frames(&mut connection.partial, chunk.bytes, self.frame_bytes_max, take);
+                    let split =
+                        split_frames(&mut connection.partial, chunk.bytes, self.frame_bytes_max, take);
                     if let Err(fault) = split {
                         break Some(fault);
                     }
                 }
                 // A finished or reset sending side ends the session.
-                Ok(None) | Err(ReadError::Reset(_)) => break Some((CloseCode::Normal, "the client ended its stream")),
+                Ok(None) | Err(ReadError::Reset(_)) => {
+                    break Some((CloseCode::Normal, "the client ended its stream"));
+                }
                 Err(ReadError::Blocked) => break None,
             }
         };
@@ -361,7 +374,9 @@ impl Quic {
 
     /// Offer frames to a connection's stream: how many bytes it took.
     pub(crate) fn send(&mut self, slot: u32, frames: &[&Bytes]) -> usize {
-        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_mut) else { return 0 };
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return 0;
+        };
         let Some(id) = connection.stream.filter(|_| !connection.is_closed) else { return 0 };
         let mut stream = connection.quinn.send_stream(id);
         let mut taken = 0;
@@ -389,7 +404,9 @@ impl Quic {
             connection.quinn.close(now, VarInt::from_u32(code.wire().into()), reason);
             self.enqueue(slot as usize);
         }
-        let Some(mut connection) = self.connections.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(mut connection) = self.connections.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
         self.lose(&mut connection, slot as usize);
         self.connections[slot as usize] = Some(connection);
     }

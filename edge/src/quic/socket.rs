@@ -49,7 +49,8 @@ impl Socket {
 
     /// Take what the kernel has, one batch; `false` when there was nothing.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(Datagram)) -> io::Result<bool> {
-        let mut slices: Vec<IoSliceMut<'_>> = self.buffers.chunks_mut(RECEIVE_BYTES).map(IoSliceMut::new).collect();
+        let mut slices: Vec<IoSliceMut<'_>> =
+            self.buffers.chunks_mut(RECEIVE_BYTES).map(IoSliceMut::new).collect();
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = match self.state.recv((&self.socket).into(), &mut slices, &mut metas) {
             Ok(count) => count,

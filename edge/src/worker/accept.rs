@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 
 use grandstand_engine::message::Now;
-use grandstand_queue::SendError;
 use grandstand_protocol::websocket::handshake::write_refusal;
+use grandstand_queue::SendError;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
 
 use super::tls::Tls;
@@ -73,7 +73,11 @@ impl Worker {
             return;
         }
         let mut answer = Vec::new();
-        let status = if why == TurnedAway::TooManyConnections || why == TurnedAway::TooManyHandshakes { 429 } else { 503 };
+        let status = if why == TurnedAway::TooManyConnections || why == TurnedAway::TooManyHandshakes {
+            429
+        } else {
+            503
+        };
         write_refusal(status, "no room for another connection now", Some(RETRY_AFTER_S), &mut answer);
         // What does not fit an empty socket is not worth a second try.
         let _ = rustix::net::send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);

@@ -106,10 +106,16 @@ impl Worker {
         let end = loop {
             match reader.poll_event(&mut input, &limits) {
                 Ok(None) => break None,
-                Ok(Some(Event::Message { binary: true, payload })) => self.audience.handle_frame(now, key, payload),
+                Ok(Some(Event::Message { binary: true, payload })) => {
+                    self.audience.handle_frame(now, key, payload)
+                }
                 Ok(Some(Event::Message { binary: false, .. })) => {
                     let code = CloseCode::NotBinary;
-                    break Some(End::Fault { code, websocket: code.websocket(), detail: code.text().to_owned() });
+                    break Some(End::Fault {
+                        code,
+                        websocket: code.websocket(),
+                        detail: code.text().to_owned(),
+                    });
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     let mut pong = Vec::with_capacity(payload.len() + 2);
@@ -117,7 +123,9 @@ impl Worker {
                     self.audience.handle_transport_ping(now, key, &pong);
                 }
                 Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close { code, .. })) => break Some(End::Goodbye { websocket: code.unwrap_or(1000) }),
+                Ok(Some(Event::Close { code, .. })) => {
+                    break Some(End::Goodbye { websocket: code.unwrap_or(1000) });
+                }
                 Err(fault) => {
                     let (code, websocket) = (close_code(&fault), fault.close_code());
                     break Some(End::Fault { code, websocket, detail: fault.to_string() });
@@ -181,7 +189,8 @@ impl Worker {
         let is_over = wire.websocket_code.is_some();
         if let Some(mut pending) = wire.pending.take().filter(|p| !p.is_empty()) {
             let bytes = bytes::Bytes::from(std::mem::take(&mut *pending));
-            let sent = crate::audience::Carrier::send(&mut self.wires, crate::audience::WireKey(ix), &[&bytes]);
+            let sent =
+                crate::audience::Carrier::send(&mut self.wires, crate::audience::WireKey(ix), &[&bytes]);
             if sent < bytes.len() {
                 *pending = bytes[sent..].to_vec();
                 self.wires.get_mut(ix).expect("still here").pending = Some(pending);

@@ -140,7 +140,10 @@ impl Worker {
 
     /// Turn until told to stop.
     pub(crate) async fn run(mut self) -> io::Result<()> {
-        #[expect(deprecated, reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`")]
+        #[expect(
+            deprecated,
+            reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`"
+        )]
         let epoll = AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)?;
         loop {
             let has_more = self.turn()?;
@@ -180,7 +183,8 @@ impl Worker {
         self.ready = ready;
         self.ready.clear();
         if std::mem::take(&mut self.udp_has_more) {
-            has_more |= self.handle_udp(instant, now, Ready { token: token::UDP, readable: true, writable: false });
+            has_more |=
+                self.handle_udp(instant, now, Ready { token: token::UDP, readable: true, writable: false });
         }
         self.handle_timers(instant, now);
         let writes_max = self.shared.config.fanout.writes_per_turn;
@@ -256,7 +260,8 @@ impl Worker {
 
     fn next_deadline(&self) -> Instant {
         let (instant, now) = self.shared.clock.now();
-        let core = instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
+        let core =
+            instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
         let quic = self.wires.quic.as_ref().and_then(Quic::poll_timeout);
         [Some(core), Some(self.housekeeping_at), quic, self.drain_deadline]
             .into_iter()

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
 
 /// Plain bytes that are encrypted at once: one full TLS record.
 pub(super) const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
@@ -65,7 +67,8 @@ impl Tls {
         let mut used = 0;
         let mut is_failed = false;
         loop {
-            let UnbufferedStatus { mut discard, state, .. } = self.rustls.process_tls_records(&mut bytes[used..]);
+            let UnbufferedStatus { mut discard, state, .. } =
+                self.rustls.process_tls_records(&mut bytes[used..]);
             let mut is_over = false;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -101,7 +104,9 @@ impl Tls {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Err(TlsFault) };
         let records = plain.len() / PLAIN_BYTES_PER_SEND + 1;
-        grow(out, plain.len() + records * RECORD_OVERHEAD, |out| traffic.encrypt(plain, out).map_err(|e| encrypt_need(&e)))
+        grow(out, plain.len() + records * RECORD_OVERHEAD, |out| {
+            traffic.encrypt(plain, out).map_err(|e| encrypt_need(&e))
+        })
     }
 
     /// Encrypt the closing alert into `out`, so that the peer can tell an end from a cut.
@@ -109,7 +114,9 @@ impl Tls {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // A connection that cannot say goodbye is cut.
-            let _ = grow(out, RECORD_OVERHEAD, |out| traffic.queue_close_notify(out).map_err(|e| encrypt_need(&e)));
+            let _ = grow(out, RECORD_OVERHEAD, |out| {
+                traffic.queue_close_notify(out).map_err(|e| encrypt_need(&e))
+            });
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use grandstand_engine::message::Now;
 use grandstand_protocol::version;
-use grandstand_protocol::websocket::handshake::{HandshakeFault, parse_request, write_refusal, write_response};
+use grandstand_protocol::websocket::handshake::{
+    HandshakeFault, parse_request, write_refusal, write_response,
+};
 
 use super::Worker;
 use super::wire::Stage;
@@ -69,7 +71,10 @@ impl Worker {
         self.shared.gate.end_handshake();
         let Some(wire) = self.wires.get_mut(ix) else { return false };
         wire.stage = stage;
-        self.stats.handshakes.of(super::accept::transport(matches!(wire.line, super::wire::Line::Tls(..)))).inc();
+        self.stats
+            .handshakes
+            .of(super::accept::transport(matches!(wire.line, super::wire::Line::Tls(..))))
+            .inc();
         if !self.wires.send_own(ix, answer) {
             self.drop_wire(ix);
             return false;

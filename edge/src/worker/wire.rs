@@ -149,7 +149,13 @@ fn flush_unsent(socket: &TcpStream, tls: &mut Tls) -> bool {
 }
 
 /// Encrypt and send until the socket is full. What was encrypted counts as taken.
-fn send_tls(socket: &TcpStream, tls: &mut Tls, frames: &[&Bytes], cipher: &mut Vec<u8>, plain: &mut Vec<u8>) -> usize {
+fn send_tls(
+    socket: &TcpStream,
+    tls: &mut Tls,
+    frames: &[&Bytes],
+    cipher: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+) -> usize {
     let mut taken = 0;
     let mut rest = frames;
     while !rest.is_empty() && flush_unsent(socket, tls) {

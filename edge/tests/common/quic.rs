@@ -68,12 +68,15 @@ impl Quic {
     /// Send bytes as they are; a node that has closed already is not an error here.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         let send = &mut self.send;
-        let _ = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, send.write_all(bytes)).await.expect("in time") });
+        let _ = self.runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, send.write_all(bytes)).await.expect("in time")
+        });
     }
 
     /// The next frame, without its header.
     pub fn next_frame(&mut self) -> Vec<u8> {
-        self.try_next_frame().unwrap_or_else(|end| panic!("a frame was due, but the connection ended: {end:?}"))
+        self.try_next_frame()
+            .unwrap_or_else(|end| panic!("a frame was due, but the connection ended: {end:?}"))
     }
 
     /// The next frame, or how the connection ended.
@@ -88,7 +91,9 @@ impl Quic {
             }
             let receive = &mut self.receive;
             let chunk = self.runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, receive.read_chunk(64 * 1024, true)).await.expect("something in time")
+                tokio::time::timeout(PATIENCE, receive.read_chunk(64 * 1024, true))
+                    .await
+                    .expect("something in time")
             });
             match chunk {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk.bytes),
@@ -125,5 +130,7 @@ fn end_of(lost: quinn::ConnectionError) -> End {
 }
 
 fn client_config(alpn: &[u8]) -> quinn::ClientConfig {
-    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(super::trust::any_certificate(alpn)).unwrap()))
+    quinn::ClientConfig::new(Arc::new(
+        QuicClientConfig::try_from(super::trust::any_certificate(alpn)).unwrap(),
+    ))
 }

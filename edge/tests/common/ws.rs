@@ -116,7 +116,9 @@ impl Ws {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Got::End,
                 Ok(n) => self.take(&mut buffer[..n]),
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => return Got::End,
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    return Got::End;
+                }
                 Err(e) => panic!("nothing came: {e}"),
             }
         }
@@ -140,9 +142,12 @@ impl Ws {
     }
 
     fn take(&mut self, bytes: &mut [u8]) {
-        let limits = Limits { message_bytes_max: 1 << 26, fragments_max: 1 << 20, control_frames_max: 1 << 20 };
+        let limits =
+            Limits { message_bytes_max: 1 << 26, fragments_max: 1 << 20, control_frames_max: 1 << 20 };
         let mut input = Input::new(bytes);
-        while let Some(event) = self.reader.poll_event(&mut input, &limits).expect("the node keeps to RFC 6455") {
+        while let Some(event) =
+            self.reader.poll_event(&mut input, &limits).expect("the node keeps to RFC 6455")
+        {
             self.queue.push_back(match event {
                 Event::Message { binary: true, payload } => Got::Frame(payload.to_vec()),
                 Event::Message { binary: false, payload } => Got::Text(payload.to_vec()),

@@ -59,7 +59,8 @@ mod tests {
         let mut body = Vec::new();
         let mut w = BatchWriter::begin(&mut body, 300, 2, true, true, 4);
         w.chat(255, 250, 4);
-        let first = MessageParts { role: 2, author: "ann", text: "goal!", skip: 3, ..MessageParts::default() };
+        let first =
+            MessageParts { role: 2, author: "ann", text: "goal!", skip: 3, ..MessageParts::default() };
         let second = MessageParts {
             author: "bob",
             text: "",

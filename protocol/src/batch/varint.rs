@@ -44,7 +44,13 @@ mod tests {
 
     #[test]
     fn long_and_cut_forms_are_refused() {
-        for bytes in [&[0x80, 0][..], &[0x80], &[], &[0xff; 10], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]] {
+        for bytes in [
+            &[0x80, 0][..],
+            &[0x80],
+            &[],
+            &[0xff; 10],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+        ] {
             assert_eq!(read(bytes, &mut 0), None, "{bytes:?}");
         }
     }

@@ -44,7 +44,14 @@ enum Stage {
 
 impl<'b> BatchWriter<'b> {
     /// Begin a body of `count` messages; tallies and state are announced here and written later.
-    pub fn begin(out: &'b mut Vec<u8>, alias: u32, count: usize, tallies: bool, state: bool, omitted_after: u64) -> Self {
+    pub fn begin(
+        out: &'b mut Vec<u8>,
+        alias: u32,
+        count: usize,
+        tallies: bool,
+        state: bool,
+        omitted_after: u64,
+    ) -> Self {
         varint::write(u64::from(alias), out);
         let has = if omitted_after > 0 { head::OMITTED } else { 0 }
             | if tallies { head::TALLIES } else { 0 }
@@ -127,7 +134,10 @@ impl<'b> BatchWriter<'b> {
 
     /// End the body.
     pub fn finish(self) {
-        assert!(self.messages_due == 0 && self.tallies_due == 0 && self.changes_due == 0, "an unfinished batch");
+        assert!(
+            self.messages_due == 0 && self.tallies_due == 0 && self.changes_due == 0,
+            "an unfinished batch"
+        );
     }
 
     fn text(&mut self, s: &str) {

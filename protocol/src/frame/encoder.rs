@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
-use super::{ClientFrame, Hello, Kind, Publish, React, ServerFrame, SetState, Snapshot, Subscribe, Welcome, fb};
+use super::{
+    ClientFrame, Hello, Kind, Publish, React, ServerFrame, SetState, Snapshot, Subscribe, Welcome, fb,
+};
 use crate::stream;
 
 /// Writes frames of both sides.
@@ -166,8 +168,12 @@ impl Encoder {
             }
             ServerFrame::RoomEvent(f) => {
                 let detail = self.string(f.detail);
-                let args =
-                    fb::RoomEventArgs { alias: f.alias, phase: fb::Phase(f.phase as u8), at_ms: f.at_ms, detail };
+                let args = fb::RoomEventArgs {
+                    alias: f.alias,
+                    phase: fb::Phase(f.phase as u8),
+                    at_ms: f.at_ms,
+                    detail,
+                };
                 let root = fb::RoomEvent::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
@@ -178,7 +184,8 @@ impl Encoder {
             }
             ServerFrame::GoAway(f) => {
                 let (where_, detail) = (self.string(f.where_to), self.string(f.detail));
-                let args = fb::GoAwayArgs { where_, after_ms: f.after_ms, deadline_ms: f.deadline_ms, detail };
+                let args =
+                    fb::GoAwayArgs { where_, after_ms: f.after_ms, deadline_ms: f.deadline_ms, detail };
                 let root = fb::GoAway::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
@@ -226,7 +233,8 @@ impl Encoder {
     }
 
     fn publish(&mut self, f: &Publish<'_>) {
-        let (text, attachment, author) = (self.string(f.text), self.string(f.attachment), self.string(f.author));
+        let (text, attachment, author) =
+            (self.string(f.text), self.string(f.attachment), self.string(f.author));
         let args = fb::PublishArgs {
             alias: f.alias,
             nonce: f.nonce,

@@ -14,8 +14,8 @@ mod server;
 pub use client::{ClientFrame, Hello, Publish, React, SetState, Subscribe};
 pub use encoder::Encoder;
 pub use server::{
-    ErrorFrame, Gap, GapReason, GoAway, Outcome, Phase, Published, Refused, RoomEvent, ServerFrame, Snapshot, Subscribed,
-    Welcome,
+    ErrorFrame, Gap, GapReason, GoAway, Outcome, Phase, Published, Refused, RoomEvent, ServerFrame, Snapshot,
+    Subscribed, Welcome,
 };
 
 use crate::generated as fb;
@@ -214,7 +214,12 @@ where
 }
 
 /// A string field with a length limit; missing is empty.
-fn text<'a>(kind: Kind, name: &'static str, s: Option<&'a str>, bytes_max: usize) -> Result<&'a str, FrameFault> {
+fn text<'a>(
+    kind: Kind,
+    name: &'static str,
+    s: Option<&'a str>,
+    bytes_max: usize,
+) -> Result<&'a str, FrameFault> {
     let s = s.unwrap_or("");
     if s.len() > bytes_max { Err(FrameFault::Field(kind, name)) } else { Ok(s) }
 }

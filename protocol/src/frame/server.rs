@@ -261,7 +261,9 @@ impl<'a> ServerFrame<'a> {
         Ok(match kind {
             Kind::Batch => ServerFrame::Batch(bytes),
             Kind::Welcome => ServerFrame::Welcome(welcome(&table::<fb::Welcome<'_>>(kind, bytes)?)),
-            Kind::Subscribed => ServerFrame::Subscribed(subscribed(&table::<fb::Subscribed<'_>>(kind, bytes)?)),
+            Kind::Subscribed => {
+                ServerFrame::Subscribed(subscribed(&table::<fb::Subscribed<'_>>(kind, bytes)?))
+            }
             Kind::Unsubscribed => {
                 let t = table::<fb::Unsubscribed<'_>>(kind, bytes)?;
                 ServerFrame::Unsubscribed { request: t.request(), alias: t.alias() }
@@ -397,7 +399,12 @@ fn gap(t: &fb::Gap<'_>) -> Gap {
 }
 
 fn room_event<'a>(t: &fb::RoomEvent<'a>) -> RoomEvent<'a> {
-    RoomEvent { alias: t.alias(), phase: phase(t.phase()), at_ms: t.at_ms(), detail: t.detail().unwrap_or("") }
+    RoomEvent {
+        alias: t.alias(),
+        phase: phase(t.phase()),
+        at_ms: t.at_ms(),
+        detail: t.detail().unwrap_or(""),
+    }
 }
 
 fn go_away<'a>(t: &fb::GoAway<'a>) -> GoAway<'a> {

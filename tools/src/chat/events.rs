@@ -24,7 +24,7 @@ impl Model {
                 self.handle_welcome(name, *permissions, *text_bytes_max);
             }
             OwnedEvent::Subscribed { outcome, epoch, offset, head, phase, .. } => {
-                self.handle_subscribed(*outcome, *epoch, *offset, head.saturating_sub(*offset), *phase);
+                self.handle_subscribed(*outcome, *epoch, *offset, *head, *phase);
             }
             OwnedEvent::Unsubscribed { asked: false, .. } => {
                 self.notice(Tone::Warning, "the node took us out of the room")
@@ -95,7 +95,8 @@ impl Model {
         self.link = Link::Up;
     }
 
-    fn handle_subscribed(&mut self, outcome: Outcome, epoch: u64, offset: u64, replayed: u64, phase: Phase) {
+    fn handle_subscribed(&mut self, outcome: Outcome, epoch: u64, offset: u64, head: u64, phase: Phase) {
+        let replayed = head.saturating_sub(offset);
         if self.epoch.is_none() {
             let earlier =
                 if replayed > 0 { format!("; {replayed} earlier messages first") } else { String::new() };
@@ -106,8 +107,10 @@ impl Model {
             self.notice(Tone::Warning, "the room began anew: numbers start again");
             self.handle_passed(u64::MAX);
             self.next_offset = offset;
+            // A room without state sends no snapshot.
+            self.states.clear();
         }
-        self.epoch = Some(epoch);
+        (self.epoch, self.head) = (Some(epoch), head);
         self.handle_passed(offset);
         if phase != Phase::Open {
             self.tell_phase(phase, "");

@@ -136,6 +136,7 @@ mod tests {
     #[test]
     fn function_keys_react_and_the_line_stays() {
         let mut model = Model::new("show");
+        model.link = super::super::model::Link::Up;
         press(&mut model, KeyCode::Char('x'));
         for (n, key) in REACTIONS.iter().enumerate() {
             let action = press(&mut model, KeyCode::F(n as u8 + 1));

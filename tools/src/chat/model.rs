@@ -77,6 +77,8 @@ pub(super) struct Model {
     pub(super) text_bytes_max: usize,
     /// The next offset that is not shown yet, and the log that it belongs to.
     pub(super) next_offset: u64,
+    /// Up to here the room had spoken when we came.
+    pub(super) head: u64,
     pub(super) epoch: Option<u64>,
     /// Left out by pacing since `omitted_ms`, and not told yet.
     pub(super) omitted: u64,
@@ -108,6 +110,7 @@ impl Model {
             permissions: u32::MAX,
             text_bytes_max: TEXT_BYTES_MAX,
             next_offset: 0,
+            head: 0,
             epoch: None,
             omitted: 0,
             omitted_ms: 0,
@@ -135,6 +138,9 @@ impl Model {
             }
         };
         match &self.link {
+            Link::Connecting | Link::Waiting { .. } if matches!(action, Action::React { .. }) => {
+                Err("not connected: a reaction does not wait".into())
+            }
             Link::Over { why, .. } if action != Action::Quit => {
                 Err(format!("the session is over: {why}; /quit leaves"))
             }
@@ -203,9 +209,19 @@ impl Model {
         (self.rows_below, self.unseen) = (0, 0);
     }
 
+    /// Are we in the room?
+    pub(super) fn is_inside(&self) -> bool {
+        self.link == Link::Up && self.epoch.is_some()
+    }
+
     /// Are all our messages answered?
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.pending.iter().all(|pending| pending.offset.is_some())
+    }
+
+    /// Is everything shown that was said before we came, and all that we said?
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.is_inside() && self.next_offset >= self.head && self.pending.is_empty()
     }
 }
 
@@ -245,6 +261,14 @@ mod tests {
         model.text_bytes_max = 5;
         assert_eq!(model.handle_line("日本"), Err("too long: 6 of 5 bytes".into()));
         assert!(matches!(model.handle_line("hello"), Ok(Some(Action::Publish { .. }))));
+    }
+
+    #[test]
+    fn reactions_do_not_wait_for_a_connection() {
+        let mut model = Model::new("show");
+        assert!(model.handle_line("/react ❤").unwrap_err().contains("not connected"));
+        model.link = Link::Up;
+        assert!(matches!(model.handle_line("/react ❤"), Ok(Some(Action::React { .. }))));
     }
 
     #[test]

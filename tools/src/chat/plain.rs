@@ -3,7 +3,7 @@
 //!
 //! Why: scripts, tests, `gs chat | grep`, `echo hello | gs chat`.
 //! Invariants: standard output has messages and nothing else; the end of input ends the chat once everything is
-//! acknowledged; a refusal, a loss or an end that nobody asked for is an error.
+//! acknowledged, and what was said before is printed; a refusal, a loss or an end that nobody asked for is an error.
 //! Not here: what events mean (`events`).
 
 use std::io::{self, BufRead, Write};
@@ -34,13 +34,13 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock, stay: 
                 model.handle_event(clock.ms(), &event);
             }
             // One line after the other, each with its answer: the order of a script is the order in the room.
-            line = lines.recv(), if input_open && model.is_settled() => match line {
+            line = lines.recv(), if input_open && model.is_inside() && model.is_answered() => match line {
                 Some(line) => handle_line(client, model, &line?),
                 None => input_open = false,
             }
         }
         print(model, &mut printed)?;
-        if !input_open && !stay && model.is_settled() && model.epoch.is_some() {
+        if !input_open && !stay && model.is_caught_up() {
             client.close();
         }
     }

@@ -69,7 +69,8 @@ fn draw_header(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     );
     let mut left = format!(" {}", model.title);
     if let Some(viewers) = model.states.get(VIEWERS) {
-        left.push_str(&format!(" · {} viewers", thousands(viewers)));
+        let noun = if viewers == "1" { "viewer" } else { "viewers" };
+        left.push_str(&format!(" · {} {noun}", thousands(viewers)));
     }
     for (key, value) in model.states.iter().filter(|(key, _)| !key.starts_with("gs.") && *key != PINNED) {
         left.push_str(&format!(" · {key} {value}"));

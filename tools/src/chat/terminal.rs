@@ -100,6 +100,9 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // Whatever of it fails, the rest is tried.
         let _ = execute!(stdout(), DisableBracketedPaste);
-        ratatui::restore();
+        // In a panic the hook did it; a second time would put the cursor onto the panic's message.
+        if !std::thread::panicking() {
+            ratatui::restore();
+        }
     }
 }

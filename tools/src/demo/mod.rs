@@ -40,6 +40,9 @@ const RATE_PER_S: f64 = 8.0;
 /// Moments at which everybody talks at once: one or two a minute, so that nobody waits long for one.
 const BURSTS_PER_HOUR: f64 = 90.0;
 
+/// This crowd reacts like one so many times its size, for the same reason.
+const LIVELINESS: u64 = 5;
+
 /// Arguments of `gs demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -166,7 +169,8 @@ fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<L
     while let Some(line) = chat.next().filter(|line| u128::from(line.t_ms) < hold.as_millis()) {
         let second = (line.t_ms / 1000) as usize;
         if reactions.len() <= second {
-            reactions.resize(second + 1, reactions_per_s(args.viewers as u64, chat.heat()) as f32);
+            let viewers = args.viewers as u64 * LIVELINESS;
+            reactions.resize(second + 1, reactions_per_s(viewers, chat.heat()) as f32);
         }
         if line.text.len() <= text_bytes_max {
             lines.push(Line {

@@ -9,7 +9,7 @@ use crate::load::Load;
 use crate::node::{Node, Sample};
 use crate::programs::{self, Programs, Purpose};
 use crate::run::target_dir;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,7 +97,8 @@ pub(crate) fn go(args: &Args) -> Result<()> {
         rounds: (args.seconds / hold_s).max(2),
     };
     let purpose = if args.quick { Purpose::Smoke } else { Purpose::Measurement };
-    let figures = soak(&programs::build(purpose)?, &plan)?;
+    let programs = programs::build(purpose)?;
+    let figures = soak(&programs, &plan).context("the node's log: target/soak/node.txt")?;
     if args.json {
         println!("{}", Value::Object(figures.clone()));
     } else {
@@ -204,7 +205,7 @@ fn crowd_args(plan: &Plan) -> Vec<(&'static str, String)> {
 
 /// A fifth of the crowd talks all at once: 3 messages a second each, under the limit of a session.
 fn burst_args(plan: &Plan) -> Vec<(&'static str, String)> {
-    let publishers = (plan.viewers / 20).max(5);
+    let publishers = (plan.viewers / 5).max(5);
     vec![
         ("--room", "soak".into()),
         ("--viewers", "10".into()),

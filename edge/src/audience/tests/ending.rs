@@ -185,7 +185,11 @@ fn an_answer_for_a_connection_that_is_gone_reaches_nobody() {
     let next = hall.guest(0);
     assert_eq!(hall.key(next).0, 0, "the same slot");
     hall.run_ms(300);
-    assert!(matches!(hall.viewers[next.0].seen[..], [Seen::Welcome { .. }]), "{:?}", hall.viewers[next.0].seen);
+    assert!(
+        matches!(hall.viewers[next.0].seen[..], [Seen::Welcome { .. }]),
+        "{:?}",
+        hall.viewers[next.0].seen
+    );
     assert_eq!(hall.viewers[keeper.0].room("r").at.offset, 1, "what was said stands");
     hall.settle();
 }

@@ -48,7 +48,9 @@ fn one_byte_at_a_time_still_arrives() {
     let (talker, v) = (hall.member(0, "r"), hall.member(0, "r"));
     let alias = hall.alias(talker, "r");
     hall.set_room(v, 0);
-    (0..3).for_each(|_| { hall.say(talker, alias); });
+    (0..3).for_each(|_| {
+        hall.say(talker, alias);
+    });
     hall.run_ms(200);
     for _ in 0..400 {
         hall.set_room(v, 1);
@@ -149,7 +151,9 @@ fn a_reader_of_the_past_may_be_slow() {
 
 fn crowd(hall: &mut Hall, size: usize) -> Vec<V> {
     let crowd: Vec<V> = (0..size).map(|_| hall.guest(0)).collect();
-    crowd.iter().for_each(|v| { hall.subscribe(*v, "r", None, 0); });
+    crowd.iter().for_each(|v| {
+        hall.subscribe(*v, "r", None, 0);
+    });
     hall.run_ms(20);
     crowd
 }
@@ -199,7 +203,9 @@ fn members_who_leave_in_the_middle_of_a_walk_lose_nobody_a_batch() {
                 hall.us = until;
                 hall.hold_outputs = false;
                 hall.deliver();
-                (0..stop).for_each(|_| { hall.write_once(0, 1); });
+                (0..stop).for_each(|_| {
+                    hall.write_once(0, 1);
+                });
                 hall.cut(crowd[leaver]);
                 hall.write_once(0, 1);
                 hall.cut(crowd[second]);
@@ -246,7 +252,10 @@ fn reactions_are_summed_over_workers_and_viewers_counted() {
     let f = hall.viewers[watcher.0].room("r");
     assert_eq!((f.tallies["x"], f.tallies["y"]), (30, 10));
     assert_eq!(f.state["gs.viewers"], b"11");
-    let batches = hall.viewers[watcher.0].seen.iter().filter(|s| matches!(s, Seen::Batch { tallies, .. } if !tallies.is_empty()));
+    let batches = hall.viewers[watcher.0]
+        .seen
+        .iter()
+        .filter(|s| matches!(s, Seen::Batch { tallies, .. } if !tallies.is_empty()));
     assert!(batches.count() <= 4, "tallies travel together");
     crowd[..5].iter().for_each(|v| hall.cut(*v));
     hall.run_ms(5_000);
@@ -293,7 +302,9 @@ fn what_is_counted_is_what_went_out() {
     let crowd = crowd(&mut hall, 7);
     for _ in 0..3 {
         let alias = hall.alias(crowd[0], "r");
-        (0..4).for_each(|_| { hall.say(crowd[0], alias); });
+        (0..4).for_each(|_| {
+            hall.say(crowd[0], alias);
+        });
         hall.run_ms(150);
     }
     hall.settle();

@@ -6,9 +6,9 @@ use grandstand_protocol::refusal::Refusal;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
+use super::super::{Drain, Settings};
 use super::hall::{EPOCH_MS, Hall, Plan, V};
 use super::viewer::Seen;
-use super::super::{Drain, Settings};
 use crate::config::{Auth, Secret};
 
 fn ended(hall: &Hall, v: V) -> CloseCode {
@@ -28,15 +28,21 @@ fn told(hall: &Hall, v: V) -> CloseCode {
 fn a_hello_is_welcomed() {
     let mut hall = Hall::new(&Plan::default());
     let v = hall.enter(0);
-    hall.send(v, &ClientFrame::Hello(Hello { name: "ann", min_version: 0, max_version: 9, ..Hello::default() }));
+    hall.send(
+        v,
+        &ClientFrame::Hello(Hello { name: "ann", min_version: 0, max_version: 9, ..Hello::default() }),
+    );
     hall.turn();
-    let [Seen::Welcome { session, resumed: false, name, permissions: 7 }] = &hall.viewers[v.0].seen[..] else {
+    let [Seen::Welcome { session, resumed: false, name, permissions: 7 }] = &hall.viewers[v.0].seen[..]
+    else {
         panic!("{:?}", hall.viewers[v.0].seen)
     };
     assert!(*session > 0 && name == "ann");
     let guest = hall.guest(0);
     hall.turn();
-    assert!(matches!(&hall.viewers[guest.0].seen[..], [Seen::Welcome { name, .. }] if name.starts_with("guest-")));
+    assert!(
+        matches!(&hall.viewers[guest.0].seen[..], [Seen::Welcome { name, .. }] if name.starts_with("guest-"))
+    );
     assert_eq!(hall.audiences[0].counts().sessions, 2);
 }
 
@@ -135,7 +141,9 @@ fn a_ticket_keeps_the_session_and_its_nonces() {
     hall.hello(v);
     hall.resume(v, "r");
     hall.run_ms(10);
-    assert!(matches!(hall.viewers[v.0].seen[0], Seen::Welcome { resumed: true, session: s, .. } if s == session));
+    assert!(
+        matches!(hall.viewers[v.0].seen[0], Seen::Welcome { resumed: true, session: s, .. } if s == session)
+    );
     let alias = hall.alias(v, "r");
     hall.say_again(v, alias, 77, "once");
     hall.run_ms(200);
@@ -151,7 +159,9 @@ fn a_ticket_keeps_the_session_and_its_nonces() {
     hall.hello(v);
     hall.resume(v, "r");
     hall.run_ms(10);
-    assert!(matches!(hall.viewers[v.0].seen[0], Seen::Welcome { resumed: false, session: s, .. } if s != session));
+    assert!(
+        matches!(hall.viewers[v.0].seen[0], Seen::Welcome { resumed: false, session: s, .. } if s != session)
+    );
     hall.say_again(v, alias, 77, "another");
     hall.run_ms(200);
     assert!(!hall.viewers[v.0].published()[0].repeated);
@@ -167,7 +177,8 @@ const SECRET: &[u8] = b"an honest secret of enough bytes";
 
 #[test]
 fn a_token_opens_its_rooms_for_its_time() {
-    let auth = Auth { hs256_secret: Some(Secret::new(SECRET)), leeway_s: 0, anonymous: false, ..Auth::default() };
+    let auth =
+        Auth { hs256_secret: Some(Secret::new(SECRET)), leeway_s: 0, anonymous: false, ..Auth::default() };
     let mut hall = Hall::new(&Plan { auth, ..Plan::default() });
     let nobody = hall.guest(0);
     hall.turn();

@@ -477,9 +477,15 @@ impl Hall {
 
     fn close_ended(&mut self, worker: usize) {
         while let Some(close) = self.audiences[worker].poll_close() {
-            let wire = self.wires[worker].wires[close.wire.0 as usize].as_ref().expect("a close of a wire that stands");
+            let wire = self.wires[worker].wires[close.wire.0 as usize]
+                .as_ref()
+                .expect("a close of a wire that stands");
             let v = V(wire.viewer);
-            assert_eq!(self.places[v.0].expect("connected").key, close.connection, "a close for somebody else");
+            assert_eq!(
+                self.places[v.0].expect("connected").key,
+                close.connection,
+                "a close for somebody else"
+            );
             self.read(v);
             assert!(!close.is_clean || !self.viewers[v.0].is_mid_frame(), "clean in the middle of a frame");
             self.ended[v.0] =
@@ -517,15 +523,26 @@ impl Hall {
             for f in viewer.following.values() {
                 let best = self.viewers[probe.0].room(&f.room);
                 assert_eq!(f.at, best.at, "viewer {v} is not at the head of {}", f.room);
-                assert_eq!((f.version, &f.state), (best.version, &best.state), "the state of {}, viewer {v}", f.room);
+                assert_eq!(
+                    (f.version, &f.state),
+                    (best.version, &best.state),
+                    "the state of {}, viewer {v}",
+                    f.room
+                );
             }
         }
         let heads: Vec<Position> = self.viewers[probe.0].following.values().map(|f| f.at).collect();
         for (epoch, offset, text) in &self.truth.promised {
             let head = heads.iter().find(|head| head.epoch == *epoch);
-            assert!(head.is_none_or(|head| *offset < head.offset), "{text:?} was acknowledged beyond the head");
+            assert!(
+                head.is_none_or(|head| *offset < head.offset),
+                "{text:?} was acknowledged beyond the head"
+            );
             let said = self.truth.said.get(&(*epoch, *offset));
-            assert!(said.is_none_or(|said| said == text), "{text:?} was acknowledged at {offset}, where {said:?} stands");
+            assert!(
+                said.is_none_or(|said| said == text),
+                "{text:?} was acknowledged at {offset}, where {said:?} stands"
+            );
         }
         self.cut(probe);
         self.run_ms(100);
@@ -542,7 +559,12 @@ impl Hall {
             let (mut members, mut sessions) = (0, 0);
             for (ix, connection) in &audience.connections {
                 assert!(!(connection.closing && connection.session.is_some()));
-                assert!(connection.out.as_ref().is_none_or(|out| !out.is_empty() && (connection.blocked || connection.queued)));
+                assert!(
+                    connection
+                        .out
+                        .as_ref()
+                        .is_none_or(|out| !out.is_empty() && (connection.blocked || connection.queued))
+                );
                 let Some(session) = &connection.session else { continue };
                 sessions += 1;
                 for m in session.memberships.iter().filter(|m| m.member != u32::MAX) {

@@ -123,7 +123,9 @@ fn a_resume_at_the_head_and_in_the_middle_of_a_batch() {
     let alias = hall.alias(talker, "r");
     hall.say(talker, alias);
     hall.run_ms(20);
-    (0..4).for_each(|_| { hall.say(talker, alias); });
+    (0..4).for_each(|_| {
+        hall.say(talker, alias);
+    });
     hall.run_ms(200);
     let epoch = epoch(&hall, talker);
     for (asked, first) in [(7, 7), (5, 3), (3, 3)] {
@@ -179,7 +181,11 @@ fn a_reader_of_the_past_that_the_log_overtakes_is_told_and_goes_on() {
     hall.settle();
     let gaps = hall.viewers[v.0].gaps();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
-    assert_eq!((gaps[0].from, gaps[0].to, gaps[0].reason), (64, 150, GapReason::Expired), "after the first page");
+    assert_eq!(
+        (gaps[0].from, gaps[0].to, gaps[0].reason),
+        (64, 150, GapReason::Expired),
+        "after the first page"
+    );
 }
 
 #[test]
@@ -224,12 +230,16 @@ fn a_connection_follows_many_rooms() {
     let mut hall = Hall::new(&Plan { shards: 3, ..Plan::default() });
     let v = hall.guest(0);
     let rooms: Vec<String> = (0..10).map(|i| format!("room {i}")).collect();
-    rooms.iter().for_each(|room| { hall.subscribe(v, room, None, 0); });
+    rooms.iter().for_each(|room| {
+        hall.subscribe(v, room, None, 0);
+    });
     let talkers: Vec<V> = rooms.iter().map(|room| hall.member(0, room)).collect();
     for round in 0..3 {
         for (talker, room) in talkers.iter().zip(&rooms) {
             let alias = hall.alias(*talker, room);
-            (0..=round).for_each(|_| { hall.say(*talker, alias); });
+            (0..=round).for_each(|_| {
+                hall.say(*talker, alias);
+            });
         }
         hall.run_ms(150);
     }
@@ -314,7 +324,9 @@ fn joiners_who_leave_before_the_room_is_there_leave_nothing() {
     let mut hall = Hall::new(&Plan::default());
     hall.hold_outputs = true;
     let guests: Vec<V> = (0..3).map(|_| hall.guest(0)).collect();
-    guests.iter().for_each(|v| { hall.subscribe(*v, "r", None, 0); });
+    guests.iter().for_each(|v| {
+        hall.subscribe(*v, "r", None, 0);
+    });
     hall.run_ms(10);
     hall.cut(guests[0]);
     hall.cut(guests[1]);

@@ -110,8 +110,12 @@ fn take(hall: &mut Hall, v: V, step: &Step, last: &mut [Option<(usize, u64)>]) {
         _ if !is_connected => {}
         Step::Connect { .. } | Step::Ping => hall.send(v, &ClientFrame::Ping { client_us: 1 }),
         Step::Cut => hall.cut(v),
-        Step::Subscribe { room, replay } => { hall.subscribe(v, ROOMS[room], None, replay); }
-        Step::Resume { room } => { hall.resume(v, ROOMS[room]); }
+        Step::Subscribe { room, replay } => {
+            hall.subscribe(v, ROOMS[room], None, replay);
+        }
+        Step::Resume { room } => {
+            hall.resume(v, ROOMS[room]);
+        }
         Step::Unsubscribe { room } => {
             // Sometimes of a room that it does not follow.
             let alias = known(hall, room).unwrap_or(room as u32);
@@ -206,6 +210,8 @@ fn chance_meets_what_it_is_to_meet() {
             met.iter_mut().zip(now).for_each(|(met, now)| *met += now);
         }
     }
-    println!("slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted: {met:?}");
+    println!(
+        "slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted: {met:?}"
+    );
     assert!(met.iter().all(|&n| n >= 5), "{met:?}");
 }

@@ -179,7 +179,9 @@ impl Viewer {
 
     pub(super) fn refusals(&self) -> Vec<(u8, u64, Refusal, Option<u32>)> {
         let refused = |s: &Seen| match s {
-            Seen::Refused { kind, id, reason, retry_after_ms } => Some((*kind, *id, *reason, *retry_after_ms)),
+            Seen::Refused { kind, id, reason, retry_after_ms } => {
+                Some((*kind, *id, *reason, *retry_after_ms))
+            }
             _ => None,
         };
         self.seen.iter().filter_map(refused).collect()
@@ -198,7 +200,9 @@ impl Viewer {
         self.bytes.extend_from_slice(bytes);
         let all = std::mem::take(&mut self.bytes);
         let mut rest = &all[..];
-        while let Some((header, len)) = stream::read_header(rest, limits::SERVER_FRAME_BYTES_MAX).expect("a header") {
+        while let Some((header, len)) =
+            stream::read_header(rest, limits::SERVER_FRAME_BYTES_MAX).expect("a header")
+        {
             let Some(frame) = rest.get(header..header + len) else { break };
             self.frame(&ServerFrame::decode(frame).expect("a frame of a server"), truth);
             rest = &rest[header + len..];
@@ -225,7 +229,10 @@ impl Viewer {
             ServerFrame::Subscribed(s) => self.take_subscribed(s),
             ServerFrame::Unsubscribed { request, alias } => {
                 let (request, alias) = (*request, *alias);
-                assert!(request == 0 || self.unsubscribing.remove(&(request, alias)), "nobody asked to leave");
+                assert!(
+                    request == 0 || self.unsubscribing.remove(&(request, alias)),
+                    "nobody asked to leave"
+                );
                 assert!(self.following.remove(&alias).is_some(), "it did not follow {alias}");
                 Seen::Unsubscribed { request, alias }
             }
