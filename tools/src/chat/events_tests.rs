@@ -96,7 +96,12 @@ fn our_message_is_pending_until_it_is_in_the_room_whichever_comes_first() {
     model.handle_sent(5, "hello");
     assert!(!model.is_answered());
     tell(&mut model, &[published(5, 7, 10)]);
-    assert!(model.is_answered() && !model.is_caught_up() && model.pending[0].offset == Some(10) && model.entries.is_empty());
+    assert!(
+        model.is_answered()
+            && !model.is_caught_up()
+            && model.pending[0].offset == Some(10)
+            && model.entries.is_empty()
+    );
     tell(&mut model, &[message(10, "ann", "hello")]);
     assert!(model.is_caught_up() && is_mine(&model));
 

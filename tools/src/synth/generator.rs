@@ -133,6 +133,3 @@ pub(crate) fn messages_per_s(viewers: u64) -> f64 {
 pub(crate) fn reactions_per_s(viewers: u64, heat: f64) -> f64 {
     viewers as f64 / 10_000.0 * 20.0 * heat.max(0.0).powf(1.4)
 }
-
-/// What people react with, and how often each compared to the others.
-pub(crate) const REACTIONS: [(&str, u32); 4] = [("❤", 5), ("👏", 3), ("😂", 2), ("🎉", 1)];
