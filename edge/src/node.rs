@@ -541,7 +541,7 @@ fn settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
         bridge_publish: Rate { per_s: limits.bridge_publish_per_s, burst: limits.bridge_publish_per_s },
         reactions: Rate { per_s: limits.reactions_per_s, burst: limits.reactions_burst },
         frames: Rate { per_s: limits.frames_per_s, burst: limits.frames_per_s * 2 },
-        control_queue_bytes_max: limits.control_queue_frames_max * 1024,
+        control_queue_bytes_max: limits.control_queue_bytes_max,
         ring_batches_max: rooms.ring_batches_max,
         ring_bytes_max: rooms.ring_bytes_max,
         replay_max: rooms.replay_max as u32,

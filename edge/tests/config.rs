@@ -204,8 +204,8 @@ fn values_that_contradict_each_other_are_told_apart() {
         &["all off"],
     );
     refused(
-        load(None, &[], &[("limits-text-bytes-max", "20000")]),
-        &["limits.text_bytes_max = 20000 (flag", "limits.frame_bytes_max = 16384 (default)"],
+        load(None, &[], &[("limits-text-bytes-max", "4000"), ("limits-frame-bytes-max", "1024")]),
+        &["limits.text_bytes_max = 4000 (flag", "limits.frame_bytes_max = 1024 (flag"],
     );
     refused(
         load(None, &[], &[("quic-keep-alive-ms", "70000")]),

@@ -255,7 +255,7 @@ fn random_bytes_never_hurt_anybody() {
 
 #[test]
 fn unfinished_connections_fill_nothing_but_their_own_bound() {
-    let (count, bound) = (9_000, 2_000);
+    let (count, bound) = (10_000, 2_000);
     let node = node(&[("limits.handshakes_pending_max", "2000"), ("limits.handshake_timeout_ms", "1000")]);
     let mut witness = Witness::new(&node);
     let mut sockets = Vec::with_capacity(count);

@@ -179,7 +179,7 @@ config_table! {
         rooms_per_session_max: usize = 32, [1, 65_535],
             "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
             "a screen shows a handful; each costs one member record";
-        text_bytes_max: usize = 2_000, [1, 65_536],
+        text_bytes_max: usize = 2_000, [1, 4_096],
             "Bytes of UTF-8 in one chat message. Beyond, it is refused with a reason.",
             "500 characters in the widest script, the length that large chats allow";
         publish_per_s: u32 = 5, [1, 1_000_000],
@@ -197,7 +197,7 @@ config_table! {
         reactions_burst: u32 = 50, [1, 1_000_000],
             "Reactions that may come at once before reactions_per_s counts.",
             "clients gather taps for a second or two before they send them";
-        control_queue_frames_max: usize = 64, [4, 4_096],
+        control_queue_bytes_max: usize = 65_536, [4_096, 16_777_216],
             "Frames (acknowledgements, pongs, errors) that wait for one connection. Nothing is dropped: a peer that lets \
              even this fill is closed with a code.",
             "covers a publishing burst with its answers; more means that the peer does not read";
@@ -238,7 +238,7 @@ config_table! {
             "Bytes of one room's history. Beyond, its oldest batches are forgotten, as with history_batches_max.",
             "some 200,000 chat messages";
         history_bytes_total_max: usize = 268_435_456, [0, 1_099_511_627_776],
-            "Bytes of all rooms' histories together. Beyond, the room that appends forgets its own oldest batches first.",
+            "Bytes of all rooms' histories together. Beyond, the room that keeps the most forgets its oldest batches.",
             "a quarter of a gigabyte on the smallest server of 1 GB";
         replay_max: usize = 200, [0, 100_000],
             "Messages that a newcomer can wish to see from before it came. A greater wish is cut to this.",
@@ -251,15 +251,15 @@ config_table! {
             "Time for which a nonce is remembered. A publication that is sent again later counts as new.",
             "a client that was away for five minutes asks its user before it sends again";
         tally_keys_max: usize = 64, [1, 4_096],
-            "Different reactions counted in a room per tick. Beyond, a new key is left out and counted as omitted.",
+            "Different reactions counted in a room per tick. Beyond, the least counted join the others, which are counted under the empty key.",
             "a show offers a handful; the rest is somebody inventing keys";
         tally_top: usize = 16, [1, 4_096],
-            "Reactions that a batch carries, most frequent first. The rest is left out of it.",
+            "Reactions that a batch carries, most frequent first. The rest is counted under the empty key.",
             "more do not fit a screen";
         state_keys_max: usize = 64, [1, 65_535],
             "State keys of a room. Beyond, a new key is refused with a reason; present ones still change.",
             "pinned message, score, slow mode and what an application adds";
-        state_value_bytes_max: usize = 4_096, [1, 1_048_576],
+        state_value_bytes_max: usize = 4_096, [1, 4_096],
             "Bytes of one state value. Beyond, it is refused with a reason.",
             "every newcomer receives all of them: at most 256 KB with state_keys_max";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
@@ -306,8 +306,8 @@ config_table! {
             "Inputs that wait for one shard. When it is full a publication is refused with a time to retry after.",
             "one second of three bridges at full rate";
         worker_outbox: usize = 16_384, [64, 16_777_216],
-            "Sealed batches and answers that wait for one worker. When it is full the shard waits for that worker before \
-             it seals more; nothing is dropped.",
+            "Sealed batches and answers that wait for one worker. When it is full they wait at the shard, which takes no \
+             more inputs while too many do: publishers are refused with a time to retry; nothing is dropped.",
             "a worker that is 16,384 batches behind has fallen off its rings anyway";
     }
 
@@ -320,7 +320,7 @@ config_table! {
             "Time after which clients are told to reconnect. They add jitter of their own.",
             "a node that restarts needs about a second";
         go_to: String = String::new(), [0, 256],
-            "Address that go-away sends clients to, such as `wss://b.example.org/v1`; empty: the one they came by.",
+            "Address that go-away sends clients to, host and port, such as `b.example.org:7443`; empty: the one they came by.",
             "a load balancer knows better";
     }
 
@@ -330,7 +330,7 @@ config_table! {
             "the first reader is a person";
         level: LogLevel = LogLevel::Info, [],
             "Least important level that is written.",
-            "start, stop and trouble; `debug` tells of every connection";
+            "start, stop and trouble";
         file: Option<PathBuf> = None, [],
             "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and \
              the node runs on.",

@@ -38,11 +38,14 @@ impl Worker {
         let mut frame = Vec::new();
         write_frame(Opcode::Close, &close_payload(code, &close.detail), &mut frame);
         // A frame that is only half out cannot be followed by another: the connection is cut instead.
-        if !close.is_clean || self.is_stopping || !self.wires.send_own(ix, frame) {
+        if !close.is_clean || !self.wires.send_own(ix, frame) {
             return self.drop_wire(ix);
         }
         self.say_tls_goodbye(ix);
         self.wires.get(ix).inspect(|wire| wire.shutdown_write());
+        if self.is_stopping {
+            self.drop_wire(ix);
+        }
     }
 
     fn say_tls_goodbye(&mut self, ix: u32) {
