@@ -204,7 +204,15 @@ fn values_that_contradict_each_other_are_told_apart() {
         &["all off"],
     );
     refused(
-        load(None, &[], &[("limits-text-bytes-max", "4000"), ("limits-frame-bytes-max", "1024")]),
+        load(
+            None,
+            &[],
+            &[
+                ("limits-text-bytes-max", "4000"),
+                ("limits-frame-bytes-max", "1024"),
+                ("rooms-state-value-bytes-max", "512"),
+            ],
+        ),
         &["limits.text_bytes_max = 4000 (flag", "limits.frame_bytes_max = 1024 (flag"],
     );
     refused(
