@@ -261,7 +261,10 @@ mod tests {
         let packed = Log::read(&gz(SAMPLE)[..]).unwrap();
         assert_eq!((&plain.lines, &plain.notes), (&packed.lines, &packed.notes));
         let seen: Vec<_> = plain.lines.iter().map(|l| (l.t_ms, &*l.author, l.role)).collect();
-        assert_eq!(seen, [(0, "ann", Role::Viewer), (0, "bob", Role::Subscriber), (2500, " e\u{7}ve ", Role::Host)]);
+        assert_eq!(
+            seen,
+            [(0, "ann", Role::Viewer), (0, "bob", Role::Subscriber), (2500, " e\u{7}ve ", Role::Host)]
+        );
     }
 
     #[test]
@@ -269,7 +272,12 @@ mod tests {
         let notes = Log::read(SAMPLE.as_bytes()).unwrap().notes;
         assert_eq!((notes.bad, notes.others), (2, 1));
         assert!(notes.first_bad.as_deref().unwrap().starts_with("line 4: "), "{notes:?}");
-        assert!(notes.sentence().unwrap().contains("1 other rows (bans) skipped, 2 unreadable lines skipped (first: line 4"));
+        assert!(
+            notes
+                .sentence()
+                .unwrap()
+                .contains("1 other rows (bans) skipped, 2 unreadable lines skipped (first: line 4")
+        );
     }
 
     #[test]
@@ -280,7 +288,10 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_bounded() {
-        let long = format!("{{\"t\":1,\"u\":\"a\",\"m\":\"{}\"}}\n{{\"t\":2,\"u\":\"b\",\"m\":\"x\"}}\n", "y".repeat(100_000));
+        let long = format!(
+            "{{\"t\":1,\"u\":\"a\",\"m\":\"{}\"}}\n{{\"t\":2,\"u\":\"b\",\"m\":\"x\"}}\n",
+            "y".repeat(100_000)
+        );
         let log = Log::read(long.as_bytes()).unwrap();
         assert_eq!((log.lines.len(), log.notes.bad), (1, 1));
     }
@@ -288,7 +299,12 @@ mod tests {
     #[test]
     fn fitting_makes_texts_that_a_node_takes() {
         let mut log = Log::read(SAMPLE.as_bytes()).unwrap();
-        let line = |text: &str| Line { t_ms: 9, author: "é".repeat(40).into(), text: text.into(), role: Role::Viewer };
+        let line = |text: &str| Line {
+            t_ms: 9,
+            author: "é".repeat(40).into(),
+            text: text.into(),
+            role: Role::Viewer,
+        };
         log.lines.push(line(&"日本".repeat(50)));
         log.lines.push(line("\u{1b}\r"));
         log.fit(100);

@@ -107,7 +107,10 @@ mod tests {
             merged.add(&serde_json::from_str(&json).unwrap());
         }
         let (w, m) = (whole.summary(), merged.summary());
-        assert_eq!((w.count, w.p50_us, w.p90_us, w.p99_us, w.p999_us), (m.count, m.p50_us, m.p90_us, m.p99_us, m.p999_us));
+        assert_eq!(
+            (w.count, w.p50_us, w.p90_us, w.p99_us, w.p999_us),
+            (m.count, m.p50_us, m.p90_us, m.p99_us, m.p999_us)
+        );
         assert!(w.max_us.abs_diff(m.max_us) <= w.max_us / 1000, "{w:?} {m:?}");
         assert!(w.p99_us > w.p50_us && w.p50_us > 30_000 && w.p50_us < 40_000, "ln 2 / 20 s: {w:?}");
     }

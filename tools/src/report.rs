@@ -187,7 +187,8 @@ impl Report {
                 self.client_cpu_ns_per_delivery, self.client_user_bytes_per_viewer
             ),
         );
-        let verdict = if self.ok { "nothing lost, duplicated or reordered".to_owned() } else { self.faults.join("; ") };
+        let verdict =
+            if self.ok { "nothing lost, duplicated or reordered".to_owned() } else { self.faults.join("; ") };
         line(if self.ok { "OK" } else { "FAILED" }, verdict);
         out
     }
@@ -204,7 +205,8 @@ impl Report {
     }
 
     fn viewers_line(&self) -> String {
-        let processes = if self.processes > 1 { format!(", in {} processes", self.processes) } else { String::new() };
+        let processes =
+            if self.processes > 1 { format!(", in {} processes", self.processes) } else { String::new() };
         format!("{} ({} WebSocket, {} QUIC{processes})", self.viewers, self.ws_viewers, self.quic_viewers)
     }
 
@@ -234,7 +236,11 @@ impl Report {
     }
 
     fn complete_line(&self) -> String {
-        let foreign = if self.foreign > 0 { format!(", {} deliveries of others' messages", self.foreign) } else { String::new() };
+        let foreign = if self.foreign > 0 {
+            format!(", {} deliveries of others' messages", self.foreign)
+        } else {
+            String::new()
+        };
         format!(
             "lost {}, duplicated {}, out of order {}, wrong content {}{foreign}",
             self.lost, self.duplicated, self.out_of_order, self.wrong
@@ -245,9 +251,12 @@ impl Report {
         let by_reason: Vec<String> = self
             .gaps_by_reason
             .iter()
-            .map(|(reason, gaps)| format!("{reason}: {} notices for {} messages", gaps.notices, gaps.messages))
+            .map(|(reason, gaps)| {
+                format!("{reason}: {} notices for {} messages", gaps.notices, gaps.messages)
+            })
             .collect();
-        let omitted = if self.omitted > 0 { format!("; {} omitted by pacing", self.omitted) } else { String::new() };
+        let omitted =
+            if self.omitted > 0 { format!("; {} omitted by pacing", self.omitted) } else { String::new() };
         format!("{}{omitted}", by_reason.join(", "))
     }
 
@@ -327,7 +336,8 @@ mod tests {
     use crate::proc::Sample;
 
     fn outcome() -> Outcome {
-        let mut outcome = Outcome { publish_us: 2_000_000, ramp_us: 500_000, processes: 1, ..Outcome::default() };
+        let mut outcome =
+            Outcome { publish_us: 2_000_000, ramp_us: 500_000, processes: 1, ..Outcome::default() };
         let tally = &mut outcome.tally;
         (tally.joins, tally.deliveries, tally.frames, tally.bytes) = (100, 1000, 400, 30_000);
         (0..100).for_each(|_| tally.join_latency.record(900));

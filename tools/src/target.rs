@@ -66,9 +66,9 @@ impl TrustBy {
             TrustBy::Fingerprint(hex) => {
                 Trust::fingerprint(hex).context("--fingerprint: a SHA-256 has 64 hexadecimal digits")?
             }
-            TrustBy::Pem(path) => {
-                Trust::Pem(std::fs::read(path).with_context(|| format!("--ca: cannot read {}", path.display()))?)
-            }
+            TrustBy::Pem(path) => Trust::Pem(
+                std::fs::read(path).with_context(|| format!("--ca: cannot read {}", path.display()))?,
+            ),
         })
     }
 
@@ -86,7 +86,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 /// The signed token in a file, or none.
 pub(crate) fn token(path: Option<&Path>) -> anyhow::Result<String> {
     let Some(path) = path else { return Ok(String::new()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("--token: cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--token: cannot read {}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 

@@ -117,12 +117,8 @@ async fn perform(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
     let trust = TrustBy::Fingerprint(node.fingerprint.clone());
-    let stage = Stage {
-        urls: vec![node.ws_url()],
-        token: String::new(),
-        rooms: vec![title.room.clone()],
-        count: 1,
-    };
+    let stage =
+        Stage { urls: vec![node.ws_url()], token: String::new(), rooms: vec![title.room.clone()], count: 1 };
     let publishers = Publishers::connect(&stage, &trust.connector(None)?).await?;
     let hold = args.seconds.unwrap_or(SHOW);
     let (lines, reactions_by_s) = chat(args, seed, hold, publishers.text_bytes_max());
@@ -149,8 +145,12 @@ async fn perform(
         seed,
         content: Content::Announced,
     };
-    let run =
-        Run { plans: vec![plan], in_processes: false, pid: Some(node.pid), announcements: Some(announcements) };
+    let run = Run {
+        plans: vec![plan],
+        in_processes: false,
+        pid: Some(node.pid),
+        announcements: Some(announcements),
+    };
     let script = Script::Log { lines: lines.into(), speed: 1.0 };
     conduct(&run, publishers, script, watcher, stopped).await
 }

@@ -55,9 +55,12 @@ impl NodeProcess {
             .spawn()
             .context("cannot start a process for the node")?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = tokio::time::timeout(START_WAIT, lines.next_line()).await.context("the node does not start")??;
+        let line = tokio::time::timeout(START_WAIT, lines.next_line())
+            .await
+            .context("the node does not start")??;
         let line = line.context("the node ended at its start")?;
-        let Hello { pid, ws, quic, fingerprint } = serde_json::from_str(&line).context("the node says nonsense")?;
+        let Hello { pid, ws, quic, fingerprint } =
+            serde_json::from_str(&line).context("the node says nonsense")?;
         Ok(NodeProcess { pid, ws, quic, fingerprint, child })
     }
 

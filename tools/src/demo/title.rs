@@ -3,13 +3,27 @@
 use crate::random::Random;
 
 const FIRST: [&str; 16] = [
-    "Midnight", "Golden", "Lost", "Electric", "Northern", "Secret", "Velvet", "Wild", "Crimson", "Quiet", "Hollow", "Silver",
-    "Burning", "Distant", "Paper", "Restless",
+    "Midnight", "Golden", "Lost", "Electric", "Northern", "Secret", "Velvet", "Wild", "Crimson", "Quiet",
+    "Hollow", "Silver", "Burning", "Distant", "Paper", "Restless",
 ];
 
 const SECOND: [&str; 16] = [
-    "Kitchen", "Harbour", "Detectives", "Island", "Orchestra", "Express", "Garden", "Hospital", "Circus", "Academy", "Coast",
-    "Courtroom", "Planet", "Bakery", "Rangers", "Lighthouse",
+    "Kitchen",
+    "Harbour",
+    "Detectives",
+    "Island",
+    "Orchestra",
+    "Express",
+    "Garden",
+    "Hospital",
+    "Circus",
+    "Academy",
+    "Coast",
+    "Courtroom",
+    "Planet",
+    "Bakery",
+    "Rangers",
+    "Lighthouse",
 ];
 
 /// A show.
@@ -40,7 +54,11 @@ mod tests {
     fn titles_are_rooms_that_can_be_typed_and_differ_by_seed() {
         let titles: std::collections::HashSet<String> = (0..100).map(|seed| title(seed).room).collect();
         assert!(titles.len() > 80);
-        assert!(titles.iter().all(|room| room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')));
+        assert!(
+            titles
+                .iter()
+                .all(|room| room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+        );
         assert_eq!(title(3), title(3));
     }
 }

@@ -190,10 +190,13 @@ impl Picture<'_> {
 
     fn draw_figures(&self, frame: &mut Frame<'_>, area: Rect) {
         let columns = Layout::horizontal([Constraint::Ratio(1, 3); 3]).split(area);
-        let tables = [("audience", self.audience()), ("per second", self.per_second()), ("the node", self.node())];
+        let tables =
+            [("audience", self.audience()), ("per second", self.per_second()), ("the node", self.node())];
         for ((title, rows), column) in tables.into_iter().zip(columns.iter()) {
-            let lines: Vec<Line<'_>> =
-                rows.into_iter().map(|(name, value)| Line::from(vec![format!("{name:<15}").dim(), value.bold()])).collect();
+            let lines: Vec<Line<'_>> = rows
+                .into_iter()
+                .map(|(name, value)| Line::from(vec![format!("{name:<15}").dim(), value.bold()]))
+                .collect();
             frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), *column);
         }
     }
@@ -201,7 +204,11 @@ impl Picture<'_> {
     fn audience(&self) -> Vec<(&'static str, String)> {
         let p = &self.moment.progress;
         let bad = p.lost + p.duplicated + p.out_of_order + p.wrong;
-        let complete = if bad + p.failed == 0 { "yes".to_owned() } else { format!("NO: {bad} wrong, {} failed", p.failed) };
+        let complete = if bad + p.failed == 0 {
+            "yes".to_owned()
+        } else {
+            format!("NO: {bad} wrong, {} failed", p.failed)
+        };
         vec![
             ("viewers", format!("{} of {}", p.live, self.show.viewers)),
             ("latency p50", duration(p.p50_us)),
@@ -236,19 +243,25 @@ impl Picture<'_> {
 
     fn draw_curves(&self, frame: &mut Frame<'_>, area: Rect) {
         let columns = Layout::horizontal([Constraint::Ratio(1, 2); 2]).split(area);
-        let curves: [(&str, Color, fn(&Rates) -> f64); 2] = [
-            ("deliveries/s", Color::Cyan, |r| r.deliveries),
-            ("reactions/s, over all viewers", Color::Magenta, |r| r.reactions),
-        ];
-        for ((title, colour, value), column) in curves.into_iter().zip(columns.iter()) {
-            let width = usize::from(column.width.saturating_sub(2));
-            let newest = self.history.iter().skip(self.history.len().saturating_sub(width));
-            let data: Vec<u64> = newest.map(|rates| value(rates) as u64).collect();
-            let max = data.iter().max().copied().unwrap_or(0);
-            let title = format!("{title}, at most {}", grouped(max as f64));
-            let sparkline = Sparkline::default().data(&data).style(Style::new().fg(colour));
-            frame.render_widget(sparkline.block(Block::bordered().title(title)), *column);
-        }
+        self.draw_curve(frame, columns[0], "deliveries/s", Color::Cyan, |r| r.deliveries);
+        self.draw_curve(frame, columns[1], "reactions/s, over all viewers", Color::Magenta, |r| r.reactions);
+    }
+
+    fn draw_curve(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        title: &str,
+        colour: Color,
+        value: fn(&Rates) -> f64,
+    ) {
+        let width = usize::from(area.width.saturating_sub(2));
+        let newest = self.history.iter().skip(self.history.len().saturating_sub(width));
+        let data: Vec<u64> = newest.map(|rates| value(rates) as u64).collect();
+        let max = data.iter().max().copied().unwrap_or(0);
+        let title = format!("{title}, at most {}", grouped(max as f64));
+        let sparkline = Sparkline::default().data(&data).style(Style::new().fg(colour));
+        frame.render_widget(sparkline.block(Block::bordered().title(title)), area);
     }
 
     fn draw_chat(&self, frame: &mut Frame<'_>, area: Rect) {
@@ -256,12 +269,17 @@ impl Picture<'_> {
         let newest = self.chat.iter().skip(self.chat.len().saturating_sub(rows));
         let lines: Vec<Line<'_>> = newest
             .map(|(author, text)| {
-                let colour = NAME_COLOURS[author.bytes().map(usize::from).sum::<usize>() % NAME_COLOURS.len()];
-                let name = Span::styled(author.as_ref(), Style::new().fg(colour).add_modifier(Modifier::BOLD));
+                let colour =
+                    NAME_COLOURS[author.bytes().map(usize::from).sum::<usize>() % NAME_COLOURS.len()];
+                let name =
+                    Span::styled(author.as_ref(), Style::new().fg(colour).add_modifier(Modifier::BOLD));
                 Line::from(vec![name, Span::raw(format!("  {}", text.replace(['\n', '\t'], " ")))])
             })
             .collect();
-        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("chat, as viewers get it")), area);
+        frame.render_widget(
+            Paragraph::new(lines).block(Block::bordered().title("chat, as viewers get it")),
+            area,
+        );
     }
 }
 

@@ -101,7 +101,9 @@ impl Checker {
     }
 
     fn fill(&mut self, offset: u64) -> bool {
-        let Some(at) = self.holes.iter().position(|&(from, to)| (from..to).contains(&offset)) else { return false };
+        let Some(at) = self.holes.iter().position(|&(from, to)| (from..to).contains(&offset)) else {
+            return false;
+        };
         let (from, to) = self.holes.swap_remove(at);
         self.holes.extend([(from, offset), (offset + 1, to)].into_iter().filter(|(from, to)| from < to));
         self.lost -= 1;
@@ -157,7 +159,9 @@ mod tests {
     #[test]
     fn what_comes_again_is_a_duplicate_and_what_comes_late_is_out_of_order() {
         let mut c = joined(0);
-        for (offset, fit) in [(0, Fit::New), (0, Fit::Again), (3, Fit::New), (2, Fit::Late), (2, Fit::Again), (1, Fit::Late)] {
+        for (offset, fit) in
+            [(0, Fit::New), (0, Fit::Again), (3, Fit::New), (2, Fit::Late), (2, Fit::Again), (1, Fit::Late)]
+        {
             assert_eq!(c.handle_message(offset), fit, "{offset}");
         }
         assert_eq!(totals(&c), (4, 0, 0, 0, 2, 2));

@@ -39,7 +39,7 @@ impl Crew {
         let (note, notes) = channel(WAITING_MAX);
         std::thread::Builder::new()
             .name("crowd".into())
-            .spawn(move || run_crowd(plan, announcements, orders, note))
+            .spawn(move || run_crowd(plan, announcements.as_ref(), orders, &note))
             .context("cannot start a thread")?;
         Ok(Crew { orders: vec![order], notes, _children: Vec::new() })
     }
@@ -77,14 +77,20 @@ impl Crew {
 }
 
 /// A crowd on a runtime of its own, until it is through.
-fn run_crowd(plan: Plan, announcements: Option<Announcements>, orders: Receiver<Order>, notes: Sender<(usize, Note)>) {
+fn run_crowd(
+    plan: Plan,
+    announcements: Option<&Announcements>,
+    orders: Receiver<Order>,
+    notes: &Sender<(usize, Note)>,
+) {
     let process = plan.process;
-    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(
-        |runtime| {
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, crowd::run(plan, announcements, orders, notes.clone()))
-        },
-    );
+    let outcome =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(
+            |runtime| {
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, crowd::run(plan, announcements, orders, notes.clone()))
+            },
+        );
     if let Err(error) = outcome {
         // When nobody listens any more, nobody needs to know.
         let _ = notes.blocking_send((process, Note::Failed(format!("{error:#}"))));
@@ -117,7 +123,8 @@ async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Res
     tokio::spawn(async move {
         let mut lines = BufReader::new(stdout).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            let note = serde_json::from_str(&line).unwrap_or_else(|error| Note::Failed(format!("{error}: {line}")));
+            let note =
+                serde_json::from_str(&line).unwrap_or_else(|error| Note::Failed(format!("{error}: {line}")));
             let is_last = matches!(note, Note::Done(_));
             if notes.send((process, note)).await.is_err() || is_last {
                 return;
@@ -128,7 +135,10 @@ async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Res
     Ok((order, child))
 }
 
-async fn write_line(to: &mut tokio::process::ChildStdin, value: &impl serde::Serialize) -> anyhow::Result<()> {
+async fn write_line(
+    to: &mut tokio::process::ChildStdin,
+    value: &impl serde::Serialize,
+) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     to.write_all(&line).await?;

@@ -36,8 +36,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// Viewers that share a UDP socket. At home each has its own; with 200, a burst of batches fits a default kernel buffer.
 const QUIC_PER_SOCKET: usize = 200;
 
-/// Tries to join before a viewer counts as failed.
-const ATTEMPTS_MAX: u32 = 6;
+/// Tries to come in, or back, before a viewer counts as failed: with their pauses, some seconds.
+const RETRIES_MAX: u32 = 6;
 
 /// For goodbyes at the end; who takes longer is cut off.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ struct Crowd {
 /// When the plan cannot be carried out at all; what happens to viewers is counted, not an error.
 pub(crate) async fn run(
     plan: Plan,
-    announcements: Option<Announcements>,
+    announcements: Option<&Announcements>,
     mut orders: Receiver<Order>,
     notes: Sender<(usize, Note)>,
 ) -> anyhow::Result<()> {
@@ -112,9 +112,9 @@ pub(crate) async fn run(
 }
 
 impl Crowd {
-    fn new(plan: Plan, announcements: Option<Announcements>) -> anyhow::Result<Crowd> {
+    fn new(plan: Plan, announcements: Option<&Announcements>) -> anyhow::Result<Crowd> {
         let viewers = plan.ws_viewers + plan.quic_viewers;
-        let knowledge = knowledge(&plan, announcements.as_ref())?;
+        let knowledge = knowledge(&plan, announcements)?;
         let shared = Shared {
             tally: RefCell::default(),
             recent: RefCell::new(Times::default()),
@@ -360,7 +360,9 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
         token: common.plan.token.clone(),
         agent: concat!("gs-load/", env!("CARGO_PKG_VERSION")),
         seed: seed(),
-        retries_max: ATTEMPTS_MAX,
+        backoff_ms: 200,
+        backoff_max_ms: 2_000,
+        retries_max: RETRIES_MAX,
         keep_state: false,
         ..Options::default()
     };
@@ -384,7 +386,8 @@ struct Gates {
 
 impl Gates {
     fn new(plan: &Plan) -> anyhow::Result<Gates> {
-        let parse = |urls: &[String]| urls.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<Vec<Url>>>();
+        let parse =
+            |urls: &[String]| urls.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<Vec<Url>>>();
         let (ws_urls, quic_urls) = (parse(&plan.ws_urls)?, parse(&plan.quic_urls)?);
         let local = local_address(plan, ws_urls.iter().chain(&quic_urls));
         let sockets = plan.quic_viewers.div_ceil(QUIC_PER_SOCKET);
@@ -422,7 +425,8 @@ fn knowledge(plan: &Plan, announcements: Option<&Announcements>) -> anyhow::Resu
             (0..rooms).map(|_| Knowledge::Log { lines: lines.clone(), speed: *speed, start: None }).collect()
         }
         Content::Announced => {
-            let announcements = announcements.context("announcements need a publisher of the same process")?;
+            let announcements =
+                announcements.context("announcements need a publisher of the same process")?;
             vec![Knowledge::Announced(announcements.clone())]
         }
     })
@@ -462,7 +466,10 @@ mod tests {
         assert_eq!(stalled.iter().filter(|&&n| plan.is_quic(n)).count(), 5);
         let dropped: Vec<usize> = (0..100).filter(|&n| slots[n].is_dropped).collect();
         assert_eq!(dropped.len(), 2);
-        assert!(dropped.iter().all(|n| !stalled.contains(n)) && plan.is_quic(dropped[0]) != plan.is_quic(dropped[1]));
+        assert!(
+            dropped.iter().all(|n| !stalled.contains(n))
+                && plan.is_quic(dropped[0]) != plan.is_quic(dropped[1])
+        );
     }
 
     #[tokio::test]
@@ -474,7 +481,8 @@ mod tests {
         for n in 0..453 {
             gates.of(&plan, n);
         }
-        let ws: Vec<&str> = (0..453).filter(|&n| !plan.is_quic(n)).map(|n| gates.of(&plan, n).1.host()).collect();
+        let ws: Vec<&str> =
+            (0..453).filter(|&n| !plan.is_quic(n)).map(|n| gates.of(&plan, n).1.host()).collect();
         assert_eq!(ws, ["127.0.0.1", "127.0.0.2", "127.0.0.1"]);
     }
 

@@ -178,16 +178,25 @@ impl Goal {
         let (quic_urls, ws_urls): (Vec<Url>, Vec<Url>) =
             args.urls.iter().cloned().partition(|url| url.scheme() == Scheme::Quic);
         let (ws_viewers, quic_viewers) = viewers(args, !ws_urls.is_empty(), !quic_urls.is_empty());
-        ensure!(ws_viewers == 0 || !ws_urls.is_empty(), "viewers over WebSocket need a --url ws://... or wss://...");
+        ensure!(
+            ws_viewers == 0 || !ws_urls.is_empty(),
+            "viewers over WebSocket need a --url ws://... or wss://..."
+        );
         ensure!(quic_viewers == 0 || !quic_urls.is_empty(), "viewers over QUIC need a --url quic://...");
         ensure!(args.ramp > 0.0, "--ramp must be above 0");
         ensure!(args.speed > 0.0, "--speed must be above 0");
         ensure!(args.rate >= 0.0 && args.reactions >= 0.0, "a rate cannot be below 0");
         ensure!(!args.rooms.is_empty(), "a room is needed");
         if !args.replay.is_empty() {
-            ensure!(args.rooms.len() == 1, "--replay goes into one room, for its offsets tell which message is which");
+            ensure!(
+                args.rooms.len() == 1,
+                "--replay goes into one room, for its offsets tell which message is which"
+            );
         }
-        ensure!(args.stall + 2 <= ws_viewers + quic_viewers || args.stall == 0, "--stall: somebody has to watch");
+        ensure!(
+            args.stall + 2 <= ws_viewers + quic_viewers || args.stall == 0,
+            "--stall: somebody has to watch"
+        );
         let limit = proc::raise_file_limit();
         let processes = processes(args.processes, ws_viewers, limit)?;
         Ok(Goal {
@@ -211,7 +220,12 @@ impl Goal {
         Stage { urls: args.urls.clone(), token: self.token.clone(), rooms: args.rooms.clone(), count }
     }
 
-    fn script(&self, args: &Args, text_bytes_max: usize, lines: &mut Lines) -> anyhow::Result<(Script, Content)> {
+    fn script(
+        &self,
+        args: &Args,
+        text_bytes_max: usize,
+        lines: &mut Lines,
+    ) -> anyhow::Result<(Script, Content)> {
         let hold = args.hold.unwrap_or(Duration::from_secs(10));
         if args.replay.is_empty() {
             if args.rate == 0.0 || args.publishers == 0 {

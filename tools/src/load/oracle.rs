@@ -147,7 +147,9 @@ impl Oracle {
                     Some((line, t0_us + (line.t_ms as f64 * 1000.0 / speed) as u64))
                 });
                 match expected {
-                    Some((line, due_us)) if *line.author == *author && *line.text == *text => Verdict::Ours { due_us },
+                    Some((line, due_us)) if *line.author == *author && *line.text == *text => {
+                        Verdict::Ours { due_us }
+                    }
                     Some(_) => Verdict::Wrong,
                     None => Verdict::Foreign,
                 }
@@ -200,7 +202,8 @@ mod tests {
     use grandstand_protocol::frame::Role;
 
     fn log() -> Oracle {
-        let line = |text: &str| Line { t_ms: 1000, author: "ann".into(), text: text.into(), role: Role::Viewer };
+        let line =
+            |text: &str| Line { t_ms: 1000, author: "ann".into(), text: text.into(), role: Role::Viewer };
         Oracle::new(Knowledge::Log { lines: ["a", "b"].map(line).into(), speed: 10.0, start: None })
     }
 
@@ -240,7 +243,10 @@ mod tests {
         assert_eq!(oracle.judge(2, "a", "3"), Verdict::Ours { due_us: 3 });
         assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
         assert!(announcements.board().waiting.is_empty());
-        assert_eq!(announcements.arrived().iter().map(|(_, text)| &**text).collect::<Vec<_>>(), ["1", "hi", "3"]);
+        assert_eq!(
+            announcements.arrived().iter().map(|(_, text)| &**text).collect::<Vec<_>>(),
+            ["1", "hi", "3"]
+        );
     }
 
     #[test]

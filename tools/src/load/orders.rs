@@ -51,7 +51,11 @@ pub(crate) enum Content {
     Unknown,
     Marked(Marked),
     /// These files, fitted to this limit, at this speed.
-    Logs { files: Vec<std::path::PathBuf>, text_bytes_max: usize, speed: f64 },
+    Logs {
+        files: Vec<std::path::PathBuf>,
+        text_bytes_max: usize,
+        speed: f64,
+    },
     /// What a publisher of the same process announces.
     Announced,
 }

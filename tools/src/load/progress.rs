@@ -107,7 +107,9 @@ fn line(moment: &Moment<'_>, rates: &Rates) -> String {
         format!("  server {:.2} CPUs, {}", rates.server_cpus, mib(s.resident_bytes))
     });
     match moment.phase {
-        Phase::Joining => format!("joining  {}/{} viewers, {:.0}/s{server}{bad}", p.live, moment.viewers, rates.joins),
+        Phase::Joining => {
+            format!("joining  {}/{} viewers, {:.0}/s{server}{bad}", p.live, moment.viewers, rates.joins)
+        }
         Phase::Publishing | Phase::Settling => {
             let name = if moment.phase == Phase::Publishing { "on air " } else { "settling" };
             format!(

@@ -30,8 +30,8 @@ const READY_WAIT: Duration = Duration::from_secs(15);
 /// next ones are sent late, and the latencies say so.
 const UNANSWERED_MAX: u32 = 16_384;
 
-/// Tries before a publisher counts as failed.
-const ATTEMPTS_MAX: u32 = 5;
+/// Tries to come in, or back, before a publisher counts as failed.
+const RETRIES_MAX: u32 = 5;
 
 /// What publishers counted.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +156,7 @@ impl Publishers {
             seed: seed(),
             backoff_ms: 200,
             backoff_max_ms: 2_000,
-            retries_max: ATTEMPTS_MAX,
+            retries_max: RETRIES_MAX,
             unanswered_max: UNANSWERED_MAX,
             keep_state: false,
             ..Options::default()
@@ -189,13 +189,18 @@ impl Publishers {
         while self.desk.ready.get() < stage.count {
             let urls: Vec<String> = stage.urls.iter().map(Url::to_string).collect();
             let urls = urls.join(", ");
-            if let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(10), self.sessions.join_next()).await {
+            if let Ok(Some(_)) =
+                tokio::time::timeout(Duration::from_millis(10), self.sessions.join_next()).await
+            {
                 let why = self.desk.published.borrow().failures.sentence();
                 bail!("a publisher cannot get in at {urls}: {why}; is the node running there?");
             }
             if tokio::time::Instant::now() >= deadline {
                 let why = self.desk.published.borrow().disconnects.sentence();
-                bail!("no answer from {urls} within {} s {why}; is the node running there?", READY_WAIT.as_secs());
+                bail!(
+                    "no answer from {urls} within {} s {why}; is the node running there?",
+                    READY_WAIT.as_secs()
+                );
             }
         }
         if self.desk.may_not.get() {
@@ -256,10 +261,10 @@ impl Handler for Publisher {
                 published.text_bytes += u64::from(bytes);
                 published.ack.record(now_us.saturating_sub(due_us));
             }
-            Event::Refused { kind, id, reason, .. } if *kind == Kind::Publish as u8 => {
-                if self.waiting.remove(id).is_some() {
-                    self.desk.published.borrow_mut().refused.count(reason.text(), 1);
-                }
+            Event::Refused { kind, id, reason, .. }
+                if *kind == Kind::Publish as u8 && self.waiting.remove(id).is_some() =>
+            {
+                self.desk.published.borrow_mut().refused.count(reason.text(), 1);
             }
             // Nobody knows what became of it: it stays unacknowledged.
             Event::Uncertain { nonce, .. } => drop(self.waiting.remove(nonce)),
@@ -316,7 +321,11 @@ impl Publisher {
             }
             // It goes out after this turn, so nobody can have seen it yet.
             if let Some(announcements) = &begin.announcements {
-                announcements.announce(Announced { due_us, author: said.author.into(), text: said.text.into() });
+                announcements.announce(Announced {
+                    due_us,
+                    author: said.author.into(),
+                    text: said.text.into(),
+                });
             }
             self.waiting.insert(nonce, (due_us, (said.text.len() + said.author.len()) as u32));
             let mut published = self.desk.published.borrow_mut();
@@ -348,7 +357,11 @@ impl Published {
             faults.push(format!("{} publications unacknowledged", self.unacknowledged()));
         }
         if self.refused.total() > 0 {
-            faults.push(format!("{} publications refused: {}", self.refused.total(), self.refused.sentence()));
+            faults.push(format!(
+                "{} publications refused: {}",
+                self.refused.total(),
+                self.refused.sentence()
+            ));
         }
         if self.failures.total() > 0 {
             faults.push(format!("{} publishers failed: {}", self.failures.total(), self.failures.sentence()));

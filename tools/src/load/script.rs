@@ -42,7 +42,10 @@ pub(crate) enum Script {
     Silent,
     Marked(Marked),
     /// A log, `speed` times as fast as it was.
-    Log { lines: Rc<[Line]>, speed: f64 },
+    Log {
+        lines: Rc<[Line]>,
+        speed: f64,
+    },
 }
 
 /// One message of a script.

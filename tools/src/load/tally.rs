@@ -185,8 +185,11 @@ impl Tally {
             (self.desyncs, "batches that did not continue the position"),
             (self.restarts, "viewers that found the room's log begun anew"),
         ];
-        let mut faults: Vec<String> =
-            counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let mut faults: Vec<String> = counted
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         if self.failures.total() > 0 {
             faults.push(format!("{} viewers failed: {}", self.failures.total(), self.failures.sentence()));
         }

@@ -16,7 +16,9 @@ use super::checker::{Checker, Fit};
 use super::oracle::{Oracle, Verdict};
 use super::tally::Tally;
 use crate::histogram::Times;
-use crate::synth::generator::REACTIONS;
+
+/// What people react with, and how often each compared to the others.
+const REACTIONS: [(&str, u32); 4] = [("❤", 5), ("👏", 3), ("😂", 2), ("🎉", 1)];
 
 /// What all viewers of a process share.
 #[derive(Debug)]
@@ -175,9 +177,13 @@ impl Handler for Viewer {
                 slot.checker.handle_gap(*from, *to, *count);
                 tally.count_gap(gap_name(*reason), *count);
             }
-            Event::Fault { fault: Fault::Duplicate { offset }, .. } => drop(slot.checker.handle_message(*offset)),
+            Event::Fault { fault: Fault::Duplicate { offset }, .. } => {
+                drop(slot.checker.handle_message(*offset))
+            }
             Event::Fault { fault: Fault::Desync { .. }, .. } => tally.desyncs += 1,
-            Event::Subscribed { epoch, offset, .. } => self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally),
+            Event::Subscribed { epoch, offset, .. } => {
+                self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally)
+            }
             Event::Refused { reason, room: Some(_), .. } if !reason.may_retry() => {
                 tally.failures.count(reason.text(), 1);
                 (slot.orders.leave, slot.comes_back) = (true, false);

@@ -183,7 +183,8 @@ impl Figures {
     }
 
     fn text(&self) -> String {
-        let verdict = if self.ok { "every message was acknowledged".to_owned() } else { self.faults.join("; ") };
+        let verdict =
+            if self.ok { "every message was acknowledged".to_owned() } else { self.faults.join("; ") };
         format!(
             "published   {} in {:.1} s ({:.1}/s)\nacknowledged {}, refused {}, unacknowledged {}\nacks        {}\n{:<12}{verdict}\n",
             self.due,

@@ -1,0 +1,240 @@
+//! `gs` as a person calls it, against a whole node in this process: loads, replays, the demo, and what they say of trouble.
+//!
+//! Not here: how figures come about (unit tests beside the code), large runs (`cargo xtask bench`).
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use grandstand_edge::config::Config;
+use grandstand_edge::node::Node;
+use serde_json::Value;
+
+fn node() -> Node {
+    let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let mut config = Config::default();
+    (config.ws.listen, config.wss.listen, config.quic.listen, config.admin.listen) = (any, any, any, None);
+    config.node.workers = 2;
+    Node::start(config).unwrap()
+}
+
+fn ws(node: &Node) -> String {
+    format!("ws://{}/v1", node.addresses().ws.unwrap())
+}
+
+fn gs(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gs")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// `gs load` over both transports with the node's own certificate pinned; its figures.
+fn load(node: &Node, arguments: &[&str]) -> (bool, Value) {
+    let (ws, quic) = (ws(node), format!("quic://{}", node.addresses().quic.unwrap()));
+    let common = [
+        "load",
+        "--json",
+        "--quiet",
+        "--ramp",
+        "400",
+        "--url",
+        &ws,
+        "--url",
+        &quic,
+        "--fingerprint",
+        node.fingerprint(),
+    ];
+    figures(&gs(&[&common, arguments].concat()))
+}
+
+fn figures(output: &Output) -> (bool, Value) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let figures = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}\n{out}\n{err}"));
+    (output.status.success(), figures)
+}
+
+/// A log in a file of its own, gone with the value.
+struct Log(PathBuf);
+
+impl Log {
+    fn new(name: &str, text: &str) -> Log {
+        let path = std::env::temp_dir().join(format!("gs-{}-{name}.jsonl", std::process::id()));
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        Log(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_hundred_viewers_over_both_transports_see_everything_once_in_order() {
+    let node = node();
+    let arguments =
+        ["--ws-viewers", "50", "--quic-viewers", "50", "--hold", "2s", "--rate", "50", "--publishers", "3"];
+    let (ok, figures) = load(&node, &arguments);
+    assert!(ok, "{figures:#}");
+    let messages = figures["messages"].as_u64().unwrap();
+    assert!((50..200).contains(&messages), "{figures:#}");
+    assert_eq!(
+        (figures["viewers"].as_u64(), figures["deliveries"].as_u64()),
+        (Some(100), Some(100 * messages))
+    );
+    for name in
+        ["lost", "duplicated", "out_of_order", "wrong", "gaps", "unacknowledged", "foreign", "unsettled"]
+    {
+        assert_eq!(figures[name], 0, "{name}: {figures:#}");
+    }
+    assert!(
+        figures["p50_us"].as_u64().unwrap() > 0 && figures["bytes_per_delivery"].as_f64().unwrap() > 60.0
+    );
+}
+
+#[test]
+fn processes_drops_stalls_churn_and_reactions_do_not_lose_anything() {
+    let node = node();
+    let pid = std::process::id().to_string();
+    let arguments = [
+        "--viewers",
+        "60",
+        "--processes",
+        "2",
+        "--hold",
+        "3s",
+        "--rate",
+        "40",
+        "--drop-viewer",
+        "8",
+        "--stall",
+        "10",
+        "--stall-at",
+        "500ms",
+        "--stall-for",
+        "1s",
+        "--churn",
+        "100%",
+        "--reactions",
+        "50",
+        "--pid",
+        &pid,
+    ];
+    let (ok, figures) = load(&node, &arguments);
+    assert!(ok, "{figures:#}");
+    // One viewer of each transport.
+    assert_eq!((figures["drops"].as_u64(), figures["resumes"].as_u64()), (Some(16), Some(16)), "{figures:#}");
+    assert_eq!(figures["processes"], 2);
+    assert!(figures["reactions_seen"].as_u64() > figures["reactions_sent"].as_u64(), "{figures:#}");
+    assert!(figures["disturbed"]["max_us"].as_u64().unwrap() > 500_000, "somebody did not read: {figures:#}");
+    assert!(figures["cpu_ns_per_delivery"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_replay_is_checked_line_by_line() {
+    let node = node();
+    let log = Log::new(
+        "checked",
+        "{\"t\":900,\"u\":\"ann\",\"m\":\"good evening\"}\n{\"t\":1000,\"k\":\"ban\",\"u\":\"bob\",\"d\":600}\n\
+         {\"t\":3000,\"u\":\"böb\",\"m\":\"a\\u0007b\",\"r\":\"@\"}\n{\"t\":9000,\"u\":\"eve\",\"m\":\"😂\"}\n",
+    );
+    let (ok, figures) = load(&node, &["--viewers", "20", "--replay", log.path(), "--speed", "20"]);
+    assert!(ok, "{figures:#}");
+    assert_eq!((figures["messages"].as_u64(), figures["deliveries"].as_u64()), (Some(3), Some(60)));
+    assert_eq!((figures["wrong"].as_u64(), figures["foreign"].as_u64()), (Some(0), Some(0)));
+}
+
+#[test]
+fn somebody_elses_words_are_not_taken_for_ours() {
+    let node = node();
+    let log = Log::new(
+        "others",
+        &(0..40).map(|n| format!("{{\"t\":{},\"u\":\"x\",\"m\":\"{n}\"}}\n", n * 100)).collect::<String>(),
+    );
+    let (ws, path) = (ws(&node), log.path().to_owned());
+    let other = std::thread::spawn(move || {
+        gs(&["replay", &path, "--url", &ws, "--room", "load", "--quiet", "--json"])
+    });
+    let (ok, figures) = load(&node, &["--viewers", "10", "--hold", "2s", "--rate", "20"]);
+    assert!(ok && figures["foreign"].as_u64().unwrap() > 0, "{figures:#}");
+    let (ok, figures) = self::figures(&other.join().unwrap());
+    assert!(ok && figures["messages"] == 40, "{figures:#}");
+}
+
+#[test]
+fn real_logs_replay_without_a_loss() {
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/chat/niconico_anime_ep1.jsonl.gz");
+    if !data.exists() {
+        eprintln!("skipped: {} is not there", data.display());
+        return;
+    }
+    let node = node();
+    let path = data.to_str().unwrap();
+    let (ok, figures) = load(&node, &["--viewers", "40", "--replay", path, "--speed", "400"]);
+    assert!(ok, "{figures:#}");
+    assert_eq!((figures["messages"].as_u64(), figures["deliveries"].as_u64()), (Some(3050), Some(40 * 3050)));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_fails() {
+    let unused = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let url = format!("ws://{unused}/v1");
+    for (arguments, words) in [
+        (vec!["load", "--url", &url, "--viewers", "2"], "is the node running there?"),
+        (vec!["load", "--url", "quic://example.org", "--viewers", "2"], "--fingerprint"),
+        (vec!["replay", "/nonexistent.jsonl"], "cannot open /nonexistent.jsonl"),
+        (vec!["load", "--url", &url, "--quic", "50%", "--viewers", "2"], "need a --url quic://"),
+    ] {
+        let output = gs(&arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn viewers_that_are_not_let_in_fail_the_run() {
+    let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let mut config = Config::default();
+    (config.ws.listen, config.wss.listen, config.quic.listen, config.admin.listen) = (any, None, None, None);
+    config.limits.connections_max = 20;
+    let node = Node::start(config).unwrap();
+    let url = ws(&node);
+    let output = gs(&["load", "--json", "--quiet", "--url", &url, "--viewers", "25", "--hold", "1s"]);
+    let (ok, figures) = figures(&output);
+    assert!(!ok && figures["viewers"].as_u64().unwrap() < 25, "{figures:#}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("viewers failed"), "{figures:#}");
+}
+
+#[test]
+fn the_demo_prints_one_line_and_ends_by_itself() {
+    let output = gs(&["demo", "--viewers", "40", "--seconds", "2", "--json", "--quiet"]);
+    let (ok, figures) = figures(&output);
+    assert!(ok, "{figures:#}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+    for name in [
+        "viewers",
+        "messages",
+        "frames",
+        "deliveries",
+        "lost",
+        "duplicated",
+        "out_of_order",
+        "gaps",
+        "p50_us",
+        "p99_us",
+        "p999_us",
+        "cpu_ns_per_delivery",
+        "cpu_ns_per_frame",
+        "bytes_per_delivery",
+        "server_user_bytes_per_viewer",
+    ] {
+        assert!(figures[name].is_number(), "{name}: {figures:#}");
+    }
+    assert_eq!((figures["viewers"].as_u64(), figures["foreign"].as_u64()), (Some(40), Some(0)));
+}
