@@ -27,7 +27,7 @@ impl Model {
                 self.handle_subscribed(*outcome, *epoch, *offset, *head, *phase);
             }
             OwnedEvent::Unsubscribed { asked: false, .. } => {
-                self.notice(Tone::Warning, "the node took us out of the room")
+                self.notice(Tone::Warning, "the node took us out of the room");
             }
             OwnedEvent::Message { offset, author, role, text, attachment, reply_to, folded, .. } => {
                 self.handle_message(
@@ -55,7 +55,7 @@ impl Model {
             }
             OwnedEvent::Phase { phase, detail, .. } => self.tell_phase(*phase, detail),
             OwnedEvent::Published { nonce, epoch, offset, .. } => {
-                self.handle_published(*nonce, *epoch, *offset)
+                self.handle_published(*nonce, *epoch, *offset);
             }
             OwnedEvent::Uncertain { nonce, text } => self.handle_uncertain(*nonce, text),
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
@@ -286,6 +286,8 @@ fn gap_text(count: u64, reason: GapReason) -> String {
 fn refusal_text(reason: Refusal, retry_after_ms: Option<u32>, detail: &str) -> String {
     let when =
         retry_after_ms.map_or(String::new(), |ms| format!(", try again in {}", seconds(u64::from(ms))));
+    // Many a detail is the reason once more.
+    let detail = if detail == reason.text() { "" } else { detail };
     format!("{}{}{when}", reason.text(), in_brackets(detail))
 }
 

@@ -71,7 +71,8 @@ impl Model {
     }
 
     fn handle_enter(&mut self) -> Option<Action> {
-        match self.handle_line(&self.editor.text().to_owned()) {
+        let line = self.editor.text().to_owned();
+        match self.handle_line(&line) {
             Ok(action) => {
                 self.editor.take();
                 self.look_at_now();

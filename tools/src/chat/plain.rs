@@ -28,14 +28,17 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock, stay: 
     loop {
         tokio::select! {
             biased;
-            () = stop.wait() => client.close(),
+            () = stop.wait() => {
+                input_open = false;
+                client.close();
+            }
             event = client.next_event() => {
                 let Some(event) = event else { break };
                 model.handle_event(clock.ms(), &event);
             }
             // One line after the other, each with its answer: the order of a script is the order in the room.
             line = lines.recv(), if input_open && model.is_inside() && model.is_answered() => match line {
-                Some(line) => handle_line(client, model, &line?),
+                Some(line) => input_open = handle_line(client, model, &line?),
                 None => input_open = false,
             }
         }
@@ -47,12 +50,14 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock, stay: 
     result(model)
 }
 
-fn handle_line(client: &Client, model: &mut Model, line: &str) {
+/// Whether there may be another.
+fn handle_line(client: &Client, model: &mut Model, line: &str) -> bool {
     match model.handle_line(line) {
         Ok(None) => {}
         Ok(Some(action)) => {
             if perform(client, model, action) {
                 client.close();
+                return false;
             }
         }
         Err(why) => {
@@ -60,6 +65,7 @@ fn handle_line(client: &Client, model: &mut Model, line: &str) {
             eprintln!("* {why}");
         }
     }
+    true
 }
 
 fn print(model: &Model, printed: &mut u64) -> anyhow::Result<()> {
@@ -67,7 +73,7 @@ fn print(model: &Model, printed: &mut u64) -> anyhow::Result<()> {
     for entry in model.entries_since(*printed) {
         match entry {
             Entry::Message(_) => {
-                writeln!(out, "{}", entry.plain()).context("cannot write to standard output")?
+                writeln!(out, "{}", entry.plain()).context("cannot write to standard output")?;
             }
             Entry::Notice(..) => eprintln!("{}", entry.plain()),
         }
