@@ -58,7 +58,14 @@ fn published(nonce: u64, epoch: u64, offset: u64) -> OwnedEvent {
 }
 
 fn refused(kind: Kind, id: u64, reason: Refusal, retry_after_ms: Option<u32>) -> OwnedEvent {
-    OwnedEvent::Refused { kind: kind as u8, id, room: None, reason, retry_after_ms, detail: reason.text().into() }
+    OwnedEvent::Refused {
+        kind: kind as u8,
+        id,
+        room: None,
+        reason,
+        retry_after_ms,
+        detail: reason.text().into(),
+    }
 }
 
 /// A model in the room, at offset 10, without lines.

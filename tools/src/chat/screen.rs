@@ -132,7 +132,7 @@ fn draw_bar(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     match &model.hint {
         Some(hint) => left.push(Span::styled(hint.clone(), coloured(model, Color::Yellow))),
         None => {
-            left.extend(model.tally.top().into_iter().take(BARS).map(|reaction| Span::raw(bar(reaction))))
+            left.extend(model.tally.top().into_iter().take(BARS).map(|reaction| Span::raw(bar(reaction))));
         }
     }
     let rule = Span::styled("─".repeat(usize::from(area.width)), dim());
