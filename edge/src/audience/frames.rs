@@ -28,7 +28,7 @@ impl Audience {
         let is_welcomed = connection.session.is_some();
         match ClientFrame::decode(frame) {
             Ok(ClientFrame::Hello(_)) if is_welcomed => {
-                self.close(ix, CloseCode::WrongOrder, "a second Hello")
+                self.close(ix, CloseCode::WrongOrder, "a second Hello");
             }
             Ok(ClientFrame::Hello(hello)) => self.handle_hello(now, ix, &hello),
             Ok(_) if !is_welcomed => self.close(ix, CloseCode::WrongOrder, "a frame before Hello"),
@@ -138,10 +138,10 @@ impl Audience {
         let room = session.room(react.alias).map(|m| m.room);
         match (room, refusal) {
             (_, Some((reason, retry))) => {
-                self.refuse(ix, Kind::React as u8, react.alias.into(), reason, retry)
+                self.refuse(ix, Kind::React as u8, react.alias.into(), reason, retry);
             }
             (None, None) => {
-                self.refuse(ix, Kind::React as u8, react.alias.into(), Refusal::NotSubscribed, None)
+                self.refuse(ix, Kind::React as u8, react.alias.into(), Refusal::NotSubscribed, None);
             }
             (Some(key), None) => {
                 let room = &mut self.rooms[key.0 as usize];

@@ -251,10 +251,10 @@ impl Audience {
                 if let Cursor::Catching(catching) = member.cursor { catching.unanswered } else { None };
             match unanswered {
                 Some(join) => {
-                    self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None)
+                    self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None);
                 }
                 None => {
-                    self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias })
+                    self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias });
                 }
             }
         }

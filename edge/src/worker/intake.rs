@@ -107,7 +107,7 @@ impl Worker {
             match reader.poll_event(&mut input, &limits) {
                 Ok(None) => break None,
                 Ok(Some(Event::Message { binary: true, payload })) => {
-                    self.audience.handle_frame(now, key, payload)
+                    self.audience.handle_frame(now, key, payload);
                 }
                 Ok(Some(Event::Message { binary: false, .. })) => {
                     let code = CloseCode::NotBinary;
