@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use grandstand_protocol::close::CloseCode;
 use quinn_proto::{
     Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, ReadError, StreamEvent,
@@ -380,15 +380,19 @@ impl Quic {
         let Some(id) = connection.stream.filter(|_| !connection.is_closed) else { return 0 };
         let mut stream = connection.quinn.send_stream(id);
         let mut taken = 0;
-        for frame in frames {
-            match stream.write_chunks(&mut [Bytes::clone(frame)]) {
-                Ok(written) => {
-                    taken += written.bytes;
-                    if written.bytes < frame.len() {
-                        break;
+        'frames: for frame in frames {
+            let mut rest = Bytes::clone(frame);
+            // Until it says that it is blocked: quinn tells of room only to a stream that met its bound.
+            while !rest.is_empty() {
+                match stream.write_chunks(&mut [rest.clone()]) {
+                    Ok(written) => {
+                        taken += written.bytes;
+                        rest.advance(written.bytes);
+                    }
+                    Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
+                        break 'frames;
                     }
                 }
-                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => break,
             }
         }
         if taken > 0 {
