@@ -172,11 +172,12 @@ fn round(programs: &Programs, node: &Node, plan: &Plan, seen: &mut Seen) -> Resu
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let mut crowd = Load::start(&programs.gs(), &urls, plan.hold, &crowd_args(plan))?;
-    let burst_at = Instant::now() + Duration::from_secs(1) + plan.hold / 3;
+    // One second for the joins; then it begins while some are stalled.
+    let burst_at = Instant::now() + Duration::from_secs(1) + plan.hold / 5;
     let mut burst = None;
     while !crowd.has_ended()? {
         if burst.is_none() && Instant::now() > burst_at {
-            burst = Some(Load::start(&programs.gs(), &urls, plan.hold / 4, &burst_args(plan))?);
+            burst = Some(Load::start(&programs.gs(), &urls, plan.hold / 2, &burst_args(plan))?);
         }
         seen.look(node)?;
         thread::sleep(LOOK_EVERY);
@@ -198,19 +199,21 @@ fn crowd_args(plan: &Plan) -> Vec<(&'static str, String)> {
         ("--churn", "100%".into()),
         ("--stall", (plan.viewers / 20).to_string()),
         ("--stall-at", ms(plan.hold / 5)),
-        ("--stall-for", ms(plan.hold / 3)),
+        ("--stall-for", ms(plan.hold / 2)),
         ("--drop-viewer", plan.hold.as_secs().to_string()),
     ]
 }
 
-/// A fifth of the crowd talks all at once: 3 messages a second each, under the limit of a session.
+/// Long texts, fast enough that a stalled viewer misses more than any window on the way holds (128 KiB over QUIC), and no
+/// faster than two CPUs carry to so many. Each session speaks 3 times a second, under its limit.
 fn burst_args(plan: &Plan) -> Vec<(&'static str, String)> {
-    let publishers = (plan.viewers / 5).max(5);
+    let publishers = (4000 / plan.viewers.max(1)).clamp(10, 35);
     vec![
         ("--room", "soak".into()),
         ("--viewers", "10".into()),
         ("--publishers", publishers.to_string()),
         ("--rate", (publishers * 3).to_string()),
+        ("--size", "1900".into()),
     ]
 }
 
