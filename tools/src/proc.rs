@@ -23,7 +23,7 @@ pub(crate) struct Sample {
 /// # Errors
 /// When there is no such process, or no /proc.
 pub(crate) fn sample(pid: u32) -> anyhow::Result<Sample> {
-    look(&pid.to_string()).with_context(|| format!("cannot look at process {pid}"))
+    look(&pid.to_string()).with_context(|| format!("the node's process {pid} does not run (any more)"))
 }
 
 /// Look at this process.

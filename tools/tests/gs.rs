@@ -202,13 +202,15 @@ fn viewers_that_are_not_let_in_fail_the_run() {
     let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let mut config = Config::default();
     (config.ws.listen, config.wss.listen, config.quic.listen, config.admin.listen) = (any, None, None, None);
-    config.limits.connections_max = 20;
+    config.rooms.on_first_use = vec!["other".into()];
     let node = Node::start(config).unwrap();
     let url = ws(&node);
-    let output = gs(&["load", "--json", "--quiet", "--url", &url, "--viewers", "25", "--hold", "1s"]);
+    let output =
+        gs(&["load", "--json", "--quiet", "--url", &url, "--viewers", "5", "--rate", "0", "--hold", "1s"]);
     let (ok, figures) = figures(&output);
-    assert!(!ok && figures["viewers"].as_u64().unwrap() < 25, "{figures:#}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("viewers failed"), "{figures:#}");
+    assert!(!ok && figures["viewers"] == 0, "{figures:#}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("5 viewers failed: 5 unknown room"), "{error}");
 }
 
 #[test]

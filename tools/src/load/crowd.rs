@@ -229,7 +229,7 @@ impl Crowd {
         let due = ((elapsed + every_us / 2) / every_us).min(plan.drops.into());
         let mut slots = self.common.shared.slots.borrow_mut();
         let mut dropped: Vec<&mut Slot> = slots.iter_mut().filter(|slot| slot.is_dropped).collect();
-        if self.drops_ordered < due && dropped.iter().all(|slot| slot.is_live) {
+        if self.drops_ordered < due && dropped.iter().all(|slot| slot.can_drop()) {
             self.drops_ordered += 1;
             dropped.iter_mut().for_each(|slot| slot.order_drop());
         }
@@ -292,6 +292,7 @@ impl Crowd {
         let slots = shared.slots.borrow();
         let sum = |f: fn(&Slot) -> u64| slots.iter().filter(|s| s.state == State::In).map(f).sum::<u64>();
         let progress = Progress {
+            at_us: monotonic_us(),
             live: shared.live.get(),
             failed: tally.failures.total(),
             frames: tally.frames,

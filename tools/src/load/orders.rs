@@ -96,6 +96,8 @@ pub(crate) enum Note {
 /// Where a crowd stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
+    /// When that was.
+    pub(crate) at_us: u64,
     /// Viewers in the room now.
     pub(crate) live: u64,
     pub(crate) failed: u64,
@@ -117,6 +119,7 @@ impl Progress {
     /// Of several crowds; the percentiles are those of the worst.
     pub(crate) fn sum(parts: impl IntoIterator<Item = Progress>) -> Progress {
         parts.into_iter().fold(Progress::default(), |a, b| Progress {
+            at_us: a.at_us.max(b.at_us),
             live: a.live + b.live,
             failed: a.failed + b.failed,
             frames: a.frames + b.frames,

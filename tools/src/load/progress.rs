@@ -41,15 +41,19 @@ impl Meter {
             return None;
         }
         let (was, is) = (self.progress, moment.progress);
-        let per_s = |from: u64, to: u64| to.saturating_sub(from) as f64 * 1e6 / passed_us as f64;
+        let per_s = |passed_us: u64, from: u64, to: u64| {
+            if passed_us == 0 { 0.0 } else { to.saturating_sub(from) as f64 * 1e6 / passed_us as f64 }
+        };
+        // A crowd's totals are of the time at which it counted them, not of when they arrived here.
+        let of_crowd = |from, to| per_s(is.at_us.saturating_sub(was.at_us), from, to);
         let server_cpu_us = moment.server.map_or(0, |s| s.cpu_us);
         let rates = Rates {
-            messages: per_s(self.acknowledged, moment.published.acknowledged),
-            frames: per_s(was.frames, is.frames),
-            deliveries: per_s(was.deliveries, is.deliveries),
-            joins: per_s(was.live, is.live),
-            reactions: per_s(was.reactions_seen, is.reactions_seen),
-            server_cpus: per_s(self.server_cpu_us, server_cpu_us) / 1e6,
+            messages: per_s(passed_us, self.acknowledged, moment.published.acknowledged),
+            frames: of_crowd(was.frames, is.frames),
+            deliveries: of_crowd(was.deliveries, is.deliveries),
+            joins: of_crowd(was.live, is.live),
+            reactions: of_crowd(was.reactions_seen, is.reactions_seen),
+            server_cpus: per_s(passed_us, self.server_cpu_us, server_cpu_us) / 1e6,
         };
         let is_first = self.at_us == 0;
         *self = Meter {

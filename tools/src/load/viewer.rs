@@ -88,6 +88,11 @@ impl Slot {
         self.wake();
     }
 
+    /// In the room, and not told to drop its connection already.
+    pub(crate) fn can_drop(&self) -> bool {
+        self.is_live && !self.orders.drop
+    }
+
     pub(crate) fn order_leave(&mut self, comes_back: bool) {
         (self.orders.leave, self.comes_back) = (true, comes_back);
         self.wake();
@@ -178,11 +183,11 @@ impl Handler for Viewer {
                 tally.count_gap(gap_name(*reason), *count);
             }
             Event::Fault { fault: Fault::Duplicate { offset }, .. } => {
-                drop(slot.checker.handle_message(*offset))
+                slot.checker.handle_message(*offset);
             }
             Event::Fault { fault: Fault::Desync { .. }, .. } => tally.desyncs += 1,
             Event::Subscribed { epoch, offset, .. } => {
-                self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally)
+                self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally);
             }
             Event::Refused { reason, room: Some(_), .. } if !reason.may_retry() => {
                 tally.failures.count(reason.text(), 1);
