@@ -6,7 +6,7 @@
 //! address where `limits.loopback_exempt` says so, but counts towards the node's own.
 //! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T I.371).
 //! Invariants: every `Pass` is given back exactly once; an address without connections and with a full bucket costs
-//! nothing; at most [`QUIET_MAX`] addresses without connections are remembered.
+//! nothing; at most `QUIET_MAX` addresses without connections are remembered.
 //! Not here: what a refusal looks like on the wire (`tcp`, `quic`), rates within a session (`audience`).
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! The audience of one worker: sessions, the rooms that they follow, and fan-out. The edge's core.
 //!
-//! A viewer is a cursor: a [`room::Member`] that names its connection and how far it has read. Fan-out walks the members
+//! A viewer is a cursor: a `room::Member` that names its connection and how far it has read. Fan-out walks the members
 //! of a room that has news and offers each connection everything from its cursor to the head of the ring, as shared
 //! bytes, in one write. A connection that takes less is blocked until its driver says otherwise; its members lag at no
 //! cost, and skip to the head when the ring forgets what they had not read.
