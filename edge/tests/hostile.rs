@@ -329,6 +329,26 @@ fn another_protocol_or_version_is_refused() {
     node.stop();
 }
 
+#[test]
+fn only_version_1_of_quic_is_advertised() {
+    let node = node(&[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // RFC 9000, 17.2: a long header of a draft version, two connection IDs of 8 bytes, padded to 1,200 bytes.
+    let mut datagram = vec![0xc0, 0xff, 0, 0, 29, 8, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 9, 9, 9, 9, 9, 9, 9];
+    datagram.resize(1200, 0);
+    socket.send_to(&datagram, node.addresses().quic.unwrap()).unwrap();
+    let mut answer = [0; 1500];
+    let n = socket.recv(&mut answer).expect("version negotiation");
+    assert!(answer[0] & 0x80 != 0 && answer[1..5] == [0; 4], "{:x?}", &answer[..n]);
+    let versions: Vec<u32> =
+        answer[23..n].chunks(4).map(|v| u32::from_be_bytes(v.try_into().expect("four bytes"))).collect();
+    // RFC 9000, 15: versions of the form 0x?a?a?a?a are there to be ignored.
+    let real: Vec<u32> = versions.into_iter().filter(|v| v & 0x0f0f_0f0f != 0x0a0a_0a0a).collect();
+    assert_eq!(real, [1]);
+    node.stop();
+}
+
 /// Wait for a state that the node reaches by itself.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();

@@ -55,8 +55,13 @@ fn serve(ws: SocketAddr, more: &[&str]) -> Process {
     args.extend(more);
     let mut child = grandstand(&args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("ready"));
-    assert!(ready, "the node says that it is ready");
+    let mut said = String::new();
+    let ready = lines.by_ref().map_while(Result::ok).any(|line| {
+        said += &line;
+        line.contains("ready")
+    });
+    assert!(ready, "the node says that it is ready: {said}");
+    assert!(said.contains("runs open"), "a node without a key says so: {said}");
     // Keep reading, or the node would find a closed pipe.
     std::thread::spawn(move || lines.for_each(drop));
     Process(child)
