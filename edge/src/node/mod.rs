@@ -4,6 +4,9 @@
 //! then is the node ready. Whatever fails says what and what to do, before anything has been served.
 //! Stop: not ready, no new connections, clients told to go; then closes, then the shards flush, then the threads end.
 
+mod error;
+mod settings;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -12,13 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::ShardConfig;
-use grandstand_engine::message::WorkerId;
-use grandstand_engine::node::{Engine, EngineConfig, WorkerPort};
+use grandstand_engine::node::{Engine, WorkerPort};
 use grandstand_queue::{Doorbell, Receiver};
 
 use crate::admin::{self, AdminState};
-use crate::audience::{Audience, Drain, Rate, Settings};
+use crate::audience::{Audience, Drain};
 use crate::auth::{Authority, Tickets};
 use crate::certificates::Certificates;
 use crate::config::{Config, Effective};
@@ -27,53 +28,11 @@ use crate::listen;
 use crate::metrics::{Metrics, Stats};
 use crate::quic::{self, Quic, Socket, WORKERS_MAX};
 use crate::worker::{Clock, Command, Parts, Shared, Worker, command_inbox};
+pub use error::NodeError;
+use settings::{audience_settings, engine_config};
 
 /// A resume ticket is good for this long after its last renewal: a phone that was in a tunnel or a pocket.
 const TICKET_TTL_MS: u64 = 600_000;
-
-/// Why a node does not start or run on.
-#[derive(Debug)]
-pub struct NodeError {
-    what: String,
-    hint: String,
-}
-
-impl NodeError {
-    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        NodeError { what: what.into(), hint: hint.into() }
-    }
-
-    pub(crate) fn bind(key: &str, address: SocketAddr, error: &io::Error) -> Self {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!(
-                    "another program, perhaps another node, has this port: stop it, or set {key} to another one"
-                )
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("ports below 1024 need privileges: set {key} to a higher one")
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                format!("no interface has this address: set {key} to one of this machine")
-            }
-            _ => format!("check {key}"),
-        };
-        NodeError::new(format!("cannot listen on {address} ({key}): {error}"), hint)
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> &str {
-        &self.hint
-    }
-}
-
-impl fmt::Display for NodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for NodeError {}
 
 /// Where a node listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -267,7 +226,7 @@ impl Node {
                 id,
                 shared: self.shared.clone(),
                 audience: Audience::new(
-                    settings(&self.config, id, audience.tickets.ttl_ms()),
+                    audience_settings(&self.config, id, audience.tickets.ttl_ms()),
                     audience.authority.clone(),
                     audience.tickets.clone(),
                     port.backbone.clone(),
@@ -486,67 +445,4 @@ fn raise_file_limit() -> u64 {
     // Where it is not allowed, the warning about connections_max says so.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-fn engine_config(config: &Config, workers: usize) -> EngineConfig {
-    let rooms = &config.rooms;
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).expect("the kernel gives random bytes");
-    let shard = ShardConfig {
-        tick_ms: rooms.tick_ms,
-        leading_edge: rooms.leading_edge,
-        ring_batches_max: rooms.ring_batches_max,
-        ring_bytes_max: rooms.ring_bytes_max,
-        history_batches_max: rooms.history_batches_max,
-        history_bytes_max: rooms.history_bytes_max,
-        history_bytes_total_max: rooms.history_bytes_total_max,
-        nonces_max: rooms.nonces_max,
-        nonce_window_ms: rooms.nonce_window_ms,
-        tally_keys_max: rooms.tally_keys_max,
-        tally_top: rooms.tally_top,
-        state_keys_max: rooms.state_keys_max,
-        state_value_bytes_max: rooms.state_value_bytes_max,
-        pending_messages_max: rooms.pending_messages_max,
-        slow_mode_ms: rooms.slow_mode_ms,
-        viewers_every_ms: rooms.viewers_every_ms,
-        rooms_max: rooms.max,
-        on_first_use: rooms.on_first_use.clone(),
-        text_bytes_max: config.limits.text_bytes_max,
-        ..ShardConfig::default()
-    };
-    EngineConfig {
-        shards: config.node.shards as u16,
-        inbox_capacity: config.queues.shard_inbox,
-        outbox_capacity: config.queues.worker_outbox,
-        seed: u64::from_le_bytes(seed),
-        cores: if config.node.pin { vec![workers.saturating_sub(1)] } else { Vec::new() },
-        shard,
-        ..EngineConfig::default()
-    }
-}
-
-fn settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
-    let (limits, rooms) = (&config.limits, &config.rooms);
-    Settings {
-        worker: WorkerId(id as u16),
-        node: config.node.name.clone(),
-        frame_bytes_max: limits.frame_bytes_max as u32,
-        text_bytes_max: limits.text_bytes_max as u32,
-        room_name_bytes_max: rooms.name_bytes_max,
-        rooms_per_session_max: limits.rooms_per_session_max as u32,
-        heartbeat_ms: limits.heartbeat_ms as u32,
-        silence_ms: limits.silence_ms(),
-        first_frame_timeout_ms: limits.first_frame_timeout_ms,
-        publish: Rate { per_s: limits.publish_per_s, burst: limits.publish_burst },
-        bridge_publish: Rate { per_s: limits.bridge_publish_per_s, burst: limits.bridge_publish_per_s },
-        reactions: Rate { per_s: limits.reactions_per_s, burst: limits.reactions_burst },
-        frames: Rate { per_s: limits.frames_per_s, burst: limits.frames_per_s * 2 },
-        control_queue_bytes_max: limits.control_queue_bytes_max,
-        ring_batches_max: rooms.ring_batches_max,
-        ring_bytes_max: rooms.ring_bytes_max,
-        replay_max: rooms.replay_max as u32,
-        batches_per_write_max: config.fanout.batches_per_write_max,
-        ticket_ttl_ms: ticket_ttl_ms as u32,
-        ..Settings::default()
-    }
 }

@@ -1,0 +1,75 @@
+//! What the parts of a node are configured with: the node's keys, handed to the engine and the audience.
+//!
+//! Why here: neither knows the node's configuration, nor each other's.
+
+use grandstand_engine::ShardConfig;
+use grandstand_engine::message::WorkerId;
+use grandstand_engine::node::EngineConfig;
+
+use crate::audience::{Rate, Settings};
+use crate::config::Config;
+
+/// What the shards are started with.
+pub(super) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
+    let rooms = &config.rooms;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the kernel gives random bytes");
+    let shard = ShardConfig {
+        tick_ms: rooms.tick_ms,
+        leading_edge: rooms.leading_edge,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        history_batches_max: rooms.history_batches_max,
+        history_bytes_max: rooms.history_bytes_max,
+        history_bytes_total_max: rooms.history_bytes_total_max,
+        nonces_max: rooms.nonces_max,
+        nonce_window_ms: rooms.nonce_window_ms,
+        tally_keys_max: rooms.tally_keys_max,
+        tally_top: rooms.tally_top,
+        state_keys_max: rooms.state_keys_max,
+        state_value_bytes_max: rooms.state_value_bytes_max,
+        pending_messages_max: rooms.pending_messages_max,
+        slow_mode_ms: rooms.slow_mode_ms,
+        viewers_every_ms: rooms.viewers_every_ms,
+        rooms_max: rooms.max,
+        on_first_use: rooms.on_first_use.clone(),
+        text_bytes_max: config.limits.text_bytes_max,
+        ..ShardConfig::default()
+    };
+    EngineConfig {
+        shards: config.node.shards as u16,
+        inbox_capacity: config.queues.shard_inbox,
+        outbox_capacity: config.queues.worker_outbox,
+        seed: u64::from_le_bytes(seed),
+        cores: if config.node.pin { vec![workers.saturating_sub(1)] } else { Vec::new() },
+        shard,
+        ..EngineConfig::default()
+    }
+}
+
+/// What the audience of worker `id` is started with.
+pub(super) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
+    let (limits, rooms) = (&config.limits, &config.rooms);
+    Settings {
+        worker: WorkerId(id as u16),
+        node: config.node.name.clone(),
+        frame_bytes_max: limits.frame_bytes_max as u32,
+        text_bytes_max: limits.text_bytes_max as u32,
+        room_name_bytes_max: rooms.name_bytes_max,
+        rooms_per_session_max: limits.rooms_per_session_max as u32,
+        heartbeat_ms: limits.heartbeat_ms as u32,
+        silence_ms: limits.silence_ms(),
+        first_frame_timeout_ms: limits.first_frame_timeout_ms,
+        publish: Rate { per_s: limits.publish_per_s, burst: limits.publish_burst },
+        bridge_publish: Rate { per_s: limits.bridge_publish_per_s, burst: limits.bridge_publish_per_s },
+        reactions: Rate { per_s: limits.reactions_per_s, burst: limits.reactions_burst },
+        frames: Rate { per_s: limits.frames_per_s, burst: limits.frames_per_s * 2 },
+        control_queue_bytes_max: limits.control_queue_bytes_max,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        replay_max: rooms.replay_max as u32,
+        batches_per_write_max: config.fanout.batches_per_write_max,
+        ticket_ttl_ms: ticket_ttl_ms as u32,
+        ..Settings::default()
+    }
+}
