@@ -213,6 +213,16 @@ fn silence_has_three_codes() {
 }
 
 #[test]
+fn a_quic_connection_that_never_opens_its_stream_is_timed_out() {
+    let node = node(&[("limits.handshake_timeout_ms", "100")]);
+    let mut quic = Quic::open(node.addresses().quic.unwrap());
+    let End::Closed(code, reason) = quic.until_close() else { panic!("a code was due") };
+    assert_eq!(code, u64::from(CloseCode::HandshakeTimeout.wire()), "{reason}");
+    wait_until("its place is free again", || node.connections() == 0);
+    node.stop();
+}
+
+#[test]
 fn random_bytes_never_hurt_anybody() {
     let node = node(&[]);
     let mut witness = Witness::new(&node);

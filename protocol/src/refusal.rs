@@ -50,7 +50,7 @@ refusals! {
     SlowMode = 7, true, "slow mode";
     /// A bounded queue between connection and room is full.
     Overloaded = 8, true, "overloaded";
-    /// A filter of the room took exception to it.
+    /// A filter of the room took exception to it. Set aside.
     Filtered = 9, false, "filtered";
     /// NUL or other control characters in a text, key or name.
     BadText = 10, false, "bad text";
@@ -64,7 +64,7 @@ refusals! {
     TooManyKeys = 14, false, "too many state keys";
     /// The session follows this room already.
     AlreadySubscribed = 15, false, "already subscribed";
-    /// The log cannot take it at the durability that the room asks for.
+    /// The log cannot take it at the durability that the room asks for. Set aside.
     StorageUnavailable = 16, true, "storage unavailable";
 }
 

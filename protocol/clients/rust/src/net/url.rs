@@ -36,7 +36,7 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}: {}; for example ws://localhost:7100/v1 or quic://localhost:7100",
+            "{:?}: {}; for example ws://localhost:7400/v1 or quic://localhost:7443",
             self.text, self.why
         )
     }
