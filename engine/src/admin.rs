@@ -25,7 +25,8 @@ pub fn ask(backbone: &dyn Backbone, request: AdminRequest, reply: impl FnOnce(An
         | AdminRequest::Open { room }
         | AdminRequest::Close { room }
         | AdminRequest::Remove { room }
-        | AdminRequest::SetState { room, .. } => backbone.shard_of(room),
+        | AdminRequest::SetState { room, .. }
+        | AdminRequest::Configure { room, .. } => backbone.shard_of(room),
         AdminRequest::List { .. } | AdminRequest::Counters => return ask_all(backbone, &request, reply),
     };
     submit(backbone, shard, request, AdminReply(Box::new(reply)));

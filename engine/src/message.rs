@@ -11,6 +11,8 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 
+use crate::room_settings::RoomSettings;
+
 /// A worker: one edge thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
@@ -329,6 +331,13 @@ pub enum AdminRequest {
         /// The value; `None` removes.
         value: Option<Vec<u8>>,
     },
+    /// Give a room settings of its own, in place of all that it had.
+    Configure {
+        /// Its name.
+        room: String,
+        /// The settings, checked ([`RoomSettings::check`]).
+        settings: RoomSettings,
+    },
     /// This shard's rooms whose names begin with `prefix`, in name order, after `after`, at most `limit`.
     List {
         /// Beginning of the names.
@@ -383,4 +392,8 @@ pub struct RoomInfo {
     pub history_bytes: u64,
     /// Version of its state.
     pub state_version: u64,
+    /// Shortest time between two of its batches, as it is now.
+    pub tick_ms: u64,
+    /// Settings of its own.
+    pub settings: RoomSettings,
 }

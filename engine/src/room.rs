@@ -14,6 +14,7 @@ use crate::chat::Chat;
 use crate::config::ShardConfig;
 use crate::message::Now;
 use crate::nonces::Nonces;
+use crate::room_settings::RoomSettings;
 use crate::slow_mode::SlowMode;
 use crate::state::State;
 use crate::tallies::Tallies;
@@ -36,6 +37,8 @@ pub(crate) struct Room {
     pub(crate) live: Option<Box<Live>>,
     pub(crate) phase: Phase,
     pub(crate) origin: Origin,
+    /// Of its own; none in most rooms.
+    pub(crate) settings: Option<Box<RoomSettings>>,
 }
 
 /// What a room has once it is alive.
@@ -49,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) viewers: Viewers,
     pub(crate) next_seq: u64,
     pub(crate) next_offset: u64,
+    /// Shortest time between two batches.
+    pub(crate) tick_us: u64,
     /// Time of the last batch with chat; before the first, of coming alive.
     pub(crate) time_ms: u64,
     /// When it sealed last.
@@ -64,7 +69,25 @@ pub(crate) struct Live {
 impl Room {
     /// The live part, which begins now if there is none.
     pub(crate) fn wake(&mut self, now: Now, config: &ShardConfig, seed: u64) -> &mut Live {
-        self.live.get_or_insert_with(|| Box::new(Live::new(now, config, seed)))
+        let settings = self.settings();
+        self.live.get_or_insert_with(|| {
+            let mut live = Live::new(now, config, seed);
+            live.configure(&settings, config);
+            Box::new(live)
+        })
+    }
+
+    /// What an operator set for it.
+    pub(crate) fn settings(&self) -> RoomSettings {
+        self.settings.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Take settings in place of all before.
+    pub(crate) fn configure(&mut self, settings: RoomSettings, config: &ShardConfig) {
+        self.settings = (!settings.is_empty()).then(|| Box::new(settings));
+        if let Some(live) = &mut self.live {
+            live.configure(&settings, config);
+        }
     }
 
     /// When something is due next.
@@ -99,6 +122,7 @@ impl Live {
             viewers: Viewers::default(),
             next_seq: 0,
             next_offset: 0,
+            tick_us: config.tick_ms.saturating_mul(1000),
             time_ms: now.unix_ms,
             sealed_us: None,
             seal_due_us: None,
@@ -107,13 +131,16 @@ impl Live {
         }
     }
 
+    fn configure(&mut self, settings: &RoomSettings, config: &ShardConfig) {
+        self.tick_us = settings.tick_us(config.tick_ms.saturating_mul(1000));
+    }
+
     /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for a tick.
     pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig) {
-        let tick_us = config.tick_ms.saturating_mul(1000);
         let due_us = match self.sealed_us {
-            _ if !config.leading_edge => now_us.saturating_add(tick_us),
+            _ if !config.leading_edge => now_us.saturating_add(self.tick_us),
             None => now_us,
-            Some(sealed_us) => now_us.max(sealed_us.saturating_add(tick_us)),
+            Some(sealed_us) => now_us.max(sealed_us.saturating_add(self.tick_us)),
         };
         self.seal_due_us.get_or_insert(due_us);
     }

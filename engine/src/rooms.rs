@@ -3,7 +3,7 @@
 //! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker and room).
 //! Invariant: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input that was on its
 //! way for the old room does not find the new one.
-//! Memory of a dormant room: 40 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or splitting.
+//! Memory of a dormant room: 48 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`placement`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -103,7 +103,14 @@ mod tests {
     use grandstand_protocol::frame::Phase;
 
     fn room(name: &str) -> Room {
-        Room { name: name.into(), epoch: 1, live: None, phase: Phase::Open, origin: Origin::Operator }
+        Room {
+            name: name.into(),
+            epoch: 1,
+            live: None,
+            phase: Phase::Open,
+            origin: Origin::Operator,
+            settings: None,
+        }
     }
 
     #[test]

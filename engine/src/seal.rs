@@ -164,7 +164,14 @@ mod tests {
     }
 
     fn room() -> Room {
-        Room { name: "r".into(), epoch: 5, live: None, phase: Phase::Open, origin: Origin::Operator }
+        Room {
+            name: "r".into(),
+            epoch: 5,
+            live: None,
+            phase: Phase::Open,
+            origin: Origin::Operator,
+            settings: None,
+        }
     }
 
     fn replies(batch: &Batch) -> Vec<u64> {

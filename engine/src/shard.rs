@@ -186,7 +186,8 @@ impl Shard {
     fn make(&mut self, now: Now, name: Arc<str>, origin: Origin) -> Result<u32, Refusal> {
         assert!(self.placement.shard_of(&name) == self.id, "a room of another shard");
         let epoch = self.epochs.make(now.unix_ms);
-        let slot = self.rooms.insert(Room { name, epoch, live: None, phase: Phase::Open, origin }, now.us)?;
+        let room = Room { name, epoch, live: None, phase: Phase::Open, origin, settings: None };
+        let slot = self.rooms.insert(room, now.us)?;
         self.counters.rooms_created += 1;
         Ok(slot)
     }

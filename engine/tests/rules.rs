@@ -6,7 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use grandstand_engine::message::*;
-use grandstand_engine::{SLOW_MODE_KEY, ShardConfig, VIEWERS_KEY};
+use grandstand_engine::{RoomSettings, SLOW_MODE_KEY, ShardConfig, VIEWERS_KEY};
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use support::{Follower, Stage, batches, publication};
@@ -67,6 +67,32 @@ fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
     assert_eq!(outputs.len(), 2, "one batch, one list of answers");
     batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
     assert_eq!(follower.said.len(), 4);
+}
+
+#[test]
+fn a_room_has_a_tick_of_its_own_when_an_operator_sets_its_bounds() {
+    let (mut stage, alias, _) = followed(ShardConfig { tick_ms: 100, ..ShardConfig::default() });
+    let mut configure = |tick_min_ms, tick_max_ms| {
+        let settings = RoomSettings { tick_min_ms, tick_max_ms, ..RoomSettings::default() };
+        let room = stage.room(AdminRequest::Configure { room: "show".into(), settings });
+        assert_eq!(room.settings, settings);
+        let begun_us = stage.now.us;
+        say(&mut stage, alias, 1, begun_us, "at once");
+        stage.pass_ms(0);
+        say(&mut stage, alias, 1, begun_us + 1, "at the tick");
+        let tick_ms = stage.shard.poll_timeout().map(|us| (us - begun_us) / 1000);
+        stage.pass_ms(10_000);
+        assert_eq!(tick_ms, Some(room.tick_ms));
+        room.tick_ms
+    };
+    assert_eq!(configure(None, None), 100);
+    assert_eq!(configure(Some(250), None), 250);
+    assert_eq!(configure(None, Some(20)), 20);
+    assert_eq!(configure(Some(300), Some(300)), 300);
+    assert_eq!(configure(None, None), 100);
+    let settings = RoomSettings::default();
+    let request = AdminRequest::Configure { room: "none".into(), settings };
+    assert_eq!(stage.admin(request), Err(Refusal::UnknownRoom));
 }
 
 #[test]

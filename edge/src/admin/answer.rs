@@ -5,6 +5,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use grandstand_engine::RoomSettings;
 use grandstand_engine::message::RoomInfo;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
@@ -89,6 +90,17 @@ pub(super) fn room(info: &RoomInfo) -> Value {
         "viewers": info.viewers,
         "history_bytes": info.history_bytes,
         "state_version": info.state_version,
+        "tick_ms": info.tick_ms,
+        "settings": settings(&info.settings),
+    })
+}
+
+/// What is not set is `null`: the node's configuration says it.
+fn settings(settings: &RoomSettings) -> Value {
+    json!({
+        "tick_min_ms": settings.tick_min_ms,
+        "tick_max_ms": settings.tick_max_ms,
+        "pacing_per_s": settings.pacing_per_s,
     })
 }
 

@@ -121,6 +121,7 @@ fn router(address: SocketAddr, state: AdminState) -> Router {
         .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
         .route("/rooms/{name}/open", post(rooms::open))
         .route("/rooms/{name}/close", post(rooms::close))
+        .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -161,6 +162,12 @@ const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "/rooms/{name}",
         "forget the room and send its viewers away",
         "curl -X DELETE {at}/rooms/show-1",
+    ),
+    (
+        "PUT",
+        "/rooms/{name}/settings",
+        "give the room bounds of its own in place of the node's; what is left out is the node's again",
+        "curl -X PUT {at}/rooms/show-1/settings -d '{\"tick_min_ms\":50,\"tick_max_ms\":500}'",
     ),
     (
         "PUT",

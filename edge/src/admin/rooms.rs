@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use grandstand_engine::RoomSettings;
 use grandstand_engine::message::{AdminAnswer, AdminRequest, RoomInfo};
 use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;
@@ -41,6 +42,15 @@ struct NewRoom {
     name: String,
 }
 
+/// The body of `PUT /rooms/{name}/settings`: what is left out or null, the node's configuration says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NewSettings {
+    tick_min_ms: Option<u32>,
+    tick_max_ms: Option<u32>,
+    pacing_per_s: Option<u32>,
+}
+
 pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
     let Query(wanted) = wanted.map_err(|error| {
         Failure::bad_request(
@@ -67,6 +77,24 @@ pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejecti
         )
     })?;
     port.change(&name, |room| AdminRequest::Create { room }).await
+}
+
+/// In place of all settings before.
+pub(super) async fn configure(
+    State(port): Shared,
+    name: Name,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let hint = r#"send {"tick_min_ms":50,"tick_max_ms":500}; equal ones are a fixed tick, {} returns to the node's settings"#;
+    let wanted: NewSettings = serde_json::from_slice(&bytes(body)?)
+        .map_err(|error| Failure::bad_request(format!("the body is not what it should be: {error}"), hint))?;
+    let settings = RoomSettings {
+        tick_min_ms: wanted.tick_min_ms,
+        tick_max_ms: wanted.tick_max_ms,
+        pacing_per_s: wanted.pacing_per_s,
+    };
+    settings.check().map_err(|fault| Failure::bad_request(fault, hint))?;
+    port.change(&path(name)?, |room| AdminRequest::Configure { room, settings }).await
 }
 
 /// The engine lists by beginning; a name is the first of those that begin with it.

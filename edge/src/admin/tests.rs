@@ -94,6 +94,22 @@ fn a_room_lives_its_life() {
 }
 
 #[test]
+fn a_rooms_settings_are_replaced_as_a_whole_and_shown() {
+    let node = Node::with_shards(3, None);
+    let (_, made) = node.make("show-1");
+    assert_eq!(made["settings"]["tick_min_ms"], Value::Null);
+    let put = |body: &str| node.json("PUT", "/rooms/show-1/settings", body.as_bytes());
+    let (status, room) = put(r#"{"tick_min_ms":70,"pacing_per_s":5}"#);
+    assert_eq!((status, &room["settings"]["tick_min_ms"]), (200, &json!(70)));
+    assert_eq!(room["settings"]["pacing_per_s"], 5);
+    assert_eq!(node.json("GET", "/rooms/show-1", b"").1, room);
+    let (_, room) = put(r#"{"tick_max_ms":80}"#);
+    let settings = json!({ "tick_min_ms": null, "tick_max_ms": 80, "pacing_per_s": null });
+    assert_eq!(room["settings"], settings);
+    assert_eq!(put("{}").1, made, "as it was");
+}
+
+#[test]
 fn names_are_any_utf_8() {
     let node = Node::with_shards(3, None);
     for (name, path) in
@@ -154,7 +170,7 @@ fn what_is_wrong_is_told_in_json_with_its_status() {
     node.make("show-1");
     let long = format!("/rooms/show-1/state/{}", "k".repeat(65));
     let huge = vec![b'x'; BODY_BYTES_MAX + 1];
-    let cases: [(&str, &str, &[u8], u16); 13] = [
+    let cases: [(&str, &str, &[u8], u16); 18] = [
         ("POST", "/rooms", b"", 400),
         ("POST", "/rooms", b"{\"name\":1}", 400),
         ("POST", "/rooms", b"{\"name\":\"a\",\"nme\":\"b\"}", 400),
@@ -163,6 +179,11 @@ fn what_is_wrong_is_told_in_json_with_its_status() {
         ("GET", "/rooms?limit=many", b"", 400),
         ("GET", "/rooms?prefx=a", b"", 400),
         ("GET", "/rooms/%FF", b"", 400),
+        ("PUT", "/rooms/show-1/settings", b"", 400),
+        ("PUT", "/rooms/show-1/settings", b"{\"tick\":5}", 400),
+        ("PUT", "/rooms/show-1/settings", b"{\"tick_min_ms\":0}", 400),
+        ("PUT", "/rooms/show-1/settings", b"{\"tick_min_ms\":60,\"tick_max_ms\":50}", 400),
+        ("PUT", "/rooms/none/settings", b"{}", 404),
         ("POST", "/rooms/none/open", b"", 404),
         ("GET", "/nothing", b"", 404),
         ("PATCH", "/rooms", b"", 405),

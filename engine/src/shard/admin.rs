@@ -26,6 +26,11 @@ impl Shard {
                 Ok(AdminAnswer::Room(info))
             }
             AdminRequest::SetState { room, key, value } => self.operate(now, &room, &key, value),
+            AdminRequest::Configure { room, settings } => {
+                let slot = self.find(&room)?;
+                self.rooms.get_mut(slot).expect("just found").configure(settings, &self.config);
+                self.info(slot).map(AdminAnswer::Room)
+            }
             AdminRequest::List { prefix, after, limit } => {
                 let page = self.rooms.page(&prefix, &after).take(limit);
                 page.map(|slot| self.info(slot)).collect::<Result<_, _>>().map(AdminAnswer::Rooms)
@@ -103,6 +108,10 @@ impl Shard {
             viewers: live.map_or(0, |live| live.viewers.total()),
             history_bytes: self.log.bytes(alias) as u64,
             state_version: live.map_or(0, |live| live.state.sealed_version()),
+            tick_ms: live
+                .map_or(room.settings().tick_us(self.config.tick_ms * 1000), |live| live.tick_us)
+                .div_ceil(1000),
+            settings: room.settings(),
         })
     }
 

@@ -1,0 +1,62 @@
+//! What an operator set for one room; what is not set, the node's configuration says.
+//!
+//! Why apart from the room's state: viewers do not see these, and a dormant room keeps them in one small box.
+//! Not here: what follows from them (`tick`, `seal`), the names by which they are set (edge).
+
+/// Settings of one room: each, where given, stands in place of the node's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// Shortest tick. Equal to `tick_max_ms`: a fixed tick. At least 1.
+    pub tick_min_ms: Option<u32>,
+    /// Longest tick. At least 1.
+    pub tick_max_ms: Option<u32>,
+    /// Chat messages per second that a batch shows people; 0: all of them.
+    pub pacing_per_s: Option<u32>,
+}
+
+impl RoomSettings {
+    /// Longest tick that a room can be given: beyond, it is no live chat.
+    pub const TICK_MS_MAX: u32 = 10_000;
+
+    /// Is nothing set?
+    pub fn is_empty(&self) -> bool {
+        *self == RoomSettings::default()
+    }
+
+    /// A tick within these bounds.
+    pub(crate) fn tick_us(&self, tick_us: u64) -> u64 {
+        let us = |ms: u32| u64::from(ms) * 1000;
+        tick_us.max(self.tick_min_ms.map_or(0, us)).min(self.tick_max_ms.map_or(u64::MAX, us))
+    }
+
+    /// Are the values within their bounds, and do they fit each other?
+    ///
+    /// # Errors
+    /// A sentence that names the fields at fault.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, tick_ms) in [("tick_min_ms", self.tick_min_ms), ("tick_max_ms", self.tick_max_ms)] {
+            if tick_ms.is_some_and(|ms| !(1..=Self::TICK_MS_MAX).contains(&ms)) {
+                return Err(format!("{name} must be from 1 to {}", Self::TICK_MS_MAX));
+            }
+        }
+        match (self.tick_min_ms, self.tick_max_ms) {
+            (Some(min), Some(max)) if min > max => Err("tick_min_ms must not exceed tick_max_ms".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_name_their_fields() {
+        let ticks = |min, max| RoomSettings { tick_min_ms: min, tick_max_ms: max, ..RoomSettings::default() };
+        assert_eq!(ticks(Some(50), Some(50)).check(), Ok(()));
+        assert_eq!(RoomSettings::default().check(), Ok(()));
+        assert!(ticks(Some(0), None).check().unwrap_err().contains("tick_min_ms"));
+        assert!(ticks(None, Some(10_001)).check().unwrap_err().contains("tick_max_ms"));
+        assert!(ticks(Some(51), Some(50)).check().unwrap_err().contains("exceed"));
+    }
+}
