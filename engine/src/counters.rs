@@ -78,6 +78,8 @@ fn refused_name(reason: Refusal) -> &'static str {
         Refusal::TooManyKeys => "publications_refused_too_many_keys",
         Refusal::AlreadySubscribed => "publications_refused_already_subscribed",
         Refusal::StorageUnavailable => "publications_refused_storage_unavailable",
+        Refusal::UnknownEpoch => "publications_refused_unknown_epoch",
+        Refusal::TooOld => "publications_refused_too_old",
     }
 }
 

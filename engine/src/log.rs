@@ -2,6 +2,9 @@
 //!
 //! Why a trait: rooms do not know whether batches go to memory, a disk or other nodes.
 //!
+//! A batch is what viewers were shown. Where pacing left anything out or folded it, the log keeps the *full* form beside it:
+//! the chat of the same run with nothing missing, for those who ask. Workers' rings never hold that.
+//!
 //! [`MemoryLog`] keeps two runs of a room, by reference: the newest batches of every kind, for workers that attach, and
 //! batches with chat, for history. Bounds: per room in batches and bytes, where the oldest go; and over all rooms in
 //! bytes, where the room that keeps the most loses its oldest: so a loud room pays for itself, and a quiet one keeps what
@@ -14,6 +17,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use grandstand_protocol::frame::Durability;
 
@@ -22,8 +26,9 @@ use crate::message::{Alias, Batch};
 
 /// Keeps batches.
 pub trait Log: Send {
-    /// Add a room's next batch. Another epoch than before begins the room's log anew.
-    fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>);
+    /// Add a room's next batch. Another epoch than before begins the room's log anew. `full` is its chat with nothing left
+    /// out, header and frame, where the batch does not show all of it.
+    fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>, full: Option<Bytes>);
 
     /// The newest batches without holes, oldest first, ending with the last one appended.
     fn newest(&self, room: Alias, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
@@ -31,6 +36,16 @@ pub trait Log: Send {
     /// Batches with chat from the one that covers `from_offset`, or the oldest there is, oldest first and without holes:
     /// at most `batches_max`, and `bytes_max` but for the first.
     fn read(&self, room: Alias, from_offset: u64, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
+
+    /// The same run as it is kept, nothing left out: batches as they would be without pacing, until they hold
+    /// `messages_max`. Sections other than chat mean nothing in them.
+    fn read_full(
+        &self,
+        room: Alias,
+        from_offset: u64,
+        messages_max: u64,
+        bytes_max: usize,
+    ) -> Vec<Arc<Batch>>;
 
     /// First offset that is kept; `None` when no chat is.
     fn oldest_offset(&self, room: Alias) -> Option<u64>;
@@ -49,7 +64,8 @@ pub trait Log: Send {
 }
 
 /// What a kept batch costs beside its bytes: the record with its counters, and a slot in both runs.
-const BATCH_OVERHEAD_BYTES: usize = size_of::<Batch>() + 2 * size_of::<usize>() + 2 * size_of::<Arc<Batch>>();
+const BATCH_OVERHEAD_BYTES: usize =
+    size_of::<Batch>() + 2 * size_of::<usize>() + size_of::<Arc<Batch>>() + size_of::<Kept>();
 
 /// Keeps batches in memory.
 #[derive(Debug)]
@@ -77,9 +93,37 @@ struct RoomLog {
     newest: VecDeque<Arc<Batch>>,
     newest_bytes: usize,
     // Only with chat, without holes in offsets.
-    chat: VecDeque<Arc<Batch>>,
-    // Each batch once.
+    chat: VecDeque<Kept>,
+    // Each batch once, with its full form.
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    batch: Arc<Batch>,
+    full: Option<Bytes>,
+}
+
+impl Kept {
+    fn cost(&self) -> usize {
+        cost(&self.batch) + self.full.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn full_bytes(&self) -> usize {
+        self.full.as_ref().unwrap_or(&self.batch.wire).len()
+    }
+
+    /// The batch as it would be without pacing.
+    fn in_full(&self) -> Arc<Batch> {
+        match &self.full {
+            None => self.batch.clone(),
+            Some(full) => Arc::new(Batch {
+                messages: (self.batch.next_offset - self.batch.first_offset) as u32,
+                wire: full.clone(),
+                ..(*self.batch).clone()
+            }),
+        }
+    }
 }
 
 impl MemoryLog {
@@ -114,13 +158,13 @@ impl MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>) {
+    fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>, full: Option<Bytes>) {
         let kept = self.rooms.entry(room).or_default();
         let before = kept.bytes;
         if kept.epoch != epoch {
             *kept = RoomLog { epoch, ..RoomLog::default() };
         }
-        kept.append(without_image(batch));
+        kept.append(without_image(batch), full);
         kept.keep(self.bounds);
         let after = kept.bytes;
         self.account(room, before, after);
@@ -140,18 +184,35 @@ impl Log for MemoryLog {
 
     fn read(&self, room: Alias, from_offset: u64, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>> {
         let Some(kept) = self.rooms.get(&room) else { return Vec::new() };
-        let first = kept.chat.partition_point(|batch| batch.next_offset <= from_offset);
         let mut bytes = 0;
         let fits = |batch: &&Arc<Batch>| {
             let is_first = bytes == 0;
             bytes += batch.wire.len();
             is_first || bytes <= bytes_max
         };
-        kept.chat.range(first..).take(batches_max).take_while(fits).cloned().collect()
+        kept.from(from_offset).map(|kept| &kept.batch).take(batches_max).take_while(fits).cloned().collect()
+    }
+
+    fn read_full(
+        &self,
+        room: Alias,
+        from_offset: u64,
+        messages_max: u64,
+        bytes_max: usize,
+    ) -> Vec<Arc<Batch>> {
+        let Some(kept) = self.rooms.get(&room) else { return Vec::new() };
+        let end_offset = from_offset.saturating_add(messages_max);
+        let mut bytes = 0;
+        let fits = |kept: &&Kept| {
+            let is_first = bytes == 0;
+            bytes += kept.full_bytes();
+            is_first || (bytes <= bytes_max && kept.batch.first_offset < end_offset)
+        };
+        kept.from(from_offset).take_while(fits).map(Kept::in_full).collect()
     }
 
     fn oldest_offset(&self, room: Alias) -> Option<u64> {
-        self.rooms.get(&room)?.chat.front().map(|batch| batch.first_offset)
+        self.rooms.get(&room)?.chat.front().map(|kept| kept.batch.first_offset)
     }
 
     fn bytes(&self, room: Alias) -> usize {
@@ -175,13 +236,22 @@ impl Log for MemoryLog {
 }
 
 impl RoomLog {
-    fn append(&mut self, batch: Arc<Batch>) {
-        self.bytes += cost(&batch);
+    fn append(&mut self, batch: Arc<Batch>, full: Option<Bytes>) {
         self.newest_bytes += cost(&batch);
         if batch.has_chat() {
-            self.chat.push_back(batch.clone());
+            let kept = Kept { batch: batch.clone(), full };
+            self.bytes += kept.cost();
+            self.chat.push_back(kept);
+        } else {
+            self.bytes += cost(&batch);
         }
         self.newest.push_back(batch);
+    }
+
+    /// Batches with chat from the one that covers `offset`, or the oldest there is.
+    fn from(&self, offset: u64) -> impl Iterator<Item = &Kept> {
+        let first = self.chat.partition_point(|kept| kept.batch.next_offset <= offset);
+        self.chat.range(first..)
     }
 
     fn keep(&mut self, bounds: Bounds) {
@@ -195,14 +265,14 @@ impl RoomLog {
 
     /// Remove the oldest batch of the room from wherever it is.
     fn remove_oldest(&mut self) {
-        let seq = |batches: &VecDeque<Arc<Batch>>| batches.front().map(|batch| batch.seq);
-        let (chat, newest) = (seq(&self.chat), seq(&self.newest));
+        let chat = self.chat.front().map(|kept| kept.batch.seq);
+        let newest = self.newest.front().map(|batch| batch.seq);
         if newest.is_some() && newest <= chat.or(newest) {
             self.remove_newests_oldest();
         }
         if chat.is_some() && chat <= newest.or(chat) {
-            let batch = self.chat.pop_front().expect("just seen");
-            self.bytes -= cost(&batch);
+            let kept = self.chat.pop_front().expect("just seen");
+            self.bytes -= kept.cost();
         }
     }
 
@@ -229,7 +299,6 @@ fn without_image(batch: &Arc<Batch>) -> Arc<Batch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     const COST: usize = 100 + BATCH_OVERHEAD_BYTES;
@@ -268,9 +337,9 @@ mod tests {
     #[test]
     fn a_room_is_bounded_and_quiet_batches_do_not_push_out_chat() {
         let mut log = MemoryLog::new(&config(1 << 20), 1);
-        log.append(A, 1, &batch(0, 0, 2));
+        log.append(A, 1, &batch(0, 0, 2), None);
         for seq in 1..=20 {
-            log.append(A, 1, &batch(seq, 2, 0));
+            log.append(A, 1, &batch(seq, 2, 0), None);
         }
         assert_eq!(seqs(&log.newest(A, 99, 1 << 20)), [17, 18, 19, 20]);
         assert_eq!(seqs(&log.newest(A, 2, 1 << 20)), [19, 20]);
@@ -278,7 +347,7 @@ mod tests {
         assert_eq!(seqs(&log.read(A, 1, 9, 1 << 20)), [0]);
         assert_eq!((log.bytes(A), log.bytes_total()), (5 * COST, 5 * COST));
         for i in 0..20 {
-            log.append(A, 1, &batch(21 + i, 2 + i, 1));
+            log.append(A, 1, &batch(21 + i, 2 + i, 1), None);
         }
         assert_eq!(log.oldest_offset(A), Some(14));
         assert_eq!(log.bytes(A), 8 * COST);
@@ -288,7 +357,7 @@ mod tests {
     fn reading_begins_with_the_batch_that_covers_the_offset() {
         let mut log = MemoryLog::new(&config(1 << 20), 1);
         for i in 0..4 {
-            log.append(A, 1, &batch(i, i * 3, 3));
+            log.append(A, 1, &batch(i, i * 3, 3), None);
         }
         assert_eq!(seqs(&log.read(A, 4, 9, 1 << 20)), [1, 2, 3]);
         assert_eq!(seqs(&log.read(A, 5, 2, 1 << 20)), [1, 2]);
@@ -300,9 +369,9 @@ mod tests {
     #[test]
     fn the_room_that_keeps_the_most_pays_for_the_total() {
         let mut log = MemoryLog::new(&config(6 * COST), 1);
-        log.append(A, 1, &batch(0, 0, 1));
+        log.append(A, 1, &batch(0, 0, 1), None);
         for i in 0..7 {
-            log.append(B, 1, &batch(i, i, 1));
+            log.append(B, 1, &batch(i, i, 1), None);
         }
         assert_eq!((log.oldest_offset(A), log.oldest_offset(B)), (Some(0), Some(2)));
         assert_eq!(log.bytes_total(), 6 * COST);
@@ -311,31 +380,52 @@ mod tests {
     }
 
     #[test]
+    fn the_full_form_is_kept_beside_the_shown_one_and_pays_for_itself() {
+        let mut log = MemoryLog::new(&config(1 << 20), 1);
+        let shown = |seq, first| Arc::new(Batch { messages: 1, ..(*batch(seq, first, 10)).clone() });
+        for i in 0..4 {
+            let full = (i != 2).then(|| Bytes::from(vec![1; 300]));
+            log.append(A, 1, &shown(i, i * 10), full);
+        }
+        assert_eq!(log.bytes(A), 4 * COST + 3 * 300);
+        let lengths = |batches: Vec<Arc<Batch>>| {
+            batches.iter().map(|b| (b.seq, b.messages, b.wire.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(log.read(A, 15, 2, 1 << 20)), [(1, 1, 100), (2, 1, 100)]);
+        assert_eq!(lengths(log.read_full(A, 15, 10, 1 << 20)), [(1, 10, 300), (2, 1, 100)]);
+        assert_eq!(lengths(log.read_full(A, 15, 99, 400)), [(1, 10, 300), (2, 1, 100)]);
+        assert_eq!(lengths(log.read_full(A, 0, 99, 1)), [(0, 10, 300)], "one at least");
+        assert_eq!(lengths(log.newest(A, 9, 1 << 20)).len(), 4);
+    }
+
+    #[test]
     fn another_epoch_begins_anew() {
         let mut log = MemoryLog::new(&config(1 << 20), 1);
-        log.append(A, 1, &batch(0, 0, 1));
-        log.append(A, 2, &batch(0, 0, 5));
+        log.append(A, 1, &batch(0, 0, 1), None);
+        log.append(A, 2, &batch(0, 0, 5), None);
         assert_eq!(log.read(A, 0, 9, 1 << 20)[0].messages, 5);
         assert_eq!(log.bytes_total(), COST);
     }
 
     proptest! {
         #[test]
-        fn bytes_are_accounted_and_runs_have_no_holes(steps in prop::collection::vec((0u32..3, 0u32..3), 1..300), total in 3usize..30) {
+        fn bytes_are_accounted_and_runs_have_no_holes(steps in prop::collection::vec((0u32..3, 0u32..3, any::<bool>()), 1..300), total in 8usize..30) {
             let mut log = MemoryLog::new(&config(total * COST), 1);
             let mut next = [(0, 0); 3];
-            for (room, messages) in steps {
+            for (room, messages, is_paced) in steps {
                 let (seq, offset) = next[room as usize];
-                log.append(Alias(room), 1, &batch(seq, offset, messages));
+                let full = (is_paced && messages > 0).then(|| Bytes::from(vec![0; 500]));
+                log.append(Alias(room), 1, &batch(seq, offset, messages), full);
                 next[room as usize] = (seq + 1, offset + u64::from(messages));
                 prop_assert!(log.bytes_total() <= total * COST);
                 let mut sum = 0;
                 for (alias, kept) in &log.rooms {
                     prop_assert!(kept.newest.iter().zip(kept.newest.iter().skip(1)).all(|(a, b)| a.seq + 1 == b.seq));
-                    prop_assert!(kept.chat.iter().zip(kept.chat.iter().skip(1)).all(|(a, b)| a.next_offset == b.first_offset));
+                    prop_assert!(kept.chat.iter().zip(kept.chat.iter().skip(1)).all(|(a, b)| a.batch.next_offset == b.batch.first_offset));
                     let quiet = kept.newest.iter().filter(|b| !b.has_chat()).count();
-                    prop_assert_eq!(kept.bytes, (kept.chat.len() + quiet) * COST);
-                    prop_assert!(kept.newest.iter().filter(|b| b.has_chat()).all(|b| kept.chat.iter().any(|c| c.seq == b.seq)));
+                    let chat: usize = kept.chat.iter().map(Kept::cost).sum();
+                    prop_assert_eq!(kept.bytes, chat + quiet * COST);
+                    prop_assert!(kept.newest.iter().filter(|b| b.has_chat()).all(|b| kept.chat.iter().any(|c| c.batch.seq == b.seq)));
                     prop_assert_eq!(log.bytes(*alias), kept.bytes);
                     sum += kept.bytes;
                 }

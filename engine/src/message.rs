@@ -189,6 +189,8 @@ pub enum Input {
         epoch: u64,
         /// First offset wanted.
         from: u64,
+        /// What the page holds.
+        of: PageOf,
     },
     /// From the admin API.
     Admin(AdminRequest, AdminReply),
@@ -234,6 +236,18 @@ pub enum Output {
     Removed {
         /// The room.
         alias: Alias,
+    },
+}
+
+/// What a page of history holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOf {
+    /// Batches as viewers are shown them: for those who catch up.
+    Shown,
+    /// Batches in full, with what pacing left out, until they hold so many messages.
+    Full {
+        /// At most so many, but for those of the batch that passes it.
+        messages_max: u32,
     },
 }
 

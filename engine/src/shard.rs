@@ -21,8 +21,8 @@ use crate::config::ShardConfig;
 use crate::counters::Counters;
 use crate::log::{Log, MemoryLog};
 use crate::message::{
-    Alias, Answer, AnswerKind, Attachment, ConnectionToken, HistoryPage, Input, Now, Output, Publication,
-    ShardId, WorkerId,
+    Alias, Answer, AnswerKind, Attachment, ConnectionToken, HistoryPage, Input, Now, Output, PageOf,
+    Publication, ShardId, WorkerId,
 };
 use crate::outbox::Outbox;
 use crate::placement::Placement;
@@ -37,6 +37,9 @@ const PAGE_BATCHES_MAX: usize = 64;
 
 /// Bytes of one page of history: what a viewer that catches up can have in flight.
 const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of one page that was asked for in full: it goes out as one frame, and copied, so a quarter of the above.
+const FULL_PAGE_BYTES_MAX: usize = 64 << 10;
 
 /// A shard.
 pub struct Shard {
@@ -111,8 +114,8 @@ impl Shard {
             Input::SetState { worker, connection, request, alias, key, value } => {
                 self.set_state(now, (self.known(worker), connection, request), alias, key, value);
             }
-            Input::History { worker, ticket, alias, epoch, from } => {
-                let page = self.page(alias, epoch, from);
+            Input::History { worker, ticket, alias, epoch, from, of } => {
+                let page = self.page(alias, epoch, from, of);
                 self.outbox.push(self.known(worker), Output::History { ticket, page });
             }
             Input::Admin(request, reply) => {
@@ -361,13 +364,18 @@ impl Shard {
         Ok(version)
     }
 
-    fn page(&mut self, alias: Alias, epoch: u64, from: u64) -> HistoryPage {
+    fn page(&mut self, alias: Alias, epoch: u64, from: u64, of: PageOf) -> HistoryPage {
         self.counters.history_pages += 1;
         let room = self.slot(alias).and_then(|slot| self.rooms.get(slot));
         match room.filter(|room| room.epoch == epoch) {
             None => HistoryPage::default(),
             Some(_) => {
-                let batches = self.log.read(alias, from, PAGE_BATCHES_MAX, PAGE_BYTES_MAX);
+                let batches = match of {
+                    PageOf::Shown => self.log.read(alias, from, PAGE_BATCHES_MAX, PAGE_BYTES_MAX),
+                    PageOf::Full { messages_max } => {
+                        self.log.read_full(alias, from, messages_max.into(), FULL_PAGE_BYTES_MAX)
+                    }
+                };
                 HistoryPage { batches, same_epoch: true }
             }
         }

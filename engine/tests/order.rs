@@ -282,7 +282,7 @@ impl World {
         let (alias, worker) = (self.aliases[room], WorkerId(0));
         let epoch = self.followers[&(WorkerId(WITNESS), alias)].at.epoch;
         for from in 0..=self.log[room].len() as u64 {
-            self.stage.input(Input::History { worker, ticket: from, alias, epoch, from });
+            self.stage.input(Input::History { worker, ticket: from, alias, epoch, from, of: PageOf::Shown });
             let Some((_, Output::History { ticket, page })) = self.stage.outputs().pop() else {
                 panic!("no page")
             };

@@ -359,7 +359,7 @@ fn history_comes_in_pages_that_are_bounded() {
     stage.outputs();
     let epoch = follower.at.epoch;
     let mut page = |epoch, from| {
-        stage.input(Input::History { worker: WorkerId(0), ticket: 5, alias, epoch, from });
+        stage.input(Input::History { worker: WorkerId(0), ticket: 5, alias, epoch, from, of: PageOf::Shown });
         match stage.outputs().pop() {
             Some((WorkerId(0), Output::History { ticket: 5, page })) => page,
             other => panic!("not a page: {other:?}"),

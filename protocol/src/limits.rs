@@ -27,6 +27,10 @@ pub const STATE_KEY_BYTES_MAX: usize = 64;
 /// A state value in bytes: a poll or a scoreboard, not a document; all keys together go to every joiner.
 pub const STATE_VALUE_BYTES_MAX: usize = 4096;
 
+/// Messages of one `HistoryPage`, but for those of the batch that passes it: five times a screen that scrolls back.
+/// Beyond: clamped.
+pub const HISTORY_MESSAGES_MAX: u32 = 500;
+
 /// A token in bytes: a JWT with a handful of claims is under 1 KB, with an EdDSA chain under 4.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 

@@ -66,6 +66,10 @@ refusals! {
     AlreadySubscribed = 15, false, "already subscribed";
     /// The log cannot take it at the durability that the room asks for. Set aside.
     StorageUnavailable = 16, true, "storage unavailable";
+    /// The epoch is not that of the room's log.
+    UnknownEpoch = 17, false, "another log";
+    /// Nothing from the offset asked for up to the head is kept.
+    TooOld = 18, false, "no longer kept";
 }
 
 impl Refusal {

@@ -62,7 +62,7 @@ macro_rules! named {
 fn limits_are_as_documented() {
     let code = named!(
         ROOM_NAME_BYTES_MAX NAME_BYTES_MAX TEXT_BYTES_MAX ATTACHMENT_BYTES_MAX REACTION_KEY_BYTES_MAX
-        REACTION_COUNT_MAX STATE_KEY_BYTES_MAX STATE_VALUE_BYTES_MAX TOKEN_BYTES_MAX TICKET_BYTES_MAX AGENT_BYTES_MAX
+        REACTION_COUNT_MAX STATE_KEY_BYTES_MAX STATE_VALUE_BYTES_MAX HISTORY_MESSAGES_MAX TOKEN_BYTES_MAX TICKET_BYTES_MAX AGENT_BYTES_MAX
         CLIENT_FRAME_BYTES_MAX SERVER_FRAME_BYTES_MAX VERIFY_DEPTH_MAX VERIFY_TABLES_MAX
     );
     let source: Vec<&str> = include_str!("../src/limits.rs")
@@ -127,7 +127,7 @@ fn references_lead_to_clauses() {
     for text in [DOCUMENT, README] {
         for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
             let Some((letter, number)) = word.split_once('-') else { continue };
-            if letter.len() == 1 && "TWQFHSBAGPNRCLV".contains(letter) && number.parse::<u32>().is_ok() {
+            if letter.len() == 1 && "TWQFHSBAGOPNRCLV".contains(letter) && number.parse::<u32>().is_ok() {
                 assert!(DOCUMENT.contains(&format!("- **{word}** ")), "no clause {word}");
             }
         }

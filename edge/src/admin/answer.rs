@@ -70,7 +70,11 @@ impl From<Refusal> for Failure {
             Refusal::Overloaded | Refusal::StorageUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "try again later")
             }
-            Refusal::Other | Refusal::NotSubscribed | Refusal::AlreadySubscribed => {
+            Refusal::Other
+            | Refusal::NotSubscribed
+            | Refusal::AlreadySubscribed
+            | Refusal::UnknownEpoch
+            | Refusal::TooOld => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "this should not happen: the log may tell more")
             }
         };

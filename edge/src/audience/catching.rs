@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::message::{Batch, HistoryPage, Input};
+use grandstand_engine::message::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
 use grandstand_protocol::frame::{Gap, GapReason};
 use smallvec::SmallVec;
 
@@ -13,6 +13,7 @@ use super::Audience;
 use super::carrier::Carrier;
 use super::connection::slot;
 use super::fanout::send_batches;
+use super::past::PageFor;
 use super::room::{Cursor, RoomKey};
 
 impl Audience {
@@ -87,18 +88,23 @@ impl Audience {
         let member = &mut room.members[at as usize];
         let from = member.offset;
         let Cursor::Catching(catching) = &mut member.cursor else { return };
-        let ticket = self.pages.insert((key, connection.token(ix))) as u64;
+        let ticket = self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
         catching.waits_for = Some(ticket);
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(
             shard,
-            Input::History { worker: self.settings.worker, ticket, alias, epoch, from },
+            Input::History { worker: self.settings.worker, ticket, alias, epoch, from, of: PageOf::Shown },
         );
     }
 
-    /// A page came.
-    pub(super) fn handle_history(&mut self, ticket: u64, page: HistoryPage) {
-        let Some((key, token)) = self.pages.try_remove(ticket as usize) else { return };
+    /// A page came for a member that catches up.
+    pub(super) fn handle_members_page(
+        &mut self,
+        key: RoomKey,
+        token: ConnectionToken,
+        ticket: u64,
+        page: HistoryPage,
+    ) {
         let ix = slot(token);
         let Some(connection) = self.connections.get(ix as usize).filter(|c| c.is(token) && !c.closing) else {
             return;

@@ -61,6 +61,7 @@ impl Audience {
                 let pong = ServerFrame::Pong { client_us: *client_us, server_ms: now.unix_ms };
                 self.send_control(ix, &pong);
             }
+            ClientFrame::History(history) => self.handle_history_request(now, ix, history),
             ClientFrame::Hello(_) => unreachable!("answered before"),
         }
     }

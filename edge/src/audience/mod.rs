@@ -25,6 +25,7 @@ mod fanout;
 mod frames;
 mod hello;
 mod join;
+mod past;
 mod rate;
 mod ring;
 mod room;
@@ -50,6 +51,7 @@ use crate::auth::{Authority, Tickets};
 pub use carrier::{Carrier, WireKey};
 use connection::{Connection, slot};
 pub use counts::Counts;
+use past::PageFor;
 pub use rate::{Bucket, Rate};
 use room::{Room, RoomKey};
 pub use settings::Settings;
@@ -107,8 +109,10 @@ pub struct Audience {
     reacted_flush_us: u64,
     recount: Vec<RoomKey>,
     recount_flush_us: u64,
-    /// Members that wait for a page of history, by the request's ticket.
-    pages: Slab<(RoomKey, ConnectionToken)>,
+    /// Who waits for a page of history, by the request's ticket.
+    pages: Slab<PageFor>,
+    /// Of them, those whose clients asked for one.
+    pages_asked: usize,
     drain: Option<Drain>,
     sweep_us: u64,
     generation: u32,
@@ -153,6 +157,7 @@ impl Audience {
             recount: Vec::new(),
             recount_flush_us: 0,
             pages: Slab::new(),
+            pages_asked: 0,
             drain: None,
             sweep_us: 0,
             generation: 0,

@@ -12,7 +12,7 @@ WELCOME, SUBSCRIBED, PUBLISHED, REFUSED, BATCH, ERROR = 0x41, 0x42, 0x44, 0x46, 
 KINDS = {
     0x41: "Welcome", 0x42: "Subscribed", 0x43: "Unsubscribed", 0x44: "Published", 0x45: "StateSet",
     0x46: "Refused", 0x47: "Batch", 0x48: "Snapshot", 0x49: "Gap", 0x4A: "RoomEvent", 0x4B: "Pong",
-    0x4C: "GoAway", 0x4D: "Error",
+    0x4C: "GoAway", 0x4D: "Error", 0x4E: "HistoryPage", 0x61: "Personal",
 }
 
 U64_MAX = 2**64 - 1

@@ -88,7 +88,7 @@ impl Shard {
             let lanes =
                 if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
             let (batch, waiters) = self.sealer.seal((alias, epoch), live, now_sealed, now.unix_ms, lanes);
-            self.log.append(alias, epoch, &batch);
+            self.log.append(alias, epoch, &batch, None);
             self.counters.batches_sealed += 1;
             self.counters.bytes_sealed += batch.wire.len() as u64;
             for worker in live.viewers.followers() {

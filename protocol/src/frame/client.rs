@@ -88,6 +88,21 @@ pub struct SetState<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// Ask for a page of the room's log as it is kept: with what pacing left out, and nothing folded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Comes back in the answer; not 0.
+    pub request: u32,
+    /// The room.
+    pub alias: u32,
+    /// The log that is meant.
+    pub epoch: u64,
+    /// First offset wanted.
+    pub from: u64,
+    /// Messages wanted at most; 0, and more than [`limits::HISTORY_MESSAGES_MAX`], stand for that.
+    pub count_max: u32,
+}
+
 /// A frame from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFrame<'a> {
@@ -113,6 +128,8 @@ pub enum ClientFrame<'a> {
         /// The client's clock, in microseconds; its zero is the client's affair.
         client_us: u64,
     },
+    /// See [`History`].
+    History(History),
 }
 
 impl<'a> ClientFrame<'a> {
@@ -130,6 +147,7 @@ impl<'a> ClientFrame<'a> {
             Kind::React => ClientFrame::React(react(&table::<fb::React<'_>>(kind, bytes)?)?),
             Kind::SetState => ClientFrame::SetState(set_state(&table::<fb::SetState<'_>>(kind, bytes)?)),
             Kind::Ping => ClientFrame::Ping { client_us: table::<fb::Ping<'_>>(kind, bytes)?.client_us() },
+            Kind::History => ClientFrame::History(history(&table::<fb::History<'_>>(kind, bytes)?)),
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -144,6 +162,7 @@ impl<'a> ClientFrame<'a> {
             ClientFrame::React(_) => Kind::React,
             ClientFrame::SetState(_) => Kind::SetState,
             ClientFrame::Ping { .. } => Kind::Ping,
+            ClientFrame::History(_) => Kind::History,
         }
     }
 }
@@ -197,6 +216,11 @@ fn react<'a>(t: &fb::React<'a>) -> Result<React<'a>, FrameFault> {
         return Err(FrameFault::Field(Kind::React, "key"));
     }
     Ok(React { alias: t.alias(), key, count: t.count().clamp(1, limits::REACTION_COUNT_MAX) })
+}
+
+fn history(t: &fb::History<'_>) -> History {
+    let (request, alias, epoch) = (t.request(), t.alias(), t.epoch());
+    History { request, alias, epoch, from: t.from(), count_max: t.count_max() }
 }
 
 fn set_state<'a>(t: &fb::SetState<'a>) -> SetState<'a> {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use super::{
-    ClientFrame, Hello, Kind, Publish, React, ServerFrame, SetState, Snapshot, Subscribe, Welcome, fb,
+    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, ServerFrame, SetState, Snapshot, Subscribe,
+    Welcome, fb,
 };
 use crate::stream;
 
@@ -94,6 +95,12 @@ impl Encoder {
             ClientFrame::SetState(f) => self.set_state(f),
             ClientFrame::Ping { client_us } => {
                 let root = fb::Ping::create(&mut self.fbb, &fb::PingArgs { client_us: *client_us });
+                self.fbb.finish_minimal(root);
+            }
+            ClientFrame::History(f) => {
+                let (request, alias, epoch) = (f.request, f.alias, f.epoch);
+                let args = fb::HistoryArgs { request, alias, epoch, from: f.from, count_max: f.count_max };
+                let root = fb::History::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
         }
@@ -200,6 +207,8 @@ impl Encoder {
                 let root = fb::Error::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
+            ServerFrame::HistoryPage(f) => self.history_page(f),
+            ServerFrame::Personal(f) => self.personal(f),
         }
     }
 
@@ -296,6 +305,46 @@ impl Encoder {
         let entries = Some(WIPOffset::new(self.fbb.create_vector(&entries).value()));
         let args = fb::SnapshotArgs { alias: f.alias, epoch: f.epoch, version: f.version, entries };
         let root = fb::Snapshot::create(&mut self.fbb, &args);
+        self.fbb.finish_minimal(root);
+    }
+
+    fn history_page(&mut self, f: &HistoryPage<'_>) {
+        let mut batches = Vec::with_capacity(f.batches.len());
+        for body in &f.batches {
+            let body = self.bytes(body);
+            let batch = fb::PageBatch::create(&mut self.fbb, &fb::PageBatchArgs { body });
+            batches.push(WIPOffset::<fb::PageBatch<'static>>::new(batch.value()));
+        }
+        let batches = Some(WIPOffset::new(self.fbb.create_vector(&batches).value()));
+        let args = fb::HistoryPageArgs {
+            request: f.request,
+            alias: f.alias,
+            epoch: f.epoch,
+            offset: f.offset,
+            time_ms: f.time_ms,
+            next: f.next,
+            head: f.head,
+            batches,
+        };
+        let root = fb::HistoryPage::create(&mut self.fbb, &args);
+        self.fbb.finish_minimal(root);
+    }
+
+    fn personal(&mut self, f: &Personal<'_>) {
+        let (author, text, attachment) =
+            (self.string(f.author), self.string(f.text), self.string(f.attachment));
+        let args = fb::PersonalArgs {
+            alias: f.alias,
+            epoch: f.epoch,
+            offset: f.offset,
+            time_ms: f.time_ms,
+            author,
+            role: fb::Role(f.role as u8),
+            text,
+            attachment,
+            reply_to: f.reply_to,
+        };
+        let root = fb::Personal::create(&mut self.fbb, &args);
         self.fbb.finish_minimal(root);
     }
 }

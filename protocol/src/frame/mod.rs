@@ -11,11 +11,11 @@ mod client;
 mod encoder;
 mod server;
 
-pub use client::{ClientFrame, Hello, Publish, React, SetState, Subscribe};
+pub use client::{ClientFrame, Hello, History, Publish, React, SetState, Subscribe};
 pub use encoder::Encoder;
 pub use server::{
-    ErrorFrame, Gap, GapReason, GoAway, Outcome, Phase, Published, Refused, RoomEvent, ServerFrame, Snapshot,
-    Subscribed, Welcome,
+    ErrorFrame, Gap, GapReason, GoAway, HistoryPage, Outcome, Personal, Phase, Published, Refused, RoomEvent,
+    ServerFrame, Snapshot, Subscribed, Welcome,
 };
 
 use crate::generated as fb;
@@ -55,6 +55,8 @@ kinds! {
     SetState = 0x06;
     /// Ask for a `Pong`; keeps the connection alive.
     Ping = 0x07;
+    /// Ask for messages of the past, those left out by pacing included.
+    History = 0x08;
     /// Answer to `Hello`.
     Welcome = 0x41;
     /// Answer to `Subscribe`.
@@ -81,6 +83,10 @@ kinds! {
     GoAway = 0x4c;
     /// Why the connection is about to end.
     Error = 0x4d;
+    /// Answer to `History`.
+    HistoryPage = 0x4e;
+    /// A message that pacing left out, for the person whom it means.
+    Personal = 0x61;
 }
 
 /// May a reader pass over a frame of this unknown kind?

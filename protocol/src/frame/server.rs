@@ -206,6 +206,50 @@ pub struct Snapshot<'a> {
     pub entries: Vec<(&'a str, &'a [u8])>,
 }
 
+/// Answer to `History`: a run of the log, with what pacing left out, and nothing folded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPage<'a> {
+    /// Of the request.
+    pub request: u32,
+    /// The room.
+    pub alias: u32,
+    /// The log.
+    pub epoch: u64,
+    /// Offset at which the first batch begins; above the one asked for where what lies between is no longer kept.
+    pub offset: u64,
+    /// Time of the last batch with chat before `offset`, milliseconds since 1970; times of batches add to it.
+    pub time_ms: u64,
+    /// Where the next page begins.
+    pub next: u64,
+    /// The offset that the room gives next: with `next` there, nothing is left to ask for.
+    pub head: u64,
+    /// Bodies of batches, without holes, for [`crate::batch::BatchReader`].
+    pub batches: Vec<&'a [u8]>,
+}
+
+/// A message that pacing left out, to the person whom it answers or names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Personal<'a> {
+    /// The room.
+    pub alias: u32,
+    /// The log.
+    pub epoch: u64,
+    /// Where it stands: one of the offsets that a batch left out, or will.
+    pub offset: u64,
+    /// Time of its batch, milliseconds since 1970.
+    pub time_ms: u64,
+    /// Display name of the author.
+    pub author: &'a str,
+    /// The author's role.
+    pub role: Role,
+    /// The text.
+    pub text: &'a str,
+    /// Reference to an attachment; empty for none.
+    pub attachment: &'a str,
+    /// Offset of the message that it answers.
+    pub reply_to: Option<u64>,
+}
+
 /// A frame from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack of one decode")]
@@ -252,6 +296,10 @@ pub enum ServerFrame<'a> {
     GoAway(GoAway<'a>),
     /// See [`ErrorFrame`].
     Error(ErrorFrame<'a>),
+    /// See [`HistoryPage`].
+    HistoryPage(HistoryPage<'a>),
+    /// See [`Personal`].
+    Personal(Personal<'a>),
 }
 
 impl<'a> ServerFrame<'a> {
@@ -283,6 +331,10 @@ impl<'a> ServerFrame<'a> {
             }
             Kind::GoAway => ServerFrame::GoAway(go_away(&table::<fb::GoAway<'_>>(kind, bytes)?)),
             Kind::Error => ServerFrame::Error(error(&table::<fb::Error<'_>>(kind, bytes)?)),
+            Kind::HistoryPage => {
+                ServerFrame::HistoryPage(history_page(&table::<fb::HistoryPage<'_>>(kind, bytes)?))
+            }
+            Kind::Personal => ServerFrame::Personal(personal(&table::<fb::Personal<'_>>(kind, bytes)?)),
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -303,6 +355,8 @@ impl<'a> ServerFrame<'a> {
             ServerFrame::Pong { .. } => Kind::Pong,
             ServerFrame::GoAway(_) => Kind::GoAway,
             ServerFrame::Error(_) => Kind::Error,
+            ServerFrame::HistoryPage(_) => Kind::HistoryPage,
+            ServerFrame::Personal(_) => Kind::Personal,
         }
     }
 }
@@ -413,6 +467,36 @@ fn go_away<'a>(t: &fb::GoAway<'a>) -> GoAway<'a> {
         after_ms: t.after_ms(),
         deadline_ms: t.deadline_ms(),
         detail: t.detail().unwrap_or(""),
+    }
+}
+
+fn history_page<'a>(t: &fb::HistoryPage<'a>) -> HistoryPage<'a> {
+    let batches = t.batches().map_or_else(Vec::new, |batches| {
+        batches.iter().map(|b| b.body().map_or(&[][..], |v| v.bytes())).collect()
+    });
+    HistoryPage {
+        request: t.request(),
+        alias: t.alias(),
+        epoch: t.epoch(),
+        offset: t.offset(),
+        time_ms: t.time_ms(),
+        next: t.next(),
+        head: t.head(),
+        batches,
+    }
+}
+
+fn personal<'a>(t: &fb::Personal<'a>) -> Personal<'a> {
+    Personal {
+        alias: t.alias(),
+        epoch: t.epoch(),
+        offset: t.offset(),
+        time_ms: t.time_ms(),
+        author: t.author().unwrap_or(""),
+        role: Role::from_wire(t.role().0),
+        text: t.text().unwrap_or(""),
+        attachment: t.attachment().unwrap_or(""),
+        reply_to: t.reply_to(),
     }
 }
 

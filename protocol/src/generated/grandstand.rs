@@ -1531,6 +1531,170 @@ impl ::core::fmt::Debug for Ping<'_> {
       ds.finish()
   }
 }
+pub enum HistoryOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct History<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for History<'a> {
+  type Inner = History<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> History<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ALIAS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 8;
+  pub const VT_FROM: ::flatbuffers::VOffsetT = 10;
+  pub const VT_COUNT_MAX: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    History { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HistoryArgs
+  ) -> ::flatbuffers::WIPOffset<History<'bldr>> {
+    let mut builder = HistoryBuilder::new(_fbb);
+    builder.add_from(args.from);
+    builder.add_epoch(args.epoch);
+    builder.add_count_max(args.count_max);
+    builder.add_alias(args.alias);
+    builder.add_request(args.request);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(History::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn alias(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(History::VT_ALIAS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(History::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn from(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(History::VT_FROM, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn count_max(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(History::VT_COUNT_MAX, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for History<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<u64>("from", Self::VT_FROM, false)?
+     .visit_field::<u32>("count_max", Self::VT_COUNT_MAX, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HistoryArgs {
+    pub request: u32,
+    pub alias: u32,
+    pub epoch: u64,
+    pub from: u64,
+    pub count_max: u32,
+}
+impl<'a> Default for HistoryArgs {
+  #[inline]
+  fn default() -> Self {
+    HistoryArgs {
+      request: 0,
+      alias: 0,
+      epoch: 0,
+      from: 0,
+      count_max: 0,
+    }
+  }
+}
+
+pub struct HistoryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HistoryBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(History::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_alias(&mut self, alias: u32) {
+    self.fbb_.push_slot::<u32>(History::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(History::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_from(&mut self, from: u64) {
+    self.fbb_.push_slot::<u64>(History::VT_FROM, from, 0);
+  }
+  #[inline]
+  pub fn add_count_max(&mut self, count_max: u32) {
+    self.fbb_.push_slot::<u32>(History::VT_COUNT_MAX, count_max, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HistoryBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HistoryBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<History<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for History<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("History");
+      ds.field("request", &self.request());
+      ds.field("alias", &self.alias());
+      ds.field("epoch", &self.epoch());
+      ds.field("from", &self.from());
+      ds.field("count_max", &self.count_max());
+      ds.finish()
+  }
+}
 pub enum WelcomeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -3513,6 +3677,549 @@ impl ::core::fmt::Debug for GoAway<'_> {
       ds.field("after_ms", &self.after_ms());
       ds.field("deadline_ms", &self.deadline_ms());
       ds.field("detail", &self.detail());
+      ds.finish()
+  }
+}
+pub enum PageBatchOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PageBatch<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PageBatch<'a> {
+  type Inner = PageBatch<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PageBatch<'a> {
+  pub const VT_BODY: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PageBatch { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PageBatchArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PageBatch<'bldr>> {
+    let mut builder = PageBatchBuilder::new(_fbb);
+    if let Some(x) = args.body { builder.add_body(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn body(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(PageBatch::VT_BODY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PageBatch<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("body", Self::VT_BODY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PageBatchArgs<'a> {
+    pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for PageBatchArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PageBatchArgs {
+      body: None,
+    }
+  }
+}
+
+pub struct PageBatchBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PageBatchBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PageBatch::VT_BODY, body);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PageBatchBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PageBatchBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PageBatch<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PageBatch<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PageBatch");
+      ds.field("body", &self.body());
+      ds.finish()
+  }
+}
+pub enum HistoryPageOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct HistoryPage<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for HistoryPage<'a> {
+  type Inner = HistoryPage<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> HistoryPage<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ALIAS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 8;
+  pub const VT_OFFSET: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TIME_MS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_NEXT: ::flatbuffers::VOffsetT = 14;
+  pub const VT_HEAD: ::flatbuffers::VOffsetT = 16;
+  pub const VT_BATCHES: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    HistoryPage { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HistoryPageArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<HistoryPage<'bldr>> {
+    let mut builder = HistoryPageBuilder::new(_fbb);
+    builder.add_head(args.head);
+    builder.add_next(args.next);
+    builder.add_time_ms(args.time_ms);
+    builder.add_offset(args.offset);
+    builder.add_epoch(args.epoch);
+    if let Some(x) = args.batches { builder.add_batches(x); }
+    builder.add_alias(args.alias);
+    builder.add_request(args.request);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(HistoryPage::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn alias(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(HistoryPage::VT_ALIAS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HistoryPage::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn offset(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HistoryPage::VT_OFFSET, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn time_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HistoryPage::VT_TIME_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn next(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HistoryPage::VT_NEXT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn head(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HistoryPage::VT_HEAD, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn batches(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PageBatch<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PageBatch>>>>(HistoryPage::VT_BATCHES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for HistoryPage<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<u64>("offset", Self::VT_OFFSET, false)?
+     .visit_field::<u64>("time_ms", Self::VT_TIME_MS, false)?
+     .visit_field::<u64>("next", Self::VT_NEXT, false)?
+     .visit_field::<u64>("head", Self::VT_HEAD, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PageBatch>>>>("batches", Self::VT_BATCHES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HistoryPageArgs<'a> {
+    pub request: u32,
+    pub alias: u32,
+    pub epoch: u64,
+    pub offset: u64,
+    pub time_ms: u64,
+    pub next: u64,
+    pub head: u64,
+    pub batches: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PageBatch<'a>>>>>,
+}
+impl<'a> Default for HistoryPageArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HistoryPageArgs {
+      request: 0,
+      alias: 0,
+      epoch: 0,
+      offset: 0,
+      time_ms: 0,
+      next: 0,
+      head: 0,
+      batches: None,
+    }
+  }
+}
+
+pub struct HistoryPageBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HistoryPageBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(HistoryPage::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_alias(&mut self, alias: u32) {
+    self.fbb_.push_slot::<u32>(HistoryPage::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(HistoryPage::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_offset(&mut self, offset: u64) {
+    self.fbb_.push_slot::<u64>(HistoryPage::VT_OFFSET, offset, 0);
+  }
+  #[inline]
+  pub fn add_time_ms(&mut self, time_ms: u64) {
+    self.fbb_.push_slot::<u64>(HistoryPage::VT_TIME_MS, time_ms, 0);
+  }
+  #[inline]
+  pub fn add_next(&mut self, next: u64) {
+    self.fbb_.push_slot::<u64>(HistoryPage::VT_NEXT, next, 0);
+  }
+  #[inline]
+  pub fn add_head(&mut self, head: u64) {
+    self.fbb_.push_slot::<u64>(HistoryPage::VT_HEAD, head, 0);
+  }
+  #[inline]
+  pub fn add_batches(&mut self, batches: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<PageBatch<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(HistoryPage::VT_BATCHES, batches);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HistoryPageBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HistoryPageBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<HistoryPage<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for HistoryPage<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("HistoryPage");
+      ds.field("request", &self.request());
+      ds.field("alias", &self.alias());
+      ds.field("epoch", &self.epoch());
+      ds.field("offset", &self.offset());
+      ds.field("time_ms", &self.time_ms());
+      ds.field("next", &self.next());
+      ds.field("head", &self.head());
+      ds.field("batches", &self.batches());
+      ds.finish()
+  }
+}
+pub enum PersonalOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Personal<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Personal<'a> {
+  type Inner = Personal<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Personal<'a> {
+  pub const VT_ALIAS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
+  pub const VT_OFFSET: ::flatbuffers::VOffsetT = 8;
+  pub const VT_TIME_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_AUTHOR: ::flatbuffers::VOffsetT = 12;
+  pub const VT_ROLE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_TEXT: ::flatbuffers::VOffsetT = 16;
+  pub const VT_ATTACHMENT: ::flatbuffers::VOffsetT = 18;
+  pub const VT_REPLY_TO: ::flatbuffers::VOffsetT = 20;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Personal { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PersonalArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Personal<'bldr>> {
+    let mut builder = PersonalBuilder::new(_fbb);
+    if let Some(x) = args.reply_to { builder.add_reply_to(x); }
+    builder.add_time_ms(args.time_ms);
+    builder.add_offset(args.offset);
+    builder.add_epoch(args.epoch);
+    if let Some(x) = args.attachment { builder.add_attachment(x); }
+    if let Some(x) = args.text { builder.add_text(x); }
+    if let Some(x) = args.author { builder.add_author(x); }
+    builder.add_alias(args.alias);
+    builder.add_role(args.role);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn alias(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Personal::VT_ALIAS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Personal::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn offset(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Personal::VT_OFFSET, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn time_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Personal::VT_TIME_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn author(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Personal::VT_AUTHOR, None)}
+  }
+  #[inline]
+  pub fn role(&self) -> Role {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Role>(Personal::VT_ROLE, Some(Role::Viewer)).unwrap()}
+  }
+  #[inline]
+  pub fn text(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Personal::VT_TEXT, None)}
+  }
+  #[inline]
+  pub fn attachment(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Personal::VT_ATTACHMENT, None)}
+  }
+  #[inline]
+  pub fn reply_to(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Personal::VT_REPLY_TO, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Personal<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<u64>("offset", Self::VT_OFFSET, false)?
+     .visit_field::<u64>("time_ms", Self::VT_TIME_MS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("author", Self::VT_AUTHOR, false)?
+     .visit_field::<Role>("role", Self::VT_ROLE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("attachment", Self::VT_ATTACHMENT, false)?
+     .visit_field::<u64>("reply_to", Self::VT_REPLY_TO, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PersonalArgs<'a> {
+    pub alias: u32,
+    pub epoch: u64,
+    pub offset: u64,
+    pub time_ms: u64,
+    pub author: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub role: Role,
+    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub attachment: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub reply_to: Option<u64>,
+}
+impl<'a> Default for PersonalArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PersonalArgs {
+      alias: 0,
+      epoch: 0,
+      offset: 0,
+      time_ms: 0,
+      author: None,
+      role: Role::Viewer,
+      text: None,
+      attachment: None,
+      reply_to: None,
+    }
+  }
+}
+
+pub struct PersonalBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PersonalBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_alias(&mut self, alias: u32) {
+    self.fbb_.push_slot::<u32>(Personal::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(Personal::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_offset(&mut self, offset: u64) {
+    self.fbb_.push_slot::<u64>(Personal::VT_OFFSET, offset, 0);
+  }
+  #[inline]
+  pub fn add_time_ms(&mut self, time_ms: u64) {
+    self.fbb_.push_slot::<u64>(Personal::VT_TIME_MS, time_ms, 0);
+  }
+  #[inline]
+  pub fn add_author(&mut self, author: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Personal::VT_AUTHOR, author);
+  }
+  #[inline]
+  pub fn add_role(&mut self, role: Role) {
+    self.fbb_.push_slot::<Role>(Personal::VT_ROLE, role, Role::Viewer);
+  }
+  #[inline]
+  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Personal::VT_TEXT, text);
+  }
+  #[inline]
+  pub fn add_attachment(&mut self, attachment: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Personal::VT_ATTACHMENT, attachment);
+  }
+  #[inline]
+  pub fn add_reply_to(&mut self, reply_to: u64) {
+    self.fbb_.push_slot_always::<u64>(Personal::VT_REPLY_TO, reply_to);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PersonalBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PersonalBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Personal<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Personal<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Personal");
+      ds.field("alias", &self.alias());
+      ds.field("epoch", &self.epoch());
+      ds.field("offset", &self.offset());
+      ds.field("time_ms", &self.time_ms());
+      ds.field("author", &self.author());
+      ds.field("role", &self.role());
+      ds.field("text", &self.text());
+      ds.field("attachment", &self.attachment());
+      ds.field("reply_to", &self.reply_to());
       ds.finish()
   }
 }

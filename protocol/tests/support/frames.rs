@@ -164,12 +164,13 @@ fn keep(n: usize) -> &'static str {
 
 /// Valid frames of clients.
 pub(crate) fn client() -> Vec<Vector> {
-    [hellos(), subscriptions(), publications(), reactions_and_state(), other_forms_of_clients()].concat_all()
+    [hellos(), subscriptions(), publications(), reactions_and_state(), history(), other_forms_of_clients()].concat_all()
 }
 
 /// Valid frames of servers.
 pub(crate) fn server() -> Vec<Vector> {
-    [welcomes(), answers(), rooms(), notices(), other_forms_of_servers()].concat_all()
+    [welcomes(), answers(), rooms(), notices(), pages_and_personals(), other_forms_of_servers()]
+        .concat_all()
 }
 
 trait ConcatAll {
@@ -310,6 +311,17 @@ fn reactions_and_state() -> Vec<Vector> {
         ca("set_state_key_with_nul", "P-8", set(25, "a\0b", Some(b"1"))).refused(Refusal::BadText),
         c("ping", "N-3", ClientFrame::Ping { client_us: 1_234_567 }),
         c("ping_zero", "N-3", ClientFrame::Ping { client_us: 0 }),
+    ]
+}
+
+fn history() -> Vec<Vector> {
+    let ask = |request, epoch, from, count_max| {
+        move |alias| ClientFrame::History(History { request, alias, epoch, from, count_max })
+    };
+    vec![
+        ca("history", "O-5", ask(30, 2, 100, 50)),
+        ca("history_from_the_start", "O-5", ask(31, 2, 0, 0)),
+        ca("history_widest", "O-5", ask(u32::MAX, u64::MAX, u64::MAX, u32::MAX)),
     ]
 }
 
@@ -501,6 +513,41 @@ fn notices() -> Vec<Vector> {
     };
     out.push(s("error_unknown_code", "C-3", ServerFrame::Error(newer)));
     out
+}
+
+fn pages_and_personals() -> Vec<Vector> {
+    let batches = super::batches::all();
+    let page = HistoryPage {
+        request: 30,
+        alias: ALIAS,
+        epoch: 2,
+        offset: 90,
+        time_ms: 1_700_000_000_000,
+        next: 150,
+        head: 1000,
+        batches: vec![&batches[0].body, &[]],
+    };
+    let personal = Personal {
+        alias: ALIAS,
+        epoch: 2,
+        offset: 110,
+        time_ms: 1_700_000_000_250,
+        author: "Viewer 2",
+        text: "@viewer_1 yes",
+        ..Personal::default()
+    };
+    let reply =
+        Personal { role: Role::Subscriber, attachment: "image:1", reply_to: Some(109), ..personal };
+    vec![
+        s("history_page", "O-6", ServerFrame::HistoryPage(page)),
+        s(
+            "history_page_at_the_head",
+            "O-6",
+            ServerFrame::HistoryPage(HistoryPage { request: 31, next: 9, head: 9, ..HistoryPage::default() }),
+        ),
+        s("personal", "O-3", ServerFrame::Personal(personal)),
+        s("personal_reply_every_field", "O-3", ServerFrame::Personal(reply)),
+    ]
 }
 
 fn other_forms_of_servers() -> Vec<Vector> {

@@ -143,7 +143,7 @@ fn kinds(like: Kind) -> Vec<Vector> {
         malformed("empty", "F-2", Vec::new()),
         unknown(0x00),
         unknown(0x1f),
-        unknown(0x4e),
+        unknown(0x4f),
         unknown(0x5f),
         unknown(0x80),
         unknown(0xa0),

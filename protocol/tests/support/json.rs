@@ -37,6 +37,10 @@ pub(crate) fn of_client(frame: &ClientFrame<'_>) -> Value {
             "remove": f.value.is_none(),
         }),
         ClientFrame::Ping { client_us } => json!({ "client_us": long(*client_us) }),
+        ClientFrame::History(f) => json!({
+            "request": f.request, "alias": f.alias, "epoch": long(f.epoch), "from": long(f.from),
+            "count_max": f.count_max,
+        }),
     }
 }
 
@@ -86,6 +90,16 @@ pub(crate) fn of_server(frame: &ServerFrame<'_>) -> Value {
         }),
         ServerFrame::Error(f) => json!({
             "code": f.code, "retry": name(&f.retry), "retry_after_ms": f.retry_after_ms, "detail": f.detail,
+        }),
+        ServerFrame::HistoryPage(f) => json!({
+            "request": f.request, "alias": f.alias, "epoch": long(f.epoch), "offset": long(f.offset),
+            "time_ms": long(f.time_ms), "next": long(f.next), "head": long(f.head),
+            "batches": f.batches.iter().map(|body| hex(body)).collect::<Vec<_>>(),
+        }),
+        ServerFrame::Personal(f) => json!({
+            "alias": f.alias, "epoch": long(f.epoch), "offset": long(f.offset), "time_ms": long(f.time_ms),
+            "author": f.author, "role": name(&f.role), "text": f.text, "attachment": f.attachment,
+            "reply_to": maybe(f.reply_to),
         }),
     }
 }
@@ -174,6 +188,13 @@ pub(crate) fn client_of(kind: &str, fields: &Value) -> ClientFrame<'static> {
             value: (!f.flag("remove")).then(|| f.bytes("value")),
         }),
         "Ping" => ClientFrame::Ping { client_us: f.long("client_us") },
+        "History" => ClientFrame::History(History {
+            request: f.int("request"),
+            alias: f.int("alias"),
+            epoch: f.long("epoch"),
+            from: f.long("from"),
+            count_max: f.int("count_max"),
+        }),
         other => panic!("no client kind {other}"),
     }
 }
@@ -261,6 +282,27 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
             retry_after_ms: f.int("retry_after_ms"),
             detail: f.text("detail"),
         }),
+        "HistoryPage" => ServerFrame::HistoryPage(HistoryPage {
+            request: f.int("request"),
+            alias: f.int("alias"),
+            epoch: f.long("epoch"),
+            offset: f.long("offset"),
+            time_ms: f.long("time_ms"),
+            next: f.long("next"),
+            head: f.long("head"),
+            batches: bodies(f.get("batches")),
+        }),
+        "Personal" => ServerFrame::Personal(Personal {
+            alias: f.int("alias"),
+            epoch: f.long("epoch"),
+            offset: f.long("offset"),
+            time_ms: f.long("time_ms"),
+            author: f.text("author"),
+            role: f.pick("role", ROLES),
+            text: f.text("text"),
+            attachment: f.text("attachment"),
+            reply_to: f.maybe_long("reply_to"),
+        }),
         other => panic!("no server kind {other}"),
     }
 }
@@ -268,4 +310,9 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
 fn entries(list: &'static Value) -> Vec<(&'static str, &'static [u8])> {
     let list = list.as_array().expect("a list of entries");
     list.iter().map(Fields::of).map(|e| (e.text("key"), e.bytes("value"))).collect()
+}
+
+fn bodies(list: &'static Value) -> Vec<&'static [u8]> {
+    let list = list.as_array().expect("a list of bodies");
+    list.iter().map(|body| &*Box::leak(unhex(body.as_str().expect("hex")).into_boxed_slice())).collect()
 }

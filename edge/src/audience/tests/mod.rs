@@ -10,6 +10,7 @@ mod fanout;
 mod greeting;
 mod hall;
 mod joining;
+mod past;
 mod property;
 mod refusals;
 mod viewer;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{
-    ClientFrame, Gap, Kind, Outcome, Phase, Published, ServerFrame, Subscribed,
+    ClientFrame, Gap, HistoryPage, Kind, Outcome, Phase, Published, ServerFrame, Subscribed,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
@@ -60,6 +60,8 @@ pub(super) enum Seen {
     Pong { client_us: u64 },
     GoAway { where_to: String, after_ms: u32, deadline_ms: u32 },
     Error { code: u16, detail: String },
+    Page { request: u32, offset: u64, next: u64, head: u64, said: Vec<(u64, String)> },
+    Personal { alias: u32, offset: u64, text: String },
 }
 
 /// A room as a viewer follows it.
@@ -74,6 +76,8 @@ pub(super) struct Following {
     pub(super) version: u64,
     pub(super) state: BTreeMap<String, Vec<u8>>,
     pub(super) tallies: BTreeMap<String, u64>,
+    /// Offsets that batches left out.
+    pub(super) omitted: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +106,7 @@ pub(super) struct Viewer {
     unsubscribing: HashSet<(u32, u32)>,
     publishing: BTreeMap<u64, usize>,
     setting: HashSet<u32>,
+    paging: HashSet<u32>,
     pings: BTreeMap<u64, usize>,
     pub(super) failed: bool,
 }
@@ -116,6 +121,7 @@ impl Viewer {
         self.unsubscribing.clear();
         self.publishing.clear();
         self.setting.clear();
+        self.paging.clear();
         self.pings.clear();
         (self.welcomed, self.failed) = (false, false);
     }
@@ -142,6 +148,7 @@ impl Viewer {
             ClientFrame::Ping { client_us } => {
                 *self.pings.entry(*client_us).or_default() += 1;
             }
+            ClientFrame::History(h) => assert!(self.paging.insert(h.request)),
             ClientFrame::Hello(_) | ClientFrame::React(_) => {}
         }
     }
@@ -152,6 +159,7 @@ impl Viewer {
             + self.unsubscribing.len()
             + self.publishing.values().sum::<usize>()
             + self.setting.len()
+            + self.paging.len()
             + self.pings.values().sum::<usize>()
     }
 
@@ -278,6 +286,13 @@ impl Viewer {
                 self.failed = true;
                 Seen::Error { code: e.code, detail: e.detail.to_owned() }
             }
+            ServerFrame::HistoryPage(page) => self.take_page(page, truth),
+            ServerFrame::Personal(p) => {
+                let f = &self.following[&p.alias];
+                assert_eq!(p.epoch, f.at.epoch);
+                truth.heard(p.epoch, p.offset, p.time_ms, p.text);
+                Seen::Personal { alias: p.alias, offset: p.offset, text: p.text.to_owned() }
+            }
         };
         self.seen.push(seen);
     }
@@ -317,6 +332,7 @@ impl Viewer {
             version: 0,
             state: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            omitted: BTreeSet::new(),
         };
         assert!(self.following.insert(s.alias, following).is_none(), "alias {} is taken", s.alias);
         Seen::Subscribed(*s)
@@ -331,6 +347,7 @@ impl Viewer {
                 let waits = self.unsubscribing.iter().find(|(request, _)| u64::from(*request) == id).copied();
                 assert!(self.unsubscribing.remove(&waits.expect("it asked to leave")));
             }
+            Kind::History => assert!(self.paging.remove(&(id as u32)), "no such page"),
             Kind::React => {}
             other => panic!("{other:?} is not refused"),
         }
@@ -356,6 +373,32 @@ impl Viewer {
         Seen::Gap(*gap)
     }
 
+    /// A page of the log in full: nothing left out, from its own position on.
+    fn take_page(&mut self, page: &HistoryPage<'_>, truth: &mut Truth) -> Seen {
+        assert!(self.paging.remove(&page.request), "no such page was asked for");
+        let mut at = Position { epoch: page.epoch, offset: page.offset, time_ms: page.time_ms };
+        let mut said = Vec::new();
+        for body in &page.batches {
+            let mut reader = BatchReader::new(body).expect("a batch");
+            at.begin(&reader).expect("the batch continues the page");
+            while let Some(item) = reader.next_item().expect("a whole batch") {
+                match item {
+                    Item::Message(m) => {
+                        assert_eq!((m.skip, m.folded), (0, 0), "nothing is left out of a page");
+                        let offset = at.message(&m);
+                        truth.heard(at.epoch, offset, at.time_ms, m.text);
+                        said.push((offset, m.text.to_owned()));
+                    }
+                    Item::Omitted(n) => panic!("{n} left out of a page"),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(at.offset, page.next);
+        let (request, offset, next, head) = (page.request, page.offset, page.next, page.head);
+        Seen::Page { request, offset, next, head, said }
+    }
+
     fn take_batch(&mut self, body: &[u8], truth: &mut Truth) -> Seen {
         let mut reader = BatchReader::new(body).expect("a batch");
         let alias = reader.alias();
@@ -368,8 +411,9 @@ impl Viewer {
         while let Some(item) = reader.next_item().expect("a whole batch") {
             match item {
                 Item::Message(m) => {
-                    assert_eq!((m.skip, m.folded), (0, 0), "nothing is paced here");
+                    let before = f.at.offset;
                     let offset = f.at.message(&m);
+                    f.omitted.extend(before..offset);
                     truth.heard(f.at.epoch, offset, f.at.time_ms, m.text);
                     if offset >= f.floor {
                         let heard = self.heard.entry((f.room.clone(), f.at.epoch)).or_default();
@@ -377,7 +421,10 @@ impl Viewer {
                     }
                     texts.push(m.text.to_owned());
                 }
-                Item::Omitted(n) => panic!("{n} omitted"),
+                Item::Omitted(n) => {
+                    f.omitted.extend(f.at.offset..f.at.offset + n);
+                    f.at.omitted(n);
+                }
                 Item::Tally { key, count } if !is_replay => {
                     *f.tallies.entry(key.to_owned()).or_default() += count;
                     tallies.push((key.to_owned(), count));

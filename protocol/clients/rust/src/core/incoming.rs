@@ -93,6 +93,7 @@ impl Session {
             }
             ServerFrame::GoAway(go_away) => self.handle_go_away(now_us, &go_away, emit),
             ServerFrame::Error(error) => self.handle_error(&error),
+            ServerFrame::HistoryPage(_) | ServerFrame::Personal(_) => {}
         }
     }
 

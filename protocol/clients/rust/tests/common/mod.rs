@@ -142,6 +142,7 @@ impl ScriptedNode {
                 let version = self.state_version;
                 self.send(&ServerFrame::StateSet { request: s.request, version });
             }
+            ClientFrame::History(_) => {}
             ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
         }
     }
