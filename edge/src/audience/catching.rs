@@ -88,7 +88,8 @@ impl Audience {
         let member = &mut room.members[at as usize];
         let from = member.offset;
         let Cursor::Catching(catching) = &mut member.cursor else { return };
-        let ticket = self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
+        let ticket =
+            self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
         catching.waits_for = Some(ticket);
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(

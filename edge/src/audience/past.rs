@@ -57,8 +57,7 @@ impl Audience {
             return Err((Refusal::NotSubscribed, None));
         };
         let settings = &self.settings;
-        let rate =
-            if session.may(permission::BRIDGE) { settings.bridge_publish } else { settings.frames };
+        let rate = if session.may(permission::BRIDGE) { settings.bridge_publish } else { settings.frames };
         let cost = PAGE_FRAMES.min(rate.burst);
         session.frames.take(now, rate, cost).map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let attached = self.rooms[membership.room.0 as usize].attached.as_ref();

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use super::{
-    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, ServerFrame, SetState, Snapshot, Subscribe,
-    Welcome, fb,
+    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, ServerFrame, SetState, Snapshot,
+    Subscribe, Welcome, fb,
 };
 use crate::stream;
 

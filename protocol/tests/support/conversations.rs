@@ -93,7 +93,11 @@ fn good() -> Vec<Entry> {
             vec![send("publish_longest"), expect("Published"), expect("Batch")],
         ),
         following("react", "P-6", vec![send("react"), expect("Batch")]),
-        following("history_of_another_log", "O-7", vec![send("history"), refused(17), send("ping"), expect("Pong")]),
+        following(
+            "history_of_another_log",
+            "O-7",
+            vec![send("history"), refused(17), send("ping"), expect("Pong")],
+        ),
         following("unsubscribe", "S-8", vec![send("unsubscribe"), expect("Unsubscribed")]),
         greeted(
             "resume_in_another_log",

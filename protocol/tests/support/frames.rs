@@ -164,13 +164,13 @@ fn keep(n: usize) -> &'static str {
 
 /// Valid frames of clients.
 pub(crate) fn client() -> Vec<Vector> {
-    [hellos(), subscriptions(), publications(), reactions_and_state(), history(), other_forms_of_clients()].concat_all()
+    [hellos(), subscriptions(), publications(), reactions_and_state(), history(), other_forms_of_clients()]
+        .concat_all()
 }
 
 /// Valid frames of servers.
 pub(crate) fn server() -> Vec<Vector> {
-    [welcomes(), answers(), rooms(), notices(), pages_and_personals(), other_forms_of_servers()]
-        .concat_all()
+    [welcomes(), answers(), rooms(), notices(), pages_and_personals(), other_forms_of_servers()].concat_all()
 }
 
 trait ConcatAll {
@@ -536,8 +536,7 @@ fn pages_and_personals() -> Vec<Vector> {
         text: "@viewer_1 yes",
         ..Personal::default()
     };
-    let reply =
-        Personal { role: Role::Subscriber, attachment: "image:1", reply_to: Some(109), ..personal };
+    let reply = Personal { role: Role::Subscriber, attachment: "image:1", reply_to: Some(109), ..personal };
     vec![
         s("history_page", "O-6", ServerFrame::HistoryPage(page)),
         s(
