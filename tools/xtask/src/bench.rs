@@ -1,4 +1,5 @@
-//! `bench`: what things cost, printed for people to compare; nothing here passes or fails by time.
+//! `bench`: what things cost, printed for people to compare; nothing here passes or fails by time, and only `micro` by
+//! instructions.
 //!
 //! Invariants: figures come from release builds; with `--quick` they come from what the tests were built with and mean
 //! nothing, since only the benches themselves are on trial then.
@@ -6,6 +7,7 @@
 
 use crate::ledger::Missing;
 use crate::load::Load;
+use crate::micro;
 use crate::node::Node;
 use crate::programs::{self, Purpose};
 use crate::run::{cargo, command, root, run, target_dir};
@@ -18,7 +20,7 @@ use std::time::Duration;
 /// Where chat logs lie beside the workspace; they are not part of it.
 const LOGS: &str = "../shared/data/chat";
 
-/// Print what things cost: bytes per message of batch layouts, messages/s of the engine, CPU and latency of fan-out.
+/// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of fan-out.
 ///
 /// fanout prints one line of JSON per run, with the names of `gs load --json` and `bench`, `transport`, `rate`.
 #[derive(clap::Args)]
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// A smoke of seconds: small, and built as the tests are.
     #[arg(long)]
     quick: bool,
+    /// micro: take what is counted as the new baseline.
+    #[arg(long)]
+    update: bool,
     /// Chat log for layout (JSON lines, plain or gzip); ../shared/data/chat if none is given.
     #[arg(long = "log", value_name = "FILE")]
     logs: Vec<PathBuf>,
@@ -41,17 +46,20 @@ enum Bench {
     Layout,
     /// Messages per second through one shard.
     Engine,
+    /// Instructions of the hot paths, against their baseline (needs valgrind).
+    Micro,
     /// A whole node and `gs load`, at a few sizes, over each transport.
     Fanout,
 }
 
 pub(crate) fn go(args: &Args) -> Result<()> {
     let purpose = if args.quick { Purpose::Smoke } else { Purpose::Measurement };
-    let all = [Bench::Layout, Bench::Engine, Bench::Fanout];
+    let all = [Bench::Layout, Bench::Micro, Bench::Engine, Bench::Fanout];
     let wanted = if args.benches.is_empty() { all.as_slice() } else { &args.benches };
     for bench in wanted {
         let done = match bench {
             Bench::Layout => layout(purpose, &args.logs),
+            Bench::Micro => micro::go(args.update),
             Bench::Engine => engine(purpose),
             Bench::Fanout => fanout(purpose),
         };

@@ -2,14 +2,14 @@
 //!
 //! Invariants: `.ci/run` calls this and nothing else; every step runs, so that one run says everything that is wrong.
 //! Why clippy comes before the documentation and the tests: `cargo doc` reuses what clippy checked of the dependencies.
-//! Not here: the tests (`test`), the policy's rules (deny.toml).
+//! Not here: the tests (`test`), what a hot path may cost (`micro`), the policy's rules (deny.toml).
 
 use crate::ledger::Ledger;
 use crate::run::{cargo, run};
-use crate::{deny, schema, test};
+use crate::{deny, micro, schema, test};
 use std::process::ExitCode;
 
-/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests.
+/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests, instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -25,5 +25,6 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     ledger.check("schema", || schema::go(&schema::Args { check: true }));
     ledger.check("dependency policy", || deny::go(&deny::Args {}));
     test::add_steps(&mut ledger, &[]);
+    ledger.step("micro benches", micro::check);
     ledger.close()
 }

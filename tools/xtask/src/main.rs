@@ -17,6 +17,7 @@ mod deny;
 mod fuzz;
 mod ledger;
 mod load;
+mod micro;
 mod node;
 mod programs;
 mod python;

@@ -1,0 +1,64 @@
+//! `micro`: the hot paths, one at a time, for callgrind to count their instructions.
+//!
+//! `micro` lists its benches; `micro NAME` runs one and prints how many operations were inside [`meter::collected`], the only
+//! function that callgrind collects for. Who runs all of them and judges: `cargo xtask bench micro`.
+//!
+//! Why one process per bench: what one of them leaves in the allocator must not move the figures of the next.
+//! Why plain callgrind: a function's name is all that it needs, so a machine with valgrind needs nothing else: no
+//! runner of the same version, no headers, no `unsafe`.
+//! Why a package of its own: it is built in a profile that nothing else uses, so it must not drag in the load generators.
+//! Invariants: no clock, thread, socket or random seed; a bench checks that it did what it says.
+//! Not here: time (the other benches), the baseline (benches/micro.json).
+
+#![forbid(unsafe_code)]
+
+mod frames;
+mod house;
+mod meter;
+mod queues;
+mod reading;
+mod seal;
+mod walk;
+mod websocket;
+
+use std::process::ExitCode;
+
+/// A bench: what it is called in the baseline, in commit messages and on the command line.
+type Bench = (&'static str, fn() -> u64);
+
+fn benches() -> impl Iterator<Item = Bench> {
+    [seal::BENCHES, frames::BENCHES, walk::BENCHES, websocket::BENCHES, queues::BENCHES, reading::BENCHES]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+fn main() -> ExitCode {
+    let Some(wanted) = std::env::args().nth(1) else {
+        benches().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    };
+    let Some((_, run)) = benches().find(|(name, _)| *name == wanted) else {
+        eprintln!("there is no bench {wanted:?}; `micro` lists them");
+        return ExitCode::FAILURE;
+    };
+    println!("{}", run());
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bench_runs_and_no_two_have_one_name() {
+        let mut names: Vec<_> = benches().map(|(name, _)| name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for (name, run) in benches() {
+            assert!(run() > 0, "{name}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a batch costs per viewer: the walk over a room's cursors, with a carrier that takes everything.
+//!
+//! Not here: the write itself (the floor), memory that is out of cache (fan-out, with as many viewers as are watching).
+
+use std::hint::black_box;
+
+use crate::Bench;
+use crate::house::House;
+use crate::meter::repeat;
+
+pub(crate) const BENCHES: &[Bench] =
+    &[("walk/1", || walk(1)), ("walk/8", || walk(8)), ("take_batch", take_batch)];
+
+/// Members of the room.
+const MEMBERS: u64 = 1_000;
+
+/// Each member gets so many batches of ten messages, in one write.
+fn walk(batches: usize) -> u64 {
+    let mut house = House::with_members(MEMBERS as u32);
+    repeat(|meter| {
+        (0..batches).for_each(|_| house.bring_batch(10));
+        let sends = house.taker.sends;
+        let (audience, taker) = (&mut house.audience, &mut house.taker);
+        meter.count(MEMBERS, || while audience.poll_writes(black_box(taker), 2_048) {});
+        assert_eq!(house.taker.sends - sends, MEMBERS, "one write each");
+    })
+}
+
+/// One batch into the room's ring: what it costs however many are watching.
+fn take_batch() -> u64 {
+    let mut house = House::with_members(2);
+    repeat(|meter| {
+        house.say(10);
+        house.shard.handle_timeout(house.now);
+        let mut outputs = house.outputs();
+        let audience = &mut house.audience;
+        meter.count(1, || outputs.drain(..).for_each(|output| audience.handle_output(output)));
+        house.write();
+    })
+}
