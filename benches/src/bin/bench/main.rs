@@ -1,0 +1,77 @@
+//! `grandstand-bench`: what Grandstand costs, beside what it could cost at best.
+//!
+//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a peer, a smaller crowd) runs it in
+//! the same run, beside it.
+//! Invariants: figures come from a release build, with the node and the crowd on different cores; `--quick` is a smoke of
+//! seconds that fails when something is broken, and never by time.
+//! Not here: building (`cargo xtask bench`), what benches are made of (the library).
+
+#![forbid(unsafe_code)]
+
+mod fanout;
+mod plan;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use grandstand_benches::machine::Machine;
+use grandstand_benches::{crowd, record};
+use plan::Plan;
+use std::process::ExitCode;
+
+/// What Grandstand costs.
+#[derive(Parser)]
+#[command(name = "grandstand-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// One room: CPU per frame and delivery, latency, bytes, memory.
+    Fanout(Plan),
+    /// Viewers of another bench, told by it what to do.
+    #[command(hide = true)]
+    Crowd,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().bench) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Fanout(plan) => report("fanout", plan, fanout::run(plan)?),
+        Bench::Crowd => crowd::serve(),
+    }
+}
+
+/// Prints what a bench found, and keeps it if that is wished.
+fn report(bench: &str, plan: &Plan, rows: record::Rows) -> Result<()> {
+    if plan.json {
+        for row in &rows {
+            println!("{}", serde_json::to_string(row)?);
+        }
+    } else {
+        println!("{}", record::markdown(&rows));
+    }
+    if plan.record {
+        let machine = Machine::here();
+        let directory = record::directory(&machine);
+        record::keep(&directory, &machine, bench, &command(), &rows)?;
+        eprintln!("kept in {}", directory.display());
+    }
+    Ok(())
+}
+
+/// The command line, as it can be typed in the workspace's root.
+fn command() -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    format!("grandstand-bench {}", args.join(" "))
+}

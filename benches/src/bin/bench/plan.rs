@@ -1,0 +1,80 @@
+//! The plan: what every bench takes from its command line.
+//!
+//! Not here: what a bench makes of it.
+
+use anyhow::{Result, ensure};
+use grandstand_benches::cpu;
+use grandstand_benches::crowd::Transport;
+
+/// Choices of a run. A list that is not given is the bench's own.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// A smoke of seconds, for debug builds: fails if something is broken, figures mean nothing.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print rows as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the rows in benches/results.
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// Viewers.
+    #[arg(long, value_delimiter = ',', value_name = "N,..")]
+    pub(crate) viewers: Vec<usize>,
+    /// Messages per second.
+    #[arg(long, value_delimiter = ',', value_name = "N,..")]
+    pub(crate) rate: Vec<u64>,
+    /// Transports.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub(crate) transport: Vec<Transport>,
+    /// Ticks; 0 is the adaptive one.
+    #[arg(long, value_delimiter = ',', value_name = "MS,..")]
+    pub(crate) tick_ms: Vec<u64>,
+    /// Length of the window that is measured.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// Core of the server.
+    #[arg(long, value_name = "N")]
+    pub(crate) server_core: Option<usize>,
+    /// Core of the generator.
+    #[arg(long, value_name = "N")]
+    pub(crate) crowd_core: Option<usize>,
+}
+
+/// Where the two sides of a run stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cores {
+    /// The server's; `None` where there is only one core.
+    pub(crate) server: Option<usize>,
+    /// The generator's.
+    pub(crate) crowd: Option<usize>,
+}
+
+impl Plan {
+    /// Different cores for the server and the generator. On a machine with one, both run unpinned, and rows say so.
+    pub(crate) fn cores(&self) -> Result<Cores> {
+        let cores = cpu::cores()?;
+        if cores.len() < 2 {
+            eprintln!("one core only: the server and the generator share it, and figures mean nothing");
+            return Ok(Cores { server: None, crowd: None });
+        }
+        let server = self.server_core.unwrap_or(cores[0]);
+        let crowd = self.crowd_core.unwrap_or(cores[1]);
+        ensure!(server != crowd, "the server and the generator need a core each");
+        Ok(Cores { server: Some(server), crowd: Some(crowd) })
+    }
+
+    /// The choices given, or else these; with `--quick` and nothing given the small ones.
+    pub(crate) fn choose<T: Copy>(&self, given: &[T], full: &[T], quick: &[T]) -> Vec<T> {
+        match given {
+            [] if self.quick => quick.to_vec(),
+            [] => full.to_vec(),
+            given => given.to_vec(),
+        }
+    }
+
+    /// The length of a window.
+    pub(crate) fn seconds(&self, full: u64) -> u64 {
+        self.seconds.unwrap_or(if self.quick { 1 } else { full })
+    }
+}

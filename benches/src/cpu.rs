@@ -1,0 +1,166 @@
+//! CPU time of a process, and the cores that it may run on.
+//!
+//! Method: nanoseconds on a core come from the scheduler (`/proc/PID/task/*/schedstat`). Threads that ended are missing
+//! there; `/proc/PID/stat` has them, in hundredths of a second, and so the larger of the two holds. Only `stat` tells user
+//! from system time; its shares are applied to the exact sum.
+//! Not here: what is divided by it (the benches).
+
+use anyhow::{Context, Result};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::ops::Sub;
+
+/// CPU time, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// In the program.
+    pub user_ns: u64,
+    /// In the kernel on its behalf.
+    pub system_ns: u64,
+}
+
+impl Cpu {
+    /// Both together.
+    #[must_use]
+    pub fn total_ns(self) -> u64 {
+        self.user_ns + self.system_ns
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Cpu;
+
+    fn sub(self, before: Cpu) -> Cpu {
+        Cpu {
+            user_ns: self.user_ns.saturating_sub(before.user_ns),
+            system_ns: self.system_ns.saturating_sub(before.system_ns),
+        }
+    }
+}
+
+/// Two readings of a process's CPU time: what was spent between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter {
+    pid: u32,
+    exact_ns: u64,
+    user_ns: u64,
+    system_ns: u64,
+}
+
+impl Meter {
+    /// Begin now.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn start(pid: u32) -> Result<Meter> {
+        let (user_ns, system_ns) = split_ns(pid)?;
+        Ok(Meter { pid, exact_ns: exact_ns(pid)?, user_ns, system_ns })
+    }
+
+    /// What was spent since.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn spent(&self) -> Result<Cpu> {
+        let (user_ns, system_ns) = split_ns(self.pid)?;
+        let exact_ns = exact_ns(self.pid)?.saturating_sub(self.exact_ns);
+        let (user, system) = (user_ns.saturating_sub(self.user_ns), system_ns.saturating_sub(self.system_ns));
+        let share = if user + system == 0 { 0.0 } else { user as f64 / (user + system) as f64 };
+        let user_ns = (exact_ns as f64 * share) as u64;
+        Ok(Cpu { user_ns, system_ns: exact_ns - user_ns })
+    }
+}
+
+/// Nanoseconds that a process's threads, ended ones included, were on a core.
+///
+/// # Errors
+/// The process is gone.
+pub fn exact_ns(pid: u32) -> Result<u64> {
+    let (user_ns, system_ns) = split_ns(pid)?;
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")?;
+    let of_threads = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Ok(of_threads.sum::<u64>().max(user_ns + system_ns))
+}
+
+/// User and system time by the kernel's ticks.
+fn split_ns(pid: u32) -> Result<(u64, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    split_of(&stat).context("/proc/PID/stat is not as proc(5) says")
+}
+
+fn split_of(stat: &str) -> Option<(u64, u64)> {
+    // The name in brackets may hold anything, so count from behind it: fields 14 and 15 of proc(5).
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || {
+        Some(fields.next()?.parse::<u64>().ok()? * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
+    };
+    Some((next()?, next()?))
+}
+
+/// Keeps this thread, and what it starts from now on, on one core.
+///
+/// # Errors
+/// There is no such core, or the kernel forbids it.
+pub fn pin_here(core: usize) -> Result<()> {
+    sched_setaffinity(None, &only(core)).with_context(|| format!("cannot stay on core {core}"))
+}
+
+/// Keeps all present threads of a process on one core.
+///
+/// # Errors
+/// The process is gone, or there is no such core.
+pub fn pin(pid: u32, core: usize) -> Result<()> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
+        let tid = task?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        sched_setaffinity(tid, &only(core)).with_context(|| format!("cannot put {pid} on core {core}"))?;
+    }
+    Ok(())
+}
+
+/// The cores that this thread may use, in order.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn cores() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
+}
+
+fn only(core: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(core);
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_blanks_is_passed_over() {
+        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 25 50 0 0 20 0 1 0";
+        let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        assert_eq!(split_of(stat), Some((25 * tick_ns, 50 * tick_ns)));
+        assert_eq!(split_of("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn work_is_seen_also_when_its_thread_has_ended() {
+        let meter = Meter::start(std::process::id()).unwrap();
+        let work = || {
+            let begin = crate::clock::now_ns();
+            let mut sum = 0u64;
+            while crate::clock::now_ns() - begin < 60_000_000 {
+                sum = std::hint::black_box(sum + 1);
+            }
+        };
+        work();
+        std::thread::spawn(work).join().unwrap();
+        let spent_ns = meter.spent().unwrap().total_ns();
+        assert!(spent_ns > 30_000_000, "{spent_ns}");
+    }
+}

@@ -1,0 +1,27 @@
+//! What every bench of Grandstand is made of: a node to measure, a lean crowd to watch it, and a record of what was seen.
+//!
+//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by the same
+//! crowd, on the same cores.
+//!
+//! - [`machine`]: what a figure was taken on;
+//! - [`clock`], [`cpu`], [`metrics`], [`histogram`]: what is read;
+//! - [`node`]: our own binary as a process on its own core;
+//! - [`crowd`]: thousands of viewers in one thread of another process, which check every byte;
+//! - [`publisher`]: who speaks, and when;
+//! - [`chatlog`]: real logs to speak from;
+//! - [`record`]: rows, and where they are kept.
+//!
+//! Not here: the benches (`bin/bench`, one file each), whether a figure is good enough (the reader).
+
+#![forbid(unsafe_code)]
+
+pub mod chatlog;
+pub mod clock;
+pub mod cpu;
+pub mod crowd;
+pub mod histogram;
+pub mod machine;
+pub mod metrics;
+pub mod node;
+pub mod publisher;
+pub mod record;
