@@ -47,24 +47,24 @@ fn main() -> ExitCode {
 
 fn run(bench: &Bench) -> Result<()> {
     match bench {
-        Bench::Fanout(plan) => report("fanout", plan, fanout::run(plan)?),
+        Bench::Fanout(plan) => report("fanout", plan, &fanout::run(plan)?),
         Bench::Crowd => crowd::serve(),
     }
 }
 
 /// Prints what a bench found, and keeps it if that is wished.
-fn report(bench: &str, plan: &Plan, rows: record::Rows) -> Result<()> {
+fn report(bench: &str, plan: &Plan, rows: &[record::Row]) -> Result<()> {
     if plan.json {
-        for row in &rows {
+        for row in rows {
             println!("{}", serde_json::to_string(row)?);
         }
     } else {
-        println!("{}", record::markdown(&rows));
+        println!("{}", record::markdown(rows));
     }
     if plan.record {
         let machine = Machine::here();
         let directory = record::directory(&machine);
-        record::keep(&directory, &machine, bench, &command(), &rows)?;
+        record::keep(&directory, &machine, bench, &command(), rows)?;
         eprintln!("kept in {}", directory.display());
     }
     Ok(())
