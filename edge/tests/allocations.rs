@@ -14,7 +14,7 @@ use grandstand_edge::audience::{Audience, Carrier, Settings, WireKey};
 use grandstand_edge::auth::{Authority, Tickets};
 use grandstand_edge::config::Auth;
 use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{Alias, Attachment, Batch, Input, Now, Output, ShardId};
+use grandstand_engine::message::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe};
 
 thread_local! {
@@ -142,6 +142,7 @@ fn batch(seq: u64) -> Output {
         base_time_ms: 0,
         time_ms: 0,
         wire: Bytes::from_static(&[0x82, 3, 0x47, 0, 0]),
+        compressed: Compressed::default(),
         snapshot: None,
     };
     Output::Batch { alias: ALIAS, batch: Arc::new(batch) }

@@ -22,7 +22,7 @@ use foldhash::fast::FixedState;
 use grandstand_protocol::frame::Durability;
 
 use crate::config::ShardConfig;
-use crate::message::{Alias, Batch};
+use crate::message::{Alias, Batch, Compressed};
 
 /// Keeps batches.
 pub trait Log: Send {
@@ -120,6 +120,7 @@ impl Kept {
             Some(full) => Arc::new(Batch {
                 messages: (self.batch.next_offset - self.batch.first_offset) as u32,
                 wire: full.clone(),
+                compressed: Compressed::default(),
                 ..(*self.batch).clone()
             }),
         }
@@ -175,7 +176,7 @@ impl Log for MemoryLog {
         let Some(kept) = self.rooms.get(&room) else { return Vec::new() };
         let mut bytes = 0;
         let fits = |batch: &&Arc<Batch>| {
-            bytes += batch.wire.len();
+            bytes += batch.kept_bytes();
             bytes <= bytes_max
         };
         let count = kept.newest.iter().rev().take(batches_max).take_while(fits).count();
@@ -286,7 +287,7 @@ impl RoomLog {
 }
 
 fn cost(batch: &Batch) -> usize {
-    batch.wire.len() + BATCH_OVERHEAD_BYTES
+    batch.kept_bytes() + BATCH_OVERHEAD_BYTES
 }
 
 fn without_image(batch: &Arc<Batch>) -> Arc<Batch> {
@@ -301,7 +302,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COST: usize = 100 + BATCH_OVERHEAD_BYTES;
+    const COST: usize = 200 + BATCH_OVERHEAD_BYTES;
 
     fn config(total: usize) -> ShardConfig {
         ShardConfig {
@@ -323,6 +324,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from(vec![0; 100]),
+            compressed: Compressed::default(),
             snapshot: None,
         })
     }
@@ -343,7 +345,7 @@ mod tests {
         }
         assert_eq!(seqs(&log.newest(A, 99, 1 << 20)), [17, 18, 19, 20]);
         assert_eq!(seqs(&log.newest(A, 2, 1 << 20)), [19, 20]);
-        assert_eq!(seqs(&log.newest(A, 9, 300)), [18, 19, 20]);
+        assert_eq!(seqs(&log.newest(A, 9, 600)), [18, 19, 20]);
         assert_eq!(seqs(&log.read(A, 1, 9, 1 << 20)), [0]);
         assert_eq!((log.bytes(A), log.bytes_total()), (5 * COST, 5 * COST));
         for i in 0..20 {

@@ -5,11 +5,13 @@
 //! shared by reference and never copied. Every bounded queue gives back what it could not take.
 //! Not here: what a shard does with it (`shard`), how it travels (`backbone`, `node`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::frame::{Durability, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::stream;
 
 use crate::room_settings::RoomSettings;
 
@@ -59,14 +61,49 @@ pub struct Batch {
     pub time_ms: u64,
     /// Stream header and frame, ready for any transport.
     pub wire: Bytes,
+    /// The same, compressed, once a worker has made it for all of the node.
+    pub compressed: Compressed,
     /// The room's state after this batch, if the batch changes it.
     pub snapshot: Option<Arc<StateImage>>,
 }
+
+/// A batch's compressed form: not made yet, or not smaller, or there. It follows from the batch's bytes, so all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Compressed(OnceLock<Option<Bytes>>);
+
+impl PartialEq for Compressed {
+    fn eq(&self, _: &Compressed) -> bool {
+        true
+    }
+}
+
+impl Eq for Compressed {}
 
 impl Batch {
     /// Does it cover any offsets?
     pub fn has_chat(&self) -> bool {
         self.first_offset != self.next_offset
+    }
+
+    /// Make the compressed form, unless another worker has; `true` when it was this one that made it.
+    pub fn compress(&self, compressor: &mut Compressor) -> bool {
+        let mut is_new = false;
+        self.compressed.0.get_or_init(|| {
+            is_new = true;
+            let (header, _) = stream::read_header(&self.wire, usize::MAX).ok()??;
+            compressor.batch_framed(&self.wire[header + 1..])
+        });
+        is_new
+    }
+
+    /// Stream header and compressed frame, if it was made and is smaller.
+    pub fn compressed(&self) -> Option<&Bytes> {
+        self.compressed.0.get()?.as_ref()
+    }
+
+    /// Bytes that it keeps at the most: its compressed form, which is smaller, may come later.
+    pub fn kept_bytes(&self) -> usize {
+        2 * self.wire.len()
     }
 }
 

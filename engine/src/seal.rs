@@ -10,7 +10,7 @@ use grandstand_protocol::batch::{BatchWriter, MessageParts};
 use grandstand_protocol::frame::Encoder;
 
 use crate::config::ITEM_OVERHEAD_BYTES;
-use crate::message::{Alias, Batch, Publication, StateImage};
+use crate::message::{Alias, Batch, Compressed, Publication, StateImage};
 use crate::room::Live;
 use crate::state::Waiter;
 
@@ -70,6 +70,7 @@ impl Sealer {
             base_time_ms,
             time_ms: live.time_ms,
             wire,
+            compressed: Compressed::default(),
             snapshot,
         };
         live.next_seq += 1;

@@ -5,6 +5,7 @@
 //!
 //! - [`frame`]: the frames, one kind byte and one FlatBuffers table each (a batch: its body), decoded into borrowed structs;
 //! - [`batch`]: the packed body of a batch, the one frame that is sent to everyone;
+//! - [`compress`]: a batch's other form, for those who can open it;
 //! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket header;
 //! - [`websocket`]: RFC 6455 without IO, for both sides;
 //! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one place each.
@@ -14,6 +15,7 @@
 
 pub mod batch;
 pub mod close;
+pub mod compress;
 pub mod frame;
 pub mod limits;
 pub mod refusal;

@@ -14,12 +14,13 @@ pub const SUBPROTOCOL: &str = "grandstand.v1";
 
 /// Capability bits, offered in `Hello` and answered in `Welcome` with those in force.
 ///
-/// None is defined in version 1.0: bit 0 is set aside for compressed frames.
+/// A bit names an algorithm and a dictionary together: another dictionary gets a bit of its own, so that old clients keep
+/// what they have, and a server takes the best that both know.
 pub mod capability {
-    /// Frames may come compressed (kind bit 7). Set aside: no server answers with it today.
-    pub const COMPRESSION: u64 = 1;
+    /// Batches may come compressed (kind bit 7) by raw deflate with [`crate::compress::DICTIONARY_1`].
+    pub const DEFLATE_1: u64 = 1;
     /// What this code supports.
-    pub const SUPPORTED: u64 = 0;
+    pub const SUPPORTED: u64 = DEFLATE_1;
 }
 
 /// The highest version that both speak, if any.

@@ -87,7 +87,13 @@ fn names_and_marks_are_as_documented() {
     assert_eq!(bits, [1, 2, 4, 8]);
     let said = DOCUMENT.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("(bits: 1 publish chat, 2 react, 4 set state, 8 publish in other people's names)"));
-    assert_eq!(version::capability::SUPPORTED, 0, "V-3 says that version 1 defines none");
+    assert_eq!(
+        (version::capability::SUPPORTED, version::capability::DEFLATE_1),
+        (1, 1),
+        "V-3 names bit 0 only"
+    );
+    assert!(said.contains("Bit 0: batches may come compressed") && said.contains("compressed (`0xc7`)"));
+    assert_eq!(grandstand_protocol::compress::COMPRESSED_BATCH, 0xc7);
 }
 
 /// The layout in the document is the one in the code's own words.

@@ -25,6 +25,8 @@ impl Audience {
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
         let Some(&key) = self.by_alias.get(&alias) else { return };
         let room = &mut self.rooms[key.0 as usize];
+        let is_compressed_here = self.forms.compress(&batch, room, &self.settings);
+        self.counts.batches_compressed += u64::from(is_compressed_here);
         let Some(attached) = room.attached.as_mut() else { return };
         assert_eq!(batch.seq, attached.ring.next_seq(), "a hole in the batches of {}", room.name);
         attached.next_offset = batch.next_offset;

@@ -38,14 +38,25 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Its end has been decided; nothing more is read.
     pub(super) closing: bool,
+    /// Its peer opens compressed batches: agreed in `Welcome`.
+    pub(super) takes_compressed: bool,
     pub(super) out: Option<Box<Outgoing>>,
     pub(super) session: Option<Box<Session>>,
 }
 
 impl Connection {
     pub(super) fn new(wire: WireKey, generation: u32, now_s: u32) -> Self {
-        let (blocked, queued, closing) = (false, false, false);
-        Connection { wire, generation, heard_s: now_s, blocked, queued, closing, out: None, session: None }
+        Connection {
+            wire,
+            generation,
+            heard_s: now_s,
+            blocked: false,
+            queued: false,
+            closing: false,
+            takes_compressed: false,
+            out: None,
+            session: None,
+        }
     }
 
     /// Names this connection, and no later one in its place.

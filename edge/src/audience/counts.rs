@@ -22,6 +22,8 @@ pub struct Counts {
     pub writes_blocked: u64,
     /// Batches received from shards.
     pub batches: u64,
+    /// Of them, those compressed here: no other worker had done it.
+    pub batches_compressed: u64,
     /// Sessions welcomed.
     pub sessions_opened: u64,
     /// Of them, those that continued an earlier one.
@@ -71,6 +73,7 @@ impl Default for Counts {
             writes: 0,
             writes_blocked: 0,
             batches: 0,
+            batches_compressed: 0,
             sessions_opened: 0,
             sessions_resumed: 0,
             joins: 0,

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::carrier::Carrier;
 use super::connection::{Connection, Outgoing};
+use super::forms::form;
 use super::room::{Attached, Cursor, Member, RoomKey};
 use super::{Audience, Counts};
 
@@ -251,27 +252,27 @@ pub(super) fn send_batches(
     if batches.is_empty() {
         return 0;
     }
-    let frames: Frames<'_> = batches.iter().map(|b| &b.wire).collect();
+    let is_compressed = connection.takes_compressed;
+    let frames: Frames<'_> = batches.iter().map(|b| form(b, is_compressed)).collect();
     counts.writes += 1;
     let mut taken = carrier.send(connection.wire, &frames);
     counts.bytes_out += taken as u64;
-    for (at, batch) in batches.iter().enumerate() {
+    for (at, (batch, frame)) in batches.iter().zip(&frames).enumerate() {
         let begun = taken;
-        if begun < batch.wire.len() {
+        if begun < frame.len() {
             connection.blocked = true;
             counts.writes_blocked += 1;
             if begun == 0 {
                 return at;
             }
-            connection.out =
-                Some(Box::new(Outgoing { head: batch.wire.slice(begun..), control: Vec::new() }));
+            connection.out = Some(Box::new(Outgoing { head: frame.slice(begun..), control: Vec::new() }));
         }
         counts.frames_out += 1;
         counts.deliveries += u64::from(batch.messages);
-        if begun < batch.wire.len() {
+        if begun < frame.len() {
             return at + 1;
         }
-        taken -= batch.wire.len();
+        taken -= frame.len();
     }
     batches.len()
 }

@@ -3,7 +3,7 @@
 use grandstand_engine::message::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
-use grandstand_protocol::version;
+use grandstand_protocol::version::{self, capability};
 use smallvec::SmallVec;
 
 use super::Audience;
@@ -44,9 +44,11 @@ impl Audience {
         let name = if grant.name.is_empty() { guest_name(body.session) } else { grant.name };
         let ticket = self.tickets.issue(&body, now.unix_ms);
         let node = self.settings.node.clone();
+        let capabilities = hello.capabilities & self.capabilities();
+        self.connections[ix as usize].takes_compressed = capabilities & capability::DEFLATE_1 != 0;
         let welcome = Welcome {
             version,
-            capabilities: hello.capabilities & version::capability::SUPPORTED,
+            capabilities,
             session: body.session,
             ticket: &ticket,
             ticket_ttl_ms: self.settings.ticket_ttl_ms,

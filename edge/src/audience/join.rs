@@ -148,6 +148,7 @@ impl Audience {
         let attached = room.attached.as_ref().expect("joined when attached");
         membership.member = room.members.len() as u32;
         membership.alias = attached.alias;
+        room.members_compressed += u32::from(connection.takes_compressed);
         self.counts.joins += 1;
         self.counts.members += 1;
         // Before its answer: if that closes it, the room may be gone after.
@@ -224,6 +225,8 @@ impl Audience {
             return self.forget_if_empty(membership.room);
         }
         self.counts.members -= 1;
+        let takes_compressed = self.connections.get(ix as usize).is_some_and(|c| c.takes_compressed);
+        room.members_compressed -= u32::from(takes_compressed);
         if let Some(moved) = room.remove_member(membership.member) {
             let session = self.connections.get_mut(moved as usize).and_then(|c| c.session.as_mut());
             if let Some(place) = session.and_then(|s| s.membership_mut(membership.room)) {
@@ -240,6 +243,7 @@ impl Audience {
         let room = &mut self.rooms[key.0 as usize];
         let alias = room.attached.as_ref().map_or(u32::MAX, |a| a.alias.0);
         room.walk = 0;
+        room.members_compressed = 0;
         for member in std::mem::take(&mut room.members) {
             self.counts.members -= 1;
             if let Some(session) =

@@ -22,6 +22,7 @@ mod catching;
 mod connection;
 mod counts;
 mod fanout;
+mod forms;
 mod frames;
 mod hello;
 mod join;
@@ -51,6 +52,7 @@ use crate::auth::{Authority, Tickets};
 pub use carrier::{Carrier, WireKey};
 use connection::{Connection, slot};
 pub use counts::Counts;
+use forms::Forms;
 use past::PageFor;
 pub use rate::{Bucket, Rate};
 use room::{Room, RoomKey};
@@ -118,6 +120,7 @@ pub struct Audience {
     generation: u32,
     seed: u64,
     encoder: Encoder,
+    forms: Forms,
     counts: Counts,
 }
 
@@ -163,6 +166,7 @@ impl Audience {
             generation: 0,
             seed,
             encoder: Encoder::new(),
+            forms: Forms::default(),
             counts: Counts::default(),
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(batches: Vec<Arc<Batch>>, next_seq: u64) -> Self {
-        let bytes = batches.iter().map(|b| b.wire.len()).sum();
+        let bytes = batches.iter().map(|b| b.kept_bytes()).sum();
         debug_assert!(batches.last().is_none_or(|b| b.seq + 1 == next_seq));
         Ring { batches: batches.into(), bytes, next_seq }
     }
@@ -27,11 +27,11 @@ impl Ring {
     pub(super) fn push(&mut self, batch: Arc<Batch>, batches_max: usize, bytes_max: usize) {
         debug_assert_eq!(batch.seq, self.next_seq);
         self.next_seq = batch.seq + 1;
-        self.bytes += batch.wire.len();
+        self.bytes += batch.kept_bytes();
         self.batches.push_back(batch);
         while self.batches.len() > 1 && (self.batches.len() > batches_max || self.bytes > bytes_max) {
             let gone = self.batches.pop_front().expect("two or more");
-            self.bytes -= gone.wire.len();
+            self.bytes -= gone.kept_bytes();
         }
     }
 
@@ -69,6 +69,7 @@ impl Ring {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use grandstand_engine::message::Compressed;
 
     fn batch(seq: u64, first: u64, next: u64) -> Arc<Batch> {
         Arc::new(Batch {
@@ -79,6 +80,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from_static(&[0; 10]),
+            compressed: Compressed::default(),
             snapshot: None,
         })
     }
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(ring.since_offset(12).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [7, 8]);
         assert_eq!(ring.since_offset(15).unwrap().map(|b| b.seq).collect::<Vec<_>>(), [8]);
         assert_eq!(ring.since_offset(20).unwrap().count(), 0);
-        ring.push(batch(9, 20, 21), 3, 15);
-        assert_eq!((ring.first_seq(), ring.bytes), (9, 10));
+        ring.push(batch(9, 20, 21), 3, 30);
+        assert_eq!((ring.first_seq(), ring.bytes), (9, 20));
     }
 }

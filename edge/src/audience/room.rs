@@ -98,6 +98,8 @@ pub(super) struct Room {
     /// Those who wait for that answer.
     pub(super) joining: Vec<Join>,
     pub(super) members: Vec<Member>,
+    /// Members that open compressed batches.
+    pub(super) members_compressed: u32,
     /// Where fan-out goes on in `members`.
     pub(super) walk: usize,
     /// Members may be behind the head; the room is in the list of rooms to walk.
@@ -117,6 +119,7 @@ impl Room {
             attached: None,
             joining: Vec::new(),
             members: Vec::new(),
+            members_compressed: 0,
             walk: 0,
             is_dirty: false,
             walk_again: false,

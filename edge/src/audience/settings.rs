@@ -43,6 +43,10 @@ pub struct Settings {
     pub replay_max: u32,
     /// Batches that go into one write.
     pub batches_per_write_max: usize,
+    /// Offer compressed batches to those who can open them.
+    pub compression: bool,
+    /// Members of a room on this worker, of those who can open it, from which on a batch is compressed.
+    pub compress_from_members: usize,
     /// How long a resume ticket is good.
     pub ticket_ttl_ms: u32,
     /// Reactions are handed to the shard at most this often.
@@ -72,6 +76,8 @@ impl Default for Settings {
             ring_bytes_max: 1024 * 1024,
             replay_max: 200,
             batches_per_write_max: 64,
+            compression: true,
+            compress_from_members: 10,
             ticket_ttl_ms: 300_000,
             // Half a default tick: reactions wait at most that much longer for their batch.
             tally_flush_ms: 50,

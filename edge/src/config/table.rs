@@ -228,15 +228,15 @@ config_table! {
              is told exactly what it missed, or reads on from the history.",
             "100 s of a busy room at the default tick: a tunnel, a lift, a handover";
         ring_bytes_max: usize = 1_048_576, [65_536, 1_073_741_824],
-            "Bytes of the batches in one ring. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
+            "Bytes of the batches in one ring, room for their compressed forms included. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
             "bounds what stalled viewers can cost: nothing per viewer, this much per room and worker";
         history_batches_max: usize = 8_192, [0, 16_777_216],
             "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; who resumes \
              before them is told what it missed.",
             "a quarter of an hour of a busy room at the default tick";
         history_bytes_max: usize = 8_388_608, [0, 68_719_476_736],
-            "Bytes of one room's history. Beyond, its oldest batches are forgotten, as with history_batches_max.",
-            "some 200,000 chat messages";
+            "Bytes of one room's history, room for compressed forms included. Beyond, its oldest batches are forgotten, as with history_batches_max.",
+            "some 100,000 chat messages";
         history_bytes_total_max: usize = 268_435_456, [0, 1_099_511_627_776],
             "Bytes of all rooms' histories together. Beyond, the room that keeps the most forgets its oldest batches.",
             "a quarter of a gigabyte on the smallest server of 1 GB";
@@ -278,6 +278,14 @@ config_table! {
         batches_per_write_max: usize = 64, [1, 1_024],
             "Batches joined in one write to a viewer that lags. The rest follows in its next turn.",
             "one system call takes at most 1,024 pieces, and 64 already make the call cheap per batch";
+        compression: bool = true, [],
+            "Offer batches compressed (deflate with a preset dictionary) to clients that can open them. A batch is compressed \
+             once for the whole node, and goes plain where that would not make it smaller.",
+            "a quarter to a third of the bytes of a busy room, for one compression per batch";
+        compress_from_members: usize = 10, [1, 1_000_000],
+            "Viewers of a room on one worker, of those that open compressed batches, from which on its batches are \
+             compressed. Below, they go plain, unless another worker has compressed them already.",
+            "compressing a batch costs the CPU of some ten writes";
     }
 
     socket: Socket = "Sockets" {

@@ -123,6 +123,8 @@ stats! {
 
     counter batches: Cell = "grandstand_batches_total",
         "Sealed batches received from shards.";
+    counter batches_compressed: Cell = "grandstand_batches_compressed_total",
+        "Sealed batches compressed, once for the whole node.";
     counter frames_out: Cell = "grandstand_frames_out_total",
         "Batch frames written to connections.";
     counter control_frames_out: Cell = "grandstand_control_frames_out_total",

@@ -69,6 +69,8 @@ pub(super) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) 
         ring_bytes_max: rooms.ring_bytes_max,
         replay_max: rooms.replay_max as u32,
         batches_per_write_max: config.fanout.batches_per_write_max,
+        compression: config.fanout.compression,
+        compress_from_members: config.fanout.compress_from_members,
         ticket_ttl_ms: ticket_ttl_ms as u32,
         ..Settings::default()
     }

@@ -16,6 +16,7 @@ pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {
     stats.writes.set(counts.writes);
     stats.writes_blocked.set(counts.writes_blocked);
     stats.batches.set(counts.batches);
+    stats.batches_compressed.set(counts.batches_compressed);
     stats.sessions.set(counts.sessions);
     stats.sessions_opened.set(counts.sessions_opened);
     stats.sessions_resumed.set(counts.sessions_resumed);

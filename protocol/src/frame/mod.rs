@@ -4,7 +4,7 @@
 //! reader whether it may pass over a frame that it does not know. Why a batch has no table: one around its body would cost
 //! 26 bytes, a fifth of what a batch of one or two messages takes (docs/PROTOCOL.md has the figures).
 //! Invariants: a frame's table is verified once, here; what comes out borrows from it and is within the protocol's limits.
-//! A kind's bit 5 (0x20) marks it as ignorable; bit 7 is set aside for compressed frames.
+//! A kind's bit 5 (0x20) marks it as ignorable; bit 7 as compressed (`compress`).
 //! Not here: what stands around a frame (`stream`, `websocket`), a batch's body (`batch`).
 
 mod client;

@@ -7,6 +7,7 @@
 
 mod ending;
 mod fanout;
+mod forms;
 mod greeting;
 mod hall;
 mod joining;

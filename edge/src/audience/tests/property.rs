@@ -69,14 +69,23 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::sample::select(vec![100usize, 1_000, 65_536]),
         prop::sample::select(vec![1usize, 3, 64]),
         prop::sample::select(vec![1usize, 2, 7, 1_000]),
+        prop::sample::select(vec![1usize, 2, 3, 1_000]),
     );
     (links, bounds).prop_map(|((seed, workers, shards, delay_us_max, inbox_max), bounds)| {
-        let (ring, history, control_queue_bytes_max, batches_per_write_max, writes_max) = bounds;
+        let (
+            ring,
+            history,
+            control_queue_bytes_max,
+            batches_per_write_max,
+            writes_max,
+            compress_from_members,
+        ) = bounds;
         let plan = Plan::default();
         let settings = Settings {
             ring_batches_max: ring,
             control_queue_bytes_max,
             batches_per_write_max,
+            compress_from_members,
             // So that the probe of `settle` has room.
             rooms_per_session_max: ROOMS.len() as u32,
             ..plan.settings
@@ -187,7 +196,7 @@ proptest! {
 #[test]
 fn chance_meets_what_it_is_to_meet() {
     let mut runner = TestRunner::deterministic();
-    let mut met = [0u64; 10];
+    let mut met = [0u64; 11];
     for _ in 0..100 {
         let plan = plan().new_tree(&mut runner).expect("a plan").current();
         let steps = prop::collection::vec(step(), 150).new_tree(&mut runner).expect("steps").current();
@@ -206,12 +215,13 @@ fn chance_meets_what_it_is_to_meet() {
                 c.closes[is(CloseCode::ControlQueueFull)],
                 c.closes[is(CloseCode::UnknownKind)],
                 c.publications_accepted,
+                c.batches_compressed,
             ];
             met.iter_mut().zip(now).for_each(|(met, now)| *met += now);
         }
     }
     println!(
-        "slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted: {met:?}"
+        "slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted, compressed: {met:?}"
     );
     assert!(met.iter().all(|&n| n >= 5), "{met:?}");
 }

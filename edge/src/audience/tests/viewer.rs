@@ -8,10 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
     ClientFrame, Gap, HistoryPage, Kind, Outcome, Phase, Published, ServerFrame, Subscribed,
 };
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::version::capability;
 use grandstand_protocol::{limits, stream};
 
 /// What everyone must agree on: text and time by epoch and offset, and where each publication of a session stands.
@@ -97,7 +99,12 @@ pub(super) struct Viewer {
     pub(super) texts: HashMap<u64, String>,
     pub(super) nonce: u64,
     request: u32,
+    /// Capabilities that its `Hello` offers.
+    pub(super) offers: u64,
+    pub(super) compressed_batches: usize,
+    decompressor: Decompressor,
     // Of this connection:
+    capabilities: u64,
     bytes: Vec<u8>,
     welcomed: bool,
     pub(super) seen: Vec<Seen>,
@@ -112,6 +119,10 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    pub(super) fn new(offers: u64) -> Viewer {
+        Viewer { offers, ..Viewer::default() }
+    }
+
     /// The connection is new, the person is not.
     pub(super) fn reconnect(&mut self) {
         self.bytes.clear();
@@ -123,6 +134,7 @@ impl Viewer {
         self.setting.clear();
         self.paging.clear();
         self.pings.clear();
+        self.capabilities = 0;
         (self.welcomed, self.failed) = (false, false);
     }
 
@@ -212,7 +224,20 @@ impl Viewer {
             stream::read_header(rest, limits::SERVER_FRAME_BYTES_MAX).expect("a header")
         {
             let Some(frame) = rest.get(header..header + len) else { break };
-            self.frame(&ServerFrame::decode(frame).expect("a frame of a server"), truth);
+            if frame[0] == COMPRESSED_BATCH {
+                assert!(
+                    self.offers & self.capabilities & capability::DEFLATE_1 != 0,
+                    "nobody agreed to compression"
+                );
+                self.compressed_batches += 1;
+                let mut decompressor = std::mem::take(&mut self.decompressor);
+                let body = decompressor.open(&frame[1..]).expect("a compressed batch");
+                assert!(body.len() >= frame.len(), "compressed for nothing");
+                self.frame(&ServerFrame::Batch(body), truth);
+                self.decompressor = decompressor;
+            } else {
+                self.frame(&ServerFrame::decode(frame).expect("a frame of a server"), truth);
+            }
             rest = &rest[header + len..];
         }
         self.bytes = rest.to_vec();
@@ -226,6 +251,8 @@ impl Viewer {
             ServerFrame::Welcome(w) => {
                 assert!(!std::mem::replace(&mut self.welcomed, true), "two Welcomes");
                 self.ticket = w.ticket.to_vec();
+                self.capabilities = w.capabilities;
+                assert_eq!(w.capabilities & !self.offers, 0, "only what was offered");
                 self.session = w.session;
                 Seen::Welcome {
                     session: w.session,

@@ -4,12 +4,16 @@
 //! more are passed over, for they were under way when we left.
 //! Not here: batches (`reading`), rooms' cursors (`room`), sending and time (`session`).
 
+use std::cell::Cell;
+
 use grandstand_protocol::batch::BatchReader;
 use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
     ErrorFrame, FrameFault, GoAway, Kind, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
 use grandstand_protocol::stream;
+use grandstand_protocol::version::capability;
 
 use super::reading::BatchError;
 use super::room::{RoomState, Stage};
@@ -31,6 +35,9 @@ impl Session {
         self.heard_us = self.heard_us.max(now_us);
         let wire_bytes = (stream::header_len(frame.len()) + frame.len()) as u32;
         match ServerFrame::decode(frame) {
+            Err(FrameFault::UnknownKind(COMPRESSED_BATCH)) if self.takes_compressed => {
+                self.handle_compressed(&frame[1..], wire_bytes, emit);
+            }
             Err(FrameFault::UnknownKind(kind)) if is_ignorable(kind) => {}
             Err(fault @ FrameFault::UnknownKind(_)) => {
                 self.handle_malformed(CloseCode::UnknownKind, &fault.to_string());
@@ -97,6 +104,20 @@ impl Session {
         }
     }
 
+    /// A batch as it was compressed for everybody.
+    fn handle_compressed(&mut self, payload: &[u8], wire_bytes: u32, emit: &mut impl FnMut(Event<'_>)) {
+        thread_local! {
+            // With its window it is larger than a session: one for all sessions of a thread.
+            static DECOMPRESSOR: Cell<Option<Box<Decompressor>>> = const { Cell::new(None) };
+        }
+        let mut decompressor = DECOMPRESSOR.take().unwrap_or_default();
+        match decompressor.open(payload) {
+            Ok(body) => self.handle_batch(body, wire_bytes, emit),
+            Err(fault) => self.handle_malformed(fault.close_code(), &fault.to_string()),
+        }
+        DECOMPRESSOR.set(Some(decompressor));
+    }
+
     fn handle_batch(&mut self, body: &[u8], wire_bytes: u32, emit: &mut impl FnMut(Event<'_>)) {
         let batch = match BatchReader::new(body) {
             Ok(batch) => batch,
@@ -120,6 +141,7 @@ impl Session {
     fn handle_welcome(&mut self, w: &Welcome<'_>, emit: &mut impl FnMut(Event<'_>)) {
         self.link = Link::Up;
         self.moving = None;
+        self.takes_compressed = w.capabilities & self.offered() & capability::DEFLATE_1 != 0;
         self.ticket = w.ticket.into();
         self.heartbeat_us =
             (u64::from(w.heartbeat_ms) * 1000).clamp(*HEARTBEAT_US.start(), *HEARTBEAT_US.end());

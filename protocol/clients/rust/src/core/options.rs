@@ -25,6 +25,8 @@ pub struct Options {
     pub unanswered_max: u32,
     /// Keep the values of the state lane, for [`Session::state`](super::Session::state).
     pub keep_state: bool,
+    /// Take batches compressed, where the node offers it. Costs one decompressor per thread, not per session.
+    pub compression: bool,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             // More than a bridge has under way in one round trip at 500 messages/s.
             unanswered_max: 256,
             keep_state: true,
+            compression: true,
         }
     }
 }

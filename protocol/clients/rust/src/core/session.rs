@@ -14,6 +14,7 @@ use grandstand_protocol::close::{CloseCode, Retry};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind, Publish, React, SetState, Subscribe};
 use grandstand_protocol::limits::REACTION_COUNT_MAX;
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::version::capability;
 
 use super::outbox::Outbox;
 use super::retry::{Backoff, verdict};
@@ -79,6 +80,8 @@ pub struct Session {
     pub(super) ticket: Box<[u8]>,
     pub(super) told: Option<Box<Told>>,
     pub(super) moving: Option<Box<Move>>,
+    /// On this connection batches may come compressed.
+    pub(super) takes_compressed: bool,
     pub(super) heartbeat_us: u64,
     pub(super) heard_us: u64,
     backoff: Backoff,
@@ -111,6 +114,7 @@ impl Session {
             ticket: Box::default(),
             told: None,
             moving: None,
+            takes_compressed: false,
             heartbeat_us: *HEARTBEAT_US.end(),
             heard_us: 0,
             backoff,
@@ -468,13 +472,18 @@ impl Session {
 
     fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
         self.link = Link::Down;
-        (self.hello_due, self.ping_due) = (false, false);
+        (self.hello_due, self.ping_due, self.takes_compressed) = (false, false, false);
         self.outbox.handle_disconnected();
         for at in (0..self.rooms.len()).rev() {
             if !self.rooms[at].handle_disconnected() {
                 self.remove_room(at, true, emit);
             }
         }
+    }
+
+    /// Capabilities that `Hello` offers.
+    pub(super) fn offered(&self) -> u64 {
+        if self.options.compression { capability::DEFLATE_1 } else { 0 }
     }
 
     fn reconnect(&mut self, after_us: u64, emit: &mut impl FnMut(Event<'_>)) -> Next {
@@ -488,7 +497,8 @@ impl Session {
         }
         if std::mem::take(&mut self.hello_due) {
             let Options { token, name, agent, .. } = &self.options;
-            let hello = Hello { token, name, agent, ticket: &self.ticket, ..Hello::default() };
+            let (capabilities, ticket) = (self.offered(), &*self.ticket);
+            let hello = Hello { token, name, agent, ticket, capabilities, ..Hello::default() };
             encoder.client(&ClientFrame::Hello(hello), out);
             return true;
         }
