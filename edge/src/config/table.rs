@@ -68,6 +68,14 @@ config_table! {
             "Pause after which the node sends a keep-alive on a silent QUIC connection; 0 sends none. Must be below \
              quic.idle_timeout_ms.",
             "home routers commonly forget a UDP flow after 30 s";
+        ack_delay_ms: u32 = 300, [0, 10_000],
+            "How long a QUIC client that knows the acknowledgement-frequency extension may wait before it acknowledges, \
+             unless four packets have come or one is missing; 0 leaves it to the client, which then mostly acknowledges \
+             each frame by itself. Every acknowledgement costs the node about as much CPU as a frame. On a link that \
+             loses packets, a lost frame that no other follows is sent again so much later; one that another follows is \
+             not.",
+            "three or four frames of a tick of 100 ms share an acknowledgement; a lost last word is late by a third of a \
+             second, which people hardly see";
         send_window_bytes: u64 = 65_536, [4_096, 16_777_216],
             "Bytes sent and not yet acknowledged per QUIC connection. At the bound the viewer becomes a lagging cursor: \
              nothing more is queued for it until it acknowledges.",

@@ -20,7 +20,6 @@ pub(super) struct QuicConnection {
     pub(super) is_closed: bool,
     /// In the list of connections to drive.
     pub(super) is_queued: bool,
-    pub(super) armed: Option<Instant>,
     /// Beginning of a frame, with its header; empty and without heap between frames.
     pub(super) partial: BytesMut,
 }

@@ -20,6 +20,10 @@ use crate::gate::Pass;
 /// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not starved.
 const RECEIVE_BATCHES_PER_TURN: usize = 16;
 
+/// Connections that were written to and have not sent yet, while others are being written to. Few, so that their state is
+/// still in the cache when they send; more than one, so that an answer and a batch share a packet.
+const UNSENT_MAX: usize = 8;
+
 /// What happened to a connection. `slot` names it until `Gone`.
 #[derive(Debug)]
 pub(crate) enum QuicEvent {
@@ -46,6 +50,12 @@ pub(crate) struct Quic {
     /// Connections with something to send or to say.
     queue: VecDeque<usize>,
     events: VecDeque<QuicEvent>,
+    /// Slots whose time has come.
+    due: Vec<usize>,
+    /// The connection of the last datagram, not driven yet: more of its datagrams may follow.
+    reading: Option<usize>,
+    /// The time of the worker's turn.
+    now: Instant,
     buffer: Vec<u8>,
     frame_bytes_max: usize,
     retry_above: usize,
@@ -75,13 +85,17 @@ impl Quic {
     ) -> Self {
         let config = Arc::new(super::settings::endpoint_config(worker));
         let allow_mtud = !socket.may_fragment();
+        let now = Instant::now();
         Quic {
             endpoint: Endpoint::new(config, Some(server), allow_mtud, None),
             socket,
             connections: Vec::new(),
-            timers: Timers::default(),
+            timers: Timers::new(now),
             queue: VecDeque::new(),
             events: VecDeque::new(),
+            due: Vec::new(),
+            reading: None,
+            now,
             buffer: Vec::with_capacity(2048),
             frame_bytes_max,
             retry_above,
@@ -111,21 +125,31 @@ impl Quic {
     ) -> bool {
         let mut datagrams = Vec::new();
         for _ in 0..RECEIVE_BATCHES_PER_TURN {
-            match self.socket.receive(|datagram| datagrams.push(datagram)) {
-                Ok(true) => {}
-                Ok(false) => return false,
+            let is_empty = match self.socket.receive(|datagram| datagrams.push(datagram)) {
+                Ok(received) => !received,
                 Err(error) => {
                     tracing::warn!(%error, "receiving datagrams failed");
-                    return false;
+                    true
                 }
+            };
+            if is_empty {
+                return false;
             }
             for datagram in datagrams.drain(..) {
                 if let Some(datagram) = claim(datagram) {
                     self.handle_datagram(now, datagram, &mut admit);
                 }
             }
+            self.drive_reading();
         }
         true
+    }
+
+    /// Datagrams of one connection mostly come together: drive it when another one's turn has come.
+    fn drive_reading(&mut self) {
+        if let Some(slot) = self.reading.take() {
+            self.drive_queued(slot);
+        }
     }
 
     /// One datagram, from the own socket or passed on by another worker.
@@ -135,15 +159,19 @@ impl Quic {
         d: Datagram,
         admit: &mut impl FnMut(IpAddr) -> Option<Pass>,
     ) {
+        self.now = now;
         self.buffer.clear();
         match self.endpoint.handle(now, d.from, d.to, d.ecn, d.bytes, &mut self.buffer) {
             None => {}
             Some(DatagramEvent::Response(transmit)) => self.socket.send(transmit, &self.buffer),
             Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, incoming, admit),
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if self.reading.is_some_and(|slot| slot != handle.0) {
+                    self.drive_reading();
+                }
                 if let Some(connection) = self.connections.get_mut(handle.0).and_then(Option::as_mut) {
                     connection.quinn.handle_event(event);
-                    self.enqueue(handle.0);
+                    self.reading = Some(handle.0);
                 }
             }
         }
@@ -193,7 +221,6 @@ impl Quic {
             is_established: false,
             is_closed: false,
             is_queued: false,
-            armed: None,
             partial: BytesMut::new(),
         }));
         self.enqueue(handle.0);
@@ -219,40 +246,53 @@ impl Quic {
 
     /// Ring the timers that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some((slot, at)) = self.timers.pop(now) {
-            let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { continue };
-            if connection.armed != Some(at) {
-                continue;
-            }
-            connection.armed = None;
-            match connection.quinn.poll_timeout() {
-                Some(deadline) if deadline > now => {
-                    self.timers.arm(slot, Some(deadline), &mut connection.armed);
-                }
-                Some(_) => {
-                    connection.quinn.handle_timeout(now);
-                    self.enqueue(slot);
-                }
-                None => {}
+        self.now = now;
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.ring(now, |slot| due.push(slot));
+        for slot in due.drain(..) {
+            if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) {
+                connection.quinn.handle_timeout(now);
+                self.drive_queued(slot);
             }
         }
+        self.due = due;
     }
 
     /// Drive every connection that has something to do: its events, its packets, its timer. Stops while the socket is
     /// full.
     pub(crate) fn drive(&mut self, now: Instant) {
-        while !self.socket.is_blocked()
+        self.now = now;
+        self.drive_reading();
+        self.drive_down_to(0);
+    }
+
+    /// Drive the connections that wait longest, until so many are left or the socket is full.
+    fn drive_down_to(&mut self, left: usize) {
+        while self.queue.len() > left
+            && !self.socket.is_blocked()
             && let Some(slot) = self.queue.pop_front()
         {
-            if let Some(connection) = self.connections[slot].as_mut() {
-                connection.is_queued = false;
+            // Otherwise it has been driven since.
+            if self.connections[slot].as_ref().is_some_and(|connection| connection.is_queued) {
+                self.drive_one(slot);
             }
-            self.drive_one(now, slot);
         }
     }
 
-    fn drive_one(&mut self, now: Instant, slot: usize) {
+    /// Drive one connection, now if the socket has room.
+    fn drive_queued(&mut self, slot: usize) {
+        if self.socket.is_blocked() {
+            self.enqueue(slot);
+        } else {
+            self.drive_one(slot);
+        }
+    }
+
+    fn drive_one(&mut self, slot: usize) {
         let handle = ConnectionHandle(slot);
+        if let Some(connection) = self.connections[slot].as_mut() {
+            connection.is_queued = false;
+        }
         loop {
             let Some(connection) = self.connections[slot].as_mut() else { return };
             while let Some(event) = connection.quinn.poll_endpoint_events() {
@@ -268,14 +308,13 @@ impl Quic {
         let Some(connection) = self.connections[slot].as_mut() else { return };
         while !self.socket.is_blocked() {
             self.buffer.clear();
-            let Some(transmit) = connection.quinn.poll_transmit(now, 1, &mut self.buffer) else { break };
+            let Some(transmit) = connection.quinn.poll_transmit(self.now, 1, &mut self.buffer) else { break };
             self.socket.send(transmit, &self.buffer);
         }
         if self.socket.is_blocked() && !std::mem::replace(&mut connection.is_queued, true) {
             self.queue.push_back(slot);
         }
-        let deadline = connection.quinn.poll_timeout();
-        self.timers.arm(slot, deadline, &mut connection.armed);
+        self.timers.arm(slot, connection.quinn.poll_timeout());
         if connection.quinn.is_drained() {
             self.forget(slot);
         }
@@ -283,6 +322,7 @@ impl Quic {
 
     fn forget(&mut self, slot: usize) {
         let Some(mut connection) = self.connections[slot].take() else { return };
+        self.timers.arm(slot, None);
         while let Some(event) = connection.quinn.poll_endpoint_events() {
             self.endpoint.handle_event(ConnectionHandle(slot), event);
         }
@@ -364,9 +404,8 @@ impl Quic {
                 Err(ReadError::Blocked) => break None,
             }
         };
-        if chunks.finalize().should_transmit() {
-            self.enqueue(slot as usize);
-        }
+        // What it asks to be sent goes out with this drive, which reads before it sends.
+        let _ = chunks.finalize();
         if let Some((code, detail)) = fault {
             self.events.push_back(QuicEvent::Fault { slot, code, detail });
         }
@@ -397,6 +436,7 @@ impl Quic {
         }
         if taken > 0 {
             self.enqueue(slot as usize);
+            self.drive_down_to(UNSENT_MAX);
         }
         taken
     }

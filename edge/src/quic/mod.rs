@@ -12,6 +12,7 @@
 mod connection;
 mod endpoint;
 mod identity;
+mod session;
 mod settings;
 mod socket;
 mod timers;

@@ -3,17 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
-use quinn_proto::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::crypto::rustls::NoInitialCipherSuite;
+use quinn_proto::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+};
 
+use super::session::{AckDelay, Crypto};
 use crate::config;
+
+/// Packets that may go unacknowledged before an acknowledgement is due at once: every fourth is acknowledged. The window
+/// that quinn begins with (ten packets of full size), twice reduced by loss (to 0.7), still lets four of them out, so that
+/// the node does not wait for a client that waits.
+const UNACKNOWLEDGED_PACKETS: u32 = 3;
+
+/// An acknowledgement goes out at once when a packet is missing before it (RFC 9000, 13.2.1): loss is found as fast as
+/// without the extension.
+const REORDERING_THRESHOLD: u32 = 1;
+
+/// Path MTU discovery ends when the answer is this near: two probes find 1,389 of Ethernet's 1,452 bytes, four find 1,437.
+const MTU_NEAR_ENOUGH: u16 = 64;
 
 /// What every connection of this node starts with.
 pub(crate) fn server_config(
     tls: Arc<rustls::ServerConfig>,
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
-    let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
+    let mut server = ServerConfig::with_crypto(Arc::new(Crypto::new(tls, delay)?));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
     Ok(server)
@@ -22,6 +38,8 @@ pub(crate) fn server_config(
 fn transport(quic: &config::Quic) -> TransportConfig {
     let receive = VarInt::from_u64(quic.receive_window_bytes).unwrap_or(VarInt::MAX);
     let idle = IdleTimeout::try_from(Duration::from_millis(quic.idle_timeout_ms)).ok();
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.minimum_change(MTU_NEAR_ENOUGH);
     let mut transport = TransportConfig::default();
     transport
         // The session's frames, and nothing else.
@@ -33,9 +51,21 @@ fn transport(quic: &config::Quic) -> TransportConfig {
         .send_window(quic.send_window_bytes)
         .max_idle_timeout(idle)
         .keep_alive_interval((quic.keep_alive_ms > 0).then(|| Duration::from_millis(quic.keep_alive_ms)))
+        .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config((quic.ack_delay_ms > 0).then(|| ack_frequency(quic.ack_delay_ms)))
         // One datagram per send: see the module's head.
         .enable_segmentation_offload(false);
     transport
+}
+
+/// What a client that knows the extension is asked for. Others acknowledge as they like.
+fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
+    let mut frequency = AckFrequencyConfig::default();
+    frequency
+        .ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_PACKETS))
+        .reordering_threshold(VarInt::from_u32(REORDERING_THRESHOLD))
+        .max_ack_delay(Some(Duration::from_millis(u64::from(delay_ms))));
+    frequency
 }
 
 /// What the worker's endpoint starts with.

@@ -1,0 +1,269 @@
+//! TLS of one QUIC connection, as quinn asks for it.
+//!
+//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives, and here nothing follows the
+//! handshake (no tickets, no early data); what key updates need is two secrets. And it stands between quinn and what the
+//! client says of its acknowledgements: see [`AckDelay`].
+//! Invariant: from the last byte of the handshake on only [`Secrets`] are left.
+//! Not here: certificates (`certificates`), what the parameters of connections are (`settings`).
+
+use std::any::Any;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use quinn_proto::crypto::{
+    ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session, UnsupportedVersion,
+};
+use quinn_proto::transport_parameters::TransportParameters;
+use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
+use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
+
+/// How rarely clients that know the acknowledgement-frequency extension are asked to acknowledge.
+///
+/// quinn bounds what it asks for by the round trip (but at least 25 ms), and below by the shortest delay that the client
+/// says it is able to keep. Frames come to a viewer every 100 ms and more, so by the first bound each would be
+/// acknowledged by a datagram of its own, which costs the node as much as the frame did. So the second bound is raised to
+/// the delay, and with it the client's longest delay, so that probes of loss wait for as long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckDelay {
+    pub(super) ms: u32,
+}
+
+/// Makes the sessions of one node.
+pub(super) struct Crypto {
+    /// Keys of the first packets and of Retry, which do not depend on a session.
+    stateless: Arc<QuicServerConfig>,
+    tls: Arc<rustls::ServerConfig>,
+    ack_delay: Option<AckDelay>,
+}
+
+impl Crypto {
+    pub(super) fn new(
+        tls: Arc<rustls::ServerConfig>,
+        ack_delay: Option<AckDelay>,
+    ) -> Result<Self, NoInitialCipherSuite> {
+        let stateless = Arc::new(QuicServerConfig::try_from(tls.clone())?);
+        Ok(Crypto { stateless, tls, ack_delay })
+    }
+}
+
+impl ServerConfig for Crypto {
+    fn initial_keys(&self, version: u32, dst_cid: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
+        self.stateless.initial_keys(version, dst_cid)
+    }
+
+    fn retry_tag(&self, version: u32, orig_dst_cid: &ConnectionId, packet: &[u8]) -> [u8; 16] {
+        self.stateless.retry_tag(version, orig_dst_cid, packet)
+    }
+
+    fn start_session(self: Arc<Self>, version: u32, params: &TransportParameters) -> Box<dyn Session> {
+        assert_eq!(version, 1, "the endpoint speaks version 1 only");
+        let mut encoded = Vec::new();
+        params.write(&mut encoded);
+        let tls = ServerConnection::new(self.tls.clone(), Version::V1, encoded)
+            .expect("a TLS 1.3 configuration with a QUIC suite makes sessions");
+        Box::new(TlsSession { crypto: self, stage: Stage::Handshake(Box::new(tls)), secrets: None })
+    }
+}
+
+struct TlsSession {
+    crypto: Arc<Crypto>,
+    stage: Stage,
+    /// Of the keys after the next update.
+    secrets: Option<Box<Secrets>>,
+}
+
+enum Stage {
+    Handshake(Box<ServerConnection>),
+    Done,
+}
+
+impl Session for TlsSession {
+    fn initial_keys(&self, dst_cid: &ConnectionId, _: Side) -> Keys {
+        let keys = self.crypto.stateless.initial_keys(1, dst_cid);
+        keys.unwrap_or_else(|UnsupportedVersion| unreachable!("version 1 is spoken"))
+    }
+
+    fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        None
+    }
+
+    fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        None
+    }
+
+    fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
+        None
+    }
+
+    fn early_data_accepted(&self) -> Option<bool> {
+        None
+    }
+
+    fn is_handshaking(&self) -> bool {
+        match &self.stage {
+            Stage::Handshake(tls) => tls.is_handshaking(),
+            Stage::Done => false,
+        }
+    }
+
+    fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        let Stage::Handshake(tls) = &mut self.stage else {
+            let reason = "TLS says nothing after the handshake".to_owned();
+            return Err(TransportError { code: TransportErrorCode::PROTOCOL_VIOLATION, frame: None, reason });
+        };
+        tls.read_hs(bytes).map_err(|error| TransportError {
+            code: tls
+                .alert()
+                .map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| TransportErrorCode::crypto(alert.into())),
+            frame: None,
+            reason: error.to_string(),
+        })?;
+        // Nobody waits for the data of the handshake: its one protocol is checked by TLS.
+        Ok(false)
+    }
+
+    fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
+        let Stage::Handshake(tls) = &self.stage else { return Ok(None) };
+        let Some(bytes) = tls.quic_transport_parameters() else { return Ok(None) };
+        let params = TransportParameters::read(Side::Server, &mut Cursor::new(bytes))?;
+        let Some(delay) = self.crypto.ack_delay else { return Ok(Some(params)) };
+        match with_ack_delay(bytes, delay) {
+            Some(bytes) => Ok(Some(TransportParameters::read(Side::Server, &mut Cursor::new(bytes))?)),
+            None => Ok(Some(params)),
+        }
+    }
+
+    fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
+        let Stage::Handshake(tls) = &mut self.stage else { return None };
+        let before = out.len();
+        let keys = match tls.write_hs(out) {
+            Some(KeyChange::Handshake { keys }) => keys,
+            Some(KeyChange::OneRtt { keys, next }) => {
+                self.secrets = Some(Box::new(next));
+                keys
+            }
+            None => {
+                if out.len() == before && self.secrets.is_some() && !tls.is_handshaking() {
+                    self.stage = Stage::Done;
+                }
+                return None;
+            }
+        };
+        let (local, remote) = (keys.local, keys.remote);
+        Some(Keys {
+            header: KeyPair { local: Box::new(local.header), remote: Box::new(remote.header) },
+            packet: KeyPair { local: Box::new(local.packet), remote: Box::new(remote.packet) },
+        })
+    }
+
+    fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
+        let keys = self.secrets.as_mut()?.next_packet_keys();
+        Some(KeyPair { local: Box::new(keys.local), remote: Box::new(keys.remote) })
+    }
+
+    fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {
+        unreachable!("only clients get Retry")
+    }
+
+    fn export_keying_material(&self, _: &mut [u8], _: &[u8], _: &[u8]) -> Result<(), ExportKeyingMaterialError> {
+        Err(ExportKeyingMaterialError)
+    }
+}
+
+/// Transport parameter `max_ack_delay`, milliseconds (RFC 9000, 18.2).
+const MAX_ACK_DELAY: u64 = 0x0b;
+
+/// Transport parameter `min_ack_delay`, microseconds (draft-ietf-quic-ack-frequency-07).
+const MIN_ACK_DELAY: u64 = 0xff04_de1b;
+
+/// A client's parameters with both bounds of its acknowledgement delay raised to `delay`; `None` when it does not know
+/// the extension, or is slower than that by itself.
+fn with_ack_delay(params: &[u8], delay: AckDelay) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(params.len() + 16);
+    let (mut knows, mut max_ms) = (false, 25);
+    let mut rest = params;
+    while !rest.is_empty() {
+        let begin = rest;
+        let (id, len) = (take_varint(&mut rest)?, take_varint(&mut rest)?);
+        let (mut value, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+        rest = after;
+        match id {
+            MIN_ACK_DELAY => knows = true,
+            MAX_ACK_DELAY => max_ms = take_varint(&mut value)?,
+            _ => out.extend_from_slice(&begin[..begin.len() - rest.len()]),
+        }
+    }
+    if !knows || max_ms >= u64::from(delay.ms) {
+        return None;
+    }
+    put_parameter(&mut out, MAX_ACK_DELAY, delay.ms);
+    put_parameter(&mut out, MIN_ACK_DELAY, delay.ms * 1_000);
+    Some(out)
+}
+
+fn put_parameter(out: &mut Vec<u8>, id: u64, value: u32) {
+    let mut number = Vec::new();
+    put_varint(&mut number, u64::from(value));
+    put_varint(out, id);
+    put_varint(out, number.len() as u64);
+    out.append(&mut number);
+}
+
+/// RFC 9000, 16: the two upper bits say how long the number is.
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let (&first, _) = bytes.split_first()?;
+    let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
+    *bytes = rest;
+    Some(number[1..].iter().fold(u64::from(first & 0x3f), |sum, &byte| sum << 8 | u64::from(byte)))
+}
+
+fn put_varint(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..0x40 => out.push(number as u8),
+        0x40..0x4000 => out.extend_from_slice(&(number as u16 | 0x4000).to_be_bytes()),
+        0x4000..0x4000_0000 => out.extend_from_slice(&(number as u32 | 0x8000_0000).to_be_bytes()),
+        _ => out.extend_from_slice(&(number | 0xc000_0000_0000_0000).to_be_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(list: &[(u64, u32)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        list.iter().for_each(|&(id, value)| put_parameter(&mut out, id, value));
+        out
+    }
+
+    #[test]
+    fn both_bounds_of_the_delay_are_raised_and_the_rest_stays() {
+        let from = params(&[(0x01, 30_000), (MIN_ACK_DELAY, 1_000), (0x04, 70_000), (MAX_ACK_DELAY, 25)]);
+        let to = with_ack_delay(&from, AckDelay { ms: 300 }).unwrap();
+        let expected = params(&[(0x01, 30_000), (0x04, 70_000), (MAX_ACK_DELAY, 300), (MIN_ACK_DELAY, 300_000)]);
+        assert_eq!(to, expected);
+        // And quinn takes them.
+        TransportParameters::read(Side::Server, &mut Cursor::new(to)).unwrap();
+    }
+
+    #[test]
+    fn a_client_that_does_not_know_the_extension_or_is_slow_is_left_alone() {
+        let delay = AckDelay { ms: 300 };
+        assert_eq!(with_ack_delay(&params(&[(MAX_ACK_DELAY, 25)]), delay), None);
+        assert_eq!(with_ack_delay(&params(&[(MAX_ACK_DELAY, 400), (MIN_ACK_DELAY, 1_000)]), delay), None);
+        assert_eq!(with_ack_delay(&[0xc0], delay), None);
+        assert_eq!(with_ack_delay(&[0x01, 0x05, 0x00], delay), None);
+    }
+
+    #[test]
+    fn numbers_of_every_length_come_back() {
+        for number in [0, 63, 64, 16_383, 16_384, (1 << 30) - 1, 1 << 30, MIN_ACK_DELAY, (1 << 62) - 1] {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, number);
+            let mut rest = &bytes[..];
+            assert_eq!(take_varint(&mut rest), Some(number));
+            assert!(rest.is_empty());
+        }
+    }
+}
