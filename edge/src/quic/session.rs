@@ -113,9 +113,9 @@ impl Session for TlsSession {
             return Err(TransportError { code: TransportErrorCode::PROTOCOL_VIOLATION, frame: None, reason });
         };
         tls.read_hs(bytes).map_err(|error| TransportError {
-            code: tls
-                .alert()
-                .map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| TransportErrorCode::crypto(alert.into())),
+            code: tls.alert().map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| {
+                TransportErrorCode::crypto(alert.into())
+            }),
             frame: None,
             reason: error.to_string(),
         })?;
@@ -166,7 +166,12 @@ impl Session for TlsSession {
         unreachable!("only clients get Retry")
     }
 
-    fn export_keying_material(&self, _: &mut [u8], _: &[u8], _: &[u8]) -> Result<(), ExportKeyingMaterialError> {
+    fn export_keying_material(
+        &self,
+        _: &mut [u8],
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<(), ExportKeyingMaterialError> {
         Err(ExportKeyingMaterialError)
     }
 }
@@ -241,7 +246,8 @@ mod tests {
     fn both_bounds_of_the_delay_are_raised_and_the_rest_stays() {
         let from = params(&[(0x01, 30_000), (MIN_ACK_DELAY, 1_000), (0x04, 70_000), (MAX_ACK_DELAY, 25)]);
         let to = with_ack_delay(&from, AckDelay { ms: 300 }).unwrap();
-        let expected = params(&[(0x01, 30_000), (0x04, 70_000), (MAX_ACK_DELAY, 300), (MIN_ACK_DELAY, 300_000)]);
+        let expected =
+            params(&[(0x01, 30_000), (0x04, 70_000), (MAX_ACK_DELAY, 300), (MIN_ACK_DELAY, 300_000)]);
         assert_eq!(to, expected);
         // And quinn takes them.
         TransportParameters::read(Side::Server, &mut Cursor::new(to)).unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
-    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
+    VarInt,
 };
 
 use super::session::{AckDelay, Crypto};
