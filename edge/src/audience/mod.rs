@@ -142,12 +142,13 @@ impl Audience {
         backbone: Arc<dyn Backbone>,
         seed: u64,
     ) -> Self {
+        let connections = Slab::with_capacity(settings.connections_reserved);
         Audience {
             settings,
             authority,
             tickets,
             backbone,
-            connections: Slab::new(),
+            connections,
             rooms: Slab::new(),
             by_name: HashMap::with_hasher(RandomState::default()),
             by_alias: HashMap::with_hasher(RandomState::default()),

@@ -11,6 +11,8 @@ pub struct Settings {
     pub worker: WorkerId,
     /// The node's name, told in `Welcome`.
     pub node: String,
+    /// Connections for which room is set aside at the start; more are taken too.
+    pub connections_reserved: usize,
     /// Largest frame that clients may send.
     pub frame_bytes_max: u32,
     /// Longest text.
@@ -60,6 +62,7 @@ impl Default for Settings {
         Settings {
             worker: WorkerId(0),
             node: "node".into(),
+            connections_reserved: 0,
             frame_bytes_max: 16 * 1024,
             text_bytes_max: 2000,
             room_name_bytes_max: grandstand_protocol::limits::ROOM_NAME_BYTES_MAX,

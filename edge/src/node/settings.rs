@@ -53,6 +53,7 @@ pub(super) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) 
     Settings {
         worker: WorkerId(id as u16),
         node: config.node.name.clone(),
+        connections_reserved: crate::worker::reserved(config),
         frame_bytes_max: limits.frame_bytes_max as u32,
         text_bytes_max: limits.text_bytes_max as u32,
         room_name_bytes_max: rooms.name_bytes_max,

@@ -34,6 +34,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::audience::{Audience, Drain};
+use crate::config::Config;
 use crate::metrics::Stats;
 use crate::quic::Quic;
 use poller::{Poller, Ready};
@@ -55,6 +56,13 @@ mod token {
     pub(super) const WS: u64 = u64::MAX - 1;
     pub(super) const WSS: u64 = u64::MAX - 2;
     pub(super) const UDP: u64 = u64::MAX - 3;
+}
+
+/// Connections for which a worker's tables have room from the start, so that they are never moved while they grow: a table
+/// that doubles leaves its old half behind, as much memory again as it holds. Pages that are never touched cost nothing; the
+/// bound keeps a limit of millions from reserving gigabytes.
+pub(crate) fn reserved(config: &Config) -> usize {
+    config.limits.connections_max.min(65_536)
 }
 
 /// What a worker is made of.
@@ -115,6 +123,7 @@ impl Worker {
         if let Some(quic) = &parts.quic {
             poller.add_stream(quic.socket().as_fd(), token::UDP)?;
         }
+        let wires = Wires::new(parts.quic, reserved(&parts.shared.config));
         Ok(Worker {
             id: parts.id,
             shared: parts.shared,
@@ -127,7 +136,7 @@ impl Worker {
             ws: parts.ws,
             wss: parts.wss,
             poller,
-            wires: Wires::new(parts.quic),
+            wires,
             ready: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             plain: Vec::new(),

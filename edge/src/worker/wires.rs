@@ -23,9 +23,9 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    pub(super) fn new(quic: Option<Quic>) -> Self {
-        let (slab, by_slot, cipher, plain) = (Slab::new(), Vec::new(), Vec::new(), Vec::new());
-        Wires { slab, quic, by_slot, generation: 0, cipher, plain }
+    pub(super) fn new(quic: Option<Quic>, reserved: usize) -> Self {
+        let (by_slot, cipher, plain) = (Vec::new(), Vec::new(), Vec::new());
+        Wires { slab: Slab::with_capacity(reserved), quic, by_slot, generation: 0, cipher, plain }
     }
 
     pub(super) fn insert(&mut self, stage: Stage, line: Line, pass: Option<Pass>, now_s: u32) -> u32 {
