@@ -80,6 +80,17 @@ impl Gather {
     }
 }
 
+/// Numbers of several shards as one: of those that begin with `largest_` the largest, of all others the sum.
+pub fn add_up(
+    numbers: &mut BTreeMap<&'static str, u64>,
+    more: impl IntoIterator<Item = (&'static str, u64)>,
+) {
+    for (name, n) in more {
+        let number = numbers.entry(name).or_insert(0);
+        *number = if name.starts_with("largest_") { n.max(*number) } else { *number + n };
+    }
+}
+
 /// One answer out of one per shard: rooms in name order and within the limit, counters summed.
 fn merge(request: &AdminRequest, answers: Vec<Answered>) -> Answered {
     let (mut rooms, mut counters) = (Vec::new(), BTreeMap::new());
@@ -88,9 +99,7 @@ fn merge(request: &AdminRequest, answers: Vec<Answered>) -> Answered {
             AdminAnswer::Rooms(some) => rooms.extend(some),
             AdminAnswer::Room(one) => rooms.push(one),
             AdminAnswer::Counters(some) => {
-                for (name, count) in some {
-                    *counters.entry(name).or_insert(0) += count;
-                }
+                add_up(&mut counters, some);
             }
         }
     }
@@ -111,9 +120,13 @@ mod tests {
 
     #[test]
     fn counters_are_summed_and_a_refusal_wins() {
-        let counters = |n| Ok(AdminAnswer::Counters(vec![("rooms", n), ("viewers", 1)]));
+        let counters =
+            |n| Ok(AdminAnswer::Counters(vec![("rooms", n), ("viewers", 1), ("largest_tick_us", n)]));
         let merged = merge(&AdminRequest::Counters, vec![counters(2), counters(3)]);
-        assert_eq!(merged, Ok(AdminAnswer::Counters(vec![("rooms", 5), ("viewers", 2)])));
+        assert_eq!(
+            merged,
+            Ok(AdminAnswer::Counters(vec![("largest_tick_us", 3), ("rooms", 5), ("viewers", 2)]))
+        );
         let refused = merge(&AdminRequest::Counters, vec![counters(2), Err(Refusal::Overloaded)]);
         assert_eq!(refused, Err(Refusal::Overloaded));
     }

@@ -107,7 +107,8 @@ pub(crate) fn judge(
 ) -> Verdict {
     live.nonces.forget(live.next_offset, now.us);
     let wait_is_full = live.chat.waiting() >= config.pending_messages_max;
-    let later = Verdict::Refused { reason: Refusal::Overloaded, retry_after_ms: Some(config.tick_ms as u32) };
+    let retry_after_ms = Some(live.tick_us.div_ceil(1000) as u32);
+    let later = Verdict::Refused { reason: Refusal::Overloaded, retry_after_ms };
     match live.nonces.look(p.user, p.nonce, live.next_offset) {
         Seen::Sealed { offset, time_ms } => return Verdict::Repeated { offset, time_ms },
         Seen::Pending { .. } if wait_is_full => return later,

@@ -9,8 +9,14 @@ use grandstand_protocol::limits;
 /// Bounds and intervals of a shard's rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
-    /// Shortest time between two batches of a room.
+    /// Time between two batches of a busy room; 0: as fan-out needs it, between the next two.
     pub tick_ms: u64,
+    /// Shortest tick, where it adapts.
+    pub tick_min_ms: u64,
+    /// Longest tick, where it adapts.
+    pub tick_max_ms: u64,
+    /// Part of the workers' time that fan-out may take before ticks grow.
+    pub fanout_share_percent: u32,
     /// Whether a room that was quiet for a tick seals at once; otherwise a tick after the first thing said.
     pub leading_edge: bool,
     /// Newest batches that a worker gets when it attaches; the edge keeps as many.
@@ -56,11 +62,14 @@ pub struct ShardConfig {
 impl Default for ShardConfig {
     fn default() -> Self {
         ShardConfig {
-            tick_ms: 100,
+            tick_ms: 0,
+            tick_min_ms: 10,
+            tick_max_ms: 1000,
+            fanout_share_percent: 30,
             leading_edge: true,
-            ring_batches_max: 1024,
+            ring_batches_max: 4096,
             ring_bytes_max: 1 << 20,
-            history_batches_max: 8192,
+            history_batches_max: 65_536,
             history_bytes_max: 8 << 20,
             history_bytes_total_max: 256 << 20,
             nonces_max: 4096,
@@ -69,7 +78,7 @@ impl Default for ShardConfig {
             tally_top: 16,
             state_keys_max: 64,
             state_value_bytes_max: limits::STATE_VALUE_BYTES_MAX,
-            pending_messages_max: 4096,
+            pending_messages_max: 16_384,
             slow_mode_ms: 0,
             viewers_every_ms: 2000,
             rooms_max: 100_000,
@@ -92,7 +101,8 @@ impl ShardConfig {
     /// A sentence that names the field at fault.
     pub fn check(&self) -> Result<(), String> {
         let positive = [
-            ("tick_ms", self.tick_ms as usize),
+            ("tick_min_ms", self.tick_min_ms as usize),
+            ("fanout_share_percent", self.fanout_share_percent as usize),
             ("ring_batches_max", self.ring_batches_max),
             ("history_batches_max", self.history_batches_max),
             ("pending_messages_max", self.pending_messages_max),
@@ -104,6 +114,8 @@ impl ShardConfig {
             return Err(format!("{name} must be at least 1"));
         }
         let at_most = [
+            ("tick_min_ms", self.tick_min_ms as usize, self.tick_max_ms as usize),
+            ("fanout_share_percent", self.fanout_share_percent as usize, 100),
             ("text_bytes_max", self.text_bytes_max, limits::TEXT_BYTES_MAX),
             ("state_value_bytes_max", self.state_value_bytes_max, limits::STATE_VALUE_BYTES_MAX),
             ("tally_top", self.tally_top, self.tally_keys_max),
@@ -137,8 +149,10 @@ mod tests {
 
     #[test]
     fn a_fault_names_its_field() {
-        let config = ShardConfig { tick_ms: 0, ..ShardConfig::default() };
-        assert!(config.check().unwrap_err().contains("tick_ms"));
+        let config = ShardConfig { tick_min_ms: 0, ..ShardConfig::default() };
+        assert!(config.check().unwrap_err().contains("tick_min_ms"));
+        let config = ShardConfig { tick_min_ms: 2000, ..ShardConfig::default() };
+        assert!(config.check().unwrap_err().contains("at most 1000"));
         let config = ShardConfig { state_keys_max: 10_000, ..ShardConfig::default() };
         assert!(config.check().unwrap_err().contains("largest batch"));
         let config = ShardConfig { tally_top: 65, ..ShardConfig::default() };

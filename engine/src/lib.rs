@@ -5,7 +5,7 @@
 //!
 //! - the core, which knows no clock, thread, lock or socket: [`shard`] (the entry: `handle_*` in, `poll_*` out) over
 //!   `room`, its lanes `chat`, `state` and `tallies`, what stands at its door (`admission`, `nonces`, `slow_mode`),
-//!   its `viewers`, its `seal` and its `log`;
+//!   its `viewers`, its `tick`, its `seal` and its `log`;
 //! - around it: [`backbone`] (how inputs find their shard), [`admin`] (one request to one or all shards), [`node`]
 //!   (threads, queues and clocks).
 //!
@@ -33,6 +33,7 @@ pub mod shard;
 mod slow_mode;
 mod state;
 mod tallies;
+mod tick;
 mod timers;
 mod viewers;
 

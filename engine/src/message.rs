@@ -229,8 +229,26 @@ pub enum Input {
         /// What the page holds.
         of: PageOf,
     },
+    /// What fan-out took a worker lately. May get lost.
+    Load {
+        /// The worker.
+        worker: WorkerId,
+        /// Since its last report.
+        load: Load,
+    },
     /// From the admin API.
     Admin(AdminRequest, AdminReply),
+}
+
+/// What fan-out took a worker over some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// The time.
+    pub elapsed_us: u64,
+    /// Of it, how long the worker wrote batches.
+    pub fanout_us: u64,
+    /// Writes of batches to connections.
+    pub writes: u64,
 }
 
 /// From a shard to a worker.

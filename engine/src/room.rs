@@ -18,6 +18,7 @@ use crate::room_settings::RoomSettings;
 use crate::slow_mode::SlowMode;
 use crate::state::State;
 use crate::tallies::Tallies;
+use crate::tick::{TickBounds, Ticks};
 use crate::viewers::Viewers;
 
 /// How a room came into being.
@@ -52,7 +53,8 @@ pub(crate) struct Live {
     pub(crate) viewers: Viewers,
     pub(crate) next_seq: u64,
     pub(crate) next_offset: u64,
-    /// Shortest time between two batches.
+    pub(crate) bounds: TickBounds,
+    /// Time between two batches, as it was last planned.
     pub(crate) tick_us: u64,
     /// Time of the last batch with chat; before the first, of coming alive.
     pub(crate) time_ms: u64,
@@ -70,11 +72,7 @@ impl Room {
     /// The live part, which begins now if there is none.
     pub(crate) fn wake(&mut self, now: Now, config: &ShardConfig, seed: u64) -> &mut Live {
         let settings = self.settings();
-        self.live.get_or_insert_with(|| {
-            let mut live = Live::new(now, config, seed);
-            live.configure(&settings, config);
-            Box::new(live)
-        })
+        self.live.get_or_insert_with(|| Box::new(Live::new(now, config, &settings, seed)))
     }
 
     /// What an operator set for it.
@@ -86,7 +84,7 @@ impl Room {
     pub(crate) fn configure(&mut self, settings: RoomSettings, config: &ShardConfig) {
         self.settings = (!settings.is_empty()).then(|| Box::new(settings));
         if let Some(live) = &mut self.live {
-            live.configure(&settings, config);
+            live.bounds = TickBounds::new(config, &settings);
         }
     }
 
@@ -112,7 +110,8 @@ impl Room {
 }
 
 impl Live {
-    fn new(now: Now, config: &ShardConfig, seed: u64) -> Self {
+    fn new(now: Now, config: &ShardConfig, settings: &RoomSettings, seed: u64) -> Self {
+        let bounds = TickBounds::new(config, settings);
         Live {
             chat: Chat::default(),
             state: State::default(),
@@ -122,7 +121,8 @@ impl Live {
             viewers: Viewers::default(),
             next_seq: 0,
             next_offset: 0,
-            tick_us: config.tick_ms.saturating_mul(1000),
+            bounds,
+            tick_us: bounds.min_us,
             time_ms: now.unix_ms,
             sealed_us: None,
             seal_due_us: None,
@@ -131,18 +131,18 @@ impl Live {
         }
     }
 
-    fn configure(&mut self, settings: &RoomSettings, config: &ShardConfig) {
-        self.tick_us = settings.tick_us(config.tick_ms.saturating_mul(1000));
-    }
-
     /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for a tick.
-    pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig) {
+    pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig, ticks: &mut Ticks) {
+        if self.seal_due_us.is_some() {
+            return;
+        }
+        self.tick_us = ticks.plan_us(self.viewers.members(), self.bounds);
         let due_us = match self.sealed_us {
             _ if !config.leading_edge => now_us.saturating_add(self.tick_us),
             None => now_us,
             Some(sealed_us) => now_us.max(sealed_us.saturating_add(self.tick_us)),
         };
-        self.seal_due_us.get_or_insert(due_us);
+        self.seal_due_us = Some(due_us);
     }
 
     /// The offset that the next publication will stand at.
@@ -187,27 +187,31 @@ fn mix(n: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn live(config: &ShardConfig) -> (Live, Ticks) {
+        (Live::new(Now::default(), config, &RoomSettings::default(), 0), Ticks::new(config, 1))
+    }
+
     #[test]
     fn a_quiet_room_seals_at_once_and_a_busy_one_at_its_tick() {
         let config = ShardConfig { tick_ms: 100, ..ShardConfig::default() };
-        let mut live = Live::new(Now::default(), &config, 0);
-        live.plan_seal(50, &config);
+        let (mut live, mut ticks) = live(&config);
+        live.plan_seal(50, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(50));
-        live.plan_seal(60, &config);
+        live.plan_seal(60, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(50), "planned once");
         (live.seal_due_us, live.sealed_us) = (None, Some(50));
-        live.plan_seal(70, &config);
+        live.plan_seal(70, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(100_050));
         live.seal_due_us = None;
-        live.plan_seal(300_000, &config);
+        live.plan_seal(300_000, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(300_000));
     }
 
     #[test]
     fn without_a_leading_edge_a_room_waits_a_tick() {
-        let config = ShardConfig { leading_edge: false, ..ShardConfig::default() };
-        let mut live = Live::new(Now::default(), &config, 0);
-        live.plan_seal(50, &config);
+        let config = ShardConfig { tick_ms: 100, leading_edge: false, ..ShardConfig::default() };
+        let (mut live, mut ticks) = live(&config);
+        live.plan_seal(50, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(100_050));
     }
 

@@ -23,12 +23,6 @@ impl RoomSettings {
         *self == RoomSettings::default()
     }
 
-    /// A tick within these bounds.
-    pub(crate) fn tick_us(&self, tick_us: u64) -> u64 {
-        let us = |ms: u32| u64::from(ms) * 1000;
-        tick_us.max(self.tick_min_ms.map_or(0, us)).min(self.tick_max_ms.map_or(u64::MAX, us))
-    }
-
     /// Are the values within their bounds, and do they fit each other?
     ///
     /// # Errors

@@ -30,6 +30,7 @@ use crate::room::{Epochs, Origin, Room};
 use crate::rooms::Rooms;
 use crate::seal::Sealer;
 use crate::state::{RESERVED_PREFIX, Waiter};
+use crate::tick::Ticks;
 use crate::timers::Timers;
 
 /// Batches in one page of history: at a tick of 100 ms, six seconds of a busy room.
@@ -50,6 +51,7 @@ pub struct Shard {
     seed: u64,
     rooms: Rooms,
     timers: Timers,
+    ticks: Ticks,
     epochs: Epochs,
     sealer: Sealer,
     log: Box<dyn Log>,
@@ -94,6 +96,7 @@ impl Shard {
             seed,
             rooms: Rooms::new(config.rooms_max.div_ceil(usize::from(shards))),
             timers: Timers::default(),
+            ticks: Ticks::new(&config, workers),
             epochs: Epochs::new(seed ^ u64::from(id.0).rotate_left(48)),
             sealer: Sealer::default(),
             log,
@@ -118,6 +121,7 @@ impl Shard {
                 let page = self.page(alias, epoch, from, of);
                 self.outbox.push(self.known(worker), Output::History { ticket, page });
             }
+            Input::Load { worker, load } => self.ticks.handle_load(self.known(worker), &load),
             Input::Admin(request, reply) => {
                 let answer = self.administer(now, request);
                 (reply.0)(answer);
@@ -247,7 +251,7 @@ impl Shard {
                 live.slow_mode.spoke(p.user, now.us);
                 live.chat.push(p);
                 live.active_us = now.us;
-                live.plan_seal(now.us, &self.config);
+                live.plan_seal(now.us, &self.config, &mut self.ticks);
                 self.counters.publications_accepted += 1;
             }
             Verdict::Waits { offset } => live.chat.repeat(offset, &p),
@@ -296,7 +300,7 @@ impl Shard {
         }
         if !live.tallies.is_empty() {
             live.active_us = now.us;
-            live.plan_seal(now.us, &self.config);
+            live.plan_seal(now.us, &self.config, &mut self.ticks);
         }
         self.arm(slot);
     }
@@ -359,7 +363,7 @@ impl Shard {
         self.counters.state_changes += 1;
         live.active_us = now.us;
         if live.state.is_changed() {
-            live.plan_seal(now.us, &self.config);
+            live.plan_seal(now.us, &self.config, &mut self.ticks);
         }
         Ok(version)
     }

@@ -53,6 +53,11 @@ impl Viewers {
         self.followers.iter().map(|f| f.worker)
     }
 
+    /// Who follows, and with how many members.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (WorkerId, u32)> + Clone {
+        self.followers.iter().map(|f| (f.worker, f.members))
+    }
+
     /// Does nobody follow?
     pub(crate) fn is_unfollowed(&self) -> bool {
         self.followers.is_empty()

@@ -331,10 +331,10 @@ fn operators_ask_all_shards_at_once() {
 
 #[test]
 fn a_configuration_that_does_not_hold_is_an_error() {
-    let shard = ShardConfig { tick_ms: 0, ..ShardConfig::default() };
+    let shard = ShardConfig { tick_min_ms: 0, ..ShardConfig::default() };
     let fault =
         Engine::start(EngineConfig { shard, ..EngineConfig::default() }, Vec::new()).expect_err("refused");
-    assert!(fault.to_string().contains("tick_ms"));
+    assert!(fault.to_string().contains("tick_min_ms"));
 }
 
 /// Prints what one shard does; asserts nothing, for machines differ. Run it in release mode with `--nocapture`.

@@ -11,8 +11,13 @@ use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use support::{Follower, Stage, batches, publication};
 
+/// The defaults at a tick that does not adapt.
+fn fixed() -> ShardConfig {
+    ShardConfig { tick_ms: 100, ..ShardConfig::default() }
+}
+
 fn stage() -> Stage {
-    Stage::new(ShardConfig { viewers_every_ms: 0, ..ShardConfig::default() })
+    Stage::new(ShardConfig { viewers_every_ms: 0, ..fixed() })
 }
 
 /// A stage with one room that worker 0 follows.
@@ -49,7 +54,7 @@ fn offset(kind: AnswerKind) -> (u64, bool) {
 
 #[test]
 fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
-    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let (mut stage, alias, mut follower) = followed(fixed());
     say(&mut stage, alias, 1, 1, "first");
     assert_eq!(stage.shard.poll_timeout(), Some(stage.now.us));
     stage.pass_ms(0);
@@ -71,7 +76,7 @@ fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
 
 #[test]
 fn a_room_has_a_tick_of_its_own_when_an_operator_sets_its_bounds() {
-    let (mut stage, alias, _) = followed(ShardConfig { tick_ms: 100, ..ShardConfig::default() });
+    let (mut stage, alias, _) = followed(fixed());
     let mut configure = |tick_min_ms, tick_max_ms| {
         let settings = RoomSettings { tick_min_ms, tick_max_ms, ..RoomSettings::default() };
         let room = stage.room(AdminRequest::Configure { room: "show".into(), settings });
@@ -113,7 +118,7 @@ fn a_batch_goes_once_to_each_worker_that_follows_and_to_no_other() {
 
 #[test]
 fn a_repetition_is_answered_with_the_place_of_the_first() {
-    let (mut stage, alias, _) = followed(ShardConfig::default());
+    let (mut stage, alias, _) = followed(fixed());
     say(&mut stage, alias, 1, 1, "zero");
     say(&mut stage, alias, 1, 7, "one");
     say(&mut stage, alias, 1, 7, "one, again, from a new connection");
@@ -132,7 +137,7 @@ fn a_repetition_is_answered_with_the_place_of_the_first() {
 
 #[test]
 fn nonces_are_forgotten_beyond_the_window() {
-    let (mut stage, alias, _) = followed(ShardConfig { nonces_max: 2, ..ShardConfig::default() });
+    let (mut stage, alias, _) = followed(ShardConfig { nonces_max: 2, ..fixed() });
     for nonce in 0..3 {
         say(&mut stage, alias, 1, nonce, "text");
     }
@@ -151,7 +156,7 @@ fn nonces_are_forgotten_beyond_the_window() {
 
 #[test]
 fn what_may_not_be_said_is_refused_with_its_reason() {
-    let (mut stage, alias, _) = followed(ShardConfig { text_bytes_max: 5, ..ShardConfig::default() });
+    let (mut stage, alias, _) = followed(ShardConfig { text_bytes_max: 5, ..fixed() });
     for (text, reason) in [("", Refusal::Empty), ("hello!", Refusal::TooLarge), ("a\0b", Refusal::BadText)] {
         say(&mut stage, alias, 1, 1, text);
         assert_eq!(refusal(only_answer(&mut stage)), (reason, None));
@@ -169,7 +174,7 @@ fn what_may_not_be_said_is_refused_with_its_reason() {
 
 #[test]
 fn a_room_that_waits_for_too_much_refuses_more_until_its_tick() {
-    let (mut stage, alias, _) = followed(ShardConfig { pending_messages_max: 2, ..ShardConfig::default() });
+    let (mut stage, alias, _) = followed(ShardConfig { pending_messages_max: 2, ..fixed() });
     for nonce in 1..3 {
         say(&mut stage, alias, 1, nonce, "text");
     }
@@ -186,7 +191,7 @@ fn a_room_that_waits_for_too_much_refuses_more_until_its_tick() {
 
 #[test]
 fn slow_mode_lets_each_user_speak_once_per_interval() {
-    let (mut stage, alias, _) = followed(ShardConfig { slow_mode_ms: 5000, ..ShardConfig::default() });
+    let (mut stage, alias, _) = followed(ShardConfig { slow_mode_ms: 5000, ..fixed() });
     say(&mut stage, alias, 1, 1, "first");
     stage.pass_ms(2000);
     assert_eq!(offset(only_answer(&mut stage)).0, 0);
@@ -208,7 +213,7 @@ fn slow_mode_lets_each_user_speak_once_per_interval() {
 
 #[test]
 fn an_operator_sets_slow_mode_by_a_key_that_clients_see() {
-    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let (mut stage, alias, mut follower) = followed(fixed());
     let set = |value: Option<&str>| AdminRequest::SetState {
         room: "show".into(),
         key: SLOW_MODE_KEY.into(),
@@ -232,8 +237,7 @@ fn an_operator_sets_slow_mode_by_a_key_that_clients_see() {
 
 #[test]
 fn state_changes_coalesce_in_a_batch_and_are_answered_when_they_stand() {
-    let (mut stage, alias, mut follower) =
-        followed(ShardConfig { state_keys_max: 2, ..ShardConfig::default() });
+    let (mut stage, alias, mut follower) = followed(ShardConfig { state_keys_max: 2, ..fixed() });
     let set = |request, key: &str, value: Option<&'static str>| Input::SetState {
         worker: WorkerId(0),
         connection: ConnectionToken(u64::from(request)),
@@ -269,7 +273,7 @@ fn state_changes_coalesce_in_a_batch_and_are_answered_when_they_stand() {
 
 #[test]
 fn an_attachment_shows_the_state_of_the_last_batch_and_the_next_brings_the_rest() {
-    let (mut stage, alias, _) = followed(ShardConfig::default());
+    let (mut stage, alias, _) = followed(fixed());
     let set = |value: &'static str| Input::SetState {
         worker: WorkerId(0),
         connection: ConnectionToken(1),
@@ -290,8 +294,7 @@ fn an_attachment_shows_the_state_of_the_last_batch_and_the_next_brings_the_rest(
 
 #[test]
 fn viewer_counts_are_summed_over_workers_and_paced() {
-    let (mut stage, alias, mut follower) =
-        followed(ShardConfig { viewers_every_ms: 2000, ..ShardConfig::default() });
+    let (mut stage, alias, mut follower) = followed(ShardConfig { viewers_every_ms: 2000, ..fixed() });
     stage.attach(1, "show").unwrap();
     let count = |worker, count| Input::Viewers { worker: WorkerId(worker), alias, count };
     let mut told = Vec::new();
@@ -315,7 +318,7 @@ fn viewer_counts_are_summed_over_workers_and_paced() {
 #[test]
 fn reactions_are_told_by_key_and_none_is_lost() {
     let (mut stage, alias, mut follower) =
-        followed(ShardConfig { tally_keys_max: 3, tally_top: 2, ..ShardConfig::default() });
+        followed(ShardConfig { tally_keys_max: 3, tally_top: 2, ..fixed() });
     let react = |tallies: &[(&str, u64)]| Input::React {
         alias,
         tallies: tallies.iter().map(|&(key, count)| (key.into(), count)).collect(),
@@ -333,8 +336,7 @@ fn reactions_are_told_by_key_and_none_is_lost() {
 
 #[test]
 fn a_large_tick_is_sealed_in_batches_of_bounded_size() {
-    let (mut stage, alias, mut follower) =
-        followed(ShardConfig { batch_bytes_max: 10_000, ..ShardConfig::default() });
+    let (mut stage, alias, mut follower) = followed(ShardConfig { batch_bytes_max: 10_000, ..fixed() });
     for nonce in 0..50 {
         say(&mut stage, alias, 1, nonce, &"x".repeat(1000));
     }
@@ -351,7 +353,7 @@ fn a_large_tick_is_sealed_in_batches_of_bounded_size() {
 
 #[test]
 fn history_comes_in_pages_that_are_bounded() {
-    let (mut stage, alias, follower) = followed(ShardConfig { tick_ms: 1, ..ShardConfig::default() });
+    let (mut stage, alias, follower) = followed(ShardConfig { tick_ms: 1, ..fixed() });
     for nonce in 0..200 {
         say(&mut stage, alias, 1, nonce, &"x".repeat(if nonce < 100 { 10 } else { 4096 }));
         stage.pass_ms(1);
@@ -378,7 +380,7 @@ fn history_comes_in_pages_that_are_bounded() {
 
 #[test]
 fn a_closed_room_keeps_its_viewers_and_takes_nothing() {
-    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let (mut stage, alias, mut follower) = followed(fixed());
     say(&mut stage, alias, 1, 1, "first");
     stage.pass_ms(0);
     say(&mut stage, alias, 1, 2, "just in time");
@@ -403,7 +405,7 @@ fn a_closed_room_keeps_its_viewers_and_takes_nothing() {
 
 #[test]
 fn a_removed_room_is_sealed_told_and_forgotten() {
-    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let (mut stage, alias, mut follower) = followed(fixed());
     say(&mut stage, alias, 1, 1, "last words");
     assert!(stage.admin(AdminRequest::Remove { room: "show".into() }).is_ok());
     let outputs = stage.outputs();
@@ -420,7 +422,7 @@ fn a_removed_room_is_sealed_told_and_forgotten() {
 
 #[test]
 fn rooms_come_into_being_where_the_configuration_allows_and_within_its_bound() {
-    let config = ShardConfig { on_first_use: vec!["show/*".into()], rooms_max: 2, ..ShardConfig::default() };
+    let config = ShardConfig { on_first_use: vec!["show/*".into()], rooms_max: 2, ..fixed() };
     let mut stage = Stage::new(config);
     assert_eq!(stage.attach(0, "other").unwrap_err(), Refusal::UnknownRoom);
     assert_eq!(stage.attach(0, "a\nb").unwrap_err(), Refusal::BadName);
@@ -433,7 +435,7 @@ fn rooms_come_into_being_where_the_configuration_allows_and_within_its_bound() {
 
 #[test]
 fn an_idle_room_of_first_use_goes_and_an_operators_stays() {
-    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..ShardConfig::default() });
+    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..fixed() });
     stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
     let made = stage.attach(0, "made").unwrap();
     let used = stage.attach(0, "used").unwrap();
@@ -455,7 +457,7 @@ fn an_idle_room_of_first_use_goes_and_an_operators_stays() {
 
 #[test]
 fn an_operators_room_that_was_never_spoken_in_goes_dormant() {
-    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..ShardConfig::default() });
+    let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..fixed() });
     stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
     let made = stage.attach(0, "made").unwrap();
     stage.input(Input::Viewers { worker: WorkerId(0), alias: made.alias, count: 3 });
@@ -488,7 +490,7 @@ fn operators_list_rooms_in_pages() {
 #[test]
 fn a_shutdown_seals_what_waits() {
     let (mut stage, alias, mut follower) =
-        followed(ShardConfig { leading_edge: false, tick_ms: 60_000, ..ShardConfig::default() });
+        followed(ShardConfig { leading_edge: false, tick_ms: 60_000, ..fixed() });
     say(&mut stage, alias, 1, 1, "waits for a minute");
     stage.pass_ms(1000);
     assert!(stage.outputs().is_empty());
@@ -501,7 +503,7 @@ fn a_shutdown_seals_what_waits() {
 
 #[test]
 fn a_wall_clock_that_steps_back_does_not_take_the_log_along() {
-    let (mut stage, alias, mut follower) = followed(ShardConfig::default());
+    let (mut stage, alias, mut follower) = followed(fixed());
     for nonce in 0..5 {
         say(&mut stage, alias, 1, nonce, "tick");
         stage.pass_ms(200);

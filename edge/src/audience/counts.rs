@@ -18,6 +18,8 @@ pub struct Counts {
     pub bytes_out: u64,
     /// Offers to the carrier.
     pub writes: u64,
+    /// Of them, offers of batches.
+    pub batch_writes: u64,
     /// Offers that were not taken whole.
     pub writes_blocked: u64,
     /// Batches received from shards.
@@ -71,6 +73,7 @@ impl Default for Counts {
             deliveries: 0,
             bytes_out: 0,
             writes: 0,
+            batch_writes: 0,
             writes_blocked: 0,
             batches: 0,
             batches_compressed: 0,

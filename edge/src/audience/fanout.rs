@@ -255,6 +255,7 @@ pub(super) fn send_batches(
     let is_compressed = connection.takes_compressed;
     let frames: Frames<'_> = batches.iter().map(|b| form(b, is_compressed)).collect();
     counts.writes += 1;
+    counts.batch_writes += 1;
     let mut taken = carrier.send(connection.wire, &frames);
     counts.bytes_out += taken as u64;
     for (at, (batch, frame)) in batches.iter().zip(&frames).enumerate() {

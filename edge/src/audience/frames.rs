@@ -15,7 +15,7 @@ use grandstand_protocol::{limits, text};
 use super::session::Membership;
 use super::{Audience, ConnectionKey, seconds};
 
-/// A request that a full shard refuses may be tried again after this: two default ticks.
+/// A request that a full shard refuses may be tried again after this: a shard empties its inbox in less.
 const OVERLOADED_RETRY_MS: u32 = 200;
 
 impl Audience {

@@ -75,14 +75,14 @@ impl Default for Settings {
             reactions: Rate { per_s: 20, burst: 50 },
             frames: Rate { per_s: 100, burst: 200 },
             control_queue_bytes_max: 64 * 1024,
-            ring_batches_max: 1024,
+            ring_batches_max: 4096,
             ring_bytes_max: 1024 * 1024,
             replay_max: 200,
             batches_per_write_max: 64,
             compression: true,
             compress_from_members: 10,
             ticket_ttl_ms: 300_000,
-            // Half a default tick: reactions wait at most that much longer for their batch.
+            // Reactions wait at most that much longer for their batch: nobody sees it, and a shard hears of them 20 times a second.
             tally_flush_ms: 50,
             // Counts are published every two seconds by default; a quarter keeps them fresh.
             recount_ms: 500,

@@ -96,6 +96,7 @@ impl Rules<'_> {
                 "quic.idle_timeout_ms",
                 quic.idle_timeout_ms,
             ),
+            self.within("rooms.tick_min_ms", rooms.tick_min_ms, "rooms.tick_max_ms", rooms.tick_max_ms),
             self.within("rooms.tally_top", rooms.tally_top, "rooms.tally_keys_max", rooms.tally_keys_max),
             self.within(
                 "rooms.history_bytes_max",

@@ -222,26 +222,34 @@ config_table! {
         name_bytes_max: usize = 128, [1, 128],
             "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
             "the protocol's own bound; it can only be narrowed";
-        tick_ms: u64 = 100, [5, 1_000],
-            "Interval at which a busy room seals its batch. Longer batches are cheaper per message and arrive later.",
-            "a tenth of a second reads as instant, and a batch of several messages compresses to half";
+        tick_ms: u64 = 0, [0, 10_000],
+            "Interval at which a busy room seals its batch; 0: it adapts to what fan-out costs, between rooms.tick_min_ms \
+             and rooms.tick_max_ms. A room can have bounds of its own through the admin port.",
+            "a small room need not wait for what a large one costs";
+        tick_min_ms: u64 = 10, [1, 10_000],
+            "Shortest tick, where it adapts: that of rooms whose fan-out is cheap.",
+            "nobody sees a hundredth of a second, and at most 100 batches/s leave a room";
+        tick_max_ms: u64 = 1_000, [1, 10_000],
+            "Longest tick, where it adapts. A room that would need a longer one to keep to fanout.share_percent takes more than \
+             its share.",
+            "a second is late for an answer in a chat of thousands, and not too late";
         leading_edge: bool = true, [],
             "Seal at once when a room has been quiet for a tick, rather than wait for the next one.",
             "small rooms feel instant and pay nothing for it";
-        pending_messages_max: usize = 4_096, [1, 1_000_000],
+        pending_messages_max: usize = 16_384, [1, 1_000_000],
             "Publications that a room takes in one tick. Beyond, they are refused with a time to retry after.",
-            "40,000 messages/s at the default tick: far beyond reading, still bounded";
-        ring_batches_max: usize = 1_024, [8, 1_048_576],
+            "16,000 messages/s at the longest tick: far beyond reading, still bounded";
+        ring_batches_max: usize = 4_096, [8, 1_048_576],
             "Batches per room and worker from which viewers are served. A viewer that lags further skips to the newest and \
              is told exactly what it missed, or reads on from the history.",
-            "100 s of a busy room at the default tick: a tunnel, a lift, a handover";
+            "40 s of the busiest room at the shortest tick, minutes of others: a tunnel, a lift, a handover";
         ring_bytes_max: usize = 1_048_576, [65_536, 1_073_741_824],
             "Bytes of the batches in one ring, room for their compressed forms included. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
             "bounds what stalled viewers can cost: nothing per viewer, this much per room and worker";
-        history_batches_max: usize = 8_192, [0, 16_777_216],
+        history_batches_max: usize = 65_536, [0, 16_777_216],
             "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; who resumes \
              before them is told what it missed.",
-            "a quarter of an hour of a busy room at the default tick";
+            "ten minutes of the busiest room at the shortest tick";
         history_bytes_max: usize = 8_388_608, [0, 68_719_476_736],
             "Bytes of one room's history, room for compressed forms included. Beyond, its oldest batches are forgotten, as with history_batches_max.",
             "some 100,000 chat messages";
@@ -280,6 +288,10 @@ config_table! {
     }
 
     fanout: Fanout = "Fan-out: the work of one turn" {
+        share_percent: u32 = 30, [1, 100],
+            "Part of a worker's time that fan-out may take, in percent. Above it the ticks of its rooms grow, up to \
+             rooms.tick_max_ms; so messages come later and in larger batches, which cost less each.",
+            "the rest is for reads, joins and answers: a node that is busy stays quick";
         writes_per_turn: usize = 512, [1, 1_000_000],
             "Writes to connections before a worker turns to reads, accepts and timers. The round goes on after them.",
             "a few milliseconds of work, so that a newcomer does not wait for a round over ten thousand viewers";

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use grandstand_engine::admin;
+
 /// A number of all shards together.
 #[derive(Debug, PartialEq)]
 pub(super) struct EngineNumber {
@@ -13,7 +15,7 @@ pub(super) struct EngineNumber {
     pub(super) help: &'static str,
     /// Why, for what was refused.
     pub(super) reason: Option<String>,
-    pub(super) value: u64,
+    pub(super) value: f64,
 }
 
 /// Short name, metric without its prefix, help.
@@ -24,6 +26,9 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("viewers", "viewers", "Members of all rooms, as the shards count them."),
     ("history_bytes", "history_bytes", "Bytes of the histories kept in memory."),
     ("shards_silent", "shards_silent", "Shards that did not answer this scrape; their numbers are missing from it."),
+    ("rooms_busy", "rooms_busy", "Rooms that sealed a batch within the last two seconds."),
+    ("largest_tick_us", "largest_tick_seconds", "Longest tick of the busy rooms."),
+    ("largest_stretch_permille", "tick_stretch_ratio", "How much longer ticks are because rooms together would take more than fanout.share_percent; 1 is not at all."),
     ("attaches", "attaches_total", "Times that a worker began to follow a room."),
     ("attaches_refused", "attaches_refused_total", "Times that a worker might not follow a room."),
     ("publications_accepted", "publications_accepted_total", "Messages that got an offset."),
@@ -46,14 +51,26 @@ const REFUSED: &str = "publications_refused_";
 const REFUSED_HELP: &str = "Messages that shards refused, by reason.";
 const UNKNOWN_HELP: &str = "A number of the engine that has no description here.";
 
-/// Adds up equal names over shards.
+/// Adds up equal names over shards, but for those of which the largest counts.
 pub(super) fn numbers(counters: Vec<(&'static str, u64)>) -> Vec<EngineNumber> {
-    let mut sums = BTreeMap::<&str, u64>::new();
-    counters.into_iter().for_each(|(name, n)| *sums.entry(name).or_default() += n);
-    sums.into_iter().map(|(name, value)| number(name, value)).collect()
+    let mut sums = BTreeMap::new();
+    admin::add_up(&mut sums, counters);
+    sums.into_iter().map(|(name, value)| number(name, shown(name, value))).collect()
 }
 
-fn number(short: &str, value: u64) -> EngineNumber {
+/// In the unit of the metric.
+fn shown(short: &str, value: u64) -> f64 {
+    let parts = if short.ends_with("_us") {
+        1e6
+    } else if short.ends_with("_permille") {
+        1e3
+    } else {
+        1.0
+    };
+    value as f64 / parts
+}
+
+fn number(short: &str, value: f64) -> EngineNumber {
     if let Some(reason) = short.strip_prefix(REFUSED) {
         let name = format!("{PREFIX}publications_refused_total");
         return EngineNumber { name, help: REFUSED_HELP, reason: Some(reason.to_owned()), value };
@@ -76,15 +93,23 @@ mod tests {
     #[test]
     fn shards_are_added_up() {
         let of = |name: &str| {
-            numbers(vec![("rooms", 2), ("viewers", 1), ("rooms", 3)]).into_iter().find(|n| n.name == name)
+            let counters = vec![
+                ("rooms", 2),
+                ("viewers", 1),
+                ("rooms", 3),
+                ("largest_tick_us", 1),
+                ("largest_tick_us", 500_000),
+            ];
+            numbers(counters).into_iter().find(|n| n.name == name)
         };
-        assert_eq!(of("grandstand_engine_rooms").unwrap().value, 5);
-        assert_eq!(of("grandstand_engine_viewers").unwrap().value, 1);
+        assert_eq!(of("grandstand_engine_rooms").unwrap().value, 5.0);
+        assert_eq!(of("grandstand_engine_viewers").unwrap().value, 1.0);
+        assert_eq!(of("grandstand_engine_largest_tick_seconds").unwrap().value, 0.5);
     }
 
     #[test]
     fn a_number_without_description_is_shown_as_a_level() {
-        let unknown = number("surprises_total", 1);
+        let unknown = number("surprises_total", 1.0);
         assert_eq!((unknown.name.as_str(), unknown.help), ("grandstand_engine_surprises", UNKNOWN_HELP));
     }
 
@@ -99,7 +124,7 @@ mod tests {
             panic!("counters were asked for")
         };
         for (name, _) in &counters {
-            assert_ne!(number(name, 0).help, UNKNOWN_HELP, "{name}");
+            assert_ne!(number(name, 0.0).help, UNKNOWN_HELP, "{name}");
         }
         for (name, ..) in TABLE.iter().filter(|(name, ..)| *name != "shards_silent") {
             assert!(counters.iter().any(|(counted, _)| counted == name), "{name}");

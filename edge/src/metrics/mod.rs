@@ -75,7 +75,7 @@ impl Scrape {
         let labels: Vec<_> = ["worker"].into_iter().chain((declared.series)(&none).label()).collect();
         let opts = Opts::new(declared.name, declared.help);
         match declared.kind {
-            Kind::Gauge => {
+            Kind::Gauge | Kind::GaugePermille | Kind::GaugeNs => {
                 let gauges = GaugeVec::new(opts, &labels).expect("a valid name");
                 each(declared, workers, |values, n| gauges.with_label_values(values).set(n));
                 self.keep(gauges);
@@ -91,12 +91,12 @@ impl Scrape {
     fn engine(&self, counters: Vec<(&'static str, u64)>) {
         let (refused, plain): (Vec<_>, Vec<_>) =
             engine::numbers(counters).into_iter().partition(|number| number.reason.is_some());
-        plain.iter().for_each(|number| self.number(&number.name, number.help, number.value as f64));
+        plain.iter().for_each(|number| self.number(&number.name, number.help, number.value));
         let Some(EngineNumber { name, help, .. }) = refused.first() else { return };
         let by_reason = CounterVec::new(Opts::new(name, *help), &["reason"]).expect("a valid name");
         for number in &refused {
             let reason = number.reason.as_deref().unwrap_or_default();
-            by_reason.with_label_values(&[reason]).inc_by(number.value as f64);
+            by_reason.with_label_values(&[reason]).inc_by(number.value);
         }
         self.keep(by_reason);
     }
@@ -137,6 +137,8 @@ fn shown(kind: Kind, n: u64) -> f64 {
     match kind {
         Kind::Counter | Kind::Gauge => n as f64,
         Kind::CounterUs => n as f64 / 1e6,
+        Kind::GaugePermille => n as f64 / 1e3,
+        Kind::GaugeNs => n as f64 / 1e9,
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) enum Kind {
     Gauge,
     /// Grows, microseconds shown as seconds.
     CounterUs,
+    /// A level, thousandths shown as a ratio.
+    GaugePermille,
+    /// A level, nanoseconds shown as seconds.
+    GaugeNs,
 }
 
 /// One line of the table.
@@ -55,8 +59,11 @@ macro_rules! kind {
     (counter_us) => {
         Kind::CounterUs
     };
-    (gauge_us) => {
-        Kind::GaugeUs
+    (gauge_permille) => {
+        Kind::GaugePermille
+    };
+    (gauge_ns) => {
+        Kind::GaugeNs
     };
 }
 
@@ -137,10 +144,18 @@ stats! {
         "Writes offered to connections.";
     counter writes_blocked: Cell = "grandstand_writes_blocked_total",
         "Writes that a connection did not take whole: its viewer became a lagging cursor.";
+    counter batch_writes: Cell = "grandstand_batch_writes_total",
+        "Of the writes offered to connections, those of batches.";
     gauge lagging: Cell = "grandstand_lagging_connections",
         "Connections that wait to become writable.";
     counter_us busy_us: Cell = "grandstand_worker_busy_seconds_total",
         "Time that the worker spent working rather than waiting.";
+    counter_us fanout_us: Cell = "grandstand_fanout_seconds_total",
+        "Time that the worker spent writing batches to connections.";
+    gauge_permille fanout_share: Cell = "grandstand_fanout_share_ratio",
+        "Part of the worker's time that it wrote batches, over the last 100 ms or more; ticks keep it at fanout.share_percent.";
+    gauge_ns write_cost_ns: Cell = "grandstand_batch_write_seconds",
+        "What one write of batches to a connection took, on average over the last 100 ms or more.";
     counter turns: Cell = "grandstand_worker_turns_total",
         "Turns of the worker's loop.";
     counter submits_full: Cell = "grandstand_submits_full_total",
@@ -155,8 +170,11 @@ mod tests {
     /// What stands before `_total`, or at the end, when a name says a unit.
     fn unit_is_said(declared: &Declared) -> bool {
         let stem = declared.name.strip_suffix("_total").unwrap_or(declared.name);
-        let in_us = declared.kind == Kind::CounterUs;
-        in_us == stem.ends_with("_seconds") && (!stem.contains("bytes") || stem.ends_with("_bytes"))
+        let in_seconds = matches!(declared.kind, Kind::CounterUs | Kind::GaugeNs);
+        let is_ratio = declared.kind == Kind::GaugePermille;
+        is_ratio == stem.ends_with("_ratio")
+            && in_seconds == stem.ends_with("_seconds")
+            && (!stem.contains("bytes") || stem.ends_with("_bytes"))
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(super) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
     getrandom::fill(&mut seed).expect("the kernel gives random bytes");
     let shard = ShardConfig {
         tick_ms: rooms.tick_ms,
+        tick_min_ms: rooms.tick_min_ms,
+        tick_max_ms: rooms.tick_max_ms,
+        fanout_share_percent: config.fanout.share_percent,
         leading_edge: rooms.leading_edge,
         ring_batches_max: rooms.ring_batches_max,
         ring_bytes_max: rooms.ring_bytes_max,

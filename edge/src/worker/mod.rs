@@ -10,6 +10,7 @@
 mod accept;
 mod ending;
 mod intake;
+mod load;
 mod poller;
 mod quic_turn;
 mod report;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::Now;
+use grandstand_engine::message::{Input, Now, ShardId};
 use grandstand_engine::node::WorkerPort;
 use grandstand_protocol::close::CloseCode;
 use grandstand_queue::{Doorbell, Receiver};
@@ -37,6 +38,7 @@ use crate::audience::{Audience, Drain};
 use crate::config::Config;
 use crate::metrics::Stats;
 use crate::quic::Quic;
+use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
 pub(crate) use shared::{Clock, Command, Shared, command_inbox};
 use wires::Wires;
@@ -97,6 +99,7 @@ pub(crate) struct Worker {
     ready: Vec<Ready>,
     scratch: Vec<u8>,
     plain: Vec<u8>,
+    load: LoadMeter,
     housekeeping_at: Instant,
     /// The UDP socket was not read to its end: there will be no new event for what is left.
     udp_has_more: bool,
@@ -140,6 +143,7 @@ impl Worker {
             ready: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             plain: Vec::new(),
+            load: LoadMeter::new(Instant::now()),
             housekeeping_at: Instant::now(),
             udp_has_more: false,
             drain_deadline: None,
@@ -196,11 +200,10 @@ impl Worker {
                 self.handle_udp(instant, now, Ready { token: token::UDP, readable: true, writable: false });
         }
         self.handle_timers(instant, now);
-        let writes_max = self.shared.config.fanout.writes_per_turn;
-        has_more |= self.audience.poll_writes(&mut self.wires, writes_max);
-        self.drive_quic(instant, now);
+        has_more |= self.write(instant, now);
         self.close_ended(instant, now);
         self.report();
+        self.tell_load(instant);
         self.stats.turns.inc();
         self.stats.busy_us.add(instant.elapsed().as_micros() as u64);
         Ok(has_more || self.audience.has_work())
@@ -224,6 +227,38 @@ impl Worker {
                 Command::Drain(drain) => self.drain(instant, &drain),
                 Command::Stop => self.stop(),
             }
+        }
+    }
+
+    /// Fan-out, within its budget; `true` when there is more. What it takes is measured.
+    fn write(&mut self, instant: Instant, now: Now) -> bool {
+        let writes_max = self.shared.config.fanout.writes_per_turn;
+        let (begun, before) = (Instant::now(), self.writes());
+        let has_more = self.audience.poll_writes(&mut self.wires, writes_max);
+        self.drive_quic(instant, now);
+        let after = self.writes();
+        self.load.add(begun.elapsed(), before, after);
+        has_more
+    }
+
+    fn writes(&mut self) -> Writes {
+        let counts = self.audience.counts();
+        Writes { of_batches: counts.batch_writes, all: counts.writes }
+    }
+
+    /// Tell the shards what fan-out took. Where an inbox is full, the next report will do.
+    fn tell_load(&mut self, instant: Instant) {
+        match self.load.poll_report(instant) {
+            Some(Report::Load(load)) => {
+                self.stats.fanout_share.set(load.fanout_us * 1000 / load.elapsed_us.max(1));
+                self.stats.write_cost_ns.set(load.fanout_us * 1000 / load.writes.max(1));
+                let (worker, backbone) = (self.port.worker, &self.port.backbone);
+                for shard in (0..backbone.shards()).map(ShardId) {
+                    let _ = backbone.submit(shard, Input::Load { worker, load });
+                }
+            }
+            Some(Report::Quiet) => self.stats.fanout_share.set(0),
+            None => {}
         }
     }
 
@@ -272,7 +307,7 @@ impl Worker {
         let core =
             instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
         let quic = self.wires.quic.as_ref().and_then(Quic::poll_timeout);
-        [Some(core), Some(self.housekeeping_at), quic, self.drain_deadline]
+        [Some(core), Some(self.housekeeping_at), quic, self.drain_deadline, self.load.due()]
             .into_iter()
             .flatten()
             .min()
@@ -303,6 +338,7 @@ impl Worker {
     fn report(&mut self) {
         let load = self.wires.len() + self.wires.quic.as_ref().map_or(0, |q| q.pending);
         self.shared.loads[self.id].store(load, Ordering::Relaxed);
+        self.stats.fanout_us.set(self.load.total_us());
         report::publish(&self.stats, self.audience.counts(), self.wires.quic.as_ref());
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {
     stats.bytes_out.set(counts.bytes_out);
     stats.writes.set(counts.writes);
     stats.writes_blocked.set(counts.writes_blocked);
+    stats.batch_writes.set(counts.batch_writes);
     stats.batches.set(counts.batches);
     stats.batches_compressed.set(counts.batches_compressed);
     stats.sessions.set(counts.sessions);

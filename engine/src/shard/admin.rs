@@ -10,8 +10,12 @@ use grandstand_protocol::refusal::Refusal;
 use super::Shard;
 use crate::admission;
 use crate::message::{AdminAnswer, AdminRequest, Now, Output, RoomInfo};
-use crate::room::Origin;
+use crate::room::{Live, Origin, Room};
 use crate::state::{SLOW_MODE_KEY, VIEWERS_KEY};
+use crate::tick::TickBounds;
+
+/// A room is busy if it sealed so lately: twice the longest tick by default.
+const BUSY_US: u64 = 2_000_000;
 
 impl Shard {
     pub(super) fn administer(&mut self, now: Now, request: AdminRequest) -> Result<AdminAnswer, Refusal> {
@@ -35,7 +39,7 @@ impl Shard {
                 let page = self.rooms.page(&prefix, &after).take(limit);
                 page.map(|slot| self.info(slot)).collect::<Result<_, _>>().map(AdminAnswer::Rooms)
             }
-            AdminRequest::Counters => Ok(AdminAnswer::Counters(self.count())),
+            AdminRequest::Counters => Ok(AdminAnswer::Counters(self.count(now))),
         }
     }
 
@@ -108,20 +112,31 @@ impl Shard {
             viewers: live.map_or(0, |live| live.viewers.total()),
             history_bytes: self.log.bytes(alias) as u64,
             state_version: live.map_or(0, |live| live.state.sealed_version()),
-            tick_ms: live
-                .map_or(room.settings().tick_us(self.config.tick_ms * 1000), |live| live.tick_us)
-                .div_ceil(1000),
+            tick_ms: self.tick_us(room).div_ceil(1000),
             settings: room.settings(),
         })
     }
 
-    fn count(&self) -> Vec<(&'static str, u64)> {
+    /// The tick that a room would have now.
+    fn tick_us(&self, room: &Room) -> u64 {
+        match &room.live {
+            Some(live) => self.ticks.tick_us(live.viewers.members(), live.bounds),
+            None => TickBounds::new(&self.config, &room.settings()).min_us,
+        }
+    }
+
+    fn count(&self, now: Now) -> Vec<(&'static str, u64)> {
         let live = || self.rooms.iter().filter_map(|(_, room)| room.live.as_ref());
+        let is_busy = |live: &Live| live.sealed_us.is_some_and(|us| us + BUSY_US >= now.us);
+        let busy = || live().filter(|live| is_busy(live));
         let mut list = vec![
             ("rooms", self.rooms.len() as u64),
             ("rooms_live", live().count() as u64),
             ("viewers", live().map(|live| live.viewers.total()).sum()),
             ("history_bytes", self.log.bytes_total() as u64),
+            ("rooms_busy", busy().count() as u64),
+            ("largest_tick_us", busy().map(|live| live.tick_us).max().unwrap_or(0)),
+            ("largest_stretch_permille", self.ticks.stretch_permille()),
         ];
         list.extend(self.counters.list());
         list

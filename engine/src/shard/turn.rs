@@ -55,7 +55,7 @@ impl Shard {
             let set =
                 live.state.set(VIEWERS_KEY.into(), Some(Bytes::from(count)), self.config.state_keys_max);
             set.expect("the viewer count is not one of the keys that are bounded");
-            live.plan_seal(now.us, &self.config);
+            live.plan_seal(now.us, &self.config, &mut self.ticks);
         }
     }
 

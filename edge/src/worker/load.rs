@@ -1,0 +1,125 @@
+//! What fan-out takes a worker: measured here, told to the shards, which set their ticks by it.
+//!
+//! Why wall time and not the thread's CPU time: the share is one of the time that the worker has, and on a crowded machine it has
+//! less. Invariant: control frames are written in the same calls; their part of the time, by number of writes, is taken off,
+//! since no tick makes it less.
+//! Not here: what follows from it (`grandstand_engine`, `tick`).
+
+use std::time::{Duration, Instant};
+
+use grandstand_engine::message::Load;
+
+/// Pace of the reports: a tenth of the longest tick, and long beside a round.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// After so long without a write the share is shown as none.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Since the last report.
+#[derive(Debug)]
+pub(super) struct LoadMeter {
+    since: Instant,
+    spent: Duration,
+    writes: u64,
+    /// Since the start.
+    total: Duration,
+}
+
+/// Writes offered to connections so far: of batches, and all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writes {
+    pub(super) of_batches: u64,
+    pub(super) all: u64,
+}
+
+/// What there is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// To the shards.
+    Load(Load),
+    /// Nothing was written for a while.
+    Quiet,
+}
+
+impl LoadMeter {
+    pub(super) fn new(now: Instant) -> Self {
+        LoadMeter { since: now, spent: Duration::ZERO, writes: 0, total: Duration::ZERO }
+    }
+
+    /// Take the time of some writes.
+    pub(super) fn add(&mut self, spent: Duration, before: Writes, after: Writes) {
+        let (of_batches, all) = (after.of_batches - before.of_batches, after.all - before.all);
+        if of_batches == 0 {
+            return;
+        }
+        let fanout = spent.mul_f64(of_batches as f64 / all as f64);
+        self.spent += fanout;
+        self.total += fanout;
+        self.writes += of_batches;
+    }
+
+    /// What fan-out took since the start.
+    pub(super) fn total_us(&self) -> u64 {
+        self.total.as_micros() as u64
+    }
+
+    /// When the next report is due, if there is anything to tell.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.writes > 0).then(|| self.since + EVERY)
+    }
+
+    /// A report, if one is due.
+    pub(super) fn poll_report(&mut self, now: Instant) -> Option<Report> {
+        let elapsed = now.saturating_duration_since(self.since);
+        if self.writes == 0 {
+            return (elapsed >= QUIET).then_some(Report::Quiet);
+        }
+        if elapsed < EVERY {
+            return None;
+        }
+        let load = Load {
+            elapsed_us: elapsed.as_micros() as u64,
+            fanout_us: self.spent.as_micros() as u64,
+            writes: self.writes,
+        };
+        *self = LoadMeter { total: self.total, ..LoadMeter::new(now) };
+        Some(Report::Load(load))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn writes(of_batches: u64, all: u64) -> Writes {
+        Writes { of_batches, all }
+    }
+
+    #[test]
+    fn a_report_has_the_batches_part_of_the_time() {
+        let begun = Instant::now();
+        let mut meter = LoadMeter::new(begun);
+        meter.add(5 * MS, writes(10, 10), writes(10, 20));
+        assert_eq!(meter.due(), None, "answers only");
+        meter.add(4 * MS, writes(10, 20), writes(40, 60));
+        meter.add(MS, writes(40, 60), writes(50, 70));
+        assert_eq!(meter.due(), Some(begun + 100 * MS));
+        assert_eq!(meter.poll_report(begun + 99 * MS), None);
+        let load = Load { elapsed_us: 120_000, fanout_us: 4_000, writes: 40 };
+        assert_eq!(meter.poll_report(begun + 120 * MS), Some(Report::Load(load)));
+        assert_eq!(meter.poll_report(begun + 900 * MS), None);
+        assert_eq!(meter.poll_report(begun + 1120 * MS), Some(Report::Quiet));
+        assert_eq!(meter.total_us(), 4_000);
+    }
+
+    #[test]
+    fn after_a_pause_the_report_covers_it() {
+        let begun = Instant::now();
+        let mut meter = LoadMeter::new(begun);
+        meter.add(MS, writes(0, 0), writes(1, 1));
+        let Some(Report::Load(load)) = meter.poll_report(begun + 60_000 * MS) else { panic!("due") };
+        assert_eq!((load.elapsed_us, load.fanout_us), (60_000_000, 1_000));
+    }
+}
