@@ -8,17 +8,20 @@
 //!
 //! - [`Crowd`]: the handle: start, join, mark, read, settle, leave;
 //! - [`talk`]: what an application protocol has to answer to be watched, one file for each protocol;
-//! - `process`, `tcp`, `tls`, `udp`: the other side of the handle.
+//! - `process`, `link`, `tls`, `quic`: the other side of the handle.
 //!
 //! Not here: who publishes (`publisher`), whether the figures are good (the benches).
 
 mod canon;
 mod grandstand;
+mod line;
 mod link;
 mod process;
+mod quic;
 mod raw;
 mod stage;
 pub mod talk;
+mod timers;
 mod tls;
 pub(crate) mod viewer;
 

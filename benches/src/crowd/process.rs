@@ -5,9 +5,12 @@
 //! Invariants: nothing waits but the epoll; a viewer that fails is closed and counted, and the others go on.
 //! Not here: what bytes mean (`viewer`, talks).
 
-use super::link::{Arrived, Link, Shared};
+use super::line::Line;
+use super::link::{Around, Arrived, Shared};
+use super::quic::QuicConfig;
 use super::stage::Stage;
 use super::talk::{self, Place, Seat, Talk};
+use super::timers::Timers;
 use super::{Answer, CrowdPlan, Joined, Order, Settled, Transport, tls};
 use crate::clock::now_ns;
 use crate::cpu;
@@ -16,7 +19,9 @@ use anyhow::{Context, Result, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bytes read at once: more than a tick of the busiest room.
 const SCRATCH_BYTES: usize = 512 * 1024;
@@ -86,13 +91,28 @@ impl Orders {
     }
 }
 
+/// What a line works with; a macro, since a method would borrow the lines as well.
+macro_rules! around {
+    ($house:ident) => {
+        Around {
+            path: &$house.plan.path,
+            now: $house.now,
+            talk: $house.talk.as_mut(),
+            stage: &mut $house.stage,
+            shared: &mut $house.shared,
+        }
+    };
+}
+
 /// Everything.
 struct House {
     plan: CrowdPlan,
     talk: Box<dyn Talk>,
     stage: Stage,
-    links: Vec<Option<Link>>,
+    lines: Vec<Option<Line>>,
+    timers: Timers,
     shared: Shared,
+    now: Instant,
     marked_ns: u64,
     marked_cpu_ns: u64,
     joining: Option<Joining>,
@@ -123,24 +143,28 @@ impl House {
             bail!("{} rooms for {} of each viewer", plan.rooms.len(), plan.rooms_per_viewer);
         }
         let sessions = if plan.resume_tls { SESSIONS_MAX } else { 0 };
-        let tls = match plan.transport {
-            Transport::Ws => None,
-            Transport::Wss => Some(Arc::new(tls::config(&[b"http/1.1"], sessions)?)),
-            Transport::Quic => bail!("QUIC is not among what the crowd speaks"),
-        };
+        let (mut tls, mut quic) = (None, None);
+        match plan.transport {
+            Transport::Ws => {}
+            Transport::Wss => tls = Some(Arc::new(tls::config(&[b"http/1.1"], sessions)?)),
+            Transport::Quic => quic = Some(QuicConfig::new(sessions)?),
+        }
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, rustix::stdio::stdin(), epoll::EventData::new_u64(ORDERS), epoll::EventFlags::IN)?;
         Ok(House {
             talk: talk::by_name(&plan.talk)?,
             stage: Stage::new(&plan),
-            links: Vec::new(),
+            lines: Vec::new(),
+            timers: Timers::default(),
             shared: Shared {
                 epoll,
                 tls,
+                quic,
                 scratch: vec![0; SCRATCH_BYTES],
                 plain: Vec::new(),
                 out: Vec::new(),
             },
+            now: Instant::now(),
             marked_ns: now_ns(),
             marked_cpu_ns: 0,
             joining: None,
@@ -152,33 +176,46 @@ impl House {
     }
 
     fn run(mut self, mut orders: Orders) -> Result<()> {
-        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let (mut events, address) = (Vec::with_capacity(EVENTS_MAX), self.plan.address);
         loop {
             self.pace()?;
             events.clear();
-            let is_busy = self.joining.is_some() || self.settling.is_some();
-            let wait = Timespec { tv_sec: 0, tv_nsec: if is_busy { 1_000_000 } else { 50_000_000 } };
+            let wait = self.wait();
             match epoll::wait(&self.shared.epoll, spare_capacity(&mut events), Some(&wait)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             for (n, event) in events.iter().enumerate() {
                 if n % EVENTS_PER_CLOCK == 0 {
-                    self.stage.now_ns = now_ns();
+                    self.look_at_the_clock();
                 }
                 match event.data.u64() {
                     ORDERS if !orders.read()? => return Ok(()),
                     ORDERS => self.orders(&mut orders)?,
-                    index => self.ready(index as usize, event.flags),
+                    index => self.ready(index as usize, event.flags, address),
                 }
             }
         }
     }
 
+    fn look_at_the_clock(&mut self) {
+        (self.stage.now_ns, self.now) = (now_ns(), Instant::now());
+    }
+
+    /// How long the kernel may keep us: until the next timer, and never long.
+    fn wait(&self) -> Timespec {
+        let is_busy = self.joining.is_some() || self.settling.is_some();
+        let wait = Duration::from_millis(if is_busy { 1 } else { 50 });
+        let next = self.timers.next().map(|at| at.saturating_duration_since(self.now));
+        let wait = next.map_or(wait, |next| wait.min(next));
+        Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) }
+    }
+
     /// What is due by time: newcomers, signs of life, the end of waiting.
     fn pace(&mut self) -> Result<()> {
-        self.stage.now_ns = now_ns();
+        self.look_at_the_clock();
         self.connect_more();
+        self.ring();
         self.keep_alive();
         self.end_joining()?;
         self.end_settling()
@@ -198,7 +235,7 @@ impl House {
                     });
                 }
                 Order::Leave { viewers } => {
-                    self.links.truncate(self.links.len().saturating_sub(viewers));
+                    self.lines.truncate(self.lines.len().saturating_sub(viewers));
                     answer(&Answer::Done)?;
                 }
                 Order::Due { room, first_offset, due_ns } => {
@@ -226,7 +263,7 @@ impl House {
         reading.elapsed_ns = now_ns() - self.marked_ns;
         reading.cpu_ns = cpu::exact_ns(std::process::id())?.saturating_sub(self.marked_cpu_ns);
         reading.viewers =
-            self.links.iter().flatten().filter(|link| link.viewer.seat.is_joined).count() as u64;
+            self.lines.iter().flatten().filter(|line| line.viewer().seat.is_joined).count() as u64;
         answer(&Answer::Reading(Box::new(reading)))
     }
 
@@ -237,31 +274,52 @@ impl House {
         {
             joining.begun += 1;
             joining.in_flight += 1;
-            let seat = seat(&self.plan, self.links.len());
-            match Link::connect(&self.plan, seat, self.links.len(), self.stage.now_ns, &self.shared) {
-                Ok(link) => self.links.push(Some(link)),
+            let (index, seat) = (self.lines.len(), seat(&self.plan, self.lines.len()));
+            let line = Line::connect(&self.plan, seat, index, &mut around!(self));
+            match line {
+                Ok(line) => {
+                    self.lines.push(Some(line));
+                    self.arm(index);
+                }
                 Err(error) => {
-                    self.links.push(None);
+                    self.lines.push(None);
                     self.not_joined(&error);
                 }
             }
         }
     }
 
-    fn ready(&mut self, index: usize, flags: epoll::EventFlags) {
-        // A viewer may have left since the kernel told of it.
-        let Some(Some(link)) = self.links.get_mut(index) else { return };
-        let was_joined = link.viewer.seat.is_joined;
-        let arrived =
-            link.ready(flags, &self.plan.path, self.talk.as_mut(), &mut self.stage, &mut self.shared);
-        match arrived {
-            Ok(arrived) if !was_joined && link.viewer.seat.is_joined => {
-                let began_ns = link.viewer.began_ns;
-                self.joined(began_ns, &arrived);
+    /// Timers of QUIC connections that ring now.
+    fn ring(&mut self) {
+        while let Some((index, at)) = self.timers.pop(self.now) {
+            let Some(Some(Line::Quic(link))) = self.lines.get_mut(index) else { continue };
+            if link.armed == Some(at) {
+                link.armed = None;
+                self.act(index, |line, around| line.ring(around));
             }
-            Ok(_) => {}
+        }
+    }
+
+    fn ready(&mut self, index: usize, flags: epoll::EventFlags, address: SocketAddr) {
+        self.act(index, |line, around| line.ready(flags, address, around));
+    }
+
+    /// Does something with a line, and what follows from it.
+    #[inline]
+    fn act(&mut self, index: usize, act: impl FnOnce(&mut Line, &mut Around<'_>) -> Result<Arrived>) {
+        // A viewer may have left since the kernel told of it.
+        let Some(Some(line)) = self.lines.get_mut(index) else { return };
+        let was_joined = line.viewer().seat.is_joined;
+        match act(line, &mut around!(self)) {
+            Ok(arrived) => {
+                if !was_joined && line.viewer().seat.is_joined {
+                    let began_ns = line.viewer().began_ns;
+                    self.joined(began_ns, &arrived);
+                }
+                self.arm(index);
+            }
             Err(error) => {
-                self.links[index] = None;
+                self.lines[index] = None;
                 if was_joined {
                     self.stage.tally.ended += 1;
                     self.stage.tally.fault(|| format!("a viewer's connection ended: {error:#}"));
@@ -269,6 +327,14 @@ impl House {
                     self.not_joined(&error);
                 }
             }
+        }
+    }
+
+    #[inline]
+    fn arm(&mut self, index: usize) {
+        if let Some(Some(Line::Quic(link))) = self.lines.get_mut(index) {
+            let deadline = link.deadline();
+            self.timers.arm(index, deadline, &mut link.armed);
         }
     }
 
@@ -300,18 +366,15 @@ impl House {
     /// As many viewers as are due since the last turn; one round over all takes [`KEEP_ALIVE_NS`].
     fn keep_alive(&mut self) {
         let elapsed_ns = self.stage.now_ns.saturating_sub(self.keep_alive_ns);
-        let due = (self.links.len() as u64 * elapsed_ns / KEEP_ALIVE_NS) as usize;
+        let due = (self.lines.len() as u64 * elapsed_ns / KEEP_ALIVE_NS) as usize;
         if due == 0 {
             return;
         }
         self.keep_alive_ns = self.stage.now_ns;
-        for _ in 0..due.min(self.links.len()) {
-            self.keep_alive_at = (self.keep_alive_at + 1) % self.links.len();
-            if let Some(link) = &mut self.links[self.keep_alive_at]
-                && link.viewer.seat.is_joined
-            {
-                // One that fails here is found when it is read.
-                let _ = link.keep_alive(self.talk.as_mut(), &mut self.stage, &mut self.shared);
+        for _ in 0..due.min(self.lines.len()) {
+            self.keep_alive_at = (self.keep_alive_at + 1) % self.lines.len();
+            if self.lines[self.keep_alive_at].as_ref().is_some_and(|line| line.viewer().seat.is_joined) {
+                self.act(self.keep_alive_at, Line::keep_alive);
             }
         }
     }
@@ -319,7 +382,7 @@ impl House {
     fn end_settling(&mut self) -> Result<()> {
         let Some(settling) = &self.settling else { return Ok(()) };
         let mut settled = Settled::default();
-        for place in self.links.iter().flatten().flat_map(|link| &link.viewer.seat.places) {
+        for place in self.lines.iter().flatten().flat_map(|line| &line.viewer().seat.places) {
             let head = settling.heads.iter().find(|(room, _)| *room == place.room as usize);
             let lacking = head.map_or(0, |(_, head)| head.saturating_sub(place.next));
             settled.lacking += lacking;

@@ -14,6 +14,9 @@ use grandstand_benches::publisher::{Publisher, Said, Script};
 use grandstand_benches::record::{Row, Rows, ratio, rounded};
 use std::time::Duration;
 
+/// All of them.
+const TRANSPORTS: [Transport; 3] = [Transport::Ws, Transport::Wss, Transport::Quic];
+
 /// Bytes of a text.
 const TEXT_BYTES: usize = 128;
 
@@ -40,8 +43,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
 }
 
 fn cases(plan: &Plan) -> Vec<Case> {
-    let transports =
-        plan.choose(&plan.transport, &[Transport::Ws, Transport::Wss], &[Transport::Ws, Transport::Wss]);
+    let transports = plan.choose(&plan.transport, &TRANSPORTS, &TRANSPORTS);
     let viewers = plan.choose(&plan.viewers, &[5_000, 15_000], &[50]);
     let rates = plan.choose(&plan.rate, &[20, 50, 100, 200], &[200]);
     let ticks = plan.choose(&plan.tick_ms, &[100], &[100]);
