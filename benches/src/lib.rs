@@ -7,6 +7,8 @@
 //! - [`clock`], [`cpu`], [`metrics`], [`histogram`]: what is read;
 //! - [`node`]: our own binary as a process on its own core;
 //! - [`crowd`]: thousands of viewers in one thread of another process, which check every byte;
+//! - [`guests`]: sessions of this process that come, follow rooms, talk, react and drop when told;
+//! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for it, its rooms;
 //! - [`publisher`]: who speaks, and when;
 //! - [`chatlog`]: real logs to speak from;
 //! - [`record`]: rows, and where they are kept.
@@ -19,9 +21,13 @@ pub mod chatlog;
 pub mod clock;
 pub mod cpu;
 pub mod crowd;
+pub mod guests;
 pub mod histogram;
+pub mod house;
+pub mod kernel;
 pub mod machine;
 pub mod metrics;
 pub mod node;
 pub mod publisher;
 pub mod record;
+pub mod rooms_admin;

@@ -83,7 +83,7 @@ impl Certificates {
         self.tcp.clone()
     }
 
-    /// For QUIC: ALPN [`QUIC_ALPN`].
+    /// For QUIC: ALPN [`QUIC_ALPN`], sessions resume by ticket, without early data.
     pub fn quic_config(&self) -> Arc<ServerConfig> {
         self.quic.clone()
     }
@@ -116,20 +116,13 @@ impl Certificates {
         let leaf = chain[0].clone();
         let provider = Arc::new(provider::default_provider());
         let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider).map_err(Fault::from)?);
-        let (tcp, quic) =
-            (tcp_config(&provider, certified.clone())?, server_config(&provider, certified, QUIC_ALPN)?);
+        let tcp = server_config(&provider, certified.clone(), b"http/1.1")?;
+        let quic = server_config(&provider, certified, QUIC_ALPN)?;
         Ok(Certificates { leaf, is_development, tcp: Arc::new(tcp), quic: Arc::new(quic) })
     }
 }
 
-fn tcp_config(provider: &Arc<CryptoProvider>, key: Arc<CertifiedKey>) -> Result<ServerConfig, Fault> {
-    let mut config = server_config(provider, key, b"http/1.1")?;
-    config.ticketer = provider::Ticketer::new().map_err(Fault::from)?;
-    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
-    Ok(config)
-}
-
-/// TLS 1.3 without state of past sessions.
+/// TLS 1.3 without state of past sessions: what resumes one is in its ticket.
 fn server_config(
     provider: &Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
@@ -144,7 +137,8 @@ fn server_config(
     config.alpn_protocols = vec![alpn.to_vec()];
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    config.ticketer = provider::Ticketer::new().map_err(Fault::from)?;
+    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     Ok(config)
 }
 

@@ -122,6 +122,15 @@ fn a_session_over_tcp_resumes_on_every_worker() {
 }
 
 #[test]
+fn a_session_over_quic_resumes_and_not_over_tcp() {
+    let made = development();
+    let client = client(&made, b"grandstand/1");
+    assert_eq!(shake(&client, made.quic_config(), "localhost"), Ok(HandshakeKind::Full));
+    assert_eq!(shake(&client, made.clone().quic_config(), "localhost"), Ok(HandshakeKind::Resumed));
+    assert!(shake(&client, made.tcp_config(), "localhost").is_err());
+}
+
+#[test]
 fn tls_1_2_is_not_spoken_and_nothing_comes_early() {
     let made = development();
     let old = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))

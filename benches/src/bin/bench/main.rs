@@ -9,7 +9,11 @@
 #![forbid(unsafe_code)]
 
 mod fanout;
+mod joins;
+mod memory;
 mod plan;
+mod rooms;
+mod tallies;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -30,6 +34,14 @@ struct Cli {
 enum Bench {
     /// One room: CPU per frame and delivery, latency, bytes, memory.
     Fanout(Plan),
+    /// Bytes per idle viewer, room and shard, in the program and in the kernel.
+    Memory(Plan),
+    /// CPU per join, and the latency of those who are there while ten thousand come at once.
+    Joins(Plan),
+    /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
+    Rooms(Plan),
+    /// CPU per reaction, beside the bare cost of reading its frame.
+    Tallies(Plan),
     /// Viewers of another bench, told by it what to do.
     #[command(hide = true)]
     Crowd,
@@ -48,6 +60,10 @@ fn main() -> ExitCode {
 fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Fanout(plan) => report("fanout", plan, &fanout::run(plan)?),
+        Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
+        Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
+        Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
+        Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
         Bench::Crowd => crowd::serve(),
     }
 }

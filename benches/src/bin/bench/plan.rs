@@ -64,6 +64,13 @@ impl Plan {
         Ok(Cores { server: Some(server), crowd: Some(crowd) })
     }
 
+    /// As [`Plan::cores`]: takes the generator's core for this thread, and returns the server's.
+    pub(crate) fn take_cores(&self) -> Result<Option<usize>> {
+        let cores = self.cores()?;
+        cores.crowd.map_or(Ok(()), cpu::pin_here)?;
+        Ok(cores.server)
+    }
+
     /// The choices given, or else these; with `--quick` and nothing given the small ones.
     pub(crate) fn choose<T: Copy>(&self, given: &[T], full: &[T], quick: &[T]) -> Vec<T> {
         match given {

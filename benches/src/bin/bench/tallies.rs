@@ -1,0 +1,326 @@
+//! `tallies`: what a reaction costs the node, beside the bare cost of reading its frame.
+//!
+//! Method: as many sockets, the same frames in the same writes, at the same rate, go first to a bare loop (epoll, `recv`,
+//! walk the frame headers, count) on the node's core, then to a node. A node's cost is the difference to a run in which one
+//! viewer reacts just enough for every tick to have something to tell, since telling everybody each tick is fan-out's cost.
+//! Every viewer has to be told of every reaction that was sent: counts are conserved, or there are no figures.
+//! Not here: fan-out (`fanout`).
+
+use std::io::{Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use grandstand_benches::clock::now_ns;
+use grandstand_benches::cpu;
+use grandstand_benches::crowd::Transport;
+use grandstand_benches::guests::Listener;
+use grandstand_benches::house::{House, PATIENCE, plan};
+use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use grandstand_protocol::frame::{ClientFrame, Encoder, React};
+use grandstand_protocol::websocket::{Opcode, write_masked};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::plan::Plan;
+
+/// More kinds than a batch tells by name, so that the rest is used as well.
+const KEYS: [&str; 20] = [
+    "❤", "👏", "😂", "🎉", "🔥", "😮", "😢", "👍", "🙏", "💯", "w", "gg", "lol", "pog", "888", "hype",
+    "clap", "nice", "wow", "rip",
+];
+
+/// Sizes of a run.
+struct Sizes {
+    viewers: usize,
+    per_s: f64,
+    time: Duration,
+}
+
+const FULL: Sizes = Sizes { viewers: 5_000, per_s: 200_000.0, time: Duration::from_secs(8) };
+const QUICK: Sizes = Sizes { viewers: 40, per_s: 2_000.0, time: Duration::from_millis(500) };
+
+/// How reactions come: so many frames in one write, each of so many reactions.
+#[derive(Clone, Copy)]
+struct Pattern {
+    name: &'static str,
+    frames: usize,
+    count: u32,
+}
+
+const PATTERNS: [Pattern; 3] = [
+    Pattern { name: "each in a frame and a write of its own", frames: 1, count: 1 },
+    Pattern { name: "bursts: eight frames in a write", frames: 8, count: 1 },
+    Pattern { name: "gathered by the client: ten in a frame", frames: 1, count: 10 },
+];
+
+impl Pattern {
+    fn reactions(self) -> u64 {
+        self.frames as u64 * u64::from(self.count)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A reaction was refused or lost.
+pub(crate) fn run(plan: &Plan) -> Result<Rows> {
+    let sizes = if plan.quick { QUICK } else { FULL };
+    let core = plan.take_cores()?;
+    let idle_ns_per_s = trickle(core, &sizes)?;
+    PATTERNS.iter().map(|&pattern| one(core, &sizes, pattern, idle_ns_per_s)).collect()
+}
+
+fn one(core: Option<usize>, sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
+    let floor = floor(core, sizes, pattern)?;
+    let seen = node(core, sizes, pattern)?;
+    let idle_ns = idle_ns_per_s * seen.time.as_secs_f64();
+    let ns = (seen.cpu_ns as f64 - idle_ns) / seen.reactions as f64;
+    let floor_ns = floor.cpu_ns as f64 / floor.reactions as f64;
+    let per_s = |run: &Seen| rounded(run.reactions as f64 / run.time.as_secs_f64(), 0);
+    Ok(Row::new()
+        .with("what", pattern.name)
+        .with("viewers", sizes.viewers)
+        .with("frames_per_write", pattern.frames)
+        .with("reactions_per_frame", pattern.count)
+        .with("reactions_per_s", per_s(&seen))
+        .with("floor_reactions_per_s", per_s(&floor))
+        .with("cpu_ns_per_reaction", rounded(ns, 0))
+        .with("cpu_ns_per_frame", rounded(ns * f64::from(pattern.count), 0))
+        .with("floor_ns_per_frame", rounded(floor_ns * f64::from(pattern.count), 0))
+        .with("times_floor", ratio(ns, floor_ns))
+        .with("server_cpu_share", rounded(seen.cpu_ns as f64 / seen.time.as_nanos() as f64, 3))
+        .with("of_it_fan_out", rounded(idle_ns_per_s / 1e9, 3))
+        .with("told_to_each_viewer", seen.reactions))
+}
+
+/// What was spent on how much.
+struct Seen {
+    reactions: u64,
+    cpu_ns: u64,
+    time: Duration,
+}
+
+/// Which write is due: spread evenly over viewers and time.
+struct Writes {
+    began_ns: u64,
+    interval_ns: f64,
+    done: u64,
+}
+
+impl Writes {
+    fn new(per_s: f64) -> Writes {
+        Writes { began_ns: now_ns(), interval_ns: 1e9 / per_s, done: 0 }
+    }
+
+    /// The numbers of those due now; at most a hundred, so that the caller reads in between.
+    fn due(&mut self) -> std::ops::Range<u64> {
+        let due = ((now_ns() - self.began_ns) as f64 / self.interval_ns) as u64;
+        let from = self.done;
+        self.done = due.min(from + 100);
+        from..self.done
+    }
+}
+
+fn node(core: Option<usize>, sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
+    let (mut house, mut listener) = full_house(core, sizes)?;
+    let counts = vec![pattern.count; pattern.frames];
+    let mut writes = Writes::new(sizes.per_s / pattern.reactions() as f64);
+    let (meter, began) = (house.node.meter()?, Instant::now());
+    while began.elapsed() < sizes.time {
+        for n in writes.due() {
+            house.guests.react(n as usize % sizes.viewers, KEYS[n as usize % KEYS.len()], &counts);
+        }
+        house.guests.turn(Duration::ZERO, &mut listener)?;
+    }
+    let (cpu_ns, time) = (meter.spent()?.total_ns(), began.elapsed());
+    let reactions = writes.done * pattern.reactions();
+    all_told(&mut house, &mut listener, reactions)?;
+    Ok(Seen { reactions, cpu_ns, time })
+}
+
+/// One viewer reacts twice a tick: nanoseconds of CPU per second that telling everybody costs.
+fn trickle(core: Option<usize>, sizes: &Sizes) -> Result<f64> {
+    let (mut house, mut listener) = full_house(core, sizes)?;
+    let mut writes = Writes::new(20.0);
+    let (meter, began) = (house.node.meter()?, Instant::now());
+    while began.elapsed() < sizes.time {
+        for _ in writes.due() {
+            house.guests.react(0, KEYS[0], &[1]);
+        }
+        house.guests.turn(Duration::from_millis(1), &mut listener)?;
+    }
+    let (cpu_ns, time) = (meter.spent()?.total_ns(), began.elapsed());
+    all_told(&mut house, &mut listener, writes.done)?;
+    Ok(cpu_ns as f64 / time.as_secs_f64())
+}
+
+fn full_house(core: Option<usize>, sizes: &Sizes) -> Result<(House, Listener)> {
+    let plan = plan(core).key("limits.reactions_per_s", 1_000_000).key("limits.reactions_burst", 1_000_000);
+    let mut house = House::open(&plan)?;
+    let mut listener = Listener::new(1);
+    let all = house.invite(Transport::Ws, sizes.viewers, &["hall"]);
+    house.guests.all_come(all, 64, PATIENCE, &mut listener)?;
+    Ok((house, listener))
+}
+
+/// Until every viewer was told of every reaction: no more, no less.
+fn all_told(house: &mut House, listener: &mut Listener, reactions: u64) -> Result<()> {
+    let (deadline, count) = (Instant::now() + PATIENCE, house.guests.len());
+    listener.tallied.resize(count, 0);
+    listener.heard.resize(count, 0);
+    while listener.tallied.iter().any(|&told| told < reactions) {
+        let counts = house.guests.counts();
+        ensure!(
+            counts.refused == 0 && counts.cut == 0 && counts.gaps == 0,
+            "{} {counts:?}",
+            listener.last_refusal
+        );
+        ensure!(
+            Instant::now() < deadline,
+            "{:?} of {reactions} told to somebody",
+            listener.tallied.iter().min()
+        );
+        house.guests.turn(Duration::from_millis(1), listener)?;
+    }
+    ensure!(
+        listener.tallied.iter().all(|&told| told == reactions),
+        "somebody was told of more than was sent"
+    );
+    Ok(())
+}
+
+/// The same writes to a bare loop.
+fn floor(core: Option<usize>, sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
+    let door = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = door.local_addr()?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<Seen> {
+        let reader = scope.spawn(|| read_bare(&door, core, sizes.viewers, &is_over));
+        let written = write_bare(address, sizes, pattern);
+        is_over.store(true, Ordering::Release);
+        let (frames, cpu_ns) = reader.join().expect("reading does not panic")?;
+        let (sent, time) = written?;
+        ensure!(frames == sent * pattern.frames as u64, "{frames} frames of {sent} writes");
+        Ok(Seen { reactions: sent * pattern.reactions(), cpu_ns, time })
+    })
+}
+
+fn write_bare(address: SocketAddr, sizes: &Sizes, pattern: Pattern) -> Result<(u64, Duration)> {
+    let mut sockets = Vec::with_capacity(sizes.viewers);
+    for _ in 0..sizes.viewers {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        sockets.push(socket);
+    }
+    let texts: Vec<Vec<u8>> = KEYS.iter().map(|key| frames_of(key, pattern)).collect();
+    let mut writes = Writes::new(sizes.per_s / pattern.reactions() as f64);
+    let began = Instant::now();
+    while began.elapsed() < sizes.time {
+        for n in writes.due() {
+            sockets[n as usize % sizes.viewers].write_all(&texts[n as usize % KEYS.len()])?;
+        }
+    }
+    Ok((writes.done, began.elapsed()))
+}
+
+fn frames_of(key: &str, pattern: Pattern) -> Vec<u8> {
+    let (mut encoder, mut frame, mut out) = (Encoder::new(), Vec::new(), Vec::new());
+    encoder.client(&ClientFrame::React(React { alias: 1, key, count: pattern.count }), &mut frame);
+    (0..pattern.frames)
+        .for_each(|n| write_masked(Opcode::Binary, &frame, (n as u32).to_ne_bytes(), &mut out));
+    out
+}
+
+/// Frames that came, and this thread's CPU time from the first to the last.
+fn read_bare(
+    door: &TcpListener,
+    core: Option<usize>,
+    count: usize,
+    is_over: &AtomicBool,
+) -> Result<(u64, u64)> {
+    core.map_or(Ok(()), cpu::pin_here)?;
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let mut sockets = Vec::with_capacity(count);
+    for n in 0..count {
+        let (socket, _) = door.accept()?;
+        socket.set_nonblocking(true)?;
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &socket, EventData::new_u64(n as u64), flags)?;
+        sockets.push((socket, 0usize));
+    }
+    let (mut frames, mut scratch, begun_ns) = (0, vec![0; 64 * 1024], thread_ns());
+    loop {
+        let was_over = is_over.load(Ordering::Acquire);
+        let read = read_ready(&epoll, &mut sockets, &mut scratch, &mut frames)?;
+        if was_over && !read {
+            return Ok((frames, thread_ns() - begun_ns));
+        }
+    }
+}
+
+/// Read whoever has something; whether anybody had.
+fn read_ready(
+    epoll: &OwnedFd,
+    sockets: &mut [(TcpStream, usize)],
+    scratch: &mut [u8],
+    frames: &mut u64,
+) -> Result<bool> {
+    let mut events = [MaybeUninit::<Event>::uninit(); 512];
+    let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let (events, _) = epoll::wait(epoll, &mut events, Some(&wait))?;
+    for event in events.iter() {
+        let (socket, missing) = &mut sockets[event.data.u64() as usize];
+        loop {
+            match socket.read(scratch) {
+                Ok(0) => break,
+                Ok(len) => {
+                    *frames += walk(&scratch[..len], missing);
+                    if len < scratch.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(!events.is_empty())
+}
+
+/// Frames that end within these bytes. They are short, masked and written whole; `missing` bytes of the last are to come.
+fn walk(bytes: &[u8], missing: &mut usize) -> u64 {
+    let (mut at, mut frames) = (*missing, u64::from(*missing > 0 && *missing <= bytes.len()));
+    while at < bytes.len() {
+        // Writes are whole and far smaller than what a socket holds, so a header is never cut.
+        let len = 6 + usize::from(bytes.get(at + 1).copied().unwrap_or(0) & 0x7f);
+        at += len;
+        frames += u64::from(at <= bytes.len());
+    }
+    *missing = at - bytes.len();
+    frames
+}
+
+fn thread_ns() -> u64 {
+    let at = clock_gettime(ClockId::ThreadCPUTime);
+    at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bare_loop_counts_frames_however_they_are_cut() {
+        let bytes = frames_of("❤", PATTERNS[1]);
+        let len = bytes.len() / 8;
+        for cut in [len, 2 * len + 7, 5 * len + 2, bytes.len()] {
+            let mut missing = 0;
+            let first = walk(&bytes[..cut], &mut missing);
+            assert_eq!((first + walk(&bytes[cut..], &mut missing), missing), (8, 0), "cut at {cut}");
+        }
+    }
+}
