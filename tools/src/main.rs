@@ -44,6 +44,9 @@ enum Tool {
     Chat(chat::Args),
     /// Write a chat log that looks like a real one, in made-up words.
     Synth(synth::Args),
+    /// Write the dictionary of compressed frames (cargo xtask dictionary).
+    #[command(hide = true)]
+    Dictionary(synth::dictionary::Args),
     /// The demo's node in a process of its own.
     #[command(name = demo::NODE_COMMAND, hide = true)]
     Node,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Tool::Demo(args) => block_on(demo::run(args)),
         Tool::Chat(args) => block_on(chat::run(args)).map(|()| true),
         Tool::Synth(args) => block_on(synth::run(args)).map(|()| true),
+        Tool::Dictionary(args) => synth::dictionary::run(&args).map(|()| true),
         Tool::Node => demo::run_node().map(|()| true),
         Tool::Crowd => load::run_crowd_process().map(|()| true),
     };

@@ -128,6 +128,7 @@ async fn perform(
         quic_urls: vec![node.quic_url().to_string()],
         trust,
         token: String::new(),
+        compression: true,
         rooms: vec![title.room.clone()],
         ws_viewers,
         quic_viewers,

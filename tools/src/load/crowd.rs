@@ -365,6 +365,7 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
         backoff_max_ms: 2_000,
         retries_max: RETRIES_MAX,
         keep_state: false,
+        compression: common.plan.compression,
         ..Options::default()
     };
     let mut session = Session::new(options);

@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// One viewer of each transport drops its connection so often, resumes each time, and has to end with the whole log.
     #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Audience")]
     drop_viewer: u32,
+    /// Viewers take batches plain, as clients do that cannot open compressed ones.
+    #[arg(long, help_heading = "Audience")]
+    no_compression: bool,
 
     /// Sessions that publish.
     #[arg(long, default_value_t = 1, help_heading = "Chat")]
@@ -264,6 +267,7 @@ impl Goal {
             quic_urls: self.quic_urls.iter().map(Url::to_string).collect(),
             trust: self.trust.clone(),
             token: self.token.clone(),
+            compression: !args.no_compression,
             rooms: args.rooms.clone(),
             ws_viewers: self.ws_viewers,
             quic_viewers: self.quic_viewers,

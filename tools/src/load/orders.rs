@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) quic_urls: Vec<String>,
     pub(crate) trust: TrustBy,
     pub(crate) token: String,
+    /// Offer to open compressed batches.
+    pub(crate) compression: bool,
     /// Rooms, over which viewers are spread in turn.
     pub(crate) rooms: Vec<String>,
     pub(crate) ws_viewers: usize,
@@ -164,6 +166,7 @@ pub(super) mod tests {
             quic_urls: vec!["quic://127.0.0.1:1".into()],
             trust: TrustBy::Nobody,
             token: String::new(),
+            compression: true,
             rooms: vec!["room".into()],
             ws_viewers,
             quic_viewers,

@@ -6,9 +6,11 @@
 //! Not here: playing it (`replay`).
 
 mod arrivals;
+pub(crate) mod dictionary;
 pub(crate) mod generator;
 mod log;
 mod people;
+mod phrases;
 #[cfg(test)]
 mod shapes;
 mod texts;

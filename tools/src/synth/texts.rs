@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::arrivals::Draws;
 use super::generator::Language;
+use super::phrases::phrases;
 use super::words::{EMOTES, Lexicon, lexicon};
 use crate::random::Random;
 
@@ -20,6 +21,9 @@ const ECHO_HOT: f64 = 0.45;
 
 /// Part of the fresh messages that are emotes and nothing else. Measured: 0 to 25 % of all.
 const EMOTES_ONLY: f64 = 0.09;
+
+/// Part of the other fresh messages that are whole sayings.
+const SAYINGS: f64 = 0.3;
 
 /// Deviation of the logarithm of lengths: p95 is five times the median.
 const LENGTH_DEVIATION: f64 = 0.95;
@@ -77,7 +81,7 @@ impl Texts {
         let lexicon = lexicon(language);
         let mut text = String::new();
         for _ in 0..TRIES {
-            text = self.compose(lexicon);
+            text = self.compose(language, lexicon);
             if !self.counts.contains_key(text.as_str()) {
                 return text.into();
             }
@@ -93,14 +97,25 @@ impl Texts {
         text.into()
     }
 
-    fn compose(&mut self, lexicon: &Lexicon) -> String {
+    fn compose(&mut self, language: Language, lexicon: &Lexicon) -> String {
         if self.random.unit() < EMOTES_ONLY {
             return self.emotes();
         }
         let wanted = lexicon.median_bytes * (LENGTH_DEVIATION * self.random.normal()).exp();
         let wanted = wanted.min(BYTES_MAX) as usize;
+        if self.random.unit() < SAYINGS {
+            return self.saying(language, wanted);
+        }
         let shortest = lexicon.subjects[0].len() + lexicon.predicates[0].len();
         if wanted < shortest * 2 / 3 { self.short(lexicon, wanted) } else { self.sentence(lexicon, wanted) }
+    }
+
+    /// Of four, the one whose length is nearest.
+    fn saying(&mut self, language: Language, wanted: usize) -> String {
+        let all = phrases(language);
+        let count = all.clone().count();
+        let drawn = [0; 4].map(|_| all.clone().nth(self.random.below(count)).expect("below their number"));
+        drawn.into_iter().min_by_key(|saying| saying.len().abs_diff(wanted)).expect("four").to_owned()
     }
 
     fn emotes(&mut self) -> String {

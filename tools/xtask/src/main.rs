@@ -14,6 +14,7 @@ mod check;
 mod ci;
 mod clients;
 mod deny;
+mod dictionary;
 mod fuzz;
 mod ledger;
 mod load;
@@ -51,6 +52,7 @@ enum Habit {
     Bench(bench::Args),
     Soak(soak::Args),
     Schema(schema::Args),
+    Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
     Autobahn(autobahn::Args),
     Clients(clients::Args),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Habit::Bench(args) => bench::go(&args),
         Habit::Soak(args) => soak::go(&args),
         Habit::Schema(args) => schema::go(&args),
+        Habit::Dictionary(args) => dictionary::go(&args),
         Habit::Fuzz(args) => fuzz::go(&args),
         Habit::Autobahn(args) => autobahn::go(&args),
         Habit::Clients(args) => clients::go(&args),

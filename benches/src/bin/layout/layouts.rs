@@ -3,10 +3,13 @@
 //! The FlatBuffers ones are built slot by slot, as generated code would: fields with default values take no bytes, equal
 //! vtables are shared.
 
+use std::cell::RefCell;
+
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 use grandstand_protocol::batch::{BatchWriter, MessageParts};
+use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::frame::{Encoder, Role, ServerFrame};
-use grandstand_protocol::stream::header_len;
+use grandstand_protocol::stream::{header_len, read_header};
 use serde_json::json;
 
 use super::logs::{Batch, Row};
@@ -25,6 +28,11 @@ impl Layout {
     }
 }
 
+/// The layout of the protocol.
+pub(crate) const PLAIN: &str = "**the packed body alone**";
+/// The same as it goes to clients that open compressed batches.
+pub(crate) const COMPRESSED: &str = "**the same, compressed** (F-5)";
+
 /// All of them, in the order of the table.
 pub(crate) const LAYOUTS: &[Layout] = &[
     Layout { name: "JSON, an envelope per message", payloads: json_envelopes },
@@ -33,7 +41,8 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     Layout { name: "FlatBuffers, parallel vectors", payloads: |b| vec![parallel_vectors(b)] },
     Layout { name: "FlatBuffers, vector of structs and a blob", payloads: |b| vec![structs_and_blob(b)] },
     Layout { name: "FlatBuffers table around a packed body", payloads: |b| vec![packed_in_table(b)] },
-    Layout { name: "**the packed body alone**", payloads: |b| vec![packed_frame(b)] },
+    Layout { name: PLAIN, payloads: |b| vec![packed_frame(b)] },
+    Layout { name: COMPRESSED, payloads: |b| vec![compressed_frame(b)] },
     Layout {
         name: "the same, control byte only where needed",
         payloads: |b| vec![behind_kind(&packed_tighter(b))],
@@ -158,6 +167,21 @@ fn packed_frame(batch: &Batch<'_>) -> Vec<u8> {
     out
 }
 
+/// What goes over the wire to whom opens it: compressed where that takes less.
+fn compressed_frame(batch: &Batch<'_>) -> Vec<u8> {
+    thread_local! {
+        static COMPRESSOR: RefCell<Compressor> = RefCell::default();
+    }
+    let body = packed(batch);
+    match COMPRESSOR.with_borrow_mut(|compressor| compressor.batch_framed(&body)) {
+        Some(wire) => {
+            let (header, _) = read_header(&wire, usize::MAX).ok().flatten().expect("a header of our own");
+            wire[header..].to_vec()
+        }
+        None => packed_frame(batch),
+    }
+}
+
 fn packed(batch: &Batch<'_>) -> Vec<u8> {
     let mut body = Vec::new();
     let mut w = BatchWriter::begin(&mut body, ALIAS, batch.rows.len(), false, false, 0);
@@ -182,6 +206,7 @@ fn packed_tighter(batch: &Batch<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 
     fn rows() -> Vec<Row> {
         let row =
@@ -197,7 +222,10 @@ mod tests {
     fn every_layout_carries_every_name_and_text() {
         let rows = rows();
         let batch = Batch { first_offset: 7, time_delta_ms: 250, rows: &rows };
-        for layout in LAYOUTS.iter().filter(|layout| !layout.name.contains("only where needed")) {
+        for layout in LAYOUTS
+            .iter()
+            .filter(|layout| !layout.name.contains("only where needed") && layout.name != COMPRESSED)
+        {
             let bytes = (layout.payloads)(&batch).concat();
             for part in rows.iter().flat_map(|row| [&row.author, &row.text]) {
                 assert!(
@@ -207,6 +235,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_compressed_form_opens_to_the_plain_one() {
+        let rows = rows();
+        let batch = Batch { first_offset: 7, time_delta_ms: 250, rows: &rows };
+        let frame = compressed_frame(&batch);
+        assert!(frame.len() < packed_frame(&batch).len());
+        assert_eq!(frame[0], COMPRESSED_BATCH);
+        assert_eq!(Decompressor::default().open(&frame[1..]), Ok(&packed(&batch)[..]));
     }
 
     #[test]

@@ -4,16 +4,19 @@
 //! Method: real logs are cut into batches of 250 ms, at recorded speed and ten times faster; every layout encodes the same
 //! batches with the same content (the room, where the batch stands, its time; of each message author, text and role), and
 //! its WebSocket header counts. Batches without messages are not sent and do not count.
-//! Not here: compression, QUIC's packets, TLS.
+//! With `--check` it prints nothing but what misses [`TARGETS`], and fails then.
+//! Not here: QUIC's packets, TLS.
 //!
-//! Run: `cargo run --release -p grandstand-benches --bin layout [-- FILE...]`.
+//! Run: `cargo run --release -p grandstand-benches --bin layout [-- --check] [FILE...]`.
 #![forbid(unsafe_code)]
 
 mod layouts;
 mod logs;
 
-use anyhow::Result;
-use layouts::{LAYOUTS, Layout};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use layouts::{COMPRESSED, LAYOUTS, Layout};
 use logs::{Batch, Log};
 
 /// The tick that the figures are for, in milliseconds; the engine's default for a busy room.
@@ -22,13 +25,52 @@ const TICK_MS: u64 = 250;
 /// The layout that ratios refer to.
 const BASELINE: &str = "JSON array of name and text";
 
+/// What the compressed form may take of [`BASELINE`] at the most: the log's name begins so, its speed, the ratio.
+const TARGETS: [(&str, u64, f64); 3] = [("", 1, 1.0), ("", 10, 0.75), ("twitch", 10, 0.65)];
+
 fn main() -> Result<()> {
-    let files: Vec<std::path::PathBuf> = std::env::args_os().skip(1).map(Into::into).collect();
-    let files = if files.is_empty() { logs::shared()? } else { files };
+    let (options, files): (Vec<_>, Vec<_>) =
+        std::env::args_os().skip(1).partition(|arg| arg.as_encoded_bytes().starts_with(b"--"));
+    let is_check = options.iter().any(|option| option == "--check");
+    if let Some(unknown) = options.iter().find(|option| *option != "--check") {
+        bail!("there is no option {}; there is --check", unknown.display());
+    }
+    let files: Vec<PathBuf> = match files.is_empty() {
+        false => files.into_iter().map(Into::into).collect(),
+        true => match logs::shared() {
+            Err(error) if is_check => {
+                println!("SKIPPED: {error:#}");
+                return Ok(());
+            }
+            files => files?,
+        },
+    };
     let logs = logs::load(&files)?;
+    if is_check {
+        return check(&logs);
+    }
     for speed in [1, 10] {
         print_table(speed, &logs);
     }
+    Ok(())
+}
+
+/// Hold the compressed form against its targets.
+fn check(logs: &[Log]) -> Result<()> {
+    let mut missed = 0;
+    for (begins, speed, ratio_max) in TARGETS {
+        for log in logs.iter().filter(|log| log.name.starts_with(begins)) {
+            let batches = log.batches(TICK_MS * speed);
+            let of = |name| bytes_per_message(layout(name), &batches);
+            let ratio = of(COMPRESSED) / of(BASELINE);
+            if ratio > ratio_max {
+                println!("{} times {speed}: {ratio:.3} of the JSON array, over {ratio_max}", log.name);
+                missed += 1;
+            }
+        }
+    }
+    ensure!(missed == 0, "{missed} targets missed");
+    println!("{} logs within all targets", logs.len());
     Ok(())
 }
 
