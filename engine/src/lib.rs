@@ -24,6 +24,7 @@ pub mod message;
 pub mod node;
 mod nonces;
 mod outbox;
+mod pacing;
 pub mod placement;
 mod room;
 pub mod room_settings;
