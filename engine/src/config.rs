@@ -47,6 +47,10 @@ pub struct ShardConfig {
     pub slow_mode_ms: u64,
     /// Shortest time between two changes of the state key `gs.viewers`; 0: it is not published.
     pub viewers_every_ms: u64,
+    /// Chat messages per second that a batch shows people; the rest is counted. 0: no pacing. A room's own settings go first.
+    pub pacing_per_s: u32,
+    /// Rooms with more viewers than this are paced; one with a rate of its own is whatever its audience.
+    pub pacing_above_viewers: u64,
     /// Rooms of the node; beyond: refusal `Overloaded`. Shards have equal shares.
     pub rooms_max: usize,
     /// After so long without viewers and publications, a room made on first use is removed; 0: never.
@@ -81,6 +85,8 @@ impl Default for ShardConfig {
             pending_messages_max: 16_384,
             slow_mode_ms: 0,
             viewers_every_ms: 2000,
+            pacing_per_s: 20,
+            pacing_above_viewers: 1000,
             rooms_max: 100_000,
             idle_ms: 600_000,
             on_first_use: vec!["*".to_owned()],

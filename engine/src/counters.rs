@@ -5,6 +5,8 @@
 
 use grandstand_protocol::refusal::Refusal;
 
+use crate::pacing::Fate;
+
 /// What a shard has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -18,6 +20,10 @@ pub(crate) struct Counters {
     pub(crate) state_refused: u64,
     pub(crate) batches_sealed: u64,
     pub(crate) bytes_sealed: u64,
+    pub(crate) messages_shown: u64,
+    pub(crate) messages_folded: u64,
+    pub(crate) messages_omitted: u64,
+    pub(crate) personals: u64,
     pub(crate) history_pages: u64,
     pub(crate) rooms_created: u64,
     pub(crate) rooms_removed: u64,
@@ -33,6 +39,17 @@ impl Counters {
         self.publications_refused[usize::from(reason.wire())] += 1;
     }
 
+    /// What became of a tick's messages; `None`: all are shown.
+    pub(crate) fn count_fates(&mut self, messages: usize, fates: Option<&[Fate]>) {
+        let count = |fate: fn(&Fate) -> bool| {
+            fates.map_or(0, |fates| fates.iter().filter(|f| fate(f)).count() as u64)
+        };
+        let (folded, omitted) = (count(|f| *f == Fate::Folded), count(|f| *f == Fate::Omitted));
+        self.messages_folded += folded;
+        self.messages_omitted += omitted;
+        self.messages_shown += messages as u64 - folded - omitted;
+    }
+
     /// All of them.
     pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
         let mut list = vec![
@@ -46,6 +63,10 @@ impl Counters {
             ("state_refused", self.state_refused),
             ("batches_sealed", self.batches_sealed),
             ("bytes_sealed", self.bytes_sealed),
+            ("messages_shown", self.messages_shown),
+            ("messages_folded", self.messages_folded),
+            ("messages_omitted", self.messages_omitted),
+            ("personals", self.personals),
             ("history_pages", self.history_pages),
             ("rooms_created", self.rooms_created),
             ("rooms_removed", self.rooms_removed),

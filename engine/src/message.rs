@@ -271,6 +271,8 @@ pub enum Output {
     },
     /// Answers to publications and state changes.
     Answers(Vec<Answer>),
+    /// Messages that pacing left out, for those whom they mean.
+    Personals(Vec<Personal>),
     /// Answer to [`Input::History`]: one page.
     History {
         /// Of the request.
@@ -314,6 +316,17 @@ pub struct HistoryPage {
     pub batches: Vec<Arc<Batch>>,
     /// Is the epoch asked for still the room's?
     pub same_epoch: bool,
+}
+
+/// A message that pacing left out, for one connection that it means; nothing to a connection that is not in the room any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Personal {
+    /// The room.
+    pub alias: Alias,
+    /// The connection.
+    pub connection: ConnectionToken,
+    /// Header and `Personal` frame.
+    pub wire: Bytes,
 }
 
 /// An answer to one request of one connection.

@@ -1,12 +1,12 @@
 //! What a shard has to send: outputs in order, and answers gathered per worker.
 //!
 //! Invariants: outputs leave in the order in which they came; answers leave after every output that came before them, so
-//! that a batch reaches a worker before the acknowledgements of what stands in it.
+//! that a batch reaches a worker before the acknowledgements of what stands in it. Personal frames leave between the two.
 //! Not here: queues to the workers (`node`).
 
 use std::collections::VecDeque;
 
-use crate::message::{Answer, Output, WorkerId};
+use crate::message::{Answer, Output, Personal, WorkerId};
 
 /// A shard's outputs.
 #[derive(Debug)]
@@ -16,13 +16,19 @@ pub(crate) struct Outbox {
     answers: Vec<Vec<Answer>>,
     // Workers with answers.
     answered: VecDeque<WorkerId>,
+    // By worker.
+    personals: Vec<Vec<Personal>>,
+    // Workers with personal frames.
+    addressed: VecDeque<WorkerId>,
 }
 
 impl Outbox {
     /// For workers 0 to `workers - 1`.
     pub(crate) fn new(workers: u16) -> Self {
         let answers = (0..workers).map(|_| Vec::new()).collect();
-        Outbox { outputs: VecDeque::new(), answers, answered: VecDeque::new() }
+        let personals = (0..workers).map(|_| Vec::new()).collect();
+        let (outputs, answered, addressed) = Default::default();
+        Outbox { outputs, answers, answered, personals, addressed }
     }
 
     /// Send an output.
@@ -39,10 +45,23 @@ impl Outbox {
         answers.push(answer);
     }
 
+    /// Send a personal frame.
+    pub(crate) fn address(&mut self, worker: WorkerId, personal: Personal) {
+        let personals = &mut self.personals[usize::from(worker.0)];
+        if personals.is_empty() {
+            self.addressed.push_back(worker);
+        }
+        personals.push(personal);
+    }
+
     /// The next to go.
     pub(crate) fn pop(&mut self) -> Option<(WorkerId, Output)> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
+        }
+        if let Some(worker) = self.addressed.pop_front() {
+            let personals = std::mem::take(&mut self.personals[usize::from(worker.0)]);
+            return Some((worker, Output::Personals(personals)));
         }
         let worker = self.answered.pop_front()?;
         Some((worker, Output::Answers(std::mem::take(&mut self.answers[usize::from(worker.0)]))))

@@ -52,6 +52,7 @@ pub(crate) struct Pacing {
     hash: FixedState,
     credit: u64,
     earned_us: u64,
+    spacing_us: u64,
     shown: HashMap<AuthorKey, u32, FixedState>,
     shown_order: VecDeque<(u64, AuthorKey)>,
     pub(crate) people: People,
@@ -90,11 +91,17 @@ impl Pacing {
         Pacing {
             credit: u64::from(per_s) * MESSAGE,
             earned_us: now_us,
+            spacing_us: 0,
             shown: HashMap::with_hasher(hash.clone()),
             shown_order: VecDeque::new(),
             people: People::new(hash.clone()),
             hash,
         }
+    }
+
+    /// No two batches nearer than this: a tick that is too short for one message would only count.
+    pub(crate) fn spacing_us(&self) -> u64 {
+        self.spacing_us
     }
 
     /// Who says this.
@@ -106,6 +113,7 @@ impl Pacing {
     fn earn(&mut self, now_us: u64, per_s: u32) {
         let passed_us = now_us.saturating_sub(self.earned_us);
         self.earned_us = self.earned_us.max(now_us);
+        self.spacing_us = MESSAGE / u64::from(per_s);
         let earned = passed_us.saturating_mul(per_s.into());
         self.credit = self.credit.saturating_add(earned).min(u64::from(per_s) * MESSAGE);
         while let Some(&(us, author)) = self.shown_order.front() {

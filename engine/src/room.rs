@@ -14,6 +14,7 @@ use crate::chat::Chat;
 use crate::config::ShardConfig;
 use crate::message::Now;
 use crate::nonces::Nonces;
+use crate::pacing::Pacing;
 use crate::room_settings::RoomSettings;
 use crate::slow_mode::SlowMode;
 use crate::state::State;
@@ -51,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) nonces: Nonces,
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
+    /// While it is paced.
+    pub(crate) pacing: Option<Box<Pacing>>,
     pub(crate) next_seq: u64,
     pub(crate) next_offset: u64,
     pub(crate) bounds: TickBounds,
@@ -88,6 +91,24 @@ impl Room {
         }
     }
 
+    /// Is the room paced now, and at how many messages per second? What it remembers for that begins when it is first, and
+    /// goes when half the audience that it takes is gone, so that one who comes and goes does not wipe it.
+    pub(crate) fn pace(&mut self, now: Now, config: &ShardConfig, seed: u64) -> Option<u32> {
+        let own = self.settings().pacing_per_s;
+        let per_s = own.unwrap_or(config.pacing_per_s);
+        let live = self.live.as_mut()?;
+        let above = if own.is_some() { 0 } else { config.pacing_above_viewers };
+        let viewers = live.viewers.total();
+        if per_s > 0 && viewers > above {
+            live.pacing.get_or_insert_with(|| Box::new(Pacing::new(per_s, now.us, seed)));
+            return Some(per_s);
+        }
+        if per_s == 0 || viewers <= above / 2 {
+            live.pacing = None;
+        }
+        None
+    }
+
     /// When something is due next.
     pub(crate) fn due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
@@ -119,6 +140,7 @@ impl Live {
             nonces: Nonces::new(config.nonces_max, config.nonce_window_ms, seed),
             slow_mode: SlowMode::new(config.slow_mode_ms, seed),
             viewers: Viewers::default(),
+            pacing: None,
             next_seq: 0,
             next_offset: 0,
             bounds,
@@ -136,11 +158,13 @@ impl Live {
         if self.seal_due_us.is_some() {
             return;
         }
-        self.tick_us = ticks.plan_us(self.viewers.members(), self.bounds);
+        let spacing_us = self.pacing.as_ref().map_or(0, |pacing| pacing.spacing_us());
+        let tick_us = ticks.plan_us(self.viewers.members(), self.bounds).max(spacing_us);
+        self.tick_us = tick_us;
         let due_us = match self.sealed_us {
-            _ if !config.leading_edge => now_us.saturating_add(self.tick_us),
+            _ if !config.leading_edge => now_us.saturating_add(tick_us),
             None => now_us,
-            Some(sealed_us) => now_us.max(sealed_us.saturating_add(self.tick_us)),
+            Some(sealed_us) => now_us.max(sealed_us.saturating_add(tick_us)),
         };
         self.seal_due_us = Some(due_us);
     }

@@ -25,6 +25,7 @@ use crate::message::{
     Publication, ShardId, WorkerId,
 };
 use crate::outbox::Outbox;
+use crate::pacing::Selector;
 use crate::placement::Placement;
 use crate::room::{Epochs, Origin, Room};
 use crate::rooms::Rooms;
@@ -54,6 +55,7 @@ pub struct Shard {
     ticks: Ticks,
     epochs: Epochs,
     sealer: Sealer,
+    selector: Selector,
     log: Box<dyn Log>,
     outbox: Outbox,
     counters: Counters,
@@ -99,6 +101,7 @@ impl Shard {
             ticks: Ticks::new(&config, workers),
             epochs: Epochs::new(seed ^ u64::from(id.0).rotate_left(48)),
             sealer: Sealer::default(),
+            selector: Selector::default(),
             log,
             outbox: Outbox::new(workers),
             counters: Counters::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output};
+use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output, Personal};
 use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
@@ -15,6 +15,7 @@ impl Audience {
         match output {
             Output::Batch { alias, batch } => self.handle_batch(alias, batch),
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
+            Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
             Output::Attached { room, result } => self.handle_attached(&room, result),
             Output::History { ticket, page } => self.handle_history(ticket, page),
             Output::Phase { alias, phase, at_ms } => self.handle_phase(alias, phase, at_ms),
@@ -64,6 +65,26 @@ impl Audience {
                 self.refuse(ix, Kind::SetState as u8, request.into(), reason, None);
             }
         }
+    }
+
+    /// A message for one person. One whose connection does not take what it was sent learns of it as everyone does: by the
+    /// batch that counts it; so nobody can be closed by what others say to them.
+    fn handle_personal(&mut self, personal: &Personal) {
+        let ix = slot(personal.connection);
+        let connection = self.connections.get(ix as usize).filter(|c| c.is(personal.connection) && !c.closing);
+        let Some(connection) = connection else { return };
+        let membership = connection.session.as_ref().and_then(|s| s.room(personal.alias.0));
+        let Some(m) = membership.filter(|m| !self.rooms[m.room.0 as usize].is_unanswered(m.member)) else {
+            return;
+        };
+        debug_assert_eq!(m.alias, personal.alias);
+        let waiting_bytes = connection.out.as_ref().map_or(0, |out| out.control.len());
+        if connection.blocked || waiting_bytes > self.settings.control_queue_bytes_max / 2 {
+            self.counts.personals_dropped += 1;
+            return;
+        }
+        self.counts.personals += 1;
+        self.push_shared(ix, &personal.wire);
     }
 
     fn handle_phase(&mut self, alias: Alias, phase: Phase, at_ms: u64) {

@@ -38,6 +38,10 @@ pub struct Counts {
     pub gaps: [u64; 4],
     /// Messages within those gaps.
     pub gap_messages: u64,
+    /// Personal frames sent.
+    pub personals: u64,
+    /// Personal frames for connections that did not take what was sent before.
+    pub personals_dropped: u64,
     /// Publications handed to shards.
     pub publications: u64,
     /// Reactions taken.
@@ -83,6 +87,8 @@ impl Default for Counts {
             resumes: 0,
             gaps: [0; 4],
             gap_messages: 0,
+            personals: 0,
+            personals_dropped: 0,
             publications: 0,
             reactions: 0,
             refusals: [0; Refusal::ALL.len()],

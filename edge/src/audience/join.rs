@@ -305,10 +305,16 @@ fn start(room: &Attached, join: &Join) -> Option<Start> {
     }
 }
 
-/// The batch that holds the `replay`-th message from the end, or the oldest in the ring.
+/// The batch that holds the `replay`-th message from the end of those that are shown, or the oldest in the ring.
 fn replay_start(room: &Attached, replay: u32, outcome: Outcome) -> Option<Start> {
-    let oldest = room.ring.first_offset()?;
-    let wanted = room.next_offset.saturating_sub(u64::from(replay)).max(oldest);
-    let batch = room.ring.since_offset(wanted)?.next()?;
-    Some(Start { outcome, offset: batch.first_offset, time_ms: batch.base_time_ms })
+    let mut left = u64::from(replay);
+    let mut first = None;
+    for batch in room.ring.newest_first().filter(|batch| batch.has_chat()) {
+        if left == 0 {
+            break;
+        }
+        left = left.saturating_sub(batch.messages.into());
+        first = Some(batch);
+    }
+    first.map(|batch| Start { outcome, offset: batch.first_offset, time_ms: batch.base_time_ms })
 }

@@ -50,6 +50,11 @@ impl Ring {
         Some(self.batches.range((at as usize).min(self.batches.len())..))
     }
 
+    /// All of them, from the head backwards.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Arc<Batch>> {
+        self.batches.iter().rev()
+    }
+
     /// First offset that some batch of the ring covers.
     pub(super) fn first_offset(&self) -> Option<u64> {
         self.batches.front().map(|b| b.first_offset)

@@ -278,6 +278,12 @@ config_table! {
         state_value_bytes_max: usize = 4_096, [1, 4_096],
             "Bytes of one state value. Beyond, it is refused with a reason.",
             "every newcomer receives all of them: at most 256 KB with state_keys_max";
+        pacing_per_s: u32 = 20, [0, 1_000_000],
+            "Chat messages per second that a room's batches show people, in rooms above pacing_above_viewers; 0 shows all. Beyond,              equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown.              A room's own setting (admin port) goes first, and holds for any audience.",
+            "nobody reads more than 20 short messages in a second; more cost every viewer bytes and the node CPU";
+        pacing_above_viewers: u64 = 1_000, [0, 10_000_000],
+            "Viewers of a room above which pacing_per_s holds. Up to it, everything is shown.",
+            "smaller audiences rarely write faster than people read, and want to see everything";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
             "Time that one person must wait between two messages in a room; 0: none. Sooner, a message is refused with a \
              time to retry after. Bridges are exempt.",

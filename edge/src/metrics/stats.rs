@@ -112,6 +112,10 @@ stats! {
         "Gap notices to viewers, by reason.";
     counter gap_messages: Cell = "grandstand_gap_messages_total",
         "Messages that viewers were told they did not get.";
+    counter personals: Cell = "grandstand_personal_frames_total",
+        "Messages left out by pacing that were sent to a person whom they mean.";
+    counter personals_dropped: Cell = "grandstand_personal_frames_dropped_total",
+        "Personal frames for connections that did not take what was sent before.";
 
     counter frames_in: Cell = "grandstand_frames_in_total",
         "Frames from clients.";

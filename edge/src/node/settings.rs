@@ -32,6 +32,8 @@ pub(super) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
         state_keys_max: rooms.state_keys_max,
         state_value_bytes_max: rooms.state_value_bytes_max,
         pending_messages_max: rooms.pending_messages_max,
+        pacing_per_s: rooms.pacing_per_s,
+        pacing_above_viewers: rooms.pacing_above_viewers,
         slow_mode_ms: rooms.slow_mode_ms,
         viewers_every_ms: rooms.viewers_every_ms,
         rooms_max: rooms.max,

@@ -28,6 +28,8 @@ pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {
     stats.resumes.set(counts.resumes);
     stats.gaps.set_all(&counts.gaps);
     stats.gap_messages.set(counts.gap_messages);
+    stats.personals.set(counts.personals);
+    stats.personals_dropped.set(counts.personals_dropped);
     stats.publications.set(counts.publications);
     stats.publications_accepted.set(counts.publications_accepted);
     stats.publications_refused.set(counts.publications_refused);

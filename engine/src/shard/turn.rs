@@ -4,11 +4,14 @@
 //! Not here: what a batch looks like (`seal`).
 
 use bytes::Bytes;
+use grandstand_protocol::frame;
 
 use super::Shard;
-use crate::message::{Answer, AnswerKind, Now, Output, Publication, WorkerId};
+use crate::message::{Alias, Answer, AnswerKind, Now, Output, Personal, Publication, WorkerId};
+use crate::pacing::{Fate, Pacing};
+use crate::outbox::Outbox;
 use crate::room::Origin;
-use crate::seal::{self, Lanes};
+use crate::seal::{self, Lanes, Said, Sealed};
 use crate::state::{VIEWERS_KEY, Waiter};
 
 impl Shard {
@@ -70,6 +73,7 @@ impl Shard {
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
+        let pacing_per_s = room.pace(now, &self.config, self.seed);
         let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
         (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
         let (messages, repeats) = live.chat.take();
@@ -82,13 +86,23 @@ impl Shard {
             durability,
             repeated,
         };
+        let fates = pacing_per_s.zip(live.pacing.as_mut()).and_then(|(per_s, pacing)| {
+            self.selector.select(pacing, &messages, now.us, per_s)
+        });
+        self.counters.count_fates(messages.len(), fates);
+        let first_offset = live.next_offset;
         let mut rest = &messages[..];
+        let mut rest_fates = fates;
         loop {
-            let (now_sealed, later) = rest.split_at(seal::fitting(rest, self.config.batch_bytes_max));
+            let fitting = seal::fitting(rest, self.config.batch_bytes_max);
+            let (now_sealed, later) = rest.split_at(fitting);
+            let said = Said { messages: now_sealed, fates: rest_fates.map(|fates| &fates[..fitting]) };
+            rest_fates = rest_fates.map(|fates| &fates[fitting..]);
             let lanes =
                 if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
-            let (batch, waiters) = self.sealer.seal((alias, epoch), live, now_sealed, now.unix_ms, lanes);
-            self.log.append(alias, epoch, &batch, None);
+            let Sealed { batch, full, waiters } =
+                self.sealer.seal((alias, epoch), live, said, now.unix_ms, lanes);
+            self.log.append(alias, epoch, &batch, full);
             self.counters.batches_sealed += 1;
             self.counters.bytes_sealed += batch.wire.len() as u64;
             for worker in live.viewers.followers() {
@@ -106,6 +120,11 @@ impl Shard {
             if rest.is_empty() {
                 break;
             }
+        }
+        if let (Some(pacing), Some(_)) = (live.pacing.as_mut(), pacing_per_s) {
+            let tick = PacedTick { alias, epoch, first_offset, time_ms: live.time_ms, messages: &messages, fates };
+            let personals = tick.personals(pacing, &mut self.sealer.encoder, &mut self.outbox);
+            self.counters.personals += personals;
         }
         self.counters.publications_repeated += repeats.len() as u64;
         for repeat in repeats {
@@ -150,6 +169,63 @@ impl Shard {
             room.epoch = epoch;
         }
         self.log.remove(alias);
+    }
+}
+
+/// What a paced room sealed in one tick.
+struct PacedTick<'a> {
+    alias: Alias,
+    epoch: u64,
+    first_offset: u64,
+    time_ms: u64,
+    messages: &'a [Box<Publication>],
+    fates: Option<&'a [Fate]>,
+}
+
+impl PacedTick<'_> {
+    /// Remember who spoke, and send what is left out to those whom it means: how many frames.
+    fn personals(&self, pacing: &mut Pacing, encoder: &mut frame::Encoder, outbox: &mut Outbox) -> u64 {
+        let mut sent = 0;
+        for p in self.messages {
+            let author = pacing.author(p);
+            pacing.people.note_speaker(author, p);
+        }
+        for (at, (offset, p)) in (self.first_offset..).zip(self.messages).enumerate() {
+            let author = pacing.author(p);
+            let is_left_out = match self.fates.map(|fates| fates[at]) {
+                None | Some(Fate::Shown { .. }) => false,
+                Some(Fate::Folded) => continue,
+                Some(Fate::Omitted) => true,
+            };
+            if is_left_out {
+                let meant = pacing.people.meant_by(p);
+                if meant.is_empty() {
+                    continue;
+                }
+                let wire = encoder.server_framed(&frame::ServerFrame::Personal(self.frame(p, offset)));
+                for address in meant {
+                    let (alias, connection, wire) = (self.alias, address.connection, wire.clone());
+                    outbox.address(address.worker, Personal { alias, connection, wire });
+                    sent += 1;
+                }
+            }
+            pacing.people.note_said(offset, author);
+        }
+        sent
+    }
+
+    fn frame<'a>(&self, p: &'a Publication, offset: u64) -> frame::Personal<'a> {
+        frame::Personal {
+            alias: self.alias.0,
+            epoch: self.epoch,
+            offset,
+            time_ms: self.time_ms,
+            author: &p.author,
+            role: p.role,
+            text: &p.text,
+            attachment: &p.attachment,
+            reply_to: p.reply_to.filter(|&to| to < offset),
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Shared {
             slot.checker.finish(head.filter(|_| stayed));
             tally.take_accounts(&slot.checker);
             if slot.is_dropped {
-                tally.dropped_missed += slot.checker.gapped + slot.checker.omitted;
+                tally.dropped_missed += slot.checker.gapped;
             }
         }
         slot.state = State::Out;
