@@ -115,14 +115,18 @@ fn memory_is_bounded() {
     assert!(pacing.shown.is_empty() && pacing.shown_order.is_empty());
 }
 
-/// Ticks of (user, role, text) and the time between them.
-fn ticks(texts: u32) -> impl Strategy<Value = Vec<(u64, Vec<(u64, u8, u32)>)>> {
+/// User, role and text.
+type Saying = (u64, u8, u32);
+
+/// Ticks and the time before each.
+fn ticks(texts: u32) -> impl Strategy<Value = Vec<(u64, Vec<Saying>)>> {
     let message = (0u64..8, 0u8..12, 0..texts);
     prop::collection::vec((1_000u64..2_000_000, prop::collection::vec(message, 0..40)), 1..30)
 }
 
-fn messages(of: &[(u64, u8, u32)], tick: usize, distinct: bool) -> Vec<Box<Publication>> {
-    let said = |(n, &(user, role, text)): (usize, &(u64, u8, u32))| {
+#[expect(clippy::vec_box, reason = "as the lane of chat keeps them")]
+fn messages(of: &[Saying], tick: usize, distinct: bool) -> Vec<Box<Publication>> {
+    let said = |(n, &(user, role, text)): (usize, &Saying)| {
         let role = match role {
             10 => Role::Host,
             11 => Role::Moderator,
