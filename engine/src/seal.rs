@@ -104,14 +104,7 @@ impl Sealer {
         Sealed { batch: Arc::new(batch), full, waiters }
     }
 
-    fn write_body(
-        &mut self,
-        alias: Alias,
-        live: &mut Live,
-        said: Said<'_>,
-        delta_ms: u64,
-        lanes: Lanes,
-    ) {
+    fn write_body(&mut self, alias: Alias, live: &mut Live, said: Said<'_>, delta_ms: u64, lanes: Lanes) {
         let (tallies, changes) = match lanes {
             Lanes::Chat => (Vec::new(), None),
             Lanes::All { tally_top } => {
@@ -130,7 +123,11 @@ impl Sealer {
         for (at, (offset, publication)) in (live.next_offset..).zip(said.messages).enumerate() {
             match said.fate(at) {
                 Fate::Shown { folded } => {
-                    writer.message(&MessageParts { skip, folded: folded.into(), ..parts(publication, offset) });
+                    writer.message(&MessageParts {
+                        skip,
+                        folded: folded.into(),
+                        ..parts(publication, offset)
+                    });
                     skip = 0;
                 }
                 Fate::Folded | Fate::Omitted => skip += 1,
@@ -288,8 +285,13 @@ mod tests {
         let mut room = room();
         let live = room.wake(Now::default(), &ShardConfig::default(), 0);
         let messages = ["a", "b", "c", "b", "e"].map(|text| said(text, Some(0), 1));
-        let fates =
-            [Fate::Omitted, Fate::Shown { folded: 1 }, Fate::Shown { folded: 0 }, Fate::Folded, Fate::Omitted];
+        let fates = [
+            Fate::Omitted,
+            Fate::Shown { folded: 1 },
+            Fate::Shown { folded: 0 },
+            Fate::Folded,
+            Fate::Omitted,
+        ];
         for (offset, p) in (0..).zip(&messages) {
             live.nonces.take(p.user, offset, offset, 0);
         }

@@ -27,13 +27,21 @@ struct Saying {
 }
 
 fn ticks() -> impl Strategy<Value = Vec<(u64, Vec<Saying>)>> {
-    let saying = (0u64..6, 0u8..10, 0u8..12, prop::option::weighted(0.3, 0u64..7), prop::option::of(0u64..12));
-    let saying = saying.prop_map(|(user, role, text, mention, reply_to)| Saying { user, role, text, mention, reply_to });
+    let saying =
+        (0u64..6, 0u8..10, 0u8..12, prop::option::weighted(0.3, 0u64..7), prop::option::of(0u64..12));
+    let saying = saying.prop_map(|(user, role, text, mention, reply_to)| Saying {
+        user,
+        role,
+        text,
+        mention,
+        reply_to,
+    });
     prop::collection::vec((100u64..1500, prop::collection::vec(saying, 0..20)), 1..25)
 }
 
 fn frame(wire: &[u8]) -> ServerFrame<'_> {
-    let (header, _) = stream::read_header(wire, limits::SERVER_FRAME_BYTES_MAX).unwrap().expect("a whole header");
+    let (header, _) =
+        stream::read_header(wire, limits::SERVER_FRAME_BYTES_MAX).unwrap().expect("a whole header");
     ServerFrame::decode(&wire[header..]).expect("a frame")
 }
 
@@ -74,7 +82,8 @@ impl World {
     fn new(config: ShardConfig) -> World {
         let mut stage = Stage::new(config);
         let attachment = stage.attach(0, "show").expect("made on first use");
-        let (alias, at) = (attachment.alias, Position { epoch: attachment.epoch, offset: 0, time_ms: attachment.time_ms });
+        let (alias, at) =
+            (attachment.alias, Position { epoch: attachment.epoch, offset: 0, time_ms: attachment.time_ms });
         stage.input(Input::Viewers { worker: WorkerId(0), alias, count: 10 });
         stage.pass_ms(10_000);
         stage.outputs();
@@ -121,7 +130,10 @@ impl World {
     fn check_personal(&self, wire: &[u8]) -> u64 {
         let ServerFrame::Personal(p) = frame(wire) else { panic!("not a personal frame") };
         let said = &self.said[p.offset as usize];
-        assert_eq!((p.author, p.text, p.role, p.reply_to), (&*said.author, &*said.text, said.role, said.reply_to));
+        assert_eq!(
+            (p.author, p.text, p.role, p.reply_to),
+            (&*said.author, &*said.text, said.role, said.reply_to)
+        );
         assert_eq!((p.alias, p.epoch), (self.alias.0, self.at.epoch));
         p.offset
     }
@@ -168,7 +180,8 @@ impl World {
 
     /// Who is meant, looked up without any index.
     fn meant(&self, p: &Publication) -> BTreeSet<u64> {
-        let named = (0..7).filter(|user| p.text.contains(&format!("@USER {user},")) && self.spoke.contains(user));
+        let named =
+            (0..7).filter(|user| p.text.contains(&format!("@USER {user},")) && self.spoke.contains(user));
         let answered = p.reply_to.and_then(|offset| self.answerable.get(&offset)).copied();
         named.chain(answered).filter(|user| *user != p.user.0).collect()
     }
@@ -180,7 +193,9 @@ impl World {
             let of = PageOf::Full { messages_max };
             let (alias, epoch) = (self.alias, at.epoch);
             self.stage.input(Input::History { worker: WorkerId(0), ticket: 1, alias, epoch, from, of });
-            let Some((_, Output::History { page, .. })) = self.stage.outputs().pop() else { panic!("no page") };
+            let Some((_, Output::History { page, .. })) = self.stage.outputs().pop() else {
+                panic!("no page")
+            };
             for batch in &page.batches {
                 for (offset, _, text, folded) in read(batch, &mut at) {
                     assert_eq!((offset, &*text, folded), (from, &*self.said[from as usize].text, 0));

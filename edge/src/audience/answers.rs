@@ -71,7 +71,8 @@ impl Audience {
     /// batch that counts it; so nobody can be closed by what others say to them.
     fn handle_personal(&mut self, personal: &Personal) {
         let ix = slot(personal.connection);
-        let connection = self.connections.get(ix as usize).filter(|c| c.is(personal.connection) && !c.closing);
+        let connection =
+            self.connections.get(ix as usize).filter(|c| c.is(personal.connection) && !c.closing);
         let Some(connection) = connection else { return };
         let membership = connection.session.as_ref().and_then(|s| s.room(personal.alias.0));
         let Some(m) = membership.filter(|m| !self.rooms[m.room.0 as usize].is_unanswered(m.member)) else {

@@ -107,7 +107,8 @@ impl People {
         }
         let mut mentions = 0;
         let mut from = 0;
-        while let Some(at) = p.text[from..].find('@').map(|at| from + at).filter(|_| mentions < MENTIONS_MAX) {
+        while let Some(at) = p.text[from..].find('@').map(|at| from + at).filter(|_| mentions < MENTIONS_MAX)
+        {
             from = at + 1;
             if !p.text[..at].chars().next_back().is_some_and(is_word) {
                 mentions += 1;

@@ -8,8 +8,8 @@ use grandstand_protocol::frame;
 
 use super::Shard;
 use crate::message::{Alias, Answer, AnswerKind, Now, Output, Personal, Publication, WorkerId};
-use crate::pacing::{Fate, Pacing};
 use crate::outbox::Outbox;
+use crate::pacing::{Fate, Pacing};
 use crate::room::Origin;
 use crate::seal::{self, Lanes, Said, Sealed};
 use crate::state::{VIEWERS_KEY, Waiter};
@@ -86,9 +86,9 @@ impl Shard {
             durability,
             repeated,
         };
-        let fates = pacing_per_s.zip(live.pacing.as_mut()).and_then(|(per_s, pacing)| {
-            self.selector.select(pacing, &messages, now.us, per_s)
-        });
+        let fates = pacing_per_s
+            .zip(live.pacing.as_mut())
+            .and_then(|(per_s, pacing)| self.selector.select(pacing, &messages, now.us, per_s));
         self.counters.count_fates(messages.len(), fates);
         let first_offset = live.next_offset;
         let mut rest = &messages[..];
@@ -122,7 +122,8 @@ impl Shard {
             }
         }
         if let (Some(pacing), Some(_)) = (live.pacing.as_mut(), pacing_per_s) {
-            let tick = PacedTick { alias, epoch, first_offset, time_ms: live.time_ms, messages: &messages, fates };
+            let tick =
+                PacedTick { alias, epoch, first_offset, time_ms: live.time_ms, messages: &messages, fates };
             let personals = tick.personals(pacing, &mut self.sealer.encoder, &mut self.outbox);
             self.counters.personals += personals;
         }

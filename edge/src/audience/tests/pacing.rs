@@ -9,7 +9,8 @@ use super::viewer::Seen;
 const PER_S: u32 = 10;
 
 fn paced() -> Plan {
-    let rooms = ShardConfig { tick_ms: 100, pacing_per_s: PER_S, pacing_above_viewers: 2, ..Plan::default().rooms };
+    let rooms =
+        ShardConfig { tick_ms: 100, pacing_per_s: PER_S, pacing_above_viewers: 2, ..Plan::default().rooms };
     Plan { workers: 2, rooms, ..Plan::default() }
 }
 
@@ -89,7 +90,8 @@ fn a_mention_and_an_answer_that_are_left_out_reach_whom_they_mean() {
     tell(&mut hall, eve, "not for anybody", None);
     hall.run_ms(60);
     let got = personals(&hall, bob);
-    let shown = |seen: &Seen, text: &String| matches!(seen, Seen::Batch { texts, .. } if texts.contains(text));
+    let shown =
+        |seen: &Seen, text: &String| matches!(seen, Seen::Batch { texts, .. } if texts.contains(text));
     let answer = "I think so too".to_owned();
     let mut missed = vec![&mention, &answer];
     missed.retain(|text| !hall.viewers[eve.0].seen.iter().any(|seen| shown(seen, text)));
