@@ -97,12 +97,14 @@ pub(crate) enum Verdict {
     Refused { reason: Refusal, retry_after_ms: Option<u32> },
 }
 
-/// Judge a publication. Changes nothing but forgetting what is too old to be remembered.
+/// Judge a publication. Changes nothing but forgetting what is too old to be remembered. A repetition that is answered
+/// `at_once` takes no place among those that wait.
 pub(crate) fn judge(
     live: &mut Live,
     phase: Phase,
     p: &Publication,
     now: Now,
+    at_once: bool,
     config: &ShardConfig,
 ) -> Verdict {
     live.nonces.forget(live.next_offset, now.us);
@@ -111,7 +113,7 @@ pub(crate) fn judge(
     let later = Verdict::Refused { reason: Refusal::Overloaded, retry_after_ms };
     match live.nonces.look(p.user, p.nonce, live.next_offset) {
         Seen::Sealed { offset, time_ms } => return Verdict::Repeated { offset, time_ms },
-        Seen::Pending { .. } if wait_is_full => return later,
+        Seen::Pending { .. } if wait_is_full && !at_once => return later,
         Seen::Pending { offset } => return Verdict::Waits { offset },
         Seen::Never => {}
     }

@@ -16,7 +16,7 @@ pub(crate) struct Chat {
     repeats: Vec<Repeat>,
 }
 
-/// A repetition of a publication that waits: answered when that one is.
+/// A repetition of a publication that waits: answered when that one is, where that is not at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Repeat {
     pub(crate) offset: u64,

@@ -341,7 +341,7 @@ pub struct Answer {
 /// See [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerKind {
-    /// A publication stands in the log.
+    /// A publication has its place in the log: as safely as `durability` says, it stands there.
     Published {
         /// Of the publication.
         nonce: u64,
@@ -349,7 +349,7 @@ pub enum AnswerKind {
         epoch: u64,
         /// Where it stands.
         offset: u64,
-        /// Time of its batch.
+        /// Time of its batch, or, before that is sealed, when it was accepted: the batch's time is not before it.
         time_ms: u64,
         /// How safe it is.
         durability: Durability,

@@ -61,6 +61,8 @@ pub(crate) struct Live {
     pub(crate) tick_us: u64,
     /// Time of the last batch with chat; before the first, of coming alive.
     pub(crate) time_ms: u64,
+    /// Latest time at which an answer said that a publication was accepted: its batch's time is not before it.
+    pub(crate) accepted_ms: u64,
     /// When it sealed last.
     pub(crate) sealed_us: Option<u64>,
     /// When it seals next.
@@ -146,6 +148,7 @@ impl Live {
             bounds,
             tick_us: bounds.min_us,
             time_ms: now.unix_ms,
+            accepted_ms: 0,
             sealed_us: None,
             seal_due_us: None,
             active_us: now.us,
@@ -167,6 +170,12 @@ impl Live {
             Some(sealed_us) => now_us.max(sealed_us.saturating_add(tick_us)),
         };
         self.seal_due_us = Some(due_us);
+    }
+
+    /// The time at which a publication is accepted now; the next batch's time is not before it, whatever the wall clock does.
+    pub(crate) fn accept_ms(&mut self, unix_ms: u64) -> u64 {
+        self.accepted_ms = unix_ms.max(self.time_ms).max(self.accepted_ms);
+        self.accepted_ms
     }
 
     /// The offset that the next publication will stand at.

@@ -3,8 +3,9 @@
 //! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] when to come again.
 //!
 //! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room leaves in the
-//! order in which it happened. Every publication, state change and attach is answered exactly once; an accepted
-//! publication when it stands in the log. Nothing here waits or grows without a bound of [`ShardConfig`].
+//! order in which it happened. Every publication, state change and attach is answered exactly once: an accepted
+//! publication at once where the log is in memory, for its place is certain and a seal would make it no safer; where the
+//! log keeps more than that, when it stands there. Nothing here waits or grows without a bound of [`ShardConfig`].
 //! Not here: threads, queues and clocks (`node`), routing (`backbone`).
 
 mod admin;
@@ -13,7 +14,7 @@ mod turn;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_protocol::frame::Phase;
+use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 
 use crate::admission::{self, Verdict};
@@ -248,22 +249,35 @@ impl Shard {
         let room = self.rooms.get_mut(slot).expect("just found");
         let (phase, epoch) = (room.phase, room.epoch);
         let live = room.wake(now, &self.config, self.seed);
-        match admission::judge(live, phase, &p, now, &self.config) {
+        let durability = self.log.durability();
+        let at_once = is_answered_at_once(durability);
+        let published = |offset, time_ms, repeated| Answer {
+            connection,
+            kind: AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated },
+        };
+        match admission::judge(live, phase, &p, now, at_once, &self.config) {
             Verdict::Accepted => {
-                live.nonces.take(p.user, nonce, live.free_offset(), now.us);
+                let offset = live.free_offset();
+                live.nonces.take(p.user, nonce, offset, now.us);
                 live.slow_mode.spoke(p.user, now.us);
                 live.chat.push(p);
                 live.active_us = now.us;
                 live.plan_seal(now.us, &self.config, &mut self.ticks);
                 self.counters.publications_accepted += 1;
+                if at_once {
+                    let time_ms = live.accept_ms(now.unix_ms);
+                    self.outbox.answer(worker, published(offset, time_ms, false));
+                }
+            }
+            Verdict::Waits { offset } if at_once => {
+                let time_ms = live.accept_ms(now.unix_ms);
+                self.counters.publications_repeated += 1;
+                self.outbox.answer(worker, published(offset, time_ms, true));
             }
             Verdict::Waits { offset } => live.chat.repeat(offset, &p),
             Verdict::Repeated { offset, time_ms } => {
-                let durability = self.log.durability();
-                let kind =
-                    AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated: true };
                 self.counters.publications_repeated += 1;
-                self.outbox.answer(worker, Answer { connection, kind });
+                self.outbox.answer(worker, published(offset, time_ms, true));
             }
             Verdict::Refused { reason, retry_after_ms } => {
                 self.refuse_publication(worker, connection, nonce, reason, retry_after_ms);
@@ -387,4 +401,9 @@ impl Shard {
             }
         }
     }
+}
+
+/// Is a publication answered when it is accepted, rather than when it stands in the log?
+fn is_answered_at_once(durability: Durability) -> bool {
+    durability == Durability::Memory
 }

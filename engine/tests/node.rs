@@ -271,6 +271,10 @@ fn a_worker_that_is_gone_holds_up_nobody() {
             answered = acknowledged(&mut follower, output);
         }
     }
+    while follower.at.offset < 50 {
+        let output = talking.next();
+        acknowledged(&mut follower, output);
+    }
     assert_eq!(follower.at.offset, 50);
     assert_eq!(viewers(&engine), 0, "its members went with it");
     engine.shutdown();
@@ -296,11 +300,11 @@ fn a_shutdown_seals_and_hands_out_what_waits() {
     }
     let stopping = thread::spawn(move || engine.shutdown());
     let mut read = 0;
-    while read < 100 {
+    while read < 100 || follower.at.offset < 100 {
         let output = worker.next();
         read += acknowledged(&mut follower, output);
     }
-    assert_eq!(follower.said.len(), 100);
+    assert_eq!((read, follower.said.len()), (100, 100));
     stopping.join().expect("the shutdown ends");
     assert!(worker.port.is_closed() && worker.port.poll_output().is_none());
     let late = Input::Publish(publication(follower.alias, 0, 1, 101, "too late"));

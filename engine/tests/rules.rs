@@ -22,7 +22,15 @@ fn stage() -> Stage {
 
 /// A stage with one room that worker 0 follows.
 fn followed(config: ShardConfig) -> (Stage, Alias, Follower) {
-    let mut stage = Stage::new(config);
+    follow(Stage::new(config))
+}
+
+/// The same over a log that answers for what it keeps.
+fn followed_durably(config: ShardConfig) -> (Stage, Alias, Follower) {
+    follow(Stage::durable(config))
+}
+
+fn follow(mut stage: Stage) -> (Stage, Alias, Follower) {
     let attachment = stage.attach(0, "show").expect("made on first use");
     let follower = Follower::attach(&attachment);
     (stage, attachment.alias, follower)
@@ -53,8 +61,44 @@ fn offset(kind: AnswerKind) -> (u64, bool) {
 }
 
 #[test]
-fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
+fn a_publication_is_answered_when_it_is_accepted_where_the_log_is_in_memory() {
     let (mut stage, alias, mut follower) = followed(fixed());
+    for nonce in 0..3 {
+        say(&mut stage, alias, 1, nonce, "at once");
+        assert_eq!(offset(only_answer(&mut stage)), (nonce, false), "before any batch");
+    }
+    say(&mut stage, alias, 1, 2, "again, while it waits");
+    assert_eq!(offset(only_answer(&mut stage)), (2, true));
+    stage.pass_ms(0);
+    let outputs = stage.outputs();
+    assert_eq!(outputs.len(), 1, "the batch, and no second answer");
+    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), 3);
+}
+
+#[test]
+fn the_time_of_an_answer_is_not_after_that_of_the_batch() {
+    let (mut stage, alias, mut follower) = followed(fixed());
+    let mut told = Vec::new();
+    for nonce in 0..6 {
+        say(&mut stage, alias, 1, nonce, "when");
+        let AnswerKind::Published { time_ms, .. } = only_answer(&mut stage) else { panic!("not published") };
+        told.push(time_ms);
+        // The wall clock steps back while it waits.
+        stage.now.unix_ms -= 5000;
+        stage.pass_ms(60);
+        batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
+    }
+    stage.pass_ms(100);
+    batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
+    assert_eq!(follower.said.len(), told.len());
+    assert!(follower.said.iter().zip(&told).all(|(said, told)| said.time_ms >= *told));
+    assert!(told.windows(2).all(|pair| pair[0] <= pair[1]), "{told:?}");
+}
+
+#[test]
+fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
+    let (mut stage, alias, mut follower) = followed_durably(fixed());
     say(&mut stage, alias, 1, 1, "first");
     assert_eq!(stage.shard.poll_timeout(), Some(stage.now.us));
     stage.pass_ms(0);
@@ -118,7 +162,11 @@ fn a_batch_goes_once_to_each_worker_that_follows_and_to_no_other() {
 
 #[test]
 fn a_repetition_is_answered_with_the_place_of_the_first() {
-    let (mut stage, alias, _) = followed(fixed());
+    repeat_publications(followed(fixed()));
+    repeat_publications(followed_durably(fixed()));
+}
+
+fn repeat_publications((mut stage, alias, _): (Stage, Alias, Follower)) {
     say(&mut stage, alias, 1, 1, "zero");
     say(&mut stage, alias, 1, 7, "one");
     say(&mut stage, alias, 1, 7, "one, again, from a new connection");
@@ -175,6 +223,22 @@ fn what_may_not_be_said_is_refused_with_its_reason() {
 #[test]
 fn a_room_that_waits_for_too_much_refuses_more_until_its_tick() {
     let (mut stage, alias, _) = followed(ShardConfig { pending_messages_max: 2, ..fixed() });
+    for nonce in 1..3 {
+        say(&mut stage, alias, 1, nonce, "text");
+    }
+    assert_eq!(stage.answers().len(), 2);
+    say(&mut stage, alias, 1, 3, "one too many");
+    assert_eq!(refusal(only_answer(&mut stage)), (Refusal::Overloaded, Some(100)));
+    say(&mut stage, alias, 1, 1, "a repetition takes no place");
+    assert_eq!(offset(only_answer(&mut stage)), (0, true));
+    stage.pass_ms(0);
+    say(&mut stage, alias, 1, 3, "now");
+    assert_eq!(offset(only_answer(&mut stage)), (2, false));
+}
+
+#[test]
+fn over_a_durable_log_repetitions_wait_too_and_are_bounded() {
+    let (mut stage, alias, _) = followed_durably(ShardConfig { pending_messages_max: 2, ..fixed() });
     for nonce in 1..3 {
         say(&mut stage, alias, 1, nonce, "text");
     }
@@ -489,16 +553,19 @@ fn operators_list_rooms_in_pages() {
 
 #[test]
 fn a_shutdown_seals_what_waits() {
-    let (mut stage, alias, mut follower) =
-        followed(ShardConfig { leading_edge: false, tick_ms: 60_000, ..fixed() });
-    say(&mut stage, alias, 1, 1, "waits for a minute");
-    stage.pass_ms(1000);
-    assert!(stage.outputs().is_empty());
-    stage.shard.handle_shutdown(stage.now);
-    let outputs = stage.outputs();
-    assert!(outputs.iter().any(|(_, o)| matches!(o, Output::Answers(_))));
-    batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
-    assert_eq!(follower.said.len(), 1);
+    let config = ShardConfig { leading_edge: false, tick_ms: 60_000, ..fixed() };
+    for (mut stage, alias, mut follower) in [followed(config.clone()), followed_durably(config)] {
+        say(&mut stage, alias, 1, 1, "waits for a minute");
+        stage.pass_ms(1000);
+        let mut outputs = stage.outputs();
+        assert!(!outputs.iter().any(|(_, o)| matches!(o, Output::Batch { .. })));
+        stage.shard.handle_shutdown(stage.now);
+        outputs.extend(stage.outputs());
+        let answers = outputs.iter().filter(|(_, o)| matches!(o, Output::Answers(_)));
+        assert_eq!(answers.count(), 1);
+        batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
+        assert_eq!(follower.said.len(), 1);
+    }
 }
 
 #[test]

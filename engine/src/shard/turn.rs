@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use grandstand_protocol::frame;
 
-use super::Shard;
+use super::{Shard, is_answered_at_once};
 use crate::message::{Alias, Answer, AnswerKind, Now, Output, Personal, Publication, WorkerId};
 use crate::outbox::Outbox;
 use crate::pacing::{Fate, Pacing};
@@ -69,13 +69,14 @@ impl Shard {
         }
     }
 
-    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer.
+    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer what was not.
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
         let pacing_per_s = room.pace(now, &self.config, self.seed);
         let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
         (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
+        let now = Now { unix_ms: now.unix_ms.max(live.accepted_ms), ..now };
         let (messages, repeats) = live.chat.take();
         let durability = self.log.durability();
         let published = |nonce, offset, time_ms, repeated| AnswerKind::Published {
@@ -108,7 +109,8 @@ impl Shard {
             for worker in live.viewers.followers() {
                 self.outbox.push(worker, Output::Batch { alias, batch: batch.clone() });
             }
-            for (offset, p) in (batch.first_offset..).zip(now_sealed) {
+            let unanswered = if is_answered_at_once(durability) { &[] } else { now_sealed };
+            for (offset, p) in (batch.first_offset..).zip(unanswered) {
                 let kind = published(p.nonce, offset, batch.time_ms, false);
                 self.outbox.answer(p.worker, answer_to(p, kind));
             }
