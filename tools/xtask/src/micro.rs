@@ -34,17 +34,21 @@ pub(crate) fn go(update: bool) -> Result<()> {
         println!("wrote {BASELINE}");
         return history::remind();
     }
-    let counts = judge(&counted)?;
+    let counts = judge_with_history(&counted)?;
     println!("{counts}");
     if counts.failed > 0 {
-        bail!("{} micro benches are not as the baseline says", counts.failed);
+        bail!("{} findings about instructions of hot paths", counts.failed);
     }
     Ok(())
 }
 
 /// The step of `ci`: each bench passes or fails by itself, and each growth that the baseline took in must be named.
 pub(crate) fn check() -> Result<Counts> {
-    let mut counts = judge(&count()?)?;
+    judge_with_history(&count()?)
+}
+
+fn judge_with_history(counted: &Baseline) -> Result<Counts> {
+    let mut counts = judge(counted)?;
     for name in history::unnamed()? {
         counts.failed += 1;
         eprintln!("FAILED {name}: the baseline grew, and no commit message since names {name:?}");
