@@ -5,8 +5,8 @@
 //! Invariant: only this thread's allocations are counted, so that the harness around the test does not disturb.
 //! Not here: memory of sockets, TLS and the kernel (the capacity tests of a whole node).
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,43 +17,7 @@ use grandstand_engine::backbone::Backbone;
 use grandstand_engine::message::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count(allocations: u64, bytes: i64) {
-    // Fails only while the thread is torn down.
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + allocations));
-    let _ = LIVE_BYTES.try_with(|n| n.set(n.get() + bytes));
-}
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches only thread-local cells without destructors.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        count(1, bytes as i64 - layout.size() as i64);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(at, layout, bytes) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
+use counting::{ALLOCATIONS, LIVE_BYTES};
 /// Takes every input and does nothing: the test answers itself.
 struct Silent;
 

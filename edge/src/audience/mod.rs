@@ -341,8 +341,7 @@ impl Audience {
     }
 
     fn write_control(&mut self, ix: u32, frame: &ServerFrame<'_>) {
-        let framed = self.encoder.server_framed(frame);
-        self.push_control(ix, |_, out| out.extend_from_slice(&framed));
+        self.push_control(ix, |encoder, out| encoder.server_framed_to(frame, out));
     }
 
     fn push_control(&mut self, ix: u32, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {

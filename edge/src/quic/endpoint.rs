@@ -57,6 +57,8 @@ pub(crate) struct Quic {
     /// The time of the worker's turn.
     now: Instant,
     buffer: Vec<u8>,
+    /// Of one receive; empty between turns, and kept for its room.
+    received: Vec<Datagram>,
     frame_bytes_max: usize,
     retry_above: usize,
     /// Handshakes that are not finished.
@@ -97,6 +99,7 @@ impl Quic {
             reading: None,
             now,
             buffer: Vec::with_capacity(2048),
+            received: Vec::new(),
             frame_bytes_max,
             retry_above,
             pending: 0,
@@ -123,7 +126,8 @@ impl Quic {
         mut claim: impl FnMut(Datagram) -> Option<Datagram>,
         mut admit: impl FnMut(IpAddr) -> Option<Pass>,
     ) -> bool {
-        let mut datagrams = Vec::new();
+        let mut datagrams = std::mem::take(&mut self.received);
+        let mut has_more = true;
         for _ in 0..RECEIVE_BATCHES_PER_TURN {
             let is_empty = match self.socket.receive(|datagram| datagrams.push(datagram)) {
                 Ok(received) => !received,
@@ -133,7 +137,8 @@ impl Quic {
                 }
             };
             if is_empty {
-                return false;
+                has_more = false;
+                break;
             }
             for datagram in datagrams.drain(..) {
                 if let Some(datagram) = claim(datagram) {
@@ -142,7 +147,8 @@ impl Quic {
             }
             self.drive_reading();
         }
-        true
+        self.received = datagrams;
+        has_more
     }
 
     /// Datagrams of one connection mostly come together: drive it when another one's turn has come.

@@ -49,8 +49,9 @@ impl Socket {
 
     /// Take what the kernel has, one batch; `false` when there was nothing.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(Datagram)) -> io::Result<bool> {
-        let mut slices: Vec<IoSliceMut<'_>> =
-            self.buffers.chunks_mut(RECEIVE_BYTES).map(IoSliceMut::new).collect();
+        let mut rest = self.buffers.chunks_mut(RECEIVE_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(rest.next().unwrap_or_default()));
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = match self.state.recv((&self.socket).into(), &mut slices, &mut metas) {
             Ok(count) => count,

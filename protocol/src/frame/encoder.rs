@@ -52,6 +52,11 @@ impl Encoder {
         framed(frame.kind(), self.server_payload(frame))
     }
 
+    /// Append a server's frame behind its header to `out`.
+    pub fn server_framed_to(&mut self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+        frame_to(frame.kind(), self.server_payload(frame), out);
+    }
+
     /// A batch's frame behind its header: one allocation of just its size, one copy of the body.
     pub fn batch_framed(body: &[u8]) -> Bytes {
         framed(Kind::Batch, body)
@@ -349,10 +354,20 @@ impl Encoder {
     }
 }
 
+/// One allocation of just its size.
 fn framed(kind: Kind, payload: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(stream::header_len(payload.len() + 1) + 1 + payload.len());
-    stream::write_header(payload.len() + 1, &mut out);
+    let mut out = Vec::with_capacity(framed_len(payload));
+    frame_to(kind, payload, &mut out);
+    Bytes::from(out)
+}
+
+fn frame_to(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+    out.reserve(framed_len(payload));
+    stream::write_header(payload.len() + 1, out);
     out.push(kind as u8);
     out.extend_from_slice(payload);
-    Bytes::from(out)
+}
+
+fn framed_len(payload: &[u8]) -> usize {
+    stream::header_len(payload.len() + 1) + 1 + payload.len()
 }
