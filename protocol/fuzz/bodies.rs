@@ -3,7 +3,10 @@
 //! Why one file: `fuzz_targets` runs these under libFuzzer, `protocol/tests/fuzz_smoke.rs` in every test run.
 //! Not here: where inputs come from.
 
+use std::cell::RefCell;
+
 use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::compress::Decompressor;
 use grandstand_protocol::frame::{ClientFrame, Encoder, ServerFrame};
 use grandstand_protocol::stream::{HEADER_BYTES_MAX, header_len, read_header, write_header};
 use grandstand_protocol::websocket::{Event, Input, Limits, Reader, Role};
@@ -73,6 +76,26 @@ pub(crate) fn batch_reader(body: &[u8]) {
         assert!(items <= body.len(), "more items than bytes");
         assert!(at.offset >= last);
     }
+}
+
+/// Any frame as a compressed one: it opens to the same each time, within the bound, and leaves nothing to the next.
+pub(crate) fn compressed(data: &[u8]) {
+    thread_local! {
+        static DECOMPRESSORS: RefCell<[Decompressor; 2]> = RefCell::default();
+    }
+    let payload = data.get(1..).unwrap_or_default();
+    DECOMPRESSORS.with_borrow_mut(|[one, other]| {
+        let outcome = one.open(payload).map(<[u8]>::to_vec);
+        assert!(outcome.as_ref().is_ok_and(|b| b.len() < limits::SERVER_FRAME_BYTES_MAX) || outcome.is_err());
+        // The other one has not seen what the first has.
+        assert_eq!(other.open(payload).map(<[u8]>::to_vec), outcome);
+        if let Ok(body) = outcome {
+            batch_reader(&body);
+        } else {
+            std::mem::swap(one, other);
+            assert_eq!(one.open(&[3, 0]), Ok(&b""[..]));
+        }
+    });
 }
 
 /// Any bytes on a byte stream: headers take their shortest form, and each frame is what it says.

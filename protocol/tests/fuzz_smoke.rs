@@ -98,6 +98,11 @@ fn batch_reader() {
 }
 
 #[test]
+fn compressed() {
+    smoke("compressed", bodies::compressed);
+}
+
+#[test]
 fn websocket_reader() {
     smoke("websocket_reader", bodies::websocket_reader);
 }

@@ -7,6 +7,7 @@ mod support;
 
 use grandstand_protocol::batch::*;
 use grandstand_protocol::close::Retry;
+use grandstand_protocol::compress::{COMPRESSED_BATCH, Compressor, Decompressor};
 use grandstand_protocol::frame::*;
 use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
@@ -484,6 +485,34 @@ proptest! {
         body[at] = byte;
         if let Ok((_, items, _)) = support::batches::read(&body) {
             prop_assert!(items.len() <= body.len());
+        }
+    }
+
+    /// F-5, F-9: any batch comes back, whatever was opened before, and never takes more bytes than plain.
+    #[test]
+    fn compressed_batches_survive(all in vec(sealed(), 1..4), noise in vec(any::<u8>(), 0..50)) {
+        let (mut compressor, mut decompressor) = (Compressor::default(), Decompressor::default());
+        for sealed in all {
+            let body = sealed.write();
+            let plain = Encoder::batch_framed(&body);
+            if let Some(wire) = compressor.batch_framed(&body) {
+                let (header, len) = read_header(&wire, plain.len()).unwrap().unwrap();
+                prop_assert!(wire.len() < plain.len() && header + len == wire.len());
+                prop_assert_eq!(wire[header], COMPRESSED_BATCH);
+                let _ = decompressor.open(&noise);
+                prop_assert_eq!(decompressor.open(&wire[header + 1..]), Ok(&body[..]));
+                // F-9: cut anywhere, it is a fault.
+                let cut = wire.len() - 1 - noise.len() % len.min(8);
+                prop_assert!(decompressor.open(&wire[(header + 1).min(cut)..cut]).is_err());
+            }
+        }
+    }
+
+    /// F-9.
+    #[test]
+    fn noise_opens_to_no_more_than_a_frame(noise in vec(any::<u8>(), 0..2000)) {
+        if let Ok(body) = Decompressor::default().open(&noise) {
+            prop_assert!(body.len() < limits::SERVER_FRAME_BYTES_MAX);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use grandstand_protocol::batch::BatchReader;
 use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{ClientFrame, Encoder, FrameFault, Kind, ServerFrame};
 use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
@@ -259,6 +260,27 @@ fn headers_read_as_their_vectors_say() {
             streams::Expect::Fault(fault) => assert_eq!(got, Err::<_, HeaderFault>(fault), "{}", v.name),
         }
     }
+}
+
+/// F-5, F-9.
+#[test]
+fn compressed_frames_open_as_they_say() {
+    let mut decompressor = Decompressor::default();
+    let mut opened = 0;
+    for v in load("compressed.json") {
+        let frame = unhex(text(&v, "hex"));
+        assert_eq!(frame[0], COMPRESSED_BATCH);
+        match decompressor.open(&frame[1..]) {
+            Ok(body) => {
+                let zeros = vec![0; v.get("zeros").map_or(0, |n| n.as_u64().expect("a number") as usize)];
+                let plain = [unhex(text(&v, "opens_to")), zeros].concat();
+                assert!(plain[0] == Kind::Batch as u8 && plain[1..] == *body, "{}", v["name"]);
+                opened += 1;
+            }
+            Err(fault) => assert_eq!(v["close"], json!(fault.close_code().wire()), "{}: {fault}", v["name"]),
+        }
+    }
+    assert!(opened > 10, "only {opened} vectors");
 }
 
 #[test]

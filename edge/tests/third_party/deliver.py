@@ -1,9 +1,10 @@
-"""A text said over one transport is read over the other: deliver.py WEBSOCKET_URL QUIC_ADDRESS.
+"""A text said over one transport is read over the other, plain and compressed: deliver.py WEBSOCKET_URL QUIC_ADDRESS.
 
 Each watcher counts its place in the log from `Subscribed` on, and finds the text at the offset that the author was told.
 """
 
 import asyncio
+import collections
 import sys
 
 import peers
@@ -14,9 +15,14 @@ import wire
 TEXTS = ["publish", "publish_every_script", "publish_longest"]
 
 
-async def welcomed(peer, frames):
-    await peer.send(frames["hello"].bytes)
-    await next_of(peer, wire.WELCOME)
+# How many batches came compressed, and how many plain.
+COMPRESSED = collections.Counter()
+
+
+async def welcomed(peer, frames, offers=0):
+    await peer.send(wire.hello(offers) if offers else frames["hello"].bytes)
+    granted = wire.capabilities(await next_of(peer, wire.WELCOME))
+    assert granted == offers & wire.DEFLATE_1, granted
     await peer.send(frames["subscribe"].bytes)
     return wire.Subscribed(await next_of(peer, wire.SUBSCRIBED))
 
@@ -24,6 +30,8 @@ async def welcomed(peer, frames):
 async def next_of(peer, kind):
     while True:
         frame = await peer.next()
+        if frame[0] == wire.COMPRESSED_BATCH and kind == wire.BATCH:
+            return frame
         assert frame[0] not in (wire.REFUSED, wire.ERROR), frame.hex()
         if frame[0] == kind:
             return frame
@@ -32,16 +40,18 @@ async def next_of(peer, kind):
 async def find(watcher, position, text):
     """The offset of the next message, which has to be this one."""
     while True:
-        batch = wire.Batch((await next_of(watcher, wire.BATCH))[1:])
+        frame = await next_of(watcher, wire.BATCH)
+        COMPRESSED.update([frame[0] == wire.COMPRESSED_BATCH])
+        batch = wire.Batch(wire.opened(frame)[1:])
         batch.locate(position)
         for message in batch.messages:
             assert message.text == text, f"{message.text!r} came instead of {text!r}"
             return message.offset
 
 
-async def deliver(author, watcher, frames):
+async def deliver(author, watcher, frames, offers=0):
     alias = (await welcomed(author, frames)).alias
-    position = (await welcomed(watcher, frames)).position
+    position = (await welcomed(watcher, frames, offers)).position
     for name in TEXTS:
         vector = frames[name]
         await author.send(vector.with_alias(alias))
@@ -56,7 +66,13 @@ async def main(url, address):
     frames = vectors.client_frames()
     await deliver(await peers.WebSocket.open(url), await peers.Quic.open(address), frames)
     await deliver(await peers.Quic.open(address), await peers.WebSocket.open(url), frames)
-    print(f"{2 * len(TEXTS)} texts delivered")
+    assert COMPRESSED[True] == 0, "nobody offered to open compressed batches"
+    # 2 is a capability that nobody knows (V-3).
+    await deliver(await peers.Quic.open(address), await peers.WebSocket.open(url), frames, wire.DEFLATE_1 | 2)
+    await deliver(await peers.WebSocket.open(url), await peers.Quic.open(address), frames, wire.DEFLATE_1)
+    # What does not shrink comes plain.
+    assert COMPRESSED[True] >= 2, COMPRESSED
+    print(f"{4 * len(TEXTS)} texts delivered, {COMPRESSED[True]} of them compressed")
 
 
 if __name__ == "__main__":

@@ -75,9 +75,19 @@ def check_stream(entry):
     assert "close" not in entry and header == wanted, header
 
 
+def check_compressed(entry):
+    try:
+        frame = wire.opened(bytes.fromhex(entry["hex"]))
+    except wire.Fault as fault:
+        assert str(fault) == entry.get("close_name"), fault
+        return
+    assert frame == bytes.fromhex(entry["opens_to"]) + bytes(entry.get("zeros", 0)), frame[:100].hex()
+
+
 def main():
     checked = 0
-    for name, check in (("batch.json", check_batch), ("stream.json", check_stream)):
+    for name, check in (
+            ("batch.json", check_batch), ("stream.json", check_stream), ("compressed.json", check_compressed)):
         for entry in read(name):
             try:
                 check(entry)

@@ -4,9 +4,13 @@ Why by hand: what two implementations by different hands agree on is what the do
 Not here: sockets (`peers`), what is said over them (`converse`, `deliver`).
 """
 
+import pathlib
 import struct
+import zlib
 
 WELCOME, SUBSCRIBED, PUBLISHED, REFUSED, BATCH, ERROR = 0x41, 0x42, 0x44, 0x46, 0x47, 0x4D
+COMPRESSED_BATCH = 0xC7
+SERVER_FRAME_BYTES_MAX = 1_048_576
 
 # The table of kinds under F-8.
 KINDS = {
@@ -97,6 +101,37 @@ def refusal(frame):
 
 def error_code(frame):
     return Table(frame).number(0, "H")
+
+
+# --- F-5, F-9: compressed frames, by the zlib that everybody has ----------------------------------------------------------
+
+DEFLATE_1 = 1
+DICTIONARY_1 = (pathlib.Path(__file__).resolve().parents[3] / "protocol" / "dictionary" / "1.bin").read_bytes()
+
+
+def hello(capabilities):
+    """A `Hello` that says nothing else: root, vtable of three places, table with the third (capabilities, 64 bits)."""
+    return bytes([0x01]) + struct.pack("<IHHHHHHiIQ", 16, 10, 16, 0, 0, 8, 0, 12, 0, capabilities)
+
+
+def capabilities(welcome):
+    return Table(welcome).number(1, "Q")
+
+
+def opened(frame):
+    """The plain frame."""
+    if frame[:1] != bytes([COMPRESSED_BATCH]):
+        return frame
+    inflate = zlib.decompressobj(-15, zdict=DICTIONARY_1)
+    try:
+        body = inflate.decompress(frame[1:], SERVER_FRAME_BYTES_MAX)
+    except zlib.error as error:
+        raise Fault("Malformed") from error
+    if len(body) >= SERVER_FRAME_BYTES_MAX:
+        raise Fault("FrameTooLarge")
+    if not inflate.eof or inflate.unused_data:
+        raise Fault("Malformed")
+    return bytes([BATCH]) + body
 
 
 # --- B: the body of a batch, and A: where a reader stands in the log ------------------------------------------------

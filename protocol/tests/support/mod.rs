@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test and the generator use a part")]
 
 pub(crate) mod batches;
+pub(crate) mod compressed;
 pub(crate) mod conversations;
 pub(crate) mod frames;
 pub(crate) mod invalid;
@@ -26,6 +27,7 @@ pub(crate) fn files() -> Vec<(&'static str, String)> {
             array(frames::server().iter().chain(&invalid::server()).map(frames::Vector::to_json)),
         ),
         ("batch.json", array(batches::all().iter().map(batches::BatchVector::to_json))),
+        ("compressed.json", array(compressed::all().iter().map(compressed::CompressedVector::to_json))),
         ("stream.json", array(streams::all().iter().map(streams::StreamVector::to_json))),
         ("conversations.json", array(conversations::all().into_iter())),
     ]
@@ -79,6 +81,9 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         frames::server().into_iter().chain(invalid::server()).map(|v| ("server_frame", v.name, v.bytes)),
     );
     out.extend(batches::all().into_iter().map(|v| ("batch_reader", v.name.to_owned(), v.body)));
+    // Not the largest, which are slow to open.
+    let quick = compressed::all().into_iter().filter(|v| !v.name.contains("large"));
+    out.extend(quick.map(|v| ("compressed", v.name.to_owned(), v.frame)));
     out.extend(streams::all().into_iter().map(|v| ("stream", v.name.to_owned(), v.bytes)));
     out
 }

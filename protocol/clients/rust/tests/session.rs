@@ -534,6 +534,54 @@ fn closing_waits_for_answers_but_not_for_ever() {
     }
 }
 
+/// Long and of few letters, so that it shrinks.
+fn shrinking() -> Vec<String> {
+    (0..20).map(|n| format!("{n}: that was so good, see you all next week, that was so good")).collect()
+}
+
+fn say_all(world: &mut World) -> Vec<String> {
+    world.node.say_all(&shrinking().iter().map(String::as_str).collect::<Vec<_>>());
+    world.pump();
+    let texts = world.events.iter().filter_map(|event| match event {
+        E::Message { text, .. } => Some(text.to_string()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn compressed_batches_are_opened_where_that_was_agreed() {
+    let mut world = World::up();
+    assert_eq!(say_all(&mut world), shrinking());
+    assert!(world.node.compressed > 0);
+    let none = Options { compression: false, ..Options::default() };
+    for (options, withheld) in [(none, 0), (Options::default(), u64::MAX)] {
+        let mut world = World::new(options);
+        world.node.withheld = withheld;
+        world.connect();
+        world.settle();
+        assert_eq!(say_all(&mut world), shrinking());
+        assert_eq!((world.node.granted, world.node.compressed), (0, 0));
+    }
+}
+
+/// F-5, F-9.
+#[test]
+fn compressed_frames_that_were_not_agreed_or_are_broken_end_the_connection() {
+    for (granted, frame, code) in [
+        (true, vec![0xc7], CloseCode::Malformed),
+        (true, vec![0xc7, 0xff, 0xff], CloseCode::Malformed),
+        (true, vec![0xc8, 3, 0], CloseCode::UnknownKind),
+        (false, vec![0xc7, 3, 0], CloseCode::UnknownKind),
+    ] {
+        let mut world = World::new(Options { compression: granted, ..Options::default() });
+        world.connect();
+        world.settle();
+        world.session.handle_frame(world.now_us, &frame, &mut |_| {});
+        assert_eq!(world.session.poll_close(), Some(code), "{frame:x?}");
+    }
+}
+
 #[test]
 fn bytes_that_are_no_frame_end_the_connection_with_a_code() {
     for (bytes, code) in [

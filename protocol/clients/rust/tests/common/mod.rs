@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
+use grandstand_client::protocol::compress::Compressor;
 use grandstand_client::protocol::frame::{
     ClientFrame, Durability, Encoder, Gap, GapReason, Kind, Outcome, Phase, Published, Refused, ServerFrame,
     Snapshot, Subscribed, Welcome,
 };
 use grandstand_client::protocol::refusal::Refusal;
+use grandstand_client::protocol::stream::read_header;
+use grandstand_client::protocol::version::capability;
 
 pub const EPOCH: u64 = 7;
 pub const HEARTBEAT_MS: u32 = 1000;
@@ -42,6 +45,13 @@ pub struct ScriptedNode {
     pub seen: Vec<Kind>,
     pub subscribes: Vec<Option<(u64, u64)>>,
     pub to_client: VecDeque<Vec<u8>>,
+    /// Capabilities in force.
+    pub granted: u64,
+    /// Capabilities never granted.
+    pub withheld: u64,
+    /// Batches that went compressed.
+    pub compressed: usize,
+    compressor: Compressor,
     viewer: Option<Viewer>,
     connections: u32,
     encoder: Encoder,
@@ -95,6 +105,15 @@ impl ScriptedNode {
         self.to_client.push_back(out);
     }
 
+    /// Compressed, where that was agreed and takes less.
+    fn send_batch(&mut self, body: &[u8]) {
+        let compressed = (self.granted != 0).then(|| self.compressor.batch_framed(body)).flatten();
+        let Some(wire) = compressed else { return self.send(&ServerFrame::Batch(body)) };
+        let (header, _) = read_header(&wire, wire.len()).unwrap().unwrap();
+        self.compressed += 1;
+        self.to_client.push_back(wire[header..].to_vec());
+    }
+
     pub fn alias(&self) -> u32 {
         self.viewer.expect("a viewer").alias
     }
@@ -107,8 +126,10 @@ impl ScriptedNode {
             ClientFrame::Hello(hello) => {
                 let resumed = !hello.ticket.is_empty() && !self.forgets_sessions;
                 self.connections += 1;
+                self.granted = hello.capabilities & capability::DEFLATE_1 & !self.withheld;
                 self.send(&ServerFrame::Welcome(Welcome {
                     version: 1,
+                    capabilities: self.granted,
                     session: u64::from(self.connections),
                     ticket: b"ticket",
                     heartbeat_ms: HEARTBEAT_MS,
@@ -214,7 +235,7 @@ impl ScriptedNode {
                 return;
             }
             let body = self.body(viewer, viewer.cursor, end);
-            self.send(&ServerFrame::Batch(&body));
+            self.send_batch(&body);
             self.viewer = Some(Viewer { cursor: end, time_ms: self.time_ms(end), ..viewer });
         }
     }
@@ -232,7 +253,7 @@ impl ScriptedNode {
             state.iter().for_each(|(key, value)| w.change(key, *value));
         }
         w.finish();
-        self.send(&ServerFrame::Batch(&body));
+        self.send_batch(&body);
     }
 
     fn body(&self, viewer: Viewer, from: u64, end: u64) -> Vec<u8> {
