@@ -9,7 +9,7 @@
 //! - [`crowd`]: thousands of viewers in one thread of another process, which check every byte;
 //! - [`guests`]: sessions of this process that come, follow rooms, talk, react and drop when told;
 //! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for it, its rooms;
-//! - [`publisher`]: who speaks, and when;
+//! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still lives;
 //! - [`chatlog`]: real logs to speak from;
 //! - [`record`]: rows, and where they are kept.
 //!
@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod machine;
 pub mod metrics;
 pub mod node;
+pub mod probe;
 pub mod publisher;
 pub mod record;
 pub mod rooms_admin;

@@ -5,6 +5,7 @@
 //! Not here: building it (`cargo xtask bench`), what is asked of it (the benches).
 
 use crate::cpu::{self, Meter};
+use crate::crowd::Transport;
 use crate::metrics;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -114,6 +115,16 @@ impl Node {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Where it listens for a transport.
+    #[must_use]
+    pub fn address(&self, transport: Transport) -> SocketAddr {
+        match transport {
+            Transport::Ws => self.ws,
+            Transport::Wss => self.wss,
+            Transport::Quic => self.quic,
+        }
     }
 
     /// CPU time since its start.

@@ -12,7 +12,9 @@ use crate::clock::{now_ns, sleep_until};
 use crate::crowd::viewer::{masked, request, response};
 use crate::histogram::{Summary, Times};
 use anyhow::{Context, Result, bail};
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Publish, React, Role, ServerFrame, Subscribe};
+use grandstand_protocol::frame::{
+    ClientFrame, Encoder, Hello, Kind, Publish, React, Role, ServerFrame, Subscribe,
+};
 use grandstand_protocol::websocket::{Header, Opcode};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -131,7 +133,7 @@ impl Publisher {
     /// # Errors
     /// The node does not let it in.
     pub fn connect(ws: SocketAddr, room: &str, script: Script) -> Result<Publisher> {
-        let (mut mouth, first_offset) = Mouth::connect(ws, room)?;
+        let (mut mouth, first_offset) = Mouth::connect(ws, room, ANSWERS_MAX)?;
         let shared = Arc::new(Shared::default());
         shared.said.lock().expect("nobody panics with it").0.head = first_offset;
         let theirs = shared.clone();
@@ -214,20 +216,23 @@ pub fn log_due_ns(lines: &[Line], speed: f64) -> Vec<u64> {
 }
 
 /// One connection that speaks.
-struct Mouth {
+pub(crate) struct Mouth {
     socket: TcpStream,
     encoder: Encoder,
     frame: Vec<u8>,
     out: Vec<u8>,
     text: String,
     alias: u32,
+    /// Bytes that have come and are no whole frame yet; used by whoever asks in turn, not by publishers that listen.
+    heard: Vec<u8>,
 }
 
 impl Mouth {
-    fn connect(ws: SocketAddr, room: &str) -> Result<(Mouth, u64)> {
-        let mut socket = TcpStream::connect(ws).context("the node does not answer")?;
+    /// Connects and follows the room: also its head. No answer takes longer than `patience`.
+    pub(crate) fn connect(ws: SocketAddr, room: &str, patience: Duration) -> Result<(Mouth, u64)> {
+        let mut socket = TcpStream::connect_timeout(&ws, patience).context("the node does not answer")?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(ANSWERS_MAX))?;
+        socket.set_read_timeout(Some(patience))?;
         let mut out = Vec::new();
         request("/v1", Some("grandstand.v1"), &mut out)?;
         socket.write_all(&out)?;
@@ -240,8 +245,8 @@ impl Mouth {
         };
         bytes.drain(..head);
         out.clear();
-        let mut mouth =
-            Mouth { socket, encoder: Encoder::new(), frame: Vec::new(), out, text: String::new(), alias: 0 };
+        let (encoder, frame, text) = (Encoder::new(), Vec::new(), String::new());
+        let mut mouth = Mouth { socket, encoder, frame, out, text, alias: 0, heard: bytes };
         mouth.write(&ClientFrame::Hello(Hello {
             name: "publisher",
             agent: "grandstand-bench",
@@ -249,18 +254,49 @@ impl Mouth {
         }));
         mouth.write(&ClientFrame::Subscribe(Subscribe { request: 1, room, resume: None, replay: 0 }));
         mouth.flush()?;
-        let (alias, head) = mouth.subscribed(&mut bytes)?;
+        let wanted = |frame: &ServerFrame<'_>| match frame {
+            ServerFrame::Subscribed(subscribed) => Some((subscribed.alias, subscribed.head)),
+            _ => None,
+        };
+        let (alias, head) = mouth.wait_for(wanted)?;
         mouth.alias = alias;
         Ok((mouth, head))
     }
 
-    fn subscribed(&mut self, bytes: &mut Vec<u8>) -> Result<(u32, u64)> {
+    /// Asks for a sign of life, and waits for it.
+    pub(crate) fn ping(&mut self) -> Result<()> {
+        self.write(&ClientFrame::Ping { client_us: 1 });
+        self.flush()?;
+        self.wait_for(|frame| matches!(frame, ServerFrame::Pong { .. }).then_some(()))
+    }
+
+    /// Says something once, and waits for the answer: whether it was accepted.
+    pub(crate) fn publish(&mut self, text: &str) -> Result<bool> {
+        self.write(&ClientFrame::Publish(Publish {
+            alias: self.alias,
+            nonce: 1,
+            text,
+            ..Publish::default()
+        }));
+        self.flush()?;
+        self.wait_for(|frame| match frame {
+            ServerFrame::Published(_) => Some(true),
+            ServerFrame::Refused(refused) if refused.kind == Kind::Publish as u8 => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Passes over frames until one is wanted. A refusal that nobody wants, and an error, are faults.
+    fn wait_for<T>(&mut self, wanted: impl Fn(&ServerFrame<'_>) -> Option<T>) -> Result<T> {
         loop {
             let mut found = None;
-            let used = each_frame(bytes, |frame| {
+            let used = each_frame(&self.heard, |frame| {
                 match ServerFrame::decode(frame) {
-                    Ok(ServerFrame::Subscribed(subscribed)) => {
-                        found = Some((subscribed.alias, subscribed.head));
+                    Ok(frame)
+                        if found.is_none()
+                            && let Some(it) = wanted(&frame) =>
+                    {
+                        found = Some(it);
                     }
                     Ok(ServerFrame::Refused(refused)) => {
                         bail!("refused: {} {}", refused.reason.text(), refused.detail)
@@ -272,11 +308,11 @@ impl Mouth {
                 }
                 Ok(())
             })?;
-            bytes.drain(..used);
+            self.heard.drain(..used);
             if let Some(found) = found {
                 return Ok(found);
             }
-            read_more(&mut self.socket, bytes)?;
+            read_more(&mut self.socket, &mut self.heard)?;
         }
     }
 
@@ -404,7 +440,7 @@ impl Mouth {
 }
 
 fn hear(frame: &[u8], script: &Script, begin_ns: u64, shared: &Shared) -> Result<()> {
-    if frame.first() == Some(&(grandstand_protocol::frame::Kind::Batch as u8)) {
+    if frame.first() == Some(&(Kind::Batch as u8)) {
         return Ok(());
     }
     let (said, times) = &mut *shared.said.lock().expect("nobody panics with it");

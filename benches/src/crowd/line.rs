@@ -5,6 +5,7 @@
 use super::CrowdPlan;
 use super::link::{Around, Arrived, Link};
 use super::quic::QuicLink;
+use super::sink::Sink;
 use super::talk::Seat;
 use super::viewer::Viewer;
 use anyhow::Result;
@@ -17,6 +18,8 @@ pub(super) enum Line {
     Tcp(Link),
     /// QUIC; ten times the size.
     Quic(Box<QuicLink>),
+    /// Bare datagrams.
+    Udp(Sink),
 }
 
 impl Line {
@@ -28,6 +31,7 @@ impl Line {
         around: &mut Around<'_>,
     ) -> Result<Line> {
         Ok(match around.shared.quic.clone() {
+            None if plan.datagrams => Line::Udp(Sink::open(plan, seat, index, around)?),
             None => Line::Tcp(Link::connect(plan, seat, index, around)?),
             Some(config) => Line::Quic(Box::new(QuicLink::connect(plan, &config, seat, index, around)?)),
         })
@@ -37,6 +41,7 @@ impl Line {
         match self {
             Line::Tcp(link) => &link.viewer,
             Line::Quic(link) => &link.viewer,
+            Line::Udp(sink) => &sink.viewer,
         }
     }
 
@@ -50,6 +55,7 @@ impl Line {
         match self {
             Line::Tcp(link) => link.ready(flags, around),
             Line::Quic(link) => link.ready(address, around),
+            Line::Udp(sink) => sink.ready(around),
         }
     }
 
@@ -66,6 +72,7 @@ impl Line {
         match self {
             Line::Tcp(link) => link.keep_alive(around)?,
             Line::Quic(link) => link.keep_alive(around)?,
+            Line::Udp(_) => {}
         }
         Ok(Arrived::default())
     }

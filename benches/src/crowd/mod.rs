@@ -19,6 +19,7 @@ mod link;
 mod process;
 mod quic;
 mod raw;
+mod sink;
 mod stage;
 pub mod talk;
 mod timers;
@@ -81,6 +82,8 @@ pub struct CrowdPlan {
     pub in_flight_max: usize,
     /// Resume TLS sessions when a viewer comes again.
     pub resume_tls: bool,
+    /// Bare datagrams in place of the transport, for the floor: viewers only listen, at [`Joined::ports`].
+    pub datagrams: bool,
     /// Core of the crowd's process.
     pub core: Option<usize>,
 }
@@ -100,6 +103,7 @@ impl CrowdPlan {
             // Enough to fill both sides, too few to fill a listener's backlog.
             in_flight_max: 256,
             resume_tls: false,
+            datagrams: false,
             core: None,
         }
     }
@@ -141,6 +145,8 @@ pub struct Joined {
     pub join: Summary,
     /// TLS handshakes that resumed a session.
     pub resumed_tls: u64,
+    /// Where the viewers of bare datagrams listen.
+    pub ports: Vec<u16>,
 }
 
 /// What viewers saw since the mark.

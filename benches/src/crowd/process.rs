@@ -278,8 +278,15 @@ impl House {
             let line = Line::connect(&self.plan, seat, index, &mut around!(self));
             match line {
                 Ok(line) => {
+                    if let Line::Udp(sink) = &line {
+                        joining.joined.ports.push(sink.port);
+                    }
+                    let (is_joined, began_ns) = (line.viewer().seat.is_joined, line.viewer().began_ns);
                     self.lines.push(Some(line));
                     self.arm(index);
+                    if is_joined {
+                        self.joined(began_ns, &Arrived::default());
+                    }
                 }
                 Err(error) => {
                     self.lines.push(None);

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 /// One application protocol.
 pub trait Talk {
-    /// Path and subprotocol of the WebSocket upgrade; `None` for a plain stream of frames from the first byte on.
+    /// Path and subprotocol of the WebSocket upgrade; `None` for bare bytes, which are heard as they come.
     fn upgrade(&self) -> Option<Upgrade>;
 
     /// The connection stands: greet, and follow the seat's rooms ([`Stage::say`]).
@@ -78,7 +78,7 @@ pub struct Place {
 pub fn by_name(name: &str) -> Result<Box<dyn Talk>> {
     Ok(match name {
         "grandstand" => Box::new(super::grandstand::Grandstand::default()),
-        "raw" => Box::new(super::raw::Raw::default()),
+        "raw" => Box::new(super::raw::Raw),
         _ => bail!("no talk `{name}`"),
     })
 }

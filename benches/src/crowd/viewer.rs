@@ -24,6 +24,8 @@ pub(super) enum Framing {
     WebSocket,
     /// A stream of frames (docs/PROTOCOL.md, Q-3).
     Stream,
+    /// Bare bytes, heard as they come and said as they are.
+    Bytes,
 }
 
 /// A viewer above its socket.
@@ -57,7 +59,12 @@ impl Viewer {
                 let path = if path.is_empty() { own } else { path };
                 Ok(write_request("localhost", path, None, subprotocol, &KEY, out)?)
             }
-            None => self.greet(talk, stage, out),
+            None => {
+                if self.framing == Framing::WebSocket {
+                    self.framing = Framing::Bytes;
+                }
+                self.greet(talk, stage, out)
+            }
         }
     }
 
@@ -77,6 +84,11 @@ impl Viewer {
         stage: &mut Stage,
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        if self.framing == Framing::Bytes {
+            talk.hear(&mut self.seat, Opcode::Binary, bytes, stage)?;
+            self.take_said(stage, out);
+            return Ok(());
+        }
         if self.rest.is_empty() && self.is_upgraded {
             let used = self.frames(bytes, talk, stage, out)?;
             if used < bytes.len() {
@@ -191,6 +203,7 @@ impl Viewer {
                 stream::write_header(payload.len(), out);
                 out.extend_from_slice(payload);
             }
+            Framing::Bytes => out.extend_from_slice(payload),
         }
     }
 }
@@ -259,7 +272,7 @@ mod tests {
         for size in [1, 2, 7, 299, 1000] {
             let (mut talk, mut stage, mut out) = (Echo::default(), Stage::default(), Vec::new());
             let mut viewer = Viewer::new(Seat::default(), Framing::WebSocket, 0);
-            viewer.open(&mut talk, "", &mut stage, &mut out).unwrap();
+            viewer.is_upgraded = true;
             for piece in wire.chunks(size) {
                 viewer.hear(piece, &mut talk, &mut stage, &mut out).unwrap();
             }
@@ -273,7 +286,7 @@ mod tests {
     fn a_close_is_named() {
         let (mut talk, mut stage) = (talk::by_name("raw").unwrap(), Stage::default());
         let mut viewer = Viewer::new(Seat::default(), Framing::WebSocket, 0);
-        viewer.open(talk.as_mut(), "", &mut stage, &mut Vec::new()).unwrap();
+        viewer.is_upgraded = true;
         let fault =
             viewer.hear(&[0x88, 4, 0x10, 0x04, b'n', b'o'], talk.as_mut(), &mut stage, &mut Vec::new());
         assert_eq!(fault.unwrap_err().to_string(), "the server closed: 4100 no");

@@ -3,26 +3,24 @@
 //!
 //! Invariants: figures come from release builds; with `--quick` they come from what the tests were built with and mean
 //! nothing, since only the benches themselves are on trial then.
-//! Not here: the benches (`benches`, the engine's tests, `gs load`), whether anything is lost over hours (`soak`).
+//! Not here: the benches (`benches`, the engine's tests), whether anything is lost over hours (`soak`).
 
 use crate::ledger::Missing;
-use crate::load::Load;
 use crate::micro;
-use crate::node::Node;
 use crate::programs::{self, Purpose};
-use crate::run::{cargo, command, root, run, target_dir};
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use crate::run::{cargo, command, root, run};
+use anyhow::Result;
+use clap::ValueEnum;
 use std::fs;
 use std::path::{PathBuf, absolute};
-use std::time::Duration;
 
 /// Where chat logs lie beside the workspace; they are not part of it.
 const LOGS: &str = "../shared/data/chat";
 
 /// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of fan-out.
 ///
-/// fanout prints one line of JSON per run, with the names of `gs load --json` and `bench`, `transport`, `rate`.
+/// Figures of grandstand-bench are kept in benches/results/DATE-COMMIT, unless --quick is given; its own choices of
+/// viewers, rates and transports stand in `grandstand-bench BENCH --help`, and can be given behind `--`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benches to run; all of them if none is named.
@@ -34,9 +32,15 @@ pub(crate) struct Args {
     /// micro: take what is counted as the new baseline.
     #[arg(long)]
     update: bool,
+    /// Print rows of figures as JSON lines instead of tables.
+    #[arg(long)]
+    json: bool,
     /// Chat log for layout (JSON lines, plain or gzip); ../shared/data/chat if none is given.
     #[arg(long = "log", value_name = "FILE")]
     logs: Vec<PathBuf>,
+    /// Choices for grandstand-bench, such as `-- --viewers 1000 --transport ws`.
+    #[arg(last = true, value_name = "CHOICE")]
+    choices: Vec<String>,
 }
 
 /// A bench.
@@ -48,20 +52,34 @@ enum Bench {
     Engine,
     /// Instructions of the hot paths, against their baseline (needs valgrind).
     Micro,
-    /// A whole node and `gs load`, at a few sizes, over each transport.
+    /// What the kernel and the ciphers take for the same writes: what everything else is a multiple of.
+    Floor,
+    /// One room, many viewers: CPU per frame and delivery, latency, bytes, memory.
     Fanout,
+    /// How far one core goes, and what happens beyond.
+    Saturation,
+    /// Latency against audience with the adaptive tick.
+    Tick,
+    /// Bytes per idle viewer, room and shard, in the program and in the kernel.
+    Memory,
+    /// CPU per join, and the latency of those who are there while ten thousand come at once.
+    Joins,
+    /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
+    Rooms,
+    /// CPU per reaction, beside the bare cost of reading its frame.
+    Tallies,
 }
 
 pub(crate) fn go(args: &Args) -> Result<()> {
     let purpose = if args.quick { Purpose::Smoke } else { Purpose::Measurement };
-    let all = [Bench::Layout, Bench::Micro, Bench::Engine, Bench::Fanout];
-    let wanted = if args.benches.is_empty() { all.as_slice() } else { &args.benches };
-    for bench in wanted {
+    let all = Bench::value_variants();
+    let wanted = if args.benches.is_empty() { all } else { &args.benches };
+    for &bench in wanted {
         let done = match bench {
             Bench::Layout => layout(purpose, &args.logs),
             Bench::Micro => micro::go(args.update),
             Bench::Engine => engine(purpose),
-            Bench::Fanout => fanout(purpose),
+            bench => measure(purpose, bench, args.json, &args.choices),
         };
         match done {
             // Whoever asked for all gets what there is.
@@ -72,9 +90,27 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The smoke of the layouts, for `test`. Those of the engine and of fan-out are tests and a soak already.
+/// The smoke of the benches, for `test`. That of the engine is a test already.
 pub(crate) fn smoke() -> Result<()> {
+    for &bench in Bench::value_variants() {
+        match bench {
+            Bench::Layout | Bench::Micro | Bench::Engine => {}
+            bench => measure(Purpose::Smoke, bench, true, &[])?,
+        }
+    }
     layout(Purpose::Smoke, &[])
+}
+
+/// One bench of grandstand-bench, by its name.
+fn measure(purpose: Purpose, bench: Bench, json: bool, choices: &[String]) -> Result<()> {
+    let programs = programs::build(purpose)?;
+    let name = bench.to_possible_value().expect("no bench is hidden");
+    let mut bench = command(programs.bench());
+    bench.arg(name.get_name()).arg(if purpose == Purpose::Smoke { "--quick" } else { "--record" });
+    if json {
+        bench.arg("--json");
+    }
+    run(bench.args(choices).env("GRANDSTAND_BIN", programs.node()))
 }
 
 fn layout(purpose: Purpose, logs: &[PathBuf]) -> Result<()> {
@@ -108,45 +144,4 @@ fn engine(purpose: Purpose) -> Result<()> {
     let release: &[&str] = if purpose == Purpose::Measurement { &["--release"] } else { &[] };
     let mut test = cargo(["test", "--quiet", "--package", "grandstand-engine", "--test", "node"]);
     run(test.args(release).args(["throughput_is_printed", "--", "--nocapture"]))
-}
-
-fn fanout(purpose: Purpose) -> Result<()> {
-    let (sizes, hold): (&[u64], _) = match purpose {
-        Purpose::Smoke => (&[20], Duration::from_secs(1)),
-        Purpose::Measurement => (&[100, 1000, 5000], Duration::from_secs(10)),
-    };
-    let programs = programs::build(purpose)?;
-    for transport in ["ws", "wss", "quic"] {
-        for viewers in sizes {
-            // A node for each run: its memory is that of this audience.
-            let node = Node::start(&programs.node(), &[], target_dir().join("bench/node.txt"))?;
-            let url = node.url(&format!("{transport}://"))?;
-            let args = [
-                ("--viewers", viewers.to_string()),
-                ("--publishers", "10".into()),
-                ("--rate", RATE.to_string()),
-                ("--arrivals", "even".into()),
-                ("--pid", node.pid().to_string()),
-            ];
-            let mut figures = Load::start(&programs.gs(), &[url], hold, &args)?.figures()?;
-            let names = figures.as_object_mut().context("figures are an object")?;
-            names.insert("bench".into(), json!("fanout"));
-            names.insert("transport".into(), json!(transport));
-            names.insert("rate".into(), json!(RATE));
-            println!("{figures}");
-            complain(&figures)?;
-        }
-    }
-    Ok(())
-}
-
-/// Messages per second: three to a batch at the default tick, about what a busy room speaks.
-const RATE: u64 = 30;
-
-/// A figure of a run that lost something means nothing.
-fn complain(figures: &Value) -> Result<()> {
-    if figures["ok"] == true {
-        return Ok(());
-    }
-    bail!("the load found: {}", figures["faults"])
 }

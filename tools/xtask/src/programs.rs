@@ -24,7 +24,8 @@ pub(crate) struct Programs {
 pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
     let directory = match purpose {
         Purpose::Measurement => {
-            let packages = ["--package", "grandstand-edge", "--package", "grandstand-tools"];
+            let packages = ["grandstand-edge", "grandstand-tools", "grandstand-benches"];
+            let packages = packages.iter().flat_map(|package| ["--package", package]);
             run(cargo(["build", "--release", "--quiet", "--bins"]).args(packages))?;
             "release"
         }
@@ -43,6 +44,10 @@ impl Programs {
 
     pub(crate) fn gs(&self) -> PathBuf {
         self.directory.join("gs")
+    }
+
+    pub(crate) fn bench(&self) -> PathBuf {
+        self.directory.join("grandstand-bench")
     }
 
     pub(crate) fn layout(&self) -> PathBuf {

@@ -1,34 +1,51 @@
-//! Fan-out: one room, many viewers, on one core: what a frame and a delivery cost.
+//! Fan-out: one room, many viewers, one core: what a frame and a delivery cost, as a multiple of the floor.
 //!
-//! Method: viewers join, a publisher speaks evenly, some seconds pass, then a window is measured: CPU time of the node's
-//! process, what viewers got, when. Handshakes are before the window. Pacing is off.
-//! Invariant: a row is made only of a run in which nothing was lost, duplicated, late or wrong; otherwise the bench fails.
-//! Not here: how far it can go (`saturation`).
+//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass, then a window is
+//! measured: CPU time of the node's process, what viewers got and when. Right after it the floor is run with frames of
+//! the size that was seen, as many sockets and the same interval. A QUIC frame that takes several packets is compared
+//! with as many datagrams.
+//! Invariant: a row is made only of a run in which nothing was lost, duplicated, late, wrong or omitted.
+//! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
+use crate::floor::{self, Way};
 use crate::plan::{Cores, Plan};
-use anyhow::{Result, ensure};
-use grandstand_benches::clock::now_ns;
-use grandstand_benches::crowd::{Crowd, CrowdPlan, Reading, Transport};
-use grandstand_benches::node::{Node, NodePlan};
-use grandstand_benches::publisher::{Publisher, Said, Script};
+use crate::trial::{Seen, TEXT_BYTES, Trial};
+use anyhow::{Context, Result};
+use grandstand_benches::chatlog::{self, Line};
+use grandstand_benches::crowd::Transport;
+use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// All of them.
-const TRANSPORTS: [Transport; 3] = [Transport::Ws, Transport::Wss, Transport::Quic];
+/// All of ours.
+pub(crate) const TRANSPORTS: [Transport; 3] = [Transport::Ws, Transport::Wss, Transport::Quic];
 
-/// Bytes of a text.
-const TEXT_BYTES: usize = 128;
+/// How much faster than it was said.
+const LOG_SPEED: f64 = 10.0;
 
-/// Between the first message and the window.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// What TLS 1.3 adds to a frame: header, type, tag (RFC 8446, 5.2).
+const TLS_BYTES: f64 = 22.0;
+
+/// What QUIC adds to a frame in one packet: short header with our connection id, frame header, tag; about.
+const QUIC_BYTES: f64 = 36.0;
+
+/// The largest payload of a datagram that is compared with one write.
+const DATAGRAM_BYTES: f64 = 1_200.0;
+
+/// What is said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Talk {
+    PerSecond(u64),
+    Logs,
+}
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     transport: Transport,
     viewers: usize,
-    per_s: u64,
+    talk: Talk,
     tick_ms: u64,
 }
 
@@ -36,78 +53,151 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let cores = plan.cores()?;
     let mut rows = Rows::new();
     for case in cases(plan) {
-        rows.push(measure(plan, cores, case)?);
-        eprintln!("{}", serde_json::to_string(rows.last().expect("just pushed"))?);
+        let Some(script) = script(plan, case)? else { continue };
+        let row = measure(plan, cores, case, &script).with_context(|| format!("{case:?}"))?;
+        eprintln!("{}", serde_json::to_string(&row)?);
+        rows.push(row);
     }
     Ok(rows)
 }
 
 fn cases(plan: &Plan) -> Vec<Case> {
+    let mut cases = grid(plan);
+    let is_chosen = !(plan.viewers.is_empty() && plan.rate.is_empty() && plan.tick_ms.is_empty());
+    if plan.quick || is_chosen {
+        return cases;
+    }
     let transports = plan.choose(&plan.transport, &TRANSPORTS, &TRANSPORTS);
-    let viewers = plan.choose(&plan.viewers, &[5_000, 15_000], &[50]);
-    let rates = plan.choose(&plan.rate, &[20, 50, 100, 200], &[200]);
-    let ticks = plan.choose(&plan.tick_ms, &[100], &[100]);
-    let mut cases = Vec::new();
     for &transport in &transports {
-        for &viewers in &viewers {
-            for &per_s in &rates {
-                cases.extend(ticks.iter().map(|&tick_ms| Case { transport, viewers, per_s, tick_ms }));
+        let logs = |viewers| Case { transport, viewers, talk: Talk::Logs, tick_ms: 100 };
+        cases.extend([5_000, 15_000].map(logs));
+    }
+    // The line of the issue: 5,000 viewers, two rates, at every tick.
+    if transports.contains(&Transport::Ws) {
+        for tick_ms in [25, 50, 100, 250, 0] {
+            let line = |per_s| Case {
+                transport: Transport::Ws,
+                viewers: 5_000,
+                talk: Talk::PerSecond(per_s),
+                tick_ms,
+            };
+            // 200 messages/s at 100 ms stand in the grid.
+            cases.extend([200, 1_200].into_iter().filter(|per_s| tick_ms != 100 || *per_s != 200).map(line));
+        }
+    }
+    cases
+}
+
+fn grid(plan: &Plan) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &transport in &plan.choose(&plan.transport, &TRANSPORTS, &TRANSPORTS) {
+        for &viewers in &plan.choose(&plan.viewers, &[5_000, 15_000], &[50]) {
+            for &per_s in &plan.choose(&plan.rate, &[20, 50, 100, 200], &[200]) {
+                for &tick_ms in &plan.choose(&plan.tick_ms, &[100], &[100]) {
+                    cases.push(Case { transport, viewers, talk: Talk::PerSecond(per_s), tick_ms });
+                }
             }
         }
     }
     cases
 }
 
-fn measure(plan: &Plan, cores: Cores, case: Case) -> Result<Row> {
-    let node =
-        NodePlan::on(cores.server).key("rooms.tick_ms", case.tick_ms).key("limits.connections_max", 19_000);
-    let node = Node::start(&node.key("limits.bridge_publish_per_s", 1_000_000))?;
-    let address = match case.transport {
-        Transport::Ws => node.ws,
-        Transport::Wss => node.wss,
-        Transport::Quic => node.quic,
-    };
-    let mut crowd =
-        Crowd::start(&CrowdPlan { core: cores.crowd, ..CrowdPlan::new(case.transport, address, "bench") })?;
-    crowd.join_all(case.viewers)?;
-    let script = Script::Even { per_s: case.per_s as f64, size: TEXT_BYTES };
-    let publisher = Publisher::connect(node.ws, "bench", script)?;
-    publisher.begin(now_ns() + 10_000_000);
-    std::thread::sleep(if plan.quick { WARM_UP / 10 } else { WARM_UP });
-    crowd.mark()?;
-    let meter = node.meter()?;
-    std::thread::sleep(Duration::from_secs(plan.seconds(10)));
-    let cpu = meter.spent()?;
-    let reading = crowd.read()?;
-    let said = publisher.stop()?;
-    let settled = crowd.settle(vec![(0, said.head)], 10_000)?;
-    ensure!(settled.lacking == 0, "{} viewers lack {} messages", settled.behind, settled.lacking);
-    ensure!(reading.faults() == 0, "viewers saw faults: {reading:?}");
-    ensure!(reading.frames > 0 && said.unanswered == 0, "nothing came, or was not answered: {said:?}");
-    Ok(row(case, &reading, &said, cpu.user_ns, cpu.system_ns)
-        .with("peak_memory_mb", node.memory()?.peak / 1_000_000))
+fn times(plan: &Plan) -> (Duration, Duration) {
+    let warm_up = Duration::from_millis(if plan.quick { 200 } else { 2_000 });
+    (warm_up, Duration::from_secs(plan.seconds(10)))
 }
 
-fn row(case: Case, seen: &Reading, said: &Said, user_ns: u64, system_ns: u64) -> Row {
-    let (seconds, cpu_ns) = (seen.elapsed_ns as f64 / 1e9, (user_ns + system_ns) as f64);
-    Row::new()
+/// What is said in a case; `None` when the logs are missing, which is said.
+fn script(plan: &Plan, case: Case) -> Result<Option<Script>> {
+    let Talk::PerSecond(per_s) = case.talk else {
+        let files = chatlog::shared();
+        if files.is_empty() {
+            eprintln!("SKIPPED: no chat logs in {}", chatlog::SHARED);
+            return Ok(None);
+        }
+        let (warm_up, window) = times(plan);
+        let span_ms = ((warm_up + window).as_millis() as f64 * LOG_SPEED) as u64 + 5_000;
+        let lines = Arc::new(busiest(&chatlog::merged(&files)?, span_ms));
+        return Ok(Some(Script::Log { lines, speed: LOG_SPEED }));
+    };
+    Ok(Some(Script::Even { per_s: per_s as f64, size: TEXT_BYTES }))
+}
+
+/// The part of so long in which the most was said; its times begin at 0.
+fn busiest(lines: &[Line], span_ms: u64) -> Vec<Line> {
+    let (mut best, mut end) = (0..0, 0);
+    for (begin, line) in lines.iter().enumerate() {
+        while lines.get(end).is_some_and(|last| last.t_ms < line.t_ms + span_ms) {
+            end += 1;
+        }
+        if end - begin > best.len() {
+            best = begin..end;
+        }
+    }
+    let first_ms = lines.get(best.start).map_or(0, |line| line.t_ms);
+    lines[best].iter().map(|line| Line { t_ms: line.t_ms - first_ms, ..line.clone() }).collect()
+}
+
+fn measure(plan: &Plan, cores: Cores, case: Case, script: &Script) -> Result<Row> {
+    let (warm_up, window) = times(plan);
+    let mut trial = Trial::open(plan, cores, case.transport, case.viewers, case.tick_ms)?;
+    let tick = |node: &grandstand_benches::node::Node| node.metric("grandstand_engine_largest_tick_seconds");
+    let (seen, _) = trial.window(script, warm_up, window, |_| ())?;
+    let tick_s = tick(&trial.node)?;
+    // The floor alone on the machine, as the node was.
+    drop(trial);
+    seen.check()?;
+    let (floor_ns, writes) = floor_of(plan, cores, case, &seen)?;
+    let mut row = Row::new()
         .with("transport", case.transport.name())
         .with("viewers", case.viewers)
-        .with("messages_per_s", case.per_s)
-        .with("tick_ms", case.tick_ms)
-        .with("deliveries_per_s", rounded(seen.deliveries as f64 / seconds, 0))
-        .with("frames_per_s", rounded(seen.frames as f64 / seconds, 0))
-        .with("cpu_ns_per_delivery", rounded(cpu_ns / seen.deliveries as f64, 1))
-        .with("cpu_ns_per_frame", rounded(cpu_ns / seen.frames as f64, 1))
-        .with("user_share", ratio(user_ns as f64, cpu_ns))
-        .with("core_share", ratio(cpu_ns, seen.elapsed_ns as f64))
-        .with("wire_bytes_per_delivery", rounded(seen.wire_bytes as f64 / seen.deliveries as f64, 1))
-        .with("p50_ms", rounded(seen.latency.p50_us as f64 / 1e3, 1))
-        .with("p99_ms", rounded(seen.latency.p99_us as f64 / 1e3, 1))
-        .with("p999_ms", rounded(seen.latency.p999_us as f64 / 1e3, 1))
-        .with("lost", seen.lost)
-        .with("duplicated", seen.duplicated)
-        .with("out_of_order", seen.out_of_order)
-        .with("refused", said.refused)
-        .with("crowd_core_share", rounded(seen.cpu_share(), 3))
+        .with("messages_per_s", said_per_s(case.talk, &seen))
+        .with("talk", if case.talk == Talk::Logs { "logs x10" } else { "128 bytes" })
+        .with("tick_ms", if case.tick_ms == 0 { rounded(tick_s * 1e3, 1) } else { case.tick_ms.into() })
+        .with("is_tick_adaptive", case.tick_ms == 0);
+    seen.add_to(&mut row);
+    row.set("floor_ns_per_write", rounded(floor_ns, 0));
+    row.set("floor_writes_per_frame", writes);
+    row.set("frame_times_floor", ratio(seen.cpu_ns_per_frame(), floor_ns * writes as f64));
+    row.set("delivery_times_floor", ratio(seen.cpu_ns_per_delivery(), floor_ns));
+    Ok(row)
+}
+
+fn said_per_s(talk: Talk, seen: &Seen) -> serde_json::Value {
+    match talk {
+        Talk::PerSecond(per_s) => per_s.into(),
+        Talk::Logs => rounded(seen.deliveries_per_s() / seen.reading.viewers.max(1) as f64, 1),
+    }
+}
+
+/// CPU ns of a write of the floor with this case's frames, and how many writes a frame takes.
+fn floor_of(plan: &Plan, cores: Cores, case: Case, seen: &Seen) -> Result<(f64, u64)> {
+    let wire = seen.wire_bytes_per_frame();
+    let (bytes, writes) = match case.transport {
+        Transport::Ws => (wire, 1.0),
+        Transport::Wss => (wire - TLS_BYTES, 1.0),
+        Transport::Quic => {
+            let writes = (wire / DATAGRAM_BYTES).ceil().max(1.0);
+            (wire / writes - QUIC_BYTES, writes)
+        }
+    };
+    let way = Way::of(case.transport);
+    let bytes = bytes.max(1.0) as usize;
+    let cost = floor::beside(way, bytes, case.viewers, seen.interval(case.viewers), cores, plan.quick)?;
+    Ok((cost.ns_per_write, writes as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grandstand_protocol::frame::Role;
+
+    #[test]
+    fn the_busiest_part_begins_at_zero() {
+        let at = |t_ms| Line { t_ms, author: "a".into(), text: "b".into(), role: Role::Viewer };
+        let lines = [0, 500, 2_000, 2_100, 2_999, 3_000, 9_000].map(at);
+        let times: Vec<u64> = busiest(&lines, 1_000).iter().map(|line| line.t_ms).collect();
+        assert_eq!(times, [0, 100, 999]);
+        assert!(busiest(&[], 1_000).is_empty());
+    }
 }

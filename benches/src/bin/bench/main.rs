@@ -6,14 +6,19 @@
 //! seconds that fails when something is broken, and never by time.
 //! Not here: building (`cargo xtask bench`), what benches are made of (the library).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
 
 mod fanout;
+mod floor;
 mod joins;
 mod memory;
 mod plan;
 mod rooms;
+mod saturation;
 mod tallies;
+mod tick;
+mod trial;
+mod uring;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -32,8 +37,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// What the kernel and the ciphers take for the same writes.
+    Floor(Plan),
     /// One room: CPU per frame and delivery, latency, bytes, memory.
     Fanout(Plan),
+    /// How far one core goes, and what happens beyond.
+    Saturation(Plan),
+    /// Latency against audience with the adaptive tick.
+    Tick(Plan),
     /// Bytes per idle viewer, room and shard, in the program and in the kernel.
     Memory(Plan),
     /// CPU per join, and the latency of those who are there while ten thousand come at once.
@@ -59,7 +70,10 @@ fn main() -> ExitCode {
 
 fn run(bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Floor(plan) => report("floor", plan, &floor::run(plan)?),
         Bench::Fanout(plan) => report("fanout", plan, &fanout::run(plan)?),
+        Bench::Saturation(plan) => report("saturation", plan, &saturation::run(plan)?),
+        Bench::Tick(plan) => report("tick", plan, &tick::run(plan)?),
         Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
         Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
         Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),

@@ -33,12 +33,20 @@ pub(crate) struct Plan {
     /// Length of the window that is measured.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,
+    /// A key of the node's configuration, beside or against the bench's own.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) keys: Vec<(String, String)>,
     /// Core of the server.
     #[arg(long, value_name = "N")]
     pub(crate) server_core: Option<usize>,
     /// Core of the generator.
     #[arg(long, value_name = "N")]
     pub(crate) crowd_core: Option<usize>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a key, `=` and a value are needed")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Where the two sides of a run stand.
