@@ -91,8 +91,11 @@ impl House {
     }
 }
 
-/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, and is silent for
-/// as long.
+/// The tick of all houses: fixed, so that latency is judged by one measure.
+pub const TICK_MS: u64 = 100;
+
+/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is silent for as long,
+/// and is shown everything at a fixed tick.
 #[must_use]
 pub fn plan(core: Option<usize>) -> NodePlan {
     NodePlan::on(core)
@@ -101,6 +104,8 @@ pub fn plan(core: Option<usize>) -> NodePlan {
         .key("limits.publish_per_s", 1_000_000)
         .key("limits.publish_burst", 1_000_000)
         .key("limits.frames_per_s", 1_000_000)
+        .key("rooms.tick_ms", TICK_MS)
+        .key("rooms.pacing_per_s", 0)
 }
 
 /// What a patient bench waits for anything.

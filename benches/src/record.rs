@@ -72,6 +72,13 @@ impl Serialize for Row {
     }
 }
 
+/// The same row, said to whoever waits for a long run, and so not lost if a later one fails.
+#[must_use]
+pub fn noted(row: Row) -> Row {
+    eprintln!("{}", serde_json::to_string(&row).unwrap_or_default());
+    row
+}
+
 /// A number rounded to so many digits after the point, so that records can be read.
 #[must_use]
 pub fn rounded(value: f64, digits: i32) -> Value {

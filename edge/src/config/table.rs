@@ -315,9 +315,9 @@ config_table! {
     }
 
     socket: Socket = "Sockets" {
-        backlog: u32 = 1_024, [1, 65_535],
+        backlog: u32 = 4_096, [1, 65_535],
             "Finished TCP connections that wait to be accepted. Beyond, the kernel drops new ones and clients try again.",
-            "half a second of a rush; the kernel caps it at net.core.somaxconn";
+            "a second of a rush over TLS; the kernel caps it at net.core.somaxconn, which is 4,096 by default";
         send_buffer_bytes: usize = 131_072, [0, 67_108_864],
             "Kernel send buffer of one TCP connection; 0 leaves it to the kernel. When it is full the viewer becomes a \
              lagging cursor.",

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use grandstand_protocol::close::CloseCode;
@@ -50,6 +50,8 @@ pub(crate) struct Quic {
     /// Connections with something to send or to say.
     queue: VecDeque<usize>,
     events: VecDeque<QuicEvent>,
+    /// Those who were let in and whose handshakes have not begun.
+    newcomers: VecDeque<(Incoming, Pass)>,
     /// Slots whose time has come.
     due: Vec<usize>,
     /// The connection of the last datagram, not driven yet: more of its datagrams may follow.
@@ -95,6 +97,7 @@ impl Quic {
             timers: Timers::new(now),
             queue: VecDeque::new(),
             events: VecDeque::new(),
+            newcomers: VecDeque::new(),
             due: Vec::new(),
             reading: None,
             now,
@@ -170,7 +173,7 @@ impl Quic {
         match self.endpoint.handle(now, d.from, d.to, d.ecn, d.bytes, &mut self.buffer) {
             None => {}
             Some(DatagramEvent::Response(transmit)) => self.socket.send(transmit, &self.buffer),
-            Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, incoming, admit),
+            Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(incoming, admit),
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if self.reading.is_some_and(|slot| slot != handle.0) {
                     self.drive_reading();
@@ -183,12 +186,7 @@ impl Quic {
         }
     }
 
-    fn handle_incoming(
-        &mut self,
-        now: Instant,
-        incoming: Incoming,
-        admit: &mut impl FnMut(IpAddr) -> Option<Pass>,
-    ) {
+    fn handle_incoming(&mut self, incoming: Incoming, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
         self.buffer.clear();
         if self.pending >= self.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.buffer) {
@@ -203,9 +201,29 @@ impl Quic {
             let transmit = self.endpoint.refuse(incoming, &mut self.buffer);
             return self.socket.send(transmit, &self.buffer);
         };
+        self.pending += 1;
+        self.newcomers.push_back((incoming, pass));
+    }
+
+    /// Begin the handshakes of those who came, in their order, for so long and at least one; `true` when more are waiting.
+    /// Each costs as much as a hundred packets, and those who are inside wait for theirs.
+    pub(crate) fn accept_newcomers(&mut self, now: Instant, time: Duration) -> bool {
+        let began = Instant::now();
+        while let Some((incoming, pass)) = self.newcomers.pop_front() {
+            self.accept(now, incoming, pass);
+            if began.elapsed() >= time {
+                break;
+            }
+        }
+        !self.newcomers.is_empty()
+    }
+
+    fn accept(&mut self, now: Instant, incoming: Incoming, pass: Pass) {
+        self.buffer.clear();
         match self.endpoint.accept(incoming, now, &mut self.buffer, None) {
             Ok((handle, quinn)) => self.insert(now, handle, quinn, pass),
             Err(error) => {
+                self.pending -= 1;
                 self.events.push_back(QuicEvent::Gone { slot: u32::MAX, pass, was_established: false });
                 if let Some(transmit) = error.response {
                     self.socket.send(transmit, &self.buffer);
@@ -218,7 +236,6 @@ impl Quic {
         if self.connections.len() <= handle.0 {
             self.connections.resize_with(handle.0 + 1, || None);
         }
-        self.pending += 1;
         self.connections[handle.0] = Some(Box::new(QuicConnection {
             quinn,
             stream: None,
@@ -462,7 +479,7 @@ impl Quic {
     }
 
     /// Close connections that have not opened the session's stream within `timeout`.
-    pub(crate) fn close_unopened(&mut self, now: Instant, timeout: std::time::Duration) {
+    pub(crate) fn close_unopened(&mut self, now: Instant, timeout: Duration) {
         let is_late = |c: &QuicConnection| c.stream.is_none() && !c.is_closed && now - c.since > timeout;
         let late: Vec<usize> = (0..self.connections.len())
             .filter(|&slot| self.connections[slot].as_deref().is_some_and(is_late))

@@ -25,6 +25,9 @@ impl Worker {
     /// Take newcomers; `true` when more may be waiting.
     pub(super) fn accept(&mut self, now: Now, is_tls: bool) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
+            if is_tls && self.handshakes.is_behind() {
+                return true;
+            }
             let Some(listener) = (if is_tls { &self.wss } else { &self.ws }) else { return false };
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, address)) => self.admit(now, TcpStream::from(socket), address, is_tls),

@@ -7,8 +7,8 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload};
 
-use super::Worker;
 use super::wire::{Line, Read, Stage};
+use super::{SCRATCH_BYTES, Worker};
 use crate::audience::ConnectionKey;
 
 /// How reading a run of WebSocket bytes ended, when not with "go on".
@@ -30,14 +30,18 @@ impl Worker {
         }
     }
 
-    /// Read until the socket has nothing more.
-    pub(super) fn handle_wire_readable(&mut self, now: Now, ix: u32) {
+    /// Read until the socket has nothing more. A read that left room in the scratch buffer emptied it (epoll(7)): what comes
+    /// later is an event of its own. Only an end that was told of already is not, and is read up to.
+    pub(super) fn handle_wire_readable(&mut self, now: Now, ix: u32, over: bool) {
         let mut scratch = std::mem::take(&mut self.scratch);
         while let Some(wire) = self.wires.get(ix) {
             match wire.read(&mut scratch) {
                 Read::Bytes(n) => {
                     self.stats.bytes_in.add(n as u64);
                     self.take_bytes(now, ix, &mut scratch[..n]);
+                    if n < SCRATCH_BYTES && !over {
+                        break;
+                    }
                 }
                 Read::Blocked => break,
                 Read::Ended => {

@@ -9,6 +9,7 @@
 
 mod accept;
 mod ending;
+mod handshakes;
 mod intake;
 mod load;
 mod poller;
@@ -38,9 +39,11 @@ use crate::audience::{Audience, Drain};
 use crate::config::Config;
 use crate::metrics::Stats;
 use crate::quic::Quic;
+use handshakes::Handshakes;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
 pub(crate) use shared::{Clock, Command, Shared, command_inbox};
+use wire::Stage;
 use wires::Wires;
 
 /// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
@@ -97,6 +100,7 @@ pub(crate) struct Worker {
     poller: Poller,
     wires: Wires,
     ready: Vec<Ready>,
+    handshakes: Handshakes,
     scratch: Vec<u8>,
     plain: Vec<u8>,
     load: LoadMeter,
@@ -141,6 +145,7 @@ impl Worker {
             poller,
             wires,
             ready: Vec::new(),
+            handshakes: Handshakes::default(),
             scratch: vec![0; SCRATCH_BYTES],
             plain: Vec::new(),
             load: LoadMeter::new(Instant::now()),
@@ -195,10 +200,12 @@ impl Worker {
         }
         self.ready = ready;
         self.ready.clear();
+        has_more |= self.shake_hands(now);
         if std::mem::take(&mut self.udp_has_more) {
-            has_more |=
-                self.handle_udp(instant, now, Ready { token: token::UDP, readable: true, writable: false });
+            let more = Ready { token: token::UDP, readable: true, writable: false, over: false };
+            has_more |= self.handle_udp(instant, now, more);
         }
+        has_more |= self.accept_quic(instant);
         self.handle_timers(instant, now);
         has_more |= self.write(instant, now);
         self.close_ended(instant, now);
@@ -279,11 +286,19 @@ impl Worker {
                         self.handle_wire_writable(ix);
                     }
                     if event.readable {
-                        self.handle_wire_readable(now, ix);
+                        self.handle_wire_event(now, ix, event);
                     }
                 }
                 false
             }
+        }
+    }
+
+    fn handle_wire_event(&mut self, now: Now, ix: u32, event: Ready) {
+        match self.wires.get(ix).map(|wire| wire.stage) {
+            Some(Stage::Tls) => self.handshakes.push(event.token),
+            Some(_) => self.handle_wire_readable(now, ix, event.over),
+            None => {}
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Ready {
     pub(super) token: u64,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The peer ended its side, or the connection broke: it is read to its end.
+    pub(super) over: bool,
 }
 
 /// See the file's head.
@@ -78,6 +80,7 @@ impl Poller {
             Ready {
                 token: event.data.u64(),
                 readable: flags.intersects(EventFlags::IN | over),
+                over: flags.intersects(over),
                 writable: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
             }
         }));

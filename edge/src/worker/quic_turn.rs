@@ -45,6 +45,12 @@ impl Worker {
         }
     }
 
+    /// Begin the handshakes of QUIC's newcomers, as many as a turn has time for; `true` when more are waiting.
+    pub(super) fn accept_quic(&mut self, instant: Instant) -> bool {
+        let time = self.handshake_time();
+        self.wires.quic.as_mut().is_some_and(|quic| quic.accept_newcomers(instant, time))
+    }
+
     /// Send what is to be sent and hand events on, until neither brings the other about.
     pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
         loop {

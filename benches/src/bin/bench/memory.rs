@@ -15,7 +15,7 @@ use grandstand_benches::crowd::Transport;
 use grandstand_benches::guests::{Listener, Talk};
 use grandstand_benches::house::{Held, House, PATIENCE, plan};
 use grandstand_benches::node::NodePlan;
-use grandstand_benches::record::{Row, Rows, rounded};
+use grandstand_benches::record::{Row, Rows, noted, rounded};
 use grandstand_benches::rooms_admin::create_rooms;
 
 use crate::plan::Plan;
@@ -69,19 +69,20 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let sizes = if plan.quick { QUICK } else { FULL };
     let core = plan.take_cores()?;
     let mut rows = Rows::new();
-    for transport in [Transport::Ws, Transport::Wss, Transport::Quic] {
+    let all = [Transport::Ws, Transport::Wss, Transport::Quic];
+    for transport in plan.choose(&plan.transport, &all, &all) {
         let counts = if transport == Transport::Quic { sizes.quic } else { sizes.viewers };
         let first = rows.len();
         for &count in counts {
-            rows.push(viewers(core, transport, count, &sizes)?);
+            rows.push(noted(viewers(core, transport, count, &sizes)?));
         }
         let slope = slope(&rows[first], rows.last().expect("just pushed"));
-        rows.push(slope);
+        rows.push(noted(slope));
     }
-    rows.push(second_room(core, &sizes)?);
-    rows.push(dormant_rooms(core, &sizes)?);
-    rows.push(empty_shards(core, &sizes)?);
-    rows.push(promise(core, &sizes)?);
+    rows.push(noted(second_room(core, &sizes)?));
+    rows.push(noted(dormant_rooms(core, &sizes)?));
+    rows.push(noted(empty_shards(core, &sizes)?));
+    rows.push(noted(promise(core, &sizes)?));
     Ok(rows)
 }
 

@@ -15,7 +15,7 @@ use grandstand_benches::crowd::Transport;
 use grandstand_benches::guests::{Guests, Listener, Talk};
 use grandstand_benches::histogram::Summary;
 use grandstand_benches::house::{House, PATIENCE, plan};
-use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
 use grandstand_benches::rooms_admin::create_rooms;
 
 use crate::plan::Plan;
@@ -68,14 +68,14 @@ const QUICK: Sizes = Sizes {
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let sizes = if plan.quick { QUICK } else { FULL };
     let core = plan.take_cores()?;
-    let mut rows = vec![dormant(core, &sizes)?];
+    let mut rows = vec![noted(dormant(core, &sizes)?)];
     for &per_s in sizes.talking_per_s {
-        rows.push(talking(core, &sizes, per_s)?);
+        rows.push(noted(talking(core, &sizes, per_s)?));
     }
-    let alone = beside(core, &sizes, 0)?;
+    let alone = noted(beside(core, &sizes, 0)?);
     let giant = beside(core, &sizes, sizes.giant)?;
     let times = ratio(giant.number("p99_ms"), alone.number("p99_ms"));
-    rows.extend([alone, giant.with("p99_beside_alone", times)]);
+    rows.extend([alone, noted(giant.with("p99_beside_alone", times))]);
     Ok(rows)
 }
 

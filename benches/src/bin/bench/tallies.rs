@@ -19,7 +19,7 @@ use grandstand_benches::cpu;
 use grandstand_benches::crowd::Transport;
 use grandstand_benches::guests::Listener;
 use grandstand_benches::house::{House, PATIENCE, plan};
-use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
 use grandstand_protocol::frame::{ClientFrame, Encoder, React};
 use grandstand_protocol::websocket::{Opcode, write_masked};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -71,7 +71,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let sizes = if plan.quick { QUICK } else { FULL };
     let core = plan.take_cores()?;
     let idle_ns_per_s = trickle(core, &sizes)?;
-    PATTERNS.iter().map(|&pattern| one(core, &sizes, pattern, idle_ns_per_s)).collect()
+    PATTERNS.iter().map(|&pattern| one(core, &sizes, pattern, idle_ns_per_s).map(noted)).collect()
 }
 
 fn one(core: Option<usize>, sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
