@@ -44,7 +44,7 @@ impl CompressedVector {
                 out.extend([("opens_to", json!(hex(&[Kind::Batch as u8]))), ("zeros", json!(body.len()))]);
             }
             Expect::Body(body) => {
-                out.push(("opens_to", json!(hex(&[&[Kind::Batch as u8], &body[..]].concat()))))
+                out.push(("opens_to", json!(hex(&[&[Kind::Batch as u8], &body[..]].concat()))));
             }
             Expect::Close(code) => {
                 out.extend([("close", json!(code.wire())), ("close_name", json!(format!("{code:?}")))]);
