@@ -9,6 +9,15 @@ use quinn_proto::{Connection, StreamId};
 
 use crate::gate::Pass;
 
+/// How much a connection may have to send.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sending {
+    /// What was written to its stream.
+    Written,
+    /// Anything.
+    All,
+}
+
 /// See the file's head.
 pub(super) struct QuicConnection {
     pub(super) quinn: Connection,
@@ -18,8 +27,10 @@ pub(super) struct QuicConnection {
     pub(super) since: Instant,
     pub(super) is_established: bool,
     pub(super) is_closed: bool,
-    /// In the list of connections to drive.
-    pub(super) is_queued: bool,
+    /// In the list of connections to drive, and how much it may have to send.
+    pub(super) queued: Option<Sending>,
+    /// Quinn has not been asked since it last sent something: see `Quic::settle`.
+    pub(super) is_unsettled: bool,
     /// Beginning of a frame, with its header; empty and without heap between frames.
     pub(super) partial: BytesMut,
 }

@@ -3,14 +3,19 @@
 //! Why a table: a connection's deadline moves with every packet, nearly always to later. That is one word written here; an
 //! entry that rings early looks at the table and moves on, without touching the connection, whose state has left the cache
 //! by then. And why no heap: each frame left an entry in it for the 20 s of a keep-alive.
-//! Invariants: nothing rings before it is due, nor more than a tick after (`TICK`); a slot stands in at most one list, and
+//! Invariants: nothing rings before it is due, nor more than a tick after; a slot stands in at most one list, and
 //! that rings no later than it is due.
 //! Not here: what is done when it rings (`endpoint`).
 
 use std::time::{Duration, Instant};
 
-/// A millisecond: QUIC's own granularity (RFC 9002, 6.1.2).
-const TICK: Duration = Duration::from_millis(1);
+/// A tick is a millisecond: QUIC's own granularity (RFC 9002, 6.1.2).
+const TICK_NANOS: u32 = 1_000_000;
+
+/// Whole ticks, without a division of 128 bits.
+fn ticks(since: Duration) -> u64 {
+    since.as_secs() * 1_000 + u64::from(since.subsec_nanos() / TICK_NANOS)
+}
 
 /// Half a second ahead, a list for each tick: loss probes, acknowledgements, pacing.
 const NEAR_TICKS: u64 = 512;
@@ -63,10 +68,10 @@ impl Timers {
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, UNARMED);
         }
-        // Rounded up: never early.
         self.slots[slot].due = deadline.map_or(NEVER, |at| {
             let since = at.saturating_duration_since(self.epoch);
-            since.as_nanos().div_ceil(TICK.as_nanos()) as u64
+            // Rounded up: never early.
+            ticks(since) + u64::from(!since.subsec_nanos().is_multiple_of(TICK_NANOS))
         });
         self.place(slot as u32);
     }
@@ -85,7 +90,7 @@ impl Timers {
 
     /// Hand out the slots that are due. They are not armed any more.
     pub(super) fn ring(&mut self, now: Instant, mut take: impl FnMut(usize)) {
-        let now = (now.saturating_duration_since(self.epoch).as_nanos() / TICK.as_nanos()) as u64;
+        let now = ticks(now.saturating_duration_since(self.epoch));
         if now <= self.done {
             return;
         }

@@ -7,6 +7,7 @@
 //! | [`spsc`] | one producer, one consumer | Lamport's ring, each side with a cached copy of the other's index |
 //! | [`doorbell`] | many ringers, one sleeper | Dekker's store-then-load on one word, `SeqCst` fences on both sides |
 //! | [`parker`] | the doorbell of a thread that sleeps in `std::thread::park` | one `unpark` per park |
+//! | [`mod@prefetch`] | a hint to the CPU | one prefetch per cache line |
 //!
 //! **Which is for what.** Workers hand publications to a shard through its inbox. A shard hands sealed batches to each
 //! worker through one `spsc` channel per pair (share the batch by reference; the ring carries the reference), so the
@@ -37,7 +38,7 @@
 //! threads. The counts shrink under miri: `cargo +nightly miri test -p grandstand-queue`.
 //!
 //! Invariant: this is the only crate of the workspace where hand-written `unsafe` may stand, and within it only
-//! [`mod@inbox`] and [`spsc`] have any.
+//! [`mod@inbox`], [`spsc`] and [`mod@prefetch`] have any.
 //! Not here: what travels (generic), what to do when full (the caller), waiting for free space (poll at the next turn).
 
 #![deny(unsafe_code)]
@@ -46,6 +47,7 @@ pub mod doorbell;
 pub mod error;
 pub mod inbox;
 pub mod parker;
+pub mod prefetch;
 pub mod spsc;
 mod sync;
 
@@ -56,6 +58,7 @@ pub use doorbell::Doorbell;
 pub use error::SendError;
 pub use inbox::{Receiver, Sender, inbox};
 pub use parker::{Parker, thread_bell};
+pub use prefetch::prefetch;
 
 /// The number of slots of a ring that shall hold `capacity` values: the next power of two, so that a position becomes
 /// a slot by masking, and at least 2, since with one slot the inbox's stamps "filled" and "free again" are the same number.
