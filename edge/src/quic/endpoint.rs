@@ -504,7 +504,8 @@ impl Quic {
         if let Some(after) = self.written_after.get_mut(before as usize) {
             *after = slot;
         }
-        let next = self.written_after.get(slot as usize).and_then(|&next| self.connections.get(next as usize));
+        let next =
+            self.written_after.get(slot as usize).and_then(|&next| self.connections.get(next as usize));
         if let Some(Some(next)) = next {
             prefetch(&**next);
         }

@@ -5,6 +5,8 @@
 //! Each worker has a UDP socket of its own on the shared port. The kernel spreads peers over the sockets by address; a
 //! peer that migrates may so reach another worker's socket, and its datagrams are passed on by the worker's number that
 //! stands in every connection ID that we issue.
+//! One visit to a connection does all that it needs, since its state has left the cache by the next; see
+//! docs/ARCHITECTURE.md, which says what driving it ourselves costs.
 //! Invariants: one datagram per send (no segmentation offload: it joins packets of one connection only and costs 12 KB
 //! for each); one bidirectional stream per connection, opened by the client; only QUIC version 1 is spoken.
 //! Not here: what frames mean (`audience`), who may connect (`gate`).
@@ -12,6 +14,8 @@
 mod connection;
 mod endpoint;
 mod identity;
+#[cfg(test)]
+mod link_tests;
 mod session;
 mod settings;
 mod socket;
