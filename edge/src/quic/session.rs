@@ -1,7 +1,7 @@
 //! TLS of one QUIC connection, as quinn asks for it.
 //!
 //! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives, and here nothing follows the
-//! handshake (no tickets, no early data); what key updates need is two secrets. And it stands between quinn and what the
+//! handshake and its tickets; what key updates need is two secrets. And this one stands between quinn and what the
 //! client says of its acknowledgements: see [`AckDelay`].
 //! Invariant: from the last byte of the handshake on only [`Secrets`] are left.
 //! Not here: certificates (`certificates`), what the parameters of connections are (`settings`).
