@@ -10,6 +10,7 @@
 //! - [`guests`]: sessions of this process that come, follow rooms, talk, react and drop when told;
 //! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for it, its rooms;
 //! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still lives;
+//! - [`dialect`], [`speaker`]: the same for other servers;
 //! - [`chatlog`]: real logs to speak from;
 //! - [`record`]: rows, and where they are kept.
 //!
@@ -21,6 +22,7 @@ pub mod chatlog;
 pub mod clock;
 pub mod cpu;
 pub mod crowd;
+pub mod dialect;
 pub mod guests;
 pub mod histogram;
 pub mod house;
@@ -32,3 +34,4 @@ pub mod probe;
 pub mod publisher;
 pub mod record;
 pub mod rooms_admin;
+pub mod speaker;

@@ -8,6 +8,7 @@
 
 pub use super::canon::{Canon, Parsed, hash};
 pub use super::stage::{Stage, Tally};
+use crate::dialect;
 use anyhow::{Result, bail};
 use grandstand_protocol::websocket::Opcode;
 use smallvec::SmallVec;
@@ -79,6 +80,9 @@ pub fn by_name(name: &str) -> Result<Box<dyn Talk>> {
     Ok(match name {
         "grandstand" => Box::new(super::grandstand::Grandstand::default()),
         "raw" => Box::new(super::raw::Raw),
-        _ => bail!("no talk `{name}`"),
+        name => match dialect::by_name(name) {
+            Some(dialect) => Box::new(dialect::Foreign(dialect)),
+            None => bail!("no talk `{name}`"),
+        },
     })
 }

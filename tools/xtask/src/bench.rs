@@ -68,6 +68,8 @@ enum Bench {
     Rooms,
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies,
+    /// The same load on other servers, as far as they are installed (`-- --install` installs them).
+    Peers,
 }
 
 pub(crate) fn go(args: &Args) -> Result<()> {

@@ -12,6 +12,7 @@ mod fanout;
 mod floor;
 mod joins;
 mod memory;
+mod peers;
 mod plan;
 mod rooms;
 mod saturation;
@@ -53,6 +54,8 @@ enum Bench {
     Rooms(Plan),
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies(Plan),
+    /// The same load on other servers: NATS, Socket.IO, ws, uWebSockets, moq-relay.
+    Peers(peers::Choice),
     /// Viewers of another bench, told by it what to do.
     #[command(hide = true)]
     Crowd,
@@ -78,6 +81,8 @@ fn run(bench: &Bench) -> Result<()> {
         Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
         Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
         Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
+        Bench::Peers(choice) if choice.install => peers::install(),
+        Bench::Peers(choice) => report("peers", &choice.plan, &peers::run(choice)?),
         Bench::Crowd => crowd::serve(),
     }
 }
