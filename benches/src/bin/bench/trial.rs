@@ -57,6 +57,7 @@ impl Trial {
         }
         let mut keys = NodePlan::on(cores.server)
             .key("rooms.tick_ms", tick_ms)
+            .key("rooms.pacing_per_s", 0)
             .key("limits.connections_max", 19_500)
             // One connection stands for all publishers.
             .key("limits.bridge_publish_per_s", 1_000_000);
