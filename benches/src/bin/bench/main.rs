@@ -14,6 +14,7 @@ mod joins;
 mod memory;
 mod peers;
 mod plan;
+mod plot;
 mod rooms;
 mod saturation;
 mod tallies;
@@ -100,6 +101,10 @@ fn report(bench: &str, plan: &Plan, rows: &[record::Row]) -> Result<()> {
         let machine = Machine::here();
         let directory = record::directory(&machine);
         record::keep(&directory, &machine, bench, &command(), rows)?;
+        if bench == "tick" {
+            let svg = plot::lines(rows, "transport", "viewers", "p99_ms");
+            std::fs::write(directory.join("tick.svg"), svg)?;
+        }
         eprintln!("kept in {}", directory.display());
     }
     Ok(())
