@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use grandstand_engine::message::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
 use grandstand_protocol::frame::{Gap, GapReason};
-use smallvec::SmallVec;
 
 use super::Audience;
 use super::carrier::Carrier;
 use super::connection::slot;
-use super::fanout::send_batches;
 use super::past::PageFor;
 use super::room::{Cursor, RoomKey};
+use super::run::Run;
 
 impl Audience {
     /// Offer a catching member the next run of its past; `false` when its connection can take no more now.
@@ -42,17 +41,18 @@ impl Audience {
         }
         let batches_max = self.settings.batches_per_write_max;
         let connection = &mut self.connections[ix as usize];
-        let batches: SmallVec<[&Arc<Batch>; 64]> = match catching.page.is_empty() {
-            true => {
-                attached.ring.since_offset(member.offset).into_iter().flatten().take(batches_max).collect()
-            }
-            false => catching.page.iter().take(batches_max).collect(),
-        };
-        let sent = send_batches(&batches, connection, carrier, &mut self.counts);
-        if let Some(last) = sent.checked_sub(1).map(|at| batches[at]) {
+        let mut run = Run::default();
+        if catching.page.is_empty() {
+            let in_ring = attached.ring.since_offset(member.offset).into_iter().flatten();
+            run.gather(in_ring.take(batches_max), connection.takes_compressed);
+        } else {
+            run.gather(catching.page.iter().take(batches_max), connection.takes_compressed);
+        }
+        let sent = run.send(connection, carrier, &mut self.counts);
+        if let Some(last) = run.last_of(sent) {
             member.offset = last.next_offset;
         }
-        drop(batches);
+        drop(run);
         if !catching.page.is_empty() {
             catching.page.drain(..sent);
         }

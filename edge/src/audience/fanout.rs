@@ -4,21 +4,17 @@
 //! once stays a cursor. A frame taken in part is pinned by its connection and finished first.
 //! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the connection pinned.
 
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes};
-use grandstand_engine::message::{Batch, StateImage};
+use grandstand_engine::message::StateImage;
 use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
-use super::connection::{Connection, Outgoing};
-use super::forms::form;
-use super::room::{Attached, Cursor, Member, RoomKey};
+use super::connection::Connection;
+use super::ring::Ring;
+use super::room::{Cursor, Member, RoomKey};
+use super::run::Run;
 use super::{Audience, Counts};
-
-/// Batches that one write can carry without allocating; `batches_per_write_max` may allow more.
-type Frames<'a> = SmallVec<[&'a Bytes; 64]>;
 
 /// How an offer ended.
 enum Offer {
@@ -56,6 +52,7 @@ impl Audience {
         let Some(room) = self.rooms.get_mut(key.0 as usize) else { return true };
         let Some(attached) = room.attached.as_ref() else { return true };
         let batches_max = self.settings.batches_per_write_max;
+        let mut runs = Runs::default();
         loop {
             if room.walk == 0 {
                 room.walk_again = false;
@@ -75,7 +72,9 @@ impl Audience {
                     continue;
                 }
                 *budget -= 1;
-                match offer_live(attached, member, connection, carrier, batches_max, &mut self.counts) {
+                let ring = &attached.ring;
+                let counts = &mut self.counts;
+                match offer_live(ring, &mut runs, member, connection, carrier, batches_max, counts) {
                     Offer::More => {}
                     Offer::Done | Offer::Blocked => room.walk += 1,
                     // Its notice goes through the control queue, and it with it.
@@ -149,7 +148,11 @@ impl Audience {
         }
         let connection = &mut self.connections[ix as usize];
         let batches_max = self.settings.batches_per_write_max;
-        match offer_live(attached, member, connection, carrier, batches_max, &mut self.counts) {
+        let (ring, counts) = (&attached.ring, &mut self.counts);
+        let mut runs = Runs::default();
+        let offer = offer_live(ring, &mut runs, member, connection, carrier, batches_max, counts);
+        drop(runs);
+        match offer {
             Offer::Done => true,
             Offer::Blocked => false,
             Offer::More => {
@@ -217,9 +220,35 @@ fn send_waiting(connection: &mut Connection, carrier: &mut impl Carrier, counts:
     true
 }
 
+/// Runs from where a live member stood, one per form of batch.
+#[derive(Default)]
+struct Runs<'a> {
+    by_form: [Run<'a>; 2],
+    from_seq: [Option<u64>; 2],
+}
+
+impl<'a> Runs<'a> {
+    /// The run from this place on, at most `batches_max` batches; `None` when it fell off the ring.
+    fn from_seq(
+        &mut self,
+        ring: &'a Ring,
+        seq: u64,
+        is_compressed: bool,
+        batches_max: usize,
+    ) -> Option<&Run<'a>> {
+        let at = usize::from(is_compressed);
+        if self.from_seq[at] != Some(seq) {
+            self.by_form[at].gather(ring.since_seq(seq)?.take(batches_max), is_compressed);
+            self.from_seq[at] = Some(seq);
+        }
+        Some(&self.by_form[at])
+    }
+}
+
 /// Offer a live member everything from its cursor, at most `batches_max` batches.
-fn offer_live(
-    room: &Attached,
+fn offer_live<'a>(
+    ring: &'a Ring,
+    runs: &mut Runs<'a>,
     member: &mut Member,
     connection: &mut Connection,
     carrier: &mut impl Carrier,
@@ -227,53 +256,17 @@ fn offer_live(
     counts: &mut Counts,
 ) -> Offer {
     let Cursor::Live(seq) = &mut member.cursor else { return Offer::Done };
-    let Some(batches) = room.ring.since_seq(*seq) else { return Offer::Lost };
-    let batches: SmallVec<[&Arc<Batch>; 64]> = batches.take(batches_max).collect();
-    let sent = send_batches(&batches, connection, carrier, counts);
-    if let Some(last) = sent.checked_sub(1).map(|at| batches[at]) {
+    let Some(run) = runs.from_seq(ring, *seq, connection.takes_compressed, batches_max) else {
+        return Offer::Lost;
+    };
+    let sent = run.send(connection, carrier, counts);
+    if let Some(last) = run.last_of(sent) {
         *seq = last.seq + 1;
         member.offset = last.next_offset;
     }
-    match (connection.blocked, *seq == room.ring.next_seq()) {
+    match (connection.blocked, *seq == ring.next_seq()) {
         (true, _) => Offer::Blocked,
         (false, true) => Offer::Done,
         (false, false) => Offer::More,
     }
-}
-
-/// Offer batches to a connection in one write: how many it took, the one that it only began included.
-pub(super) fn send_batches(
-    batches: &[&Arc<Batch>],
-    connection: &mut Connection,
-    carrier: &mut impl Carrier,
-    counts: &mut Counts,
-) -> usize {
-    debug_assert!(connection.out.is_none(), "batches come after what waits");
-    if batches.is_empty() {
-        return 0;
-    }
-    let is_compressed = connection.takes_compressed;
-    let frames: Frames<'_> = batches.iter().map(|b| form(b, is_compressed)).collect();
-    counts.writes += 1;
-    counts.batch_writes += 1;
-    let mut taken = carrier.send(connection.wire, &frames);
-    counts.bytes_out += taken as u64;
-    for (at, (batch, frame)) in batches.iter().zip(&frames).enumerate() {
-        let begun = taken;
-        if begun < frame.len() {
-            connection.blocked = true;
-            counts.writes_blocked += 1;
-            if begun == 0 {
-                return at;
-            }
-            connection.out = Some(Box::new(Outgoing { head: frame.slice(begun..), control: Vec::new() }));
-        }
-        counts.frames_out += 1;
-        counts.deliveries += u64::from(batch.messages);
-        if begun < frame.len() {
-            return at + 1;
-        }
-        taken -= frame.len();
-    }
-    batches.len()
 }

@@ -30,6 +30,7 @@ mod past;
 mod rate;
 mod ring;
 mod room;
+mod run;
 mod session;
 mod settings;
 mod sweep;
