@@ -39,6 +39,10 @@ impl Model {
                     *folded,
                 );
             }
+            OwnedEvent::Personal { offset, author, role, text, attachment, reply_to, .. } => {
+                let text = with_attachment(text, attachment);
+                self.handle_personal(*offset, author, *role, &text, *reply_to);
+            }
             OwnedEvent::Omitted { from, to, .. } => {
                 if self.omitted == 0 {
                     self.omitted_ms = self.now_ms;
@@ -135,6 +139,14 @@ impl Model {
         self.next_offset = offset + 1;
         let (author, text) = (clean(author), clean(text));
         self.push(Entry::Message(Message { offset, author, role, text, answers, folded, mine }));
+    }
+
+    /// Left out for everybody else: it may come before or after the batch that says so, and the place in the log stays.
+    fn handle_personal(&mut self, offset: u64, author: &str, role: Role, text: &str, reply_to: Option<u64>) {
+        let excerpt = |answered| self.find(answered).map(Message::excerpt);
+        let answers = reply_to.map(|answered| Answered { offset: answered, excerpt: excerpt(answered) });
+        let (author, text) = (clean(author), clean(text));
+        self.push(Entry::Message(Message { offset, author, role, text, answers, folded: 0, mine: false }));
     }
 
     /// Everything before this offset is shown, or never will be: what was ours and taken, and did not come, is told.

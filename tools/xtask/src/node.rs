@@ -55,8 +55,10 @@ impl Node {
         }
         let listeners =
             ["ws", "wss", "quic", "admin"].map(|listener| (format!("{listener}.listen"), "127.0.0.1:0"));
+        // Everything that is said is to be shown, unless told otherwise.
+        let unpaced = ("rooms.pacing_per_s".to_owned(), "0");
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), *value));
-        for (key, value) in listeners.into_iter().chain(keys) {
+        for (key, value) in listeners.into_iter().chain([unpaced]).chain(keys) {
             node.env(format!("GRANDSTAND_{}", key.replace('.', "_").to_uppercase()), value);
         }
         let file = fs::File::create(&log)?;

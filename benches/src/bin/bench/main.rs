@@ -12,6 +12,7 @@ mod fanout;
 mod floor;
 mod joins;
 mod memory;
+mod pacing;
 mod peers;
 mod plan;
 mod plot;
@@ -53,6 +54,8 @@ enum Bench {
     Joins(Plan),
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms(Plan),
+    /// A flood into a room that is paced, beside what it shows of it.
+    Pacing(Plan),
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies(Plan),
     /// The same load on other servers: NATS, Socket.IO, ws, uWebSockets, moq-relay.
@@ -81,6 +84,7 @@ fn run(bench: &Bench) -> Result<()> {
         Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
         Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
         Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
+        Bench::Pacing(plan) => report("pacing", plan, &pacing::run(plan)?),
         Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
         Bench::Peers(choice) if choice.install => peers::install(),
         Bench::Peers(choice) => report("peers", &choice.plan, &peers::run(choice)?),

@@ -6,7 +6,9 @@
 //!
 //! A session comes back by itself: it reconnects with jitter, resumes every room after the last message that it gave out,
 //! and says again what was not acknowledged, under the same nonce. What the viewer missed is an event with numbers
-//! ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence.
+//! ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence; what pacing
+//! left out can be asked for ([`Client::history`](net::Client::history)), and comes by itself where it is meant for this session
+//! ([`Personal`](core::EventOf::Personal)).
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};

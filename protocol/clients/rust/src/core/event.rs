@@ -132,6 +132,58 @@ pub enum EventOf<S, B> {
         /// Next offset that comes.
         to: u64,
     },
+    /// A message that pacing left out, and that answers this session or names it. Its offset is among those of an
+    /// [`Omitted`](EventOf::Omitted) that came or comes; it moves no position.
+    Personal {
+        /// The room.
+        room: RoomOf<S>,
+        /// Where it stands in the room's log.
+        offset: u64,
+        /// When it was sealed, milliseconds since 1970.
+        time_ms: u64,
+        /// Display name of the author.
+        author: S,
+        /// The author's role.
+        role: Role,
+        /// The text.
+        text: S,
+        /// Reference to an attachment; empty for none.
+        attachment: S,
+        /// Offset of the message that this one answers.
+        reply_to: Option<u64>,
+    },
+    /// A message of the past that was asked for by [`Session::history`](super::Session::history); offsets rise.
+    Past {
+        /// The room.
+        room: RoomOf<S>,
+        /// Of the request.
+        request: u32,
+        /// Where it stands in the room's log.
+        offset: u64,
+        /// When it was sealed, milliseconds since 1970.
+        time_ms: u64,
+        /// Display name of the author.
+        author: S,
+        /// The author's role.
+        role: Role,
+        /// The text.
+        text: S,
+        /// Reference to an attachment; empty for none.
+        attachment: S,
+        /// Offset of the message that this one answers.
+        reply_to: Option<u64>,
+    },
+    /// All messages that were asked for, or all that there are.
+    PastEnd {
+        /// The room.
+        room: RoomOf<S>,
+        /// Of the request.
+        request: u32,
+        /// The next offset that was not given.
+        next: u64,
+        /// The offset that the room gives next: with `next` there, nothing is left to ask for.
+        head: u64,
+    },
     /// Reactions of one tick; live ones only.
     Tally {
         /// The room.
@@ -353,6 +405,30 @@ impl<S, B> EventOf<S, B> {
                 replay,
             },
             E::Omitted { room, from, to } => E::Omitted { room: room.map(t), from, to },
+            E::Personal { room, offset, time_ms, author, role, text, attachment, reply_to } => E::Personal {
+                room: room.map(&t),
+                offset,
+                time_ms,
+                author: t(author),
+                role,
+                text: t(text),
+                attachment: t(attachment),
+                reply_to,
+            },
+            E::Past { room, request, offset, time_ms, author, role, text, attachment, reply_to } => E::Past {
+                room: room.map(&t),
+                request,
+                offset,
+                time_ms,
+                author: t(author),
+                role,
+                text: t(text),
+                attachment: t(attachment),
+                reply_to,
+            },
+            E::PastEnd { room, request, next, head } => {
+                E::PastEnd { room: room.map(t), request, next, head }
+            }
             E::Tally { room, key, count } => E::Tally { room: room.map(&t), key: t(key), count },
             E::Snapshot { room, version, entries } => E::Snapshot { room: room.map(t), version, entries },
             E::State { room, version, key, value } => {

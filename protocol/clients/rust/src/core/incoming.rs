@@ -100,7 +100,8 @@ impl Session {
             }
             ServerFrame::GoAway(go_away) => self.handle_go_away(now_us, &go_away, emit),
             ServerFrame::Error(error) => self.handle_error(&error),
-            ServerFrame::HistoryPage(_) | ServerFrame::Personal(_) => {}
+            ServerFrame::HistoryPage(page) => self.handle_history_page(&page, emit),
+            ServerFrame::Personal(personal) => self.handle_personal(&personal, emit),
         }
     }
 
@@ -197,6 +198,10 @@ impl Session {
     }
 
     fn handle_refused(&mut self, now_us: u64, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
+        let is_past = Kind::from_wire(r.kind) == Some(Kind::History);
+        if is_past && self.handle_past_refused(now_us, r) {
+            return;
+        }
         let mut refused_room = None;
         match Kind::from_wire(r.kind) {
             Some(Kind::Subscribe) => {

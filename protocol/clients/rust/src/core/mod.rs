@@ -14,6 +14,7 @@ mod event;
 mod incoming;
 mod options;
 mod outbox;
+mod past;
 mod reading;
 mod retry;
 mod room;

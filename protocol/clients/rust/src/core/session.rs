@@ -17,6 +17,7 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
 
 use super::outbox::Outbox;
+use super::past::PastRequest;
 use super::retry::{Backoff, verdict};
 use super::room::{RoomState, Stage};
 use super::{Ending, Event, Full, Next, Options, Publication, Reason, RoomId, SubscribeOptions};
@@ -75,6 +76,7 @@ pub struct Session {
     pub(super) options: Options,
     pub(super) rooms: Vec<RoomState>,
     pub(super) outbox: Outbox,
+    pub(super) pasts: Vec<PastRequest>,
     pub(super) faults: Faults,
     pub(super) link: Link,
     pub(super) ticket: Box<[u8]>,
@@ -109,6 +111,7 @@ impl Session {
             options,
             rooms: Vec::new(),
             outbox: Outbox::default(),
+            pasts: Vec::new(),
             faults: Faults::default(),
             link: Link::Down,
             ticket: Box::default(),
@@ -158,6 +161,7 @@ impl Session {
             (Stage::Wanted | Stage::Waiting(_), _) => {
                 let room = self.rooms.remove(at);
                 self.outbox.take_room(room.id);
+                self.refuse_pasts(room.id, &mut |_| {});
             }
         }
     }
@@ -285,6 +289,7 @@ impl Session {
             Link::Greeting => {}
             Link::Up => self.handle_up_timeout(now_us),
         }
+        self.handle_past_timeout(now_us);
         for room in &mut self.rooms {
             if matches!(room.stage, Stage::Waiting(until_us) if now_us >= until_us) {
                 room.stage = Stage::Wanted;
@@ -313,7 +318,8 @@ impl Session {
             Stage::Waiting(until_us) if self.link == Link::Up => Some(until_us),
             _ => None,
         });
-        [of_link, of_move, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
+        let of_past = self.past_due_us().filter(|_| self.link == Link::Up);
+        [of_link, of_move, of_past, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
     }
 
     /// The next frame to send, without any header, appended to `out`; `false` if there is none.
@@ -403,6 +409,7 @@ impl Session {
     pub(super) fn remove_room(&mut self, at: usize, asked: bool, emit: &mut impl FnMut(Event<'_>)) {
         let room = self.rooms.remove(at);
         emit(Event::Unsubscribed { room: room.room(), asked });
+        self.refuse_pasts(room.id, emit);
         for publication in self.outbox.take_room(room.id) {
             emit(Event::Refused {
                 kind: Kind::Publish as u8,
@@ -474,6 +481,7 @@ impl Session {
         self.link = Link::Down;
         (self.hello_due, self.ping_due, self.takes_compressed) = (false, false, false);
         self.outbox.handle_disconnected();
+        self.handle_past_disconnected();
         for at in (0..self.rooms.len()).rev() {
             if !self.rooms[at].handle_disconnected() {
                 self.remove_room(at, true, emit);
@@ -504,6 +512,7 @@ impl Session {
         }
         self.encode_room(encoder, out)
             || self.encode_outbox(encoder, out)
+            || self.encode_past(encoder, out)
             || self.encode_ping(now_us, encoder, out)
     }
 
@@ -561,6 +570,14 @@ impl Session {
             return false;
         }
         true
+    }
+
+    fn encode_past(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
+        let history = if self.link == Link::Up { self.poll_past() } else { None };
+        if let Some(history) = history {
+            encoder.client(&ClientFrame::History(history), out);
+        }
+        history.is_some()
     }
 
     fn encode_ping(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, Waker};
 use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
 
-use super::{Connector, Control, Driver, Handler, Url, seed};
+use super::past::Pasts;
+use super::{Connector, Control, Driver, Handler, Past, PastError, Url, seed};
 use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
 
 /// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is down.
@@ -89,6 +90,7 @@ struct Queues {
     events: VecDeque<OwnedEvent>,
     events_max: usize,
     commands: VecDeque<Command>,
+    pasts: Pasts,
     token: Option<String>,
     app: Option<Waker>,
     session: Option<Waker>,
@@ -103,6 +105,20 @@ enum Command {
     Publish(Box<str>, u64, Box<OwnedPublication>),
     React(Box<str>, Box<str>, u32),
     SetState(Box<str>, Box<str>, Option<Box<[u8]>>),
+    History(Box<str>, u64, u64, u64),
+}
+
+/// A request of the past that somebody waits for.
+#[derive(Debug)]
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().pasts.forget(self.ticket);
+    }
 }
 
 impl Client {
@@ -184,6 +200,18 @@ impl Client {
         self.command(Command::SetState(room.into(), key.into(), value.map(Box::from)))
     }
 
+    /// Messages of a followed room's past, `count` at most, from an offset on: those left out by pacing included, nothing
+    /// folded. Pages, waits and reconnects are seen to; may be dropped.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub async fn history(&self, room: &str, from: u64, count: u64) -> Result<Past, PastError> {
+        let ticket = self.0.shared.lock().pasts.begin();
+        let waiting = Waiting { shared: &self.0.shared, ticket };
+        self.command(Command::History(room.into(), ticket, from, count)).map_err(|Busy| PastError::Busy)?;
+        std::future::poll_fn(|cx| waiting.shared.lock().pasts.poll(ticket, cx.waker())).await
+    }
+
     /// A new token, for the next connection.
     pub fn set_token(&self, token: &str) {
         let mut queues = self.0.shared.lock();
@@ -235,7 +263,10 @@ impl Queues {
     }
 
     fn push_event(&mut self, event: OwnedEvent) {
-        self.over |= matches!(event, OwnedEvent::Closed { .. });
+        if matches!(event, OwnedEvent::Closed { .. }) {
+            self.over = true;
+            self.pasts.fail_all();
+        }
         self.events.push_back(event);
         if let Some(waker) = self.app.take() {
             waker.wake();
@@ -252,8 +283,12 @@ struct Bridge {
 
 impl Handler for Bridge {
     fn handle_event(&mut self, _: u64, event: &Event<'_>) {
-        if !matches!(event, Event::BatchEnd { .. }) {
-            self.shared.lock().push_event(event.to_owned());
+        if matches!(event, Event::BatchEnd { .. }) {
+            return;
+        }
+        let mut queues = self.shared.lock();
+        if !queues.pasts.take(event) {
+            queues.push_event(event.to_owned());
         }
     }
 
@@ -293,6 +328,7 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         let mut queues = self.shared.lock();
         queues.over = true;
+        queues.pasts.fail_all();
         if let Some(waker) = queues.app.take() {
             waker.wake();
         }
@@ -334,6 +370,13 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
             if session.set_state(id, key, value.as_deref()).is_err() {
                 return Some(command);
             }
+        }
+        Command::History(room, ticket, from, count) => {
+            let made = match session.room_id(room) {
+                None => Err(PastError::Refused(Refusal::NotSubscribed)),
+                Some(id) => session.history(id, *from, *count).map_err(|_| PastError::Busy),
+            };
+            queues.pasts.made(*ticket, made);
         }
     }
     None

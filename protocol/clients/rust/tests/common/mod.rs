@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
 use grandstand_client::protocol::compress::Compressor;
 use grandstand_client::protocol::frame::{
-    ClientFrame, Durability, Encoder, Gap, GapReason, Kind, Outcome, Phase, Published, Refused, ServerFrame,
+    ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase, Published, Refused, ServerFrame,
     Snapshot, Subscribed, Welcome,
 };
 use grandstand_client::protocol::refusal::Refusal;
@@ -39,6 +39,8 @@ pub struct ScriptedNode {
     pub forgets_sessions: bool,
     /// Refuse the next requests to subscribe, with this.
     pub refuse_subscribe: Option<(Refusal, Option<u32>)>,
+    /// Refuse the next page of history, with this.
+    pub refuse_history: Option<(Refusal, Option<u32>)>,
     /// Begin the next subscription here, whatever was asked.
     pub lie: Option<u64>,
     /// Kinds of all frames received on this connection.
@@ -163,9 +165,48 @@ impl ScriptedNode {
                 let version = self.state_version;
                 self.send(&ServerFrame::StateSet { request: s.request, version });
             }
-            ClientFrame::History(_) => {}
+            ClientFrame::History(h) => self.handle_history(&h),
             ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
         }
+    }
+
+    /// A page of one batch, aligned to four offsets; what was left out of batches has a text here.
+    fn handle_history(&mut self, h: &History) {
+        let refusal = self.refuse_history.take();
+        let refusal = refusal.or_else(|| (h.epoch != self.epoch).then_some((Refusal::UnknownEpoch, None)));
+        if let Some((reason, retry_after_ms)) = refusal {
+            let (kind, id) = (Kind::History as u8, u64::from(h.request));
+            return self.send(&ServerFrame::Refused(Refused { kind, id, reason, retry_after_ms, detail: "" }));
+        }
+        let offset = (h.from / 4 * 4).max(self.first).min(self.head());
+        let next = (h.from.max(offset) + u64::from(h.count_max).min(10)).div_ceil(4) * 4;
+        let next = next.min(self.head());
+        let mut body = Vec::new();
+        let mut w = BatchWriter::begin(&mut body, h.alias, (next - offset) as usize, false, false, 0);
+        if next > offset {
+            w.chat(offset, 5, 0);
+        }
+        for at in offset..next {
+            let text = match &self.log[at as usize] {
+                Entry::Message(text) => text.clone(),
+                Entry::LeftOut => format!("left out {at}"),
+            };
+            w.message(&MessageParts { author: "ann", text: &text, ..MessageParts::default() });
+        }
+        w.finish();
+        let (request, alias, epoch, head) = (h.request, h.alias, h.epoch, self.head());
+        let batches = if next > offset { vec![&body[..]] } else { vec![] };
+        let time_ms = self.time_ms(offset);
+        self.send(&ServerFrame::HistoryPage(HistoryPage {
+            request,
+            alias,
+            epoch,
+            offset,
+            time_ms,
+            next,
+            head,
+            batches,
+        }));
     }
 
     fn handle_subscribe(&mut self, request: u32, resume: Option<(u64, u64)>, replay: u32) {
