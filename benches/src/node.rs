@@ -219,7 +219,8 @@ fn set_environment(command: &mut Command, plan: &NodePlan) {
     // Everything that is said is to be shown, unless a bench says otherwise.
     let unpaced = ("rooms.pacing_per_s".to_owned(), "0".to_owned());
     let worker = plan.core.map(|_| ("node.workers".to_owned(), "1".to_owned()));
-    for (key, value) in listeners.into_iter().chain([unpaced]).chain(worker).chain(plan.keys.iter().cloned()) {
+    for (key, value) in listeners.into_iter().chain([unpaced]).chain(worker).chain(plan.keys.iter().cloned())
+    {
         command.env(format!("GRANDSTAND_{}", key.replace('.', "_").to_uppercase()), value);
     }
 }

@@ -426,9 +426,7 @@ impl<S, B> EventOf<S, B> {
                 attachment: t(attachment),
                 reply_to,
             },
-            E::PastEnd { room, request, next, head } => {
-                E::PastEnd { room: room.map(t), request, next, head }
-            }
+            E::PastEnd { room, request, next, head } => E::PastEnd { room: room.map(t), request, next, head },
             E::Tally { room, key, count } => E::Tally { room: room.map(&t), key: t(key), count },
             E::Snapshot { room, version, entries } => E::Snapshot { room: room.map(t), version, entries },
             E::State { room, version, key, value } => {

@@ -51,7 +51,14 @@ impl Session {
             return Err(Full);
         }
         let request = self.take_request();
-        self.pasts.push(PastRequest { request, room, epoch: None, from, left: count.max(1), stage: PageStage::Due });
+        self.pasts.push(PastRequest {
+            request,
+            room,
+            epoch: None,
+            from,
+            left: count.max(1),
+            stage: PageStage::Due,
+        });
         Ok(request)
     }
 

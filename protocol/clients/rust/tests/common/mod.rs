@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
 use grandstand_client::protocol::compress::Compressor;
 use grandstand_client::protocol::frame::{
-    ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase, Published, Refused, ServerFrame,
-    Snapshot, Subscribed, Welcome,
+    ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase, Published,
+    Refused, ServerFrame, Snapshot, Subscribed, Welcome,
 };
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::stream::read_header;
@@ -176,7 +176,13 @@ impl ScriptedNode {
         let refusal = refusal.or_else(|| (h.epoch != self.epoch).then_some((Refusal::UnknownEpoch, None)));
         if let Some((reason, retry_after_ms)) = refusal {
             let (kind, id) = (Kind::History as u8, u64::from(h.request));
-            return self.send(&ServerFrame::Refused(Refused { kind, id, reason, retry_after_ms, detail: "" }));
+            return self.send(&ServerFrame::Refused(Refused {
+                kind,
+                id,
+                reason,
+                retry_after_ms,
+                detail: "",
+            }));
         }
         let offset = (h.from / 4 * 4).max(self.first).min(self.head());
         let next = (h.from.max(offset) + u64::from(h.count_max).min(10)).div_ceil(4) * 4;
