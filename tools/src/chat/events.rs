@@ -83,6 +83,8 @@ impl Model {
             | OwnedEvent::BatchEnd { .. }
             | OwnedEvent::StateSet { .. }
             | OwnedEvent::Pong { .. }
+            | OwnedEvent::Past { .. }
+            | OwnedEvent::PastEnd { .. }
             | OwnedEvent::TokenWanted => {}
         }
     }

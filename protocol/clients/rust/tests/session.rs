@@ -666,7 +666,9 @@ fn cut(world: &mut World) {
 }
 
 /// Offsets and texts of one request, and how it ended: next and head.
-fn past(world: &World, request: u32) -> (Vec<(u64, String)>, Option<(u64, u64)>) {
+type Past = (Vec<(u64, String)>, Option<(u64, u64)>);
+
+fn past(world: &World, request: u32) -> Past {
     let mut messages = Vec::new();
     let mut end = None;
     for event in &world.events {
