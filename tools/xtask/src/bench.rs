@@ -66,6 +66,8 @@ enum Bench {
     Joins,
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms,
+    /// A flood into a room that is paced, beside what it shows of it.
+    Pacing,
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies,
     /// The same load on other servers, as far as they are installed (`-- --install` installs them).
