@@ -81,6 +81,7 @@ fn the_time_of_an_answer_is_not_after_that_of_the_batch() {
     let (mut stage, alias, mut follower) = followed(fixed());
     let mut told = Vec::new();
     for nonce in 0..6 {
+        stage.now.unix_ms += 8000;
         say(&mut stage, alias, 1, nonce, "when");
         let AnswerKind::Published { time_ms, .. } = only_answer(&mut stage) else { panic!("not published") };
         told.push(time_ms);
