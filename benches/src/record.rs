@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// The rows of one bench.
 pub type Rows = Vec<Row>;
 
+/// Name of the text that stands in a row in place of figures when its case failed.
+pub const FAULT: &str = "fault";
+
 /// One row: names and values in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row(Vec<(String, Value)>);

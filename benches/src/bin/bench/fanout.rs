@@ -4,17 +4,17 @@
 //! measured: CPU time of the node's process, what viewers got and when. Right after it the floor is run with frames of
 //! the size that was seen, as many sockets and the same interval. A QUIC frame that takes several packets is compared
 //! with as many datagrams.
-//! Invariant: a row is made only of a run in which nothing was lost, duplicated, late, wrong or omitted.
+//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it has a `fault`.
 //! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};
 use crate::plan::{Cores, Plan};
 use crate::trial::{Seen, TEXT_BYTES, Trial};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use grandstand_benches::chatlog::{self, Line};
 use grandstand_benches::crowd::Transport;
 use grandstand_benches::publisher::Script;
-use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use grandstand_benches::record::{FAULT, Row, Rows, ratio, rounded};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let mut rows = Rows::new();
     for case in cases(plan) {
         let Some(script) = script(plan, case)? else { continue };
-        let row = measure(plan, cores, case, &script).with_context(|| format!("{case:?}"))?;
+        let row = measure(plan, cores, case, &script).unwrap_or_else(|error| failed(case, &error));
         eprintln!("{}", serde_json::to_string(&row)?);
         rows.push(row);
     }
@@ -168,6 +168,18 @@ fn said_per_s(talk: Talk, seen: &Seen) -> serde_json::Value {
         Talk::PerSecond(per_s) => per_s.into(),
         Talk::Logs => rounded(seen.deliveries_per_s() / seen.reading.viewers.max(1) as f64, 1),
     }
+}
+
+/// A case that failed does not take the figures of the others with it; the bench still fails in the end.
+fn failed(case: Case, error: &anyhow::Error) -> Row {
+    let row = Row::new().with("transport", case.transport.name()).with("viewers", case.viewers);
+    let row = match case.talk {
+        Talk::PerSecond(per_s) => row.with("messages_per_s", per_s).with("talk", "128 bytes"),
+        Talk::Logs => row.with("talk", "logs x10"),
+    };
+    row.with("tick_ms", case.tick_ms)
+        .with("is_tick_adaptive", case.tick_ms == 0)
+        .with(FAULT, format!("{error:#}"))
 }
 
 /// CPU ns of a write of the floor with this case's frames, and how many writes a frame takes.

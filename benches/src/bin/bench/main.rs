@@ -111,6 +111,8 @@ fn report(bench: &str, plan: &Plan, rows: &[record::Row]) -> Result<()> {
         }
         eprintln!("kept in {}", directory.display());
     }
+    let faults: Vec<&str> = rows.iter().filter_map(|row| row.get(record::FAULT)?.as_str()).collect();
+    anyhow::ensure!(faults.is_empty(), "{} cases failed: {}", faults.len(), faults.join("; "));
     Ok(())
 }
 

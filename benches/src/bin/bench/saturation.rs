@@ -12,7 +12,7 @@ use grandstand_benches::crowd::Transport;
 use grandstand_benches::node::Node;
 use grandstand_benches::probe::{Probe, Probed};
 use grandstand_benches::publisher::Script;
-use grandstand_benches::record::{Row, Rows, ratio, rounded};
+use grandstand_benches::record::{FAULT, Row, Rows, ratio, rounded};
 use std::time::Duration;
 
 /// A chat that is later than this is no conversation.
@@ -30,7 +30,10 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     for transport in plan.choose(&plan.transport, &crate::fanout::TRANSPORTS, &[Transport::Ws]) {
         for &viewers in &plan.choose(&plan.viewers, &[5_000], &[50]) {
             for &tick_ms in &plan.choose(&plan.tick_ms, &[100, 0], &[100]) {
-                search(plan, cores, transport, viewers, tick_ms, &mut rows)?;
+                if let Err(error) = search(plan, cores, transport, viewers, tick_ms, &mut rows) {
+                    let row = Row::new().with("transport", transport.name()).with("viewers", viewers);
+                    rows.push(row.with(FAULT, format!("{error:#}")));
+                }
             }
         }
     }

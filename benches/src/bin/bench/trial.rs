@@ -24,7 +24,7 @@ const ROOM: &str = "bench";
 const HEAD_START_NS: u64 = 20_000_000;
 
 /// How long viewers may take to catch up after a window.
-const SETTLE_MS: u64 = 15_000;
+const SETTLE_MS: u64 = 30_000;
 
 /// A room with viewers.
 pub(crate) struct Trial {
