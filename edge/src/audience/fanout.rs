@@ -229,7 +229,7 @@ struct Runs<'a> {
 
 impl<'a> Runs<'a> {
     /// The run from this place on, at most `batches_max` batches; `None` when it fell off the ring.
-    fn from_seq(
+    fn run_from(
         &mut self,
         ring: &'a Ring,
         seq: u64,
@@ -256,7 +256,7 @@ fn offer_live<'a>(
     counts: &mut Counts,
 ) -> Offer {
     let Cursor::Live(seq) = &mut member.cursor else { return Offer::Done };
-    let Some(run) = runs.from_seq(ring, *seq, connection.takes_compressed, batches_max) else {
+    let Some(run) = runs.run_from(ring, *seq, connection.takes_compressed, batches_max) else {
         return Offer::Lost;
     };
     let sent = run.send(connection, carrier, counts);
