@@ -70,8 +70,6 @@ enum Bench {
     Pacing,
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies,
-    /// A flood into a large room, beside what pacing shows of it.
-    Pacing,
     /// The same load on other servers, as far as they are installed (`-- --install` installs them).
     Peers,
 }
