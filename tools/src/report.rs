@@ -248,16 +248,17 @@ impl Report {
     }
 
     fn gaps_line(&self) -> String {
-        let by_reason: Vec<String> = self
+        let mut parts: Vec<String> = self
             .gaps_by_reason
             .iter()
             .map(|(reason, gaps)| {
                 format!("{reason}: {} notices for {} messages", gaps.notices, gaps.messages)
             })
             .collect();
-        let omitted =
-            if self.omitted > 0 { format!("; {} omitted by pacing", self.omitted) } else { String::new() };
-        format!("{}{omitted}", by_reason.join(", "))
+        if self.omitted > 0 {
+            parts.push(format!("{} messages omitted by pacing", self.omitted));
+        }
+        parts.join(", ")
     }
 
     fn done_line(&self) -> String {

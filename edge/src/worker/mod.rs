@@ -210,7 +210,7 @@ impl Worker {
         has_more |= self.write(instant, now);
         self.close_ended(instant, now);
         self.report();
-        self.tell_load(instant);
+        self.tell_load(Instant::now());
         self.stats.turns.inc();
         self.stats.busy_us.add(instant.elapsed().as_micros() as u64);
         Ok(has_more || self.audience.has_work())
