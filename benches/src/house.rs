@@ -109,4 +109,4 @@ pub fn plan(core: Option<usize>) -> NodePlan {
 }
 
 /// What a patient bench waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -10,7 +10,10 @@ pub fn is_text(s: &str) -> bool {
 
 /// May this be a display name, a room name or a key? Not empty, no control characters, no space at either end.
 pub fn is_name(s: &str) -> bool {
-    !s.is_empty() && s.trim() == s && s.bytes().all(|b| b >= 0x20 && b != 0x7f)
+    !s.is_empty()
+        && s.bytes().all(|b| b >= 0x20 && b != 0x7f)
+        && !s.starts_with(char::is_whitespace)
+        && !s.ends_with(char::is_whitespace)
 }
 
 #[cfg(test)]
@@ -23,5 +26,6 @@ mod tests {
         assert!(!is_text("a\0b") && !is_text("\x1b[2J") && !is_text("\r") && !is_text("\x7f"));
         assert!(is_name("BBC One/EastEnders"));
         assert!(!is_name("") && !is_name(" a") && !is_name("a\n"));
+        assert!(!is_name("a\u{3000}") && !is_name("\u{a0}a") && is_name("a\u{3000}b"));
     }
 }
