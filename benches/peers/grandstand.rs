@@ -8,10 +8,13 @@ use grandstand_benches::crowd::{Crowd, CrowdPlan, Transport};
 use grandstand_benches::node::{Node, NodePlan};
 use grandstand_benches::publisher::{Publisher, Script};
 
-/// All that differs from the defaults: room for the audience, and a publisher that may speak as fast as it is asked to.
-/// Nothing may be left out either, since the others leave nothing out.
-const OVERRIDES: &[(&str, &str)] =
-    &[("limits.connections_max", "19000"), ("limits.bridge_publish_per_s", "1000000")];
+/// All that differs from the defaults: room for the audience, a publisher that may speak as fast as it is asked to, and nothing
+/// left out by pacing, since the others leave nothing out.
+const OVERRIDES: &[(&str, &str)] = &[
+    ("limits.connections_max", "19000"),
+    ("limits.bridge_publish_per_s", "1000000"),
+    ("rooms.pacing_per_s", "0"),
+];
 
 /// What has not come this long after the last message was answered counts as lost.
 const DRAIN_MS: u64 = 3_000;
