@@ -182,8 +182,8 @@ pub struct Reading {
     pub first_fault: Option<String>,
     /// From when a message was due until a viewer had it.
     pub latency: Summary,
-    /// The crowd's own CPU time.
-    pub cpu_ns: u64,
+    /// The time in which the crowd was at work, not looking whether there is any.
+    pub busy_ns: u64,
 }
 
 impl Reading {
@@ -193,10 +193,10 @@ impl Reading {
         self.lost + self.duplicated + self.out_of_order + self.wrong + self.ended
     }
 
-    /// The share of its core that the crowd used.
+    /// The share of its time in which the crowd was at work.
     #[must_use]
     pub fn cpu_share(&self) -> f64 {
-        self.cpu_ns as f64 / self.elapsed_ns.max(1) as f64
+        self.busy_ns as f64 / self.elapsed_ns.max(1) as f64
     }
 }
 
