@@ -122,7 +122,7 @@ impl Drop for MemoryGroup {
     }
 }
 
-/// Bytes that the machine's connections hold in the caches of [`CACHES`], both ends of each together.
+/// Bytes that the machine's connections hold in the caches of `CACHES`, both ends of each together.
 ///
 /// # Errors
 /// The kernel does not say.

@@ -1,7 +1,7 @@
 //! Publishers: messages at an even rate, due by the clock whatever the server does (open loop).
 //!
 //! Why open: a generator that waits for a slow server asks less of it, and the worst times never show. Why bounded all the
-//! same: what a server does not read for [`BEHIND_MAX_NS`] is given up and reported, not queued for ever.
+//! same: what a server does not read for `BEHIND_MAX_NS` is given up and reported, not queued for ever.
 //! A message says when it was due: 20 digits of nanoseconds ([`stamp`]). Texts of real logs do not; their times go to the
 //! crowd by their offsets (`Crowd::due`).
 //! Invariant: each message is sent at most once, and answered or counted as unanswered.
@@ -35,7 +35,7 @@ const ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at the clock, so that messages of one moment go out in one write.
 const PAUSE_NS: u64 = 1_000_000;
 
-/// A text of `size` bytes that says when it was due; at least [`DIGITS`] and a blank.
+/// A text of `size` bytes that says when it was due; at least `DIGITS` and a blank.
 pub fn stamp(due_ns: u64, number: u64, size: usize, out: &mut String) {
     use std::fmt::Write as _;
     out.clear();

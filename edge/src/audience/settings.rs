@@ -80,7 +80,7 @@ impl Default for Settings {
             replay_max: 200,
             batches_per_write_max: 64,
             compression: true,
-            compress_from_members: 10,
+            compress_from_members: 32,
             ticket_ttl_ms: 300_000,
             // Reactions wait at most that much longer for their batch: nobody sees it, and a shard hears of them 20 times a second.
             tally_flush_ms: 50,
