@@ -25,14 +25,30 @@ const RECOVERY_MS: u64 = 8_000;
 /// From now to the first message: the publisher looks for its beginning five times in this.
 const LEAD_NS: u64 = 1_000_000;
 
-pub(super) fn over_ws() -> Peer {
-    let open = |site: &Site, _| open(site, Transport::Ws);
-    Peer { name: "grandstand", form: "default", transport: "ws", viewers_max: None, find, open }
+/// A tick as long as the others' batches, for whom latency matters more than the share of the core that the default keeps to.
+const FIXED_TICK: &[(&str, &str)] = &[("rooms.tick_ms", "100")];
+
+/// At the defaults, where the tick grows to keep fan-out within its share, and with a fixed tick.
+pub(super) fn over_ws() -> [Peer; 2] {
+    [
+        own("default", "ws", None, |site, _| open(site, Transport::Ws, &[])),
+        own("tick of 100 ms", "ws", None, |site, _| open(site, Transport::Ws, FIXED_TICK)),
+    ]
 }
 
-pub(super) fn over_quic() -> Peer {
-    let (viewers_max, open) = (Some(moq::VIEWERS_MAX), |site: &Site, _| open(site, Transport::Quic));
-    Peer { name: "grandstand", form: "default", transport: "quic", viewers_max, find, open }
+/// As [`over_ws`], beside moq-relay.
+pub(super) fn over_quic() -> [Peer; 2] {
+    let viewers_max = Some(moq::VIEWERS_MAX);
+    [
+        own("default", "quic", viewers_max, |site, _| open(site, Transport::Quic, &[])),
+        own("tick of 100 ms", "quic", viewers_max, |site, _| open(site, Transport::Quic, FIXED_TICK)),
+    ]
+}
+
+type Open = fn(&Site, &'static str) -> Result<Box<dyn Stand>>;
+
+fn own(form: &'static str, transport: &'static str, viewers_max: Option<usize>, open: Open) -> Peer {
+    Peer { name: "grandstand", form, transport, viewers_max, find, open }
 }
 
 fn find() -> Result<String, String> {
@@ -46,9 +62,9 @@ struct OwnStand {
     crowd_core: Option<usize>,
 }
 
-fn open(site: &Site, transport: Transport) -> Result<Box<dyn Stand>> {
-    let plan =
-        OVERRIDES.iter().fold(NodePlan::on(site.server_core), |plan, (key, value)| plan.key(key, value));
+fn open(site: &Site, transport: Transport, tick: &[(&str, &str)]) -> Result<Box<dyn Stand>> {
+    let keys = OVERRIDES.iter().chain(tick);
+    let plan = keys.fold(NodePlan::on(site.server_core), |plan, (key, value)| plan.key(key, value));
     let node = Node::start(&plan)?;
     let address = if transport == Transport::Quic { node.quic } else { node.ws };
     let plan = CrowdPlan { core: site.crowd_core, ..CrowdPlan::new(transport, address, "room") };

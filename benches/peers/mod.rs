@@ -88,12 +88,12 @@ pub(crate) struct Step {
 
 /// All that there is, in the order in which it is measured: Grandstand beside what comes over the same transport.
 pub(crate) fn all() -> Vec<Peer> {
-    let mut peers = vec![grandstand::over_ws()];
+    let mut peers = Vec::from(grandstand::over_ws());
     peers.extend(nats::forms());
     peers.extend(uwebsockets::forms());
     peers.extend(ws::forms());
     peers.extend(socketio::forms());
-    peers.push(grandstand::over_quic());
+    peers.extend(grandstand::over_quic());
     peers.extend(moq::forms());
     peers
 }

@@ -213,7 +213,8 @@ fn ratios(ends: &[End]) -> Rows {
             let Some(best) = best else { continue };
             let row = Row::new()
                 .with("peer", "grandstand")
-                .with("form", form)
+                .with("form", own.peer.form)
+                .with("beside", form)
                 .with("transport", own.peer.transport);
             let beside = format!("{} {}", best.peer.name, best.peer.form);
             rows.push(
