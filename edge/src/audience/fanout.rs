@@ -1,6 +1,7 @@
 //! Fan-out: offers every connection what its cursors have not sent, within a budget of writes.
 //!
-//! The walk is a loop over a dense list; a member at the head costs one comparison. What a connection does not take at
+//! The walk is a loop over a dense list; a member at the head costs one comparison. Rooms with news take turns, so that a giant
+//! one, whose head moves again before its round is over, keeps nobody else waiting. What a connection does not take at
 //! once stays a cursor. A frame taken in part is pinned by its connection and finished first.
 //! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the connection pinned.
 
@@ -15,6 +16,10 @@ use super::ring::Ring;
 use super::room::{Cursor, Member, RoomKey};
 use super::run::Run;
 use super::{Audience, Counts};
+
+/// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small room does not wait
+/// for a round over thousands, and long enough that changing rooms costs nothing beside it.
+const WRITES_PER_ROOM: usize = 64;
 
 /// How an offer ended.
 enum Offer {
@@ -38,11 +43,14 @@ impl Audience {
             self.flush_connection(ix, carrier, &mut budget);
         }
         while budget > 0
-            && let Some(&key) = self.dirty.front()
+            && let Some(key) = self.dirty.pop_front()
         {
-            if self.walk(key, carrier, &mut budget) {
-                self.dirty.pop_front();
+            let slice = budget.min(WRITES_PER_ROOM);
+            let mut left = slice;
+            if !self.walk(key, carrier, &mut left) {
+                self.dirty.push_back(key);
             }
+            budget -= slice - left;
         }
         !self.flush.is_empty() || !self.dirty.is_empty()
     }

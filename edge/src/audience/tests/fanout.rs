@@ -185,6 +185,33 @@ fn a_budget_of_one_write_reaches_everyone() {
 }
 
 #[test]
+fn a_small_room_does_not_wait_for_a_giant_that_is_never_done() {
+    let mut hall = Hall::new(&Plan::default());
+    let giants = crowd(&mut hall, 300);
+    let small = hall.guest(0);
+    hall.subscribe(small, "small", None, 0);
+    hall.turn();
+    let (giant, room) = (hall.alias(giants[0], "r"), hall.alias(small, "small"));
+    hall.writes_max = 0;
+    hall.say(giants[0], giant);
+    hall.run_ms(1);
+    hall.say(small, room);
+    hall.run_ms(1);
+    let at = |hall: &Hall, v: V, name: &str| hall.viewers[v.0].room(name).at.offset;
+    // Fewer writes than one round over the giant room takes, which has news again all the time.
+    for _ in 0..4 {
+        hall.write_once(0, 50);
+    }
+    hall.turn();
+    assert_eq!(at(&hall, small, "small"), 1, "it had its turn");
+    let behind = giants.iter().filter(|v| at(&hall, **v, "r") == 0).count();
+    assert!(behind > 0, "the giant's round was not over");
+    hall.writes_max = 1_000;
+    hall.turn();
+    assert!(giants.iter().all(|v| at(&hall, *v, "r") == 1), "and everyone got theirs");
+}
+
+#[test]
 fn members_who_leave_in_the_middle_of_a_walk_lose_nobody_a_batch() {
     // Whoever leaves, and wherever the walk stands: everyone who stays gets the batch.
     const SIZE: usize = 6;
