@@ -500,7 +500,7 @@ impl Hall {
     }
 
     /// The person reads what the wire took.
-    fn read(&mut self, v: V) {
+    pub(super) fn read(&mut self, v: V) {
         let Some(place) = self.places[v.0] else { return };
         let wire = self.wires[place.worker].wires[place.wire.0 as usize].as_mut().expect("a wire of its own");
         let bytes = std::mem::take(&mut wire.taken);
