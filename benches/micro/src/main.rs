@@ -1,6 +1,6 @@
 //! `micro`: the hot paths, one at a time, for callgrind to count their instructions.
 //!
-//! `micro` lists its benches; `micro NAME` runs one and prints how many operations were inside [`meter::collected`], the only
+//! `micro` lists its benches; `micro NAME` runs one and prints how many operations were inside `meter::collected`, the only
 //! function that callgrind collects for. Who runs all of them and judges: `cargo xtask bench micro`.
 //!
 //! Why one process per bench: what one of them leaves in the allocator must not move the figures of the next.
