@@ -9,6 +9,8 @@
 //! - around it: [`backbone`] (how inputs find their shard), [`admin`] (one request to one or all shards), [`node`]
 //!   (threads, queues and clocks).
 //!
+//! - beside it: [`durable`] (what a shard asks of a log that outlives the process).
+//!
 //! Invariant: the core is a function of its inputs, the times passed in and the seed.
 //! Not here: connections, sessions, cursors, fan-out (edge), bytes of frames (protocol), lock-free queues (queue).
 #![forbid(unsafe_code)]
@@ -19,6 +21,7 @@ pub mod backbone;
 mod chat;
 pub mod config;
 mod counters;
+pub mod durable;
 pub mod log;
 pub mod message;
 pub mod node;

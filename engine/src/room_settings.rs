@@ -3,6 +3,8 @@
 //! Why apart from the room's state: viewers do not see these, and a dormant room keeps them in one small box.
 //! Not here: what follows from them (`tick`, `seal`), the names by which they are set (edge).
 
+use grandstand_protocol::frame::Durability;
+
 /// Settings of one room: each, where given, stands in place of the node's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomSettings {
@@ -12,6 +14,8 @@ pub struct RoomSettings {
     pub tick_max_ms: Option<u32>,
     /// Chat messages per second that a batch shows people; 0: all of them.
     pub pacing_per_s: Option<u32>,
+    /// Where its log is kept, and so what an acknowledgement says. `Disk` needs a node with a durable log.
+    pub durability: Option<Durability>,
 }
 
 impl RoomSettings {

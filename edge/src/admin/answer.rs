@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use grandstand_engine::RoomSettings;
 use grandstand_engine::message::RoomInfo;
-use grandstand_protocol::frame::Phase;
+use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 use serde_json::{Value, json};
 
@@ -105,6 +105,11 @@ fn settings(settings: &RoomSettings) -> Value {
         "tick_min_ms": settings.tick_min_ms,
         "tick_max_ms": settings.tick_max_ms,
         "pacing_per_s": settings.pacing_per_s,
+        "durability": settings.durability.map(|level| match level {
+            Durability::Memory => "memory",
+            Durability::Disk => "disk",
+            Durability::Replicated => "replicated",
+        }),
     })
 }
 

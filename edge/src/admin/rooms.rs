@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use grandstand_engine::RoomSettings;
 use grandstand_engine::message::{AdminAnswer, AdminRequest, RoomInfo};
+use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,6 +50,24 @@ struct NewSettings {
     tick_min_ms: Option<u32>,
     tick_max_ms: Option<u32>,
     pacing_per_s: Option<u32>,
+    durability: Option<NewDurability>,
+}
+
+/// Where a room's log is kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NewDurability {
+    Memory,
+    Disk,
+}
+
+impl From<NewDurability> for Durability {
+    fn from(wanted: NewDurability) -> Durability {
+        match wanted {
+            NewDurability::Memory => Durability::Memory,
+            NewDurability::Disk => Durability::Disk,
+        }
+    }
 }
 
 pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
@@ -92,6 +111,7 @@ pub(super) async fn configure(
         tick_min_ms: wanted.tick_min_ms,
         tick_max_ms: wanted.tick_max_ms,
         pacing_per_s: wanted.pacing_per_s,
+        durability: wanted.durability.map(Durability::from),
     };
     settings.check().map_err(|fault| Failure::bad_request(fault, hint))?;
     port.change(&path(name)?, |room| AdminRequest::Configure { room, settings }).await

@@ -104,7 +104,8 @@ fn a_rooms_settings_are_replaced_as_a_whole_and_shown() {
     assert_eq!(room["settings"]["pacing_per_s"], 5);
     assert_eq!(node.json("GET", "/rooms/show-1", b"").1, room);
     let (_, room) = put(r#"{"tick_max_ms":80}"#);
-    let settings = json!({ "tick_min_ms": null, "tick_max_ms": 80, "pacing_per_s": null });
+    let settings =
+        json!({ "tick_min_ms": null, "tick_max_ms": 80, "pacing_per_s": null, "durability": null });
     assert_eq!(room["settings"], settings);
     assert_eq!(put("{}").1, made, "as it was");
 }
