@@ -4,7 +4,7 @@
 //! key is tested by being declared.
 //! Not here: edit distance (`config/suggest.rs`), what the values do.
 
-use grandstand_edge::config::{self, Config, ConfigError, Effective, Key, LogLevel, Right};
+use grandstand_edge::config::{self, Config, ConfigError, Effective, Key, LogLevel, Right, RoomDurability};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -219,6 +219,15 @@ fn values_that_contradict_each_other_are_told_apart() {
         load(None, &[], &[("quic-keep-alive-ms", "70000")]),
         &["quic.keep_alive_ms", "quic.idle_timeout_ms"],
     );
+    for (flag, value) in [
+        ("rooms-durability", "disk"),
+        ("log-recorder-dir", "/dev/shm"),
+        ("log-backup-every-hours", "24"),
+        ("log-backup-dir", "/backups"),
+    ] {
+        refused(load(None, &[], &[(flag, value)]), &[value, "needs log.dir"]);
+        load(None, &[], &[(flag, value), ("log-dir", "/data")]).unwrap();
+    }
     refused(load(None, &[], &[("ws-echo-path", "/v1")]), &["ws.echo_path", "ws.path"]);
     refused(load(None, &[], &[("ws-path", "v1")]), &["ws.path", "begin with /"]);
     refused(load(None, &[], &[("rooms-on-first-use", "a*b")]), &["rooms.on_first_use"]);
@@ -400,6 +409,14 @@ fn derived_rules_follow_the_values() {
     assert!(!config.rooms.may_begin("lobby2") && !config.rooms.may_begin("a-show-1"));
     config.rooms.on_first_use.clear();
     assert!(!config.rooms.may_begin("lobby"));
+
+    assert!(!config.rooms_on_disk());
+    config.log.dir = Some("/data".into());
+    assert!(config.rooms_on_disk());
+    config.rooms.durability = RoomDurability::Memory;
+    assert!(!config.rooms_on_disk());
+    config.rooms.durability = RoomDurability::Disk;
+    assert!(config.rooms_on_disk());
 
     assert!(config.ws.allows_origin(Some("https://any.example")));
     config.ws.origins = vec!["https://a.example".into()];

@@ -4,13 +4,13 @@
 //! Invariant: the defaults break no rule.
 //! Not here: bounds of single values (`table`), whether files can be read (those who use them).
 
-use super::{Config, Effective};
+use super::{Config, Effective, RoomDurability};
 use std::net::SocketAddr;
 
 /// What contradicts what; empty when nothing does.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
     let rules = Rules { effective, config: &effective.config };
-    [rules.listeners(), rules.keys(), rules.limits(), rules.texts()].into_iter().flatten().flatten().collect()
+    [rules.listeners(), rules.keys(), rules.limits(), rules.texts(), rules.log()].into_iter().flatten().flatten().collect()
 }
 
 struct Rules<'a> {
@@ -140,6 +140,22 @@ impl Rules<'_> {
             fault(tls.cert.is_none() && tls.dev_names.is_empty(), || {
                 format!("{} needs a name, or set tls.cert and tls.key", self.say("tls.dev_names"))
             }),
+        ]
+    }
+
+    fn log(&self) -> Vec<Option<String>> {
+        let Config { log, rooms, .. } = self.config;
+        let without = log.dir.is_none();
+        let needs = |name: &str, given: bool| {
+            fault(without && given, || {
+                format!("{} needs log.dir, the folder of the durable log: set it, or leave this out", self.say(name))
+            })
+        };
+        vec![
+            needs("rooms.durability", rooms.durability == RoomDurability::Disk),
+            needs("log.recorder_dir", log.recorder_dir.is_some()),
+            needs("log.backup_every_hours", log.backup_every_hours > 0),
+            needs("log.backup_dir", log.backup_dir.is_some()),
         ]
     }
 

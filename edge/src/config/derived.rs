@@ -4,7 +4,7 @@
 //! Invariant: nothing here depends on time or on who is connected.
 //! Not here: the rules between keys (`check`).
 
-use super::{Admin, Auth, Config, ConfigError, Limits, Node, Rooms, Secret, Ws};
+use super::{Admin, Auth, Config, ConfigError, Limits, Node, RoomDurability, Rooms, Secret, Ws};
 use std::path::Path;
 
 impl Config {
@@ -22,6 +22,17 @@ impl Config {
     /// The file cannot be read, or its secret is too short.
     pub fn hs256_secret(&self) -> Result<Option<Secret>, ConfigError> {
         secret("auth.hs256_secret", &self.auth.hs256_secret, self.auth.hs256_secret_file.as_deref(), 32)
+    }
+}
+
+impl Config {
+    /// Whether rooms that say nothing themselves are kept on disk.
+    pub fn rooms_on_disk(&self) -> bool {
+        match self.rooms.durability {
+            RoomDurability::Auto => self.log.dir.is_some(),
+            RoomDurability::Memory => false,
+            RoomDurability::Disk => true,
+        }
     }
 }
 

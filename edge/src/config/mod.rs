@@ -35,7 +35,7 @@ pub use source::{FILE_ENV, Source};
 pub use table::{
     Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
 };
-pub use value::{LogFormat, LogLevel, Right, Secret};
+pub use value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
 
 use source::{Gathered, Given};
 use std::path::Path;

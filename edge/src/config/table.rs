@@ -8,7 +8,7 @@
 //! Not here: the macro that reads the table (`keys`), how a text becomes a value (`value`).
 
 use super::keys::config_table;
-use super::value::{LogFormat, LogLevel, Right, Secret};
+use super::value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -212,6 +212,11 @@ config_table! {
     }
 
     rooms: Rooms = "Rooms" {
+        durability: RoomDurability = RoomDurability::Auto, [],
+            "Where rooms are kept that say nothing themselves: `memory` acknowledges a message when it is sealed and loses \
+             it with the process; `disk` acknowledges when it is synced to log.dir, and keeps it; `auto` is disk where log.dir is \
+             set, else memory. A room can have its own by the admin port.",
+            "who names a folder for the log wants what is said to be kept";
         on_first_use: Vec<String> = words(&["*"]), [],
             "Names that come into being when somebody first subscribes; `show-*` matches by prefix, `*` everything. Empty: \
              rooms are made only through the admin port. Others are refused with a reason.",
@@ -358,7 +363,7 @@ config_table! {
             "a load balancer knows better";
     }
 
-    log: Log = "Logs" {
+    log: Log = "Logs: lines about the node, and the durable log of its rooms" {
         format: LogFormat = LogFormat::Text, [],
             "`text` for people, `json` (one object per line) for collectors. Chat text is escaped in both.",
             "the first reader is a person";
@@ -369,6 +374,48 @@ config_table! {
             "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and \
              the node runs on.",
             "containers and systemd collect standard error";
+        dir: Option<PathBuf> = None, [],
+            "Folder of the durable log: a database of what was said in rooms of durability `disk`. One node at a time uses \
+             it; it is made when missing. Empty: nothing is kept on disk, and no room can ask for it.",
+            "a first start must leave nothing behind; on a server, name a folder on a disk of its own";
+        recorder_dir: Option<PathBuf> = None, [],
+            "Folder of the recorder, which holds what viewers were shown and the disk has not synced yet, so that a killed \
+             node goes on exactly there. It belongs in memory (tmpfs). Empty: /dev/shm where that is a tmpfs, else log.dir.",
+            "memory outlives a process and costs no write to the disk; a container may need a larger /dev/shm";
+        queue_mb: u64 = 64, [1, 65_536],
+            "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the recorder. Beyond, \
+             publications to `disk` rooms are refused with a time to retry after, until the disk has caught up.",
+            "a minute of 5,000 messages/s of 200 bytes: longer than a disk stalls, little memory beside the histories";
+        keep_hours: u64 = 168, [0, 876_000],
+            "Hours for which the durable log keeps messages; 0: for ever. Older ones are removed a little at a time; who asks \
+             for them is told that they are gone.",
+            "a week: the show, and those who come back to it";
+        room_mb: u64 = 1_024, [0, 1_048_576],
+            "Megabytes (MiB) that one room may keep in the durable log; 0 sets no bound. Beyond, its oldest messages are removed.",
+            "some ten million chat messages: one room should not fill the disk";
+        node_mb: u64 = 10_240, [0, 134_217_728],
+            "Megabytes (MiB) that all rooms together may keep in the durable log; 0 sets no bound. Beyond, the oldest messages of \
+             the node are removed. Leave the disk a tenth more, and room for backups.",
+            "fits the smallest servers' disks; raise it where history is what you sell";
+        answer_within_ms: u64 = 5_000, [100, 600_000],
+            "Time within which a publication to a `disk` room is answered. When the disk has not synced it by then, it is \
+             refused as StorageUnavailable with a time to retry: said again with the same nonce, it is acknowledged and \
+             never doubled.",
+            "clients give up waiting after some ten seconds";
+        lock_wait_ms: u64 = 10_000, [0, 600_000],
+            "Time that a starting node waits for another process to let go of log.dir. Then it gives up and says who has it.",
+            "a node that hands over flushes and syncs within a second or two";
+        backup_every_hours: u64 = 0, [0, 8_760],
+            "Hours between two backups of the durable log, made while the node serves; 0: none but those before a schema \
+             change and those asked for (`grandstand backup`, POST /log/backup).",
+            "a copy on the same disk helps against mistakes, not against the disk: say where and how many";
+        backup_keep: u64 = 3, [1, 1_000],
+            "Scheduled backups that are kept. The oldest beyond them is removed after a new one has been verified.",
+            "yesterday's, and two to compare it with";
+        backup_dir: Option<PathBuf> = None, [],
+            "Folder of scheduled backups, and of those made before a schema change. Empty: `backups` in log.dir. Better on \
+             another disk.",
+            "a first backup must work without a second disk";
     }
 }
 

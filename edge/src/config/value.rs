@@ -335,6 +335,18 @@ choices! {
 }
 
 choices! {
+    /// Where a room's log is kept when the room says nothing itself.
+    RoomDurability {
+        /// On disk where the node has a durable log, else in memory.
+        Auto = "auto",
+        /// In memory: lost with the process.
+        Memory = "memory",
+        /// On disk: acknowledged when synced.
+        Disk = "disk",
+    }
+}
+
+choices! {
     /// How log lines look.
     LogFormat {
         /// For people.
@@ -379,7 +391,7 @@ macro_rules! choice_values {
         }
     )* };
 }
-choice_values!(LogFormat, LogLevel);
+choice_values!(LogFormat, LogLevel, RoomDurability);
 
 impl Value for Vec<Right> {
     const KIND: Kind = Kind::List;
