@@ -10,7 +10,11 @@ use std::net::SocketAddr;
 /// What contradicts what; empty when nothing does.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
     let rules = Rules { effective, config: &effective.config };
-    [rules.listeners(), rules.keys(), rules.limits(), rules.texts(), rules.log()].into_iter().flatten().flatten().collect()
+    [rules.listeners(), rules.keys(), rules.limits(), rules.texts(), rules.log()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect()
 }
 
 struct Rules<'a> {
@@ -148,7 +152,10 @@ impl Rules<'_> {
         let without = log.dir.is_none();
         let needs = |name: &str, given: bool| {
             fault(without && given, || {
-                format!("{} needs log.dir, the folder of the durable log: set it, or leave this out", self.say(name))
+                format!(
+                    "{} needs log.dir, the folder of the durable log: set it, or leave this out",
+                    self.say(name)
+                )
             })
         };
         vec![
