@@ -30,6 +30,11 @@ impl Times {
         self.0.saturating_record_n(us, count);
     }
 
+    /// Counts everything that another counted.
+    pub fn add(&mut self, other: &Times) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.0.reset();
@@ -74,6 +79,9 @@ mod tests {
         assert_eq!(times.summary(), Summary::default());
         (1..=1000).for_each(|us| times.record(us));
         times.record_n(u64::MAX, 1);
+        let (mut both, other) = (Times::default(), times.clone());
+        both.add(&other);
+        assert_eq!(both.summary(), times.summary());
         let seen = times.summary();
         assert_eq!((seen.count, seen.p50_us, seen.p99_us), (1001, 501, 991));
         assert!(seen.max_us >= MAX_US);

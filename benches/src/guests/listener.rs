@@ -36,6 +36,30 @@ pub struct Listener {
     pub last_refusal: String,
     /// Batches that could not be read: none, ever.
     pub unreadable: u64,
+    /// From when a publication was due until it was acknowledged, for those that `schedule` knows.
+    pub answers: Times,
+    /// When publications are due.
+    pub schedule: Option<Schedule>,
+}
+
+/// When each publication of a [`Talk`] is due, by its guest and nonce. Each guest of it speaks in one room.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    begin_ns: u64,
+    interval_ns: f64,
+    speakers: Vec<usize>,
+    /// Nonces that were used up before, by speaker.
+    before: Vec<u64>,
+}
+
+impl Schedule {
+    /// `None` for what is not of this talk.
+    fn due_ns(&self, guest: usize, nonce: u64) -> Option<u64> {
+        let at = self.speakers.binary_search(&guest).ok()?;
+        let nth = nonce.checked_sub(self.before[at] + 1)?;
+        let number = nth * self.speakers.len() as u64 + at as u64;
+        Some(self.begin_ns + (number as f64 * self.interval_ns) as u64)
+    }
 }
 
 impl Listener {
@@ -92,8 +116,11 @@ impl Watch for Listener {
         }
     }
 
-    fn handle_published(&mut self, _: usize, _: u64) {
+    fn handle_published(&mut self, guest: usize, nonce: u64) {
         self.published += 1;
+        if let Some(due_ns) = self.schedule.as_ref().and_then(|schedule| schedule.due_ns(guest, nonce)) {
+            self.answers.record(now_ns().saturating_sub(due_ns) / 1000);
+        }
     }
 
     fn handle_refused(&mut self, _: usize, kind: u8, why: &str) {
@@ -132,6 +159,14 @@ impl Talk {
             self.sent += 1;
         }
         self.sent
+    }
+
+    /// When its publications are due. Its guests are in ascending order and speak in one room each; `before` tells how
+    /// often each had published when it began.
+    #[must_use]
+    pub fn schedule(&self, before: Vec<u64>) -> Schedule {
+        let speakers = self.speakers.iter().map(|&(guest, _)| guest).collect();
+        Schedule { begin_ns: self.begin_ns, interval_ns: self.interval_ns, speakers, before }
     }
 
     /// How many messages each speaker sent so far.
@@ -181,6 +216,16 @@ mod tests {
         let text = text(0x1234_5678_9abc, 128);
         assert_eq!((text.len(), stamp_of(&text)), (128, Some(0x1234_5678_9abc)));
         assert_eq!(stamp_of("hello"), None);
+    }
+
+    #[test]
+    fn a_schedule_knows_when_a_nonce_was_due() {
+        let talk = Talk { begin_ns: 1000, ..Talk::new(vec![(4, 0), (9, 0)], 1e9, 16) };
+        let schedule = talk.schedule(vec![5, 0]);
+        assert_eq!(schedule.due_ns(4, 6), Some(1000));
+        assert_eq!(schedule.due_ns(9, 1), Some(1001));
+        assert_eq!(schedule.due_ns(4, 7), Some(1002));
+        assert_eq!((schedule.due_ns(4, 5), schedule.due_ns(5, 1)), (None, None));
     }
 
     #[test]

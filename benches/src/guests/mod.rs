@@ -25,7 +25,7 @@ use anyhow::{Context as _, bail};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use line::Line;
-pub use listener::{Listener, Speaker, Talk};
+pub use listener::{Listener, Schedule, Speaker, Talk};
 use quic::{QuicEvent, QuicLines};
 pub use session::Watch;
 use session::{Session, Stage, Turn};

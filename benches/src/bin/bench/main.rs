@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
 
+mod durable;
 mod fanout;
 mod floor;
 mod joins;
@@ -54,6 +55,8 @@ enum Bench {
     Joins(Plan),
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms(Plan),
+    /// Rooms on disk beside rooms in memory: acknowledgements, commits, CPU and bytes per message, latency of both.
+    Durable(Plan),
     /// A flood into a room that is paced, beside what it shows of it.
     Pacing(Plan),
     /// CPU per reaction, beside the bare cost of reading its frame.
@@ -84,6 +87,7 @@ fn run(bench: &Bench) -> Result<()> {
         Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
         Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
         Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
+        Bench::Durable(plan) => report("durable", plan, &durable::run(plan)?),
         Bench::Pacing(plan) => report("pacing", plan, &pacing::run(plan)?),
         Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
         Bench::Peers(choice) if choice.install => peers::install(),

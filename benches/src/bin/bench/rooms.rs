@@ -215,7 +215,7 @@ fn small_rooms(
 }
 
 /// Until everything was accepted and everybody has heard what it should, no more and no less.
-fn settle(
+pub(crate) fn settle(
     guests: &mut Guests,
     listener: &mut Listener,
     sent: u64,
