@@ -39,7 +39,7 @@ impl Disk {
 }
 
 fn log(format: LogFormat, level: LogLevel) -> config::Log {
-    config::Log { format, level, file: None }
+    config::Log { format, level, ..config::Log::default() }
 }
 
 fn logged(log: &config::Log, events: impl FnOnce()) -> String {
