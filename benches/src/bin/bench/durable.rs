@@ -103,11 +103,17 @@ fn compare(plan: &Plan, core: Option<usize>, sizes: &Sizes, folder: &Path) -> Re
         .with("bare_sync_p50_ms", ms(seen.p50_us))
         .with("bare_sync_p99_ms", ms(seen.p99_us));
     for percentile in ["p50", "p99"] {
-        let (mine, theirs) = (disk.number(&format!("{percentile}_ms")), memory.number(&format!("{percentile}_ms")));
+        let (mine, theirs) =
+            (disk.number(&format!("{percentile}_ms")), memory.number(&format!("{percentile}_ms")));
         disk.set(&format!("{percentile}_beside_memory"), ratio(mine, theirs));
     }
-    disk.set("cpu_beside_memory", ratio(disk.number("cpu_us_per_message"), memory.number("cpu_us_per_message")));
-    if !plan.quick && let Some(fault) = fault(&disk) {
+    disk.set(
+        "cpu_beside_memory",
+        ratio(disk.number("cpu_us_per_message"), memory.number("cpu_us_per_message")),
+    );
+    if !plan.quick
+        && let Some(fault) = fault(&disk)
+    {
         disk.set(FAULT, fault);
     }
     Ok([memory, noted(disk)])
