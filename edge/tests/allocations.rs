@@ -93,6 +93,7 @@ fn attached() -> Output {
         batches: Vec::new(),
         snapshot: None,
         phase: Phase::Open,
+        previous: None,
     };
     Output::Attached { room: "show".into(), result: Ok(Box::new(attachment)) }
 }

@@ -107,7 +107,8 @@ pub(crate) fn judge(
     at_once: bool,
     config: &ShardConfig,
 ) -> Verdict {
-    live.nonces.forget(live.next_offset, now.us);
+    let safe_offset = if at_once { live.next_offset } else { live.disk.synced_offset };
+    live.nonces.forget(safe_offset, now.us);
     let wait_is_full = live.chat.waiting() >= config.pending_messages_max;
     let retry_after_ms = Some(live.tick_us.div_ceil(1000) as u32);
     let later = Verdict::Refused { reason: Refusal::Overloaded, retry_after_ms };

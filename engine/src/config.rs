@@ -4,6 +4,7 @@
 //! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client takes.
 //! Not here: names of keys, environment, flags (edge); threads and queues (`node`).
 
+use grandstand_protocol::frame::Durability;
 use grandstand_protocol::limits;
 
 /// Bounds and intervals of a shard's rooms.
@@ -57,6 +58,12 @@ pub struct ShardConfig {
     pub idle_ms: u64,
     /// Names that come into being on first use: exact, or beginnings followed by `*`.
     pub on_first_use: Vec<String>,
+    /// Where rooms without a setting of their own are kept. `Disk` without a durable log: in memory.
+    pub durability: Durability,
+    /// How long an answer waits for the disk; beyond: refusal `StorageUnavailable`, which does not undo what was asked for.
+    pub answer_within_ms: u64,
+    /// Answers of a shard that wait for the disk; beyond: refusal `StorageUnavailable`. Five seconds of 50,000 a second.
+    pub answers_held_max: usize,
     /// Bytes of a chat text; beyond: refusal `TooLarge`.
     pub text_bytes_max: usize,
     /// Bytes of chat in one batch; what is over goes into a further batch of the same tick.
@@ -90,6 +97,9 @@ impl Default for ShardConfig {
             rooms_max: 100_000,
             idle_ms: 600_000,
             on_first_use: vec!["*".to_owned()],
+            durability: Durability::Memory,
+            answer_within_ms: 5000,
+            answers_held_max: 262_144,
             text_bytes_max: limits::TEXT_BYTES_MAX,
             // A batch partly written is pinned by its connection: 128 KiB is half a usual socket buffer.
             batch_bytes_max: 128 << 10,
@@ -115,6 +125,7 @@ impl ShardConfig {
             ("rooms_max", self.rooms_max),
             ("batch_bytes_max", self.batch_bytes_max),
             ("tally_keys_max", self.tally_keys_max),
+            ("answers_held_max", self.answers_held_max),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be at least 1"));

@@ -79,6 +79,9 @@ pub struct RoomEntry {
     pub room: Arc<str>,
     /// Its log.
     pub epoch: u64,
+    /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a room of
+    /// durability `memory` becomes one of `disk`: what was said before is not kept.
+    pub next_offset: u64,
     /// Does it stay when nobody is there (an operator made it)?
     pub is_operators: bool,
     /// Its phase.
@@ -156,7 +159,7 @@ pub trait DurableLog: Send {
     fn poll(&mut self) -> Option<News>;
 }
 
-/// A room as the log found it.
+/// A room as the log found it. All of it is synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRoom {
     /// What was last said of it.

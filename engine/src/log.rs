@@ -1,6 +1,6 @@
 //! The log: a room's sealed batches, further back than any worker's ring.
 //!
-//! Why a trait: rooms do not know whether batches go to memory, a disk or other nodes.
+//! Why a trait: rooms do not know where batches are kept. What outlives the process is in `durable`, beside it.
 //!
 //! A batch is what viewers were shown. Where pacing left anything out or folded it, the log keeps the *full* form beside it:
 //! the chat of the same run with nothing missing, for those who ask. Workers' rings never hold that.
@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use grandstand_protocol::frame::Durability;
 
 use crate::config::ShardConfig;
 use crate::message::{Alias, Batch, Compressed};
@@ -56,11 +55,11 @@ pub trait Log: Send {
     /// Bytes kept of all rooms.
     fn bytes_total(&self) -> usize;
 
+    /// Keep at most so many bytes of a room, the newest.
+    fn shrink(&mut self, room: Alias, bytes_max: usize);
+
     /// Forget a room.
     fn remove(&mut self, room: Alias);
-
-    /// How safe a batch is when `append` has returned.
-    fn durability(&self) -> Durability;
 }
 
 /// What a kept batch costs beside its bytes: the record with its counters, and a slot in both runs.
@@ -231,8 +230,14 @@ impl Log for MemoryLog {
         }
     }
 
-    fn durability(&self) -> Durability {
-        Durability::Memory
+    fn shrink(&mut self, room: Alias, bytes_max: usize) {
+        let Some(kept) = self.rooms.get_mut(&room) else { return };
+        let before = kept.bytes;
+        while kept.bytes > bytes_max {
+            kept.remove_oldest();
+        }
+        let after = kept.bytes;
+        self.account(room, before, after);
     }
 }
 

@@ -13,6 +13,7 @@ use grandstand_protocol::frame::{Durability, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 
+use crate::durable::PreviousEpoch;
 use crate::room_settings::RoomSettings;
 
 /// A worker: one edge thread.
@@ -135,6 +136,9 @@ pub struct Attachment {
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
+    /// The log that the room had before a power cut, and how much of it still holds: a resume there, before or at that
+    /// offset, is one in this log.
+    pub previous: Option<PreviousEpoch>,
 }
 
 /// A chat message on its way in.
@@ -297,7 +301,7 @@ pub enum Output {
 }
 
 /// What a page of history holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageOf {
     /// Batches as viewers are shown them: for those who catch up.
     Shown,
@@ -316,6 +320,8 @@ pub struct HistoryPage {
     pub batches: Vec<Arc<Batch>>,
     /// Is the epoch asked for still the room's?
     pub same_epoch: bool,
+    /// The disk could not be read in time: when it may be. Then `batches` are what memory has, which may begin later.
+    pub retry_after_ms: Option<u32>,
 }
 
 /// A message that pacing left out, for one connection that it means; nothing to a connection that is not in the room any more.
@@ -356,7 +362,7 @@ pub enum AnswerKind {
         /// Whether the nonce had been seen before.
         repeated: bool,
     },
-    /// A publication was refused.
+    /// A publication was refused. With `StorageUnavailable` it may stand all the same; a repetition of its nonce tells.
     PublishRefused {
         /// Of the publication.
         nonce: u64,
@@ -378,6 +384,8 @@ pub enum AnswerKind {
         request: u32,
         /// Why.
         reason: Refusal,
+        /// When it may succeed.
+        retry_after_ms: Option<u32>,
     },
 }
 
@@ -478,4 +486,6 @@ pub struct RoomInfo {
     pub tick_ms: u64,
     /// Settings of its own.
     pub settings: RoomSettings,
+    /// Where its log is kept.
+    pub durability: Durability,
 }

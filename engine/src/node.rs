@@ -28,6 +28,7 @@ use grandstand_queue::{Doorbell, Parker, Receiver, SendError, inbox, spsc, threa
 use crate::admin;
 use crate::backbone::{Backbone, InProcess};
 use crate::config::ShardConfig;
+use crate::durable::LogSource;
 use crate::message::{AdminAnswer, AdminRequest, Input, Now, Output, ShardId, WorkerId};
 use crate::placement::Placement;
 use crate::shard::Shard;
@@ -53,7 +54,7 @@ pub struct EngineConfig {
     pub cores: Vec<usize>,
     /// For placement and epochs: random in production, fixed in tests.
     pub seed: u64,
-    /// How long a shutdown waits for workers to take what is left.
+    /// How long a shutdown waits for the disk to sync, and for workers to take, what is left.
     pub flush_ms: u64,
     /// The rooms.
     pub shard: ShardConfig,
@@ -93,14 +94,27 @@ impl Engine {
     ///
     /// # Errors
     /// When the configuration does not hold together, or the system gives no thread.
-    #[expect(clippy::needless_pass_by_value, reason = "the engine keeps what it is started with")]
     pub fn start(
         config: EngineConfig,
         worker_bells: Vec<Arc<Doorbell>>,
     ) -> io::Result<(Engine, Vec<WorkerPort>)> {
+        Self::start_with_log(config, worker_bells, None)
+    }
+
+    /// The same, over logs that outlive the process, with the rooms that they have.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    #[expect(clippy::needless_pass_by_value, reason = "the engine keeps what it is started with")]
+    pub fn start_with_log(
+        config: EngineConfig,
+        worker_bells: Vec<Arc<Doorbell>>,
+        mut logs: Option<&mut dyn LogSource>,
+    ) -> io::Result<(Engine, Vec<WorkerPort>)> {
         config.shard.check().map_err(|fault| io::Error::new(io::ErrorKind::InvalidInput, fault))?;
         let workers = u16::try_from(worker_bells.len()).map_err(io::Error::other)?;
         let (clock, stop) = (Clock::start(), Arc::new(AtomicBool::new(false)));
+        let placement = Placement::new(config.shards, config.seed);
         let mut consumers: Vec<Vec<spsc::Consumer<Output>>> =
             worker_bells.iter().map(|_| Vec::new()).collect();
         let (mut senders, mut bells, mut turns) = (Vec::new(), Vec::new(), Vec::new());
@@ -113,10 +127,17 @@ impl Engine {
                 outlets.push(Outlet { producer, overflow: VecDeque::new(), is_gone: false });
                 consumers.push(consumer);
             }
+            let mut shard = Shard::new(config.shard.clone(), id, config.shards, workers, config.seed);
+            if let Some(logs) = &mut logs {
+                let owns = |room: &str| placement.shard_of(room) == id;
+                let (log, rooms) = logs.shard_log(id, &owns, bell.clone());
+                shard = shard.with_durable_log(log);
+                shard.restore(clock.now(), rooms);
+            }
             senders.push(sender);
             bells.push(bell);
             turns.push(ShardThread {
-                shard: Shard::new(config.shard.clone(), id, config.shards, workers, config.seed),
+                shard,
                 inbox: receiver,
                 outlets,
                 parker,
@@ -126,7 +147,6 @@ impl Engine {
                 flush: Duration::from_millis(config.flush_ms),
             });
         }
-        let placement = Placement::new(config.shards, config.seed);
         let backbone: Arc<dyn Backbone> = Arc::new(InProcess::new(placement, senders));
         let mut engine = Engine { backbone: backbone.clone(), stop, bells, threads: Vec::new() };
         for (i, turn) in turns.into_iter().enumerate() {
@@ -346,6 +366,7 @@ impl ShardThread {
                 self.shard.handle_input(now, input);
             }
         }
+        self.shard.handle_news(now);
         self.shard.handle_timeout(now);
         self.hand_out();
     }
@@ -384,12 +405,13 @@ impl ShardThread {
         let due = self.shard.poll_timeout().map(|us| Duration::from_micros(us.saturating_sub(now_us)));
         let overflows = self.outlets.iter().any(|outlet| !outlet.overflow.is_empty());
         let timeout = due.into_iter().chain(overflows.then_some(OVERFLOW_RETRY)).min();
-        let (inbox, stop) = (&self.inbox, &self.stop);
-        self.parker
-            .park_timeout(timeout, || (!is_held_up && !inbox.is_empty()) || stop.load(Ordering::Acquire));
+        let (inbox, shard, stop) = (&self.inbox, &mut self.shard, &self.stop);
+        self.parker.park_timeout(timeout, || {
+            (!is_held_up && !inbox.is_empty()) || shard.has_news() || stop.load(Ordering::Acquire)
+        });
     }
 
-    /// Take what was sent before the stop, seal everything, and let the workers have it.
+    /// Take what was sent before the stop, seal everything, wait for the disk, and let the workers have it.
     fn finish(&mut self) {
         let deadline = Instant::now() + self.flush;
         let mut left = self.inbox.capacity();
@@ -400,9 +422,28 @@ impl ShardThread {
         }
         self.shard.handle_shutdown(self.clock.now());
         self.hand_out();
+        self.wait_for_disk(deadline);
         self.wait_for_workers(deadline, |thread| {
             thread.outlets.iter().any(|outlet| !outlet.overflow.is_empty())
         });
+    }
+
+    /// Answer what is synced in time; refuse the rest.
+    fn wait_for_disk(&mut self, deadline: Instant) {
+        while !self.shard.is_flushed() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let overflows = self.outlets.iter().any(|outlet| !outlet.overflow.is_empty());
+            let timeout = if overflows { left.min(OVERFLOW_RETRY) } else { left };
+            let shard = &mut self.shard;
+            self.parker.park_timeout(Some(timeout), || shard.has_news());
+            self.notice_gone();
+            self.outlets.iter_mut().for_each(Outlet::flush);
+            self.shard.handle_news(self.clock.now());
+            self.shard.handle_timeout(self.clock.now());
+            self.hand_out();
+        }
+        self.shard.give_up_answers();
+        self.hand_out();
     }
 
     fn wait_for_workers(&mut self, deadline: Instant, is_waiting: impl Fn(&Self) -> bool) {

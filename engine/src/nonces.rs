@@ -2,13 +2,15 @@
 //!
 //! Why: a client that lost its connection before the answer came says it again; it must not stand there twice.
 //! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's offset is the
-//! first one's plus its index. What is not sealed yet is never forgotten; beyond that, the window is bounded in number and time.
+//! first one's plus its index. What is not sealed yet, or in a room on disk not synced, is never forgotten; beyond that, the
+//! window is bounded in number and time.
 //! Not here: who is told about a repetition, and when (`shard`).
 
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::quality::FixedState;
 
+use crate::durable::StoredNonce;
 use crate::message::UserId;
 
 /// Whether a publication was seen before.
@@ -78,14 +80,36 @@ impl Nonces {
         }
     }
 
-    /// Forget sealed ones that are too old or too many.
-    pub(crate) fn forget(&mut self, next_offset: u64, now_us: u64) {
+    /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window from here on.
+    pub(crate) fn synced(&mut self, from: u64, to: u64, now_us: u64) {
+        let (from, to) = (self.index(from.max(self.first_offset)), self.index(to.max(self.first_offset)));
+        for entry in self.entries.range_mut(from..to.min(self.entries.len())) {
+            entry.taken_us = now_us;
+        }
+    }
+
+    /// Begin with those that end before `next_offset`, oldest first, as if they were taken now.
+    pub(crate) fn restore(&mut self, next_offset: u64, stored: &[StoredNonce], now_us: u64) {
+        let first = stored.len().saturating_sub(self.entries_max.min(next_offset as usize));
+        self.first_offset = next_offset - (stored.len() - first) as u64;
+        for (offset, n) in (self.first_offset..).zip(&stored[first..]) {
+            let key = (n.user, n.nonce);
+            self.entries.push_back(Entry { key, taken_us: now_us, time_ms: n.time_ms });
+            self.offsets.insert(key, offset);
+        }
+    }
+
+    /// Forget those before `safe_offset` that are too old or too many.
+    pub(crate) fn forget(&mut self, safe_offset: u64, now_us: u64) {
         while let Some(front) = self.entries.front() {
             let is_old = now_us.saturating_sub(front.taken_us) > self.window_us;
-            if self.first_offset >= next_offset || !(is_old || self.entries.len() > self.entries_max) {
+            if self.first_offset >= safe_offset || !(is_old || self.entries.len() > self.entries_max) {
                 break;
             }
-            self.offsets.remove(&front.key);
+            // A restored one may have been taken again since.
+            if self.offsets.get(&front.key) == Some(&self.first_offset) {
+                self.offsets.remove(&front.key);
+            }
             self.entries.pop_front();
             self.first_offset += 1;
         }

@@ -8,16 +8,18 @@
 
 use std::sync::Arc;
 
-use grandstand_protocol::frame::Phase;
+use bytes::Bytes;
+use grandstand_protocol::frame::{Durability, Phase};
 
 use crate::chat::Chat;
 use crate::config::ShardConfig;
+use crate::durable::{PreviousEpoch, RoomEntry};
 use crate::message::Now;
 use crate::nonces::Nonces;
 use crate::pacing::Pacing;
 use crate::room_settings::RoomSettings;
 use crate::slow_mode::SlowMode;
-use crate::state::State;
+use crate::state::{SLOW_MODE_KEY, State};
 use crate::tallies::Tallies;
 use crate::tick::{TickBounds, Ticks};
 use crate::viewers::Viewers;
@@ -31,16 +33,69 @@ pub(crate) enum Origin {
     Operator,
 }
 
+/// Is a room in the durable log?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// No.
+    Memory,
+    /// It will be, from the first batch that has to be kept on: the log took nothing when it was made.
+    Unannounced,
+    /// Yes.
+    Disk,
+}
+
+impl Disk {
+    /// Is what stands at an offset not synced yet, and has to be?
+    pub(crate) fn is_on_its_way(&self, offset: u64) -> bool {
+        offset >= self.synced_offset
+    }
+
+    /// How safe what stands at an offset is, when it is answered for.
+    pub(crate) fn durability_of(&self, offset: u64) -> Durability {
+        if offset < self.since_offset { Durability::Memory } else { Durability::Disk }
+    }
+}
+
 /// A room.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) name: Arc<str>,
     pub(crate) epoch: u64,
     pub(crate) live: Option<Box<Live>>,
+    /// Of a room on disk, while it is dormant.
+    pub(crate) dormant: Option<Box<Dormant>>,
     pub(crate) phase: Phase,
     pub(crate) origin: Origin,
     /// Of its own; none in most rooms.
     pub(crate) settings: Option<Box<RoomSettings>>,
+    pub(crate) keeping: Keeping,
+}
+
+/// What a dormant room on disk still knows, so that it goes on where it stood.
+#[derive(Debug)]
+pub(crate) struct Dormant {
+    pub(crate) next_seq: u64,
+    pub(crate) next_offset: u64,
+    /// 0: not known.
+    pub(crate) time_ms: u64,
+    pub(crate) disk: Disk,
+    pub(crate) state: Box<[(Box<str>, Bytes)]>,
+    pub(crate) state_version: u64,
+}
+
+/// What is known of a room's part of the durable log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Disk {
+    /// Offsets before this one are synced, or were acknowledged as being in memory.
+    pub(crate) synced_offset: u64,
+    /// Offsets before this one were said while the room was kept in memory only.
+    pub(crate) since_offset: u64,
+    /// First offset that is kept.
+    pub(crate) oldest_offset: u64,
+    /// Batches on their way.
+    pub(crate) unsynced: u32,
+    /// See [`crate::durable::StoredRoom::previous`].
+    pub(crate) previous: Option<PreviousEpoch>,
 }
 
 /// What a room has once it is alive.
@@ -52,6 +107,8 @@ pub(crate) struct Live {
     pub(crate) nonces: Nonces,
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
+    /// Means something while the room is on disk.
+    pub(crate) disk: Disk,
     /// While it is paced.
     pub(crate) pacing: Option<Box<Pacing>>,
     pub(crate) next_seq: u64,
@@ -77,7 +134,65 @@ impl Room {
     /// The live part, which begins now if there is none.
     pub(crate) fn wake(&mut self, now: Now, config: &ShardConfig, seed: u64) -> &mut Live {
         let settings = self.settings();
-        self.live.get_or_insert_with(|| Box::new(Live::new(now, config, &settings, seed)))
+        let dormant = &mut self.dormant;
+        self.live.get_or_insert_with(|| {
+            let mut live = Live::new(now, config, &settings, seed);
+            if let Some(dormant) = dormant.take() {
+                live.go_on(*dormant);
+            }
+            Box::new(live)
+        })
+    }
+
+    /// Is it kept in the durable log?
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.keeping != Keeping::Memory
+    }
+
+    /// How safe the room makes what is said in it.
+    pub(crate) fn durability(&self) -> Durability {
+        if self.is_on_disk() { Durability::Disk } else { Durability::Memory }
+    }
+
+    /// Next offset.
+    pub(crate) fn next_offset(&self) -> u64 {
+        let dormant = self.dormant.as_ref().map_or(0, |dormant| dormant.next_offset);
+        self.live.as_ref().map_or(dormant, |live| live.next_offset)
+    }
+
+    /// What is known of its part of the durable log.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        let dormant = self.dormant.as_ref().map(|dormant| &dormant.disk);
+        self.live.as_ref().map(|live| &live.disk).or(dormant).filter(|_| self.is_on_disk())
+    }
+
+    /// See [`Self::disk`].
+    pub(crate) fn disk_mut(&mut self) -> Option<&mut Disk> {
+        let dormant = self.dormant.as_mut().map(|dormant| &mut dormant.disk);
+        self.live.as_mut().map(|live| &mut live.disk).or(dormant)
+    }
+
+    /// What the durable log is told of it.
+    pub(crate) fn entry(&self) -> RoomEntry {
+        RoomEntry {
+            room: self.name.clone(),
+            epoch: self.epoch,
+            next_offset: self.next_offset(),
+            is_operators: self.origin == Origin::Operator,
+            phase: self.phase,
+            settings: self.settings(),
+        }
+    }
+
+    /// Would nobody miss it: it came on first use, and nothing is kept of it?
+    pub(crate) fn is_forgettable(&self) -> bool {
+        let is_empty =
+            |dormant: &Dormant| dormant.state.is_empty() && dormant.disk.oldest_offset == dormant.next_offset;
+        let is_live_empty =
+            |live: &Live| live.state.is_untouched() && live.disk.oldest_offset == live.next_offset;
+        self.origin == Origin::FirstUse
+            && self.dormant.as_deref().is_none_or(is_empty)
+            && self.live.as_deref().is_none_or(is_live_empty)
     }
 
     /// What an operator set for it.
@@ -119,16 +234,20 @@ impl Room {
     }
 
     /// When the room goes, or goes dormant, if nothing happens. A room made by an operator goes dormant only if it was
-    /// never spoken in, so that no position in it can be lost.
+    /// never spoken in, so that no position in it can be lost; one on disk goes dormant whoever made it, once all of it is
+    /// synced and its nonces are forgotten.
     pub(crate) fn idle_due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let may_end = match self.origin {
+            _ if self.is_on_disk() => live.viewers.is_unfollowed() && live.disk.unsynced == 0,
             Origin::FirstUse => true,
             Origin::Operator => live.is_unused(),
         };
+        let window_ms = if self.is_on_disk() { config.nonce_window_ms } else { 0 };
+        let idle_ms = config.idle_ms.max(window_ms);
         let is_idle =
             config.idle_ms > 0 && may_end && live.viewers.total() == 0 && live.seal_due_us.is_none();
-        is_idle.then(|| live.active_us.saturating_add(config.idle_ms.saturating_mul(1000)))
+        is_idle.then(|| live.active_us.saturating_add(idle_ms.saturating_mul(1000)))
     }
 }
 
@@ -142,6 +261,7 @@ impl Live {
             nonces: Nonces::new(config.nonces_max, config.nonce_window_ms, seed),
             slow_mode: SlowMode::new(config.slow_mode_ms, seed),
             viewers: Viewers::default(),
+            disk: Disk::default(),
             pacing: None,
             next_seq: 0,
             next_offset: 0,
@@ -153,6 +273,33 @@ impl Live {
             seal_due_us: None,
             active_us: now.us,
             armed_us: None,
+        }
+    }
+
+    /// Go on where a dormant room stood.
+    fn go_on(&mut self, dormant: Dormant) {
+        let slow_ms = dormant.state.iter().find(|(key, _)| &**key == SLOW_MODE_KEY);
+        if let Some(interval_ms) = slow_ms.and_then(|(_, digits)| milliseconds(digits)) {
+            self.slow_mode.set_interval_ms(interval_ms);
+        }
+        (self.next_seq, self.next_offset) = (dormant.next_seq, dormant.next_offset);
+        if dormant.time_ms > 0 {
+            self.time_ms = dormant.time_ms;
+        }
+        self.disk = dormant.disk;
+        self.state = State::restored(dormant.state, dormant.state_version);
+    }
+
+    /// What is left of it when it goes dormant.
+    pub(crate) fn rest(&self) -> Dormant {
+        let state = self.state.said().map(|(key, value)| (key.into(), value.clone()));
+        Dormant {
+            next_seq: self.next_seq,
+            next_offset: self.next_offset,
+            time_ms: self.time_ms,
+            disk: self.disk,
+            state: state.collect(),
+            state_version: self.state.version(),
         }
     }
 
@@ -186,6 +333,11 @@ impl Live {
     fn is_unused(&self) -> bool {
         self.next_offset == 0 && self.state.is_untouched() && self.viewers.is_unfollowed()
     }
+}
+
+/// The value of [`SLOW_MODE_KEY`].
+pub(crate) fn milliseconds(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Makes epochs: never 0, and unlike each other over rooms, restarts and seeds.

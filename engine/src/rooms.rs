@@ -3,7 +3,7 @@
 //! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker and room).
 //! Invariant: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input that was on its
 //! way for the old room does not find the new one.
-//! Memory of a dormant room: 48 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or splitting.
+//! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`placement`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +87,15 @@ impl Rooms {
         Ok(slot)
     }
 
+    /// Add a room that the durable log had, whether or not there are as many as may be: it is there.
+    pub(crate) fn restore(&mut self, room: Room) -> u32 {
+        let slot = self.slots.len() as u32;
+        let before = self.names.insert(room.name.clone(), slot);
+        assert!(before.is_none(), "the log has a name once");
+        self.slots.push(Some(room));
+        slot
+    }
+
     /// Take a room away.
     pub(crate) fn remove(&mut self, slot: u32, now_us: u64) -> Option<Room> {
         let room = self.slots.get_mut(slot as usize)?.take()?;
@@ -99,7 +108,7 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::Origin;
+    use crate::room::{Keeping, Origin};
     use grandstand_protocol::frame::Phase;
 
     fn room(name: &str) -> Room {
@@ -107,6 +116,8 @@ mod tests {
             name: name.into(),
             epoch: 1,
             live: None,
+            dormant: None,
+            keeping: Keeping::Memory,
             phase: Phase::Open,
             origin: Origin::Operator,
             settings: None,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grandstand_protocol::batch::{BatchWriter, MessageParts};
 use grandstand_protocol::frame::Encoder;
+use grandstand_protocol::stream;
 
 use crate::config::ITEM_OVERHEAD_BYTES;
 use crate::message::{Alias, Batch, Compressed, Publication, StateImage};
@@ -59,6 +60,22 @@ pub(crate) fn fitting(messages: &[Box<Publication>], bytes_max: usize) -> usize 
         bytes <= bytes_max
     };
     messages.iter().take_while(|p| fits(p)).count().max(1).min(messages.len())
+}
+
+/// A batch that names another alias: it was sealed before a restart. `None` if it is no batch.
+pub(crate) fn under_alias(wire: &Bytes, alias: Alias) -> Option<Bytes> {
+    let (header, _) = stream::read_header(wire, usize::MAX).ok()??;
+    let body = wire.get(header + 1..)?;
+    let before = body.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let mut renamed = Vec::with_capacity(body.len() + 4);
+    let mut rest = alias.0;
+    while rest >= 0x80 {
+        renamed.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    renamed.push(rest as u8);
+    renamed.extend_from_slice(&body[before..]);
+    Some(Encoder::batch_framed(&renamed))
 }
 
 impl Sealer {
@@ -201,7 +218,7 @@ mod tests {
     use super::*;
     use crate::config::ShardConfig;
     use crate::message::{ConnectionToken, Now, UserId, WorkerId};
-    use crate::room::{Origin, Room};
+    use crate::room::{Keeping, Origin, Room};
     use grandstand_protocol::batch::{BatchReader, Item};
     use grandstand_protocol::frame::{Phase, Role, ServerFrame};
 
@@ -226,6 +243,8 @@ mod tests {
             name: "r".into(),
             epoch: 5,
             live: None,
+            dormant: None,
+            keeping: Keeping::Memory,
             phase: Phase::Open,
             origin: Origin::Operator,
             settings: None,

@@ -4,45 +4,43 @@
 //!
 //! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room leaves in the
 //! order in which it happened. Every publication, state change and attach is answered exactly once: an accepted
-//! publication at once where the log is in memory, for its place is certain and a seal would make it no safer; where the
-//! log keeps more than that, when it stands there. Nothing here waits or grows without a bound of [`ShardConfig`].
+//! publication at once where the room is kept in memory, for its place is certain and a seal would make it no safer; in a room
+//! on disk when it is synced (`keeper`). Nothing here waits or grows without a bound of [`ShardConfig`].
 //! Not here: threads, queues and clocks (`node`), routing (`backbone`).
 
 mod admin;
+mod keep;
+mod keeper;
+mod past;
 mod turn;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 
 use crate::admission::{self, Verdict};
 use crate::config::ShardConfig;
 use crate::counters::Counters;
+use crate::durable::{Position, Unavailable};
 use crate::log::{Log, MemoryLog};
 use crate::message::{
-    Alias, Answer, AnswerKind, Attachment, ConnectionToken, HistoryPage, Input, Now, Output, PageOf,
-    Publication, ShardId, WorkerId,
+    AdminAnswer, Alias, Answer, AnswerKind, Attachment, ConnectionToken, Input, Now, Output, Publication,
+    RoomInfo, ShardId, WorkerId,
 };
 use crate::outbox::Outbox;
 use crate::pacing::Selector;
 use crate::placement::Placement;
-use crate::room::{Epochs, Origin, Room};
+use crate::room::{Epochs, Keeping, Origin, Room};
+use crate::room_settings::RoomSettings;
 use crate::rooms::Rooms;
 use crate::seal::Sealer;
 use crate::state::{RESERVED_PREFIX, Waiter};
 use crate::tick::Ticks;
 use crate::timers::Timers;
-
-/// Batches in one page of history: at a tick of 100 ms, six seconds of a busy room.
-const PAGE_BATCHES_MAX: usize = 64;
-
-/// Bytes of one page of history: what a viewer that catches up can have in flight.
-const PAGE_BYTES_MAX: usize = 256 << 10;
-
-/// Bytes of one page that was asked for in full: it goes out as one frame, and copied, so a quarter of the above.
-const FULL_PAGE_BYTES_MAX: usize = 64 << 10;
+use keeper::Keeper;
+use past::{Reads, Wanted};
 
 /// A shard.
 pub struct Shard {
@@ -58,6 +56,8 @@ pub struct Shard {
     sealer: Sealer,
     selector: Selector,
     log: Box<dyn Log>,
+    keeper: Keeper,
+    reads: Reads,
     outbox: Outbox,
     counters: Counters,
 }
@@ -104,6 +104,8 @@ impl Shard {
             sealer: Sealer::default(),
             selector: Selector::default(),
             log,
+            keeper: Keeper::new(&config),
+            reads: Reads::default(),
             outbox: Outbox::new(workers),
             counters: Counters::default(),
             config,
@@ -122,20 +124,35 @@ impl Shard {
                 self.set_state(now, (self.known(worker), connection, request), alias, key, value);
             }
             Input::History { worker, ticket, alias, epoch, from, of } => {
-                let page = self.page(alias, epoch, from, of);
-                self.outbox.push(self.known(worker), Output::History { ticket, page });
+                self.history(now, self.known(worker), ticket, Wanted { alias, epoch, from, of });
             }
             Input::Load { worker, load } => self.ticks.handle_load(self.known(worker), &load),
             Input::Admin(request, reply) => {
-                let answer = self.administer(now, request);
-                (reply.0)(answer);
+                let pushed = self.keeper.pushed();
+                match self.administer(now, request) {
+                    Ok(answer) if self.waits_for_disk(&answer, pushed) => {
+                        self.keeper.reply(now, reply, answer, &mut self.outbox);
+                    }
+                    answer => (reply.0)(answer),
+                }
             }
+        }
+    }
+
+    /// Does an operator's answer speak of what has to be synced first?
+    fn waits_for_disk(&self, answer: &AdminAnswer, pushed_before: Position) -> bool {
+        let is_on_disk = |info: &RoomInfo| {
+            self.slot(info.alias).and_then(|slot| self.rooms.get(slot)).is_some_and(Room::is_on_disk)
+        };
+        match answer {
+            AdminAnswer::Room(info) => self.keeper.pushed() > pushed_before || is_on_disk(info),
+            _ => false,
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do next, by the monotonic clock of [`Now`].
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.timers.next_us()
+        [self.timers.next_us(), self.keeper.due_us(), self.reads.due_us()].into_iter().flatten().min()
     }
 
     /// The next output and the worker that it is for.
@@ -197,8 +214,21 @@ impl Shard {
     fn make(&mut self, now: Now, name: Arc<str>, origin: Origin) -> Result<u32, Refusal> {
         assert!(self.placement.shard_of(&name) == self.id, "a room of another shard");
         let epoch = self.epochs.make(now.unix_ms);
-        let room = Room { name, epoch, live: None, phase: Phase::Open, origin, settings: None };
+        let is_kept = self.is_kept_with(&RoomSettings::default())?;
+        let room = Room {
+            name,
+            epoch,
+            live: None,
+            dormant: None,
+            phase: Phase::Open,
+            origin,
+            settings: None,
+            keeping: if is_kept { Keeping::Unannounced } else { Keeping::Memory },
+        };
         let slot = self.rooms.insert(room, now.us)?;
+        if is_kept && self.keeper.check().is_ok() {
+            self.announce(slot);
+        }
         self.counters.rooms_created += 1;
         Ok(slot)
     }
@@ -219,6 +249,7 @@ impl Shard {
             batches: self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max),
             snapshot: live.state.image(alias, epoch, &mut self.sealer.encoder),
             phase,
+            previous: live.disk.previous,
         };
         self.arm(slot);
         attachment
@@ -247,15 +278,17 @@ impl Shard {
             return self.refuse_publication(worker, connection, nonce, Refusal::UnknownRoom, None);
         };
         let room = self.rooms.get_mut(slot).expect("just found");
-        let (phase, epoch) = (room.phase, room.epoch);
+        let (phase, epoch, durability, at_once) =
+            (room.phase, room.epoch, room.durability(), !room.is_on_disk());
         let live = room.wake(now, &self.config, self.seed);
-        let durability = self.log.durability();
-        let at_once = is_answered_at_once(durability);
-        let published = |offset, time_ms, repeated| Answer {
+        let published = |offset, time_ms, durability, repeated| Answer {
             connection,
             kind: AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated },
         };
         match admission::judge(live, phase, &p, now, at_once, &self.config) {
+            Verdict::Accepted if !at_once && self.keeper.check().is_err() => {
+                self.refuse_for_disk(worker, connection, nonce);
+            }
             Verdict::Accepted => {
                 let offset = live.free_offset();
                 live.nonces.take(p.user, nonce, offset, now.us);
@@ -266,24 +299,40 @@ impl Shard {
                 self.counters.publications_accepted += 1;
                 if at_once {
                     let time_ms = live.accept_ms(now.unix_ms);
-                    self.outbox.answer(worker, published(offset, time_ms, false));
+                    self.outbox.answer(worker, published(offset, time_ms, durability, false));
                 }
             }
             Verdict::Waits { offset } if at_once => {
                 let time_ms = live.accept_ms(now.unix_ms);
                 self.counters.publications_repeated += 1;
-                self.outbox.answer(worker, published(offset, time_ms, true));
+                self.outbox.answer(worker, published(offset, time_ms, durability, true));
             }
             Verdict::Waits { offset } => live.chat.repeat(offset, &p),
+            Verdict::Repeated { offset, .. }
+                if live.disk.is_on_its_way(offset) && self.keeper.is_full() && !at_once =>
+            {
+                self.refuse_for_disk(worker, connection, nonce);
+            }
             Verdict::Repeated { offset, time_ms } => {
                 self.counters.publications_repeated += 1;
-                self.outbox.answer(worker, published(offset, time_ms, true));
+                let durability = if at_once { durability } else { live.disk.durability_of(offset) };
+                let answer = published(offset, time_ms, durability, true);
+                if !at_once && live.disk.is_on_its_way(offset) {
+                    self.keeper.answer(now, worker, answer, &mut self.outbox);
+                } else {
+                    self.outbox.answer(worker, answer);
+                }
             }
             Verdict::Refused { reason, retry_after_ms } => {
                 self.refuse_publication(worker, connection, nonce, reason, retry_after_ms);
             }
         }
         self.arm(slot);
+    }
+
+    fn refuse_for_disk(&mut self, worker: WorkerId, connection: ConnectionToken, nonce: u64) {
+        let retry_after_ms = Some(self.keeper.retry_after_ms());
+        self.refuse_publication(worker, connection, nonce, Refusal::StorageUnavailable, retry_after_ms);
     }
 
     fn refuse_publication(
@@ -332,18 +381,22 @@ impl Shard {
     ) {
         match self.try_set_state(now, alias, key, value) {
             Ok((slot, version)) => {
-                let live = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()).expect("just set");
+                let room = self.rooms.get_mut(slot).expect("just set");
+                let is_on_disk = room.is_on_disk();
+                let live = room.live.as_mut().expect("just set");
+                let answer = Answer { connection, kind: AnswerKind::StateSet { request, version } };
                 if live.state.is_changed() {
                     live.state.wait(Waiter { worker, connection, request, version });
+                } else if is_on_disk && live.disk.unsynced > 0 {
+                    self.keeper.answer(now, worker, answer, &mut self.outbox);
                 } else {
-                    let kind = AnswerKind::StateSet { request, version };
-                    self.outbox.answer(worker, Answer { connection, kind });
+                    self.outbox.answer(worker, answer);
                 }
                 self.arm(slot);
             }
-            Err(reason) => {
+            Err((reason, retry_after_ms)) => {
                 self.counters.state_refused += 1;
-                let kind = AnswerKind::StateRefused { request, reason };
+                let kind = AnswerKind::StateRefused { request, reason, retry_after_ms };
                 self.outbox.answer(worker, Answer { connection, kind });
             }
         }
@@ -355,10 +408,10 @@ impl Shard {
         alias: Alias,
         key: Box<str>,
         value: Option<Bytes>,
-    ) -> Result<(u32, u64), Refusal> {
-        let slot = self.slot(alias).ok_or(Refusal::UnknownRoom)?;
+    ) -> Result<(u32, u64), Refused> {
+        let slot = self.slot(alias).ok_or((Refusal::UnknownRoom, None))?;
         if key.starts_with(RESERVED_PREFIX) {
-            return Err(Refusal::Forbidden);
+            return Err((Refusal::Forbidden, None));
         }
         Ok((slot, self.change_state(now, slot, key, value)?))
     }
@@ -370,13 +423,19 @@ impl Shard {
         slot: u32,
         key: Box<str>,
         value: Option<Bytes>,
-    ) -> Result<u64, Refusal> {
-        admission::check_state(&key, value.as_deref(), self.config.state_value_bytes_max)?;
-        let live = self.rooms.get_mut(slot).ok_or(Refusal::UnknownRoom)?.wake(now, &self.config, self.seed);
-        if live.state.waiting() >= self.config.pending_messages_max {
-            return Err(Refusal::Overloaded);
+    ) -> Result<u64, Refused> {
+        let never = |reason| (reason, None);
+        admission::check_state(&key, value.as_deref(), self.config.state_value_bytes_max).map_err(never)?;
+        let room = self.rooms.get_mut(slot).ok_or((Refusal::UnknownRoom, None))?;
+        if room.is_on_disk() {
+            let later = |u: Unavailable| (Refusal::StorageUnavailable, Some(u.retry_after_ms));
+            self.keeper.check().map_err(later)?;
         }
-        let version = live.state.set(key, value, self.config.state_keys_max)?;
+        let live = room.wake(now, &self.config, self.seed);
+        if live.state.waiting() >= self.config.pending_messages_max {
+            return Err((Refusal::Overloaded, None));
+        }
+        let version = live.state.set(key, value, self.config.state_keys_max).map_err(never)?;
         self.counters.state_changes += 1;
         live.active_us = now.us;
         if live.state.is_changed() {
@@ -384,26 +443,7 @@ impl Shard {
         }
         Ok(version)
     }
-
-    fn page(&mut self, alias: Alias, epoch: u64, from: u64, of: PageOf) -> HistoryPage {
-        self.counters.history_pages += 1;
-        let room = self.slot(alias).and_then(|slot| self.rooms.get(slot));
-        match room.filter(|room| room.epoch == epoch) {
-            None => HistoryPage::default(),
-            Some(_) => {
-                let batches = match of {
-                    PageOf::Shown => self.log.read(alias, from, PAGE_BATCHES_MAX, PAGE_BYTES_MAX),
-                    PageOf::Full { messages_max } => {
-                        self.log.read_full(alias, from, messages_max.into(), FULL_PAGE_BYTES_MAX)
-                    }
-                };
-                HistoryPage { batches, same_epoch: true }
-            }
-        }
-    }
 }
 
-/// Is a publication answered when it is accepted, rather than when it stands in the log?
-fn is_answered_at_once(durability: Durability) -> bool {
-    durability == Durability::Memory
-}
+/// Why not, and when it may be worth another try.
+type Refused = (Refusal, Option<u32>);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Encoder, ServerFrame, Snapshot};
 use grandstand_protocol::refusal::Refusal;
 
+use crate::durable::StateEntry;
 use crate::message::{Alias, ConnectionToken, StateImage, WorkerId};
 
 /// Keys that begin so are the node's: clients can't set them, operators can, but for [`VIEWERS_KEY`].
@@ -31,6 +32,8 @@ pub(crate) struct State {
     // Since the last seal; `None` removes, and only what is sealed.
     changes: BTreeMap<Box<str>, Option<Bytes>>,
     version: u64,
+    // Of the last change that was not the viewer count.
+    said_version: u64,
     sealed_version: u64,
     waiters: Vec<Waiter>,
     // Of the sealed state; `None` when it must be built.
@@ -64,12 +67,16 @@ impl State {
         if value.is_none() && !exists {
             return Ok(self.version);
         }
+        let is_said = &*key != VIEWERS_KEY;
         if value.is_none() && !self.sealed.contains_key(&key) {
             self.changes.remove(&key);
         } else {
             self.changes.insert(key, value);
         }
         self.version += 1;
+        if is_said {
+            self.said_version = self.version;
+        }
         Ok(self.version)
     }
 
@@ -106,6 +113,42 @@ impl State {
     /// What changed since the last seal, in key order.
     pub(crate) fn changes(&self) -> &BTreeMap<Box<str>, Option<Bytes>> {
         &self.changes
+    }
+
+    /// What waits for the seal and is worth keeping: the viewer count is not.
+    pub(crate) fn to_keep(&self) -> Option<StateEntry> {
+        let said = self.changes.iter().filter(|(key, _)| &***key != VIEWERS_KEY);
+        let entry = || StateEntry {
+            version: self.version,
+            changes: said.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        (self.said_version > self.sealed_version).then(entry)
+    }
+
+    /// What is sealed, without the viewer count.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.sealed.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| *key != VIEWERS_KEY)
+    }
+
+    /// Say everything again at the next seal, for whoever keeps it from then on.
+    pub(crate) fn restate(&mut self) {
+        let said: Vec<_> = self.said().map(|(key, value)| (Box::from(key), value.clone())).collect();
+        for (key, value) in said {
+            self.changes.entry(key).or_insert(Some(value));
+            self.version += 1;
+            self.said_version = self.version;
+        }
+    }
+
+    /// As it was, at a version not below any that was given before.
+    pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
+        State {
+            sealed: entries.into_iter().collect(),
+            version,
+            said_version: version,
+            sealed_version: version,
+            ..State::default()
+        }
     }
 
     /// The changes are sealed: take them on, and say who waits for that.

@@ -90,6 +90,7 @@ struct World {
     tried: HashMap<(usize, u64, u64), Vec<String>>,
     reactions: u64,
     next_connection: u64,
+    is_durable: bool,
 }
 
 impl World {
@@ -114,6 +115,7 @@ impl World {
             tried: HashMap::new(),
             reactions: 0,
             next_connection: 0,
+            is_durable,
         }
     }
 
@@ -300,20 +302,27 @@ impl World {
     fn check_history(&mut self, room: usize) {
         let (alias, worker) = (self.aliases[room], WorkerId(0));
         let epoch = self.followers[&(WorkerId(WITNESS), alias)].at.epoch;
-        for from in 0..=self.log[room].len() as u64 {
-            self.stage.input(Input::History { worker, ticket: from, alias, epoch, from, of: PageOf::Shown });
-            let Some((_, Output::History { ticket, page })) = self.stage.outputs().pop() else {
-                panic!("no page")
-            };
-            assert_eq!((ticket, page.same_epoch), (from, true));
-            let Some(first) = page.batches.first() else {
-                assert_eq!(from, self.log[room].len() as u64, "an empty page is the end");
-                continue;
-            };
-            assert!(first.next_offset > from && page.batches.iter().all(|batch| batch.has_chat()));
-            let holes = page.batches.windows(2).filter(|pair| pair[0].next_offset != pair[1].first_offset);
-            assert_eq!(holes.count(), 0);
-            assert_eq!(page.batches.last().expect("not empty").next_offset, self.log[room].len() as u64);
+        let head = self.log[room].len() as u64;
+        for start in 0..=head {
+            let (mut from, mut is_first) = (start, true);
+            while from < head || is_first {
+                let input = Input::History { worker, ticket: from, alias, epoch, from, of: PageOf::Shown };
+                self.stage.input(input);
+                let Some((_, Output::History { ticket, page })) = self.stage.outputs().pop() else {
+                    panic!("no page")
+                };
+                assert_eq!((ticket, page.same_epoch), (from, true));
+                let Some((first, last)) = page.batches.first().zip(page.batches.last()) else {
+                    assert_eq!(from, head, "an empty page is the end");
+                    break;
+                };
+                assert!(first.next_offset > from && page.batches.iter().all(|batch| batch.has_chat()));
+                // On disk nothing is forgotten, and nothing is between two pages.
+                assert!(first.first_offset <= from || (is_first && !self.is_durable));
+                let mut pairs = page.batches.windows(2);
+                assert!(pairs.all(|pair| pair[0].next_offset == pair[1].first_offset), "a hole");
+                (from, is_first) = (last.next_offset, false);
+            }
         }
     }
 }

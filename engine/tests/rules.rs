@@ -317,7 +317,7 @@ fn state_changes_coalesce_in_a_batch_and_are_answered_when_they_stand() {
     stage.input(set(4, "third", Some("x")));
     stage.input(set(5, "gs.viewers", Some("9")));
     let refused: Vec<_> = stage.answers().into_iter().map(|(_, a)| a.kind).collect();
-    let refuse = |request, reason| AnswerKind::StateRefused { request, reason };
+    let refuse = |request, reason| AnswerKind::StateRefused { request, reason, retry_after_ms: None };
     assert_eq!(refused, [refuse(4, Refusal::TooManyKeys), refuse(5, Refusal::Forbidden)]);
     stage.pass_ms(0);
     let outputs = stage.outputs();

@@ -61,8 +61,8 @@ impl Audience {
             AnswerKind::StateSet { request, version } => {
                 self.send_control(ix, &ServerFrame::StateSet { request, version });
             }
-            AnswerKind::StateRefused { request, reason } => {
-                self.refuse(ix, Kind::SetState as u8, request.into(), reason, None);
+            AnswerKind::StateRefused { request, reason, retry_after_ms } => {
+                self.refuse(ix, Kind::SetState as u8, request.into(), reason, retry_after_ms);
             }
         }
     }

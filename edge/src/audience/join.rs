@@ -290,15 +290,13 @@ impl Audience {
 /// Where a reader begins, if the ring can tell.
 fn start(room: &Attached, join: &Join) -> Option<Start> {
     let head = |outcome| Start { outcome, offset: room.next_offset, time_ms: room.time_ms };
-    match join.resume {
-        Some((epoch, offset)) if epoch == room.epoch && offset == room.next_offset => {
-            Some(head(Outcome::Resumed))
-        }
-        Some((epoch, offset)) if epoch == room.epoch && offset < room.next_offset => {
+    match join.resume.map(|position| room.goes_on_at(position)) {
+        Some(Some(offset)) if offset == room.next_offset => Some(head(Outcome::Resumed)),
+        Some(Some(offset)) => {
             let batch = room.ring.since_offset(offset)?.next()?;
             Some(Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms })
         }
-        Some(_) => Some(
+        Some(None) => Some(
             replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(|| head(Outcome::Restarted)),
         ),
         None => Some(replay_start(room, join.replay, Outcome::Live).unwrap_or_else(|| head(Outcome::Live))),

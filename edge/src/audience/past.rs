@@ -115,6 +115,9 @@ impl Audience {
         if !page.same_epoch || attached.epoch != asked.epoch {
             return self.refuse_history(ix, asked.request, Refusal::UnknownEpoch, None);
         }
+        if page.retry_after_ms.is_some() {
+            return self.refuse_history(ix, asked.request, Refusal::StorageUnavailable, page.retry_after_ms);
+        }
         if page.batches.is_empty() && asked.from < attached.next_offset {
             return self.refuse_history(ix, asked.request, Refusal::TooOld, None);
         }

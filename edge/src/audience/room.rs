@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use grandstand_engine::durable::PreviousEpoch;
 use grandstand_engine::message::{Alias, Attachment, Batch, ConnectionToken, StateImage};
 use grandstand_protocol::frame::Phase;
 
@@ -69,6 +70,7 @@ pub(super) struct Attached {
     pub(super) time_ms: u64,
     pub(super) snapshot: Option<Arc<StateImage>>,
     pub(super) phase: Phase,
+    pub(super) previous: Option<PreviousEpoch>,
 }
 
 impl Attached {
@@ -81,7 +83,16 @@ impl Attached {
             time_ms: a.time_ms,
             snapshot: a.snapshot,
             phase: a.phase,
+            previous: a.previous,
         }
+    }
+
+    /// The offset at which a reader of a log goes on in this one: the same log, or the one before a power cut, as far as that
+    /// still holds. `None`: it can't go on.
+    pub(super) fn goes_on_at(&self, (epoch, offset): (u64, u64)) -> Option<u64> {
+        let is_before = |p: &PreviousEpoch| p.epoch == epoch && offset <= p.next_offset;
+        let is_same_log = epoch == self.epoch || self.previous.as_ref().is_some_and(is_before);
+        (is_same_log && offset <= self.next_offset).then_some(offset)
     }
 
     pub(super) fn state_version(&self) -> u64 {

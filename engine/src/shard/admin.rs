@@ -10,7 +10,8 @@ use grandstand_protocol::refusal::Refusal;
 use super::Shard;
 use crate::admission;
 use crate::message::{AdminAnswer, AdminRequest, Now, Output, RoomInfo};
-use crate::room::{Live, Origin, Room};
+use crate::room::{Live, Origin, Room, milliseconds};
+use crate::room_settings::RoomSettings;
 use crate::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 use crate::tick::TickBounds;
 
@@ -32,7 +33,7 @@ impl Shard {
             AdminRequest::SetState { room, key, value } => self.operate(now, &room, &key, value),
             AdminRequest::Configure { room, settings } => {
                 let slot = self.find(&room)?;
-                self.rooms.get_mut(slot).expect("just found").configure(settings, &self.config);
+                self.configure(now, slot, settings)?;
                 self.info(slot).map(AdminAnswer::Room)
             }
             AdminRequest::List { prefix, after, limit } => {
@@ -50,11 +51,23 @@ impl Shard {
     /// Make a room that stays; one that came on first use stays from now on.
     fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
         admission::check_room_name(name)?;
-        let slot = match self.rooms.find(name) {
+        let found = self.rooms.find(name);
+        let is_kept = match found {
+            Some(slot) => self.rooms.get(slot).expect("just found").is_on_disk(),
+            None => self.is_kept_with(&RoomSettings::default())?,
+        };
+        if is_kept {
+            self.keeper.check().map_err(|_| Refusal::StorageUnavailable)?;
+        }
+        let slot = match found {
             Some(slot) => slot,
             None => self.make(now, name.into(), Origin::Operator)?,
         };
-        self.rooms.get_mut(slot).expect("just made").origin = Origin::Operator;
+        let room = self.rooms.get_mut(slot).expect("just made");
+        if found.is_some() && room.origin != Origin::Operator {
+            room.origin = Origin::Operator;
+            self.announce(slot);
+        }
         self.arm(slot);
         self.info(slot).map(AdminAnswer::Room)
     }
@@ -70,6 +83,9 @@ impl Shard {
             for worker in live.viewers.followers() {
                 self.outbox.push(worker, Output::Phase { alias, phase, at_ms: now.unix_ms });
             }
+        }
+        if is_new {
+            self.announce(slot);
         }
         self.info(slot).map(AdminAnswer::Room)
     }
@@ -89,10 +105,14 @@ impl Shard {
             (SLOW_MODE_KEY, Some(digits)) => Some(milliseconds(digits).ok_or(Refusal::BadText)?),
             _ => None,
         };
-        self.change_state(now, slot, key.into(), value.map(Bytes::from))?;
+        self.change_state(now, slot, key.into(), value.map(Bytes::from)).map_err(|refused| refused.0)?;
         let live = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
         if let (Some(live), Some(interval_ms)) = (live, interval_ms) {
             live.slow_mode.set_interval_ms(interval_ms);
+        }
+        if self.rooms.get(slot).is_some_and(Room::is_on_disk) {
+            // The operator's answer waits for the disk, so the change must be on its way.
+            self.seal_now(slot, now);
         }
         self.arm(slot);
         self.info(slot).map(AdminAnswer::Room)
@@ -101,19 +121,24 @@ impl Shard {
     fn info(&self, slot: u32) -> Result<RoomInfo, Refusal> {
         let room = self.rooms.get(slot).ok_or(Refusal::UnknownRoom)?;
         let (alias, live) = (self.alias(slot), room.live.as_ref());
-        let next_offset = live.map_or(0, |live| live.next_offset);
+        let next_offset = room.next_offset();
+        let in_memory = self.log.oldest_offset(alias).unwrap_or(next_offset);
         Ok(RoomInfo {
             name: room.name.to_string(),
             alias,
             epoch: room.epoch,
             phase: room.phase,
             next_offset,
-            oldest_offset: self.log.oldest_offset(alias).unwrap_or(next_offset),
+            oldest_offset: room.disk().map_or(in_memory, |disk| disk.oldest_offset.min(in_memory)),
             viewers: live.map_or(0, |live| live.viewers.total()),
             history_bytes: self.log.bytes(alias) as u64,
-            state_version: live.map_or(0, |live| live.state.sealed_version()),
+            state_version: match (live, &room.dormant) {
+                (Some(live), _) => live.state.sealed_version(),
+                (None, dormant) => dormant.as_ref().map_or(0, |dormant| dormant.state_version),
+            },
             tick_ms: self.tick_us(room).div_ceil(1000),
             settings: room.settings(),
+            durability: room.durability(),
         })
     }
 
@@ -138,11 +163,16 @@ impl Shard {
             ("largest_tick_us", busy().map(|live| live.tick_us).max().unwrap_or(0)),
             ("largest_stretch_permille", self.ticks.stretch_permille()),
         ];
+        let (held, refused_late) = self.keeper.counts();
+        let (reads, reads_late) = self.reads.counts();
+        list.extend([
+            ("rooms_on_disk", self.rooms.iter().filter(|(_, room)| room.is_on_disk()).count() as u64),
+            ("answers_held", held),
+            ("answers_late", refused_late),
+            ("disk_pages", reads),
+            ("disk_pages_late", reads_late),
+        ]);
         list.extend(self.counters.list());
         list
     }
-}
-
-fn milliseconds(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }

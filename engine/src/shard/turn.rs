@@ -6,11 +6,12 @@
 use bytes::Bytes;
 use grandstand_protocol::frame;
 
-use super::{Shard, is_answered_at_once};
+use super::Shard;
+use crate::durable::{BatchEntry, Entry};
 use crate::message::{Alias, Answer, AnswerKind, Now, Output, Personal, Publication, WorkerId};
 use crate::outbox::Outbox;
 use crate::pacing::{Fate, Pacing};
-use crate::room::Origin;
+use crate::room::{Keeping, Origin};
 use crate::seal::{self, Lanes, Said, Sealed};
 use crate::state::{VIEWERS_KEY, Waiter};
 
@@ -23,6 +24,8 @@ impl Shard {
             self.end_if_idle(slot, now);
             self.arm(slot);
         }
+        self.keeper.handle_timeout(now, &mut self.outbox);
+        self.end_late_reads(now.us);
     }
 
     /// Seal everything that waits, whatever the tick: the node is about to stop.
@@ -73,12 +76,16 @@ impl Shard {
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
+        let (durability, is_kept, name) = (room.durability(), room.is_on_disk(), room.name.clone());
+        if room.keeping == Keeping::Unannounced {
+            room.keeping = Keeping::Disk;
+            self.keeper.push(Entry::Room(room.entry()));
+        }
         let pacing_per_s = room.pace(now, &self.config, self.seed);
         let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
         (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
         let now = Now { unix_ms: now.unix_ms.max(live.accepted_ms), ..now };
         let (messages, repeats) = live.chat.take();
-        let durability = self.log.durability();
         let published = |nonce, offset, time_ms, repeated| AnswerKind::Published {
             nonce,
             epoch,
@@ -101,22 +108,33 @@ impl Shard {
             rest_fates = rest_fates.map(|fates| &fates[fitting..]);
             let lanes =
                 if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
+            let state = if is_kept && later.is_empty() { live.state.to_keep() } else { None };
             let Sealed { batch, full, waiters } =
                 self.sealer.seal((alias, epoch), live, said, now.unix_ms, lanes);
+            if is_kept && (batch.has_chat() || state.is_some()) {
+                let nonces = now_sealed.iter().map(|p| (p.user, p.nonce)).collect();
+                let (room, batch, full) = (name.clone(), batch.clone(), full.clone());
+                self.keeper.push_batch(slot, BatchEntry { room, epoch, batch, full, nonces, state });
+                live.disk.unsynced += 1;
+            }
             self.log.append(alias, epoch, &batch, full);
             self.counters.batches_sealed += 1;
             self.counters.bytes_sealed += batch.wire.len() as u64;
             for worker in live.viewers.followers() {
                 self.outbox.push(worker, Output::Batch { alias, batch: batch.clone() });
             }
-            let unanswered = if is_answered_at_once(durability) { &[] } else { now_sealed };
+            let unanswered = if is_kept { now_sealed } else { &[] };
             for (offset, p) in (batch.first_offset..).zip(unanswered) {
                 let kind = published(p.nonce, offset, batch.time_ms, false);
-                self.outbox.answer(p.worker, answer_to(p, kind));
+                self.keeper.answer(now, p.worker, answer_to(p, kind), &mut self.outbox);
             }
             for Waiter { worker, connection, request, version } in waiters {
-                self.outbox
-                    .answer(worker, Answer { connection, kind: AnswerKind::StateSet { request, version } });
+                let answer = Answer { connection, kind: AnswerKind::StateSet { request, version } };
+                if is_kept {
+                    self.keeper.answer(now, worker, answer, &mut self.outbox);
+                } else {
+                    self.outbox.answer(worker, answer);
+                }
             }
             rest = later;
             if rest.is_empty() {
@@ -132,7 +150,8 @@ impl Shard {
         self.counters.publications_repeated += repeats.len() as u64;
         for repeat in repeats {
             let kind = published(repeat.nonce, repeat.offset, live.time_ms, true);
-            self.outbox.answer(repeat.worker, Answer { connection: repeat.connection, kind });
+            let answer = Answer { connection: repeat.connection, kind };
+            self.keeper.answer(now, repeat.worker, answer, &mut self.outbox);
         }
     }
 
@@ -142,6 +161,7 @@ impl Shard {
             return;
         }
         match room.origin {
+            _ if room.is_on_disk() && !room.is_forgettable() => self.make_dormant_on_disk(slot),
             Origin::FirstUse => self.remove(slot, now),
             Origin::Operator => self.make_dormant(slot, now),
         }
@@ -157,6 +177,9 @@ impl Shard {
             for worker in live.viewers.followers() {
                 self.outbox.push(worker, Output::Removed { alias });
             }
+        }
+        if room.keeping == Keeping::Disk {
+            self.keeper.push(Entry::Removed { room: room.name, epoch: room.epoch });
         }
         self.log.remove(alias);
         self.counters.rooms_removed += 1;

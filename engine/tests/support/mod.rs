@@ -4,17 +4,20 @@
 //! Not here: what a test expects.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_engine::log::{Log, MemoryLog};
 use grandstand_engine::message::*;
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{Durability, Role, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
+
+pub(crate) use disk::Disk;
 
 /// A message as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,15 +166,23 @@ impl Stage {
         Stage { shard, now: Now { us: 1_000_000, unix_ms: 1_700_000_000_000 } }
     }
 
-    /// With a log that keeps batches as safely as a disk, so that publications are answered when they stand in it.
+    /// With rooms on a disk that syncs whatever it is given at once.
     pub(crate) fn durable(config: ShardConfig) -> Self {
-        let log = Box::new(Durable(MemoryLog::new(&config, 1)));
-        let shard = Shard::with_log(config, ShardId(0), 1, WORKERS, 7, log);
-        Stage { shard, ..Stage::new(ShardConfig::default()) }
+        Stage::on(&Disk::prompt(), config)
+    }
+
+    /// With rooms on this disk, where those that it has come back.
+    pub(crate) fn on(disk: &Disk, config: ShardConfig) -> Self {
+        let config = ShardConfig { durability: Durability::Disk, ..config };
+        let mut shard = Shard::new(config, ShardId(0), 1, WORKERS, 7).with_durable_log(Box::new(disk.log()));
+        let now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
+        shard.restore(now, disk.stored());
+        Stage { shard, now }
     }
 
     pub(crate) fn input(&mut self, input: Input) {
         self.shard.handle_input(self.now, input);
+        self.shard.handle_news(self.now);
     }
 
     /// Let time pass, with every timeout at its own time.
@@ -181,12 +192,14 @@ impl Stage {
             let passed_us = us.max(self.now.us) - self.now.us;
             self.now = Now { us: self.now.us + passed_us, unix_ms: self.now.unix_ms + passed_us / 1000 };
             self.shard.handle_timeout(self.now);
+            self.shard.handle_news(self.now);
             assert!(self.shard.poll_timeout().is_none_or(|us| us > self.now.us), "what was due is done");
         }
         self.now = end;
     }
 
     pub(crate) fn outputs(&mut self) -> Vec<(WorkerId, Output)> {
+        self.shard.handle_news(self.now);
         std::iter::from_fn(|| self.shard.poll_output()).collect()
     }
 
@@ -255,52 +268,4 @@ pub(crate) fn batches(outputs: Vec<(WorkerId, Output)>, of: u16) -> Vec<Arc<Batc
         _ => None,
     });
     batches.collect()
-}
-
-/// A log in memory that says it is a disk.
-#[derive(Debug)]
-struct Durable(MemoryLog);
-
-impl Log for Durable {
-    fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>, full: Option<Bytes>) {
-        self.0.append(room, epoch, batch, full);
-    }
-
-    fn newest(&self, room: Alias, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>> {
-        self.0.newest(room, batches_max, bytes_max)
-    }
-
-    fn read(&self, room: Alias, from_offset: u64, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>> {
-        self.0.read(room, from_offset, batches_max, bytes_max)
-    }
-
-    fn read_full(
-        &self,
-        room: Alias,
-        from_offset: u64,
-        messages_max: u64,
-        bytes_max: usize,
-    ) -> Vec<Arc<Batch>> {
-        self.0.read_full(room, from_offset, messages_max, bytes_max)
-    }
-
-    fn oldest_offset(&self, room: Alias) -> Option<u64> {
-        self.0.oldest_offset(room)
-    }
-
-    fn bytes(&self, room: Alias) -> usize {
-        self.0.bytes(room)
-    }
-
-    fn bytes_total(&self) -> usize {
-        self.0.bytes_total()
-    }
-
-    fn remove(&mut self, room: Alias) {
-        self.0.remove(room);
-    }
-
-    fn durability(&self) -> Durability {
-        Durability::Disk
-    }
 }

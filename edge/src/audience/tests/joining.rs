@@ -364,6 +364,7 @@ fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
             batches: Vec::new(),
             snapshot: None,
             phase: grandstand_protocol::frame::Phase::Open,
+            previous: None,
         })),
     };
     hall.audiences[0].handle_output(again(at.epoch, 10, 13));
