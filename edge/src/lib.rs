@@ -3,13 +3,14 @@
 //! - [`audience`], the core: sessions, rooms, members as cursors, fan-out; knows no socket, clock or thread;
 //! - [`auth`]: who a session is and what it may do;
 //! - `worker`: one thread that drives an audience over sockets; `quic`: QUIC without tasks;
-//! - [`gate`]: who may connect at all; `listen`: binding;
+//! - [`gate`]: who may connect at all; [`admission`]: when, while many do; `listen`: binding;
 //! - [`node`]: start and stop; [`admin`], [`metrics`], [`logging`], [`certificates`], [`config`] around it.
 //!
 //! Arrows point one way: worker -> audience -> engine; nothing here is known to the engine.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admission;
 pub mod audience;
 pub mod auth;
 pub mod certificates;

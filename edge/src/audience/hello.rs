@@ -37,6 +37,9 @@ impl Audience {
             None => t.user.0 == t.session,
         });
         let resumed = ticket.is_some();
+        if let Some(retry_after_ms) = self.door.handle_hello(now.us, resumed) {
+            return self.send_away(ix, retry_after_ms);
+        }
         let body = ticket.unwrap_or_else(|| {
             let session = self.next_random().max(1);
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }

@@ -21,6 +21,7 @@ mod carrier;
 mod catching;
 mod connection;
 mod counts;
+mod door;
 mod fanout;
 mod forms;
 mod frames;
@@ -55,6 +56,7 @@ use connection::{Connection, slot};
 pub use counts::Counts;
 use forms::Forms;
 use past::PageFor;
+pub use door::Pressure;
 pub use rate::{Bucket, Rate};
 use room::{Room, RoomKey};
 pub use settings::Settings;
@@ -117,6 +119,7 @@ pub struct Audience {
     /// Of them, those whose clients asked for one.
     pages_asked: usize,
     drain: Option<Drain>,
+    door: door::Door,
     sweep_us: u64,
     generation: u32,
     seed: u64,
@@ -164,6 +167,7 @@ impl Audience {
             pages: Slab::new(),
             pages_asked: 0,
             drain: None,
+            door: door::Door::new(seed),
             sweep_us: 0,
             generation: 0,
             seed,

@@ -151,6 +151,14 @@ config_table! {
             "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
              are answered 503 with Retry-After (TLS: closed; QUIC: refused).",
             "two seconds of a rush of 2,000 joins/s";
+        handshake_share_percent: u32 = 25, [1, 100],
+            "Part of a worker's time that handshakes may take while it writes a round of batches. Beyond, they wait for \
+             the round's end. Between rounds they may have all that is left.",
+            "a round of ten thousand viewers becomes a third longer, which is well within a tick";
+        handshake_patience_ms: u64 = 3_000, [100, 60_000],
+            "Expected wait for a handshake's turn beyond which a newcomer is sent away at once: HTTP 503 with Retry-After \
+             (TLS: closed; QUIC: refused), and a time of its own to come back. Those who prove that they were here go first.",
+            "people wait so long for a page, and clients give up after ten seconds";
         handshakes_per_address_per_s: u32 = 200, [0, 1_000_000],
             "New connections per second from one IPv4 address or IPv6 /64; 0 sets no bound. Beyond, they are answered \
              429 with Retry-After (TLS: closed; QUIC: refused), before any cryptography.",

@@ -176,6 +176,10 @@ labels! {
         NodeFull = "node_full",
         /// As many handshakes as may are unfinished.
         HandshakesPending = "handshakes_pending",
+        /// Its turn would not come soon enough: it is one of many at once.
+        Overloaded = "overloaded",
+        /// Others went first for so long that its turn did not come.
+        Overtaken = "overtaken",
         /// The node is draining.
         Draining = "draining",
     }

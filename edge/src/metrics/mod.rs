@@ -5,6 +5,7 @@
 //! Invariant: every metric has help and a unit in its name; a scrape never stops a worker.
 //! Not here: the port that it is scraped on (`admin`), what engine counters mean (`grandstand_engine`).
 
+mod admission;
 mod cell;
 mod engine;
 mod process;

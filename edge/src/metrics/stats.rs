@@ -10,6 +10,8 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
 
+use crate::admission;
+
 use super::cell::{Cell, HandshakeFailure, Labelled, Series, Transport, TurnedAway};
 
 /// How a number behaves and in which unit it is kept.
@@ -82,6 +84,18 @@ stats! {
         "Handshakes finished, by transport.";
     counter handshakes_failed: Labelled<HandshakeFailure> = "grandstand_handshakes_failed_total",
         "Handshakes that were begun and not finished, by reason.";
+    counter admissions: Labelled<admission::Kind> = "grandstand_admissions_total",
+        "Newcomers whose handshake began, by kind.";
+    gauge admissions_waiting: Labelled<admission::Kind> = "grandstand_admissions_waiting",
+        "Newcomers that wait for their handshake's turn, by kind.";
+    gauge_ns admission_cost_ns: Labelled<admission::Kind> = "grandstand_admission_cost_seconds",
+        "What the first step of a handshake takes, as learned, by kind.";
+    gauge_ns admission_wait_ns: Cell = "grandstand_admission_wait_seconds",
+        "How long a newcomer without proof of an earlier visit would wait for its turn.";
+    counter_us admission_us: Cell = "grandstand_admission_seconds_total",
+        "Time that the worker spent on handshakes and on accepting and refusing connections.";
+    counter handshakes_resumed: Labelled<Transport> = "grandstand_handshakes_resumed_total",
+        "Of the handshakes finished, those that resumed an earlier TLS session, by transport; those of QUIC are not told apart.";
     counter retries_sent: Cell = "grandstand_quic_retries_total",
         "QUIC clients asked to prove their address first (stateless Retry).";
 

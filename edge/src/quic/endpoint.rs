@@ -1,11 +1,12 @@
 //! The endpoint of one worker: datagrams in, events out, and every connection driven in the same burst.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
 use grandstand_protocol::close::CloseCode;
 use grandstand_queue::prefetch;
 use quinn_proto::{
@@ -28,6 +29,16 @@ const UNSENT_MAX: usize = 8;
 /// A datagram below this held everything that was written: the largest thing that moves on whole to the next datagram, a
 /// close with its reason apart, is a connection ID of 60 bytes, and none is smaller than 1,200 bytes when full.
 const FULL_BYTES_MIN: usize = 1_000;
+
+/// Somebody wants to connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knock {
+    /// Names it until it is begun or refused.
+    pub(crate) number: u64,
+    pub(crate) peer: IpAddr,
+    /// It showed a token that was given to its address on an earlier connection.
+    pub(crate) was_here: bool,
+}
 
 /// What happened to a connection. `slot` names it until `Gone`.
 #[derive(Debug)]
@@ -55,8 +66,9 @@ pub(crate) struct Quic {
     /// Connections with something to send or to say.
     queue: VecDeque<usize>,
     events: VecDeque<QuicEvent>,
-    /// Those who were let in and whose handshakes have not begun.
-    newcomers: VecDeque<(Incoming, Pass)>,
+    /// Those who wait for their handshakes to begin, by the number of their knock.
+    newcomers: HashMap<u64, (Incoming, Pass), RandomState>,
+    knocks: u64,
     /// Slots whose time has come.
     due: Vec<usize>,
     /// The connection of the last datagram, not driven yet: more of its datagrams may follow.
@@ -105,7 +117,8 @@ impl Quic {
             timers: Timers::new(now),
             queue: VecDeque::new(),
             events: VecDeque::new(),
-            newcomers: VecDeque::new(),
+            newcomers: HashMap::default(),
+            knocks: 0,
             due: Vec::new(),
             reading: None,
             written_after: Vec::new(),
@@ -137,7 +150,7 @@ impl Quic {
         &mut self,
         now: Instant,
         mut claim: impl FnMut(Datagram) -> Option<Datagram>,
-        mut admit: impl FnMut(IpAddr) -> Option<Pass>,
+        mut admit: impl FnMut(Knock) -> Option<Pass>,
     ) -> bool {
         let mut datagrams = std::mem::take(&mut self.received);
         let mut has_more = true;
@@ -176,7 +189,7 @@ impl Quic {
         &mut self,
         now: Instant,
         d: Datagram,
-        admit: &mut impl FnMut(IpAddr) -> Option<Pass>,
+        admit: &mut impl FnMut(Knock) -> Option<Pass>,
     ) {
         self.now = now;
         self.buffer.clear();
@@ -197,7 +210,7 @@ impl Quic {
         }
     }
 
-    fn handle_incoming(&mut self, incoming: Incoming, admit: &mut impl FnMut(IpAddr) -> Option<Pass>) {
+    fn handle_incoming(&mut self, incoming: Incoming, admit: &mut impl FnMut(Knock) -> Option<Pass>) {
         self.buffer.clear();
         if self.pending >= self.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.buffer) {
@@ -206,27 +219,39 @@ impl Quic {
             }
             return;
         }
-        let peer = incoming.remote_address().ip();
-        let Some(pass) = admit(peer) else {
-            self.refused += 1;
-            let transmit = self.endpoint.refuse(incoming, &mut self.buffer);
-            return self.socket.send(transmit, &self.buffer);
+        self.knocks += 1;
+        let knock = Knock {
+            number: self.knocks,
+            peer: incoming.remote_address().ip(),
+            // A Retry's token proves the address only.
+            was_here: incoming.remote_address_validated() && incoming.may_retry(),
         };
+        let Some(pass) = admit(knock) else { return self.turn_away(incoming) };
         self.pending += 1;
-        self.newcomers.push_back((incoming, pass));
+        self.newcomers.insert(knock.number, (incoming, pass));
     }
 
-    /// Begin the handshakes of those who came, in their order, for so long and at least one; `true` when more are waiting.
-    /// Each costs as much as a hundred packets, and those who are inside wait for theirs.
-    pub(crate) fn accept_newcomers(&mut self, now: Instant, time: Duration) -> bool {
-        let began = Instant::now();
-        while let Some((incoming, pass)) = self.newcomers.pop_front() {
-            self.accept(now, incoming, pass);
-            if began.elapsed() >= time {
-                break;
-            }
-        }
-        !self.newcomers.is_empty()
+    /// Begin the handshake of one who knocked; `false` if there is none. It costs as much as a hundred packets.
+    pub(crate) fn begin(&mut self, now: Instant, knock: u64) -> bool {
+        let Some((incoming, pass)) = self.newcomers.remove(&knock) else { return false };
+        self.accept(now, incoming, pass);
+        true
+    }
+
+    /// Send one who knocked away: its pass, to be given back.
+    pub(crate) fn refuse(&mut self, knock: u64) -> Option<Pass> {
+        let (incoming, pass) = self.newcomers.remove(&knock)?;
+        self.pending -= 1;
+        self.turn_away(incoming);
+        Some(pass)
+    }
+
+    /// CONNECTION_REFUSED in an Initial: no state, and none of TLS' cryptography.
+    fn turn_away(&mut self, incoming: Incoming) {
+        self.buffer.clear();
+        self.refused += 1;
+        let transmit = self.endpoint.refuse(incoming, &mut self.buffer);
+        self.socket.send(transmit, &self.buffer);
     }
 
     fn accept(&mut self, now: Instant, incoming: Incoming, pass: Pass) {

@@ -20,8 +20,9 @@ mod session;
 mod settings;
 mod socket;
 mod timers;
+mod tokens;
 
-pub(crate) use endpoint::{Quic, QuicEvent};
+pub(crate) use endpoint::{Knock, Quic, QuicEvent};
 pub(crate) use identity::{WORKERS_MAX, route};
 pub(crate) use settings::server_config;
 pub(crate) use socket::{Datagram, Socket};

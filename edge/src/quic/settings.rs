@@ -6,10 +6,11 @@ use std::time::Duration;
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
-    VarInt,
+    ValidationTokenConfig, VarInt,
 };
 
 use super::session::{AckDelay, Crypto};
+use super::tokens::ShownTokens;
 use crate::config;
 
 /// Packets that may go unacknowledged before an acknowledgement is due at once: every fourth is acknowledged. The window
@@ -24,6 +25,9 @@ const REORDERING_THRESHOLD: u32 = 1;
 /// Path MTU discovery ends when the answer is this near: two probes find 1,389 of Ethernet's 1,452 bytes, four find 1,437.
 const MTU_NEAR_ENOUGH: u16 = 64;
 
+/// How long a token of an earlier visit counts: a show and its next day. Its key ends with the process in any case.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+
 /// What every connection of this node starts with.
 pub(crate) fn server_config(
     tls: Arc<rustls::ServerConfig>,
@@ -33,6 +37,9 @@ pub(crate) fn server_config(
     let mut server = ServerConfig::with_crypto(Arc::new(Crypto::new(tls, delay)?));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::default())).sent(1);
+    server.validation_token_config(tokens);
     Ok(server)
 }
 

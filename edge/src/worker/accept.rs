@@ -3,30 +3,40 @@
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use grandstand_engine::message::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
 
-use super::tls::Tls;
 use super::wire::{Line, Stage};
 use super::{Command, Worker};
-use crate::gate::Pass;
+use crate::admission::Kind;
+use crate::gate::{GateRefusal, Pass};
 use crate::metrics::{Transport, TurnedAway};
 
-/// Newcomers taken per turn and listener, so that a rush does not hold up those who are inside.
+/// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a rush does not
+/// hold up those who are inside.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// A newcomer that is turned away may try again after this: handshakes that hang are gone by then.
+/// A newcomer for whom there is no place may try again after this: somebody may have left by then.
 const RETRY_AFTER_S: u32 = 10;
 
 impl Worker {
     /// Take newcomers; `true` when more may be waiting.
     pub(super) fn accept(&mut self, now: Now, is_tls: bool) -> bool {
+        let (began, time) = (Instant::now(), self.handshake_time() / 4);
+        let more = self.accept_for(now, is_tls, began, time);
+        self.handshakes.admission.handle_spent(began.elapsed().as_nanos() as u64);
+        self.stats.admission_us.add(began.elapsed().as_micros() as u64);
+        more
+    }
+
+    fn accept_for(&mut self, now: Now, is_tls: bool, began: Instant, time: Duration) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
-            if is_tls && self.handshakes.is_behind() {
-                return true;
+            if began.elapsed() >= time {
+                break;
             }
             let Some(listener) = (if is_tls { &self.wss } else { &self.ws }) else { return false };
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -47,11 +57,21 @@ impl Worker {
         let Some(peer) = address.and_then(ip_of) else { return };
         let pass = match self.shared.gate.try_enter(peer, now.us) {
             Ok(pass) => pass,
-            Err(refusal) => return self.turn_away(&stream, refusal.into(), is_tls),
+            Err(refusal) => {
+                let after_s = match refusal {
+                    GateRefusal::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
+                    GateRefusal::TooManyConnections | GateRefusal::NodeFull => RETRY_AFTER_S,
+                };
+                return self.turn_away(&stream, refusal.into(), is_tls, after_s);
+            }
         };
-        if !self.shared.gate.try_begin_handshake() {
+        // What TLS would show is not here yet: there the first bytes decide.
+        let is_full = !is_tls && self.handshakes.admission.is_full_for(Kind::Upgrade);
+        if is_full || !self.shared.gate.try_begin_handshake() {
             self.shared.gate.leave(pass);
-            return self.turn_away(&stream, TurnedAway::HandshakesPending, is_tls);
+            let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
+            let after_s = if is_tls { 0 } else { self.handshakes.admission.refuse(Kind::Upgrade).retry_after_s() };
+            return self.turn_away(&stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
@@ -70,7 +90,7 @@ impl Worker {
 
     /// A newcomer that may not come in costs its accept, one lock and one send. Without TLS it is told when to come
     /// back, unasked and at once; under TLS only its connection could be told, and it is closed.
-    fn turn_away(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool) {
+    fn turn_away(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
         self.stats.turned_away.of(why).inc();
         if is_tls {
             return;
@@ -81,7 +101,7 @@ impl Worker {
         } else {
             503
         };
-        write_refusal(status, "no room for another connection now", Some(RETRY_AFTER_S), &mut answer);
+        write_refusal(status, "no room for another connection now", Some(after_s), &mut answer);
         // What does not fit an empty socket is not worth a second try.
         let _ = rustix::net::send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -99,15 +119,9 @@ impl Worker {
 
     fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let (stage, line) = if is_tls {
-            let tls = Tls::new(self.shared.tls.clone()).map_err(io::Error::other)?;
-            (Stage::Tls, Line::Tls(stream, Box::new(tls)))
-        } else {
-            (Stage::Upgrade, Line::Plain(stream))
-        };
-        let ix = self.wires.insert(stage, line, Some(pass), (now.us / 1_000_000) as u32);
+        let ix = self.wires.insert(Stage::Door { is_tls }, Line::Plain(stream), Some(pass), (now.us / 1_000_000) as u32);
         let wire = self.wires.get(ix).expect("just inserted");
-        let (Line::Plain(socket) | Line::Tls(socket, _)) = &wire.line else { unreachable!("a TCP wire") };
+        let Line::Plain(socket) = &wire.line else { unreachable!("a TCP wire") };
         if let Err(error) = self.poller.add_stream(socket.as_fd(), self.wires.token(ix)) {
             self.wires.remove(ix);
             return Err(error);

@@ -8,6 +8,7 @@ use grandstand_protocol::websocket::{Opcode, close_payload};
 
 use super::Worker;
 use super::wire::{Line, Stage};
+use crate::admission::Kind;
 use crate::audience::Close;
 use crate::metrics::{HandshakeFailure, Transport};
 
@@ -65,7 +66,7 @@ impl Worker {
         if let Some(key) = wire.connection {
             self.audience.handle_gone(key);
         }
-        if matches!(wire.stage, Stage::Tls | Stage::Upgrade) {
+        if wire.stage.is_handshake() {
             self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
             self.shared.gate.end_handshake();
         }
@@ -84,16 +85,18 @@ impl Worker {
             .wires
             .iter()
             .filter(|(_, wire)| match wire.stage {
-                Stage::Tls | Stage::Upgrade => is_late(wire.since_s, handshake_s),
+                Stage::Door { .. } | Stage::Tls | Stage::Upgrade => is_late(wire.since_s, handshake_s),
                 Stage::Lingering => is_late(wire.since_s, LINGER_S),
-                Stage::Open | Stage::Echo => false,
+                // Those who wait for us are not late: admission sends them away.
+                Stage::Waiting { .. } | Stage::Open | Stage::Echo => false,
             })
             .map(|(ix, wire)| (ix, wire.stage))
             .collect();
         self.count_wires();
         for (ix, stage) in late {
-            self.stats.handshakes_failed.of(HandshakeFailure::Timeout).add(u64::from(stage == Stage::Tls));
-            if stage == Stage::Upgrade {
+            let under_tls = matches!(stage, Stage::Tls | Stage::Door { is_tls: true });
+            self.stats.handshakes_failed.of(HandshakeFailure::Timeout).add(u64::from(under_tls));
+            if matches!(stage, Stage::Upgrade | Stage::Door { is_tls: false }) {
                 self.refuse_request(now, ix, 408, "the request was not finished in time");
             } else {
                 self.drop_wire(ix);
@@ -110,10 +113,16 @@ impl Worker {
         let mut pending = self.wires.quic.as_ref().map_or(0, |quic| quic.pending as u64);
         for (_, wire) in self.wires.iter() {
             standing[transport_of(&wire.line) as usize] += 1;
-            pending += u64::from(matches!(wire.stage, Stage::Tls | Stage::Upgrade));
+            pending += u64::from(wire.stage.is_handshake());
         }
         self.stats.connections.set_all(&standing);
         self.stats.handshakes_pending.set(pending);
+        let admission = &self.handshakes.admission;
+        for kind in Kind::ALL {
+            self.stats.admissions_waiting.of(kind).set(admission.waiting_of(kind) as u64);
+            self.stats.admission_cost_ns.of(kind).set(admission.cost_ns(kind));
+        }
+        self.stats.admission_wait_ns.set(admission.wait_us(Kind::TlsFull) * 1_000);
     }
 }
 

@@ -1,67 +1,200 @@
-//! TLS handshakes that are due: in the order in which they came, a few milliseconds of them per turn.
+//! Handshakes: who has knocked waits for its turn (`admission`); those that have begun go on in the order in which their bytes
+//! came; both within a few milliseconds of a turn.
 //!
 //! Why apart: one costs as much as a hundred writes. A rush of thousands must not hold up those who are inside, whose batches
 //! go out between two turns.
-//! Invariants: nobody passes anybody; every turn does at least one; while many are due no newcomers are taken over TLS, and
-//! they wait in the kernel's queue rather than be let in and time out here.
-//! Not here: QUIC's (`quic`), how many may be unfinished (`gate`).
+//! A newcomer over TCP knocks with its first bytes, which are looked at and left in the socket: until its turn it costs a
+//! socket and a wire, and no cryptography. Over TLS they may show a ticket that this node sealed; without TLS nothing shows
+//! who comes back before the `Hello`. A QUIC newcomer's first packet may hold a token.
+//! Invariant: handshakes that have begun go before those that have not, so that few are half done.
+//! Not here: how many may be unfinished (`gate`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use grandstand_engine::message::Now;
+use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;
+use super::client_hello::ticket_of;
+use super::tls::Tls;
+use super::wire::Stage;
+use crate::admission::{Admission, Kind, Settings};
+use crate::audience::Pressure;
+use crate::config;
+use crate::metrics::TurnedAway;
 
 /// Time for handshakes in one turn: less than people notice, and enough that what else a turn does costs little beside it.
 pub(super) const TURN: Duration = Duration::from_millis(4);
 
-/// The same while a round of fan-out is under way: a round of ten thousand viewers is twenty turns, which this makes longer by
-/// a fifth of a tick.
+/// The same while a round of fan-out is under way, whose next writes wait meanwhile.
 pub(super) const TURN_AMID_ROUND: Duration = Duration::from_millis(1);
 
-/// Handshakes due beyond which no newcomers are taken: some turns' worth.
-const DUE_MAX: usize = 64;
+/// A ClientHello with every extension that browsers send, and a ticket, is 2 KB.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
 
-/// See the file's head: epoll tokens of wires.
-#[derive(Debug, Default)]
+/// A newcomer, by its epoll token or by its knock's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visitor {
+    Wire(u64),
+    Quic(u64),
+}
+
+/// See the file's head.
+#[derive(Debug)]
 pub(super) struct Handshakes {
+    /// Tokens of wires whose handshake has begun, and goes on.
     due: VecDeque<u64>,
+    pub(super) admission: Admission<Visitor>,
 }
 
 impl Handshakes {
-    /// There are bytes for a handshake.
+    pub(super) fn new(limits: &config::Limits, seed: u64) -> Self {
+        let settings = Settings {
+            share_percent: limits.handshake_share_percent,
+            waiting_max: limits.handshakes_pending_max,
+            patience_us: limits.handshake_patience_ms * 1_000,
+            seed,
+        };
+        Handshakes { due: VecDeque::new(), admission: Admission::new(settings) }
+    }
+
+    /// There are bytes for a handshake that has begun.
     pub(super) fn push(&mut self, token: u64) {
         self.due.push_back(token);
-    }
-
-    /// Is there more to do than newcomers should be added to?
-    pub(super) fn is_behind(&self) -> bool {
-        self.due.len() >= DUE_MAX
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty()
     }
 }
 
 impl Worker {
-    /// Go on with the handshakes that are due, for as long as a turn has for them; `true` when more are.
-    pub(super) fn shake_hands(&mut self, now: Now) -> bool {
+    /// A turn begins: what handshakes may take of it, and whether the audience is to keep newcomers away.
+    pub(super) fn begin_handshakes(&mut self, now: Now) {
+        let admission = &mut self.handshakes.admission;
+        admission.handle_turn(now.us, !self.audience.has_work());
+        let newest = Kind::TlsFull;
+        let pressure = admission.is_full_for(newest).then(|| Pressure {
+            wait_us: admission.wait_us(newest),
+            step_us: admission.step_us(newest),
+        });
+        self.audience.handle_pressure(pressure);
+    }
+
+    /// The first bytes of a TCP newcomer are there.
+    pub(super) fn knock(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
+        let kind = if is_tls { self.kind_of_hello(ix) } else { Kind::Upgrade };
+        if self.handshakes.admission.handle_newcomer(kind, Visitor::Wire(token)) {
+            self.wires.get_mut(ix).expect("it has knocked").stage = Stage::Waiting { is_tls };
+        } else {
+            self.send_away(now, ix, kind, TurnedAway::Overloaded);
+        }
+    }
+
+    /// A ticket counts if this node sealed it: opening one costs a hundredth of a handshake.
+    fn kind_of_hello(&mut self, ix: u32) -> Kind {
+        let Some(wire) = self.wires.get(ix) else { return Kind::TlsFull };
+        let hello = wire.peek(&mut self.scratch[..HELLO_BYTES_MAX]);
+        let is_ours = ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
+        if is_ours { Kind::TlsResumed } else { Kind::TlsFull }
+    }
+
+    /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when there is more.
+    pub(super) fn shake_hands(&mut self, instant: Instant, now: Now) -> bool {
         let (began, time) = (Instant::now(), self.handshake_time());
-        while let Some(token) = self.handshakes.due.pop_front() {
+        while self.handshakes.admission.may_work()
+            && began.elapsed() < time
+            && let Some(token) = self.handshakes.due.pop_front()
+        {
+            let step = Instant::now();
             if let Some(ix) = self.wires.of_token(token) {
                 // To its end: the event that told of it may be older than what is there now.
                 self.handle_wire_readable(now, ix, true);
             }
-            if began.elapsed() >= time {
-                break;
+            self.handshakes.admission.handle_spent(step.elapsed().as_nanos() as u64);
+        }
+        while began.elapsed() < time
+            && let Some((kind, visitor)) = self.handshakes.admission.poll_admit()
+        {
+            let step = Instant::now();
+            if self.admit_visitor(instant, now, visitor) {
+                self.handshakes.admission.handle_cost(kind, step.elapsed().as_nanos() as u64);
+                self.stats.admissions.of(kind).inc();
             }
         }
-        !self.handshakes.is_empty()
+        self.send_impatient_away(now);
+        self.stats.admission_us.add(began.elapsed().as_micros() as u64);
+        !self.handshakes.due.is_empty() || !self.handshakes.admission.is_empty()
     }
 
-    /// What a turn has for handshakes of one transport.
+    /// Its turn has come; `false` if it has left.
+    fn admit_visitor(&mut self, instant: Instant, now: Now, visitor: Visitor) -> bool {
+        match visitor {
+            Visitor::Quic(knock) => self.wires.quic.as_mut().is_some_and(|quic| quic.begin(instant, knock)),
+            Visitor::Wire(token) => {
+                let Some(ix) = self.wires.of_token(token) else { return false };
+                self.begin_wire(now, ix)
+            }
+        }
+    }
+
+    fn begin_wire(&mut self, now: Now, ix: u32) -> bool {
+        let Some(wire) = self.wires.get_mut(ix) else { return false };
+        let Stage::Waiting { is_tls } = wire.stage else { return false };
+        // Its time for the handshake begins now.
+        (wire.stage, wire.since_s) = (Stage::Upgrade, (now.us / 1_000_000) as u32);
+        if is_tls {
+            match Tls::new(self.shared.tls.clone()) {
+                Ok(tls) => wire.begin_tls(tls),
+                Err(error) => {
+                    tracing::warn!(%error, "TLS cannot begin");
+                    self.drop_wire(ix);
+                    return false;
+                }
+            }
+        }
+        self.handle_wire_readable(now, ix, true);
+        true
+    }
+
+    fn send_impatient_away(&mut self, now: Now) {
+        while let Some((kind, visitor)) = self.handshakes.admission.poll_impatient() {
+            match visitor {
+                Visitor::Quic(knock) => {
+                    if let Some(pass) = self.wires.quic.as_mut().and_then(|quic| quic.refuse(knock)) {
+                        self.stats.turned_away.of(TurnedAway::Overtaken).inc();
+                        self.shared.gate.end_handshake();
+                        self.shared.gate.leave(pass);
+                    }
+                }
+                Visitor::Wire(token) => {
+                    if let Some(ix) = self.wires.of_token(token) {
+                        self.send_away(now, ix, kind, TurnedAway::Overtaken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A TCP newcomer that has not begun is sent away: without TLS with a time, unparsed; under TLS only its connection
+    /// could be told, and it is closed.
+    fn send_away(&mut self, now: Now, ix: u32, kind: Kind, why: TurnedAway) {
+        self.stats.turned_away.of(why).inc();
+        self.shared.gate.end_handshake();
+        let Some(wire) = self.wires.get_mut(ix) else { return };
+        (wire.stage, wire.since_s) = (Stage::Lingering, (now.us / 1_000_000) as u32);
+        if kind != Kind::Upgrade {
+            return self.drop_wire(ix);
+        }
+        let refusal = self.handshakes.admission.refuse(kind);
+        let mut answer = Vec::new();
+        write_refusal(503, "many are coming at once", Some(refusal.retry_after_s()), &mut answer);
+        if !self.wires.send_own(ix, answer) {
+            return self.drop_wire(ix);
+        }
+        self.wires.get(ix).inspect(|wire| wire.shutdown_write());
+        // Its request is thrown away unread, or closing would reset what was just sent.
+        self.handle_wire_readable(now, ix, true);
+    }
+
+    /// What a turn has for handshakes.
     pub(super) fn handshake_time(&self) -> Duration {
         if self.audience.has_work() { TURN_AMID_ROUND } else { TURN }
     }

@@ -10,6 +10,7 @@ use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader
 use super::wire::{Line, Read, Stage};
 use super::{SCRATCH_BYTES, Worker};
 use crate::audience::ConnectionKey;
+use crate::metrics::Transport;
 
 /// How reading a run of WebSocket bytes ended, when not with "go on".
 enum End {
@@ -62,6 +63,7 @@ impl Worker {
         let (is_closed, is_agreed) = (tls.is_closed, !tls.is_handshaking());
         if wire.stage == Stage::Tls && is_agreed {
             wire.stage = Stage::Upgrade;
+            self.stats.handshakes_resumed.of(Transport::WebSocketTls).add(u64::from(tls.is_resumed()));
         }
         wire.flush_tls();
         if !plain.is_empty() && outcome.is_ok() {
@@ -76,7 +78,7 @@ impl Worker {
     fn take_plain(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
         let Some(wire) = self.wires.get(ix) else { return };
         match wire.stage {
-            Stage::Tls | Stage::Lingering => {}
+            Stage::Door { .. } | Stage::Waiting { .. } | Stage::Tls | Stage::Lingering => {}
             Stage::Upgrade => {
                 if let Some(mut rest) = self.take_request(now, ix, bytes)
                     && !rest.is_empty()

@@ -8,6 +8,7 @@
 //! Not here: what frames mean and who gets what (`audience`), starting and stopping (`node`).
 
 mod accept;
+mod client_hello;
 mod ending;
 mod handshakes;
 mod intake;
@@ -68,6 +69,11 @@ mod token {
 /// bound keeps a limit of millions from reserving gigabytes.
 pub(crate) fn reserved(config: &Config) -> usize {
     config.limits.connections_max.min(65_536)
+}
+
+/// For what a worker draws: different times for those who are sent away, not a secret.
+fn seed_of(worker: usize) -> u64 {
+    u64::from(std::process::id()) << 8 | worker as u64
 }
 
 /// What a worker is made of.
@@ -131,6 +137,7 @@ impl Worker {
             poller.add_stream(quic.socket().as_fd(), token::UDP)?;
         }
         let wires = Wires::new(parts.quic, reserved(&parts.shared.config));
+        let handshakes = Handshakes::new(&parts.shared.config.limits, seed_of(parts.id));
         Ok(Worker {
             id: parts.id,
             shared: parts.shared,
@@ -145,7 +152,7 @@ impl Worker {
             poller,
             wires,
             ready: Vec::new(),
-            handshakes: Handshakes::default(),
+            handshakes,
             scratch: vec![0; SCRATCH_BYTES],
             plain: Vec::new(),
             load: LoadMeter::new(Instant::now()),
@@ -191,6 +198,7 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         let (instant, now) = self.shared.clock.now();
         let mut has_more = self.take_outputs();
+        self.begin_handshakes(now);
         self.take_commands(instant, now);
         self.poller.look(&mut self.ready)?;
         has_more |= !self.ready.is_empty();
@@ -200,12 +208,11 @@ impl Worker {
         }
         self.ready = ready;
         self.ready.clear();
-        has_more |= self.shake_hands(now);
         if std::mem::take(&mut self.udp_has_more) {
             let more = Ready { token: token::UDP, readable: true, writable: false, over: false };
             has_more |= self.handle_udp(instant, now, more);
         }
-        has_more |= self.accept_quic(instant);
+        has_more |= self.shake_hands(instant, now);
         self.handle_timers(instant, now);
         has_more |= self.write(instant, now);
         self.close_ended(instant, now);
@@ -296,6 +303,10 @@ impl Worker {
 
     fn handle_wire_event(&mut self, now: Now, ix: u32, event: Ready) {
         match self.wires.get(ix).map(|wire| wire.stage) {
+            Some(Stage::Door { is_tls }) => self.knock(now, ix, event.token, is_tls),
+            // Gone before its turn: nobody is to be let in.
+            Some(Stage::Waiting { .. }) if event.over => self.drop_wire(ix),
+            Some(Stage::Waiting { .. }) => {}
             Some(Stage::Tls) => self.handshakes.push(event.token),
             Some(_) => self.handle_wire_readable(now, ix, event.over),
             None => {}

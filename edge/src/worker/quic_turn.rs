@@ -1,22 +1,24 @@
 //! The QUIC part of a turn: datagrams in, events to the audience, packets out in the same burst.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use grandstand_engine::message::Now;
 
+use super::handshakes::Visitor;
 use super::poller::Ready;
 use super::wires::Wires;
 use super::{Command, Worker};
+use crate::admission::{Admission, Kind};
 use crate::audience::WireKey;
 use crate::gate::Pass;
-use crate::metrics::{HandshakeFailure, Transport};
-use crate::quic::{Datagram, QuicEvent, route};
+use crate::metrics::{HandshakeFailure, Stats, Transport, TurnedAway};
+use crate::quic::{Datagram, Knock, QuicEvent, route};
 
 impl Worker {
     /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
         let (shared, id) = (self.shared.clone(), self.id);
+        let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
         let Some(quic) = self.wires.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
@@ -32,23 +34,18 @@ impl Worker {
             }
             _ => Some(datagram),
         };
-        let has_more = quic.handle_readable(instant, claim, |peer| admit(&shared, now, peer));
+        let has_more = quic.handle_readable(instant, claim, |knock| admit(&shared, stats, admission, now, knock));
         self.udp_has_more = has_more;
         self.drive_quic(instant, now);
         has_more
     }
 
     pub(super) fn handle_passed_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
-        let shared = self.shared.clone();
+        let (shared, stats) = (self.shared.clone(), &self.stats);
+        let admission = &mut self.handshakes.admission;
         if let Some(quic) = self.wires.quic.as_mut() {
-            quic.handle_datagram(instant, datagram, &mut |peer| admit(&shared, now, peer));
+            quic.handle_datagram(instant, datagram, &mut |knock| admit(&shared, stats, admission, now, knock));
         }
-    }
-
-    /// Begin the handshakes of QUIC's newcomers, as many as a turn has time for; `true` when more are waiting.
-    pub(super) fn accept_quic(&mut self, instant: Instant) -> bool {
-        let time = self.handshake_time();
-        self.wires.quic.as_mut().is_some_and(|quic| quic.accept_newcomers(instant, time))
     }
 
     /// Send what is to be sent and hand events on, until neither brings the other about.
@@ -111,11 +108,24 @@ fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::Connection
     wires.of_slot(slot).and_then(|ix| wires.get(ix)).and_then(|wire| wire.connection)
 }
 
-fn admit(shared: &super::Shared, now: Now, peer: IpAddr) -> Option<Pass> {
-    let pass = shared.gate.try_enter(peer, now.us).ok()?;
-    if !shared.gate.try_begin_handshake() {
+/// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's time for that.
+fn admit(
+    shared: &super::Shared,
+    stats: &Stats,
+    admission: &mut Admission<Visitor>,
+    now: Now,
+    knock: Knock,
+) -> Option<Pass> {
+    let turned_away = |why| stats.turned_away.of(why).inc();
+    let kind = if knock.was_here { Kind::QuicReturning } else { Kind::QuicNew };
+    let pass = shared.gate.try_enter(knock.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
+    let is_full = admission.is_full_for(kind);
+    if is_full || !shared.gate.try_begin_handshake() {
         shared.gate.leave(pass);
+        turned_away(if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending });
         return None;
     }
+    let waits = admission.handle_newcomer(kind, Visitor::Quic(knock.number));
+    assert!(waits, "it was not full");
     Some(pass)
 }

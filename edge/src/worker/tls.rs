@@ -45,6 +45,11 @@ impl Tls {
         self.rustls.is_handshaking()
     }
 
+    /// Did the handshake go on from an earlier session?
+    pub(super) fn is_resumed(&self) -> bool {
+        self.rustls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
     /// Take ciphertext from the socket; what it holds for the application is appended to `plain`.
     pub(super) fn handle_bytes(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFault> {
         if self.incoming.is_empty() {

@@ -18,6 +18,10 @@ use crate::gate::Pass;
 /// How far a TCP wire has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Accepted; nothing has come yet.
+    Door { is_tls: bool },
+    /// Its first bytes are there, unread: it waits for its handshake's turn.
+    Waiting { is_tls: bool },
     /// TLS is being agreed on.
     Tls,
     /// The HTTP request is coming in.
@@ -28,6 +32,13 @@ pub(super) enum Stage {
     Echo,
     /// Our Close is out; what still comes is thrown away until the peer closes too, or its time is up.
     Lingering,
+}
+
+impl Stage {
+    /// Counts among the handshakes that are not finished.
+    pub(super) fn is_handshake(self) -> bool {
+        matches!(self, Stage::Door { .. } | Stage::Waiting { .. } | Stage::Tls | Stage::Upgrade)
+    }
 }
 
 /// What carries the bytes.
@@ -81,6 +92,22 @@ impl Wire {
                 Err(_) => Read::Ended,
             };
         }
+    }
+
+    /// Look at what has come, and leave it there.
+    pub(super) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
+        let (Line::Plain(socket) | Line::Tls(socket, _)) = &self.line else { return &[] };
+        let seen = recv(socket, &mut *scratch, RecvFlags::DONTWAIT | RecvFlags::PEEK).map_or(0, |(_, n)| n);
+        &scratch[..seen]
+    }
+
+    /// From here on it is TLS that comes.
+    pub(super) fn begin_tls(&mut self, tls: Tls) {
+        self.line = match std::mem::replace(&mut self.line, Line::Quic(u32::MAX)) {
+            Line::Plain(socket) => Line::Tls(socket, Box::new(tls)),
+            other => other,
+        };
+        self.stage = Stage::Tls;
     }
 
     /// Offer frames to a TCP wire: how many of their bytes it took for good.

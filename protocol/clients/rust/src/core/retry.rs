@@ -1,8 +1,10 @@
 //! How a connection ends, and what follows: come back, with which delay, or not.
 //!
 //! Why one place: fifteen thousand clients that come back in step are an attack. Every delay is drawn evenly between zero
-//! and a bound that doubles ("full jitter"), unless the node itself spread its clients with a delay of its own.
-//! Invariants: a code that says "never" ends the session; a delay is never above the bound plus what the node asked for.
+//! and a bound that doubles ("full jitter"). Where the node said when to come back, it spread its clients itself: not before
+//! that, and soon after it.
+//! Invariants: a code that says "never" ends the session; a delay is never below what the node asked for, nor above it by
+//! more than the bound.
 //! Not here: waiting (the driver).
 
 use grandstand_protocol::close::{CloseCode, Retry};
@@ -148,9 +150,26 @@ impl Backoff {
 
     /// The next delay: even between zero and `first_ms * 2^attempt`, at most `max_ms`.
     pub(super) fn delay_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
+        let bound_us = self.bound_us(first_ms, max_ms);
+        self.draw_us(bound_us)
+    }
+
+    /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of the first
+    /// bound. Where it could say whole seconds only, the jitter fills the second.
+    pub(super) fn delay_after_us(&mut self, after_us: u64, in_seconds: bool, first_ms: u32, max_ms: u32) -> u64 {
+        let enough_us = (after_us / 2).max(u64::from(first_ms) * 1_000);
+        let bound_us = self.bound_us(first_ms, max_ms).min(enough_us);
+        let bound_us = if in_seconds { bound_us.max(1_000_000) } else { bound_us };
+        after_us.saturating_add(self.draw_us(bound_us))
+    }
+
+    fn bound_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
         let bound_ms = u64::from(first_ms).saturating_mul(1 << self.attempt.min(31)).min(u64::from(max_ms));
         self.attempt = self.attempt.saturating_add(1);
-        let bound_us = bound_ms * 1000;
+        bound_ms * 1_000
+    }
+
+    fn draw_us(&mut self, bound_us: u64) -> u64 {
         ((u128::from(self.random()) * u128::from(bound_us)) >> 64) as u64
     }
 
@@ -182,6 +201,21 @@ mod tests {
         let delays: Vec<u64> = (0..1000).map(|_| backoff.delay_us(500, 30_000)).collect();
         let mean = delays.iter().sum::<u64>() / 1000;
         assert!((13_500_000..16_500_000).contains(&mean), "mean {mean}");
+    }
+
+    #[test]
+    fn what_the_node_said_is_kept_to_and_a_second_is_filled() {
+        let mut backoff = Backoff::new(3);
+        let delays = |backoff: &mut Backoff, after_us, in_seconds| -> (u64, u64) {
+            let all: Vec<u64> =
+                (0..2_000).map(|_| backoff.delay_after_us(after_us, in_seconds, 500, 30_000)).collect();
+            (*all.iter().min().unwrap(), *all.iter().max().unwrap())
+        };
+        let (least, most) = delays(&mut backoff, 2_000_000, true);
+        assert!((2_000_000..2_010_000).contains(&least) && (2_990_000..3_000_000).contains(&most));
+        let (least, most) = delays(&mut backoff, 300_000, false);
+        assert!((300_000..310_000).contains(&least) && (790_000..800_000).contains(&most));
+        assert_eq!(backoff.attempt, 4_000, "they count all the same");
     }
 
     #[test]

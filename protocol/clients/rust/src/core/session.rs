@@ -349,6 +349,7 @@ impl Session {
     ) -> Next {
         let held = self.link == Link::Up && now_us >= self.connected_us + HELD_US;
         let was_dropped = ending == Ending::Dropped;
+        let in_seconds = matches!(ending, Ending::Http { .. });
         let (reason, retry, after_us) = self.judge(ending);
         self.handle_link_down(emit);
         emit(Event::Disconnected { reason: reason.clone() });
@@ -371,8 +372,11 @@ impl Session {
                 _ if self.backoff.attempt >= self.options.retries_max => give_up(reason, emit),
                 _ => {
                     let (first_ms, max_ms) = (self.options.backoff_ms, self.options.backoff_max_ms);
-                    let jitter_us = self.backoff.delay_us(first_ms, max_ms);
-                    self.reconnect(after_us.saturating_add(jitter_us), emit)
+                    let delay_us = match after_us {
+                        0 => self.backoff.delay_us(first_ms, max_ms),
+                        told => self.backoff.delay_after_us(told, in_seconds, first_ms, max_ms),
+                    };
+                    self.reconnect(delay_us, emit)
                 }
             },
         }

@@ -1,0 +1,116 @@
+//! The ticket in a TLS ClientHello, read before there is any TLS.
+//!
+//! Why: who shows a ticket that this node sealed was here, and costs less; both are to be known before the handshake is
+//! paid for.
+//! What stands in several records or has not come whole is not looked at: it counts as new.
+//! Invariants: bytes of a stranger: nothing here panics, allocates or loops beyond them.
+//! Not here: whether a ticket is good (`rustls`).
+
+/// The first ticket that a ClientHello (RFC 8446, 4.1.2) at the start of `bytes` offers to resume.
+pub(super) fn ticket_of(bytes: &[u8]) -> Option<&[u8]> {
+    const HANDSHAKE: u8 = 22;
+    const CLIENT_HELLO: u8 = 1;
+    const PRE_SHARED_KEY: u16 = 41;
+    let mut record = Bytes(bytes);
+    if record.number(1)? != u32::from(HANDSHAKE) {
+        return None;
+    }
+    record.take(2)?;
+    let mut message = Bytes(record.vector(2)?);
+    if message.number(1)? != u32::from(CLIENT_HELLO) {
+        return None;
+    }
+    let mut hello = Bytes(message.vector(3)?);
+    hello.take(2 + 32)?; // version, random
+    hello.vector(1)?; // session
+    hello.vector(2)?; // cipher suites
+    hello.vector(1)?; // compression
+    let mut extensions = Bytes(hello.vector(2)?);
+    loop {
+        let kind = extensions.number(2)?;
+        let body = extensions.vector(2)?;
+        if kind == u32::from(PRE_SHARED_KEY) {
+            let mut identities = Bytes(Bytes(body).vector(2)?);
+            return identities.vector(2);
+        }
+    }
+}
+
+/// Bytes that are left.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// Big-endian, of at most four bytes.
+    fn number(&mut self, bytes: usize) -> Option<u32> {
+        Some(self.take(bytes)?.iter().fold(0, |n, &byte| n << 8 | u32::from(byte)))
+    }
+
+    /// Its length in so many bytes, then it.
+    fn vector(&mut self, length_bytes: usize) -> Option<&'a [u8]> {
+        let len = self.number(length_bytes)?;
+        self.take(len as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let mut tail = Vec::new();
+        for (kind, body) in extensions {
+            tail.extend(kind.to_be_bytes());
+            tail.extend((body.len() as u16).to_be_bytes());
+            tail.extend(body);
+        }
+        let mut hello = vec![3, 3];
+        hello.extend([7; 32]);
+        hello.extend([2, 1, 1, 0, 2, 0x13, 1, 1, 0]);
+        hello.extend((tail.len() as u16).to_be_bytes());
+        hello.extend(tail);
+        let mut record = vec![22, 3, 1];
+        record.extend((hello.len() as u16 + 4).to_be_bytes());
+        record.push(1);
+        record.extend(&(hello.len() as u32).to_be_bytes()[1..]);
+        record.extend(hello);
+        record
+    }
+
+    /// One identity with its age, and a binder behind it.
+    fn offer(ticket: &[u8]) -> Vec<u8> {
+        let mut body = (ticket.len() as u16 + 6).to_be_bytes().to_vec();
+        body.extend((ticket.len() as u16).to_be_bytes());
+        body.extend(ticket);
+        body.extend([0, 0, 0, 9, 0, 2, 1, 5]);
+        body
+    }
+
+    #[test]
+    fn a_ticket_is_found_behind_other_extensions() {
+        let with = hello(&[(0, b"name".to_vec()), (41, offer(b"my ticket"))]);
+        assert_eq!(ticket_of(&with), Some(&b"my ticket"[..]));
+        assert_eq!(ticket_of(&hello(&[(0, b"name".to_vec())])), None);
+        assert_eq!(ticket_of(b"GET / HTTP/1.1\r\n\r\n"), None);
+        assert!((0..with.len()).all(|cut| ticket_of(&with[..cut]).is_none()), "cut anywhere");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..600), at in any::<prop::sample::Index>()) {
+            let _ = ticket_of(&bytes);
+            let mut good = hello(&[(41, offer(b"t"))]);
+            let at = at.index(good.len());
+            good[at] ^= bytes.first().copied().unwrap_or(1);
+            let _ = ticket_of(&good);
+            bytes.splice(0..0, good);
+            let _ = ticket_of(&bytes);
+        }
+    }
+}
