@@ -86,9 +86,10 @@ fn those_inside_keep_their_rounds() {
         admitted += worker.turn(cost_us).len();
     }
     assert_eq!(admitted, 4_000);
-    // 40 ms of writes with a quarter of handshakes beside them are 54 ms; a turn's handshakes may stand before them.
+    // 40 ms of writes with a quarter of handshakes beside them are 54 ms; a turn of handshakes may stand before them, and
+    // what is kept of the share comes on top.
     let longest_us = worker.rounds_us.iter().max().unwrap();
-    assert!(*longest_us <= 60 * MS, "{longest_us}");
+    assert!(*longest_us <= 63 * MS, "{longest_us}");
     // 740 ms of handshakes fit into what rounds leave.
     assert!(worker.now_us < SECOND + 1_600 * MS, "{}", worker.now_us);
 }
@@ -153,7 +154,8 @@ fn costs_are_learned() {
 
 #[test]
 fn amid_a_round_the_share_is_kept_to() {
-    let mut admission = Admission::new(Settings { waiting_max: usize::MAX, patience_us: u64::MAX / 4, ..settings() });
+    let mut admission =
+        Admission::new(Settings { waiting_max: usize::MAX, patience_us: u64::MAX / 4, ..settings() });
     let (mut now_us, mut spent_us) = (SECOND, 0);
     admission.handle_turn(now_us, false);
     for n in 0..20_000 {
@@ -184,9 +186,8 @@ struct Storm {
 /// A crowd with the client's own backoff comes at once. Over plain WebSocket it is told when to come back, over TLS not.
 fn storm(kind: Kind, crowd: usize, is_told: bool) -> Storm {
     let mut worker = Worker::new(settings(), 100 * MS, 30 * MS);
-    let mut sessions: Vec<Session> = (0..crowd)
-        .map(|n| Session::new(Options { seed: n as u64 * 77 + 5, ..Options::default() }))
-        .collect();
+    let mut sessions: Vec<Session> =
+        (0..crowd).map(|n| Session::new(Options { seed: n as u64 * 77 + 5, ..Options::default() })).collect();
     let mut due: BTreeMap<u64, Vec<usize>> = BTreeMap::from([(SECOND, (0..crowd).collect())]);
     let mut storm =
         Storm { in_us: Vec::new(), refused_once: 0, refused_again: 0, comings: vec![0; 600], waiting_max: 0 };

@@ -70,7 +70,8 @@ impl Worker {
         if is_full || !self.shared.gate.try_begin_handshake() {
             self.shared.gate.leave(pass);
             let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
-            let after_s = if is_tls { 0 } else { self.handshakes.admission.refuse(Kind::Upgrade).retry_after_s() };
+            let after_s =
+                if is_tls { 0 } else { self.handshakes.admission.refuse(Kind::Upgrade).retry_after_s() };
             return self.turn_away(&stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
@@ -119,7 +120,12 @@ impl Worker {
 
     fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let ix = self.wires.insert(Stage::Door { is_tls }, Line::Plain(stream), Some(pass), (now.us / 1_000_000) as u32);
+        let ix = self.wires.insert(
+            Stage::Door { is_tls },
+            Line::Plain(stream),
+            Some(pass),
+            (now.us / 1_000_000) as u32,
+        );
         let wire = self.wires.get(ix).expect("just inserted");
         let Line::Plain(socket) = &wire.line else { unreachable!("a TCP wire") };
         if let Err(error) = self.poller.add_stream(socket.as_fd(), self.wires.token(ix)) {

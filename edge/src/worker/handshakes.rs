@@ -71,10 +71,9 @@ impl Worker {
         let admission = &mut self.handshakes.admission;
         admission.handle_turn(now.us, !self.audience.has_work());
         let newest = Kind::TlsFull;
-        let pressure = admission.is_full_for(newest).then(|| Pressure {
-            wait_us: admission.wait_us(newest),
-            step_us: admission.step_us(newest),
-        });
+        let pressure = admission
+            .is_full_for(newest)
+            .then(|| Pressure { wait_us: admission.wait_us(newest), step_us: admission.step_us(newest) });
         self.audience.handle_pressure(pressure);
     }
 
@@ -92,7 +91,8 @@ impl Worker {
     fn kind_of_hello(&mut self, ix: u32) -> Kind {
         let Some(wire) = self.wires.get(ix) else { return Kind::TlsFull };
         let hello = wire.peek(&mut self.scratch[..HELLO_BYTES_MAX]);
-        let is_ours = ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
+        let is_ours =
+            ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
         if is_ours { Kind::TlsResumed } else { Kind::TlsFull }
     }
 

@@ -34,7 +34,8 @@ impl Worker {
             }
             _ => Some(datagram),
         };
-        let has_more = quic.handle_readable(instant, claim, |knock| admit(&shared, stats, admission, now, knock));
+        let has_more =
+            quic.handle_readable(instant, claim, |knock| admit(&shared, stats, admission, now, knock));
         self.udp_has_more = has_more;
         self.drive_quic(instant, now);
         has_more
@@ -44,7 +45,9 @@ impl Worker {
         let (shared, stats) = (self.shared.clone(), &self.stats);
         let admission = &mut self.handshakes.admission;
         if let Some(quic) = self.wires.quic.as_mut() {
-            quic.handle_datagram(instant, datagram, &mut |knock| admit(&shared, stats, admission, now, knock));
+            quic.handle_datagram(instant, datagram, &mut |knock| {
+                admit(&shared, stats, admission, now, knock)
+            });
         }
     }
 

@@ -156,7 +156,13 @@ impl Backoff {
 
     /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of the first
     /// bound. Where it could say whole seconds only, the jitter fills the second.
-    pub(super) fn delay_after_us(&mut self, after_us: u64, in_seconds: bool, first_ms: u32, max_ms: u32) -> u64 {
+    pub(super) fn delay_after_us(
+        &mut self,
+        after_us: u64,
+        in_seconds: bool,
+        first_ms: u32,
+        max_ms: u32,
+    ) -> u64 {
         let enough_us = (after_us / 2).max(u64::from(first_ms) * 1_000);
         let bound_us = self.bound_us(first_ms, max_ms).min(enough_us);
         let bound_us = if in_seconds { bound_us.max(1_000_000) } else { bound_us };

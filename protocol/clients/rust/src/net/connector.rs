@@ -40,6 +40,9 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
+/// Tickets kept for a server: an application has one session or a few, each of which gets a new one whenever it comes back.
+const TICKETS_MAX: usize = 8;
+
 /// What connections share. Clones are cheap and share it too.
 #[derive(Clone, Debug)]
 pub struct Connector(Arc<Shared>);
@@ -73,9 +76,24 @@ impl Connector {
         endpoint: Option<QuicEndpoint>,
         local: Option<IpAddr>,
     ) -> Result<Connector, SetupError> {
-        let quic = quic::client_config(&trust.config(ALPN)?)?;
+        Connector::for_many(trust, endpoint, local, TICKETS_MAX)
+    }
+
+    /// As [`Connector::with`], for so many sessions with one node: each finds a ticket when it comes back, by which TLS
+    /// goes on from its last connection and QUIC proves its address. 0: every handshake is a full one.
+    ///
+    /// # Errors
+    /// As [`Connector::new`].
+    pub fn for_many(
+        trust: &Trust,
+        endpoint: Option<QuicEndpoint>,
+        local: Option<IpAddr>,
+        sessions: usize,
+    ) -> Result<Connector, SetupError> {
+        let quic = quic::client_config(&trust.config(ALPN, sessions)?, sessions)?;
         let endpoints = Mutex::new([endpoint.clone(), endpoint]);
-        Ok(Connector(Arc::new(Shared { wss: trust.config(b"http/1.1")?, quic, endpoints, local })))
+        let wss = trust.config(b"http/1.1", sessions)?;
+        Ok(Connector(Arc::new(Shared { wss, quic, endpoints, local })))
     }
 
     /// Begin a connection, with all handshakes below `Hello`. Boxed, since it is large and soon over.

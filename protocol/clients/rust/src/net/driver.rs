@@ -82,7 +82,7 @@ pub struct Control<'a> {
     /// What has gone over the connections.
     pub stats: &'a Stats,
     held_until_us: &'a mut u64,
-    drop_due: &'a mut bool,
+    drop_due: &'a mut Option<u64>,
 }
 
 impl Control<'_> {
@@ -97,7 +97,12 @@ impl Control<'_> {
 
     /// Drop the connection without a goodbye; the session comes back at once, and resumes.
     pub fn drop_connection(&mut self) {
-        *self.drop_due = true;
+        self.drop_connection_for(0);
+    }
+
+    /// The same, and stay away for so long, as somebody does whose network was gone.
+    pub fn drop_connection_for(&mut self, away_us: u64) {
+        *self.drop_due = Some(away_us);
     }
 }
 
@@ -142,7 +147,7 @@ pub struct Driver<H> {
     state: State,
     stats: Stats,
     held_until_us: u64,
-    drop_due: bool,
+    drop_due: Option<u64>,
     timer: Option<Pin<Box<Sleep>>>,
     armed_us: u64,
 }
@@ -159,7 +164,7 @@ impl<H: Handler> Driver<H> {
             state: State::Resting { until_us: 0 },
             stats: Stats::default(),
             held_until_us: 0,
-            drop_due: false,
+            drop_due: None,
             timer: None,
             armed_us: u64::MAX,
         }
@@ -287,11 +292,15 @@ impl<H: Handler> Driver<H> {
     }
 
     fn step_up(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
-        if std::mem::take(&mut self.drop_due) {
+        if let Some(away_us) = self.drop_due.take() {
             if let State::Up(link) = std::mem::replace(&mut self.state, State::Resting { until_us: now_us }) {
                 link.abort();
             }
-            return self.handle_ended(now_us, Ending::Dropped);
+            let step = self.handle_ended(now_us, Ending::Dropped);
+            if let State::Resting { until_us } = &mut self.state {
+                *until_us = until_us.saturating_add(away_us);
+            }
+            return step;
         }
         if self.session.poll_timeout().is_some_and(|at_us| at_us <= now_us) {
             self.session.handle_timeout(now_us);
@@ -375,7 +384,7 @@ impl<H: Handler> Driver<H> {
         if let Some(url) = self.session.take_where_to().and_then(|where_to| self.url.moved(&where_to)) {
             self.moved_to = Some(Box::new(url));
         }
-        self.drop_due = false;
+        self.drop_due = None;
         Step::Again
     }
 

@@ -14,6 +14,7 @@ mod driver;
 mod link;
 mod past;
 mod quic;
+mod tickets;
 mod tls;
 mod trust;
 mod url;

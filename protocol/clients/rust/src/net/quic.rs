@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Endpoint, EndpointConfig, TokenMemoryCache, TokioRuntime, TransportConfig, VarInt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::SetupError;
@@ -24,6 +26,9 @@ const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
 /// Bytes sent and not acknowledged: a client says little.
 const SEND_WINDOW_BYTES: u64 = 64 * 1024;
+
+/// Servers whose tokens are kept: the nodes of one cluster, or a few.
+const SERVERS_MAX: u32 = 64;
 
 /// A UDP socket for any number of QUIC connections. Clones share it.
 #[derive(Clone, Debug)]
@@ -63,8 +68,12 @@ fn socket(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// The configuration of connections: few streams, small windows, no timers of its own.
-pub(super) fn client_config(tls: &Arc<rustls::ClientConfig>) -> Result<ClientConfig, SetupError> {
+/// The configuration of connections: few streams, small windows, no timers of its own. For so many sessions with a server
+/// tokens are kept that prove their address to it when they come back.
+pub(super) fn client_config(
+    tls: &Arc<rustls::ClientConfig>,
+    tokens_max: usize,
+) -> Result<ClientConfig, SetupError> {
     let crypto = QuicClientConfig::try_from(tls.clone()).map_err(|e| SetupError::Tls(e.to_string()))?;
     let mut transport = TransportConfig::default();
     transport
@@ -84,5 +93,6 @@ pub(super) fn client_config(tls: &Arc<rustls::ClientConfig>) -> Result<ClientCon
         .initial_rtt(Duration::from_millis(100));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
+    config.token_store(Arc::new(TokenMemoryCache::new(SERVERS_MAX, tokens_max)));
     Ok(config)
 }

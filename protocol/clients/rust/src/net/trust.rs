@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
@@ -15,6 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::SetupError;
+use super::tickets::Tickets;
 
 /// Which server certificates to accept.
 #[derive(Clone, Debug)]
@@ -44,8 +46,8 @@ impl Trust {
         Some(Trust::Fingerprint(hash))
     }
 
-    /// The configuration for one ALPN; its resumption tickets are shared by all who share it.
-    pub(super) fn config(&self, alpn: &[u8]) -> Result<Arc<ClientConfig>, SetupError> {
+    /// The configuration for one ALPN; its resumption tickets, so many for a server, are shared by all who share it.
+    pub(super) fn config(&self, alpn: &[u8], tickets_max: usize) -> Result<Arc<ClientConfig>, SetupError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -58,6 +60,8 @@ impl Trust {
         }
         .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
+        config.resumption = Resumption::store(Arc::new(Tickets::new(tickets_max)))
+            .tls12_resumption(Tls12Resumption::Disabled);
         Ok(Arc::new(config))
     }
 }
@@ -151,6 +155,6 @@ mod tests {
 
     #[test]
     fn bad_certificates_are_named() {
-        assert!(matches!(Trust::Pem(b"nonsense".to_vec()).config(b"x"), Err(SetupError::Pem(_))));
+        assert!(matches!(Trust::Pem(b"nonsense".to_vec()).config(b"x", 8), Err(SetupError::Pem(_))));
     }
 }
