@@ -7,6 +7,7 @@
 //! Not here: what a request does to a room (`grandstand_engine`), how numbers are counted (`metrics`).
 
 mod answer;
+mod drain;
 mod guard;
 mod listener;
 mod rooms;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use crate::config::Secret;
 use crate::metrics::{self, Metrics, Stats};
 use answer::Failure;
+pub use drain::{DrainAsk, DrainState, Drains};
 use guard::Guard;
 use listener::Bounded;
 use shards::Shards;
@@ -61,6 +63,8 @@ pub struct AdminState {
     pub ready: Arc<AtomicBool>,
     /// What requests must show, if anything.
     pub key: Option<Secret>,
+    /// Begins a drain, and says how far it is.
+    pub drains: Arc<dyn Drains>,
     /// The port closes when this turns true, or its sender is gone.
     pub stop: watch::Receiver<bool>,
 }
@@ -106,14 +110,15 @@ struct Port {
     stats: Vec<Arc<Stats>>,
     metrics: Metrics,
     ready: Arc<AtomicBool>,
+    drains: Arc<dyn Drains>,
 }
 
 type Shared = State<Arc<Port>>;
 
 fn router(address: SocketAddr, state: AdminState) -> Router {
-    let AdminState { backbone, shards, stats, metrics, ready, key, stop: _ } = state;
+    let AdminState { backbone, shards, stats, metrics, ready, key, drains, stop: _ } = state;
     let guard = Arc::new(Guard::new(address, key.as_ref()));
-    let port = Arc::new(Port { shards: Shards::new(backbone, shards), stats, metrics, ready });
+    let port = Arc::new(Port { shards: Shards::new(backbone, shards), stats, metrics, ready, drains });
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(scrape))
@@ -123,6 +128,7 @@ fn router(address: SocketAddr, state: AdminState) -> Router {
         .route("/rooms/{name}/close", post(rooms::close))
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
+        .route("/drain", get(drain::show).post(drain::begin))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(unknown_path)
@@ -140,6 +146,13 @@ const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "/readyz",
         "200 while new sessions are taken, 503 while starting and draining; no key needed",
         "curl {at}/readyz",
+    ),
+    ("GET", "/drain", "how far a drain is: state and connections", "curl {at}/drain"),
+    (
+        "POST",
+        "/drain",
+        "send clients away, spread over a time, and end the process; asked again, it only says how far it is",
+        "curl -X POST {at}/drain -d '{\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}'",
     ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (

@@ -36,6 +36,7 @@ impl Node {
             metrics: Metrics::new("test"),
             ready: ready.clone(),
             key: key.map(Secret::new),
+            drains: Arc::new(Draining::default()),
             stop: stopped,
         };
         let thread = Some(start(listener, state).unwrap());
@@ -69,6 +70,42 @@ impl Node {
     fn make(&self, name: &str) -> (u16, Value) {
         self.json("POST", "/rooms", json!({ "name": name }).to_string().as_bytes())
     }
+}
+
+/// A node that only says what it was asked.
+#[derive(Default)]
+struct Draining(std::sync::Mutex<DrainState>);
+
+impl Drains for Draining {
+    fn drain(&self, ask: &DrainAsk) -> DrainState {
+        let mut state = self.0.lock().unwrap();
+        if state.state != "draining" {
+            let (spread_ms, deadline_ms) =
+                (ask.spread_ms.unwrap_or(1).into(), ask.deadline_ms.unwrap_or(2).into());
+            let where_to = ask.where_to.clone().unwrap_or_default();
+            *state =
+                DrainState { state: "draining", where_to, spread_ms, deadline_ms, ..DrainState::default() };
+        }
+        state.clone()
+    }
+
+    fn state(&self) -> DrainState {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_drain_is_asked_for_once_and_shown() {
+    let node = Node::with_shards(1, None);
+    assert_eq!(node.json("GET", "/drain", b"").0, 200);
+    for bad in [&b"{\"spread\":1}"[..], b"{\"spread_ms\":-1}", b"{\"deadline_ms\":3600001}", b"7"] {
+        assert_eq!(node.json("POST", "/drain", bad).0, 400, "{}", String::from_utf8_lossy(bad));
+    }
+    let (status, begun) =
+        node.json("POST", "/drain", b"{\"where_to\":\"b:1\",\"spread_ms\":5,\"deadline_ms\":9}");
+    assert_eq!((status, &begun["where_to"], &begun["deadline_ms"]), (200, &json!("b:1"), &json!(9)));
+    assert_eq!(node.json("POST", "/drain", b"").1, begun, "the first holds");
+    assert_eq!(node.json("GET", "/drain", b"").1, begun);
 }
 
 impl Drop for Node {

@@ -52,6 +52,12 @@ impl Audience {
 
     fn handle_request(&mut self, now: Now, ix: u32, frame: &ClientFrame<'_>) {
         match frame {
+            ClientFrame::Subscribe(_)
+            | ClientFrame::Publish(_)
+            | ClientFrame::React(_)
+            | ClientFrame::SetState(_)
+            | ClientFrame::History(_)
+                if self.is_released => {}
             ClientFrame::Subscribe(subscribe) => self.handle_subscribe(ix, subscribe),
             ClientFrame::Unsubscribe { request, alias } => self.handle_unsubscribe(ix, *request, *alias),
             ClientFrame::Publish(publish) => self.handle_publish(now, ix, publish),

@@ -13,9 +13,8 @@ use crate::auth::{Grant, RoomScope, TicketBody};
 
 impl Audience {
     pub(super) fn handle_hello(&mut self, now: Now, ix: u32, hello: &Hello<'_>) {
-        if let Some(drain) = &self.drain {
-            let detail = format!("the node is draining {}", drain.where_to);
-            return self.close(ix, CloseCode::GoingAway, detail.trim_end());
+        if let Some(detail) = self.turned_down() {
+            return self.close(ix, CloseCode::GoingAway, &detail);
         }
         let Some(version) = version::negotiate(hello.min_version, hello.max_version) else {
             let detail = format!("this node speaks version {}", version::VERSION);
@@ -82,6 +81,7 @@ impl Audience {
             frames: Bucket::default(),
             memberships: SmallVec::new(),
         }));
+        self.tell_to_go(now, ix);
     }
 
     /// The next of a sequence that cannot be guessed without the seed (SplitMix64, Steele and others 2014).

@@ -27,6 +27,7 @@ mod forms;
 mod frames;
 mod hello;
 mod join;
+mod leaving;
 mod past;
 mod rate;
 mod ring;
@@ -56,6 +57,8 @@ use connection::{Connection, slot};
 pub use counts::Counts;
 pub use door::Pressure;
 use forms::Forms;
+pub use leaving::Drain;
+use leaving::Leaving;
 use past::PageFor;
 pub use rate::{Bucket, Rate};
 use room::{Room, RoomKey};
@@ -78,17 +81,6 @@ pub struct Close {
     pub detail: String,
     /// Whether everything written so far ended on a frame's boundary: only then may transport frames follow.
     pub is_clean: bool,
-}
-
-/// Where and when clients go while a node drains.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drain {
-    /// Another node's address; empty for the same one.
-    pub where_to: String,
-    /// Reconnect after this time.
-    pub after_ms: u32,
-    /// The node closes what is still there after this time.
-    pub deadline_ms: u32,
 }
 
 /// See the file's head.
@@ -118,8 +110,10 @@ pub struct Audience {
     pages: Slab<PageFor>,
     /// Of them, those whose clients asked for one.
     pages_asked: usize,
-    drain: Option<Drain>,
     door: door::Door,
+    leaving: Option<Box<Leaving>>,
+    /// The shards have stopped.
+    is_released: bool,
     sweep_us: u64,
     generation: u32,
     seed: u64,
@@ -166,8 +160,9 @@ impl Audience {
             recount_flush_us: 0,
             pages: Slab::new(),
             pages_asked: 0,
-            drain: None,
             door: door::Door::new(seed),
+            leaving: None,
+            is_released: false,
             sweep_us: 0,
             generation: 0,
             seed,
@@ -214,16 +209,6 @@ impl Audience {
     /// End a connection for a fault that its driver found.
     pub fn handle_fault(&mut self, key: ConnectionKey, code: CloseCode, detail: &str) {
         self.close(key.0, code, detail);
-    }
-
-    /// Send everybody away: where, and when. New sessions are turned away from now on.
-    pub fn handle_drain(&mut self, drain: &Drain) {
-        self.drain = Some(drain.clone());
-        for ix in self.connection_slots() {
-            if self.connections[ix as usize].session.is_some() {
-                self.send_go_away(ix);
-            }
-        }
     }
 
     /// The peer said goodbye in its transport's own way: end the connection without another word.
@@ -277,17 +262,6 @@ impl Audience {
 
     fn connection_slots(&self) -> Vec<u32> {
         self.connections.iter().map(|(ix, _)| ix as u32).collect()
-    }
-
-    fn send_go_away(&mut self, ix: u32) {
-        let Some(drain) = self.drain.clone() else { return };
-        let frame = ServerFrame::GoAway(grandstand_protocol::frame::GoAway {
-            where_to: &drain.where_to,
-            after_ms: drain.after_ms,
-            deadline_ms: drain.deadline_ms,
-            detail: "the node is draining",
-        });
-        self.send_control(ix, &frame);
     }
 
     /// Decide a connection's end, and tell the peer why.
@@ -381,6 +355,9 @@ impl Audience {
 
     /// Submit what must not be lost; keeps the order of what is deferred.
     fn submit_surely(&mut self, shard: ShardId, input: Input) {
+        if self.is_released {
+            return;
+        }
         if !self.deferred.is_empty() {
             self.deferred.push_back((shard, input));
         } else if let Err(input) = self.backbone.submit(shard, input) {

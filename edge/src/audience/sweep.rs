@@ -27,6 +27,7 @@ impl Audience {
                 self.flush_recount(key);
             }
         }
+        self.close_overdue(now);
         if now.us >= self.sweep_us {
             self.sweep_us = now.us + SWEEP_US;
             self.sweep(now);
@@ -42,6 +43,7 @@ impl Audience {
         if !self.recount.is_empty() {
             due = due.min(self.recount_flush_us);
         }
+        due = self.next_overdue_us().map_or(due, |overdue| due.min(overdue));
         // A shard that was full empties within its tick.
         if self.deferred.is_empty() { due } else { 0 }
     }

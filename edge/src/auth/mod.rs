@@ -10,6 +10,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod ticket_keys;
 
 use std::sync::Once;
 

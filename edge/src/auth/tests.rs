@@ -262,6 +262,15 @@ fn a_ticket_carries_a_session_for_its_time() {
 }
 
 #[test]
+fn older_keys_still_open_and_the_newest_seals() {
+    let body = TicketBody { session: 5, user: UserId(6) };
+    let (old, both) = (Tickets::new([7; 32], 1_000), Tickets::with_keys(&[[8; 32], [7; 32]], 1_000));
+    assert_eq!(both.read(&old.issue(&body, NOW_MS), NOW_MS), Some(body));
+    assert_eq!(old.read(&both.issue(&body, NOW_MS), NOW_MS), None);
+    assert_eq!(Tickets::new([8; 32], 1_000).read(&both.issue(&body, NOW_MS), NOW_MS), Some(body));
+}
+
+#[test]
 fn a_ticket_that_was_changed_in_any_bit_or_cut_is_none() {
     let tickets = Tickets::new([7; 32], 1_000);
     let ticket = tickets.issue(&TicketBody { session: 1, user: UserId(2) }, NOW_MS);

@@ -1,15 +1,21 @@
-//! Resume tickets: a session's number and user, sealed so that only this node can have written them.
+//! Resume tickets: a session's number and user, sealed so that only who has the key can have written them.
 //!
-//! Why: the node keeps nothing of a session that is away; what must come back, the client carries.
+//! Why: the node keeps nothing of a session that is away; what must come back, the client carries. Where the key outlives the
+//! process (`ticket_keys`), or is shared, the next process or another node continues the session.
 //! Layout, 57 bytes: version 1, session u64, user u64, end in ms since 1970 u64 (all little-endian), HMAC-SHA256 over these.
 //! Invariant: a ticket that was changed in any bit, by another key or out of time reads as none.
 //! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token, anew).
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hkdf, hmac};
 use grandstand_engine::message::UserId;
+
+use super::ticket_keys::{self, Key};
+use crate::config::Config;
 
 /// The first byte: tickets of another layout read as none.
 const VERSION: u8 = 1;
+/// The file of the node's own keys, in `log.dir`.
+const FILE: &str = "tickets.key";
 const BODY_BYTES: usize = 1 + 8 + 8 + 8;
 const TAG_BYTES: usize = 32;
 const TICKET_BYTES: usize = BODY_BYTES + TAG_BYTES;
@@ -26,16 +32,60 @@ pub struct TicketBody {
 }
 
 /// Issues tickets and reads them back.
-#[derive(Debug)]
 pub struct Tickets {
-    key: hmac::Key,
+    /// The newest first: it seals.
+    keys: Vec<hmac::Key>,
     ttl_ms: u64,
+    /// For QUIC's own tokens, which a client may bring to the next process.
+    newest: Key,
+}
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tickets").field("keys", &self.keys.len()).field("ttl_ms", &self.ttl_ms).finish()
+    }
 }
 
 impl Tickets {
     /// With this key; tickets hold for `ttl_ms`.
     pub fn new(key: [u8; 32], ttl_ms: u64) -> Tickets {
-        Tickets { key: hmac::Key::new(hmac::HMAC_SHA256, &key), ttl_ms }
+        Tickets::with_keys(&[key], ttl_ms)
+    }
+
+    /// With these keys, the newest first: it seals, all open.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
+        let newest = *keys.first().expect("tickets need a key");
+        let keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
+        Tickets { keys, ttl_ms, newest }
+    }
+
+    /// With the keys that the configuration names: of `auth.ticket_key_file`, of `tickets.key` in `log.dir`, or one that ends
+    /// with the process.
+    ///
+    /// # Errors
+    /// A file that cannot be read or made, or is damaged; says what to do.
+    pub fn from_config(config: &Config, ttl_ms: u64) -> Result<Tickets, String> {
+        if let Some(path) = &config.auth.ticket_key_file {
+            return Ok(Tickets::with_keys(&ticket_keys::read(path)?, ttl_ms));
+        }
+        match &config.log.dir {
+            Some(dir) => Ok(Tickets::with_keys(&ticket_keys::read_or_make(&dir.join(FILE))?, ttl_ms)),
+            None => Tickets::with_random_key(ttl_ms),
+        }
+    }
+
+    /// What QUIC's address tokens are sealed with.
+    pub(crate) fn quic_token_key(&self) -> hkdf::Prk {
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"grandstand quic tokens").extract(&self.newest)
+    }
+
+    /// What the tokens of QUIC's stateless resets are made with.
+    pub(crate) fn quic_reset_key(&self) -> hmac::Key {
+        let label = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.newest), b"grandstand quic resets");
+        hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
     }
 
     /// With a key that nobody else has: tickets end with the process.
@@ -61,7 +111,7 @@ impl Tickets {
         for number in [body.session, body.user.0, now_unix_ms.saturating_add(self.ttl_ms)] {
             ticket.extend_from_slice(&number.to_le_bytes());
         }
-        let tag = hmac::sign(&self.key, &ticket);
+        let tag = hmac::sign(&self.keys[0], &ticket);
         ticket.extend_from_slice(tag.as_ref());
         ticket
     }
@@ -72,7 +122,7 @@ impl Tickets {
             return None;
         }
         let (body, tag) = ticket.split_at(BODY_BYTES);
-        hmac::verify(&self.key, body, tag).ok()?;
+        self.keys.iter().find(|key| hmac::verify(key, body, tag).is_ok())?;
         let number = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
         let (session, user, ends_unix_ms) = (number(1)?, number(9)?, number(17)?);
         (now_unix_ms < ends_unix_ms).then_some(TicketBody { session, user: UserId(user) })

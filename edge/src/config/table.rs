@@ -26,6 +26,11 @@ config_table! {
         pin: bool = false, [],
             "Pin each worker to one CPU. Where the kernel refuses, the node logs it and runs unpinned.",
             "pinning hurts when other programs share the CPUs; switch it on where the node is alone";
+        handover: Option<PathBuf> = None, [],
+            "Unix socket at which this node hands its listening sockets to the next process on this host, and at which it \
+             looks for the one before it: then a restart refuses no connection. Not given: `handover.sock` in log.dir, and \
+             without log.dir none. At most 100 bytes. Whoever may connect to it may take the node's place: it is made for its user alone.",
+            "a node that keeps nothing on disk has no place of its own for it";
     }
 
     ws: Ws = "WebSocket" {
@@ -136,6 +141,11 @@ config_table! {
             "Seconds by which a token's times may miss the node's clock. Beyond, the token is refused as expired or not \
              yet valid.",
             "clocks that are kept by NTP differ far less; a wider gap only lengthens stolen tokens' lives";
+        ticket_key_file: Option<PathBuf> = None, [],
+            "File with the keys that seal resume tickets: one of 32 bytes in hex per line, the newest first. The newest \
+             seals, the others still open. Share it among nodes that take over each other's sessions. Not given: `tickets.key` in \
+             log.dir, made at the first start; without log.dir the key ends with the process.",
+            "a node that keeps nothing on disk has no sessions to continue after a restart";
     }
 
     limits: Limits = "Limits on clients. Each says what happens when it is reached" {
@@ -358,17 +368,27 @@ config_table! {
             "a worker that is 16,384 batches behind has fallen off its rings anyway";
     }
 
-    drain: Drain = "Leaving: what happens on SIGTERM" {
+    drain: Drain = "Leaving: what happens on SIGTERM, POST /drain and when another process takes over" {
+        spread_ms: u64 = 30_000, [0, 3_600_000],
+            "Time over which a drain spreads its clients: each is told in go-away after how many milliseconds to reconnect, \
+             evenly between 0 and this. 0 sends all at once. A node without clients does not wait.",
+            "10,000 viewers leave at some 330/s, which another node takes in without noticing; orchestrators wait 30 s by \
+             default: give them spread and grace together";
         grace_ms: u64 = 5_000, [0, 3_600_000],
-            "Time that clients get to leave by themselves after go-away. Then the rest is closed with a code that says to \
-             reconnect, and the node exits 0.",
-            "orchestrators kill after 30 s by default";
-        after_ms: u64 = 1_000, [0, 3_600_000],
-            "Time after which clients are told to reconnect. They add jitter of their own.",
-            "a node that restarts needs about a second";
+            "Time that each client gets beyond its own moment to leave by itself. Then its connection is closed with a code \
+             that says to reconnect. When all are gone, or spread and grace are over, the node exits 0.",
+            "a handshake over a bad link takes seconds";
         go_to: String = String::new(), [0, 256],
             "Address that go-away sends clients to, host and port, such as `b.example.org:7443`; empty: the one they came by.",
             "a load balancer knows better";
+        handover_spread_ms: u64 = 0, [0, 3_600_000],
+            "Time over which clients are spread when another process on this host has taken over the sockets; 0: as long as \
+             leaving at 2,000 clients/s takes. At most drain.spread_ms.",
+            "the successor is there already and nothing else is told to those who stay; 2,000/s is what one CPU takes in";
+        handover_timeout_ms: u64 = 60_000, [100, 3_600_000],
+            "Time that a starting process waits for the one before it to flush and let go of its log. Beyond, it does not \
+             start, and says so.",
+            "a disk that syncs slowly makes a restart late; it must not make two owners";
     }
 
     log: Log = "Logs: lines about the node, and the durable log of its rooms" {

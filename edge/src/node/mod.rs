@@ -2,33 +2,39 @@
 //!
 //! Start: bind everything, load certificates and keys, start the engine, then the workers, then the admin port; only
 //! then is the node ready. Whatever fails says what and what to do, before anything has been served.
-//! Stop: not ready, no new connections, clients told to go; then closes, then the shards flush, then the threads end.
+//! Where a process before this one hands over (`handover`), its sockets are taken in place of binding, and its log is waited
+//! for once everything that can fail has been done. Stopping and its order: `drain`.
 
+mod drain;
 mod error;
+mod handover;
 mod settings;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grandstand_engine::node::{Engine, WorkerPort};
 use grandstand_queue::{Doorbell, Receiver};
 
-use crate::admin::{self, AdminState};
-use crate::audience::{Audience, Drain};
+use crate::admin::{self, AdminState, DrainAsk, DrainState, Drains};
+use crate::audience::Audience;
 use crate::auth::{Authority, Tickets};
 use crate::certificates::Certificates;
 use crate::config::{Config, Effective};
 use crate::gate::Gate;
 use crate::listen;
 use crate::metrics::{Metrics, Stats};
-use crate::quic::{self, Quic, Socket, WORKERS_MAX};
-use crate::worker::{Clock, Command, Parts, Shared, Worker, command_inbox};
+use crate::quic::{self, Outlet, Quic, Socket, WORKERS_MAX};
+use crate::worker::{Before, Clock, Command, Parts, Shared, Worker, command_inbox};
+use drain::{Departure, Owned};
 pub use error::NodeError;
+use handover::{Found, Given, Giver};
 use settings::{audience_settings, engine_config};
 
 /// A resume ticket is good for this long after its last renewal: a phone that was in a tunnel or a pocket.
@@ -57,6 +63,10 @@ struct Listeners {
     wss: Option<TcpListener>,
     quic: Vec<UdpSocket>,
     admin: Option<TcpListener>,
+    /// To the workers of the process before, whose connections still get datagrams by our UDP sockets.
+    passing: Vec<UnixStream>,
+    /// Of the processes before that still have connections, the newest first.
+    generations: Vec<u16>,
 }
 
 /// A running node.
@@ -70,7 +80,8 @@ pub struct Node {
     stats: Vec<Arc<Stats>>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<Admin>,
-    engine: Option<Engine>,
+    departure: Arc<Departure>,
+    giver: Option<Giver>,
 }
 
 impl fmt::Debug for Node {
@@ -85,20 +96,27 @@ impl Node {
     /// # Errors
     /// A port, file or key that cannot be used, with a hint.
     pub fn start(config: Config) -> Result<Node, NodeError> {
-        let worker_count = config.node.workers_or_cpus().min(WORKERS_MAX);
-        let listeners = bind(&config, worker_count)?;
+        let (predecessor, found) = match handover::path(&config) {
+            Some(path) => handover::find(&path, &config)?.unzip(),
+            None => (None, None),
+        };
+        let worker_count = worker_count(&config, found.as_ref());
+        let listeners = bind(&config, worker_count, found.unwrap_or_default())?;
         let addresses = addresses(&listeners).map_err(|e| NodeError::new(e.to_string(), "try again"))?;
         let certificates =
             Certificates::load(&config.tls).map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
         let authority =
             Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
         let (runs_open, authority) = (authority.runs_open(), Arc::new(authority));
-        let tickets = Tickets::with_random_key(TICKET_TTL_MS)
-            .map_err(|e| NodeError::new(e, "the system gives no random bytes"))?;
+        let tickets = Tickets::from_config(&config, TICKET_TTL_MS)
+            .map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
         let tickets = Arc::new(tickets);
         let bells = bells(worker_count)
             .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
         let doorbells: Vec<_> = bells.iter().map(|b| b.bell.clone()).collect();
+        if let Some(predecessor) = &predecessor {
+            predecessor.take(!listeners.passing.is_empty())?;
+        }
         let (engine, ports) = Engine::start(engine_config(&config, worker_count), doorbells.clone())
             .map_err(|e| {
                 NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
@@ -112,25 +130,33 @@ impl Node {
             commands: senders,
             loads: (0..worker_count).map(|_| AtomicUsize::new(0)).collect(),
             clock: Clock::new(),
+            generation: generation(&listeners.generations)?,
         });
         let stats: Vec<Arc<Stats>> = (0..worker_count).map(|_| Arc::default()).collect();
+        let ready = Arc::new(AtomicBool::new(false));
+        let departure = Arc::new(Departure::new(config.clone(), shared.clone(), ready.clone()));
         let mut node = Node {
             addresses,
             fingerprint: certificates.fingerprint_sha256_hex(),
             runs_open,
             config: config.clone(),
             shared,
-            ready: Arc::default(),
+            ready,
             stats,
             workers: Vec::new(),
             admin: None,
-            engine: None,
+            departure,
+            giver: None,
         };
         let audience = AudienceParts { authority, tickets };
         node.start_workers(&listeners, &certificates, &audience, bells, ports, receivers)?;
-        node.start_admin(listeners.admin, &engine)?;
-        node.engine = Some(engine);
+        node.start_admin(&listeners, &engine)?;
+        node.departure.own(Owned { engine });
         node.ready.store(true, Ordering::Release);
+        node.start_giver(listeners)?;
+        if let Some(predecessor) = predecessor {
+            predecessor.serving();
+        }
         Ok(node)
     }
 
@@ -154,16 +180,19 @@ impl Node {
         self.shared.gate.connections()
     }
 
-    /// Send clients away and take no new ones.
+    /// Send clients away, as the configuration says, and take no new ones.
     pub fn drain(&self) {
-        self.ready.store(false, Ordering::Release);
-        let drain = &self.config.drain;
-        let drain = Drain {
-            where_to: drain.go_to.clone(),
-            after_ms: drain.after_ms as u32,
-            deadline_ms: drain.grace_ms as u32,
-        };
-        self.command(|| Command::Drain(drain.clone()));
+        self.departure.drain(&DrainAsk::default());
+    }
+
+    /// How far it is with leaving.
+    pub fn drain_state(&self) -> DrainState {
+        self.departure.state()
+    }
+
+    /// Has it drained, or handed over, and have all left or had their time? Then it is to be stopped.
+    pub fn is_over(&self) -> bool {
+        self.departure.is_over()
     }
 
     /// Close everything, flush, and end the threads.
@@ -172,14 +201,11 @@ impl Node {
     }
 
     fn shut_down(&mut self) {
-        self.ready.store(false, Ordering::Release);
-        self.command(|| Command::Stop);
+        self.giver = None;
+        self.departure.stop();
         for worker in self.workers.drain(..) {
             // A worker that panicked has said so already.
             let _ = worker.join();
-        }
-        if let Some(engine) = self.engine.take() {
-            engine.shutdown();
         }
         if let Some(admin) = self.admin.take() {
             // Both fail only when the port's thread has ended by itself.
@@ -188,13 +214,25 @@ impl Node {
         }
     }
 
-    /// Tell every worker; waits for room, for a stop must arrive.
-    fn command(&self, command: impl Fn() -> Command) {
-        for sender in &self.shared.commands {
-            while sender.try_send(command()).is_err_and(|e| e.is_full()) {
-                std::thread::yield_now();
-            }
-        }
+    /// Wait for the next process, where the configuration says where.
+    fn start_giver(&mut self, listeners: Listeners) -> Result<(), NodeError> {
+        let Some(path) = handover::path(&self.config) else { return Ok(()) };
+        let Listeners { ws, wss, quic, admin, generations, passing: _ } = listeners;
+        let generations = std::iter::once(self.shared.generation).chain(generations).collect();
+        let given = Given { ws, wss, admin, quic, generations };
+        let admin = self.admin.as_ref().map(|admin| admin.stop.clone());
+        let taken = move || {
+            // It fails only where the port's thread has ended.
+            let _ = admin.map(|stop| stop.send(true));
+        };
+        let giver = Giver::start(&path, given, self.departure.clone(), taken).map_err(|e| {
+            NodeError::new(
+                format!("cannot listen for the next process at {}: {e}", path.display()),
+                "see node.handover and log.dir",
+            )
+        })?;
+        self.giver = Some(giver);
+        Ok(())
     }
 
     fn start_workers(
@@ -206,11 +244,16 @@ impl Node {
         ports: Vec<WorkerPort>,
         receivers: Vec<Receiver<Command>>,
     ) -> Result<(), NodeError> {
-        let quic_config =
-            quic::server_config(certificates.quic_config(), &self.config.quic).map_err(|e| {
-                NodeError::new(format!("QUIC cannot use this TLS configuration: {e}"), "see tls.cert")
-            })?;
+        let quic_config = quic::server_config(
+            certificates.quic_config(),
+            audience.tickets.quic_token_key(),
+            &self.config.quic,
+        )
+        .map_err(|e| {
+            NodeError::new(format!("QUIC cannot use this TLS configuration: {e}"), "see tls.cert")
+        })?;
         let quic_config = Arc::new(quic_config);
+        let generations: Arc<[u16]> = listeners.generations.as_slice().into();
         for (id, ((bell, port), commands)) in bells.into_iter().zip(ports).zip(receivers).enumerate() {
             let fault =
                 |e: io::Error| NodeError::new(format!("worker {id} does not start: {e}"), "check the limits");
@@ -218,7 +261,13 @@ impl Node {
             let quic = listeners.quic.get(id).map(|socket| {
                 let socket = Socket::new(socket.try_clone()?)?;
                 let limits = (self.config.limits.frame_bytes_max, self.config.quic.retry_above);
-                io::Result::Ok(Quic::new(socket, id as u8, quic_config.clone(), limits.0, limits.1))
+                let reset_key = audience.tickets.quic_reset_key();
+                let endpoint = quic::endpoint_config(id as u8, self.shared.generation, reset_key);
+                io::Result::Ok(Quic::new(socket, endpoint, quic_config.clone(), limits.0, limits.1))
+            });
+            let before = listeners.passing.get(id).map(|way| {
+                let outlet = Outlet::new(way.try_clone()?);
+                io::Result::Ok(Before { generations: generations.clone(), outlet })
             });
             let mut seed = [0; 8];
             getrandom::fill(&mut seed).map_err(|e| fault(io::Error::other(e.to_string())))?;
@@ -240,14 +289,18 @@ impl Node {
                 ws: clone(&listeners.ws).map_err(fault)?,
                 wss: clone(&listeners.wss).map_err(fault)?,
                 quic: quic.transpose().map_err(fault)?,
+                before: before.transpose().map_err(fault)?,
             };
             self.workers.push(spawn_worker(parts, self.config.node.pin).map_err(fault)?);
         }
         Ok(())
     }
 
-    fn start_admin(&mut self, listener: Option<TcpListener>, engine: &Engine) -> Result<(), NodeError> {
-        let Some(listener) = listener else { return Ok(()) };
+    fn start_admin(&mut self, listeners: &Listeners, engine: &Engine) -> Result<(), NodeError> {
+        let Some(listener) = &listeners.admin else { return Ok(()) };
+        let listener = listener
+            .try_clone()
+            .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
         let key = self.config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let backbone = engine.backbone();
@@ -257,6 +310,7 @@ impl Node {
             stats: self.stats.clone(),
             metrics: Metrics::new(&self.config.node.name),
             ready: self.ready.clone(),
+            drains: self.departure.clone(),
             key,
             stop: stopped,
         };
@@ -273,14 +327,15 @@ impl Drop for Node {
     }
 }
 
-/// Run a node until it is told to stop (SIGTERM or SIGINT), then drain it.
+/// Run a node until it is told to stop (SIGTERM or SIGINT, or by the admin port) or another process takes over, then drain it.
+/// A second signal ends it at once.
 ///
 /// # Errors
 /// See [`Node::start`].
 pub fn run(effective: Effective) -> Result<(), NodeError> {
     let config = effective.config;
     let limit = raise_file_limit();
-    let (grace, name) = (Duration::from_millis(config.drain.grace_ms), config.node.name.clone());
+    let name = config.node.name.clone();
     if limit < config.limits.connections_max as u64 + 100 {
         tracing::warn!(
             files = limit,
@@ -296,11 +351,13 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
         let mut signals = Signals::new()?;
         let node = Node::start(config)?;
         announce(&node, &name);
-        signals.next().await;
-        tracing::info!(connections = node.connections(), "draining");
-        node.drain();
-        let deadline = Instant::now() + grace;
-        while node.connections() > 0 && Instant::now() < deadline {
+        let mut leaving = node.departure.watch();
+        tokio::select! {
+            () = signals.next() => node.drain(),
+            // Asked by the admin port, or by the process that takes over.
+            _ = leaving.wait_for(Option::is_some) => {}
+        }
+        while !node.is_over() {
             tokio::select! {
                 () = signals.next() => break,
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -384,19 +441,53 @@ fn bells(workers: usize) -> io::Result<Vec<WorkerBell>> {
         .collect()
 }
 
-fn bind(config: &Config, workers: usize) -> Result<Listeners, NodeError> {
-    let tcp = |key, address: Option<SocketAddr>| {
-        address.map(|address| listen::tcp(key, address, &config.socket)).transpose()
+/// QUIC's sockets are one per worker: where they are taken over, there are as many workers as the process before had.
+fn worker_count(config: &Config, found: Option<&Found>) -> usize {
+    let wanted = config.node.workers_or_cpus().min(WORKERS_MAX);
+    match found.map(|found| found.quic.len()).filter(|&count| count > 0 && count != wanted) {
+        Some(workers) => {
+            tracing::info!(workers, wanted, "as many workers as the process before has QUIC sockets");
+            workers
+        }
+        None => wanted,
+    }
+}
+
+/// New with every process, and not that of one whose connections still stand.
+fn generation(before: &[u16]) -> Result<u16, NodeError> {
+    match before.first() {
+        Some(newest) => Ok((1..=u16::MAX)
+            .map(|step| newest.wrapping_add(step))
+            .find(|generation| !before.contains(generation))
+            .expect("fewer processes than numbers")),
+        None => {
+            let mut random = [0; 2];
+            getrandom::fill(&mut random)
+                .map_err(|e| NodeError::new(e.to_string(), "the system gives no random bytes"))?;
+            Ok(u16::from_le_bytes(random))
+        }
+    }
+}
+
+/// Everything that the configuration names, taken over or bound.
+fn bind(config: &Config, workers: usize, found: Found) -> Result<Listeners, NodeError> {
+    let tcp = |key, address: Option<SocketAddr>, found: Option<TcpListener>| match found {
+        Some(listener) => Ok(Some(listener)),
+        None => address.map(|address| listen::tcp(key, address, &config.socket)).transpose(),
     };
     let quic = match config.quic.listen {
-        Some(address) => listen::udp("quic.listen", address, workers, &config.socket)?,
-        None => Vec::new(),
+        Some(address) if found.quic.is_empty() => {
+            listen::udp("quic.listen", address, workers, &config.socket)?
+        }
+        _ => found.quic,
     };
     Ok(Listeners {
-        ws: tcp("ws.listen", config.ws.listen)?,
-        wss: tcp("wss.listen", config.wss.listen)?,
+        ws: tcp("ws.listen", config.ws.listen, found.ws)?,
+        wss: tcp("wss.listen", config.wss.listen, found.wss)?,
         quic,
-        admin: tcp("admin.listen", config.admin.listen)?,
+        admin: tcp("admin.listen", config.admin.listen, found.admin)?,
+        passing: found.passing,
+        generations: found.generations,
     })
 }
 

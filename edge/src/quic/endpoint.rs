@@ -102,12 +102,12 @@ impl std::fmt::Debug for Quic {
 impl Quic {
     pub(crate) fn new(
         socket: Socket,
-        worker: u8,
+        config: quinn_proto::EndpointConfig,
         server: Arc<quinn_proto::ServerConfig>,
         frame_bytes_max: usize,
         retry_above: usize,
     ) -> Self {
-        let config = Arc::new(super::settings::endpoint_config(worker));
+        let config = Arc::new(config);
         let allow_mtud = !socket.may_fragment();
         let now = Instant::now();
         Quic {
@@ -536,8 +536,14 @@ impl Quic {
         }
     }
 
-    /// Close a connection: the code and detail reach the peer in QUIC's own close frame.
+    /// Close a connection: the code and detail reach the peer in QUIC's own close frame, behind what was written before.
     pub(crate) fn close(&mut self, now: Instant, slot: u32, code: CloseCode, detail: &str) {
+        self.now = now;
+        let is_unsent = |c: &QuicConnection| c.queued.is_some();
+        if self.connections.get(slot as usize).is_some_and(|c| c.as_deref().is_some_and(is_unsent)) {
+            // A closed connection sends nothing but its close: what is written goes out first.
+            self.drive_queued(slot as usize);
+        }
         if let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_mut) {
             let reason = Bytes::copy_from_slice(detail.as_bytes());
             connection.quinn.close(now, VarInt::from_u32(code.wire().into()), reason);

@@ -1,15 +1,25 @@
-//! Connection IDs that name their worker.
+//! Connection IDs that name their worker and their process.
 //!
-//! Why: a client that changes its address keeps its connection ID, so any worker can tell whose datagram it holds.
-//! Layout: byte 0 is the worker, bytes 1 to 7 are random (RFC 9000, 5.1: unlinkable to each other by observers, but for
-//! the worker).
+//! Why the worker: a client that changes its address keeps its connection ID, so any worker can tell whose datagram it holds.
+//! Why the process: while one hands over to the next, both have the socket, one reads it, and must tell whose connections are
+//! whose.
+//! Layout: byte 0 is the worker, bytes 1 and 2 the process's generation, bytes 3 to 7 are random (RFC 9000, 5.1: unlinkable to
+//! each other by observers, but for these). quinn gives no ID twice while it is in use.
+//! A long header may hold an ID of the client's own choice: by chance one in 65,536 of those with eight bytes names a given
+//! generation. Only while a process hands over does that matter, and then a packet of a newcomer is lost and sent again.
 
 use std::time::Duration;
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 
-/// Length of our connection IDs: one byte of worker, and 56 bits that no two live connections share.
+/// Length of our connection IDs.
 const ID_BYTES: usize = 8;
+
+/// Before the ID in a short header: the first byte.
+const SHORT_ID_AT: usize = 1;
+
+/// Before the ID in a long header: the first byte, the version, the ID's length (RFC 9000, 17.2).
+const LONG_ID_AT: usize = 6;
 
 /// Workers that one byte can name.
 pub(crate) const WORKERS_MAX: usize = 256;
@@ -18,13 +28,15 @@ pub(crate) const WORKERS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct WorkerIds {
     pub(super) worker: u8,
+    pub(super) generation: u16,
 }
 
 impl ConnectionIdGenerator for WorkerIds {
     fn generate_cid(&mut self) -> ConnectionId {
         let mut id = [0; ID_BYTES];
-        getrandom::fill(&mut id[1..]).expect("the kernel gives random bytes");
+        getrandom::fill(&mut id[3..]).expect("the kernel gives random bytes");
         id[0] = self.worker;
+        id[1..3].copy_from_slice(&self.generation.to_be_bytes());
         ConnectionId::new(&id)
     }
 
@@ -37,11 +49,26 @@ impl ConnectionIdGenerator for WorkerIds {
     }
 }
 
-/// The worker that a datagram is for, by its first packet; `None` for long headers, whose IDs clients choose.
-pub(crate) fn route(datagram: &[u8]) -> Option<u8> {
-    let (&first, rest) = datagram.split_first()?;
+/// Whose a datagram is, if it is of a connection that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) generation: u16,
+    pub(crate) worker: u8,
+}
+
+/// Reads the ID of a datagram's first packet; `None` where it cannot be one of ours.
+pub(crate) fn route(datagram: &[u8]) -> Option<Route> {
+    let &first = datagram.first()?;
     // RFC 9000, 17.3: a short header has the top bit clear, and our ID right behind it.
-    if first & 0x80 != 0 || rest.len() < ID_BYTES { None } else { Some(rest[0]) }
+    let at = if first & 0x80 == 0 {
+        SHORT_ID_AT
+    } else if usize::from(*datagram.get(LONG_ID_AT - 1)?) == ID_BYTES {
+        LONG_ID_AT
+    } else {
+        return None;
+    };
+    let id = datagram.get(at..at + ID_BYTES)?;
+    Some(Route { generation: u16::from_be_bytes([id[1], id[2]]), worker: id[0] })
 }
 
 #[cfg(test)]
@@ -49,14 +76,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_header_names_its_worker() {
-        let id = WorkerIds { worker: 3 }.generate_cid();
-        let mut datagram = vec![0x40];
-        datagram.extend_from_slice(&id);
-        assert_eq!(route(&datagram), Some(3));
-        datagram[0] = 0xc0;
-        assert_eq!(route(&datagram), None);
-        assert_eq!(route(&[0x40, 3]), None);
-        assert_eq!(route(&[]), None);
+    fn a_header_names_worker_and_process() {
+        let id = WorkerIds { worker: 3, generation: 0x0102 }.generate_cid();
+        let is_ours = Some(Route { generation: 0x0102, worker: 3 });
+        let short = [&[0x40], &id[..]].concat();
+        assert_eq!(route(&short), is_ours);
+        let long = [&[0xe0, 0, 0, 0, 1, 8], &id[..], &[0]].concat();
+        assert_eq!(route(&long), is_ours);
+        assert!((0..9).all(|end| route(&short[..end]).is_none()));
+        assert!((0..14).all(|end| route(&long[..end]).is_none()));
+        let chosen_by_a_client = [&[0xc0, 0, 0, 0, 1, 20][..], &[9; 20]].concat();
+        assert_eq!(route(&chosen_by_a_client), None);
     }
 }

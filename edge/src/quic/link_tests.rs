@@ -92,8 +92,11 @@ impl Link {
     /// A client that has opened the session's stream.
     fn new(quic: &config::Quic) -> Link {
         let certificates = Certificates::load(&config::Tls::default()).unwrap();
-        let config = super::settings::server_config(certificates.quic_config(), quic).unwrap();
-        let node_config = Arc::new(super::settings::endpoint_config(0));
+        let tickets = crate::auth::Tickets::new([7; 32], 1_000);
+        let config =
+            super::settings::server_config(certificates.quic_config(), tickets.quic_token_key(), quic)
+                .unwrap();
+        let node_config = Arc::new(super::settings::endpoint_config(0, 0, tickets.quic_reset_key()));
         let node = Side::new(Endpoint::new(node_config, Some(Arc::new(config)), true, None), 1);
         let mut client = Side::new(Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None), 2);
         let now = Instant::now();

@@ -4,7 +4,7 @@
 //! same protocol core does the fan-out for six tenths of the CPU, and in two thirds of the memory.
 //! Each worker has a UDP socket of its own on the shared port. The kernel spreads peers over the sockets by address; a
 //! peer that migrates may so reach another worker's socket, and its datagrams are passed on by the worker's number that
-//! stands in every connection ID that we issue.
+//! stands in every connection ID that we issue. So are those of a process that hands over to this one (`passing`).
 //! One visit to a connection does all that it needs, since its state has left the cache by the next; see
 //! docs/ARCHITECTURE.md, which says what driving it ourselves costs.
 //! Invariants: one datagram per send (no segmentation offload: it joins packets of one connection only and costs 12 KB
@@ -16,6 +16,7 @@ mod endpoint;
 mod identity;
 #[cfg(test)]
 mod link_tests;
+mod passing;
 mod session;
 mod settings;
 mod socket;
@@ -23,6 +24,7 @@ mod timers;
 mod tokens;
 
 pub(crate) use endpoint::{Knock, Quic, QuicEvent};
-pub(crate) use identity::{WORKERS_MAX, route};
-pub(crate) use settings::server_config;
+pub(crate) use identity::{Route, WORKERS_MAX, route};
+pub(crate) use passing::{Inflow, Inlet, Outlet, pair};
+pub(crate) use settings::{endpoint_config, server_config};
 pub(crate) use socket::{Datagram, Socket};

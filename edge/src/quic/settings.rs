@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
@@ -31,10 +32,12 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 /// What every connection of this node starts with.
 pub(crate) fn server_config(
     tls: Arc<rustls::ServerConfig>,
+    token_key: hkdf::Prk,
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
     let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
-    let mut server = ServerConfig::with_crypto(Arc::new(Crypto::new(tls, delay)?));
+    // The next process opens what this one sealed: a client that was asked to prove its address may prove it there.
+    let mut server = ServerConfig::new(Arc::new(Crypto::new(tls, delay)?), Arc::new(token_key));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
     let mut tokens = ValidationTokenConfig::default();
@@ -76,11 +79,12 @@ fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
     frequency
 }
 
-/// What the worker's endpoint starts with.
-pub(crate) fn endpoint_config(worker: u8) -> EndpointConfig {
-    let mut endpoint = EndpointConfig::default();
+/// What the worker's endpoint starts with. `reset_key` seals the tokens of stateless resets (RFC 9000, 10.3): where it outlives
+/// the process, a client of one that died learns of it from the next one at once.
+pub(crate) fn endpoint_config(worker: u8, generation: u16, reset_key: hmac::Key) -> EndpointConfig {
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint
-        .cid_generator(move || Box::new(super::identity::WorkerIds { worker }))
+        .cid_generator(move || Box::new(super::identity::WorkerIds { worker, generation }))
         // Version 1 (RFC 9000) only: drafts and greased versions are answered by version negotiation.
         .supported_versions(vec![1]);
     endpoint

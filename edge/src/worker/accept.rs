@@ -54,6 +54,9 @@ impl Worker {
     }
 
     fn admit(&mut self, now: Now, stream: TcpStream, address: Option<SocketAddrAny>, is_tls: bool) {
+        if let Some(farewell) = self.farewell() {
+            return self.send_on(&stream, &farewell, is_tls);
+        }
         let Some(peer) = address.and_then(ip_of) else { return };
         let pass = match self.shared.gate.try_enter(peer, now.us) {
             Ok(pass) => pass,

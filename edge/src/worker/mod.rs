@@ -12,6 +12,7 @@ mod client_hello;
 mod ending;
 mod handshakes;
 mod intake;
+mod leaving;
 mod load;
 mod poller;
 mod quic_turn;
@@ -31,19 +32,19 @@ use std::time::{Duration, Instant};
 
 use grandstand_engine::message::{Input, Now, ShardId};
 use grandstand_engine::node::WorkerPort;
-use grandstand_protocol::close::CloseCode;
 use grandstand_queue::{Doorbell, Receiver};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::audience::{Audience, Drain};
+use crate::audience::Audience;
 use crate::config::Config;
 use crate::metrics::Stats;
-use crate::quic::Quic;
+use crate::quic::{Inlet, Quic};
 use handshakes::Handshakes;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
-pub(crate) use shared::{Clock, Command, Shared, command_inbox};
+pub(crate) use quic_turn::Before;
+pub(crate) use shared::{Clock, Command, Release, Shared, command_inbox};
 use wire::Stage;
 use wires::Wires;
 
@@ -53,7 +54,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// Outputs of the engine taken per turn: more than one tick of the busiest shard gives.
 const OUTPUTS_PER_TURN: usize = 4096;
 
-/// The node asks a worker that drains whether all clients have gone at this pace.
+/// What took too long is looked for at this pace.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Epoll tokens that are not wires; a wire's token never has all of its upper bits set.
@@ -62,6 +63,7 @@ mod token {
     pub(super) const WS: u64 = u64::MAX - 1;
     pub(super) const WSS: u64 = u64::MAX - 2;
     pub(super) const UDP: u64 = u64::MAX - 3;
+    pub(super) const PASSED: u64 = u64::MAX - 4;
 }
 
 /// Connections for which a worker's tables have room from the start, so that they are never moved while they grow: a table
@@ -89,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) quic: Option<Quic>,
+    /// The process before, which still has connections over this worker's socket.
+    pub(crate) before: Option<Before>,
 }
 
 /// See the file's head.
@@ -113,8 +117,12 @@ pub(crate) struct Worker {
     housekeeping_at: Instant,
     /// The UDP socket was not read to its end: there will be no new event for what is left.
     udp_has_more: bool,
-    /// When a drain closes what is left.
-    drain_deadline: Option<Instant>,
+    /// Newcomers are turned away: where to they are told to go.
+    turns_away: Option<String>,
+    before: Option<Before>,
+    /// The socket is read by the next process, which passes on what is ours.
+    inlet: Option<Inlet>,
+    inlet_has_more: bool,
     is_stopping: bool,
 }
 
@@ -158,7 +166,10 @@ impl Worker {
             load: LoadMeter::new(Instant::now()),
             housekeeping_at: Instant::now(),
             udp_has_more: false,
-            drain_deadline: None,
+            turns_away: None,
+            before: parts.before,
+            inlet: None,
+            inlet_has_more: false,
             is_stopping: false,
         })
     }
@@ -212,6 +223,9 @@ impl Worker {
             let more = Ready { token: token::UDP, readable: true, writable: false, over: false };
             has_more |= self.handle_udp(instant, now, more);
         }
+        if std::mem::take(&mut self.inlet_has_more) {
+            has_more |= self.handle_inlet(instant, now);
+        }
         has_more |= self.shake_hands(instant, now);
         self.handle_timers(instant, now);
         has_more |= self.write(instant, now);
@@ -238,7 +252,8 @@ impl Worker {
             match command {
                 Command::Adopt { stream, is_tls, pass } => self.adopt(now, stream, is_tls, pass),
                 Command::Datagram(datagram) => self.handle_passed_datagram(instant, now, datagram),
-                Command::Drain(drain) => self.drain(instant, &drain),
+                Command::Drain(drain) => self.drain(now, &drain),
+                Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
             }
         }
@@ -287,6 +302,7 @@ impl Worker {
             token::WS => self.accept(now, false),
             token::WSS => self.accept(now, true),
             token::UDP => self.handle_udp(instant, now, event),
+            token::PASSED => self.handle_inlet(instant, now),
             token => {
                 if let Some(ix) = self.wires.of_token(token) {
                     if event.writable {
@@ -322,10 +338,6 @@ impl Worker {
             self.housekeeping_at = instant + HOUSEKEEPING;
             self.end_late(instant, now);
         }
-        if self.drain_deadline.is_some_and(|at| instant >= at) {
-            self.drain_deadline = None;
-            self.close_all();
-        }
     }
 
     fn next_deadline(&self) -> Instant {
@@ -333,31 +345,11 @@ impl Worker {
         let core =
             instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
         let quic = self.wires.quic.as_ref().and_then(Quic::poll_timeout);
-        [Some(core), Some(self.housekeeping_at), quic, self.drain_deadline, self.load.due()]
+        [Some(core), Some(self.housekeeping_at), quic, self.load.due()]
             .into_iter()
             .flatten()
             .min()
             .expect("the housekeeping always is due")
-    }
-
-    fn drain(&mut self, instant: Instant, drain: &Drain) {
-        for listener in [self.ws.take(), self.wss.take()].into_iter().flatten() {
-            self.poller.remove(listener.as_fd());
-        }
-        self.audience.handle_drain(drain);
-        self.drain_deadline = Some(instant + Duration::from_millis(u64::from(drain.deadline_ms)));
-    }
-
-    fn close_all(&mut self) {
-        let open: Vec<_> = self.wires.iter().filter_map(|(_, wire)| wire.connection).collect();
-        for key in open {
-            self.audience.handle_fault(key, CloseCode::GoingAway, "");
-        }
-    }
-
-    fn stop(&mut self) {
-        self.close_all();
-        self.is_stopping = true;
     }
 
     /// Copy the counters to where the metrics are read.

@@ -50,6 +50,12 @@ impl Poller {
         self.add(fd, token, EventFlags::IN | EventFlags::EXCLUSIVE)
     }
 
+    /// From now on only for writing: another process reads it.
+    pub(super) fn leave_reading(&self, fd: BorrowedFd<'_>, token: u64) {
+        // It fails only if it was not watched.
+        let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), EventFlags::OUT | EventFlags::ET);
+    }
+
     /// Stop watching a listener.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
         // It fails only if it was not watched.

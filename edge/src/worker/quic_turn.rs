@@ -1,5 +1,6 @@
-//! The QUIC part of a turn: datagrams in, events to the audience, packets out in the same burst.
+//! The QUIC part of a turn: datagrams in and sorted by whose they are, events to the audience, packets out in the same burst.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use grandstand_engine::message::Now;
@@ -7,46 +8,110 @@ use grandstand_engine::message::Now;
 use super::handshakes::Visitor;
 use super::poller::Ready;
 use super::wires::Wires;
-use super::{Command, Worker};
+use super::{Command, Shared, Worker};
 use crate::admission::{Admission, Kind};
 use crate::audience::WireKey;
 use crate::gate::Pass;
 use crate::metrics::{HandshakeFailure, Stats, Transport, TurnedAway};
-use crate::quic::{Datagram, Knock, QuicEvent, route};
+use crate::quic::{Datagram, Inflow, Knock, Outlet, QuicEvent, Route, route};
+
+/// The process before, as one worker sees it while that one's clients leave.
+#[derive(Debug)]
+pub(crate) struct Before {
+    /// It, and those before it whose clients it still has datagrams for.
+    pub(crate) generations: Arc<[u16]>,
+    pub(crate) outlet: Outlet,
+}
+
+/// What a worker needs to see whose a datagram is.
+struct Sorter<'a> {
+    worker: usize,
+    shared: &'a Shared,
+    before: &'a mut Option<Before>,
+}
+
+impl Sorter<'_> {
+    /// `None`: it was passed on, to another worker or to the process before.
+    fn claim(&mut self, datagram: Datagram) -> Option<Datagram> {
+        let Some(Route { generation, worker }) = route(&datagram.bytes) else { return Some(datagram) };
+        let worker = usize::from(worker);
+        if generation == self.shared.generation {
+            if worker == self.worker || worker >= self.shared.commands.len() {
+                return Some(datagram);
+            }
+            // A full inbox loses the datagram, as a full socket would.
+            let _ = self.shared.commands[worker].try_send(Command::Datagram(datagram));
+            return None;
+        }
+        match self.before.as_mut().filter(|before| before.generations.contains(&generation)) {
+            Some(before) => {
+                before.outlet.pass(&datagram);
+                None
+            }
+            None => Some(datagram),
+        }
+    }
+
+    /// What was passed on in part goes out; where nobody is left to pass to, its clients are told by a stateless reset.
+    fn settle(&mut self) {
+        if let Some(before) = self.before.as_mut() {
+            before.outlet.flush();
+            if before.outlet.is_over() {
+                *self.before = None;
+            }
+        }
+    }
+}
 
 impl Worker {
     /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
-        let (shared, id) = (self.shared.clone(), self.id);
+        let (shared, turns_away) = (self.shared.clone(), self.turns_away.is_some());
         let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
         let Some(quic) = self.wires.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
         }
-        if !event.readable {
+        // What comes is for the process that has the socket now, to read and to sort.
+        if !event.readable || self.inlet.is_some() {
             return false;
         }
-        let claim = |datagram: Datagram| match route(&datagram.bytes).map(usize::from) {
-            Some(worker) if worker != id && worker < shared.commands.len() => {
-                // A full inbox loses the datagram, as a full socket would.
-                let _ = shared.commands[worker].try_send(Command::Datagram(datagram));
-                None
-            }
-            _ => Some(datagram),
-        };
-        let has_more =
-            quic.handle_readable(instant, claim, |knock| admit(&shared, stats, admission, now, knock));
+        let mut sorter = Sorter { worker: self.id, shared: &shared, before: &mut self.before };
+        let claim = |datagram: Datagram| sorter.claim(datagram);
+        let admit = |knock| admit(&shared, stats, admission, now, knock, turns_away);
+        let has_more = quic.handle_readable(instant, claim, admit);
+        sorter.settle();
         self.udp_has_more = has_more;
         self.drive_quic(instant, now);
         has_more
     }
 
+    /// Datagrams that the next process passes on; `true` when there are more than one turn takes.
+    pub(super) fn handle_inlet(&mut self, instant: Instant, now: Now) -> bool {
+        let shared = self.shared.clone();
+        let (Some(quic), Some(inlet)) = (self.wires.quic.as_mut(), self.inlet.as_mut()) else { return false };
+        let mut sorter = Sorter { worker: self.id, shared: &shared, before: &mut self.before };
+        let inflow = inlet.receive(|datagram| {
+            if let Some(datagram) = sorter.claim(datagram) {
+                // Newcomers are the next process's.
+                quic.handle_datagram(instant, datagram, &mut |_| None);
+            }
+        });
+        sorter.settle();
+        if inflow == Inflow::Over {
+            self.poller.remove(inlet.as_fd());
+        }
+        self.inlet_has_more = inflow == Inflow::More;
+        self.drive_quic(instant, now);
+        self.inlet_has_more
+    }
+
     pub(super) fn handle_passed_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
-        let (shared, stats) = (self.shared.clone(), &self.stats);
-        let admission = &mut self.handshakes.admission;
+        let (shared, turns_away) = (self.shared.clone(), self.turns_away.is_some());
+        let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
         if let Some(quic) = self.wires.quic.as_mut() {
             quic.handle_datagram(instant, datagram, &mut |knock| {
-                admit(&shared, stats, admission, now, knock)
+                admit(&shared, stats, admission, now, knock, turns_away)
             });
         }
     }
@@ -113,13 +178,18 @@ fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::Connection
 
 /// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's time for that.
 fn admit(
-    shared: &super::Shared,
+    shared: &Shared,
     stats: &Stats,
     admission: &mut Admission<Visitor>,
     now: Now,
     knock: Knock,
+    turns_away: bool,
 ) -> Option<Pass> {
     let turned_away = |why| stats.turned_away.of(why).inc();
+    if turns_away {
+        turned_away(TurnedAway::Draining);
+        return None;
+    }
     let kind = if knock.was_here { Kind::QuicReturning } else { Kind::QuicNew };
     let pass = shared.gate.try_enter(knock.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
     let is_full = admission.is_full_for(kind);

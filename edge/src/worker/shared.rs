@@ -1,6 +1,7 @@
 //! What all workers of a node share: configuration, the gate, each other's command inboxes, and their loads.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,10 +21,21 @@ pub(crate) enum Command {
     Adopt { stream: TcpStream, is_tls: bool, pass: Pass },
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
-    /// Stop accepting and send clients away.
+    /// Turn newcomers away and send clients away, unless another process has the sockets: then only the latter.
     Drain(Drain),
+    /// The shards are about to stop: take nothing for them any more, and nobody new.
+    Release(Release),
     /// Close everything and end.
     Stop,
+}
+
+/// See [`Command::Release`].
+#[derive(Debug)]
+pub(crate) struct Release {
+    /// Where datagrams come from, if another process reads the socket from now on.
+    pub(crate) datagrams: Option<UnixStream>,
+    /// Told when it is done.
+    pub(crate) done: std::sync::mpsc::Sender<()>,
 }
 
 /// See the file's head.
@@ -36,6 +48,8 @@ pub(crate) struct Shared {
     /// Connections of each worker: a newcomer goes to the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
     pub(crate) clock: Clock,
+    /// Of this process: stands in its QUIC connection IDs.
+    pub(crate) generation: u16,
 }
 
 impl std::fmt::Debug for Shared {

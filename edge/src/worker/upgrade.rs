@@ -7,6 +7,7 @@ use grandstand_protocol::websocket::handshake::{
 };
 
 use super::Worker;
+use super::leaving::RETRY_AFTER_S;
 use super::wire::Stage;
 use crate::audience::WireKey;
 use crate::metrics::HandshakeFailure;
@@ -36,6 +37,11 @@ impl Worker {
         match decision {
             Decision::Refuse(status, reason) => {
                 self.refuse_request(now, ix, status, reason);
+                None
+            }
+            Decision::Open { .. } if self.turns_away.is_some() => {
+                let farewell = self.farewell().unwrap_or_default();
+                self.refuse_request_until(now, ix, 503, &farewell, Some(RETRY_AFTER_S));
                 None
             }
             Decision::Open { stage, answer, request_len } => {
@@ -88,8 +94,19 @@ impl Worker {
 
     /// Answer with a status, then wait for the peer to close.
     pub(super) fn refuse_request(&mut self, now: Now, ix: u32, status: u16, reason: &str) {
+        self.refuse_request_until(now, ix, status, reason, None);
+    }
+
+    fn refuse_request_until(
+        &mut self,
+        now: Now,
+        ix: u32,
+        status: u16,
+        reason: &str,
+        retry_after_s: Option<u32>,
+    ) {
         let mut answer = Vec::new();
-        write_refusal(status, reason, None, &mut answer);
+        write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
         self.shared.gate.end_handshake();
         if let Some(wire) = self.wires.get_mut(ix) {

@@ -209,10 +209,10 @@ fn a_token_opens_its_rooms_for_its_time() {
 fn a_drain_sends_everyone_away_and_turns_hellos_down() {
     let mut hall = Hall::new(&Plan::default());
     let (v, stranger) = (hall.member(0, "r"), hall.enter(0));
-    let drain = Drain { where_to: "b:443".into(), after_ms: 5, deadline_ms: 9 };
+    let drain = Drain { where_to: "b:443".into(), spread_ms: 0, grace_ms: 9_000, is_handed_over: false };
     hall.drain(&drain);
     hall.turn();
-    let away = Seen::GoAway { where_to: "b:443".into(), after_ms: 5, deadline_ms: 9 };
+    let away = Seen::GoAway { where_to: "b:443".into(), after_ms: 0, deadline_ms: 9_000 };
     assert_eq!(hall.viewers[v.0].seen.last(), Some(&away));
     hall.hello(stranger);
     hall.talk(v, "r", 1);

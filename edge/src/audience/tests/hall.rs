@@ -380,7 +380,8 @@ impl Hall {
     }
 
     pub(super) fn drain(&mut self, drain: &Drain) {
-        self.audiences.iter_mut().for_each(|a| a.handle_drain(drain));
+        let now = self.now();
+        self.audiences.iter_mut().for_each(|a| a.handle_drain(now, drain));
     }
 
     // Time.

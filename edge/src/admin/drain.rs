@@ -1,0 +1,75 @@
+//! The drain, for operators: begin it, and see how far it is.
+//!
+//! Why beside the signal: a program that replaces nodes says where to and how fast, and wants to see it end.
+//! Invariant: asked twice, the first holds; the answer says what is under way.
+//! Not here: what a drain does (`node::drain`).
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use grandstand_protocol::limits::NAME_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::answer::Failure;
+
+/// An hour: as long as the keys may say.
+const LONGEST_MS: u32 = 3_600_000;
+
+/// What is asked for; what is left out is the configuration's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainAsk {
+    /// Where clients are sent, host and port; empty for the address that they came by.
+    pub where_to: Option<String>,
+    /// Time over which they leave.
+    pub spread_ms: Option<u32>,
+    /// Time after which everything is closed.
+    pub deadline_ms: Option<u32>,
+}
+
+/// How far a node is with leaving.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainState {
+    /// `serving`, `draining` or `handed_over`.
+    pub state: &'static str,
+    /// Connections that stand.
+    pub connections: usize,
+    /// So many stood when it began.
+    pub connections_at_start: usize,
+    /// Where clients are sent.
+    pub where_to: String,
+    /// Since it began.
+    pub elapsed_ms: u64,
+    /// Time over which they leave.
+    pub spread_ms: u64,
+    /// Time after which everything is closed.
+    pub deadline_ms: u64,
+}
+
+/// Who can drain the node.
+pub trait Drains: Send + Sync {
+    /// Begin, unless one is under way.
+    fn drain(&self, ask: &DrainAsk) -> DrainState;
+    /// How far it is.
+    fn state(&self) -> DrainState;
+}
+
+pub(super) async fn begin(State(port): Shared, body: Bytes) -> Result<Json<DrainState>, Failure> {
+    let hint =
+        "all optional: {\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}";
+    let ask: DrainAsk = if body.trim_ascii().is_empty() {
+        DrainAsk::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|e| Failure::bad_request(e.to_string(), hint))?
+    };
+    let is_long = [ask.spread_ms, ask.deadline_ms].into_iter().flatten().any(|ms| ms > LONGEST_MS);
+    if is_long || ask.where_to.as_ref().is_some_and(|to| to.len() > 4 * NAME_BYTES_MAX) {
+        return Err(Failure::bad_request("a time over an hour, or an address over 256 bytes", hint));
+    }
+    Ok(Json(port.drains.drain(&ask)))
+}
+
+pub(super) async fn show(State(port): Shared) -> Json<DrainState> {
+    Json(port.drains.state())
+}

@@ -1,0 +1,161 @@
+//! Messages and descriptors between two processes, over a unix socket that keeps messages apart.
+//!
+//! Invariants: a wait ends: by its deadline, by the other side's end, or by this process's own stop.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+};
+
+use super::Message;
+
+/// Bytes of one message: 256 generations and a few addresses fit easily.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Descriptors in one message; Linux takes 253.
+const DESCRIPTORS_MAX: usize = 64;
+
+/// A conversation.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+impl Link {
+    /// To a process that listens there.
+    pub(super) fn connect(path: &Path) -> io::Result<Link> {
+        let socket = seqpacket()?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(Link(socket))
+    }
+
+    pub(super) fn send(&self, message: &Message) -> io::Result<()> {
+        self.send_with(message, &[])
+    }
+
+    /// Descriptors, some in each message.
+    pub(super) fn send_descriptors(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        for some in descriptors.chunks(DESCRIPTORS_MAX) {
+            self.send_with(&Message::Descriptors(some.len()), some)?;
+        }
+        Ok(())
+    }
+
+    fn send_with(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+            assert!(fits, "there is room for as many as a message takes");
+        }
+        sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message and its descriptors; `stop` readable, or the deadline, is an error.
+    pub(super) fn receive(
+        &self,
+        wait: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Message, Vec<OwnedFd>)> {
+        wait_readable(self.0.as_fd(), stop, Some(wait))?;
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let got = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
+        }
+        if got.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            return Err(io::Error::other("a message that is too large, or no file descriptors are left"));
+        }
+        Ok((serde_json::from_slice(&bytes[..got.bytes])?, descriptors))
+    }
+
+    /// So many descriptors, of as many messages as it takes.
+    pub(super) fn receive_descriptors(&self, count: usize, wait: Duration) -> io::Result<Vec<OwnedFd>> {
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            let (message, descriptors) = self.receive(wait, None)?;
+            match message {
+                Message::Descriptors(n) if n == descriptors.len() && n > 0 => all.extend(descriptors),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(all)
+    }
+}
+
+pub(super) fn unexpected(message: &Message) -> io::Error {
+    io::Error::other(format!("an unexpected message: {message:?}"))
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Listen at a path, for this user alone. What stood there (a process that died) is replaced in one step.
+pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
+    use std::fs;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let aside = path.with_extension("new");
+    match fs::remove_file(&aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = seqpacket()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&*aside)?)?;
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
+    rustix::net::listen(&socket, 8)?;
+    fs::rename(&aside, path)?;
+    Ok(socket)
+}
+
+/// The next who connects; `None` when told to stop.
+pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>) -> io::Result<Option<Link>> {
+    match wait_readable(listener.as_fd(), Some(stop), None) {
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+        other => other?,
+    }
+    Ok(Some(Link(rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?)))
+}
+
+/// Told to stop is `Interrupted`, late is `TimedOut`.
+fn wait_readable(fd: BorrowedFd<'_>, stop: Option<BorrowedFd<'_>>, wait: Option<Duration>) -> io::Result<()> {
+    let until = wait.map(|wait| Instant::now() + wait);
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec::try_from(left).map_err(io::Error::other)).transpose()?;
+        let mut fds: Vec<PollFd<'_>> = [Some(fd), stop]
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) => {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How a worker leaves: newcomers turned away or left to another process, sockets let go, everything closed.
+//!
+//! Order: a drain sends clients away while rooms go on. A release comes before the shards stop: from then on nothing is taken
+//! for them, and newcomers wait in the kernel's queues for who takes over, or for nobody. A stop comes after they have: what
+//! they answered last is written, then everything is closed.
+//! Not here: who is told what when (`audience::leaving`), the order of a node's end (`node::drain`).
+
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+
+use grandstand_engine::message::Now;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::websocket::handshake::write_refusal;
+use rustix::net::{SendFlags, send};
+
+use super::shared::Release;
+use super::{Worker, token};
+use crate::audience::Drain;
+use crate::metrics::TurnedAway;
+use crate::quic::Inlet;
+
+/// A newcomer that is turned away by a drain may try again after this: another node can be found at once, this one is back
+/// when its clients have gone.
+pub(super) const RETRY_AFTER_S: u32 = 2;
+
+impl Worker {
+    pub(super) fn drain(&mut self, now: Now, drain: &Drain) {
+        if !drain.is_handed_over {
+            self.turns_away = Some(drain.where_to.clone());
+        }
+        self.audience.handle_drain(now, drain);
+    }
+
+    pub(super) fn release(&mut self, release: Release) {
+        self.stop_listening();
+        match release.datagrams.map(Inlet::new) {
+            None => {
+                self.turns_away.get_or_insert_default();
+            }
+            Some(inlet) => {
+                // It fails only for want of memory; then its clients come back over new connections.
+                if let Err(error) = self.poller.add_stream(inlet.as_fd(), token::PASSED) {
+                    tracing::warn!(%error, "datagrams of connections that stand cannot be taken");
+                }
+                self.inlet = Some(inlet);
+                if let Some(quic) = &self.wires.quic {
+                    self.poller.leave_reading(quic.socket().as_fd(), token::UDP);
+                }
+            }
+        }
+        self.audience.handle_released();
+        // Nobody waits any more: the node is on its way out by another way.
+        let _ = release.done.send(());
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stop_listening();
+        self.turns_away.get_or_insert_default();
+        while self.take_outputs() {}
+        self.close_all();
+        self.is_stopping = true;
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in [self.ws.take(), self.wss.take()].into_iter().flatten() {
+            self.poller.remove(listener.as_fd());
+        }
+    }
+
+    fn close_all(&mut self) {
+        let open: Vec<_> = self.wires.iter().filter_map(|(_, wire)| wire.connection).collect();
+        for key in open {
+            self.audience.handle_fault(key, CloseCode::GoingAway, "");
+        }
+    }
+
+    /// What a newcomer to a node that drains is told.
+    pub(super) fn farewell(&self) -> Option<String> {
+        let where_to = self.turns_away.as_ref()?;
+        Some(if where_to.is_empty() {
+            "the node is draining".to_owned()
+        } else {
+            format!("the node is draining: go to {where_to}")
+        })
+    }
+
+    /// A newcomer while the node drains: an accept and a send, nothing is kept. Under TLS it could only be told after a
+    /// handshake, and is closed.
+    pub(super) fn send_on(&self, stream: &TcpStream, farewell: &str, is_tls: bool) {
+        self.stats.turned_away.of(TurnedAway::Draining).inc();
+        if is_tls {
+            return;
+        }
+        let mut answer = Vec::new();
+        write_refusal(503, farewell, Some(RETRY_AFTER_S), &mut answer);
+        // What does not fit an empty socket is not worth a second try.
+        let _ = send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+}
