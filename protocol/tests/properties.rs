@@ -440,6 +440,18 @@ proptest! {
 
     /// a reader that stands elsewhere is told so, unless it is off by a multiple of 256.
     #[test]
+    fn another_alias_changes_nothing_else(sealed in sealed(), alias in any::<u32>(), noise in vec(any::<u8>(), 0..40)) {
+        let framed = Encoder::batch_framed(&sealed.write());
+        let given = with_alias(&framed, alias).unwrap();
+        let again = Sealed { alias, ..sealed };
+        prop_assert_eq!(&given, &Encoder::batch_framed(&again.write()));
+        // Neither a part of it, nor what stands behind it, nor any other bytes are taken for one.
+        prop_assert!(with_alias(&given[..given.len() - 1], 1).is_err());
+        prop_assert!(with_alias(&[&given[..], &[0]].concat(), 1).is_err());
+        let _ = with_alias(&noise, alias);
+    }
+
+    #[test]
     fn a_reader_elsewhere_notices(sealed in sealed(), off_by in 1..10_000u64) {
         let body = sealed.write();
         let mut at = Position { epoch: 9, offset: sealed.first_offset + off_by, time_ms: 0 };

@@ -22,11 +22,13 @@
 //! Invariant: what [`BatchWriter`] writes [`BatchReader`] reads back; any other bytes give a [`BatchFault`], never a panic.
 //! Not here: which messages go into a batch (the engine), the frame around the body (`frame`).
 
+mod alias;
 mod position;
 mod reader;
 mod varint;
 mod writer;
 
+pub use alias::with_alias;
 pub use position::{Desync, Position};
 pub use reader::{BatchFault, BatchReader, Item, Message, StateChange};
 pub use writer::{BatchWriter, MessageParts};

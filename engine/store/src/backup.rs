@@ -1,0 +1,247 @@
+//! Backups: whole copies of a log, made while it serves, verified before they count.
+//!
+//! How: SQLite's online backup, page by page, from one read transaction of a connection of its own; so the copy is of one
+//! moment, and neither commits nor this wait for each other. It goes to a temporary name, is verified end to end, synced, and
+//! only then renamed.
+//! Invariants: a file under a backup's name is whole and sound; [`restore`] replaces nothing without being told so, and keeps
+//! what it replaces.
+//! Not here: what sound means (`verify`).
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use crate::clock::{stamp, unix_ms};
+use crate::config::BackupPlan;
+use crate::error::StoreError;
+use crate::rows::{self, RowKind};
+use crate::schema;
+use crate::status::Status;
+use crate::store;
+use crate::verify::{self, Report};
+use crate::writer::Journal;
+
+/// Pages at a time, and the pause behind them: 100 MB/s at the most, and others get the disk in between.
+const PAGES: i32 = 256;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Copy a log, be it open in some process or not, to the file `to`.
+///
+/// `from` is a data directory or a database's file.
+///
+/// # Errors
+/// [`StoreError`]: `to` is there already, the disk does not do its work, or the copy is not sound; then it is removed.
+pub fn run(from: &Path, to: &Path) -> Result<Report, StoreError> {
+    if to.exists() {
+        return Err(StoreError::InTheWay { path: to.to_owned() });
+    }
+    let source = database(from);
+    let part = to.with_extension("part");
+    let _ = fs::remove_file(&part);
+    let result = copy(&source, &part).and_then(|()| check(&part));
+    match result.and_then(|report| put(&part, to).map(|()| report)) {
+        Ok(report) => Ok(report),
+        Err(error) => {
+            let _ = fs::remove_file(&part);
+            Err(error)
+        }
+    }
+}
+
+/// Put a backup in place as the log of `dir`. `force`: what is there is kept aside; else the directory must have no log.
+/// Rooms go on under new epochs, since what was said after the backup may have been seen.
+///
+/// # Errors
+/// [`StoreError`]: the backup is not sound, `dir` is open in some process, or has a log.
+pub fn restore(from: &Path, dir: &Path, force: bool) -> Result<Report, StoreError> {
+    let source = database(from);
+    let report = check(&source)?;
+    fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
+    let _lock = store::lock_dir(dir)?;
+    let path = dir.join(schema::DATABASE);
+    let is_there = path.exists() || dir.join(store::MARKER).exists();
+    if is_there && !force {
+        return Err(StoreError::InTheWay { path });
+    }
+    let part = dir.join("restoring.part");
+    let _ = fs::remove_file(&part);
+    copy(&source, &part)?;
+    mark_restored(&part)?;
+    if is_there {
+        keep_aside(dir, &path)?;
+    }
+    put(&part, &path)?;
+    Ok(report)
+}
+
+fn database(from: &Path) -> PathBuf {
+    if from.is_dir() { from.join(schema::DATABASE) } else { from.to_owned() }
+}
+
+fn copy(source: &Path, to: &Path) -> Result<(), StoreError> {
+    let fault = StoreError::sqlite(source);
+    if !source.exists() {
+        return Err(StoreError::Missing { path: source.to_owned() });
+    }
+    let from = schema::open_reader(source).map_err(&fault)?;
+    let tx = from.unchecked_transaction().map_err(&fault)?;
+    tx.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(&fault)?;
+    let mut target = Connection::open(to).map_err(StoreError::sqlite(to))?;
+    {
+        let backup = Backup::new(&tx, &mut target).map_err(&fault)?;
+        loop {
+            match backup.step(PAGES).map_err(&fault)? {
+                StepResult::Done => break,
+                _ => thread::sleep(PAUSE),
+            }
+        }
+    }
+    // One file, that needs no other beside it.
+    target.pragma_update(None, "journal_mode", "DELETE").map_err(StoreError::sqlite(to))?;
+    drop(target);
+    File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io(to, "sync"))
+}
+
+fn check(path: &Path) -> Result<Report, StoreError> {
+    let report = verify::run(path)?;
+    match report.faults.first() {
+        None => Ok(report),
+        Some(fault) => Err(StoreError::corrupt(path, fault.clone())),
+    }
+}
+
+fn put(part: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(part, to).map_err(StoreError::io(to, "rename to"))?;
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io(dir, "sync"))
+}
+
+/// Another log from here on: its own number, and a last row that says so.
+fn mark_restored(path: &Path) -> Result<(), StoreError> {
+    let fault = StoreError::sqlite(path);
+    let mut conn = Connection::open(path).map_err(&fault)?;
+    let tx = conn.transaction().map_err(&fault)?;
+    let last = rows::journal(&tx).0.into_iter().rev().find_map(|(_, row)| row.ok());
+    let (id, sum) = last.map_or((0, 0), |row| (row.id, row.sum));
+    let journal = Journal { sum, ..Journal::default() };
+    rows::insert_journal(&tx, id + 1, &journal.head(RowKind::Restored, &[])).map_err(&fault)?;
+    rows::renumber(&tx, crate::recovery::number()).map_err(&fault)?;
+    tx.commit().map_err(&fault)?;
+    drop(conn);
+    File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io(path, "sync"))
+}
+
+fn keep_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let aside = dir.join(format!("replaced-{}", stamp(unix_ms())));
+    fs::create_dir(&aside).map_err(StoreError::io(&aside, "make"))?;
+    let named = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    for file in [path.to_owned(), named("-wal"), named("-shm"), dir.join(store::MARKER)] {
+        if let Some(name) = file.file_name().filter(|_| file.exists()) {
+            fs::rename(&file, aside.join(name)).map_err(StoreError::io(&file, "keep aside"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Before a schema change.
+pub(crate) fn before_migration(path: &Path, dir: &Path, version: i64) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
+    let to = dir.join(format!("before-{version}-{}.db", stamp(unix_ms())));
+    let part = to.with_extension("part");
+    copy(path, &part)?;
+    put(&part, &to)
+}
+
+/// Makes backups as planned, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const PREFIX: &str = "grandstand-";
+
+impl Schedule {
+    pub(crate) fn begin(plan: BackupPlan, path: &Path, status: Arc<Status>) -> Schedule {
+        let (stop, stopped) = channel();
+        let path = path.to_owned();
+        let body = move || {
+            loop {
+                let due_ms = newest_ms(&plan.dir).map_or(0, |newest| newest + plan.every_ms);
+                let wait = Duration::from_millis(due_ms.saturating_sub(unix_ms()));
+                match stopped.recv_timeout(wait) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+                let failed = one(&plan, &path, &status).is_err();
+                // Not in a circle, where the disk is full.
+                let pause = Duration::from_millis(plan.every_ms.min(60_000));
+                if failed && !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("log-backup".into()).spawn(body).ok();
+        Schedule { stop: Some(stop), thread }
+    }
+}
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn one(plan: &BackupPlan, path: &Path, status: &Status) -> Result<(), StoreError> {
+    let now_ms = unix_ms();
+    let made = fs::create_dir_all(&plan.dir)
+        .map_err(StoreError::io(&plan.dir, "make"))
+        .and_then(|()| run(path, &plan.dir.join(format!("{PREFIX}{}.db", stamp(now_ms)))));
+    match made {
+        Ok(_) => {
+            status.backups.fetch_add(1, Ordering::Relaxed);
+            status.backup_ms.store(now_ms, Ordering::Relaxed);
+            let names = names(&plan.dir);
+            for old in &names[..names.len().saturating_sub(plan.keep.max(1))] {
+                let _ = fs::remove_file(old);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            status.backup_failures.fetch_add(1, Ordering::Relaxed);
+            status.set_fault(format!("backup: {error}"));
+            Err(error)
+        }
+    }
+}
+
+/// Scheduled backups, the oldest first.
+fn names(dir: &Path) -> Vec<PathBuf> {
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(PREFIX) && name.ends_with(".db")
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_ours).collect();
+    names.sort();
+    names
+}
+
+fn newest_ms(dir: &Path) -> Option<u64> {
+    let made = fs::metadata(names(dir).last()?).ok()?.modified().ok()?;
+    made.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_millis() as u64)
+}

@@ -1,0 +1,145 @@
+//! Why a store can't be opened, copied or read, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An operating fault: each says its place, and what to do.
+#[derive(Debug)]
+pub enum StoreError {
+    /// A file or folder can't be used.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was wanted.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process owns the directory.
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+    },
+    /// The database is there, but damaged where nothing can go on without it. It was left as it is.
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The directory had a database, and it is gone.
+    Missing {
+        /// Where it stood.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+    },
+    /// Something stands where a backup or a restored log shall go.
+    InTheWay {
+        /// What.
+        path: PathBuf,
+    },
+    /// SQLite could not do what it was asked; the disk may be full or read-only.
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io { path, doing, source }
+    }
+
+    /// Of an error of SQLite: damage is told apart from a disk that does not do its work.
+    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| {
+            if is_damage(&source) {
+                StoreError::Corrupt { path: path.clone(), detail: source.to_string() }
+            } else {
+                StoreError::Sqlite { path: path.clone(), source }
+            }
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { path: path.to_owned(), detail: detail.into() }
+    }
+}
+
+/// Does this error mean that the file is not what was written?
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error {
+        rusqlite::Error::SqliteFailure(failure, text) => {
+            matches!(failure.code, DatabaseCorrupt | NotADatabase)
+                || text.as_deref().is_some_and(|text| text.contains("no such") || text.contains("malformed"))
+        }
+        rusqlite::Error::SqlInputError { .. }
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::InvalidColumnIndex(_)
+        | rusqlite::Error::InvalidColumnName(_)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Io { path, doing, source } => {
+                write!(f, "durable log: {doing} {}: {source}", path.display())
+            }
+            StoreError::Locked { path } => write!(
+                f,
+                "durable log: another process holds {}: stop it, wait for it, or use another folder",
+                path.display()
+            ),
+            StoreError::Corrupt { path, detail } => write!(
+                f,
+                "durable log: {} is damaged ({detail}). It was left as it is. Restore a backup (`grandstand restore`), or \
+                 see what is sound in it (`grandstand verify`)",
+                path.display()
+            ),
+            StoreError::Missing { path } => write!(
+                f,
+                "durable log: {} is gone, but its folder says that it was there. Restore a backup (`grandstand restore`), or \
+                 remove log.id beside it to begin with an empty log",
+                path.display()
+            ),
+            StoreError::Newer { path, version } => write!(
+                f,
+                "durable log: {} has version {version}, written by a newer program: run that one, or restore the backup \
+                 that it made before it changed the schema",
+                path.display()
+            ),
+            StoreError::InTheWay { path } => {
+                write!(f, "durable log: {} is in the way; it was left as it is", path.display())
+            }
+            StoreError::Sqlite { path, source } => write!(f, "durable log: {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Io { source, .. } => Some(source),
+            StoreError::Sqlite { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A room as its log leaves it: facts, state and where the log stands, brought forward record by record.
+//!
+//! Why one type: moving records into segments, recovering them after a crash and verifying a backup are the same walk.
+//! Invariants: a record is taken only if it follows: its base is the head's sum, its offsets do not go back. One that begins a
+//! room's log anew (another epoch, or after a removal) has base 0.
+//! Not here: rows (`rows`), which records there are (`recovery`, `mover`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_engine::RoomSettings;
+use grandstand_engine::durable::{Entry, PreviousEpoch, RoomEntry};
+use grandstand_protocol::frame::Phase;
+
+use crate::layout::{Malformed, Source, put_sized, put_varint};
+use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
+
+/// A room's log, up to some record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// What was last said of it.
+    pub(crate) room: RoomEntry,
+    pub(crate) previous: Option<PreviousEpoch>,
+    pub(crate) oldest_offset: u64,
+    pub(crate) next_offset: u64,
+    /// Of the last batch with chat.
+    pub(crate) time_ms: u64,
+    /// Segments that are kept, and bytes of records in them.
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
+    /// Of its newest record.
+    pub(crate) sum: u64,
+    pub(crate) state_version: u64,
+    pub(crate) state: BTreeMap<Box<str>, Bytes>,
+}
+
+/// What a record did to a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It went on.
+    On,
+    /// It begins the room's log: what was before is gone.
+    Anew,
+    /// The room is gone.
+    Gone,
+}
+
+/// The record does not follow the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Astray;
+
+impl Head {
+    /// A room that nothing was said in.
+    pub(crate) fn new(room: Arc<str>, epoch: u64, next_offset: u64) -> Self {
+        let settings = RoomSettings::default();
+        Head {
+            room: RoomEntry { room, epoch, is_operators: false, phase: Phase::Open, settings },
+            previous: None,
+            oldest_offset: next_offset,
+            next_offset,
+            time_ms: 0,
+            segments: 0,
+            bytes: 0,
+            sum: 0,
+            state_version: 0,
+            state: BTreeMap::new(),
+        }
+    }
+
+    /// Bring `head` (`None`: no such room) forward by one record.
+    ///
+    /// # Errors
+    /// The record does not follow; the head is as it was.
+    pub(crate) fn advance(head: &mut Option<Head>, sealed: &Sealed) -> Result<Step, Astray> {
+        let record = &sealed.record;
+        let step = match head {
+            Some(head) if sealed.base == head.sum && head.takes(record) => Step::On,
+            _ if sealed.base == 0 && !matches!(record, Record::Epoch { .. }) => Step::Anew,
+            _ => return Err(Astray),
+        };
+        if let Record::Entry(Entry::Removed { .. }) = record {
+            *head = None;
+            return Ok(Step::Gone);
+        }
+        if step == Step::Anew {
+            let first_offset = match record {
+                Record::Entry(Entry::Batch(entry)) => entry.batch.first_offset,
+                _ => 0,
+            };
+            *head = Some(Head::new(record.room().clone(), record.epoch(), first_offset));
+        }
+        let head = head.as_mut().expect("made above where it was not there");
+        head.take(record);
+        head.sum = sealed.sum;
+        Ok(step)
+    }
+
+    fn takes(&self, record: &Record) -> bool {
+        match record {
+            Record::Entry(Entry::Batch(entry)) => {
+                // A hole that was pushed is a shard's, and kept as it is; one that came later breaks the chain.
+                entry.epoch == self.room.epoch && entry.batch.first_offset >= self.next_offset
+            }
+            Record::Entry(_) => record.epoch() == self.room.epoch,
+            Record::Epoch { previous, .. } => previous.epoch == self.room.epoch,
+        }
+    }
+
+    fn take(&mut self, record: &Record) {
+        match record {
+            Record::Entry(Entry::Batch(entry)) => {
+                if entry.batch.has_chat() {
+                    self.next_offset = entry.batch.next_offset;
+                    self.time_ms = entry.batch.time_ms;
+                }
+                if let Some(state) = &entry.state {
+                    self.state_version = state.version;
+                    for (key, value) in &state.changes {
+                        match value {
+                            Some(value) => self.state.insert(key.clone(), value.clone()),
+                            None => self.state.remove(key),
+                        };
+                    }
+                }
+            }
+            Record::Entry(Entry::Room(entry)) => self.room = entry.clone(),
+            Record::Entry(Entry::Removed { .. }) => {}
+            Record::Epoch { epoch, previous, .. } => {
+                self.room.epoch = *epoch;
+                self.previous = Some(*previous);
+            }
+        }
+    }
+
+    /// Everything but name and state, as its row has it.
+    pub(crate) fn facts(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.extend_from_slice(&self.room.epoch.to_le_bytes());
+        out.push(u8::from(self.room.is_operators));
+        out.push(self.room.phase as u8);
+        put_settings(&self.room.settings, &mut out);
+        out.push(u8::from(self.previous.is_some()));
+        let previous = self.previous.unwrap_or(PreviousEpoch { epoch: 0, next_offset: 0 });
+        out.extend_from_slice(&previous.epoch.to_le_bytes());
+        let keys = self.state.len() as u64;
+        let (oldest, next) = (self.oldest_offset, self.next_offset);
+        let kept = [self.segments, self.bytes];
+        for n in
+            [previous.next_offset, oldest, next, self.time_ms, kept[0], kept[1], self.state_version, keys]
+        {
+            put_varint(n, &mut out);
+        }
+        out.extend_from_slice(&self.sum.to_le_bytes());
+        out
+    }
+
+    /// From a row's facts, without the state; with how many keys that has.
+    pub(crate) fn from_facts(name: Arc<str>, facts: Bytes) -> Result<(Head, u64), Malformed> {
+        let mut source = Source::new(facts);
+        let mut head = Head::new(name, source.u64("an epoch")?, 0);
+        head.room.is_operators = source.u8("a flag")? != 0;
+        head.room.phase = phase_of(source.u8("a phase")?)?;
+        head.room.settings = take_settings(&mut source)?;
+        let has_previous = source.u8("a flag")? != 0;
+        let epoch = source.u64("an epoch")?;
+        let next_offset = source.varint("an offset")?;
+        head.previous = has_previous.then_some(PreviousEpoch { epoch, next_offset });
+        head.oldest_offset = source.varint("an offset")?;
+        head.next_offset = source.varint("an offset")?;
+        head.time_ms = source.varint("a time")?;
+        head.segments = source.varint("a count of segments")?;
+        head.bytes = source.varint("a count of bytes")?;
+        head.state_version = source.varint("a version")?;
+        let keys = source.varint("a count of keys")?;
+        head.sum = source.u64("a sum")?;
+        source.end("the end of a room's facts")?;
+        Ok((head, keys))
+    }
+
+    /// The state, as its row has it.
+    pub(crate) fn state_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(self.state.len() as u64, &mut out);
+        for (key, value) in &self.state {
+            put_sized(key.as_bytes(), &mut out);
+            put_sized(value, &mut out);
+        }
+        out
+    }
+
+    /// From a row's bytes.
+    pub(crate) fn state_from(bytes: Bytes) -> Result<BTreeMap<Box<str>, Bytes>, Malformed> {
+        let mut source = Source::new(bytes);
+        let mut state = BTreeMap::new();
+        for _ in 0..source.count(2, "a count of keys")? {
+            state.insert(source.text("a key")?, source.sized("a value")?);
+        }
+        source.end("the end of a state")?;
+        Ok(state)
+    }
+}

@@ -1,0 +1,274 @@
+//! The reader: pages of a room's past, by a thread and a connection of its own.
+//!
+//! A page is the room's segments from an offset on, then its tail, which holds what is not in segments yet, committed or
+//! not. The tail is looked at first: what moves meanwhile is then in both, and never in neither.
+//!
+//! Invariants: every record is verified before it is handed out; a page is without holes: it ends before what is rotten or
+//! missing, or begins after it, so that the shard names the gap; whatever is found rotten is noted.
+//! Not here: what a viewer is told (`engine::shard`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use bytes::Bytes;
+use grandstand_engine::durable::{BatchEntry, Entry, News, ReadRequest};
+use grandstand_engine::message::{Batch, Compressed, PageOf};
+use grandstand_protocol::batch;
+use rusqlite::Connection;
+
+use crate::record::{self, Record};
+use crate::rows::{self, RowFault};
+use crate::schema;
+use crate::tail::Shared;
+
+/// Segments whose ids are looked up at a time.
+const SEGMENTS: usize = 16;
+
+/// A page that a shard wants.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) shard: usize,
+    pub(crate) request: ReadRequest,
+}
+
+pub(crate) struct Reader {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) path: PathBuf,
+    pub(crate) asks: Receiver<Ask>,
+    pub(crate) conn: Option<Connection>,
+}
+
+impl Reader {
+    /// Until every shard's log and the store are gone.
+    pub(crate) fn run(mut self) {
+        while let Ok(Ask { shard, request }) = self.asks.recv() {
+            let batches = self.page(shard, &request);
+            self.shared.status.pages.fetch_add(1, Ordering::Relaxed);
+            self.shared.shards[shard].tell(News::Page { ticket: request.ticket, batches });
+        }
+    }
+
+    fn page(&mut self, shard: usize, request: &ReadRequest) -> Vec<Arc<Batch>> {
+        let (tail, begins) = self.tail(shard, request);
+        let mut page = Page::new(request);
+        let starts =
+            tail.first().and_then(|bytes| record::read(bytes).ok()).map(|sealed| match sealed.record {
+                Record::Entry(Entry::Batch(entry)) => entry.batch.first_offset,
+                record => record.next_offset(),
+            });
+        if !begins && starts.is_none_or(|starts| starts > request.from) {
+            if let Err(fault) = self.segments(request, &mut page) {
+                self.shared.status.note_rot(format!("room {}: {fault}", request.room));
+                if matches!(fault, RowFault::Unreadable(_)) {
+                    self.conn = None;
+                }
+            }
+            // Segments and tail meet, or something between them is missing.
+            page.due = page.due.or(page.end);
+        }
+        for bytes in &tail {
+            let Ok(sealed) = record::read(bytes) else { break };
+            if let Record::Entry(Entry::Batch(entry)) = sealed.record
+                && !page.offer(&entry)
+            {
+                break;
+            }
+        }
+        if let Some((from, to)) = page.hole {
+            self.shared.status.note_rot(format!("room {}: offsets {from} to {to} are missing", request.room));
+        }
+        page.batches
+    }
+
+    /// The tail's records from the offset asked for, and whether the room's log begins in the tail.
+    fn tail(&self, shard: usize, request: &ReadRequest) -> (Vec<Bytes>, bool) {
+        let tail = self.shared.shards[shard].tail();
+        let Some(kept) = tail.rooms.get(&request.room) else { return (Vec::new(), false) };
+        let begin = kept.iter().rposition(|kept| kept.begins);
+        let from = begin.unwrap_or(0);
+        let skip = kept.range(from..).take_while(|kept| kept.next_offset <= request.from).count();
+        let (mut bytes, mut records) = (0, Vec::new());
+        for kept in kept.range(from + skip..) {
+            if records.len() > 2 * request.batches_max + 16 || bytes > 2 * request.bytes_max {
+                break;
+            }
+            bytes += kept.bytes.len();
+            records.push(kept.bytes.clone());
+        }
+        (records, begin.is_some())
+    }
+
+    fn segments(&mut self, request: &ReadRequest, page: &mut Page<'_>) -> Result<(), RowFault> {
+        if self.conn.is_none() {
+            self.conn = Some(schema::open_reader(&self.path)?);
+        }
+        let conn = self.conn.as_ref().expect("opened above");
+        let tx = conn.unchecked_transaction()?;
+        let Some(room) = rows::room(&tx, &request.room)? else { return Ok(()) };
+        page.end = Some(room.head.next_offset);
+        page.oldest = room.head.oldest_offset;
+        let mut from = request.from;
+        loop {
+            let ids = rows::segments_from(&tx, room.id, from, SEGMENTS)?;
+            let is_last = ids.len() < SEGMENTS;
+            for id in ids {
+                let segment = match rows::segment(&tx, id, room.id) {
+                    Ok(segment) => segment,
+                    Err(fault @ RowFault::Unreadable(_)) => return Err(fault),
+                    Err(RowFault::Rotten(text)) => {
+                        if !page.note(&self.shared, &text) {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                };
+                if let Some(text) = &segment.fault {
+                    self.shared.status.note_rot(format!("room {}: {text}", request.room));
+                    page.is_rotten = true;
+                }
+                for sealed in segment.records {
+                    let Record::Entry(Entry::Batch(entry)) = sealed.record else { continue };
+                    if entry.room != request.room {
+                        continue;
+                    }
+                    from = from.max(entry.batch.next_offset);
+                    if !page.offer(&entry) {
+                        return Ok(());
+                    }
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A page that is being filled.
+struct Page<'a> {
+    request: &'a ReadRequest,
+    batches: Vec<Arc<Batch>>,
+    bytes: usize,
+    messages: u64,
+    /// Where the next batch must begin.
+    due: Option<u64>,
+    /// Where the segments end, by the room's row.
+    end: Option<u64>,
+    /// The oldest offset kept, by the room's row.
+    oldest: u64,
+    /// Something was rotten: a hole has a reason that was noted.
+    is_rotten: bool,
+    hole: Option<(u64, u64)>,
+}
+
+impl<'a> Page<'a> {
+    fn new(request: &'a ReadRequest) -> Self {
+        Page {
+            request,
+            batches: Vec::new(),
+            bytes: 0,
+            messages: 0,
+            due: None,
+            end: None,
+            oldest: u64::MAX,
+            is_rotten: false,
+            hole: None,
+        }
+    }
+
+    /// A rotten segment. Does the page go on, to begin behind it?
+    fn note(&mut self, shared: &Shared, text: &str) -> bool {
+        shared.status.note_rot(format!("room {}: {text}", self.request.room));
+        self.is_rotten = true;
+        self.batches.is_empty()
+    }
+
+    /// Add a batch, if it belongs here. Does the page want another?
+    fn offer(&mut self, entry: &BatchEntry) -> bool {
+        let batch = &entry.batch;
+        let is_behind = batch.next_offset <= self.due.unwrap_or(self.request.from).max(self.request.from);
+        if !batch.has_chat() || is_behind {
+            return true;
+        }
+        let due = match self.batches.last() {
+            Some(_) => self.due.expect("set with the first batch"),
+            None => self.due.unwrap_or(self.oldest.max(self.request.from)).max(self.request.from),
+        };
+        if batch.first_offset > due && due != u64::MAX {
+            if !self.is_rotten {
+                self.hole = Some((due, batch.first_offset));
+            }
+            if !self.batches.is_empty() {
+                return false;
+            }
+        }
+        let (wire, messages) = match self.request.of {
+            PageOf::Shown => (&batch.wire, batch.messages),
+            PageOf::Full { .. } => match &entry.full {
+                Some(full) => (full, (batch.next_offset - batch.first_offset) as u32),
+                None => (&batch.wire, batch.messages),
+            },
+        };
+        let is_over = self.batches.len() >= self.request.batches_max
+            || (!self.batches.is_empty() && self.bytes + wire.len() > self.request.bytes_max);
+        let Some(wire) = (!is_over).then(|| batch::with_alias(wire, self.request.alias.0).ok()).flatten()
+        else {
+            return false;
+        };
+        self.bytes += wire.len();
+        self.messages += u64::from(messages);
+        self.due = Some(batch.next_offset);
+        let compressed = Compressed::default();
+        self.batches.push(Arc::new(Batch { wire, messages, compressed, ..(**batch).clone() }));
+        match self.request.of {
+            PageOf::Shown => true,
+            PageOf::Full { messages_max } => self.messages < u64::from(messages_max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grandstand_engine::message::Alias;
+
+    fn entry(first_offset: u64, next_offset: u64) -> BatchEntry {
+        let wire = grandstand_protocol::frame::Encoder::batch_framed(&[7, 0]);
+        let batch = Batch {
+            seq: 0,
+            first_offset,
+            next_offset,
+            messages: (next_offset - first_offset) as u32,
+            base_time_ms: 0,
+            time_ms: 0,
+            wire,
+            compressed: Compressed::default(),
+            snapshot: None,
+        };
+        let nonces = Box::default();
+        BatchEntry { room: "r".into(), epoch: 1, batch: Arc::new(batch), full: None, nonces, state: None }
+    }
+
+    #[test]
+    fn a_page_ends_before_a_hole_and_takes_nothing_twice() {
+        let request = ReadRequest {
+            ticket: 0,
+            room: "r".into(),
+            alias: Alias(300),
+            from: 3,
+            of: PageOf::Shown,
+            batches_max: 10,
+            bytes_max: 1000,
+        };
+        let mut page = Page::new(&request);
+        assert!(page.offer(&entry(0, 2)));
+        assert!(page.offer(&entry(2, 5)));
+        assert!(page.offer(&entry(2, 5)));
+        assert!(page.offer(&entry(5, 6)));
+        assert!(!page.offer(&entry(7, 8)));
+        let offsets: Vec<_> = page.batches.iter().map(|batch| batch.first_offset).collect();
+        assert_eq!((offsets, page.hole), (vec![2, 5], Some((6, 7))));
+    }
+}

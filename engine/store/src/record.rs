@@ -1,0 +1,405 @@
+//! Records: the one byte layout of everything that a room's log is told.
+//!
+//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the recorder, the journal and, with their
+//! neighbours, into the room's segments, and the same checksum holds in all three.
+//!
+//! ```text
+//! record = length:u32  base:u64  sum:u64  kind:u8  body          length: bytes behind itself
+//! sum    = XXH3-64 of kind and body, seeded with base            base: the sum of the room's record before; 0 for the first
+//! ```
+//!
+//! Invariants: what [`encode`] writes [`read`] reads back; any other bytes give a [`RecordFault`], never a panic. A record
+//! that was changed, or that does not follow the one before it, is noticed by its sums.
+//! Not here: where records stand (`recorder`, `journal`, `segment`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_engine::RoomSettings;
+use grandstand_engine::durable::{BatchEntry, Entry, PreviousEpoch, RoomEntry, StateEntry};
+use grandstand_engine::message::{Batch, Compressed, UserId};
+use grandstand_protocol::frame::{Durability, Phase};
+
+use crate::layout::{Malformed, Source, put_option, put_sized, put_varint};
+use crate::sum::sum;
+
+/// Length, base and sum.
+const HEAD_BYTES: usize = 4 + 8 + 8;
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// From a shard.
+    Entry(Entry),
+    /// From the store, at its start: the room goes on under a new epoch.
+    Epoch { room: Arc<str>, epoch: u64, previous: PreviousEpoch },
+}
+
+impl Record {
+    pub(crate) fn room(&self) -> &Arc<str> {
+        match self {
+            Record::Entry(Entry::Batch(batch)) => &batch.room,
+            Record::Entry(Entry::Room(entry)) => &entry.room,
+            Record::Entry(Entry::Removed { room, .. }) | Record::Epoch { room, .. } => room,
+        }
+    }
+
+    /// Offset after it, where it says one; else 0.
+    pub(crate) fn next_offset(&self) -> u64 {
+        match self {
+            Record::Entry(Entry::Batch(entry)) => entry.batch.next_offset,
+            Record::Entry(_) => 0,
+            Record::Epoch { previous, .. } => previous.next_offset,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        match self {
+            Record::Entry(Entry::Batch(batch)) => batch.epoch,
+            Record::Entry(Entry::Room(entry)) => entry.epoch,
+            Record::Entry(Entry::Removed { epoch, .. }) | Record::Epoch { epoch, .. } => *epoch,
+        }
+    }
+}
+
+/// A record with its sums, as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) base: u64,
+    pub(crate) sum: u64,
+    pub(crate) record: Record,
+    /// All of its bytes.
+    pub(crate) bytes: Bytes,
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordFault {
+    /// Cut off, or a length that can't be.
+    Short,
+    /// Its sum is another; the bytes that it says to have.
+    Sum { bytes: usize },
+    /// Summed well, but not understood: written by another program.
+    Malformed { bytes: usize, expected: &'static str },
+}
+
+/// A record's bytes, exactly as many as it needs, and its sum.
+pub(crate) fn encode(record: &Record, base: u64) -> (Bytes, u64) {
+    let mut out = Vec::with_capacity(HEAD_BYTES + 64 + weight(record));
+    out.resize(HEAD_BYTES, 0);
+    put_body(record, &mut out);
+    let own = sum(base, &out[HEAD_BYTES..]);
+    let length = (out.len() - 4) as u32;
+    out[..4].copy_from_slice(&length.to_le_bytes());
+    out[4..12].copy_from_slice(&base.to_le_bytes());
+    out[12..HEAD_BYTES].copy_from_slice(&own.to_le_bytes());
+    (Bytes::from(out), own)
+}
+
+/// The record at the beginning of `bytes`.
+///
+/// # Errors
+/// See [`RecordFault`].
+pub(crate) fn read(bytes: &Bytes) -> Result<Sealed, RecordFault> {
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let length = bytes.get(..4).ok_or(RecordFault::Short)?;
+    let len = 4 + u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+    if len <= HEAD_BYTES || len > bytes.len() {
+        return Err(RecordFault::Short);
+    }
+    let (base, own) = (u64_at(4), u64_at(12));
+    let body = bytes.slice(HEAD_BYTES..len);
+    if sum(base, &body) != own {
+        return Err(RecordFault::Sum { bytes: len });
+    }
+    let record = take_body(&mut Source::new(body))
+        .map_err(|Malformed(expected)| RecordFault::Malformed { bytes: len, expected })?;
+    Ok(Sealed { base, sum: own, record, bytes: bytes.slice(..len) })
+}
+
+/// Bytes of the large parts, so that encoding allocates once.
+fn weight(record: &Record) -> usize {
+    let Record::Entry(Entry::Batch(entry)) = record else { return record.room().len() + 32 };
+    let state = entry.state.as_ref().map_or(0, |state| {
+        state.changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 8).sum()
+    });
+    entry.room.len()
+        + entry.batch.wire.len()
+        + entry.full.as_ref().map_or(0, Bytes::len)
+        + 16 * entry.nonces.len()
+        + state
+}
+
+mod kind {
+    pub(super) const BATCH: u8 = 1;
+    pub(super) const ROOM: u8 = 2;
+    pub(super) const REMOVED: u8 = 3;
+    pub(super) const EPOCH: u8 = 4;
+}
+
+fn put_body(record: &Record, out: &mut Vec<u8>) {
+    out.push(match record {
+        Record::Entry(Entry::Batch(_)) => kind::BATCH,
+        Record::Entry(Entry::Room(_)) => kind::ROOM,
+        Record::Entry(Entry::Removed { .. }) => kind::REMOVED,
+        Record::Epoch { .. } => kind::EPOCH,
+    });
+    out.extend_from_slice(&record.epoch().to_le_bytes());
+    put_sized(record.room().as_bytes(), out);
+    match record {
+        Record::Entry(Entry::Batch(entry)) => put_batch(entry, out),
+        Record::Entry(Entry::Room(entry)) => put_room(entry, out),
+        Record::Entry(Entry::Removed { .. }) => {}
+        Record::Epoch { previous, .. } => {
+            out.extend_from_slice(&previous.epoch.to_le_bytes());
+            put_varint(previous.next_offset, out);
+        }
+    }
+}
+
+fn take_body(source: &mut Source) -> Result<Record, Malformed> {
+    let kind = source.u8("a kind")?;
+    let epoch = source.u64("an epoch")?;
+    let room: Arc<str> = source.text("a room's name")?.into();
+    let record = match kind {
+        kind::BATCH => Record::Entry(Entry::Batch(Box::new(take_batch(room, epoch, source)?))),
+        kind::ROOM => Record::Entry(Entry::Room(take_room(room, epoch, source)?)),
+        kind::REMOVED => Record::Entry(Entry::Removed { room, epoch }),
+        kind::EPOCH => {
+            let previous = source.u64("an epoch")?;
+            let next_offset = source.varint("an offset")?;
+            Record::Epoch { room, epoch, previous: PreviousEpoch { epoch: previous, next_offset } }
+        }
+        _ => return Err(Malformed("a known kind")),
+    };
+    source.end("the end of a record")?;
+    Ok(record)
+}
+
+fn put_batch(entry: &BatchEntry, out: &mut Vec<u8>) {
+    let batch = &entry.batch;
+    for n in [
+        batch.seq,
+        batch.first_offset,
+        batch.next_offset.saturating_sub(batch.first_offset),
+        u64::from(batch.messages),
+        batch.base_time_ms,
+        batch.time_ms.saturating_sub(batch.base_time_ms),
+    ] {
+        put_varint(n, out);
+    }
+    put_sized(&batch.wire, out);
+    put_option(entry.full.as_deref(), out);
+    put_varint(entry.nonces.len() as u64, out);
+    for (user, nonce) in &entry.nonces {
+        out.extend_from_slice(&user.0.to_le_bytes());
+        out.extend_from_slice(&nonce.to_le_bytes());
+    }
+    put_varint(u64::from(entry.state.is_some()), out);
+    if let Some(state) = &entry.state {
+        put_varint(state.version, out);
+        put_varint(state.changes.len() as u64, out);
+        for (key, value) in &state.changes {
+            put_sized(key.as_bytes(), out);
+            put_option(value.as_deref(), out);
+        }
+    }
+}
+
+fn take_batch(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<BatchEntry, Malformed> {
+    let seq = source.varint("a number")?;
+    let first_offset = source.varint("an offset")?;
+    let next_offset = first_offset.checked_add(source.varint("a count")?).ok_or(Malformed("an offset"))?;
+    let messages = source.u32("a count of messages")?;
+    let base_time_ms = source.varint("a time")?;
+    let time_ms = base_time_ms.checked_add(source.varint("a time")?).ok_or(Malformed("a time"))?;
+    let wire = source.sized("a batch")?;
+    let full = source.option("a batch in full")?;
+    let mut nonces = Vec::with_capacity(source.count(16, "a count of nonces")?);
+    for _ in 0..nonces.capacity() {
+        nonces.push((UserId(source.u64("a user")?), source.u64("a nonce")?));
+    }
+    let state = match source.varint("a flag")? {
+        0 => None,
+        1 => Some(take_state(source)?),
+        _ => return Err(Malformed("a flag of 0 or 1")),
+    };
+    let batch = Batch {
+        seq,
+        first_offset,
+        next_offset,
+        messages,
+        base_time_ms,
+        time_ms,
+        wire,
+        compressed: Compressed::default(),
+        snapshot: None,
+    };
+    Ok(BatchEntry { room, epoch, batch: Arc::new(batch), full, nonces: nonces.into(), state })
+}
+
+fn take_state(source: &mut Source) -> Result<StateEntry, Malformed> {
+    let version = source.varint("a version")?;
+    let mut changes = Vec::new();
+    for _ in 0..source.count(2, "a count of changes")? {
+        changes.push((source.text("a key")?, source.option("a value")?));
+    }
+    Ok(StateEntry { version, changes })
+}
+
+fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
+    out.push(u8::from(entry.is_operators));
+    out.push(entry.phase as u8);
+    put_settings(&entry.settings, out);
+}
+
+fn take_room(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<RoomEntry, Malformed> {
+    let is_operators = source.u8("a flag")? != 0;
+    let phase = phase_of(source.u8("a phase")?)?;
+    Ok(RoomEntry { room, epoch, is_operators, phase, settings: take_settings(source)? })
+}
+
+/// Of a number as it is stored.
+pub(crate) fn phase_of(n: u8) -> Result<Phase, Malformed> {
+    [Phase::Open, Phase::Closing, Phase::Closed]
+        .into_iter()
+        .find(|&phase| phase as u8 == n)
+        .ok_or(Malformed("a phase"))
+}
+
+/// Each as 0, or its value and one.
+pub(crate) fn put_settings(settings: &RoomSettings, out: &mut Vec<u8>) {
+    for n in [
+        settings.tick_min_ms,
+        settings.tick_max_ms,
+        settings.pacing_per_s,
+        settings.durability.map(|durability| durability as u32),
+    ] {
+        put_varint(n.map_or(0, |n| u64::from(n) + 1), out);
+    }
+}
+
+pub(crate) fn take_settings(source: &mut Source) -> Result<RoomSettings, Malformed> {
+    let mut next = || match source.varint("a setting")? {
+        0 => Ok(None),
+        n => u32::try_from(n - 1).map(Some).map_err(|_| Malformed("a setting")),
+    };
+    let (tick_min_ms, tick_max_ms, pacing_per_s) = (next()?, next()?, next()?);
+    let durability = next()?.map(|n| Durability::from_wire(n as u8));
+    Ok(RoomSettings { tick_min_ms, tick_max_ms, pacing_per_s, durability })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+    }
+
+    fn name() -> impl Strategy<Value = Arc<str>> {
+        "\\PC{0,20}".prop_map(Arc::from)
+    }
+
+    fn state() -> impl Strategy<Value = StateEntry> {
+        (any::<u64>(), vec(("\\PC{0,8}".prop_map(Box::from), option::of(bytes(30))), 0..4))
+            .prop_map(|(version, changes)| StateEntry { version, changes })
+    }
+
+    fn batch() -> impl Strategy<Value = Entry> {
+        let numbers = (any::<u32>(), any::<u32>(), 0..1000u64, any::<u32>(), any::<u32>());
+        let nonces = vec((any::<u64>().prop_map(UserId), any::<u64>()), 0..5);
+        (name(), any::<u64>(), numbers, bytes(300), option::of(bytes(300)), nonces, option::of(state()))
+            .prop_map(|(room, epoch, (seq, first, covered, base, delta), wire, full, nonces, state)| {
+                let (first_offset, base_time_ms) = (u64::from(first), u64::from(base));
+                let batch = Batch {
+                    seq: u64::from(seq),
+                    first_offset,
+                    next_offset: first_offset + covered,
+                    messages: covered as u32 / 2,
+                    base_time_ms,
+                    time_ms: base_time_ms + u64::from(delta),
+                    wire,
+                    compressed: Compressed::default(),
+                    snapshot: None,
+                };
+                let nonces = nonces.into();
+                Entry::Batch(Box::new(BatchEntry {
+                    room,
+                    epoch,
+                    batch: Arc::new(batch),
+                    full,
+                    nonces,
+                    state,
+                }))
+            })
+    }
+
+    fn setting() -> impl Strategy<Value = Option<u32>> {
+        option::of(0..u32::MAX)
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let settings = (setting(), setting(), setting(), option::of(0..3u8)).prop_map(|(a, b, c, d)| {
+            let durability = d.map(Durability::from_wire);
+            RoomSettings { tick_min_ms: a, tick_max_ms: b, pacing_per_s: c, durability }
+        });
+        let room = (name(), any::<u64>(), any::<bool>(), 0..3u8, settings).prop_map(
+            |(room, epoch, is_operators, phase, settings)| {
+                let phase = phase_of(phase).unwrap();
+                Entry::Room(RoomEntry { room, epoch, is_operators, phase, settings })
+            },
+        );
+        let removed = (name(), any::<u64>()).prop_map(|(room, epoch)| Entry::Removed { room, epoch });
+        let epoch =
+            (name(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(room, epoch, old, next)| {
+                Record::Epoch { room, epoch, previous: PreviousEpoch { epoch: old, next_offset: next } }
+            });
+        prop_oneof![
+            4 => batch().prop_map(Record::Entry),
+            1 => room.prop_map(Record::Entry),
+            1 => removed.prop_map(Record::Entry),
+            1 => epoch,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(record in record(), base in any::<u64>(), behind in bytes(40)) {
+            let (bytes, own) = encode(&record, base);
+            let len = bytes.len();
+            let all = Bytes::from([&bytes[..], &behind].concat());
+            let sealed = read(&all).unwrap();
+            prop_assert_eq!((sealed.base, sealed.sum, sealed.bytes.len()), (base, own, len));
+            prop_assert_eq!(sealed.record, record);
+        }
+
+        #[test]
+        fn every_flipped_bit_is_noticed(record in record(), base in any::<u64>(), at in any::<prop::sample::Index>()) {
+            let (bytes, _) = encode(&record, base);
+            let mut rotten = bytes.to_vec();
+            let bit = at.index(rotten.len() * 8);
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(read(&Bytes::from(rotten)).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_judged_without_a_panic(bytes in bytes(200), own in any::<bool>()) {
+            let mut bytes = bytes.to_vec();
+            // Half of them with length and sum right, so that the body's reader sees them.
+            if own && bytes.len() > HEAD_BYTES {
+                let length = (bytes.len() - 4) as u32;
+                bytes[..4].copy_from_slice(&length.to_le_bytes());
+                let base = u64::from_le_bytes(bytes[4..12].try_into().unwrap());
+                bytes[20] %= 5;
+                let own = sum(base, &bytes[HEAD_BYTES..]);
+                bytes[12..20].copy_from_slice(&own.to_le_bytes());
+            }
+            let _ = read(&Bytes::from(bytes));
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Recovery: from what lies on the disk and in the recorder to rooms that go on.
+//!
+//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the recorder of the run that
+//! wrote the journal's last row; then what was found is committed as one row, under a new run, before anybody is served.
+//!
+//! - *Closed*: nothing was outstanding.
+//! - *Crashed*: the recorder is there and goes on where the journal ends. Epochs stay, nothing that was seen is unseen.
+//! - *Power cut*: it is not there, or something is missing between the two. What was shown and not synced may be gone, so every
+//!   room gets a new epoch, its offsets go on, and the old epoch holds up to them.
+//! - A *rotten* record, or one that does not follow, is cut off its room, which then gets a new epoch; it is kept aside.
+//!
+//! Invariant: nothing is deleted before it was copied or found to be of no use; a database that can't be walked is an error.
+//! Not here: threads (`store`), the bytes of anything (`record`, `rows`).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use foldhash::quality::RandomState;
+use grandstand_engine::durable::{Entry, PreviousEpoch};
+use rusqlite::Connection;
+
+use crate::clock::{stamp, unix_ms};
+use crate::error::StoreError;
+use crate::head::Head;
+use crate::mover::Rooms;
+use crate::record::{self, Record, RecordFault, Sealed};
+use crate::recorder::Place;
+use crate::rows::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
+use crate::tail::{self, Kept};
+use crate::wal;
+use crate::writer::Journal;
+
+/// How the log was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There was none.
+    New,
+    /// As the last process left it.
+    Clean,
+    /// The last process died; the recorder had so many entries that the database did not.
+    Crashed {
+        /// Entries taken from the recorder.
+        recovered: u64,
+    },
+    /// The last process died and its recorder is gone, or does not fit: rooms go on under new epochs.
+    PowerCut,
+    /// A backup was put in place: rooms go on under new epochs.
+    Restored,
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opening {
+    /// How the log was found.
+    pub found: Found,
+    /// Rooms that are there.
+    pub rooms: u64,
+    /// Rooms that go on under a new epoch.
+    pub new_epochs: u64,
+    /// Records at the journal's end that were rotten or did not follow. They are in `kept_aside`.
+    pub cut: u64,
+    /// Where what was cut lies.
+    pub kept_aside: Option<PathBuf>,
+    /// What is rotten, in words; none of it is served.
+    pub rotten: Vec<String>,
+    /// The version that the schema had, where it was brought forward.
+    pub migrated_from: Option<i64>,
+    /// How long opening took.
+    pub took_ms: u64,
+}
+
+/// Rooms as they go on.
+pub(crate) struct Recovered {
+    pub(crate) rooms: Rooms,
+    /// Each room with everything, also what is not in segments.
+    pub(crate) views: HashMap<Name, Head, RandomState>,
+    pub(crate) tails: HashMap<Name, VecDeque<Kept>, RandomState>,
+    pub(crate) journal: Journal,
+    pub(crate) opening: Opening,
+}
+
+/// What is being found.
+struct Work {
+    views: HashMap<Name, Option<Head>, RandomState>,
+    tails: HashMap<Name, VecDeque<Kept>, RandomState>,
+    /// Newest journal row that a name's rows have in segments.
+    moved: HashMap<Name, i64, RandomState>,
+    /// Rooms that lost something.
+    cut: HashSet<Name, RandomState>,
+    aside: Vec<u8>,
+    /// Rooms made from their segments again.
+    rebuilt: Vec<RoomRow>,
+    opening: Opening,
+    /// Something is missing, and nobody knows of which room.
+    is_lost: bool,
+}
+
+/// Bring the log to where it can go on, under `run`. `prepare` is called when what was found is known, before anything is
+/// written: it makes the new run's recorder.
+pub(crate) fn recover(
+    conn: &mut Connection,
+    path: &Path,
+    (place, run, shards): (&Place, u64, u16),
+    (is_new, wal): (bool, wal::Found),
+    prepare: impl FnOnce(),
+) -> Result<Recovered, StoreError> {
+    let mut work = Work::new();
+    let mut rooms = Rooms::default();
+    let aside = work.take_rooms(conn, path, &mut rooms)?;
+    let (journal, last) = work.take_journal(conn);
+    let closed = last.as_ref().is_some_and(|last| last.kind == RowKind::Closed) && !work.is_lost;
+    if !closed && wal.lost > 0 {
+        let text =
+            format!("the write-ahead log is torn: {} frames are sound, {} are lost", wal.sound, wal.lost);
+        work.opening.rotten.push(text);
+    }
+    let mut data = Vec::new();
+    work.opening.found = match &last {
+        None if is_new => Found::New,
+        None => work.lose("the journal is empty"),
+        Some(_) if closed => Found::Clean,
+        Some(last) if last.kind == RowKind::Restored => Found::Restored,
+        Some(last) => match place.found(last.run, &last.positions) {
+            Some(shards) => {
+                let found = shards.into_iter().flatten().map(|(_, bytes)| bytes);
+                Found::Crashed { recovered: work.take_recorded(found, &mut data) }
+            }
+            None => Found::PowerCut,
+        },
+    };
+    let all = matches!(work.opening.found, Found::PowerCut | Found::Restored) || work.is_lost;
+    work.begin_epochs(all, &mut data);
+    let rewrite = work.opening.cut > 0 || work.is_lost;
+    work.keep_aside(path)?;
+    prepare();
+    let journal =
+        work.commit(conn, path, journal, (run, shards), (rewrite, &aside, rooms.live.len()), data)?;
+    Ok(work.finish(rooms, journal))
+}
+
+impl Work {
+    fn new() -> Work {
+        let opening = Opening {
+            found: Found::New,
+            rooms: 0,
+            new_epochs: 0,
+            cut: 0,
+            kept_aside: None,
+            rotten: Vec::new(),
+            migrated_from: None,
+            took_ms: 0,
+        };
+        Work {
+            views: HashMap::default(),
+            tails: HashMap::default(),
+            moved: HashMap::default(),
+            cut: HashSet::default(),
+            aside: Vec::new(),
+            rebuilt: Vec::new(),
+            opening,
+            is_lost: false,
+        }
+    }
+
+    fn lose(&mut self, text: &str) -> Found {
+        self.is_lost = true;
+        self.opening.rotten.push(text.to_owned());
+        Found::PowerCut
+    }
+
+    /// Rooms as their rows have them. Returns rows that are rotten: they are set aside.
+    fn take_rooms(
+        &mut self,
+        conn: &Connection,
+        path: &Path,
+        rooms: &mut Rooms,
+    ) -> Result<Vec<i64>, StoreError> {
+        let found = rows::rooms(conn).map_err(|fault| row_error(path, fault))?;
+        let count = rows::meta(conn).map_err(|fault| row_error(path, fault))?.1;
+        let mut aside = Vec::new();
+        let mut there = 0;
+        for (id, row) in found {
+            rooms.next_room = rooms.next_room.max(id + 1);
+            match row {
+                Ok(row) if row.is_removed => {
+                    self.note_moved(&row);
+                    rooms.removed.push_back(row);
+                }
+                Ok(row) => {
+                    there += 1;
+                    self.note_moved(&row);
+                    self.views.insert(row.head.room.room.clone(), Some(row.head.clone()));
+                    rooms.put(row);
+                }
+                Err(RowFault::Unreadable(error)) => return Err(StoreError::sqlite(path)(error)),
+                Err(RowFault::Rotten(text)) => {
+                    there += 1;
+                    self.opening.rotten.push(text);
+                    self.rebuild(conn, id, rooms, &mut aside);
+                }
+            }
+        }
+        if there < count {
+            self.lose(&format!("{} of {count} rooms are missing", count - there));
+        }
+        rooms.next_room = rooms.next_room.max(1);
+        let newest: Option<i64> = conn
+            .query_row("SELECT max(id) FROM segments", [], |row| row.get(0))
+            .map_err(StoreError::sqlite(path))?;
+        rooms.next_segment = newest.unwrap_or(0) + 1;
+        Ok(aside)
+    }
+
+    fn note_moved(&mut self, row: &RoomRow) {
+        let moved = self.moved.entry(row.head.room.room.clone()).or_default();
+        *moved = row.moved.max(*moved);
+    }
+
+    /// A room whose row or state is rotten, from its newest segment: its log goes on, its facts begin anew.
+    fn rebuild(&mut self, conn: &Connection, id: i64, rooms: &mut Rooms, aside: &mut Vec<i64>) {
+        let newest = rows::segments_newest(conn, id, 0, 1).ok().and_then(|ids| ids.first().copied());
+        let read = newest.and_then(|newest| rows::segment(conn, newest, id).ok());
+        let last = read.filter(|read| read.fault.is_none()).and_then(|read| read.records.into_iter().last());
+        let taken = |work: &Work, sealed: &Sealed| work.views.contains_key(sealed.record.room());
+        let Some(sealed) = last.filter(|sealed| !taken(self, sealed)) else {
+            self.is_lost = true;
+            return aside.push(id);
+        };
+        let name = sealed.record.room().clone();
+        let mut head = Head::new(name.clone(), sealed.record.epoch(), sealed.record.next_offset());
+        if let Record::Entry(Entry::Batch(entry)) = &sealed.record {
+            head.time_ms = entry.batch.time_ms;
+        }
+        head.sum = sealed.sum;
+        head.oldest_offset = 0;
+        let sizes = "SELECT count(*), coalesce(sum(length(data)), 0), coalesce(min(first_offset), 0) FROM segments \
+                     WHERE room = ?1";
+        let sizes = conn.query_row(sizes, [id], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        if let Ok((segments, bytes, oldest)) = sizes {
+            (head.segments, head.bytes, head.oldest_offset) = (segments as u64, bytes as u64, oldest as u64);
+        }
+        // What of the journal is in the segments is told by the chain: see `take_record`.
+        self.cut.insert(name.clone());
+        self.views.insert(name, Some(head.clone()));
+        let row = RoomRow { id, is_removed: false, moved: 0, head };
+        self.rebuilt.push(row.clone());
+        rooms.put(row);
+    }
+
+    /// The journal's rows: their records, where they stand, and the newest row.
+    fn take_journal(&mut self, conn: &Connection) -> (Journal, Option<JournalRow>) {
+        let (found, end) = rows::journal(conn);
+        let mut journal = Journal { next_id: 1, ..Journal::default() };
+        let mut last: Option<JournalRow> = None;
+        for (id, row) in found {
+            let row = match row {
+                Ok(row) => row,
+                Err(fault) => {
+                    self.lose(&format!("row {id} of the journal: {fault}"));
+                    continue;
+                }
+            };
+            let follows = last.as_ref().is_none_or(|last| (last.id + 1, last.sum) == (row.id, row.before));
+            if !row.is_sound || !follows {
+                self.lose(&format!("row {id} of the journal is rotten, or the one before it is missing"));
+            }
+            journal.rows.push_back((id, row.bytes));
+            (journal.next_id, journal.sum) = (id.saturating_add(1).max(1), row.sum);
+            self.take_row(&row);
+            last = Some(row);
+        }
+        if let Some(fault) = end {
+            self.lose(&format!("the journal can't be read to its end: {fault}"));
+        }
+        (journal, last)
+    }
+
+    fn take_row(&mut self, row: &JournalRow) {
+        let mut data = row.records.clone();
+        while !data.is_empty() {
+            match record::read(&data) {
+                Ok(sealed) => {
+                    data = data.slice(sealed.bytes.len()..);
+                    if self.moved.get(sealed.record.room()).is_none_or(|&moved| moved < row.id) {
+                        self.take_record(&sealed);
+                    }
+                }
+                Err(RecordFault::Sum { bytes } | RecordFault::Malformed { bytes, .. }) => {
+                    self.cut_off(&data[..bytes], None);
+                    data = data.slice(bytes..);
+                }
+                Err(RecordFault::Short) => return self.cut_off(&data, None),
+            }
+        }
+    }
+
+    /// Add a record to its room, or keep it aside.
+    fn take_record(&mut self, sealed: &Sealed) -> bool {
+        let name = sealed.record.room().clone();
+        let view = self.views.entry(name.clone()).or_default();
+        let Ok(step) = Head::advance(view, sealed) else {
+            if !self.tails.contains_key(&name) && self.cut.contains(&name) {
+                // Of a room rebuilt from its segments, which have this one.
+                return false;
+            }
+            self.cut_off(&sealed.bytes, Some(name));
+            return false;
+        };
+        let begins = step != crate::head::Step::On;
+        let kept = self.tails.entry(name).or_default();
+        tail::keep(kept, 0, sealed.bytes.clone(), begins, sealed.record.next_offset());
+        true
+    }
+
+    fn cut_off(&mut self, bytes: &[u8], room: Option<Name>) {
+        self.opening.cut += 1;
+        self.aside.extend_from_slice(bytes);
+        match room {
+            Some(room) => {
+                self.cut.insert(room);
+            }
+            None => self.is_lost = true,
+        }
+    }
+
+    /// What the recorder has beyond the journal.
+    fn take_recorded(&mut self, found: impl Iterator<Item = Bytes>, data: &mut Vec<u8>) -> u64 {
+        let mut recovered = 0;
+        for bytes in found {
+            match record::read(&bytes) {
+                Ok(sealed) => {
+                    if self.take_record(&sealed) {
+                        data.extend_from_slice(&sealed.bytes);
+                        recovered += 1;
+                    }
+                }
+                Err(_) => self.cut_off(&bytes, None),
+            }
+        }
+        recovered
+    }
+
+    /// New epochs for all rooms, or for those that lost something.
+    fn begin_epochs(&mut self, all: bool, data: &mut Vec<u8>) {
+        let names: Vec<Name> =
+            self.views.keys().filter(|name| all || self.cut.contains(*name)).cloned().collect();
+        for name in names {
+            let Some(Some(head)) = self.views.get(&name) else { continue };
+            let previous = PreviousEpoch { epoch: head.room.epoch, next_offset: head.next_offset };
+            let record = Record::Epoch { room: name.clone(), epoch: number(), previous };
+            let (bytes, _) = record::encode(&record, head.sum);
+            data.extend_from_slice(&bytes);
+            let sealed = record::read(&bytes).expect("a record that was just encoded");
+            self.take_record(&sealed);
+            self.opening.new_epochs += 1;
+        }
+    }
+
+    /// What was cut off, and a torn write-ahead log's database, as they were found.
+    fn keep_aside(&mut self, path: &Path) -> Result<(), StoreError> {
+        if self.aside.is_empty() {
+            return Ok(());
+        }
+        let aside = path.with_file_name(format!("aside-{}.bin", stamp(unix_ms())));
+        fs::write(&aside, &self.aside).map_err(StoreError::io(&aside, "keep what was cut off in"))?;
+        self.opening.kept_aside = Some(aside);
+        Ok(())
+    }
+
+    /// One synced row that says who goes on from here, and with what.
+    fn commit(
+        &self,
+        conn: &mut Connection,
+        path: &Path,
+        mut journal: Journal,
+        (run, shards): (u64, u16),
+        (rewrite, aside, rooms): (bool, &[i64], usize),
+        mut records: Vec<u8>,
+    ) -> Result<Journal, StoreError> {
+        let fault = StoreError::sqlite(path);
+        let tx = conn.transaction().map_err(&fault)?;
+        for id in aside {
+            tx.execute("UPDATE rooms SET is_removed = 2 WHERE id = ?1", [id]).map_err(&fault)?;
+        }
+        for row in &self.rebuilt {
+            rows::put_room(&tx, row, true).map_err(&fault)?;
+        }
+        if !aside.is_empty() || self.is_lost {
+            rows::put_room_count(&tx, rooms as u64).map_err(&fault)?;
+        }
+        if rewrite {
+            tx.execute("DELETE FROM journal", []).map_err(&fault)?;
+            journal.rows.clear();
+            records.clear();
+            self.tails.values().flatten().for_each(|kept| records.extend_from_slice(&kept.bytes));
+        }
+        (journal.run, journal.positions) = (run, vec![0; usize::from(shards.max(1))]);
+        let mut data = journal.head(RowKind::Opened, &journal.positions);
+        data.extend_from_slice(&records);
+        journal.sum = rows::insert_journal(&tx, journal.next_id, &data).map_err(&fault)?;
+        journal.rows.push_back((journal.next_id, data.len() as u64));
+        journal.next_id += 1;
+        tx.commit().map_err(&fault)?;
+        Ok(journal)
+    }
+
+    fn finish(mut self, rooms: Rooms, journal: Journal) -> Recovered {
+        let views: HashMap<Name, Head, RandomState> =
+            self.views.into_iter().filter_map(|(name, head)| Some((name, head?))).collect();
+        self.opening.rooms = views.len() as u64;
+        Recovered { rooms, views, tails: self.tails, journal, opening: self.opening }
+    }
+}
+
+fn row_error(path: &Path, fault: RowFault) -> StoreError {
+    match fault {
+        RowFault::Rotten(text) => StoreError::corrupt(path, text),
+        RowFault::Unreadable(error) => StoreError::sqlite(path)(error),
+    }
+}
+
+/// A random number that is not 0: of an epoch, a run, a database.
+pub(crate) fn number() -> u64 {
+    let number = getrandom::u64().expect("the system's random numbers");
+    // Epochs and rows hold it in 63 bits of SQLite's integers.
+    (number >> 1).max(1)
+}

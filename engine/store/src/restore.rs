@@ -1,0 +1,142 @@
+//! What a room comes back with: its facts, its newest batches, and who said what lately.
+//!
+//! Read from the newest backwards: first the tail, then segments, until enough is known of everything.
+//! Invariant: batches and nonces end with the room's next offset and are without holes; at a hole or at rot it ends.
+//! Not here: pages of the past (`reader`).
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use grandstand_engine::durable::{BatchEntry, Entry, StoredNonce, StoredRoom};
+use rusqlite::Connection;
+
+use crate::config::StoreConfig;
+use crate::head::Head;
+use crate::record::{self, Record};
+use crate::rows;
+use crate::tail::Kept;
+
+/// Segments whose ids are looked up at a time: most rooms need one.
+const SEGMENTS: usize = 4;
+
+/// A room as a shard gets it, and what was found rotten on the way.
+pub(crate) fn room(
+    conn: &Connection,
+    id: Option<i64>,
+    head: Head,
+    tail: &VecDeque<Kept>,
+    config: &StoreConfig,
+) -> (StoredRoom, Option<String>) {
+    let mut back = Back::new(&head, config);
+    let mut fault = None;
+    let mut wants = true;
+    for kept in tail.iter().rev() {
+        wants =
+            wants && record::read(&kept.bytes).is_ok_and(|sealed| back.take(sealed.record)) && !kept.begins;
+    }
+    let mut skip = 0;
+    while wants && let Some(id) = id {
+        let ids = match rows::segments_newest(conn, id, skip, SEGMENTS) {
+            Ok(ids) => ids,
+            Err(why) => {
+                fault = Some(format!("room {}: {why}", head.room.room));
+                break;
+            }
+        };
+        skip += ids.len();
+        wants = ids.len() == SEGMENTS;
+        for segment in ids {
+            let read = rows::segment(conn, segment, id);
+            let text = match &read {
+                Ok(read) => read.fault.clone(),
+                Err(why) => Some(why.to_string()),
+            };
+            if let Some(text) = text {
+                fault = Some(format!("room {}: {text}", head.room.room));
+                wants = false;
+                break;
+            }
+            let records = read.map(|read| read.records).unwrap_or_default();
+            if !records.into_iter().rev().all(|sealed| back.take(sealed.record)) {
+                wants = false;
+                break;
+            }
+        }
+    }
+    (back.finish(head), fault)
+}
+
+/// Walks backwards.
+struct Back {
+    due: u64,
+    oldest_ms: u64,
+    batches_left: usize,
+    bytes_left: usize,
+    nonces_left: usize,
+    newest: VecDeque<(std::sync::Arc<grandstand_engine::message::Batch>, Option<Bytes>)>,
+    /// Newest first.
+    nonces: Vec<StoredNonce>,
+}
+
+impl Back {
+    fn new(head: &Head, config: &StoreConfig) -> Back {
+        Back {
+            due: head.next_offset,
+            // By the room's own time: the clock may have jumped.
+            oldest_ms: head.time_ms.saturating_sub(config.nonce_window_ms),
+            batches_left: config.newest_batches_max,
+            bytes_left: config.newest_bytes_max,
+            nonces_left: config.nonces_max,
+            newest: VecDeque::new(),
+            nonces: Vec::new(),
+        }
+    }
+
+    /// The record before those taken. Is another wanted?
+    fn take(&mut self, record: Record) -> bool {
+        let Record::Entry(Entry::Batch(entry)) = record else { return true };
+        if !entry.batch.has_chat() {
+            return true;
+        }
+        if entry.batch.next_offset != self.due {
+            return false;
+        }
+        self.due = entry.batch.first_offset;
+        self.take_nonces(&entry);
+        let bytes = entry.batch.wire.len() + entry.full.as_ref().map_or(0, Bytes::len);
+        if self.batches_left > 0 && bytes <= self.bytes_left {
+            (self.batches_left, self.bytes_left) = (self.batches_left - 1, self.bytes_left - bytes);
+            self.newest.push_front((entry.batch, entry.full));
+        } else {
+            self.batches_left = 0;
+        }
+        self.batches_left > 0 || self.nonces_left > 0
+    }
+
+    fn take_nonces(&mut self, entry: &BatchEntry) {
+        let time_ms = entry.batch.time_ms;
+        let covered = entry.batch.next_offset - entry.batch.first_offset;
+        if time_ms < self.oldest_ms || entry.nonces.len() as u64 != covered {
+            self.nonces_left = 0;
+        }
+        let newest = entry.nonces.iter().rev().take(self.nonces_left);
+        let before = self.nonces.len();
+        self.nonces.extend(newest.map(|&(user, nonce)| StoredNonce { user, nonce, time_ms }));
+        self.nonces_left -= self.nonces.len() - before;
+    }
+
+    fn finish(mut self, head: Head) -> StoredRoom {
+        self.nonces.reverse();
+        StoredRoom {
+            previous: head.previous,
+            oldest_offset: head.oldest_offset,
+            next_offset: head.next_offset,
+            time_ms: head.time_ms,
+            state: head.state.into_iter().collect(),
+            state_version: head.state_version,
+            nonces: self.nonces,
+            newest: self.newest.into(),
+            room: head.room,
+        }
+    }
+}

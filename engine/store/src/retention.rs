@@ -1,0 +1,192 @@
+//! Retention: the oldest segments go when they are too old or too much, a few at a time.
+//!
+//! Why by segments: a room's chain of checksums goes on from the oldest that is kept, which has its base in its own row.
+//! Order: what removed rooms left; then what is too old; then the node's oldest while it keeps too much; then a room's own.
+//! Invariant: a room loses its oldest first, so what is kept is without holes; a step removes at most [`STEP`] segments.
+//! Not here: transactions (`writer`).
+
+use grandstand_engine::durable::News;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::clock::unix_ms;
+use crate::config::Retention;
+use crate::mover::Rooms;
+use crate::rows::{self, RoomRow};
+use crate::tail::Shared;
+
+/// Segments that a step removes: two megabytes at most, whose pages go to the free list.
+const STEP: usize = 16;
+
+/// What is to be done next.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    pub(crate) is_due: bool,
+    /// Free pages to give back to the file system in the next step.
+    pub(crate) vacuum_pages: u32,
+    /// Segments up to this one belong to rooms that are kept aside, or to none.
+    after: i64,
+}
+
+/// What a step removed: to be settled when it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Trimmed {
+    rows: Vec<RoomRow>,
+    segments: u64,
+    /// The first of the removed rooms has nothing left.
+    forgotten: bool,
+    after: i64,
+    vacuumed: bool,
+    is_more: bool,
+}
+
+/// Is more kept than may be?
+pub(crate) fn is_over(rooms: &Rooms, retention: Retention) -> bool {
+    let is_over = |bytes: u64, max: u64| max > 0 && bytes > max;
+    is_over(rooms.bytes, retention.node_bytes_max)
+        || rooms.live.values().any(|row| is_over(row.head.bytes, retention.room_bytes_max))
+}
+
+/// One step. `journal` is the oldest row of the journal.
+pub(crate) fn step(
+    conn: &Connection,
+    rooms: &Rooms,
+    cursor: &Cursor,
+    retention: Retention,
+    journal: i64,
+) -> rusqlite::Result<Trimmed> {
+    let mut trimmed = Trimmed { after: cursor.after, ..Trimmed::default() };
+    if let Some(room) = rooms.removed.front() {
+        forget(conn, room, journal, &mut trimmed)?;
+        if trimmed.is_more {
+            return Ok(trimmed);
+        }
+    }
+    let mut bytes = rooms.bytes;
+    let cutoff_ms = if retention.age_ms == 0 { 0 } else { unix_ms().saturating_sub(retention.age_ms) };
+    for _ in 0..STEP {
+        let Some(oldest) = oldest_of_all(conn, trimmed.after)? else { break };
+        let is_old = oldest.time_ms < cutoff_ms;
+        let is_over = retention.node_bytes_max > 0 && bytes > retention.node_bytes_max;
+        if !is_old && !is_over {
+            break;
+        }
+        trimmed.is_more = true;
+        match rooms.names.get(&oldest.room).and_then(|name| rooms.live.get(name)) {
+            Some(row) => {
+                bytes = bytes.saturating_sub(oldest.bytes);
+                trimmed.remove(conn, row, &oldest)?;
+            }
+            None => trimmed.after = oldest.id,
+        }
+    }
+    if !trimmed.is_more {
+        largest(conn, rooms, retention, &mut trimmed)?;
+    }
+    if !trimmed.is_more && cursor.vacuum_pages > 0 {
+        let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({})", cursor.vacuum_pages))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        trimmed.vacuumed = true;
+    }
+    trimmed.rows.iter().try_for_each(|row| rows::put_room(conn, row, false))?;
+    Ok(trimmed)
+}
+
+/// Segments of a removed room; with the last of them its rows, once the journal does not tell of it.
+fn forget(conn: &Connection, room: &RoomRow, journal: i64, trimmed: &mut Trimmed) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM segments WHERE id IN (SELECT id FROM segments WHERE room = ?1 LIMIT ?2)";
+    let gone = conn.execute(sql, params![room.id, STEP as i64])?;
+    trimmed.segments += gone as u64;
+    trimmed.is_more = gone > 0;
+    if gone == 0 && room.moved < journal {
+        conn.execute("DELETE FROM states WHERE room = ?1", [room.id])?;
+        conn.execute("DELETE FROM rooms WHERE id = ?1", [room.id])?;
+        (trimmed.forgotten, trimmed.is_more) = (true, true);
+    }
+    Ok(())
+}
+
+/// Of a room that keeps too much, its oldest.
+fn largest(
+    conn: &Connection,
+    rooms: &Rooms,
+    retention: Retention,
+    trimmed: &mut Trimmed,
+) -> rusqlite::Result<()> {
+    let max = retention.room_bytes_max;
+    let Some(row) = rooms.live.values().find(|row| max > 0 && row.head.bytes > max) else { return Ok(()) };
+    let mut bytes = row.head.bytes;
+    while bytes > max && trimmed.segments < STEP as u64 {
+        let Some(oldest) = oldest_of_room(conn, row.id)? else { break };
+        bytes = bytes.saturating_sub(oldest.bytes);
+        trimmed.remove(conn, row, &oldest)?;
+        trimmed.is_more = true;
+    }
+    Ok(())
+}
+
+struct Oldest {
+    id: i64,
+    room: i64,
+    next_offset: u64,
+    time_ms: u64,
+    bytes: u64,
+}
+
+const OLDEST: &str = "SELECT id, room, next_offset, time_ms, length(data) FROM segments";
+
+fn oldest_of_all(conn: &Connection, after: i64) -> rusqlite::Result<Option<Oldest>> {
+    conn.query_row(&format!("{OLDEST} WHERE id > ?1 ORDER BY id LIMIT 1"), [after], oldest).optional()
+}
+
+fn oldest_of_room(conn: &Connection, room: i64) -> rusqlite::Result<Option<Oldest>> {
+    let sql = format!("{OLDEST} WHERE room = ?1 ORDER BY next_offset, id LIMIT 1");
+    conn.query_row(&sql, [room], oldest).optional()
+}
+
+fn oldest(row: &rusqlite::Row<'_>) -> rusqlite::Result<Oldest> {
+    let unsigned = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
+    Ok(Oldest {
+        id: row.get(0)?,
+        room: row.get(1)?,
+        next_offset: unsigned(2)?,
+        time_ms: unsigned(3)?,
+        bytes: unsigned(4)?,
+    })
+}
+
+impl Trimmed {
+    fn remove(&mut self, conn: &Connection, row: &RoomRow, oldest: &Oldest) -> rusqlite::Result<()> {
+        conn.execute("DELETE FROM segments WHERE id = ?1", [oldest.id])?;
+        let at = self.rows.iter().position(|trimmed| trimmed.id == row.id).unwrap_or_else(|| {
+            self.rows.push(row.clone());
+            self.rows.len() - 1
+        });
+        let head = &mut self.rows[at].head;
+        head.oldest_offset = head.oldest_offset.max(oldest.next_offset);
+        head.segments = head.segments.saturating_sub(1);
+        head.bytes = head.bytes.saturating_sub(oldest.bytes);
+        self.segments += 1;
+        Ok(())
+    }
+
+    /// The step is committed: shards hear what is gone.
+    pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms, cursor: &mut Cursor) {
+        shared.status.trimmed.fetch_add(self.segments, std::sync::atomic::Ordering::Relaxed);
+        (cursor.is_due, cursor.after) = (self.is_more, self.after);
+        if self.vacuumed {
+            cursor.vacuum_pages = 0;
+        }
+        if self.forgotten {
+            rooms.removed.pop_front();
+        }
+        for row in self.rows {
+            let (room, epoch) = (row.head.room.room.clone(), row.head.room.epoch);
+            let oldest_offset = row.head.oldest_offset;
+            rooms.put(row);
+            if let Some(shard) = shared.owner(&room) {
+                shared.shards[shard].tell(News::Trimmed { room, epoch, oldest_offset });
+            }
+        }
+    }
+}

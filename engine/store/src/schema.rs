@@ -1,0 +1,114 @@
+//! The database's tables, by version, and how a connection is set up.
+//!
+//! ```text
+//! meta      one row: the database's own random number, when it was made
+//! journal   one row a commit: every shard's records as they came; moved on into segments every few seconds
+//! rooms     a room's facts and where its log stands, as far as its segments go
+//! states    a room's state lane, encoded whole
+//! segments  runs of a room's records; ids rise with time
+//! ```
+//!
+//! Why a journal: a commit touches many rooms. Rows of their own would rewrite a page of the index for each room and commit;
+//! the journal's row goes to the end of the file, and each room is written once in many commits (ARCHITECTURE has figures).
+//! Invariants: `user_version` names the version; migrations go forward only, each in one transaction, after a backup.
+//! Tables are made in an empty database only: one that lacks a table is damaged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+
+/// The database's file in the data directory.
+pub(crate) const DATABASE: &str = "grandstand.db";
+
+/// From version `n` to `n + 1` stands at `n`; the first makes an empty database.
+pub(crate) const MIGRATIONS: &[&str] = &[
+    "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, made_ms INTEGER NOT NULL, \
+                        rooms INTEGER NOT NULL, sum INTEGER NOT NULL);
+     CREATE TABLE journal (id INTEGER PRIMARY KEY, sum INTEGER NOT NULL, data BLOB NOT NULL);
+     CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL, is_removed INTEGER NOT NULL, \
+                         moved INTEGER NOT NULL, facts BLOB NOT NULL, sum INTEGER NOT NULL);
+     CREATE UNIQUE INDEX rooms_by_name ON rooms (name) WHERE is_removed = 0;
+     CREATE TABLE states (room INTEGER PRIMARY KEY, data BLOB NOT NULL, sum INTEGER NOT NULL);
+     CREATE TABLE segments (id INTEGER PRIMARY KEY, room INTEGER NOT NULL, first_offset INTEGER NOT NULL, \
+                            next_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL, base INTEGER NOT NULL, \
+                            newest INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT NULL);
+     CREATE INDEX segments_by_room ON segments (room, next_offset);",
+];
+
+/// Pages of the write-ahead log above which the log thread writes them into the database: 4 MB, some seconds of a loaded
+/// node. Its file keeps that size, so that a full disk does not stop commits at once.
+pub(crate) const WAL_BYTES_KEPT: u64 = 4 << 20;
+
+/// Above this its file is cut back.
+const WAL_BYTES_MAX: i64 = 16 << 20;
+
+/// A connection that writes: nothing is committed before it is synced.
+pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // Written into the database by the log thread, between commits and not within one.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    Ok(conn)
+}
+
+/// A connection that reads beside the one that writes.
+pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    use rusqlite::OpenFlags;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    Ok(conn)
+}
+
+/// The version of a database; 0: empty.
+pub(crate) fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Bring a database to the newest version; `before` is called once before anything that is there is changed.
+///
+/// # Errors
+/// What `before` or SQLite says; a newer version; tables where the version says that there are none.
+pub(crate) fn migrate(
+    conn: &mut Connection,
+    path: &Path,
+    migrations: &[&str],
+    before: impl FnOnce(i64) -> Result<(), StoreError>,
+) -> Result<i64, StoreError> {
+    let fault = StoreError::sqlite(path);
+    let found = version(conn).map_err(&fault)?;
+    let tables: i64 =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&fault)?;
+    let from = usize::try_from(found).unwrap_or(usize::MAX);
+    if from > migrations.len() {
+        return Err(StoreError::Newer { path: path.to_owned(), version: found });
+    }
+    if (from == 0) != (tables == 0) {
+        return Err(StoreError::corrupt(path, format!("version {found} with {tables} tables and indices")));
+    }
+    if from == migrations.len() {
+        return Ok(found);
+    }
+    if from > 0 {
+        before(found)?;
+    }
+    for (at, sql) in migrations.iter().enumerate().skip(from) {
+        let tx = conn.transaction().map_err(&fault)?;
+        tx.execute_batch(sql).map_err(&fault)?;
+        tx.pragma_update(None, "user_version", at as i64 + 1).map_err(&fault)?;
+        tx.commit().map_err(&fault)?;
+    }
+    Ok(found)
+}

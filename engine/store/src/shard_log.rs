@@ -1,0 +1,100 @@
+//! A shard's end of the log: pushes without waiting, asks for pages, hears news.
+//!
+//! Invariants: a push writes memory only: the recorder's file and the tail. Each room's records are chained here, so that
+//! their order is the push's and nobody else's.
+//! Not here: the disk (`writer`), pages (`reader`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+
+use foldhash::quality::RandomState;
+use grandstand_engine::durable::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
+
+use crate::reader::Ask;
+use crate::record::{self, Record};
+use crate::recorder::Recorder;
+use crate::rows::Name;
+use crate::tail::Shared;
+
+/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is through.
+const COMMIT_US_MAX: u64 = 2_000_000;
+
+/// When to try again after the queue was full: the log thread has had many commits by then.
+const RETRY_MS: u32 = 500;
+
+#[derive(Debug)]
+pub(crate) struct ShardLog {
+    pub(crate) shard: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// Epoch and newest sum of each room that was ever pushed or restored.
+    pub(crate) sums: HashMap<Name, (u64, u64), RandomState>,
+    pub(crate) position: u64,
+    pub(crate) recorder: Recorder,
+    pub(crate) asks: Sender<Ask>,
+}
+
+impl ShardLog {
+    /// The sum that a record follows: 0 where it begins its room's log. And the room's name as it is shared.
+    fn base(&self, record: &Record) -> (Name, u64) {
+        match self.sums.get_key_value(record.room()) {
+            Some((name, &(epoch, sum))) if epoch == record.epoch() => (name.clone(), sum),
+            Some((name, _)) => (name.clone(), 0),
+            None => (record.room().clone(), 0),
+        }
+    }
+}
+
+impl DurableLog for ShardLog {
+    fn check(&self) -> Result<(), Unavailable> {
+        let (shared, status) = (&self.shared, &self.shared.status);
+        let retry_ms = shared.retry_ms.load(Ordering::Relaxed);
+        if retry_ms > 0 {
+            let now_ms = shared.now_us() / 1000;
+            return Err(Unavailable { retry_after_ms: (retry_ms.saturating_sub(now_ms) as u32).max(100) });
+        }
+        let since_us = status.commit_since_us.load(Ordering::Relaxed);
+        let is_long = since_us > 0 && shared.now_us().saturating_sub(since_us) > COMMIT_US_MAX;
+        let is_full = status.queue_bytes.load(Ordering::Relaxed) >= shared.queue_bytes_max;
+        if is_long || is_full || !self.recorder.is_on() {
+            return Err(Unavailable { retry_after_ms: RETRY_MS });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) -> Position {
+        let record = Record::Entry(entry);
+        let (name, base) = self.base(&record);
+        let (bytes, sum) = record::encode(&record, base);
+        self.position += 1;
+        let side = &self.shared.shards[self.shard];
+        self.recorder.write(self.position, &bytes, side.durable.load(Ordering::Acquire));
+        let is_removed = matches!(record, Record::Entry(Entry::Removed { .. }));
+        if is_removed {
+            self.sums.remove(&name);
+        } else if self.sums.insert(name.clone(), (record.epoch(), sum)).is_none() {
+            self.shared.set_owner(&name, self.shard);
+        }
+        let status = &self.shared.status;
+        status.queue_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let begins = base == 0 || is_removed;
+        {
+            let mut tail = side.tail();
+            tail.queue.push_back((self.position, bytes.clone()));
+            tail.keep(name, self.position, bytes, begins, record.next_offset());
+        }
+        status.queue_entries.fetch_add(1, Ordering::Release);
+        self.shared.bell.ring();
+        Position(self.position)
+    }
+
+    fn read(&mut self, request: ReadRequest) {
+        // The reader is gone only when the store is being closed, and then nobody waits for pages.
+        let _ = self.asks.send(Ask { shard: self.shard, request });
+    }
+
+    fn poll(&mut self) -> Option<News> {
+        self.shared.shards[self.shard].poll()
+    }
+}

@@ -1,0 +1,130 @@
+//! How the log is doing: figures that any thread may read at any time.
+//!
+//! Invariant: nothing waits here but a reader of the fault's text.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Is the log doing its work?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// It commits.
+    #[default]
+    Good = 0,
+    /// The disk is full.
+    Full = 1,
+    /// The disk is read-only.
+    ReadOnly = 2,
+    /// The disk reports errors.
+    Failing = 3,
+    /// A commit takes long, or much waits for the disk.
+    Slow = 4,
+}
+
+impl Health {
+    /// A word for people and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Good => "good",
+            Health::Full => "full",
+            Health::ReadOnly => "read_only",
+            Health::Failing => "failing",
+            Health::Slow => "slow",
+        }
+    }
+}
+
+/// Figures of a store; each can be read alone. Counters begin at the start of the process.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Status {
+    health: AtomicU8,
+    fault: Mutex<String>,
+    /// Transactions that were synced.
+    pub commits: AtomicU64,
+    /// Entries in them.
+    pub entries: AtomicU64,
+    /// Bytes of those entries.
+    pub entry_bytes: AtomicU64,
+    /// Attempts that failed.
+    pub commit_failures: AtomicU64,
+    /// Microseconds that commits took, in all.
+    pub commit_us_total: AtomicU64,
+    /// The longest of them.
+    pub commit_us_max: AtomicU64,
+    /// Since when the current commit runs, microseconds since the store was opened; 0: none runs.
+    pub commit_since_us: AtomicU64,
+    /// Bytes that wait for the disk.
+    pub queue_bytes: AtomicU64,
+    /// Entries that wait for the disk.
+    pub queue_entries: AtomicU64,
+    /// Bytes of the database file.
+    pub database_bytes: AtomicU64,
+    /// Of them free, to be used again.
+    pub free_bytes: AtomicU64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: AtomicU64,
+    /// Bytes of the journal: what is not yet in the rooms' segments.
+    pub journal_bytes: AtomicU64,
+    /// Rooms kept.
+    pub rooms: AtomicU64,
+    /// Segments kept.
+    pub segments: AtomicU64,
+    /// Bytes of them.
+    pub segment_bytes: AtomicU64,
+    /// Time of the oldest message kept, milliseconds since 1970; 0: none.
+    pub oldest_ms: AtomicU64,
+    /// Segments that retention removed.
+    pub trimmed: AtomicU64,
+    /// Pages read.
+    pub pages: AtomicU64,
+    /// Stored things that were found rotten and were not served.
+    pub rotten: AtomicU64,
+    /// Bytes in the recorder.
+    pub recorder_bytes: AtomicU64,
+    /// Times that the recorder could not be written where it should be.
+    pub recorder_faults: AtomicU64,
+    /// Shards whose recorder writes to the data directory instead.
+    pub recorder_fallbacks: AtomicU64,
+    /// Shards that have no recorder at all: they take nothing.
+    pub recorder_off: AtomicU64,
+    /// Backups made on schedule.
+    pub backups: AtomicU64,
+    /// Those that failed.
+    pub backup_failures: AtomicU64,
+    /// When the last one was made, milliseconds since 1970; 0: none.
+    pub backup_ms: AtomicU64,
+}
+
+impl Status {
+    /// Is the log doing its work?
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Good,
+            1 => Health::Full,
+            2 => Health::ReadOnly,
+            4 => Health::Slow,
+            _ => Health::Failing,
+        }
+    }
+
+    /// What was last at fault, in words; empty: nothing since the start.
+    pub fn fault(&self) -> String {
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_fault(&self, text: impl Into<String>) {
+        *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text.into();
+    }
+
+    /// Something stored is not what was written.
+    pub(crate) fn note_rot(&self, text: impl Into<String>) {
+        self.rotten.fetch_add(1, Ordering::Relaxed);
+        self.set_fault(text);
+    }
+}

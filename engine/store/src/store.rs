@@ -1,0 +1,302 @@
+//! A store: a data directory that is open, its threads, and each shard's end.
+//!
+//! Invariants: one process at a time holds the directory, by a lock on `log.lock`; nothing is served before what was
+//! recovered is committed; a database that was there and is gone is an error, never an empty log.
+//! Not here: what is found (`recovery`), what the threads do (`writer`, `reader`).
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use foldhash::quality::RandomState;
+use grandstand_engine::durable::{DurableLog, LogSource, StoredRoom};
+use grandstand_engine::message::ShardId;
+use grandstand_queue::{Doorbell, thread_bell};
+use rusqlite::Connection;
+
+use crate::backup;
+use crate::clock::unix_ms;
+use crate::config::StoreConfig;
+use crate::error::StoreError;
+use crate::head::Head;
+use crate::reader::{Ask, Reader};
+use crate::recorder::{Place, Recorder};
+use crate::recovery::{self, Opening, Recovered};
+use crate::restore;
+use crate::rows::{self, Name};
+use crate::schema;
+use crate::shard_log::ShardLog;
+use crate::status::Status;
+use crate::tail::Shared;
+use crate::wal;
+use crate::writer::Writer;
+
+/// Says that a database was made here.
+pub(crate) const MARKER: &str = "log.id";
+
+/// See [`StoreConfig::lock_wait_ms`]: how often the lock is tried.
+const LOCK_EVERY: Duration = Duration::from_millis(5);
+
+/// An open log. Give it to the engine, stop the engine, then [`close`](Store::close) it.
+#[derive(Debug)]
+pub struct Store {
+    config: StoreConfig,
+    shared: Arc<Shared>,
+    opening: Opening,
+    place: Place,
+    /// Reads what rooms come back with.
+    conn: Connection,
+    views: HashMap<Name, Head, RandomState>,
+    ids: HashMap<Name, i64, RandomState>,
+    recorders: VecDeque<Recorder>,
+    asks: Option<Sender<Ask>>,
+    writer: Option<JoinHandle<bool>>,
+    reader: Option<JoinHandle<()>>,
+    backups: Option<backup::Schedule>,
+    // Released last.
+    _lock: File,
+}
+
+impl Store {
+    /// Open the log in `config.dir`, or make it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: each says what to do. Nothing that is damaged is replaced by anything empty.
+    pub fn open(config: StoreConfig) -> Result<Store, StoreError> {
+        let began = Instant::now();
+        let dir = &config.dir;
+        fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
+        let lock = lock(dir, Duration::from_millis(config.lock_wait_ms))?;
+        let path = dir.join(schema::DATABASE);
+        let is_new = check_marker(dir, &path)?;
+        let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
+        let (mut conn, migrated_from) = open_database(&config, &path, is_new)?;
+        if wal.lost > 0 {
+            check_pages(&conn, &path)?;
+        }
+        let number = rows::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
+        write_marker(dir, number)?;
+        let recorder_dir = config.recorder_dir.clone().unwrap_or_else(|| default_recorder_dir(dir));
+        let _ = fs::create_dir_all(&recorder_dir);
+        let place = Place::new(&recorder_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
+        let (run, (bell, parker)) = (recovery::number(), thread_bell());
+        let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
+        let mut recorders = VecDeque::new();
+        let recovered =
+            recovery::recover(&mut conn, &path, (&place, run, config.shards), (is_new, wal), || {
+                let begin = |shard| Recorder::begin(&place, run, shard, shared.status.clone());
+                recorders.extend((0..shared.shards.len()).map(begin));
+            })?;
+        place.remove_others(Some(run));
+        let Recovered { rooms, views, tails, journal, mut opening } = recovered;
+        let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
+        *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = tails;
+        let (writer_state, retention) = ((rooms, journal), config.retention);
+        let writer = Writer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
+        let (asks, receiver) = channel();
+        let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None };
+        let spawn = StoreError::io(dir, "begin a thread for");
+        let writer = thread::Builder::new().name("log".into()).spawn(move || writer.run()).map_err(spawn)?;
+        let spawn = StoreError::io(dir, "begin a thread for");
+        let reader =
+            thread::Builder::new().name("log-reader".into()).spawn(move || reader.run()).map_err(spawn)?;
+        let conn = schema::open_reader(&path).map_err(StoreError::sqlite(&path))?;
+        let backups =
+            config.backups.clone().map(|plan| backup::Schedule::begin(plan, &path, shared.status.clone()));
+        opening.migrated_from = migrated_from;
+        opening.took_ms = began.elapsed().as_millis() as u64;
+        for text in &opening.rotten {
+            shared.status.note_rot(text.clone());
+        }
+        Ok(Store {
+            config,
+            shared,
+            opening,
+            place,
+            conn,
+            views,
+            ids,
+            recorders,
+            asks: Some(asks),
+            writer: Some(writer),
+            reader: Some(reader),
+            backups,
+            _lock: lock,
+        })
+    }
+
+    /// What was found.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// How it is doing, now and later.
+    pub fn status(&self) -> Arc<Status> {
+        self.shared.status.clone()
+    }
+
+    /// Write what is outstanding, mark the log as closed and release the directory. Shards must have been stopped. `false`:
+    /// the disk would not take all of it in time; the recorder keeps it for the next start on this machine.
+    pub fn close(mut self) -> bool {
+        self.end()
+    }
+
+    fn end(&mut self) -> bool {
+        self.backups = None;
+        self.asks = None;
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        let is_clean = self.writer.take().is_some_and(|writer| writer.join().unwrap_or(false));
+        if is_clean {
+            self.place.remove_others(None);
+        }
+        // Ends by itself when the last shard's end is dropped.
+        drop(self.reader.take());
+        is_clean
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.writer.is_some() {
+            self.end();
+        }
+    }
+}
+
+impl LogSource for Store {
+    fn shard_log(
+        &mut self,
+        shard: ShardId,
+        owns: &dyn Fn(&str) -> bool,
+        bell: Arc<Doorbell>,
+    ) -> (Box<dyn DurableLog>, Vec<StoredRoom>) {
+        let shard = usize::from(shard.0);
+        let side = &self.shared.shards[shard];
+        side.set_bell(bell);
+        let owned: Vec<Name> = self.views.keys().filter(|name| owns(name)).cloned().collect();
+        let (mut sums, mut stored) = (HashMap::default(), Vec::with_capacity(owned.len()));
+        for name in owned {
+            let Some(head) = self.views.remove(&name) else { continue };
+            sums.insert(name.clone(), (head.room.epoch, head.sum));
+            self.shared.set_owner(&name, shard);
+            // In its own statement: the lock must not be held when the shard's is taken.
+            let tail = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            let tail = tail.unwrap_or_default();
+            let room = restore::room(&self.conn, self.ids.get(&name).copied(), head, &tail, &self.config);
+            room.1.into_iter().for_each(|text| self.shared.status.note_rot(text));
+            stored.push(room.0);
+            if !tail.is_empty() {
+                side.tail().rooms.insert(name, tail);
+            }
+        }
+        // Names of rooms that are gone, of which the journal still tells: whoever owns the name takes them along.
+        let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<Name> = unclaimed.keys().filter(|name| owns(name)).cloned().collect();
+        for name in gone {
+            if let Some(tail) = unclaimed.remove(&name) {
+                side.tail().rooms.insert(name, tail);
+            }
+        }
+        drop(unclaimed);
+        let recorder = self.recorders.pop_front().expect("one for each shard, asked for once and in order");
+        let asks = self.asks.clone().expect("there until the store is closed");
+        let log = ShardLog { shard, shared: self.shared.clone(), sums, position: 0, recorder, asks };
+        (Box::new(log), stored)
+    }
+}
+
+/// Take the directory.
+fn lock(dir: &Path, wait: Duration) -> Result<File, StoreError> {
+    let path = dir.join("log.lock");
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = file.map_err(StoreError::io(&path, "open"))?;
+    let deadline = Instant::now() + wait;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCK_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Locked { path }),
+            Err(error) => return Err(StoreError::io(&path, "lock")(io::Error::from(error))),
+        }
+    }
+    // For people; the lock is what counts.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Hold a directory that no store has open, for as long as the file lives.
+pub(crate) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
+    lock(dir, Duration::ZERO)
+}
+
+/// Is the log to be made?
+fn check_marker(dir: &Path, path: &Path) -> Result<bool, StoreError> {
+    let is_empty = fs::metadata(path).map_or(true, |facts| facts.len() == 0);
+    let was_there = dir.join(MARKER).exists();
+    match (is_empty, was_there) {
+        (true, true) => Err(StoreError::Missing { path: path.to_owned() }),
+        (is_empty, _) => Ok(is_empty),
+    }
+}
+
+/// After the database is there and synced, and before anything is in it.
+fn write_marker(dir: &Path, number: u64) -> Result<(), StoreError> {
+    let path = dir.join(MARKER);
+    let text = format!("{number:016x}\n");
+    if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let write = || {
+        let mut file = File::create(&path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(StoreError::io(&path, "write"))
+}
+
+fn open_database(
+    config: &StoreConfig,
+    path: &Path,
+    is_new: bool,
+) -> Result<(Connection, Option<i64>), StoreError> {
+    let fault = StoreError::sqlite(path);
+    let mut conn = schema::open_writer(path).map_err(&fault)?;
+    let found = schema::migrate(&mut conn, path, schema::MIGRATIONS, |version| {
+        let dir = config.backup_dir.clone().unwrap_or_else(|| config.dir.join("backups"));
+        backup::before_migration(path, &dir, version)
+    })?;
+    if is_new || found == 0 {
+        rows::put_meta(&conn, recovery::number(), unix_ms()).map_err(&fault)?;
+    }
+    let is_old = found > 0 && found < schema::MIGRATIONS.len() as i64;
+    Ok((conn, is_old.then_some(found)))
+}
+
+/// A torn write-ahead log may have left pages of different times beside each other.
+fn check_pages(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::sqlite(path))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::corrupt(path, format!("after a torn write-ahead log: {found}")))
+    }
+}
+
+/// Memory that outlives a process, where there is any.
+fn default_recorder_dir(dir: &Path) -> PathBuf {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let shm = Path::new("/dev/shm");
+    #[allow(clippy::unnecessary_cast, reason = "its type is the platform's")]
+    let is_memory = rustix::fs::statfs(shm).is_ok_and(|facts| facts.f_type as i64 == TMPFS_MAGIC);
+    if is_memory { shm.to_owned() } else { dir.to_owned() }
+}

@@ -1,0 +1,153 @@
+//! Tails: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and the reader share it.
+//!
+//! Why shared: a page must hold what was shown a moment ago, and the disk may be slow: so the newest part of a room is read
+//! from here, whether it is committed or not, and nobody waits for anybody's disk.
+//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A tail's records of one
+//! room are in the order of the push, each following the one before.
+//! Not here: when records leave (`mover`), pages (`reader`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use foldhash::quality::RandomState;
+use grandstand_engine::durable::News;
+use grandstand_queue::Doorbell;
+
+use crate::rows::Name;
+use crate::status::Status;
+
+/// A record in a tail.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// 0: from before this process.
+    pub(crate) position: u64,
+    pub(crate) bytes: Bytes,
+    /// It begins the room's log, or ends it: nothing before it counts.
+    pub(crate) begins: bool,
+    /// Offset after it.
+    pub(crate) next_offset: u64,
+}
+
+/// One shard's.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// What the log thread has not taken yet.
+    pub(crate) queue: VecDeque<(u64, Bytes)>,
+    /// What is not yet in segments.
+    pub(crate) rooms: HashMap<Name, VecDeque<Kept>, RandomState>,
+}
+
+impl Tail {
+    /// Add a room's next record. One without an offset stands where the one before left off.
+    pub(crate) fn keep(&mut self, name: Name, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
+        keep(self.rooms.entry(name).or_default(), position, bytes, begins, next_offset);
+    }
+}
+
+/// See [`Tail::keep`].
+pub(crate) fn keep(room: &mut VecDeque<Kept>, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
+    let before = room.back().filter(|_| !begins).map_or(0, |kept| kept.next_offset);
+    room.push_back(Kept { position, bytes, begins, next_offset: next_offset.max(before) });
+}
+
+/// What a shard, the log thread and the reader share of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct ShardSide {
+    tail: Mutex<Tail>,
+    news: Mutex<VecDeque<News>>,
+    /// Is there news? Looked at without the lock.
+    pub(crate) has_news: AtomicBool,
+    bell: OnceLock<Arc<Doorbell>>,
+    /// Position up to which everything is synced.
+    pub(crate) durable: AtomicU64,
+}
+
+impl ShardSide {
+    pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_bell(&self, bell: Arc<Doorbell>) {
+        let _ = self.bell.set(bell);
+    }
+
+    /// Leave news for the shard. Of several durable positions the last one counts.
+    pub(crate) fn tell(&self, news: News) {
+        {
+            let mut waiting = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+            match (waiting.back_mut(), &news) {
+                (Some(News::Durable(last)), News::Durable(next)) => *last = *next,
+                _ => waiting.push_back(news),
+            }
+            self.has_news.store(true, Ordering::Release);
+        }
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
+    }
+
+    pub(crate) fn poll(&self) -> Option<News> {
+        if !self.has_news.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut waiting = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = waiting.pop_front();
+        self.has_news.store(!waiting.is_empty(), Ordering::Release);
+        news
+    }
+}
+
+/// What all of a store's threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) shards: Box<[ShardSide]>,
+    /// What the last process left in the journal, of rooms that no shard has asked for yet.
+    pub(crate) unclaimed: Mutex<HashMap<Name, VecDeque<Kept>, RandomState>>,
+    /// Which shard owns a room: told of what retention takes.
+    pub(crate) owners: Mutex<HashMap<Name, usize, RandomState>>,
+    pub(crate) status: Arc<Status>,
+    /// Wakes the log thread.
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) stop: AtomicBool,
+    pub(crate) began: Instant,
+    pub(crate) queue_bytes_max: u64,
+    /// After a fault: when the log thread tries again, milliseconds since `began`; 0: no fault.
+    pub(crate) retry_ms: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(shards: u16, queue_bytes_max: usize, bell: Arc<Doorbell>) -> Arc<Shared> {
+        Arc::new(Shared {
+            shards: (0..shards.max(1)).map(|_| ShardSide::default()).collect(),
+            unclaimed: Mutex::default(),
+            owners: Mutex::default(),
+            status: Arc::default(),
+            bell,
+            stop: AtomicBool::new(false),
+            began: Instant::now(),
+            queue_bytes_max: queue_bytes_max as u64,
+            retry_ms: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    /// Has a shard anything for the log thread?
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.status.queue_entries.load(Ordering::Acquire) > 0
+    }
+
+    /// The shard that owns a room, if one has told.
+    pub(crate) fn owner(&self, room: &str) -> Option<usize> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(room).copied()
+    }
+
+    pub(crate) fn set_owner(&self, room: &Name, shard: usize) {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone(), shard);
+    }
+}

@@ -1,0 +1,244 @@
+//! Verification, end to end: SQLite's own check, every checksum, every chain, every offset, every room's row.
+//!
+//! Invariant: it changes nothing, and it goes on behind a fault, so that the report names them all.
+//! Not here: mending.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use foldhash::quality::RandomState;
+use grandstand_engine::durable::Entry;
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::head::Head;
+use crate::record::{self, Record, Sealed};
+use crate::rows::{self, Name, RoomRow};
+use crate::schema;
+
+/// Faults that a report names; the rest is counted.
+const FAULTS_MAX: usize = 100;
+
+/// What a log holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The schema's version.
+    pub version: i64,
+    /// Rooms.
+    pub rooms: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Batches with chat.
+    pub batches: u64,
+    /// Messages, shown or not.
+    pub messages: u64,
+    /// Bytes of all records.
+    pub bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// What is not as it was written, in words; at most a hundred of them.
+    pub faults: Vec<String>,
+    /// All of them.
+    pub fault_count: u64,
+}
+
+/// Check a database, a backup, or a data directory.
+///
+/// # Errors
+/// It can't be opened as a log at all.
+pub fn run(path: &Path) -> Result<Report, StoreError> {
+    let path = if path.is_dir() { path.join(schema::DATABASE) } else { path.to_owned() };
+    if !path.exists() {
+        return Err(StoreError::Missing { path });
+    }
+    let fault = StoreError::sqlite(&path);
+    let conn = schema::open_reader(&path).map_err(&fault)?;
+    let version = schema::version(&conn).map_err(&fault)?;
+    if version > schema::MIGRATIONS.len() as i64 {
+        return Err(StoreError::Newer { path: path.clone(), version });
+    }
+    let file_bytes = std::fs::metadata(&path).map_or(0, |facts| facts.len());
+    let mut walk = Walk { report: Report { version, file_bytes, ..Report::default() }, ..Walk::default() };
+    let tx = conn.unchecked_transaction().map_err(&fault)?;
+    walk.integrity(&tx);
+    walk.rooms(&tx);
+    walk.journal(&tx);
+    Ok(walk.report)
+}
+
+#[derive(Default)]
+struct Walk {
+    report: Report,
+    heads: HashMap<Name, Option<Head>, RandomState>,
+    moved: HashMap<Name, i64, RandomState>,
+}
+
+impl Walk {
+    fn fault(&mut self, text: impl Into<String>) {
+        self.report.fault_count += 1;
+        if self.report.faults.len() < FAULTS_MAX {
+            self.report.faults.push(text.into());
+        }
+    }
+
+    fn integrity(&mut self, conn: &Connection) {
+        let check = || -> rusqlite::Result<Vec<String>> {
+            let mut check = conn.prepare("PRAGMA integrity_check(100)")?;
+            let rows = check.query_map([], |row| row.get(0))?;
+            rows.collect()
+        };
+        match check() {
+            Ok(found) if found == ["ok"] => {}
+            Ok(found) => found.into_iter().for_each(|text| self.fault(text)),
+            Err(error) => self.fault(error.to_string()),
+        }
+    }
+
+    fn rooms(&mut self, conn: &Connection) {
+        let rows = match rows::rooms(conn) {
+            Ok(rows) => rows,
+            Err(fault) => return self.fault(format!("rooms: {fault}")),
+        };
+        let mut there = 0;
+        for (id, row) in rows {
+            match row {
+                Ok(row) => {
+                    let moved = self.moved.entry(row.head.room.room.clone()).or_default();
+                    *moved = row.moved.max(*moved);
+                    if !row.is_removed {
+                        there += 1;
+                        self.room(conn, &row);
+                        self.heads.insert(row.head.room.room.clone(), Some(row.head));
+                    }
+                }
+                Err(fault) => {
+                    self.fault(format!("room {id}: {fault}"));
+                }
+            }
+        }
+        self.report.rooms = there;
+        match rows::meta(conn) {
+            Ok((_, count)) if count == there => {}
+            Ok((_, count)) => self.fault(format!("{there} rooms are there, and there were {count}")),
+            Err(fault) => self.fault(format!("the database's own row: {fault}")),
+        }
+    }
+
+    fn room(&mut self, conn: &Connection, row: &RoomRow) {
+        let name = &row.head.room.room;
+        let mut chain: Option<u64> = None;
+        let (mut due, mut segments, mut bytes) = (None, 0, 0);
+        let ids = match rows::segments_from_all(conn, row.id) {
+            Ok(ids) => ids,
+            Err(fault) => return self.fault(format!("room {name}: {fault}")),
+        };
+        for id in ids {
+            let read = match rows::segment(conn, id, row.id) {
+                Ok(read) => read,
+                Err(fault) => {
+                    self.fault(format!("room {name}, segment {id}: {fault}"));
+                    chain = None;
+                    due = None;
+                    continue;
+                }
+            };
+            if let Some(text) = &read.fault {
+                self.fault(format!("room {name}: {text}"));
+            }
+            if chain.is_some_and(|chain| chain != read.base) {
+                self.fault(format!("room {name}: segment {id} does not follow the one before"));
+            }
+            let is_hole = match due {
+                Some(due) => due != read.first_offset,
+                None => read.first_offset > row.head.oldest_offset,
+            };
+            if is_hole {
+                self.fault(format!("room {name}: offsets before {} are missing", read.first_offset));
+            }
+            segments += 1;
+            bytes += read.bytes;
+            chain = Some(read.newest);
+            due = due.or(Some(read.first_offset));
+            for sealed in &read.records {
+                self.count(sealed, name, &mut due);
+            }
+        }
+        self.report.segments += segments;
+        let end = due.unwrap_or(row.head.oldest_offset);
+        if chain.is_some_and(|chain| chain != row.head.sum) || end != row.head.next_offset {
+            self.fault(format!(
+                "room {name}: its segments end at {end}, its row at {}",
+                row.head.next_offset
+            ));
+        }
+        if (segments, bytes) != (row.head.segments, row.head.bytes) {
+            self.fault(format!(
+                "room {name}: {segments} segments are there, and there were {}",
+                row.head.segments
+            ));
+        }
+    }
+
+    fn count(&mut self, sealed: &Sealed, name: &str, due: &mut Option<u64>) {
+        self.report.bytes += sealed.bytes.len() as u64;
+        let Record::Entry(Entry::Batch(entry)) = &sealed.record else { return };
+        let batch = &entry.batch;
+        if !batch.has_chat() {
+            return;
+        }
+        if due.is_some_and(|due| due != batch.first_offset) {
+            self.fault(format!("room {name}: offsets before {} are missing", batch.first_offset));
+        }
+        self.report.batches += 1;
+        self.report.messages += batch.next_offset - batch.first_offset;
+        *due = Some(batch.next_offset);
+    }
+
+    fn journal(&mut self, conn: &Connection) {
+        let (rows, end) = rows::journal(conn);
+        if let Some(fault) = end {
+            self.fault(format!("journal: {fault}"));
+        }
+        if rows.is_empty() {
+            self.fault("journal: it is empty");
+        }
+        let mut last: Option<(i64, u64)> = None;
+        for (id, row) in rows {
+            let row = match row {
+                Ok(row) => row,
+                Err(fault) => {
+                    self.fault(format!("journal, row {id}: {fault}"));
+                    continue;
+                }
+            };
+            if !row.is_sound || last.is_some_and(|(id, sum)| (id + 1, sum) != (row.id, row.before)) {
+                self.fault(format!("journal: row {id} is rotten, or the one before it is missing"));
+            }
+            last = Some((row.id, row.sum));
+            let mut data = row.records;
+            while !data.is_empty() {
+                let Ok(sealed) = record::read(&data) else {
+                    self.fault(format!("journal, row {id}: a record is rotten"));
+                    break;
+                };
+                data = data.slice(sealed.bytes.len()..);
+                self.journal_record(id, &sealed);
+            }
+        }
+    }
+
+    fn journal_record(&mut self, row: i64, sealed: &Sealed) {
+        let name = sealed.record.room().clone();
+        if self.moved.get(&name).is_some_and(|&moved| moved >= row) {
+            return;
+        }
+        let head = self.heads.entry(name.clone()).or_default();
+        let mut due = head.as_ref().map(|head| head.next_offset);
+        match Head::advance(head, sealed) {
+            Ok(crate::head::Step::On) => self.count(sealed, &name, &mut due),
+            Ok(_) => self.count(sealed, &name, &mut None),
+            Err(_) => self.fault(format!("journal, row {row}: a record of room {name} does not follow")),
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The log thread: gathers what all shards pushed and commits it, one synced transaction for the whole node.
+//!
+//! A turn: take what is queued, add it to the journal as one row, commit, tell the shards. What else there is to write rides
+//! along in small pieces: rooms that are moved into segments, what retention takes. Pages are written from the write-ahead
+//! log into the database between turns.
+//!
+//! Faults: whatever SQLite says, the transaction is rolled back, its connection closed, and the same entries are written anew
+//! with growing pauses: after a sync that failed nothing that was written before it is trusted. Meanwhile shards refuse.
+//!
+//! Invariants: entries are committed in the order of their push; `durable` is told after the sync and never before; nothing
+//! in memory moves on before the commit that it belongs to.
+//! Not here: what a step writes (`mover`, `retention`), reading (`reader`), opening (`recovery`).
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
+
+use grandstand_engine::durable::{News, Position};
+use grandstand_queue::Parker;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use crate::config::Retention;
+use crate::mover::{Moved, Rooms, Round};
+use crate::retention::{self, Trimmed};
+use crate::rows::{self, RowKind};
+use crate::schema;
+use crate::status::Health;
+use crate::tail::Shared;
+
+/// From the beginning of one commit to the next: what comes in meanwhile shares its sync. Below what a viewer or an
+/// acknowledgement notices, above what an idle disk needs for a sync.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Bytes that one commit takes; the rest is for the next.
+const COMMIT_BYTES: usize = 4 << 20;
+
+/// A round begins when the journal holds so much, or anything for so long: small enough to be read at a start in some tens
+/// of milliseconds, large enough that a room's segment has many batches.
+const JOURNAL_BYTES: u64 = 8 << 20;
+const JOURNAL_AGE: Duration = Duration::from_secs(20);
+
+/// The first pause after a fault, and the longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How often sizes are looked at and retention looks for what is too old.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long closing tries to write what is outstanding. Then the recorder keeps it for the next start.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Rows of the journal that are removed at a time.
+const JOURNAL_STEP: i64 = 64;
+
+/// Free pages above this part of the file, and above this many, are given back to the file system.
+const FREE_PART: u64 = 4;
+const FREE_PAGES_MIN: u64 = 4096;
+const VACUUM_STEP: u32 = 128;
+
+/// Where the journal stands.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) run: u64,
+    pub(crate) next_id: i64,
+    /// Of its newest row.
+    pub(crate) sum: u64,
+    /// Id and bytes of each row.
+    pub(crate) rows: VecDeque<(i64, u64)>,
+    /// For each shard, what is committed.
+    pub(crate) positions: Vec<u64>,
+}
+
+impl Journal {
+    fn bytes(&self) -> u64 {
+        self.rows.iter().map(|&(_, bytes)| bytes).sum()
+    }
+
+    pub(crate) fn head(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
+        rows::journal_head(kind, self.run, positions, self.sum)
+    }
+
+    fn settle(&mut self, sum: u64, bytes: usize, positions: Vec<u64>) {
+        self.rows.push_back((self.next_id, bytes as u64));
+        (self.sum, self.positions) = (sum, positions);
+        self.next_id += 1;
+    }
+}
+
+/// What was taken from the queues and is not committed.
+#[derive(Debug)]
+struct Pending {
+    data: Vec<u8>,
+    positions: Vec<u64>,
+    entries: u64,
+    bytes: u64,
+}
+
+/// What rides along in a commit.
+#[derive(Debug, Default)]
+struct Chore {
+    moved: Option<Moved>,
+    /// Journal rows below this one are gone.
+    forgotten: Option<i64>,
+    trimmed: Option<Trimmed>,
+}
+
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) path: PathBuf,
+    pub(crate) conn: Option<Connection>,
+    pub(crate) parker: Parker,
+    pub(crate) rooms: Rooms,
+    pub(crate) journal: Journal,
+    pub(crate) retention: Retention,
+    pending: Option<Pending>,
+    round: Option<Round>,
+    /// Since when the journal holds anything to be moved.
+    waiting_since: Option<Instant>,
+    trims: retention::Cursor,
+    looked: Option<Instant>,
+    backoff: Option<Duration>,
+    began: Instant,
+    /// Estimated, since the last checkpoint.
+    wal_bytes: u64,
+    is_chore_failing: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        path: PathBuf,
+        conn: Connection,
+        parker: Parker,
+        (rooms, journal): (Rooms, Journal),
+        retention: Retention,
+    ) -> Writer {
+        let waiting_since = Some(Instant::now());
+        Writer {
+            shared,
+            path,
+            conn: Some(conn),
+            parker,
+            rooms,
+            journal,
+            retention,
+            pending: None,
+            round: None,
+            waiting_since,
+            trims: retention::Cursor::default(),
+            looked: None,
+            backoff: None,
+            began: Instant::now(),
+            wal_bytes: 0,
+            is_chore_failing: false,
+        }
+    }
+
+    /// Until the store is closed. Returns whether all is written and the log can be opened as if nothing had been.
+    pub(crate) fn run(mut self) -> bool {
+        while !self.shared.stop.load(Acquire) {
+            self.wait();
+            self.turn();
+        }
+        let deadline = Instant::now() + CLOSE_WITHIN;
+        while Instant::now() < deadline {
+            if self.pending.is_none() && !self.shared.is_waiting() {
+                break;
+            }
+            self.pause();
+            self.turn();
+        }
+        self.close(deadline)
+    }
+
+    /// Sleep until there is something to do.
+    fn wait(&mut self) {
+        if self.backoff.is_some() {
+            return self.pause();
+        }
+        let since = self.began.elapsed();
+        let (shared, stop) = (self.shared.clone(), &self.shared.stop);
+        if since < GATHER {
+            self.parker.park_timeout(Some(GATHER - since), || stop.load(Acquire));
+        }
+        let idle = if self.has_chore() { Duration::ZERO } else { LOOK_EVERY };
+        self.parker.park_timeout(Some(idle), || shared.is_waiting() || shared.stop.load(Acquire));
+    }
+
+    /// After a fault: only the end of the store shortens it.
+    fn pause(&mut self) {
+        if let Some(backoff) = self.backoff {
+            let (shared, until) = (self.shared.clone(), Instant::now() + backoff);
+            let was_stopped = shared.stop.load(Acquire);
+            while Instant::now() < until && shared.stop.load(Acquire) == was_stopped {
+                self.parker
+                    .park_timeout(Some(until - Instant::now()), || shared.stop.load(Acquire) != was_stopped);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.gather();
+        self.plan();
+        if self.pending.is_some() || self.has_chore() || self.backoff.is_some() {
+            self.commit();
+        }
+        self.checkpoint();
+        self.look();
+    }
+
+    /// Take what is queued, unless the last commit is still to be done.
+    fn gather(&mut self) {
+        if self.pending.is_some() || !self.shared.is_waiting() {
+            return;
+        }
+        let mut positions = self.journal.positions.clone();
+        let (mut records, mut entries, mut bytes) = (Vec::new(), 0u64, 0);
+        for (side, position) in self.shared.shards.iter().zip(&mut positions) {
+            let mut tail = side.tail();
+            while let Some((at, record)) = tail.queue.pop_front() {
+                *position = at;
+                bytes += record.len();
+                entries += 1;
+                records.push(record);
+                if bytes >= COMMIT_BYTES {
+                    break;
+                }
+            }
+        }
+        if entries == 0 {
+            return;
+        }
+        let mut data = self.journal.head(RowKind::Commit, &positions);
+        data.reserve_exact(bytes);
+        records.iter().for_each(|record| data.extend_from_slice(record));
+        self.shared.status.queue_entries.fetch_sub(entries, Release);
+        self.pending = Some(Pending { data, positions, entries, bytes: bytes as u64 });
+    }
+
+    /// Begin a round when it is time.
+    fn plan(&mut self) {
+        let is_due = self.waiting_since.is_some_and(|since| since.elapsed() >= JOURNAL_AGE)
+            || self.journal.bytes() >= JOURNAL_BYTES;
+        let is_claimed = self.shared.unclaimed.lock().is_ok_and(|unclaimed| unclaimed.is_empty());
+        if self.round.is_none() && is_due && is_claimed && !self.is_chore_failing {
+            self.begin_round();
+        }
+    }
+
+    fn begin_round(&mut self) {
+        let upto = self.journal.next_id - 1;
+        self.round = Some(Round::begin(&self.shared, upto, self.journal.positions.clone()));
+        self.waiting_since = None;
+    }
+
+    fn has_chore(&self) -> bool {
+        (self.round.is_some() || self.trims.is_due) && !self.is_chore_failing
+    }
+
+    fn commit(&mut self) {
+        self.began = Instant::now();
+        let status = self.shared.status.clone();
+        status.commit_since_us.store(self.shared.now_us().max(1), Relaxed);
+        let result = self.transact();
+        status.commit_since_us.store(0, Relaxed);
+        match result {
+            Ok((sum, chore)) => {
+                let took_us = self.began.elapsed().as_micros() as u64;
+                status.commits.fetch_add(1, Relaxed);
+                status.commit_us_total.fetch_add(took_us, Relaxed);
+                status.commit_us_max.fetch_max(took_us, Relaxed);
+                self.backoff = None;
+                self.shared.retry_ms.store(0, Relaxed);
+                status.set_health(Health::Good);
+                self.settle(sum);
+                self.settle_chore(chore);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// One synced transaction; the new row's sum.
+    fn transact(&mut self) -> rusqlite::Result<(Option<u64>, Chore)> {
+        if self.conn.is_none() {
+            self.conn = Some(schema::open_writer(&self.path)?);
+        }
+        let conn = self.conn.as_mut().expect("opened above");
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sum = match &self.pending {
+            Some(pending) => Some(rows::insert_journal(&tx, self.journal.next_id, &pending.data)?),
+            None => None,
+        };
+        let mut chore = Chore::default();
+        // After a fault first what shards wait for.
+        if self.backoff.is_none() && !self.is_chore_failing {
+            match &self.round {
+                Some(round) if !round.is_done() => {
+                    chore.moved = Some(round.step(&tx, &self.shared, &self.rooms)?);
+                }
+                Some(round) => {
+                    let from = self.journal.rows.front().map_or(0, |&(id, _)| id);
+                    let upto = round.upto.min(from + JOURNAL_STEP);
+                    tx.execute("DELETE FROM journal WHERE id < ?1", [upto])?;
+                    chore.forgotten = Some(upto);
+                }
+                None if self.trims.is_due => {
+                    let oldest = self.journal.rows.front().map_or(0, |&(id, _)| id);
+                    chore.trimmed =
+                        Some(retention::step(&tx, &self.rooms, &self.trims, self.retention, oldest)?);
+                }
+                None => {}
+            }
+        }
+        tx.commit()?;
+        Ok((sum, chore))
+    }
+
+    fn settle(&mut self, sum: Option<u64>) {
+        let (Some(pending), Some(sum)) = (self.pending.take(), sum) else { return };
+        let status = &self.shared.status;
+        status.entries.fetch_add(pending.entries, Relaxed);
+        status.entry_bytes.fetch_add(pending.bytes, Relaxed);
+        status.queue_bytes.fetch_sub(pending.bytes, Relaxed);
+        self.wal_bytes += pending.data.len() as u64 + 8192;
+        for (side, (&before, &now)) in
+            self.shared.shards.iter().zip(self.journal.positions.iter().zip(&pending.positions))
+        {
+            if now > before {
+                side.durable.store(now, Release);
+                side.tell(News::Durable(Position(now)));
+            }
+        }
+        self.journal.settle(sum, pending.data.len(), pending.positions);
+        self.waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    fn settle_chore(&mut self, chore: Chore) {
+        if let (Some(moved), Some(round)) = (chore.moved, &mut self.round) {
+            round.pass(&moved);
+            self.wal_bytes += moved.bytes + 16_384 * moved.segments;
+            moved.faults.iter().for_each(|fault| self.shared.status.note_rot(fault.clone()));
+            moved.settle(&self.shared, &mut self.rooms);
+            self.trims.is_due |= retention::is_over(&self.rooms, self.retention);
+        }
+        if let Some(upto) = chore.forgotten {
+            self.journal.rows.retain(|&(id, _)| id >= upto);
+            if self.round.as_ref().is_some_and(|round| upto >= round.upto) {
+                self.round = None;
+                self.trims.is_due = true;
+                // The newest row stays; it holds nothing that is to be moved.
+                if self.journal.rows.len() > 1 {
+                    self.waiting_since.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        if let Some(trimmed) = chore.trimmed {
+            self.wal_bytes += 65_536;
+            trimmed.settle(&self.shared, &mut self.rooms, &mut self.trims);
+        }
+    }
+
+    /// Nothing of the transaction counts. The connection goes, and with it what it believed to be written.
+    fn fail(&mut self, error: &rusqlite::Error) {
+        let health = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Health::Full,
+            Some(ErrorCode::ReadOnly) => Health::ReadOnly,
+            _ => Health::Failing,
+        };
+        let status = &self.shared.status;
+        status.commit_failures.fetch_add(1, Relaxed);
+        status.set_health(health);
+        status.set_fault(format!("{}: {error}", self.path.display()));
+        // A chore that fails alone must not keep entries from being committed.
+        if self.pending.is_none() && self.backoff.is_some() && self.has_chore() {
+            self.is_chore_failing = true;
+        }
+        let backoff = self.backoff.map_or(BACKOFF_MIN, |backoff| (2 * backoff).min(BACKOFF_MAX));
+        self.backoff = Some(backoff);
+        self.shared.retry_ms.store(self.shared.now_us() / 1000 + backoff.as_millis() as u64, Relaxed);
+        self.conn = None;
+    }
+
+    /// Write pages into the database while nobody waits for a commit: the write-ahead log begins anew, its file as large
+    /// as it is.
+    fn checkpoint(&mut self) {
+        if self.wal_bytes < schema::WAL_BYTES_KEPT || self.backoff.is_some() {
+            return;
+        }
+        self.wal_bytes = 0;
+        if let Some(conn) = &self.conn
+            && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        {
+            self.fail(&error);
+        }
+    }
+
+    /// Once a second: sizes, and whether anything is too old.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.is_chore_failing = false;
+        let status = &self.shared.status;
+        let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |facts| facts.len());
+        status.database_bytes.store(bytes(self.path.clone()), Relaxed);
+        status.wal_bytes.store(bytes(crate::wal::path(&self.path)), Relaxed);
+        status.journal_bytes.store(self.journal.bytes(), Relaxed);
+        status.rooms.store(self.rooms.live.len() as u64, Relaxed);
+        status.segments.store(self.rooms.segments, Relaxed);
+        status.segment_bytes.store(self.rooms.bytes, Relaxed);
+        let Some(conn) = &self.conn else { return };
+        let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0) as u64;
+        let page_bytes = number("PRAGMA page_size");
+        let (pages, free) = (number("PRAGMA page_count"), number("PRAGMA freelist_count"));
+        status.free_bytes.store(free * page_bytes, Relaxed);
+        status.oldest_ms.store(number("SELECT time_ms FROM segments ORDER BY id LIMIT 1"), Relaxed);
+        self.trims.is_due |= retention::is_over(&self.rooms, self.retention) || self.retention.age_ms > 0;
+        self.trims.is_due |= !self.rooms.removed.is_empty();
+        self.trims.vacuum_pages =
+            if free > FREE_PAGES_MIN && free > pages / FREE_PART { VACUUM_STEP } else { 0 };
+        self.trims.is_due |= self.trims.vacuum_pages > 0;
+    }
+
+    /// Everything into segments, the write-ahead log into the database, and a word that all is well.
+    fn close(mut self, deadline: Instant) -> bool {
+        self.claim_all();
+        self.is_chore_failing = false;
+        self.round = None;
+        if self.pending.is_none() && self.journal.rows.len() > 1 || self.waiting_since.is_some() {
+            self.begin_round();
+        }
+        while self.round.is_some() && Instant::now() < deadline {
+            self.pause();
+            self.commit();
+        }
+        if self.pending.is_some() || self.round.is_some() || self.shared.is_waiting() {
+            return false;
+        }
+        let data = self.journal.head(RowKind::Closed, &self.journal.positions);
+        let Some(conn) = &self.conn else { return false };
+        let id = self.journal.next_id;
+        let closed = conn.unchecked_transaction().and_then(|tx| {
+            rows::insert_journal(&tx, id, &data)?;
+            tx.commit()
+        });
+        let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        closed.is_ok()
+    }
+
+    /// Rooms that no shard has asked for are moved as well.
+    fn claim_all(&mut self) {
+        let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tail = self.shared.shards[0].tail();
+        tail.rooms.extend(unclaimed.drain());
+    }
+}

@@ -1,0 +1,40 @@
+//! Another alias for a batch that was stored: the one thing in it that does not outlive a process.
+//!
+//! Why: aliases are given anew at each start, and a stored batch is as it was sealed. Its body begins with the alias, so
+//! another one costs a copy and no decoding.
+//! Invariant: everything behind the alias stays as it was, byte by byte.
+
+use bytes::Bytes;
+
+use super::{BatchFault, varint};
+use crate::frame::Kind;
+use crate::stream;
+
+/// A batch's frame behind its header, as it was stored, under another alias. What stands behind the alias is not looked at.
+///
+/// # Errors
+/// The bytes are not one whole plain frame of a batch that begins with an alias.
+pub fn with_alias(framed: &[u8], alias: u32) -> Result<Bytes, BatchFault> {
+    let fault = |at, expected| BatchFault { at, expected };
+    let (header, len) = stream::read_header(framed, usize::MAX)
+        .ok()
+        .flatten()
+        .filter(|&(header, len)| framed.len() - header == len)
+        .ok_or(fault(0, "one whole frame"))?;
+    if framed.get(header) != Some(&(Kind::Batch as u8)) {
+        return Err(fault(header, "a plain batch"));
+    }
+    let mut at = header + 1;
+    varint::read(framed, &mut at).filter(|&n| n <= u64::from(u32::MAX)).ok_or(fault(at, "an alias"))?;
+    let mut own = Vec::with_capacity(5);
+    varint::write(u64::from(alias), &mut own);
+    let rest = &framed[at..];
+    let frame = 1 + own.len() + rest.len();
+    let mut out = Vec::with_capacity(stream::header_len(frame) + frame);
+    debug_assert!(len >= 2);
+    stream::write_header(frame, &mut out);
+    out.push(Kind::Batch as u8);
+    out.extend_from_slice(&own);
+    out.extend_from_slice(rest);
+    Ok(Bytes::from(out))
+}
