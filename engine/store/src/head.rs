@@ -55,7 +55,7 @@ impl Head {
     pub(crate) fn new(room: Arc<str>, epoch: u64, next_offset: u64) -> Self {
         let settings = RoomSettings::default();
         Head {
-            room: RoomEntry { room, epoch, is_operators: false, phase: Phase::Open, settings },
+            room: RoomEntry { room, epoch, next_offset, is_operators: false, phase: Phase::Open, settings },
             previous: None,
             oldest_offset: next_offset,
             next_offset,
@@ -86,6 +86,7 @@ impl Head {
         if step == Step::Anew {
             let first_offset = match record {
                 Record::Entry(Entry::Batch(entry)) => entry.batch.first_offset,
+                Record::Entry(Entry::Room(entry)) => entry.next_offset,
                 _ => 0,
             };
             *head = Some(Head::new(record.room().clone(), record.epoch(), first_offset));
@@ -124,7 +125,11 @@ impl Head {
                     }
                 }
             }
-            Record::Entry(Entry::Room(entry)) => self.room = entry.clone(),
+            Record::Entry(Entry::Room(entry)) => {
+                // Beyond what is here, where the room was kept in memory for a while.
+                self.next_offset = self.next_offset.max(entry.next_offset);
+                self.room = entry.clone();
+            }
             Record::Entry(Entry::Removed { .. }) => {}
             Record::Epoch { epoch, previous, .. } => {
                 self.room.epoch = *epoch;
@@ -168,6 +173,7 @@ impl Head {
         head.previous = has_previous.then_some(PreviousEpoch { epoch, next_offset });
         head.oldest_offset = source.varint("an offset")?;
         head.next_offset = source.varint("an offset")?;
+        head.room.next_offset = head.next_offset;
         head.time_ms = source.varint("a time")?;
         head.segments = source.varint("a count of segments")?;
         head.bytes = source.varint("a count of bytes")?;

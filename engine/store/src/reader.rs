@@ -70,6 +70,7 @@ impl Reader {
         }
         for bytes in &tail {
             let Ok(sealed) = record::read(bytes) else { break };
+            page.pass(&sealed.record);
             if let Record::Entry(Entry::Batch(entry)) = sealed.record
                 && !page.offer(&entry)
             {
@@ -126,10 +127,13 @@ impl Reader {
                 };
                 if let Some(text) = &segment.fault {
                     self.shared.status.note_rot(format!("room {}: {text}", request.room));
-                    page.is_rotten = true;
+                    page.has_reason = true;
                 }
                 for sealed in segment.records {
-                    let Record::Entry(Entry::Batch(entry)) = sealed.record else { continue };
+                    let Record::Entry(Entry::Batch(entry)) = sealed.record else {
+                        page.pass(&sealed.record);
+                        continue;
+                    };
                     if entry.room != request.room {
                         continue;
                     }
@@ -158,8 +162,8 @@ struct Page<'a> {
     end: Option<u64>,
     /// The oldest offset kept, by the room's row.
     oldest: u64,
-    /// Something was rotten: a hole has a reason that was noted.
-    is_rotten: bool,
+    /// A hole has a reason: something rotten that was noted, or the room was kept in memory for a while.
+    has_reason: bool,
     hole: Option<(u64, u64)>,
 }
 
@@ -173,7 +177,7 @@ impl<'a> Page<'a> {
             due: None,
             end: None,
             oldest: u64::MAX,
-            is_rotten: false,
+            has_reason: false,
             hole: None,
         }
     }
@@ -181,8 +185,15 @@ impl<'a> Page<'a> {
     /// A rotten segment. Does the page go on, to begin behind it?
     fn note(&mut self, shared: &Shared, text: &str) -> bool {
         shared.status.note_rot(format!("room {}: {text}", self.request.room));
-        self.is_rotten = true;
+        self.has_reason = true;
         self.batches.is_empty()
+    }
+
+    /// A record that is no batch: it may say that offsets were passed over.
+    fn pass(&mut self, record: &Record) {
+        if let Record::Entry(Entry::Room(entry)) = record {
+            self.has_reason |= self.due.is_some_and(|due| entry.next_offset > due);
+        }
     }
 
     /// Add a batch, if it belongs here. Does the page want another?
@@ -197,7 +208,7 @@ impl<'a> Page<'a> {
             None => self.due.unwrap_or(self.oldest.max(self.request.from)).max(self.request.from),
         };
         if batch.first_offset > due && due != u64::MAX {
-            if !self.is_rotten {
+            if !self.has_reason {
                 self.hole = Some((due, batch.first_offset));
             }
             if !self.batches.is_empty() {

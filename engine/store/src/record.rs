@@ -48,6 +48,7 @@ impl Record {
     pub(crate) fn next_offset(&self) -> u64 {
         match self {
             Record::Entry(Entry::Batch(entry)) => entry.batch.next_offset,
+            Record::Entry(Entry::Room(entry)) => entry.next_offset,
             Record::Entry(_) => 0,
             Record::Epoch { previous, .. } => previous.next_offset,
         }
@@ -251,12 +252,15 @@ fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
     out.push(u8::from(entry.is_operators));
     out.push(entry.phase as u8);
     put_settings(&entry.settings, out);
+    put_varint(entry.next_offset, out);
 }
 
 fn take_room(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<RoomEntry, Malformed> {
     let is_operators = source.u8("a flag")? != 0;
     let phase = phase_of(source.u8("a phase")?)?;
-    Ok(RoomEntry { room, epoch, is_operators, phase, settings: take_settings(source)? })
+    let settings = take_settings(source)?;
+    let next_offset = source.varint("an offset")?;
+    Ok(RoomEntry { room, epoch, next_offset, is_operators, phase, settings })
 }
 
 /// Of a number as it is stored.
@@ -348,10 +352,10 @@ mod tests {
             let durability = d.map(Durability::from_wire);
             RoomSettings { tick_min_ms: a, tick_max_ms: b, pacing_per_s: c, durability }
         });
-        let room = (name(), any::<u64>(), any::<bool>(), 0..3u8, settings).prop_map(
-            |(room, epoch, is_operators, phase, settings)| {
+        let room = (name(), any::<u64>(), any::<u64>(), any::<bool>(), 0..3u8, settings).prop_map(
+            |(room, epoch, next_offset, is_operators, phase, settings)| {
                 let phase = phase_of(phase).unwrap();
-                Entry::Room(RoomEntry { room, epoch, is_operators, phase, settings })
+                Entry::Room(RoomEntry { room, epoch, next_offset, is_operators, phase, settings })
             },
         );
         let removed = (name(), any::<u64>()).prop_map(|(room, epoch)| Entry::Removed { room, epoch });

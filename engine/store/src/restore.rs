@@ -125,8 +125,9 @@ impl Back {
         self.nonces_left -= self.nonces.len() - before;
     }
 
-    fn finish(mut self, head: Head) -> StoredRoom {
+    fn finish(mut self, mut head: Head) -> StoredRoom {
         self.nonces.reverse();
+        head.room.next_offset = head.next_offset;
         StoredRoom {
             previous: head.previous,
             oldest_offset: head.oldest_offset,

@@ -182,6 +182,9 @@ impl Walk {
 
     fn count(&mut self, sealed: &Sealed, name: &str, due: &mut Option<u64>) {
         self.report.bytes += sealed.bytes.len() as u64;
+        if let Record::Entry(Entry::Room(entry)) = &sealed.record {
+            *due = due.map(|due| due.max(entry.next_offset));
+        }
         let Record::Entry(Entry::Batch(entry)) = &sealed.record else { return };
         let batch = &entry.batch;
         if !batch.has_chat() {

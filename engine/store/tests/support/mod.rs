@@ -188,7 +188,14 @@ pub fn batch_of(room: &str, epoch: u64, offset: u64, count: u64, state: Option<S
 
 pub fn room(room: &str, epoch: u64) -> Entry {
     let settings = RoomSettings { tick_min_ms: Some(20), ..RoomSettings::default() };
-    Entry::Room(RoomEntry { room: room.into(), epoch, is_operators: true, phase: Phase::Open, settings })
+    Entry::Room(RoomEntry {
+        room: room.into(),
+        epoch,
+        next_offset: 0,
+        is_operators: true,
+        phase: Phase::Open,
+        settings,
+    })
 }
 
 pub fn state(version: u64, key: &str, value: Option<&str>) -> StateEntry {
