@@ -262,6 +262,6 @@ mod tests {
     #[test]
     fn texts_are_found_by_their_run() {
         let bytes = b"..gs ab 1 2 xyz..gs abc 1..gs ab 2";
-        assert_eq!(texts(bytes, 0xab), [2, 26]);
+        assert_eq!(texts(bytes, 0xab), [2, 27]);
     }
 }

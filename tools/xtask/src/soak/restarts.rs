@@ -37,6 +37,10 @@ const CALM: Duration = Duration::from_secs(5);
 /// For everybody to come in, and for a drained process to go.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// A killed node says no goodbye over QUIC: its clients ask at half a heartbeat, and the next process tells them that it
+/// does not know them. With the default of 25 s most would sleep through the next kill.
+const HEARTBEAT_MS: &str = "2000";
+
 /// Over how long a drained node spreads its clients.
 const SPREAD_MS: &str = "2000";
 
@@ -90,6 +94,8 @@ pub(super) fn go(programs: &Programs, plan: &Plan) -> Result<Outcome> {
     disk.put_under(&mut stand, plan.durability);
     if plan.kind == Kind::Drain {
         stand.set("drain.spread_ms", SPREAD_MS);
+    } else {
+        stand.set("limits.heartbeat_ms", HEARTBEAT_MS);
     }
     let (mut node, _) = stand.start()?;
     let mut audience = Audience::start(&programs.gs(), &stand, size(plan), &directory)?;
