@@ -4,6 +4,7 @@
 //! - [`auth`]: who a session is and what it may do;
 //! - `worker`: one thread that drives an audience over sockets; `quic`: QUIC without tasks;
 //! - [`gate`]: who may connect at all; [`admission`]: when, while many do; `listen`: binding;
+//! - [`store_command`]: backup, restore, verify;
 //! - [`node`]: start and stop; [`admin`], [`metrics`], [`logging`], [`certificates`], [`config`] around it.
 //!
 //! Arrows point one way: worker -> audience -> engine; nothing here is known to the engine.
@@ -21,4 +22,5 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 mod quic;
+pub mod store_command;
 mod worker;

@@ -1,7 +1,7 @@
 //! `grandstand`: a whole node in one binary.
 //!
 //! Why so little: what a node does is in the library, so that tests start it the same way.
-//! Exit codes: 0 after a drain or an answer, 1 when the node could not run, 2 for a wrong command line or configuration.
+//! Exit codes: 0 after a drain or an answer, 1 when the node could not run or a command found something wrong, 2 for a wrong command line or configuration.
 //! Not here: start-up (`grandstand_edge::node`), keys and flags (`grandstand_edge::config`).
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand_edge::{config, logging, node};
+use grandstand_edge::{config, logging, node, store_command};
 
 /// Batches are made on shards and freed on workers, all day long: what mimalloc is for.
 #[global_allocator]
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => print_config(matches),
         Some(("version", _)) => print_version(),
+        Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
         _ => unreachable!("clap asks for one of these"),
     }
 }
@@ -38,9 +39,10 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(config::flags(Command::new("serve").about("Run a node").long_about(
             "Run a node. Without any flag it listens on loopback: WebSocket at 7400, WebSocket over TLS and QUIC at 7443, \
-             the admin port at 7480. It stops on SIGTERM or Ctrl-C: clients are told to go away first.",
+             the admin port at 7480. With --log-dir it keeps what is said on disk. It stops on SIGTERM or Ctrl-C: clients are told to go away first.",
         )))
         .subcommand(config::command())
+        .subcommands(store_command::commands())
         .subcommand(Command::new("version").about("Print the version"))
 }
 
@@ -60,6 +62,14 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     match config::run(matches, &mut io::stdout().lock()) {
         Ok(printed) => written(printed),
         Err(error) => wrong_config(&error),
+    }
+}
+
+fn store_command(name: &str, matches: &ArgMatches) -> ExitCode {
+    match store_command::run(name, matches, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
+        Err(error) => written(Err(error)),
     }
 }
 

@@ -64,7 +64,7 @@ refusals! {
     TooManyKeys = 14, false, "too many state keys";
     /// The session follows this room already.
     AlreadySubscribed = 15, false, "already subscribed";
-    /// The log cannot take it at the durability that the room asks for. Set aside.
+    /// The log cannot take it at the durability that the room asks for, or did not keep it in time.
     StorageUnavailable = 16, true, "storage unavailable";
     /// The epoch is not that of the room's log.
     UnknownEpoch = 17, false, "another log";

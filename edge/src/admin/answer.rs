@@ -95,6 +95,7 @@ pub(super) fn room(info: &RoomInfo) -> Value {
         "history_bytes": info.history_bytes,
         "state_version": info.state_version,
         "tick_ms": info.tick_ms,
+        "durability": durability(info.durability),
         "settings": settings(&info.settings),
     })
 }
@@ -105,12 +106,16 @@ fn settings(settings: &RoomSettings) -> Value {
         "tick_min_ms": settings.tick_min_ms,
         "tick_max_ms": settings.tick_max_ms,
         "pacing_per_s": settings.pacing_per_s,
-        "durability": settings.durability.map(|level| match level {
-            Durability::Memory => "memory",
-            Durability::Disk => "disk",
-            Durability::Replicated => "replicated",
-        }),
+        "durability": settings.durability.map(durability),
     })
+}
+
+fn durability(level: Durability) -> &'static str {
+    match level {
+        Durability::Memory => "memory",
+        Durability::Disk => "disk",
+        Durability::Replicated => "replicated",
+    }
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -10,6 +10,7 @@ mod answer;
 mod drain;
 mod guard;
 mod listener;
+mod log;
 mod rooms;
 mod shards;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use answer::Failure;
 pub use drain::{DrainAsk, DrainState, Drains};
 use guard::Guard;
 use listener::Bounded;
+pub use log::LogPort;
 use shards::Shards;
 
 /// Bytes of a request's body: the largest that `rooms.state_value_bytes_max` can be. Beyond: 413.
@@ -59,6 +61,8 @@ pub struct AdminState {
     pub stats: Vec<Arc<Stats>>,
     /// Writes scrapes.
     pub metrics: Metrics,
+    /// The durable log, where there is one.
+    pub log: Option<LogPort>,
     /// Does the node take new sessions? False while it starts and drains.
     pub ready: Arc<AtomicBool>,
     /// What requests must show, if anything.
@@ -106,6 +110,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// What handlers share.
 struct Port {
+    log: Option<LogPort>,
     shards: Shards,
     stats: Vec<Arc<Stats>>,
     metrics: Metrics,
@@ -116,9 +121,9 @@ struct Port {
 type Shared = State<Arc<Port>>;
 
 fn router(address: SocketAddr, state: AdminState) -> Router {
-    let AdminState { backbone, shards, stats, metrics, ready, key, drains, stop: _ } = state;
+    let AdminState { backbone, shards, stats, metrics, log, ready, key, drains, stop: _ } = state;
     let guard = Arc::new(Guard::new(address, key.as_ref()));
-    let port = Arc::new(Port { shards: Shards::new(backbone, shards), stats, metrics, ready, drains });
+    let port = Arc::new(Port { log, shards: Shards::new(backbone, shards), stats, metrics, ready, drains });
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(scrape))
@@ -129,6 +134,8 @@ fn router(address: SocketAddr, state: AdminState) -> Router {
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))
+        .route("/log", get(log::show))
+        .route("/log/backup", post(log::backup))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(unknown_path)
@@ -140,7 +147,12 @@ fn router(address: SocketAddr, state: AdminState) -> Router {
 
 /// Method, path, what it does, and what to type.
 const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
-    ("GET", "/healthz", "200 while the process works; no key needed", "curl {at}/healthz"),
+    (
+        "GET",
+        "/healthz",
+        "200 while the process works: `ok`, or `degraded` with what is at fault; no key needed",
+        "curl {at}/healthz",
+    ),
     (
         "GET",
         "/readyz",
@@ -194,6 +206,13 @@ const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "remove a key of the room's state",
         "curl -X DELETE {at}/rooms/show-1/state/pinned",
     ),
+    ("GET", "/log", "the durable log: what was found at start, how it does, its sizes", "curl {at}/log"),
+    (
+        "POST",
+        "/log/backup",
+        "back the durable log up into log.backup_dir while the node serves; answers when it is done",
+        "curl -X POST {at}/log/backup",
+    ),
 ];
 
 async fn index(headers: axum::http::HeaderMap) -> Json<Value> {
@@ -207,8 +226,12 @@ async fn index(headers: axum::http::HeaderMap) -> Json<Value> {
     }))
 }
 
-async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+/// The process works when it answers; what it can't do now, it says. A disk at fault is no reason to restart it.
+async fn healthz(State(port): Shared) -> Json<Value> {
+    match port.log.as_ref().and_then(LogPort::fault) {
+        None => Json(json!({ "status": "ok" })),
+        Some(fault) => Json(json!({ "status": "degraded", "faults": [fault] })),
+    }
 }
 
 async fn readyz(State(port): Shared) -> Response {
@@ -232,7 +255,8 @@ async fn scrape(State(port): Shared) -> Response {
         _ => None,
     });
     let engine = counters.flatten().chain([("shards_silent", silent)]).collect();
-    let text = port.metrics.render(&port.stats, engine);
+    let log = port.log.as_ref().map(LogPort::status);
+    let text = port.metrics.render(&port.stats, engine, log);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

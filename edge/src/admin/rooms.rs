@@ -114,6 +114,11 @@ pub(super) async fn configure(
         durability: wanted.durability.map(Durability::from),
     };
     settings.check().map_err(|fault| Failure::bad_request(fault, hint))?;
+    if settings.durability == Some(Durability::Disk) && port.log.is_none() {
+        let error = "this node keeps nothing on disk";
+        let hint = "give it a folder for its log (log.dir) and restart it, or leave the durability out";
+        return Err(Failure::new(StatusCode::CONFLICT, error, hint));
+    }
     port.change(&path(name)?, |room| AdminRequest::Configure { room, settings }).await
 }
 

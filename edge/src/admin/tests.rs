@@ -34,6 +34,7 @@ impl Node {
             backbone,
             stats,
             metrics: Metrics::new("test"),
+            log: None,
             ready: ready.clone(),
             key: key.map(Secret::new),
             drains: Arc::new(Draining::default()),
@@ -349,7 +350,7 @@ fn who_says_nothing_is_let_go() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let app = Router::new().route("/", get(healthz));
+        let app = Router::new().route("/", get(async || "here"));
         let serving = axum::serve(Bounded::with(listener, 1, Duration::from_millis(50)), app);
         let served = tokio::spawn(serving.into_future());
         let client = tokio::task::spawn_blocking(move || {

@@ -10,15 +10,18 @@ mod cell;
 mod engine;
 mod process;
 mod stats;
+mod store;
 
 pub use cell::{Cell, HandshakeFailure, Label, Labelled, Transport, TurnedAway};
 pub use stats::Stats;
+pub(crate) use store::numbers as store_numbers;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use engine::EngineNumber;
 use grandstand_engine::message::WorkerId;
+use grandstand_store::Status;
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncoder};
 use stats::{DECLARED, Declared, Kind};
@@ -40,12 +43,18 @@ impl Metrics {
     }
 
     /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal ones are added
-    /// up), and the process.
-    pub fn render(&self, workers: &[Arc<Stats>], engine: Vec<(&'static str, u64)>) -> String {
+    /// up), the durable log's where there is one, and the process.
+    pub fn render(
+        &self,
+        workers: &[Arc<Stats>],
+        engine: Vec<(&'static str, u64)>,
+        log: Option<&Status>,
+    ) -> String {
         let scrape = Scrape { registry: Registry::new() };
         self.about(&scrape);
         DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
         scrape.engine(engine);
+        log.map(store::numbers).iter().flatten().for_each(|n| scrape.number(&n.name, n.help, n.value));
         process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
         TextEncoder::new()
             .encode_to_string(&scrape.registry.gather())
@@ -154,7 +163,7 @@ mod tests {
         workers[0].connections.of(Transport::Quic).add(3);
         workers[1].closes.of(CloseCode::GoingAway).add(2);
         workers[1].busy_us.add(1_500_000);
-        Metrics::new("test").render(&workers, engine)
+        Metrics::new("test").render(&workers, engine, Some(&Status::default()))
     }
 
     fn has(text: &str, line: &str) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use grandstand_engine::node::Engine;
+use grandstand_store::Store;
 use std::os::unix::net::UnixStream;
 use tokio::sync::watch;
 
@@ -33,12 +34,17 @@ const LINGER: Duration = Duration::from_secs(3);
 pub(super) struct Owned {
     /// The rooms.
     pub(super) engine: Engine,
+    /// Their log, where there is one.
+    pub(super) store: Option<Store>,
 }
 
 impl Owned {
     /// Seal, answer, flush; when it returns another process may have it.
     fn release(self) {
         self.engine.shutdown();
+        if let Some(store) = self.store {
+            super::store::close(store);
+        }
     }
 }
 

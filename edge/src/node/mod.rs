@@ -9,6 +9,7 @@ mod drain;
 mod error;
 mod handover;
 mod settings;
+mod store;
 
 use std::fmt;
 use std::io;
@@ -19,8 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use grandstand_engine::durable::LogSource;
 use grandstand_engine::node::{Engine, WorkerPort};
 use grandstand_queue::{Doorbell, Receiver};
+use grandstand_store::Store;
 
 use crate::admin::{self, AdminState, DrainAsk, DrainState, Drains};
 use crate::audience::Audience;
@@ -117,7 +120,10 @@ impl Node {
         if let Some(predecessor) = &predecessor {
             predecessor.take(!listeners.passing.is_empty())?;
         }
-        let (engine, ports) = Engine::start(engine_config(&config, worker_count), doorbells.clone())
+        let mut store = store::open(&config)?;
+        let log = store.as_mut().map(|store| store as &mut dyn LogSource);
+        let engine_config = engine_config(&config, worker_count);
+        let (engine, ports) = Engine::start_with_log(engine_config, doorbells.clone(), log)
             .map_err(|e| {
                 NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
             })?;
@@ -150,8 +156,8 @@ impl Node {
         };
         let audience = AudienceParts { authority, tickets };
         node.start_workers(&listeners, &certificates, &audience, bells, ports, receivers)?;
-        node.start_admin(&listeners, &engine)?;
-        node.departure.own(Owned { engine });
+        node.start_admin(&listeners, &engine, store.as_ref())?;
+        node.departure.own(Owned { engine, store });
         node.ready.store(true, Ordering::Release);
         node.start_giver(listeners)?;
         if let Some(predecessor) = predecessor {
@@ -296,7 +302,7 @@ impl Node {
         Ok(())
     }
 
-    fn start_admin(&mut self, listeners: &Listeners, engine: &Engine) -> Result<(), NodeError> {
+    fn start_admin(&mut self, listeners: &Listeners, engine: &Engine, store: Option<&Store>) -> Result<(), NodeError> {
         let Some(listener) = &listeners.admin else { return Ok(()) };
         let listener = listener
             .try_clone()
@@ -309,6 +315,7 @@ impl Node {
             backbone,
             stats: self.stats.clone(),
             metrics: Metrics::new(&self.config.node.name),
+            log: store.map(|store| store::port(&self.config, store)),
             ready: self.ready.clone(),
             drains: self.departure.clone(),
             key,

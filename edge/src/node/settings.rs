@@ -5,6 +5,7 @@
 use grandstand_engine::ShardConfig;
 use grandstand_engine::message::WorkerId;
 use grandstand_engine::node::EngineConfig;
+use grandstand_protocol::frame::Durability;
 
 use crate::audience::{Rate, Settings};
 use crate::config::Config;
@@ -38,6 +39,8 @@ pub(super) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
         viewers_every_ms: rooms.viewers_every_ms,
         rooms_max: rooms.max,
         on_first_use: rooms.on_first_use.clone(),
+        durability: if config.rooms_on_disk() { Durability::Disk } else { Durability::Memory },
+        answer_within_ms: config.log.answer_within_ms,
         text_bytes_max: config.limits.text_bytes_max,
         ..ShardConfig::default()
     };

@@ -25,8 +25,8 @@ pub enum Got {
 }
 
 /// A socket, plain or under TLS.
-pub trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+pub trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
 
 /// See the file's head.
 pub struct Ws {

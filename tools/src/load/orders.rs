@@ -2,8 +2,6 @@
 //!
 //! Not here: pipes and channels (`crew`).
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::script::Marked;
@@ -47,8 +45,6 @@ pub(crate) struct Plan {
     pub(crate) settle_us: u64,
     pub(crate) seed: u64,
     pub(crate) content: Content,
-    /// Viewers come back as often as it takes, and a new log is no fault; what they saw goes into this directory.
-    pub(crate) ledger: Option<PathBuf>,
 }
 
 /// What viewers can know of what they will see.
@@ -58,7 +54,7 @@ pub(crate) enum Content {
     Marked(Marked),
     /// These files, fitted to this limit, at this speed.
     Logs {
-        files: Vec<PathBuf>,
+        files: Vec<std::path::PathBuf>,
         text_bytes_max: usize,
         speed: f64,
     },
@@ -187,7 +183,6 @@ pub(super) mod tests {
             settle_us: 1_000_000,
             seed: 1,
             content: Content::Unknown,
-            ledger: None,
         }
     }
 

@@ -1,0 +1,92 @@
+//! The durable log as an operator asks for it: how it does, and a backup now.
+//!
+//! Invariant: one backup at a time; it runs on a thread of its own, so that a scrape does not wait for it.
+//! Not here: what the numbers mean (`metrics`), the copy itself (`grandstand_store`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use grandstand_store::{Health, Status};
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+
+use super::Shared;
+use super::answer::Failure;
+use crate::metrics::store_numbers;
+
+/// What the admin port sees of the durable log.
+#[derive(Debug)]
+pub struct LogPort {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Where backups go that are asked for here.
+    pub backup_dir: PathBuf,
+    /// What was found at start, in a sentence.
+    pub found: String,
+    /// How it does.
+    pub status: Arc<Status>,
+    /// Held while a backup is made.
+    pub backing_up: Mutex<()>,
+}
+
+impl LogPort {
+    pub(super) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// What is at fault now, in a sentence.
+    pub(super) fn fault(&self) -> Option<String> {
+        let said = match self.status.health() {
+            Health::Good => return None,
+            Health::Slow => "its disk takes long to sync what waits for it".to_owned(),
+            _ => self.status.fault(),
+        };
+        Some(format!("durable log: {}: {said}", self.status.health().name()))
+    }
+}
+
+pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
+    let log = port.log.as_ref().ok_or_else(none)?;
+    let mut shown = Map::new();
+    shown.insert("dir".to_owned(), json!(log.dir.display().to_string()));
+    shown.insert("found".to_owned(), json!(log.found));
+    shown.insert("health".to_owned(), json!(log.status.health().name()));
+    shown.insert("last_fault".to_owned(), json!(log.status.fault()));
+    for number in store_numbers(&log.status) {
+        shown.insert(number.name, json!(number.value));
+    }
+    Ok(Json(Value::Object(shown)))
+}
+
+pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> {
+    let log = port.log.as_ref().ok_or_else(none)?;
+    let Ok(_one) = log.backing_up.try_lock() else {
+        let hint = "wait for its end: GET /metrics, grandstand_store_backup_age_seconds";
+        return Err(Failure::new(StatusCode::CONFLICT, "a backup is being made", hint));
+    };
+    let began = Instant::now();
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (dir, to) = (log.dir.clone(), log.backup_dir.join(format!("asked-{unix_s}.db")));
+    let file = to.display().to_string();
+    let make = move || {
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        grandstand_store::backup::run(&dir, &to).map_err(|error| error.to_string())
+    };
+    let made = tokio::task::spawn_blocking(make).await;
+    let fault = |error: String| {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, "see log.backup_dir, and the disk's free space")
+    };
+    let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
+    Ok(Json(json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": began.elapsed().as_millis() as u64 })))
+}
+
+fn none() -> Failure {
+    let hint = "start it with log.dir, a folder for the log";
+    Failure::new(StatusCode::NOT_FOUND, "this node keeps nothing on disk", hint)
+}

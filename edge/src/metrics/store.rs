@@ -1,0 +1,112 @@
+//! The durable log's numbers, as metrics and as JSON (`GET /log`).
+//!
+//! Why a table: the store counts in plain atomics and knows no Prometheus; names, units and help are said here, once for both.
+//! Invariant: bytes and seconds are in the names; a counter ends with `_total`.
+//! Not here: what a number means for an operator (docs/OPERATING.md, the durable log).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use grandstand_store::{Health, Status};
+
+/// In what a number is shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    /// As it is.
+    Plain,
+    /// Counted in microseconds, shown in seconds.
+    Us,
+    /// A time in milliseconds since 1970, shown as its age in seconds; none where it is 0.
+    Age,
+}
+
+struct Line {
+    /// Without its prefix.
+    name: &'static str,
+    help: &'static str,
+    shown: Shown,
+    read: fn(&Status) -> &AtomicU64,
+}
+
+macro_rules! table {
+    ($($field:ident: $name:literal, $shown:ident, $help:literal;)*) => {
+        const TABLE: &[Line] = &[$(
+            Line { name: $name, help: $help, shown: Shown::$shown, read: |status| &status.$field },
+        )*];
+    };
+}
+
+table! {
+    commits: "commits_total", Plain, "Transactions that were synced to the disk.";
+    commit_failures: "commit_failures_total", Plain, "Transactions that the disk did not take; they are tried again.";
+    commit_us_total: "commit_seconds_total", Us, "Time that commits took, syncing included.";
+    commit_us_max: "commit_max_seconds", Us, "The longest commit since the node started.";
+    entries: "entries_total", Plain, "Entries stored: batches, and what was said of rooms.";
+    entry_bytes: "entry_bytes_total", Plain, "Bytes of the entries stored.";
+    queue_bytes: "queue_bytes", Plain, "Bytes that wait for the disk; log.queue_mb bounds them.";
+    queue_entries: "queue_entries", Plain, "Entries that wait for the disk.";
+    database_bytes: "database_bytes", Plain, "Bytes of the database file, free ones included.";
+    free_bytes: "database_free_bytes", Plain, "Bytes of the database file that are free, to be used again.";
+    wal_bytes: "wal_bytes", Plain, "Bytes of the database's write-ahead log.";
+    rooms: "rooms", Plain, "Rooms kept on disk.";
+    trimmed: "retention_removed_total", Plain, "Stretches of rooms that retention removed.";
+    oldest_ms: "oldest_age_seconds", Age, "Age of the oldest message kept.";
+    pages: "pages_read_total", Plain, "Pages of history read from the disk.";
+    rotten: "rotten_total", Plain, "Stored things that were not what was written, and were not served.";
+    recorder_bytes: "recorder_bytes", Plain, "Bytes of the recorder: shown and not yet synced.";
+    recorder_faults: "recorder_faults_total", Plain, "Times that the recorder could not be written where it should be.";
+    backups: "backups_total", Plain, "Scheduled backups made.";
+    backup_failures: "backup_failures_total", Plain, "Scheduled backups that failed.";
+    backup_ms: "backup_age_seconds", Age, "Age of the last scheduled backup.";
+}
+
+/// One number: name, help, value.
+pub(crate) struct StoreNumber {
+    pub(crate) name: String,
+    pub(crate) help: &'static str,
+    pub(crate) value: f64,
+}
+
+/// What the log counts now. A time that has not been is left out.
+pub(crate) fn numbers(status: &Status) -> Vec<StoreNumber> {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let healthy = f64::from(u8::from(status.health() == Health::Good));
+    let healthy = StoreNumber {
+        name: "grandstand_store_healthy".to_owned(),
+        help: "1 while the durable log commits; 0 while its disk is full, read-only, slow or failing.",
+        value: healthy,
+    };
+    let shown = TABLE.iter().filter_map(|line| {
+        let value = value(line.shown, (line.read)(status).load(Ordering::Relaxed), now_ms)?;
+        Some(StoreNumber { name: format!("grandstand_store_{}", line.name), help: line.help, value })
+    });
+    [healthy].into_iter().chain(shown).collect()
+}
+
+fn value(shown: Shown, number: u64, now_ms: u64) -> Option<f64> {
+    match shown {
+        Shown::Plain => Some(number as f64),
+        Shown::Us => Some(number as f64 / 1e6),
+        Shown::Age if number == 0 => None,
+        Shown::Age => Some(now_ms.saturating_sub(number) as f64 / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_units() {
+        let status = Status::default();
+        status.commit_us_total.store(1_500_000, Ordering::Relaxed);
+        status.queue_bytes.store(7, Ordering::Relaxed);
+        let read = |name: &str| numbers(&status).into_iter().find(|n| n.name == name).map(|n| n.value);
+        assert_eq!(read("grandstand_store_commit_seconds_total"), Some(1.5));
+        assert_eq!(read("grandstand_store_queue_bytes"), Some(7.0));
+        assert_eq!(read("grandstand_store_healthy"), Some(1.0));
+        assert_eq!(read("grandstand_store_backup_age_seconds"), None, "none was made");
+        status.backup_ms.store(1, Ordering::Relaxed);
+        assert!(read("grandstand_store_backup_age_seconds").unwrap() > 1e9);
+    }
+}
