@@ -143,7 +143,8 @@ fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
 fn make_backup(matches: &ArgMatches) -> Result<Said, Failed> {
     let dir = log_dir(matches)?;
     let (to, began) = (path(matches, "to"), Instant::now());
-    let made = backup::run(&dir, to).map_err(failed("check the folder, the file's place and the free space of its disk"))?;
+    let made = backup::run(&dir, to)
+        .map_err(failed("check the folder, the file's place and the free space of its disk"))?;
     let ms = began.elapsed().as_millis() as u64;
     Ok(Said {
         is_well: true,
@@ -163,10 +164,13 @@ fn make_backup(matches: &ArgMatches) -> Result<Said, Failed> {
 fn restore(matches: &ArgMatches) -> Result<Said, Failed> {
     let (from, dir) = (path(matches, "from"), path(matches, "dir"));
     let before = replaced(dir);
-    let report = backup::restore(from, dir, matches.get_flag("force"))
-        .map_err(failed("stop the node that uses the folder; --force goes on over a log, which is kept aside"))?;
-    let aside = replaced(dir).into_iter().find(|path| !before.contains(path)).map(|path| path.display().to_string());
-    let kept = aside.as_ref().map_or_else(String::new, |path| format!("; the log that was there is now in {path}"));
+    let report = backup::restore(from, dir, matches.get_flag("force")).map_err(failed(
+        "stop the node that uses the folder; --force goes on over a log, which is kept aside",
+    ))?;
+    let aside =
+        replaced(dir).into_iter().find(|path| !before.contains(path)).map(|path| path.display().to_string());
+    let kept =
+        aside.as_ref().map_or_else(String::new, |path| format!("; the log that was there is now in {path}"));
     Ok(Said {
         is_well: true,
         text: format!(
@@ -185,8 +189,14 @@ fn restore(matches: &ArgMatches) -> Result<Said, Failed> {
 
 /// Folders of logs that were replaced here.
 fn replaced(dir: &Path) -> Vec<PathBuf> {
-    let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("replaced-"));
-    std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect()
+    let is_one =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("replaced-"));
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(is_one)
+        .collect()
 }
 
 fn check(matches: &ArgMatches) -> Result<Said, Failed> {
@@ -200,7 +210,12 @@ fn check(matches: &ArgMatches) -> Result<Said, Failed> {
     };
     Ok(Said {
         is_well: report.fault_count == 0,
-        text: format!("{lines}{}: {} rooms, {} messages: {end}", path.display(), report.rooms, report.messages),
+        text: format!(
+            "{lines}{}: {} rooms, {} messages: {end}",
+            path.display(),
+            report.rooms,
+            report.messages
+        ),
         json: json!({
             "path": path.display().to_string(), "schema": report.version, "rooms": report.rooms, "segments": report.segments,
             "batches": report.batches, "messages": report.messages, "bytes": report.file_bytes,

@@ -80,10 +80,16 @@ pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> 
     };
     let made = tokio::task::spawn_blocking(make).await;
     let fault = |error: String| {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, "see log.backup_dir, and the disk's free space")
+        Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error,
+            "see log.backup_dir, and the disk's free space",
+        )
     };
     let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
-    Ok(Json(json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": began.elapsed().as_millis() as u64 })))
+    Ok(Json(
+        json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": began.elapsed().as_millis() as u64 }),
+    ))
 }
 
 fn none() -> Failure {

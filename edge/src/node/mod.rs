@@ -123,10 +123,9 @@ impl Node {
         let mut store = store::open(&config)?;
         let log = store.as_mut().map(|store| store as &mut dyn LogSource);
         let engine_config = engine_config(&config, worker_count);
-        let (engine, ports) = Engine::start_with_log(engine_config, doorbells.clone(), log)
-            .map_err(|e| {
-                NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
-            })?;
+        let (engine, ports) = Engine::start_with_log(engine_config, doorbells.clone(), log).map_err(|e| {
+            NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
+        })?;
         let (senders, receivers): (Vec<_>, Vec<_>) = doorbells.iter().cloned().map(command_inbox).unzip();
         let config = Arc::new(config);
         let shared = Arc::new(Shared {
@@ -302,7 +301,12 @@ impl Node {
         Ok(())
     }
 
-    fn start_admin(&mut self, listeners: &Listeners, engine: &Engine, store: Option<&Store>) -> Result<(), NodeError> {
+    fn start_admin(
+        &mut self,
+        listeners: &Listeners,
+        engine: &Engine,
+        store: Option<&Store>,
+    ) -> Result<(), NodeError> {
         let Some(listener) = &listeners.admin else { return Ok(()) };
         let listener = listener
             .try_clone()

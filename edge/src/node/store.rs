@@ -89,7 +89,9 @@ fn announce(store: &Store, config: &Config) {
         _ => tracing::warn!(%dir, rooms, "durable log: {}", found(opening)),
     }
     for rotten in &opening.rotten {
-        tracing::error!("durable log: rotten and not served: {rotten}; see `grandstand verify`, and your backups");
+        tracing::error!(
+            "durable log: rotten and not served: {rotten}; see `grandstand verify`, and your backups"
+        );
     }
 }
 
@@ -100,7 +102,9 @@ fn found(opening: &Opening) -> String {
         Found::New => "new".to_owned(),
         Found::Clean => format!("clean, {rooms} rooms"),
         Found::Crashed { recovered } => {
-            format!("after a crash: {rooms} rooms, {recovered} entries recovered from the recorder, epochs kept")
+            format!(
+                "after a crash: {rooms} rooms, {recovered} entries recovered from the recorder, epochs kept"
+            )
         }
         Found::PowerCut => format!(
             "after a power cut: {rooms} rooms, {} of them go on under new epochs; everything acknowledged is there",
@@ -112,7 +116,11 @@ fn found(opening: &Opening) -> String {
     };
     let cut = match &opening.kept_aside {
         Some(path) => {
-            format!("; its tail was cut back by {} records, which are kept in {}", opening.cut, path.display())
+            format!(
+                "; its tail was cut back by {} records, which are kept in {}",
+                opening.cut,
+                path.display()
+            )
         }
         None if opening.cut > 0 => format!("; its tail was cut back by {} records", opening.cut),
         None => String::new(),

@@ -13,12 +13,16 @@ use crate::restarts::database;
 
 #[test]
 fn a_backup_is_made_while_the_node_serves_and_comes_back_whole() {
-    let (log, recorder, out) = (Folder::new("backup"), Folder::in_memory("backup"), Folder::new("backup-out"));
+    let (log, recorder, out) =
+        (Folder::new("backup"), Folder::in_memory("backup"), Folder::new("backup-out"));
     let node = serve(log.path(), &recorder, &[]);
     let mut speaker = Person::come(node.ws, "show");
     let mut acknowledged = BTreeMap::new();
     for nonce in 1..=100 {
-        acknowledged.insert(speaker.publish(nonce, &format!("text {nonce}")).on_disk().offset, format!("text {nonce}"));
+        acknowledged.insert(
+            speaker.publish(nonce, &format!("text {nonce}")).on_disk().offset,
+            format!("text {nonce}"),
+        );
     }
     let (epoch, is_over) = (speaker.epoch, AtomicBool::new(false));
     let file = out.0.join("tonight.db");
@@ -42,7 +46,10 @@ fn a_backup_is_made_while_the_node_serves_and_comes_back_whole() {
     let (code, said, _) = ends(&["verify", file, "--json"]);
     assert_eq!(code, 0, "{said}");
     let report: Value = serde_json::from_str(&said).unwrap();
-    assert!(report["messages"].as_u64() >= Some(100) && report["faults"] == serde_json::json!([]), "{report}");
+    assert!(
+        report["messages"].as_u64() >= Some(100) && report["faults"] == serde_json::json!([]),
+        "{report}"
+    );
     // The live database can be looked at, too.
     assert_eq!(ends(&["verify", log.path()]).0, 0);
 
@@ -76,7 +83,8 @@ fn all_there(node: &Running, epoch: u64, acknowledged: &BTreeMap<u64, String>) {
 
 #[test]
 fn verify_names_what_is_wrong_and_restore_refuses_it() {
-    let (log, recorder, out) = (Folder::new("rotten"), Folder::in_memory("rotten"), Folder::new("rotten-out"));
+    let (log, recorder, out) =
+        (Folder::new("rotten"), Folder::in_memory("rotten"), Folder::new("rotten-out"));
     let node = serve(log.path(), &recorder, &[]);
     let mut speaker = Person::come(node.ws, "show");
     for nonce in 1..=50 {
@@ -97,7 +105,10 @@ fn verify_names_what_is_wrong_and_restore_refuses_it() {
     fs::write(file, &bytes).unwrap();
     let (code, said, _) = ends(&["verify", file, "--json"]);
     let report: Value = serde_json::from_str(&said).unwrap();
-    assert!(code == 1 && report["faults"][0].as_str().is_some_and(|fault| fault.contains("show")), "{report}");
+    assert!(
+        code == 1 && report["faults"][0].as_str().is_some_and(|fault| fault.contains("show")),
+        "{report}"
+    );
     let elsewhere = out.0.join("elsewhere");
     let (code, _, said) = ends(&["restore", "--from", file, "--dir", elsewhere.to_str().unwrap()]);
     assert!(code == 1 && said.contains("show"), "{said}");

@@ -42,7 +42,12 @@ impl Person {
     }
 
     /// Comes back with a ticket and to a position: epoch and next offset.
-    pub(crate) fn come_back(node: SocketAddr, room: &str, ticket: &[u8], resume: Option<(u64, u64)>) -> Person {
+    pub(crate) fn come_back(
+        node: SocketAddr,
+        room: &str,
+        ticket: &[u8],
+        resume: Option<(u64, u64)>,
+    ) -> Person {
         let mut ws = Ws::open(node, "/v1");
         ws.send(&frame(&ClientFrame::Hello(Hello { ticket, ..Hello::default() })));
         let welcome = ws.next_frame();

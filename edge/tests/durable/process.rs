@@ -39,7 +39,14 @@ fn flags<'a>(log: &'a str, recorder: &'a Folder) -> Vec<&'a str> {
     let recorder = if log.is_empty() { "" } else { recorder.path() };
     let rest = ["--admin-listen", "127.0.0.1:0", "--log-dir", log, "--log-recorder-dir", recorder];
     // Speakers here speak faster than people.
-    let limits = ["--limits-publish-per-s", "100000", "--limits-publish-burst", "100000", "--limits-frames-per-s", "100000"];
+    let limits = [
+        "--limits-publish-per-s",
+        "100000",
+        "--limits-publish-burst",
+        "100000",
+        "--limits-frames-per-s",
+        "100000",
+    ];
     ["serve"].into_iter().chain(ports).chain(rest).chain(limits).collect()
 }
 
@@ -74,8 +81,7 @@ pub(crate) fn serve_with(
 
 /// A start that must fail: what it says.
 pub(crate) fn does_not_start(log: &str, recorder: &Folder, more: &[&str]) -> String {
-    let Output { status, stderr, .. } =
-        grandstand(&[&flags(log, recorder), more].concat()).output().unwrap();
+    let Output { status, stderr, .. } = grandstand(&[&flags(log, recorder), more].concat()).output().unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     said
@@ -119,7 +125,8 @@ impl Running {
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.admin, body.len());
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.admin, body.len());
         stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -136,8 +136,7 @@ fn a_second_node_on_the_same_log_says_who_has_it() {
 /// The one database of a log's folder.
 pub(crate) fn database(log: &Folder) -> std::path::PathBuf {
     let files = fs::read_dir(&log.0).unwrap().map(|entry| entry.unwrap().path());
-    let mut found = files.filter(|path| {
-        fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3"))
-    });
+    let mut found =
+        files.filter(|path| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3")));
     found.next().expect("a database")
 }
