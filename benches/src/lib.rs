@@ -33,5 +33,6 @@ pub mod node;
 pub mod probe;
 pub mod publisher;
 pub mod record;
+pub mod returners;
 pub mod rooms_admin;
 pub mod speaker;

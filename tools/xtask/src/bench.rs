@@ -64,6 +64,8 @@ enum Bench {
     Memory,
     /// CPU per join, and the latency of those who are there while ten thousand come at once.
     Joins,
+    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed suffers.
+    Storm,
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms,
     /// 5,000 messages/s into 500 rooms on disk beside the same in memory; fails where people wait longer for the former.

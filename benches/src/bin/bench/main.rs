@@ -19,6 +19,7 @@ mod plan;
 mod plot;
 mod rooms;
 mod saturation;
+mod storm;
 mod tallies;
 mod tick;
 mod trial;
@@ -53,6 +54,8 @@ enum Bench {
     Memory(Plan),
     /// CPU per join, and the latency of those who are there while ten thousand come at once.
     Joins(Plan),
+    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed suffers.
+    Storm(Plan),
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms(Plan),
     /// Rooms on disk beside rooms in memory: acknowledgements, commits, CPU and bytes per message, latency of both.
@@ -86,6 +89,7 @@ fn run(bench: &Bench) -> Result<()> {
         Bench::Tick(plan) => report("tick", plan, &tick::run(plan)?),
         Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
         Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
+        Bench::Storm(plan) => report("storm", plan, &storm::run(plan)?),
         Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
         Bench::Durable(plan) => report("durable", plan, &durable::run(plan)?),
         Bench::Pacing(plan) => report("pacing", plan, &pacing::run(plan)?),
