@@ -6,7 +6,7 @@ use grandstand_protocol::refusal::Refusal;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
-use super::super::{Drain, Settings};
+use super::super::{Drain, Pressure, Settings};
 use super::hall::{EPOCH_MS, Hall, Plan, V};
 use super::viewer::Seen;
 use crate::config::{Auth, Secret};
@@ -71,6 +71,30 @@ fn what_is_no_hello_is_turned_away() {
     hall.turn();
     assert_eq!(told(&hall, v), CloseCode::UnsupportedVersion);
     assert_eq!(hall.audiences[0].counts().sessions, 0);
+}
+
+#[test]
+fn in_a_storm_a_newcomer_is_told_when_to_come_and_who_comes_back_is_welcome() {
+    let mut hall = Hall::new(&Plan::default());
+    let first = hall.guest(0);
+    hall.turn();
+    let ticket = hall.viewers[first.0].ticket.clone();
+    let come_back = |hall: &mut Hall| {
+        let v = hall.enter(0);
+        hall.send(v, &ClientFrame::Hello(Hello { ticket: &ticket, ..Hello::default() }));
+        hall.turn();
+        assert!(matches!(&hall.viewers[v.0].seen[..], [Seen::Welcome { resumed: true, .. }]));
+    };
+    (0..20).for_each(|_| come_back(&mut hall));
+    hall.audiences[0].handle_pressure(Some(Pressure { wait_us: 4_000_000, step_us: 200 }));
+    let v = hall.guest(0);
+    hall.turn();
+    assert_eq!(told(&hall, v), CloseCode::Overloaded);
+    come_back(&mut hall);
+    hall.audiences[0].handle_pressure(None);
+    let v = hall.guest(0);
+    hall.turn();
+    assert!(hall.is_connected(v));
 }
 
 #[test]
