@@ -55,6 +55,9 @@ impl Metrics {
         DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
         scrape.engine(engine);
         log.map(store::numbers).iter().flatten().for_each(|n| scrape.number(&n.name, n.help, n.value));
+        if let Some(log) = log {
+            scrape.keep(store::CommitTimes::of(log));
+        }
         process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
         TextEncoder::new()
             .encode_to_string(&scrape.registry.gather())
@@ -156,7 +159,9 @@ fn shown(kind: Kind, n: u64) -> f64 {
 mod tests {
     use super::*;
     use grandstand_protocol::close::CloseCode;
+    use grandstand_store::COMMIT_BUCKETS_US;
     use std::collections::HashMap;
+    use std::sync::atomic::Ordering;
 
     fn scrape(engine: Vec<(&'static str, u64)>) -> String {
         let workers = [Arc::new(Stats::default()), Arc::new(Stats::default())];
@@ -180,6 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn commits_are_a_histogram() {
+        let log = Status::default();
+        for (bucket, count) in [(0, 2), (1, 3), (COMMIT_BUCKETS_US.len(), 1)] {
+            log.commit_buckets[bucket].store(count, Ordering::Relaxed);
+        }
+        log.commit_us_total.store(12_000_000, Ordering::Relaxed);
+        let text = Metrics::new("test").render(&[], vec![], Some(&log));
+        has(&text, "# TYPE grandstand_store_commit_seconds histogram");
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.0005"} 2"#);
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.001"} 5"#);
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="+Inf"} 6"#);
+        has(&text, "grandstand_store_commit_seconds_sum 12");
+    }
+
+    #[test]
     fn engine_numbers_have_their_kinds_and_reasons() {
         let refused = [("publications_refused_empty", 2), ("publications_refused_slow_mode", 0)];
         let text =
@@ -200,7 +220,7 @@ mod tests {
             lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
         };
         let (helps, types) = (about("# HELP "), about("# TYPE "));
-        assert!(types.len() > 40);
+        assert!(types.len() > 60);
         for (name, kind) in &types {
             assert!(name.starts_with("grandstand_") || name.starts_with("process_"), "{name}");
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");

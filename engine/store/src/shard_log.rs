@@ -18,9 +18,6 @@ use crate::recorder::Recorder;
 use crate::rows::Name;
 use crate::tail::Shared;
 
-/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is through.
-const COMMIT_US_MAX: u64 = 2_000_000;
-
 /// When to try again after the queue was full: the log thread has had many commits by then.
 const RETRY_MS: u32 = 500;
 
@@ -54,8 +51,7 @@ impl DurableLog for ShardLog {
             let now_ms = shared.now_us() / 1000;
             return Err(Unavailable { retry_after_ms: (retry_ms.saturating_sub(now_ms) as u32).max(100) });
         }
-        let since_us = status.commit_since_us.load(Ordering::Relaxed);
-        let is_long = since_us > 0 && shared.now_us().saturating_sub(since_us) > COMMIT_US_MAX;
+        let is_long = status.is_commit_long();
         let is_full = status.queue_bytes.load(Ordering::Relaxed) >= shared.queue_bytes_max;
         if is_long || is_full || !self.recorder.is_on() {
             return Err(Unavailable { retry_after_ms: RETRY_MS });

@@ -4,6 +4,16 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is through.
+const COMMIT_US_MAX: u64 = 2_000_000;
+
+/// Upper bounds of [`Status::commit_buckets`], microseconds; the last bucket has none.
+pub const COMMIT_BUCKETS_US: [u64; 13] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
 
 /// Is the log doing its work?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +49,7 @@ impl Health {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Status {
+    began: Began,
     health: AtomicU8,
     fault: Mutex<String>,
     /// Transactions that were synced.
@@ -53,6 +64,8 @@ pub struct Status {
     pub commit_us_total: AtomicU64,
     /// The longest of them.
     pub commit_us_max: AtomicU64,
+    /// How many took how long, by [`COMMIT_BUCKETS_US`].
+    pub commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
     /// Since when the current commit runs, microseconds since the store was opened; 0: none runs.
     pub commit_since_us: AtomicU64,
     /// Bytes that wait for the disk.
@@ -97,10 +110,21 @@ pub struct Status {
     pub backup_ms: AtomicU64,
 }
 
+/// When the store was opened.
+#[derive(Debug)]
+struct Began(Instant);
+
+impl Default for Began {
+    fn default() -> Self {
+        Began(Instant::now())
+    }
+}
+
 impl Status {
     /// Is the log doing its work?
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
+            0 if self.is_commit_long() => Health::Slow,
             0 => Health::Good,
             1 => Health::Full,
             2 => Health::ReadOnly,
@@ -112,6 +136,25 @@ impl Status {
     /// What was last at fault, in words; empty: nothing since the start.
     pub fn fault(&self) -> String {
         self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Microseconds since the store was opened.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.began.0.elapsed().as_micros() as u64
+    }
+
+    /// Has a commit been running for so long that publishers are to be kept waiting?
+    pub(crate) fn is_commit_long(&self) -> bool {
+        let since_us = self.commit_since_us.load(Ordering::Relaxed);
+        since_us > 0 && self.now_us().saturating_sub(since_us) > COMMIT_US_MAX
+    }
+
+    pub(crate) fn note_commit(&self, took_us: u64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_us_total.fetch_add(took_us, Ordering::Relaxed);
+        self.commit_us_max.fetch_max(took_us, Ordering::Relaxed);
+        let bucket = COMMIT_BUCKETS_US.partition_point(|&bound| bound < took_us);
+        self.commit_buckets[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_health(&self, health: Health) {
@@ -126,5 +169,26 @@ impl Status {
     pub(crate) fn note_rot(&self, text: impl Into<String>) {
         self.rotten.fetch_add(1, Ordering::Relaxed);
         self.set_fault(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_does_not_end_is_slow_and_one_that_ended_has_its_bucket() {
+        let mut status = Status::default();
+        assert_eq!(status.health(), Health::Good);
+        status.commit_since_us.store(1, Ordering::Relaxed);
+        status.began = Began(Instant::now() - std::time::Duration::from_secs(3));
+        assert_eq!(status.health(), Health::Slow);
+        status.commit_since_us.store(0, Ordering::Relaxed);
+        assert_eq!(status.health(), Health::Good);
+        for took_us in [500, 501, u64::MAX >> 1] {
+            status.note_commit(took_us);
+        }
+        let counts = status.commit_buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
+        assert_eq!((counts[0], counts[1], counts[COMMIT_BUCKETS_US.len()]), (1, 1, 1));
     }
 }

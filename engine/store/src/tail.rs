@@ -9,7 +9,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
@@ -112,7 +111,6 @@ pub(crate) struct Shared {
     /// Wakes the log thread.
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) stop: AtomicBool,
-    pub(crate) began: Instant,
     pub(crate) queue_bytes_max: u64,
     /// After a fault: when the log thread tries again, milliseconds since `began`; 0: no fault.
     pub(crate) retry_ms: AtomicU64,
@@ -127,14 +125,13 @@ impl Shared {
             status: Arc::default(),
             bell,
             stop: AtomicBool::new(false),
-            began: Instant::now(),
             queue_bytes_max: queue_bytes_max as u64,
             retry_ms: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn now_us(&self) -> u64 {
-        self.began.elapsed().as_micros() as u64
+        self.status.now_us()
     }
 
     /// Has a shard anything for the log thread?

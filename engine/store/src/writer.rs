@@ -268,9 +268,7 @@ impl Writer {
         match result {
             Ok((sum, chore)) => {
                 let took_us = self.began.elapsed().as_micros() as u64;
-                status.commits.fetch_add(1, Relaxed);
-                status.commit_us_total.fetch_add(took_us, Relaxed);
-                status.commit_us_max.fetch_max(took_us, Relaxed);
+                status.note_commit(took_us);
                 self.backoff = None;
                 self.shared.retry_ms.store(0, Relaxed);
                 status.set_health(Health::Good);
