@@ -83,7 +83,8 @@ impl Nonces {
     /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window from here on.
     pub(crate) fn synced(&mut self, from: u64, to: u64, now_us: u64) {
         let (from, to) = (self.index(from.max(self.first_offset)), self.index(to.max(self.first_offset)));
-        for entry in self.entries.range_mut(from..to.min(self.entries.len())) {
+        let to = to.min(self.entries.len());
+        for entry in self.entries.range_mut(from.min(to)..to) {
             entry.taken_us = now_us;
         }
     }

@@ -283,6 +283,7 @@ impl Live {
             self.slow_mode.set_interval_ms(interval_ms);
         }
         (self.next_seq, self.next_offset) = (dormant.next_seq, dormant.next_offset);
+        self.nonces.restore(dormant.next_offset, &[], 0);
         if dormant.time_ms > 0 {
             self.time_ms = dormant.time_ms;
         }

@@ -4,6 +4,7 @@
 //! Exit codes: 0 when all is well, 1 when something was lost, refused or could not be done, 2 for a wrong command line.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod chat;
 mod chatlog;
 mod clock;
@@ -36,6 +37,8 @@ struct Cli {
 enum Tool {
     /// Bring an audience that checks everything, and measure.
     Load(Box<load::Args>),
+    /// Compare a node's log with what a load wrote down (`gs load --ledger`).
+    Audit(audit::Args),
     /// Play a chat log into a room.
     Replay(replay::Args),
     /// A node, a show and a crowd on this machine, to look at.
@@ -58,6 +61,7 @@ enum Tool {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Tool::Load(args) => block_on(load::run(*args)),
+        Tool::Audit(args) => block_on(audit::run(args)),
         Tool::Replay(args) => block_on(replay::run(args)),
         Tool::Demo(args) => block_on(demo::run(args)),
         Tool::Chat(args) => block_on(chat::run(args)).map(|()| true),

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::histogram::Summary;
 use crate::load::conductor::{Outcome, Server};
+use crate::load::prober::Probes;
 use crate::load::tally::{Gaps, Reasons};
 
 /// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one viewer; a
@@ -39,6 +40,24 @@ pub(crate) struct Report {
     pub(crate) due: u64,
     pub(crate) unacknowledged: u64,
     pub(crate) refused: Reasons,
+    /// Messages that were acknowledged as synced to a disk.
+    pub(crate) acknowledged_disk: u64,
+    /// Messages whose acknowledgement says that the node had taken them before.
+    pub(crate) repeated: u64,
+    /// Refusals after which a publication was said again.
+    pub(crate) retried: Reasons,
+    /// Publications that could not be said again, nor are known to stand.
+    pub(crate) uncertain: u64,
+    pub(crate) logs_changed: u64,
+    pub(crate) order_differences: u64,
+    pub(crate) refused_connections: u64,
+    /// Longest silence of each viewer, where that is watched.
+    pub(crate) silence: Summary,
+    /// Newcomers who knocked while the run went on; null where none did.
+    pub(crate) probes: Option<u64>,
+    /// Those that were not let in.
+    pub(crate) probes_refused: Reasons,
+    pub(crate) probe: Summary,
     pub(crate) p50_us: u64,
     pub(crate) p90_us: u64,
     pub(crate) p99_us: u64,
@@ -111,6 +130,17 @@ impl Report {
             due: published.due,
             unacknowledged: published.unacknowledged(),
             refused: published.refused.clone(),
+            acknowledged_disk: published.acknowledged_disk,
+            repeated: published.repeated,
+            retried: published.retried.clone(),
+            uncertain: published.uncertain,
+            logs_changed: tally.logs_changed,
+            order_differences: tally.order_differences,
+            refused_connections: tally.refused_connections,
+            silence: tally.silence.summary(),
+            probes: None,
+            probes_refused: Reasons::default(),
+            probe: Summary::default(),
             p50_us: latency.p50_us,
             p90_us: latency.p90_us,
             p99_us: latency.p99_us,
@@ -147,6 +177,20 @@ impl Report {
         }
     }
 
+    /// What newcomers found who knocked meanwhile.
+    pub(crate) fn with_probes(mut self, probes: Option<&Probes>) -> Report {
+        let Some(probes) = probes else { return self };
+        self.probes = Some(probes.tries);
+        self.probe = probes.welcome.summary();
+        self.probes_refused = probes.refused.clone();
+        let refused = probes.refused.total();
+        if refused > 0 {
+            self.faults.push(format!("{refused} newcomers not let in: {}", probes.refused.sentence()));
+            self.ok = false;
+        }
+        self
+    }
+
     /// One line.
     pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("figures are JSON")
@@ -179,6 +223,20 @@ impl Report {
         if self.disconnects.total() > 0 {
             line("disconnects", self.disconnects.sentence());
         }
+        if self.silence.count > 0 {
+            line("restarts", self.restarts_line());
+        }
+        if let Some(probes) = self.probes {
+            let refused = self.probes_refused.sentence();
+            line(
+                "newcomers",
+                format!(
+                    "{probes} knocked; not let in: {}; {}",
+                    if refused.is_empty() { "0" } else { &refused },
+                    times(&self.probe)
+                ),
+            );
+        }
         line("server", self.server_line());
         line(
             "this side",
@@ -191,6 +249,20 @@ impl Report {
             if self.ok { "nothing lost, duplicated or reordered".to_owned() } else { self.faults.join("; ") };
         line(if self.ok { "OK" } else { "FAILED" }, verdict);
         out
+    }
+
+    fn restarts_line(&self) -> String {
+        format!(
+            "{} resumes, {} in another log, longest silence {}, {} connections refused; {} acknowledged as synced, {} repeated, {} uncertain, said again after {}",
+            self.resumes,
+            self.logs_changed,
+            duration(self.silence.max_us),
+            self.refused_connections,
+            self.acknowledged_disk,
+            self.repeated,
+            self.uncertain,
+            if self.retried.0.is_empty() { "no refusal".to_owned() } else { self.retried.sentence() },
+        )
     }
 
     fn latency(&self) -> Summary {

@@ -117,8 +117,13 @@ async fn perform(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
     let trust = TrustBy::Fingerprint(node.fingerprint.clone());
-    let stage =
-        Stage { urls: vec![node.ws_url()], token: String::new(), rooms: vec![title.room.clone()], count: 1 };
+    let stage = Stage {
+        urls: vec![node.ws_url()],
+        token: String::new(),
+        rooms: vec![title.room.clone()],
+        count: 1,
+        survives: false,
+    };
     let publishers = Publishers::connect(&stage, &trust.connector(None)?).await?;
     let hold = args.seconds.unwrap_or(SHOW);
     let (lines, reactions_by_s) = chat(args, seed, hold, publishers.text_bytes_max());
@@ -145,6 +150,7 @@ async fn perform(
         settle_us: 15_000_000,
         seed,
         content: Content::Announced,
+        ledger: None,
     };
     let run = Run {
         plans: vec![plan],

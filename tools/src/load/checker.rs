@@ -82,6 +82,16 @@ impl Checker {
         }
     }
 
+    /// The room's log goes on under another name, exactly here or with a gap that follows: the accounts go on.
+    pub(crate) fn handle_continued(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// The log that it is in.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The next offset that is not accounted for.
     pub(crate) fn next(&self) -> u64 {
         self.next

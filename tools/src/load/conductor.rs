@@ -11,8 +11,9 @@ use anyhow::bail;
 use tokio::sync::watch;
 
 use super::crew::Crew;
+use super::ledger::{self, Header};
 use super::oracle::Announcements;
-use super::orders::{Note, Order, Plan, Progress};
+use super::orders::{Content, Note, Order, Plan, Progress};
 use super::publisher::{Published, Publishers};
 use super::script::Script;
 use super::tally::Tally;
@@ -33,6 +34,9 @@ const LEAD_US: u64 = 200_000;
 
 /// For answers to the last publications.
 const ANSWERS_US: u64 = 15_000_000;
+
+/// The same, where what is refused is said again and the node may just be starting.
+const ANSWERS_AGAIN_US: u64 = 60_000_000;
 
 /// Beyond what joins should take: a viewer that tries again and again gives up within it.
 const JOINS_US: u64 = 120_000_000;
@@ -164,6 +168,10 @@ pub(crate) async fn conduct(
         _ => None,
     };
     let published = conductor.publishers.published().clone();
+    if let (Some(directory), Content::Marked(marked)) = (&run.plans[0].ledger, &run.plans[0].content) {
+        let header = Header { marked: *marked, rooms: run.plans[0].rooms.clone() };
+        ledger::write(&ledger::publications(directory), Some(&header), conductor.publishers.said())?;
+    }
     Ok(Outcome {
         ramp_us: conductor.ramped.iter().flatten().copied().max().unwrap_or(0),
         interrupted: *conductor.stop.borrow(),
@@ -202,7 +210,8 @@ impl Conductor<'_> {
         if *self.stop.borrow() {
             self.publishers.stop();
         }
-        let answers_until_us = monotonic_us() + ANSWERS_US;
+        let survives = self.run.plans[0].ledger.is_some();
+        let answers_until_us = monotonic_us() + if survives { ANSWERS_AGAIN_US } else { ANSWERS_US };
         self.pump(answers_until_us, |c| c.publishers.is_finished()).await?;
         self.publishers.stop();
         Ok((begin, t0_us))

@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::oracle::{Announcements, Knowledge, Oracle};
 use super::orders::{Content, Head, Note, Order, Plan, Progress};
+use super::survival::Survival;
 use super::tally::Tally;
 use super::viewer::{Shared, Slot, State, Viewer};
 use crate::chatlog::Log;
@@ -107,6 +108,7 @@ pub(crate) async fn run(
         }
     }
     let tally = crowd.close().await;
+    crowd.write_ledger()?;
     let _ = notes.send((process, Note::Done(Box::new(tally)))).await;
     Ok(())
 }
@@ -123,6 +125,8 @@ impl Crowd {
             live: Cell::new(0),
             outside: Cell::new(viewers),
             clock_offset_us: client_offset_us(),
+            survival: plan.ledger.is_some().then(|| Survival::new(viewers, plan.rooms.len())),
+            is_on_air: Cell::new(false),
         };
         Ok(Crowd {
             viewers: JoinSet::new(),
@@ -156,10 +160,12 @@ impl Crowd {
                     oracle.borrow_mut().begin(base, t0_us);
                 }
                 self.t0_us = Some(t0_us);
+                self.common.shared.is_on_air.set(true);
                 self.cpu_from_us = proc::own().map_or(0, |p| p.cpu_us);
             }
             Order::End { heads } => {
                 self.common.is_over.set(true);
+                self.common.shared.is_on_air.set(false);
                 *self.common.heads.borrow_mut() = heads;
                 self.settle_until_us = Some(monotonic_us() + self.common.plan.settle_us);
             }
@@ -326,7 +332,19 @@ impl Crowd {
                 self.common.shared.handle_finished(n, &Reason::Asked, self.common.head(n));
             }
         }
-        self.common.shared.tally.take()
+        let mut tally = self.common.shared.tally.take();
+        if let Some(survival) = &self.common.shared.survival {
+            survival.silences_us().into_iter().for_each(|us| tally.silence.record(us));
+        }
+        tally
+    }
+
+    fn write_ledger(&self) -> anyhow::Result<()> {
+        let Common { plan, shared, .. } = &*self.common;
+        match (&plan.ledger, &shared.survival) {
+            (Some(directory), Some(survival)) => survival.write(directory, plan.process),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -363,7 +381,7 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
         seed: seed(),
         backoff_ms: 200,
         backoff_max_ms: 2_000,
-        retries_max: RETRIES_MAX,
+        retries_max: if common.plan.ledger.is_some() { u32::MAX } else { RETRIES_MAX },
         keep_state: false,
         compression: common.plan.compression,
         ..Options::default()

@@ -2,6 +2,7 @@
 //!
 //! - `publisher`, `script`: what is said, when, and what became of it;
 //! - `crowd`, `viewer`: who listens; `checker`: is it complete and in order; `oracle`: is it what was said;
+//! - `survival`, `ledger`: what is kept where the node may be killed or replaced meanwhile; `prober`: who is refused then;
 //! - `crew`, `orders`: several processes; `conductor`: the order of a run; `tally`: what was counted.
 //!
 //! Not here: figures (`crate::report`), the protocol (`grandstand_client`).
@@ -10,11 +11,15 @@ mod checker;
 pub(crate) mod conductor;
 mod crew;
 mod crowd;
+mod durability;
+pub(crate) mod ledger;
 pub(crate) mod oracle;
 pub(crate) mod orders;
+pub(crate) mod prober;
 pub(crate) mod progress;
 pub(crate) mod publisher;
 pub(crate) mod script;
+mod survival;
 pub(crate) mod tally;
 mod viewer;
 
@@ -33,6 +38,7 @@ use crate::report::Report;
 use crate::target::{self, DEFAULT_QUIC, DEFAULT_WS, TrustArgs, TrustBy};
 use conductor::{Run, conduct};
 use orders::{Content, Plan};
+use prober::Probers;
 use progress::Lines;
 use publisher::{Publishers, Stage};
 use script::{Arrivals, Marked, Script};
@@ -57,6 +63,23 @@ pub(crate) struct Args {
     /// Room to fill; give several to spread viewers and publishers over them.
     #[arg(long = "room", value_name = "NAME", default_values = ["load"])]
     rooms: Vec<String>,
+    /// So many rooms instead, whose names begin with --room.
+    #[arg(long = "rooms", value_name = "COUNT")]
+    rooms_count: Option<usize>,
+    /// Make the rooms with this durability, through --admin.
+    #[arg(long, value_enum, requires = "admin")]
+    durability: Option<durability::Level>,
+    /// The node's admin port, such as http://127.0.0.1:7480.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+
+    /// The node may be killed or replaced meanwhile: everybody comes back as often as it takes, what was not acknowledged is
+    /// said again under the same nonce, and what was said, shown and missed goes into files in this folder, for `gs audit`.
+    #[arg(long, value_name = "DIR", conflicts_with = "replay", help_heading = "Restarts")]
+    ledger: Option<PathBuf>,
+    /// Newcomers knock all the time at every --url; one that is not let in fails the run.
+    #[arg(long, help_heading = "Restarts")]
+    probe: bool,
 
     /// Viewers.
     #[arg(long, default_value_t = 100, help_heading = "Audience")]
@@ -141,18 +164,29 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// When the run cannot be carried out.
-pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
+pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
+    if let (Some(count), Some(name)) = (args.rooms_count, args.rooms.first().cloned()) {
+        args.rooms = (0..count).map(|n| format!("{name}-{n}")).collect();
+    }
     let goal = Goal::new(&args)?;
+    if let Some(directory) = &args.ledger {
+        std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
     let (stop, stopped) = watch::channel(false);
     tokio::task::spawn_local(stop_on_ctrl_c(stop));
     let mut lines = Lines::new(args.quiet);
     let connector = goal.trust.connector(None)?;
+    if let (Some(level), Some(admin)) = (args.durability, &args.admin) {
+        durability::set(admin, &args.rooms, level).await?;
+    }
     let stage = goal.stage(&args);
     let publishers = Publishers::connect(&stage, &connector).await?;
     let (script, content) = goal.script(&args, publishers.text_bytes_max(), &mut lines)?;
     let run = goal.run(&args, content, &script);
+    let probers = args.probe.then(|| Probers::start(&args.urls, &goal.token, &connector));
     let outcome = conduct(&run, publishers, script, &mut lines, stopped).await?;
-    let report = Report::new(&outcome, goal.ws_viewers, goal.quic_viewers);
+    let probes = probers.map(|probers| probers.probes());
+    let report = Report::new(&outcome, goal.ws_viewers, goal.quic_viewers).with_probes(probes.as_ref());
     if args.json {
         println!("{}", report.json());
     } else {
@@ -220,7 +254,8 @@ impl Goal {
             (true, true) => args.publishers,
             (true, false) => 0,
         };
-        Stage { urls: args.urls.clone(), token: self.token.clone(), rooms: args.rooms.clone(), count }
+        let (urls, rooms) = (args.urls.clone(), args.rooms.clone());
+        Stage { urls, token: self.token.clone(), rooms, count, survives: args.ledger.is_some() }
     }
 
     fn script(
@@ -285,6 +320,7 @@ impl Goal {
             settle_us: micros(args.settle) + if args.stall > 0 { micros(args.stall_for) } else { 0 },
             seed: self.seed,
             content,
+            ledger: args.ledger.clone(),
         };
         Run {
             plans: whole.split(self.processes),

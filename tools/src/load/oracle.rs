@@ -121,6 +121,17 @@ impl Oracle {
         }
     }
 
+    /// As [`Oracle::judge`], but from the text alone, where logs follow each other and `survival` compares what is shown:
+    /// and the message's number, if it is one of this run.
+    pub(crate) fn judge_alone(&self, text: &str) -> (Verdict, Option<u64>) {
+        match &self.knowledge {
+            Knowledge::Marked(marked) => {
+                (self.judge_mark(marked, text), marked.read(text).map(|(seq, _)| seq))
+            }
+            _ => (Verdict::Foreign, None),
+        }
+    }
+
     /// The place of an offset; `None` when it is too old.
     fn slot(&mut self, offset: u64) -> Option<&mut Option<Seen>> {
         if self.seen.is_empty() || offset >= self.first + (self.seen.len() + SEEN_MAX) as u64 {

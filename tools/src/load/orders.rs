@@ -2,6 +2,8 @@
 //!
 //! Not here: pipes and channels (`crew`).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::script::Marked;
@@ -45,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) settle_us: u64,
     pub(crate) seed: u64,
     pub(crate) content: Content,
+    /// Viewers come back as often as it takes, and a new log is no fault; what they saw goes into this directory.
+    pub(crate) ledger: Option<PathBuf>,
 }
 
 /// What viewers can know of what they will see.
@@ -54,7 +58,7 @@ pub(crate) enum Content {
     Marked(Marked),
     /// These files, fitted to this limit, at this speed.
     Logs {
-        files: Vec<std::path::PathBuf>,
+        files: Vec<PathBuf>,
         text_bytes_max: usize,
         speed: f64,
     },
@@ -183,6 +187,7 @@ pub(super) mod tests {
             settle_us: 1_000_000,
             seed: 1,
             content: Content::Unknown,
+            ledger: None,
         }
     }
 

@@ -1,11 +1,12 @@
 //! Publishers: sessions that say what a script says, when it is due, and account for every answer.
 //!
 //! Why times count from when a message was due: a publisher that is late has made its viewers wait, whoever was at fault.
-//! Invariants: nothing waits for an answer; what was sent is acknowledged, refused, or unacknowledged at the end.
+//! Invariants: nothing waits for an answer; what was sent is acknowledged, refused, or unacknowledged at the end. Where the
+//! run survives restarts, what was refused for a while is said again, under the same nonce, until it is acknowledged.
 //! Not here: what is said (`script`), who listens (`crowd`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use anyhow::bail;
 use grandstand_client::core::{Event, Options, Publication, Reason, RoomId, Session, SubscribeOptions};
 use grandstand_client::net::{Connector, Control, Driver, Handler, Url, seed};
-use grandstand_protocol::frame::{Kind, permission};
+use grandstand_protocol::frame::{Durability, Kind, permission};
 use tokio::task::JoinSet;
 
+use super::ledger::{Fate, Said};
 use super::oracle::{Announced, Announcements};
 use super::orders::Head;
 use super::script::{Part, Script};
@@ -33,6 +35,9 @@ const UNANSWERED_MAX: u32 = 16_384;
 /// Tries to come in, or back, before a publisher counts as failed.
 const RETRIES_MAX: u32 = 5;
 
+/// Before what was refused for a while is said again, where the node did not say when.
+const SAY_AGAIN_MS: u32 = 500;
+
 /// What publishers counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
@@ -40,6 +45,14 @@ pub(crate) struct Published {
     pub(crate) due: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: Reasons,
+    /// Of the acknowledged: synced to a disk, as the answer says.
+    pub(crate) acknowledged_disk: u64,
+    /// Of the acknowledged: the node had taken it before, and says so.
+    pub(crate) repeated: u64,
+    /// Refusals after which it was said again.
+    pub(crate) retried: Reasons,
+    /// Never answered, and not to be said again, for the session could not be continued.
+    pub(crate) uncertain: u64,
     /// Of the acknowledged: text and author, in bytes.
     pub(crate) text_bytes: u64,
     /// From due to acknowledged.
@@ -60,6 +73,8 @@ pub(crate) struct Stage {
     pub(crate) rooms: Vec<String>,
     /// Publishers.
     pub(crate) count: usize,
+    /// They come back as often as it takes, and keep account of each publication.
+    pub(crate) survives: bool,
 }
 
 /// The publishers of a run, on the current `LocalSet`.
@@ -79,6 +94,8 @@ struct Desk {
     begin: RefCell<Option<Begin>>,
     is_stopped: Cell<bool>,
     clock_offset_us: u64,
+    /// By number, where the run survives restarts.
+    said: Option<RefCell<BTreeMap<u64, Said>>>,
 }
 
 #[derive(Clone)]
@@ -106,6 +123,7 @@ impl Publishers {
             begin: RefCell::new(None),
             is_stopped: Cell::new(false),
             clock_offset_us: client_offset_us(),
+            said: stage.survives.then(RefCell::default),
         });
         let mut publishers = Publishers { desk, sessions: JoinSet::new() };
         for index in 0..stage.count {
@@ -149,6 +167,11 @@ impl Publishers {
         self.desk.published.borrow()
     }
 
+    /// Every publication and what became of it, where the run survives restarts.
+    pub(crate) fn said(&self) -> Vec<Said> {
+        self.desk.said.as_ref().map_or_else(Vec::new, |said| said.borrow().values().copied().collect())
+    }
+
     fn spawn(&mut self, stage: &Stage, connector: &Connector, index: usize) {
         let options = Options {
             token: stage.token.clone(),
@@ -156,7 +179,7 @@ impl Publishers {
             seed: seed(),
             backoff_ms: 200,
             backoff_max_ms: 2_000,
-            retries_max: RETRIES_MAX,
+            retries_max: if stage.survives { u32::MAX } else { RETRIES_MAX },
             unanswered_max: UNANSWERED_MAX,
             keep_state: false,
             ..Options::default()
@@ -173,6 +196,7 @@ impl Publishers {
             first_nonce: seed() >> 1,
             part: None,
             waiting: HashMap::new(),
+            again: BTreeMap::new(),
             is_ready: false,
             scratch: String::new(),
         };
@@ -215,10 +239,26 @@ impl Desk {
         self.wakers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
     }
 
-    fn note_head(&self, room_index: usize, epoch: u64, offset: u64) {
+    fn handle_said(&self, said: Said) {
+        if let Some(all) = &self.said {
+            all.borrow_mut().insert(said.seq, said);
+        }
+    }
+
+    fn handle_fate(&self, seq: u64, fate: Fate) {
+        if let Some(all) = &self.said
+            && let Some(said) = all.borrow_mut().get_mut(&seq)
+        {
+            said.fate = fate;
+        }
+    }
+
+    /// A subscription names the room's log of now; an answer may name one of before, where the message still stands.
+    fn note_head(&self, room_index: usize, epoch: u64, offset: u64, is_now: bool) {
         let head = &mut self.heads.borrow_mut()[room_index];
         match head {
             Some(head) if head.epoch == epoch => head.offset = head.offset.max(offset),
+            Some(_) if !is_now => {}
             _ => *head = Some(Head { epoch, offset }),
         }
     }
@@ -233,6 +273,8 @@ struct Publisher {
     part: Option<Part>,
     /// By nonce: when it was due, and its bytes.
     waiting: HashMap<u64, (u64, u32)>,
+    /// What is to be said again: when, and its number; and when it was due.
+    again: BTreeMap<(u64, u64), u64>,
     is_ready: bool,
     scratch: String,
 }
@@ -248,26 +290,42 @@ impl Handler for Publisher {
                 }
             }
             Event::Subscribed { epoch, head, .. } => {
-                self.desk.note_head(self.room_index, *epoch, *head);
+                self.desk.note_head(self.room_index, *epoch, *head, true);
                 if !std::mem::replace(&mut self.is_ready, true) {
                     self.desk.ready.set(self.desk.ready.get() + 1);
                 }
             }
-            Event::Published { nonce, epoch, offset, .. } => {
+            Event::Published { nonce, epoch, offset, durability, repeated, .. } => {
                 let Some((due_us, bytes)) = self.waiting.remove(nonce) else { return };
-                self.desk.note_head(self.room_index, *epoch, offset + 1);
+                self.desk.note_head(self.room_index, *epoch, offset + 1, false);
+                let (epoch, offset, repeated) = (*epoch, *offset, *repeated);
+                let fate = Fate::Acknowledged { epoch, offset, durability: *durability as u8, repeated };
+                self.desk.handle_fate(self.seq(*nonce), fate);
                 let mut published = self.desk.published.borrow_mut();
                 published.acknowledged += 1;
+                published.acknowledged_disk += u64::from(*durability >= Durability::Disk);
+                published.repeated += u64::from(repeated);
                 published.text_bytes += u64::from(bytes);
                 published.ack.record(now_us.saturating_sub(due_us));
             }
-            Event::Refused { kind, id, reason, .. }
-                if *kind == Kind::Publish as u8 && self.waiting.remove(id).is_some() =>
-            {
-                self.desk.published.borrow_mut().refused.count(reason.text(), 1);
+            Event::Refused { kind, id, reason, retry_after_ms, .. } if *kind == Kind::Publish as u8 => {
+                let Some((due_us, _)) = self.waiting.remove(id) else { return };
+                let seq = self.seq(*id);
+                let mut published = self.desk.published.borrow_mut();
+                if self.desk.said.is_some() && reason.may_retry() {
+                    let wait_us = u64::from(retry_after_ms.unwrap_or(SAY_AGAIN_MS)) * 1000;
+                    self.again.insert((now_us + wait_us, seq), due_us);
+                    published.retried.count(reason.text(), 1);
+                } else {
+                    published.refused.count(reason.text(), 1);
+                    self.desk.handle_fate(seq, Fate::Refused);
+                }
             }
             // Nobody knows what became of it: it stays unacknowledged.
-            Event::Uncertain { nonce, .. } => drop(self.waiting.remove(nonce)),
+            Event::Uncertain { nonce, .. } if self.waiting.remove(nonce).is_some() => {
+                self.desk.handle_fate(self.seq(*nonce), Fate::Uncertain);
+                self.desk.published.borrow_mut().uncertain += 1;
+            }
             Event::Refused { reason, room: Some(_), .. } if !reason.may_retry() => {
                 self.desk.published.borrow_mut().failures.count(reason.text(), 1);
                 self.desk.is_stopped.set(true);
@@ -283,12 +341,13 @@ impl Handler for Publisher {
         self.desk.wakers.borrow_mut()[self.index].get_or_insert_with(|| cx.waker().clone());
         let desk = self.desk.clone();
         let begin = desk.begin.borrow();
+        let again_us = begin.as_ref().and_then(|begin| self.say_again(control, begin));
         let next_us = begin.as_ref().and_then(|begin| self.publish_due(control, begin));
-        let is_through = begin.is_some() && next_us.is_none();
-        if (is_through || desk.is_stopped.get()) && self.waiting.is_empty() {
+        let is_through = (begin.is_some() && next_us.is_none()) || desk.is_stopped.get();
+        if is_through && self.waiting.is_empty() && self.again.is_empty() {
             control.session.close(control.now_us);
         }
-        next_us
+        [again_us, next_us].into_iter().flatten().min()
     }
 }
 
@@ -296,44 +355,70 @@ impl Publisher {
     /// Say what is due; when the next one is, on the client library's clock. `None`: nothing more.
     fn publish_due(&mut self, control: &mut Control<'_>, begin: &Begin) -> Option<u64> {
         let (index, offset_us) = (self.index as u64, self.desk.clock_offset_us);
-        let part = self.part.get_or_insert_with(|| begin.script.part(index, begin.count, begin.seed));
+        let mut part = self.part.take().unwrap_or_else(|| begin.script.part(index, begin.count, begin.seed));
         let now_us = control.now_us + offset_us;
-        while let Some(due) = part.peek() {
+        let next_us = loop {
+            let Some(due) = part.peek().filter(|_| !self.desk.is_stopped.get()) else { break None };
             let due_us = begin.t0_us + due.after_us;
-            if self.desk.is_stopped.get() {
-                return None;
-            }
             if due_us > now_us {
-                return Some(due_us - offset_us);
+                break Some(due_us - offset_us);
             }
-            let said = begin.script.said(due.seq, due_us, &mut self.scratch);
-            let nonce = self.first_nonce.wrapping_add(due.seq);
-            let publication = Publication {
-                text: said.text,
-                author: said.author,
-                role: said.role,
-                nonce: Some(nonce),
-                ..Publication::default()
-            };
-            if control.session.publish(control.now_us, self.room, &publication).is_err() {
+            if !self.say(control, begin, due.seq, due_us) {
                 // Full: an answer wakes us. It counts as late from when it was due.
-                return Some(control.now_us + 1_000_000);
+                break Some(control.now_us + 1_000_000);
             }
-            // It goes out after this turn, so nobody can have seen it yet.
-            if let Some(announcements) = &begin.announcements {
-                announcements.announce(Announced {
-                    due_us,
-                    author: said.author.into(),
-                    text: said.text.into(),
-                });
-            }
-            self.waiting.insert(nonce, (due_us, (said.text.len() + said.author.len()) as u32));
+            let nonce = self.first_nonce.wrapping_add(due.seq);
+            let (seq, room, fate) = (due.seq, self.room_index, Fate::Unanswered);
+            self.desk.handle_said(Said { seq, room, nonce, due_us, fate });
             let mut published = self.desk.published.borrow_mut();
             published.due += 1;
             published.send_lag.record(now_us - due_us);
             part.advance();
+        };
+        self.part = Some(part);
+        next_us
+    }
+
+    /// Say again what was refused for a while; when the next one is due, on the client library's clock.
+    fn say_again(&mut self, control: &mut Control<'_>, begin: &Begin) -> Option<u64> {
+        let now_us = control.now_us + self.desk.clock_offset_us;
+        while let Some((&(at_us, seq), &due_us)) = self.again.first_key_value() {
+            if at_us > now_us {
+                return Some(at_us - self.desk.clock_offset_us);
+            }
+            if !self.say(control, begin, seq, due_us) {
+                return Some(control.now_us + 1_000_000);
+            }
+            self.again.pop_first();
         }
         None
+    }
+
+    /// Hand a publication to the session; `false` while that is full.
+    fn say(&mut self, control: &mut Control<'_>, begin: &Begin, seq: u64, due_us: u64) -> bool {
+        let said = begin.script.said(seq, due_us, &mut self.scratch);
+        let nonce = self.first_nonce.wrapping_add(seq);
+        let publication = Publication {
+            text: said.text,
+            author: said.author,
+            role: said.role,
+            nonce: Some(nonce),
+            ..Publication::default()
+        };
+        if control.session.publish(control.now_us, self.room, &publication).is_err() {
+            return false;
+        }
+        // It goes out after this turn, so nobody can have seen it yet.
+        if let Some(announcements) = &begin.announcements {
+            announcements.announce(Announced { due_us, author: said.author.into(), text: said.text.into() });
+        }
+        self.waiting.insert(nonce, (due_us, (said.text.len() + said.author.len()) as u32));
+        true
+    }
+
+    /// The number of the publication with this nonce.
+    fn seq(&self, nonce: u64) -> u64 {
+        nonce.wrapping_sub(self.first_nonce)
     }
 
     fn handle_finished(&self, reason: &Reason) {

@@ -69,6 +69,14 @@ pub(crate) struct Tally {
     pub(crate) desyncs: u64,
     /// Viewers that found the room's log begun anew.
     pub(crate) restarts: u64,
+    /// The same, where the run expects it: the node said so, and the audience went on in the new log.
+    pub(crate) logs_changed: u64,
+    /// Messages at an offset of a log at which somebody else was shown another one.
+    pub(crate) order_differences: u64,
+    /// Connections that the node's host refused.
+    pub(crate) refused_connections: u64,
+    /// Longest silence of each viewer while publishing went on, where that is watched.
+    pub(crate) silence: Times,
     /// Reactions given.
     pub(crate) reactions_sent: u64,
     /// Reactions that viewers were told of, over all viewers.
@@ -141,12 +149,13 @@ impl Tally {
         self.latency.add(&other.latency);
         self.disturbed_latency.add(&other.disturbed_latency);
         self.join_latency.add(&other.join_latency);
+        self.silence.add(&other.silence);
         for (sum, part) in self.numbers_mut().into_iter().zip(other.clone().numbers_mut()) {
             *sum += *part;
         }
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 22] {
+    fn numbers_mut(&mut self) -> [&mut u64; 25] {
         [
             &mut self.joins,
             &mut self.drops,
@@ -170,6 +179,9 @@ impl Tally {
             &mut self.cpu_us,
             &mut self.user_bytes,
             &mut self.unsettled,
+            &mut self.logs_changed,
+            &mut self.order_differences,
+            &mut self.refused_connections,
         ]
     }
 
@@ -183,6 +195,7 @@ impl Tally {
             (self.unbalanced, "viewers whose accounts do not add up"),
             (self.dropped_missed, "messages missing at viewers that resumed after every drop"),
             (self.desyncs, "batches that did not continue the position"),
+            (self.order_differences, "messages of which viewers saw different orders"),
             (self.restarts, "viewers that found the room's log begun anew"),
         ];
         let mut faults: Vec<String> = counted

@@ -10,10 +10,11 @@ use std::task::{Context, Waker};
 
 use grandstand_client::core::{Ending, Event, Fault, Reason, RoomId};
 use grandstand_client::net::{Control, Handler};
-use grandstand_protocol::frame::GapReason;
+use grandstand_protocol::frame::{GapReason, Outcome};
 
 use super::checker::{Checker, Fit};
 use super::oracle::{Oracle, Verdict};
+use super::survival::Survival;
 use super::tally::Tally;
 use crate::histogram::Times;
 
@@ -35,6 +36,10 @@ pub(crate) struct Shared {
     pub(crate) outside: Cell<usize>,
     /// From the client library's clock to the shared one.
     pub(crate) clock_offset_us: u64,
+    /// Where the run survives restarts: what was shown of each log.
+    pub(crate) survival: Option<Survival>,
+    /// Publishing goes on.
+    pub(crate) is_on_air: Cell<bool>,
 }
 
 /// What the crowd knows of a viewer, and wants of it.
@@ -144,6 +149,11 @@ impl Shared {
                 tally.dropped_missed += slot.checker.gapped;
             }
         }
+        if let Some(survival) = &self.survival {
+            let checker = &slot.checker;
+            let (duplicated, out_of_order) = (checker.duplicated.into(), checker.out_of_order.into());
+            survival.handle_finished(number, checker.lost, duplicated, out_of_order);
+        }
         slot.state = State::Out;
     }
 }
@@ -169,10 +179,15 @@ impl Handler for Viewer {
                 tally.deliveries += 1;
                 if slot.checker.handle_message(*offset) == Fit::New {
                     let is_calm = !(*replay || slot.is_stalled || slot.is_dropped);
-                    self.judge(now_us, *offset, author, text, is_calm, &mut tally);
+                    let at = (slot.checker.epoch(), *offset);
+                    self.judge(now_us, at, author, text, is_calm, &mut tally);
                 }
             }
             Event::BatchEnd { wire_bytes, .. } => {
+                if let Some(survival) = &self.shared.survival {
+                    let watches = !(slot.is_stalled || slot.is_dropped) && self.shared.is_on_air.get();
+                    survival.handle_heard(self.number, now_us, watches);
+                }
                 tally.frames += 1;
                 tally.bytes += u64::from(*wire_bytes);
             }
@@ -181,13 +196,17 @@ impl Handler for Viewer {
             Event::Gap { from, to, count, reason, .. } => {
                 slot.checker.handle_gap(*from, *to, *count);
                 tally.count_gap(gap_name(*reason), *count);
+                if let Some(survival) = &self.shared.survival {
+                    let (epoch, why) = (slot.checker.epoch(), gap_name(*reason));
+                    survival.handle_gap(self.number, epoch, *from, *to, *count, why);
+                }
             }
             Event::Fault { fault: Fault::Duplicate { offset }, .. } => {
                 slot.checker.handle_message(*offset);
             }
             Event::Fault { fault: Fault::Desync { .. }, .. } => tally.desyncs += 1,
-            Event::Subscribed { epoch, offset, .. } => {
-                self.handle_subscribed(now_us, *epoch, *offset, slot, &mut tally);
+            Event::Subscribed { epoch, offset, outcome, .. } => {
+                self.handle_subscribed(now_us, (*epoch, *offset), *outcome, slot, &mut tally);
             }
             Event::Refused { reason, room: Some(_), .. } if !reason.may_retry() => {
                 tally.failures.count(reason.text(), 1);
@@ -197,6 +216,12 @@ impl Handler for Viewer {
                 if slot.is_live {
                     slot.is_live = false;
                     self.shared.live.set(self.shared.live.get() - 1);
+                }
+                let refused = Reason::Transport(Ending::Broken(std::io::ErrorKind::ConnectionRefused));
+                let was_refused = *reason == refused;
+                tally.refused_connections += u64::from(was_refused);
+                if let Some(survival) = &self.shared.survival {
+                    survival.handle_disconnected(self.number, was_refused);
                 }
                 match reason {
                     Reason::Transport(Ending::Dropped) => tally.drops += 1,
@@ -234,7 +259,14 @@ impl Handler for Viewer {
 }
 
 impl Viewer {
-    fn handle_subscribed(&self, now_us: u64, epoch: u64, offset: u64, slot: &mut Slot, tally: &mut Tally) {
+    fn handle_subscribed(
+        &self,
+        now_us: u64,
+        (epoch, offset): (u64, u64),
+        outcome: Outcome,
+        slot: &mut Slot,
+        tally: &mut Tally,
+    ) {
         if slot.state == State::In {
             tally.resumes += 1;
         } else {
@@ -243,16 +275,39 @@ impl Viewer {
             tally.join_latency.record(now_us.saturating_sub(self.began_us));
             self.shared.count_arrival(slot);
         }
-        if !slot.checker.handle_subscribed(epoch, offset) {
-            tally.restarts += 1;
+        let survives = self.shared.survival.is_some();
+        let continues = survives && matches!(outcome, Outcome::Resumed | Outcome::Gapped);
+        if continues && slot.checker.epoch() != epoch {
+            slot.checker.handle_continued(epoch);
+            tally.logs_changed += 1;
+        } else if !slot.checker.handle_subscribed(epoch, offset) {
+            *(if survives { &mut tally.logs_changed } else { &mut tally.restarts }) += 1;
         }
         if !std::mem::replace(&mut slot.is_live, true) {
             self.shared.live.set(self.shared.live.get() + 1);
         }
     }
 
-    fn judge(&self, now_us: u64, offset: u64, author: &str, text: &str, is_calm: bool, tally: &mut Tally) {
-        match self.shared.oracles[self.room_index].borrow_mut().judge(offset, author, text) {
+    fn judge(
+        &self,
+        now_us: u64,
+        (epoch, offset): (u64, u64),
+        author: &str,
+        text: &str,
+        is_calm: bool,
+        tally: &mut Tally,
+    ) {
+        let mut oracle = self.shared.oracles[self.room_index].borrow_mut();
+        let verdict = if let Some(survival) = &self.shared.survival {
+            let (verdict, seq) = oracle.judge_alone(text);
+            if !survival.handle_shown(self.number, self.room_index, epoch, offset, seq) {
+                tally.order_differences += 1;
+            }
+            verdict
+        } else {
+            oracle.judge(offset, author, text)
+        };
+        match verdict {
             Verdict::Ours { due_us } => {
                 let latency_us = (now_us + self.shared.clock_offset_us).saturating_sub(due_us);
                 if is_calm {

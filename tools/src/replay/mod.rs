@@ -95,6 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
         token: target::token(args.token.as_deref())?,
         rooms: vec![args.room.clone()],
         count: 1,
+        survives: false,
     };
     let mut publishers = Publishers::connect(&stage, &connector).await?;
     log.fit(publishers.text_bytes_max());

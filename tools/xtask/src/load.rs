@@ -3,7 +3,7 @@
 //! Invariant: a load that found something lost still reports its figures; one that does not end is stopped.
 //! Not here: what the figures mean (`soak`, `bench`), their names (`tools/src/report.rs`).
 
-use crate::run::{Running, command};
+use crate::run::{Running, command, run};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
@@ -24,13 +24,22 @@ impl Load {
             load.args(["--url", url]);
         }
         for (name, value) in args {
-            load.args([*name, value]);
+            load.arg(name);
+            // A switch has no value.
+            if !value.is_empty() {
+                load.arg(value);
+            }
         }
         Ok(Load(Running::start(&mut load, hold + SLACK)?))
     }
 
     pub(crate) fn has_ended(&mut self) -> Result<bool> {
         self.0.has_ended()
+    }
+
+    /// Says that it is enough (Ctrl-C): it stops publishing, waits for what is under way, and reports.
+    pub(crate) fn interrupt(&self) -> Result<()> {
+        run(command("kill").args(["-INT", &self.0.pid().to_string()]))
     }
 
     /// Its figures; waits until it has ended.

@@ -44,8 +44,15 @@ pub(crate) struct Ended {
 
 impl Node {
     /// Starts `binary` with these keys of its configuration, listeners on free ports unless told otherwise; its log goes
-    /// to the file `log`.
+    /// to the file `log`. Ready when this returns.
     pub(crate) fn start(binary: &Path, keys: &[(&str, &str)], log: PathBuf) -> Result<Node> {
+        let mut node = Node::spawn(binary, keys, log)?;
+        node.wait_until_ready()?;
+        Ok(node)
+    }
+
+    /// As [`Node::start`], but returns at once.
+    pub(crate) fn spawn(binary: &Path, keys: &[(&str, &str)], log: PathBuf) -> Result<Node> {
         fs::create_dir_all(log.parent().context("a log has a directory")?)?;
         let mut node = command(binary);
         for (name, _) in
@@ -63,10 +70,12 @@ impl Node {
         }
         let file = fs::File::create(&log)?;
         let process = node.arg("serve").stdout(file.try_clone()?).stderr(file).spawn();
-        let mut node =
-            Node { process: process.with_context(|| format!("cannot start {}", binary.display()))?, log };
-        node.wait_until_ready()?;
-        Ok(node)
+        Ok(Node { process: process.with_context(|| format!("cannot start {}", binary.display()))?, log })
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.process.try_wait()?)
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -150,7 +159,7 @@ impl Drop for Node {
 }
 
 /// The sum of a metric over its labels.
-fn sum_of(metric: &str, exposition: &str) -> Option<u64> {
+pub(crate) fn sum_of(metric: &str, exposition: &str) -> Option<u64> {
     let values = exposition.lines().filter_map(|line| {
         let rest = line.strip_prefix(metric)?;
         (rest.starts_with('{') || rest.starts_with(' '))

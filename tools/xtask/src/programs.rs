@@ -20,21 +20,25 @@ pub(crate) struct Programs {
     directory: PathBuf,
 }
 
+/// All programs, as they were built last.
+pub(crate) fn built(purpose: Purpose) -> Programs {
+    let directory = if purpose == Purpose::Measurement { "release" } else { "debug" };
+    Programs { directory: target_dir().join(directory) }
+}
+
 /// Builds all programs.
 pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
-    let directory = match purpose {
+    match purpose {
         Purpose::Measurement => {
             let packages = ["grandstand-edge", "grandstand-tools", "grandstand-benches"];
             let packages = packages.iter().flat_map(|package| ["--package", package]);
             run(cargo(["build", "--release", "--quiet", "--bins"]).args(packages))?;
-            "release"
         }
         Purpose::Smoke => {
             run(&mut cargo(["build", "--workspace", "--all-targets", "--quiet"]))?;
-            "debug"
         }
-    };
-    Ok(Programs { directory: target_dir().join(directory) })
+    }
+    Ok(built(purpose))
 }
 
 impl Programs {

@@ -101,6 +101,11 @@ impl Running {
         Ok(Running { line, child, said: Some(said), deadline: Instant::now() + limit })
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended; an error once its time is over.
     pub(crate) fn has_ended(&mut self) -> Result<bool> {
         if self.child.try_wait()?.is_some() {

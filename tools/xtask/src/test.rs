@@ -38,7 +38,7 @@ pub(crate) enum Step {
     Miri,
     /// The Autobahn suite against our own node.
     Autobahn,
-    /// A short soak of our own node.
+    /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and flipped bits.
     Soak,
     /// The benches, as small as they go.
     Benches,
@@ -73,6 +73,10 @@ pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
     }
     if wanted(Step::Soak) {
         ledger.check("soak", soak::smoke);
+        ledger.check("soak, crashes", soak::smoke_of_crashes);
+        ledger.check("soak, drains", soak::smoke_of_drains);
+        ledger.check("soak, power cuts", soak::smoke_of_power_cuts);
+        ledger.check("soak, bit flips", soak::smoke_of_bit_flips);
     }
     if wanted(Step::Benches) {
         ledger.check("benches", bench::smoke);

@@ -171,6 +171,24 @@ fn a_resumed_subscription_begins_after_the_last_message_given_out() {
 }
 
 #[test]
+fn a_resume_in_the_log_before_a_power_cut_goes_on_in_the_new_one() {
+    let mut world = World::up();
+    world.node.say_all(&["a", "b"]);
+    world.pump();
+    world.disconnect(Ending::Eof);
+    world.node.say_all(&["c", "d"]);
+    (world.node.previous, world.node.epoch) = (Some((EPOCH, 3)), EPOCH + 1);
+    world.connect();
+    world.settle();
+    world.pump();
+    assert_eq!(world.texts(), [(0, "a", false), (1, "b", false), (2, "c", true), (3, "d", true)]);
+    assert_eq!(world.session.position(world.room), Some((EPOCH + 1, 4)));
+    assert_eq!(world.faults(), [Fault::Duplicate { offset: 1 }], "passed over: the batch begins below");
+    world.reconnect();
+    assert_eq!(world.node.subscribes[1..], [Some((EPOCH, 2)), Some((EPOCH + 1, 4))]);
+}
+
+#[test]
 fn publications_are_repeated_under_their_nonce_until_answered() {
     let mut world = World::up();
     let (lost, answered) = (world.publish("lost on the way"), world.publish("answer lost"));

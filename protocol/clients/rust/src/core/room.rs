@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use grandstand_protocol::batch::Position;
-use grandstand_protocol::frame::{Gap, Snapshot, Subscribed};
+use grandstand_protocol::frame::{Gap, Outcome, Snapshot, Subscribed};
 
 use super::{Event, Fault, Faults, Room, SubscribeOptions};
 
@@ -116,7 +116,10 @@ impl RoomState {
         self.stage = if self.leave { Stage::Unwanted } else { Stage::Live };
         self.alias = s.alias;
         self.head = s.head;
+        let floor = (self.begun && goes_on(s.outcome)).then_some(self.floor);
         self.enter(s.epoch, s.offset, s.time_ms);
+        // Also where the log has another name now: what was seen of it is seen.
+        self.floor = floor.unwrap_or(self.floor);
         emit(Event::Subscribed {
             room: self.room(),
             outcome: s.outcome,
@@ -164,6 +167,11 @@ impl RoomState {
         }
         self.position = Position { epoch, offset, time_ms };
     }
+}
+
+/// Does a subscription go on where the last one stood?
+fn goes_on(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Resumed | Outcome::Gapped)
 }
 
 /// The state lane: latest value per key.

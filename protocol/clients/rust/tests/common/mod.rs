@@ -29,6 +29,8 @@ pub enum Entry {
 #[derive(Default)]
 pub struct ScriptedNode {
     pub epoch: u64,
+    /// The log before a power cut, and what of it still holds.
+    pub previous: Option<(u64, u64)>,
     pub log: Vec<Entry>,
     /// Offsets below are gone.
     pub first: u64,
@@ -229,7 +231,12 @@ impl ScriptedNode {
         }
         let head = self.head();
         let newest = head.saturating_sub(u64::from(replay)).max(self.first);
-        let (offset, outcome) = match resume {
+        let previous = self.previous;
+        let goes_on = |&(epoch, offset): &(u64, u64)| {
+            previous.is_some_and(|(before, cut)| epoch == before && offset <= cut)
+        };
+        let resume_here = resume.map(|at| if goes_on(&at) { (self.epoch, at.1) } else { at });
+        let (offset, outcome) = match resume_here {
             Some((epoch, offset)) if epoch == self.epoch && offset >= self.first => {
                 (offset, Outcome::Resumed)
             }
@@ -237,6 +244,9 @@ impl ScriptedNode {
             Some(_) => (newest, Outcome::Restarted),
             None => (newest, Outcome::Live),
         };
+        // As a node does: from the start of a batch.
+        let is_elsewhere = resume_here != resume;
+        let offset = if is_elsewhere { offset.saturating_sub(1) } else { offset };
         let offset = self.lie.take().unwrap_or(offset);
         let (alias, epoch, time_ms) = (3, self.epoch, self.time_ms(offset));
         self.viewer = Some(Viewer { alias, cursor: offset, time_ms, state_version: self.state_version });

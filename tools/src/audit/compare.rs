@@ -1,0 +1,230 @@
+//! The comparison: what was said and shown, and what the log holds.
+//!
+//! What a power cut may do, and nothing more: what was shown and not yet synced may be gone. Then it is the end of what an
+//! epoch showed, and nothing of it comes back at its place: the places where shown and log differ are one suffix of each
+//! epoch ("shown and gone"). Any other place that differs is a difference of order.
+//! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its number says is
+//! wrong.
+//! Not here: where the log comes from, what of this is a fault (`audit`).
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::load::ledger::{Fate, Ledger, ShownLine};
+use crate::load::script::Marked;
+
+/// A message of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Logged {
+    pub(super) offset: u64,
+    /// Number and due time; `None`: not as this run said anything.
+    pub(super) mark: Option<(u64, u64)>,
+}
+
+impl Logged {
+    /// What a text at an offset is.
+    pub(super) fn read(marked: &Marked, offset: u64, text: &str) -> Logged {
+        let mark = marked.read(text).filter(|&(seq, due_us)| {
+            let mut expected = String::new();
+            marked.write(seq, due_us, &mut expected);
+            expected == text
+        });
+        Logged { offset, mark }
+    }
+}
+
+/// What was found, as counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Comparison {
+    published: u64,
+    acknowledged: u64,
+    acknowledged_disk: u64,
+    /// Acknowledged as synced, and not in the log.
+    acknowledged_lost: u64,
+    /// Acknowledged as in memory, and not in the log.
+    acknowledged_memory_gone: u64,
+    /// Acknowledged, and in the log at another offset.
+    displaced: u64,
+    unanswered: u64,
+    uncertain: u64,
+    log_messages: u64,
+    /// Offsets between the first and the last of a log that hold nothing.
+    log_holes: u64,
+    /// Messages that stand in the log more than once.
+    duplicates: u64,
+    /// Messages of the log that nobody said so.
+    wrong: u64,
+    epochs: u64,
+    shown: u64,
+    shown_and_gone: u64,
+    order_differences: u64,
+}
+
+impl Comparison {
+    /// `logs`: of each room of the ledger, offsets rising.
+    pub(super) fn new(ledger: &Ledger, logs: &[Vec<Logged>]) -> Comparison {
+        let mut found = Comparison::default();
+        let due: HashMap<u64, u64> = ledger.said.iter().map(|said| (said.seq, said.due_us)).collect();
+        // By room: where each number stands, and which number each offset holds.
+        let mut places = Vec::new();
+        for log in logs {
+            places.push(found.read_log(log, &due));
+        }
+        found.compare_said(ledger, &places);
+        let by_offset: Vec<HashMap<u64, u64>> =
+            logs.iter().map(|log| log.iter().filter_map(|m| Some((m.offset, m.mark?.0))).collect()).collect();
+        for shown in &ledger.shown {
+            found.compare_shown(shown, &by_offset[shown.room]);
+        }
+        found
+    }
+
+    fn read_log(&mut self, log: &[Logged], due: &HashMap<u64, u64>) -> HashMap<u64, u64> {
+        self.log_messages += log.len() as u64;
+        self.log_holes +=
+            log.windows(2).map(|pair| pair[1].offset.saturating_sub(pair[0].offset + 1)).sum::<u64>();
+        let mut places = HashMap::new();
+        for message in log {
+            match message.mark {
+                Some((seq, due_us)) if due.get(&seq) == Some(&due_us) => {
+                    if places.insert(seq, message.offset).is_some() {
+                        self.duplicates += 1;
+                    }
+                }
+                _ => self.wrong += 1,
+            }
+        }
+        places
+    }
+
+    fn compare_said(&mut self, ledger: &Ledger, places: &[HashMap<u64, u64>]) {
+        for said in &ledger.said {
+            self.published += 1;
+            match said.fate {
+                Fate::Unanswered => self.unanswered += 1,
+                Fate::Uncertain => self.uncertain += 1,
+                Fate::Refused => {}
+                Fate::Acknowledged { offset, durability, .. } => {
+                    let is_disk = durability > 0;
+                    self.acknowledged += 1;
+                    self.acknowledged_disk += u64::from(is_disk);
+                    match places[said.room].get(&said.seq) {
+                        Some(&at) => self.displaced += u64::from(at != offset),
+                        None if is_disk => self.acknowledged_lost += 1,
+                        None => self.acknowledged_memory_gone += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn compare_shown(&mut self, shown: &ShownLine, log: &HashMap<u64, u64>) {
+        self.epochs += 1;
+        let places = (shown.first..).zip(&shown.seqs).filter_map(|(offset, seq)| Some((offset, (*seq)?)));
+        let agrees: Vec<bool> = places.map(|(offset, seq)| log.get(&offset) == Some(&seq)).collect();
+        self.shown += agrees.len() as u64;
+        let kept = agrees.iter().rposition(|agrees| *agrees).map_or(0, |last| last + 1);
+        self.shown_and_gone += (agrees.len() - kept) as u64;
+        self.order_differences += agrees[..kept].iter().filter(|agrees| !**agrees).count() as u64;
+    }
+
+    /// By name.
+    pub(super) fn figures(&self) -> Map<String, Value> {
+        [
+            ("published", self.published),
+            ("acknowledged", self.acknowledged),
+            ("acknowledged_disk", self.acknowledged_disk),
+            ("acknowledged_lost", self.acknowledged_lost),
+            ("acknowledged_memory_gone", self.acknowledged_memory_gone),
+            ("displaced", self.displaced),
+            ("unanswered", self.unanswered),
+            ("uncertain", self.uncertain),
+            ("log_messages", self.log_messages),
+            ("log_holes", self.log_holes),
+            ("duplicates", self.duplicates),
+            ("wrong", self.wrong),
+            ("epochs", self.epochs),
+            ("shown", self.shown),
+            ("shown_and_gone", self.shown_and_gone),
+            ("order_differences", self.order_differences),
+        ]
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), json!(count)))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::ledger::{Header, Said};
+    use crate::load::script::Arrivals;
+
+    fn marked() -> Marked {
+        Marked { run: 7, rate: 1.0, size_bytes: 40, arrivals: Arrivals::Even, hold_us: 1 }
+    }
+
+    fn said(seq: u64, offset: u64, durability: u8) -> Said {
+        let fate = Fate::Acknowledged { epoch: 1, offset, durability, repeated: false };
+        Said { seq, room: 0, nonce: seq, due_us: seq * 10, fate }
+    }
+
+    fn ledger(said: Vec<Said>, shown: &[(u64, u64, &[u64])]) -> Ledger {
+        let shown = shown.iter().map(|&(epoch, first, seqs)| ShownLine {
+            room: 0,
+            epoch,
+            first,
+            seqs: seqs.iter().map(|&seq| Some(seq)).collect(),
+        });
+        Ledger { header: Header { marked: marked(), rooms: vec!["r".into()] }, said, shown: shown.collect() }
+    }
+
+    fn log(of: &[(u64, u64)]) -> Vec<Vec<Logged>> {
+        vec![of.iter().map(|&(offset, seq)| Logged { offset, mark: Some((seq, seq * 10)) }).collect()]
+    }
+
+    #[test]
+    fn a_log_that_holds_everything_has_no_fault() {
+        let ledger = ledger((0..4).map(|n| said(n, n, 1)).collect(), &[(1, 0, &[0, 1, 2, 3])]);
+        let found = Comparison::new(&ledger, &log(&[(0, 0), (1, 1), (2, 2), (3, 3)]));
+        let clean = Comparison {
+            published: 4,
+            acknowledged: 4,
+            acknowledged_disk: 4,
+            log_messages: 4,
+            epochs: 1,
+            shown: 4,
+            ..Comparison::default()
+        };
+        assert_eq!(found, clean);
+    }
+
+    #[test]
+    fn what_is_lost_twice_moved_or_missing_is_counted() {
+        let ledger = ledger(vec![said(0, 0, 1), said(1, 1, 1), said(2, 2, 0), said(3, 9, 1)], &[]);
+        let found = Comparison::new(&ledger, &log(&[(0, 0), (3, 3), (4, 0), (6, 77)]));
+        assert_eq!((found.acknowledged_lost, found.acknowledged_memory_gone), (1, 1));
+        assert_eq!((found.displaced, found.duplicates, found.log_holes, found.wrong), (2, 1, 3, 1));
+    }
+
+    #[test]
+    fn only_the_end_of_what_an_epoch_showed_may_be_gone() {
+        let all: Vec<Said> = (0..8).map(|n| said(n, n, 1)).collect();
+        let kept = [(0, 0), (1, 1), (2, 5), (3, 6)];
+        let found =
+            Comparison::new(&ledger(all.clone(), &[(1, 0, &[0, 1, 2, 3]), (2, 1, &[1, 5, 6])]), &log(&kept));
+        assert_eq!((found.shown_and_gone, found.order_differences), (2, 0));
+        let found = Comparison::new(&ledger(all, &[(1, 0, &[0, 4, 5, 6])]), &log(&kept));
+        assert_eq!((found.shown_and_gone, found.order_differences), (0, 1));
+    }
+
+    #[test]
+    fn a_text_must_be_what_its_number_says() {
+        let (marked, mut text) = (marked(), String::new());
+        marked.write(3, 50, &mut text);
+        assert_eq!(Logged::read(&marked, 9, &text).mark, Some((3, 50)));
+        assert_eq!(Logged::read(&marked, 9, &text.replace('h', "i")).mark, None);
+        assert_eq!(Logged::read(&marked, 9, "hello").mark, None);
+    }
+}

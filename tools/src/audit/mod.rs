@@ -1,0 +1,179 @@
+//! `gs audit`: what a node's log holds, read back over the protocol and compared with what a load wrote down.
+//!
+//! Why after the fact: whether something acknowledged is lost, or stands twice, shows only when everything that was said and
+//! everything that is still there lie side by side.
+//! - `compare`: the comparison, of numbers; this: reading every room's log, page by page, and the verdict.
+//!
+//! Invariant: every figure is reported by name; the exit code says whether one of those that must be 0 is not.
+//! Not here: writing it down (`load::ledger`), the database itself (`grandstand verify`).
+
+mod compare;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use grandstand_client::core::SubscribeOptions;
+use grandstand_client::net::{Client, ClientOptions, Past, Url, seed};
+use serde_json::{Map, Value, json};
+
+use crate::load::ledger::Ledger;
+use crate::target::{self, DEFAULT_WS, TrustArgs};
+use compare::{Comparison, Logged};
+
+/// Messages of one request; the client asks for them page by page.
+const REQUEST_MESSAGES: u64 = 5_000;
+
+/// For one request. A node that has just started may read from a cold disk.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// Arguments of `gs audit`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Folder that `gs load --ledger` wrote.
+    ledger: PathBuf,
+    /// Where the node is: ws://, wss:// or quic://.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_WS)]
+    url: Url,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// File with a signed token.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    /// Messages acknowledged as in memory must be there as well.
+    #[arg(long)]
+    all_levels: bool,
+    /// The node kept its logs: everything that anybody was shown must be there.
+    #[arg(long)]
+    logs_kept: bool,
+    /// The data was damaged on purpose: what is missing is no fault, what is served and is wrong is.
+    #[arg(long)]
+    damaged: bool,
+    /// Write what every offset holds into this file.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// What is served must be what this file, of an earlier --save, says.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Print the figures as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compare; `Ok(false)` when something falls short.
+///
+/// # Errors
+/// When the ledger or the node's log cannot be read.
+pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
+    let ledger = Ledger::read(&args.ledger)?;
+    let mut logs = Vec::new();
+    let mut unread = 0;
+    let mut saved = Vec::new();
+    for room in &ledger.header.rooms {
+        let log = match read(&args, room).await {
+            Ok(log) => log,
+            // A room whose data is damaged may be refused; that is not serving it.
+            Err(error) if args.damaged => {
+                eprintln!("{room}: {error:#}");
+                unread += 1;
+                Past::default()
+            }
+            Err(error) => return Err(error.context(format!("reading the log of {room}"))),
+        };
+        saved.push(prints(&log));
+        logs.push(
+            log.messages.iter().map(|m| Logged::read(&ledger.header.marked, m.offset, &m.text)).collect(),
+        );
+    }
+    if let Some(path) = &args.save {
+        std::fs::write(path, serde_json::to_vec(&saved)?)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    let comparison = Comparison::new(&ledger, &logs);
+    let mut figures = comparison.figures();
+    figures.insert("rooms".into(), json!(ledger.header.rooms.len()));
+    figures.insert("rooms_unread".into(), json!(unread));
+    if let Some(path) = &args.compare {
+        figures.insert("served_wrong".into(), json!(differences(path, &saved)?));
+    }
+    let faults = faults(&args, &figures);
+    let ok = faults.is_empty();
+    figures.insert("ok".into(), json!(ok));
+    figures.insert("faults".into(), json!(faults));
+    if args.json {
+        println!("{}", Value::Object(figures));
+    } else {
+        figures.iter().for_each(|(name, value)| println!("{name:<28}{value}"));
+    }
+    Ok(ok)
+}
+
+/// What must be 0 and is not.
+fn faults(args: &Args, figures: &Map<String, Value>) -> Vec<String> {
+    let mut zero = vec!["wrong", "duplicates", "displaced", "served_wrong", "order_differences"];
+    if !args.damaged {
+        zero.extend(["acknowledged_lost", "log_holes"]);
+    }
+    if args.logs_kept {
+        zero.push("shown_and_gone");
+    }
+    if args.all_levels {
+        zero.push("acknowledged_memory_gone");
+    }
+    let count = |name: &str| figures.get(name).and_then(Value::as_u64).unwrap_or(0);
+    zero.into_iter().filter(|name| count(name) > 0).map(|name| format!("{name} is {}", count(name))).collect()
+}
+
+/// The whole log of a room, on a connection of its own.
+async fn read(args: &Args, room: &str) -> anyhow::Result<Past> {
+    let connector = args.trust.decide(std::slice::from_ref(&args.url))?.connector(None)?;
+    let mut options = ClientOptions::default();
+    options.session.token = target::token(args.token.as_deref())?;
+    options.session.seed = seed();
+    options.session.keep_state = false;
+    let client = Client::connect(&connector, &args.url, options);
+    client.subscribe(room, SubscribeOptions::default())?;
+    let mut all = Past::default();
+    loop {
+        let page = client.history(room, all.next, REQUEST_MESSAGES);
+        let page = tokio::select! {
+            page = tokio::time::timeout(ANSWER_WAIT, page) => page.context("the node does not answer")??,
+            () = drain(&client) => bail!("the session is over"),
+        };
+        let goes_on = page.next > all.next && page.next < page.head;
+        all.messages.extend(page.messages);
+        (all.next, all.head) = (page.next, page.head);
+        if !goes_on {
+            client.close();
+            return Ok(all);
+        }
+    }
+}
+
+/// What else happens on the connection is of no interest, and must not pile up.
+async fn drain(client: &Client) {
+    while client.next_event().await.is_some() {}
+}
+
+/// Offset, and a fingerprint of everything that is shown there.
+fn prints(log: &Past) -> Vec<(u64, u64)> {
+    let print = |m: &grandstand_client::net::PastMessage| {
+        let mut hasher = DefaultHasher::new();
+        (m.time_ms, &m.author, m.role as u8, &m.text, &m.attachment, m.reply_to).hash(&mut hasher);
+        (m.offset, hasher.finish())
+    };
+    log.messages.iter().map(print).collect()
+}
+
+/// Messages that are served and are not what they were.
+fn differences(path: &Path, served: &[Vec<(u64, u64)>]) -> anyhow::Result<u64> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let truth: Vec<Vec<(u64, u64)>> = serde_json::from_slice(&bytes)?;
+    let mut count = 0;
+    for (truth, served) in truth.iter().zip(served) {
+        let truth: std::collections::HashMap<u64, u64> = truth.iter().copied().collect();
+        count += served.iter().filter(|(offset, print)| truth.get(offset) != Some(print)).count() as u64;
+    }
+    Ok(count)
+}

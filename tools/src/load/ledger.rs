@@ -1,0 +1,168 @@
+//! The ledger of a run: what was published and what became of it, what was shown, and what each viewer went through.
+//!
+//! Why files: the node that is judged is restarted after the load has ended, and what it still has is compared with this
+//! (`gs audit`), perhaps a hundred times over.
+//! `publications.jsonl`: one [`Header`], then one [`Said`] per publication. `shown-N.jsonl`: of the crowd of process N,
+//! one [`ShownLine`] per room and log. `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
+//! Invariant: what is kept per message is a few numbers; the texts follow from them (`script::Marked`).
+//! Not here: counting while a run goes on (`survival`, `publisher`), judging (`audit`).
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::script::Marked;
+
+/// The beginning of a ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) marked: Marked,
+    pub(crate) rooms: Vec<String>,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fate {
+    /// Nobody answered.
+    #[default]
+    Unanswered,
+    /// Nobody answered, and under a new name it could not be said again: it may stand or not.
+    Uncertain,
+    /// It was refused for good.
+    Refused,
+    /// It stands there.
+    Acknowledged {
+        epoch: u64,
+        offset: u64,
+        /// The level that the answer named, as on the wire.
+        durability: u8,
+        /// The answer said that it had been taken before.
+        repeated: bool,
+    },
+}
+
+/// A publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) seq: u64,
+    /// Index among the header's rooms.
+    pub(crate) room: usize,
+    pub(crate) nonce: u64,
+    pub(crate) due_us: u64,
+    pub(crate) fate: Fate,
+}
+
+/// What viewers of one process were shown of one log, from `first` on: the number of the message at each offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownLine {
+    pub(crate) room: usize,
+    pub(crate) epoch: u64,
+    pub(crate) first: u64,
+    /// `None` where nobody was shown anything.
+    pub(crate) seqs: Vec<Option<u64>>,
+}
+
+/// What one viewer went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ViewerLine {
+    pub(crate) viewer: usize,
+    pub(crate) room: usize,
+    /// Epoch, first offset and next one, of each run without a hole.
+    pub(crate) runs: Vec<(u64, u64, u64)>,
+    /// Epoch, from, to, how many, why: as the node named them.
+    pub(crate) gaps: Vec<(u64, u64, u64, u64, String)>,
+    /// Messages missing without a word, over all its sessions.
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+    /// Connections that ended, or could not be made.
+    pub(crate) disconnects: u64,
+    /// Of them: refused.
+    pub(crate) refused: u64,
+    /// Longest time between two batches while publishing went on.
+    pub(crate) silence_us: u64,
+    /// Runs or gaps beyond what is kept.
+    pub(crate) is_cut: bool,
+}
+
+/// A ledger, read.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) header: Header,
+    pub(crate) said: Vec<Said>,
+    pub(crate) shown: Vec<ShownLine>,
+}
+
+/// Where publications go.
+pub(crate) fn publications(directory: &Path) -> PathBuf {
+    directory.join("publications.jsonl")
+}
+
+/// Write lines of JSON.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write<T: Serialize>(
+    path: &Path,
+    header: Option<&Header>,
+    lines: impl IntoIterator<Item = T>,
+) -> anyhow::Result<()> {
+    let at = || format!("writing {}", path.display());
+    let mut out = BufWriter::new(File::create(path).with_context(at)?);
+    if let Some(header) = header {
+        serde_json::to_writer(&mut out, header)?;
+        out.write_all(b"\n").with_context(at)?;
+    }
+    for line in lines {
+        serde_json::to_writer(&mut out, &line)?;
+        out.write_all(b"\n").with_context(at)?;
+    }
+    out.flush().with_context(at)
+}
+
+impl Ledger {
+    /// Read what a run wrote into a directory.
+    ///
+    /// # Errors
+    /// When a file is missing or is not what it should be.
+    pub(crate) fn read(directory: &Path) -> anyhow::Result<Ledger> {
+        let path = publications(directory);
+        let mut lines = open(&path)?.lines();
+        let first = lines.next().with_context(|| format!("{} is empty", path.display()))??;
+        let header = serde_json::from_str(&first).context("a ledger begins with its header")?;
+        let said = lines.map(|line| parse(&line?)).collect::<anyhow::Result<_>>()?;
+        let mut shown = Vec::new();
+        for process in 0.. {
+            let path = shown_file(directory, process);
+            if !path.exists() {
+                break;
+            }
+            for line in open(&path)?.lines() {
+                shown.push(parse(&line?)?);
+            }
+        }
+        Ok(Ledger { header, said, shown })
+    }
+}
+
+/// What the crowd of a process was shown.
+pub(crate) fn shown_file(directory: &Path, process: usize) -> PathBuf {
+    directory.join(format!("shown-{process}.jsonl"))
+}
+
+/// What each viewer of a process went through.
+pub(crate) fn viewers_file(directory: &Path, process: usize) -> PathBuf {
+    directory.join(format!("viewers-{process}.jsonl"))
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    Ok(BufReader::new(File::open(path).with_context(|| format!("reading {}", path.display()))?))
+}
+
+fn parse<T: DeserializeOwned>(line: &str) -> anyhow::Result<T> {
+    serde_json::from_str(line).context("a line of the ledger is not what it should be")
+}

@@ -1,0 +1,267 @@
+//! `flips`: bits of a stopped node's database that turn over, one at a time.
+//!
+//! What must come of it: `grandstand verify` sees each that touches a stored message; a node that is started on it serves
+//! nothing that is not what was said. Elsewhere in the file a flip is seen, or it changes nothing that anybody is served
+//! (space that the database does not use).
+//! Why stored messages are found by their texts: each holds its run's number, so no knowledge of the file's format is needed
+//! that could itself be wrong. A text in space that was given back (a page that was split) is no stored message: a flip
+//! there that neither `verify` sees nor anybody is served is drawn again, and counted as beside the data.
+//! Not here: what `verify` checks (`grandstand-store`), what is served (`gs audit --compare`).
+
+use crate::node::Node;
+use crate::programs::Programs;
+use crate::run::target_dir;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::audience::{self, Audience, Durability, Size};
+use super::dice::Dice;
+use super::stand::Stand;
+use super::{Outcome, not_some, not_zero};
+
+/// How long the database is written: some thousand messages.
+const WRITE: Duration = Duration::from_secs(15);
+
+/// Bytes of a text, from its mark on, in which a flip is one of a stored message.
+const TEXT_BYTES: usize = 60;
+
+/// A database that was written and closed, and what it served then.
+struct Original {
+    directory: PathBuf,
+    ledger: PathBuf,
+    truth: PathBuf,
+    /// The largest file, and where messages lie in it.
+    file: String,
+    bytes: Vec<u8>,
+    texts: Vec<usize>,
+    /// What a sound database serves.
+    messages: u64,
+}
+
+/// What came of one flip.
+#[derive(Clone, Copy, Default)]
+struct Fate {
+    detected: bool,
+    /// The node did not start on it.
+    refused: bool,
+    served_wrong: u64,
+    served: u64,
+}
+
+impl Fate {
+    fn is_harmless(self, original: &Original) -> bool {
+        !self.detected && !self.refused && self.served_wrong == 0 && self.served == original.messages
+    }
+}
+
+/// See the module's head.
+pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> {
+    let mut dice = Dice::new(seed);
+    let mut stand = Stand::new(&programs.node(), "flips", &mut dice)?;
+    let directory = target_dir().join("soak/flips");
+    let original = write(programs, &mut stand, &directory, seed)?;
+    ensure!(!original.texts.is_empty(), "no messages are found in {}", original.file);
+    let (sound, said) = audience::verify(programs, &original.directory)?;
+    ensure!(sound, "the database is not sound before anything was flipped: {said}");
+    let mut figures = Map::new();
+    flip_texts(programs, &mut stand, &original, count, &mut dice, &mut figures)?;
+    flip_anywhere(programs, &mut stand, &original, count, &mut dice, &mut figures)?;
+    figures.insert("database_bytes".into(), json!(original.bytes.len()));
+    figures.insert("messages".into(), json!(original.messages));
+    let mut faults = not_zero(&figures, &["undetected", "served_wrong", "anywhere_harmful", "panics"]);
+    faults.extend(not_some(&figures, &["bit_flips", "detected", "messages"]));
+    Ok(Outcome { figures, faults })
+}
+
+/// Flips in stored messages, until so many were in data.
+fn flip_texts(
+    programs: &Programs,
+    stand: &mut Stand,
+    original: &Original,
+    count: u64,
+    dice: &mut Dice,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
+    let (mut done, mut detected, mut refused, mut wrong, mut beside) = (0, 0, 0, 0, 0);
+    let mut tries = 0;
+    while done < count && tries < 2 * count + 10 {
+        tries += 1;
+        let text = original.texts[dice.below(original.texts.len() as u64) as usize];
+        let fate = flip(programs, stand, original, text + dice.below(TEXT_BYTES as u64) as usize, dice)?;
+        if fate.is_harmless(original) {
+            beside += 1;
+            continue;
+        }
+        done += 1;
+        detected += u64::from(fate.detected);
+        refused += u64::from(fate.refused);
+        wrong += fate.served_wrong;
+        eprintln!("flip {done} of {count}: {}", if fate.detected { "detected" } else { "NOT DETECTED" });
+    }
+    for (name, value) in [
+        ("bit_flips", done),
+        ("detected", detected),
+        ("undetected", done - detected),
+        ("node_refused_to_start", refused),
+        ("served_wrong", wrong),
+        ("beside_data", beside),
+    ] {
+        figures.insert(name.into(), json!(value));
+    }
+    Ok(())
+}
+
+/// Flips wherever they fall.
+fn flip_anywhere(
+    programs: &Programs,
+    stand: &mut Stand,
+    original: &Original,
+    count: u64,
+    dice: &mut Dice,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
+    let (mut detected, mut harmless, mut harmful) = (0u64, 0u64, 0u64);
+    for number in 1..=count {
+        let fate = flip(programs, stand, original, dice.below(original.bytes.len() as u64) as usize, dice)?;
+        let is_harmless = fate.is_harmless(original);
+        let is_seen = (fate.detected || fate.refused) && fate.served_wrong == 0;
+        detected += u64::from(is_seen);
+        harmless += u64::from(is_harmless);
+        harmful += u64::from(!is_seen && !is_harmless);
+        let came = if is_seen {
+            "detected"
+        } else if is_harmless {
+            "harmless"
+        } else {
+            "HARMFUL"
+        };
+        eprintln!("flip {number} of {count} anywhere: {came}");
+    }
+    for (name, value) in [
+        ("anywhere", count),
+        ("anywhere_detected", detected),
+        ("anywhere_harmless", harmless),
+        ("anywhere_harmful", harmful),
+        ("panics", stand.words().matches("panicked").count() as u64),
+    ] {
+        figures.insert(name.into(), json!(value));
+    }
+    Ok(())
+}
+
+/// Flip one bit of the byte at `at`, and see.
+fn flip(
+    programs: &Programs,
+    stand: &mut Stand,
+    original: &Original,
+    at: usize,
+    dice: &mut Dice,
+) -> Result<Fate> {
+    let directory = target_dir().join("soak/flips/flipped");
+    copy(&original.directory, &directory)?;
+    let bit = dice.below(8);
+    let mut bytes = original.bytes.clone();
+    bytes[at.min(original.bytes.len() - 1)] ^= 1 << bit;
+    fs::write(directory.join(&original.file), &bytes)?;
+    let (is_sound, _) = audience::verify(programs, &directory)?;
+    let mut fate = Fate { detected: !is_sound, ..Fate::default() };
+    stand.forget_memory()?;
+    stand.keep_in(&directory);
+    let Ok((node, _)) = stand.start() else {
+        fate.refused = true;
+        return Ok(fate);
+    };
+    let served = served(programs, stand, original).with_context(|| format!("byte {at}, bit {bit}"))?;
+    drop(node);
+    fate.served_wrong = served["served_wrong"].as_u64().unwrap_or(0);
+    fate.served = served["log_messages"].as_u64().unwrap_or(0);
+    Ok(fate)
+}
+
+fn served(programs: &Programs, stand: &Stand, original: &Original) -> Result<Value> {
+    let truth = original.truth.display().to_string();
+    let flags = ["--damaged", "--compare", &truth];
+    audience::audit(&programs.gs(), &stand.urls()[0], &original.ledger, &flags)
+}
+
+/// A database with messages, closed as a node closes it.
+fn write(programs: &Programs, stand: &mut Stand, directory: &Path, seed: u64) -> Result<Original> {
+    let data = directory.join("data");
+    if data.exists() {
+        fs::remove_dir_all(&data)?;
+    }
+    fs::create_dir_all(&data)?;
+    stand.keep_in(&data);
+    let (node, _) = stand.start()?;
+    let hold = WRITE + Duration::from_secs(30);
+    let size =
+        Size { viewers: 20, rate: 200, rooms: 4, durability: Durability::Disk, seed, probes: false, hold };
+    let mut audience = Audience::start(&programs.gs(), stand, size, directory)?;
+    thread::sleep(WRITE);
+    audience.check()?;
+    let (_, ledger) = audience.finish()?;
+    let truth = directory.join("truth.json");
+    let to = truth.display().to_string();
+    let audit = audience::audit(&programs.gs(), &stand.urls()[0], &ledger, &["--save", &to])?;
+    close(node)?;
+    let (file, bytes) = largest(&data)?;
+    let texts = texts(&bytes, seed as u32);
+    let messages = audit["log_messages"].as_u64().unwrap_or(0);
+    eprintln!("{file}: {} bytes, {} texts, {messages} messages", bytes.len(), texts.len());
+    Ok(Original { directory: data, ledger, truth, file, bytes, texts, messages })
+}
+
+fn close(node: Node) -> Result<()> {
+    let ended = node.stop()?;
+    ensure!(ended.status.success(), "the node ended with {}", ended.status);
+    Ok(())
+}
+
+/// Where texts of a run begin.
+fn texts(bytes: &[u8], run: u32) -> Vec<usize> {
+    let mark = format!("gs {run:x} ");
+    bytes.windows(mark.len()).enumerate().filter(|(_, w)| *w == mark.as_bytes()).map(|(at, _)| at).collect()
+}
+
+/// Name and content of a folder's largest file: the database itself.
+fn largest(directory: &Path) -> Result<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push((entry.metadata()?.len(), entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    let (_, name) = files.into_iter().max().context("the log's folder is empty")?;
+    Ok((name.clone(), fs::read(directory.join(name))?))
+}
+
+/// A folder's files, not its folders (backups), in place of what is there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found_by_their_run() {
+        let bytes = b"..gs ab 1 2 xyz..gs abc 1..gs ab 2";
+        assert_eq!(texts(bytes, 0xab), [2, 27]);
+    }
+}

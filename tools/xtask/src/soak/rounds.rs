@@ -1,0 +1,331 @@
+//! `rounds`: one node through rounds of an audience that misbehaves in every lawful way.
+//!
+//! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a leak, and
+//! shows between rounds better than under load. A round begins with everybody joining at once.
+//! Invariant: every figure is printed by name, good or bad; the run fails if one falls short.
+//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/tests/hostile.rs`), how fast it is (`bench`).
+
+use crate::load::Load;
+use crate::node::{Node, Sample};
+use crate::programs::Programs;
+use crate::run::target_dir;
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+
+/// How often the node is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// For the last connections to end, once everybody has left: QUIC drains for a few round trips.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// What resident memory may grow by from the first idle moment to the last: allocator pages that come and go, and the
+/// history of the room (which is kept small for this). A leak of one kilobyte per connection shows within ten rounds.
+const GROWTH_BYTES_MAX: i64 = 8 << 20;
+
+/// The history reaches its bound within the first rounds, so that growth afterwards is not history.
+const KEYS: [(&str, &str); 1] = [("rooms.history_bytes_max", "262144")];
+
+/// Figures of `gs load` that are added up over the rounds.
+const SUMMED: [&str; 17] = [
+    "joins",
+    "messages",
+    "frames",
+    "deliveries",
+    "lost",
+    "duplicated",
+    "out_of_order",
+    "wrong",
+    "unacknowledged",
+    "unsettled",
+    "gaps",
+    "gap_messages",
+    "churned",
+    "drops",
+    "resumes",
+    "reactions_sent",
+    "disconnects",
+];
+
+/// Figures that must be 0.
+const ZERO: [&str; 12] = [
+    "lost",
+    "duplicated",
+    "out_of_order",
+    "wrong",
+    "unacknowledged",
+    "unsettled",
+    "disconnects",
+    "connections_left",
+    "files_left",
+    "panics",
+    "errors_logged",
+    "exit_code",
+];
+
+/// Figures that must not be 0, or the run has not done what it is for.
+const SOME: [&str; 6] = ["messages", "deliveries", "churned", "drops", "resumes", "reactions_sent"];
+
+/// See the module's head.
+pub(super) fn go(programs: &Programs, seconds: u64, viewers: u64) -> Result<Outcome> {
+    // Two rounds at least: growth is what the second adds.
+    let hold_s = (seconds / 2).clamp(1, 30);
+    let plan = Plan { viewers, hold: Duration::from_secs(hold_s), rounds: (seconds / hold_s).max(2) };
+    let figures = soak(programs, &plan).context("the node's log: target/soak/node.txt")?;
+    let faults = faults(&figures);
+    Ok(Outcome { figures, faults })
+}
+
+/// What a run does.
+struct Plan {
+    viewers: u64,
+    hold: Duration,
+    rounds: u64,
+}
+
+/// What was seen of the node.
+#[derive(Default)]
+struct Seen {
+    before: Sample,
+    /// The highest of each.
+    most: Sample,
+    /// Between rounds: seconds since the start, and what it held.
+    idle: Vec<(f64, Sample)>,
+    connections_left: u64,
+    files_left: u64,
+}
+
+fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
+    let node = Node::start(&programs.node(), &KEYS, target_dir().join("soak/node.txt"))?;
+    let begin = Instant::now();
+    let mut seen = Seen { before: node.sample()?, ..Seen::default() };
+    let mut reports = Vec::new();
+    for number in 1..=plan.rounds {
+        eprintln!(
+            "round {number} of {}: {} viewers for {} s",
+            plan.rounds,
+            plan.viewers,
+            plan.hold.as_secs()
+        );
+        reports.extend(round(programs, &node, plan, &mut seen)?);
+        wait_until_idle(&node, &mut seen)?;
+        seen.idle.push((begin.elapsed().as_secs_f64(), node.sample()?));
+    }
+    let mut figures = sums(&reports);
+    figures.insert("seconds".into(), json!(begin.elapsed().as_secs_f64().round()));
+    figures.insert("rounds".into(), json!(seen.idle.len()));
+    figures.insert("viewers".into(), json!(plan.viewers));
+    seen.tell(&mut figures);
+    let ended = node.stop()?;
+    figures.insert("panics".into(), json!(ended.log.matches("panicked").count()));
+    let errors = ended.log.lines().filter(|line| line.contains(" ERROR ")).count();
+    figures.insert("errors_logged".into(), json!(errors));
+    // A process that a signal ended has no code.
+    figures.insert("exit_code".into(), json!(ended.status.code()));
+    figures.insert("stop_ms".into(), json!(ended.took.as_millis() as u64));
+    Ok(figures)
+}
+
+/// Everybody joins, watches and leaves; a burst of others falls in.
+fn round(programs: &Programs, node: &Node, plan: &Plan, seen: &mut Seen) -> Result<Vec<Value>> {
+    let urls = ["ws://", "wss://", "quic://"]
+        .map(|scheme| node.url(scheme))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let mut crowd = Load::start(&programs.gs(), &urls, plan.hold, &crowd_args(plan))?;
+    // One second for the joins; then it begins while some are stalled.
+    let burst_at = Instant::now() + Duration::from_secs(1) + plan.hold / 5;
+    let mut burst = None;
+    while !crowd.has_ended()? {
+        if burst.is_none() && Instant::now() > burst_at {
+            burst = Some(Load::start(&programs.gs(), &urls, plan.hold / 2, &burst_args(plan))?);
+        }
+        seen.look(node)?;
+        thread::sleep(LOOK_EVERY);
+    }
+    let burst = burst.map(Load::figures).transpose()?;
+    Ok([crowd.figures()?].into_iter().chain(burst).collect())
+}
+
+fn crowd_args(plan: &Plan) -> Vec<(&'static str, String)> {
+    let ms = |time: Duration| format!("{}ms", time.as_millis());
+    vec![
+        ("--room", "soak".into()),
+        ("--viewers", plan.viewers.to_string()),
+        ("--ramp", plan.viewers.to_string()),
+        ("--publishers", "5".into()),
+        ("--rate", "15".into()),
+        ("--reactions", "20".into()),
+        // In a round of 30 s, half of them leave and come back; in a short one, enough to see.
+        ("--churn", "100%".into()),
+        ("--stall", (plan.viewers / 20).to_string()),
+        ("--stall-at", ms(plan.hold / 5)),
+        ("--stall-for", ms(plan.hold / 2)),
+        ("--drop-viewer", plan.hold.as_secs().to_string()),
+    ]
+}
+
+/// Long texts, fast enough that a stalled viewer misses more than any window on the way holds (128 KiB over QUIC), and no
+/// faster than two CPUs carry to so many. Each session speaks 3 times a second, under its limit.
+fn burst_args(plan: &Plan) -> Vec<(&'static str, String)> {
+    let publishers = (4000 / plan.viewers.max(1)).clamp(10, 35);
+    vec![
+        ("--room", "soak".into()),
+        ("--viewers", "10".into()),
+        ("--publishers", publishers.to_string()),
+        ("--rate", (publishers * 3).to_string()),
+        ("--size", "1900".into()),
+    ]
+}
+
+/// Waits for the node to hold what it held before; what it does not give back is noted.
+fn wait_until_idle(node: &Node, seen: &mut Seen) -> Result<()> {
+    let deadline = Instant::now() + IDLE_MAX;
+    loop {
+        let (connections, files) = (node.connections()?, node.sample()?.files);
+        let is_idle = connections == 0 && files <= seen.before.files;
+        if is_idle || Instant::now() > deadline {
+            seen.connections_left = seen.connections_left.max(connections);
+            seen.files_left = seen.files_left.max(files.saturating_sub(seen.before.files));
+            return Ok(());
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+impl Seen {
+    fn look(&mut self, node: &Node) -> Result<()> {
+        let now = node.sample()?;
+        self.most.resident_bytes = self.most.resident_bytes.max(now.resident_bytes);
+        self.most.files = self.most.files.max(now.files);
+        Ok(())
+    }
+
+    fn tell(&self, figures: &mut Map<String, Value>) {
+        let resident: Vec<(f64, f64)> =
+            self.idle.iter().map(|(at, s)| (*at, s.resident_bytes as f64)).collect();
+        let ends = resident.first().zip(resident.last());
+        let growth = ends.map_or(0.0, |(first, last)| last.1 - first.1);
+        for (name, value) in [
+            ("files_before", json!(self.before.files)),
+            ("files_max", json!(self.most.files)),
+            ("files_left", json!(self.files_left)),
+            ("connections_left", json!(self.connections_left)),
+            ("resident_before_bytes", json!(self.before.resident_bytes)),
+            ("resident_max_bytes", json!(self.most.resident_bytes)),
+            (
+                "resident_idle_bytes",
+                json!(resident.iter().map(|(_, bytes)| *bytes as u64).collect::<Vec<_>>()),
+            ),
+            ("resident_growth_bytes", json!(growth as i64)),
+            ("resident_bytes_per_minute", json!((slope(&resident) * 60.0).round() as i64)),
+        ] {
+            figures.insert(name.into(), value);
+        }
+    }
+}
+
+/// The least-squares slope of points (x, y); 0 where there is none.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let across: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
+    let along: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
+    if along > 0.0 { across / along } else { 0.0 }
+}
+
+/// The loads' figures, added up; of latencies the worst, of what they found wrong everything.
+fn sums(reports: &[Value]) -> Map<String, Value> {
+    let number = |value: &Value| match value {
+        Value::Object(reasons) => reasons.values().filter_map(Value::as_u64).sum(),
+        other => other.as_u64().unwrap_or(0),
+    };
+    let sum = |name: &str| reports.iter().map(|report| number(&report[name])).sum::<u64>();
+    let mut figures: Map<String, Value> =
+        SUMMED.iter().map(|name| ((*name).to_owned(), json!(sum(name)))).collect();
+    for name in ["p50_us", "p99_us", "p999_us", "max_us"] {
+        let worst = reports.iter().map(|report| number(&report[name])).max();
+        figures.insert(format!("worst_{name}"), json!(worst));
+    }
+    let faults = reports.iter().filter_map(|report| report["faults"].as_array()).flatten().cloned().collect();
+    figures.insert("load_faults".into(), Value::Array(faults));
+    figures
+}
+
+/// What falls short, in words.
+fn faults(figures: &Map<String, Value>) -> Vec<String> {
+    let is = |name: &str, wanted: bool| {
+        figures.get(name).is_some_and(|value| (value.as_u64() == Some(0)) == wanted)
+    };
+    let say = |name: &str, must: &str| {
+        format!("{name} is {}, but must {must}", figures.get(name).unwrap_or(&Value::Null))
+    };
+    let zero = ZERO.iter().filter(|name| !is(name, true)).map(|name| say(name, "be 0"));
+    let some = SOME.iter().filter(|name| !is(name, false)).map(|name| say(name, "not be 0"));
+    let grown = figures.get("resident_growth_bytes").and_then(Value::as_i64);
+    let growth = grown.is_none_or(|bytes| bytes > GROWTH_BYTES_MAX);
+    let growth = growth.then(|| say("resident_growth_bytes", &format!("be at most {GROWTH_BYTES_MAX}")));
+    let of_loads = figures.get("load_faults").and_then(Value::as_array).into_iter().flatten();
+    let of_loads = of_loads.map(|fault| format!("gs load: {}", fault.as_str().unwrap_or_default()));
+    zero.chain(some).chain(growth).chain(of_loads).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Map<String, Value> {
+        let report = json!({
+            "joins": 1, "messages": 5, "deliveries": 9, "churned": 1, "drops": 1, "resumes": 1, "reactions_sent": 1,
+            "disconnects": {}, "faults": [], "p99_us": 7,
+        });
+        let mut figures = sums(&[report.clone(), report]);
+        Seen::default().tell(&mut figures);
+        for name in ["panics", "errors_logged", "exit_code"] {
+            figures.insert(name.into(), json!(0));
+        }
+        figures
+    }
+
+    #[test]
+    fn figures_are_summed_and_a_good_run_has_no_faults() {
+        let figures = good();
+        assert_eq!((&figures["messages"], &figures["worst_p99_us"]), (&json!(10), &json!(7)));
+        assert_eq!(faults(&figures), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_figure_that_falls_short_is_named() {
+        let bad = |name: &str, value: Value| {
+            let mut figures = good();
+            figures.insert(name.into(), value);
+            faults(&figures)
+        };
+        for name in ZERO {
+            assert_eq!(bad(name, json!(1)), [format!("{name} is 1, but must be 0")]);
+        }
+        for name in SOME {
+            assert_eq!(bad(name, json!(0)), [format!("{name} is 0, but must not be 0")]);
+        }
+        // Ended by a signal.
+        assert_eq!(bad("exit_code", Value::Null), ["exit_code is null, but must be 0"]);
+        assert_eq!(bad("resident_growth_bytes", json!(9 << 20)).len(), 1);
+        assert_eq!(bad("load_faults", json!(["3 messages lost"])), ["gs load: 3 messages lost"]);
+    }
+
+    #[test]
+    fn disconnects_are_counted_over_their_reasons() {
+        let figures = sums(&[json!({"disconnects": {"timeout": 2, "reset": 3}})]);
+        assert_eq!(figures["disconnects"], 5);
+    }
+
+    #[test]
+    fn the_slope_is_that_of_the_line() {
+        assert_eq!(slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]), 2.0);
+        assert_eq!((slope(&[]), slope(&[(1.0, 1.0)])), (0.0, 0.0));
+    }
+}

@@ -1,0 +1,176 @@
+//! A stand: a node that comes back at the same place, with the same configuration, as often as it is ended.
+//!
+//! Why ports of our own: a node that chose free ports would choose others after a restart, and who watches would not find
+//! it. They lie outside the range from which the system takes the ports of outgoing connections, or a viewer that tries to
+//! come back could itself sit on the port that the node needs.
+//! Invariant: folders in memory are removed with the stand.
+//! Not here: why and when the node is ended (`restarts`, `flips`).
+
+use crate::node::Node;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::dice::Dice;
+
+/// Until a node serves that has a crash to recover from, on a busy machine.
+const SERVING_MAX: Duration = Duration::from_secs(30);
+
+/// Ports below those of outgoing connections (Linux: 32768 on) and above those of well-known services.
+const PORTS: std::ops::Range<u64> = 20_000..32_000;
+
+/// Where and how a node runs.
+pub(super) struct Stand {
+    binary: PathBuf,
+    keys: Vec<(String, String)>,
+    /// Of the node's own words, a file per process.
+    logs: PathBuf,
+    started: u64,
+    admin: String,
+    recorder: PathBuf,
+}
+
+impl Stand {
+    /// Free ports, a recorder in memory; `name` tells stands apart.
+    pub(super) fn new(binary: &Path, name: &str, dice: &mut Dice) -> Result<Stand> {
+        let logs = crate::run::target_dir().join("soak").join(name).join("nodes");
+        if logs.exists() {
+            fs::remove_dir_all(&logs)?;
+        }
+        fs::create_dir_all(&logs)?;
+        let shm = Path::new("/dev/shm");
+        let memory = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        let recorder = memory.join(format!("grandstand-soak-{}-{name}", std::process::id()));
+        fs::create_dir_all(&recorder)?;
+        let [ws, tls, admin] = free_ports(dice)?;
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let mut stand = Stand {
+            binary: binary.to_owned(),
+            keys: Vec::new(),
+            logs,
+            started: 0,
+            admin: at(admin),
+            recorder,
+        };
+        let listen = [("ws", ws), ("wss", tls), ("quic", tls), ("admin", admin)];
+        listen.iter().for_each(|(key, port)| stand.set(&format!("{key}.listen"), &at(*port)));
+        // A prober and a thousand publishers come from one address, and all of them at once.
+        stand.set("limits.publish_per_s", "50");
+        stand.set("limits.publish_burst", "500");
+        Ok(stand)
+    }
+
+    /// A key of the configuration, from the next start on.
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        self.keys.retain(|(known, _)| known != key);
+        self.keys.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// A durable log in this folder.
+    pub(super) fn keep_in(&mut self, directory: &Path) {
+        self.set("log.dir", &directory.display().to_string());
+        self.set("log.recorder_dir", &self.recorder.display().to_string());
+    }
+
+    /// What lies in memory is gone, as after a power cut.
+    pub(super) fn forget_memory(&self) -> Result<()> {
+        fs::remove_dir_all(&self.recorder)?;
+        Ok(fs::create_dir_all(&self.recorder)?)
+    }
+
+    /// Another process, which may still be starting.
+    pub(super) fn spawn(&mut self) -> Result<Node> {
+        self.started += 1;
+        let log = self.logs.join(format!("{}.txt", self.started));
+        let keys: Vec<(&str, &str)> = self.keys.iter().map(|(key, value)| (&**key, &**value)).collect();
+        Node::spawn(&self.binary, &keys, log)
+    }
+
+    /// Another process, once it serves: and after how long it did.
+    pub(super) fn start(&mut self) -> Result<(Node, Duration)> {
+        let begin = Instant::now();
+        let mut node = self.spawn()?;
+        while !self.is_ready() {
+            if let Some(status) = node.has_ended()? {
+                bail!("the node ended at start ({status}); its last words: {}", last_words(&node));
+            }
+            if begin.elapsed() > SERVING_MAX {
+                bail!("the node does not serve after {} s: {}", SERVING_MAX.as_secs(), last_words(&node));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok((node, begin.elapsed()))
+    }
+
+    /// Whether the admin port says that the node takes connections.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ask("GET", "/readyz").is_ok_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+    }
+
+    /// An answer of the admin port, head and body.
+    pub(super) fn ask(&self, method: &str, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.admin)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            self.admin
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    pub(super) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// `ws`, `wss` and `quic`.
+    pub(super) fn urls(&self) -> Vec<String> {
+        let at = |key: &str| {
+            self.keys.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str())
+        };
+        let (ws, tls) = (at("ws.listen"), at("wss.listen"));
+        vec![format!("ws://{ws}/v1"), format!("wss://{tls}/v1"), format!("quic://{tls}")]
+    }
+
+    /// Everything that its processes said.
+    pub(super) fn words(&self) -> String {
+        (1..=self.started)
+            .filter_map(|n| fs::read(self.logs.join(format!("{n}.txt"))).ok())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect()
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // It may have gone with a power cut.
+        let _ = fs::remove_dir_all(&self.recorder);
+    }
+}
+
+fn last_words(node: &Node) -> String {
+    let log = node.log().unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+/// Three ports that nobody listens on, of TCP and UDP.
+fn free_ports(dice: &mut Dice) -> Result<[u16; 3]> {
+    for _ in 0..1000 {
+        let first = (PORTS.start + dice.below(PORTS.end - PORTS.start - 3)) as u16;
+        let is_free = |port: &u16| {
+            TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+        };
+        let ports = [first, first + 1, first + 2];
+        if ports.iter().all(is_free) {
+            return Ok(ports);
+        }
+    }
+    None.context("no free ports on loopback")
+}
