@@ -11,6 +11,7 @@ mod forms;
 mod greeting;
 mod hall;
 mod joining;
+mod leaving;
 mod pacing;
 mod past;
 mod property;

@@ -10,14 +10,14 @@ use grandstand_protocol::batch::BatchReader;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
-    ErrorFrame, FrameFault, GoAway, Kind, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
+    ErrorFrame, FrameFault, Kind, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
 use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
 
 use super::reading::BatchError;
 use super::room::{RoomState, Stage};
-use super::session::{HEARTBEAT_US, Link, Move, Told};
+use super::session::{HEARTBEAT_US, Link, Told};
 use super::{Event, Session};
 
 /// So many batches in a row that do not fit, and the connection itself is in doubt.
@@ -241,12 +241,6 @@ impl Session {
             let asked = self.rooms[at].leave;
             self.remove_room(at, asked, emit);
         }
-    }
-
-    fn handle_go_away(&mut self, now_us: u64, g: &GoAway<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let at_us = now_us.saturating_add(u64::from(g.after_ms) * 1000);
-        self.moving = Some(Box::new(Move { at_us, where_to: g.where_to.into() }));
-        emit(Event::GoAway { where_to: g.where_to, after_ms: g.after_ms, detail: g.detail });
     }
 
     /// The close follows; this only says why.

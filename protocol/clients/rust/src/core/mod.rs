@@ -12,6 +12,7 @@
 
 mod event;
 mod incoming;
+mod moving;
 mod options;
 mod outbox;
 mod past;

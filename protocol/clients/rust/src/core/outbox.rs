@@ -69,6 +69,11 @@ impl Outbox {
         self.publications.len() + self.states.len()
     }
 
+    /// Does something that was sent on this connection wait for its answer?
+    pub(super) fn has_in_flight(&self) -> bool {
+        self.publications.iter().any(|p| p.in_flight) || self.states.iter().any(|s| s.in_flight)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.unanswered() == 0 && self.reactions.is_empty()
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariants: `Hello` goes first and once on each connection; something is sent at least every half heartbeat; an idle
 //! session has no heap but names and ticket; time never goes back.
-//! Not here: what frames mean (`incoming`), delays (`retry`), cursors (`room`), what waits for answers (`outbox`).
+//! Not here: what frames mean (`incoming`), moving to another connection (`moving`), delays (`retry`), cursors (`room`), what waits for answers (`outbox`).
 
 use std::cell::RefCell;
 
@@ -16,6 +16,7 @@ use grandstand_protocol::limits::REACTION_COUNT_MAX;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
 
+use super::moving::Move;
 use super::outbox::Outbox;
 use super::past::PastRequest;
 use super::retry::{Backoff, verdict};
@@ -23,7 +24,7 @@ use super::room::{RoomState, Stage};
 use super::{Ending, Event, Full, Next, Options, Publication, Reason, RoomId, SubscribeOptions};
 
 /// From `handle_connected` to `Welcome`. The node allows as long for its part.
-const WELCOME_WAIT_US: u64 = 10_000_000;
+pub(super) const WELCOME_WAIT_US: u64 = 10_000_000;
 
 /// A connection that lived so long was good: the next delay begins small again. Longer than a node takes to refuse.
 const HELD_US: u64 = 5_000_000;
@@ -63,13 +64,6 @@ pub(super) struct Told {
     pub(super) detail: Box<str>,
 }
 
-/// What `GoAway` asked for.
-#[derive(Debug)]
-pub(super) struct Move {
-    pub(super) at_us: u64,
-    pub(super) where_to: Box<str>,
-}
-
 /// A session. See the module's head for how it is driven.
 #[derive(Debug)]
 pub struct Session {
@@ -86,8 +80,11 @@ pub struct Session {
     pub(super) takes_compressed: bool,
     pub(super) heartbeat_us: u64,
     pub(super) heard_us: u64,
+    /// The driver holds two connections while it moves.
+    pub(super) overlaps: bool,
+    pub(super) fell_back: bool,
     backoff: Backoff,
-    reason: Option<Reason>,
+    pub(super) reason: Option<Reason>,
     close_due: Option<CloseCode>,
     closing_at_us: Option<u64>,
     connected_us: u64,
@@ -96,7 +93,7 @@ pub struct Session {
     next_nonce: u64,
     next_request: u32,
     next_room: u32,
-    hello_due: bool,
+    pub(super) hello_due: bool,
     ping_due: bool,
     reading_held: bool,
 }
@@ -120,6 +117,8 @@ impl Session {
             takes_compressed: false,
             heartbeat_us: *HEARTBEAT_US.end(),
             heard_us: 0,
+            overlaps: false,
+            fell_back: false,
             backoff,
             reason: None,
             close_due: None,
@@ -300,8 +299,8 @@ impl Session {
     fn handle_up_timeout(&mut self, now_us: u64) {
         if now_us >= self.dead_at_us() {
             self.fail(CloseCode::HeartbeatTimeout, Reason::Silent);
-        } else if self.moving.as_ref().is_some_and(|moving| now_us >= moving.at_us) {
-            self.fail(CloseCode::GoingAway, Reason::GoAway);
+        } else {
+            self.handle_move_timeout(now_us);
         }
         self.ping_due |= now_us >= self.ping_at_us();
     }
@@ -313,7 +312,7 @@ impl Session {
             Link::Greeting => Some(self.connected_us + WELCOME_WAIT_US),
             Link::Up => Some(self.dead_at_us().min(self.ping_at_us())),
         };
-        let of_move = self.moving.as_ref().filter(|_| self.link == Link::Up).map(|moving| moving.at_us);
+        let of_move = self.move_due_us().filter(|_| self.link == Link::Up);
         let of_rooms = self.rooms.iter().filter_map(|room| match room.stage {
             Stage::Waiting(until_us) if self.link == Link::Up => Some(until_us),
             _ => None,
@@ -431,6 +430,11 @@ impl Session {
         self.backoff.random() % below_us.max(1)
     }
 
+    /// The delay before another try.
+    pub(super) fn backoff_us(&mut self) -> u64 {
+        self.backoff.delay_us(self.options.backoff_ms, self.options.backoff_max_ms)
+    }
+
     /// `close` was called, and nothing stands in its way, or it waited long enough.
     pub(super) fn settle_close(&mut self, now_us: u64) {
         let Some(at_us) = self.closing_at_us else { return };
@@ -481,8 +485,9 @@ impl Session {
         }
     }
 
-    fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
+    pub(super) fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
         self.link = Link::Down;
+        self.forget_next();
         (self.hello_due, self.ping_due, self.takes_compressed) = (false, false, false);
         self.outbox.handle_disconnected();
         self.handle_past_disconnected();
@@ -545,7 +550,7 @@ impl Session {
     }
 
     fn encode_outbox(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        if self.link != Link::Up || self.outbox.is_empty() {
+        if self.link != Link::Up || self.outbox.is_empty() || self.is_changing() {
             return false;
         }
         let rooms = &self.rooms;

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::clock::{instant, now_us};
 use super::connector::Connecting;
 use super::link::{Incoming, Link};
+use super::moving::Moving;
 use super::{Connector, Url};
 use crate::core::{Ending, Event, Next, Reason, Session};
 
@@ -27,10 +28,10 @@ const READS_PER_TURN: usize = 4;
 const WRITE_BYTES: usize = 16 * 1024;
 
 /// For name, TCP or QUIC, TLS and upgrade together.
-const CONNECT_WAIT_US: u64 = 10_000_000;
+pub(super) const CONNECT_WAIT_US: u64 = 10_000_000;
 
 /// For the other side's goodbye.
-const GOODBYE_WAIT_US: u64 = 1_000_000;
+pub(super) const GOODBYE_WAIT_US: u64 = 1_000_000;
 
 /// What an application does with a session's events. A closure `FnMut(u64, &Event<'_>)` is one.
 pub trait Handler {
@@ -145,6 +146,7 @@ pub struct Driver<H> {
     session: Session,
     handler: H,
     state: State,
+    moving: Moving,
     stats: Stats,
     held_until_us: u64,
     drop_due: Option<u64>,
@@ -154,7 +156,8 @@ pub struct Driver<H> {
 
 impl<H: Handler> Driver<H> {
     /// A driver that will connect when it is run.
-    pub fn new(connector: &Connector, url: &Url, session: Session, handler: H) -> Driver<H> {
+    pub fn new(connector: &Connector, url: &Url, mut session: Session, handler: H) -> Driver<H> {
+        session.overlap_moves();
         Driver {
             connector: connector.clone(),
             url: url.clone(),
@@ -162,6 +165,7 @@ impl<H: Handler> Driver<H> {
             session,
             handler,
             state: State::Resting { until_us: 0 },
+            moving: Moving::default(),
             stats: Stats::default(),
             held_until_us: 0,
             drop_due: None,
@@ -184,6 +188,7 @@ impl<H: Handler> Driver<H> {
             self.release_reading(now_us);
             let ended = self.poll_incoming(cx, now_us);
             let handler_due = self.poll_handler(cx, now_us);
+            let goodbye_due = self.moving.poll_goodbye(cx, now_us, &mut self.stats);
             let step = match ended {
                 Some(ending) => self.handle_ended(now_us, ending),
                 None => self.step(cx, now_us),
@@ -193,7 +198,7 @@ impl<H: Handler> Driver<H> {
             }
             if let Step::Wait(due) = step {
                 let held = Some(self.held_until_us).filter(|&at| at > now_us && at < u64::MAX);
-                self.arm(cx, [due, handler_due, held].into_iter().flatten().min());
+                self.arm(cx, [due, handler_due, goodbye_due, held].into_iter().flatten().min());
                 return Poll::Pending;
             }
         }
@@ -305,10 +310,16 @@ impl<H: Handler> Driver<H> {
         if self.session.poll_timeout().is_some_and(|at_us| at_us <= now_us) {
             self.session.handle_timeout(now_us);
         }
+        let next_due = self.poll_next(cx, now_us);
+        if self.change_over(now_us, false) {
+            return Step::Again;
+        }
         if let Err(ending) = self.transmit(cx, now_us) {
             return self.handle_ended(now_us, ending);
         }
-        let Some(code) = self.session.poll_close() else { return Step::Wait(self.session.poll_timeout()) };
+        let Some(code) = self.session.poll_close() else {
+            return Step::Wait([self.session.poll_timeout(), next_due].into_iter().flatten().min());
+        };
         let State::Up(mut link) = std::mem::replace(&mut self.state, State::Resting { until_us: now_us })
         else {
             unreachable!()
@@ -372,6 +383,10 @@ impl<H: Handler> Driver<H> {
     }
 
     fn handle_ended(&mut self, now_us: u64, ending: Ending) -> Step {
+        if ending != Ending::Dropped && self.change_over(now_us, true) {
+            return Step::Again;
+        }
+        self.moving.next = None;
         let handler = &mut self.handler;
         let next = self
             .session
@@ -386,6 +401,34 @@ impl<H: Handler> Driver<H> {
         }
         self.drop_due = None;
         Step::Again
+    }
+
+    /// The next connection, while this one goes on: when to look again.
+    fn poll_next(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<u64> {
+        if let Some(where_to) = self.session.poll_next_connection() {
+            let here = if self.session.has_fallen_back() { None } else { self.moved_to.as_deref() };
+            let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| self.url.moved(to));
+            let url = url.unwrap_or_else(|| here.unwrap_or(&self.url).clone());
+            self.moving.open(&self.connector, url, now_us);
+        }
+        self.moving.poll_next(cx, now_us, &mut self.session, &mut self.stats)
+    }
+
+    /// Use the next connection from now on, if the session says so.
+    fn change_over(&mut self, now_us: u64, ended: bool) -> bool {
+        let Self { session, handler, .. } = self;
+        if !session.poll_change(now_us, ended, &mut |event| handler.handle_event(now_us, &event)) {
+            return false;
+        }
+        let (link, url) = self.moving.take_next().expect("it was greeted over a link");
+        self.moved_to = Some(url).filter(|url| *url != self.url).map(Box::new);
+        let old = std::mem::replace(&mut self.state, State::Up(link));
+        if let State::Up(link) = old
+            && !ended
+        {
+            self.moving.leave(link, now_us);
+        }
+        true
     }
 
     fn finish(&mut self, now_us: u64, reason: Reason) -> Step {
@@ -411,7 +454,7 @@ impl<H: Handler> Driver<H> {
 }
 
 /// The thread's scratch for reads. Taken out while in use: a handler that drives another session gets one of its own.
-fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     thread_local! {
         static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     }
@@ -422,7 +465,7 @@ fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 /// The thread's scratch for a frame to be sent, likewise.
-fn with_frame<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(super) fn with_frame<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     thread_local! {
         static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }

@@ -12,6 +12,7 @@ mod clock;
 mod connector;
 mod driver;
 mod link;
+mod moving;
 mod past;
 mod quic;
 mod tickets;

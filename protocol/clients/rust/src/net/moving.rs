@@ -1,0 +1,152 @@
+//! Two connections of one session: the next one while it is made, the old one while it says goodbye.
+//!
+//! Why apart from the driver's state: both are beside it, and mostly absent: two words of an idle session.
+//! Invariant: the old connection is read only to see its end; what it still brings was superseded.
+//! Not here: when to move, and what is said (`core`'s `moving`).
+
+use std::io;
+use std::task::{Context, Poll};
+
+use grandstand_protocol::close::CloseCode;
+
+use super::connector::Connecting;
+use super::driver::{CONNECT_WAIT_US, GOODBYE_WAIT_US, Stats, with_frame, with_scratch};
+use super::link::{Incoming, Link};
+use super::{Connector, Url};
+use crate::core::{Ending, Session};
+
+/// See the file's head.
+#[derive(Default)]
+pub(super) struct Moving {
+    pub(super) next: Option<Box<(Next, Url)>>,
+    old: Option<Box<(Link, u64)>>,
+}
+
+/// How far the next connection is.
+pub(super) enum Next {
+    Connecting { connecting: Connecting, deadline_us: u64 },
+    Standing(Link),
+}
+
+impl Moving {
+    /// Begin the next connection.
+    pub(super) fn open(&mut self, connector: &Connector, url: Url, now_us: u64) {
+        let (connecting, deadline_us) = (connector.connect(&url), now_us + CONNECT_WAIT_US);
+        self.next = Some(Box::new((Next::Connecting { connecting, deadline_us }, url)));
+    }
+
+    /// Go on with it: when to look again.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        now_us: u64,
+        session: &mut Session,
+        stats: &mut Stats,
+    ) -> Option<u64> {
+        let (next, _) = &mut **self.next.as_mut()?;
+        let mut due = None;
+        if let Next::Connecting { connecting, deadline_us } = next {
+            match connecting.as_mut().poll(cx) {
+                Poll::Ready(Ok(link)) => {
+                    stats.connects += 1;
+                    session.handle_next_connected(now_us);
+                    *next = Next::Standing(link);
+                }
+                Poll::Ready(Err(_)) => session.handle_next_failed(now_us),
+                Poll::Pending if now_us >= *deadline_us => session.handle_next_failed(now_us),
+                Poll::Pending => due = Some(*deadline_us),
+            }
+        }
+        if let Next::Standing(link) = next
+            && greet(link, cx, now_us, session, stats).is_err()
+        {
+            session.handle_next_failed(now_us);
+        }
+        if !session.wants_next() {
+            self.next = None;
+        }
+        due
+    }
+
+    /// The connection that stands, and where it leads.
+    pub(super) fn take_next(&mut self) -> Option<(Link, Url)> {
+        match *self.next.take()? {
+            (Next::Standing(link), url) => Some((link, url)),
+            (Next::Connecting { .. }, _) => None,
+        }
+    }
+
+    /// Say goodbye on the old connection.
+    pub(super) fn leave(&mut self, mut link: Link, now_us: u64) {
+        if link.begin_close(CloseCode::Normal) {
+            self.old = Some(Box::new((link, now_us + GOODBYE_WAIT_US)));
+        }
+    }
+
+    /// Our goodbye out, theirs in, or late: when to look again.
+    pub(super) fn poll_goodbye(
+        &mut self,
+        cx: &mut Context<'_>,
+        now_us: u64,
+        stats: &mut Stats,
+    ) -> Option<u64> {
+        let (link, deadline_us) = &mut **self.old.as_mut()?;
+        let flushed = link.poll_flush(cx, &mut stats.bytes_out);
+        let ended = with_scratch(|scratch| {
+            loop {
+                match link.poll_read(cx, scratch, &mut |_| {}) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return true,
+                    Poll::Pending => return false,
+                }
+            }
+        });
+        if !ended && now_us < *deadline_us && !matches!(flushed, Poll::Ready(Err(_))) {
+            return Some(*deadline_us);
+        }
+        link.end_stream();
+        let _ = link.poll_flush(cx, &mut stats.bytes_out);
+        self.old = None;
+        None
+    }
+}
+
+/// `Hello` out, `Welcome` in, and no more.
+fn greet(
+    link: &mut Link,
+    cx: &mut Context<'_>,
+    now_us: u64,
+    session: &mut Session,
+    stats: &mut Stats,
+) -> Result<(), Ending> {
+    with_frame(|frame| {
+        frame.clear();
+        if session.poll_next_transmit(frame) {
+            stats.frames_out += 1;
+            link.queue(frame);
+        }
+    });
+    if let Poll::Ready(flushed) = link.poll_flush(cx, &mut stats.bytes_out) {
+        flushed?;
+    }
+    while !session.is_next_greeted() && session.wants_next() {
+        let mut fault = None;
+        let (frames_in, session) = (&mut stats.frames_in, &mut *session);
+        let read = with_scratch(|scratch| {
+            link.poll_read(cx, scratch, &mut |incoming| match incoming {
+                Incoming::Frame(frame) => {
+                    *frames_in += 1;
+                    session.handle_next_frame(now_us, frame);
+                }
+                Incoming::Fault(..) => fault = Some(Ending::Broken(io::ErrorKind::InvalidData)),
+            })
+        });
+        match (read, fault) {
+            (_, Some(fault)) => return Err(fault),
+            (Poll::Ready(Ok(bytes)), _) => stats.bytes_in += bytes as u64,
+            (Poll::Ready(Err(ending)), _) => return Err(ending),
+            (Poll::Pending, _) => return Ok(()),
+        }
+    }
+    Ok(())
+}
