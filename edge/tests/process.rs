@@ -176,3 +176,48 @@ fn sigterm_sends_clients_away_and_ends_well() {
     assert!(matches!(viewer.until_close(), Got::Close(code, _) if code == CloseCode::GoingAway.websocket()));
     assert_eq!(node.0.wait().unwrap().code(), Some(0));
 }
+
+fn signal(node: &Process, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(&node.0), signal).unwrap();
+}
+
+#[test]
+fn a_second_sigterm_ends_a_drain_at_once_and_newcomers_are_told() {
+    use std::io::Read;
+    let address = free_port();
+    let mut node = serve(address, &["--drain-spread-ms", "600000", "--drain-go-to", "b.example:1"]);
+    let mut viewer = Ws::welcomed(address);
+    signal(&node, rustix::process::Signal::TERM);
+    assert!(matches!(ServerFrame::decode(&viewer.next_frame()).unwrap(), ServerFrame::GoAway(_)));
+    let (mut newcomer, mut told) = (std::net::TcpStream::connect(address).unwrap(), String::new());
+    newcomer.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    newcomer.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nRetry-After: "), "{told}");
+    assert!(told.contains("b.example:1"), "{told}");
+    assert!(node.0.try_wait().unwrap().is_none(), "it drains");
+    let start = std::time::Instant::now();
+    signal(&node, rustix::process::Signal::TERM);
+    assert!(matches!(viewer.until_close(), Got::Close(code, _) if code == CloseCode::GoingAway.websocket()));
+    assert_eq!(node.0.wait().unwrap().code(), Some(0));
+    assert!(start.elapsed() < common::PATIENCE);
+}
+
+#[test]
+fn a_process_takes_over_from_another_and_that_one_ends_well() {
+    let address = free_port();
+    let socket = std::env::temp_dir().join(format!("gs-process-{}.sock", std::process::id()));
+    let more = ["--node-handover", socket.to_str().unwrap()];
+    let mut first = serve(address, &more);
+    let mut viewer = Ws::welcomed(address);
+    let mut second = serve(address, &more);
+    let frame = viewer.next_frame();
+    let ServerFrame::GoAway(away) = ServerFrame::decode(&frame).unwrap() else { panic!("go-away is due") };
+    assert_eq!(away.where_to, "");
+    drop(viewer);
+    assert_eq!(first.0.wait().unwrap().code(), Some(0));
+    let viewer = Ws::welcomed(address);
+    drop(viewer);
+    signal(&second, rustix::process::Signal::TERM);
+    assert_eq!(second.0.wait().unwrap().code(), Some(0));
+    assert!(!socket.exists());
+}

@@ -23,8 +23,8 @@ fn drain(spread_ms: u32, grace_ms: u32) -> Drain {
 
 #[test]
 fn clients_leave_at_a_flat_rate_whoever_and_how_many_they_are() {
-    for (count, workers) in [(2, 1), (10, 1), (100, 2), (997, 3)] {
-        let mut hall = Hall::new(&Plan { workers, ..Plan::default() });
+    for (count, workers) in [(2, 1usize), (10, 1), (100, 2), (997, 3)] {
+        let mut hall = Hall::new(&Plan { workers: workers as u16, ..Plan::default() });
         let crowd: Vec<V> = (0..count).map(|i| hall.guest(i % workers)).collect();
         hall.drain(&drain(10_000, 5_000));
         hall.drain(&drain(7, 7));
