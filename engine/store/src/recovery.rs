@@ -98,21 +98,29 @@ struct Work {
     is_lost: bool,
 }
 
-/// Bring the log to where it can go on, under `run`. `prepare` is called when what was found is known, before anything is
-/// written: it makes the new run's recorder.
+/// Bring the log to where it can go on, under `run`. `runs` are those of which one must have written last, where that is known.
+/// `prepare` is called with the last one when what was found is known, before anything is written: it makes the new
+/// run's recorder.
 pub(crate) fn recover(
     conn: &mut Connection,
     path: &Path,
     (place, run, shards): (&Place, u64, u16),
     (is_new, wal): (bool, wal::Found),
-    prepare: impl FnOnce(),
+    runs: Option<&[u64]>,
+    prepare: impl FnOnce(u64) -> Result<(), StoreError>,
 ) -> Result<Recovered, StoreError> {
     let mut work = Work::new();
     let mut rooms = Rooms::default();
     let aside = work.take_rooms(conn, path, &mut rooms)?;
     let (journal, last) = work.take_journal(conn);
-    let closed = last.as_ref().is_some_and(|last| last.kind == RowKind::Closed) && !work.is_lost;
-    if !closed && wal.lost > 0 {
+    if let (Some(last), Some(runs)) = (&last, runs)
+        && !runs.contains(&last.run)
+    {
+        work.lose("the database is older than log.id says: its newest part is missing");
+    }
+    let is_closed = last.as_ref().is_some_and(|last| last.kind == RowKind::Closed);
+    let is_clean = is_closed && !work.is_lost && wal.lost == 0;
+    if wal.lost > 0 {
         let text =
             format!("the write-ahead log is torn: {} frames are sound, {} are lost", wal.sound, wal.lost);
         work.opening.rotten.push(text);
@@ -121,7 +129,7 @@ pub(crate) fn recover(
     work.opening.found = match &last {
         None if is_new => Found::New,
         None => work.lose("the journal is empty"),
-        Some(_) if closed => Found::Clean,
+        Some(_) if is_clean => Found::Clean,
         Some(last) if last.kind == RowKind::Restored => Found::Restored,
         Some(last) => match place.found(last.run, &last.positions) {
             Some(shards) => {
@@ -135,7 +143,7 @@ pub(crate) fn recover(
     work.begin_epochs(all, &mut data);
     let rewrite = work.opening.cut > 0 || work.is_lost;
     work.keep_aside(path)?;
-    prepare();
+    prepare(last.map_or(0, |last| last.run))?;
     let journal =
         work.commit(conn, path, journal, (run, shards), (rewrite, &aside, rooms.live.len()), data)?;
     Ok(work.finish(rooms, journal))

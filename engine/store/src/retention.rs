@@ -17,6 +17,9 @@ use crate::tail::Shared;
 /// Segments that a step removes: two megabytes at most, whose pages go to the free list.
 const STEP: usize = 16;
 
+/// Free pages that stay, to be used again: a second of a loaded node.
+const FREE_PAGES_KEPT: u64 = 1024;
+
 /// What is to be done next.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
@@ -35,7 +38,7 @@ pub(crate) struct Trimmed {
     /// The first of the removed rooms has nothing left.
     forgotten: bool,
     after: i64,
-    vacuumed: bool,
+    pub(crate) vacuumed: bool,
     is_more: bool,
 }
 
@@ -86,6 +89,8 @@ pub(crate) fn step(
         let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({})", cursor.vacuum_pages))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
+        let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+        trimmed.is_more = free as u64 > FREE_PAGES_KEPT;
         trimmed.vacuumed = true;
     }
     trimmed.rows.iter().try_for_each(|row| rows::put_room(conn, row, false))?;
@@ -174,7 +179,7 @@ impl Trimmed {
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms, cursor: &mut Cursor) {
         shared.status.trimmed.fetch_add(self.segments, std::sync::atomic::Ordering::Relaxed);
         (cursor.is_due, cursor.after) = (self.is_more, self.after);
-        if self.vacuumed {
+        if self.vacuumed && !self.is_more {
             cursor.vacuum_pages = 0;
         }
         if self.forgotten {

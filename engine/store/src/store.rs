@@ -75,31 +75,43 @@ impl Store {
         fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
         let lock = lock(dir, Duration::from_millis(config.lock_wait_ms))?;
         let path = dir.join(schema::DATABASE);
-        let is_new = check_marker(dir, &path)?;
+        let marker = Marker::read(dir);
+        let is_new = check_marker(marker.as_ref(), &path)?;
         let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
         let (mut conn, migrated_from) = open_database(&config, &path, is_new)?;
         if wal.lost > 0 {
             check_pages(&conn, &path)?;
         }
         let number = rows::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
-        write_marker(dir, number)?;
         let recorder_dir = config.recorder_dir.clone().unwrap_or_else(|| default_recorder_dir(dir));
         let _ = fs::create_dir_all(&recorder_dir);
         let place = Place::new(&recorder_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
         let (run, (bell, parker)) = (recovery::number(), thread_bell());
         let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
         let mut recorders = VecDeque::new();
-        let recovered =
-            recovery::recover(&mut conn, &path, (&place, run, config.shards), (is_new, wal), || {
+        let runs = marker.filter(|marker| marker.number == number).map(|marker| marker.runs);
+        let found = (is_new, wal);
+        let recovered = recovery::recover(
+            &mut conn,
+            &path,
+            (&place, run, config.shards),
+            found,
+            runs.as_deref(),
+            |last| {
+                Marker { number, runs: vec![last, run] }.write(dir)?;
                 let begin = |shard| Recorder::begin(&place, run, shard, shared.status.clone());
                 recorders.extend((0..shared.shards.len()).map(begin));
-            })?;
+                Ok(())
+            },
+        )?;
+        Marker { number, runs: vec![run] }.write(dir)?;
         place.remove_others(Some(run));
         let Recovered { rooms, views, tails, journal, mut opening } = recovered;
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
         *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = tails;
         let (writer_state, retention) = ((rooms, journal), config.retention);
-        let writer = Writer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
+        let mut writer = Writer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
+        writer.look();
         let (asks, receiver) = channel();
         let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None };
         let spawn = StoreError::io(dir, "begin a thread for");
@@ -238,29 +250,45 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
 }
 
 /// Is the log to be made?
-fn check_marker(dir: &Path, path: &Path) -> Result<bool, StoreError> {
+fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool, StoreError> {
     let is_empty = fs::metadata(path).map_or(true, |facts| facts.len() == 0);
-    let was_there = dir.join(MARKER).exists();
-    match (is_empty, was_there) {
-        (true, true) => Err(StoreError::Missing { path: path.to_owned() }),
+    match (is_empty, marker) {
+        (true, Some(_)) => Err(StoreError::Missing { path: path.to_owned() }),
         (is_empty, _) => Ok(is_empty),
     }
 }
 
-/// After the database is there and synced, and before anything is in it.
-fn write_marker(dir: &Path, number: u64) -> Result<(), StoreError> {
-    let path = dir.join(MARKER);
-    let text = format!("{number:016x}\n");
-    if fs::read_to_string(&path).is_ok_and(|there| there == text) {
-        return Ok(());
+/// What `log.id` says: which database was made here, and who may have written to it last. It is how a database that is gone,
+/// or whose newest part is, is told from one that never was.
+#[derive(Debug)]
+struct Marker {
+    number: u64,
+    runs: Vec<u64>,
+}
+
+impl Marker {
+    /// `None`: there is none. One that can't be read says only that there was a database.
+    fn read(dir: &Path) -> Option<Marker> {
+        let path = dir.join(MARKER);
+        let bytes = fs::read(&path).ok().or_else(|| path.exists().then(Vec::new))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut numbers = text.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
+        Some(Marker { number: numbers.next().unwrap_or(0), runs: numbers.collect() })
     }
-    let write = || {
-        let mut file = File::create(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(StoreError::io(&path, "write"))
+
+    fn write(&self, dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join(MARKER);
+        let part = dir.join("log.id.part");
+        let runs: String = self.runs.iter().map(|run| format!(" {run:016x}")).collect();
+        let write = || {
+            let mut file = File::create(&part)?;
+            writeln!(file, "{:016x}{runs}", self.number)?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(dir)?.sync_all()
+        };
+        write().map_err(StoreError::io(&path, "write"))
+    }
 }
 
 fn open_database(

@@ -57,7 +57,7 @@ const JOURNAL_STEP: i64 = 64;
 /// Free pages above this part of the file, and above this many, are given back to the file system.
 const FREE_PART: u64 = 4;
 const FREE_PAGES_MIN: u64 = 4096;
-const VACUUM_STEP: u32 = 128;
+const VACUUM_STEP: u32 = 256;
 
 /// Where the journal stands.
 #[derive(Debug, Default)]
@@ -354,7 +354,7 @@ impl Writer {
             }
         }
         if let Some(trimmed) = chore.trimmed {
-            self.wal_bytes += 65_536;
+            self.wal_bytes += if trimmed.vacuumed { 1 << 20 } else { 65_536 };
             trimmed.settle(&self.shared, &mut self.rooms, &mut self.trims);
         }
     }
@@ -395,7 +395,7 @@ impl Writer {
     }
 
     /// Once a second: sizes, and whether anything is too old.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return;
         }
