@@ -68,13 +68,14 @@ close_codes! {
     HandshakeTimeout = 102, Backoff, "the handshake was not finished in time";
     /// The connection stood, but no `Hello` came in time.
     HelloTimeout = 103, Backoff, "no Hello within the first-frame time";
-    /// The node is at its limit of connections or memory. Set aside: this node says so before the handshake (C-6).
+    /// More come than can be served, or the node is at a limit; with a time to come back (C-6). Mostly said before the
+    /// handshake.
     Overloaded = 104, Backoff, "the node is at its limit: try again later";
     /// The peer does not read even its acknowledgements.
     ControlQueueFull = 105, Backoff, "the peer does not read: its control queue is full";
     /// A fault of the server's own. Set aside by this node; the Rust client's QUIC drops use it.
     Internal = 106, Backoff, "an internal error";
-    /// Too many connections from one address. Set aside, as `Overloaded` is.
+    /// Too many connections from one address. Set aside: this node says so before the handshake (C-6).
     TooManyConnections = 107, Backoff, "too many connections from this address";
     /// More frames, for longer, than any honest client sends.
     Flooding = 108, Backoff, "too many frames: slow down";

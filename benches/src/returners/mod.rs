@@ -271,7 +271,8 @@ fn spawn(plan: &ReturnersPlan, shared: &Rc<Shared>, connector: &Connector, url: 
 }
 
 async fn cut(shared: &Shared, within: Duration, patience: Duration) -> Returned {
-    (shared.told_to_retry.set(0), shared.cut_early.set(0));
+    shared.told_to_retry.set(0);
+    shared.cut_early.set(0);
     shared.first_end.take();
     let cut_us = now_us();
     {

@@ -161,6 +161,10 @@ config_table! {
             "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
              are answered 503 with Retry-After (TLS: closed; QUIC: refused).",
             "two seconds of a rush of 2,000 joins/s";
+        handshakes_waiting_max: usize = 16_384, [16, 1_000_000],
+            "Newcomers per worker that wait for their handshake's turn: their first bytes are here, and nothing was done for \
+             them. Beyond, they are sent away as after handshake_patience_ms.",
+            "one costs its socket and 200 bytes, over QUIC 3 KB; patience is the bound that counts";
         handshake_share_percent: u32 = 25, [1, 100],
             "Part of a worker's time that handshakes may take while it writes a round of batches. Beyond, they wait for \
              the round's end. Between rounds they may have all that is left.",

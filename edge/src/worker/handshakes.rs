@@ -6,7 +6,8 @@
 //! A newcomer over TCP knocks with its first bytes, which are looked at and left in the socket: until its turn it costs a
 //! socket and a wire, and no cryptography. Over TLS they may show a ticket that this node sealed; without TLS nothing shows
 //! who comes back before the `Hello`. A QUIC newcomer's first packet may hold a token.
-//! Invariant: handshakes that have begun go before those that have not, so that few are half done.
+//! Invariants: handshakes that have begun go before those that have not, so that few are half done; who waits for its turn
+//! holds none of the places that the gate has for unfinished handshakes: it is us that it waits for.
 //! Not here: how many may be unfinished (`gate`).
 
 use std::collections::VecDeque;
@@ -46,17 +47,19 @@ pub(super) struct Handshakes {
     /// Tokens of wires whose handshake has begun, and goes on.
     due: VecDeque<u64>,
     pub(super) admission: Admission<Visitor>,
+    /// All of the gate's places for unfinished handshakes are taken.
+    is_blocked: bool,
 }
 
 impl Handshakes {
     pub(super) fn new(limits: &config::Limits, seed: u64) -> Self {
         let settings = Settings {
             share_percent: limits.handshake_share_percent,
-            waiting_max: limits.handshakes_pending_max,
+            waiting_max: limits.handshakes_waiting_max,
             patience_us: limits.handshake_patience_ms * 1_000,
             seed,
         };
-        Handshakes { due: VecDeque::new(), admission: Admission::new(settings) }
+        Handshakes { due: VecDeque::new(), admission: Admission::new(settings), is_blocked: false }
     }
 
     /// There are bytes for a handshake that has begun.
@@ -80,6 +83,8 @@ impl Worker {
     /// The first bytes of a TCP newcomer are there.
     pub(super) fn knock(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
         let kind = if is_tls { self.kind_of_hello(ix) } else { Kind::Upgrade };
+        // Whether it waits or goes: it holds none of the places for handshakes any longer.
+        self.shared.gate.end_handshake();
         if self.handshakes.admission.handle_newcomer(kind, Visitor::Wire(token)) {
             self.wires.get_mut(ix).expect("it has knocked").stage = Stage::Waiting { is_tls };
         } else {
@@ -110,21 +115,44 @@ impl Worker {
             }
             self.handshakes.admission.handle_spent(step.elapsed().as_nanos() as u64);
         }
-        while began.elapsed() < time
-            && let Some((kind, visitor)) = self.handshakes.admission.poll_admit()
-        {
-            let step = Instant::now();
-            if self.admit_visitor(instant, now, visitor) {
-                self.handshakes.admission.handle_cost(kind, step.elapsed().as_nanos() as u64);
-                self.stats.admissions.of(kind).inc();
-            }
-        }
+        self.handshakes.is_blocked = false;
+        while began.elapsed() < time && self.admit_next(instant, now) {}
         self.send_impatient_away(now);
         self.stats.admission_us.add(began.elapsed().as_micros() as u64);
-        !self.handshakes.due.is_empty() || !self.handshakes.admission.is_empty()
+        // Where the gate is full, more can be done only when something has happened.
+        !self.handshakes.due.is_empty()
+            || !(self.handshakes.admission.is_empty() || self.handshakes.is_blocked)
     }
 
-    /// Its turn has come; `false` if it has left.
+    /// Begin the next handshake; `false` when none may begin now.
+    fn admit_next(&mut self, instant: Instant, now: Now) -> bool {
+        if self.handshakes.admission.is_empty() {
+            return false;
+        }
+        if !self.shared.gate.try_begin_handshake() {
+            self.handshakes.is_blocked = true;
+            return false;
+        }
+        let Some((kind, visitor)) = self.handshakes.admission.poll_admit() else {
+            self.shared.gate.end_handshake();
+            return false;
+        };
+        let step = Instant::now();
+        let has_begun = self.admit_visitor(instant, now, visitor);
+        let spent_ns = step.elapsed().as_nanos() as u64;
+        if !has_begun {
+            self.shared.gate.end_handshake();
+        } else if matches!(visitor, Visitor::Wire(token) if self.wires.of_token(token).is_none()) {
+            // It ended at once: nothing to learn a kind's cost from.
+            self.handshakes.admission.handle_spent(spent_ns);
+        } else {
+            self.handshakes.admission.handle_cost(kind, spent_ns);
+            self.stats.admissions.of(kind).inc();
+        }
+        true
+    }
+
+    /// Its turn has come, and a place among the handshakes is taken for it; `false` if it has left, and gives it back.
     fn admit_visitor(&mut self, instant: Instant, now: Now, visitor: Visitor) -> bool {
         match visitor {
             Visitor::Quic(knock) => self.wires.quic.as_mut().is_some_and(|quic| quic.begin(instant, knock)),
@@ -145,8 +173,9 @@ impl Worker {
                 Ok(tls) => wire.begin_tls(tls),
                 Err(error) => {
                     tracing::warn!(%error, "TLS cannot begin");
+                    // It counts as a handshake by now: its place goes with it.
                     self.drop_wire(ix);
-                    return false;
+                    return true;
                 }
             }
         }
@@ -160,7 +189,6 @@ impl Worker {
                 Visitor::Quic(knock) => {
                     if let Some(pass) = self.wires.quic.as_mut().and_then(|quic| quic.refuse(knock)) {
                         self.stats.turned_away.of(TurnedAway::Overtaken).inc();
-                        self.shared.gate.end_handshake();
                         self.shared.gate.leave(pass);
                     }
                 }
@@ -177,7 +205,6 @@ impl Worker {
     /// could be told, and it is closed.
     fn send_away(&mut self, now: Now, ix: u32, kind: Kind, why: TurnedAway) {
         self.stats.turned_away.of(why).inc();
-        self.shared.gate.end_handshake();
         let Some(wire) = self.wires.get_mut(ix) else { return };
         (wire.stage, wire.since_s) = (Stage::Lingering, (now.us / 1_000_000) as u32);
         if kind != Kind::Upgrade {

@@ -192,13 +192,10 @@ fn admit(
     }
     let kind = if knock.was_here { Kind::QuicReturning } else { Kind::QuicNew };
     let pass = shared.gate.try_enter(knock.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
-    let is_full = admission.is_full_for(kind);
-    if is_full || !shared.gate.try_begin_handshake() {
+    if !admission.handle_newcomer(kind, Visitor::Quic(knock.number)) {
         shared.gate.leave(pass);
-        turned_away(if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending });
+        turned_away(TurnedAway::Overloaded);
         return None;
     }
-    let waits = admission.handle_newcomer(kind, Visitor::Quic(knock.number));
-    assert!(waits, "it was not full");
     Some(pass)
 }

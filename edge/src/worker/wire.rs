@@ -35,9 +35,9 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// Counts among the handshakes that are not finished.
+    /// Holds one of the gate's places for unfinished handshakes.
     pub(super) fn is_handshake(self) -> bool {
-        matches!(self, Stage::Door { .. } | Stage::Waiting { .. } | Stage::Tls | Stage::Upgrade)
+        matches!(self, Stage::Door { .. } | Stage::Tls | Stage::Upgrade)
     }
 }
 
