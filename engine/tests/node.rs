@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use grandstand_engine::message::*;
 use grandstand_engine::{Engine, EngineConfig, ShardConfig, WorkerPort};
+use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_queue::{Parker, thread_bell};
-use support::{Follower, publication};
+use support::{Disk, Follower, publication};
 
 /// A worker thread's side: its port and the parker that its bell rings.
 struct Worker {
@@ -393,4 +394,83 @@ fn throughput_is_printed() {
         bytes as f64 / batches as f64,
     );
     engine.shutdown();
+}
+
+/// One shard over a disk under the test's hand, with one worker.
+fn start_on(disk: &Disk, flush_ms: u64) -> (Engine, Worker) {
+    let shard = ShardConfig { durability: Durability::Disk, ..quick() };
+    let config = EngineConfig { flush_ms, shard, ..EngineConfig::default() };
+    let (bell, parker) = thread_bell();
+    let mut disk = disk.clone();
+    let (engine, mut ports) =
+        Engine::start_with_log(config, vec![bell], Some(&mut disk)).expect("the engine starts");
+    (engine, Worker { port: ports.remove(0), parker })
+}
+
+/// Say something and see it; it is pushed then.
+fn say_and_see(worker: &mut Worker, follower: &mut Follower, nonce: u64) {
+    let input = Input::Publish(publication(follower.alias, 0, 1, nonce, "text"));
+    assert!(worker.submit("show", input).is_ok());
+    match worker.next() {
+        Output::Batch { batch, .. } => follower.take(&batch),
+        other => panic!("not the batch: {other:?}"),
+    }
+}
+
+fn only_answer(worker: &mut Worker) -> AnswerKind {
+    match worker.next() {
+        Output::Answers(answers) if answers.len() == 1 => answers[0].kind,
+        other => panic!("not one answer: {other:?}"),
+    }
+}
+
+#[test]
+fn a_sleeping_shard_is_woken_by_the_disk_and_goes_on_after_a_restart() {
+    let disk = Disk::default();
+    let (engine, mut worker) = start_on(&disk, 2000);
+    let mut follower = worker.attach("show");
+    for nonce in 0..20 {
+        say_and_see(&mut worker, &mut follower, nonce);
+        assert!(worker.port.poll_output().is_none(), "not synced yet");
+        disk.sync(usize::MAX);
+        let kind = only_answer(&mut worker);
+        assert!(matches!(kind, AnswerKind::Published { durability: Durability::Disk, .. }), "{kind:?}");
+    }
+    engine.shutdown();
+    let (_engine, mut worker) = start_on(&disk, 2000);
+    let again = worker.attach("show");
+    assert_eq!((again.at.epoch, again.at.offset), (follower.at.epoch, 20));
+    let input = Input::Publish(publication(again.alias, 0, 1, 19, "again"));
+    assert!(worker.submit("show", input).is_ok());
+    assert!(matches!(only_answer(&mut worker), AnswerKind::Published { offset: 19, repeated: true, .. }));
+}
+
+#[test]
+fn a_shutdown_waits_until_what_was_pushed_is_synced_and_answered() {
+    let disk = Disk::default();
+    let (engine, mut worker) = start_on(&disk, 20_000);
+    let mut follower = worker.attach("show");
+    disk.sync(usize::MAX);
+    say_and_see(&mut worker, &mut follower, 1);
+    let stopping = thread::spawn(move || engine.shutdown());
+    assert!(!worker.port.is_closed() && worker.port.poll_output().is_none());
+    disk.sync(usize::MAX);
+    assert!(matches!(only_answer(&mut worker), AnswerKind::Published { offset: 0, .. }));
+    stopping.join().expect("it stops");
+    assert!(worker.port.is_closed());
+}
+
+#[test]
+fn a_shutdown_over_a_dead_disk_ends_in_time_and_refuses_what_waits() {
+    let disk = Disk::default();
+    let (engine, mut worker) = start_on(&disk, 50);
+    let mut follower = worker.attach("show");
+    say_and_see(&mut worker, &mut follower, 1);
+    disk.fail(true);
+    engine.shutdown();
+    let reason = Refusal::StorageUnavailable;
+    let kind = only_answer(&mut worker);
+    assert!(
+        matches!(kind, AnswerKind::PublishRefused { reason: r, retry_after_ms: Some(_), .. } if r == reason)
+    );
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use grandstand_engine::durable::*;
 use grandstand_engine::message::*;
+use grandstand_queue::Doorbell;
 
 /// How many nonces and newest batches come back.
 const BACK_MAX: usize = 8;
@@ -30,6 +31,7 @@ struct Inner {
     news: VecDeque<News>,
     reads: VecDeque<ReadRequest>,
     read_count: usize,
+    bell: Option<Arc<Doorbell>>,
 }
 
 /// A room as it is synced.
@@ -65,7 +67,11 @@ impl Disk {
 
     /// Sync so many of the entries that wait.
     pub(crate) fn sync(&self, entries: usize) {
-        self.inner().sync(entries);
+        let mut inner = self.inner();
+        inner.sync(entries);
+        let bell = inner.bell.clone();
+        drop(inner);
+        bell.inspect(|bell| bell.ring());
     }
 
     /// Entries that wait.
@@ -134,6 +140,20 @@ impl Disk {
     /// What a shard finds at its start.
     pub(crate) fn stored(&self) -> Vec<StoredRoom> {
         self.inner().rooms.values().map(Kept::stored).collect()
+    }
+}
+
+impl LogSource for Disk {
+    fn shard_log(
+        &mut self,
+        _: ShardId,
+        owns: &dyn Fn(&str) -> bool,
+        bell: Arc<Doorbell>,
+    ) -> (Box<dyn DurableLog>, Vec<StoredRoom>) {
+        let log = self.log();
+        self.inner().bell = Some(bell);
+        let rooms = self.stored().into_iter().filter(|room| owns(&room.room.room)).collect();
+        (Box::new(log), rooms)
     }
 }
 
