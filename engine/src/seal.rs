@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grandstand_protocol::batch::{BatchWriter, MessageParts};
 use grandstand_protocol::frame::Encoder;
-use grandstand_protocol::stream;
 
 use crate::config::ITEM_OVERHEAD_BYTES;
 use crate::message::{Alias, Batch, Compressed, Publication, StateImage};
@@ -60,22 +59,6 @@ pub(crate) fn fitting(messages: &[Box<Publication>], bytes_max: usize) -> usize 
         bytes <= bytes_max
     };
     messages.iter().take_while(|p| fits(p)).count().max(1).min(messages.len())
-}
-
-/// A batch that names another alias: it was sealed before a restart. `None` if it is no batch.
-pub(crate) fn under_alias(wire: &Bytes, alias: Alias) -> Option<Bytes> {
-    let (header, _) = stream::read_header(wire, usize::MAX).ok()??;
-    let body = wire.get(header + 1..)?;
-    let before = body.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let mut renamed = Vec::with_capacity(body.len() + 4);
-    let mut rest = alias.0;
-    while rest >= 0x80 {
-        renamed.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    renamed.push(rest as u8);
-    renamed.extend_from_slice(&body[before..]);
-    Some(Encoder::batch_framed(&renamed))
 }
 
 impl Sealer {

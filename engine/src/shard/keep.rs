@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use grandstand_protocol::batch;
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 
@@ -23,7 +24,6 @@ use crate::durable::{DurableLog, Entry, News, StoredRoom};
 use crate::message::{Alias, Batch, Compressed, Now};
 use crate::room::{Disk, Dormant, Keeping, Origin, Room};
 use crate::room_settings::RoomSettings;
-use crate::seal::under_alias;
 
 /// What a dormant room's newest batches may take: some dozens of messages for the next who joins.
 const DORMANT_BYTES_MAX: usize = 16 << 10;
@@ -242,5 +242,5 @@ impl Shard {
 }
 
 fn renamed(wire: &bytes::Bytes, alias: Alias) -> bytes::Bytes {
-    under_alias(wire, alias).expect("the log checked what it gave back")
+    batch::with_alias(wire, alias.0).expect("the log checked what it gave back")
 }

@@ -310,16 +310,5 @@ impl DurableLog for DiskLog {
 
 /// The same batch, naming another alias.
 fn under_alias(wire: &Bytes, alias: Alias) -> Bytes {
-    let (header, _) = grandstand_protocol::stream::read_header(wire, usize::MAX).unwrap().unwrap();
-    let body = &wire[header + 1..];
-    let rest = body.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-    let mut renamed = Vec::new();
-    let mut n = alias.0;
-    while n >= 0x80 {
-        renamed.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    renamed.push(n as u8);
-    renamed.extend_from_slice(&body[rest..]);
-    grandstand_protocol::frame::Encoder::batch_framed(&renamed)
+    grandstand_protocol::batch::with_alias(wire, alias.0).expect("a batch that a shard sealed")
 }

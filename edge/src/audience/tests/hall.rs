@@ -15,11 +15,14 @@ use grandstand_engine::placement::Placement;
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::batch::Position;
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Publish, React, SetState, Subscribe};
+use grandstand_protocol::frame::{
+    ClientFrame, Durability, Encoder, Hello, Publish, React, SetState, Subscribe,
+};
 use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
 use super::super::{Audience, Carrier, ConnectionKey, Drain, Settings, WireKey};
+use super::disk::Disk;
 use super::viewer::{Truth, Viewer};
 use crate::auth::{Authority, Tickets};
 use crate::config::{Auth, Right};
@@ -205,6 +208,15 @@ impl Hall {
             encoder: Encoder::new(),
             random: plan.seed,
         }
+    }
+
+    /// The only shard, newly started over what a disk has.
+    pub(super) fn start_shard_on(&mut self, disk: &Disk, plan: &Plan) {
+        let rooms = ShardConfig { durability: Durability::Disk, ..plan.rooms.clone() };
+        let shard = Shard::new(rooms, ShardId(0), 1, plan.workers, plan.seed);
+        self.shards[0] = shard.with_durable_log(Box::new(disk.log()));
+        let now = self.now();
+        self.shards[0].restore(now, disk.stored());
     }
 
     pub(super) fn now(&self) -> Now {
@@ -423,6 +435,7 @@ impl Hall {
             while let Some((_, input)) = self.going[shard].pop_front_if(|(due, _)| *due <= now.us) {
                 self.shards[shard].handle_input(now, input);
             }
+            self.shards[shard].handle_news(now);
             self.shards[shard].handle_timeout(now);
             while let Some((worker, output)) = self.shards[shard].poll_output() {
                 let due = self.us + self.delay();

@@ -5,12 +5,17 @@
 //! decodes every byte and checks each promise as it reads. The other files are tests, by what they are about.
 //! Not here: sockets and transports (`worker`), what a room decides (the engine's own tests).
 
+/// The model of the durable log that the engine's own tests use.
+#[path = "../../../../engine/tests/support/disk.rs"]
+#[allow(dead_code, reason = "each test crate uses its part")]
+mod disk;
 mod ending;
 mod fanout;
 mod forms;
 mod greeting;
 mod hall;
 mod joining;
+mod kept;
 mod leaving;
 mod pacing;
 mod past;

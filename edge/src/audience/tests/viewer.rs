@@ -116,6 +116,8 @@ pub(super) struct Viewer {
     paging: HashSet<u32>,
     pings: BTreeMap<u64, usize>,
     pub(super) failed: bool,
+    /// A log and the one that goes on from it.
+    pub(super) other_log: Option<(u64, u64)>,
 }
 
 impl Viewer {
@@ -336,7 +338,8 @@ impl Viewer {
                 self.heard.remove(&(asked.room.clone(), s.epoch));
             }
             (Outcome::Resumed, Some((epoch, offset))) => {
-                assert!(s.epoch == epoch && s.offset <= offset && offset <= s.head);
+                assert!(s.epoch == epoch || self.other_log == Some((epoch, s.epoch)), "another log");
+                assert!(s.offset <= offset && offset <= s.head);
                 // What it read after it had asked, on the subscription before, it passes over as well.
                 let place = self.places.get(&asked.room).filter(|place| place.0 == epoch);
                 floor = place.map_or(offset, |place| place.1.max(offset));
