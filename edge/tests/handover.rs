@@ -14,7 +14,7 @@ use common::{PATIENCE, config, frame};
 use grandstand_client::core::{OwnedEvent, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust};
 use grandstand_edge::node::{Addresses, Node};
-use grandstand_protocol::frame::{ClientFrame, ServerFrame};
+use grandstand_protocol::frame::{ClientFrame, Durability, Outcome, ServerFrame};
 
 /// A directory that goes with its test.
 struct Dir(PathBuf);
@@ -307,5 +307,126 @@ async fn live_until(client: &Client, life: &mut Life, is_done: impl Fn(&Life) ->
             }
             _ => {}
         }
+    }
+}
+
+/// Everything that a client was told of its room and its publications.
+#[derive(Debug, Default)]
+struct Told {
+    heard: Vec<(u64, String)>,
+    epochs: Vec<u64>,
+    outcomes: Vec<Outcome>,
+    acknowledged: Vec<u64>,
+}
+
+/// Take events until so; anything that a restart must not bring about is a failure.
+async fn listen_until(client: &Client, told: &mut Told, is_done: impl Fn(&Told) -> bool) {
+    while !is_done(told) {
+        let event = tokio::time::timeout(PATIENCE, client.next_event()).await;
+        match event
+            .unwrap_or_else(|_| panic!("nothing comes any more: {told:?}"))
+            .expect("the session goes on")
+        {
+            OwnedEvent::Message { offset, text, .. } => told.heard.push((offset, text.into())),
+            OwnedEvent::Subscribed { epoch, outcome, .. } => {
+                told.epochs.push(epoch);
+                told.outcomes.push(outcome);
+            }
+            OwnedEvent::Published { nonce, durability, .. } => {
+                assert_eq!(durability, Durability::Disk);
+                told.acknowledged.push(nonce);
+            }
+            event @ (OwnedEvent::Refused { .. }
+            | OwnedEvent::Fault { .. }
+            | OwnedEvent::Gap { .. }
+            | OwnedEvent::Uncertain { .. }
+            | OwnedEvent::Reconnecting { .. }) => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
+    const RESTARTS: u32 = 3;
+    let dir = Dir::new("durable");
+    let log = dir.0.join("log").to_str().unwrap().to_owned();
+    let recorder = dir.0.join("recorder").to_str().unwrap().to_owned();
+    let flags = [
+        ("log.dir", &*log),
+        ("log.recorder_dir", &recorder),
+        ("node.workers", "2"),
+        ("drain.handover_spread_ms", "200"),
+        ("limits.publish_per_s", "100000"),
+        ("limits.publish_burst", "100000"),
+        ("limits.frames_per_s", "100000"),
+    ];
+    let start = || Node::start(config(&flags)).expect("the node starts");
+    let mut node = start();
+    let at = node.addresses();
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = own.handle().clone();
+    std::thread::spawn(move || own.block_on(std::future::pending::<()>()));
+    let _inside = runtime.enter();
+    let connector = Connector::new(&Trust::AnyoneForTests).unwrap();
+    let urls = [
+        format!("ws://{}/v1", at.ws.unwrap()),
+        format!("wss://{}/v1", at.wss.unwrap()),
+        format!("quic://{}", at.quic.unwrap()),
+    ];
+    let clients: Vec<Client> = urls
+        .iter()
+        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()))
+        .collect();
+    let mut told: Vec<Told> = clients.iter().map(|_| Told::default()).collect();
+    clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());
+    runtime.block_on(async {
+        for (client, told) in clients.iter().zip(&mut told) {
+            listen_until(client, told, |told| !told.epochs.is_empty()).await;
+        }
+    });
+    let (restarted, acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut said = Vec::new();
+    std::thread::scope(|scope| {
+        let (restarted, acknowledged) = (&restarted, &acknowledged);
+        scope.spawn(move || {
+            for _ in 0..RESTARTS {
+                let before = acknowledged.load(Ordering::Acquire);
+                until("the room is busy", || acknowledged.load(Ordering::Acquire) >= before + 10);
+                let next = start();
+                until("all have left by themselves", || node.is_over());
+                std::mem::replace(&mut node, next).stop();
+                restarted.fetch_add(1, Ordering::Release);
+            }
+            restarted.fetch_add(1, Ordering::Release);
+            // The last one stands until the test has looked.
+            until("the test has looked", || restarted.load(Ordering::Acquire) > u64::from(RESTARTS) + 1);
+            node.stop();
+        });
+        runtime.block_on(async {
+            // One after another, each by another client, all the time.
+            while restarted.load(Ordering::Acquire) <= u64::from(RESTARTS) {
+                let by = said.len() % clients.len();
+                let text = said.len().to_string();
+                let nonce = clients[by]
+                    .publish("show", OwnedPublication { text: text.clone(), ..Default::default() })
+                    .unwrap();
+                said.push(text);
+                listen_until(&clients[by], &mut told[by], |told| told.acknowledged.contains(&nonce)).await;
+                acknowledged.fetch_add(1, Ordering::Release);
+            }
+            for (client, told) in clients.iter().zip(&mut told) {
+                listen_until(client, told, |told| told.heard.len() >= said.len()).await;
+            }
+        });
+        restarted.fetch_add(1, Ordering::Release);
+    });
+    let all: Vec<_> = (0..).zip(said).collect();
+    assert!(all.len() > 20, "there was something to lose: {}", all.len());
+    for told in told {
+        assert_eq!(told.heard, all, "everything once and in order");
+        assert!(told.epochs.iter().all(|epoch| *epoch == told.epochs[0]), "one log");
+        assert_eq!(told.outcomes.len(), 1 + RESTARTS as usize);
+        assert!(told.outcomes[1..].iter().all(|outcome| *outcome == Outcome::Resumed), "{:?}", told.outcomes);
     }
 }

@@ -235,10 +235,10 @@ fn a_publication_without_an_answer_is_said_again_under_its_nonce() {
     road.to_old.clear();
     road.old.to_client.clear();
     road.greet();
-    road.advance(499_999);
+    road.advance(249_999);
     assert!(!road.change(false));
     road.advance(1);
-    assert!(road.change(false), "no longer than half a second");
+    assert!(road.change(false), "no longer than a quarter of a second");
     road.settle();
     assert_eq!((road.published(taken), road.published(lost), road.old.log.len()), (1, 1, 2));
     assert!(

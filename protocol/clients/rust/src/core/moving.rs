@@ -22,8 +22,9 @@ const JITTER_MIN_US: u64 = 20_000;
 /// ... and never so long that the node closes first.
 const JITTER_MAX_US: u64 = 1_000_000;
 
-/// So long an answer is waited for once the next connection stands: a tick and a round trip. Then it is said again there.
-const ANSWER_WAIT_US: u64 = 500_000;
+/// So long an answer is waited for once the next connection stands: a disk and a round trip. Then it is said again there. Where
+/// another process has taken over, the old one has none to give, and this is how long the viewer waits for nothing.
+const ANSWER_WAIT_US: u64 = 250_000;
 
 /// Frames that may follow `Welcome` before the change: a node sends none that was not asked, but for a `GoAway`.
 const FRAMES_MAX: usize = 8;
