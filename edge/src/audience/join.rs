@@ -211,6 +211,11 @@ impl Audience {
             Some(batch) if batch.first_offset <= asked => {
                 Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms }
             }
+            // It was ahead of this worker, which has heard since of everything that the shard had sealed.
+            None if asked == attached.next_offset => {
+                Start { outcome: Outcome::Resumed, offset: asked, time_ms: attached.time_ms }
+            }
+            None if asked > attached.next_offset => anew(attached, join),
             _ => Start { outcome: Outcome::Gapped, offset: asked, time_ms: attached.time_ms },
         };
         self.answer_join(key, join, &start);
@@ -287,8 +292,18 @@ impl Audience {
     }
 }
 
+/// Begin anew: the position asked for is none of this log.
+fn anew(room: &Attached, join: &Join) -> Start {
+    let head = || Start { outcome: Outcome::Restarted, offset: room.next_offset, time_ms: room.time_ms };
+    replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(head)
+}
+
 /// Where a reader begins, if the ring can tell.
 fn start(room: &Attached, join: &Join) -> Option<Start> {
+    // It comes from a worker that is ahead of this one: the shard's page comes after what this one has not heard of yet.
+    if join.resume.is_some_and(|(epoch, offset)| epoch == room.epoch && offset > room.next_offset) {
+        return None;
+    }
     let head = |outcome| Start { outcome, offset: room.next_offset, time_ms: room.time_ms };
     match join.resume.map(|position| room.goes_on_at(position)) {
         Some(Some(offset)) if offset == room.next_offset => Some(head(Outcome::Resumed)),
