@@ -143,7 +143,7 @@ impl Session {
         self.link = Link::Up;
         self.moving = None;
         self.takes_compressed = w.capabilities & self.offered() & capability::DEFLATE_1 != 0;
-        self.ticket = w.ticket.into();
+        let is_first = std::mem::replace(&mut self.ticket, w.ticket.into()).is_empty();
         self.heartbeat_us =
             (u64::from(w.heartbeat_ms) * 1000).clamp(*HEARTBEAT_US.start(), *HEARTBEAT_US.end());
         emit(Event::Welcome {
@@ -158,8 +158,9 @@ impl Session {
             server_ms: w.server_ms,
             resumed: w.resumed,
         });
-        // A nonce is known to the node by its user, who is a new one now unless ticket or token says otherwise.
-        if !w.resumed && self.options.token.is_empty() {
+        // A nonce is known to the node by its user, who is a new one now unless ticket or token says otherwise. Before the first
+        // welcome nothing was taken.
+        if !w.resumed && !is_first && self.options.token.is_empty() {
             for p in self.outbox.take_tried() {
                 emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
             }

@@ -71,7 +71,8 @@ pub struct Publication<'a> {
     pub author: &'a str,
     /// A bridge's author's role.
     pub role: Role,
-    /// Identity of this publication, if the application brings one; it must be new for the user. `None`: the session
-    /// chooses.
+    /// Identity of this publication, if the application brings one: new for the user, or that of one to be said again, after
+    /// a refusal that may pass. If the session can't be continued before it is sent, it comes back as
+    /// [`Uncertain`](super::EventOf::Uncertain). `None`: the session chooses.
     pub nonce: Option<u64>,
 }

@@ -31,7 +31,7 @@ pub(super) struct PendingPublication {
     pub(super) queued_us: u64,
     /// Sent on this connection.
     pub(super) in_flight: bool,
-    /// Sent on some connection.
+    /// Sent on some connection, or given with a nonce of the application's, which may have sent it before.
     tried: bool,
     pub(super) text: Box<str>,
     pub(super) attachment: Box<str>,
@@ -84,7 +84,7 @@ impl Outbox {
             room,
             queued_us,
             in_flight: false,
-            tried: false,
+            tried: p.nonce.is_some(),
             text: p.text.into(),
             attachment: p.attachment.into(),
             author: p.author.into(),
