@@ -138,14 +138,20 @@ impl State {
             self.version += 1;
             self.said_version = self.version;
         }
+        if self.version > 0 {
+            // Where no key is left to say it with, the version has to be kept all the same.
+            self.version += 1;
+            self.said_version = self.version;
+        }
     }
 
-    /// As it was, at a version not below any that was given before.
+    /// As it was, at a version not below any that was given before. The next seal, of whatever, is kept with a version above:
+    /// or else versions that are given to viewer counts alone would be given again after the next restart.
     pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
         State {
             sealed: entries.into_iter().collect(),
-            version,
-            said_version: version,
+            version: version + 1,
+            said_version: version + 1,
             sealed_version: version,
             ..State::default()
         }
