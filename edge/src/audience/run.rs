@@ -91,6 +91,9 @@ impl<'a> Run<'a> {
             }
             taken -= frame.len();
         }
+        if cfg!(feature = "planted-partial-write") && connection.out.is_none() {
+            sent += 1;
+        }
         sent
     }
 }

@@ -24,6 +24,7 @@ mod programs;
 mod python;
 mod run;
 mod schema;
+mod sim;
 mod soak;
 mod test;
 mod verdict;
@@ -51,6 +52,7 @@ enum Habit {
     Ci(ci::Args),
     Bench(bench::Args),
     Soak(soak::Args),
+    Sim(sim::Args),
     Schema(schema::Args),
     Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Habit::Ci(args) => return ci::go(&args),
         Habit::Bench(args) => bench::go(&args),
         Habit::Soak(args) => soak::go(&args),
+        Habit::Sim(args) => sim::go(&args),
         Habit::Schema(args) => schema::go(&args),
         Habit::Dictionary(args) => dictionary::go(&args),
         Habit::Fuzz(args) => fuzz::go(&args),

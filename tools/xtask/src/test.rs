@@ -8,7 +8,7 @@
 
 use crate::ledger::{Counts, Ledger, Missing};
 use crate::run::{cargo, command, output, run, run_tests, target_dir};
-use crate::{autobahn, bench, clients, soak};
+use crate::{autobahn, bench, clients, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Autobahn,
     /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and flipped bits.
     Soak,
+    /// Simulated worlds, and the faults put in on purpose that they must find.
+    Sim,
     /// The benches, as small as they go.
     Benches,
 }
@@ -77,6 +79,9 @@ pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
         ledger.check("soak, drains", soak::smoke_of_drains);
         ledger.check("soak, power cuts", soak::smoke_of_power_cuts);
         ledger.check("soak, bit flips", soak::smoke_of_bit_flips);
+    }
+    if wanted(Step::Sim) {
+        ledger.check("simulation", sim::smoke);
     }
     if wanted(Step::Benches) {
         ledger.check("benches", bench::smoke);

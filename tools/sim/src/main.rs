@@ -1,0 +1,127 @@
+//! `gs-sim`: worlds by their seeds, from the command line.
+//!
+//! Not here: what a world is (the library); the planted bugs and what they prove (`cargo xtask sim`).
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use grandstand_sim::fleet::{self, Summary};
+use grandstand_sim::plan::Plan;
+use grandstand_sim::shrink::shrink;
+use grandstand_sim::story::story;
+use serde_json::{Map, Value, json};
+
+/// Run the real cores of node and clients in simulated worlds, each from a seed, and check every promise.
+///
+/// A world that went wrong is played again from its seed, and shrunk to a short story. Exits with 1 if one did.
+#[derive(Parser)]
+#[command(name = "gs-sim", version)]
+struct Args {
+    /// Play this seed only, and print its story's trace.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first: u64,
+    /// Steps of each story.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    steps: usize,
+    /// Threads; 0: as many as there are cores.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Stop after so many seeds that went wrong.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    found_max: usize,
+    /// Do not shrink what went wrong.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Print the figures as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // What a world panics with is in its verdict.
+    if args.seed.is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let begun = Instant::now();
+    let (first, count) = args.seed.map_or((args.first, args.seeds), |seed| (seed, 1));
+    let threads = match args.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let summary = fleet::run(first, count, args.steps, threads, args.found_max);
+    let elapsed_s = begun.elapsed().as_secs_f64();
+    if let Some(seed) = args.seed {
+        let again = fleet::play_seed(seed, args.steps);
+        eprintln!(
+            "seed {seed}: trace {:016x}, {} events, {} s",
+            again.trace,
+            again.events,
+            again.us / 1_000_000
+        );
+    }
+    for found in &summary.found {
+        tell(&args, found);
+    }
+    report(&args, &summary, elapsed_s);
+    if summary.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A world that went wrong, and the shortest story of it.
+fn tell(args: &Args, found: &fleet::Found) {
+    let Some((violation, steps)) = &found.outcome.violation else { return };
+    eprintln!("seed {} went wrong after {steps} steps: {}: {}", found.seed, violation.kind, violation.detail);
+    eprintln!("  again: gs-sim --seed {} --steps {}", found.seed, args.steps);
+    if args.no_shrink {
+        return;
+    }
+    let plan = Plan::new(found.seed);
+    let long = story(&plan, args.steps);
+    let short = shrink(&plan, &long[..(*steps).min(long.len())], violation.kind);
+    eprintln!("  in a world of {plan:?}");
+    eprintln!("  shrunk to {} steps:", short.len());
+    for step in &short {
+        eprintln!("    +{:>9} us  {:?}", step.after_us, step.what);
+    }
+    if let Some((violation, _)) = fleet::play_caught(&plan, &short).violation {
+        eprintln!("  {}: {}", violation.kind, violation.detail);
+    }
+}
+
+fn report(args: &Args, summary: &Summary, elapsed_s: f64) {
+    let mut figures = Map::new();
+    let mut put = |name: &str, value: Value| drop(figures.insert(name.to_owned(), value));
+    put("seeds", summary.seeds.into());
+    put("steps", summary.steps.into());
+    put("events", summary.events.into());
+    put("violations", summary.found.len().into());
+    put("virtual_s", summary.virtual_s.into());
+    put("processes", summary.lives.into());
+    for (name, count) in summary.counts.list() {
+        put(name, count.into());
+    }
+    put("elapsed_s", json!((elapsed_s * 1000.0).round() / 1000.0));
+    put("seeds_per_minute", json!((summary.seeds as f64 / elapsed_s * 60.0).round()));
+    let kinds: Vec<Value> = summary
+        .found
+        .iter()
+        .filter_map(|found| {
+            let (violation, at) = found.outcome.violation.as_ref()?;
+            Some(json!({"seed": found.seed, "kind": violation.kind, "step": at, "detail": violation.detail}))
+        })
+        .collect();
+    put("found", kinds.into());
+    if args.json {
+        println!("{}", Value::Object(figures));
+    } else {
+        figures.iter().for_each(|(name, value)| println!("{name:<28}{value}"));
+    }
+}

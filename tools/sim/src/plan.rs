@@ -1,0 +1,167 @@
+//! The plan of a world: how large it is, how tight its bounds are, and which kinds of trouble it knows; all drawn from its seed.
+//!
+//! Why not every trouble in every world: a fault that happens all the time hides the ones that need quiet between (a node that
+//! crashes twice a second never fills a ring). So each world draws which kinds it has, and how often.
+//! Not here: what happens when (`story`).
+
+use grandstand_edge::audience::{Rate, Settings};
+use grandstand_engine::ShardConfig;
+use grandstand_protocol::frame::Durability;
+
+use crate::random::Random;
+
+/// Kinds of trouble, as bits of [`Plan::troubles`].
+pub mod trouble {
+    /// Connections break.
+    pub const CUTS: u32 = 1;
+    /// One side notices a break late.
+    pub const HALF_OPEN: u32 = 1 << 1;
+    /// Viewers do not read, or a few bytes at a time.
+    pub const STALLS: u32 = 1 << 2;
+    /// Workers and shards stand still, so that queues fill.
+    pub const HOLDS: u32 = 1 << 3;
+    /// The wall clock steps.
+    pub const CLOCK: u32 = 1 << 4;
+    /// kill -9.
+    pub const CRASHES: u32 = 1 << 5;
+    /// The power goes, and with it what was not synced.
+    pub const POWER: u32 = 1 << 6;
+    /// Drains and restarts.
+    pub const DRAINS: u32 = 1 << 7;
+    /// The disk is slow, full or failing.
+    pub const DISK: u32 = 1 << 8;
+    /// Operators open, close, remove and configure rooms.
+    pub const OPERATORS: u32 = 1 << 9;
+    /// The same publication, said again.
+    pub const REPEATS: u32 = 1 << 10;
+    /// Clients that end and come back as new ones, with the positions that they kept.
+    pub const RESTARTS: u32 = 1 << 11;
+    /// All of them.
+    pub const COUNT: u32 = 12;
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Of everything.
+    pub seed: u64,
+    /// Fan-out threads of the node.
+    pub workers: u16,
+    /// Shards of the node.
+    pub shards: u16,
+    /// Viewers.
+    pub clients: usize,
+    /// Rooms, by number; the first `rooms_kept` are made by an operator.
+    pub rooms: usize,
+    /// Rooms that an operator made.
+    pub rooms_kept: usize,
+    /// Does the node have a durable log?
+    pub has_log: bool,
+    /// What kinds of trouble there are: bits of [`trouble`].
+    pub troubles: u32,
+    /// The shards' bounds.
+    pub shard: ShardConfig,
+    /// The workers' bounds.
+    pub edge: Settings,
+    /// Inputs that wait for a shard.
+    pub inbox_max: usize,
+    /// Outputs of a shard that wait for a worker.
+    pub outbox_max: usize,
+    /// Outputs beyond that before a shard takes nothing more.
+    pub overflow_max: usize,
+    /// Inputs that a shard takes in one turn.
+    pub chunk_inputs: usize,
+    /// Writes of a worker in one turn.
+    pub writes_max: usize,
+    /// A thread wakes up to so long after its doorbell rang.
+    pub wake_us_max: u64,
+    /// One way through the network.
+    pub delay_us_max: u64,
+    /// What a connection takes before its reader has read.
+    pub window_bytes: usize,
+    /// Time of a sync.
+    pub sync_us_max: u64,
+    /// Entries that wait for the disk before the log takes no more.
+    pub log_queue_max: usize,
+    /// Rows of a room that the log keeps.
+    pub log_rows_max: usize,
+}
+
+impl Plan {
+    /// The world of a seed.
+    pub fn new(seed: u64) -> Plan {
+        let mut r = Random::new(seed);
+        let r = &mut r;
+        let rooms = r.between(1, 4) as usize;
+        let shards = r.between(1, 3) as u16;
+        let troubles = (0..trouble::COUNT).fold(0, |bits, bit| bits | u32::from(r.chance(55)) << bit);
+        let history_batches_max = r.pick(&[6, 40, 65_536, 65_536]);
+        let ring_batches_max = r.pick(&[2, 4, 16, 256]);
+        let has_log = r.chance(60);
+        let fixed_tick = r.pick(&[0, 20, 100]);
+        let any = Rate { per_s: 1_000_000, burst: 1_000_000 };
+        let shard = ShardConfig {
+            tick_ms: fixed_tick,
+            ring_batches_max,
+            history_batches_max,
+            nonces_max: 65_536,
+            // Clocks step by days.
+            nonce_window_ms: 100 * 86_400_000,
+            pending_messages_max: r.pick(&[4, 32, 16_384]),
+            viewers_every_ms: r.pick(&[0, 500, 2000]),
+            pacing_per_s: r.pick(&[0, 0, 5, 20]),
+            pacing_above_viewers: 3,
+            leading_edge: r.chance(80),
+            batch_bytes_max: r.pick(&[100, 128 << 10]),
+            idle_ms: 0,
+            durability: if has_log && r.chance(70) { Durability::Disk } else { Durability::Memory },
+            answer_within_ms: r.pick(&[300, 5_000]),
+            answers_held_max: r.pick(&[3, 262_144]),
+            ..ShardConfig::default()
+        };
+        let edge = Settings {
+            heartbeat_ms: 4_000,
+            silence_ms: 10_000,
+            first_frame_timeout_ms: 5_000,
+            publish: any,
+            reactions: any,
+            frames: any,
+            // The answers to everything that a client may have under way fit.
+            control_queue_bytes_max: r.pick(&[6_000, 65_536]),
+            ring_batches_max,
+            batches_per_write_max: r.pick(&[1, 3, 64]),
+            compress_from_members: r.pick(&[1, 3, 1000]),
+            replay_max: 50,
+            ticket_ttl_ms: 300_000,
+            ..Settings::default()
+        };
+        Plan {
+            seed,
+            workers: r.between(1, 3) as u16,
+            shards,
+            clients: r.between(3, 24) as usize,
+            rooms,
+            rooms_kept: r.between(0, rooms as u64) as usize,
+            has_log,
+            troubles,
+            shard,
+            edge,
+            inbox_max: r.pick(&[3, 16, 8192]),
+            outbox_max: r.pick(&[2, 16, 4096]),
+            overflow_max: r.pick(&[0, 4, 4096]),
+            chunk_inputs: r.pick(&[1, 7, 256]),
+            writes_max: r.pick(&[1, 5, 512]),
+            wake_us_max: r.pick(&[0, 300, 5_000]),
+            delay_us_max: r.pick(&[0, 2_000, 40_000]),
+            window_bytes: r.pick(&[200, 2_000, 200_000]),
+            sync_us_max: r.pick(&[500, 10_000, 200_000]),
+            log_queue_max: r.pick(&[4, 40, 10_000]),
+            log_rows_max: r.pick(&[12, 100_000, 100_000]),
+        }
+    }
+
+    /// Does this world know such trouble?
+    pub fn has(&self, kind: u32) -> bool {
+        self.troubles & kind != 0
+    }
+}

@@ -1,0 +1,480 @@
+//! A node's process: the real shards and audiences, with modelled threads, queues and sockets between them.
+//!
+//! It does what `grandstand_engine::node` and the edge's workers do around the cores: bounded inboxes that give inputs back, a
+//! bounded queue from each shard to each worker with an overflow behind it, a shard that takes nothing while an overflow is
+//! long, workers that write within a budget. Each turn takes what is there; the world says when a turn is.
+//! Invariant: once the fuse has burnt down the process does nothing that anybody could see: it died at that point, in the middle
+//! of whatever it did.
+//! Not here: when turns are, what the network does (`world`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use grandstand_edge::audience::{Audience, Carrier, Close, ConnectionKey, Drain, Settings, WireKey};
+use grandstand_edge::auth::{Authority, Tickets};
+use grandstand_edge::config::{Auth, Right};
+use grandstand_engine::Shard;
+use grandstand_engine::backbone::Backbone;
+use grandstand_engine::message::{Alias, Input, Now, Output, ShardId, WorkerId};
+use grandstand_engine::placement::Placement;
+
+use crate::plan::Plan;
+
+/// Counts down to the moment at which a process dies.
+#[derive(Debug)]
+pub struct Fuse(AtomicU64);
+
+impl Fuse {
+    const UNLIT: u64 = u64::MAX;
+
+    /// Not lit.
+    pub fn new() -> Arc<Fuse> {
+        Arc::new(Fuse(AtomicU64::new(Self::UNLIT)))
+    }
+
+    /// Burns down after so many more things that the process does.
+    pub fn light(&self, events: u64) {
+        self.0.store(events, Ordering::Relaxed);
+    }
+
+    /// Is it lit, burnt down or not?
+    pub fn is_lit(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::UNLIT
+    }
+
+    /// Has it burnt down?
+    pub fn is_burnt(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// The process is about to do something that can be seen: may it still?
+    pub fn burn(&self) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            Self::UNLIT => true,
+            0 => false,
+            left => {
+                self.0.store(left - 1, Ordering::Relaxed);
+                left > 1
+            }
+        }
+    }
+}
+
+/// Inboxes of the shards.
+#[derive(Debug)]
+struct Inboxes {
+    placement: Placement,
+    inboxes: Mutex<Vec<VecDeque<Input>>>,
+    inbox_max: usize,
+}
+
+impl Inboxes {
+    fn pop(&self, shard: usize) -> Option<Input> {
+        self.inboxes.lock().expect("one thread")[shard].pop_front()
+    }
+
+    fn is_empty(&self, shard: usize) -> bool {
+        self.inboxes.lock().expect("one thread")[shard].is_empty()
+    }
+}
+
+impl Backbone for Inboxes {
+    fn shards(&self) -> u16 {
+        self.placement.shards()
+    }
+
+    fn shard_of(&self, room: &str) -> ShardId {
+        self.placement.shard_of(room)
+    }
+
+    fn shard_of_alias(&self, alias: Alias) -> ShardId {
+        self.placement.shard_of_alias(alias)
+    }
+
+    fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input> {
+        let inbox = &mut self.inboxes.lock().expect("one thread")[usize::from(shard.0)];
+        if inbox.len() >= self.inbox_max {
+            return Err(input);
+        }
+        inbox.push_back(input);
+        Ok(())
+    }
+}
+
+/// The way from a shard to a worker.
+#[derive(Debug, Default)]
+struct Outlet {
+    queue: VecDeque<Output>,
+    overflow: VecDeque<Output>,
+}
+
+impl Outlet {
+    fn flush(&mut self, outbox_max: usize) {
+        while self.queue.len() < outbox_max
+            && let Some(output) = self.overflow.pop_front()
+        {
+            self.queue.push_back(output);
+        }
+    }
+}
+
+/// A socket, as the worker has it.
+#[derive(Debug)]
+struct Wire {
+    connection: usize,
+    key: ConnectionKey,
+    /// Bytes that it takes now.
+    free: usize,
+    wants_room: bool,
+    taken: Vec<u8>,
+}
+
+/// The sockets of one worker.
+#[derive(Debug)]
+struct Wires {
+    wires: Vec<Option<Wire>>,
+    touched: Vec<u32>,
+    fuse: Arc<Fuse>,
+    broken_rule: Option<&'static str>,
+}
+
+impl Carrier for Wires {
+    fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
+        let total = frames.iter().map(|frame| frame.len()).sum();
+        if !self.fuse.burn() {
+            return total;
+        }
+        let wire_key = wire.0;
+        let wire = self.wires[wire.0 as usize].as_mut().expect("a wire that stands");
+        if wire.wants_room {
+            self.broken_rule = Some("offered although it was full and has not said otherwise");
+        }
+        self.touched.push(wire_key);
+        let mut taken = 0;
+        for frame in frames {
+            let n = frame.len().min(wire.free);
+            wire.free -= n;
+            wire.taken.extend_from_slice(&frame[..n]);
+            taken += n;
+            if n < frame.len() {
+                wire.wants_room = true;
+                break;
+            }
+        }
+        taken
+    }
+}
+
+/// What reaches a worker from its sockets.
+#[derive(Debug)]
+pub enum FromNetwork {
+    /// A connection.
+    Opened(usize),
+    /// A frame on it.
+    Frame(usize, Bytes),
+    /// The peer has read so many bytes.
+    Room(usize, usize),
+    /// It is gone.
+    Gone(usize),
+}
+
+/// What a worker's turn gives to the network.
+#[derive(Debug, Default)]
+pub struct ToNetwork {
+    /// Bytes on connections, in order.
+    pub bytes: Vec<(usize, Bytes)>,
+    /// Connections that the node ends.
+    pub closes: Vec<(usize, Close)>,
+    /// Frames that the audience was given.
+    pub requests: Vec<(usize, Bytes)>,
+}
+
+/// The seed of a process: a new one each time, as in production.
+pub fn seed_of(plan: &Plan, life: u64) -> u64 {
+    plan.seed ^ life.rotate_left(40)
+}
+
+/// See the file's head.
+pub struct Process {
+    /// Which process this is: 1 for the first.
+    pub life: u64,
+    /// Its end.
+    pub fuse: Arc<Fuse>,
+    /// Shards take nothing more, and clients are being sent away.
+    pub is_draining: bool,
+    /// How often it was looked whether all is synced.
+    pub flush_tries: u32,
+    /// Shards take nothing at all.
+    pub is_stopped: bool,
+    /// Until when each shard stands still.
+    pub shard_held_us: Vec<u64>,
+    /// Until when each worker stands still.
+    pub worker_held_us: Vec<u64>,
+    shards: Vec<Shard>,
+    audiences: Vec<Audience>,
+    inboxes: Arc<Inboxes>,
+    outlets: Vec<Vec<Outlet>>,
+    wires: Vec<Wires>,
+    from_network: Vec<VecDeque<FromNetwork>>,
+    /// By connection of this process: worker and wire.
+    places: std::collections::BTreeMap<usize, (usize, u32)>,
+    outbox_max: usize,
+    overflow_max: usize,
+    chunk_inputs: usize,
+    writes_max: usize,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// A process with these shards.
+    pub fn new(plan: &Plan, life: u64, shards: Vec<Shard>, fuse: Arc<Fuse>) -> Process {
+        let (workers, seed) = (usize::from(plan.workers), seed_of(plan, life));
+        let inboxes = Mutex::new((0..plan.shards).map(|_| VecDeque::new()).collect());
+        let placement = Placement::new(plan.shards, seed_of(plan, life));
+        let inboxes = Arc::new(Inboxes { placement, inboxes, inbox_max: plan.inbox_max });
+        // Rates apply, as the plan has them: a bridge has its own.
+        let auth = Auth { open_may: vec![Right::Publish, Right::React, Right::State], ..Auth::default() };
+        let authority = Arc::new(Authority::from_config(&auth).expect("without keys nothing can fail"));
+        // One key over all processes of a node: tickets are honoured by the next.
+        let tickets = Arc::new(Tickets::new([7; 32], u64::from(plan.edge.ticket_ttl_ms)));
+        let audience = |worker: u16| {
+            let settings = Settings { worker: WorkerId(worker), ..plan.edge.clone() };
+            let seed = seed.wrapping_mul(3 + 2 * u64::from(worker));
+            Audience::new(settings, authority.clone(), tickets.clone(), inboxes.clone(), seed)
+        };
+        let wires =
+            |_| Wires { wires: Vec::new(), touched: Vec::new(), fuse: fuse.clone(), broken_rule: None };
+        Process {
+            life,
+            is_draining: false,
+            is_stopped: false,
+            flush_tries: 0,
+            shard_held_us: vec![0; shards.len()],
+            worker_held_us: vec![0; workers],
+            audiences: (0..plan.workers).map(audience).collect(),
+            outlets: shards.iter().map(|_| (0..workers).map(|_| Outlet::default()).collect()).collect(),
+            shards,
+            inboxes,
+            wires: (0..workers).map(wires).collect(),
+            from_network: (0..workers).map(|_| VecDeque::new()).collect(),
+            places: std::collections::BTreeMap::new(),
+            outbox_max: plan.outbox_max,
+            overflow_max: plan.overflow_max,
+            chunk_inputs: plan.chunk_inputs,
+            writes_max: plan.writes_max,
+            fuse,
+        }
+    }
+
+    /// Something for a worker, which takes it in its next turn.
+    pub fn handle_network(&mut self, worker: usize, event: FromNetwork) {
+        self.from_network[worker].push_back(event);
+    }
+
+    /// An operator's input, which waits for a full inbox; the shard that it is for.
+    pub fn submit(&mut self, room: &str, input: Input) -> usize {
+        let shard = usize::from(self.inboxes.shard_of(room).0);
+        self.inboxes.inboxes.lock().expect("one thread")[shard].push_back(input);
+        shard
+    }
+
+    /// A shard's turn; `true` when there is more to do at once.
+    pub fn shard_turn(&mut self, shard: usize, now: Now) -> bool {
+        let outbox_max = self.outbox_max;
+        self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(outbox_max));
+        if !self.is_stopped && !self.is_held_up(shard) {
+            for _ in 0..self.chunk_inputs {
+                let Some(input) = self.inboxes.pop(shard) else { break };
+                if !self.fuse.burn() {
+                    return false;
+                }
+                self.shards[shard].handle_input(now, input);
+            }
+        }
+        self.shards[shard].handle_news(now);
+        self.shards[shard].handle_timeout(now);
+        self.hand_out(shard);
+        !self.is_stopped && !self.is_held_up(shard) && !self.inboxes.is_empty(shard)
+    }
+
+    /// The process ends well: what waits is sealed and handed out.
+    pub fn shut_down(&mut self, shard: usize, now: Now) {
+        self.shards[shard].handle_shutdown(now);
+        self.hand_out(shard);
+        self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(usize::MAX));
+    }
+
+    fn hand_out(&mut self, shard: usize) {
+        while let Some((worker, output)) = self.shards[shard].poll_output() {
+            if !self.fuse.burn() {
+                return;
+            }
+            let outlet = &mut self.outlets[shard][usize::from(worker.0)];
+            outlet.overflow.push_back(output);
+            outlet.flush(self.outbox_max);
+        }
+    }
+
+    fn is_held_up(&self, shard: usize) -> bool {
+        self.outlets[shard].iter().any(|outlet| outlet.overflow.len() > self.overflow_max)
+    }
+
+    /// When a shard has something to do, inputs aside.
+    pub fn shard_due_us(&self, shard: usize, now_us: u64) -> Option<u64> {
+        // A full queue is tried again after a millisecond.
+        let waits = self.outlets[shard].iter().any(|outlet| !outlet.overflow.is_empty());
+        self.shards[shard].poll_timeout().into_iter().chain(waits.then_some(now_us + 1_000)).min()
+    }
+
+    /// Does a shard have inputs?
+    pub fn has_inputs(&self, shard: usize) -> bool {
+        !self.is_stopped && !self.is_held_up(shard) && !self.inboxes.is_empty(shard)
+    }
+
+    /// Is everything synced that is to be kept?
+    pub fn is_flushed(&self) -> bool {
+        self.shards.iter().all(Shard::is_flushed)
+    }
+
+    /// Refuse what still waits for the disk.
+    pub fn give_up_answers(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.shards[shard].give_up_answers();
+            self.hand_out(shard);
+            self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(usize::MAX));
+        }
+    }
+
+    /// Does a worker have outputs, or something from the network?
+    pub fn has_outputs(&self, worker: usize) -> bool {
+        !self.from_network[worker].is_empty()
+            || self.outlets.iter().any(|outlets| !outlets[worker].queue.is_empty())
+    }
+
+    /// A worker's turn; `true` when there is more to do at once.
+    pub fn worker_turn(&mut self, worker: usize, now: Now, network: &mut ToNetwork) -> bool {
+        for shard in 0..self.outlets.len() {
+            while let Some(output) = self.outlets[shard][worker].queue.pop_front() {
+                self.audiences[worker].handle_output(output);
+            }
+        }
+        while let Some(event) = self.from_network[worker].pop_front() {
+            if !self.fuse.burn() {
+                return false;
+            }
+            self.take(worker, now, event, network);
+        }
+        self.audiences[worker].handle_timeout(now);
+        let has_more = self.audiences[worker].poll_writes(&mut self.wires[worker], self.writes_max);
+        self.collect(worker, network);
+        while let Some(close) = self.audiences[worker].poll_close() {
+            if self.fuse.is_burnt() {
+                return false;
+            }
+            let wire = self.wires[worker].wires[close.wire.0 as usize]
+                .take()
+                .expect("a close of a wire that stands");
+            self.audiences[worker].handle_gone(close.connection);
+            self.places.remove(&wire.connection);
+            network.closes.push((wire.connection, close));
+        }
+        has_more || self.audiences[worker].has_work()
+    }
+
+    fn take(&mut self, worker: usize, now: Now, event: FromNetwork, network: &mut ToNetwork) {
+        match event {
+            FromNetwork::Opened(connection) => self.open(worker, now, connection),
+            FromNetwork::Frame(connection, frame) => {
+                let Some(key) = self.wire(connection).map(|wire| wire.key) else { return };
+                self.audiences[worker].handle_frame(now, key, &frame);
+                network.requests.push((connection, frame));
+            }
+            FromNetwork::Room(connection, bytes) => {
+                let Some(wire) = self.wire(connection) else { return };
+                wire.free += bytes;
+                if std::mem::take(&mut wire.wants_room) {
+                    let key = wire.key;
+                    self.audiences[worker].handle_writable(key);
+                }
+            }
+            FromNetwork::Gone(connection) => {
+                let Some((_, at)) = self.places.remove(&connection) else { return };
+                let wire = self.wires[worker].wires[at as usize].take().expect("a wire has a place");
+                self.audiences[worker].handle_gone(wire.key);
+            }
+        }
+    }
+
+    fn open(&mut self, worker: usize, now: Now, connection: usize) {
+        let wires = &mut self.wires[worker].wires;
+        let at = wires.iter().position(Option::is_none).unwrap_or(wires.len());
+        let key = self.audiences[worker].handle_open(now, WireKey(at as u32));
+        let wire = Wire { connection, key, free: 0, wants_room: true, taken: Vec::new() };
+        if at == wires.len() {
+            wires.push(Some(wire));
+        } else {
+            wires[at] = Some(wire);
+        }
+        // Room comes with the first `Room`.
+        wires[at].as_mut().expect("just put there").wants_room = false;
+        self.places.insert(connection, (worker, at as u32));
+    }
+
+    fn wire(&mut self, connection: usize) -> Option<&mut Wire> {
+        let (worker, at) = *self.places.get(&connection)?;
+        self.wires[worker].wires[at as usize].as_mut()
+    }
+
+    /// What the wires took goes to the network.
+    fn collect(&mut self, worker: usize, network: &mut ToNetwork) {
+        let mut touched = std::mem::take(&mut self.wires[worker].touched);
+        for at in touched.drain(..) {
+            if let Some(wire) = &mut self.wires[worker].wires[at as usize]
+                && !wire.taken.is_empty()
+            {
+                network.bytes.push((wire.connection, std::mem::take(&mut wire.taken).into()));
+            }
+        }
+        self.wires[worker].touched = touched;
+    }
+
+    /// When a worker has something to do, if nothing comes.
+    pub fn worker_due_us(&self, worker: usize) -> u64 {
+        self.audiences[worker].poll_timeout()
+    }
+
+    /// Send everybody away.
+    pub fn drain(&mut self, now: Now, drain: &Drain) {
+        self.is_draining = true;
+        self.audiences.iter_mut().for_each(|audience| audience.handle_drain(now, drain));
+    }
+
+    /// Shards take nothing any more.
+    pub fn release(&mut self) {
+        self.is_stopped = true;
+        self.audiences.iter_mut().for_each(Audience::handle_released);
+    }
+
+    /// A rule between audience and wires that was broken.
+    pub fn broken_rule(&self) -> Option<&'static str> {
+        self.wires.iter().find_map(|wires| wires.broken_rule)
+    }
+
+    /// Connections that stand.
+    pub fn connections(&self) -> Vec<usize> {
+        self.places.keys().copied().collect()
+    }
+
+    /// Queues are without bound, and nobody stands still: the world comes to rest.
+    pub fn heal(&mut self) {
+        self.shard_held_us.fill(0);
+        self.worker_held_us.fill(0);
+    }
+}

@@ -1,0 +1,221 @@
+//! The story of a world: what people, operators and fate do to it, step by step, drawn from its seed before it begins.
+//!
+//! Why drawn before: a story is a list, so it can be run again with any of its steps left out. That is how a long story that went
+//! wrong becomes a short one (`shrink`). Each step brings a stream of chance of its own, which all small decisions until the next
+//! step are drawn from (delays, sizes, moments).
+//! Invariant: who and what is named by number and taken modulo what there is, so every step means something in every world.
+//! Not here: what steps do (`world`).
+
+use grandstand_protocol::frame::Durability;
+
+use crate::plan::{Plan, trouble};
+use crate::random::Random;
+
+/// One thing that happens, some time after the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// After the step before.
+    pub after_us: u64,
+    /// Of its own stream of chance.
+    pub salt: u64,
+    /// What happens.
+    pub what: What,
+}
+
+/// How a connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// Both sides notice soon.
+    Both,
+    /// The node never hears of it: only its silence tells.
+    NodeUnaware,
+    /// The client never hears of it.
+    ClientUnaware,
+}
+
+/// State of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskMood {
+    /// As usual.
+    #[default]
+    Well,
+    /// Each sync takes so long.
+    Slow(u64),
+    /// Nothing can be written.
+    Full,
+}
+
+/// See [`Step`].
+#[expect(missing_docs, reason = "fields are numbers of clients, rooms and threads, and times")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A client says things in one of its rooms.
+    Say { client: usize, room: usize, times: usize },
+    /// A client says once more what it said before, under the same nonce.
+    SayAgain { client: usize, which: usize },
+    /// A client reacts.
+    React { client: usize, room: usize },
+    /// A client sets or removes a key.
+    SetState { client: usize, room: usize, key: u8, value: Option<u8> },
+    /// A client follows a room.
+    Join { client: usize, room: usize, replay: u32 },
+    /// A client follows a room no longer.
+    Leave { client: usize, room: usize },
+    /// A client reads the past.
+    History { client: usize, room: usize, back: u64, count: u64 },
+    /// A connection breaks.
+    Cut { client: usize, how: Break },
+    /// A client ends, and a new one takes its place, which knows its positions.
+    Restart { client: usize },
+    /// A client stops reading.
+    Stall { client: usize },
+    /// A client reads so many bytes at a time.
+    Trickle { client: usize, bytes: usize },
+    /// A client reads as fast as it can.
+    Flow { client: usize },
+    /// A worker does nothing for a while.
+    HoldWorker { worker: usize, us: u64 },
+    /// A shard does nothing for a while.
+    HoldShard { shard: usize, us: u64 },
+    /// The wall clock steps.
+    Clock { step_ms: i64 },
+    /// kill -9, after so many more small events inside the node; it starts again after a while.
+    Crash { fuse: u64, down_us: u64 },
+    /// The power goes, in the same way.
+    PowerCut { fuse: u64, down_us: u64 },
+    /// SIGTERM: clients are sent away, the log is flushed, and another process takes over.
+    Drain { spread_us: u64, down_us: u64 },
+    /// The disk changes its mood.
+    Disk { mood: DiskMood },
+    /// An operator closes a room.
+    Close { room: usize },
+    /// An operator opens a room.
+    Open { room: usize },
+    /// An operator removes a room.
+    Remove { room: usize },
+    /// An operator makes a room, or makes it stay.
+    Create { room: usize },
+    /// An operator changes tick, pacing and where the log is kept.
+    Configure { room: usize, tick_ms: Option<u32>, pacing_per_s: Option<u32>, durability: Option<Durability> },
+}
+
+/// The story of a plan: so many steps.
+pub fn story(plan: &Plan, steps: usize) -> Vec<Step> {
+    let mut r = Random::new(plan.seed ^ 0x0057_0a11);
+    (0..steps).map(|at| step(plan, &mut r, at)).collect()
+}
+
+fn step(plan: &Plan, r: &mut Random, at: usize) -> Step {
+    let after_us = match r.below(20) {
+        0..=8 => r.below(3_000),
+        9..=17 => r.below(60_000),
+        18 => r.below(1_000_000),
+        _ => r.below(4_000_000),
+    };
+    // At the beginning everybody comes.
+    let what = if at < 2 * plan.clients { join(plan, r, at % plan.clients) } else { what(plan, r) };
+    Step { after_us, salt: r.bits(), what }
+}
+
+fn join(plan: &Plan, r: &mut Random, client: usize) -> What {
+    What::Join { client, room: r.index(plan.rooms), replay: r.pick(&[0, 0, 3, 50]) }
+}
+
+fn what(plan: &Plan, r: &mut Random) -> What {
+    let (client, room) = (r.index(plan.clients), r.index(plan.rooms));
+    loop {
+        let kind = r.below(100);
+        let what = match kind {
+            0..=37 => Some(What::Say { client, room, times: r.pick(&[1, 1, 1, 2, 6]) }),
+            38..=42 => plan.has(trouble::REPEATS).then(|| What::SayAgain { client, which: r.index(8) }),
+            43..=45 => Some(What::React { client, room }),
+            46..=50 => {
+                let value = r.chance(70).then(|| r.below(200) as u8);
+                Some(What::SetState { client, room, key: r.below(4) as u8, value })
+            }
+            51..=56 => Some(join(plan, r, client)),
+            57..=58 => Some(What::Leave { client, room }),
+            59..=61 => Some(What::History { client, room, back: r.below(60), count: r.between(1, 40) }),
+            62..=69 => plan.has(trouble::CUTS).then(|| cut(plan, r, client)),
+            70..=71 => plan.has(trouble::RESTARTS).then_some(What::Restart { client }),
+            72..=79 => plan.has(trouble::STALLS).then(|| stall(r, client)),
+            80..=83 => plan.has(trouble::HOLDS).then(|| hold(plan, r)),
+            84..=85 => plan.has(trouble::CLOCK).then(|| {
+                let hour_ms = 3_600_000;
+                What::Clock { step_ms: r.pick(&[hour_ms, -hour_ms, 500, -500, 86_400_000]) }
+            }),
+            86..=89 => end(plan, r),
+            90..=92 => (plan.has_log && plan.has(trouble::DISK)).then(|| {
+                let mood = r.pick(&[
+                    DiskMood::Well,
+                    DiskMood::Slow(300_000),
+                    DiskMood::Slow(7_000_000),
+                    DiskMood::Full,
+                ]);
+                What::Disk { mood }
+            }),
+            _ => plan.has(trouble::OPERATORS).then(|| operate(r, room)),
+        };
+        if let Some(what) = what {
+            return what;
+        }
+    }
+}
+
+fn cut(plan: &Plan, r: &mut Random, client: usize) -> What {
+    let half_open = plan.has(trouble::HALF_OPEN) && r.chance(40);
+    let how = match (half_open, r.chance(50)) {
+        (false, _) => Break::Both,
+        (true, true) => Break::NodeUnaware,
+        (true, false) => Break::ClientUnaware,
+    };
+    What::Cut { client, how }
+}
+
+fn stall(r: &mut Random, client: usize) -> What {
+    match r.below(5) {
+        0 | 1 => What::Stall { client },
+        2 => What::Trickle { client, bytes: r.between(1, 200) as usize },
+        _ => What::Flow { client },
+    }
+}
+
+fn hold(plan: &Plan, r: &mut Random) -> What {
+    let us = r.pick(&[5_000, 100_000, 1_500_000]);
+    if r.chance(50) {
+        What::HoldWorker { worker: r.index(plan.workers.into()), us }
+    } else {
+        What::HoldShard { shard: r.index(plan.shards.into()), us }
+    }
+}
+
+/// Few of these: each sends everybody away.
+fn end(plan: &Plan, r: &mut Random) -> Option<What> {
+    if !r.chance(35) {
+        return None;
+    }
+    let (fuse, down_us) = (r.pick(&[0, 1, 3, 10, 60]), r.pick(&[0, 10_000, 500_000, 3_000_000]));
+    let fuse = if fuse == 0 { 0 } else { r.between(1, fuse) };
+    match r.below(3) {
+        0 => plan.has(trouble::CRASHES).then_some(What::Crash { fuse, down_us }),
+        1 => plan.has(trouble::POWER).then_some(What::PowerCut { fuse, down_us }),
+        _ => plan
+            .has(trouble::DRAINS)
+            .then_some(What::Drain { spread_us: r.pick(&[0, 500_000, 3_000_000]), down_us: down_us / 10 }),
+    }
+}
+
+fn operate(r: &mut Random, room: usize) -> What {
+    match r.below(12) {
+        0 => What::Close { room },
+        1..=4 => What::Open { room },
+        5 => What::Remove { room },
+        6 | 7 => What::Create { room },
+        _ => What::Configure {
+            room,
+            tick_ms: r.pick(&[None, Some(10), Some(50), Some(400)]),
+            pacing_per_s: r.pick(&[None, Some(0), Some(3), Some(50)]),
+            durability: r.pick(&[None, None, None, None, Some(Durability::Disk), Some(Durability::Memory)]),
+        },
+    }
+}
