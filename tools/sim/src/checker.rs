@@ -312,7 +312,7 @@ impl Checker {
                 }
             }
             Event::Past { room, request, offset, text, .. } => {
-                self.handle_past(client, room, request, offset, text)
+                self.handle_past(client, room, request, offset, text);
             }
             Event::Published { nonce, epoch, offset, durability, repeated, .. } => {
                 self.note(&[5, client as u64, nonce, epoch, offset, durability as u64]);
@@ -560,7 +560,7 @@ impl Checker {
         if end != head {
             return self.violate("lost", format!("the log of {room} ends at {end}, its head is {head}"));
         }
-        if first > 0 && !may_trim && self.forks.get(&epoch).is_none() {
+        if first > 0 && !may_trim && !self.forks.contains_key(&epoch) {
             return self.violate("lost", format!("the log of {room} begins at {first}"));
         }
         let acknowledged = std::mem::take(&mut self.acknowledged);
@@ -573,7 +573,8 @@ impl Checker {
             let stands = self.origin(epoch, offset) == a.place && offset < head;
             let is_trimmed = stands && offset < first && may_trim;
             let there = offset.checked_sub(first).and_then(|at| past.get(at as usize));
-            if !is_trimmed && !(stands && there.is_some_and(|(_, text)| *text == a.text)) {
+            let is_there = stands && there.is_some_and(|(_, text)| *text == a.text);
+            if !(is_trimmed || is_there) {
                 let detail = format!(
                     "{:?}, acknowledged ({:?}) at {:?}, is not in the log of {room} (epoch {epoch}, {first} to {head}): {there:?}",
                     a.text, a.durability, a.place

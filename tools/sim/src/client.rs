@@ -191,7 +191,7 @@ impl Viewer {
             match self.wanted.get_mut(&nonce) {
                 Some(wanted) if is_said => wanted.again_us = None,
                 Some(wanted) if self.rooms.contains_key(&wanted.room) => {
-                    wanted.again_us = Some(now_us + AGAIN_US)
+                    wanted.again_us = Some(now_us + AGAIN_US);
                 }
                 _ => drop(self.wanted.remove(&nonce)),
             }
@@ -271,7 +271,7 @@ impl Viewer {
                     let frame = self.partial.split_to(len);
                     checker.handle_answer(connection, &frame);
                     self.with_events(now_us, checker, |session, emit| {
-                        session.handle_frame(now_us, &frame, &mut |e| emit(&e))
+                        session.handle_frame(now_us, &frame, &mut |e| emit(&e));
                     });
                 }
                 Ok(_) => return,
@@ -298,7 +298,7 @@ impl Viewer {
             checker.handle_event(*number, event);
             match *event {
                 Event::Published { nonce, .. } | Event::Uncertain { nonce, .. } => {
-                    drop(wanted.remove(&nonce))
+                    drop(wanted.remove(&nonce));
                 }
                 Event::Refused { kind, id, reason, retry_after_ms, .. } if kind == Kind::Publish as u8 => {
                     if let Some(said) = wanted.get_mut(&id).filter(|_| reason.may_retry()) {

@@ -259,7 +259,7 @@ impl World<'_> {
             Event::FuseOut { life } if life == self.life && self.process.is_some() => self.die(),
             Event::DrainEnds { life, down_us } if life == self.life => self.end_drain(down_us),
             Event::DrainStops { life, down_us, is_late } if life == self.life => {
-                self.stop_drained(down_us, is_late)
+                self.stop_drained(down_us, is_late);
             }
             Event::FuseOut { .. } | Event::DrainEnds { .. } | Event::DrainStops { .. } => {}
             Event::Up => self.start(),
