@@ -112,3 +112,55 @@ pub(crate) fn migrate(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as each released version made it, by that version's own statements.
+    fn of_version(version: usize) -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let path = Path::new("a test's");
+        assert_eq!(
+            migrate(&mut conn, path, &MIGRATIONS[..version], |_| panic!("nothing is there")).unwrap(),
+            0
+        );
+        conn
+    }
+
+    #[test]
+    fn every_version_is_brought_forward_and_only_after_a_backup() {
+        // The next version, whatever it will be.
+        let next = "ALTER TABLE rooms ADD COLUMN a_test INTEGER NOT NULL DEFAULT 7";
+        let all: Vec<&str> = MIGRATIONS.iter().copied().chain([next]).collect();
+        let path = Path::new("a test's");
+        for found in 1..=MIGRATIONS.len() {
+            let mut conn = of_version(found);
+            conn.execute("INSERT INTO rooms VALUES (1, 'a', 0, 0, x'00', 0)", []).unwrap();
+            let refused = |_| Err(StoreError::corrupt(path, "no backup"));
+            assert!(migrate(&mut conn, path, &all, refused).is_err());
+            assert_eq!(version(&conn).unwrap(), found as i64, "nothing changes without a backup");
+            let mut backups = Vec::new();
+            let backup = |version| {
+                backups.push(version);
+                Ok(())
+            };
+            assert_eq!(migrate(&mut conn, path, &all, backup).unwrap(), found as i64);
+            assert_eq!((backups, version(&conn).unwrap()), (vec![found as i64], all.len() as i64));
+            let kept: (String, i64) = conn
+                .query_row("SELECT name, a_test FROM rooms", [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            assert_eq!(kept, ("a".to_owned(), 7));
+            assert!(migrate(&mut conn, path, MIGRATIONS, |_| Ok(())).is_err(), "no way back");
+        }
+    }
+
+    #[test]
+    fn a_change_that_fails_leaves_the_version_that_was() {
+        let mut conn = of_version(1);
+        let all = [MIGRATIONS[0], "ALTER TABLE rooms ADD COLUMN b; ALTER TABLE nothing ADD COLUMN c"];
+        assert!(migrate(&mut conn, Path::new("a test's"), &all, |_| Ok(())).is_err());
+        assert_eq!(version(&conn).unwrap(), 1);
+        assert!(conn.prepare("SELECT b FROM rooms").is_err());
+    }
+}
