@@ -5,15 +5,21 @@
 //! output, also for what is wrong.
 //! Not here: how it is done (`grandstand_store`), where a running node puts its own backups (`admin`, the store's schedule).
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use grandstand_store::{backup, verify};
+use grandstand_store::verify::Report;
+use grandstand_store::{DATABASE, StoreError, backup, verify};
 use serde_json::{Value, json};
 
 use crate::config;
+
+/// How often a copy says how far it is, on a terminal.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// What was done, for people and for programs, and whether it is well.
 struct Said {
@@ -26,6 +32,24 @@ struct Said {
 struct Failed {
     what: String,
     hint: &'static str,
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Failed {
+        let hint = match &error {
+            StoreError::Locked { .. } => "stop the node that uses the folder, or give another one",
+            StoreError::InTheWay { .. } => {
+                "give another name; `restore --force` puts a backup in place of a log, which is kept aside"
+            }
+            StoreError::Missing { .. } => "name the folder of a log, its database, or a backup",
+            StoreError::Corrupt { .. } => "`grandstand verify` names each fault; take another backup",
+            StoreError::Newer { .. } => "take the program that wrote it, or a newer one",
+            StoreError::Io { .. } | StoreError::Sqlite { .. } => {
+                "check that the file can be read and written, and the free space of its disk"
+            }
+        };
+        Failed { what: error.to_string(), hint }
+    }
 }
 
 /// The three commands.
@@ -143,8 +167,7 @@ fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
 fn make_backup(matches: &ArgMatches) -> Result<Said, Failed> {
     let dir = log_dir(matches)?;
     let (to, began) = (path(matches, "to"), Instant::now());
-    let made = backup::run(&dir, to)
-        .map_err(failed("check the folder, the file's place and the free space of its disk"))?;
+    let made = copied(is_there(&dir)?, to)?;
     let ms = began.elapsed().as_millis() as u64;
     Ok(Said {
         is_well: true,
@@ -164,9 +187,7 @@ fn make_backup(matches: &ArgMatches) -> Result<Said, Failed> {
 fn restore(matches: &ArgMatches) -> Result<Said, Failed> {
     let (from, dir) = (path(matches, "from"), path(matches, "dir"));
     let before = replaced(dir);
-    let report = backup::restore(from, dir, matches.get_flag("force")).map_err(failed(
-        "stop the node that uses the folder; --force goes on over a log, which is kept aside",
-    ))?;
+    let report = backup::restore(is_there(from)?, dir, matches.get_flag("force"))?;
     let aside =
         replaced(dir).into_iter().find(|path| !before.contains(path)).map(|path| path.display().to_string());
     let kept =
@@ -201,7 +222,7 @@ fn replaced(dir: &Path) -> Vec<PathBuf> {
 
 fn check(matches: &ArgMatches) -> Result<Said, Failed> {
     let path = path(matches, "path");
-    let report = verify::run(path).map_err(failed("name the folder of a log, a database or a backup"))?;
+    let report = verify::run(is_there(path)?)?;
     let lines = report.faults.iter().map(|fault| format!("fault: {fault}\n")).collect::<String>();
     let end = match report.fault_count {
         0 => "sound".to_owned(),
@@ -234,6 +255,37 @@ fn log_dir(matches: &ArgMatches) -> Result<PathBuf, Failed> {
     effective.config.log.dir.ok_or_else(|| Failed { what: "no folder of a log is given".to_owned(), hint })
 }
 
-fn failed(hint: &'static str) -> impl Fn(grandstand_store::StoreError) -> Failed {
-    move |error| Failed { what: error.to_string(), hint }
+/// A name that nothing has is a slip of the hand, and no log that got lost.
+fn is_there(path: &Path) -> Result<&Path, Failed> {
+    let is_log = if path.is_dir() { path.join(DATABASE).exists() } else { path.exists() };
+    let what = || format!("there is no log or backup at {}", path.display());
+    if is_log {
+        Ok(path)
+    } else {
+        Err(Failed { what: what(), hint: "name the folder of a log, its database, or a backup" })
+    }
+}
+
+/// Makes the copy, and says how far it is where somebody looks.
+fn copied(from: &Path, to: &Path) -> Result<Report, Failed> {
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
+    let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
+    let part = to.with_extension("part");
+    let shows = io::stderr().is_terminal();
+    thread::scope(|scope| {
+        let (done, waiting) = mpsc::channel::<()>();
+        let copy = scope.spawn(move || {
+            // Dropped at the end, whatever that is.
+            let _done = done;
+            backup::run(from, to)
+        });
+        while let Err(mpsc::RecvTimeoutError::Timeout) = waiting.recv_timeout(PROGRESS_EVERY) {
+            if shows {
+                let (now, all) = (bytes(&part) >> 20, bytes(&source) >> 20);
+                // Where standard error is closed, nobody looks.
+                let _ = writeln!(io::stderr().lock(), "{now} of about {all} MiB");
+            }
+        }
+        Ok(copy.join().expect("copying does not panic")?)
+    })
 }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -87,6 +88,7 @@ pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> 
         )
     };
     let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
+    log.status.backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
     Ok(Json(
         json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": began.elapsed().as_millis() as u64 }),
     ))

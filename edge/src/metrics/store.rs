@@ -49,7 +49,7 @@ table! {
     database_bytes: "database_bytes", Plain, "Bytes of the database file, free ones included.";
     free_bytes: "database_free_bytes", Plain, "Bytes of the database file that are free, to be used again.";
     wal_bytes: "wal_bytes", Plain, "Bytes of the database's write-ahead log.";
-    rooms: "rooms", Plain, "Rooms kept on disk.";
+    rooms: "rooms", Plain, "Rooms kept on disk, but for new ones, which are in the journal for some seconds.";
     trimmed: "retention_removed_total", Plain, "Stretches of rooms that retention removed.";
     oldest_ms: "oldest_age_seconds", Age, "Age of the oldest message kept.";
     pages: "pages_read_total", Plain, "Pages of history read from the disk.";
@@ -58,7 +58,7 @@ table! {
     recorder_faults: "recorder_faults_total", Plain, "Times that the recorder could not be written where it should be.";
     backups: "backups_total", Plain, "Scheduled backups made.";
     backup_failures: "backup_failures_total", Plain, "Scheduled backups that failed.";
-    backup_ms: "backup_age_seconds", Age, "Age of the last scheduled backup.";
+    backup_ms: "backup_age_seconds", Age, "Age of the last backup that the node made.";
 }
 
 /// One number: name, help, value.

@@ -97,21 +97,21 @@ fn announce(store: &Store, config: &Config) {
 
 /// What was found, in a sentence.
 fn found(opening: &Opening) -> String {
-    let rooms = opening.rooms;
+    let rooms = if opening.rooms == 1 { "1 room".to_owned() } else { format!("{} rooms", opening.rooms) };
     let how = match opening.found {
         Found::New => "new".to_owned(),
-        Found::Clean => format!("clean, {rooms} rooms"),
+        Found::Clean => format!("clean, {rooms}"),
         Found::Crashed { recovered } => {
-            format!(
-                "after a crash: {rooms} rooms, {recovered} entries recovered from the recorder, epochs kept"
-            )
+            format!("after a crash: {rooms}, {recovered} entries recovered from the recorder, epochs kept")
         }
-        Found::PowerCut => format!(
-            "after a power cut: {rooms} rooms, {} of them go on under new epochs; everything acknowledged is there",
-            opening.new_epochs
-        ),
+        Found::PowerCut => {
+            // Where something was cut off or rotten, nobody can say that.
+            let is_whole = opening.cut == 0 && opening.rotten.is_empty();
+            let whole = if is_whole { "; everything acknowledged is there" } else { "" };
+            format!("after a power cut: {rooms}, {} of them under new epochs{whole}", opening.new_epochs)
+        }
         Found::Restored => {
-            format!("restored from a backup: {rooms} rooms, {} of them under new epochs", opening.new_epochs)
+            format!("restored from a backup: {rooms}, {} of them under new epochs", opening.new_epochs)
         }
     };
     let cut = match &opening.kept_aside {

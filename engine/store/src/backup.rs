@@ -176,6 +176,7 @@ impl Schedule {
     pub(crate) fn begin(plan: BackupPlan, path: &Path, status: Arc<Status>) -> Schedule {
         let (stop, stopped) = channel();
         let path = path.to_owned();
+        status.backup_ms.store(newest_ms(&plan.dir).unwrap_or(0), Ordering::Relaxed);
         let body = move || {
             loop {
                 let due_ms = newest_ms(&plan.dir).map_or(0, |newest| newest + plan.every_ms);

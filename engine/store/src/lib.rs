@@ -38,5 +38,6 @@ mod writer;
 pub use config::{BackupPlan, Retention, StoreConfig};
 pub use error::StoreError;
 pub use recovery::{Found, Opening};
+pub use schema::DATABASE;
 pub use status::{COMMIT_BUCKETS_US, Health, Status};
 pub use store::Store;

@@ -21,7 +21,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// The database's file in the data directory.
-pub(crate) const DATABASE: &str = "grandstand.db";
+pub const DATABASE: &str = "grandstand.db";
 
 /// From version `n` to `n + 1` stands at `n`; the first makes an empty database.
 pub(crate) const MIGRATIONS: &[&str] = &[

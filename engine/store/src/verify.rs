@@ -64,6 +64,8 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     walk.integrity(&tx);
     walk.rooms(&tx);
     walk.journal(&tx);
+    // With those that are in the journal alone.
+    walk.report.rooms = walk.heads.values().flatten().count() as u64;
     Ok(walk.report)
 }
 

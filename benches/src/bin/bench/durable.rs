@@ -73,7 +73,7 @@ struct Sum {
 /// A message was lost or refused, or the node did not start.
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let core = plan.take_cores()?;
-    let folder = Folder::make()?;
+    let folder = Folders::make()?;
     let mut rows = Rows::new();
     for &per_s in &plan.choose(&plan.rate, &[5_000], &[200]) {
         for &tick_ms in &plan.choose(&plan.tick_ms, &[0], &[0]) {
@@ -84,18 +84,24 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
                 time: Duration::from_secs(plan.seconds(10)),
                 tick_ms,
             };
-            rows.extend(compare(plan, core, &sizes, &folder.0)?);
+            rows.extend(compare(plan, core, &sizes, &folder)?);
         }
     }
     Ok(rows)
 }
 
-fn compare(plan: &Plan, core: Option<usize>, sizes: &Sizes, folder: &Path) -> Result<[Row; 2]> {
+fn compare(plan: &Plan, core: Option<usize>, sizes: &Sizes, folder: &Folders) -> Result<[Row; 2]> {
     let (mut memory, mut disk, mut syncs) = (Sum::default(), Sum::default(), Times::default());
     for turn in 0..sizes.turns {
         window(plan, core, sizes, None, &mut memory)?;
-        sync_bare(folder, &mut syncs)?;
-        window(plan, core, sizes, Some(&folder.join(format!("log-{turn}"))), &mut disk)?;
+        sync_bare(&folder.log, &mut syncs)?;
+        window(
+            plan,
+            core,
+            sizes,
+            Some((&folder.log.join(format!("log-{turn}")), &folder.recorder)),
+            &mut disk,
+        )?;
     }
     let memory = noted(figures(sizes, "memory", &memory));
     let seen = syncs.summary();
@@ -129,10 +135,18 @@ fn fault(disk: &Row) -> Option<String> {
 }
 
 /// One window on a node of its own; with a log there, or in memory.
-fn window(plan: &Plan, core: Option<usize>, sizes: &Sizes, log: Option<&Path>, sum: &mut Sum) -> Result<()> {
+fn window(
+    plan: &Plan,
+    core: Option<usize>,
+    sizes: &Sizes,
+    log: Option<(&Path, &Path)>,
+    sum: &mut Sum,
+) -> Result<()> {
     let mut node = house_plan(core).key("rooms.tick_ms", sizes.tick_ms);
-    if let Some(log) = log {
-        node = node.key("log.dir", log.to_str().context("a path of UTF-8")?).key("rooms.durability", "disk");
+    if let Some((log, recorder)) = log {
+        let text = |path: &'_ Path| path.to_str().map(str::to_owned).context("a path of UTF-8");
+        node = node.key("log.dir", &*text(log)?).key("log.recorder_dir", &*text(recorder)?);
+        node = node.key("rooms.durability", "disk");
     }
     node.keys.extend(plan.keys.iter().cloned());
     let mut house = House::open(&node)?;
@@ -160,6 +174,9 @@ fn window(plan: &Plan, core: Option<usize>, sizes: &Sizes, log: Option<&Path>, s
     let (spent, after) = (meter.spent()?, Counted::of(&house.node, log.is_some())?);
 
     ensure!(listener.refused == 0, "{} were refused: {}", listener.refused, listener.last_refusal);
+    let answered = listener.answers.summary().count;
+    ensure!(answered == sent, "{answered} of {sent} were acknowledged at a time that is known");
+    ensure!(log.is_none() || after.commits > before.commits, "a node with a log commits nothing");
     sum.answers.add(&listener.answers);
     sum.fanout.add(&listener.latency[0]);
     sum.sent += sent;
@@ -223,22 +240,31 @@ fn sync_bare(folder: &Path, times: &mut Times) -> Result<()> {
     Ok(fs::remove_file(path)?)
 }
 
-/// A folder beside this program, which stands on a disk where the temporary one may be memory; removed at the end.
-struct Folder(PathBuf);
+/// Where logs lie: beside this program, on a disk where the temporary folder may be memory; and recorders: in memory, as by
+/// default. Both removed at the end.
+struct Folders {
+    log: PathBuf,
+    recorder: PathBuf,
+}
 
-impl Folder {
-    fn make() -> Result<Folder> {
+impl Folders {
+    fn make() -> Result<Folders> {
         let here = std::env::current_exe()?;
-        let path = here.parent().context("a program stands in a folder")?;
-        let path = path.join(format!("durable-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Folder(path))
+        let name = format!("grandstand-durable-{}", std::process::id());
+        let log = here.parent().context("a program stands in a folder")?.join(&name);
+        let memory = Path::new("/dev/shm");
+        let recorder = if memory.is_dir() { memory.join(&name) } else { log.join("recorder") };
+        for path in [&log, &recorder] {
+            fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        Ok(Folders { log, recorder })
     }
 }
 
-impl Drop for Folder {
+impl Drop for Folders {
     fn drop(&mut self) {
-        // What is left behind lies in the build's folder.
-        let _ = fs::remove_dir_all(&self.0);
+        // What is left behind lies in the build's folder and in memory.
+        let _ = fs::remove_dir_all(&self.log);
+        let _ = fs::remove_dir_all(&self.recorder);
     }
 }
