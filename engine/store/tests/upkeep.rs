@@ -83,7 +83,9 @@ fn a_backup_under_load_is_sound_and_restores_under_new_epochs() {
     config.backups = Some(plan.clone());
     let mut rig = Rig::open(config.clone());
     let mut next = 0;
-    push_many(&mut rig, "a", 0..500);
+    let first = push_many(&mut rig, "a", 0..500);
+    // The backup is of this moment: something must be there.
+    rig.wait_durable(first);
     next += 500;
     let to = dir.path().join("one.db");
     let (data, target) = (dir.data(), to.clone());
