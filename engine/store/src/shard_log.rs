@@ -16,6 +16,7 @@ use crate::reader::Ask;
 use crate::record::{self, Record};
 use crate::recorder::Recorder;
 use crate::rows::Name;
+use crate::status::Health;
 use crate::tail::Shared;
 
 /// When to try again after the queue was full: the log thread has had many commits by then.
@@ -53,6 +54,10 @@ impl DurableLog for ShardLog {
         }
         let is_long = status.is_commit_long();
         let is_full = status.queue_bytes.load(Ordering::Relaxed) >= shared.queue_bytes_max;
+        if (is_long || is_full) && status.health() == Health::Good {
+            // Until the next commit is through.
+            status.set_health(Health::Slow);
+        }
         if is_long || is_full || !self.recorder.is_on() {
             return Err(Unavailable { retry_after_ms: RETRY_MS });
         }

@@ -200,6 +200,25 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
 }
 
 #[test]
+fn what_waits_for_the_disk_is_bounded() {
+    let dir = Dir::new("queue");
+    let mut config = dir.config();
+    config.queue_bytes_max = 1;
+    let mut rig = Rig::open(config);
+    assert!(rig.log.check().is_ok());
+    let mut next = 0;
+    // The log thread may be faster than this one, once or twice.
+    rig.wait(|rig| {
+        rig.log.push(batch("a", 1, next));
+        next += 1;
+        rig.log.check().is_err() && rig.store.status().health() == Health::Slow
+    });
+    rig.wait_durable(Position(next));
+    rig.wait(|rig| rig.log.check().is_ok() && rig.store.status().health() == Health::Good);
+    assert!(rig.close());
+}
+
+#[test]
 fn a_full_recorder_falls_back_to_the_data_directory() {
     let dir = Dir::new("recorder-full");
     let Some(_small) = Small::mount(&dir.path().join("recorder"), 64 << 10) else {
