@@ -1,8 +1,9 @@
 //! The comparison: what was said and shown, and what the log holds.
 //!
 //! What a power cut may do, and nothing more: what was shown and not yet synced may be gone. Then it is the end of what an
-//! epoch showed, and nothing of it comes back at its place: the places where shown and log differ are one suffix of each
-//! epoch ("shown and gone"). Any other place that differs is a difference of order.
+//! epoch showed: everything before the last message that was acknowledged in that epoch must stand where it was shown, or it
+//! is a difference of order. What differs behind is "shown and gone"; said again in the next epoch, a message of it may come
+//! to stand where it stood, which proves nothing.
 //! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its number says is
 //! wrong.
 //! Not here: where the log comes from, what of this is a fault (`audit`).
@@ -74,8 +75,14 @@ impl Comparison {
         found.compare_said(ledger, &places);
         let by_offset: Vec<HashMap<u64, u64>> =
             logs.iter().map(|log| log.iter().filter_map(|m| Some((m.offset, m.mark?.0))).collect()).collect();
+        let acknowledged = ledger.said.iter().filter_map(|said| match said.fate {
+            // In memory an epoch ends with its process, and nothing is kept.
+            Fate::Acknowledged { epoch, durability, .. } if durability > 0 => Some((said.seq, epoch)),
+            _ => None,
+        });
+        let acknowledged = acknowledged.collect();
         for shown in &ledger.shown {
-            found.compare_shown(shown, &by_offset[shown.room]);
+            found.compare_shown(shown, &by_offset[shown.room], &acknowledged);
         }
         found
     }
@@ -119,14 +126,26 @@ impl Comparison {
         }
     }
 
-    fn compare_shown(&mut self, shown: &ShownLine, log: &HashMap<u64, u64>) {
+    /// `acknowledged`: by number, the epoch that the answer named.
+    fn compare_shown(
+        &mut self,
+        shown: &ShownLine,
+        log: &HashMap<u64, u64>,
+        acknowledged: &HashMap<u64, u64>,
+    ) {
         self.epochs += 1;
         let places = (shown.first..).zip(&shown.seqs).filter_map(|(offset, seq)| Some((offset, (*seq)?)));
-        let agrees: Vec<bool> = places.map(|(offset, seq)| log.get(&offset) == Some(&seq)).collect();
+        let (mut agrees, mut kept) = (Vec::new(), 0);
+        for (offset, seq) in places {
+            agrees.push(log.get(&offset) == Some(&seq));
+            if acknowledged.get(&seq) == Some(&shown.epoch) {
+                kept = agrees.len();
+            }
+        }
+        let differ = |places: &[bool]| places.iter().filter(|agrees| !**agrees).count() as u64;
         self.shown += agrees.len() as u64;
-        let kept = agrees.iter().rposition(|agrees| *agrees).map_or(0, |last| last + 1);
-        self.shown_and_gone += (agrees.len() - kept) as u64;
-        self.order_differences += agrees[..kept].iter().filter(|agrees| !**agrees).count() as u64;
+        self.order_differences += differ(&agrees[..kept]);
+        self.shown_and_gone += differ(&agrees[kept..]);
     }
 
     /// By name.
@@ -211,12 +230,21 @@ mod tests {
     #[test]
     fn only_the_end_of_what_an_epoch_showed_may_be_gone() {
         let all: Vec<Said> = (0..8).map(|n| said(n, n, 1)).collect();
-        let kept = [(0, 0), (1, 1), (2, 5), (3, 6)];
-        let found =
-            Comparison::new(&ledger(all.clone(), &[(1, 0, &[0, 1, 2, 3]), (2, 1, &[1, 5, 6])]), &log(&kept));
-        assert_eq!((found.shown_and_gone, found.order_differences), (2, 0));
-        let found = Comparison::new(&ledger(all, &[(1, 0, &[0, 4, 5, 6])]), &log(&kept));
-        assert_eq!((found.shown_and_gone, found.order_differences), (0, 1));
+        let mut cut = all.clone();
+        for said in &mut cut[2..] {
+            said.fate = Fate::Acknowledged { epoch: 2, offset: said.seq, durability: 1, repeated: false };
+        }
+        let (shown, log) =
+            ([(1, 0, &[0, 1, 2, 6][..]), (2, 1, &[1, 5, 6])], log(&[(0, 0), (1, 1), (2, 5), (3, 6)]));
+        // Message 6 was said again, and came to stand where it stood.
+        let found = Comparison::new(&ledger(cut, &shown), &log);
+        assert_eq!((found.shown_and_gone, found.order_differences), (1, 0));
+        let found = Comparison::new(&ledger(all, &shown), &log);
+        assert_eq!(
+            (found.shown_and_gone, found.order_differences),
+            (0, 1),
+            "6 was acknowledged in the first"
+        );
     }
 
     #[test]

@@ -28,6 +28,14 @@ const REQUEST_MESSAGES: u64 = 5_000;
 /// For one request. A node that has just started may read from a cold disk.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
+/// The same, where the data was damaged on purpose: what cannot be read is refused as something that may pass, and the client
+/// asks again for as long as it is let.
+const DAMAGED_WAIT: Duration = Duration::from_secs(2);
+
+/// How far behind a place that cannot be read to look again, and how often.
+const DAMAGED_SKIP: u64 = 64;
+const DAMAGED_SKIPS_MAX: u32 = 1;
+
 /// Arguments of `gs audit`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -70,8 +78,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     let mut logs = Vec::new();
     let mut unread = 0;
     let mut saved = Vec::new();
-    for room in &ledger.header.rooms {
-        let log = match read(&args, room).await {
+    let rooms = &ledger.header.rooms;
+    let read_all = futures_util::future::join_all(rooms.iter().map(|room| read(&args, room))).await;
+    for (room, log) in rooms.iter().zip(read_all) {
+        let log = match log {
             Ok(log) => log,
             // A room whose data is damaged may be refused; that is not serving it.
             Err(error) if args.damaged => {
@@ -135,15 +145,34 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<Past> {
     let client = Client::connect(&connector, &args.url, options);
     client.subscribe(room, SubscribeOptions::default())?;
     let mut all = Past::default();
+    let (mut count, mut skips) = (REQUEST_MESSAGES, 0);
     loop {
-        let page = client.history(room, all.next, REQUEST_MESSAGES);
+        let wait = if args.damaged { DAMAGED_WAIT } else { ANSWER_WAIT };
+        let page = client.history(room, all.next, count);
         let page = tokio::select! {
-            page = tokio::time::timeout(ANSWER_WAIT, page) => page.context("the node does not answer")??,
+            page = tokio::time::timeout(wait, page) => page,
             () = drain(&client) => bail!("the session is over"),
         };
-        let goes_on = page.next > all.next && page.next < page.head;
-        all.messages.extend(page.messages);
-        (all.next, all.head) = (page.next, page.head);
+        let goes_on = match page {
+            Ok(page) => {
+                let page = page?;
+                let goes_on = page.next > all.next && page.next < page.head;
+                all.messages.extend(page.messages);
+                (all.next, all.head) = (page.next, page.head);
+                goes_on
+            }
+            Err(_) if !args.damaged => bail!("the node does not answer"),
+            // What it serves up to there, message by message; and then what lies behind.
+            Err(_) if count > 1 => {
+                count = 1;
+                true
+            }
+            Err(_) => {
+                (count, skips) = (REQUEST_MESSAGES, skips + 1);
+                all.next += DAMAGED_SKIP;
+                skips <= DAMAGED_SKIPS_MAX
+            }
+        };
         if !goes_on {
             client.close();
             return Ok(all);

@@ -88,7 +88,7 @@ fn flip_texts(
 ) -> Result<()> {
     let (mut done, mut detected, mut refused, mut wrong, mut beside) = (0, 0, 0, 0, 0);
     let mut tries = 0;
-    while done < count && tries < 2 * count + 10 {
+    while done < count && tries < 5 * count + 10 {
         tries += 1;
         let text = original.texts[dice.below(original.texts.len() as u64) as usize];
         let fate = flip(programs, stand, original, text + dice.below(TEXT_BYTES as u64) as usize, dice)?;
