@@ -1,5 +1,6 @@
 //! `rounds`: one node through rounds of an audience that misbehaves in every lawful way.
 //!
+//! The room is on disk, with retention that bites within the first rounds.
 //! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a leak, and
 //! shows between rounds better than under load. A round begins with everybody joining at once.
 //! Invariant: every figure is printed by name, good or bad; the run fails if one falls short.
@@ -11,6 +12,8 @@ use crate::programs::Programs;
 use crate::run::target_dir;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,8 +29,13 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// history of the room (which is kept small for this). A leak of one kilobyte per connection shows within ten rounds.
 const GROWTH_BYTES_MAX: i64 = 8 << 20;
 
-/// The history reaches its bound within the first rounds, so that growth afterwards is not history.
-const KEYS: [(&str, &str); 1] = [("rooms.history_bytes_max", "262144")];
+/// The history in memory and the log on disk reach their bounds within the first rounds, so that growth afterwards is neither.
+const KEYS: [(&str, &str); 3] =
+    [("rooms.history_bytes_max", "262144"), ("log.room_mb", "8"), ("log.node_mb", "16")];
+
+/// What the log's files may grow by from the middle idle moment to the last: a write-ahead log and pages that wait to be
+/// used again.
+const DATABASE_GROWTH_BYTES_MAX: i64 = 8 << 20;
 
 /// Figures of `gs load` that are added up over the rounds.
 const SUMMED: [&str; 17] = [
@@ -92,14 +100,20 @@ struct Seen {
     before: Sample,
     /// The highest of each.
     most: Sample,
-    /// Between rounds: seconds since the start, and what it held.
-    idle: Vec<(f64, Sample)>,
+    /// Between rounds: seconds since the start, what it held, and bytes of its log's files.
+    idle: Vec<(f64, Sample, u64)>,
     connections_left: u64,
     files_left: u64,
 }
 
 fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
-    let node = Node::start(&programs.node(), &KEYS, target_dir().join("soak/node.txt"))?;
+    let log_dir = target_dir().join("soak/log");
+    if log_dir.exists() {
+        fs::remove_dir_all(&log_dir)?;
+    }
+    let log = log_dir.to_string_lossy().into_owned();
+    let keys: Vec<_> = KEYS.into_iter().chain([("log.dir", &*log)]).collect();
+    let node = Node::start(&programs.node(), &keys, target_dir().join("soak/node.txt"))?;
     let begin = Instant::now();
     let mut seen = Seen { before: node.sample()?, ..Seen::default() };
     let mut reports = Vec::new();
@@ -112,7 +126,7 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
         );
         reports.extend(round(programs, &node, plan, &mut seen)?);
         wait_until_idle(&node, &mut seen)?;
-        seen.idle.push((begin.elapsed().as_secs_f64(), node.sample()?));
+        seen.idle.push((begin.elapsed().as_secs_f64(), node.sample()?, bytes_of_files(&log_dir)?));
     }
     let mut figures = sums(&reports);
     figures.insert("seconds".into(), json!(begin.elapsed().as_secs_f64().round()));
@@ -206,7 +220,10 @@ impl Seen {
 
     fn tell(&self, figures: &mut Map<String, Value>) {
         let resident: Vec<(f64, f64)> =
-            self.idle.iter().map(|(at, s)| (*at, s.resident_bytes as f64)).collect();
+            self.idle.iter().map(|(at, s, _)| (*at, s.resident_bytes as f64)).collect();
+        let database: Vec<u64> = self.idle.iter().map(|(_, _, bytes)| *bytes).collect();
+        let later = database.get(database.len() / 2).zip(database.last());
+        let database_growth = later.map_or(0, |(middle, last)| *last as i64 - *middle as i64);
         let ends = resident.first().zip(resident.last());
         let growth = ends.map_or(0.0, |(first, last)| last.1 - first.1);
         for (name, value) in [
@@ -222,10 +239,27 @@ impl Seen {
             ),
             ("resident_growth_bytes", json!(growth as i64)),
             ("resident_bytes_per_minute", json!((slope(&resident) * 60.0).round() as i64)),
+            (
+                "resident_later_bytes_per_minute",
+                json!((slope(&resident[resident.len() / 2..]) * 60.0).round() as i64),
+            ),
+            ("files_idle", json!(self.idle.iter().map(|(_, s, _)| s.files).collect::<Vec<_>>())),
+            ("database_idle_bytes", json!(database)),
+            ("database_later_growth_bytes", json!(database_growth)),
         ] {
             figures.insert(name.into(), value);
         }
     }
+}
+
+/// Bytes of the files in a folder, without those in folders in it.
+fn bytes_of_files(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        // A file that went meanwhile has none.
+        bytes += entry?.metadata().map_or(0, |facts| if facts.is_file() { facts.len() } else { 0 });
+    }
+    Ok(bytes)
 }
 
 /// The least-squares slope of points (x, y); 0 where there is none.
@@ -269,9 +303,13 @@ fn faults(figures: &Map<String, Value>) -> Vec<String> {
     let grown = figures.get("resident_growth_bytes").and_then(Value::as_i64);
     let growth = grown.is_none_or(|bytes| bytes > GROWTH_BYTES_MAX);
     let growth = growth.then(|| say("resident_growth_bytes", &format!("be at most {GROWTH_BYTES_MAX}")));
+    let stored = figures.get("database_later_growth_bytes").and_then(Value::as_i64);
+    let stored = stored.is_none_or(|bytes| bytes > DATABASE_GROWTH_BYTES_MAX);
+    let stored = stored
+        .then(|| say("database_later_growth_bytes", &format!("be at most {DATABASE_GROWTH_BYTES_MAX}")));
     let of_loads = figures.get("load_faults").and_then(Value::as_array).into_iter().flatten();
     let of_loads = of_loads.map(|fault| format!("gs load: {}", fault.as_str().unwrap_or_default()));
-    zero.chain(some).chain(growth).chain(of_loads).collect()
+    zero.chain(some).chain(growth).chain(stored).chain(of_loads).collect()
 }
 
 #[cfg(test)]
@@ -314,6 +352,7 @@ mod tests {
         // Ended by a signal.
         assert_eq!(bad("exit_code", Value::Null), ["exit_code is null, but must be 0"]);
         assert_eq!(bad("resident_growth_bytes", json!(9 << 20)).len(), 1);
+        assert_eq!(bad("database_later_growth_bytes", json!(9 << 20)).len(), 1);
         assert_eq!(bad("load_faults", json!(["3 messages lost"])), ["gs load: 3 messages lost"]);
     }
 
