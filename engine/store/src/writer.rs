@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use grandstand_engine::durable::{News, Position};
@@ -180,9 +181,10 @@ impl Writer {
             return self.pause();
         }
         let since = self.began.elapsed();
-        let (shared, stop) = (self.shared.clone(), &self.shared.stop);
+        let shared = self.shared.clone();
         if since < GATHER {
-            self.parker.park_timeout(Some(GATHER - since), || stop.load(Acquire));
+            // Asleep and not parked: who pushes meanwhile has nobody to wake.
+            thread::sleep(GATHER - since);
         }
         let idle = if self.has_chore() { Duration::ZERO } else { LOOK_EVERY };
         self.parker.park_timeout(Some(idle), || shared.is_waiting() || shared.stop.load(Acquire));
