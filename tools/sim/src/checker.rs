@@ -271,9 +271,9 @@ impl Checker {
         self.open.remove(&connection);
     }
 
-    /// Is a request of a connection without its answer?
-    pub fn has_open(&self, connection: usize) -> bool {
-        self.open.get(&connection).is_some_and(|open| !open.is_empty())
+    /// Requests of a connection without their answers: kind and number, and how often.
+    pub fn open(&self, connection: usize) -> Vec<((u8, u64), u32)> {
+        self.open.get(&connection).into_iter().flatten().map(|(&request, &times)| (request, times)).collect()
     }
 
     // What clients are given.

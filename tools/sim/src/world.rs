@@ -930,13 +930,16 @@ impl World<'_> {
     fn check_rest(&mut self, probe: usize, rooms: &BTreeSet<String>) {
         for viewer in 0..self.viewers.len() {
             let v = &self.viewers[viewer];
-            let is_open = matches!(v.link, Link::Up(connection) if self.checker.has_open(connection));
-            if !v.is_at_rest() || is_open {
+            let open = match v.link {
+                Link::Up(connection) => self.checker.open(connection),
+                _ => Vec::new(),
+            };
+            if !v.is_at_rest() || !open.is_empty() {
                 let (up, unanswered, wanted) = (v.session.is_up(), v.session.unanswered(), &v.wanted);
                 let live: Vec<_> =
                     v.rooms.keys().map(|name| v.room(name).is_some_and(|r| v.session.is_live(r))).collect();
                 let detail = format!(
-                    "client {viewer} does not come to rest: up {up}, rooms live {live:?}, unanswered {unanswered}, open {is_open}, wanted {wanted:?}, inbound {}",
+                    "client {viewer} does not come to rest: up {up}, rooms live {live:?}, unanswered {unanswered}, open {open:x?}, wanted {wanted:?}, inbound {}",
                     v.inbound.len()
                 );
                 return self.checker.violate("unanswered", detail);
