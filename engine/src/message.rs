@@ -281,8 +281,8 @@ pub enum Output {
     History {
         /// Of the request.
         ticket: u64,
-        /// The page.
-        page: HistoryPage,
+        /// The page, apart: outputs are moved often, and pages are few.
+        page: Box<HistoryPage>,
     },
     /// The room's phase changed.
     Phase {

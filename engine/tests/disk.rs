@@ -77,7 +77,7 @@ fn page(stage: &mut Stage, a: &Attachment, ticket: u64, from: u64) {
 
 fn pages(stage: &mut Stage) -> Vec<(u64, HistoryPage)> {
     let page = |(_, output)| match output {
-        Output::History { ticket, page } => Some((ticket, page)),
+        Output::History { ticket, page } => Some((ticket, *page)),
         _ => None,
     };
     stage.outputs().into_iter().filter_map(page).collect()

@@ -97,11 +97,11 @@ impl Shard {
     pub(super) fn history(&mut self, now: Now, worker: WorkerId, ticket: u64, wanted: Wanted) {
         self.counters.history_pages += 1;
         let Some(slot) = self.slot_of(wanted) else {
-            return self.outbox.push(worker, Output::History { ticket, page: HistoryPage::default() });
+            return self.outbox.push(worker, Output::History { ticket, page: Box::default() });
         };
         if !self.is_further_back(slot, wanted) {
             let page = self.page_in_memory(wanted);
-            return self.outbox.push(worker, Output::History { ticket, page });
+            return self.outbox.push(worker, Output::History { ticket, page: Box::new(page) });
         }
         let due_us = now.us.saturating_add(self.config.answer_within_ms.saturating_mul(1000));
         self.reads.ask(wanted, due_us, (worker, ticket));
@@ -139,7 +139,7 @@ impl Shard {
 
     fn send_page(&mut self, read: Read, page: &HistoryPage) {
         for (worker, ticket) in read.readers {
-            self.outbox.push(worker, Output::History { ticket, page: page.clone() });
+            self.outbox.push(worker, Output::History { ticket, page: Box::new(page.clone()) });
         }
     }
 
