@@ -3,8 +3,8 @@
 //! A room is kept if its setting says so, or, where it has none, the node's. That is decided when the room is made and when it
 //! is configured: a room that the log holds goes on being kept after a restart, whatever the node's default is then.
 //!
-//! - memory to disk: from then on kept, state included. Offsets before are not on disk, and their acknowledgements go on saying
-//!   `memory`.
+//! - memory to disk: from then on kept, state included. Offsets before are not on disk, nor are their nonces: said again
+//!   after a restart, such a message stands twice. Their acknowledgements go on saying `memory`.
 //! - disk to memory: what is stored goes, so that no later start finds the room as it once was.
 //! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being forgotten by then,
 //!   and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history has room. One that came on first use

@@ -104,7 +104,7 @@ struct Hall {
 
 impl Hall {
     fn open(plan: &Plan, core: Option<usize>, way: Way, sizes: &Sizes) -> Result<Hall> {
-        let mut keys = house::plan(core).key("rooms.pacing_per_s", SHOWN_PER_S);
+        let mut keys = house::plan(core).key("rooms.pacing_per_s", SHOWN_PER_S).key("rooms.tick_ms", 0);
         keys.keys.extend(plan.keys.iter().cloned());
         let node = Node::start(&keys)?;
         let address = node.address(way.transport);
