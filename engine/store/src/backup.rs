@@ -26,7 +26,6 @@ use crate::schema;
 use crate::status::Status;
 use crate::store;
 use crate::verify::{self, Report};
-use crate::writer::Journal;
 
 /// Pages at a time, and the pause behind them: 100 MB/s at the most, and others get the disk in between.
 const PAGES: i32 = 256;
@@ -130,8 +129,7 @@ fn mark_restored(path: &Path) -> Result<(), StoreError> {
     let tx = conn.transaction().map_err(&fault)?;
     let last = rows::journal(&tx).0.into_iter().rev().find_map(|(_, row)| row.ok());
     let (id, sum) = last.map_or((0, 0), |row| (row.id, row.sum));
-    let journal = Journal { sum, ..Journal::default() };
-    rows::insert_journal(&tx, id + 1, &journal.head(RowKind::Restored, &[])).map_err(&fault)?;
+    rows::insert_journal(&tx, id + 1, &rows::journal_head(RowKind::Restored, 0, &[], sum)).map_err(&fault)?;
     rows::renumber(&tx, crate::recovery::number()).map_err(&fault)?;
     tx.commit().map_err(&fault)?;
     drop(conn);

@@ -16,6 +16,7 @@ mod clock;
 mod config;
 mod error;
 mod head;
+mod journal;
 mod layout;
 mod mover;
 mod reader;

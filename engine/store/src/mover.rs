@@ -4,8 +4,8 @@
 //! megabytes, so its pages are written once for many commits.
 //!
 //! A *round* takes everything up to a row of the journal. Each step writes some rooms, within the transaction of a commit or
-//! one of its own; a room's row says up to which journal row it was moved, so a crash in the midst of a round is nothing
-//! special. When the last room is through, the journal's rows go, but for the newest, which says where each shard stands.
+//! one of its own, or of a large room as much as fits, up to a mark (`journal`); a room's row says up to which journal row it
+//! was moved, so a crash in the midst of a round is nothing special. When the last room is through, the journal's rows go, but for the newest, which says where each shard stands.
 //!
 //! Invariant: what a step did to memory is done after its commit, by [`Moved::settle`]; before, nothing has changed.
 //! Not here: transactions (`writer`), what is removed for age or size (`retention`).
@@ -17,6 +17,7 @@ use grandstand_engine::durable::Entry;
 use rusqlite::Connection;
 
 use crate::head::{Head, Step};
+use crate::journal::Mark;
 use crate::record::{self, Record};
 use crate::rows::{self, Name, RoomRow, Segment};
 use crate::tail::{Kept, Shared};
@@ -25,7 +26,7 @@ use crate::tail::{Kept, Shared};
 /// enough that a page of history reads little in vain.
 const SEGMENT_BYTES: usize = 128 << 10;
 
-/// Bytes of records that one step moves: some milliseconds of writing.
+/// Bytes of records that one step moves, or those of one commit if it alone has more: some milliseconds of writing.
 pub(crate) const STEP_BYTES: usize = 256 << 10;
 
 /// Rooms that one step moves: their rows lie near each other, their index pages do not.
@@ -49,9 +50,8 @@ pub(crate) struct Rooms {
 /// One pass over all rooms that have anything in the journal.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Newest row of the journal that it takes.
-    pub(crate) upto: i64,
-    positions: Vec<u64>,
+    /// Where a room may be cut; the last one is the end.
+    marks: Vec<Mark>,
     due: VecDeque<(usize, Name)>,
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct Round {
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
     rooms: Vec<(usize, Name, usize, Option<RoomRow>)>,
+    /// Of the last of `rooms` only a part.
+    is_partial: bool,
     removed: Vec<RoomRow>,
     next_room: i64,
     next_segment: i64,
@@ -68,17 +70,23 @@ pub(crate) struct Moved {
 }
 
 impl Round {
-    /// Over everything that is committed now, up to journal row `upto`.
-    pub(crate) fn begin(shared: &Shared, upto: i64, positions: Vec<u64>) -> Round {
+    /// Over everything up to the last of `marks`.
+    pub(crate) fn begin(shared: &Shared, marks: Vec<Mark>) -> Round {
+        let end = marks.last().expect("the journal's newest row is one");
         let mut due: VecDeque<(usize, Name)> = VecDeque::new();
-        for (shard, (side, &position)) in shared.shards.iter().zip(&positions).enumerate() {
+        for (shard, (side, &position)) in shared.shards.iter().zip(&end.positions).enumerate() {
             let tail = side.tail();
             let has = |kept: &VecDeque<Kept>| kept.front().is_some_and(|kept| kept.position <= position);
             due.extend(
                 tail.rooms.iter().filter(|(_, kept)| has(kept)).map(|(name, _)| (shard, name.clone())),
             );
         }
-        Round { upto, positions, due }
+        Round { marks, due }
+    }
+
+    /// Newest row of the journal that it takes.
+    pub(crate) fn upto(&self) -> i64 {
+        self.marks.last().expect("never empty").row
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -91,16 +99,13 @@ impl Round {
             Moved { next_room: rooms.next_room, next_segment: rooms.next_segment, ..Moved::default() };
         let mut bytes = 0;
         for (shard, name) in self.due.iter().take(STEP_ROOMS) {
-            if bytes >= STEP_BYTES {
+            if bytes >= STEP_BYTES || moved.is_partial {
                 break;
             }
-            let kept: Vec<Kept> = {
-                let tail = shared.shards[*shard].tail();
-                let kept = tail.rooms.get(name).into_iter().flatten();
-                kept.take_while(|kept| kept.position <= self.positions[*shard]).cloned().collect()
-            };
+            let (kept, upto) = self.part(shared, *shard, name, STEP_BYTES - bytes);
             bytes += kept.iter().map(|kept| kept.bytes.len()).sum::<usize>();
-            self.write_room(conn, rooms.live.get(name), &kept, &mut moved)?;
+            moved.is_partial = upto < self.upto();
+            write_room(conn, (rooms.live.get(name), upto), &kept, &mut moved)?;
             let row = moved.rooms.pop().and_then(|(.., row)| row);
             moved.rooms.push((*shard, name.clone(), kept.len(), row));
         }
@@ -115,85 +120,99 @@ impl Round {
 
     /// Rooms that a settled step has done.
     pub(crate) fn pass(&mut self, moved: &Moved) {
-        self.due.drain(..moved.rooms.len());
+        self.due.drain(..moved.rooms.len() - usize::from(moved.is_partial));
     }
 
-    fn write_room(
-        &self,
-        conn: &Connection,
-        row: Option<&RoomRow>,
-        kept: &[Kept],
-        moved: &mut Moved,
-    ) -> rusqlite::Result<()> {
-        let removed_from = moved.removed.len();
-        let mut id = row.map(|row| row.id);
-        let mut head = row.map(|row| row.head.clone());
-        let mut last = head.clone();
-        let (mut run, mut runs, mut with_state) = (None, Vec::new(), false);
-        for kept in kept {
-            let sealed = record::read(&kept.bytes).expect("a record in memory is as it was encoded");
-            let step = match Head::advance(&mut head, &sealed) {
-                Ok(step) => step,
-                Err(_) => {
-                    let name = sealed.record.room();
-                    moved.faults.push(format!("a record of room {name} does not follow; it is left out"));
-                    continue;
-                }
-            };
-            if step != Step::On {
-                if let (Some(id), Some(head)) = (id, last.take()) {
-                    moved.removed.push(self.removed(id, head));
-                }
-                (run, with_state) = (None, true);
-                runs.clear();
-                id = Some(moved.next_room);
-                moved.next_room += 1;
+    /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and that mark's row.
+    fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<Kept>, i64) {
+        let tail = shared.shards[shard].tail();
+        let Some(records) = tail.rooms.get(name) else { return (Vec::new(), self.upto()) };
+        let (mut taken, mut bytes, mut upto) = (0, 0, self.upto());
+        for mark in &self.marks {
+            let is_before = |kept: &&Kept| kept.position <= mark.positions[shard];
+            let next = records.range(taken..).take_while(is_before).map(|kept| kept.bytes.len());
+            let (count, more) = next.fold((0, 0), |(count, more), bytes| (count + 1, more + bytes));
+            if taken > 0 && bytes + more > bytes_max {
+                break;
             }
-            if step != Step::Gone {
-                let head = head.as_ref().expect("a room that goes on is there");
-                if let Record::Entry(Entry::Batch(entry)) = &sealed.record {
-                    with_state |= entry.state.is_some();
-                }
-                append(&mut run, &mut runs, head, &sealed);
+            (taken, bytes, upto) = (taken + count, bytes + more, mark.row);
+        }
+        (records.range(..taken).cloned().collect(), upto)
+    }
+}
+
+/// Write what was kept of a room behind the row that it has, moved up to row `upto` of the journal then.
+fn write_room(
+    conn: &Connection,
+    (row, upto): (Option<&RoomRow>, i64),
+    kept: &[Kept],
+    moved: &mut Moved,
+) -> rusqlite::Result<()> {
+    let gone = |id, head| RoomRow { id, is_removed: true, moved: upto, head };
+    let removed_from = moved.removed.len();
+    let mut id = row.map(|row| row.id);
+    let mut head = row.map(|row| row.head.clone());
+    let mut last = head.clone();
+    let (mut run, mut runs, mut with_state) = (None, Vec::new(), false);
+    for kept in kept {
+        let sealed = record::read(&kept.bytes).expect("a record in memory is as it was encoded");
+        let step = match Head::advance(&mut head, &sealed) {
+            Ok(step) => step,
+            Err(_) => {
+                let name = sealed.record.room();
+                moved.faults.push(format!("a record of room {name} does not follow; it is left out"));
+                continue;
             }
-            last.clone_from(&head);
-        }
-        runs.extend(run);
-        if head.is_none() && !kept.is_empty() {
-            // Its tombstone: the journal still tells of it.
-            let Some(first) = kept.first() else { return Ok(()) };
-            let sealed = record::read(&first.bytes).expect("a record in memory is as it was encoded");
-            let id = id.unwrap_or(moved.next_room);
-            moved.next_room = moved.next_room.max(id + 1);
-            moved.removed.push(self.removed(id, Head::new(sealed.record.room().clone(), 0, 0)));
-        }
-        for row in &moved.removed[removed_from..] {
-            rows::put_room(conn, row, false)?;
-        }
-        let row = match (id, head) {
-            (Some(id), Some(mut head)) => {
-                for mut segment in runs {
-                    segment.room = id;
-                    rows::insert_segment(conn, moved.next_segment, &segment)?;
-                    moved.next_segment += 1;
-                    head.segments += 1;
-                    head.bytes += segment.data.len() as u64;
-                    moved.segments += 1;
-                    moved.bytes += segment.data.len() as u64;
-                }
-                let row = RoomRow { id, is_removed: false, moved: self.upto, head };
-                rows::put_room(conn, &row, with_state)?;
-                Some(row)
-            }
-            _ => None,
         };
-        moved.rooms.push((0, Name::from(""), 0, row));
-        Ok(())
+        if step != Step::On {
+            if let (Some(id), Some(head)) = (id, last.take()) {
+                moved.removed.push(gone(id, head));
+            }
+            (run, with_state) = (None, true);
+            runs.clear();
+            id = Some(moved.next_room);
+            moved.next_room += 1;
+        }
+        if step != Step::Gone {
+            let head = head.as_ref().expect("a room that goes on is there");
+            if let Record::Entry(Entry::Batch(entry)) = &sealed.record {
+                with_state |= entry.state.is_some();
+            }
+            append(&mut run, &mut runs, head, &sealed);
+        }
+        last.clone_from(&head);
     }
-
-    fn removed(&self, id: i64, head: Head) -> RoomRow {
-        RoomRow { id, is_removed: true, moved: self.upto, head }
+    runs.extend(run);
+    if head.is_none() && !kept.is_empty() {
+        // Its tombstone: the journal still tells of it.
+        let Some(first) = kept.first() else { return Ok(()) };
+        let sealed = record::read(&first.bytes).expect("a record in memory is as it was encoded");
+        let id = id.unwrap_or(moved.next_room);
+        moved.next_room = moved.next_room.max(id + 1);
+        moved.removed.push(gone(id, Head::new(sealed.record.room().clone(), 0, 0)));
     }
+    for row in &moved.removed[removed_from..] {
+        rows::put_room(conn, row, false)?;
+    }
+    let row = match (id, head) {
+        (Some(id), Some(mut head)) => {
+            for mut segment in runs {
+                segment.room = id;
+                rows::insert_segment(conn, moved.next_segment, &segment)?;
+                moved.next_segment += 1;
+                head.segments += 1;
+                head.bytes += segment.data.len() as u64;
+                moved.segments += 1;
+                moved.bytes += segment.data.len() as u64;
+            }
+            let row = RoomRow { id, is_removed: false, moved: upto, head };
+            rows::put_room(conn, &row, with_state)?;
+            Some(row)
+        }
+        _ => None,
+    };
+    moved.rooms.push((0, Name::from(""), 0, row));
+    Ok(())
 }
 
 /// Add a record to the run of a segment.
@@ -258,5 +277,130 @@ impl Moved {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use grandstand_engine::durable::BatchEntry;
+    use grandstand_engine::message::{Batch, Compressed};
+    use grandstand_queue::thread_bell;
+
+    use super::*;
+    use crate::journal::Journal;
+    use crate::schema;
+
+    /// Messages of 1 KB, one a batch, each committed by itself.
+    struct Hall {
+        shared: Arc<Shared>,
+        journal: Journal,
+        conn: Connection,
+        rooms: Rooms,
+        /// Next offset and newest sum.
+        stands: HashMap<&'static str, (u64, u64)>,
+    }
+
+    impl Hall {
+        fn new() -> Hall {
+            let mut conn = Connection::open_in_memory().unwrap();
+            schema::migrate(&mut conn, Path::new("a test's"), schema::MIGRATIONS, |_| Ok(())).unwrap();
+            rows::put_meta(&conn, 1, 1).unwrap();
+            Hall {
+                shared: Shared::new(1, usize::MAX, thread_bell().0),
+                journal: Journal::empty(1),
+                conn,
+                rooms: Rooms { next_room: 1, next_segment: 1, ..Rooms::default() },
+                stands: HashMap::new(),
+            }
+        }
+
+        fn say(&mut self, room: &'static str) {
+            let (offset, base) = self.stands.get(room).copied().unwrap_or_default();
+            let batch = Batch {
+                seq: offset,
+                first_offset: offset,
+                next_offset: offset + 1,
+                messages: 1,
+                base_time_ms: 5,
+                time_ms: 5,
+                wire: Bytes::from(vec![b'.'; 1024]),
+                compressed: Compressed::default(),
+                snapshot: None,
+            };
+            let (room_name, nonces) = (Name::from(room), Box::default());
+            let entry = BatchEntry {
+                room: room_name,
+                epoch: 7,
+                batch: Arc::new(batch),
+                full: None,
+                nonces,
+                state: None,
+            };
+            let (bytes, sum) = record::encode(&Record::Entry(Entry::Batch(Box::new(entry))), base);
+            let position = self.journal.positions[0] + 1;
+            self.journal.settle(0, bytes.len() as u64, vec![position]);
+            self.shared.shards[0].tail().keep(room.into(), position, bytes, base == 0, offset + 1);
+            self.stands.insert(room, (offset + 1, sum));
+        }
+
+        /// One step, committed. Bytes that it wrote.
+        fn step(&mut self, round: &mut Round) -> u64 {
+            let moved = round.step(&self.conn, &self.shared, &self.rooms).unwrap();
+            assert_eq!(moved.faults, Vec::<String>::new());
+            let bytes = moved.bytes;
+            round.pass(&moved);
+            moved.settle(&self.shared, &mut self.rooms);
+            bytes
+        }
+
+        /// Offsets of a room's segments, and of what its tail holds.
+        fn stored(&self, room: &str) -> (Vec<(u64, u64)>, usize) {
+            let row = rows::room(&self.conn, room).unwrap().unwrap();
+            let ids = rows::segments_from_all(&self.conn, row.id).unwrap();
+            let segments = ids.into_iter().map(|id| rows::segment(&self.conn, id, row.id).unwrap());
+            let runs = segments.map(|segment| {
+                assert_eq!(segment.fault, None);
+                let offsets: Vec<u64> = segment.records.iter().map(|s| s.record.next_offset()).collect();
+                (offsets[0] - 1, *offsets.last().unwrap())
+            });
+            (runs.collect(), self.shared.shards[0].tail().rooms.get(room).map_or(0, VecDeque::len))
+        }
+    }
+
+    #[test]
+    fn a_large_room_is_moved_in_parts_and_each_part_is_all_that_a_start_must_know() {
+        let mut hall = Hall::new();
+        for n in 0..2000 {
+            hall.say("large");
+            if n % 100 == 0 {
+                hall.say("small");
+            }
+        }
+        let mut round = Round::begin(&hall.shared, hall.journal.take_marks());
+        hall.say("large");
+        let mut steps = 0;
+        while !round.is_done() {
+            let bytes = hall.step(&mut round);
+            // A part is cut at a mark, and one more may fit in front of the budget's end.
+            assert!(bytes <= 2 * STEP_BYTES as u64, "{bytes} bytes in step {steps}");
+            steps += 1;
+            for room in ["large", "small"] {
+                let Some(row) = rows::room(&hall.conn, room).unwrap() else { continue };
+                // What a start takes from the journal, rows after `moved`, is just what is still in the tail.
+                let positions = hall.shared.shards[0].tail();
+                let left = positions.rooms.get(room).and_then(|kept| kept.front().map(|kept| kept.position));
+                assert!(left.is_none_or(|position| position as i64 > row.moved), "{room}: {left:?}");
+            }
+        }
+        assert!(steps >= 7, "{steps} steps");
+        let (runs, left) = hall.stored("large");
+        assert_eq!((runs[0].0, runs.last().unwrap().1, left), (0, 2000, 1));
+        assert!(runs.windows(2).all(|pair| pair[0].1 == pair[1].0), "{runs:?}");
+        assert_eq!(hall.stored("small").1, 0);
+        assert_eq!(rows::room(&hall.conn, "large").unwrap().unwrap().moved, round.upto());
     }
 }

@@ -24,13 +24,13 @@ use rusqlite::Connection;
 use crate::clock::{stamp, unix_ms};
 use crate::error::StoreError;
 use crate::head::Head;
+use crate::journal::Journal;
 use crate::mover::Rooms;
 use crate::record::{self, Record, RecordFault, Sealed};
 use crate::recorder::Place;
 use crate::rows::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
 use crate::tail::{self, Kept};
 use crate::wal;
-use crate::writer::Journal;
 
 /// How the log was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +263,7 @@ impl Work {
     /// The journal's rows: their records, where they stand, and the newest row.
     fn take_journal(&mut self, conn: &Connection) -> (Journal, Option<JournalRow>) {
         let (found, end) = rows::journal(conn);
-        let mut journal = Journal { next_id: 1, ..Journal::default() };
+        let mut journal = Journal::empty(0);
         let mut last: Option<JournalRow> = None;
         for (id, row) in found {
             let row = match row {
@@ -277,8 +277,7 @@ impl Work {
             if !row.is_sound || !follows {
                 self.lose(&format!("row {id} of the journal is rotten, or the one before it is missing"));
             }
-            journal.rows.push_back((id, row.bytes));
-            (journal.next_id, journal.sum) = (id.saturating_add(1).max(1), row.sum);
+            journal.add(id, row.sum, row.bytes);
             self.take_row(&row);
             last = Some(row);
         }
@@ -403,16 +402,15 @@ impl Work {
         }
         if rewrite {
             tx.execute("DELETE FROM journal", []).map_err(&fault)?;
-            journal.rows.clear();
+            journal.clear();
             records.clear();
             self.tails.values().flatten().for_each(|kept| records.extend_from_slice(&kept.bytes));
         }
         (journal.run, journal.positions) = (run, vec![0; usize::from(shards.max(1))]);
         let mut data = journal.head(RowKind::Opened, &journal.positions);
         data.extend_from_slice(&records);
-        journal.sum = rows::insert_journal(&tx, journal.next_id, &data).map_err(&fault)?;
-        journal.rows.push_back((journal.next_id, data.len() as u64));
-        journal.next_id += 1;
+        let sum = rows::insert_journal(&tx, journal.next_id, &data).map_err(&fault)?;
+        journal.add(journal.next_id, sum, data.len() as u64);
         tx.commit().map_err(&fault)?;
         Ok(journal)
     }

@@ -11,7 +11,6 @@
 //! in memory moves on before the commit that it belongs to.
 //! Not here: what a step writes (`mover`, `retention`), reading (`reader`), opening (`recovery`).
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -23,6 +22,7 @@ use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::config::Retention;
+use crate::journal::Journal;
 use crate::mover::{Moved, Rooms, Round};
 use crate::retention::{self, Trimmed};
 use crate::rows::{self, RowKind};
@@ -59,35 +59,6 @@ const JOURNAL_STEP: i64 = 64;
 const FREE_PART: u64 = 4;
 const FREE_PAGES_MIN: u64 = 4096;
 const VACUUM_STEP: u32 = 256;
-
-/// Where the journal stands.
-#[derive(Debug, Default)]
-pub(crate) struct Journal {
-    pub(crate) run: u64,
-    pub(crate) next_id: i64,
-    /// Of its newest row.
-    pub(crate) sum: u64,
-    /// Id and bytes of each row.
-    pub(crate) rows: VecDeque<(i64, u64)>,
-    /// For each shard, what is committed.
-    pub(crate) positions: Vec<u64>,
-}
-
-impl Journal {
-    fn bytes(&self) -> u64 {
-        self.rows.iter().map(|&(_, bytes)| bytes).sum()
-    }
-
-    pub(crate) fn head(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
-        rows::journal_head(kind, self.run, positions, self.sum)
-    }
-
-    fn settle(&mut self, sum: u64, bytes: usize, positions: Vec<u64>) {
-        self.rows.push_back((self.next_id, bytes as u64));
-        (self.sum, self.positions) = (sum, positions);
-        self.next_id += 1;
-    }
-}
 
 /// What was taken from the queues and is not committed.
 #[derive(Debug)]
@@ -252,8 +223,7 @@ impl Writer {
     }
 
     fn begin_round(&mut self) {
-        let upto = self.journal.next_id - 1;
-        self.round = Some(Round::begin(&self.shared, upto, self.journal.positions.clone()));
+        self.round = Some(Round::begin(&self.shared, self.journal.take_marks()));
         self.waiting_since = None;
     }
 
@@ -300,13 +270,13 @@ impl Writer {
                     chore.moved = Some(round.step(&tx, &self.shared, &self.rooms)?);
                 }
                 Some(round) => {
-                    let from = self.journal.rows.front().map_or(0, |&(id, _)| id);
-                    let upto = round.upto.min(from + JOURNAL_STEP);
+                    let from = self.journal.oldest();
+                    let upto = round.upto().min(from + JOURNAL_STEP);
                     tx.execute("DELETE FROM journal WHERE id < ?1", [upto])?;
                     chore.forgotten = Some(upto);
                 }
                 None if self.trims.is_due => {
-                    let oldest = self.journal.rows.front().map_or(0, |&(id, _)| id);
+                    let oldest = self.journal.oldest();
                     chore.trimmed =
                         Some(retention::step(&tx, &self.rooms, &self.trims, self.retention, oldest)?);
                 }
@@ -332,7 +302,7 @@ impl Writer {
                 side.tell(News::Durable(Position(now)));
             }
         }
-        self.journal.settle(sum, pending.data.len(), pending.positions);
+        self.journal.settle(sum, pending.data.len() as u64, pending.positions);
         self.waiting_since.get_or_insert_with(Instant::now);
     }
 
@@ -345,12 +315,12 @@ impl Writer {
             self.trims.is_due |= retention::is_over(&self.rooms, self.retention);
         }
         if let Some(upto) = chore.forgotten {
-            self.journal.rows.retain(|&(id, _)| id >= upto);
-            if self.round.as_ref().is_some_and(|round| upto >= round.upto) {
+            self.journal.forget_before(upto);
+            if self.round.as_ref().is_some_and(|round| upto >= round.upto()) {
                 self.round = None;
                 self.trims.is_due = true;
                 // The newest row stays; it holds nothing that is to be moved.
-                if self.journal.rows.len() > 1 {
+                if self.journal.has_more_than_the_newest() {
                     self.waiting_since.get_or_insert_with(Instant::now);
                 }
             }
@@ -429,7 +399,7 @@ impl Writer {
         self.claim_all();
         self.is_chore_failing = false;
         self.round = None;
-        if self.pending.is_none() && self.journal.rows.len() > 1 || self.waiting_since.is_some() {
+        if self.pending.is_none() && self.journal.has_more_than_the_newest() || self.waiting_since.is_some() {
             self.begin_round();
         }
         while self.round.is_some() && Instant::now() < deadline {

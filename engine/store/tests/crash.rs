@@ -11,12 +11,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use grandstand_engine::durable::*;
 use grandstand_engine::message::PageOf;
 use grandstand_store::{Found, StoreConfig, verify};
 use support::*;
 
 const DIR: &str = "GRANDSTAND_STORE_CHILD";
+/// Set: most of what the child pushes is of one room, and large.
+const LOUD: &str = "GRANDSTAND_STORE_CHILD_LOUD";
 const ROOMS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
 /// Kills whom it holds.
@@ -54,14 +57,20 @@ fn child() {
         other => panic!("{other:?}: {:?}", rig.store.opening()),
     };
     say(&format!("open {found}"));
+    let full = std::env::var_os(LOUD).map(|_| Bytes::from(vec![b'.'; 16 << 10]));
     for turn in 0u64.. {
-        let room = ROOMS[(turn % 7) as usize];
+        let is_loud = full.is_some() && !turn.is_multiple_of(50);
+        let room = if is_loud { ROOMS[0] } else { ROOMS[(turn % 7) as usize] };
         while rig.log.check().is_err() {
             std::thread::yield_now();
         }
         let (epoch, offset) = next[room];
         let count = 1 + turn % 3;
-        rig.log.push(batch_of(room, epoch, offset, count, None));
+        let mut entry = batch_of(room, epoch, offset, count, None);
+        if let Entry::Batch(batch) = &mut entry {
+            batch.full = full.clone().filter(|_| is_loud);
+        }
+        rig.log.push(entry);
         next.insert(room, (epoch, offset + count));
         say(&format!("push {room} {}", offset + count));
         while let Some(news) = rig.log.poll() {
@@ -100,7 +109,10 @@ impl Heard {
 
 /// Run a child for about so long, kill it, and hear it out.
 fn run_and_kill(dir: &Path, after_open: Duration) -> Heard {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    run_and_kill_of(Command::new(std::env::current_exe().unwrap()), dir, after_open)
+}
+
+fn run_and_kill_of(mut command: Command, dir: &Path, after_open: Duration) -> Heard {
     command.args(["--exact", "child", "--ignored", "--nocapture"]).env(DIR, dir);
     let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut out = BufReader::new(child.0.stdout.take().unwrap());
@@ -146,13 +158,13 @@ fn random(n: u64) -> u64 {
     u64::from_le_bytes(bytes) % n
 }
 
-#[test]
-fn killed_at_random_moments_nothing_that_was_shown_is_unseen() {
-    let dir = Dir::new("kill");
+/// Kill children at random moments, each on what the one before left. What the last one left is whole.
+fn kill_and_compare(dir: &Dir, rounds: u32, within: Duration, child: impl Fn() -> Command) -> Rig {
     let mut shown: HashMap<String, u64> = HashMap::new();
     let (mut pushed, mut recovered) = (0, 0);
-    for round in 0..12 {
-        let heard = run_and_kill(dir.path(), Duration::from_micros(random(60_000)));
+    for round in 0..rounds {
+        let after = Duration::from_micros(random(within.as_micros() as u64));
+        let heard = run_and_kill_of(child(), dir.path(), after);
         let found = heard.found.as_deref().unwrap();
         assert_eq!(found, if round == 0 { "new" } else { "crashed" });
         for (room, &next) in &shown {
@@ -171,10 +183,34 @@ fn killed_at_random_moments_nothing_that_was_shown_is_unseen() {
         assert!(stored.next_offset >= shown[room]);
         assert_eq!(said(&rig.page(room, 0, PageOf::Shown)), expected(room, 0..stored.next_offset));
     }
-    assert!(rig.close());
-    assert_eq!(verify::run(&dir.data()).unwrap().faults, Vec::<String>::new());
     println!("{pushed} pushed, {recovered} of them not yet acknowledged at a death");
     assert!(pushed > 100);
+    rig
+}
+
+#[test]
+fn killed_at_random_moments_nothing_that_was_shown_is_unseen() {
+    let dir = Dir::new("kill");
+    let child = || Command::new(std::env::current_exe().unwrap());
+    let rig = kill_and_compare(&dir, 12, Duration::from_millis(60), child);
+    assert!(rig.close());
+    assert_eq!(verify::run(&dir.data()).unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn killed_while_a_loud_room_is_moved_in_parts() {
+    let dir = Dir::new("loud");
+    let child = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(LOUD, "1");
+        command
+    };
+    let rig = kill_and_compare(&dir, 8, Duration::from_millis(600), child);
+    let segments = rig.store.status().segments.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{segments} segments");
+    assert!(segments > 60, "{segments} segments: the journal was never moved");
+    assert!(rig.close());
+    assert_eq!(verify::run(&dir.data()).unwrap().faults, Vec::<String>::new());
 }
 
 fn copy_database(from: &Path, to: &Path) {

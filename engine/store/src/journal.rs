@@ -1,0 +1,135 @@
+//! The journal as the log thread knows it: which rows there are, how large they are, and up to where each shard is in them.
+//!
+//! Why marks: a room's records go from the journal into its segments, and a room that said megabytes is moved in parts, each up
+//! to a *mark*: a row of the journal and what each shard had committed with it. A room's row names the journal row that it
+//! was moved up to, so a part is all that a start has to know.
+//! Invariants: rows and marks are in the order of their ids; a mark is a row that is there.
+//! Not here: what a row holds (`rows`), moving (`mover`), who writes (`writer`).
+
+use std::collections::VecDeque;
+
+use crate::rows::{self, RowKind};
+
+/// Bytes of rows from one mark to the next: what a step moves at a time.
+const MARK_BYTES: u64 = crate::mover::STEP_BYTES as u64;
+
+/// See the file's head.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mark {
+    pub(crate) row: i64,
+    /// For each shard, what is committed.
+    pub(crate) positions: Vec<u64>,
+}
+
+/// Where the journal stands.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) run: u64,
+    pub(crate) next_id: i64,
+    /// Of its newest row.
+    pub(crate) sum: u64,
+    /// For each shard, what is committed.
+    pub(crate) positions: Vec<u64>,
+    /// Id and bytes of each row.
+    rows: VecDeque<(i64, u64)>,
+    bytes: u64,
+    marks: Vec<Mark>,
+    bytes_since_mark: u64,
+}
+
+impl Journal {
+    /// Without a row, for so many shards.
+    pub(crate) fn empty(shards: usize) -> Journal {
+        Journal { next_id: 1, positions: vec![0; shards], ..Journal::default() }
+    }
+
+    /// Of all its rows.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn oldest(&self) -> i64 {
+        self.rows.front().map_or(0, |&(id, _)| id)
+    }
+
+    /// The newest row stays always; is there any other?
+    pub(crate) fn has_more_than_the_newest(&self) -> bool {
+        self.rows.len() > 1
+    }
+
+    pub(crate) fn head(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
+        rows::journal_head(kind, self.run, positions, self.sum)
+    }
+
+    /// A row that is there: found at a start, or committed.
+    pub(crate) fn add(&mut self, id: i64, sum: u64, bytes: u64) {
+        self.rows.push_back((id, bytes));
+        self.bytes += bytes;
+        self.sum = sum;
+        self.next_id = id.saturating_add(1).max(1);
+    }
+
+    /// The next row is committed.
+    pub(crate) fn settle(&mut self, sum: u64, bytes: u64, positions: Vec<u64>) {
+        self.add(self.next_id, sum, bytes);
+        self.positions = positions;
+        self.bytes_since_mark += bytes;
+        if self.bytes_since_mark >= MARK_BYTES {
+            self.bytes_since_mark = 0;
+            self.marks.push(self.end());
+        }
+    }
+
+    /// Its newest row.
+    fn end(&self) -> Mark {
+        Mark { row: self.next_id - 1, positions: self.positions.clone() }
+    }
+
+    /// The marks up to its newest row, which is the last of them; the next ones are of what is still to come.
+    pub(crate) fn take_marks(&mut self) -> Vec<Mark> {
+        let end = self.end();
+        let mut marks = std::mem::take(&mut self.marks);
+        self.bytes_since_mark = 0;
+        if marks.last().is_none_or(|mark| mark.row < end.row) {
+            marks.push(end);
+        }
+        marks
+    }
+
+    /// Rows before this one are gone.
+    pub(crate) fn forget_before(&mut self, id: i64) {
+        while let Some(&(_, bytes)) = self.rows.front().filter(|&&(oldest, _)| oldest < id) {
+            self.rows.pop_front();
+            self.bytes -= bytes;
+        }
+    }
+
+    /// All rows are gone.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_the_rows_and_marks_are_rows_some_way_apart() {
+        let mut journal = Journal::empty(1);
+        for position in 1..=10 {
+            journal.settle(0, MARK_BYTES / 3, vec![position]);
+        }
+        assert_eq!(journal.bytes(), 10 * (MARK_BYTES / 3));
+        journal.forget_before(4);
+        assert_eq!((journal.bytes(), journal.oldest()), (7 * (MARK_BYTES / 3), 4));
+        let marks = journal.take_marks();
+        assert_eq!(marks.iter().map(|mark| mark.row).collect::<Vec<_>>(), [4, 8, 10]);
+        assert!(marks.iter().all(|mark| mark.positions == [mark.row as u64]));
+        // Nothing since then: the end is the only mark.
+        assert_eq!(journal.take_marks().iter().map(|mark| mark.row).collect::<Vec<_>>(), [10]);
+        journal.clear();
+        assert_eq!((journal.bytes(), journal.has_more_than_the_newest()), (0, false));
+    }
+}
