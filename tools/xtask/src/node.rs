@@ -30,7 +30,10 @@ pub(crate) struct Node {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) resident_bytes: u64,
+    /// Open files without a name: sockets, pipes, events.
     pub(crate) files: u64,
+    /// Open files with one: its durable log, its words.
+    pub(crate) named_files: u64,
 }
 
 /// How a node ended.
@@ -117,7 +120,12 @@ impl Node {
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib: u64 =
             resident.and_then(|text| text.split_whitespace().next()?.parse().ok()).context("no VmRSS")?;
-        Ok(Sample { resident_bytes: kib * 1024, files: fs::read_dir(home.join("fd"))?.count() as u64 })
+        // One that is closed meanwhile has no target any more.
+        let targets =
+            fs::read_dir(home.join("fd"))?.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let (named, unnamed): (Vec<_>, Vec<_>) = targets.partition(|target| target.is_absolute());
+        let (files, named_files) = (unnamed.len() as u64, named.len() as u64);
+        Ok(Sample { resident_bytes: kib * 1024, files, named_files })
     }
 
     /// Connections that it counts, of all transports.
