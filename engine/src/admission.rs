@@ -3,7 +3,7 @@
 //! Why twice: the edge refuses early and cheaply; the shard trusts no edge, since a NUL in a text would break a batch for
 //! everybody.
 //! Invariant: a publication that was seen before is recognised before anything else is asked, so that a repetition never
-//! hears a refusal of what was accepted.
+//! hears a refusal of what was accepted; and one that may have been accepted, and can't be recognised any more, is not again.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
@@ -116,6 +116,9 @@ pub(crate) fn judge(
         Seen::Sealed { offset, time_ms } => return Verdict::Repeated { offset, time_ms },
         Seen::Pending { .. } if wait_is_full && !at_once => return later,
         Seen::Pending { offset } => return Verdict::Waits { offset },
+        Seen::Never if p.age_ms > 0 && !live.nonces.reach_back(now.us, p.age_ms) => {
+            return Verdict::Refused { reason: Refusal::Forgotten, retry_after_ms: None };
+        }
         Seen::Never => {}
     }
     let checked = if phase == Phase::Closed { Err(Refusal::RoomClosed) } else { Ok(()) }

@@ -83,7 +83,7 @@ impl Default for ShardConfig {
             history_batches_max: 65_536,
             history_bytes_max: 8 << 20,
             history_bytes_total_max: 256 << 20,
-            nonces_max: 4096,
+            nonces_max: 16_384,
             nonce_window_ms: 300_000,
             tally_keys_max: 64,
             tally_top: 16,

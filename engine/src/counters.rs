@@ -101,6 +101,7 @@ fn refused_name(reason: Refusal) -> &'static str {
         Refusal::StorageUnavailable => "publications_refused_storage_unavailable",
         Refusal::UnknownEpoch => "publications_refused_unknown_epoch",
         Refusal::TooOld => "publications_refused_too_old",
+        Refusal::Forgotten => "publications_refused_forgotten",
     }
 }
 

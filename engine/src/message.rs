@@ -154,6 +154,8 @@ pub struct Publication {
     pub user: UserId,
     /// Chosen by the client.
     pub nonce: u64,
+    /// How long ago it was said first, where it is said again; 0: not before.
+    pub age_ms: u32,
     /// Display name.
     pub author: Box<str>,
     /// The author's role.

@@ -138,7 +138,7 @@ impl Room {
         self.live.get_or_insert_with(|| {
             let mut live = Live::new(now, config, &settings, seed);
             if let Some(dormant) = dormant.take() {
-                live.go_on(*dormant);
+                live.go_on(now, *dormant);
             }
             Box::new(live)
         })
@@ -277,13 +277,13 @@ impl Live {
     }
 
     /// Go on where a dormant room stood.
-    fn go_on(&mut self, dormant: Dormant) {
+    fn go_on(&mut self, now: Now, dormant: Dormant) {
         let slow_ms = dormant.state.iter().find(|(key, _)| &**key == SLOW_MODE_KEY);
         if let Some(interval_ms) = slow_ms.and_then(|(_, digits)| milliseconds(digits)) {
             self.slow_mode.set_interval_ms(interval_ms);
         }
         (self.next_seq, self.next_offset) = (dormant.next_seq, dormant.next_offset);
-        self.nonces.restore(dormant.next_offset, &[], 0);
+        self.nonces.go_on(dormant.next_offset, dormant.time_ms, now);
         if dormant.time_ms > 0 {
             self.time_ms = dormant.time_ms;
         }

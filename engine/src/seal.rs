@@ -212,6 +212,7 @@ mod tests {
             alias: Alias(9),
             user: UserId(1),
             nonce,
+            age_ms: 0,
             author: "ann".into(),
             role: Role::Host,
             text: text.into(),

@@ -204,6 +204,35 @@ fn nonces_are_forgotten_beyond_the_window() {
 }
 
 #[test]
+fn what_is_said_again_and_may_be_forgotten_is_refused_and_not_said_twice() {
+    let (mut stage, alias, _) = followed(ShardConfig { nonces_max: 2, ..fixed() });
+    let again = |stage: &mut Stage, nonce, age_ms| {
+        let said = publication(alias, 0, 1, nonce, "again");
+        stage.input(Input::Publish(Box::new(Publication { age_ms, ..*said })));
+        stage.pass_ms(0);
+        only_answer(stage)
+    };
+    // Nothing was ever forgotten: however long ago it was sent, it did not arrive.
+    assert_eq!(offset(again(&mut stage, 7, u32::MAX)), (0, false));
+    stage.pass_ms(100_000);
+    for nonce in 0..3 {
+        say(&mut stage, alias, 1, nonce, "text");
+        stage.pass_ms(1000);
+    }
+    stage.answers();
+    assert_eq!(offset(again(&mut stage, 1, 5_000)), (2, true), "remembered, it is answered as before");
+    assert_eq!(refusal(again(&mut stage, 0, 5_000)), (Refusal::Forgotten, None));
+    stage.pass_ms(60_000);
+    assert_eq!(
+        refusal(again(&mut stage, 8, 60_000)),
+        (Refusal::Forgotten, None),
+        "it may have been among those"
+    );
+    assert_eq!(offset(again(&mut stage, 8, 20_000)), (4, false), "it can't have been");
+    assert_eq!(stage.counter("publications_refused_forgotten"), 2);
+}
+
+#[test]
 fn what_may_not_be_said_is_refused_with_its_reason() {
     let (mut stage, alias, _) = followed(ShardConfig { text_bytes_max: 5, ..fixed() });
     for (text, reason) in [("", Refusal::Empty), ("hello!", Refusal::TooLarge), ("a\0b", Refusal::BadText)] {

@@ -70,6 +70,8 @@ refusals! {
     UnknownEpoch = 17, false, "another log";
     /// Nothing from the offset asked for up to the head is kept.
     TooOld = 18, false, "no longer kept";
+    /// Said again after longer than is remembered who said what: whether it stands is not known any more.
+    Forgotten = 19, false, "no longer remembered";
 }
 
 impl Refusal {

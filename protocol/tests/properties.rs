@@ -61,7 +61,8 @@ fn hello() -> impl Strategy<Value = Hello<'static>> {
 }
 
 fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
-    let publish = (any::<u32>(), wide(), text(80), option::of(wide()), text(20), text(20), role());
+    let publish =
+        (any::<u32>(), wide(), text(80), option::of(wide()), text(20), text(20), role(), any::<u32>());
     prop_oneof![
         hello().prop_map(ClientFrame::Hello),
         (any::<u32>(), text(60), option::of((wide(), wide())), any::<u32>()).prop_map(
@@ -73,8 +74,8 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
             })
         ),
         any::<(u32, u32)>().prop_map(|(request, alias)| ClientFrame::Unsubscribe { request, alias }),
-        publish.prop_map(|(alias, nonce, text, reply_to, attachment, author, role)| {
-            ClientFrame::Publish(Publish { alias, nonce, text, reply_to, attachment, author, role })
+        publish.prop_map(|(alias, nonce, text, reply_to, attachment, author, role, age_ms)| {
+            ClientFrame::Publish(Publish { alias, nonce, text, reply_to, attachment, author, role, age_ms })
         }),
         (any::<u32>(), name(10), 1..=limits::REACTION_COUNT_MAX)
             .prop_map(|(alias, key, count)| ClientFrame::React(React { alias, key, count })),

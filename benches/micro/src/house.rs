@@ -163,6 +163,7 @@ impl House {
             alias: ALIAS,
             user: UserId(self.next_nonce % 100),
             nonce: self.next_nonce,
+            age_ms: 0,
             author: "a_viewer_of_16b".into(),
             role: Role::Viewer,
             text: TEXT.into(),

@@ -74,7 +74,8 @@ impl From<Refusal> for Failure {
             | Refusal::NotSubscribed
             | Refusal::AlreadySubscribed
             | Refusal::UnknownEpoch
-            | Refusal::TooOld => {
+            | Refusal::TooOld
+            | Refusal::Forgotten => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "this should not happen: the log may tell more")
             }
         };

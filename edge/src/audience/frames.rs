@@ -114,6 +114,7 @@ impl Audience {
             alias: Alias(p.alias),
             user: session.user,
             nonce: p.nonce,
+            age_ms: p.age_ms,
             author: author.into(),
             role,
             text: p.text.into(),

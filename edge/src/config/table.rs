@@ -286,12 +286,12 @@ config_table! {
         replay_max: usize = 200, [0, 100_000],
             "Messages that a newcomer can wish to see from before it came. A greater wish is cut to this.",
             "a few screens; older messages scroll away unread";
-        nonces_max: usize = 4_096, [0, 1_048_576],
+        nonces_max: usize = 16_384, [0, 1_048_576],
             "Publications per room whose nonce is remembered, so that one sent again is acknowledged and not repeated. \
-             Beyond, the oldest are forgotten.",
-            "a reconnecting client repeats what it sent in the last seconds";
+             Beyond, the oldest are forgotten: one that may have been among them is refused when it is sent again.",
+            "over a minute of the busiest room, in a megabyte";
         nonce_window_ms: u64 = 300_000, [1_000, 86_400_000],
-            "Time for which a nonce is remembered. A publication that is sent again later counts as new.",
+            "Time for which a nonce is remembered. A publication that is sent again later is refused, for it could stand twice.",
             "a client that was away for five minutes asks its user before it sends again";
         tally_keys_max: usize = 64, [1, 4_096],
             "Different reactions counted in a room per tick. Beyond, the least counted join the others, which are counted under the empty key.",

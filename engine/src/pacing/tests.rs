@@ -11,6 +11,7 @@ pub(super) fn said(user: u64, role: Role, text: &str) -> Box<Publication> {
         alias: Alias(1),
         user: UserId(user),
         nonce: 0,
+        age_ms: 0,
         author: format!("User {user}").into(),
         role,
         text: text.into(),

@@ -4,7 +4,7 @@
 //! is configured: a room that the log holds goes on being kept after a restart, whatever the node's default is then.
 //!
 //! - memory to disk: from then on kept, state included. Offsets before are not on disk, nor are their nonces: said again
-//!   after a restart, such a message stands twice. Their acknowledgements go on saying `memory`.
+//!   after a restart, such a message is refused, for it may stand. Their acknowledgements go on saying `memory`.
 //! - disk to memory: what is stored goes, so that no later start finds the room as it once was.
 //! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being forgotten by then,
 //!   and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history has room. One that came on first use
@@ -91,7 +91,7 @@ impl Shard {
         if !stored.nonces.is_empty() {
             let room = self.rooms.get_mut(slot).expect("just restored");
             let live = room.wake(now, &self.config, self.seed);
-            live.nonces.restore(stored.next_offset, &stored.nonces, now.us);
+            live.nonces.restore(stored.next_offset, &stored.nonces, now);
             self.arm(slot);
         }
     }

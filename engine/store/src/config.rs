@@ -71,7 +71,7 @@ impl Default for StoreConfig {
             shards: 1,
             queue_bytes_max: 64 << 20,
             retention: Retention::default(),
-            nonces_max: 4096,
+            nonces_max: 16_384,
             nonce_window_ms: 300_000,
             newest_batches_max: 256,
             newest_bytes_max: 1 << 20,

@@ -252,6 +252,7 @@ pub(crate) fn publication(alias: Alias, worker: u16, user: u64, nonce: u64, text
         alias,
         user: UserId(user),
         nonce,
+        age_ms: 0,
         author: format!("user {user}").into(),
         role: Role::Viewer,
         text: text.into(),

@@ -62,6 +62,8 @@ pub struct Publish<'a> {
     pub author: &'a str,
     /// A bridge's author's role.
     pub role: Role,
+    /// How long ago it was said first, in milliseconds, where it is said again; 0: not before.
+    pub age_ms: u32,
 }
 
 /// React.
@@ -207,6 +209,7 @@ fn publish<'a>(t: &fb::Publish<'a>) -> Publish<'a> {
         attachment: t.attachment().unwrap_or(""),
         author: t.author().unwrap_or(""),
         role: Role::from_wire(t.role().0),
+        age_ms: t.age_ms(),
     }
 }
 

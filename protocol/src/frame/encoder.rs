@@ -257,6 +257,7 @@ impl Encoder {
             attachment,
             author,
             role: fb::Role(f.role as u8),
+            age_ms: f.age_ms,
         };
         let root = fb::Publish::create(&mut self.fbb, &args);
         self.fbb.finish_minimal(root);

@@ -966,6 +966,7 @@ impl<'a> Publish<'a> {
   pub const VT_ATTACHMENT: ::flatbuffers::VOffsetT = 12;
   pub const VT_AUTHOR: ::flatbuffers::VOffsetT = 14;
   pub const VT_ROLE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_AGE_MS: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -979,6 +980,7 @@ impl<'a> Publish<'a> {
     let mut builder = PublishBuilder::new(_fbb);
     if let Some(x) = args.reply_to { builder.add_reply_to(x); }
     builder.add_nonce(args.nonce);
+    builder.add_age_ms(args.age_ms);
     if let Some(x) = args.author { builder.add_author(x); }
     if let Some(x) = args.attachment { builder.add_attachment(x); }
     if let Some(x) = args.text { builder.add_text(x); }
@@ -1037,6 +1039,13 @@ impl<'a> Publish<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<Role>(Publish::VT_ROLE, Some(Role::Viewer)).unwrap()}
   }
+  #[inline]
+  pub fn age_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Publish::VT_AGE_MS, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Publish<'_> {
@@ -1052,6 +1061,7 @@ impl ::flatbuffers::Verifiable for Publish<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("attachment", Self::VT_ATTACHMENT, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("author", Self::VT_AUTHOR, false)?
      .visit_field::<Role>("role", Self::VT_ROLE, false)?
+     .visit_field::<u32>("age_ms", Self::VT_AGE_MS, false)?
      .finish();
     Ok(())
   }
@@ -1064,6 +1074,7 @@ pub struct PublishArgs<'a> {
     pub attachment: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub author: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub role: Role,
+    pub age_ms: u32,
 }
 impl<'a> Default for PublishArgs<'a> {
   #[inline]
@@ -1076,6 +1087,7 @@ impl<'a> Default for PublishArgs<'a> {
       attachment: None,
       author: None,
       role: Role::Viewer,
+      age_ms: 0,
     }
   }
 }
@@ -1114,6 +1126,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PublishBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<Role>(Publish::VT_ROLE, role, Role::Viewer);
   }
   #[inline]
+  pub fn add_age_ms(&mut self, age_ms: u32) {
+    self.fbb_.push_slot::<u32>(Publish::VT_AGE_MS, age_ms, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PublishBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PublishBuilder {
@@ -1138,6 +1154,7 @@ impl ::core::fmt::Debug for Publish<'_> {
       ds.field("attachment", &self.attachment());
       ds.field("author", &self.author());
       ds.field("role", &self.role());
+      ds.field("age_ms", &self.age_ms());
       ds.finish()
   }
 }

@@ -255,12 +255,14 @@ fn publications() -> Vec<Vector> {
         attachment: "image:1",
         author: "Viewer 2",
         role: Role::Host,
+        age_ms: u32::MAX,
         ..say(u64::MAX, "line one\n\tline two")
     };
     vec![
         p("publish", say(1, "hello")),
         p("publish_every_script", say(2, "añb 試合 ⚽ مرحبا 👩‍👩‍👧")),
         p("publish_reply", Publish { reply_to: Some(u64::MAX), ..say(3, "yes") }),
+        p("publish_again", Publish { age_ms: 1_500, ..say(15, "hello again") }),
         p("publish_attachment_alone", Publish { attachment: "image:1", ..say(4, "") }),
         p("publish_every_field", every),
         p(

@@ -29,7 +29,7 @@ pub(crate) fn of_client(frame: &ClientFrame<'_>) -> Value {
         ClientFrame::Unsubscribe { request, alias } => json!({ "request": request, "alias": alias }),
         ClientFrame::Publish(f) => json!({
             "alias": f.alias, "nonce": long(f.nonce), "text": f.text, "reply_to": maybe(f.reply_to),
-            "attachment": f.attachment, "author": f.author, "role": name(&f.role),
+            "attachment": f.attachment, "author": f.author, "role": name(&f.role), "age_ms": f.age_ms,
         }),
         ClientFrame::React(f) => json!({ "alias": f.alias, "key": f.key, "count": f.count }),
         ClientFrame::SetState(f) => json!({
@@ -177,6 +177,7 @@ pub(crate) fn client_of(kind: &str, fields: &Value) -> ClientFrame<'static> {
             attachment: f.text("attachment"),
             author: f.text("author"),
             role: f.pick("role", ROLES),
+            age_ms: f.int("age_ms"),
         }),
         "React" => {
             ClientFrame::React(React { alias: f.int("alias"), key: f.text("key"), count: f.int("count") })

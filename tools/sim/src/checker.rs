@@ -78,8 +78,6 @@ pub struct Checker {
     /// A log that goes on another one: by epoch, the one before and where it forked.
     forks: BTreeMap<u64, Place>,
     removed: BTreeSet<u64>,
-    /// Logs that were begun in memory: what stands before this offset is known to its process alone.
-    begun: BTreeMap<u64, u64>,
     open: BTreeMap<usize, Open>,
     /// By client: the process that it is, or was last, connected to.
     lives: BTreeMap<usize, u64>,
@@ -196,11 +194,6 @@ impl Checker {
     pub fn handle_fork(&mut self, epoch: u64, before: u64, next_offset: u64) {
         self.note(&[epoch, before, next_offset]);
         self.forks.insert(epoch, (before, next_offset));
-    }
-
-    /// A log that was in memory is on disk from this offset on.
-    pub fn handle_begun(&mut self, epoch: u64, offset: u64) {
-        self.begun.insert(epoch, offset);
     }
 
     /// An operator removed a room, and with it this log.
@@ -519,10 +512,7 @@ impl Checker {
             None => {}
         }
         let others = self.places.get(text).map_or(&[][..], Vec::as_slice);
-        let is_forgotten = |place: Place| {
-            self.begun.iter().any(|(&epoch, &begun)| place.1 < begun && self.origin(epoch, place.1) == place)
-        };
-        let is_twice = |&&other: &&Place| !is_forgotten(other) && self.is_one_log(other, place);
+        let is_twice = |&&other: &&Place| self.is_one_log(other, place);
         let twice = others.iter().find(is_twice).copied();
         if let Some((before, at)) = twice {
             let detail =

@@ -51,6 +51,8 @@ pub struct Wanted {
     pub room: String,
     /// The text.
     pub text: String,
+    /// When it was said first.
+    pub said_us: u64,
     /// Refused for the moment: to be said again at this time.
     pub again_us: Option<u64>,
 }
@@ -74,8 +76,8 @@ pub struct Viewer {
     pub rooms: BTreeMap<String, u32>,
     /// Said and not answered for good, by nonce.
     pub wanted: BTreeMap<u64, Wanted>,
-    /// The last that it said, for saying it again.
-    pub recent: VecDeque<(u64, String, String)>,
+    /// The last that it said, and when, for saying it again.
+    pub recent: VecDeque<(u64, String, String, u64)>,
     /// How much it said.
     pub said: u64,
     /// How many sessions it had before.
@@ -155,8 +157,9 @@ impl Viewer {
         let publication = Publication { text: &text, reply_to, ..Publication::default() };
         let nonce = self.session.publish(now_us, room, &publication).ok()?;
         self.said += 1;
-        self.wanted.insert(nonce, Wanted { room: name.to_owned(), text: text.clone(), again_us: None });
-        self.recent.push_back((nonce, name.to_owned(), text.clone()));
+        let (room, said_us) = (name.to_owned(), now_us);
+        self.wanted.insert(nonce, Wanted { room, text: text.clone(), said_us, again_us: None });
+        self.recent.push_back((nonce, name.to_owned(), text.clone(), now_us));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
@@ -165,15 +168,17 @@ impl Viewer {
 
     /// Say once more what was said.
     pub fn say_again(&mut self, now_us: u64, which: usize) {
-        let Some((nonce, name, text)) = self.recent.get(which % self.recent.len().max(1)).cloned() else {
+        let Some((nonce, name, text, said_us)) = self.recent.get(which % self.recent.len().max(1)).cloned()
+        else {
             return;
         };
-        self.repeat(now_us, nonce, &name, &text);
+        self.repeat(now_us, nonce, &name, (&text, said_us));
     }
 
-    fn repeat(&mut self, now_us: u64, nonce: u64, name: &str, text: &str) -> bool {
+    fn repeat(&mut self, now_us: u64, nonce: u64, name: &str, (text, said_us): (&str, u64)) -> bool {
         let Some(room) = self.room(name) else { return false };
-        let publication = Publication { text, nonce: Some(nonce), ..Publication::default() };
+        let age_ms = ((now_us - said_us) / 1000).max(1) as u32;
+        let publication = Publication { text, nonce: Some(nonce), age_ms, ..Publication::default() };
         self.session.publish(now_us, room, &publication).is_ok()
     }
 
@@ -187,7 +192,7 @@ impl Viewer {
             .collect();
         for nonce in due {
             let wanted = self.wanted[&nonce].clone();
-            let is_said = self.repeat(now_us, nonce, &wanted.room, &wanted.text);
+            let is_said = self.repeat(now_us, nonce, &wanted.room, (&wanted.text, wanted.said_us));
             match self.wanted.get_mut(&nonce) {
                 Some(wanted) if is_said => wanted.again_us = None,
                 Some(wanted) if self.rooms.contains_key(&wanted.room) => {

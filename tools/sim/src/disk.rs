@@ -48,8 +48,6 @@ struct State {
     reads: VecDeque<(u64, usize, ReadRequest)>,
     news: Vec<VecDeque<News>>,
     removed: Vec<u64>,
-    /// Logs that were begun in memory: epoch, and the first offset that is kept.
-    begun: Vec<(u64, u64)>,
 }
 
 /// A room.
@@ -152,11 +150,6 @@ impl Disk {
             state.commit.map(|(_, us)| us).into_iter().chain(state.reads.front().map(|(us, ..)| *us)).min();
         let has_news = (0..state.news.len()).filter(|&shard| !state.news[shard].is_empty()).collect();
         (due_us, has_news)
-    }
-
-    /// Logs that were begun in memory since the last call: epoch, and the first offset that is kept.
-    pub fn take_begun(&self) -> Vec<(u64, u64)> {
-        std::mem::take(&mut self.state().begun)
     }
 
     /// Logs that were removed since the last call.
@@ -330,12 +323,8 @@ impl DurableLog for ModelLog {
         self.position += 1;
         if self.fuse.burn() {
             let state = &mut *self.disk.state();
-            match &entry {
-                Entry::Removed { epoch, .. } => state.removed.push(*epoch),
-                Entry::Room(room) if room.next_offset > 0 && !state.recorded.contains_key(&*room.room) => {
-                    state.begun.push((room.epoch, room.next_offset));
-                }
-                _ => {}
+            if let Entry::Removed { epoch, .. } = &entry {
+                state.removed.push(*epoch);
             }
             apply(&mut state.recorded, &entry);
             state.queue.push_back((self.shard, self.position, entry));

@@ -100,13 +100,13 @@ impl Plan {
         let has_log = r.chance(60);
         let fixed_tick = r.pick(&[0, 20, 100]);
         let any = Rate { per_s: 1_000_000, burst: 1_000_000 };
+        let has_clock_steps = troubles & trouble::CLOCK != 0;
         let shard = ShardConfig {
             tick_ms: fixed_tick,
             ring_batches_max,
             history_batches_max,
-            nonces_max: 65_536,
-            // Clocks step by days.
-            nonce_window_ms: 100 * 86_400_000,
+            nonces_max: if has_clock_steps { 65_536 } else { r.pick(&[3, 30, 65_536]) },
+            nonce_window_ms: if has_clock_steps { 100 * 86_400_000 } else { r.pick(&[1_000, 300_000]) },
             pending_messages_max: r.pick(&[4, 32, 16_384]),
             viewers_every_ms: r.pick(&[0, 500, 2000]),
             pacing_per_s: r.pick(&[0, 0, 5, 20]),

@@ -372,9 +372,6 @@ impl World<'_> {
 
     fn note_removed(&mut self) {
         let replied = std::mem::take(&mut *self.removed.lock().expect("one thread"));
-        for (epoch, offset) in self.disk.take_begun() {
-            self.checker.handle_begun(epoch, offset);
-        }
         for epoch in replied.into_iter().chain(self.disk.take_removed()) {
             self.checker.handle_removed(epoch);
         }

@@ -363,7 +363,7 @@ impl Publisher {
             if due_us > now_us {
                 break Some(due_us - offset_us);
             }
-            if !self.say(control, begin, due.seq, due_us) {
+            if !self.say(control, begin, due.seq, due_us, 0) {
                 // Full: an answer wakes us. It counts as late from when it was due.
                 break Some(control.now_us + 1_000_000);
             }
@@ -386,7 +386,9 @@ impl Publisher {
             if at_us > now_us {
                 return Some(at_us - self.desk.clock_offset_us);
             }
-            if !self.say(control, begin, seq, due_us) {
+            // It was said when it was due, or later.
+            let age_ms = (now_us.saturating_sub(due_us) / 1000).max(1) as u32;
+            if !self.say(control, begin, seq, due_us, age_ms) {
                 return Some(control.now_us + 1_000_000);
             }
             self.again.pop_first();
@@ -395,7 +397,7 @@ impl Publisher {
     }
 
     /// Hand a publication to the session; `false` while that is full.
-    fn say(&mut self, control: &mut Control<'_>, begin: &Begin, seq: u64, due_us: u64) -> bool {
+    fn say(&mut self, control: &mut Control<'_>, begin: &Begin, seq: u64, due_us: u64, age_ms: u32) -> bool {
         let said = begin.script.said(seq, due_us, &mut self.scratch);
         let nonce = self.first_nonce.wrapping_add(seq);
         let publication = Publication {
@@ -403,6 +405,7 @@ impl Publisher {
             author: said.author,
             role: said.role,
             nonce: Some(nonce),
+            age_ms,
             ..Publication::default()
         };
         if control.session.publish(control.now_us, self.room, &publication).is_err() {

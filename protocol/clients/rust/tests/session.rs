@@ -224,6 +224,42 @@ fn without_its_session_a_publication_that_was_sent_is_uncertain_and_not_repeated
 }
 
 #[test]
+fn what_is_said_again_says_how_long_ago_it_was_said_first() {
+    let mut world = World::up();
+    world.publish("answer lost");
+    world.transmit();
+    world.deliver_to_node(1);
+    world.now_us += 2_500_000;
+    world.disconnect(Ending::Eof);
+    world.now_us += 500_000;
+    world.publish("new");
+    world.connect();
+    world.settle();
+    assert_eq!(world.node.ages_ms, [0, 3000, 0]);
+    // The application's own, refused for a moment.
+    let again = Publication { text: "again", nonce: Some(7), age_ms: 400, ..Publication::default() };
+    world.session.publish(world.now_us, world.room, &again).unwrap();
+    world.settle();
+    assert_eq!(world.node.ages_ms[3..], [400]);
+}
+
+#[test]
+fn what_the_node_does_not_remember_is_uncertain_and_stands_once() {
+    let mut world = World::up();
+    world.node.remembers_ms = Some(60_000);
+    let nonce = world.publish("answer lost");
+    world.transmit();
+    world.deliver_to_node(1);
+    world.disconnect(Ending::Eof);
+    world.now_us += 61_000_000;
+    world.connect();
+    world.settle();
+    assert!(world.events.contains(&E::Uncertain { nonce, text: "answer lost".into() }));
+    assert_eq!(world.count(|e| matches!(e, E::Refused { .. })), 0);
+    assert_eq!((world.session.unanswered(), world.node.log.len()), (0, 1));
+}
+
+#[test]
 fn the_outbox_is_bounded() {
     let mut world = World::new(Options { unanswered_max: 2, ..Options::default() });
     world.publish("a");
@@ -520,6 +556,31 @@ fn rooms_can_be_left_and_entered_again() {
     assert_ne!(again, world.room);
     world.settle();
     assert!(world.session.is_live(again));
+}
+
+#[test]
+fn a_room_that_is_entered_while_it_is_left_is_asked_for_when_that_is_over() {
+    let mut world = World::new(Options::default());
+    world.connect();
+    world.deliver_to_node(usize::MAX);
+    world.deliver_to_client(1);
+    world.deliver_to_node(usize::MAX);
+    assert_eq!(world.node.seen, [Kind::Hello, Kind::Subscribe]);
+    // Asked for, not answered yet.
+    world.session.unsubscribe(world.room);
+    let again = world.session.subscribe("show", SubscribeOptions::default());
+    world.transmit();
+    assert!(world.to_node.is_empty());
+    world.settle();
+    assert_eq!(world.node.seen[2..], [Kind::Unsubscribe, Kind::Subscribe]);
+    assert!(world.session.is_live(again));
+    // And while it waits for the answer that it has left.
+    world.session.unsubscribe(again);
+    world.transmit();
+    let once_more = world.session.subscribe("show", SubscribeOptions::default());
+    world.settle();
+    assert_eq!(world.node.seen[4..], [Kind::Unsubscribe, Kind::Subscribe]);
+    assert!(world.session.is_live(once_more));
 }
 
 #[test]

@@ -263,8 +263,8 @@ pub enum EventOf<S, B> {
         /// From [`Session::publish`](super::Session::publish) to here.
         rtt_us: u64,
     },
-    /// A publication was sent, its answer never came, and the session could not be continued: it may or may not stand
-    /// in the room. Sending it again could say it twice, so that is left to a person.
+    /// A publication was sent, its answer never came, and the session could not be continued, or was away for longer than the
+    /// node remembers what it took: it may or may not stand in the room. Sending it again could say it twice, so that is left to a person.
     Uncertain {
         /// Of the publication.
         nonce: u64,

@@ -12,6 +12,7 @@ use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
     ErrorFrame, FrameFault, Kind, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
+use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
 
@@ -209,7 +210,12 @@ impl Session {
                 let asked = |room: &RoomState| room.stage == Stage::Asked && u64::from(room.request) == r.id;
                 refused_room = self.rooms.iter().position(asked);
             }
-            Some(Kind::Publish) => drop(self.outbox.take_publication(r.id)),
+            Some(Kind::Publish) => {
+                let publication = self.outbox.take_publication(r.id);
+                if let Some(p) = publication.filter(|_| r.reason == Refusal::Forgotten) {
+                    return emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
+                }
+            }
             Some(Kind::SetState) => drop(self.outbox.take_state(r.id as u32)),
             _ => {}
         }

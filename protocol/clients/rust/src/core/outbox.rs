@@ -31,8 +31,8 @@ pub(super) struct PendingPublication {
     pub(super) queued_us: u64,
     /// Sent on this connection.
     pub(super) in_flight: bool,
-    /// Sent on some connection, or given with a nonce of the application's, which may have sent it before.
-    tried: bool,
+    /// When it was first sent, on some connection or before it was given to us.
+    first_us: Option<i64>,
     pub(super) text: Box<str>,
     pub(super) attachment: Box<str>,
     pub(super) author: Box<str>,
@@ -84,7 +84,7 @@ impl Outbox {
             room,
             queued_us,
             in_flight: false,
-            tried: p.nonce.is_some(),
+            first_us: (p.age_ms > 0).then(|| queued_us as i64 - i64::from(p.age_ms) * 1000),
             text: p.text.into(),
             attachment: p.attachment.into(),
             author: p.author.into(),
@@ -106,15 +106,22 @@ impl Outbox {
         }
     }
 
-    /// The first publication that is due, in a room for which `alias` has an alias; it counts as sent.
+    /// The first publication that is due, in a room for which `alias` has an alias, with its age in milliseconds; it counts as
+    /// sent.
     pub(super) fn poll_publication(
         &mut self,
+        now_us: u64,
         alias: impl Fn(RoomId) -> Option<u32>,
-    ) -> Option<(u32, &PendingPublication)> {
+    ) -> Option<(u32, u32, &PendingPublication)> {
         let first = self.publications.iter().position(|p| !p.in_flight && alias(p.room).is_some())?;
         let p = &mut self.publications[first];
-        (p.in_flight, p.tried) = (true, true);
-        Some((alias(p.room)?, p))
+        p.in_flight = true;
+        let age_ms = match p.first_us {
+            Some(first_us) => ((now_us as i64 - first_us) / 1000).clamp(1, i64::from(u32::MAX)) as u32,
+            None => 0,
+        };
+        p.first_us.get_or_insert(now_us as i64);
+        Some((alias(p.room)?, age_ms, p))
     }
 
     /// As [`Outbox::poll_publication`], for state changes.
@@ -163,7 +170,7 @@ impl Outbox {
 
     /// Publications that were sent once and whose fate is not known.
     pub(super) fn take_tried(&mut self) -> Vec<PendingPublication> {
-        self.take_publications(|p| p.tried)
+        self.take_publications(|p| p.first_us.is_some())
     }
 
     fn take_publications(&mut self, which: impl Fn(&PendingPublication) -> bool) -> Vec<PendingPublication> {

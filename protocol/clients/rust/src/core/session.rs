@@ -520,14 +520,19 @@ impl Session {
             return true;
         }
         self.encode_room(encoder, out)
-            || self.encode_outbox(encoder, out)
+            || self.encode_outbox(now_us, encoder, out)
             || self.encode_past(encoder, out)
             || self.encode_ping(now_us, encoder, out)
     }
 
     fn encode_room(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        let due = |r: &RoomState| matches!(r.stage, Stage::Wanted | Stage::Unwanted);
-        let Some(at) = self.rooms.iter().position(due) else { return false };
+        let is_due = |at: usize| match self.rooms[at].stage {
+            Stage::Unwanted => true,
+            // The node knows one subscription of a room: the one before, which is being left, goes first.
+            Stage::Wanted => self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name),
+            _ => false,
+        };
+        let Some(at) = (0..self.rooms.len()).find(|&at| is_due(at)) else { return false };
         let request = self.take_request();
         let room = &mut self.rooms[at];
         if let Some(alias) = room.stale_alias.take() {
@@ -549,13 +554,13 @@ impl Session {
         true
     }
 
-    fn encode_outbox(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
+    fn encode_outbox(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
         if self.link != Link::Up || self.outbox.is_empty() || self.is_changing() {
             return false;
         }
         let rooms = &self.rooms;
         let alias = |id: RoomId| rooms.iter().find(|r| r.id == id && r.stage == Stage::Live).map(|r| r.alias);
-        if let Some((alias, p)) = self.outbox.poll_publication(alias) {
+        if let Some((alias, age_ms, p)) = self.outbox.poll_publication(now_us, alias) {
             let publish = Publish {
                 alias,
                 nonce: p.nonce,
@@ -564,6 +569,7 @@ impl Session {
                 attachment: &p.attachment,
                 author: &p.author,
                 role: p.role,
+                age_ms,
             };
             encoder.client(&ClientFrame::Publish(publish), out);
         } else if let Some((alias, s)) = self.outbox.poll_state(alias) {

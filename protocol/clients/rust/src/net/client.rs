@@ -352,7 +352,7 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
             };
             let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
             let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
-            let publication = Publication { text, reply_to, attachment, author, role, nonce };
+            let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms: 0 };
             if session.publish(control.now_us, id, &publication).is_err() {
                 return Some(command);
             }

@@ -41,6 +41,10 @@ pub struct ScriptedNode {
     pub forgets_sessions: bool,
     /// Refuse the next requests to subscribe, with this.
     pub refuse_subscribe: Option<(Refusal, Option<u32>)>,
+    /// Remember nobody's nonces for longer than this.
+    pub remembers_ms: Option<u32>,
+    /// Ages of publications, as they came.
+    pub ages_ms: Vec<u32>,
     /// Refuse the next page of history, with this.
     pub refuse_history: Option<(Refusal, Option<u32>)>,
     /// Begin the next subscription here, whatever was asked.
@@ -149,6 +153,12 @@ impl ScriptedNode {
                 self.send(&ServerFrame::Unsubscribed { request, alias });
             }
             ClientFrame::Publish(p) => {
+                self.ages_ms.push(p.age_ms);
+                if self.remembers_ms.is_some_and(|ms| p.age_ms > ms) {
+                    let (kind, id, reason) = (Kind::Publish as u8, p.nonce, Refusal::Forgotten);
+                    let refused = Refused { kind, id, reason, retry_after_ms: None, detail: "" };
+                    return self.send(&ServerFrame::Refused(refused));
+                }
                 let known = self.nonces.get(&p.nonce).copied();
                 let offset = known.unwrap_or_else(|| self.say(p.text));
                 self.nonces.insert(p.nonce, offset);
