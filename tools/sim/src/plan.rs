@@ -105,8 +105,9 @@ impl Plan {
             tick_ms: fixed_tick,
             ring_batches_max,
             history_batches_max,
-            nonces_max: if has_clock_steps { 65_536 } else { r.pick(&[3, 30, 65_536]) },
-            nonce_window_ms: if has_clock_steps { 100 * 86_400_000 } else { r.pick(&[1_000, 300_000]) },
+            // More, and longer, than what can pass while a held worker has a publication in its hands: that one has no age.
+            nonces_max: if has_clock_steps { 65_536 } else { r.pick(&[300, 65_536]) },
+            nonce_window_ms: if has_clock_steps { 100 * 86_400_000 } else { r.pick(&[15_000, 300_000]) },
             pending_messages_max: r.pick(&[4, 32, 16_384]),
             viewers_every_ms: r.pick(&[0, 500, 2000]),
             pacing_per_s: r.pick(&[0, 0, 5, 20]),
