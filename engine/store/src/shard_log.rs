@@ -84,8 +84,9 @@ impl DurableLog for ShardLog {
             let mut tail = side.tail();
             tail.queue.push_back((self.position, bytes.clone()));
             tail.keep(name, self.position, bytes, begins, record.next_offset());
+            // Before the log thread can take it, or it would count what it took first.
+            status.queue_entries.fetch_add(1, Ordering::Release);
         }
-        status.queue_entries.fetch_add(1, Ordering::Release);
         self.shared.bell.ring();
         Position(self.position)
     }
