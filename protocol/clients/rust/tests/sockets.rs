@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::ScriptedNode;
 use grandstand_client::core::{Ending, Event, Options, OwnedEvent, Reason, Session, SubscribeOptions};
 use grandstand_client::net::{
-    Client, ClientOptions, Connector, Control, Driver, Handler, OwnedPublication, Trust, Url, now_us,
+    Again, Client, ClientOptions, Connector, Control, Driver, Handler, OwnedPublication, Trust, Url, now_us,
 };
 use grandstand_client::protocol::stream::{read_header, write_header};
 use grandstand_client::protocol::websocket::handshake::{parse_request, write_response};
@@ -323,6 +323,29 @@ async fn a_viewer_that_drops_its_tls_misses_nothing() {
 #[tokio::test]
 async fn a_viewer_that_drops_its_quic_connection_misses_nothing() {
     drop_and_resume(serve_quic()).await;
+}
+
+#[tokio::test]
+async fn what_is_said_again_under_its_nonce_stands_once() {
+    let server = serve_tcp("ws", None, Trust::Nobody);
+    let client = Client::connect(&connector(&server), &server.url, ClientOptions::default());
+    client.subscribe("show", SubscribeOptions::default()).unwrap();
+    let first = OwnedPublication { text: "once".into(), ..Default::default() };
+    let nonce = client.publish("show", first.clone()).unwrap();
+    let mut answers = Vec::new();
+    while answers.len() < 2 {
+        if let OwnedEvent::Published { nonce, offset, repeated, .. } =
+            within(client.next_event()).await.expect("not over yet")
+        {
+            answers.push((nonce, offset, repeated));
+            let again = Some(Again { nonce, age: Duration::from_secs(2) });
+            client.publish("show", OwnedPublication { again, ..first.clone() }).unwrap();
+        }
+    }
+    assert_eq!(answers, [(nonce, 0, false), (nonce, 0, true)]);
+    let node = server.node.lock().unwrap();
+    assert_eq!((node.log.len(), node.ages_ms[0]), (1, 0));
+    assert!(node.ages_ms[1] >= 2_000);
 }
 
 async fn reason_of(url: &Url, trust: &Trust) -> Reason {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
@@ -58,6 +59,18 @@ pub struct OwnedPublication {
     pub author: String,
     /// A bridge's author's role.
     pub role: Role,
+    /// It is said again, after a refusal that may pass: then it stands once, whatever became of it before. What was not answered
+    /// because a connection ended is said again by itself.
+    pub again: Option<Again>,
+}
+
+/// What a publication that is said again was called, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// What [`Client::publish`] gave then.
+    pub nonce: u64,
+    /// How long ago that was.
+    pub age: Duration,
 }
 
 /// Too many commands wait for the session, or it is over.
@@ -173,13 +186,16 @@ impl Client {
         self.command(Command::Unsubscribe(room.into()))
     }
 
-    /// Say something in a followed room: the nonce of the [`Published`](crate::core::EventOf::Published) or
-    /// [`Refused`](crate::core::EventOf::Refused) that answers.
+    /// Say something in a followed room: the nonce of the [`Published`](crate::core::EventOf::Published),
+    /// [`Refused`](crate::core::EventOf::Refused) or [`Uncertain`](crate::core::EventOf::Uncertain) that answers.
     ///
     /// # Errors
     /// [`Busy`].
     pub fn publish(&self, room: &str, publication: OwnedPublication) -> Result<u64, Busy> {
-        let nonce = self.0.next_nonce.fetch_add(1, Ordering::Relaxed);
+        let nonce = match publication.again {
+            Some(again) => again.nonce,
+            None => self.0.next_nonce.fetch_add(1, Ordering::Relaxed),
+        };
         self.command(Command::Publish(room.into(), nonce, Box::new(publication)))?;
         Ok(nonce)
     }
@@ -352,7 +368,8 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
             };
             let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
             let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
-            let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms: 0 };
+            let age_ms = p.again.map_or(0, |again| again.age.as_millis().clamp(1, u32::MAX.into()) as u32);
+            let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms };
             if session.publish(control.now_us, id, &publication).is_err() {
                 return Some(command);
             }

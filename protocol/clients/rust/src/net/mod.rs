@@ -21,7 +21,7 @@ mod trust;
 mod url;
 mod websocket;
 
-pub use client::{Busy, Client, ClientOptions, OwnedPublication};
+pub use client::{Again, Busy, Client, ClientOptions, OwnedPublication};
 pub use clock::now_us;
 pub use connector::{Connector, SetupError};
 pub use driver::{Control, Driver, Finished, Handler, Stats};
