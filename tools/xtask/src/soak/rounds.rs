@@ -135,7 +135,9 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
             plan.viewers,
             plan.hold.as_secs()
         );
-        reports.extend(round(programs, &node, plan, &mut seen)?);
+        let of_round = round(programs, &node, plan, &mut seen)?;
+        of_round.iter().for_each(|report| eprintln!("round {number}: {report}"));
+        reports.extend(of_round);
         wait_until_idle(&node, &mut seen)?;
         seen.idle.push((begin.elapsed().as_secs_f64(), node.sample()?, bytes_of_files(&log_dir)?));
     }
