@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
@@ -115,7 +115,7 @@ struct Queues {
 enum Command {
     Subscribe(Box<str>, SubscribeOptions),
     Unsubscribe(Box<str>),
-    Publish(Box<str>, u64, Box<OwnedPublication>),
+    Publish(Box<str>, u64, Instant, Box<OwnedPublication>),
     React(Box<str>, Box<str>, u32),
     SetState(Box<str>, Box<str>, Option<Box<[u8]>>),
     History(Box<str>, u64, u64, u64),
@@ -196,7 +196,7 @@ impl Client {
             Some(again) => again.nonce,
             None => self.0.next_nonce.fetch_add(1, Ordering::Relaxed),
         };
-        self.command(Command::Publish(room.into(), nonce, Box::new(publication)))?;
+        self.command(Command::Publish(room.into(), nonce, Instant::now(), Box::new(publication)))?;
         Ok(nonce)
     }
 
@@ -361,14 +361,16 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
                 session.unsubscribe(id);
             }
         }
-        Command::Publish(room, nonce, p) => {
+        Command::Publish(room, nonce, given, p) => {
             let Some(id) = session.room_id(room) else {
                 queues.push_event(not_subscribed(Kind::Publish, *nonce));
                 return None;
             };
             let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
             let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
-            let age_ms = p.again.map_or(0, |again| again.age.as_millis().clamp(1, u32::MAX.into()) as u32);
+            // It gets older while it waits for the session.
+            let age = p.again.map(|again| again.age + given.elapsed());
+            let age_ms = age.map_or(0, |age| age.as_millis().clamp(1, u32::MAX.into()) as u32);
             let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms };
             if session.publish(control.now_us, id, &publication).is_err() {
                 return Some(command);
