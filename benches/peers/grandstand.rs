@@ -8,8 +8,8 @@ use grandstand_benches::crowd::{Crowd, CrowdPlan, Transport};
 use grandstand_benches::node::{Node, NodePlan};
 use grandstand_benches::publisher::{Publisher, Script};
 
-/// All that differs from the defaults: room for the audience, a publisher that may speak as fast as it is asked to, and nothing
-/// left out by pacing, since the others leave nothing out.
+/// All that differs from the defaults: room for the audience, a publisher that may speak as fast as it is
+/// asked to, and nothing left out by pacing, since the others leave nothing out.
 const OVERRIDES: &[(&str, &str)] = &[
     ("limits.connections_max", "19000"),
     ("limits.bridge_publish_per_s", "1000000"),
@@ -25,7 +25,8 @@ const RECOVERY_MS: u64 = 8_000;
 /// From now to the first message: the publisher looks for its beginning five times in this.
 const LEAD_NS: u64 = 1_000_000;
 
-/// A tick as long as the others' batches, for whom latency matters more than the share of the core that the default keeps to.
+/// A tick as long as the others' batches, for whom latency matters more than the share of the core that the
+/// default keeps to.
 const FIXED_TICK: &[(&str, &str)] = &[("rooms.tick_ms", "100")];
 
 /// At the defaults, where the tick grows to keep fan-out within its share, and with a fixed tick.

@@ -1,7 +1,7 @@
 //! Installing the peers, each by its package name, pinned, under target/peers; and finding what is installed.
 //!
-//! Invariants: the pins are `versions.toml` and the lock files that it names; what is there and current is left as it is; what
-//! cannot be installed holds up nothing else, and is said.
+//! Invariants: the pins are `versions.toml` and the lock files that it names; what is there and current is
+//! left as it is; what cannot be installed holds up nothing else, and is said.
 //! Not here: who needs what (each driver).
 
 use anyhow::{Context, Result, bail};

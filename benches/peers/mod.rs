@@ -1,11 +1,13 @@
-//! Peers: other servers that a user would pick for a room's chat, each configured as its documentation says for throughput.
+//! Peers: other servers that a user would pick for a room's chat, each configured as its documentation says
+//! for throughput.
 //!
-//! One driver a file. A driver says what it needs, starts its server on one core and gives the crowd that watches it; how fast
-//! it is asked to be, and what is made of it, is the bench's (`src/bin/bench/peers.rs`).
-//! Forms: `plain` is a message a frame, as every user begins; `best` sets what the documentation offers; `batched` adds what an
-//! application can do by itself: it collects for [`BATCH_MS`] and sends what it has as one message, as Grandstand's tick does.
-//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); nothing listens but on loopback; a
-//! server ends with its value.
+//! One driver a file. A driver says what it needs, starts its server on one core and gives the crowd that
+//! watches it; how fast it is asked to be, and what is made of it, is the bench's (`src/bin/bench/peers.rs`).
+//! Forms: `plain` is a message a frame, as every user begins; `best` sets what the documentation offers;
+//! `batched` adds what an application can do by itself: it collects for [`BATCH_MS`] and sends what it has as
+//! one message, as Grandstand's tick does.
+//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); nothing listens but
+//! on loopback; a server ends with its value.
 //! Not here: installing (`install`).
 
 pub(crate) mod grandstand;
@@ -53,7 +55,8 @@ pub(crate) trait Stand {
     /// So many messages per second for so long, and a bounded wait for what is still on its way.
     fn step(&mut self, per_s: f64, seconds: f64) -> Result<Step>;
 
-    /// After a step that was too much: waits until nothing of it is left. `false`: this server is of no more use.
+    /// After a step that was too much: waits until nothing of it is left. `false`: this server is of no more
+    /// use.
     fn recover(&mut self) -> Result<bool>;
 }
 
@@ -86,7 +89,8 @@ pub(crate) struct Step {
     pub(crate) fault: Option<String>,
 }
 
-/// All that there is, in the order in which it is measured: Grandstand beside what comes over the same transport.
+/// All that there is, in the order in which it is measured: Grandstand beside what comes over the same
+/// transport.
 pub(crate) fn all() -> Vec<Peer> {
     let mut peers = Vec::from(grandstand::over_ws());
     peers.extend(nats::forms());

@@ -1,8 +1,10 @@
-//! moq-relay: Media over QUIC, one track; its viewers and its speaker are moq's own client crates (`moq/src/crowd.rs`).
+//! moq-relay: Media over QUIC, one track; its viewers and its speaker are moq's own client crates
+//! (`moq/src/crowd.rs`).
 //!
-//! `plain` is a group for every message, as moq's chat example and the chat preset of its load generator do it; `best` are frames
-//! of a group that lasts a second, one stream in place of twenty. Its pinned workers (`--runtime-workers 1`) showed no gain on
-//! one core. The client crates take more CPU than the relay per delivery, so the audience is smaller than over WebSocket.
+//! `plain` is a group for every message, as moq's chat example and the chat preset of its load generator do
+//! it; `best` are frames of a group that lasts a second, one stream in place of twenty. Its pinned workers
+//! (`--runtime-workers 1`) showed no gain on one core. The client crates take more CPU than the relay per
+//! delivery, so the audience is smaller than over WebSocket.
 
 use super::server::Server;
 use super::{MESSAGE_BYTES, Peer, Site, Stand, Step, install};

@@ -1,7 +1,8 @@
 //! NATS: its server's own WebSocket port, one subject, a subscription for each viewer.
 //!
-//! `plain` is the documented configuration; `best` lifts what would cut slow viewers off (`nats/best.conf`); `batched` is `best`
-//! with an application that joins its messages. The server joins what waits for a connection by itself.
+//! `plain` is the documented configuration; `best` lifts what would cut slow viewers off (`nats/best.conf`);
+//! `batched` is `best` with an application that joins its messages. The server joins what waits for a
+//! connection by itself.
 //! Go sees one core when it is pinned to one, so GOMAXPROCS needs no setting.
 
 use super::server::Server;

@@ -1,8 +1,9 @@
-//! Socket.IO on Node: a room, and `io.to(room).emit` for every message; `batched` emits what was said within a tick as one event.
+//! Socket.IO on Node: a room, and `io.to(room).emit` for every message; `batched` emits what was said within
+//! a tick as one event.
 //!
-//! Both forms are tuned as its documentation says (`node/server.mjs`). Its other WebSocket engines are no choice here: eiows
-//! wants a newer Node than distributions carry, and uWebSockets.js is in no registry (its core is measured by itself:
-//! `uwebsockets`).
+//! Both forms are tuned as its documentation says (`node/server.mjs`). Its other WebSocket engines are no
+//! choice here: eiows wants a newer Node than distributions carry, and uWebSockets.js is in no registry (its
+//! core is measured by itself: `uwebsockets`).
 
 use super::server::Server;
 use super::{BATCH_MS, Peer, Site, Stand, install, websocket};

@@ -1,4 +1,5 @@
-//! uWebSockets: the fastest WebSocket server that installs by package name, through `socketify`, the Python package around it.
+//! uWebSockets: the fastest WebSocket server that installs by package name, through `socketify`, the Python
+//! package around it.
 //!
 //! Fan-out is its own topic tree, in C++; Python runs once per publication (`uwebsockets/server.py`).
 

@@ -1,4 +1,5 @@
-//! `ws` on Node, alone: a loop of `send` over a set of sockets, as its documentation broadcasts. The floor of Node.
+//! `ws` on Node, alone: a loop of `send` over a set of sockets, as its documentation broadcasts. The floor of
+//! Node.
 
 use super::server::Server;
 use super::{BATCH_MS, Peer, Site, Stand, install, websocket};

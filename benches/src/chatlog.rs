@@ -1,6 +1,7 @@
 //! Real chat logs, to speak from: JSON lines, plain or gzip, merged in order of time.
 //!
-//! Why not parts of a library of `gs`: it has none; this reads what the logs of `../shared/data/chat` hold and no more.
+//! Why not parts of a library of `gs`: it has none; this reads what the logs of `../shared/data/chat` hold
+//! and no more.
 //! Invariant: every author and text passes a node's rules. No text of a log is ever printed or kept.
 //! Not here: layouts of the same logs (the `layout` program), sending (`publisher`).
 

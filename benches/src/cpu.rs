@@ -1,8 +1,8 @@
 //! CPU time of a process, and the cores that it may run on.
 //!
-//! Method: nanoseconds on a core come from the scheduler (`/proc/PID/task/*/schedstat`). Threads that ended are missing
-//! there; `/proc/PID/stat` has them, in hundredths of a second, and so the larger of the two holds. Only `stat` tells user
-//! from system time; its shares are applied to the exact sum.
+//! Method: nanoseconds on a core come from the scheduler (`/proc/PID/task/*/schedstat`). Threads that ended
+//! are missing there; `/proc/PID/stat` has them, in hundredths of a second, and so the larger of the two
+//! holds. Only `stat` tells user from system time; its shares are applied to the exact sum.
 //! Not here: what is divided by it (the benches).
 
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
 //! Times, counted: percentiles of millions of deliveries in a few kilobytes.
 //!
-//! Invariant: a quantile is at most 0.1 % above the time that was counted; times beyond [`MAX_US`] count as that.
+//! Invariant: a quantile is at most 0.1 % above the time that was counted; times beyond [`MAX_US`] count as
+//! that.
 //! Not here: what is timed.
 
 use hdrhistogram::Histogram;

@@ -94,8 +94,8 @@ impl House {
 /// The tick of all houses: fixed, so that latency is judged by one measure.
 pub const TICK_MS: u64 = 100;
 
-/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is silent for as long,
-/// and is shown everything at a fixed tick.
+/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is
+/// silent for as long, and is shown everything at a fixed tick.
 #[must_use]
 pub fn plan(core: Option<usize>) -> NodePlan {
     NodePlan::on(core)

@@ -1,7 +1,8 @@
-//! What the kernel holds for a process: memory control groups (version 1), and the caches that sockets live in.
+//! What the kernel holds for a process: memory control groups (version 1), and the caches that sockets live
+//! in.
 //!
-//! Why both: a group charges the node alone, kernel objects included, but says one sum; the slab caches say what the
-//! objects are, but for the whole machine.
+//! Why both: a group charges the node alone, kernel objects included, but says one sum; the slab caches say
+//! what the objects are, but for the whole machine.
 //! Invariant: a group that was made here is removed with its value, once its processes are gone.
 //! Not here: a process's own memory (`node`).
 
@@ -62,7 +63,8 @@ impl MemoryGroup {
         self.write("memory.kmem.tcp.limit_in_bytes", bytes)
     }
 
-    /// Runs `start` on a thread within the group: what it starts, and all that comes of it, is charged to the group.
+    /// Runs `start` on a thread within the group: what it starts, and all that comes of it, is charged to the
+    /// group.
     ///
     /// # Errors
     /// The kernel does not let the thread in; or what `start` says.

@@ -1,14 +1,16 @@
-//! What every bench of Grandstand is made of: a node to measure, a lean crowd to watch it, and a record of what was seen.
+//! What every bench of Grandstand is made of: a node to measure, a lean crowd to watch it, and a record of
+//! what was seen.
 //!
-//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by the same
-//! crowd, on the same cores.
+//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by
+//! the same crowd, on the same cores.
 //!
 //! - [`machine`]: what a figure was taken on;
 //! - [`clock`], [`cpu`], [`metrics`], [`histogram`]: what is read;
 //! - [`node`]: our own binary as a process on its own core;
 //! - [`crowd`]: thousands of viewers in one thread of another process, which check every byte;
 //! - [`guests`]: sessions of this process that come, follow rooms, talk, react and drop when told;
-//! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for it, its rooms;
+//! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for
+//!   it, its rooms;
 //! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still lives;
 //! - [`dialect`], [`speaker`]: the same for other servers;
 //! - [`chatlog`]: real logs to speak from;

@@ -76,7 +76,8 @@ fn git(args: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// UTC of seconds since 1970. Days to a date as in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+/// UTC of seconds since 1970. Days to a date as in Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms".
 fn date(seconds: u64) -> String {
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,7 +1,8 @@
 //! A node: our own binary as a process of its own, on free ports of loopback, alone on a core if wished.
 //!
 //! Why by its log: it says where it listens and that it is ready, so that no port has to be guessed.
-//! Invariants: a node ends with its value; it runs on what is given here, never on the desk's own configuration.
+//! Invariants: a node ends with its value; it runs on what is given here, never on the desk's own
+//! configuration.
 //! Not here: building it (`cargo xtask bench`), what is asked of it (the benches).
 
 use crate::cpu::{self, Meter};
@@ -169,7 +170,8 @@ impl Drop for Node {
     }
 }
 
-/// Starts a program on one core from its first instruction: a child inherits the cores of the thread that starts it.
+/// Starts a program on one core from its first instruction: a child inherits the cores of the thread that
+/// starts it.
 ///
 /// # Errors
 /// It cannot be started, or there is no such core.

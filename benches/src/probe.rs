@@ -1,7 +1,8 @@
 //! A probe: how soon a node answers somebody new, while it has other things to do.
 //!
-//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping, publish, leave;
-//! again after a pause. An answer that does not come within [`ANSWER_MAX`] counts as that long and as a failure.
+//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping,
+//! publish, leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] counts as that
+//! long and as a failure.
 //! Not here: what the node is busy with (`publisher`, `crowd`).
 
 use crate::clock::now_ns;

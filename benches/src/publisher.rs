@@ -1,9 +1,10 @@
 //! Publishers: messages at an even rate, due by the clock whatever the server does (open loop).
 //!
-//! Why open: a generator that waits for a slow server asks less of it, and the worst times never show. Why bounded all the
-//! same: what a server does not read for `BEHIND_MAX_NS` is given up and reported, not queued for ever.
-//! A message says when it was due: 20 digits of nanoseconds ([`stamp`]). Texts of real logs do not; their times go to the
-//! crowd by their offsets (`Crowd::due`).
+//! Why open: a generator that waits for a slow server asks less of it, and the worst times never show. Why
+//! bounded all the same: what a server does not read for `BEHIND_MAX_NS` is given up and reported, not queued
+//! for ever.
+//! A message says when it was due: 20 digits of nanoseconds ([`stamp`]). Texts of real logs do not; their
+//! times go to the crowd by their offsets (`Crowd::due`).
 //! Invariant: each message is sent at most once, and answered or counted as unanswered.
 //! Not here: who listens (`crowd`).
 
@@ -39,7 +40,8 @@ const PAUSE_NS: u64 = 1_000_000;
 pub fn stamp(due_ns: u64, number: u64, size: usize, out: &mut String) {
     use std::fmt::Write as _;
     out.clear();
-    // Writing to a string cannot fail. The number makes texts differ, as people's do, so that folding finds no equal ones.
+    // Writing to a string cannot fail. The number makes texts differ, as people's do, so that folding finds
+    // no equal ones.
     let _ = write!(out, "{due_ns:020} {number:010} ");
     let filler = b"the quick brown fox jumps over the lazy dog and on it goes ";
     out.extend((out.len()..size).map(|n| char::from(filler[n % filler.len()])));
@@ -223,7 +225,8 @@ pub(crate) struct Mouth {
     out: Vec<u8>,
     text: String,
     alias: u32,
-    /// Bytes that have come and are no whole frame yet; used by whoever asks in turn, not by publishers that listen.
+    /// Bytes that have come and are no whole frame yet; used by whoever asks in turn, not by publishers that
+    /// listen.
     heard: Vec<u8>,
 }
 

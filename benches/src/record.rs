@@ -1,7 +1,8 @@
 //! The record: rows of figures, kept with the machine, the commit and the command that made them.
 //!
-//! Why one directory per date and commit: a figure without them is worth nothing, and two of them can be compared.
-//! `NAME.json` holds a bench's rows as they were; `summary.md` is made anew from all `*.json` beside it.
+//! Why one directory per date and commit: a figure without them is worth nothing, and two of them can be
+//! compared. `NAME.json` holds a bench's rows as they were; `summary.md` is made anew from all `*.json`
+//! beside it.
 //! Invariant: a row is flat, and every name that has a unit ends with it.
 //! Not here: what is measured; whether a run is worth keeping (the caller: `--record`).
 

@@ -1,6 +1,7 @@
 //! A speaker: one WebSocket connection that says numbered messages at an even rate, in any [`Dialect`].
 //!
-//! Invariants: messages are due by the clock, whatever the server does; numbers go on from one run to the next.
+//! Invariants: messages are due by the clock, whatever the server does; numbers go on from one run to the
+//! next.
 //! Not here: who says things to Grandstand (`publisher`), who listens (`crowd`).
 
 use crate::clock::{now_ns, sleep_until};
@@ -27,7 +28,8 @@ pub struct Speech {
     pub seconds: f64,
     /// Bytes of a message.
     pub bytes: usize,
-    /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for one each.
+    /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for one
+    /// each.
     pub batch_ms: u64,
 }
 

@@ -1,8 +1,8 @@
 //! Certificates: from files, or made at start for development, and the two TLS configurations built on them.
 //!
 //! Why: WebSocket over TLS and QUIC show the same certificate, and a first start must work without files.
-//! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser takes it by its hash
-//! (WebTransport's `serverCertificateHashes`).
+//! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser takes it by
+//! its hash (WebTransport's `serverCertificateHashes`).
 //! Invariants: TLS 1.3 only, by one explicit provider; no early data, since a hello must not be replayed.
 //! Not here: trust in clients (they have tokens), renewal (a restart reads the files anew).
 
@@ -30,8 +30,8 @@ const DEVELOPMENT_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3_600);
 /// A development certificate begins an hour ago, for clocks that are behind.
 const DEVELOPMENT_BACKDATED: Duration = Duration::from_secs(3_600);
 
-/// Session tickets per handshake. A client that comes back gets a new one with each resumption, so one is enough; each
-/// costs a sealing and 200 bytes.
+/// Session tickets per handshake. A client that comes back gets a new one with each resumption, so one is
+/// enough; each costs a sealing and 200 bytes.
 const TICKETS_PER_HANDSHAKE: usize = 1;
 
 /// The node's certificate, ready for both transports.
@@ -47,8 +47,8 @@ impl Certificates {
     /// From `tls.cert` and `tls.key`, or a development certificate for `tls.dev_names`.
     ///
     /// # Errors
-    /// A file that is missing, unreadable or not what it should be, a key of another certificate, a name that cannot stand
-    /// in a certificate; says what to do.
+    /// A file that is missing, unreadable or not what it should be, a key of another certificate, a name that
+    /// cannot stand in a certificate; says what to do.
     pub fn load(tls: &config::Tls) -> Result<Certificates, String> {
         match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => Certificates::build(read_chain(cert)?, read_key(key)?, false)
@@ -78,7 +78,8 @@ impl Certificates {
         &self.leaf
     }
 
-    /// For WebSocket: ALPN `http/1.1`, sessions resume by ticket. Shared by all workers, so that they resume on any.
+    /// For WebSocket: ALPN `http/1.1`, sessions resume by ticket. Shared by all workers, so that they resume
+    /// on any.
     pub fn tcp_config(&self) -> Arc<ServerConfig> {
         self.tcp.clone()
     }
@@ -122,8 +123,8 @@ impl Certificates {
     }
 }
 
-/// AES-128 before the others: every TLS 1.3 client has it (RFC 8446, 9.1), CPUs of servers do it in hardware, and its keys
-/// and rounds are fewer than those of AES-256.
+/// AES-128 before the others: every TLS 1.3 client has it (RFC 8446, 9.1), CPUs of servers do it in hardware,
+/// and its keys and rounds are fewer than those of AES-256.
 fn aes_128_first() -> CryptoProvider {
     let mut provider = provider::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);

@@ -1,12 +1,13 @@
 //! The gate: how many connections may stand, in all and from one address, and how fast new ones may come.
 //!
-//! Why: one address must not fill the node, and what is refused must cost next to nothing: one lock, one map entry, before
-//! any cryptography.
-//! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of the bounds per
-//! address where `limits.loopback_exempt` says so, but counts towards the node's own.
-//! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T I.371).
-//! Invariants: every `Pass` is given back exactly once; an address without connections and with a full bucket costs
-//! nothing; at most `QUIET_MAX` addresses without connections are remembered.
+//! Why: one address must not fill the node, and what is refused must cost next to nothing: one lock, one map
+//! entry, before any cryptography.
+//! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of
+//! the bounds per address where `limits.loopback_exempt` says so, but counts towards the node's own.
+//! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T
+//! I.371).
+//! Invariants: every `Pass` is given back exactly once; an address without connections and with a full bucket
+//! costs nothing; at most `QUIET_MAX` addresses without connections are remembered.
 //! Not here: what a refusal looks like on the wire (`tcp`, `quic`), rates within a session (`audience`).
 
 use std::collections::HashMap;
@@ -19,8 +20,9 @@ use foldhash::fast::RandomState;
 
 use crate::config;
 
-/// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with more addresses
-/// than that is not held by a bound per address. Beyond, the bucket of an address that leaves is forgotten: it begins anew.
+/// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
+/// more addresses than that is not held by a bound per address. Beyond, the bucket of an address that leaves
+/// is forgotten: it begins anew.
 const QUIET_MAX: usize = 65_536;
 
 /// How often full buckets are looked for: walking 65,536 entries takes under a millisecond.
@@ -145,8 +147,8 @@ impl Gate {
         self.state.lock().expect("nothing panics at the gate").connections
     }
 
-    /// A handshake begins, on any worker; false when as many as may are unfinished already. Every true is followed by
-    /// one [`Gate::end_handshake`], however it ends.
+    /// A handshake begins, on any worker; false when as many as may are unfinished already. Every true is
+    /// followed by one [`Gate::end_handshake`], however it ends.
     #[must_use]
     pub fn try_begin_handshake(&self) -> bool {
         let more = |n| (n < self.bounds.handshakes_max).then_some(n + 1);

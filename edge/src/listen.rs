@@ -1,7 +1,8 @@
-//! Binding: every listener of the node, before anything else is started, so that a taken port is said at once.
+//! Binding: every listener of the node, before anything else is started, so that a taken port is said at
+//! once.
 //!
-//! TCP listeners are shared by the workers. Each worker has its own UDP socket on one port (`SO_REUSEPORT`), which
-//! another program of the same user could join unnoticed; so the port is first bound alone.
+//! TCP listeners are shared by the workers. Each worker has its own UDP socket on one port (`SO_REUSEPORT`),
+//! which another program of the same user could join unnoticed; so the port is first bound alone.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

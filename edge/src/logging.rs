@@ -1,11 +1,11 @@
 //! Logs: where lines go, and how texts of strangers look in them.
 //!
-//! Why: a full disk, a vanished directory or a closed pipe must never stop the node or take it down: lines are lost and
-//! counted, standard error is told once, and the next line that can be written is.
-//! Invariants: writing a line never fails and never panics; a line that was cut off is ended before the next one begins;
-//! texts of strangers pass through [`Escaped`].
-//! Not here: what is logged, and when (everywhere else); rotation (the file is opened for appending, so that a copying
-//! rotation works).
+//! Why: a full disk, a vanished directory or a closed pipe must never stop the node or take it down: lines
+//! are lost and counted, standard error is told once, and the next line that can be written is.
+//! Invariants: writing a line never fails and never panics; a line that was cut off is ended before the next
+//! one begins; texts of strangers pass through [`Escaped`].
+//! Not here: what is logged, and when (everywhere else); rotation (the file is opened for appending, so that
+//! a copying rotation works).
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -33,8 +33,8 @@ pub fn write_errors() -> u64 {
     WRITE_ERRORS.load(Ordering::Relaxed)
 }
 
-/// Sends this process's events where the configuration says. A file that cannot be opened is told on standard error,
-/// which is written to instead. Only the first call counts.
+/// Sends this process's events where the configuration says. A file that cannot be opened is told on standard
+/// error, which is written to instead. Only the first call counts.
 pub fn init(log: &config::Log) {
     let sink = Sink::open(log.file.as_deref());
     let is_terminal = log.file.is_none() && io::stderr().is_terminal();
@@ -52,7 +52,8 @@ fn subscriber(log: &config::Log, sink: Sink, ansi: bool) -> Box<dyn Subscriber +
     }
 }
 
-/// The level counts for our own crates; of the libraries below, nothing less than a warning is of use to an operator.
+/// The level counts for our own crates; of the libraries below, nothing less than a warning is of use to an
+/// operator.
 fn targets(level: LogLevel) -> Targets {
     let ours = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -205,9 +206,9 @@ impl Write for Line<'_> {
     }
 }
 
-/// A stranger's text, as a log line may show it: quoted by nobody, ended by nothing, and at most [`ESCAPED_CHARS_MAX`]
-/// characters long. Control characters, quotes, backslashes, line separators and what turns the writing direction come
-/// out as escapes.
+/// A stranger's text, as a log line may show it: quoted by nobody, ended by nothing, and at most
+/// [`ESCAPED_CHARS_MAX`] characters long. Control characters, quotes, backslashes, line separators and what
+/// turns the writing direction come out as escapes.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -230,8 +231,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Not control characters, but they move, hide or end text: Unicode's bidirectional controls (UAX 9), line and paragraph
-/// separators, zero-width characters, the byte-order mark, interlinear and tag characters.
+/// Not control characters, but they move, hide or end text: Unicode's bidirectional controls (UAX 9), line
+/// and paragraph separators, zero-width characters, the byte-order mark, interlinear and tag characters.
 fn is_deceptive(c: char) -> bool {
     matches!(
         c,

@@ -1,7 +1,8 @@
 //! `grandstand`: a whole node in one binary.
 //!
 //! Why so little: what a node does is in the library, so that tests start it the same way.
-//! Exit codes: 0 after a drain or an answer, 1 when the node could not run or a command found something wrong, 2 for a wrong command line or configuration.
+//! Exit codes: 0 after a drain or an answer, 1 when the node could not run or a command found something
+//! wrong, 2 for a wrong command line or configuration.
 //! Not here: start-up (`grandstand_edge::node`), keys and flags (`grandstand_edge::config`).
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,11 @@
-//! `backup`, `restore` and `verify`: the durable log from the command line, beside a node that serves or without one.
+//! `backup`, `restore` and `verify`: the durable log from the command line, beside a node that serves or
+//! without one.
 //!
-//! Why in the node's own program: whoever can start a node can save what it kept, with nothing else to install.
-//! Exit codes: 0 done and sound, 1 not done or not sound, 2 a wrong command line. With `--json` one object on standard
-//! output, also for what is wrong.
-//! Not here: how it is done (`grandstand_store`), where a running node puts its own backups (`admin`, the store's schedule).
+//! Why in the node's own program: whoever can start a node can save what it kept, with nothing else to
+//! install. Exit codes: 0 done and sound, 1 not done or not sound, 2 a wrong command line. With `--json` one
+//! object on standard output, also for what is wrong.
+//! Not here: how it is done (`grandstand_store`), where a running node puts its own backups (`admin`, the
+//! store's schedule).
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! What fan-out and idle viewers cost in memory, by an allocator that counts.
 //!
-//! Why: "encode once, no allocation per delivery" and "an idle viewer is small" are promises that any innocent-looking line
-//! can break without a test of behaviour noticing.
-//! Invariant: only this thread's allocations are counted, so that the harness around the test does not disturb.
+//! Why: "encode once, no allocation per delivery" and "an idle viewer is small" are promises that any
+//! innocent-looking line can break without a test of behaviour noticing.
+//! Invariant: only this thread's allocations are counted, so that the harness around the test does not
+//! disturb.
 //! Not here: memory of sockets, TLS and the kernel (the capacity tests of a whole node).
 
 mod counting;

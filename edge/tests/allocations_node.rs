@@ -1,10 +1,11 @@
 //! What a whole node allocates per frame, over real sockets, on each transport.
 //!
-//! Why beside the core's test: between the audience and the kernel stand the worker, TLS and QUIC, and each could allocate per
-//! frame without any behaviour changing.
-//! How: a node with one worker, whose thread is watched; as many rounds with some frames and with twice as many. What differs
-//! is what the additional frames cost; what a round costs by itself falls out. Each allocation is put down to the crate that
-//! asked for it, by the innermost source line that is not a container's.
+//! Why beside the core's test: between the audience and the kernel stand the worker, TLS and QUIC, and each
+//! could allocate per frame without any behaviour changing.
+//! How: a node with one worker, whose thread is watched; as many rounds with some frames and with twice as
+//! many. What differs is what the additional frames cost; what a round costs by itself falls out. Each
+//! allocation is put down to the crate that asked for it, by the innermost source line that is not a
+//! container's.
 //! Invariant: clients run on other threads than the worker, so nothing of theirs is counted.
 //! Not here: the core alone (`allocations`), bytes per viewer (capacity tests of a whole node).
 
@@ -34,7 +35,8 @@ const REACTIONS: u64 = 10;
 /// Messages of the smaller round, where they are counted.
 const MESSAGES: u64 = 5;
 
-/// What counts as none: a table that grows or a timer that rings is not a cost per frame, which would be at least 1.
+/// What counts as none: a table that grows or a timer that rings is not a cost per frame, which would be at
+/// least 1.
 const NONE: f64 = 0.1;
 
 /// Allocations by who asks.
@@ -179,7 +181,8 @@ struct PerFrame {
 /// Crates of this workspace, by their directories.
 const OURS: [&str; 4] = ["edge", "engine", "queue", "protocol"];
 
-/// A datagram that comes is copied out of the receive buffer once: quinn-proto takes it by value. Acknowledgements are such.
+/// A datagram that comes is copied out of the receive buffer once: quinn-proto takes it by value.
+/// Acknowledgements are such.
 const RECEIVED_DATAGRAM: &str = "edge quic/socket.rs";
 
 impl PerFrame {
@@ -248,7 +251,8 @@ fn frames_over_quic_cost_no_allocation_of_ours_but_for_datagrams_that_come() {
     let _alone = ONE_AT_A_TIME.lock();
     for asked in [out("quic"), inward("quic")] {
         let PerFrame { ours, others } = asked;
-        // quinn-proto keeps frames and what is in flight: one record of each, and one for each datagram that comes.
+        // quinn-proto keeps frames and what is in flight: one record of each, and one for each datagram that
+        // comes.
         assert!(ours < NONE && others < 3.0, "{asked:?}");
     }
 }

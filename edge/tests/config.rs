@@ -1,7 +1,7 @@
 //! Configuration from outside: what an operator meets.
 //!
-//! Why: every promise of docs and help (precedence, nearest key, bounds, sample) is held over the whole table, so a new
-//! key is tested by being declared.
+//! Why: every promise of docs and help (precedence, nearest key, bounds, sample) is held over the whole
+//! table, so a new key is tested by being declared.
 //! Not here: edit distance (`config/suggest.rs`), what the values do.
 
 use grandstand_edge::config::{self, Config, ConfigError, Effective, Key, LogLevel, Right, RoomDurability};

@@ -1,7 +1,7 @@
 //! The conversations of protocol/vectors, clause by clause, on every transport.
 //!
-//! Why from a file: the same conversations are held by third-party clients (`third_party`), so what a clause means is
-//! written once. Each names the clause of docs/PROTOCOL.md that it proves.
+//! Why from a file: the same conversations are held by third-party clients (`third_party`), so what a clause
+//! means is written once. Each names the clause of docs/PROTOCOL.md that it proves.
 
 mod common;
 

@@ -59,8 +59,8 @@ impl Drop for Dir {
     }
 }
 
-/// Newcomers of one transport, one after another, until told to stop. A newcomer that is not welcomed ends its thread in a
-/// panic.
+/// Newcomers of one transport, one after another, until told to stop. A newcomer that is not welcomed ends
+/// its thread in a panic.
 struct Newcomers {
     stop: Arc<AtomicBool>,
     welcomed: Arc<AtomicU64>,

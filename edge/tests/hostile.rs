@@ -269,7 +269,8 @@ fn unfinished_connections_fill_nothing_but_their_own_bound() {
     let node = node(&[
         ("node.workers", "2"),
         ("limits.handshakes_pending_max", "2000"),
-        // Longer than they take to come: who was timed out lingers for a moment beside those that are pending.
+        // Longer than they take to come: who was timed out lingers for a moment beside those that are
+        // pending.
         ("limits.handshake_timeout_ms", "6000"),
     ]);
     let mut witness = Witness::new(&node);

@@ -98,7 +98,8 @@ fn account(at: &mut Position, count: u64, mut next: Frames<'_>) -> (u64, u64) {
     (received, missed)
 }
 
-/// Viewers that do not read while far more is said than windows, buffers and, when `ring` is small, the ring can hold.
+/// Viewers that do not read while far more is said than windows, buffers and, when `ring` is small, the ring
+/// can hold.
 fn stall(ring: &str) -> [(u64, u64); 2] {
     const MESSAGES: u64 = 3000;
     let node = node(&[

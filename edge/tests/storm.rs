@@ -1,4 +1,5 @@
-//! Coming back: what the real client shows when it does, what a node makes of it, and what it says to those who are too many.
+//! Coming back: what the real client shows when it does, what a node makes of it, and what it says to those
+//! who are too many.
 
 mod common;
 

@@ -1,6 +1,8 @@
-//! Administration over a backbone: a request goes to the shard that owns the room, or to all and their answers are merged.
+//! Administration over a backbone: a request goes to the shard that owns the room, or to all and their
+//! answers are merged.
 //!
-//! Invariant: `reply` is called exactly once if the request was taken and the shards live, on a shard's thread.
+//! Invariant: `reply` is called exactly once if the request was taken and the shards live, on a shard's
+//! thread.
 //! Not here: what a shard does with a request (`shard`), HTTP (edge).
 
 #![expect(

@@ -1,9 +1,11 @@
-//! Admission: what may come in at all. Pure checks, shared with the edge, and the order in which a shard asks.
+//! Admission: what may come in at all. Pure checks, shared with the edge, and the order in which a shard
+//! asks.
 //!
-//! Why twice: the edge refuses early and cheaply; the shard trusts no edge, since a NUL in a text would break a batch for
-//! everybody.
-//! Invariant: a publication that was seen before is recognised before anything else is asked, so that a repetition never
-//! hears a refusal of what was accepted; and one that may have been accepted, and can't be recognised any more, is not again.
+//! Why twice: the edge refuses early and cheaply; the shard trusts no edge, since a NUL in a text would break
+//! a batch for everybody.
+//! Invariant: a publication that was seen before is recognised before anything else is asked, so that a
+//! repetition never hears a refusal of what was accepted; and one that may have been accepted, and can't be
+//! recognised any more, is not again.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
@@ -97,8 +99,8 @@ pub(crate) enum Verdict {
     Refused { reason: Refusal, retry_after_ms: Option<u32> },
 }
 
-/// Judge a publication. Changes nothing but forgetting what is too old to be remembered. A repetition that is answered
-/// `at_once` takes no place among those that wait.
+/// Judge a publication. Changes nothing but forgetting what is too old to be remembered. A repetition that is
+/// answered `at_once` takes no place among those that wait.
 pub(crate) fn judge(
     live: &mut Live,
     phase: Phase,

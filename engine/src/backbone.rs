@@ -1,8 +1,9 @@
 //! The backbone: how an input finds the shard that owns its room.
 //!
-//! Why a trait: with one node it is a queue per shard, with three it is a network; nothing above it knows which.
-//! Invariants: inputs of one caller to one shard arrive in the order in which they were submitted, or come back at once;
-//! a submit never waits.
+//! Why a trait: with one node it is a queue per shard, with three it is a network; nothing above it knows
+//! which.
+//! Invariants: inputs of one caller to one shard arrive in the order in which they were submitted, or come
+//! back at once; a submit never waits.
 //! Not here: the way back (`node::WorkerPort`), the threads (`node`).
 
 use grandstand_queue::Sender;
@@ -24,8 +25,8 @@ pub trait Backbone: Send + Sync {
     /// Send an input to a shard.
     ///
     /// # Errors
-    /// Gives the input back when the shard's inbox is full or the shard has stopped: refuse with `Overloaded`, or keep
-    /// what must not get lost (`Attach`, `Detach`, `Viewers`) and try again.
+    /// Gives the input back when the shard's inbox is full or the shard has stopped: refuse with
+    /// `Overloaded`, or keep what must not get lost (`Attach`, `Detach`, `Viewers`) and try again.
     fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input>;
 }
 

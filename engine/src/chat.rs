@@ -1,7 +1,7 @@
 //! The chat lane: publications that wait for the tick.
 //!
-//! Invariant: the first that waits stands at the room's next offset, and so on without holes; nothing leaves but by being
-//! sealed, so an offset that was promised is kept.
+//! Invariant: the first that waits stands at the room's next offset, and so on without holes; nothing leaves
+//! but by being sealed, so an offset that was promised is kept.
 //! Boxes stay boxes: a publication is moved from queue to queue, and only its bytes are wanted in the end.
 //! Not here: who may speak (`admission`), the encoding (`seal`).
 

@@ -1,7 +1,9 @@
 //! The bounds of rooms: every one a plain field, with its reason and what happens when it is reached.
 //!
-//! Why here and not in the edge's configuration: the core is used without files and flags, by tests and simulations.
-//! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client takes.
+//! Why here and not in the edge's configuration: the core is used without files and flags, by tests and
+//! simulations.
+//! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client
+//! takes.
 //! Not here: names of keys, environment, flags (edge); threads and queues (`node`).
 
 use grandstand_protocol::frame::Durability;
@@ -28,13 +30,15 @@ pub struct ShardConfig {
     pub history_batches_max: usize,
     /// Bytes that a room's log keeps; the oldest go first.
     pub history_bytes_max: usize,
-    /// Bytes that all logs of the node keep; beyond, the room that keeps the most loses its oldest. Shards have equal shares.
+    /// Bytes that all logs of the node keep; beyond, the room that keeps the most loses its oldest. Shards
+    /// have equal shares.
     pub history_bytes_total_max: usize,
     /// Publications of a room whose nonces are remembered; beyond, the oldest is forgotten.
     pub nonces_max: usize,
     /// How long a nonce is remembered.
     pub nonce_window_ms: u64,
-    /// Keys counted in a tick; beyond, the least counted joins the rest, which is counted under the empty key.
+    /// Keys counted in a tick; beyond, the least counted joins the rest, which is counted under the empty
+    /// key.
     pub tally_keys_max: usize,
     /// Keys told in a batch; those below are told as the rest.
     pub tally_top: usize,
@@ -42,13 +46,16 @@ pub struct ShardConfig {
     pub state_keys_max: usize,
     /// Bytes of a value; beyond: refusal `TooLarge`.
     pub state_value_bytes_max: usize,
-    /// Publications (and repetitions, and state changes) that wait for a room's tick; beyond: refusal `Overloaded`.
+    /// Publications (and repetitions, and state changes) that wait for a room's tick; beyond: refusal
+    /// `Overloaded`.
     pub pending_messages_max: usize,
-    /// Shortest time between two messages of one user in a room; 0 for none. A room's state key `gs.slow_ms` overrides it.
+    /// Shortest time between two messages of one user in a room; 0 for none. A room's state key `gs.slow_ms`
+    /// overrides it.
     pub slow_mode_ms: u64,
     /// Shortest time between two changes of the state key `gs.viewers`; 0: it is not published.
     pub viewers_every_ms: u64,
-    /// Chat messages per second that a batch shows people; the rest is counted. 0: no pacing. A room's own settings go first.
+    /// Chat messages per second that a batch shows people; the rest is counted. 0: no pacing. A room's own
+    /// settings go first.
     pub pacing_per_s: u32,
     /// Rooms with more viewers than this are paced; one with a rate of its own is whatever its audience.
     pub pacing_above_viewers: u64,
@@ -60,9 +67,11 @@ pub struct ShardConfig {
     pub on_first_use: Vec<String>,
     /// Where rooms without a setting of their own are kept. `Disk` without a durable log: in memory.
     pub durability: Durability,
-    /// How long an answer waits for the disk; beyond: refusal `StorageUnavailable`, which does not undo what was asked for.
+    /// How long an answer waits for the disk; beyond: refusal `StorageUnavailable`, which does not undo what
+    /// was asked for.
     pub answer_within_ms: u64,
-    /// Answers of a shard that wait for the disk; beyond: refusal `StorageUnavailable`. Five seconds of 50,000 a second.
+    /// Answers of a shard that wait for the disk; beyond: refusal `StorageUnavailable`. Five seconds of
+    /// 50,000 a second.
     pub answers_held_max: usize,
     /// Bytes of a chat text; beyond: refusal `TooLarge`.
     pub text_bytes_max: usize,
@@ -144,8 +153,8 @@ impl ShardConfig {
         }
     }
 
-    /// Bytes of the largest batch that can be sealed: a message that was just within the chat's bound, every key of the
-    /// state replaced by another, and the tallies.
+    /// Bytes of the largest batch that can be sealed: a message that was just within the chat's bound, every
+    /// key of the state replaced by another, and the tallies.
     fn largest_batch_bytes(&self) -> usize {
         let message = self.text_bytes_max + limits::ATTACHMENT_BYTES_MAX + limits::NAME_BYTES_MAX;
         let key = limits::STATE_KEY_BYTES_MAX + ITEM_OVERHEAD_BYTES;

@@ -1,18 +1,20 @@
 //! The durable log as a shard sees it: entries go in, in order and without waiting; news comes back.
 //!
-//! Why apart from `log`: memory answers at once, a disk later. A room of durability `disk` is kept in both: its newest
-//! batches in memory, as every room's, and everything that was said in the durable log.
+//! Why apart from `log`: memory answers at once, a disk later. A room of durability `disk` is kept in both:
+//! its newest batches in memory, as every room's, and everything that was said in the durable log.
 //!
 //! What a shard may rely on, and what whoever implements this holds to:
 //!
-//! - **Order.** Entries of one shard are kept in the order in which they were pushed; each has a [`Position`], one above the
-//!   one before. [`News::Durable`] names a position up to which everything is synced: it survives a power cut.
-//! - **Shown means remembered.** When [`DurableLog::push`] returns, the entry survives the death of this process (kill -9),
-//!   though not yet a power cut. So a shard pushes first and shows after, and a restarted node goes on exactly where viewers
-//!   stood. After a power cut what was shown and not yet synced may be gone: then every room that could have lost anything
-//!   comes back under a new epoch, with [`StoredRoom::previous`] saying what still holds of the old one.
-//! - **Nothing waits.** `push` never waits for the disk. What is queued is bounded by [`DurableLog::check`]: a shard asks it
-//!   before it takes anything that it would have to push, and refuses with what it answers.
+//! - **Order.** Entries of one shard are kept in the order in which they were pushed; each has a
+//!   [`Position`], one above the one before. [`News::Durable`] names a position up to which everything is
+//!   synced: it survives a power cut.
+//! - **Shown means remembered.** When [`DurableLog::push`] returns, the entry survives the death of this
+//!   process (kill -9), though not yet a power cut. So a shard pushes first and shows after, and a restarted
+//!   node goes on exactly where viewers stood. After a power cut what was shown and not yet synced may be
+//!   gone: then every room that could have lost anything comes back under a new epoch, with
+//!   [`StoredRoom::previous`] saying what still holds of the old one.
+//! - **Nothing waits.** `push` never waits for the disk. What is queued is bounded by [`DurableLog::check`]:
+//!   a shard asks it before it takes anything that it would have to push, and refuses with what it answers.
 //! - **Acknowledged means synced.** A shard tells a publisher of `disk` only after the news.
 //!
 //! Not here: SQLite, threads, recovery, backups (`grandstand-store`); who is told what, when (`shard`).
@@ -33,7 +35,8 @@ pub struct Position(pub u64);
 /// One thing to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// What a tick sealed in a room: its chat, its changes of state, or both. Batches with neither are not kept.
+    /// What a tick sealed in a room: its chat, its changes of state, or both. Batches with neither are not
+    /// kept.
     Batch(Box<BatchEntry>),
     /// A room came into being, or what an operator says of it changed.
     Room(RoomEntry),
@@ -79,8 +82,8 @@ pub struct RoomEntry {
     pub room: Arc<str>,
     /// Its log.
     pub epoch: u64,
-    /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a room of
-    /// durability `memory` becomes one of `disk`: what was said before is not kept.
+    /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a
+    /// room of durability `memory` becomes one of `disk`: what was said before is not kept.
     pub next_offset: u64,
     /// Does it stay when nobody is there (an operator made it)?
     pub is_operators: bool,
@@ -121,9 +124,10 @@ pub struct ReadRequest {
 pub enum News {
     /// Everything up to here is synced.
     Durable(Position),
-    /// Answer to [`DurableLog::read`]: batches with chat from the one that covers the offset asked for, or the oldest there
-    /// is, oldest first and without holes; those pushed before the request are among them. Empty when nothing from there on
-    /// is kept, or what is kept can't be read soundly. `seq` means nothing in them.
+    /// Answer to [`DurableLog::read`]: batches with chat from the one that covers the offset asked for, or
+    /// the oldest there is, oldest first and without holes; those pushed before the request are among them.
+    /// Empty when nothing from there on is kept, or what is kept can't be read soundly. `seq` means nothing
+    /// in them.
     Page {
         /// Of the request.
         ticket: u64,
@@ -164,8 +168,8 @@ pub trait DurableLog: Send {
 pub struct StoredRoom {
     /// What was last said of it.
     pub room: RoomEntry,
-    /// The log that it had before a power cut, of which everything before an offset still holds: who resumes there, before
-    /// or at that offset, misses nothing.
+    /// The log that it had before a power cut, of which everything before an offset still holds: who resumes
+    /// there, before or at that offset, misses nothing.
     pub previous: Option<PreviousEpoch>,
     /// First offset that is kept.
     pub oldest_offset: u64,
@@ -175,12 +179,13 @@ pub struct StoredRoom {
     pub time_ms: u64,
     /// Its state.
     pub state: Vec<(Box<str>, Bytes)>,
-    /// Version of its state as it was stored. Versions above may have been shown (the viewer count is not stored).
+    /// Version of its state as it was stored. Versions above may have been shown (the viewer count is not
+    /// stored).
     pub state_version: u64,
     /// Who said what lately: for the offsets that end with `next_offset`, without holes, oldest first.
     pub nonces: Vec<StoredNonce>,
-    /// Its newest batches with chat, ending with `next_offset`, oldest first; `wire` names no alias that holds today, see
-    /// [`grandstand_protocol::batch`] for how it is given another.
+    /// Its newest batches with chat, ending with `next_offset`, oldest first; `wire` names no alias that
+    /// holds today, see [`grandstand_protocol::batch`] for how it is given another.
     pub newest: Vec<(Arc<Batch>, Option<Bytes>)>,
 }
 

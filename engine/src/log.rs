@@ -1,17 +1,20 @@
 //! The log: a room's sealed batches, further back than any worker's ring.
 //!
-//! Why a trait: rooms do not know where batches are kept. What outlives the process is in `durable`, beside it.
+//! Why a trait: rooms do not know where batches are kept. What outlives the process is in `durable`, beside
+//! it.
 //!
-//! A batch is what viewers were shown. Where pacing left anything out or folded it, the log keeps the *full* form beside it:
-//! the chat of the same run with nothing missing, for those who ask. Workers' rings never hold that.
+//! A batch is what viewers were shown. Where pacing left anything out or folded it, the log keeps the *full*
+//! form beside it: the chat of the same run with nothing missing, for those who ask. Workers' rings never
+//! hold that.
 //!
-//! [`MemoryLog`] keeps two runs of a room, by reference: the newest batches of every kind, for workers that attach, and
-//! batches with chat, for history. Bounds: per room in batches and bytes, where the oldest go; and over all rooms in
-//! bytes, where the room that keeps the most loses its oldest: so a loud room pays for itself, and a quiet one keeps what
-//! was said an hour ago.
+//! [`MemoryLog`] keeps two runs of a room, by reference: the newest batches of every kind, for workers that
+//! attach, and batches with chat, for history. Bounds: per room in batches and bytes, where the oldest go;
+//! and over all rooms in bytes, where the room that keeps the most loses its oldest: so a loud room pays for
+//! itself, and a quiet one keeps what was said an hour ago.
 //!
-//! Invariants: the newest batches are without holes in `seq`, the kept chat without holes in offsets; what was removed for
-//! a bound never comes back. Kept batches carry no image of the state: the room has the only one that counts.
+//! Invariants: the newest batches are without holes in `seq`, the kept chat without holes in offsets; what
+//! was removed for a bound never comes back. Kept batches carry no image of the state: the room has the only
+//! one that counts.
 //! Not here: sealing (`seal`), pages and epochs (`shard`).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -25,15 +28,15 @@ use crate::message::{Alias, Batch, Compressed};
 
 /// Keeps batches.
 pub trait Log: Send {
-    /// Add a room's next batch. Another epoch than before begins the room's log anew. `full` is its chat with nothing left
-    /// out, header and frame, where the batch does not show all of it.
+    /// Add a room's next batch. Another epoch than before begins the room's log anew. `full` is its chat with
+    /// nothing left out, header and frame, where the batch does not show all of it.
     fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>, full: Option<Bytes>);
 
     /// The newest batches without holes, oldest first, ending with the last one appended.
     fn newest(&self, room: Alias, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
 
-    /// Batches with chat from the one that covers `from_offset`, or the oldest there is, oldest first and without holes:
-    /// at most `batches_max`, and `bytes_max` but for the first.
+    /// Batches with chat from the one that covers `from_offset`, or the oldest there is, oldest first and
+    /// without holes: at most `batches_max`, and `bytes_max` but for the first.
     fn read(&self, room: Alias, from_offset: u64, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
 
     /// The same run as it is kept, nothing left out: batches as they would be without pacing, until they hold

@@ -1,8 +1,8 @@
 //! What passes between edges and shards: the engine's whole vocabulary.
 //!
 //! Why one file: both sides, the in-process queues and a network backbone speak exactly this.
-//! Invariants: everything a shard sends about one room reaches a worker in the order in which it was sent; a batch is
-//! shared by reference and never copied. Every bounded queue gives back what it could not take.
+//! Invariants: everything a shard sends about one room reaches a worker in the order in which it was sent; a
+//! batch is shared by reference and never copied. Every bounded queue gives back what it could not take.
 //! Not here: what a shard does with it (`shard`), how it travels (`backbone`, `node`).
 
 use std::sync::{Arc, OnceLock};
@@ -68,7 +68,8 @@ pub struct Batch {
     pub snapshot: Option<Arc<StateImage>>,
 }
 
-/// A batch's compressed form: not made yet, or not smaller, or there. It follows from the batch's bytes, so all are equal.
+/// A batch's compressed form: not made yet, or not smaller, or there. It follows from the batch's bytes, so
+/// all are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Compressed(OnceLock<Option<Bytes>>);
 
@@ -136,8 +137,8 @@ pub struct Attachment {
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
-    /// The log that the room had before a power cut, and how much of it still holds: a resume there, before or at that
-    /// offset, is one in this log.
+    /// The log that the room had before a power cut, and how much of it still holds: a resume there, before
+    /// or at that offset, is one in this log.
     pub previous: Option<PreviousEpoch>,
 }
 
@@ -173,7 +174,8 @@ pub struct Publication {
 /// From a worker to a shard.
 #[derive(Debug)]
 pub enum Input {
-    /// Begin to follow a room; answered by [`Output::Attached`]. Repeating it is harmless and is answered again.
+    /// Begin to follow a room; answered by [`Output::Attached`]. Repeating it is harmless and is answered
+    /// again.
     Attach {
         /// Who follows.
         worker: WorkerId,
@@ -260,8 +262,8 @@ pub struct Load {
 /// From a shard to a worker.
 #[derive(Debug)]
 pub enum Output {
-    /// Answer to [`Input::Attach`]. When it comes again for a room that is followed, batches were lost on the way and
-    /// the worker takes it as the room's new ring.
+    /// Answer to [`Input::Attach`]. When it comes again for a room that is followed, batches were lost on the
+    /// way and the worker takes it as the room's new ring.
     Attached {
         /// The room's name.
         room: Arc<str>,
@@ -317,16 +319,18 @@ pub enum PageOf {
 /// One page of history.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryPage {
-    /// Batches without holes, oldest first, none without chat; the first covers the offset asked for, or is the oldest
-    /// there is. Empty when nothing from there on is kept.
+    /// Batches without holes, oldest first, none without chat; the first covers the offset asked for, or is
+    /// the oldest there is. Empty when nothing from there on is kept.
     pub batches: Vec<Arc<Batch>>,
     /// Is the epoch asked for still the room's?
     pub same_epoch: bool,
-    /// The disk could not be read in time: when it may be. Then `batches` are what memory has, which may begin later.
+    /// The disk could not be read in time: when it may be. Then `batches` are what memory has, which may
+    /// begin later.
     pub retry_after_ms: Option<u32>,
 }
 
-/// A message that pacing left out, for one connection that it means; nothing to a connection that is not in the room any more.
+/// A message that pacing left out, for one connection that it means; nothing to a connection that is not in
+/// the room any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Personal {
     /// The room.
@@ -357,14 +361,16 @@ pub enum AnswerKind {
         epoch: u64,
         /// Where it stands.
         offset: u64,
-        /// Time of its batch, or, before that is sealed, when it was accepted: the batch's time is not before it.
+        /// Time of its batch, or, before that is sealed, when it was accepted: the batch's time is not before
+        /// it.
         time_ms: u64,
         /// How safe it is.
         durability: Durability,
         /// Whether the nonce had been seen before.
         repeated: bool,
     },
-    /// A publication was refused. With `StorageUnavailable` it may stand all the same; a repetition of its nonce tells.
+    /// A publication was refused. With `StorageUnavailable` it may stand all the same; a repetition of its
+    /// nonce tells.
     PublishRefused {
         /// Of the publication.
         nonce: u64,

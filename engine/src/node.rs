@@ -1,13 +1,14 @@
 //! The node part: a thread per shard, the queues to and from the workers, and the only clocks.
 //!
-//! A shard's loop: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due; hand out what
-//! came of it; sleep until the next input or the next room is due.
+//! A shard's loop: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due;
+//! hand out what came of it; sleep until the next input or the next room is due.
 //!
-//! **When a worker does not keep up**, its ring fills, and what comes after waits in a list of this thread's (the overflow),
-//! in order. While any overflow is longer than [`EngineConfig::overflow_max`], the shard takes nothing from its inbox: the
-//! inbox fills, and edges refuse publishers with `Overloaded`. So nothing that was acknowledged, and no acknowledgement, is
-//! dropped; a shard never blocks; and what waits is bounded by the overflow, one chunk's outputs and one tick of the rooms.
-//! Ticks go on meanwhile. A worker that is gone is taken off every room, and what was meant for it is dropped and counted.
+//! **When a worker does not keep up**, its ring fills, and what comes after waits in a list of this thread's
+//! (the overflow), in order. While any overflow is longer than [`EngineConfig::overflow_max`], the shard
+//! takes nothing from its inbox: the inbox fills, and edges refuse publishers with `Overloaded`. So nothing
+//! that was acknowledged, and no acknowledgement, is dropped; a shard never blocks; and what waits is bounded
+//! by the overflow, one chunk's outputs and one tick of the rooms. Ticks go on meanwhile. A worker that is
+//! gone is taken off every room, and what was meant for it is dropped and counted.
 //!
 //! Invariants: outputs of one shard reach one worker in order. Clocks are read here and nowhere else.
 //! Not here: what a shard decides (`shard`), how workers sleep (edge: its doorbell is passed in).
@@ -90,7 +91,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Start the shards, for one worker per doorbell: worker `i` is rung by `worker_bells[i]` and has the `i`th port.
+    /// Start the shards, for one worker per doorbell: worker `i` is rung by `worker_bells[i]` and has the
+    /// `i`th port.
     ///
     /// # Errors
     /// When the configuration does not hold together, or the system gives no thread.
@@ -188,8 +190,8 @@ impl Engine {
         receiver.recv().unwrap_or(Err(Refusal::Overloaded))
     }
 
-    /// Seal what waits, hand out what is left, stop and join. Workers go on polling until it returns; what they do not take
-    /// within `flush_ms` is dropped.
+    /// Seal what waits, hand out what is left, stop and join. Workers go on polling until it returns; what
+    /// they do not take within `flush_ms` is dropped.
     pub fn shutdown(mut self) {
         self.stop_and_join();
     }

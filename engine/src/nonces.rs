@@ -1,10 +1,12 @@
 //! Nonces: which publications a room has taken lately, and where they stand.
 //!
-//! Why: a client that lost its connection before the answer came says it again; it must not stand there twice.
-//! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's offset is the
-//! first one's plus its index. What is not sealed yet, or in a room on disk not synced, is never forgotten; beyond that, the
-//! window is bounded in number and time. It is known since when nothing was forgotten, so that what is said again can be told
-//! to be new, to stand already, or neither: then it is refused, for it could stand twice.
+//! Why: a client that lost its connection before the answer came says it again; it must not stand there
+//! twice.
+//! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's
+//! offset is the first one's plus its index. What is not sealed yet, or in a room on disk not synced, is
+//! never forgotten; beyond that, the window is bounded in number and time. It is known since when nothing was
+//! forgotten, so that what is said again can be told to be new, to stand already, or neither: then it is
+//! refused, for it could stand twice.
 //! Not here: who is told about a repetition, and when (`shard`).
 
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +16,8 @@ use foldhash::quality::FixedState;
 use crate::durable::StoredNonce;
 use crate::message::{Now, UserId};
 
-/// What is said again was on its way for so long at most: a connection that takes longer has lost its heartbeat's answer.
+/// What is said again was on its way for so long at most: a connection that takes longer has lost its
+/// heartbeat's answer.
 const TRANSIT_US: i64 = 10_000_000;
 
 /// Whether a publication was seen before.
@@ -98,7 +101,8 @@ impl Nonces {
         }
     }
 
-    /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window from here on.
+    /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window
+    /// from here on.
     pub(crate) fn synced(&mut self, from: u64, to: u64, now_us: u64) {
         let (from, to) = (self.index(from.max(self.first_offset)), self.index(to.max(self.first_offset)));
         let to = to.min(self.entries.len());
@@ -107,7 +111,8 @@ impl Nonces {
         }
     }
 
-    /// Go on where a room stood of which none is remembered, and in which nobody spoke after `silent_since_ms` (0: not known).
+    /// Go on where a room stood of which none is remembered, and in which nobody spoke after
+    /// `silent_since_ms` (0: not known).
     pub(crate) fn go_on(&mut self, next_offset: u64, silent_since_ms: u64, now: Now) {
         self.first_offset = next_offset;
         self.note_complete_after(Some(silent_since_ms).filter(|&ms| ms > 0), now);
@@ -143,8 +148,8 @@ impl Nonces {
         }
     }
 
-    /// By the wall clock, for want of another that runs on while nobody does. One that steps ahead meanwhile makes it seem longer,
-    /// but not longer than the window.
+    /// By the wall clock, for want of another that runs on while nobody does. One that steps ahead meanwhile
+    /// makes it seem longer, but not longer than the window.
     fn note_complete_after(&mut self, time_ms: Option<u64>, now: Now) {
         let since_us = time_ms.map_or(0, |ms| now.unix_ms.saturating_sub(ms).saturating_mul(1000));
         self.complete_after_us = match self.first_offset {

@@ -1,7 +1,8 @@
 //! What a shard has to send: outputs in order, and answers gathered per worker.
 //!
-//! Invariants: outputs leave in the order in which they came; answers leave after every output that came before them, so
-//! that a batch reaches a worker before the acknowledgements that came of its seal. Personal frames leave between the two.
+//! Invariants: outputs leave in the order in which they came; answers leave after every output that came
+//! before them, so that a batch reaches a worker before the acknowledgements that came of its seal. Personal
+//! frames leave between the two.
 //! Not here: queues to the workers (`node`).
 
 use std::collections::VecDeque;

@@ -1,14 +1,18 @@
-//! Pacing: of a tick's messages, which ones a batch shows people, so that a large audience can read what it is shown.
+//! Pacing: of a tick's messages, which ones a batch shows people, so that a large audience can read what it
+//! is shown.
 //!
-//! A token bucket gives the room so many messages a second. While a tick fits it, everything is shown as it is. Otherwise,
-//! in this order: hosts and moderators are shown always, beyond the budget; equal texts are folded into one, with a count; of
-//! what remains, those are shown whose authors were shown least within the last [`WINDOW_US`], a chatter's first message
-//! before another's second, the newest first among equals. The rest is omitted: counted in the batch, kept in the log.
+//! A token bucket gives the room so many messages a second. While a tick fits it, everything is shown as it
+//! is. Otherwise, in this order: hosts and moderators are shown always, beyond the budget; equal texts are
+//! folded into one, with a count; of what remains, those are shown whose authors were shown least within the
+//! last [`WINDOW_US`], a chatter's first message before another's second, the newest first among equals. The
+//! rest is omitted: counted in the batch, kept in the log.
 //!
-//! Invariants: what is shown, folded and omitted adds up to the tick; of two people nobody is shown twice more than the other
-//! while that one has a message left; the order of messages never changes. Costs O(n log n) in a tick over the budget, O(n) below,
-//! and allocates nothing per message once its buffers have grown. A room that is not paced has none of this.
-//! Not here: when a room is paced (`shard/turn`), the bytes of a batch (`seal`), who a message means (`people`).
+//! Invariants: what is shown, folded and omitted adds up to the tick; of two people nobody is shown twice
+//! more than the other while that one has a message left; the order of messages never changes. Costs O(n log
+//! n) in a tick over the budget, O(n) below, and allocates nothing per message once its buffers have grown. A
+//! room that is not paced has none of this.
+//! Not here: when a room is paced (`shard/turn`), the bytes of a batch (`seal`), who a message means
+//! (`people`).
 
 mod people;
 
@@ -25,7 +29,8 @@ pub(crate) use people::People;
 /// How far back it counts who was shown: a screen of chat at the rate that people can read.
 const WINDOW_US: u64 = 10_000_000;
 
-/// Messages counted in the window: 10 s at 800 messages/s, beyond which nobody reads. Beyond, the oldest are forgotten.
+/// Messages counted in the window: 10 s at 800 messages/s, beyond which nobody reads. Beyond, the oldest are
+/// forgotten.
 const WINDOW_MESSAGES_MAX: usize = 8192;
 
 /// One message, in millionths.
@@ -85,7 +90,8 @@ struct Group {
 type Rank = (u32, Reverse<u32>, u32);
 
 impl Pacing {
-    /// Nobody was shown yet; there is a second's worth of credit. `seed` keeps strangers from choosing what collides.
+    /// Nobody was shown yet; there is a second's worth of credit. `seed` keeps strangers from choosing what
+    /// collides.
     pub(crate) fn new(per_s: u32, now_us: u64, seed: u64) -> Self {
         let hash = FixedState::with_seed(seed);
         Pacing {

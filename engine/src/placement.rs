@@ -1,7 +1,8 @@
 //! Placement: which shard owns a room, and what number the room has.
 //!
-//! Invariants: everyone with the same seed and number of shards places a name on the same shard. An alias names its shard
-//! by itself (`alias = slot * shards + shard`), so that a frame finds its shard without a look-up.
+//! Invariants: everyone with the same seed and number of shards places a name on the same shard. An alias
+//! names its shard by itself (`alias = slot * shards + shard`), so that a frame finds its shard without a
+//! look-up.
 //! Not here: moving rooms between nodes, which slot is free (`rooms`).
 
 use std::hash::{BuildHasher, Hasher};

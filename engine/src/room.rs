@@ -1,9 +1,9 @@
 //! A room: an identity, and, once anything happens in it, everything that is alive.
 //!
-//! Why two parts: a node may hold 100,000 rooms of a programme guide of which a hundred are watched. A dormant room is its
-//! name, epoch and phase; lanes, windows and counts begin when somebody joins or speaks.
-//! Invariants: `next_seq` and `next_offset` only grow within an epoch. A room has a time to seal exactly while something
-//! waits. Batch times never go back, even when the wall clock does.
+//! Why two parts: a node may hold 100,000 rooms of a programme guide of which a hundred are watched. A
+//! dormant room is its name, epoch and phase; lanes, windows and counts begin when somebody joins or speaks.
+//! Invariants: `next_seq` and `next_offset` only grow within an epoch. A room has a time to seal exactly
+//! while something waits. Batch times never go back, even when the wall clock does.
 //! Not here: sealing and answering (`shard`), the log (`log`).
 
 use std::sync::Arc;
@@ -118,7 +118,8 @@ pub(crate) struct Live {
     pub(crate) tick_us: u64,
     /// Time of the last batch with chat; before the first, of coming alive.
     pub(crate) time_ms: u64,
-    /// Latest time at which an answer said that a publication was accepted: its batch's time is not before it.
+    /// Latest time at which an answer said that a publication was accepted: its batch's time is not before
+    /// it.
     pub(crate) accepted_ms: u64,
     /// When it sealed last.
     pub(crate) sealed_us: Option<u64>,
@@ -208,8 +209,9 @@ impl Room {
         }
     }
 
-    /// Is the room paced now, and at how many messages per second? What it remembers for that begins when it is first, and
-    /// goes when half the audience that it takes is gone, so that one who comes and goes does not wipe it.
+    /// Is the room paced now, and at how many messages per second? What it remembers for that begins when it
+    /// is first, and goes when half the audience that it takes is gone, so that one who comes and goes does
+    /// not wipe it.
     pub(crate) fn pace(&mut self, now: Now, config: &ShardConfig, seed: u64) -> Option<u32> {
         let own = self.settings().pacing_per_s;
         let per_s = own.unwrap_or(config.pacing_per_s);
@@ -233,9 +235,9 @@ impl Room {
         [live.seal_due_us, viewers_us, self.idle_due_us(config)].into_iter().flatten().min()
     }
 
-    /// When the room goes, or goes dormant, if nothing happens. A room made by an operator goes dormant only if it was
-    /// never spoken in, so that no position in it can be lost; one on disk goes dormant whoever made it, once all of it is
-    /// synced and its nonces are forgotten.
+    /// When the room goes, or goes dormant, if nothing happens. A room made by an operator goes dormant only
+    /// if it was never spoken in, so that no position in it can be lost; one on disk goes dormant whoever
+    /// made it, once all of it is synced and its nonces are forgotten.
     pub(crate) fn idle_due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let may_end = match self.origin {
@@ -304,7 +306,8 @@ impl Live {
         }
     }
 
-    /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for a tick.
+    /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for
+    /// a tick.
     pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig, ticks: &mut Ticks) {
         if self.seal_due_us.is_some() {
             return;
@@ -320,7 +323,8 @@ impl Live {
         self.seal_due_us = Some(due_us);
     }
 
-    /// The time at which a publication is accepted now; the next batch's time is not before it, whatever the wall clock does.
+    /// The time at which a publication is accepted now; the next batch's time is not before it, whatever the
+    /// wall clock does.
     pub(crate) fn accept_ms(&mut self, unix_ms: u64) -> u64 {
         self.accepted_ms = unix_ms.max(self.time_ms).max(self.accepted_ms);
         self.accepted_ms

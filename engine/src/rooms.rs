@@ -1,9 +1,11 @@
 //! The rooms of a shard: by slot, which is the alias's part within the shard, and by name.
 //!
-//! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker and room).
-//! Invariant: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input that was on its
-//! way for the old room does not find the new one.
-//! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or splitting.
+//! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker
+//! and room).
+//! Invariant: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input
+//! that was on its way for the old room does not find the new one.
+//! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or
+//! splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`placement`).
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,11 +1,14 @@
-//! A shard: the one owner of a set of rooms. Inputs and the time go in by `handle_*`, outputs come out by `poll_*`.
+//! A shard: the one owner of a set of rooms. Inputs and the time go in by `handle_*`, outputs come out by
+//! `poll_*`.
 //!
-//! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] when to come again.
+//! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] when to come
+//! again.
 //!
-//! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room leaves in the
-//! order in which it happened. Every publication, state change and attach is answered exactly once: an accepted
-//! publication at once where the room is kept in memory, for its place is certain and a seal would make it no safer; in a room
-//! on disk when it is synced (`keeper`). Nothing here waits or grows without a bound of [`ShardConfig`].
+//! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room
+//! leaves in the order in which it happened. Every publication, state change and attach is answered exactly
+//! once: an accepted publication at once where the room is kept in memory, for its place is certain and a
+//! seal would make it no safer; in a room on disk when it is synced (`keeper`). Nothing here waits or grows
+//! without a bound of [`ShardConfig`].
 //! Not here: threads, queues and clocks (`node`), routing (`backbone`).
 
 mod admin;

@@ -1,7 +1,7 @@
 //! Slow mode: the shortest time between two messages of one user in a room.
 //!
-//! Invariants: only users whose wait is not over are remembered, and at most [`USERS_MAX`] of them: beyond, who spoke
-//! longest ago is forgotten and may speak early. A room without slow mode remembers nobody.
+//! Invariants: only users whose wait is not over are remembered, and at most [`USERS_MAX`] of them: beyond,
+//! who spoke longest ago is forgotten and may speak early. A room without slow mode remembers nobody.
 //! Not here: who is exempt (`admission`), rates of a session over all rooms (edge).
 
 use std::collections::{HashMap, VecDeque};

@@ -1,9 +1,10 @@
 //! The state lane: the latest value per key, with a version.
 //!
-//! Why two maps: a joiner gets the state as it stood after the last batch, and the next batch brings the changes since;
-//! so changes wait apart, one per key, until they are sealed.
-//! Invariants: a version is given to every accepted change and never again within the epoch. What waits touches at most
-//! the keys sealed and the keys allowed, however often it changes. The image is built at most once per sealed batch.
+//! Why two maps: a joiner gets the state as it stood after the last batch, and the next batch brings the
+//! changes since; so changes wait apart, one per key, until they are sealed.
+//! Invariants: a version is given to every accepted change and never again within the epoch. What waits
+//! touches at most the keys sealed and the keys allowed, however often it changes. The image is built at most
+//! once per sealed batch.
 //! Not here: who may set it (edge), the answers (`shard`).
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use crate::message::{Alias, ConnectionToken, StateImage, WorkerId};
 /// Keys that begin so are the node's: clients can't set them, operators can, but for [`VIEWERS_KEY`].
 pub(crate) const RESERVED_PREFIX: &str = "gs.";
 
-/// State key under which a room's viewer count stands, in decimal digits. It does not count as one of the keys allowed.
+/// State key under which a room's viewer count stands, in decimal digits. It does not count as one of the
+/// keys allowed.
 pub const VIEWERS_KEY: &str = "gs.viewers";
 
 /// State key by which an operator sets a room's slow mode: milliseconds in decimal digits.
@@ -145,8 +147,9 @@ impl State {
         }
     }
 
-    /// As it was, at a version not below any that was given before. The next seal, of whatever, is kept with a version above:
-    /// or else versions that are given to viewer counts alone would be given again after the next restart.
+    /// As it was, at a version not below any that was given before. The next seal, of whatever, is kept with
+    /// a version above: or else versions that are given to viewer counts alone would be given again after the
+    /// next restart.
     pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
         State {
             sealed: entries.into_iter().collect(),

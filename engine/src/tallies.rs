@@ -1,11 +1,13 @@
 //! Tallies: reactions counted per key within one tick.
 //!
 //! Why: they arrive far faster than a screen can show them.
-//! Invariants: a key appears at most once in a sealed batch, and the counts of a batch add up to the reactions that came
-//! in: what is not told by its key is told under the empty key, which no reaction can have.
+//! Invariants: a key appears at most once in a sealed batch, and the counts of a batch add up to the
+//! reactions that came in: what is not told by its key is told under the empty key, which no reaction can
+//! have.
 //!
-//! Bounded in keys. When one more comes than may be counted, the least counted of them all joins the rest, the newest
-//! first among equals: so popular keys stay exact, and a stranger who invents keys only feeds the rest.
+//! Bounded in keys. When one more comes than may be counted, the least counted of them all joins the rest,
+//! the newest first among equals: so popular keys stay exact, and a stranger who invents keys only feeds the
+//! rest.
 //! Not here: rates (edge), which keys a show offers (the application).
 
 /// The empty key: all reactions that are not told by their own.

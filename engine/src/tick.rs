@@ -1,25 +1,27 @@
 //! The tick: how often a room seals, so that fan-out takes at most its share of the workers' time.
 //!
-//! Why measured and not from a table: what a write costs depends on the transport, the kernel, the machine and on what
-//! else runs there. Workers report how long fan-out took them and how many writes that was ([`Load`]); from that follow
+//! Why measured and not from a table: what a write costs depends on the transport, the kernel, the machine
+//! and on what else runs there. Workers report how long fan-out took them and how many writes that was
+//! ([`Load`]); from that follow
 //!
-//! - **feed-forward**: a round of a room costs a worker `members * cost of a write`, so a tick of that cost divided by the
-//!   share makes the room keep to the share by itself. A giant gets the tick that it needs, and a small room beside it
-//!   stays at the shortest;
-//! - **feedback**: several rooms together, other shards' rooms and what the estimate misses show in the share that a
-//!   worker measured. While it is above the target, the worker's *stretch* grows, and every tick on it in proportion;
-//!   while it is below, the stretch falls back towards 1.
+//! - **feed-forward**: a round of a room costs a worker `members * cost of a write`, so a tick of that cost
+//!   divided by the share makes the room keep to the share by itself. A giant gets the tick that it needs,
+//!   and a small room beside it stays at the shortest;
+//! - **feedback**: several rooms together, other shards' rooms and what the estimate misses show in the share
+//!   that a worker measured. While it is above the target, the worker's *stretch* grows, and every tick on it
+//!   in proportion; while it is below, the stretch falls back towards 1.
 //!
 //! A room's tick is the longest that any of its workers asks for, within the room's bounds.
 //!
-//! The feedback acts once per *window*. Rounds come in bursts, so a window spans several of the longest ticks on the
-//! worker, or ends as soon as it holds as much fan-out as a whole window may: overload is noticed early. Steps are the square root
-//! of what is wanted, since a part of each window was under the ticks before. Rooms that are at their longest tick cannot be
-//! stretched further; what they take is taken off the target, but never so much that less than a
-//! part of it ([`FREE_PART`]) is left to the others: a giant that is over every bound does not take the small rooms along.
+//! The feedback acts once per *window*. Rounds come in bursts, so a window spans several of the longest ticks
+//! on the worker, or ends as soon as it holds as much fan-out as a whole window may: overload is noticed
+//! early. Steps are the square root of what is wanted, since a part of each window was under the ticks
+//! before. Rooms that are at their longest tick cannot be stretched further; what they take is taken off the
+//! target, but never so much that less than a part of it ([`FREE_PART`]) is left to the others: a giant that
+//! is over every bound does not take the small rooms along.
 //!
-//! Invariants: a tick is within its room's bounds. One report moves the cost by at most [`COST_STEP_UP`] upwards, one window the
-//! stretch by at most [`STRETCH_STEP`].
+//! Invariants: a tick is within its room's bounds. One report moves the cost by at most [`COST_STEP_UP`]
+//! upwards, one window the stretch by at most [`STRETCH_STEP`].
 //! Not here: when a room seals (`room`), measuring (edge), what the share is (`config`).
 
 use crate::config::ShardConfig;
@@ -35,8 +37,8 @@ const NS_PER_WRITE: (f64, f64) = (100.0, 1_000_000.0);
 /// A report counts by half once it holds so many writes: the first few after a pause pay for cold caches.
 const WRITES_HALF: f64 = 100.0;
 
-/// How far a report moves the cost towards its own, at most. Upwards slowly, for a round that was preempted looks
-/// expensive and none looks too cheap.
+/// How far a report moves the cost towards its own, at most. Upwards slowly, for a round that was preempted
+/// looks expensive and none looks too cheap.
 const WEIGHT: (f64, f64) = (0.25, 0.5);
 
 /// A report counts as at most this many times the cost so far; so it moves it by a quarter at most.
@@ -71,7 +73,8 @@ pub(crate) struct TickBounds {
 }
 
 impl TickBounds {
-    /// The node's, or in their place the room's own. Where one of its own contradicts one of the node's, its own counts.
+    /// The node's, or in their place the room's own. Where one of its own contradicts one of the node's, its
+    /// own counts.
     pub(crate) fn new(config: &ShardConfig, settings: &RoomSettings) -> Self {
         let (min_ms, max_ms) = match config.tick_ms {
             0 => (config.tick_min_ms, config.tick_max_ms),
@@ -151,7 +154,8 @@ impl Ticks {
         for (worker, members) in members {
             let pace = &mut self.workers[usize::from(worker.0)];
             let cost_us = pace.cost_us(members);
-            // From where its tick cannot grow, to where it would have doubled: a threshold would make the stretch swing about it.
+            // From where its tick cannot grow, to where it would have doubled: a threshold would make the
+            // stretch swing about it.
             let over = pace.stretch * pace.own_us(members, bounds, self.share) / bounds.max_us as f64;
             let stuck = (over - 1.0).clamp(0.0, 1.0);
             pace.window.longest_us = pace.window.longest_us.max(tick_us);

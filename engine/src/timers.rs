@@ -1,6 +1,7 @@
 //! Timers: which rooms have something due, and when.
 //!
-//! Invariant: a room is armed for at most one time; a room with nothing due, and so a dormant one, costs nothing here.
+//! Invariant: a room is armed for at most one time; a room with nothing due, and so a dormant one, costs
+//! nothing here.
 //! Not here: what is due (`room`), the clock (`node`).
 
 use std::collections::BTreeSet;

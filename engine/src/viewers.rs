@@ -1,8 +1,9 @@
 //! Viewers: which workers follow a room, and how many members they have in it.
 //!
-//! Why one list: a batch goes once to each worker that follows, and the count is the sum over the same workers.
-//! Invariant: a worker is in the list at most once. The published count is exact up to 1,000, has three significant
-//! digits above, and changes at most once per interval: joins cost O(1), however large the room.
+//! Why one list: a batch goes once to each worker that follows, and the count is the sum over the same
+//! workers.
+//! Invariant: a worker is in the list at most once. The published count is exact up to 1,000, has three
+//! significant digits above, and changes at most once per interval: joins cost O(1), however large the room.
 //! Not here: where the count is published (`state`), who the members are (edge).
 
 use crate::message::WorkerId;
@@ -40,7 +41,8 @@ impl Viewers {
         true
     }
 
-    /// A worker that follows has so many members now. Others are not counted, for they would never be taken off again.
+    /// A worker that follows has so many members now. Others are not counted, for they would never be taken
+    /// off again.
     pub(crate) fn count(&mut self, worker: WorkerId, members: u32) {
         if let Some(f) = self.followers.iter_mut().find(|f| f.worker == worker) {
             self.total = self.total - u64::from(f.members) + u64::from(members);

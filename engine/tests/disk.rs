@@ -1,5 +1,5 @@
-//! Rooms on disk, one rule at a time: pushed before they are shown, acknowledged when synced, refused while the disk takes
-//! nothing, back after a restart, and read further back than memory reaches.
+//! Rooms on disk, one rule at a time: pushed before they are shown, acknowledged when synced, refused while
+//! the disk takes nothing, back after a restart, and read further back than memory reaches.
 //!
 //! Not here: everything at once (`restarts.rs`), threads (`node.rs`), the disk itself (`grandstand-store`).
 

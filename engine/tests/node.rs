@@ -1,5 +1,5 @@
-//! Threads, queues and clocks together: nothing that was acknowledged is lost, whatever fills up, and a stop leaves nothing
-//! unsaid. Bounded in count; threads wait for outputs, never for time to pass.
+//! Threads, queues and clocks together: nothing that was acknowledged is lost, whatever fills up, and a stop
+//! leaves nothing unsaid. Bounded in count; threads wait for outputs, never for time to pass.
 //!
 //! Not here: rules of rooms (`rules.rs`), the queues' own proofs (the queue crate).
 
@@ -63,7 +63,8 @@ fn quick() -> ShardConfig {
 
 const PUBLICATIONS: u64 = 500;
 
-/// Follow some rooms, publish into them in turn (again when refused for now), and read until all of everybody is there.
+/// Follow some rooms, publish into them in turn (again when refused for now), and read until all of everybody
+/// is there.
 fn talk_and_read(mut worker: Worker, rooms: &[&str], expected: usize) -> HashMap<Alias, Vec<support::Said>> {
     let mut followers: Vec<Follower> = Vec::new();
     let mut early = Vec::new();
@@ -342,7 +343,8 @@ fn a_configuration_that_does_not_hold_is_an_error() {
     assert!(fault.to_string().contains("tick_min_ms"));
 }
 
-/// Prints what one shard does; asserts nothing, for machines differ. Run it in release mode with `--nocapture`.
+/// Prints what one shard does; asserts nothing, for machines differ. Run it in release mode with
+/// `--nocapture`.
 #[test]
 fn throughput_is_printed() {
     let count = if cfg!(debug_assertions) { 20_000u64 } else { 1_000_000 };

@@ -1,6 +1,6 @@
-//! Room order as a property: whatever workers, publications, reactions, state changes and times come in, whoever follows
-//! reads the same log without holes, and every publication is answered once, with the place where its text stands: over
-//! a log in memory maybe before it stands there, over a durable one after.
+//! Room order as a property: whatever workers, publications, reactions, state changes and times come in,
+//! whoever follows reads the same log without holes, and every publication is answered once, with the place
+//! where its text stands: over a log in memory maybe before it stands there, over a durable one after.
 //!
 //! Not here: single rules (`rules.rs`), threads (`node.rs`).
 
@@ -286,7 +286,8 @@ impl World {
         }
     }
 
-    /// Everybody has read the same, as far as each has been there, and stands at the same place with the same state.
+    /// Everybody has read the same, as far as each has been there, and stands at the same place with the same
+    /// state.
     fn check_followers(&self) {
         for ((_, alias), follower) in &self.followers {
             let room = self.aliases.iter().position(|a| a == alias).expect("one of ours");

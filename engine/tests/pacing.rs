@@ -1,5 +1,5 @@
-//! Pacing as a property of whole rooms: whatever is said and whenever, each offset is shown, folded or counted; the log
-//! keeps all of it; and what is left out reaches the person whom it means, once.
+//! Pacing as a property of whole rooms: whatever is said and whenever, each offset is shown, folded or
+//! counted; the log keeps all of it; and what is left out reaches the person whom it means, once.
 //!
 //! Not here: the selection by itself (`src/pacing`), sockets (edge).
 

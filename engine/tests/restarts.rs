@@ -1,6 +1,7 @@
-//! Rooms on disk as a property: whatever is published, repeated, synced, refused, trimmed, killed or cut off from power in
-//! whatever order, nothing that was acknowledged as on disk is lost, no nonce stands twice, offsets have no holes, nothing that
-//! was seen is unseen but by a power cut which says so, and every request is answered exactly once while its shard lives.
+//! Rooms on disk as a property: whatever is published, repeated, synced, refused, trimmed, killed or cut off
+//! from power in whatever order, nothing that was acknowledged as on disk is lost, no nonce stands twice,
+//! offsets have no holes, nothing that was seen is unseen but by a power cut which says so, and every request
+//! is answered exactly once while its shard lives.
 //!
 //! Not here: single rules (`disk.rs`), the disk itself (`grandstand-store`).
 

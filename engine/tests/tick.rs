@@ -1,9 +1,9 @@
-//! The adaptive tick, with a model of the workers in virtual time: the share of fan-out comes to its target and stays
-//! there, ticks settle, and who causes it pays for it.
+//! The adaptive tick, with a model of the workers in virtual time: the share of fan-out comes to its target
+//! and stays there, ticks settle, and who causes it pays for it.
 //!
-//! The model: a worker writes to the members of rooms that have news, one write after the other, each at a cost. A room
-//! that seals again before its round is over begins its round anew, for writes carry all that is new. Messages come at
-//! random times (Poisson). Every 100 ms in which it wrote, a worker reports.
+//! The model: a worker writes to the members of rooms that have news, one write after the other, each at a
+//! cost. A room that seals again before its round is over begins its round anew, for writes carry all that is
+//! new. Messages come at random times (Poisson). Every 100 ms in which it wrote, a worker reports.
 //!
 //! Not here: real workers (edge), the estimate and the stretch by themselves (`src/tick.rs`).
 
@@ -335,8 +335,8 @@ fn a_rooms_own_bounds_hold_whatever_was_measured() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever rooms speak: fan-out keeps to its share, unless rooms are at their longest tick; it uses it, if there is
-    /// enough to say; and ticks have settled.
+    /// Whatever rooms speak: fan-out keeps to its share, unless rooms are at their longest tick; it uses it,
+    /// if there is enough to say; and ticks have settled.
     #[test]
     fn the_share_comes_to_its_target_and_stays(
         rooms in prop::collection::vec((1u32..20_000, 5u32..120), 1..7),

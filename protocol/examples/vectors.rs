@@ -1,8 +1,8 @@
-//! Writes the test vectors under `protocol/vectors`, or with `--check` says whether they are what it would write.
-//! With `--corpus DIR` it writes their bytes as seeds for the fuzz targets, one directory each.
+//! Writes the test vectors under `protocol/vectors`, or with `--check` says whether they are what it would
+//! write. With `--corpus DIR` it writes their bytes as seeds for the fuzz targets, one directory each.
 //!
-//! Why a generator: hex by hand rots. What it writes is still reviewed, as a difference of one line per vector, and
-//! `tests/vectors.rs` reads every line back.
+//! Why a generator: hex by hand rots. What it writes is still reviewed, as a difference of one line per
+//! vector, and `tests/vectors.rs` reads every line back.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! What the fuzz targets do with their input: each feeds one reader of bytes and checks what must hold of the outcome.
+//! What the fuzz targets do with their input: each feeds one reader of bytes and checks what must hold of the
+//! outcome.
 //!
 //! Why one file: `fuzz_targets` runs these under libFuzzer, `protocol/tests/fuzz_smoke.rs` in every test run.
 //! Not here: where inputs come from.
@@ -52,7 +53,8 @@ pub(crate) fn server_frame(data: &[u8]) {
     assert_eq!(ServerFrame::decode(&again).as_ref(), Ok(&frame));
 }
 
-/// Any body of a batch: it ends after no more items than it has bytes, in place, and moves a position forwards only.
+/// Any body of a batch: it ends after no more items than it has bytes, in place, and moves a position
+/// forwards only.
 pub(crate) fn batch_reader(body: &[u8]) {
     let Ok(mut reader) = BatchReader::new(body) else { return };
     assert!(reader.count() <= body.len() as u64);
@@ -78,7 +80,8 @@ pub(crate) fn batch_reader(body: &[u8]) {
     }
 }
 
-/// Any frame as a compressed one: it opens to the same each time, within the bound, and leaves nothing to the next.
+/// Any frame as a compressed one: it opens to the same each time, within the bound, and leaves nothing to the
+/// next.
 pub(crate) fn compressed(data: &[u8]) {
     thread_local! {
         static DECOMPRESSORS: RefCell<[Decompressor; 2]> = RefCell::default();
@@ -137,7 +140,8 @@ pub(crate) fn websocket_reader(data: &[u8]) {
 }
 
 fn read_in_pieces(role: Role, bytes: &[u8], piece_bytes: usize) -> Vec<Seen> {
-    // Control frames are counted per read where they stand in a row, so that limit depends on the cut by design.
+    // Control frames are counted per read where they stand in a row, so that limit depends on the cut by
+    // design.
     let limits = Limits { message_bytes_max: 1024, fragments_max: 16, control_frames_max: u32::MAX };
     let (mut reader, mut seen) = (Reader::new(role), Vec::new());
     let mut bytes = bytes.to_vec();

@@ -1,8 +1,8 @@
 //! Why a connection ends, and what its client should do: every close code in one place.
 //!
-//! A code travels as WebSocket close code `4000 + code` and as QUIC application error code `code`; a node sends an
-//! `Error` frame with the detail first wherever the peer can still read it. Faults of the WebSocket layer itself use
-//! RFC 6455's own codes (1002, 1007, 1008, 1009) and mean "do not retry".
+//! A code travels as WebSocket close code `4000 + code` and as QUIC application error code `code`; a node
+//! sends an `Error` frame with the detail first wherever the peer can still read it. Faults of the WebSocket
+//! layer itself use RFC 6455's own codes (1002, 1007, 1008, 1009) and mean "do not retry".
 //! Invariant: codes are never given a second meaning.
 
 /// What a client may do after a close.
@@ -68,8 +68,8 @@ close_codes! {
     HandshakeTimeout = 102, Backoff, "the handshake was not finished in time";
     /// The connection stood, but no `Hello` came in time.
     HelloTimeout = 103, Backoff, "no Hello within the first-frame time";
-    /// More come than can be served, or the node is at a limit; with a time to come back (C-6). Mostly said before the
-    /// handshake.
+    /// More come than can be served, or the node is at a limit; with a time to come back (C-6). Mostly said
+    /// before the handshake.
     Overloaded = 104, Backoff, "the node is at its limit: try again later";
     /// The peer does not read even its acknowledgements.
     ControlQueueFull = 105, Backoff, "the peer does not read: its control queue is full";

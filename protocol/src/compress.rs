@@ -1,11 +1,13 @@
-//! Compressed frames: raw deflate (RFC 1951) against a preset dictionary that both sides have (docs/PROTOCOL.md, F-5).
+//! Compressed frames: raw deflate (RFC 1951) against a preset dictionary that both sides have
+//! (docs/PROTOCOL.md, F-5).
 //!
-//! Why deflate: every browser has a decoder of a few kilobytes, and it takes fewer bytes than zstd where a batch holds one
-//! to six messages, as chat does (docs/ARCHITECTURE.md has the figures). Why no state from frame to frame: a frame is
-//! compressed once for everybody, and each viewer gets other frames than its neighbour.
-//! Invariants: what would not shrink stays plain; a frame decompresses to at most [`limits::SERVER_FRAME_BYTES_MAX`],
-//! whatever it says, and uses all of its bytes; both sides keep their buffers, so a frame costs one allocation to make and
-//! none to open.
+//! Why deflate: every browser has a decoder of a few kilobytes, and it takes fewer bytes than zstd where a
+//! batch holds one to six messages, as chat does (docs/ARCHITECTURE.md has the figures). Why no state from
+//! frame to frame: a frame is compressed once for everybody, and each viewer gets other frames than its
+//! neighbour.
+//! Invariants: what would not shrink stays plain; a frame decompresses to at most
+//! [`limits::SERVER_FRAME_BYTES_MAX`], whatever it says, and uses all of its bytes; both sides keep their
+//! buffers, so a frame costs one allocation to make and none to open.
 //! Not here: how the two sides agree on it (`version::capability`), who gets which form (the edge).
 
 use bytes::Bytes;
@@ -21,12 +23,12 @@ pub const COMPRESSED: u8 = 0x80;
 /// First byte of a compressed batch, the only kind that comes compressed.
 pub const COMPRESSED_BATCH: u8 = Kind::Batch as u8 | COMPRESSED;
 
-/// The dictionary of [`crate::version::capability::DEFLATE_1`]: pieces of generated chat, the likeliest last, where a
-/// reference to them is shortest. Once released it never changes; a better one gets a bit of its own.
+/// The dictionary of [`crate::version::capability::DEFLATE_1`]: pieces of generated chat, the likeliest last,
+/// where a reference to them is shortest. Once released it never changes; a better one gets a bit of its own.
 pub const DICTIONARY_1: &[u8] = include_bytes!("../dictionary/1.bin");
 
-/// Finds matches of three bytes as well, which short texts need; below, they would have to be four. Batches are so short
-/// that the search itself costs less than reading the dictionary in.
+/// Finds matches of three bytes as well, which short texts need; below, they would have to be four. Batches
+/// are so short that the search itself costs less than reading the dictionary in.
 const LEVEL: u32 = 9;
 
 /// A buffer above this goes back after the frame: an honest batch is far smaller.
@@ -51,7 +53,8 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// A batch's body as a compressed frame behind its header; `None` when that would not take fewer bytes than the plain one.
+    /// A batch's body as a compressed frame behind its header; `None` when that would not take fewer bytes
+    /// than the plain one.
     pub fn batch_framed(&mut self, body: &[u8]) -> Option<Bytes> {
         self.deflate.reset();
         self.deflate.set_dictionary(DICTIONARY_1).expect("a dictionary fits before any input");
@@ -130,7 +133,8 @@ impl Decompressor {
     /// What stands behind a compressed frame's kind byte, opened.
     ///
     /// # Errors
-    /// A [`CompressFault`] for bytes that no [`Compressor`] wrote; the next frame is read as if this one had not been.
+    /// A [`CompressFault`] for bytes that no [`Compressor`] wrote; the next frame is read as if this one had
+    /// not been.
     pub fn open(&mut self, payload: &[u8]) -> Result<&[u8], CompressFault> {
         // One byte of the frame is its kind.
         const BODY_BYTES_MAX: usize = limits::SERVER_FRAME_BYTES_MAX - 1;

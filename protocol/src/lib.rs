@@ -1,14 +1,18 @@
 //! Grandstand's wire protocol, version 1: everything that client and server must agree on.
 //!
-//! Why a crate of its own: the engine seals batches, the edge parses and fans out, clients read; all three follow the
-//! one layout here, and none of them depends on another for it. docs/PROTOCOL.md is the normative text.
+//! Why a crate of its own: the engine seals batches, the edge parses and fans out, clients read; all three
+//! follow the one layout here, and none of them depends on another for it. docs/PROTOCOL.md is the normative
+//! text.
 //!
-//! - [`frame`]: the frames, one kind byte and one FlatBuffers table each (a batch: its body), decoded into borrowed structs;
+//! - [`frame`]: the frames, one kind byte and one FlatBuffers table each (a batch: its body), decoded into
+//!   borrowed structs;
 //! - [`batch`]: the packed body of a batch, the one frame that is sent to everyone;
 //! - [`compress`]: a batch's other form, for those who can open it;
-//! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket header;
+//! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket
+//!   header;
 //! - [`websocket`]: RFC 6455 without IO, for both sides;
-//! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one place each.
+//! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one
+//!   place each.
 //!
 //! Not here: sockets, clocks, rooms, sessions.
 #![deny(unsafe_code)] // not `forbid`: the generated accessors use it, behind the verifier
@@ -24,7 +28,8 @@ pub mod text;
 pub mod version;
 pub mod websocket;
 
-// Compared with what the schema makes, byte by byte (`cargo xtask schema --check`), so nothing may reformat it.
+// Compared with what the schema makes, byte by byte (`cargo xtask schema --check`), so nothing may reformat
+// it.
 #[rustfmt::skip]
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[path = "generated/grandstand.rs"]

@@ -6,10 +6,12 @@
 /// A room's name in bytes of UTF-8. 128 holds a channel, a programme and a date; beyond: refusal `BadName`.
 pub const ROOM_NAME_BYTES_MAX: usize = 128;
 
-/// A display name in bytes. Measured names: p95 17 bytes; 64 holds 20 CJK characters. Beyond: close `Malformed`.
+/// A display name in bytes. Measured names: p95 17 bytes; 64 holds 20 CJK characters. Beyond: close
+/// `Malformed`.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// A chat text in bytes. Measured texts: p99 361 bytes at most, longest about 1,500. Beyond: refusal `TooLarge`.
+/// A chat text in bytes. Measured texts: p99 361 bytes at most, longest about 1,500. Beyond: refusal
+/// `TooLarge`.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// An attachment reference (a URL or an id of the application) in bytes. Beyond: refusal `TooLarge`.
@@ -27,8 +29,8 @@ pub const STATE_KEY_BYTES_MAX: usize = 64;
 /// A state value in bytes: a poll or a scoreboard, not a document; all keys together go to every joiner.
 pub const STATE_VALUE_BYTES_MAX: usize = 4096;
 
-/// Messages of one `HistoryPage`, but for those of the batch that passes it: five times a screen that scrolls back.
-/// Beyond: clamped.
+/// Messages of one `HistoryPage`, but for those of the batch that passes it: five times a screen that scrolls
+/// back. Beyond: clamped.
 pub const HISTORY_MESSAGES_MAX: u32 = 500;
 
 /// A token in bytes: a JWT with a handful of claims is under 1 KB, with an EdDSA chain under 4.
@@ -44,7 +46,8 @@ pub const AGENT_BYTES_MAX: usize = 128;
 /// Beyond: close `FrameTooLarge`, as soon as the header announces it.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
 
-/// A frame from a server in bytes: a full snapshot (64 keys of 4 KB) is the largest. A client closes beyond it.
+/// A frame from a server in bytes: a full snapshot (64 keys of 4 KB) is the largest. A client closes beyond
+/// it.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// Depth, tables and apparent bytes that the verifier follows in one frame; ours need 3 and 65.

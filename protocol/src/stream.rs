@@ -1,7 +1,8 @@
 //! The header that stands before every frame on a byte stream (QUIC).
 //!
-//! It is byte for byte the header of an unmasked, final, binary WebSocket frame (RFC 6455, 5.2): `0x82`, then the length
-//! in 1, 3 or 9 bytes. Why: a batch is then the same bytes on every transport, so it is encoded once and kept once.
+//! It is byte for byte the header of an unmasked, final, binary WebSocket frame (RFC 6455, 5.2): `0x82`, then
+//! the length in 1, 3 or 9 bytes. Why: a batch is then the same bytes on every transport, so it is encoded
+//! once and kept once.
 //! Invariant: the length takes its shortest form.
 //! Not here: masks, fragments and control frames, which only WebSocket has (`websocket`).
 
@@ -36,7 +37,8 @@ pub fn write_header(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A header cannot be read: the stream is not ours, and the connection ends with `BadStream` or `FrameTooLarge`.
+/// A header cannot be read: the stream is not ours, and the connection ends with `BadStream` or
+/// `FrameTooLarge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
     /// The first byte is not the mark.
@@ -47,7 +49,8 @@ pub enum HeaderFault {
     TooLarge(u64),
 }
 
-/// Read a header from the start of `bytes`: `(header bytes, frame bytes)`, or `None` if more bytes are needed.
+/// Read a header from the start of `bytes`: `(header bytes, frame bytes)`, or `None` if more bytes are
+/// needed.
 pub fn read_header(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<(usize, usize)>, HeaderFault> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     if first != MARK {

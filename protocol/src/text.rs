@@ -1,14 +1,16 @@
 //! What may stand in names and texts that strangers send.
 //!
-//! Why: names and texts end with NUL in a batch, go to terminals and logs, and are compared; so control characters
-//! stay out, but for the line feed and tab that people type.
+//! Why: names and texts end with NUL in a batch, go to terminals and logs, and are compared; so control
+//! characters stay out, but for the line feed and tab that people type.
 
-/// May this stand in a chat text? UTF-8 is already known; control characters other than line feed and tab are refused.
+/// May this stand in a chat text? UTF-8 is already known; control characters other than line feed and tab are
+/// refused.
 pub fn is_text(s: &str) -> bool {
     s.bytes().all(|b| (b >= 0x20 && b != 0x7f) || b == b'\n' || b == b'\t')
 }
 
-/// May this be a display name, a room name or a key? Not empty, no control characters, no space at either end.
+/// May this be a display name, a room name or a key? Not empty, no control characters, no space at either
+/// end.
 pub fn is_name(s: &str) -> bool {
     !s.is_empty()
         && s.bytes().all(|b| b >= 0x20 && b != 0x7f)

@@ -1,7 +1,7 @@
 //! Versions and capabilities, and how two peers agree on them.
 //!
-//! Invariant: a version once released never changes its meaning; additions go behind a capability bit or into new
-//! fields at a table's end (docs/PROTOCOL.md, clauses V).
+//! Invariant: a version once released never changes its meaning; additions go behind a capability bit or into
+//! new fields at a table's end (docs/PROTOCOL.md, clauses V).
 
 /// The protocol version that this code speaks.
 pub const VERSION: u16 = 1;
@@ -14,8 +14,8 @@ pub const SUBPROTOCOL: &str = "grandstand.v1";
 
 /// Capability bits, offered in `Hello` and answered in `Welcome` with those in force.
 ///
-/// A bit names an algorithm and a dictionary together: another dictionary gets a bit of its own, so that old clients keep
-/// what they have, and a server takes the best that both know.
+/// A bit names an algorithm and a dictionary together: another dictionary gets a bit of its own, so that old
+/// clients keep what they have, and a server takes the best that both know.
 pub mod capability {
     /// Batches may come compressed (kind bit 7) by raw deflate with [`crate::compress::DICTIONARY_1`].
     pub const DEFLATE_1: u64 = 1;

@@ -1,4 +1,5 @@
-//! docs/PROTOCOL.md and the code say the same: kinds, refusals, close codes, limits, names; and clauses are in order.
+//! docs/PROTOCOL.md and the code say the same: kinds, refusals, close codes, limits, names; and clauses are
+//! in order.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Kind, permission};

@@ -1,7 +1,8 @@
-//! The fuzz targets' bodies, fed with the test vectors, mutations of them and noise: the same inputs in every run.
+//! The fuzz targets' bodies, fed with the test vectors, mutations of them and noise: the same inputs in every
+//! run.
 //!
-//! Why: the guided search (`cargo xtask fuzz`) is run by hand and for long; this one says within seconds that no target
-//! has rotted. `GRANDSTAND_FUZZ_SEED` and `GRANDSTAND_FUZZ_ROUNDS` choose other inputs, or more.
+//! Why: the guided search (`cargo xtask fuzz`) is run by hand and for long; this one says within seconds that
+//! no target has rotted. `GRANDSTAND_FUZZ_SEED` and `GRANDSTAND_FUZZ_ROUNDS` choose other inputs, or more.
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;

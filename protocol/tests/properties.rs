@@ -1,5 +1,5 @@
-//! Properties of the codecs, over generated values: what is written is read back, positions add up, and nothing that a
-//! peer can send makes a reader panic.
+//! Properties of the codecs, over generated values: what is written is read back, positions add up, and
+//! nothing that a peer can send makes a reader panic.
 //!
 //! Not here: chosen samples (`vectors`), mutated ones in great number (`fuzz_smoke`).
 

@@ -1,6 +1,7 @@
 //! The WebSocket reader, rule by rule of RFC 6455, and however its bytes are split.
 //!
-//! Not here: headers, masking and UTF-8 by themselves (unit tests beside them), the handshake (`websocket_handshake`).
+//! Not here: headers, masking and UTF-8 by themselves (unit tests beside them), the handshake
+//! (`websocket_handshake`).
 
 use grandstand_protocol::websocket::{
     Event, Fault, Header, Input, Limits, Opcode, Reader, Role, close_payload, unmask, write_frame,
@@ -345,8 +346,8 @@ fn text_is_checked_over_fragments() {
 
 #[test]
 fn text_is_refused_at_its_first_wrong_byte() {
-    // As Autobahn 6.4 has it, strictly: "κόσμε", then F4 90 80 80 (above U+10FFFF), then "edited"; in fragments, in
-    // one frame, and byte by byte.
+    // As Autobahn 6.4 has it, strictly: "κόσμε", then F4 90 80 80 (above U+10FFFF), then "edited"; in
+    // fragments, in one frame, and byte by byte.
     let bad = ["κόσμε".as_bytes(), b"\xf4\x90\x80\x80", b"edited"].concat();
     let wrong_at = "κόσμε".len() + 1;
     let fragments: Vec<u8> = (0..bad.len())

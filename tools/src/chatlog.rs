@@ -1,9 +1,9 @@
 //! Chat logs: one JSON object a line, plain or gzip.
 //!
-//! A row is `{"t": milliseconds, "u": name, "m": text}`, in some logs with `"r"`: `~` owner, `@` or `%` moderator, `+`
-//! subscriber. A row with `"k"` (such as a ban) is no message.
-//! Invariants: times of a [`Log`] begin at 0 and never fall; every author and text in it passes a node's rules once
-//! [`Log::fit`] has seen it; whatever was left out or changed is counted.
+//! A row is `{"t": milliseconds, "u": name, "m": text}`, in some logs with `"r"`: `~` owner, `@` or `%`
+//! moderator, `+` subscriber. A row with `"k"` (such as a ban) is no message.
+//! Invariants: times of a [`Log`] begin at 0 and never fall; every author and text in it passes a node's
+//! rules once [`Log::fit`] has seen it; whatever was left out or changed is counted.
 //! Not here: when a message is due (`load::script`), sending it.
 
 use std::fs::File;
@@ -20,7 +20,8 @@ use serde::Deserialize;
 /// Messages of one log: a busy day of the busiest measured chat is under a million.
 const LINES_MAX: usize = 5_000_000;
 
-/// Bytes of one line; a text of the longest kind with everything escaped is 25 KB. A longer line counts as bad.
+/// Bytes of one line; a text of the longest kind with everything escaped is 25 KB. A longer line counts as
+/// bad.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// First two bytes of gzip (RFC 1952, 2.3.1).

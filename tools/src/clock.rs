@@ -1,7 +1,8 @@
 //! The clock that all processes of a machine share: microseconds of CLOCK_MONOTONIC.
 //!
 //! Why not wall time: it may be set while a run goes on, and a latency must not jump with it.
-//! Not here: the client library's own clock, which counts from the start of its process; [`client_offset_us`] leads over.
+//! Not here: the client library's own clock, which counts from the start of its process; [`client_offset_us`]
+//! leads over.
 
 use rustix::time::{ClockId, clock_gettime};
 

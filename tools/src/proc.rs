@@ -1,6 +1,7 @@
 //! What a process costs: CPU time and memory, as Linux tells it under /proc.
 //!
-//! Why anonymous memory: what a node takes for its viewers is heap; files mapped and kernel buffers are not its own.
+//! Why anonymous memory: what a node takes for its viewers is heap; files mapped and kernel buffers are not
+//! its own.
 //! Invariant: what the system does not tell is an error or `None`, never zero.
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Reports: the figures of a run, for people and as one line of JSON.
 //!
-//! Why one type: `gs load` and `gs demo` speak of the same things, and whoever compares two runs needs the same names.
+//! Why one type: `gs load` and `gs demo` speak of the same things, and whoever compares two runs needs the
+//! same names.
 //! Invariant: messages, frames and deliveries are never mixed up; what was not measured is null, never zero.
 //! Not here: measuring (`load`).
 
@@ -14,8 +15,8 @@ use crate::load::conductor::{Outcome, Server};
 use crate::load::prober::Probes;
 use crate::load::tally::{Gaps, Reasons};
 
-/// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one viewer; a
-/// delivery is one message reaching one viewer.
+/// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one
+/// viewer; a delivery is one message reaching one viewer.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) ok: bool,

@@ -1,4 +1,5 @@
-//! `gs` as a person calls it, against a whole node in this process: loads, replays, the demo, and what they say of trouble.
+//! `gs` as a person calls it, against a whole node in this process: loads, replays, the demo, and what they
+//! say of trouble.
 //!
 //! Not here: how figures come about (unit tests beside the code), large runs (`cargo xtask bench`).
 

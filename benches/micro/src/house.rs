@@ -1,6 +1,7 @@
 //! The house: a shard and an audience in one thread, under a clock of the bench's making.
 //!
-//! Why both: a batch that is walked or read here was sealed by the real shard, so no bench builds its own idea of one.
+//! Why both: a batch that is walked or read here was sealed by the real shard, so no bench builds its own
+//! idea of one.
 //! Invariant: nothing happens but by a call; the same calls do the same, instruction for instruction.
 
 use std::sync::{Arc, Mutex};

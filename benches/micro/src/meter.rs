@@ -1,12 +1,13 @@
 //! The meter: what callgrind counts and what it does not.
 //!
-//! Invariant: callgrind collects exactly while [`collected`] runs (`--toggle-collect`), so there is one such function, it
-//! is never inlined or generic, and it is never left by a jump.
+//! Invariant: callgrind collects exactly while [`collected`] runs (`--toggle-collect`), so there is one such
+//! function, it is never inlined or generic, and it is never left by a jump.
 //! Not here: running callgrind (`cargo xtask bench micro`).
 
 use std::hint::black_box;
 
-/// Rounds before counting: rings, queues and buffers have their full size by then, and every code path was run once.
+/// Rounds before counting: rings, queues and buffers have their full size by then, and every code path was
+/// run once.
 const WARM_UP_ROUNDS: usize = 40;
 
 /// Rounds counted: an allocation that comes once in a dozen of them still shows.
@@ -30,8 +31,8 @@ pub(crate) fn repeat(mut round: impl FnMut(&mut Meter)) -> u64 {
 }
 
 impl Meter {
-    /// Runs `routine`, which does so many operations, and counts it unless this round is for warming up. What a round does
-    /// outside of it is not counted.
+    /// Runs `routine`, which does so many operations, and counts it unless this round is for warming up. What
+    /// a round does outside of it is not counted.
     pub(crate) fn count(&mut self, operations: u64, mut routine: impl FnMut()) {
         if self.counts {
             self.operations += operations;

@@ -1,4 +1,5 @@
-//! What a publication costs its shard: admission one by one, then sealing, encoding, logging and acknowledging together.
+//! What a publication costs its shard: admission one by one, then sealing, encoding, logging and
+//! acknowledging together.
 //!
 //! Not here: what its batch costs per viewer (`walk`).
 

@@ -1,6 +1,7 @@
 //! What a batch costs per viewer: the walk over a room's cursors, with a carrier that takes everything.
 //!
-//! Not here: the write itself (the floor), memory that is out of cache (fan-out, with as many viewers as are watching).
+//! Not here: the write itself (the floor), memory that is out of cache (fan-out, with as many viewers as are
+//! watching).
 
 use std::hint::black_box;
 

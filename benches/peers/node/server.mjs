@@ -2,12 +2,14 @@
 //
 //   node server.mjs socketio|ws BATCH_MS
 //
-// socketio: Socket.IO as its "performance tuning" page says: WebSocket only, no per-message deflate (the default),
+// socketio: Socket.IO as its "performance tuning" page says: WebSocket only, no per-message deflate (the
+// default),
 //           bufferutil beside it, the first HTTP request let go; io.to("room").emit, which encodes once.
 // ws:       the library below it, alone: one frame for every client of the server. The floor of Node.
 //
-// BATCH_MS above 0 is the application's own batching, which neither library does: what is said within so many milliseconds
-// goes out as one event. Prints "listening PORT" when it takes connections, and ends with its standard input.
+// BATCH_MS above 0 is the application's own batching, which neither library does: what is said within so many
+// milliseconds goes out as one event. Prints "listening PORT" when it takes connections, and ends with its
+// standard input.
 import { createServer } from "node:http";
 
 const [kind, batchMs] = [process.argv[2], Number(process.argv[3] ?? 0)];

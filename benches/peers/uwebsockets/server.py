@@ -36,15 +36,16 @@ def say(_socket, message, _opcode):
 COMMON = {"compression": CompressOptions.DISABLED, "max_payload_length": 1 << 20}
 app.ws("/speak", COMMON | {"message": say, "idle_timeout": 120})
 app.ws("/", COMMON | {
-    # So that a rate ends at the latency that it costs and not at a cut: as much as one viewer of NATS may lag.
+    # So that a rate ends at the latency that it costs and not at a cut: as much as one viewer of NATS may
+    # lag.
     "max_backpressure": 64 << 20,
     # Seconds without traffic before a viewer is cut; a viewer that only listens sends nothing but pongs.
     "idle_timeout": 120,
     "open": lambda socket: socket.subscribe("room"),
 })
 app.listen(AppListenOptions(host="127.0.0.1", port=0), lambda config: print(f"listening {config.port}", flush=True))
-# The package's own `run` turns asyncio and asks the sockets now and then; nothing here is asynchronous, so that their loop runs
-# alone, asleep when there is nothing to do.
+# The package's own `run` turns asyncio and asks the sockets now and then; nothing here is asynchronous, so
+# that their loop runs alone, asleep when there is nothing to do.
 loop = app.loop.uv_loop
 timer = loop.create_timer(BATCH_MS, BATCH_MS, flush, None) if BATCH_MS else None
 loop.run()

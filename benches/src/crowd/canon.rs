@@ -1,11 +1,11 @@
-//! The canon: frames that a viewer has had, by the place where they begin, so that another viewer's bytes need only be
-//! compared.
+//! The canon: frames that a viewer has had, by the place where they begin, so that another viewer's bytes
+//! need only be compared.
 //!
-//! Method: a frame that is met for the first time is parsed by its talk ([`Canon::learn`]); each further viewer at the same
-//! place with the same bytes ([`Canon::meet`]) costs one look-up, one comparison and one addition. Frames that begin at the
-//! same place may differ in how far they reach, so that a place has a few of them; their messages must be the same.
-//! Latency: a frame counts its arrivals in steps of [`STEP_NS`]; [`Canon::flush`] turns them into the times of every
-//! delivery, message by message.
+//! Method: a frame that is met for the first time is parsed by its talk ([`Canon::learn`]); each further
+//! viewer at the same place with the same bytes ([`Canon::meet`]) costs one look-up, one comparison and one
+//! addition. Frames that begin at the same place may differ in how far they reach, so that a place has a few
+//! of them; their messages must be the same. Latency: a frame counts its arrivals in steps of [`STEP_NS`];
+//! [`Canon::flush`] turns them into the times of every delivery, message by message.
 //! Invariant: memory is bounded by [`FRAMES_MAX`] and [`TEXTS_MAX`], oldest first.
 //! Not here: what a frame means (talks).
 
@@ -74,7 +74,8 @@ pub fn hash(content: impl std::hash::Hash) -> u64 {
 }
 
 impl Canon {
-    /// A viewer at `next` got these bytes. If they are known there, they are counted, and the next offset is returned.
+    /// A viewer at `next` got these bytes. If they are known there, they are counted, and the next offset is
+    /// returned.
     #[inline]
     pub fn meet(
         &mut self,
@@ -102,7 +103,8 @@ impl Canon {
         self.side.push_front((room, bytes.into()));
     }
 
-    /// Bytes met for the first time at this place: they are counted, and compared by message with what others got.
+    /// Bytes met for the first time at this place: they are counted, and compared by message with what others
+    /// got.
     pub fn learn(
         &mut self,
         room: u32,

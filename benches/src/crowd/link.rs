@@ -1,7 +1,7 @@
 //! A viewer's TCP socket, plain or under TLS.
 //!
-//! Invariant: one call of the kernel takes all that has come, into scratch space; what does not fit into the socket waits
-//! in the link, and then the epoll watches for room.
+//! Invariant: one call of the kernel takes all that has come, into scratch space; what does not fit into the
+//! socket waits in the link, and then the epoll watches for room.
 //! Not here: what bytes mean (`viewer`), when a link is looked at (`process`).
 
 use super::CrowdPlan;

@@ -1,10 +1,11 @@
 //! The crowd: thousands of viewers in one thread of another process, at as little CPU per delivery as can be.
 //!
-//! Why a process of its own: it has a core and a table of files of its own, so that what it spends is not missing to the
-//! node. Why lean: a generator that is full measures itself. All viewers of a room get the same bytes, so a frame is
-//! parsed once and for every other viewer compared with the bytes of the first (`canon`): every byte of every delivery is
-//! checked, at the speed of memory.
-//! Invariant: nothing is taken for lost of which a viewer was told (gaps, omissions); nothing else is forgiven.
+//! Why a process of its own: it has a core and a table of files of its own, so that what it spends is not
+//! missing to the node. Why lean: a generator that is full measures itself. All viewers of a room get the
+//! same bytes, so a frame is parsed once and for every other viewer compared with the bytes of the first
+//! (`canon`): every byte of every delivery is checked, at the speed of memory.
+//! Invariant: nothing is taken for lost of which a viewer was told (gaps, omissions); nothing else is
+//! forgiven.
 //!
 //! - [`Crowd`]: the handle: start, join, mark, read, settle, leave;
 //! - [`talk`]: what an application protocol has to answer to be watched, one file for each protocol;
@@ -162,7 +163,8 @@ pub struct Reading {
     pub frames: u64,
     /// Frames that held none: tallies, answers, notices.
     pub other_frames: u64,
-    /// Bytes as the kernel gave them: under TLS and QUIC the encrypted ones, without the headers of TCP, UDP and IP.
+    /// Bytes as the kernel gave them: under TLS and QUIC the encrypted ones, without the headers of TCP, UDP
+    /// and IP.
     pub wire_bytes: u64,
     /// Messages that a viewer ought to have had between others, and was not told of.
     pub lost: u64,
@@ -272,7 +274,8 @@ impl Crowd {
         self.done()
     }
 
-    /// Messages of this room that do not say when they were due: the one at `first_offset`, and those after it.
+    /// Messages of this room that do not say when they were due: the one at `first_offset`, and those after
+    /// it.
     ///
     /// # Errors
     /// The crowd's process failed.
@@ -301,7 +304,8 @@ impl Crowd {
         }
     }
 
-    /// Waits until every viewer of room `index` expects the offset beside it (all before it have come), or gives up.
+    /// Waits until every viewer of room `index` expects the offset beside it (all before it have come), or
+    /// gives up.
     ///
     /// # Errors
     /// The crowd's process failed.

@@ -1,7 +1,7 @@
 //! The crowd's process: one thread, one epoll, a socket for each viewer.
 //!
-//! Orders come as lines of JSON on standard input, answers go to standard output; in between, sockets are read into one
-//! scratch buffer.
+//! Orders come as lines of JSON on standard input, answers go to standard output; in between, sockets are
+//! read into one scratch buffer.
 //! Invariants: nothing waits but the epoll; a viewer that fails is closed and counted, and the others go on.
 //! Not here: what bytes mean (`viewer`, talks).
 
@@ -207,9 +207,9 @@ impl House {
         (self.stage.now_ns, self.now) = (now_ns(), Instant::now());
     }
 
-    /// How long the kernel may keep us: until the next timer, and never long. Not at all on a core of our own: whoever
-    /// writes to a reader that sleeps pays for waking it, over loopback more than for the write itself, and that is the
-    /// generator's doing: viewers on a network are woken by their own machines.
+    /// How long the kernel may keep us: until the next timer, and never long. Not at all on a core of our
+    /// own: whoever writes to a reader that sleeps pays for waking it, over loopback more than for the write
+    /// itself, and that is the generator's doing: viewers on a network are woken by their own machines.
     fn wait(&self) -> Timespec {
         if self.plan.core.is_some() {
             return Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,7 +1,8 @@
-//! A viewer's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the crowd's one loop.
+//! A viewer's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the crowd's one
+//! loop.
 //!
-//! Why a socket each: real viewers have an address each, and what that costs a server counts. Why no task: a task, a lock
-//! and a wake-up for each connection cost more than the protocol.
+//! Why a socket each: real viewers have an address each, and what that costs a server counts. Why no task: a
+//! task, a lock and a wake-up for each connection cost more than the protocol.
 //! Invariant: a connection is driven in the same turn in which it got a datagram or its timer rang.
 //! Not here: when that is (`process`), what the stream's bytes mean (`viewer`).
 

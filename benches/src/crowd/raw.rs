@@ -1,6 +1,7 @@
 //! Raw: the talk of the floor. Bytes come, they are counted, nothing is said.
 //!
-//! Why in the crowd: the floor's reader must be the one that reads in the other benches, or it is another floor.
+//! Why in the crowd: the floor's reader must be the one that reads in the other benches, or it is another
+//! floor.
 //! Not here: whether all bytes came (the floor compares sums).
 
 use super::talk::{Seat, Stage, Talk, Upgrade};

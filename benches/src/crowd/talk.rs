@@ -1,8 +1,8 @@
 //! Talk: what an application protocol has to answer so that its viewers can be watched.
 //!
-//! Why a trait: a peer of Grandstand is measured by the same crowd, with the same checks, so that only the server differs.
-//! A talk stands above WebSocket messages (over QUIC: above our stream's frames); sockets, TLS, the upgrade, fragments,
-//! pings and closes of WebSocket are the crowd's.
+//! Why a trait: a peer of Grandstand is measured by the same crowd, with the same checks, so that only the
+//! server differs. A talk stands above WebSocket messages (over QUIC: above our stream's frames); sockets,
+//! TLS, the upgrade, fragments, pings and closes of WebSocket are the crowd's.
 //! Invariant: a talk keeps nothing of a viewer but its [`Seat`].
 //! Not here: the cache of frames that a talk compares with (`canon`), the counts (`stage`).
 
@@ -24,13 +24,15 @@ pub trait Talk {
     /// The viewer ends with this fault.
     fn open(&mut self, seat: &mut Seat, stage: &mut Stage) -> Result<()>;
 
-    /// One whole message from the server. A talk sets [`Seat::is_joined`] when the viewer follows all of its rooms.
+    /// One whole message from the server. A talk sets [`Seat::is_joined`] when the viewer follows all of its
+    /// rooms.
     ///
     /// # Errors
     /// The viewer ends with this fault.
     fn hear(&mut self, seat: &mut Seat, opcode: Opcode, payload: &[u8], stage: &mut Stage) -> Result<()>;
 
-    /// Says something, so that the server does not take the viewer for gone; called about every 15 s for each viewer.
+    /// Says something, so that the server does not take the viewer for gone; called about every 15 s for each
+    /// viewer.
     ///
     /// # Errors
     /// The viewer ends with this fault.

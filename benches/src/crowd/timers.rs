@@ -1,7 +1,7 @@
 //! Timers of many connections in one heap.
 //!
-//! Why lazily: a connection's deadline moves with every packet, nearly always to later. An entry that rings early is looked
-//! at and armed again; only a deadline that moves to earlier costs a push.
+//! Why lazily: a connection's deadline moves with every packet, nearly always to later. An entry that rings
+//! early is looked at and armed again; only a deadline that moves to earlier costs a push.
 //! Not here: what rings (`process`).
 
 use std::cmp::Reverse;

@@ -1,7 +1,7 @@
 //! TLS of one viewer: rustls without buffers of its own, over scratch space that all viewers share.
 //!
-//! Why unbuffered: a buffered connection copies every byte twice and keeps kilobytes per viewer; the crowd must cost less
-//! than what it measures.
+//! Why unbuffered: a buffered connection copies every byte twice and keeps kilobytes per viewer; the crowd
+//! must cost less than what it measures.
 //! Invariant: between two calls a viewer keeps only ciphertext of a record that has not come whole.
 //! Not here: sockets (`viewer`), trust: every certificate is taken, since the server is our own child.
 
@@ -143,7 +143,8 @@ pub(super) fn config(alpn: &[&[u8]], sessions: usize) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// Takes every certificate, and still asks for the proof that the server holds its key, which costs what it costs anyone.
+/// Takes every certificate, and still asks for the proof that the server holds its key, which costs what it
+/// costs anyone.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

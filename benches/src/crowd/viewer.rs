@@ -1,7 +1,7 @@
 //! A viewer's WebSocket: from bytes of a socket to messages for a talk, and back.
 //!
-//! Why by hand: what has come whole is read in place, in scratch space that all viewers share; nothing is copied or kept
-//! unless a frame came in parts.
+//! Why by hand: what has come whole is read in place, in scratch space that all viewers share; nothing is
+//! copied or kept unless a frame came in parts.
 //! Not here: sockets (`process`), TLS (`tls`), what messages mean (talks).
 
 use super::stage::Stage;
@@ -14,7 +14,8 @@ use grandstand_protocol::websocket::{Header, Opcode, write_masked};
 /// The key of every handshake; RFC 6455 wants it random, which matters to proxies between strangers only.
 const KEY: [u8; 16] = *b"grandstand-bench";
 
-/// The mask of every frame; it must be unpredictable where scripts of strangers choose what is sent, which is not here.
+/// The mask of every frame; it must be unpredictable where scripts of strangers choose what is sent, which is
+/// not here.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x0f];
 
 /// What stands between a talk and its bytes.

@@ -1,4 +1,5 @@
-//! Lines: the dialect of our small servers on bare libraries (`ws`, uWebSockets): texts, with line feeds between several.
+//! Lines: the dialect of our small servers on bare libraries (`ws`, uWebSockets): texts, with line feeds
+//! between several.
 //!
 //! What is said comes back to every viewer as it is.
 

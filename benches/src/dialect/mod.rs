@@ -1,10 +1,12 @@
-//! Dialects: what other servers want to hear over a WebSocket, so that one crowd and one speaker do for all of them.
+//! Dialects: what other servers want to hear over a WebSocket, so that one crowd and one speaker do for all
+//! of them.
 //!
-//! Why not their own clients: five thousand of those fill the generator's core before the server's is full; and what a
-//! client library costs is not the server's cost.
-//! Invariant: every message is numbered from 0 and says when it was due ([`numbered`]), so that whatever is missing, twice or
-//! late is seen, in every dialect by the same code.
-//! Not here: the servers (`benches/peers`), Grandstand's own talk (`crowd`), Media over QUIC (`benches/peers/moq`).
+//! Why not their own clients: five thousand of those fill the generator's core before the server's is full;
+//! and what a client library costs is not the server's cost.
+//! Invariant: every message is numbered from 0 and says when it was due ([`numbered`]), so that whatever is
+//! missing, twice or late is seen, in every dialect by the same code.
+//! Not here: the servers (`benches/peers`), Grandstand's own talk (`crowd`), Media over QUIC
+//! (`benches/peers/moq`).
 
 mod lines;
 mod nats;
@@ -58,7 +60,8 @@ pub trait Dialect: Send {
     /// It is not of this dialect, or refuses something.
     fn hear<'a>(&self, role: Role, payload: &'a [u8]) -> Result<Heard<'a>>;
 
-    /// The WebSocket message that publishes a text; the text has no control characters but line feeds, no quotes, no backslash.
+    /// The WebSocket message that publishes a text; the text has no control characters but line feeds, no
+    /// quotes, no backslash.
     fn say(&self, text: &[u8], out: &mut Vec<u8>);
 }
 

@@ -1,7 +1,7 @@
 //! NATS: its client protocol in binary WebSocket messages; one subject, `r`.
 //!
-//! The server joins what waits for a client into one message, and never cuts a protocol line: it writes whole lines to a
-//! client's buffer under that client's lock, and frames what is in the buffer.
+//! The server joins what waits for a client into one message, and never cuts a protocol line: it writes whole
+//! lines to a client's buffer under that client's lock, and frames what is in the buffer.
 //! A text of several lines is an application's own batch.
 
 use super::{Dialect, Heard, Role};

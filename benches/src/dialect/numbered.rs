@@ -1,6 +1,7 @@
 //! Numbered messages: the texts that a [`crate::publisher`] says to Grandstand, read again by their numbers.
 //!
-//! Why by number: these servers give their messages no offsets, so that the texts have to say what is missing.
+//! Why by number: these servers give their messages no offsets, so that the texts have to say what is
+//! missing.
 
 use crate::publisher::{due_of, stamp};
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! Socket.IO 4: Engine.IO protocol 4 with its WebSocket from the start, events in the main namespace.
 //!
-//! Events of our server (`benches/peers/node/server.mjs`): `join` and the answer `in`, `say`, and `m` with one or more texts.
-//! Texts are plain letters and digits, so that JSON needs no escapes and no parser here.
+//! Events of our server (`benches/peers/node/server.mjs`): `join` and the answer `in`, `say`, and `m` with
+//! one or more texts. Texts are plain letters and digits, so that JSON needs no escapes and no parser here.
 
 use super::{Dialect, Heard, Role};
 use anyhow::{Result, bail};

@@ -1,7 +1,8 @@
-//! Looks at what guests hear: how many messages, how late, which reactions; and speaks, at moments fixed beforehand.
+//! Looks at what guests hear: how many messages, how late, which reactions; and speaks, at moments fixed
+//! beforehand.
 //!
-//! Method: a message's text begins with the moment at which it was due, so what this process was late to send or to read
-//! counts as latency: figures err on the side against the node.
+//! Method: a message's text begins with the moment at which it was due, so what this process was late to send
+//! or to read counts as latency: figures err on the side against the node.
 //! Not here: sockets (`super`), whether what was heard is enough (the benches).
 
 use std::time::Duration;
@@ -132,7 +133,8 @@ impl Watch for Listener {
 /// Somebody who speaks: a guest, and which of its rooms.
 pub type Speaker = (usize, usize);
 
-/// Publications at an even rate, by each speaker in turn; what is due is sent, whether or not earlier ones were answered.
+/// Publications at an even rate, by each speaker in turn; what is due is sent, whether or not earlier ones
+/// were answered.
 #[derive(Debug)]
 pub struct Talk {
     speakers: Vec<Speaker>,
@@ -161,8 +163,8 @@ impl Talk {
         self.sent
     }
 
-    /// When its publications are due. Its guests are in ascending order and speak in one room each; `before` tells how
-    /// often each had published when it began.
+    /// When its publications are due. Its guests are in ascending order and speak in one room each; `before`
+    /// tells how often each had published when it began.
     #[must_use]
     pub fn schedule(&self, before: Vec<u64>) -> Schedule {
         let speakers = self.speakers.iter().map(|&(guest, _)| guest).collect();

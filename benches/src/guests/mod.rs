@@ -1,9 +1,10 @@
-//! Guests: many lean sessions of one process, on one thread and one epoll, that come, talk and drop when told.
+//! Guests: many lean sessions of one process, on one thread and one epoll, that come, talk and drop when
+//! told.
 //!
-//! Why not the client library: a guest must cost its process so little that the node is what is measured, must hold its
-//! own files only, and must tell a full TLS handshake from a resumed one.
-//! Invariants: a guest that was told to come is counted exactly once as joined or failed; one that is turned away comes
-//! back when it was told to, with jitter, and is counted for each time; nothing here blocks.
+//! Why not the client library: a guest must cost its process so little that the node is what is measured,
+//! must hold its own files only, and must tell a full TLS handshake from a resumed one.
+//! Invariants: a guest that was told to come is counted exactly once as joined or failed; one that is turned
+//! away comes back when it was told to, with jitter, and is counted for each time; nothing here blocks.
 //! Not here: what is measured (`bin/bench`), fan-out at full rate (`crowd`).
 
 mod line;
@@ -129,7 +130,8 @@ impl Guests {
         })
     }
 
-    /// A guest that will follow these rooms, once it is told to come. Its number is its place in the order of invitations.
+    /// A guest that will follow these rooms, once it is told to come. Its number is its place in the order of
+    /// invitations.
     pub fn invite(&mut self, transport: Transport, rooms: Vec<Arc<str>>) -> usize {
         let session = Session::new(rooms);
         let (line, began) = (Line::None, Instant::now());

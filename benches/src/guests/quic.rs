@@ -1,6 +1,7 @@
 //! QUIC connections of all guests, on one UDP socket, driven by the guests' own loop.
 //!
-//! Why one socket: what a client's socket costs is not the node's affair, and the node sees connections, not sockets.
+//! Why one socket: what a client's socket costs is not the node's affair, and the node sees connections, not
+//! sockets.
 //! Invariant: after `drive` nothing that could be sent waits, but for a full socket.
 //! Not here: what is said (`session`).
 

@@ -1,7 +1,7 @@
 //! What a guest says and hears on its connection, whatever carries the bytes.
 //!
-//! Invariants: frames of the node that cannot be read break the session; a guest is *in* when every room that it asked for
-//! has answered.
+//! Invariants: frames of the node that cannot be read break the session; a guest is *in* when every room that
+//! it asked for has answered.
 //! Not here: sockets (`line`, `quic`), when to come back (`super`).
 
 use std::net::SocketAddr;
@@ -78,7 +78,8 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// SplitMix64 (Steele and others 2014): fresh for every frame, which is all that a mask on loopback asks for.
+    /// SplitMix64 (Steele and others 2014): fresh for every frame, which is all that a mask on loopback asks
+    /// for.
     pub(super) fn random(&mut self) -> u64 {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

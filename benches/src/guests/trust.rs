@@ -1,7 +1,8 @@
-//! Whom guests believe (anyone: the node is one that the bench started, on loopback), and the TLS tickets that they share.
+//! Whom guests believe (anyone: the node is one that the bench started, on loopback), and the TLS tickets
+//! that they share.
 //!
-//! Why one pool: which guest's ticket resumes which connection is all the same to the node, and a configuration per guest
-//! would cost more than the guest.
+//! Why one pool: which guest's ticket resumes which connection is all the same to the node, and a
+//! configuration per guest would cost more than the guest.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,8 @@ impl Tickets {
         (self.tcp.len(), self.quic.len())
     }
 
-    /// Whether guests show them from now on; if not, every handshake is a full one. They do until told otherwise.
+    /// Whether guests show them from now on; if not, every handshake is a full one. They do until told
+    /// otherwise.
     pub fn show(&self, shown: bool) {
         self.tcp.is_hidden.store(!shown, Ordering::Relaxed);
         self.quic.is_hidden.store(!shown, Ordering::Relaxed);

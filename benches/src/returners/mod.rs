@@ -1,10 +1,12 @@
-//! Returners: thousands of sessions of the real client in one thread, all cut at once, and watched as they come back.
+//! Returners: thousands of sessions of the real client in one thread, all cut at once, and watched as they
+//! come back.
 //!
-//! Why the client library, where other benches have lean viewers: how a crowd comes back is the client's doing as much as the
-//! node's: its backoff, its tickets, the times it is told. Why a thread of lower priority: those who stayed are listened to
-//! by another process on the same core, and must not hear the returners' own handshakes as the node's delay.
-//! Invariants: every viewer accounts for every offset from its first on: a message, an omission or a gap, in order and once;
-//! what its session calls a fault is one.
+//! Why the client library, where other benches have lean viewers: how a crowd comes back is the client's
+//! doing as much as the node's: its backoff, its tickets, the times it is told. Why a thread of lower
+//! priority: those who stayed are listened to by another process on the same core, and must not hear the
+//! returners' own handshakes as the node's delay.
+//! Invariants: every viewer accounts for every offset from its first on: a message, an omission or a gap, in
+//! order and once; what its session calls a fault is one.
 //! Not here: who stays (`crowd`), who speaks (`publisher`).
 
 mod viewer;
@@ -120,7 +122,8 @@ impl Returners {
         }
     }
 
-    /// All are cut; each comes back after a time of its own, evenly over `within`. Until all are back, or `patience` is over.
+    /// All are cut; each comes back after a time of its own, evenly over `within`. Until all are back, or
+    /// `patience` is over.
     ///
     /// # Errors
     /// The thread failed.

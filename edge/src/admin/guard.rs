@@ -1,8 +1,9 @@
 //! The guard: who may speak to the admin port.
 //!
-//! Why more than a key: on loopback there is none by default, but every web page that somebody opens on this machine can
-//! send requests here. A page that points its own name at 127.0.0.1 (DNS rebinding) shows that name as `Host`; one that
-//! just posts shows its `Origin`. Beyond loopback the configuration asks for a key, which no foreign page has.
+//! Why more than a key: on loopback there is none by default, but every web page that somebody opens on this
+//! machine can send requests here. A page that points its own name at 127.0.0.1 (DNS rebinding) shows that
+//! name as `Host`; one that just posts shows its `Origin`. Beyond loopback the configuration asks for a key,
+//! which no foreign page has.
 //! Invariants: the key is compared in constant time; health is told to anybody who passes the other checks.
 
 use std::net::{IpAddr, SocketAddr};

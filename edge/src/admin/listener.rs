@@ -15,13 +15,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// Connections at a time; the next ones wait in the kernel's queue. Far more than operators and their programs need.
+/// Connections at a time; the next ones wait in the kernel's queue. Far more than operators and their
+/// programs need.
 const CONNECTIONS_MAX: usize = 256;
 
 /// The life of a connection, one request and its answer: twice the longest wait for a shard.
 const LIFE: Duration = Duration::from_secs(10);
 
-/// After a failed accept, which means that the process has no file descriptor left, or the peer is gone already.
+/// After a failed accept, which means that the process has no file descriptor left, or the peer is gone
+/// already.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Bounded {

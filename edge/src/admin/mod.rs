@@ -1,9 +1,10 @@
 //! The admin port: rooms, metrics and health over HTTP, for operators and their programs.
 //!
 //! Why on a thread of its own: a scrape or a slow operator must not cost a worker a turn.
-//! Answers are JSON but for the metrics; errors too, as `{"error": ..., "hint": ...}`. `GET /` lists what there is.
-//! Invariants: nothing but health is told without the key, where there is one; a loopback port answers no foreign web page
-//! (`guard`); connections are bounded in number and in time (`listener`).
+//! Answers are JSON but for the metrics; errors too, as `{"error": ..., "hint": ...}`. `GET /` lists what
+//! there is.
+//! Invariants: nothing but health is told without the key, where there is one; a loopback port answers no
+//! foreign web page (`guard`); connections are bounded in number and in time (`listener`).
 //! Not here: what a request does to a room (`grandstand_engine`), how numbers are counted (`metrics`).
 
 mod answer;
@@ -226,7 +227,8 @@ async fn index(headers: axum::http::HeaderMap) -> Json<Value> {
     }))
 }
 
-/// The process works when it answers; what it can't do now, it says. A disk at fault is no reason to restart it.
+/// The process works when it answers; what it can't do now, it says. A disk at fault is no reason to restart
+/// it.
 async fn healthz(State(port): Shared) -> Json<Value> {
     match port.log.as_ref().and_then(LogPort::fault) {
         None => Json(json!({ "status": "ok" })),

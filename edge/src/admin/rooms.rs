@@ -1,6 +1,7 @@
 //! Rooms: what an operator asks of them.
 //!
-//! Invariant: names and keys come percent-encoded and are any UTF-8; whether they are good ones, the engine says.
+//! Invariant: names and keys come percent-encoded and are any UTF-8; whether they are good ones, the engine
+//! says.
 
 use axum::Json;
 use axum::body::Bytes;

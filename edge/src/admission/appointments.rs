@@ -1,9 +1,10 @@
 //! Appointments: each one who is sent away is told a time of its own to come back.
 //!
-//! Why: a crowd that is told the same time comes back as the same crowd. One that is told times as far apart as it can be
-//! served comes back as a queue that nobody has to keep: all that is remembered is when the last of them is due.
-//! Invariants: times that are told within the horizon rise, and never lie closer than they can be served; beyond it
-//! they are spread evenly over its second half, for nobody believes in a time that is far away.
+//! Why: a crowd that is told the same time comes back as the same crowd. One that is told times as far apart
+//! as it can be served comes back as a queue that nobody has to keep: all that is remembered is when the last
+//! of them is due.
+//! Invariants: times that are told within the horizon rise, and never lie closer than they can be served;
+//! beyond it they are spread evenly over its second half, for nobody believes in a time that is far away.
 //! Not here: how long one takes (`Admission`); the jitter that clients add.
 
 /// Nobody is sent away for less: it would be back before anything has changed.

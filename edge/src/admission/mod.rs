@@ -1,14 +1,16 @@
 //! Admission: which handshakes begin now, which wait, and which are sent away until when.
 //!
-//! Why: when everyone comes back at once, a node that takes them all at once serves nobody, and one that takes them in the
-//! order in which they came makes those wait who were here before. So handshakes have a share of a worker's time while
-//! those inside are being written to, and all of the rest of it; they are weighed by what their kind costs, as measured;
-//! those who can prove that they were here go first; and what could not be served within a patience is told at once when
-//! to come back, each at a time of its own (`appointments`).
+//! Why: when everyone comes back at once, a node that takes them all at once serves nobody, and one that
+//! takes them in the order in which they came makes those wait who were here before. So handshakes have a
+//! share of a worker's time while those inside are being written to, and all of the rest of it; they are
+//! weighed by what their kind costs, as measured; those who can prove that they were here go first; and what
+//! could not be served within a patience is told at once when to come back, each at a time of its own
+//! (`appointments`).
 //! Sans-IO: time is passed in, visitors are names that the caller knows what to do with.
-//! Invariants: at most `waiting_max` wait; of eight admissions one goes to whoever waits longest, whatever its rank, so
-//! nobody starves; nobody waits longer than twice the patience.
-//! Not here: what a refusal looks like on the wire, and how a kind is told (`worker`); bounds per address (`gate`).
+//! Invariants: at most `waiting_max` wait; of eight admissions one goes to whoever waits longest, whatever
+//! its rank, so nobody starves; nobody waits longer than twice the patience.
+//! Not here: what a refusal looks like on the wire, and how a kind is told (`worker`); bounds per address
+//! (`gate`).
 
 mod appointments;
 #[cfg(test)]
@@ -22,7 +24,8 @@ pub use appointments::Appointments;
 /// Of so many admissions one goes to whoever waits longest.
 const TURN_OF_THE_OLDEST: u32 = 8;
 
-/// The most that a share left unused is kept for later: a turn's worth. More would be a wave of handshakes amid a round.
+/// The most that a share left unused is kept for later: a turn's worth. More would be a wave of handshakes
+/// amid a round.
 const KEPT_NS_MAX: i64 = 4_000_000;
 
 /// Over how long the pace of admissions is measured: many turns, and short beside anybody's patience.
@@ -141,7 +144,8 @@ impl<V> Admission<V> {
         }
     }
 
-    /// A turn begins. `has_spare`: nobody inside is being written to, so handshakes may have all that is left of it.
+    /// A turn begins. `has_spare`: nobody inside is being written to, so handshakes may have all that is left
+    /// of it.
     pub fn handle_turn(&mut self, now_us: u64, has_spare: bool) {
         let elapsed_us = now_us.saturating_sub(self.now_us).min(1_000_000);
         // A percent of a microsecond is ten nanoseconds.
@@ -169,7 +173,8 @@ impl<V> Admission<V> {
         self.waiting() >= self.settings.waiting_max || self.wait_us(kind) > self.settings.patience_us
     }
 
-    /// How long one of this kind that comes now would wait, as the pace is: for those of its rank and of better ones.
+    /// How long one of this kind that comes now would wait, as the pace is: for those of its rank and of
+    /// better ones.
     pub fn wait_us(&self, kind: Kind) -> u64 {
         let ahead_ns: u64 = self.queued_ns[..=kind.rank()].iter().sum();
         self.pace.time_us(ahead_ns)

@@ -86,8 +86,8 @@ fn those_inside_keep_their_rounds() {
         admitted += worker.turn(cost_us).len();
     }
     assert_eq!(admitted, 4_000);
-    // 40 ms of writes with a quarter of handshakes beside them are 54 ms; a turn of handshakes may stand before them, and
-    // what is kept of the share comes on top.
+    // 40 ms of writes with a quarter of handshakes beside them are 54 ms; a turn of handshakes may stand
+    // before them, and what is kept of the share comes on top.
     let longest_us = worker.rounds_us.iter().max().unwrap();
     assert!(*longest_us <= 63 * MS, "{longest_us}");
     // 740 ms of handshakes fit into what rounds leave.
@@ -183,7 +183,8 @@ struct Storm {
     waiting_max: usize,
 }
 
-/// A crowd with the client's own backoff comes at once. Over plain WebSocket it is told when to come back, over TLS not.
+/// A crowd with the client's own backoff comes at once. Over plain WebSocket it is told when to come back,
+/// over TLS not.
 fn storm(kind: Kind, crowd: usize, is_told: bool) -> Storm {
     let mut worker = Worker::new(settings(), 100 * MS, 30 * MS);
     let mut sessions: Vec<Session> =

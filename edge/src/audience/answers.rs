@@ -67,8 +67,8 @@ impl Audience {
         }
     }
 
-    /// A message for one person. One whose connection does not take what it was sent learns of it as everyone does: by the
-    /// batch that counts it; so nobody can be closed by what others say to them.
+    /// A message for one person. One whose connection does not take what it was sent learns of it as everyone
+    /// does: by the batch that counts it; so nobody can be closed by what others say to them.
     fn handle_personal(&mut self, personal: &Personal) {
         let ix = slot(personal.connection);
         let connection =

@@ -8,9 +8,10 @@ pub struct WireKey(pub u32);
 
 /// Takes bytes for connections without ever blocking.
 pub trait Carrier {
-    /// Offer whole or begun frames, in order. Returns how many bytes were taken, from the front. When that is less than
-    /// was offered, the driver calls [`super::Audience::handle_writable`] once there is room again.
+    /// Offer whole or begun frames, in order. Returns how many bytes were taken, from the front. When that is
+    /// less than was offered, the driver calls [`super::Audience::handle_writable`] once there is room again.
     ///
-    /// A frame that was taken in part is finished before any other byte goes to this wire: the audience sees to it.
+    /// A frame that was taken in part is finished before any other byte goes to this wire: the audience sees
+    /// to it.
     fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize;
 }

@@ -1,4 +1,5 @@
-//! Members that read the past: a replay, or a resume, from the ring or by pages of history, until they reach the head.
+//! Members that read the past: a replay, or a resume, from the ring or by pages of history, until they reach
+//! the head.
 //!
 //! Only batches with chat are sent: tallies are never replayed, and the state comes as a snapshot.
 //! Invariant: offsets reach such a member without holes, but for a gap that names them.
@@ -148,7 +149,8 @@ impl Audience {
         }
     }
 
-    /// What lies between a member's offset and the first batch that there is, is gone: go on behind it, and name it.
+    /// What lies between a member's offset and the first batch that there is, is gone: go on behind it, and
+    /// name it.
     fn close_hole(&mut self, key: RoomKey, at: u32, batches: &[Arc<Batch>]) -> Option<Gap> {
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("members have an attached room");

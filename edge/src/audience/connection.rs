@@ -1,8 +1,9 @@
 //! One connection as the audience sees it: where its bytes go, what still has to go out, and its session.
 //!
-//! Why small: an idle viewer is one of these, a session and a member; all three together stay under 300 bytes.
-//! Invariants: `out` is present only while bytes wait. Its `head` is finished before anything else is sent; only then
-//! come control frames, only then batches.
+//! Why small: an idle viewer is one of these, a session and a member; all three together stay under 300
+//! bytes.
+//! Invariants: `out` is present only while bytes wait. Its `head` is finished before anything else is sent;
+//! only then come control frames, only then batches.
 
 use bytes::Bytes;
 use grandstand_engine::message::ConnectionToken;

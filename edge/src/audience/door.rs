@@ -1,7 +1,9 @@
-//! The door behind the handshake: where newcomers crowd in among those who come back, the first are sent away.
+//! The door behind the handshake: where newcomers crowd in among those who come back, the first are sent
+//! away.
 //!
-//! Why here: over plain WebSocket only the `Hello` shows who comes back, by its ticket. Only while most of those who come have
-//! one: in a rush of a first evening nobody has, and who has paid for a handshake is let in.
+//! Why here: over plain WebSocket only the `Hello` shows who comes back, by its ticket. Only while most of
+//! those who come have one: in a rush of a first evening nobody has, and who has paid for a handshake is let
+//! in.
 //! Not here: when the door is full (`admission`, told by the worker).
 
 use grandstand_protocol::close::CloseCode;

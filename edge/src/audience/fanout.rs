@@ -1,9 +1,11 @@
 //! Fan-out: offers every connection what its cursors have not sent, within a budget of writes.
 //!
-//! The walk is a loop over a dense list; a member at the head costs one comparison. Rooms with news take turns, so that a giant
-//! one, whose head moves again before its round is over, keeps nobody else waiting. What a connection does not take at
-//! once stays a cursor. A frame taken in part is pinned by its connection and finished first.
-//! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the connection pinned.
+//! The walk is a loop over a dense list; a member at the head costs one comparison. Rooms with news take
+//! turns, so that a giant one, whose head moves again before its round is over, keeps nobody else waiting.
+//! What a connection does not take at once stays a cursor. A frame taken in part is pinned by its connection
+//! and finished first.
+//! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the
+//! connection pinned.
 
 use bytes::{Buf, Bytes};
 use grandstand_engine::message::StateImage;
@@ -17,8 +19,9 @@ use super::room::{Cursor, Member, RoomKey};
 use super::run::Run;
 use super::{Audience, Counts};
 
-/// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small room does not wait
-/// for a round over thousands, and long enough that changing rooms costs nothing beside it.
+/// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small
+/// room does not wait for a round over thousands, and long enough that changing rooms costs nothing beside
+/// it.
 const WRITES_PER_ROOM: usize = 64;
 
 /// How an offer ended.
@@ -136,7 +139,8 @@ impl Audience {
         }
     }
 
-    /// Is there anything to offer to a member? Those at the head cost no budget, so that a small one reaches the others.
+    /// Is there anything to offer to a member? Those at the head cost no budget, so that a small one reaches
+    /// the others.
     fn has_news(&self, key: RoomKey, at: u32) -> bool {
         let room = &self.rooms[key.0 as usize];
         let Some(attached) = room.attached.as_ref() else { return false };

@@ -1,9 +1,11 @@
 //! The two forms of a batch: plain for everyone, compressed for those who can open it.
 //!
-//! A batch is compressed when it comes, by the first worker of the node that has enough members who open it; all workers
-//! share the result, and so does the log. After that a connection's form is a look-up, so the walk stays a loop of writes.
+//! A batch is compressed when it comes, by the first worker of the node that has enough members who open it;
+//! all workers share the result, and so does the log. After that a connection's form is a look-up, so the
+//! walk stays a loop of writes.
 //! Why not below a number of members: compressing costs as much as some writes do, and saves only bytes.
-//! Invariant: `Room::members_compressed` is the number of its members whose connections open compressed batches.
+//! Invariant: `Room::members_compressed` is the number of its members whose connections open compressed
+//! batches.
 //! Not here: the format (`grandstand_protocol::compress`).
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Frames from clients: each is judged here, answered here if it can be, and else handed to its room's shard.
 //!
-//! Invariant: every request gets exactly one answer, from here or from the shard; a frame that no honest client sends
-//! ends the connection with a close code.
+//! Invariant: every request gets exactly one answer, from here or from the shard; a frame that no honest
+//! client sends ends the connection with a close code.
 
 use bytes::Bytes;
 use grandstand_engine::message::{Alias, Input, Now, Publication};

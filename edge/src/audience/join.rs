@@ -1,7 +1,9 @@
 //! Joining and leaving rooms, and where a reader begins.
 //!
-//! A room that nobody here follows is attached first: the shard answers with its newest batches, which become the ring.
-//! Invariant: `Subscribed` names the offset and time at which the reader begins, and stands before the first batch.
+//! A room that nobody here follows is attached first: the shard answers with its newest batches, which become
+//! the ring.
+//! Invariant: `Subscribed` names the offset and time at which the reader begins, and stands before the first
+//! batch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use super::connection::slot;
 use super::room::{Attached, Catching, Cursor, Join, Member, Room, RoomKey};
 use super::session::Membership;
 
-/// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one. A shard that
-/// takes inputs again empties as many within a turn.
+/// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one.
+/// A shard that takes inputs again empties as many within a turn.
 const DEFERRED_MAX: usize = 1024;
 
 /// Where a reader begins.
@@ -103,8 +105,8 @@ impl Audience {
         let room = &mut self.rooms[key.0 as usize];
         self.by_alias.insert(attachment.alias, key);
         room.attached = Some(Attached::new(attachment));
-        // Taken from the end, in the order in which they came. A joiner that is closed over its answer may take the room
-        // with it when it was the last.
+        // Taken from the end, in the order in which they came. A joiner that is closed over its answer may
+        // take the room with it when it was the last.
         room.joining.reverse();
         while let Some(join) = self.rooms.get_mut(key.0 as usize).and_then(|room| room.joining.pop()) {
             self.join(key, join);
@@ -242,8 +244,8 @@ impl Audience {
         self.forget_if_empty(membership.room);
     }
 
-    /// The room's members lose it: it is gone, or its log is another one. Those whose subscription has not been answered are
-    /// refused.
+    /// The room's members lose it: it is gone, or its log is another one. Those whose subscription has not
+    /// been answered are refused.
     pub(super) fn send_members_away(&mut self, key: RoomKey, reason: Refusal) {
         let room = &mut self.rooms[key.0 as usize];
         let alias = room.attached.as_ref().map_or(u32::MAX, |a| a.alias.0);
@@ -300,7 +302,8 @@ fn anew(room: &Attached, join: &Join) -> Start {
 
 /// Where a reader begins, if the ring can tell.
 fn start(room: &Attached, join: &Join) -> Option<Start> {
-    // It comes from a worker that is ahead of this one: the shard's page comes after what this one has not heard of yet.
+    // It comes from a worker that is ahead of this one: the shard's page comes after what this one has not
+    // heard of yet.
     if join.resume.is_some_and(|(epoch, offset)| epoch == room.epoch && offset > room.next_offset) {
         return None;
     }
@@ -318,7 +321,8 @@ fn start(room: &Attached, join: &Join) -> Option<Start> {
     }
 }
 
-/// The batch that holds the `replay`-th message from the end of those that are shown, or the oldest in the ring.
+/// The batch that holds the `replay`-th message from the end of those that are shown, or the oldest in the
+/// ring.
 fn replay_start(room: &Attached, replay: u32, outcome: Outcome) -> Option<Start> {
     let mut left = u64::from(replay);
     let mut first = None;

@@ -1,12 +1,14 @@
 //! Leaving: each client is told when to go, and closed when it has not gone.
 //!
-//! Why spread: clients that come back at once are a wave for whoever takes them in. The moments are those of the sequence
-//! n/φ mod 1 (Weyl's, for the golden ratio), which is even over the whole time and over every part of it, however many
-//! clients there are: so the rate of leaving is flat, on each worker and in all, and neighbours in the table, who mostly came
-//! together and watch the same room, leave apart. It depends on nothing but the number of the session.
-//! Invariants: a session is told once; a connection that was told is closed at its own deadline; what a shard answered before
-//! is written before the close.
-//! Not here: who decides that the node leaves (`node::drain`), who takes it over (`node::handover`), refusing newcomers (`worker`).
+//! Why spread: clients that come back at once are a wave for whoever takes them in. The moments are those of
+//! the sequence n/φ mod 1 (Weyl's, for the golden ratio), which is even over the whole time and over every
+//! part of it, however many clients there are: so the rate of leaving is flat, on each worker and in all, and
+//! neighbours in the table, who mostly came together and watch the same room, leave apart. It depends on
+//! nothing but the number of the session.
+//! Invariants: a session is told once; a connection that was told is closed at its own deadline; what a shard
+//! answered before is written before the close.
+//! Not here: who decides that the node leaves (`node::drain`), who takes it over (`node::handover`), refusing
+//! newcomers (`worker`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -33,7 +35,8 @@ pub struct Drain {
     pub spread_ms: u32,
     /// A connection is closed so long after its own moment.
     pub grace_ms: u32,
-    /// Another process has the sockets: who says hello on a connection that stands is welcomed and sent there, not refused.
+    /// Another process has the sockets: who says hello on a connection that stands is welcomed and sent
+    /// there, not refused.
     pub is_handed_over: bool,
 }
 
@@ -75,8 +78,8 @@ impl Audience {
         }
     }
 
-    /// The shards take nothing any more: what would be for them is left without an answer, for the client to say again over its
-    /// next connection, under the same nonce. What they have answered still goes out.
+    /// The shards take nothing any more: what would be for them is left without an answer, for the client to
+    /// say again over its next connection, under the same nonce. What they have answered still goes out.
     pub fn handle_released(&mut self) {
         self.is_released = true;
         self.deferred.clear();

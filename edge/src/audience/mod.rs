@@ -1,17 +1,17 @@
 //! The audience of one worker: sessions, the rooms that they follow, and fan-out. The edge's core.
 //!
-//! A viewer is a cursor: a `room::Member` that names its connection and how far it has read. Fan-out walks the members
-//! of a room that has news and offers each connection everything from its cursor to the head of the ring, as shared
-//! bytes, in one write. A connection that takes less is blocked until its driver says otherwise; its members lag at no
-//! cost, and skip to the head when the ring forgets what they had not read.
+//! A viewer is a cursor: a `room::Member` that names its connection and how far it has read. Fan-out walks
+//! the members of a room that has news and offers each connection everything from its cursor to the head of
+//! the ring, as shared bytes, in one write. A connection that takes less is blocked until its driver says
+//! otherwise; its members lag at no cost, and skip to the head when the ring forgets what they had not read.
 //!
-//! Why a core: it takes the time, frames and answers, and returns what to send, submit and close. It knows no socket,
-//! clock, thread or runtime, so a whole cluster of them runs in one test under virtual time.
+//! Why a core: it takes the time, frames and answers, and returns what to send, submit and close. It knows no
+//! socket, clock, thread or runtime, so a whole cluster of them runs in one test under virtual time.
 //!
 //! - in: `handle_open`, `handle_frame`, `handle_writable`, `handle_goodbye`, `handle_fault`, `handle_gone`,
 //!   `handle_output`, `handle_timeout`, `handle_drain` and others;
-//! - out: `poll_writes` (through a [`Carrier`]), `poll_close`; inputs to shards go straight to the [`Backbone`], which
-//!   never blocks.
+//! - out: `poll_writes` (through a [`Carrier`]), `poll_close`; inputs to shards go straight to the
+//!   [`Backbone`], which never blocks.
 //!
 //! Order per connection: the rest of a frame that was begun, then control frames, then batches.
 //! Not here: transports (`worker`), tokens (`auth`), what a room accepts (`grandstand_engine`).
@@ -97,7 +97,8 @@ pub struct Audience {
     dirty: VecDeque<RoomKey>,
     /// Connections with control frames or a past to read.
     flush: VecDeque<u32>,
-    /// Ends that were decided, by the connection's token: its transport may break first, and its slot be taken again.
+    /// Ends that were decided, by the connection's token: its transport may break first, and its slot be
+    /// taken again.
     closes: VecDeque<(ConnectionToken, Close)>,
     /// Inputs that a shard had no room for: only those that repeat themselves or must not be lost.
     deferred: VecDeque<(ShardId, Input)>,
@@ -132,7 +133,8 @@ impl std::fmt::Debug for Audience {
 }
 
 impl Audience {
-    /// An audience of nobody. `seed` makes session numbers and hashing unguessable in a node, repeatable in a test.
+    /// An audience of nobody. `seed` makes session numbers and hashing unguessable in a node, repeatable in a
+    /// test.
     pub fn new(
         settings: Settings,
         authority: Arc<Authority>,

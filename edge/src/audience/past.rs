@@ -1,8 +1,10 @@
 //! Pages of the past that clients ask for: the log in full, with what pacing left out.
 //!
-//! Why apart from `catching`: a page that was asked for moves no cursor, and is answered as a request is, by a control frame.
-//! Invariants: each request is answered once. A page costs its session [`PAGE_FRAMES`] frames of its rate; at most
-//! [`ASKED_MAX`] are under way at a worker; none is queued for a connection that does not take what it was sent.
+//! Why apart from `catching`: a page that was asked for moves no cursor, and is answered as a request is, by
+//! a control frame.
+//! Invariants: each request is answered once. A page costs its session [`PAGE_FRAMES`] frames of its rate; at
+//! most [`ASKED_MAX`] are under way at a worker; none is queued for a connection that does not take what it
+//! was sent.
 //! Not here: reading the log (engine), members that catch up (`catching`).
 
 use grandstand_engine::message::{Batch, ConnectionToken, HistoryPage, Input, Now, PageOf};
@@ -14,11 +16,12 @@ use super::Audience;
 use super::connection::slot;
 use super::room::RoomKey;
 
-/// What a page costs of a session's rate of frames: at 100 frames/s five pages of 64 KB a second, which is more than people
-/// scroll, and some 300 KB/s.
+/// What a page costs of a session's rate of frames: at 100 frames/s five pages of 64 KB a second, which is
+/// more than people scroll, and some 300 KB/s.
 const PAGE_FRAMES: u32 = 20;
 
-/// Pages under way at one worker: a shard answers thousands a second, so more would only wait. Beyond: refusal `Overloaded`.
+/// Pages under way at one worker: a shard answers thousands a second, so more would only wait. Beyond:
+/// refusal `Overloaded`.
 const ASKED_MAX: usize = 256;
 
 /// After `Overloaded`: by then a slow connection may have taken what it was sent.

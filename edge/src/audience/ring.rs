@@ -1,8 +1,8 @@
 //! The newest encoded batches of one room, as one worker keeps them: what cursors point into.
 //!
 //! Why bounded: a viewer that lags costs nothing, because the ring forgets and the viewer skips.
-//! Invariant: batches have consecutive numbers; offsets never go back; bytes and count stay within the bounds, but for
-//! the newest batch, which always stays.
+//! Invariant: batches have consecutive numbers; offsets never go back; bytes and count stay within the
+//! bounds, but for the newest batch, which always stays.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

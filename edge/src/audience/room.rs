@@ -1,7 +1,7 @@
 //! A room as one worker sees it: its ring, its members and what it collects for the shard.
 //!
-//! Invariants: members lie together in the order in which fan-out walks them; joining and leaving are O(1), and the
-//! session of a member that is moved by a leave is told its new place.
+//! Invariants: members lie together in the order in which fan-out walks them; joining and leaving are O(1),
+//! and the session of a member that is moved by a leave is told its new place.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use grandstand_protocol::frame::Phase;
 
 use super::ring::Ring;
 
-/// Kinds of reactions that a room gathers before they are handed on: four times what a shard counts in a tick by default,
-/// and few enough to look through. Beyond: refusal `Overloaded`.
+/// Kinds of reactions that a room gathers before they are handed on: four times what a shard counts in a tick
+/// by default, and few enough to look through. Beyond: refusal `Overloaded`.
 const TALLY_KEYS_MAX: usize = 256;
 
 /// Names a room within one worker.
@@ -87,8 +87,8 @@ impl Attached {
         }
     }
 
-    /// The offset at which a reader of a log goes on in this one: the same log, or the one before a power cut, as far as that
-    /// still holds. `None`: it can't go on.
+    /// The offset at which a reader of a log goes on in this one: the same log, or the one before a power
+    /// cut, as far as that still holds. `None`: it can't go on.
     pub(super) fn goes_on_at(&self, (epoch, offset): (u64, u64)) -> Option<u64> {
         let is_before = |p: &PreviousEpoch| p.epoch == epoch && offset <= p.next_offset;
         let is_same_log = epoch == self.epoch || self.previous.as_ref().is_some_and(is_before);

@@ -1,7 +1,7 @@
 //! A run: the batches that go out in one write, gathered once for all members that stand at the same place.
 //!
-//! Why kept: most members of a room have read the same, so the walk asks for the same run a thousand times in a row. Gathering it
-//! anew for each took two thirds of the walk's instructions.
+//! Why kept: most members of a room have read the same, so the walk asks for the same run a thousand times in
+//! a row. Gathering it anew for each took two thirds of the walk's instructions.
 //! Invariant: while a run is kept, its ring does not change: it borrows from it.
 //! Not here: who is offered what (`fanout`, `catching`).
 

@@ -82,7 +82,8 @@ impl Default for Settings {
             compression: true,
             compress_from_members: 32,
             ticket_ttl_ms: 300_000,
-            // Reactions wait at most that much longer for their batch: nobody sees it, and a shard hears of them 20 times a second.
+            // Reactions wait at most that much longer for their batch: nobody sees it, and a shard hears of
+            // them 20 times a second.
             tally_flush_ms: 50,
             // Counts are published every two seconds by default; a quarter keeps them fresh.
             recount_ms: 500,

@@ -6,7 +6,8 @@ use grandstand_protocol::close::CloseCode;
 use super::room::RoomKey;
 use super::{Audience, seconds};
 
-/// Connections are looked over this often: timeouts are seconds long, and a look costs nanoseconds a connection.
+/// Connections are looked over this often: timeouts are seconds long, and a look costs nanoseconds a
+/// connection.
 const SWEEP_US: u64 = 1_000_000;
 
 impl Audience {

@@ -1,6 +1,7 @@
 //! Claims: what a token says, read into what a session gets.
 //!
-//! Why: a claim that is missing has a meaning, and one that is wrong must refuse the token rather than pass as missing.
+//! Why: a claim that is missing has a meaning, and one that is wrong must refuse the token rather than pass
+//! as missing.
 //! Invariant: claims that are not named here are passed over; none of them can widen what a session may do.
 //! Not here: signatures (`super`).
 
@@ -48,7 +49,8 @@ impl Claims {
         Ok(ends_unix_ms)
     }
 
-    /// The first eight bytes of SHA-256 over a fixed prefix and the subject: the same on every node and after a restart.
+    /// The first eight bytes of SHA-256 over a fixed prefix and the subject: the same on every node and after
+    /// a restart.
     pub(super) fn user(&self) -> Result<Option<UserId>, Denied> {
         let Some(sub) = &self.sub else { return Ok(None) };
         if sub.is_empty() {
@@ -86,7 +88,8 @@ impl Claims {
         })
     }
 
-    /// Bits of what it `may`; a word that is not known refuses the token, since it was meant to say something.
+    /// Bits of what it `may`; a word that is not known refuses the token, since it was meant to say
+    /// something.
     pub(super) fn permissions(&self) -> Result<Option<u32>, Denied> {
         let Some(may) = &self.may else { return Ok(None) };
         let bits = may.iter().try_fold(0, |bits, word| Some(bits | bit(Right::from_word(word)?)));

@@ -1,8 +1,9 @@
 //! Who may do what: tokens checked once in the hello, and tickets that carry a session over a reconnect.
 //!
-//! Why: what a session may do is decided in one place, from one configured key and one string, before anything else of
-//! the session exists.
-//! Invariants: nothing is ever fetched or followed from a token; a token that is not accepted never counts as no token.
+//! Why: what a session may do is decided in one place, from one configured key and one string, before
+//! anything else of the session exists.
+//! Invariants: nothing is ever fetched or followed from a token; a token that is not accepted never counts as
+//! no token.
 //! Not here: what a permission allows (`audience`), where keys stand (`config`), rates.
 
 mod claims;
@@ -97,8 +98,8 @@ impl Authority {
     /// Decides on a hello: its token (empty for none), the display name that it wishes for, and the time.
     ///
     /// # Errors
-    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name, `Unauthorized`
-    /// for everything else.
+    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name,
+    /// `Unauthorized` for everything else.
     pub fn admit(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
         let wished_name = checked_wish(wished_name)?;
         match &self.key {
@@ -144,8 +145,8 @@ impl Key {
         Ok(secret.map(|secret| Key::new(DecodingKey::from_secret(secret.expose()), Algorithm::HS256)))
     }
 
-    /// The times are checked against the time passed in, not against the library's clock. A token for an audience (`aud`)
-    /// is refused, as RFC 7519, 4.1.3 asks: this node does not go by any such name.
+    /// The times are checked against the time passed in, not against the library's clock. A token for an
+    /// audience (`aud`) is refused, as RFC 7519, 4.1.3 asks: this node does not go by any such name.
     fn new(decoding: DecodingKey, algorithm: Algorithm) -> Key {
         let mut validation = Validation::new(algorithm);
         validation.required_spec_claims.clear();

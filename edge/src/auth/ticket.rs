@@ -1,10 +1,13 @@
 //! Resume tickets: a session's number and user, sealed so that only who has the key can have written them.
 //!
-//! Why: the node keeps nothing of a session that is away; what must come back, the client carries. Where the key outlives the
-//! process (`ticket_keys`), or is shared, the next process or another node continues the session.
-//! Layout, 57 bytes: version 1, session u64, user u64, end in ms since 1970 u64 (all little-endian), HMAC-SHA256 over these.
+//! Why: the node keeps nothing of a session that is away; what must come back, the client carries. Where the
+//! key outlives the process (`ticket_keys`), or is shared, the next process or another node continues the
+//! session.
+//! Layout, 57 bytes: version 1, session u64, user u64, end in ms since 1970 u64 (all little-endian),
+//! HMAC-SHA256 over these.
 //! Invariant: a ticket that was changed in any bit, by another key or out of time reads as none.
-//! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token, anew).
+//! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token,
+//! anew).
 
 use aws_lc_rs::{hkdf, hmac};
 use grandstand_engine::message::UserId;
@@ -62,8 +65,8 @@ impl Tickets {
         Tickets { keys, ttl_ms, newest }
     }
 
-    /// With the keys that the configuration names: of `auth.ticket_key_file`, of `tickets.key` in `log.dir`, or one that ends
-    /// with the process.
+    /// With the keys that the configuration names: of `auth.ticket_key_file`, of `tickets.key` in `log.dir`,
+    /// or one that ends with the process.
     ///
     /// # Errors
     /// A file that cannot be read or made, or is damaged; says what to do.

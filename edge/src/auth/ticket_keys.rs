@@ -1,10 +1,12 @@
 //! Ticket keys in a file: how tickets outlive the process, and how nodes share them.
 //!
-//! Layout: text; a key of 32 bytes in hex per line, the newest first, behind it the first eight hex digits of the SHA-256 of the
-//! key, by which a damaged line is told from a key (`openssl rand -hex 32` alone is a line, too). `#` begins a comment.
-//! Rotation: put a new line first and restart; a line may go when tickets of its time have run out.
-//! Invariants: a file that is there and does not read is an error, never replaced by new keys; a new file appears whole or not
-//! at all, readable by its owner alone, and of two processes that make it at once both use the same.
+//! Layout: text; a key of 32 bytes in hex per line, the newest first, behind it the first eight hex digits of
+//! the SHA-256 of the key, by which a damaged line is told from a key (`openssl rand -hex 32` alone is a
+//! line, too). `#` begins a comment. Rotation: put a new line first and restart; a line may go when tickets
+//! of its time have run out.
+//! Invariants: a file that is there and does not read is an error, never replaced by new keys; a new file
+//! appears whole or not at all, readable by its owner alone, and of two processes that make it at once both
+//! use the same.
 //! Not here: tickets (`ticket`), where the file stands (`config`).
 
 use std::fs::{self, OpenOptions};

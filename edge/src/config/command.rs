@@ -48,7 +48,8 @@ pub fn command() -> Command {
 /// Runs the `config` command.
 ///
 /// # Errors
-/// Those of [`load`]; an error of the writer is returned inside. A reader that has seen enough (`| head`) is none.
+/// Those of [`load`]; an error of the writer is returned inside. A reader that has seen enough (`| head`) is
+/// none.
 pub fn run(matches: &ArgMatches, out: &mut impl Write) -> Result<io::Result<()>, ConfigError> {
     let written = if matches.get_flag("sample") {
         out.write_all(print::sample().as_bytes())

@@ -81,7 +81,8 @@ impl Node {
 }
 
 impl Limits {
-    /// Silence after which a session is closed: two and a half heartbeats, so that two lost pings are forgiven.
+    /// Silence after which a session is closed: two and a half heartbeats, so that two lost pings are
+    /// forgiven.
     pub fn silence_ms(&self) -> u64 {
         self.heartbeat_ms * 5 / 2
     }

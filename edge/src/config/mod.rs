@@ -1,12 +1,12 @@
 //! Configuration: one table of keys, given by file, environment and flags.
 //!
-//! Why: every bound of the node is found, explained and changed in one place, and an operator can always ask which value
-//! counts and who set it.
+//! Why: every bound of the node is found, explained and changed in one place, and an operator can always ask
+//! which value counts and who set it.
 //! Precedence: flag, then environment, then file, then default.
-//! Invariants: a [`Config`] from [`load`] obeys every bound of the table and every rule between keys; secrets are never
-//! shown.
-//! Not here: what the values do. Certificates and public keys are read by those who use them; the secrets' files are read
-//! by [`Config::admin_key`] and [`Config::hs256_secret`].
+//! Invariants: a [`Config`] from [`load`] obeys every bound of the table and every rule between keys; secrets
+//! are never shown.
+//! Not here: what the values do. Certificates and public keys are read by those who use them; the secrets'
+//! files are read by [`Config::admin_key`] and [`Config::hs256_secret`].
 //!
 //! ```
 //! use grandstand_edge::config;
@@ -79,12 +79,13 @@ impl Effective {
 
 /// Puts the configuration together: flags over environment over file over defaults.
 ///
-/// `file` is the one named by `--config`; without it, `GRANDSTAND_CONFIG` of `env` names one; else there is none. Of `env`
-/// only names that begin with `GRANDSTAND_` are looked at. `flags` are flag or dotted names with their texts.
+/// `file` is the one named by `--config`; without it, `GRANDSTAND_CONFIG` of `env` names one; else there is
+/// none. Of `env` only names that begin with `GRANDSTAND_` are looked at. `flags` are flag or dotted names
+/// with their texts.
 ///
 /// # Errors
-/// Everything that is wrong, at once: an unreadable file, unknown names, values that are not allowed, values that
-/// contradict each other.
+/// Everything that is wrong, at once: an unreadable file, unknown names, values that are not allowed, values
+/// that contradict each other.
 pub fn load(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -108,7 +109,8 @@ pub fn load(
     Ok(effective)
 }
 
-/// The process's environment, as [`load`] wants it; what is not UTF-8 is replaced and so refused where it matters.
+/// The process's environment, as [`load`] wants it; what is not UTF-8 is replaced and so refused where it
+/// matters.
 pub fn environment() -> Vec<(String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()

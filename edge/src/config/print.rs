@@ -94,7 +94,8 @@ fn wrap(paragraph: &str, into: &mut String) {
     *into += "\n";
 }
 
-/// A value as TOML writes it. JSON's strings, numbers, booleans and arrays are TOML's, but for one control character.
+/// A value as TOML writes it. JSON's strings, numbers, booleans and arrays are TOML's, but for one control
+/// character.
 pub(super) fn toml_value(value: &Json) -> String {
     match value {
         Json::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", ")),

@@ -6,8 +6,8 @@
 
 use super::keys::{self, Key};
 
-/// The key nearest to `given`, which is dotted (`ws.lisen`) or flat (`ws_lisen`, `ws-lisen`). The right field under a
-/// wrong section, or none, counts as one edit.
+/// The key nearest to `given`, which is dotted (`ws.lisen`) or flat (`ws_lisen`, `ws-lisen`). The right field
+/// under a wrong section, or none, counts as one edit.
 pub(super) fn nearest(given: &str) -> &'static Key {
     let given = given.to_lowercase();
     let field = own_field(&given);
@@ -35,7 +35,8 @@ fn flat(name: &str) -> String {
     name.replace(['.', '-'], "_")
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`: optimal string alignment, three rows kept.
+/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`: optimal string alignment, three rows
+/// kept.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();

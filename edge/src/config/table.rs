@@ -1,10 +1,12 @@
 //! The table: every key of the node's configuration, once.
 //!
-//! Why: a key that is declared in one place cannot have a flag without a help text, or a default that the sample file
-//! contradicts. From each line come the typed field, the TOML key, the environment name, the flag and the texts.
-//! A line reads `field: type = default, [lowest, highest], "what it does; what happens at the bound", "why this
-//! default";`. Bounds of a number limit its value, those of a text or secret its length in bytes; `[]` leaves it free.
-//! Invariant: every default passes its own bounds and the rules between keys (`check`); tests/config.rs holds it.
+//! Why: a key that is declared in one place cannot have a flag without a help text, or a default that the
+//! sample file contradicts. From each line come the typed field, the TOML key, the environment name, the flag
+//! and the texts. A line reads `field: type = default, [lowest, highest], "what it does; what happens at the
+//! bound", "why this default";`. Bounds of a number limit its value, those of a text or secret its length in
+//! bytes; `[]` leaves it free.
+//! Invariant: every default passes its own bounds and the rules between keys (`check`); tests/config.rs holds
+//! it.
 //! Not here: the macro that reads the table (`keys`), how a text becomes a value (`value`).
 
 use super::keys::config_table;

@@ -1,7 +1,7 @@
 //! Values: the types that a key can have, how they are read and shown.
 //!
-//! Why: a wrong value is told by key, source, what was given and what is allowed, so a type only says whether it
-//! can read a value and which values it allows.
+//! Why: a wrong value is told by key, source, what was given and what is allowed, so a type only says whether
+//! it can read a value and which values it allows.
 //! Invariant: what `json` shows, `read` takes back (secrets excepted).
 //! Not here: which key has which type (`table`), where a value comes from (`source`).
 
@@ -151,7 +151,8 @@ macro_rules! whole_numbers {
 }
 whole_numbers!(u32, u64, usize);
 
-/// `1000`, `1_000`, and for bytes `64KiB`; a string in the file must carry a suffix, else it is just a wrong type.
+/// `1000`, `1_000`, and for bytes `64KiB`; a string in the file must carry a suffix, else it is just a wrong
+/// type.
 fn number(raw: &Raw, bytes: bool) -> Option<u64> {
     match raw {
         Raw::Int(number) => u64::try_from(*number).ok(),

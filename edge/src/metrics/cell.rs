@@ -1,6 +1,7 @@
 //! Cells: the numbers that one thread writes and the scrape reads.
 //!
-//! Why no read-modify-write: a cell has one writer, so a load and a store are enough, and cost what plain memory costs.
+//! Why no read-modify-write: a cell has one writer, so a load and a store are enough, and cost what plain
+//! memory costs.
 //! Invariant: a cell is written by one thread at a time; a reader sees some value that it had.
 //! Not here: names and help (`stats`).
 

@@ -1,7 +1,8 @@
 //! Metrics: what workers count, as Prometheus text.
 //!
-//! Why a table of plain cells and not the client library's counters: counting stands in the fan-out loop, and must cost
-//! what adding to memory costs. The library sees the numbers at the scrape only, and writes the text format.
+//! Why a table of plain cells and not the client library's counters: counting stands in the fan-out loop, and
+//! must cost what adding to memory costs. The library sees the numbers at the scrape only, and writes the
+//! text format.
 //! Invariant: every metric has help and a unit in its name; a scrape never stops a worker.
 //! Not here: the port that it is scraped on (`admin`), what engine counters mean (`grandstand_engine`).
 
@@ -42,8 +43,8 @@ impl Metrics {
         Metrics { node: node.to_owned(), started: Instant::now() }
     }
 
-    /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal ones are added
-    /// up), the durable log's where there is one, and the process.
+    /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal
+    /// ones are added up), the durable log's where there is one, and the process.
     pub fn render(
         &self,
         workers: &[Arc<Stats>],

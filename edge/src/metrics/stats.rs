@@ -1,9 +1,10 @@
 //! The table of a worker's numbers: each declared once, with its name, help and kind.
 //!
 //! Why: a field that is written cannot be missing from the scrape, and none can lack a help text.
-//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level; `counter_us`
-//! holds microseconds and is shown in seconds.
-//! Invariant: names begin with `grandstand_`, counters end with `_total`, units stand before that; a test holds it.
+//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level;
+//! `counter_us` holds microseconds and is shown in seconds.
+//! Invariant: names begin with `grandstand_`, counters end with `_total`, units stand before that; a test
+//! holds it.
 //! Not here: numbers of the process (`process`) and of shards (passed to the scrape).
 
 use grandstand_protocol::close::CloseCode;
@@ -39,7 +40,8 @@ pub(super) struct Declared {
 
 macro_rules! stats {
     ($( $kind:ident $field:ident: $ty:ty = $name:literal, $help:literal; )*) => {
-        /// What one worker counts; written by that worker only, read by the scrape. On cache lines of its own.
+        /// What one worker counts; written by that worker only, read by the scrape. On cache lines of its
+        /// own.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct Stats { $( #[doc = $help] pub $field: $ty, )* }

@@ -1,6 +1,7 @@
 //! The durable log's numbers, as metrics and as JSON (`GET /log`).
 //!
-//! Why a table: the store counts in plain atomics and knows no Prometheus; names, units and help are said here, once for both.
+//! Why a table: the store counts in plain atomics and knows no Prometheus; names, units and help are said
+//! here, once for both.
 //! Invariant: bytes and seconds are in the names; a counter ends with `_total`.
 //! Not here: what a number means for an operator (docs/OPERATING.md, the durable log).
 
@@ -93,7 +94,8 @@ fn value(shown: Shown, number: u64, now_ms: u64) -> Option<f64> {
     }
 }
 
-/// How long commits took. The library's own histogram counts what it is shown one by one; this one is counted already.
+/// How long commits took. The library's own histogram counts what it is shown one by one; this one is counted
+/// already.
 pub(super) struct CommitTimes {
     desc: Desc,
     counts: Vec<u64>,

@@ -1,9 +1,10 @@
 //! A node's end, in its order, whoever asks for it: a signal, the admin port, the process that takes over.
 //!
-//! A drain: not ready, newcomers told to go elsewhere, each client told when to go (`audience::leaving`); rooms go on until the
-//! end. The end of a node: nothing more is taken for the shards (a release), the shards seal what they have and their answers go
-//! out over workers that still write, the log is closed, and only then are connections closed and threads ended. A hand-over is
-//! the same in another order: first the release and the log, for the next process waits for it; then the drain.
+//! A drain: not ready, newcomers told to go elsewhere, each client told when to go (`audience::leaving`);
+//! rooms go on until the end. The end of a node: nothing more is taken for the shards (a release), the shards
+//! seal what they have and their answers go out over workers that still write, the log is closed, and only
+//! then are connections closed and threads ended. A hand-over is the same in another order: first the release
+//! and the log, for the next process waits for it; then the drain.
 //! Invariants: a node drains once; what it owns alone (`Owned`) is released once.
 //! Not here: sockets and how they are passed (`handover`), signals (`node`).
 
@@ -100,8 +101,8 @@ impl Departure {
         leaving.as_ref().is_some_and(|l| self.shared.gate.connections() == 0 || Instant::now() >= l.ends())
     }
 
-    /// Nothing more is taken for the shards, and nobody new; `lent` has a way for each worker whose datagrams another process
-    /// reads from now on.
+    /// Nothing more is taken for the shards, and nobody new; `lent` has a way for each worker whose datagrams
+    /// another process reads from now on.
     fn release_workers(&self, lent: Vec<Option<UnixStream>>) {
         let (done, acknowledged) = mpsc::channel();
         let mut lent = lent.into_iter().chain(std::iter::repeat_with(|| None));
@@ -122,7 +123,8 @@ impl Departure {
         }
     }
 
-    /// Let go of everything that another process waits for. Connections stay, and are sent away by [`Self::send_over`].
+    /// Let go of everything that another process waits for. Connections stay, and are sent away by
+    /// [`Self::send_over`].
     pub(super) fn hand_over(&self, lent: Vec<Option<UnixStream>>) {
         self.ready.store(false, Ordering::Release);
         self.release_workers(lent);

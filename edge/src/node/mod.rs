@@ -1,9 +1,10 @@
 //! A whole node: listeners, shards, workers and the admin port, started in one place and stopped in order.
 //!
-//! Start: bind everything, load certificates and keys, start the engine, then the workers, then the admin port; only
-//! then is the node ready. Whatever fails says what and what to do, before anything has been served.
-//! Where a process before this one hands over (`handover`), its sockets are taken in place of binding, and its log is waited
-//! for once everything that can fail has been done. Stopping and its order: `drain`.
+//! Start: bind everything, load certificates and keys, start the engine, then the workers, then the admin
+//! port; only then is the node ready. Whatever fails says what and what to do, before anything has been
+//! served.
+//! Where a process before this one hands over (`handover`), its sockets are taken in place of binding, and
+//! its log is waited for once everything that can fail has been done. Stopping and its order: `drain`.
 
 mod drain;
 mod error;
@@ -338,8 +339,8 @@ impl Drop for Node {
     }
 }
 
-/// Run a node until it is told to stop (SIGTERM or SIGINT, or by the admin port) or another process takes over, then drain it.
-/// A second signal ends it at once.
+/// Run a node until it is told to stop (SIGTERM or SIGINT, or by the admin port) or another process takes
+/// over, then drain it. A second signal ends it at once.
 ///
 /// # Errors
 /// See [`Node::start`].
@@ -452,7 +453,8 @@ fn bells(workers: usize) -> io::Result<Vec<WorkerBell>> {
         .collect()
 }
 
-/// QUIC's sockets are one per worker: where they are taken over, there are as many workers as the process before had.
+/// QUIC's sockets are one per worker: where they are taken over, there are as many workers as the process
+/// before had.
 fn worker_count(config: &Config, found: Option<&Found>) -> usize {
     let wanted = config.node.workers_or_cpus().min(WORKERS_MAX);
     match found.map(|found| found.quic.len()).filter(|&count| count > 0 && count != wanted) {

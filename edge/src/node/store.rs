@@ -1,8 +1,10 @@
 //! The durable log in a node's life: opened before the engine, told of at start, closed after the engine.
 //!
-//! Why before the engine: rooms come back from it, and a log that can't be opened stops the start before anything was served.
+//! Why before the engine: rooms come back from it, and a log that can't be opened stops the start before
+//! anything was served.
 //! Invariant: without `log.dir` nothing is written to disk.
-//! Not here: what the log does (`grandstand_store`), how it is asked for (`admin::log`), the order of a stop (`drain`).
+//! Not here: what the log does (`grandstand_store`), how it is asked for (`admin::log`), the order of a stop
+//! (`drain`).
 
 use std::path::{Path, PathBuf};
 

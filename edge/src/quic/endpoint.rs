@@ -19,15 +19,18 @@ use super::socket::{Datagram, Socket};
 use super::timers::Timers;
 use crate::gate::Pass;
 
-/// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not starved.
+/// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not
+/// starved.
 const RECEIVE_BATCHES_PER_TURN: usize = 16;
 
-/// Connections that were written to and have not sent yet, while others are being written to. Few, so that their state is
-/// still in the cache when they send; more than one, so that an answer and a batch share a packet.
+/// Connections that were written to and have not sent yet, while others are being written to. Few, so that
+/// their state is still in the cache when they send; more than one, so that an answer and a batch share a
+/// packet.
 const UNSENT_MAX: usize = 8;
 
-/// A datagram below this held everything that was written: the largest thing that moves on whole to the next datagram, a
-/// close with its reason apart, is a connection ID of 60 bytes, and none is smaller than 1,200 bytes when full.
+/// A datagram below this held everything that was written: the largest thing that moves on whole to the next
+/// datagram, a close with its reason apart, is a connection ID of 60 bytes, and none is smaller than 1,200
+/// bytes when full.
 const FULL_BYTES_MIN: usize = 1_000;
 
 /// Somebody wants to connect.
@@ -145,7 +148,8 @@ impl Quic {
         self.drive(now);
     }
 
-    /// Take datagrams; those for which `claim` says no belong to another worker. `true` when more may be waiting.
+    /// Take datagrams; those for which `claim` says no belong to another worker. `true` when more may be
+    /// waiting.
     pub(crate) fn handle_readable(
         &mut self,
         now: Instant,
@@ -231,7 +235,8 @@ impl Quic {
         self.newcomers.insert(knock.number, (incoming, pass));
     }
 
-    /// Begin the handshake of one who knocked; `false` if there is none. It costs as much as a hundred packets.
+    /// Begin the handshake of one who knocked; `false` if there is none. It costs as much as a hundred
+    /// packets.
     pub(crate) fn begin(&mut self, now: Instant, knock: u64) -> bool {
         let Some((incoming, pass)) = self.newcomers.remove(&knock) else { return false };
         self.accept(now, incoming, pass);
@@ -321,8 +326,9 @@ impl Quic {
 
     /// Ask a connection that has sent what was written whether there is more.
     ///
-    /// Why not at once: mostly there is not, and the question costs a fifth of a frame. Why at all: by an answer of
-    /// nothing quinn knows that the window was not used up, which it must know before it counts an acknowledgement.
+    /// Why not at once: mostly there is not, and the question costs a fifth of a frame. Why at all: by an
+    /// answer of nothing quinn knows that the window was not used up, which it must know before it counts an
+    /// acknowledgement.
     fn settle(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut)
             && std::mem::take(&mut connection.is_unsettled)
@@ -335,8 +341,8 @@ impl Quic {
         }
     }
 
-    /// Drive every connection that has something to do: its events, its packets, its timer. Stops while the socket is
-    /// full.
+    /// Drive every connection that has something to do: its events, its packets, its timer. Stops while the
+    /// socket is full.
     pub(crate) fn drive(&mut self, now: Instant) {
         self.now = now;
         self.drive_reading();
@@ -522,8 +528,8 @@ impl Quic {
         taken
     }
 
-    /// Fan-out writes to connections in much the same order each time: ask for the state of the one that came after this
-    /// one the last time.
+    /// Fan-out writes to connections in much the same order each time: ask for the state of the one that came
+    /// after this one the last time.
     fn prefetch_after(&mut self, slot: u32) {
         let before = std::mem::replace(&mut self.written_last, slot);
         if let Some(after) = self.written_after.get_mut(before as usize) {
@@ -536,7 +542,8 @@ impl Quic {
         }
     }
 
-    /// Close a connection: the code and detail reach the peer in QUIC's own close frame, behind what was written before.
+    /// Close a connection: the code and detail reach the peer in QUIC's own close frame, behind what was
+    /// written before.
     pub(crate) fn close(&mut self, now: Instant, slot: u32, code: CloseCode, detail: &str) {
         self.now = now;
         let is_unsent = |c: &QuicConnection| c.queued.is_some();

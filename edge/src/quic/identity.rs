@@ -1,12 +1,14 @@
 //! Connection IDs that name their worker and their process.
 //!
-//! Why the worker: a client that changes its address keeps its connection ID, so any worker can tell whose datagram it holds.
-//! Why the process: while one hands over to the next, both have the socket, one reads it, and must tell whose connections are
-//! whose.
-//! Layout: byte 0 is the worker, bytes 1 and 2 the process's generation, bytes 3 to 7 are random (RFC 9000, 5.1: unlinkable to
-//! each other by observers, but for these). quinn gives no ID twice while it is in use.
-//! A long header may hold an ID of the client's own choice: by chance one in 65,536 of those with eight bytes names a given
-//! generation. Only while a process hands over does that matter, and then a packet of a newcomer is lost and sent again.
+//! Why the worker: a client that changes its address keeps its connection ID, so any worker can tell whose
+//! datagram it holds.
+//! Why the process: while one hands over to the next, both have the socket, one reads it, and must tell whose
+//! connections are whose.
+//! Layout: byte 0 is the worker, bytes 1 and 2 the process's generation, bytes 3 to 7 are random (RFC 9000,
+//! 5.1: unlinkable to each other by observers, but for these). quinn gives no ID twice while it is in use.
+//! A long header may hold an ID of the client's own choice: by chance one in 65,536 of those with eight bytes
+//! names a given generation. Only while a process hands over does that matter, and then a packet of a
+//! newcomer is lost and sent again.
 
 use std::time::Duration;
 

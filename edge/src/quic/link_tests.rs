@@ -1,5 +1,5 @@
-//! The node's QUIC parameters against quinn's own client, over a link in virtual time that loses what it is told to:
-//! how often the client acknowledges, and when what was lost comes again.
+//! The node's QUIC parameters against quinn's own client, over a link in virtual time that loses what it is
+//! told to: how often the client acknowledges, and when what was lost comes again.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

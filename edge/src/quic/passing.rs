@@ -1,11 +1,12 @@
 //! Datagrams passed to the process before: the one that reads the socket gives it those of its connections.
 //!
-//! Why a stream between two workers and not a datagram socket: the kernel lets only some ten datagrams wait in one of those, a
-//! burst of acknowledgements is hundreds; and a read brings many.
-//! Layout of each: length of the rest u16, ECN u8 (0 for none), the peer's address, our own address or none, the datagram. An
-//! address: 4 or 6 and its bytes; the peer's is followed by port u16 and scope u32. All little-endian.
-//! Invariants: nothing waits for the other side; beyond what the kernel holds ([`BUFFER_BYTES`]) datagrams are dropped, as a
-//! full socket drops them; they stay whole and in order.
+//! Why a stream between two workers and not a datagram socket: the kernel lets only some ten datagrams wait
+//! in one of those, a burst of acknowledgements is hundreds; and a read brings many.
+//! Layout of each: length of the rest u16, ECN u8 (0 for none), the peer's address, our own address or none,
+//! the datagram. An address: 4 or 6 and its bytes; the peer's is followed by port u16 and scope u32. All
+//! little-endian.
+//! Invariants: nothing waits for the other side; beyond what the kernel holds ([`BUFFER_BYTES`]) datagrams
+//! are dropped, as a full socket drops them; they stay whole and in order.
 //! Not here: whose a datagram is (`identity`), answers: the process before sends by the shared socket itself.
 
 use std::io::{self, Read};
@@ -19,7 +20,8 @@ use rustix::net::{SendFlags, send};
 
 use super::socket::Datagram;
 
-/// What the kernel may hold of one worker's datagrams: what a UDP socket of default size holds a few times over.
+/// What the kernel may hold of one worker's datagrams: what a UDP socket of default size holds a few times
+/// over.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Of one read.

@@ -1,8 +1,8 @@
 //! TLS of one QUIC connection, as quinn asks for it.
 //!
-//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives, and here nothing follows the
-//! handshake and its tickets; what key updates need is two secrets. And this one stands between quinn and what the
-//! client says of its acknowledgements: see [`AckDelay`].
+//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives, and here nothing
+//! follows the handshake and its tickets; what key updates need is two secrets. And this one stands between
+//! quinn and what the client says of its acknowledgements: see [`AckDelay`].
 //! Invariant: from the last byte of the handshake on only [`Secrets`] are left.
 //! Not here: certificates (`certificates`), what the parameters of connections are (`settings`).
 
@@ -20,10 +20,11 @@ use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 
 /// How rarely clients that know the acknowledgement-frequency extension are asked to acknowledge.
 ///
-/// quinn bounds what it asks for by the round trip (but at least 25 ms), and below by the shortest delay that the client
-/// says it is able to keep. Frames come to a viewer every 100 ms and more, so by the first bound each would be
-/// acknowledged by a datagram of its own, which costs the node as much as the frame did. So the second bound is raised to
-/// the delay, and with it the client's longest delay, so that probes of loss wait for as long.
+/// quinn bounds what it asks for by the round trip (but at least 25 ms), and below by the shortest delay that
+/// the client says it is able to keep. Frames come to a viewer every 100 ms and more, so by the first bound
+/// each would be acknowledged by a datagram of its own, which costs the node as much as the frame did. So the
+/// second bound is raised to the delay, and with it the client's longest delay, so that probes of loss wait
+/// for as long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckDelay {
     pub(super) ms: u32,
@@ -182,8 +183,8 @@ const MAX_ACK_DELAY: u64 = 0x0b;
 /// Transport parameter `min_ack_delay`, microseconds (draft-ietf-quic-ack-frequency-07).
 const MIN_ACK_DELAY: u64 = 0xff04_de1b;
 
-/// A client's parameters with both bounds of its acknowledgement delay raised to `delay`; `None` when it does not know
-/// the extension, or is slower than that by itself.
+/// A client's parameters with both bounds of its acknowledgement delay raised to `delay`; `None` when it does
+/// not know the extension, or is slower than that by itself.
 fn with_ack_delay(params: &[u8], delay: AckDelay) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(params.len() + 16);
     let (mut knows, mut max_ms) = (false, 25);

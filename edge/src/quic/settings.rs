@@ -14,19 +14,21 @@ use super::session::{AckDelay, Crypto};
 use super::tokens::ShownTokens;
 use crate::config;
 
-/// Packets that may go unacknowledged before an acknowledgement is due at once: every fourth is acknowledged. The window
-/// that quinn begins with (ten packets of full size), twice reduced by loss (to 0.7), still lets four of them out, so that
-/// the node does not wait for a client that waits.
+/// Packets that may go unacknowledged before an acknowledgement is due at once: every fourth is acknowledged.
+/// The window that quinn begins with (ten packets of full size), twice reduced by loss (to 0.7), still lets
+/// four of them out, so that the node does not wait for a client that waits.
 const UNACKNOWLEDGED_PACKETS: u32 = 3;
 
-/// An acknowledgement goes out at once when a packet is missing before it (RFC 9000, 13.2.1): loss is found as fast as
-/// without the extension.
+/// An acknowledgement goes out at once when a packet is missing before it (RFC 9000, 13.2.1): loss is found
+/// as fast as without the extension.
 const REORDERING_THRESHOLD: u32 = 1;
 
-/// Path MTU discovery ends when the answer is this near: two probes find 1,389 of Ethernet's 1,452 bytes, four find 1,437.
+/// Path MTU discovery ends when the answer is this near: two probes find 1,389 of Ethernet's 1,452 bytes,
+/// four find 1,437.
 const MTU_NEAR_ENOUGH: u16 = 64;
 
-/// How long a token of an earlier visit counts: a show and its next day. Its key ends with the process in any case.
+/// How long a token of an earlier visit counts: a show and its next day. Its key ends with the process in any
+/// case.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
 /// What every connection of this node starts with.
@@ -36,7 +38,8 @@ pub(crate) fn server_config(
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
     let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
-    // The next process opens what this one sealed: a client that was asked to prove its address may prove it there.
+    // The next process opens what this one sealed: a client that was asked to prove its address may prove it
+    // there.
     let mut server = ServerConfig::new(Arc::new(Crypto::new(tls, delay)?), Arc::new(token_key));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
@@ -79,8 +82,8 @@ fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
     frequency
 }
 
-/// What the worker's endpoint starts with. `reset_key` seals the tokens of stateless resets (RFC 9000, 10.3): where it outlives
-/// the process, a client of one that died learns of it from the next one at once.
+/// What the worker's endpoint starts with. `reset_key` seals the tokens of stateless resets (RFC 9000, 10.3):
+/// where it outlives the process, a client of one that died learns of it from the next one at once.
 pub(crate) fn endpoint_config(worker: u8, generation: u16, reset_key: hmac::Key) -> EndpointConfig {
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint

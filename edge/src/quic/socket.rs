@@ -81,7 +81,8 @@ impl Socket {
         }
     }
 
-    /// Send one datagram. One that the kernel refuses for good is lost, as datagrams may be; the protocol repairs it.
+    /// Send one datagram. One that the kernel refuses for good is lost, as datagrams may be; the protocol
+    /// repairs it.
     pub(crate) fn send(&mut self, transmit: quinn_proto::Transmit, bytes: &[u8]) {
         let datagram = Transmit {
             destination: transmit.destination,

@@ -1,9 +1,10 @@
 //! Tokens of QUIC clients that were here (NEW_TOKEN, RFC 9000, 8.1.4): which were shown already.
 //!
 //! Why: a client that shows one has proved its address and an earlier visit with its first packet, before any
-//! cryptography but the token's own. Each counts once, or one token would let a flood of forged packets pass for viewers.
-//! Two generations of nonces, as a full one takes the other's place: the newest are remembered, at most twice
-//! `NONCES_MAX`, 4 MB. A token older than what is remembered could count twice; it also has to be of the right address.
+//! cryptography but the token's own. Each counts once, or one token would let a flood of forged packets pass
+//! for viewers. Two generations of nonces, as a full one takes the other's place: the newest are remembered,
+//! at most twice `NONCES_MAX`, 4 MB. A token older than what is remembered could count twice; it also has to
+//! be of the right address.
 //! Invariant: a nonce that is remembered is refused.
 //! Not here: sealing and opening tokens (quinn-proto).
 

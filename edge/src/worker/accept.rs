@@ -16,8 +16,8 @@ use crate::admission::Kind;
 use crate::gate::{GateRefusal, Pass};
 use crate::metrics::{Transport, TurnedAway};
 
-/// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a rush does not
-/// hold up those who are inside.
+/// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a
+/// rush does not hold up those who are inside.
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// A newcomer for whom there is no place may try again after this: somebody may have left by then.
@@ -92,8 +92,8 @@ impl Worker {
         }
     }
 
-    /// A newcomer that may not come in costs its accept, one lock and one send. Without TLS it is told when to come
-    /// back, unasked and at once; under TLS only its connection could be told, and it is closed.
+    /// A newcomer that may not come in costs its accept, one lock and one send. Without TLS it is told when
+    /// to come back, unasked and at once; under TLS only its connection could be told, and it is closed.
     fn turn_away(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
         self.stats.turned_away.of(why).inc();
         if is_tls {

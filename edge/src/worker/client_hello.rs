@@ -1,7 +1,7 @@
 //! The ticket in a TLS ClientHello, read before there is any TLS.
 //!
-//! Why: who shows a ticket that this node sealed was here, and costs less; both are to be known before the handshake is
-//! paid for.
+//! Why: who shows a ticket that this node sealed was here, and costs less; both are to be known before the
+//! handshake is paid for.
 //! What stands in several records or has not come whole is not looked at: it counts as new.
 //! Invariants: bytes of a stranger: nothing here panics, allocates or loops beyond them.
 //! Not here: whether a ticket is good (`rustls`).

@@ -1,13 +1,15 @@
-//! Handshakes: who has knocked waits for its turn (`admission`); those that have begun go on in the order in which their bytes
-//! came; both within a few milliseconds of a turn.
+//! Handshakes: who has knocked waits for its turn (`admission`); those that have begun go on in the order in
+//! which their bytes came; both within a few milliseconds of a turn.
 //!
-//! Why apart: one costs as much as a hundred writes. A rush of thousands must not hold up those who are inside, whose batches
-//! go out between two turns.
-//! A newcomer over TCP knocks with its first bytes, which are looked at and left in the socket: until its turn it costs a
-//! socket and a wire, and no cryptography. Over TLS they may show a ticket that this node sealed; without TLS nothing shows
-//! who comes back before the `Hello`. A QUIC newcomer's first packet may hold a token.
-//! Invariants: handshakes that have begun go before those that have not, so that few are half done; who waits for its turn
-//! holds none of the places that the gate has for unfinished handshakes: it is us that it waits for.
+//! Why apart: one costs as much as a hundred writes. A rush of thousands must not hold up those who are
+//! inside, whose batches go out between two turns.
+//! A newcomer over TCP knocks with its first bytes, which are looked at and left in the socket: until its
+//! turn it costs a socket and a wire, and no cryptography. Over TLS they may show a ticket that this node
+//! sealed; without TLS nothing shows who comes back before the `Hello`. A QUIC newcomer's first packet may
+//! hold a token.
+//! Invariants: handshakes that have begun go before those that have not, so that few are half done; who waits
+//! for its turn holds none of the places that the gate has for unfinished handshakes: it is us that it waits
+//! for.
 //! Not here: how many may be unfinished (`gate`).
 
 use std::collections::VecDeque;
@@ -25,7 +27,8 @@ use crate::audience::Pressure;
 use crate::config;
 use crate::metrics::TurnedAway;
 
-/// Time for handshakes in one turn: less than people notice, and enough that what else a turn does costs little beside it.
+/// Time for handshakes in one turn: less than people notice, and enough that what else a turn does costs
+/// little beside it.
 pub(super) const TURN: Duration = Duration::from_millis(4);
 
 /// The same while a round of fan-out is under way, whose next writes wait meanwhile.
@@ -101,7 +104,8 @@ impl Worker {
         if is_ours { Kind::TlsResumed } else { Kind::TlsFull }
     }
 
-    /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when there is more.
+    /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when
+    /// there is more.
     pub(super) fn shake_hands(&mut self, instant: Instant, now: Now) -> bool {
         let (began, time) = (Instant::now(), self.handshake_time());
         while self.handshakes.admission.may_work()
@@ -152,7 +156,8 @@ impl Worker {
         true
     }
 
-    /// Its turn has come, and a place among the handshakes is taken for it; `false` if it has left, and gives it back.
+    /// Its turn has come, and a place among the handshakes is taken for it; `false` if it has left, and gives
+    /// it back.
     fn admit_visitor(&mut self, instant: Instant, now: Now, visitor: Visitor) -> bool {
         match visitor {
             Visitor::Quic(knock) => self.wires.quic.as_mut().is_some_and(|quic| quic.begin(instant, knock)),
@@ -201,8 +206,8 @@ impl Worker {
         }
     }
 
-    /// A TCP newcomer that has not begun is sent away: without TLS with a time, unparsed; under TLS only its connection
-    /// could be told, and it is closed.
+    /// A TCP newcomer that has not begun is sent away: without TLS with a time, unparsed; under TLS only its
+    /// connection could be told, and it is closed.
     fn send_away(&mut self, now: Now, ix: u32, kind: Kind, why: TurnedAway) {
         self.stats.turned_away.of(why).inc();
         let Some(wire) = self.wires.get_mut(ix) else { return };

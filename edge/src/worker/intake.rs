@@ -31,8 +31,9 @@ impl Worker {
         }
     }
 
-    /// Read until the socket has nothing more. A read that left room in the scratch buffer emptied it (epoll(7)): what comes
-    /// later is an event of its own. Only an end that was told of already is not, and is read up to.
+    /// Read until the socket has nothing more. A read that left room in the scratch buffer emptied it
+    /// (epoll(7)): what comes later is an event of its own. Only an end that was told of already is not, and
+    /// is read up to.
     pub(super) fn handle_wire_readable(&mut self, now: Now, ix: u32, over: bool) {
         let mut scratch = std::mem::take(&mut self.scratch);
         while let Some(wire) = self.wires.get(ix) {

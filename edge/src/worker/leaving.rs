@@ -1,8 +1,8 @@
 //! How a worker leaves: newcomers turned away or left to another process, sockets let go, everything closed.
 //!
-//! Order: a drain sends clients away while rooms go on. A release comes before the shards stop: from then on nothing is taken
-//! for them, and newcomers wait in the kernel's queues for who takes over, or for nobody. A stop comes after they have: what
-//! they answered last is written, then everything is closed.
+//! Order: a drain sends clients away while rooms go on. A release comes before the shards stop: from then on
+//! nothing is taken for them, and newcomers wait in the kernel's queues for who takes over, or for nobody. A
+//! stop comes after they have: what they answered last is written, then everything is closed.
 //! Not here: who is told what when (`audience::leaving`), the order of a node's end (`node::drain`).
 
 use std::net::TcpStream;
@@ -19,8 +19,8 @@ use crate::audience::Drain;
 use crate::metrics::TurnedAway;
 use crate::quic::Inlet;
 
-/// A newcomer that is turned away by a drain may try again after this: another node can be found at once, this one is back
-/// when its clients have gone.
+/// A newcomer that is turned away by a drain may try again after this: another node can be found at once,
+/// this one is back when its clients have gone.
 pub(super) const RETRY_AFTER_S: u32 = 2;
 
 impl Worker {
@@ -84,8 +84,8 @@ impl Worker {
         })
     }
 
-    /// A newcomer while the node drains: an accept and a send, nothing is kept. Under TLS it could only be told after a
-    /// handshake, and is closed.
+    /// A newcomer while the node drains: an accept and a send, nothing is kept. Under TLS it could only be
+    /// told after a handshake, and is closed.
     pub(super) fn send_on(&self, stream: &TcpStream, farewell: &str, is_tls: bool) {
         self.stats.turned_away.of(TurnedAway::Draining).inc();
         if is_tls {

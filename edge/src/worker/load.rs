@@ -1,8 +1,8 @@
 //! What fan-out takes a worker: measured here, told to the shards, which set their ticks by it.
 //!
-//! Why wall time and not the thread's CPU time: the share is one of the time that the worker has, and on a crowded machine it has
-//! less. Invariant: control frames are written in the same calls; their part of the time, by number of writes, is taken off,
-//! since no tick makes it less.
+//! Why wall time and not the thread's CPU time: the share is one of the time that the worker has, and on a
+//! crowded machine it has less. Invariant: control frames are written in the same calls; their part of the
+//! time, by number of writes, is taken off, since no tick makes it less.
 //! Not here: what follows from it (`grandstand_engine`, `tick`).
 
 use std::time::{Duration, Instant};

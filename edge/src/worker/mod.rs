@@ -1,10 +1,11 @@
 //! A worker: one thread that drives an audience over real sockets.
 //!
-//! One turn: answers and batches from the shards, commands, readiness, datagrams, timers; then fan-out within its budget
-//! of writes; then the closes. As long as there is work the turns follow each other; otherwise the worker sleeps in its
-//! runtime until a socket, its doorbell or a timer wakes it.
-//! Invariants: a connection lives and dies on one worker, so nothing here is locked; nothing in a turn blocks, and each
-//! part of it has a budget, so that fan-out, reads and accepts share the thread however busy one of them is.
+//! One turn: answers and batches from the shards, commands, readiness, datagrams, timers; then fan-out within
+//! its budget of writes; then the closes. As long as there is work the turns follow each other; otherwise the
+//! worker sleeps in its runtime until a socket, its doorbell or a timer wakes it.
+//! Invariants: a connection lives and dies on one worker, so nothing here is locked; nothing in a turn
+//! blocks, and each part of it has a budget, so that fan-out, reads and accepts share the thread however busy
+//! one of them is.
 //! Not here: what frames mean and who gets what (`audience`), starting and stopping (`node`).
 
 mod accept;
@@ -66,9 +67,9 @@ mod token {
     pub(super) const PASSED: u64 = u64::MAX - 4;
 }
 
-/// Connections for which a worker's tables have room from the start, so that they are never moved while they grow: a table
-/// that doubles leaves its old half behind, as much memory again as it holds. Pages that are never touched cost nothing; the
-/// bound keeps a limit of millions from reserving gigabytes.
+/// Connections for which a worker's tables have room from the start, so that they are never moved while they
+/// grow: a table that doubles leaves its old half behind, as much memory again as it holds. Pages that are
+/// never touched cost nothing; the bound keeps a limit of millions from reserving gigabytes.
 pub(crate) fn reserved(config: &Config) -> usize {
     config.limits.connections_max.min(65_536)
 }

@@ -1,8 +1,9 @@
-//! Readiness of many sockets, edge-triggered, by one epoll of the worker's own, itself watched by its tokio runtime.
+//! Readiness of many sockets, edge-triggered, by one epoll of the worker's own, itself watched by its tokio
+//! runtime.
 //!
-//! Why not a `TcpStream` of tokio's per viewer: its registration costs 288 bytes, and a task 700 more. Here a viewer's
-//! socket costs its entry in the kernel and nothing else; the runtime sees a single descriptor that is readable when
-//! any viewer's is.
+//! Why not a `TcpStream` of tokio's per viewer: its registration costs 288 bytes, and a task 700 more. Here a
+//! viewer's socket costs its entry in the kernel and nothing else; the runtime sees a single descriptor that
+//! is readable when any viewer's is.
 //! Invariant: an edge-triggered socket is read or written until it would block, or remembered as having more.
 
 use std::io;

@@ -1,4 +1,5 @@
-//! The QUIC part of a turn: datagrams in and sorted by whose they are, events to the audience, packets out in the same burst.
+//! The QUIC part of a turn: datagrams in and sorted by whose they are, events to the audience, packets out in
+//! the same burst.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,7 +53,8 @@ impl Sorter<'_> {
         }
     }
 
-    /// What was passed on in part goes out; where nobody is left to pass to, its clients are told by a stateless reset.
+    /// What was passed on in part goes out; where nobody is left to pass to, its clients are told by a
+    /// stateless reset.
     fn settle(&mut self) {
         if let Some(before) = self.before.as_mut() {
             before.outlet.flush();
@@ -176,7 +178,8 @@ fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::Connection
     wires.of_slot(slot).and_then(|ix| wires.get(ix)).and_then(|wire| wire.connection)
 }
 
-/// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's time for that.
+/// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's
+/// time for that.
 fn admit(
     shared: &Shared,
     stats: &Stats,

@@ -21,7 +21,8 @@ pub(crate) enum Command {
     Adopt { stream: TcpStream, is_tls: bool, pass: Pass },
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
-    /// Turn newcomers away and send clients away, unless another process has the sockets: then only the latter.
+    /// Turn newcomers away and send clients away, unless another process has the sockets: then only the
+    /// latter.
     Drain(Drain),
     /// The shards are about to stop: take nothing for them any more, and nobody new.
     Release(Release),

@@ -1,8 +1,9 @@
 //! TLS of one connection on rustls' unbuffered interface: it owns no buffer while nothing is incomplete.
 //!
 //! Why unbuffered: an idle connection costs 3 KB in place of 7.
-//! Invariants: `unsent` holds what was encrypted and did not fit, at most one offer of [`PLAIN_BYTES_PER_SEND`] or one
-//! frame; nothing is encrypted while it is not empty. `incoming` holds at most one incomplete record.
+//! Invariants: `unsent` holds what was encrypted and did not fit, at most one offer of
+//! [`PLAIN_BYTES_PER_SEND`] or one frame; nothing is encrypted while it is not empty. `incoming` holds at
+//! most one incomplete record.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use rustls::unbuffered::{
 /// Plain bytes that are encrypted at once: one full TLS record.
 pub(super) const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
 
-/// Bytes by which ciphertext may exceed a record's plaintext: header, content type, tag (RFC 8446, 5.2), rounded up.
+/// Bytes by which ciphertext may exceed a record's plaintext: header, content type, tag (RFC 8446, 5.2),
+/// rounded up.
 const RECORD_OVERHEAD: usize = 64;
 
 /// The peer broke TLS, or our side of it failed; the alert is in `unsent`.

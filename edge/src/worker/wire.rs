@@ -1,4 +1,5 @@
-//! One wire: a TCP connection, plain or under TLS, or a QUIC connection's stream; what the driver keeps of it.
+//! One wire: a TCP connection, plain or under TLS, or a QUIC connection's stream; what the driver keeps of
+//! it.
 //!
 //! Why small: beside the audience's own records this is all that an idle viewer costs.
 //! Invariant: a wire's generation stands in its epoll token, so that an event for a closed one is recognised.

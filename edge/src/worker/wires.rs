@@ -92,7 +92,8 @@ impl Wires {
         self.get(ix).filter(|w| w.generation == (token >> 32) as u32).map(|_| ix)
     }
 
-    /// Send bytes that are not the audience's (a handshake's, a close): whole, or not at all for what it is worth.
+    /// Send bytes that are not the audience's (a handshake's, a close): whole, or not at all for what it is
+    /// worth.
     pub(super) fn send_own(&mut self, ix: u32, bytes: Vec<u8>) -> bool {
         let len = bytes.len();
         self.send(WireKey(ix), &[&Bytes::from(bytes)]) == len

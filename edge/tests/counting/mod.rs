@@ -1,7 +1,8 @@
-//! An allocator that counts for the thread that asks, and keeps traces of what one other, watched thread allocates.
+//! An allocator that counts for the thread that asks, and keeps traces of what one other, watched thread
+//! allocates.
 //!
-//! Why two ways: a core runs on the test's own thread; a node's worker has a thread of its own, and what the clients of the
-//! test allocate meanwhile must not count.
+//! Why two ways: a core runs on the test's own thread; a node's worker has a thread of its own, and what the
+//! clients of the test allocate meanwhile must not count.
 //! Invariant: counting allocates nothing; what keeping a trace allocates is not counted.
 //! Not here: what is allowed (the tests).
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
@@ -63,8 +64,9 @@ fn keep_trace() {
     IS_TRACING.set(false);
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting touches only atomics and thread-local cells without
-// destructors, and does not allocate unless it is told to keep traces, when it does not enter itself again.
+// SAFETY: every call goes to the system's allocator as it came; counting touches only atomics and
+// thread-local cells without destructors, and does not allocate unless it is told to keep traces, when it
+// does not enter itself again.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as i64);
@@ -85,7 +87,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Watch the thread of this name, which has been started by this process. One at a time, by one test at a time.
+/// Watch the thread of this name, which has been started by this process. One at a time, by one test at a
+/// time.
 pub fn watch(name: &str) {
     let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
     let found = tasks.filter_map(|task| {
@@ -115,7 +118,8 @@ pub fn traced(f: impl FnOnce()) -> BTreeMap<String, u64> {
 /// Crates that allocate for others, by the directory that their sources are in.
 const CONTAINERS: [&str; 8] = ["alloc", "core", "std", "test", "bytes", "smallvec", "slab", "hashbrown"];
 
-/// Where the innermost line of a trace is that is neither the allocator's nor a container's: crate, file and line.
+/// Where the innermost line of a trace is that is neither the allocator's nor a container's: crate, file and
+/// line.
 fn asker(trace: &str) -> String {
     let places = trace.lines().filter_map(|line| line.trim_start().strip_prefix("at "));
     let asks =

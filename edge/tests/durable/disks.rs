@@ -1,4 +1,5 @@
-//! Disks that are full, read-only, broken or stuck: publishers to `disk` rooms are told, everything else goes on.
+//! Disks that are full, read-only, broken or stuck: publishers to `disk` rooms are told, everything else goes
+//! on.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Killed, restarted, cut off from power: what was acknowledged is there, and everybody goes on where they stood.
+//! Killed, restarted, cut off from power: what was acknowledged is there, and everybody goes on where they
+//! stood.
 
 use std::collections::BTreeMap;
 use std::fs;

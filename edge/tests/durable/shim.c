@@ -1,5 +1,5 @@
-// Under a process on trial: see shim.rs. Control file: two 64-bit numbers, the clock's error in milliseconds and the error
-// number with which writes below a folder fail (0: none do).
+// Under a process on trial: see shim.rs. Control file: two 64-bit numbers, the clock's error in milliseconds
+// and the error number with which writes below a folder fail (0: none do).
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 //! A small C library under the node's process: writes below a folder that fail, and a clock that is off.
 //!
-//! Why so: a real disk that turns read-only under open files cannot be turned back, and the machine's clock is everybody's.
-//! The library stands where the process meets the system, so all of it is on trial: node, engine, log and SQLite.
-//! Needs `cc`, as the build does; without it the tests say that they are skipped.
+//! Why so: a real disk that turns read-only under open files cannot be turned back, and the machine's clock
+//! is everybody's. The library stands where the process meets the system, so all of it is on trial: node,
+//! engine, log and SQLite. Needs `cc`, as the build does; without it the tests say that they are skipped.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -26,7 +26,8 @@ class Fault(Exception):
     """The other side broke a clause."""
 
 
-# --- Q-3: the header before each frame on a stream --------------------------------------------------------------------
+# --- Q-3: the header before each frame on a stream
+# --------------------------------------------------------------------
 
 
 def write_header(frame_bytes):
@@ -57,7 +58,8 @@ def read_header(buffer, frame_bytes_max):
     return header_bytes, frame_bytes
 
 
-# --- F-1: a kind and a FlatBuffers table, but for batches ---------------------------------------------------------------
+# --- F-1: a kind and a FlatBuffers table, but for batches
+# ---------------------------------------------------------------
 
 
 class Table:
@@ -103,7 +105,8 @@ def error_code(frame):
     return Table(frame).number(0, "H")
 
 
-# --- F-5, F-9: compressed frames, by the zlib that everybody has ----------------------------------------------------------
+# --- F-5, F-9: compressed frames, by the zlib that everybody has
+# ----------------------------------------------------------
 
 DEFLATE_1 = 1
 DICTIONARY_1 = (pathlib.Path(__file__).resolve().parents[3] / "protocol" / "dictionary" / "1.bin").read_bytes()
@@ -134,7 +137,8 @@ def opened(frame):
     return bytes([BATCH]) + body
 
 
-# --- B: the body of a batch, and A: where a reader stands in the log ------------------------------------------------
+# --- B: the body of a batch, and A: where a reader stands in the log
+# ------------------------------------------------
 
 
 class Position:

@@ -1,7 +1,8 @@
 //! The doorbell: wakes one sleeping consumer, neither too seldom nor twice.
 //!
-//! Why: the wake itself (an eventfd write, `Thread::unpark`) is a system call, far dearer than a push. A consumer that
-//! is awake will look at its queues anyway; so only a consumer that sleeps is rung for, and by one producer only.
+//! Why: the wake itself (an eventfd write, `Thread::unpark`) is a system call, far dearer than a push. A
+//! consumer that is awake will look at its queues anyway; so only a consumer that sleeps is rung for, and by
+//! one producer only.
 //!
 //! # Protocol
 //!
@@ -16,24 +17,26 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! Each side writes one word and then reads the other's (Dekker): the consumer writes `state` and reads the queue, the
-//! producer writes the queue and reads `state`. Release and acquire alone allow both reads to return the old value,
-//! since a store may still sit in the store buffer while the load after it completes: the consumer would sleep on a full
-//! queue. The two `SeqCst` fences have one total order. If the consumer's comes first, the producer's read sees `PARKED`
-//! or something later; if the producer's comes first, the consumer's second look sees the value. One of the two always
-//! notices. "Something later" than `PARKED` is `AWAKE`, written either by another producer, which then calls the
-//! closure for both, or by the consumer itself, which is then awake and looks at its queues before it parks again.
+//! Each side writes one word and then reads the other's (Dekker): the consumer writes `state` and reads the
+//! queue, the producer writes the queue and reads `state`. Release and acquire alone allow both reads to
+//! return the old value, since a store may still sit in the store buffer while the load after it completes:
+//! the consumer would sleep on a full queue. The two `SeqCst` fences have one total order. If the consumer's
+//! comes first, the producer's read sees `PARKED` or something later; if the producer's comes first, the
+//! consumer's second look sees the value. One of the two always notices. "Something later" than `PARKED` is
+//! `AWAKE`, written either by another producer, which then calls the closure for both, or by the consumer
+//! itself, which is then awake and looks at its queues before it parks again.
 //!
 //! # Why none is repeated
 //!
-//! The closure is called only after a compare-exchange from `PARKED` to `AWAKE`, and only `prepare_park` writes `PARKED`:
-//! there are never more calls than parks. A producer may be slow between its exchange and its call. Then the call comes
-//! late, possibly into the consumer's next park: it is spurious there, and a consumer must look at its queues after every wake.
+//! The closure is called only after a compare-exchange from `PARKED` to `AWAKE`, and only `prepare_park`
+//! writes `PARKED`: there are never more calls than parks. A producer may be slow between its exchange and
+//! its call. Then the call comes late, possibly into the consumer's next park: it is spurious there, and a
+//! consumer must look at its queues after every wake.
 //!
 //! # What the device must do
 //!
-//! Remember a ring that comes before the block (an eventfd counts, `unpark` leaves a token), since a ring can fall between
-//! the consumer's second look and its block. The closure must not panic and must not block.
+//! Remember a ring that comes before the block (an eventfd counts, `unpark` leaves a token), since a ring can
+//! fall between the consumer's second look and its block. The closure must not panic and must not block.
 //!
 //! Invariant: one thread at a time acts as the consumer of a doorbell.
 //! Not here: blocking (the caller's device; `parker` for plain threads), the queues.
@@ -57,14 +60,14 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// A doorbell whose real wake is `ring`. It is called at most once per park, from the thread that rings, and must
-    /// neither block nor panic.
+    /// A doorbell whose real wake is `ring`. It is called at most once per park, from the thread that rings,
+    /// and must neither block nor panic.
     pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { state: CachePadded::new(AtomicU32::new(AWAKE)), wake: Box::new(ring) })
     }
 
-    /// Producer: call after publishing. Calls the closure if the consumer is parked or about to, and if no one else has
-    /// rung since it said so.
+    /// Producer: call after publishing. Calls the closure if the consumer is parked or about to, and if no
+    /// one else has rung since it said so.
     #[inline]
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
@@ -81,22 +84,23 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Consumer: takes the announcement back, because the second look found something. Returns whether someone has rung
-    /// since; then a wake-up is on its way to the device, and the next block may return at once.
+    /// Consumer: takes the announcement back, because the second look found something. Returns whether
+    /// someone has rung since; then a wake-up is on its way to the device, and the next block may return at
+    /// once.
     #[inline]
     pub fn cancel_park(&self) -> bool {
         self.awake()
     }
 
-    /// Consumer: the block returned. Returns whether someone rang; `false` is a timeout, a spurious return, or a wake
-    /// by something else that the device watches.
+    /// Consumer: the block returned. Returns whether someone rang; `false` is a timeout, a spurious return,
+    /// or a wake by something else that the device watches.
     #[inline]
     pub fn finish_park(&self) -> bool {
         self.awake()
     }
 
-    // Relaxed is enough wherever the state alone changes hands: the fences order it against the queues, and the queues'
-    // own stamps carry the values.
+    // Relaxed is enough wherever the state alone changes hands: the fences order it against the queues, and
+    // the queues' own stamps carry the values.
     fn awake(&self) -> bool {
         self.state.swap(AWAKE, Ordering::Relaxed) == AWAKE
     }

@@ -1,21 +1,27 @@
 //! The inbox: a bounded queue from many producers to one consumer, with its doorbell built in.
 //!
-//! Why: every worker hands publications to the shard that owns the room, and none may wait for another or for the shard.
+//! Why: every worker hands publications to the shard that owns the room, and none may wait for another or for
+//! the shard.
 //!
-//! Algorithm: Dmitry Vyukov's bounded queue, with the consumer's side reduced to one. Positions count up for ever; the
-//! slot of a position is its low bits. Each slot has a stamp. For the position `p` that it will serve next,
+//! Algorithm: Dmitry Vyukov's bounded queue, with the consumer's side reduced to one. Positions count up for
+//! ever; the slot of a position is its low bits. Each slot has a stamp. For the position `p` that it will
+//! serve next,
 //!
-//! - stamp `p`: free; the producer that moves the tail from `p` to `p + 1` owns the slot until it stamps `p + 1`;
-//! - stamp `p + 1`: filled; the consumer owns the slot until it stamps `p + slots`, the next position that it serves.
+//! - stamp `p`: free; the producer that moves the tail from `p` to `p + 1` owns the slot until it stamps
+//!   `p + 1`;
+//! - stamp `p + 1`: filled; the consumer owns the slot until it stamps `p + slots`, the next position that it
+//!   serves.
 //!
-//! Producers contend on the tail only, and never read the consumer's index: fullness shows in the slot itself.
+//! Producers contend on the tail only, and never read the consumer's index: fullness shows in the slot
+//! itself.
 //!
-//! Invariant: a slot's value is initialised exactly when its stamp is one past its position; whoever moves the stamp
-//! (release) owned the slot, and whoever acts on it has read the stamp (acquire).
-//! Invariant: nothing can fail between a claim and its stamp, so when no producer runs, everything in `head..tail` is filled.
+//! Invariant: a slot's value is initialised exactly when its stamp is one past its position; whoever moves
+//! the stamp (release) owned the slot, and whoever acts on it has read the stamp (acquire).
+//! Invariant: nothing can fail between a claim and its stamp, so when no producer runs, everything in
+//! `head..tail` is filled.
 //!
-//! A producer that the system suspends between claim and stamp hides what was pushed behind it until it goes on; it
-//! holds up no other producer, and it rings when it is done.
+//! A producer that the system suspends between claim and stamp hides what was pushed behind it until it goes
+//! on; it holds up no other producer, and it rings when it is done.
 //!
 //! Not here: waiting for space, priorities, a second consumer.
 
@@ -31,8 +37,8 @@ use crate::error::SendError;
 use crate::slots_for;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 
-/// An inbox for at least `capacity` values (rounded up to a power of two, at least 2) whose pushes ring `bell`. Several
-/// inboxes may share one bell.
+/// An inbox for at least `capacity` values (rounded up to a power of two, at least 2) whose pushes ring
+/// `bell`. Several inboxes may share one bell.
 pub fn inbox<T>(capacity: usize, bell: Arc<Doorbell>) -> (Sender<T>, Receiver<T>) {
     let ring = Arc::new(Ring::new(slots_for(capacity), bell));
     (Sender { ring: ring.clone() }, Receiver { ring, head: 0 })
@@ -54,8 +60,9 @@ impl<T> Sender<T> {
     /// Pushes `value` and rings the bell if the consumer sleeps. Never blocks.
     ///
     /// # Errors
-    /// [`SendError::Full`] if every slot holds a value, [`SendError::Closed`] if the receiver is gone; the value is inside.
-    /// A value pushed while the receiver is being dropped may be accepted; it is dropped with the last handle.
+    /// [`SendError::Full`] if every slot holds a value, [`SendError::Closed`] if the receiver is gone; the
+    /// value is inside. A value pushed while the receiver is being dropped may be accepted; it is dropped
+    /// with the last handle.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
         let ring = &*self.ring;
@@ -71,7 +78,8 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// How many values wait, as of a moment ago: for metrics and early refusal. Counts values that are being pushed.
+    /// How many values wait, as of a moment ago: for metrics and early refusal. Counts values that are being
+    /// pushed.
     pub fn len(&self) -> usize {
         self.ring.len()
     }
@@ -93,7 +101,8 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Takes the oldest value. `None` if there is none, or if its producer has claimed the slot and not yet filled it.
+    /// Takes the oldest value. `None` if there is none, or if its producer has claimed the slot and not yet
+    /// filled it.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         // SAFETY: this is the only receiver, and `&mut` makes this the only pop.
@@ -109,7 +118,8 @@ impl<T> Receiver<T> {
         !self.ring.is_filled(self.head)
     }
 
-    /// How many values wait, as of a moment ago. Counts values that are being pushed, so it can exceed what pops find.
+    /// How many values wait, as of a moment ago. Counts values that are being pushed, so it can exceed what
+    /// pops find.
     pub fn len(&self) -> usize {
         self.ring.len()
     }
@@ -119,7 +129,8 @@ impl<T> Receiver<T> {
         self.ring.slots.len()
     }
 
-    /// Whether every sender is gone. If so, the values that pops still find are the last. The last sender to go rings.
+    /// Whether every sender is gone. If so, the values that pops still find are the last. The last sender to
+    /// go rings.
     pub fn is_closed(&self) -> bool {
         self.ring.senders.load(Ordering::Acquire) == 0
     }
@@ -135,7 +146,8 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // Release, so that a receiver that reads zero also sees every push. (The bell's fence in each push would do, too.)
+        // Release, so that a receiver that reads zero also sees every push. (The bell's fence in each push
+        // would do, too.)
         if self.ring.senders.fetch_sub(1, Ordering::Release) == 1 {
             self.ring.bell.ring();
         }
@@ -183,8 +195,8 @@ struct Slot<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: the ring hands values from thread to thread, so `T: Send`; it never lends one, so `T: Sync` is not needed. The
-// cells are reached only by the owner of the slot, which the stamps make unique.
+// SAFETY: the ring hands values from thread to thread, so `T: Send`; it never lends one, so `T: Sync` is not
+// needed. The cells are reached only by the owner of the slot, which the stamps make unique.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Ring<T> {}
@@ -205,7 +217,8 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Takes the next free position for the caller alone, or `None` if its slot still holds the value of a lap ago.
+    /// Takes the next free position for the caller alone, or `None` if its slot still holds the value of a
+    /// lap ago.
     #[inline]
     fn claim(&self) -> Option<usize> {
         let mut position = self.tail.load(Ordering::Relaxed);

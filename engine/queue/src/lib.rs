@@ -1,5 +1,5 @@
-//! Grandstand's lock-free parts: the bounded rings and the wake-ups between workers (threads that hold connections)
-//! and shards (threads that own rooms).
+//! Grandstand's lock-free parts: the bounded rings and the wake-ups between workers (threads that hold
+//! connections) and shards (threads that own rooms).
 //!
 //! | part | shape | algorithm |
 //! |---|---|---|
@@ -9,37 +9,38 @@
 //! | [`parker`] | the doorbell of a thread that sleeps in `std::thread::park` | one `unpark` per park |
 //! | [`mod@prefetch`] | a hint to the CPU | one prefetch per cache line |
 //!
-//! **Which is for what.** Workers hand publications to a shard through its inbox. A shard hands sealed batches to each
-//! worker through one `spsc` channel per pair (share the batch by reference; the ring carries the reference), so the
-//! fan from one shard to many workers has no contended word at all. A consumer owns one [`Doorbell`], shared by all the
-//! rings that it reads.
+//! **Which is for what.** Workers hand publications to a shard through its inbox. A shard hands sealed
+//! batches to each worker through one `spsc` channel per pair (share the batch by reference; the ring carries
+//! the reference), so the fan from one shard to many workers has no contended word at all. A consumer owns
+//! one [`Doorbell`], shared by all the rings that it reads.
 //!
-//! **Full is an answer, not a wait.** Nothing here blocks, grows, or drops: a push into a full ring gives the value back
-//! in [`SendError::Full`], and the caller decides (refuse the client, count and skip, try at the next turn). A push to
-//! a consumer that is gone gives it back in [`SendError::Closed`].
+//! **Full is an answer, not a wait.** Nothing here blocks, grows, or drops: a push into a full ring gives the
+//! value back in [`SendError::Full`], and the caller decides (refuse the client, count and skip, try at the
+//! next turn). A push to a consumer that is gone gives it back in [`SendError::Closed`].
 //!
-//! **Order.** Values of one producer arrive in the order in which it pushed them. Between producers of an inbox the
-//! order is that in which they claimed a slot.
+//! **Order.** Values of one producer arrive in the order in which it pushed them. Between producers of an
+//! inbox the order is that in which they claimed a slot.
 //!
-//! **Memory.** All of it is allocated when the ring is made. Capacities are rounded up to a power of two, at least 2;
-//! `capacity()` tells the real one. With `T` of size *s* and alignment *a*, a slot costs *s* bytes in `spsc` and
-//! *s* + 8, rounded up to a multiple of max(*a*, 8), in `inbox`; an inbox of 1,024 references is 16 KiB. Beside the
-//! slots a ring costs two padded indices (128 bytes each on `x86_64`) and a few words.
+//! **Memory.** All of it is allocated when the ring is made. Capacities are rounded up to a power of two, at
+//! least 2; `capacity()` tells the real one. With `T` of size *s* and alignment *a*, a slot costs *s* bytes
+//! in `spsc` and *s* + 8, rounded up to a multiple of max(*a*, 8), in `inbox`; an inbox of 1,024 references
+//! is 16 KiB. Beside the slots a ring costs two padded indices (128 bytes each on `x86_64`) and a few words.
 //!
-//! **Cost of a push.** One claim (inbox only), one store, and the bell's fence; a system call only if the consumer
-//! sleeps, and then for one producer only.
+//! **Cost of a push.** One claim (inbox only), one store, and the bell's fence; a system call only if the
+//! consumer sleeps, and then for one producer only.
 //!
-//! **Own code rather than crossbeam's queues**, because loom cannot see into those, and the doorbell's proof spans the
-//! ring's publishing store. From crossbeam comes the padding.
+//! **Own code rather than crossbeam's queues**, because loom cannot see into those, and the doorbell's proof
+//! spans the ring's publishing store. From crossbeam comes the padding.
 //!
 //! **Checks.** Every atomic, cell and park goes through one private module (`sync`), which loom replaces:
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p grandstand-queue --release --lib` runs the models
-//! in `loom_tests`. `tests/properties.rs` compares the rings with a `VecDeque`, `tests/stress.rs` runs them on real
-//! threads. The counts shrink under miri: `cargo +nightly miri test -p grandstand-queue`.
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p grandstand-queue --release --lib` runs
+//! the models in `loom_tests`. `tests/properties.rs` compares the rings with a `VecDeque`, `tests/stress.rs`
+//! runs them on real threads. The counts shrink under miri: `cargo +nightly miri test -p grandstand-queue`.
 //!
-//! Invariant: this is the only crate of the workspace where hand-written `unsafe` may stand, and within it only
-//! [`mod@inbox`], [`spsc`] and [`mod@prefetch`] have any.
-//! Not here: what travels (generic), what to do when full (the caller), waiting for free space (poll at the next turn).
+//! Invariant: this is the only crate of the workspace where hand-written `unsafe` may stand, and within it
+//! only [`mod@inbox`], [`spsc`] and [`mod@prefetch`] have any.
+//! Not here: what travels (generic), what to do when full (the caller), waiting for free space (poll at the
+//! next turn).
 
 #![deny(unsafe_code)]
 
@@ -60,8 +61,9 @@ pub use inbox::{Receiver, Sender, inbox};
 pub use parker::{Parker, thread_bell};
 pub use prefetch::prefetch;
 
-/// The number of slots of a ring that shall hold `capacity` values: the next power of two, so that a position becomes
-/// a slot by masking, and at least 2, since with one slot the inbox's stamps "filled" and "free again" are the same number.
+/// The number of slots of a ring that shall hold `capacity` values: the next power of two, so that a position
+/// becomes a slot by masking, and at least 2, since with one slot the inbox's stamps "filled" and "free
+/// again" are the same number.
 fn slots_for(capacity: usize) -> usize {
     capacity.max(2).next_power_of_two()
 }

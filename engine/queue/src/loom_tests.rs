@@ -1,8 +1,8 @@
 //! The loom models: every interleaving of a few threads on the real code, within the bounds set in `explore`.
 //!
 //! Why: the orderings of this crate are arguments about executions that no test on one machine will show.
-//! A lost wake-up shows as loom's "deadlock", a missing acquire or release as its "concurrent access" to a cell, a value
-//! dropped twice or never as a wrong count, or as a leaked `loom::sync::Arc`.
+//! A lost wake-up shows as loom's "deadlock", a missing acquire or release as its "concurrent access" to a
+//! cell, a value dropped twice or never as a wrong count, or as a leaked `loom::sync::Arc`.
 //!
 //! Not here: long runs (`tests/stress.rs`), agreement with a plain queue (`tests/properties.rs`).
 
@@ -14,8 +14,8 @@ use loom::thread;
 
 use crate::{Doorbell, inbox, spsc, thread_bell};
 
-/// Runs `model` in every interleaving with at most `preemptions` switches away from a thread that could go on. Nearly all
-/// faults of such code show with two; three is the most that keeps a model in seconds.
+/// Runs `model` in every interleaving with at most `preemptions` switches away from a thread that could go
+/// on. Nearly all faults of such code show with two; three is the most that keeps a model in seconds.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -37,7 +37,8 @@ impl Drop for Tracked {
     }
 }
 
-/// Fails unless `received` is what each producer had accepted, in its order. Values are `producer * 10 + sequence`.
+/// Fails unless `received` is what each producer had accepted, in its order. Values are
+/// `producer * 10 + sequence`.
 fn assert_order(received: &[usize], accepted: &[Vec<usize>]) {
     for (producer, sent) in accepted.iter().enumerate() {
         let of_this: Vec<_> = received.iter().copied().filter(|value| value / 10 == producer).collect();
@@ -120,8 +121,8 @@ fn inbox_shows_every_value_to_a_receiver_that_sees_it_closed() {
     });
 }
 
-// In these models the sleeper is a thread of its own that joins nobody: loom's `join` is built on its `park`, and a
-// ring that comes late, which the doorbell allows, would end it.
+// In these models the sleeper is a thread of its own that joins nobody: loom's `join` is built on its `park`,
+// and a ring that comes late, which the doorbell allows, would end it.
 
 #[test]
 fn doorbell_loses_no_wake_up_and_calls_once_per_park() {

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crate::doorbell::Doorbell;
 use crate::sync::{Arc, Thread, current, park, park_timeout};
 
-/// A doorbell that wakes a thread, and the right to sleep on it. Make it anywhere, then move the [`Parker`] to the thread
-/// that shall sleep.
+/// A doorbell that wakes a thread, and the right to sleep on it. Make it anywhere, then move the [`Parker`]
+/// to the thread that shall sleep.
 pub fn thread_bell() -> (Arc<Doorbell>, Parker) {
-    // Filled before the first `prepare_park`, hence before anyone can find the bell parked: a plain cell would do, the
-    // lock only keeps it safe.
+    // Filled before the first `prepare_park`, hence before anyone can find the bell parked: a plain cell
+    // would do, the lock only keeps it safe.
     let sleeper = Arc::new(OnceLock::<Thread>::new());
     let rung = sleeper.clone();
     let bell = Doorbell::new(move || {
@@ -33,13 +33,14 @@ pub struct Parker {
 }
 
 impl Parker {
-    /// Parks this thread until `is_ready` says so, the bell rings, or `timeout` has passed (`None`: no limit).
+    /// Parks this thread until `is_ready` says so, the bell rings, or `timeout` has passed (`None`: no
+    /// limit).
     ///
-    /// `is_ready` must look at everything that the bell may ring for: every queue, and any flag that is set before a bare
-    /// [`Doorbell::ring`]. It is asked before each block, never while blocked.
+    /// `is_ready` must look at everything that the bell may ring for: every queue, and any flag that is set
+    /// before a bare [`Doorbell::ring`]. It is asked before each block, never while blocked.
     ///
-    /// Returns `false` if the time passed, `true` otherwise. `true` is a hint: a ring may be for something already
-    /// taken, so look, and park again. Spurious returns of `park` are slept through.
+    /// Returns `false` if the time passed, `true` otherwise. `true` is a hint: a ring may be for something
+    /// already taken, so look, and park again. Spurious returns of `park` are slept through.
     ///
     /// # Panics
     /// If an earlier call came from another thread.

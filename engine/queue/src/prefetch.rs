@@ -1,7 +1,7 @@
 //! A hint to the CPU that something will be used soon.
 //!
-//! Why: a loop over thousands of connections finds each one's state out of the cache. Asked for one visit ahead, it
-//! arrives while the visit before is in its system call.
+//! Why: a loop over thousands of connections finds each one's state out of the cache. Asked for one visit
+//! ahead, it arrives while the visit before is in its system call.
 //! Invariant: a hint changes no value, and none is read.
 
 #![allow(unsafe_code)]
@@ -18,8 +18,8 @@ pub fn prefetch<T>(value: &T) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let start = std::ptr::from_ref(value).cast::<i8>();
         for line in 0..size_of::<T>().div_ceil(LINE_BYTES) {
-            // SAFETY: a prefetch of any address is sound: it reads no value and does not fault. `wrapping_add`, since the
-            // last line may begin where the value, unaligned to lines, has ended.
+            // SAFETY: a prefetch of any address is sound: it reads no value and does not fault.
+            // `wrapping_add`, since the last line may begin where the value, unaligned to lines, has ended.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line * LINE_BYTES)) };
         }
     }

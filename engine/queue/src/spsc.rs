@@ -1,14 +1,17 @@
 //! One producer, one consumer: the bounded ring from one shard to one worker.
 //!
-//! Why: a sealed batch goes to every worker. With a ring per pair no word is written by two threads, and a worker that
-//! lags fills its own ring only.
+//! Why: a sealed batch goes to every worker. With a ring per pair no word is written by two threads, and a
+//! worker that lags fills its own ring only.
 //!
 //! Algorithm: Leslie Lamport's ring, with cached indices, as the `rtrb` crate has them. Positions count up
-//! for ever; the slot of a position is its low bits. Each side owns one index and publishes it with release; it reads the
-//! other's (acquire, a cache miss) only when its remembered copy says that the ring is full, or empty.
+//! for ever; the slot of a position is its low bits. Each side owns one index and publishes it with release;
+//! it reads the other's (acquire, a cache miss) only when its remembered copy says that the ring is full, or
+//! empty.
 //!
-//! Invariant: exactly the slots of `head..tail` are initialised, and `tail - head` never exceeds the number of slots.
-//! Invariant: only the producer moves `tail`, only the consumer moves `head`; a remembered copy is never ahead of the truth.
+//! Invariant: exactly the slots of `head..tail` are initialised, and `tail - head` never exceeds the number
+//! of slots.
+//! Invariant: only the producer moves `tail`, only the consumer moves `head`; a remembered copy is never
+//! ahead of the truth.
 //!
 //! Not here: sharing one value among many rings (send an `Arc`), waiting for space.
 
@@ -24,8 +27,8 @@ use crate::error::SendError;
 use crate::slots_for;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 
-/// A ring for at least `capacity` values (rounded up to a power of two, at least 2) whose pushes ring `bell`. A consumer
-/// shares its one bell among all the rings that it reads.
+/// A ring for at least `capacity` values (rounded up to a power of two, at least 2) whose pushes ring `bell`.
+/// A consumer shares its one bell among all the rings that it reads.
 pub fn channel<T>(capacity: usize, bell: Arc<Doorbell>) -> (Producer<T>, Consumer<T>) {
     let ring = Arc::new(Ring::new(slots_for(capacity), bell));
     let producer = Producer { ring: ring.clone(), tail: 0, head_seen: 0 };
@@ -54,8 +57,9 @@ impl<T> Producer<T> {
     /// Pushes `value` and rings the bell if the consumer sleeps. Never blocks.
     ///
     /// # Errors
-    /// [`SendError::Full`] if every slot holds a value, [`SendError::Closed`] if the consumer is gone; the value is inside.
-    /// A value pushed while the consumer is being dropped may be accepted; it is dropped with the producer.
+    /// [`SendError::Full`] if every slot holds a value, [`SendError::Closed`] if the consumer is gone; the
+    /// value is inside. A value pushed while the consumer is being dropped may be accepted; it is dropped
+    /// with the producer.
     #[inline]
     pub fn try_push(&mut self, value: T) -> Result<(), SendError<T>> {
         if self.is_closed() {
@@ -137,7 +141,8 @@ impl<T> Consumer<T> {
         self.ring.slots.len()
     }
 
-    /// Whether the producer is gone. If so, the values that pops still find are the last. The producer rings as it goes.
+    /// Whether the producer is gone. If so, the values that pops still find are the last. The producer rings
+    /// as it goes.
     pub fn is_closed(&self) -> bool {
         self.ring.producer_gone.load(Ordering::Acquire)
     }
@@ -145,7 +150,8 @@ impl<T> Consumer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // Release, so that a consumer that reads it also sees every push. (The bell's fence in each push would do, too.)
+        // Release, so that a consumer that reads it also sees every push. (The bell's fence in each push
+        // would do, too.)
         self.ring.producer_gone.store(true, Ordering::Release);
         self.ring.bell.ring();
     }
@@ -186,8 +192,8 @@ struct Ring<T> {
     consumer_gone: AtomicBool,
 }
 
-// SAFETY: the ring hands values from thread to thread, so `T: Send`; it never lends one, so `T: Sync` is not needed. The
-// cells are reached only by the one side that owns them, which the indices tell.
+// SAFETY: the ring hands values from thread to thread, so `T: Send`; it never lends one, so `T: Sync` is not
+// needed. The cells are reached only by the one side that owns them, which the indices tell.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Ring<T> {}

@@ -1,7 +1,8 @@
-//! The one door to atomics, cells, shared ownership and parking: the standard library's, or loom's under `cfg(loom)`.
+//! The one door to atomics, cells, shared ownership and parking: the standard library's, or loom's under
+//! `cfg(loom)`.
 //!
-//! Why: loom can only explore what it sees, so nothing else in this crate names `std::sync::atomic`, `std::cell` or
-//! `std::thread`.
+//! Why: loom can only explore what it sees, so nothing else in this crate names `std::sync::atomic`,
+//! `std::cell` or `std::thread`.
 //! Not here: any logic.
 
 #[cfg(loom)]
@@ -15,8 +16,8 @@ mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
     pub(crate) use std::thread::{Thread, current, park, park_timeout};
 
-    /// `std::cell::UnsafeCell` behind loom's interface: the pointer is lent to a closure, so that loom knows for how long
-    /// it is in use.
+    /// `std::cell::UnsafeCell` behind loom's interface: the pointer is lent to a closure, so that loom knows
+    /// for how long it is in use.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 

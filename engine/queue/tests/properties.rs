@@ -1,5 +1,5 @@
-//! Property tests: after any sequence of calls on one thread, each ring agrees with a bounded `VecDeque`, and every value
-//! was dropped exactly once.
+//! Property tests: after any sequence of calls on one thread, each ring agrees with a bounded `VecDeque`, and
+//! every value was dropped exactly once.
 //!
 //! Not here: concurrency (`src/loom_tests.rs` for interleavings, `stress.rs` for real threads).
 #![cfg(not(loom))]

@@ -1,7 +1,8 @@
 //! Stress: the rings and the parker on real threads, bounded in count.
 //!
-//! Why: loom explores a few steps exhaustively; this runs many steps on the compiler's and the machine's own reordering.
-//! Small rings, so that full, empty, park and wake all happen often. A lost wake-up shows as a park that times out.
+//! Why: loom explores a few steps exhaustively; this runs many steps on the compiler's and the machine's own
+//! reordering. Small rings, so that full, empty, park and wake all happen often. A lost wake-up shows as a
+//! park that times out.
 //!
 //! Not here: speed (no figure is taken), exhaustiveness (`src/loom_tests.rs`).
 #![cfg(not(loom))]
@@ -14,7 +15,8 @@ use std::time::Duration;
 use grandstand_queue::{Doorbell, Parker, SendError, inbox, spsc, thread_bell};
 
 const PRODUCERS: usize = 4;
-/// Per producer: many thousand laps of the ring in less than a second, unoptimised, on two cores. Miri is far slower.
+/// Per producer: many thousand laps of the ring in less than a second, unoptimised, on two cores. Miri is far
+/// slower.
 const VALUES: usize = if cfg!(miri) { 50 } else { 100_000 };
 /// Never reached unless a wake-up is lost; long, since the machine may be busy with other work.
 const LOST: Duration = Duration::from_secs(60);
@@ -93,7 +95,8 @@ fn spsc_rings_on_one_bell_deliver_everything_in_order() {
     assert!(consumers.iter().all(|consumer| consumer.is_closed() && consumer.is_empty()));
 }
 
-/// Two threads that hand one value to and fro: each step is a park and a wake, with nothing to hide a lost one.
+/// Two threads that hand one value to and fro: each step is a park and a wake, with nothing to hide a lost
+/// one.
 #[test]
 fn ping_pong_wakes_at_every_step() {
     let (ping_bell, mut ping_parker) = thread_bell();

@@ -1,9 +1,11 @@
-//! People: who spoke lately in a paced room, so that a message that is left out still reaches the person whom it means.
+//! People: who spoke lately in a paced room, so that a message that is left out still reaches the person whom
+//! it means.
 //!
-//! Meant is the author of the message that is answered, and everyone whose name stands in the text behind an `@`: letters of
-//! either case; the longest name that ends where a word ends.
-//! Invariants: at most [`SPEAKERS_MAX`] people are remembered, those who spoke lately, and the authors of the last
-//! [`SAID_MAX`] messages that anybody was shown. Nobody is meant by their own message; nobody twice by one.
+//! Meant is the author of the message that is answered, and everyone whose name stands in the text behind an
+//! `@`: letters of either case; the longest name that ends where a word ends.
+//! Invariants: at most [`SPEAKERS_MAX`] people are remembered, those who spoke lately, and the authors of the
+//! last [`SAID_MAX`] messages that anybody was shown. Nobody is meant by their own message; nobody twice by
+//! one.
 //! Not here: whether the person's connection is still there (edge), which messages are left out (`pacing`).
 
 use std::collections::{HashMap, VecDeque};
@@ -14,10 +16,12 @@ use grandstand_protocol::limits;
 use super::AuthorKey;
 use crate::message::{ConnectionToken, Publication, UserId, WorkerId};
 
-/// People remembered in a room: some 0.5 MB. Beyond, one who has not spoken since the last round is forgotten.
+/// People remembered in a room: some 0.5 MB. Beyond, one who has not spoken since the last round is
+/// forgotten.
 pub(super) const SPEAKERS_MAX: usize = 4096;
 
-/// Messages whose authors are remembered: minutes of what is shown, in 128 KB. Answers to older ones mean nobody.
+/// Messages whose authors are remembered: minutes of what is shown, in 128 KB. Answers to older ones mean
+/// nobody.
 const SAID_MAX: usize = 8192;
 
 /// Names that one message may call: more is a list, not a conversation.
@@ -149,7 +153,8 @@ impl People {
         self.ends.iter().rev().find_map(|&end| self.by_name.get(&self.lower[..end]).copied())
     }
 
-    /// A place for somebody new: a free one, or that of who has not spoken since the last round (the clock algorithm of Corbató, 1968).
+    /// A place for somebody new: a free one, or that of who has not spoken since the last round (the clock
+    /// algorithm of Corbató, 1968).
     fn take_slot(&mut self, speaker: Speaker) -> u32 {
         if self.speakers.len() < SPEAKERS_MAX {
             self.speakers.push(speaker);

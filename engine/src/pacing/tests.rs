@@ -1,4 +1,5 @@
-//! Tests of the selection by itself, against what a reader would count by hand; of who is meant, in `people_tests`.
+//! Tests of the selection by itself, against what a reader would count by hand; of who is meant, in
+//! `people_tests`.
 
 use super::*;
 use crate::message::{Alias, ConnectionToken, UserId, WorkerId};

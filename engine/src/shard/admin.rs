@@ -1,6 +1,7 @@
 //! What operators ask of a shard.
 //!
-//! Invariant: before a phase changes or a room goes, what waits in it is sealed, so that nothing accepted before comes after.
+//! Invariant: before a phase changes or a room goes, what waits in it is sealed, so that nothing accepted
+//! before comes after.
 //! Not here: requests to all shards (`crate::admin`), who may ask (edge).
 
 use bytes::Bytes;

@@ -1,15 +1,18 @@
 //! Rooms on disk: which are kept, what the durable log says, and how they come back.
 //!
-//! A room is kept if its setting says so, or, where it has none, the node's. That is decided when the room is made and when it
-//! is configured: a room that the log holds goes on being kept after a restart, whatever the node's default is then.
+//! A room is kept if its setting says so, or, where it has none, the node's. That is decided when the room is
+//! made and when it is configured: a room that the log holds goes on being kept after a restart, whatever the
+//! node's default is then.
 //!
-//! - memory to disk: from then on kept, state included. Offsets before are not on disk, nor are their nonces: said again
-//!   after a restart, such a message is refused, for it may stand. Their acknowledgements go on saying `memory`.
+//! - memory to disk: from then on kept, state included. Offsets before are not on disk, nor are their nonces:
+//!   said again after a restart, such a message is refused, for it may stand. Their acknowledgements go on
+//!   saying `memory`.
 //! - disk to memory: what is stored goes, so that no later start finds the room as it once was.
-//! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being forgotten by then,
-//!   and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history has room. One that came on first use
-//!   and of which nothing is kept any more (nobody ever spoke, or retention took it all) is removed. At `rooms_max`, new
-//!   rooms are refused: a dormant room's head must not be forgotten, or its offsets would begin anew.
+//! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being
+//!   forgotten by then, and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history
+//!   has room. One that came on first use and of which nothing is kept any more (nobody ever spoke, or
+//!   retention took it all) is removed. At `rooms_max`, new rooms are refused: a dormant room's head must not
+//!   be forgotten, or its offsets would begin anew.
 //!
 //! Not here: answers that wait (`keeper`), reading (`past`), pushing batches (`turn`).
 
@@ -28,8 +31,9 @@ use crate::room_settings::RoomSettings;
 /// What a dormant room's newest batches may take: some dozens of messages for the next who joins.
 const DORMANT_BYTES_MAX: usize = 16 << 10;
 
-/// Versions of the state that may have been shown and not stored: those of the viewer count alone, which changes once a
-/// millisecond at the most; so this is twelve days, and decades at the default. Eight million restarts stay below 2^53.
+/// Versions of the state that may have been shown and not stored: those of the viewer count alone, which
+/// changes once a millisecond at the most; so this is twelve days, and decades at the default. Eight million
+/// restarts stay below 2^53.
 const VERSIONS_UNSTORED_MAX: u64 = 1 << 30;
 
 impl Shard {
@@ -40,8 +44,8 @@ impl Shard {
         self
     }
 
-    /// Take the rooms that the durable log found. They come alive when somebody joins or speaks; those in which somebody
-    /// spoke lately, at once, to remember nonces.
+    /// Take the rooms that the durable log found. They come alive when somebody joins or speaks; those in
+    /// which somebody spoke lately, at once, to remember nonces.
     ///
     /// # Panics
     /// If there is no durable log, or rooms were made before.

@@ -1,11 +1,14 @@
-//! What a shard has on its way to the durable log: entries that are not synced yet, and the answers that wait for them.
+//! What a shard has on its way to the durable log: entries that are not synced yet, and the answers that wait
+//! for them.
 //!
-//! Why one queue: entries are synced in the order in which they were pushed, so an answer that waits for everything pushed so
-//! far waits for its own entry too; a repetition is answered with the newest entry rather than its own, at most one commit
-//! later. So both positions and deadlines rise along the queue, and whatever ends stands at its front.
+//! Why one queue: entries are synced in the order in which they were pushed, so an answer that waits for
+//! everything pushed so far waits for its own entry too; a repetition is answered with the newest entry
+//! rather than its own, at most one commit later. So both positions and deadlines rise along the queue, and
+//! whatever ends stands at its front.
 //!
-//! Invariants: an answer leaves once: when what it speaks of is synced, or, after `answer_within_ms`, as a refusal that undoes
-//! nothing. What waits is bounded by `answers_held_max` and what was admitted before it was reached.
+//! Invariants: an answer leaves once: when what it speaks of is synced, or, after `answer_within_ms`, as a
+//! refusal that undoes nothing. What waits is bounded by `answers_held_max` and what was admitted before it
+//! was reached.
 //! Not here: which rooms are kept, what is pushed (`turn`, `admin`), reading (`past`).
 
 use std::collections::VecDeque;
@@ -17,7 +20,8 @@ use crate::durable::{BatchEntry, DurableLog, Entry, News, Position, Unavailable}
 use crate::message::{AdminAnswer, AdminReply, Answer, AnswerKind, Now, WorkerId};
 use crate::outbox::Outbox;
 
-/// After a refusal, when the log does not say: a commit that takes longer than the answer's time may be through by then.
+/// After a refusal, when the log does not say: a commit that takes longer than the answer's time may be
+/// through by then.
 pub(super) const RETRY_MS: u32 = 1000;
 
 /// See the file's head.

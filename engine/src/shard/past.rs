@@ -1,8 +1,9 @@
 //! Pages of a room's past: from memory, and from the durable log where that reaches further back.
 //!
-//! Invariants: every request is answered once: with the page, or, when the disk does not answer within `answer_within_ms`,
-//! with what memory has and when to ask again. Who asks for the same page while it is being read shares the read: a crowd that
-//! comes back reads it once. At most [`READS_MAX`] are under way; the others wait in order, one per reader at most.
+//! Invariants: every request is answered once: with the page, or, when the disk does not answer within
+//! `answer_within_ms`, with what memory has and when to ask again. Who asks for the same page while it is
+//! being read shares the read: a crowd that comes back reads it once. At most [`READS_MAX`] are under way;
+//! the others wait in order, one per reader at most.
 //! Not here: what a reader makes of a page (edge).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,8 @@ const PAGE_BATCHES_MAX: usize = 64;
 /// Bytes of one page of history: what a viewer that catches up can have in flight.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes of one page that was asked for in full: it goes out as one frame, and copied, so a quarter of the above.
+/// Bytes of one page that was asked for in full: it goes out as one frame, and copied, so a quarter of the
+/// above.
 const FULL_PAGE_BYTES_MAX: usize = 64 << 10;
 
 /// Reads of one shard under way: together 8 MiB, and enough to keep one reading thread busy.

@@ -1,6 +1,7 @@
 //! A shard's turns: what happens because time passed, or must happen at once.
 //!
-//! Invariant: a room that is due is brought on (sealed, counted, removed) so that it is not due at the same time again.
+//! Invariant: a room that is due is brought on (sealed, counted, removed) so that it is not due at the same
+//! time again.
 //! Not here: what a batch looks like (`seal`).
 
 use bytes::Bytes;
@@ -72,7 +73,8 @@ impl Shard {
         }
     }
 
-    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer what was not.
+    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer
+    /// what was not.
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
@@ -185,7 +187,8 @@ impl Shard {
         self.counters.rooms_removed += 1;
     }
 
-    /// Nobody is there and nobody ever spoke: keep the room, and nothing else. Its sequence begins anew, and so its epoch.
+    /// Nobody is there and nobody ever spoke: keep the room, and nothing else. Its sequence begins anew, and
+    /// so its epoch.
     fn make_dormant(&mut self, slot: u32, now: Now) {
         let alias = self.alias(slot);
         let epoch = self.epochs.make(now.unix_ms);

@@ -1,9 +1,11 @@
 //! What a commit costs: batches of one message over many rooms, at a rate, and what that writes.
 //!
-//! `cargo run --release -p grandstand-store --example commits -- DIR [SECONDS] [ROOMS] [MESSAGES_PER_S]`, then the same again
-//! with `kill` behind it: the process dies without a word, and says at its next start how long that takes.
+//! `cargo run --release -p grandstand-store --example commits -- DIR [SECONDS] [ROOMS] [MESSAGES_PER_S]`,
+//! then the same again with `kill` behind it: the process dies without a word, and says at its next start how
+//! long that takes.
 //!
-//! Figures: commits/s, from push to durable p50, p99 and max, bytes written by the process (/proc/self/io) per message.
+//! Figures: commits/s, from push to durable p50, p99 and max, bytes written by the process (/proc/self/io)
+//! per message.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Backups: whole copies of a log, made while it serves, verified before they count.
 //!
-//! How: SQLite's online backup, page by page, from one read transaction of a connection of its own; so the copy is of one
-//! moment, and neither commits nor this wait for each other. It goes to a temporary name, is verified end to end, synced, and
-//! only then renamed.
-//! Invariants: a file under a backup's name is whole and sound; [`restore`] replaces nothing without being told so, and keeps
-//! what it replaces.
+//! How: SQLite's online backup, page by page, from one read transaction of a connection of its own; so the
+//! copy is of one moment, and neither commits nor this wait for each other. It goes to a temporary name, is
+//! verified end to end, synced, and only then renamed.
+//! Invariants: a file under a backup's name is whole and sound; [`restore`] replaces nothing without being
+//! told so, and keeps what it replaces.
 //! Not here: what sound means (`verify`).
 
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// `from` is a data directory or a database's file.
 ///
 /// # Errors
-/// [`StoreError`]: `to` is there already, the disk does not do its work, or the copy is not sound; then it is removed.
+/// [`StoreError`] if `to` exists, if the disk fails, or if the copy is not sound; an unsound copy is removed.
 pub fn run(from: &Path, to: &Path) -> Result<Report, StoreError> {
     if to.exists() {
         return Err(StoreError::InTheWay { path: to.to_owned() });
@@ -54,8 +54,8 @@ pub fn run(from: &Path, to: &Path) -> Result<Report, StoreError> {
     }
 }
 
-/// Put a backup in place as the log of `dir`. `force`: what is there is kept aside; else the directory must have no log.
-/// Rooms go on under new epochs, since what was said after the backup may have been seen.
+/// Put a backup in place as the log of `dir`. `force`: what is there is kept aside; else the directory must
+/// have no log. Rooms go on under new epochs, since what was said after the backup may have been seen.
 ///
 /// # Errors
 /// [`StoreError`]: the backup is not sound, `dir` is open in some process, or has a log.

@@ -1,8 +1,9 @@
 //! A room as its log leaves it: facts, state and where the log stands, brought forward record by record.
 //!
-//! Why one type: moving records into segments, recovering them after a crash and verifying a backup are the same walk.
-//! Invariants: a record is taken only if it follows: its base is the head's sum, its offsets do not go back. One that begins a
-//! room's log anew (another epoch, or after a removal) has base 0.
+//! Why one type: moving records into segments, recovering them after a crash and verifying a backup are the
+//! same walk.
+//! Invariants: a record is taken only if it follows: its base is the head's sum, its offsets do not go back.
+//! One that begins a room's log anew (another epoch, or after a removal) has base 0.
 //! Not here: rows (`rows`), which records there are (`recovery`, `mover`).
 
 use std::collections::BTreeMap;
@@ -100,7 +101,8 @@ impl Head {
     fn takes(&self, record: &Record) -> bool {
         match record {
             Record::Entry(Entry::Batch(entry)) => {
-                // A hole that was pushed is a shard's, and kept as it is; one that came later breaks the chain.
+                // A hole that was pushed is a shard's, and kept as it is; one that came later breaks the
+                // chain.
                 entry.epoch == self.room.epoch && entry.batch.first_offset >= self.next_offset
             }
             Record::Entry(_) => record.epoch() == self.room.epoch,

@@ -1,8 +1,9 @@
-//! The journal as the log thread knows it: which rows there are, how large they are, and up to where each shard is in them.
+//! The journal as the log thread knows it: which rows there are, how large they are, and up to where each
+//! shard is in them.
 //!
-//! Why marks: a room's records go from the journal into its segments, and a room that said megabytes is moved in parts, each up
-//! to a *mark*: a row of the journal and what each shard had committed with it. A room's row names the journal row that it
-//! was moved up to, so a part is all that a start has to know.
+//! Why marks: a room's records go from the journal into its segments, and a room that said megabytes is moved
+//! in parts, each up to a *mark*: a row of the journal and what each shard had committed with it. A room's
+//! row names the journal row that it was moved up to, so a part is all that a start has to know.
 //! Invariants: rows and marks are in the order of their ids; a mark is a row that is there.
 //! Not here: what a row holds (`rows`), moving (`mover`), who writes (`writer`).
 

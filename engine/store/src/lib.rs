@@ -1,14 +1,16 @@
 //! The durable log: what rooms of durability `disk` sealed, in SQLite, with backups and verification.
 //!
-//! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::durable::DurableLog)); it is encoded once,
-//! written to the *recorder* (memory that outlives the process) and queued. The *log thread* commits what all shards queued as
-//! one row of the *journal*, synced, and tells the shards. Every few seconds what the journal holds is moved into the rooms'
-//! *segments*, where history is read from. After a crash the recorder and the journal are brought together (`recovery`).
+//! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::durable::DurableLog)); it is
+//! encoded once, written to the *recorder* (memory that outlives the process) and queued. The *log thread*
+//! commits what all shards queued as one row of the *journal*, synced, and tells the shards. Every few
+//! seconds what the journal holds is moved into the rooms' *segments*, where history is read from. After a
+//! crash the recorder and the journal are brought together (`recovery`).
 //!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
 //! - for operators: [`backup`], [`verify`].
 //!
-//! Not here: which rooms are kept on disk and what publishers are told (`engine::shard`), keys of the configuration (edge).
+//! Not here: which rooms are kept on disk and what publishers are told (`engine::shard`), keys of the
+//! configuration (edge).
 #![forbid(unsafe_code)]
 
 pub mod backup;

@@ -1,13 +1,15 @@
 //! The mover: takes what the journal holds into the rooms' segments, some rooms at a time.
 //!
-//! Why: the journal is in the order of time, and whoever reads wants a room. A room is moved once in some seconds or
-//! megabytes, so its pages are written once for many commits.
+//! Why: the journal is in the order of time, and whoever reads wants a room. A room is moved once in some
+//! seconds or megabytes, so its pages are written once for many commits.
 //!
-//! A *round* takes everything up to a row of the journal. Each step writes some rooms, within the transaction of a commit or
-//! one of its own, or of a large room as much as fits, up to a mark (`journal`); a room's row says up to which journal row it
-//! was moved, so a crash in the midst of a round is nothing special. When the last room is through, the journal's rows go, but for the newest, which says where each shard stands.
+//! A *round* takes everything up to a row of the journal. Each step writes some rooms, within the transaction
+//! of a commit or one of its own, or of a large room as much as fits, up to a mark (`journal`); a room's row
+//! says up to which journal row it was moved, so a crash in the midst of a round is nothing special. When the
+//! last room is through, the journal's rows go, but for the newest, which says where each shard stands.
 //!
-//! Invariant: what a step did to memory is done after its commit, by [`Moved::settle`]; before, nothing has changed.
+//! Invariant: what a step did to memory is done after its commit, by [`Moved::settle`]; before, nothing has
+//! changed.
 //! Not here: transactions (`writer`), what is removed for age or size (`retention`).
 
 use std::collections::{HashMap, VecDeque};
@@ -22,11 +24,12 @@ use crate::record::{self, Record};
 use crate::rows::{self, Name, RoomRow, Segment};
 use crate::tail::{Kept, Shared};
 
-/// A segment is begun anew above this: large enough that its index entry and its row's head cost nothing beside it, small
-/// enough that a page of history reads little in vain.
+/// A segment is begun anew above this: large enough that its index entry and its row's head cost nothing
+/// beside it, small enough that a page of history reads little in vain.
 const SEGMENT_BYTES: usize = 128 << 10;
 
-/// Bytes of records that one step moves, or those of one commit if it alone has more: some milliseconds of writing.
+/// Bytes of records that one step moves, or those of one commit if it alone has more: some milliseconds of
+/// writing.
 pub(crate) const STEP_BYTES: usize = 256 << 10;
 
 /// Rooms that one step moves: their rows lie near each other, their index pages do not.
@@ -123,7 +126,8 @@ impl Round {
         self.due.drain(..moved.rooms.len() - usize::from(moved.is_partial));
     }
 
-    /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and that mark's row.
+    /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and
+    /// that mark's row.
     fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<Kept>, i64) {
         let tail = shared.shards[shard].tail();
         let Some(records) = tail.rooms.get(name) else { return (Vec::new(), self.upto()) };
@@ -260,7 +264,8 @@ impl Rooms {
 }
 
 impl Moved {
-    /// The step is committed: the tails let go of what is in segments now, and rooms stand where their rows do.
+    /// The step is committed: the tails let go of what is in segments now, and rooms stand where their rows
+    /// do.
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms) {
         (rooms.next_room, rooms.next_segment) = (self.next_room, self.next_segment);
         rooms.removed.extend(self.removed);

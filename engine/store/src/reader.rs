@@ -1,10 +1,11 @@
 //! The reader: pages of a room's past, by a thread and a connection of its own.
 //!
-//! A page is the room's segments from an offset on, then its tail, which holds what is not in segments yet, committed or
-//! not. The tail is looked at first: what moves meanwhile is then in both, and never in neither.
+//! A page is the room's segments from an offset on, then its tail, which holds what is not in segments yet,
+//! committed or not. The tail is looked at first: what moves meanwhile is then in both, and never in neither.
 //!
-//! Invariants: every record is verified before it is handed out; a page is without holes: it ends before what is rotten or
-//! missing, or begins after it, so that the shard names the gap; whatever is found rotten is noted.
+//! Invariants: every record is verified before it is handed out; a page is without holes: it ends before what
+//! is rotten or missing, or begins after it, so that the shard names the gap; whatever is found rotten is
+//! noted.
 //! Not here: what a viewer is told (`engine::shard`).
 
 use std::path::PathBuf;

@@ -1,15 +1,15 @@
 //! Records: the one byte layout of everything that a room's log is told.
 //!
-//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the recorder, the journal and, with their
-//! neighbours, into the room's segments, and the same checksum holds in all three.
+//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the recorder, the journal
+//! and, with their neighbours, into the room's segments, and the same checksum holds in all three.
 //!
 //! ```text
 //! record = length:u32  base:u64  sum:u64  kind:u8  body          length: bytes behind itself
 //! sum    = XXH3-64 of kind and body, seeded with base            base: the sum of the room's record before; 0 for the first
 //! ```
 //!
-//! Invariants: what [`encode`] writes [`read`] reads back; any other bytes give a [`RecordFault`], never a panic. A record
-//! that was changed, or that does not follow the one before it, is noticed by its sums.
+//! Invariants: what [`encode`] writes [`read`] reads back; any other bytes give a [`RecordFault`], never a
+//! panic. A record that was changed, or that does not follow the one before it, is noticed by its sums.
 //! Not here: where records stand (`recorder`, `journal`, `segment`).
 
 use std::sync::Arc;

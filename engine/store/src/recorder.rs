@@ -1,18 +1,21 @@
 //! The recorder: what was shown and is not yet synced, in files of memory that outlive the process.
 //!
-//! Why: a disk's sync takes milliseconds, and viewers do not wait for it. After kill -9 the next process finds here what the
-//! database does not have, and goes on exactly where viewers stood. A power cut takes it away, and then it says so.
+//! Why: a disk's sync takes milliseconds, and viewers do not wait for it. After kill -9 the next process
+//! finds here what the database does not have, and goes on exactly where viewers stood. A power cut takes it
+//! away, and then it says so.
 //!
 //! ```text
 //! file   = magic:8  run:u64  shard:u64  boot:16  sum:u64   frame*
 //! frame  = length:u32  position:u64  sum:u64  record        sum: XXH3-64 of the record, seeded with run ^ position
 //! ```
 //!
-//! Each shard has a pair, used in turn: the next one is begun anew, over its old bytes, when everything in it is synced. Old
-//! frames behind new ones are told by their positions, which are lower. Where memory is full, a pair in the data directory
-//! takes over: it survives the process as well, though the kernel writes it to the disk in its own time.
+//! Each shard has a pair, used in turn: the next one is begun anew, over its old bytes, when everything in it
+//! is synced. Old frames behind new ones are told by their positions, which are lower. Where memory is full,
+//! a pair in the data directory takes over: it survives the process as well, though the kernel writes it to
+//! the disk in its own time.
 //!
-//! Invariants: a frame is whole or not there; the positions of one run and shard are without holes over all files.
+//! Invariants: a frame is whole or not there; the positions of one run and shard are without holes over all
+//! files.
 //! Not here: what is done with what is found (`recovery`).
 
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +34,8 @@ const MAGIC: [u8; 8] = *b"GSrec\0\0\x01";
 const HEADER_BYTES: usize = 8 + 8 + 8 + 16 + 8;
 const FRAME_BYTES: usize = 4 + 8 + 8;
 
-/// A file above this hands over to the other of its pair, if that one is free: half a second of a loaded node.
+/// A file above this hands over to the other of its pair, if that one is free: half a second of a loaded
+/// node.
 const FILE_BYTES: u64 = 1 << 20;
 
 /// Where files of this log lie and how they are named.
@@ -44,8 +48,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Of the log in `dir` whose database has this number. Files are looked for in both folders and written to the first
-    /// that takes them.
+    /// Of the log in `dir` whose database has this number. Files are looked for in both folders and written
+    /// to the first that takes them.
     pub(crate) fn new(recorder_dir: &Path, dir: &Path, number: u64) -> io::Result<Place> {
         let (canonical, facts) = (fs::canonicalize(dir)?, fs::metadata(dir)?);
         let place = [facts.dev().to_le_bytes(), facts.ino().to_le_bytes()].concat();
@@ -86,8 +90,9 @@ impl Place {
         }
     }
 
-    /// What a run left, shard by shard: records with their positions, in order and without holes from `positions` on.
-    /// `None`: no file of that run and boot is there, or what is there does not go on from `positions`.
+    /// What a run left, shard by shard: records with their positions, in order and without holes from
+    /// `positions` on. `None`: no file of that run and boot is there, or what is there does not go on from
+    /// `positions`.
     pub(crate) fn found(&self, run: u64, positions: &[u64]) -> Option<Vec<Vec<(u64, Bytes)>>> {
         let mut shards: Vec<Vec<(u64, Bytes)>> = vec![Vec::new(); positions.len()];
         let mut is_there = vec![false; positions.len()];
@@ -133,7 +138,8 @@ impl Place {
     }
 }
 
-/// Memory outlives a process, not a boot; a file in the data directory would, without what was not synced of it.
+/// Memory outlives a process, not a boot; a file in the data directory would, without what was not synced of
+/// it.
 fn boot() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut boot = [0; 16];
@@ -256,7 +262,8 @@ impl Recorder {
             self.open(at, active)?;
         }
         let kept = self.pairs[at].files[active].as_mut().expect("opened above");
-        // Frames of one file are without holes: after a while elsewhere it is begun anew, when nothing in it is needed.
+        // Frames of one file are without holes: after a while elsewhere it is begun anew, when nothing in it
+        // is needed.
         if kept.newest != 0 && kept.len > HEADER_BYTES as u64 && kept.newest + 1 != position {
             if kept.newest > durable {
                 return Ok(false);

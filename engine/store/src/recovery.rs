@@ -1,15 +1,19 @@
 //! Recovery: from what lies on the disk and in the recorder to rooms that go on.
 //!
-//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the recorder of the run that
-//! wrote the journal's last row; then what was found is committed as one row, under a new run, before anybody is served.
+//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the recorder of
+//! the run that wrote the journal's last row; then what was found is committed as one row, under a new run,
+//! before anybody is served.
 //!
 //! - *Closed*: nothing was outstanding.
-//! - *Crashed*: the recorder is there and goes on where the journal ends. Epochs stay, nothing that was seen is unseen.
-//! - *Power cut*: it is not there, or something is missing between the two. What was shown and not synced may be gone, so every
-//!   room gets a new epoch, its offsets go on, and the old epoch holds up to them.
-//! - A *rotten* record, or one that does not follow, is cut off its room, which then gets a new epoch; it is kept aside.
+//! - *Crashed*: the recorder is there and goes on where the journal ends. Epochs stay, nothing that was seen
+//!   is unseen.
+//! - *Power cut*: it is not there, or something is missing between the two. What was shown and not synced may
+//!   be gone, so every room gets a new epoch, its offsets go on, and the old epoch holds up to them.
+//! - A *rotten* record, or one that does not follow, is cut off its room, which then gets a new epoch; it is
+//!   kept aside.
 //!
-//! Invariant: nothing is deleted before it was copied or found to be of no use; a database that can't be walked is an error.
+//! Invariant: nothing is deleted before it was copied or found to be of no use; a database that can't be
+//! walked is an error.
 //! Not here: threads (`store`), the bytes of anything (`record`, `rows`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -98,9 +102,9 @@ struct Work {
     is_lost: bool,
 }
 
-/// Bring the log to where it can go on, under `run`. `runs` are those of which one must have written last, where that is known.
-/// `prepare` is called with the last one when what was found is known, before anything is written: it makes the new
-/// run's recorder.
+/// Bring the log to where it can go on, under `run`. `runs` are those of which one must have written last,
+/// where that is known. `prepare` is called with the last one when what was found is known, before anything
+/// is written: it makes the new run's recorder.
 pub(crate) fn recover(
     conn: &mut Connection,
     path: &Path,

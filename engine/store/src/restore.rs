@@ -1,7 +1,8 @@
 //! What a room comes back with: its facts, its newest batches, and who said what lately.
 //!
 //! Read from the newest backwards: first the tail, then segments, until enough is known of everything.
-//! Invariant: batches and nonces end with the room's next offset and are without holes; at a hole or at rot it ends.
+//! Invariant: batches and nonces end with the room's next offset and are without holes; at a hole or at rot
+//! it ends.
 //! Not here: pages of the past (`reader`).
 
 use std::collections::VecDeque;

@@ -1,8 +1,11 @@
 //! Retention: the oldest segments go when they are too old or too much, a few at a time.
 //!
-//! Why by segments: a room's chain of checksums goes on from the oldest that is kept, which has its base in its own row.
-//! Order: what removed rooms left; then what is too old; then the node's oldest while it keeps too much; then a room's own.
-//! Invariant: a room loses its oldest first, so what is kept is without holes; a step removes at most [`STEP`] segments.
+//! Why by segments: a room's chain of checksums goes on from the oldest that is kept, which has its base in
+//! its own row.
+//! Order: what removed rooms left; then what is too old; then the node's oldest while it keeps too much; then
+//! a room's own.
+//! Invariant: a room loses its oldest first, so what is kept is without holes; a step removes at most
+//! [`STEP`] segments.
 //! Not here: transactions (`writer`).
 
 use grandstand_engine::durable::News;

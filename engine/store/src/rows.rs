@@ -1,7 +1,8 @@
 //! Rows, read and written, each with its checksum.
 //!
 //! Invariant: what is read was verified; a row that is not what was written is an error and never handed out.
-//! Not here: when rows are written (`writer`, `mover`, `retention`), what a rotten one means (`recovery`, `reader`).
+//! Not here: when rows are written (`writer`, `mover`, `retention`), what a rotten one means (`recovery`,
+//! `reader`).
 
 use std::sync::Arc;
 
@@ -200,7 +201,8 @@ pub(crate) fn room(conn: &Connection, name: &str) -> Result<Option<RoomRow>, Row
     }
 }
 
-/// All rows of `rooms` with their states, in the order of their ids, but for those set aside (`is_removed` 2: rotten).
+/// All rows of `rooms` with their states, in the order of their ids, but for those set aside (`is_removed` 2:
+/// rotten).
 ///
 /// # Errors
 /// The table can't be walked. A row that is rotten is in its place.

@@ -8,10 +8,11 @@
 //! segments  runs of a room's records; ids rise with time
 //! ```
 //!
-//! Why a journal: a commit touches many rooms. Rows of their own would rewrite a page of the index for each room and commit;
-//! the journal's row goes to the end of the file, and each room is written once in many commits (ARCHITECTURE has figures).
-//! Invariants: `user_version` names the version; migrations go forward only, each in one transaction, after a backup.
-//! Tables are made in an empty database only: one that lacks a table is damaged.
+//! Why a journal: a commit touches many rooms. Rows of their own would rewrite a page of the index for each
+//! room and commit; the journal's row goes to the end of the file, and each room is written once in many
+//! commits (ARCHITECTURE has figures).
+//! Invariants: `user_version` names the version; migrations go forward only, each in one transaction, after a
+//! backup. Tables are made in an empty database only: one that lacks a table is damaged.
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,8 +39,8 @@ pub(crate) const MIGRATIONS: &[&str] = &[
      CREATE INDEX segments_by_room ON segments (room, next_offset);",
 ];
 
-/// Pages of the write-ahead log above which the log thread writes them into the database: 4 MB, some seconds of a loaded
-/// node. Its file keeps that size, so that a full disk does not stop commits at once.
+/// Pages of the write-ahead log above which the log thread writes them into the database: 4 MB, some seconds
+/// of a loaded node. Its file keeps that size, so that a full disk does not stop commits at once.
 pub(crate) const WAL_BYTES_KEPT: u64 = 4 << 20;
 
 /// Above this its file is cut back.

@@ -1,7 +1,7 @@
 //! A shard's end of the log: pushes without waiting, asks for pages, hears news.
 //!
-//! Invariants: a push writes memory only: the recorder's file and the tail. Each room's records are chained here, so that
-//! their order is the push's and nobody else's.
+//! Invariants: a push writes memory only: the recorder's file and the tail. Each room's records are chained
+//! here, so that their order is the push's and nobody else's.
 //! Not here: the disk (`writer`), pages (`reader`).
 
 use std::collections::HashMap;

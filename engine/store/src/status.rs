@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is through.
+/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is
+/// through.
 const COMMIT_US_MAX: u64 = 2_000_000;
 
 /// Upper bounds of [`Status::commit_buckets`], microseconds; the last bucket has none.

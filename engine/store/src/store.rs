@@ -1,7 +1,7 @@
 //! A store: a data directory that is open, its threads, and each shard's end.
 //!
-//! Invariants: one process at a time holds the directory, by a lock on `log.lock`; nothing is served before what was
-//! recovered is committed; a database that was there and is gone is an error, never an empty log.
+//! Invariants: one process at a time holds the directory, by a lock on `log.lock`; nothing is served before
+//! what was recovered is committed; a database that was there and is gone is an error, never an empty log.
 //! Not here: what is found (`recovery`), what the threads do (`writer`, `reader`).
 
 use std::collections::{HashMap, VecDeque};
@@ -154,8 +154,9 @@ impl Store {
         self.shared.status.clone()
     }
 
-    /// Write what is outstanding, mark the log as closed and release the directory. Shards must have been stopped. `false`:
-    /// the disk would not take all of it in time; the recorder keeps it for the next start on this machine.
+    /// Write what is outstanding, mark the log as closed and release the directory. Shards must have been
+    /// stopped. `false`: the disk would not take all of it in time; the recorder keeps it for the next start
+    /// on this machine.
     pub fn close(mut self) -> bool {
         self.end()
     }
@@ -209,7 +210,8 @@ impl LogSource for Store {
                 side.tail().rooms.insert(name, tail);
             }
         }
-        // Names of rooms that are gone, of which the journal still tells: whoever owns the name takes them along.
+        // Names of rooms that are gone, of which the journal still tells: whoever owns the name takes them
+        // along.
         let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Name> = unclaimed.keys().filter(|name| owns(name)).cloned().collect();
         for name in gone {
@@ -258,8 +260,8 @@ fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool, StoreError
     }
 }
 
-/// What `log.id` says: which database was made here, and who may have written to it last. It is how a database that is gone,
-/// or whose newest part is, is told from one that never was.
+/// What `log.id` says: which database was made here, and who may have written to it last. It is how a
+/// database that is gone, or whose newest part is, is told from one that never was.
 #[derive(Debug)]
 struct Marker {
     number: u64,

@@ -1,6 +1,7 @@
 //! Checksums of everything stored: XXH3-64, chained by its seed.
 //!
-//! Why XXH3: rot and torn writes are accidents, no attacks; it runs at memory speed, also for a record of a hundred bytes.
+//! Why XXH3: rot and torn writes are accidents, no attacks; it runs at memory speed, also for a record of a
+//! hundred bytes.
 //! Invariant: what was summed once is summed the same for ever: these are on disk.
 
 use twox_hash::XxHash3_64;

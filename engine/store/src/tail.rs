@@ -1,9 +1,10 @@
-//! Tails: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and the reader share it.
+//! Tails: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and the
+//! reader share it.
 //!
-//! Why shared: a page must hold what was shown a moment ago, and the disk may be slow: so the newest part of a room is read
-//! from here, whether it is committed or not, and nobody waits for anybody's disk.
-//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A tail's records of one
-//! room are in the order of the push, each following the one before.
+//! Why shared: a page must hold what was shown a moment ago, and the disk may be slow: so the newest part of
+//! a room is read from here, whether it is committed or not, and nobody waits for anybody's disk.
+//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A tail's
+//! records of one room are in the order of the push, each following the one before.
 //! Not here: when records leave (`mover`), pages (`reader`).
 
 use std::collections::{HashMap, VecDeque};

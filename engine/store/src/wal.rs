@@ -1,8 +1,8 @@
 //! SQLite's write-ahead log, looked at before SQLite does: is it torn, and where?
 //!
-//! Why: SQLite reads it up to the first frame whose checksum is wrong and forgets the rest without a word. After kill -9 no
-//! frame can be torn but the last; a frame behind a wrong one, written in the same run of the file, means that something
-//! committed is cut off. Then this is said, and the file is kept aside.
+//! Why: SQLite reads it up to the first frame whose checksum is wrong and forgets the rest without a word.
+//! After kill -9 no frame can be torn but the last; a frame behind a wrong one, written in the same run of
+//! the file, means that something committed is cut off. Then this is said, and the file is kept aside.
 //!
 //! Format: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 //! Not here: what follows from it (`recovery`).

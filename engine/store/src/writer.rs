@@ -1,14 +1,15 @@
 //! The log thread: gathers what all shards pushed and commits it, one synced transaction for the whole node.
 //!
-//! A turn: take what is queued, add it to the journal as one row, commit, tell the shards. What else there is to write rides
-//! along in small pieces: rooms that are moved into segments, what retention takes. Pages are written from the write-ahead
-//! log into the database between turns.
+//! A turn: take what is queued, add it to the journal as one row, commit, tell the shards. What else there is
+//! to write rides along in small pieces: rooms that are moved into segments, what retention takes. Pages are
+//! written from the write-ahead log into the database between turns.
 //!
-//! Faults: whatever SQLite says, the transaction is rolled back, its connection closed, and the same entries are written anew
-//! with growing pauses: after a sync that failed nothing that was written before it is trusted. Meanwhile shards refuse.
+//! Faults: whatever SQLite says, the transaction is rolled back, its connection closed, and the same entries
+//! are written anew with growing pauses: after a sync that failed nothing that was written before it is
+//! trusted. Meanwhile shards refuse.
 //!
-//! Invariants: entries are committed in the order of their push; `durable` is told after the sync and never before; nothing
-//! in memory moves on before the commit that it belongs to.
+//! Invariants: entries are committed in the order of their push; `durable` is told after the sync and never
+//! before; nothing in memory moves on before the commit that it belongs to.
 //! Not here: what a step writes (`mover`, `retention`), reading (`reader`), opening (`recovery`).
 
 use std::path::PathBuf;
@@ -30,15 +31,15 @@ use crate::schema;
 use crate::status::Health;
 use crate::tail::Shared;
 
-/// From the beginning of one commit to the next: what comes in meanwhile shares its sync. Below what a viewer or an
-/// acknowledgement notices, above what an idle disk needs for a sync.
+/// From the beginning of one commit to the next: what comes in meanwhile shares its sync. Below what a viewer
+/// or an acknowledgement notices, above what an idle disk needs for a sync.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// Bytes that one commit takes; the rest is for the next.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// A round begins when the journal holds so much, or anything for so long: small enough to be read at a start in some tens
-/// of milliseconds, large enough that a room's segment has many batches.
+/// A round begins when the journal holds so much, or anything for so long: small enough to be read at a start
+/// in some tens of milliseconds, large enough that a room's segment has many batches.
 const JOURNAL_BYTES: u64 = 8 << 20;
 const JOURNAL_AGE: Duration = Duration::from_secs(20);
 
@@ -129,7 +130,8 @@ impl Writer {
         }
     }
 
-    /// Until the store is closed. Returns whether all is written and the log can be opened as if nothing had been.
+    /// Until the store is closed. Returns whether all is written and the log can be opened as if nothing had
+    /// been.
     pub(crate) fn run(mut self) -> bool {
         while !self.shared.stop.load(Acquire) {
             self.wait();
@@ -352,8 +354,8 @@ impl Writer {
         self.conn = None;
     }
 
-    /// Write pages into the database while nobody waits for a commit: the write-ahead log begins anew, its file as large
-    /// as it is.
+    /// Write pages into the database while nobody waits for a commit: the write-ahead log begins anew, its
+    /// file as large as it is.
     fn checkpoint(&mut self) {
         if self.wal_bytes < schema::WAL_BYTES_KEPT || self.backoff.is_some() {
             return;

@@ -1,5 +1,5 @@
-//! Kill -9 at any moment: a child pushes as fast as it may and says what it pushed and what became durable; then it is
-//! killed, and whoever opens the log next finds all of it.
+//! Kill -9 at any moment: a child pushes as fast as it may and says what it pushed and what became durable;
+//! then it is killed, and whoever opens the log next finds all of it.
 //!
 //! The child is this test binary, run again for its one ignored test.
 

@@ -119,7 +119,8 @@ fn flips_in_what_was_said_are_all_noticed_and_none_is_served() {
         match outcome(&rotten) {
             Outcome::Refused(_) => detected += 1,
             Outcome::Served { said, noted } if said == whole() && !noted => {
-                // Freed pages and frames that were written into the database are read by nobody: verify has no fault either.
+                // Freed pages and frames that were written into the database are read by nobody: verify has
+                // no fault either.
                 harmless += 1;
                 let dir = Dir::in_memory("rot-verify");
                 put(&rotten, &dir.data());

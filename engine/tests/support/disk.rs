@@ -1,4 +1,5 @@
-//! A model of the durable log: what it was given, what of it is synced, and what a shard finds after a restart.
+//! A model of the durable log: what it was given, what of it is synced, and what a shard finds after a
+//! restart.
 //!
 //! Invariant: it takes nothing for granted: entries that do not continue the log fail the test.
 //! Not here: what a test expects.

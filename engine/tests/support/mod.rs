@@ -1,6 +1,7 @@
 //! What the tests of the engine share: a shard under a clock of the test's, and a reader of sealed batches.
 //!
-//! Invariant: a [`Follower`] believes nothing: it reads the bytes of every batch and checks that each continues the last.
+//! Invariant: a [`Follower`] believes nothing: it reads the bytes of every batch and checks that each
+//! continues the last.
 //! Not here: what a test expects.
 #![allow(dead_code, reason = "each test file uses its part")]
 

@@ -1,7 +1,7 @@
 //! Another alias for a batch that was stored: the one thing in it that does not outlive a process.
 //!
-//! Why: aliases are given anew at each start, and a stored batch is as it was sealed. Its body begins with the alias, so
-//! another one costs a copy and no decoding.
+//! Why: aliases are given anew at each start, and a stored batch is as it was sealed. Its body begins with
+//! the alias, so another one costs a copy and no decoding.
 //! Invariant: everything behind the alias stays as it was, byte by byte.
 
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use super::{BatchFault, varint};
 use crate::frame::Kind;
 use crate::stream;
 
-/// A batch's frame behind its header, as it was stored, under another alias. What stands behind the alias is not looked at.
+/// A batch's frame behind its header, as it was stored, under another alias. What stands behind the alias is
+/// not looked at.
 ///
 /// # Errors
 /// The bytes are not one whole plain frame of a batch that begins with an alias.

@@ -1,8 +1,9 @@
 //! The packed body of a batch: everything that one room sealed in one tick, in as few bytes as possible.
 //!
-//! Why packed: bytes per delivered message are a headline figure, and a table per message costs three times its content
-//! (docs/PROTOCOL.md has the measured table). The body carries no absolute position: a reader starts from the position
-//! that `Subscribed` or `Gap` gave it and adds up. One check byte per batch proves that both sides still agree.
+//! Why packed: bytes per delivered message are a headline figure, and a table per message costs three times
+//! its content (docs/PROTOCOL.md has the measured table). The body carries no absolute position: a reader
+//! starts from the position that `Subscribed` or `Gap` gave it and adds up. One check byte per batch proves
+//! that both sides still agree.
 //!
 //! ```text
 //! body    = alias:varint  head:varint  [extension]  [chat]  [tallies]  [state]
@@ -15,11 +16,12 @@
 //! extension = length:varint bytes                                             (passed over)
 //! ```
 //!
-//! `check` is the low byte of the first offset that the batch covers, `time` the milliseconds since the room's previous
-//! batch with chat, `skip` the offsets left out just before this message, `omitted` those left out after the last one,
-//! `reply` how many offsets back the answered message stands.
+//! `check` is the low byte of the first offset that the batch covers, `time` the milliseconds since the
+//! room's previous batch with chat, `skip` the offsets left out just before this message, `omitted` those
+//! left out after the last one, `reply` how many offsets back the answered message stands.
 //!
-//! Invariant: what [`BatchWriter`] writes [`BatchReader`] reads back; any other bytes give a [`BatchFault`], never a panic.
+//! Invariant: what [`BatchWriter`] writes [`BatchReader`] reads back; any other bytes give a [`BatchFault`],
+//! never a panic.
 //! Not here: which messages go into a batch (the engine), the frame around the body (`frame`).
 
 mod alias;

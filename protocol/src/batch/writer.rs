@@ -1,7 +1,7 @@
 //! Writes the packed body of a batch, in one pass over what the room sealed.
 //!
-//! Invariant: sections are begun in the order of the layout; `finish` panics when the counts announced and the items
-//! written differ, for that is our own bug.
+//! Invariant: sections are begun in the order of the layout; `finish` panics when the counts announced and
+//! the items written differ, for that is our own bug.
 
 use super::{control, head, varint};
 

@@ -1,7 +1,7 @@
 //! Frames that clients send.
 //!
-//! Sizes of texts, attachments and names of rooms are not judged here: passing them is a refusal of one request, which
-//! is admission's to give, not a fault of the frame.
+//! Sizes of texts, attachments and names of rooms are not judged here: passing them is a refusal of one
+//! request, which is admission's to give, not a fault of the frame.
 
 use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
 use crate::limits;

@@ -1,6 +1,7 @@
 //! Writes frames, reusing one builder.
 //!
-//! Invariant: what it writes decodes to what was given (property-tested); empty and default fields take no bytes.
+//! Invariant: what it writes decodes to what was given (property-tested); empty and default fields take no
+//! bytes.
 
 use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};

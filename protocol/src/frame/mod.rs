@@ -1,10 +1,12 @@
-//! Frames: one kind byte, then one FlatBuffers table of that kind; behind a batch's kind stands its packed body itself.
+//! Frames: one kind byte, then one FlatBuffers table of that kind; behind a batch's kind stands its packed
+//! body itself.
 //!
-//! Why a kind byte and not a union: a union's wrapper costs 20 bytes in every frame, and the first byte alone tells a
-//! reader whether it may pass over a frame that it does not know. Why a batch has no table: one around its body would cost
-//! 26 bytes, a fifth of what a batch of one or two messages takes (docs/PROTOCOL.md has the figures).
-//! Invariants: a frame's table is verified once, here; what comes out borrows from it and is within the protocol's limits.
-//! A kind's bit 5 (0x20) marks it as ignorable; bit 7 as compressed (`compress`).
+//! Why a kind byte and not a union: a union's wrapper costs 20 bytes in every frame, and the first byte alone
+//! tells a reader whether it may pass over a frame that it does not know. Why a batch has no table: one
+//! around its body would cost 26 bytes, a fifth of what a batch of one or two messages takes
+//! (docs/PROTOCOL.md has the figures).
+//! Invariants: a frame's table is verified once, here; what comes out borrows from it and is within the
+//! protocol's limits. A kind's bit 5 (0x20) marks it as ignorable; bit 7 as compressed (`compress`).
 //! Not here: what stands around a frame (`stream`, `websocket`), a batch's body (`batch`).
 
 mod client;

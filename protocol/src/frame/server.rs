@@ -215,7 +215,8 @@ pub struct HistoryPage<'a> {
     pub alias: u32,
     /// The log.
     pub epoch: u64,
-    /// Offset at which the first batch begins; above the one asked for where what lies between is no longer kept.
+    /// Offset at which the first batch begins; above the one asked for where what lies between is no longer
+    /// kept.
     pub offset: u64,
     /// Time of the last batch with chat before `offset`, milliseconds since 1970; times of batches add to it.
     pub time_ms: u64,
@@ -276,8 +277,8 @@ pub enum ServerFrame<'a> {
     },
     /// See [`Refused`].
     Refused(Refused<'a>),
-    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`]. It stands behind the kind as it is, so this
-    /// frame alone is not verified by decoding it.
+    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`]. It stands behind the kind as it
+    /// is, so this frame alone is not verified by decoding it.
     Batch(&'a [u8]),
     /// See [`Snapshot`].
     Snapshot(Snapshot<'a>),

@@ -1,4 +1,5 @@
-//! Close frames: which status codes may stand in one, and its payload, read and written (RFC 6455 §5.5.1, §7.4).
+//! Close frames: which status codes may stand in one, and its payload, read and written (RFC 6455 §5.5.1,
+//! §7.4).
 //!
 //! Not here: when to close and what Grandstand's own codes mean (`crate::close`).
 
@@ -8,14 +9,15 @@ use super::header::CONTROL_PAYLOAD_LEN_MAX;
 /// The longest reason: a control frame less the two bytes of the code.
 pub const REASON_LEN_MAX: usize = CONTROL_PAYLOAD_LEN_MAX - 2;
 
-/// Whether `code` may stand in a Close frame: the registered codes that are not reserved for local use (1004, 1005,
-/// 1006, 1015), and those for libraries (3000 to 3999) and applications (4000 to 4999).
+/// Whether `code` may stand in a Close frame: the registered codes that are not reserved for local use (1004,
+/// 1005, 1006, 1015), and those for libraries (3000 to 3999) and applications (4000 to 4999).
 #[must_use]
 pub const fn is_valid_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// The payload of a Close frame. A reason longer than [`REASON_LEN_MAX`] bytes is cut at a character boundary.
+/// The payload of a Close frame. A reason longer than [`REASON_LEN_MAX`] bytes is cut at a character
+/// boundary.
 #[must_use]
 pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     assert!(is_valid_code(code), "close code {code} is not for the wire");

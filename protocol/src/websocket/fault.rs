@@ -1,6 +1,8 @@
-//! Faults: what a peer can do wrong on an open WebSocket connection, each with the close code that answers it.
+//! Faults: what a peer can do wrong on an open WebSocket connection, each with the close code that answers
+//! it.
 //!
-//! Why an enum and not text: the edge counts faults by kind, and the close code must follow from the kind alone.
+//! Why an enum and not text: the edge counts faults by kind, and the close code must follow from the kind
+//! alone.
 //! Not here: faults of the handshake, which are answered by an HTTP status (`handshake`).
 
 use std::fmt;

@@ -1,9 +1,10 @@
 //! Frame headers: parsed from bytes and written to bytes, without allocation (RFC 6455 §5.2).
 //!
-//! Why apart from the reader: a sealed batch is framed once for everybody, so the server writes headers far from any
-//! connection's state.
-//! Invariants: a parsed header is well-formed by itself (known opcode, RSV zero, shortest length form, control frames
-//! whole and at most 125 bytes); a header that is already wrong is refused before its last byte has come.
+//! Why apart from the reader: a sealed batch is framed once for everybody, so the server writes headers far
+//! from any connection's state.
+//! Invariants: a parsed header is well-formed by itself (known opcode, RSV zero, shortest length form,
+//! control frames whole and at most 125 bytes); a header that is already wrong is refused before its last
+//! byte has come.
 //! Not here: rules that need the connection (masking by role, order of fragments, limits): `reader`.
 
 use super::Fault;
@@ -40,7 +41,8 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Control frames may stand between the fragments of a message, are never fragmented and have at most 125 bytes.
+    /// Control frames may stand between the fragments of a message, are never fragmented and have at most 125
+    /// bytes.
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 >= 8
@@ -136,8 +138,8 @@ pub fn write_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a whole unfragmented, masked frame, as a client sends it. `key` must be fresh and unpredictable for each
-/// frame (RFC 6455 §10.3).
+/// Appends a whole unfragmented, masked frame, as a client sends it. `key` must be fresh and unpredictable
+/// for each frame (RFC 6455 §10.3).
 pub fn write_masked(opcode: Opcode, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     let len = payload.len();
     assert!(!opcode.is_control() || len <= CONTROL_PAYLOAD_LEN_MAX, "control payload of {len} bytes");

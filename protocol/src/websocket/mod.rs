@@ -1,8 +1,9 @@
-//! WebSocket (RFC 6455) without IO: frame headers, an incremental reader, masking, close payloads and the handshake.
+//! WebSocket (RFC 6455) without IO: frame headers, an incremental reader, masking, close payloads and the
+//! handshake.
 //!
-//! Why our own: an edge holds a great many idle connections, so what one of them keeps between reads has to be a few
-//! dozen bytes, and a batch has to go out as shared bytes with a header made once. Both need the codec to own neither
-//! the socket nor the buffers.
+//! Why our own: an edge holds a great many idle connections, so what one of them keeps between reads has to
+//! be a few dozen bytes, and a batch has to go out as shared bytes with a header made once. Both need the
+//! codec to own neither the socket nor the buffers.
 //!
 //! - [`header`]: one frame header, parsed and written; whole frames for either side;
 //! - [`mask`]: the XOR of RFC 6455 §5.3;
@@ -12,8 +13,8 @@
 //! - [`fault`]: everything that a peer can do wrong, and the code that answers it;
 //! - [`handshake`]: the HTTP/1.1 upgrade, both sides.
 //!
-//! Invariants: nothing here panics on what a peer sends; memory grows only by bytes that have arrived; no extension is
-//! offered or accepted, so the RSV bits are always zero.
+//! Invariants: nothing here panics on what a peer sends; memory grows only by bytes that have arrived; no
+//! extension is offered or accepted, so the RSV bits are always zero.
 //!
 //! Not here: sockets, timeouts and rates over time (the edge), what the payloads mean (`frame`, `batch`).
 

@@ -1,8 +1,9 @@
 //! A partial: the memory of a connection whose peer is in the middle of a frame or of a fragmented message.
 //!
-//! Why apart from the reader: almost every connection almost always has none, so all of it is behind one pointer.
-//! Invariants: the message never has more capacity than `message_bytes_max` (or [`CAPACITY_MIN`], if that is more) and
-//! at most doubles when it grows; text in it is valid as far as it goes.
+//! Why apart from the reader: almost every connection almost always has none, so all of it is behind one
+//! pointer.
+//! Invariants: the message never has more capacity than `message_bytes_max` (or [`CAPACITY_MIN`], if that is
+//! more) and at most doubles when it grows; text in it is valid as far as it goes.
 //! Not here: which headers are allowed, that is decided before `begin_frame` (`reader`).
 
 use super::Fault;
@@ -110,7 +111,8 @@ impl Partial {
         self.frame = Some(Frame { opcode: header.opcode, fin: header.fin, mask: header.mask, len: 0, left });
     }
 
-    /// Takes what `input` has of the frame's payload; gives an event if that ends a control frame or a message.
+    /// Takes what `input` has of the frame's payload; gives an event if that ends a control frame or a
+    /// message.
     pub(super) fn handle_payload(
         &mut self,
         input: &mut Input<'_>,

@@ -1,12 +1,12 @@
 //! The reader: bytes of a WebSocket connection in, messages and control frames out (RFC 6455 §5 to §8).
 //!
-//! Why incremental and bufferless: the caller reads every socket into one scratch buffer of its own. A message that lies
-//! whole in it is unmasked there and lent out; only what is cut short is copied, into memory that lives as long as the
-//! message.
-//! Invariants: between messages a reader holds no heap; memory grows only by bytes that arrived, never by what a header
-//! announces; after a Close event or a fault nothing more comes out.
-//! Not here: the buffer of a message under way (`partial`); answering (Pong, Close), timeouts, and how many frames a
-//! peer may send per second: the caller.
+//! Why incremental and bufferless: the caller reads every socket into one scratch buffer of its own. A
+//! message that lies whole in it is unmasked there and lent out; only what is cut short is copied, into
+//! memory that lives as long as the message.
+//! Invariants: between messages a reader holds no heap; memory grows only by bytes that arrived, never by
+//! what a header announces; after a Close event or a fault nothing more comes out.
+//! Not here: the buffer of a message under way (`partial`); answering (Pong, Close), timeouts, and how many
+//! frames a peer may send per second: the caller.
 //!
 //! ```
 //! use grandstand_protocol::websocket::{Event, Input, Limits, Opcode, Reader, Role, write_masked};
@@ -47,8 +47,8 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Frames of one message. Apart from the bytes, since empty fragments cost time and no bytes.
     pub fragments_max: u32,
-    /// Control frames within one fragmented message, and, outside of one, in a row within one [`Input`]. A quiet viewer
-    /// that only answers pings never comes near it, however long it stays.
+    /// Control frames within one fragmented message, and, outside of one, in a row within one [`Input`]. A
+    /// quiet viewer that only answers pings never comes near it, however long it stays.
     pub control_frames_max: u32,
 }
 
@@ -145,8 +145,8 @@ impl Reader {
         Reader { partial: None, head: [0; HEADER_LEN_MAX], head_len: 0, role, ended: false }
     }
 
-    /// The next event in `input`, or `None` when all of it is consumed. Call until `None`; what the reader needs later
-    /// it has copied by then. After a Close event or a fault all input is discarded.
+    /// The next event in `input`, or `None` when all of it is consumed. Call until `None`; what the reader
+    /// needs later it has copied by then. After a Close event or a fault all input is discarded.
     ///
     /// # Errors
     /// A [`Fault`] of the peer, once.
@@ -175,7 +175,8 @@ impl Reader {
         self.ended
     }
 
-    /// Whether the peer is in the middle of a header, a frame or a fragmented message; a caller may time that.
+    /// Whether the peer is in the middle of a header, a frame or a fragmented message; a caller may time
+    /// that.
     #[must_use]
     pub fn is_mid_message(&self) -> bool {
         self.head_len > 0 || self.partial.as_ref().is_some_and(|partial| !partial.is_done())

@@ -1,5 +1,5 @@
-//! UTF-8 that is checked while it arrives (RFC 6455 §8.1): a wrong byte is found as soon as it is there, even in the
-//! middle of an unfinished frame.
+//! UTF-8 that is checked while it arrives (RFC 6455 §8.1): a wrong byte is found as soon as it is there, even
+//! in the middle of an unfinished frame.
 //!
 //! How: the message so far lies in one buffer, so only an offset is kept, up to which it is known to be whole
 //! characters. What stands behind it is at most three bytes of one unfinished character.

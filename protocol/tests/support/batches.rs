@@ -1,4 +1,5 @@
-//! Bodies of batches, as test vectors: what is in them, where they leave a reader, or where they stop making sense.
+//! Bodies of batches, as test vectors: what is in them, where they leave a reader, or where they stop making
+//! sense.
 
 use grandstand_protocol::batch::*;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! Whole conversations for third-party clients: what to send, by the name of a vector, and what must come back.
+//! Whole conversations for third-party clients: what to send, by the name of a vector, and what must come
+//! back.
 //!
 //! Not here: a client that plays them (the edge's tests, Python's).
 

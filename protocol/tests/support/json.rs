@@ -1,7 +1,7 @@
 //! Frames as JSON and back: the readable half of the test vectors.
 //!
-//! Form: every field of the schema by its name; 64-bit numbers as decimal strings, byte vectors as hex, enumerations by
-//! name, absent optional fields as null.
+//! Form: every field of the schema by its name; 64-bit numbers as decimal strings, byte vectors as hex,
+//! enumerations by name, absent optional fields as null.
 //! Invariant: `client_of(kind, to_json(frame)) == frame`, and the same for servers.
 
 use grandstand_protocol::close::Retry;

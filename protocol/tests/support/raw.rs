@@ -23,7 +23,8 @@ pub(crate) enum Field<'a> {
     Tables(usize),
 }
 
-/// A frame of this kind with these fields, each by its number in the schema (0 is the first), defaults written out.
+/// A frame of this kind with these fields, each by its number in the schema (0 is the first), defaults
+/// written out.
 pub(crate) fn frame(kind: u8, fields: &[(u16, Field<'_>)]) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
     fbb.force_defaults(true);

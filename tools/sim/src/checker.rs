@@ -1,17 +1,20 @@
 //! The checker: what was promised, held against everything that clients saw.
 //!
-//! It knows nothing of how the engine works. It is told what people said, which frames went over each connection, every event
-//! that a client was given, which log came out of which after a power cut, and which rooms an operator removed. Promises:
+//! It knows nothing of how the engine works. It is told what people said, which frames went over each
+//! connection, every event that a client was given, which log came out of which after a power cut, and which
+//! rooms an operator removed. Promises:
 //!
-//! - what was acknowledged stands at its offset, and is still there at the end (`lost`): with durability `disk` through every
-//!   crash and power cut, with `memory` as long as the process lives;
-//! - no publication stands twice in a log (`twice`), and everybody sees the same at the same place (`differs`);
-//! - a viewer's offsets rise without holes but for what was counted or named (`hole`), and never go back (`again`);
+//! - what was acknowledged stands at its offset, and is still there at the end (`lost`): with durability
+//!   `disk` through every crash and power cut, with `memory` as long as the process lives;
+//! - no publication stands twice in a log (`twice`), and everybody sees the same at the same place
+//!   (`differs`);
+//! - a viewer's offsets rise without holes but for what was counted or named (`hole`), and never go back
+//!   (`again`);
 //! - a request is answered once (`answered`), and at rest every one is (`unanswered`);
 //! - at rest everybody stands at the head (`behind`) with the same state (`state`).
 //!
-//! A log that goes on under a new epoch after a power cut is the same log up to the fork: places are compared by the epoch in
-//! which they came to be.
+//! A log that goes on under a new epoch after a power cut is the same log up to the fork: places are compared
+//! by the epoch in which they came to be.
 //! Invariant: it never looks into the code under test.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -538,7 +541,8 @@ impl Checker {
 
     // At rest.
 
-    /// How a log is at rest, as one reader read it: its epoch, and everything in full from the oldest kept offset to the head.
+    /// How a log is at rest, as one reader read it: its epoch, and everything in full from the oldest kept
+    /// offset to the head.
     pub fn check_log(&mut self, room: &str, epoch: u64, past: &[(u64, String)], head: u64, may_trim: bool) {
         let first = past.first().map_or(head, |(offset, _)| *offset);
         for (expected, (offset, _)) in (first..).zip(past) {

@@ -1,7 +1,8 @@
 //! A viewer: the real client core, and an app above it that behaves as apps should.
 //!
-//! The app wants some rooms, says things, and says them again under the same nonce when it was refused for the moment. What the
-//! node said for good it takes for good; what became uncertain it leaves alone, as the client tells it to.
+//! The app wants some rooms, says things, and says them again under the same nonce when it was refused for
+//! the moment. What the node said for good it takes for good; what became uncertain it leaves alone, as the
+//! client tells it to.
 //! Not here: connections (`world`), what is true (`checker`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -291,7 +292,8 @@ impl Viewer {
         }
     }
 
-    /// Let the session do something that gives out events: the checker sees them, and the app draws its conclusions.
+    /// Let the session do something that gives out events: the checker sees them, and the app draws its
+    /// conclusions.
     pub fn with_events<R>(
         &mut self,
         now_us: u64,

@@ -1,10 +1,13 @@
-//! The durable log, modelled: what was pushed, what of it is synced, and what a process finds after each kind of end.
+//! The durable log, modelled: what was pushed, what of it is synced, and what a process finds after each kind
+//! of end.
 //!
-//! Three levels, as `grandstand_engine::durable` has them. What was pushed is on the recorder and survives the process. What was
-//! synced, some time later and many entries at once, survives a power cut; a commit that was under way when the power went did
-//! happen or did not. Nothing else survives. The disk can be slow or full: then commits wait, and the log takes no more once too
-//! much waits. Retention takes the oldest rows of a room.
-//! Invariant: it takes nothing for granted: entries that do not continue a room's log are broken promises (a panic).
+//! Three levels, as `grandstand_engine::durable` has them. What was pushed is on the recorder and survives
+//! the process. What was synced, some time later and many entries at once, survives a power cut; a commit
+//! that was under way when the power went did happen or did not. Nothing else survives. The disk can be slow
+//! or full: then commits wait, and the log takes no more once too much waits. Retention takes the oldest rows
+//! of a room.
+//! Invariant: it takes nothing for granted: entries that do not continue a room's log are broken promises (a
+//! panic).
 //! Not here: SQLite and files (`grandstand-store`), when commits are (`world`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -94,8 +97,8 @@ impl Disk {
         state.news = (0..shards).map(|_| VecDeque::new()).collect();
     }
 
-    /// The power goes. The commit that is under way is through, or not. Each room goes on under a new epoch: that, the one before,
-    /// and the offset at which it forks.
+    /// The power goes. The commit that is under way is through, or not. Each room goes on under a new epoch:
+    /// that, the one before, and the offset at which it forks.
     pub fn cut_power(&self, is_through: bool, mut epoch: impl FnMut() -> u64) -> Vec<(u64, u64, u64)> {
         let mut state = self.state();
         if let Some((entries, _)) = state.commit.take().filter(|_| is_through) {

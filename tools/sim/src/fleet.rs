@@ -60,7 +60,8 @@ pub fn play_caught(plan: &Plan, story: &[Step]) -> Outcome {
     })
 }
 
-/// Play the worlds of `count` seeds from `first` on, on so many threads; stop after `found_max` that went wrong.
+/// Play the worlds of `count` seeds from `first` on, on so many threads; stop after `found_max` that went
+/// wrong.
 pub fn run(first: u64, count: u64, steps: usize, threads: usize, found_max: usize) -> Summary {
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());

@@ -1,11 +1,14 @@
-//! A whole node and its audience in one process, in virtual time, from a seed; and a checker of everything it promises.
+//! A whole node and its audience in one process, in virtual time, from a seed; and a checker of everything it
+//! promises.
 //!
-//! Why: what goes wrong between a crash, a slow viewer and a full queue does so once in a hundred thousand times, and can't be
-//! seen again. Here the real cores (shards, audiences, client sessions) run in a world in which every delay, break and death is
-//! drawn from a seed, so that a fault found once is found again, and made small.
+//! Why: what goes wrong between a crash, a slow viewer and a full queue does so once in a hundred thousand
+//! times, and can't be seen again. Here the real cores (shards, audiences, client sessions) run in a world in
+//! which every delay, break and death is drawn from a seed, so that a fault found once is found again, and
+//! made small.
 //!
 //! - [`plan`], [`story`]: the world of a seed, and what happens in it, as a list of steps;
-//! - [`world`]: plays it, over [`process`] (a node's threads and queues), [`client`] (an app over the client core), [`disk`] and the network;
+//! - [`world`]: plays it, over [`process`] (a node's threads and queues), [`client`] (an app over the client
+//!   core), [`disk`] and the network;
 //! - [`checker`]: what must hold, independent of the code under test;
 //! - [`shrink`]: leaves out of a story what its fault does not need; [`fleet`]: many seeds.
 //!

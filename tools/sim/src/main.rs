@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 /// Run the real cores of node and clients in simulated worlds, each from a seed, and check every promise.
 ///
-/// A world that went wrong is played again from its seed, and shrunk to a short story. Exits with 1 if one did.
+/// A world that went wrong is played again from its seed, and shrunk to a short story. Exits with 1 if one
+/// did.
 #[derive(Parser)]
 #[command(name = "gs-sim", version)]
 struct Args {

@@ -1,7 +1,9 @@
-//! The plan of a world: how large it is, how tight its bounds are, and which kinds of trouble it knows; all drawn from its seed.
+//! The plan of a world: how large it is, how tight its bounds are, and which kinds of trouble it knows; all
+//! drawn from its seed.
 //!
-//! Why not every trouble in every world: a fault that happens all the time hides the ones that need quiet between (a node that
-//! crashes twice a second never fills a ring). So each world draws which kinds it has, and how often.
+//! Why not every trouble in every world: a fault that happens all the time hides the ones that need quiet
+//! between (a node that crashes twice a second never fills a ring). So each world draws which kinds it has,
+//! and how often.
 //! Not here: what happens when (`story`).
 
 use grandstand_edge::audience::{Rate, Settings};
@@ -105,7 +107,8 @@ impl Plan {
             tick_ms: fixed_tick,
             ring_batches_max,
             history_batches_max,
-            // More, and longer, than what can pass while a held worker has a publication in its hands: that one has no age.
+            // More, and longer, than what can pass while a held worker has a publication in its hands: that
+            // one has no age.
             nonces_max: if has_clock_steps { 65_536 } else { r.pick(&[300, 65_536]) },
             nonce_window_ms: if has_clock_steps { 100 * 86_400_000 } else { r.pick(&[15_000, 300_000]) },
             pending_messages_max: r.pick(&[4, 32, 16_384]),

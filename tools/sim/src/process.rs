@@ -1,10 +1,11 @@
 //! A node's process: the real shards and audiences, with modelled threads, queues and sockets between them.
 //!
-//! It does what `grandstand_engine::node` and the edge's workers do around the cores: bounded inboxes that give inputs back, a
-//! bounded queue from each shard to each worker with an overflow behind it, a shard that takes nothing while an overflow is
-//! long, workers that write within a budget. Each turn takes what is there; the world says when a turn is.
-//! Invariant: once the fuse has burnt down the process does nothing that anybody could see: it died at that point, in the middle
-//! of whatever it did.
+//! It does what `grandstand_engine::node` and the edge's workers do around the cores: bounded inboxes that
+//! give inputs back, a bounded queue from each shard to each worker with an overflow behind it, a shard that
+//! takes nothing while an overflow is long, workers that write within a budget. Each turn takes what is
+//! there; the world says when a turn is.
+//! Invariant: once the fuse has burnt down the process does nothing that anybody could see: it died at that
+//! point, in the middle of whatever it did.
 //! Not here: when turns are, what the network does (`world`).
 
 use std::collections::VecDeque;

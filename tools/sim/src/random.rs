@@ -1,7 +1,8 @@
 //! Chance from a seed: the only source of it in a simulation.
 //!
-//! Invariant: what is drawn follows from the seed and the calls before. SplitMix64 (Steele, Lea, Flood 2014): one word of state,
-//! so that every step of a story can have a stream of its own, and a story with a step less draws the same in all others.
+//! Invariant: what is drawn follows from the seed and the calls before. SplitMix64 (Steele, Lea, Flood 2014):
+//! one word of state, so that every step of a story can have a stream of its own, and a story with a step
+//! less draws the same in all others.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]

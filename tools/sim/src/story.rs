@@ -1,9 +1,11 @@
-//! The story of a world: what people, operators and fate do to it, step by step, drawn from its seed before it begins.
+//! The story of a world: what people, operators and fate do to it, step by step, drawn from its seed before
+//! it begins.
 //!
-//! Why drawn before: a story is a list, so it can be run again with any of its steps left out. That is how a long story that went
-//! wrong becomes a short one (`shrink`). Each step brings a stream of chance of its own, which all small decisions until the next
-//! step are drawn from (delays, sizes, moments).
-//! Invariant: who and what is named by number and taken modulo what there is, so every step means something in every world.
+//! Why drawn before: a story is a list, so it can be run again with any of its steps left out. That is how a
+//! long story that went wrong becomes a short one (`shrink`). Each step brings a stream of chance of its own,
+//! which all small decisions until the next step are drawn from (delays, sizes, moments).
+//! Invariant: who and what is named by number and taken modulo what there is, so every step means something
+//! in every world.
 //! Not here: what steps do (`world`).
 
 use grandstand_protocol::frame::Durability;

@@ -1,8 +1,10 @@
-//! A world: one node, its viewers, the network between them, a disk and a clock, run by events in virtual time.
+//! A world: one node, its viewers, the network between them, a disk and a clock, run by events in virtual
+//! time.
 //!
-//! Connections are two streams of bytes with a delay: they never reorder, they take only so much before the other side reads, and
-//! they break at any moment, after a prefix of what was under way. Threads are turns, some time after their doorbell. Processes
-//! die in the middle of a turn. Everything small is drawn from the stream of the step that came last.
+//! Connections are two streams of bytes with a delay: they never reorder, they take only so much before the
+//! other side reads, and they break at any moment, after a prefix of what was under way. Threads are turns,
+//! some time after their doorbell. Processes die in the middle of a turn. Everything small is drawn from the
+//! stream of the step that came last.
 //! Invariant: what happens is a function of plan and story; the trace of two runs of the same is the same.
 //! Not here: what is drawn (`plan`, `story`), what must hold (`checker`).
 
@@ -466,7 +468,8 @@ impl World<'_> {
             }
             let until_us = self.us + self.random.below(self.plan.delay_us_max + 1);
             self.connections[connection].to_viewer_until_us = until_us;
-            // The kernel tells of a process that dies. Of a machine that is gone nobody tells, until it is back and is asked.
+            // The kernel tells of a process that dies. Of a machine that is gone nobody tells, until it is
+            // back and is asked.
             let hears_us = match death {
                 Death::Killed => Some(until_us.max(self.connections[connection].to_viewer_us)),
                 Death::PowerCut if self.random.chance(50) => Some(until_us + down_us + 20_000),
@@ -846,7 +849,8 @@ impl World<'_> {
 
     // At rest.
 
-    /// Everything heals, and everyone stays: the world must come to rest, and then everything must be in its place.
+    /// Everything heals, and everyone stays: the world must come to rest, and then everything must be in its
+    /// place.
     fn rest(&mut self) {
         self.random = Random::new(self.plan.seed ^ 2);
         (0..self.viewers.len()).for_each(|viewer| self.set_pace(viewer, Pace::Flow));

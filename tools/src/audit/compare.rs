@@ -1,11 +1,11 @@
 //! The comparison: what was said and shown, and what the log holds.
 //!
-//! What a power cut may do, and nothing more: what was shown and not yet synced may be gone. Then it is the end of what an
-//! epoch showed: everything before the last message that was acknowledged in that epoch must stand where it was shown, or it
-//! is a difference of order. What differs behind is "shown and gone"; said again in the next epoch, a message of it may come
-//! to stand where it stood, which proves nothing.
-//! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its number says is
-//! wrong.
+//! What a power cut may do, and nothing more: what was shown and not yet synced may be gone. Then it is the
+//! end of what an epoch showed: everything before the last message that was acknowledged in that epoch must
+//! stand where it was shown, or it is a difference of order. What differs behind is "shown and gone"; said
+//! again in the next epoch, a message of it may come to stand where it stood, which proves nothing.
+//! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its
+//! number says is wrong.
 //! Not here: where the log comes from, what of this is a fault (`audit`).
 
 use std::collections::HashMap;

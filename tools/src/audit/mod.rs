@@ -1,10 +1,11 @@
 //! `gs audit`: what a node's log holds, read back over the protocol and compared with what a load wrote down.
 //!
-//! Why after the fact: whether something acknowledged is lost, or stands twice, shows only when everything that was said and
-//! everything that is still there lie side by side.
+//! Why after the fact: whether something acknowledged is lost, or stands twice, shows only when everything
+//! that was said and everything that is still there lie side by side.
 //! - `compare`: the comparison, of numbers; this: reading every room's log, page by page, and the verdict.
 //!
-//! Invariant: every figure is reported by name; the exit code says whether one of those that must be 0 is not.
+//! Invariant: every figure is reported by name; the exit code says whether one of those that must be 0 is
+//! not.
 //! Not here: writing it down (`load::ledger`), the database itself (`grandstand verify`).
 
 mod compare;
@@ -28,8 +29,8 @@ const REQUEST_MESSAGES: u64 = 5_000;
 /// For one request. A node that has just started may read from a cold disk.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
-/// The same, where the data was damaged on purpose: what cannot be read is refused as something that may pass, and the client
-/// asks again for as long as it is let.
+/// The same, where the data was damaged on purpose: what cannot be read is refused as something that may
+/// pass, and the client asks again for as long as it is let.
 const DAMAGED_WAIT: Duration = Duration::from_secs(2);
 
 /// How far behind a place that cannot be read to look again, and how often.

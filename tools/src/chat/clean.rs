@@ -1,9 +1,9 @@
 //! Text from strangers, made fit for a terminal.
 //!
-//! Why: an escape sequence in a chat message could retitle the window, rewrite what stands on screen or answer in the
-//! user's name. Nodes refuse control characters, but a terminal must not depend on the node.
-//! Invariants: no control characters (C0, DEL, C1), no characters that turn the direction of what follows, no line ends,
-//! no towers of combining marks; what is harmless is left as it is.
+//! Why: an escape sequence in a chat message could retitle the window, rewrite what stands on screen or
+//! answer in the user's name. Nodes refuse control characters, but a terminal must not depend on the node.
+//! Invariants: no control characters (C0, DEL, C1), no characters that turn the direction of what follows, no
+//! line ends, no towers of combining marks; what is harmless is left as it is.
 //! Not here: what is worth saying at all (the room's filters).
 
 use ratatui::text::Span;

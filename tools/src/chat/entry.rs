@@ -178,7 +178,8 @@ fn without_colour(mut span: Span<'static>) -> Span<'static> {
     span
 }
 
-/// Break spans into rows at spaces, or within a word that is longer than a row. Rows after the first are indented.
+/// Break spans into rows at spaces, or within a word that is longer than a row. Rows after the first are
+/// indented.
 fn wrap(spans: &[Span<'static>], columns: usize, indent: usize) -> Vec<Line<'static>> {
     // On a screen as narrow as this nothing reads well; a row must hold something nevertheless.
     let indent = if columns < indent * 2 { 0 } else { indent };
@@ -205,7 +206,8 @@ fn wrap(spans: &[Span<'static>], columns: usize, indent: usize) -> Vec<Line<'sta
     rows
 }
 
-/// Leave in `row` what comes before its last space, and give what comes after; all stays where there is no space.
+/// Leave in `row` what comes before its last space, and give what comes after; all stays where there is no
+/// space.
 fn split_row(
     row: &mut Vec<(String, Style, usize)>,
     indent: usize,

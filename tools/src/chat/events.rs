@@ -1,7 +1,7 @@
 //! What each event of the session does to the model.
 //!
-//! Invariants: whatever was missed is said, with its number and its reason; an event that says nothing to a person leaves
-//! no line.
+//! Invariants: whatever was missed is said, with its number and its reason; an event that says nothing to a
+//! person leaves no line.
 //! Not here: the model itself (`model`).
 
 use grandstand_client::core::{Fault, OwnedEvent, Reason};
@@ -12,7 +12,8 @@ use super::clean::clean;
 use super::entry::{Answered, Entry, Message, Tone};
 use super::model::{Link, Model};
 
-/// In a room that is paced, something is left out of every batch: added up for so long, or one could read nothing else.
+/// In a room that is paced, something is left out of every batch: added up for so long, or one could read
+/// nothing else.
 const OMITTED_EVERY_MS: u64 = 10_000;
 
 impl Model {
@@ -143,7 +144,8 @@ impl Model {
         self.push(Entry::Message(Message { offset, author, role, text, answers, folded, mine }));
     }
 
-    /// Left out for everybody else: it may come before or after the batch that says so, and the place in the log stays.
+    /// Left out for everybody else: it may come before or after the batch that says so, and the place in the
+    /// log stays.
     fn handle_personal(&mut self, offset: u64, author: &str, role: Role, text: &str, reply_to: Option<u64>) {
         let excerpt = |answered| self.find(answered).map(Message::excerpt);
         let answers = reply_to.map(|answered| Answered { offset: answered, excerpt: excerpt(answered) });
@@ -151,7 +153,8 @@ impl Model {
         self.push(Entry::Message(Message { offset, author, role, text, answers, folded: 0, mine: false }));
     }
 
-    /// Everything before this offset is shown, or never will be: what was ours and taken, and did not come, is told.
+    /// Everything before this offset is shown, or never will be: what was ours and taken, and did not come,
+    /// is told.
     fn handle_passed(&mut self, to: u64) {
         self.next_offset = self.next_offset.max(to);
         let (passed, pending) = std::mem::take(&mut self.pending)

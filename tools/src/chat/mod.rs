@@ -32,8 +32,9 @@ use model::{Action, Model};
 
 /// Follow a room in the terminal, write in it, react.
 ///
-/// Without a terminal, lines of standard input are said, and what is said is printed, a line each; notices go to standard
-/// error. The end of input ends it, once everything is acknowledged; the exit code is not 0 if something was refused.
+/// Without a terminal, lines of standard input are said, and what is said is printed, a line each; notices go
+/// to standard error. The end of input ends it, once everything is acknowledged; the exit code is not 0 if
+/// something was refused.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Where the node is: ws://, wss:// or quic://.

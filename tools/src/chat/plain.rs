@@ -1,9 +1,10 @@
-//! The chat without a terminal: what is said on standard output, a line each; notices on standard error; lines of standard
-//! input are said.
+//! The chat without a terminal: what is said on standard output, a line each; notices on standard error;
+//! lines of standard input are said.
 //!
 //! Why: scripts, tests, `gs chat | grep`, `echo hello | gs chat`.
-//! Invariants: standard output has messages and nothing else; the end of input ends the chat once everything is
-//! acknowledged, and what was said before is printed; a refusal, a loss or an end that nobody asked for is an error.
+//! Invariants: standard output has messages and nothing else; the end of input ends the chat once everything
+//! is acknowledged, and what was said before is printed; a refusal, a loss or an end that nobody asked for is
+//! an error.
 //! Not here: what events mean (`events`).
 
 use std::io::{self, BufRead, Write};
@@ -90,8 +91,8 @@ fn result(model: &Model) -> anyhow::Result<()> {
     }
 }
 
-/// A thread of its own: standard input may be a file, a pipe or a keyboard, and only waiting works on all of them. It ends
-/// with the process.
+/// A thread of its own: standard input may be a file, a pipe or a keyboard, and only waiting works on all of
+/// them. It ends with the process.
 fn stdin_lines() -> mpsc::Receiver<io::Result<String>> {
     let (sender, lines) = mpsc::channel(LINES_MAX);
     std::thread::spawn(move || {

@@ -1,7 +1,7 @@
 //! The chat on a terminal: keys and events in, the screen out.
 //!
-//! Invariants: the terminal is given back as it was, whether this ends by a key, a signal, an error or a panic; a flood of
-//! messages is drawn at most [`FRAMES_PER_S`] times a second, a key at once.
+//! Invariants: the terminal is given back as it was, whether this ends by a key, a signal, an error or a
+//! panic; a flood of messages is drawn at most [`FRAMES_PER_S`] times a second, a key at once.
 //! Not here: what is shown (`model`), how (`screen`).
 
 use std::io::stdout;

@@ -1,7 +1,7 @@
 //! The demo's terminal view: what goes on, twice a second, and the chat as viewers see it.
 //!
-//! Invariants: the terminal is as it was when the view is dropped, also after a panic; only what arrived at a viewer is
-//! shown as chat.
+//! Invariants: the terminal is as it was when the view is dropped, also after a panic; only what arrived at a
+//! viewer is shown as chat.
 //! Not here: measuring (`load::conductor`), the figures at the end (`report`).
 
 use std::collections::VecDeque;

@@ -1,7 +1,8 @@
-//! Accounting of one viewer in one room: every offset since it joined is delivered, announced as missing, or lost.
+//! Accounting of one viewer in one room: every offset since it joined is delivered, announced as missing, or
+//! lost.
 //!
-//! Why beside the client's own faults: the client drops what comes twice; whether the whole was complete is judged here,
-//! from nothing but the offsets that reached the application.
+//! Why beside the client's own faults: the client drops what comes twice; whether the whole was complete is
+//! judged here, from nothing but the offsets that reached the application.
 //! Invariant: `delivered + gapped + omitted + lost == next - start`, or [`Checker::is_balanced`] says no.
 //! Not here: contents (`oracle`), times (`viewer`).
 
@@ -33,7 +34,8 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    /// A subscription begins or goes on. `false`: the log is another one, and what the old one still had is unknown.
+    /// A subscription begins or goes on. `false`: the log is another one, and what the old one still had is
+    /// unknown.
     pub(crate) fn handle_subscribed(&mut self, epoch: u64, offset: u64) -> bool {
         if self.epoch == epoch {
             return true;
@@ -82,7 +84,8 @@ impl Checker {
         }
     }
 
-    /// The room's log goes on under another name, exactly here or with a gap that follows: the accounts go on.
+    /// The room's log goes on under another name, exactly here or with a gap that follows: the accounts go
+    /// on.
     pub(crate) fn handle_continued(&mut self, epoch: u64) {
         self.epoch = epoch;
     }

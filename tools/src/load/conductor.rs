@@ -1,7 +1,8 @@
-//! The conductor of a run: publishers in, crowd in, say everything, wait until everybody has it, measure, leave.
+//! The conductor of a run: publishers in, crowd in, say everything, wait until everybody has it, measure,
+//! leave.
 //!
-//! Why in this order: memory is measured around the joins, CPU from the first message until the last is everywhere, and
-//! nobody says goodbye before that is known.
+//! Why in this order: memory is measured around the joins, CPU from the first message until the last is
+//! everywhere, and nobody says goodbye before that is known.
 //! Invariant: every wait has an end.
 //! Not here: figures (`report`), what a person sees meanwhile ([`Watcher`]s).
 
@@ -119,8 +120,8 @@ struct Conductor<'a> {
     resident_max_bytes: u64,
 }
 
-/// Carry out a run; `script` gets the node's limit of a text in bytes. Ends early when `stop` says so. To be called within
-/// a `LocalSet`.
+/// Carry out a run; `script` gets the node's limit of a text in bytes. Ends early when `stop` says so. To be
+/// called within a `LocalSet`.
 ///
 /// # Errors
 /// When the run cannot be carried out. What went wrong for viewers and messages is in the outcome.

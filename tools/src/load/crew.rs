@@ -1,7 +1,7 @@
 //! A crew: the crowds of a run, one in a thread of this process or several in processes of their own.
 //!
-//! Why processes: a process may hold only so many files, and one thread only so many viewers. They share nothing but the
-//! clock; orders go to them, and notes come back, as lines of JSON.
+//! Why processes: a process may hold only so many files, and one thread only so many viewers. They share
+//! nothing but the clock; orders go to them, and notes come back, as lines of JSON.
 //! Invariants: a crowd never outlives its coordinator (its standard input ends); one that dies is noticed.
 //! Not here: what a crowd does (`crowd`), when orders are given (`conductor`).
 

@@ -1,7 +1,7 @@
 //! A crowd: the viewers of one process, on one thread, from the first join to the last goodbye.
 //!
-//! Invariants: joins are paced and do not wait for each other; every viewer's accounts are closed exactly once per session;
-//! without its coordinator a crowd ends at once.
+//! Invariants: joins are paced and do not wait for each other; every viewer's accounts are closed exactly
+//! once per session; without its coordinator a crowd ends at once.
 //! Not here: one viewer (`viewer`), publishing (`publisher`), several processes (`crew`).
 
 use std::cell::{Cell, RefCell};
@@ -34,7 +34,8 @@ const TURN: Duration = Duration::from_millis(10);
 /// How often it tells where it stands.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// Viewers that share a UDP socket. At home each has its own; with 200, a burst of batches fits a default kernel buffer.
+/// Viewers that share a UDP socket. At home each has its own; with 200, a burst of batches fits a default
+/// kernel buffer.
 const QUIC_PER_SOCKET: usize = 200;
 
 /// Tries to come in, or back, before a viewer counts as failed: with their pauses, some seconds.
@@ -425,7 +426,8 @@ impl Gates {
     }
 }
 
-/// Each process beside the first comes from an address of its own, where that is loopback: ports are 28,000 per address.
+/// Each process beside the first comes from an address of its own, where that is loopback: ports are 28,000
+/// per address.
 fn local_address<'a>(plan: &Plan, mut urls: impl Iterator<Item = &'a Url>) -> Option<IpAddr> {
     let last = u8::try_from(plan.process).ok().filter(|&n| n > 0)?.checked_add(1)?;
     let is_v4 = |url: &Url| is_loopback(url) && url.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4());
@@ -452,7 +454,8 @@ fn knowledge(plan: &Plan, announcements: Option<&Announcements>) -> anyhow::Resu
     })
 }
 
-/// Who stalls: evenly over everybody, of each transport its share. Who is dropped: the first of each transport that does not stall.
+/// Who stalls: evenly over everybody, of each transport its share. Who is dropped: the first of each
+/// transport that does not stall.
 fn slots(plan: &Plan) -> Vec<Slot> {
     let mut slots: Vec<Slot> = (0..plan.ws_viewers + plan.quic_viewers).map(|_| Slot::default()).collect();
     let (of_quic, of_ws) = (0..slots.len()).partition::<Vec<usize>, _>(|&n| plan.is_quic(n));

@@ -1,9 +1,10 @@
-//! The ledger of a run: what was published and what became of it, what was shown, and what each viewer went through.
+//! The ledger of a run: what was published and what became of it, what was shown, and what each viewer went
+//! through.
 //!
-//! Why files: the node that is judged is restarted after the load has ended, and what it still has is compared with this
-//! (`gs audit`), perhaps a hundred times over.
-//! `publications.jsonl`: one [`Header`], then one [`Said`] per publication. `shown-N.jsonl`: of the crowd of process N,
-//! one [`ShownLine`] per room and log. `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
+//! Why files: the node that is judged is restarted after the load has ended, and what it still has is
+//! compared with this (`gs audit`), perhaps a hundred times over.
+//! `publications.jsonl`: one [`Header`], then one [`Said`] per publication. `shown-N.jsonl`: of the crowd of
+//! process N, one [`ShownLine`] per room and log. `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
 //! Invariant: what is kept per message is a few numbers; the texts follow from them (`script::Marked`).
 //! Not here: counting while a run goes on (`survival`, `publisher`), judging (`audit`).
 
@@ -56,7 +57,8 @@ pub(crate) struct Said {
     pub(crate) fate: Fate,
 }
 
-/// What viewers of one process were shown of one log, from `first` on: the number of the message at each offset.
+/// What viewers of one process were shown of one log, from `first` on: the number of the message at each
+/// offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownLine {
     pub(crate) room: usize,

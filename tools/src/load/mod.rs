@@ -2,7 +2,8 @@
 //!
 //! - `publisher`, `script`: what is said, when, and what became of it;
 //! - `crowd`, `viewer`: who listens; `checker`: is it complete and in order; `oracle`: is it what was said;
-//! - `survival`, `ledger`: what is kept where the node may be killed or replaced meanwhile; `prober`: who is refused then;
+//! - `survival`, `ledger`: what is kept where the node may be killed or replaced meanwhile; `prober`: who is
+//!   refused then;
 //! - `crew`, `orders`: several processes; `conductor`: the order of a run; `tally`: what was counted.
 //!
 //! Not here: figures (`crate::report`), the protocol (`grandstand_client`).
@@ -43,7 +44,8 @@ use progress::Lines;
 use publisher::{Publishers, Stage};
 use script::{Arrivals, Marked, Script};
 
-/// Files that a process needs beside its viewers: standard streams, timers, libraries, publishers, UDP sockets.
+/// Files that a process needs beside its viewers: standard streams, timers, libraries, publishers, UDP
+/// sockets.
 const FILES_BESIDE: u64 = 200;
 
 /// WebSocket viewers of one process, whatever its limits: a loopback address has 28,000 ports.
@@ -73,8 +75,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
 
-    /// The node may be killed or replaced meanwhile: everybody comes back as often as it takes, what was not acknowledged is
-    /// said again under the same nonce, and what was said, shown and missed goes into files in this folder, for `gs audit`.
+    /// The node may be killed or replaced meanwhile: everybody comes back as often as it takes, what was not
+    /// acknowledged is said again under the same nonce, and what was said, shown and missed goes into files
+    /// in this folder, for `gs audit`.
     #[arg(long, value_name = "DIR", conflicts_with = "replay", help_heading = "Restarts")]
     ledger: Option<PathBuf>,
     /// Newcomers knock all the time at every --url; one that is not let in fails the run.
@@ -84,7 +87,8 @@ pub(crate) struct Args {
     /// Viewers.
     #[arg(long, default_value_t = 100, help_heading = "Audience")]
     viewers: usize,
-    /// Share of the viewers that come over QUIC, such as 50%; by default half where a quic:// and another URL are given.
+    /// Share of the viewers that come over QUIC, such as 50%; by default half where a quic:// and another URL
+    /// are given.
     #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Audience")]
     quic: Option<f64>,
     /// Viewers over WebSocket, instead of --viewers.
@@ -111,7 +115,8 @@ pub(crate) struct Args {
     /// When they begin, after the first message.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s", help_heading = "Audience")]
     stall_at: Duration,
-    /// One viewer of each transport drops its connection so often, resumes each time, and has to end with the whole log.
+    /// One viewer of each transport drops its connection so often, resumes each time, and has to end with the
+    /// whole log.
     #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Audience")]
     drop_viewer: u32,
     /// Viewers take batches plain, as clients do that cannot open compressed ones.
@@ -121,7 +126,8 @@ pub(crate) struct Args {
     /// Sessions that publish.
     #[arg(long, default_value_t = 1, help_heading = "Chat")]
     publishers: usize,
-    /// Messages per second, of all publishers together; sent when due, whether or not earlier ones were answered.
+    /// Messages per second, of all publishers together; sent when due, whether or not earlier ones were
+    /// answered.
     #[arg(long, value_name = "PER_S", default_value_t = 10.0, help_heading = "Chat")]
     rate: f64,
     /// Bytes of a message's text.
@@ -160,7 +166,8 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-/// Run a load; `Ok(false)` when something was lost, duplicated, reordered, unacknowledged, or somebody could not join.
+/// Run a load; `Ok(false)` when something was lost, duplicated, reordered, unacknowledged, or somebody could
+/// not join.
 ///
 /// # Errors
 /// When the run cannot be carried out.

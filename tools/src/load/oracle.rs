@@ -1,7 +1,7 @@
 //! The oracle of a room: what each offset must hold, and when it was due.
 //!
-//! Why shared by a process's viewers: the first to see an offset has it judged, and for the others it is one comparison
-//! with that: so everyone is known to have seen the same, at the cost of a memory comparison.
+//! Why shared by a process's viewers: the first to see an offset has it judged, and for the others it is one
+//! comparison with that: so everyone is known to have seen the same, at the cost of a memory comparison.
 //! Invariant: at most [`SEEN_MAX`] messages are remembered.
 //! Not here: completeness and order (`checker`).
 
@@ -121,8 +121,8 @@ impl Oracle {
         }
     }
 
-    /// As [`Oracle::judge`], but from the text alone, where logs follow each other and `survival` compares what is shown:
-    /// and the message's number, if it is one of this run.
+    /// As [`Oracle::judge`], but from the text alone, where logs follow each other and `survival` compares
+    /// what is shown: and the message's number, if it is one of this run.
     pub(crate) fn judge_alone(&self, text: &str) -> (Verdict, Option<u64>) {
         match &self.knowledge {
             Knowledge::Marked(marked) => {

@@ -1,4 +1,5 @@
-//! What coordinator and crowds say to each other: the same words over a channel and, as lines of JSON, over a pipe.
+//! What coordinator and crowds say to each other: the same words over a channel and, as lines of JSON, over a
+//! pipe.
 //!
 //! Not here: pipes and channels (`crew`).
 
@@ -47,7 +48,8 @@ pub(crate) struct Plan {
     pub(crate) settle_us: u64,
     pub(crate) seed: u64,
     pub(crate) content: Content,
-    /// Viewers come back as often as it takes, and a new log is no fault; what they saw goes into this directory.
+    /// Viewers come back as often as it takes, and a new log is no fault; what they saw goes into this
+    /// directory.
     pub(crate) ledger: Option<PathBuf>,
 }
 

@@ -1,7 +1,8 @@
 //! Probers: newcomers who come all the time, one after the other, over each of the given addresses.
 //!
 //! Why: whether a restart refuses a connection shows only to somebody who connects at that moment.
-//! Invariants: one try per address at a time, and none is made twice: what fails is counted. They end with the run.
+//! Invariants: one try per address at a time, and none is made twice: what fails is counted. They end with
+//! the run.
 //! Not here: viewers, who come back by themselves and say how often that failed (`viewer`).
 
 use std::cell::RefCell;

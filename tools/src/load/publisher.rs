@@ -1,8 +1,10 @@
 //! Publishers: sessions that say what a script says, when it is due, and account for every answer.
 //!
-//! Why times count from when a message was due: a publisher that is late has made its viewers wait, whoever was at fault.
-//! Invariants: nothing waits for an answer; what was sent is acknowledged, refused, or unacknowledged at the end. Where the
-//! run survives restarts, what was refused for a while is said again, under the same nonce, until it is acknowledged.
+//! Why times count from when a message was due: a publisher that is late has made its viewers wait, whoever
+//! was at fault.
+//! Invariants: nothing waits for an answer; what was sent is acknowledged, refused, or unacknowledged at the
+//! end. Where the run survives restarts, what was refused for a while is said again, under the same nonce,
+//! until it is acknowledged.
 //! Not here: what is said (`script`), who listens (`crowd`).
 
 use std::cell::{Cell, RefCell};
@@ -28,8 +30,8 @@ use crate::histogram::Times;
 /// Until every publisher is in its room.
 const READY_WAIT: Duration = Duration::from_secs(15);
 
-/// Publications of one session that may wait for their answers: seconds of a fast bridge over a slow disk. Beyond, the
-/// next ones are sent late, and the latencies say so.
+/// Publications of one session that may wait for their answers: seconds of a fast bridge over a slow disk.
+/// Beyond, the next ones are sent late, and the latencies say so.
 const UNANSWERED_MAX: u32 = 16_384;
 
 /// Tries to come in, or back, before a publisher counts as failed.
@@ -138,7 +140,8 @@ impl Publishers {
         self.desk.text_bytes_max.get() as usize
     }
 
-    /// Epoch and next offset of each room, as far as known: from the subscriptions, and then from the answers.
+    /// Epoch and next offset of each room, as far as known: from the subscriptions, and then from the
+    /// answers.
     pub(crate) fn heads(&self) -> Vec<Option<Head>> {
         self.desk.heads.borrow().clone()
     }
@@ -253,7 +256,8 @@ impl Desk {
         }
     }
 
-    /// A subscription names the room's log of now; an answer may name one of before, where the message still stands.
+    /// A subscription names the room's log of now; an answer may name one of before, where the message still
+    /// stands.
     fn note_head(&self, room_index: usize, epoch: u64, offset: u64, is_now: bool) {
         let head = &mut self.heads.borrow_mut()[room_index];
         match head {

@@ -1,8 +1,8 @@
 //! Scripts: what a run says, and when each message is due. Open loop: nobody waits for an answer.
 //!
 //! Why open: a generator that waits for a slow node asks less of it, and the worst times never show.
-//! Invariant: a script is a function of its parts, so every process of a run can tell from an offset or a text when a
-//! message was due.
+//! Invariant: a script is a function of its parts, so every process of a run can tell from an offset or a
+//! text when a message was due.
 //! Not here: sending (`publisher`), judging (`oracle`).
 
 use std::fmt::Write as _;

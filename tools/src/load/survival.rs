@@ -1,9 +1,10 @@
 //! What a crowd keeps in order to judge a node that is killed, cut off or replaced under it.
 //!
-//! Why beside `checker` and `oracle`: those judge one log within what memory holds; here several logs follow each other,
-//! and everything that anybody was shown is compared with the log afterwards.
-//! Invariants: an offset of a log shows everybody the same message, or it counts as a difference of order; per message
-//! eight bytes are kept for all viewers of a process together, per viewer at most [`PLACES_MAX`] runs and gaps.
+//! Why beside `checker` and `oracle`: those judge one log within what memory holds; here several logs follow
+//! each other, and everything that anybody was shown is compared with the log afterwards.
+//! Invariants: an offset of a log shows everybody the same message, or it counts as a difference of order;
+//! per message eight bytes are kept for all viewers of a process together, per viewer at most [`PLACES_MAX`]
+//! runs and gaps.
 //! Not here: the files (`ledger`), what the log has in the end (`audit`).
 
 use std::cell::RefCell;

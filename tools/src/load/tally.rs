@@ -1,7 +1,7 @@
 //! Tallies: what a crowd counted, made to add up over processes.
 //!
-//! Messages, frames and deliveries are three things: one message to a thousand viewers is a thousand deliveries, in as
-//! many frames or fewer.
+//! Messages, frames and deliveries are three things: one message to a thousand viewers is a thousand
+//! deliveries, in as many frames or fewer.
 //! Invariant: a number that says something is wrong is in [`Tally::faults`], and only those.
 //! Not here: what publishers count (`publisher`), how it is shown (`report`).
 

@@ -1,7 +1,9 @@
 //! One virtual viewer: a session whose every event is checked, and which does as the crowd tells it.
 //!
-//! Why a slot apart from the handler: the crowd looks over everybody's accounts, and leaves orders, without a channel each.
-//! Invariant: a viewer holds no memory of its own but its session, its accounts and a reference to what all share.
+//! Why a slot apart from the handler: the crowd looks over everybody's accounts, and leaves orders, without a
+//! channel each.
+//! Invariant: a viewer holds no memory of its own but its session, its accounts and a reference to what all
+//! share.
 //! Not here: when viewers come and go (`crowd`).
 
 use std::cell::{Cell, RefCell};

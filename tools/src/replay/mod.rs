@@ -1,7 +1,7 @@
 //! `gs replay`: a chat log into a room, at its own speed or faster, as a bridge.
 //!
-//! Invariants: messages go out in the log's order, each when it is due, whatever became of those before; every one of them
-//! is acknowledged, refused, or counted as unacknowledged.
+//! Invariants: messages go out in the log's order, each when it is due, whatever became of those before;
+//! every one of them is acknowledged, refused, or counted as unacknowledged.
 //! Not here: reading logs (`chatlog`), publishing (`load::publisher`).
 
 use std::path::PathBuf;

@@ -1,12 +1,15 @@
-//! `gs dictionary`: what both sides of a compressed frame have before the first one: pieces of generated chat.
+//! `gs dictionary`: what both sides of a compressed frame have before the first one: pieces of generated
+//! chat.
 //!
-//! Pieces are the generator's own words and sayings, each once, divided as texts are in a batch: the zero byte that ends a
-//! text, and the control byte of an ordinary message behind it. A piece that another one holds is left out. What is likely
-//! stands last, where a reference to it takes the fewest bits: short words after sentences, the most spoken language after
-//! the others, emotes at the end.
-//! Why not trained on drawn samples: the generator draws from these lists and from nothing else, so the lists are what
-//! samples would converge to; and what depends on no seed and no floating point is the same on every machine.
-//! Why nothing of real chats: their words belong to those who wrote them; real logs only measure (benches, `layout`).
+//! Pieces are the generator's own words and sayings, each once, divided as texts are in a batch: the zero
+//! byte that ends a text, and the control byte of an ordinary message behind it. A piece that another one
+//! holds is left out. What is likely stands last, where a reference to it takes the fewest bits: short words
+//! after sentences, the most spoken language after the others, emotes at the end.
+//! Why not trained on drawn samples: the generator draws from these lists and from nothing else, so the lists
+//! are what samples would converge to; and what depends on no seed and no floating point is the same on every
+//! machine.
+//! Why nothing of real chats: their words belong to those who wrote them; real logs only measure (benches,
+//! `layout`).
 //! Invariants: at most [`BYTES_MAX`]; the same on every machine.
 //! Not here: compressing (`grandstand_protocol::compress`), keeping it current (`cargo xtask dictionary`).
 
@@ -18,7 +21,8 @@ use super::generator::Language;
 use super::phrases::phrases;
 use super::words::{EMOTES, lexicon};
 
-/// Deflate reaches back 32 KB, and a batch needs some of that for itself; browsers load the dictionary with the page.
+/// Deflate reaches back 32 KB, and a batch needs some of that for itself; browsers load the dictionary with
+/// the page.
 const BYTES_MAX: usize = 24 * 1024;
 
 /// Between two pieces: a text's end, and the control byte of a viewer's message.

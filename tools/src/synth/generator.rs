@@ -1,10 +1,12 @@
-//! Chat out of nothing: an endless run of lines with the shapes of real live chats, the same for the same seed.
+//! Chat out of nothing: an endless run of lines with the shapes of real live chats, the same for the same
+//! seed.
 //!
-//! Why: the repository, its tests and the demo need crowds that behave like crowds, and nobody's texts or names.
-//! Shapes (measured over 17 real logs of 50 to 130,000 viewers; `shapes` holds each range and tests it): over-dispersed
-//! arrivals, bursts of 3 to 10 times background, short texts with a long tail, many who write once and few who write much,
-//! one message in four said before within 30 s.
-//! Invariants: times never fall; every text and name passes [`grandstand_protocol::text`]; memory does not grow with time.
+//! Why: the repository, its tests and the demo need crowds that behave like crowds, and nobody's texts or
+//! names. Shapes (measured over 17 real logs of 50 to 130,000 viewers; `shapes` holds each range and tests
+//! it): over-dispersed arrivals, bursts of 3 to 10 times background, short texts with a long tail, many who
+//! write once and few who write much, one message in four said before within 30 s.
+//! Invariants: times never fall; every text and name passes [`grandstand_protocol::text`]; memory does not
+//! grow with time.
 //! Not here: when (`arrivals`), who (`people`), what (`texts`), files (`synth`).
 
 use std::sync::Arc;
@@ -38,7 +40,8 @@ impl Default for Settings {
             viewers: 10_000,
             rate_per_s: None,
             languages: vec![Language::En],
-            // Every five minutes: with this, variance over mean stays within what was measured, at 10 messages/s too.
+            // Every five minutes: with this, variance over mean stays within what was measured, at 10
+            // messages/s too.
             bursts_per_hour: 12.0,
         }
     }
@@ -121,15 +124,17 @@ const RATE_MIN_PER_S: f64 = 0.001;
 
 /// Messages per second that an audience of this size writes in the mean.
 ///
-/// Why a power: a room of 100,000 runs at 5 to 13 messages/s, everyday channels of some thousands at 0.3 to 1, one of 50 at
-/// 0.05. Talk per head falls as rooms grow; this line goes through all three (0.03, 0.3 at 1,000, 8 at 100,000).
+/// Why a power: a room of 100,000 runs at 5 to 13 messages/s, everyday channels of some thousands at 0.3 to
+/// 1, one of 50 at 0.05. Talk per head falls as rooms grow; this line goes through all three (0.03, 0.3 at
+/// 1,000, 8 at 100,000).
 pub(crate) fn messages_per_s(viewers: u64) -> f64 {
     0.3 * (viewers as f64 / 1000.0).powf(0.713)
 }
 
 /// Reactions per second that an audience of this size sends at this heat ([`Chat::heat`]).
 ///
-/// Measured: tens to hundreds of likes per second per 10,000 viewers; 20 in calm, 500 when a burst is at 10 times.
+/// Measured: tens to hundreds of likes per second per 10,000 viewers; 20 in calm, 500 when a burst is at 10
+/// times.
 pub(crate) fn reactions_per_s(viewers: u64, heat: f64) -> f64 {
     viewers as f64 / 10_000.0 * 20.0 * heat.max(0.0).powf(1.4)
 }

@@ -28,8 +28,8 @@ use log::{Bans, Written};
 
 /// Write a chat log that looks like a real one, in made-up words.
 ///
-/// JSON lines, `{"t": ms, "u": name, "m": text, "r": role}`, in the order of time: what `gs replay` reads. The same options
-/// give the same log.
+/// JSON lines, `{"t": ms, "u": name, "m": text, "r": role}`, in the order of time: what `gs replay` reads.
+/// The same options give the same log.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// File to write; compressed when the name ends in .gz. Without it: standard output.

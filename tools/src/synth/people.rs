@@ -1,10 +1,10 @@
 //! Who writes: names, roles, and how much each of them says.
 //!
-//! The tickets in a hat: a newcomer puts one ticket into it for each message that they are going to write; the next author
-//! is whoever's ticket is drawn. The hat is kept so full that a ticket stays in it for five minutes in the mean, which is
-//! what makes chatters stay for minutes and leave.
-//! Why: half of real chatters write once, the top 1 % write 9 to 23 % of all, sessions have a median of 4 to 11 minutes; all
-//! of it follows from how many tickets people bring, at constant cost and memory.
+//! The tickets in a hat: a newcomer puts one ticket into it for each message that they are going to write;
+//! the next author is whoever's ticket is drawn. The hat is kept so full that a ticket stays in it for five
+//! minutes in the mean, which is what makes chatters stay for minutes and leave.
+//! Why: half of real chatters write once, the top 1 % write 9 to 23 % of all, sessions have a median of 4 to
+//! 11 minutes; all of it follows from how many tickets people bring, at constant cost and memory.
 //! Not here: what they say.
 
 use std::sync::Arc;
@@ -22,7 +22,8 @@ const TICKETS_MIN: usize = 12;
 
 /// Part of the newcomers that come to say one thing.
 const ONCE: f64 = 0.45;
-/// The others bring two tickets or more: a Pareto tail with this exponent, cut off at a mean and lively evening.
+/// The others bring two tickets or more: a Pareto tail with this exponent, cut off at a mean and lively
+/// evening.
 const TAIL: f64 = 1.3;
 const MESSAGES_MIN: f64 = 2.0;
 const MESSAGES_MAX: f64 = 90.0;
@@ -103,7 +104,8 @@ impl People {
     }
 }
 
-/// A name of made-up syllables. Lengths as measured: p50 10 bytes, p95 17; long enough that hardly two are equal.
+/// A name of made-up syllables. Lengths as measured: p50 10 bytes, p95 17; long enough that hardly two are
+/// equal.
 fn name(random: &mut Random) -> Arc<str> {
     let bytes = (10.6 + 4.2 * random.normal()).clamp(5.0, 24.0) as usize;
     let digits = if random.unit() < 0.3 { 1 + random.below(3) } else { 0 };

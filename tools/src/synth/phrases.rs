@@ -1,10 +1,11 @@
-//! Whole sayings, as people at some show type them: small talk, cheers, questions, laughter, in seven languages. All of it
-//! was made up for this file.
+//! Whole sayings, as people at some show type them: small talk, cheers, questions, laughter, in seven
+//! languages. All of it was made up for this file.
 //!
-//! Why beside the word lists: sentences put together of subject and predicate have correct words, but not the turns that
-//! chats are full of; generated chat needs both, and so does the dictionary that compression begins with.
-//! Invariants: one saying a line, the likeliest last; none stands twice in a language; nobody's name, nobody's quotation,
-//! nothing unfriendly.
+//! Why beside the word lists: sentences put together of subject and predicate have correct words, but not the
+//! turns that chats are full of; generated chat needs both, and so does the dictionary that compression
+//! begins with.
+//! Invariants: one saying a line, the likeliest last; none stands twice in a language; nobody's name,
+//! nobody's quotation, nothing unfriendly.
 //! Not here: how they are used (`texts`, `dictionary`).
 
 use super::generator::Language;

@@ -1,7 +1,9 @@
 //! The measured shapes as ranges, and the generator held against them.
 //!
-//! Why: a generator that drifts makes every figure of the demo and the tests meaningless without anybody noticing.
-//! Not here: the shapes' source: a survey of 17 real logs; the five that lie beside the checkout are printed for comparison.
+//! Why: a generator that drifts makes every figure of the demo and the tests meaningless without anybody
+//! noticing.
+//! Not here: the shapes' source: a survey of 17 real logs; the five that lie beside the checkout are printed
+//! for comparison.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What is said: sentences of the wanted length, emotes, and what others just said.
 //!
-//! Invariant: a text that is meant to be fresh was not said within [`ECHO_MS`], so the part of repeats is what [`ECHO`] says
-//! and not what the size of the word lists makes of it.
+//! Invariant: a text that is meant to be fresh was not said within [`ECHO_MS`], so the part of repeats is
+//! what [`ECHO`] says and not what the size of the word lists makes of it.
 //! Not here: the words (`words`).
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +15,8 @@ use crate::random::Random;
 
 /// Repeats are counted against this much of the past, as they were measured.
 pub(super) const ECHO_MS: u64 = 30_000;
-/// Part of the messages that say again what was just said, in calm and at the height of a burst (measured: 10 to 38 %).
+/// Part of the messages that say again what was just said, in calm and at the height of a burst (measured: 10
+/// to 38 %).
 const ECHO: f64 = 0.22;
 const ECHO_HOT: f64 = 0.45;
 
@@ -70,8 +71,8 @@ impl Texts {
         }
     }
 
-    /// Drawn from messages, not from texts: what many said is said again by more. The shortest of three: people copy words
-    /// before sentences.
+    /// Drawn from messages, not from texts: what many said is said again by more. The shortest of three:
+    /// people copy words before sentences.
     fn echo(&mut self) -> Arc<str> {
         let said = [0; 3].map(|_| &self.recent[self.random.below(self.recent.len())].1);
         said.into_iter().min_by_key(|text| text.len()).expect("three of them").clone()

@@ -1,7 +1,8 @@
-//! Words to make chat of: a neutral, friendly crowd at some show, in seven languages. All of it was made up for this file.
+//! Words to make chat of: a neutral, friendly crowd at some show, in seven languages. All of it was made up
+//! for this file.
 //!
-//! Invariants: every subject of a language goes with every predicate, and every tail may follow; nobody's name, nobody's
-//! quotation, nothing unfriendly.
+//! Invariants: every subject of a language goes with every predicate, and every tail may follow; nobody's
+//! name, nobody's quotation, nothing unfriendly.
 //! Not here: how they are put together (`texts`).
 
 use super::generator::Language;

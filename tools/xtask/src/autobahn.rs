@@ -1,8 +1,9 @@
 //! `autobahn`: the conformance suite for WebSocket servers, against ours or any other.
 //!
 //! Why: 301 cases of RFC 6455 by other people, from framing to UTF-8 cut in the middle of a code point.
-//! Invariants: chapters 12 and 13 (compression) are left out, since we do not offer it; every other case must run. The
-//! suite runs on Python 2.7 from a directory of its own, its packages pinned by hash (`python/autobahn.txt`).
+//! Invariants: chapters 12 and 13 (compression) are left out, since we do not offer it; every other case must
+//! run. The suite runs on Python 2.7 from a directory of its own, its packages pinned by hash
+//! (`python/autobahn.txt`).
 //! Not here: what counts as passed (`verdict`), which Python (`python`).
 
 use crate::ledger::Counts;
@@ -31,8 +32,9 @@ const SUITE_FRAGMENTS: &str = "65537";
 
 /// Run the Autobahn suite (301 cases, without compression) against a WebSocket server that echoes.
 ///
-/// Without --url, builds our node and runs the suite against its echo path. Needs Python 2.7 with pip and a C compiler;
-/// the suite is installed into target/tools/autobahn, and its reports are written there. Fails if a case fails.
+/// Without --url, builds our node and runs the suite against its echo path. Needs Python 2.7 with pip and a C
+/// compiler; the suite is installed into target/tools/autobahn, and its reports are written there. Fails if a
+/// case fails.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Server to test instead of our node, such as ws://127.0.0.1:9001/echo.

@@ -1,8 +1,8 @@
-//! `bench`: what things cost, printed for people to compare; nothing here passes or fails by time, and only `micro` by
-//! instructions.
+//! `bench`: what things cost, printed for people to compare; nothing here passes or fails by time, and only
+//! `micro` by instructions.
 //!
-//! Invariants: figures come from release builds; with `--quick` they come from what the tests were built with and mean
-//! nothing, since only the benches themselves are on trial then.
+//! Invariants: figures come from release builds; with `--quick` they come from what the tests were built with
+//! and mean nothing, since only the benches themselves are on trial then.
 //! Not here: the benches (`benches`, the engine's tests), whether anything is lost over hours (`soak`).
 
 use crate::ledger::Missing;
@@ -17,10 +17,12 @@ use std::path::{PathBuf, absolute};
 /// Where chat logs lie beside the workspace; they are not part of it.
 const LOGS: &str = "../shared/data/chat";
 
-/// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of fan-out.
+/// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of
+/// fan-out.
 ///
-/// Figures of grandstand-bench are kept in benches/results/DATE-COMMIT, unless --quick is given; its own choices of
-/// viewers, rates and transports stand in `grandstand-bench BENCH --help`, and can be given behind `--`.
+/// Figures of grandstand-bench are kept in benches/results/DATE-COMMIT, unless --quick is given; its own
+/// choices of viewers, rates and transports stand in `grandstand-bench BENCH --help`, and can be given behind
+/// `--`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benches to run; all of them if none is named.
@@ -64,11 +66,13 @@ enum Bench {
     Memory,
     /// CPU per join, and the latency of those who are there while ten thousand come at once.
     Joins,
-    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed suffers.
+    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed
+    /// suffers.
     Storm,
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms,
-    /// 5,000 messages/s into 500 rooms on disk beside the same in memory; fails where people wait longer for the former.
+    /// 5,000 messages/s into 500 rooms on disk beside the same in memory; fails where people wait longer for
+    /// the former.
     Durable,
     /// A flood into a room that is paced, beside what it shows of it.
     Pacing,
@@ -147,7 +151,8 @@ fn shared_logs() -> Option<Vec<PathBuf>> {
     (!logs.is_empty()).then_some(logs)
 }
 
-/// The engine prints its throughput in one of its tests, so that the code that measures is compiled and run everywhere.
+/// The engine prints its throughput in one of its tests, so that the code that measures is compiled and run
+/// everywhere.
 fn engine(purpose: Purpose) -> Result<()> {
     let release: &[&str] = if purpose == Purpose::Measurement { &["--release"] } else { &[] };
     let mut test = cargo(["test", "--quiet", "--package", "grandstand-engine", "--test", "node"]);

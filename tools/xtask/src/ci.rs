@@ -1,7 +1,9 @@
 //! `ci`: what a change must pass, in the order of how soon it can fail.
 //!
-//! Invariants: `.ci/run` calls this and nothing else; every step runs, so that one run says everything that is wrong.
-//! Why clippy comes before the documentation and the tests: `cargo doc` reuses what clippy checked of the dependencies.
+//! Invariants: `.ci/run` calls this and nothing else; every step runs, so that one run says everything that
+//! is wrong.
+//! Why clippy comes before the documentation and the tests: `cargo doc` reuses what clippy checked of the
+//! dependencies.
 //! Not here: the tests (`test`), what a hot path may cost (`micro`), the policy's rules (deny.toml).
 
 use crate::ledger::Ledger;
@@ -9,7 +11,8 @@ use crate::run::{cargo, run};
 use crate::{deny, micro, schema, test};
 use std::process::ExitCode;
 
-/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests, instruction counts.
+/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests,
+/// instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 

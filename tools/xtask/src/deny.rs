@@ -1,7 +1,8 @@
 //! `deny`: the dependency policy, checked by cargo-deny.
 //!
-//! Why advisories are left out: their database is a git repository that has to be fetched, and a build must be judged
-//! the same without a network. deny.toml holds the floors that the advisories known at writing ask for.
+//! Why advisories are left out: their database is a git repository that has to be fetched, and a build must
+//! be judged the same without a network. deny.toml holds the floors that the advisories known at writing ask
+//! for.
 //! Invariant: one version of the tool judges everywhere, since its lints change between versions.
 //! Not here: the rules (deny.toml).
 
@@ -14,8 +15,9 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Check the dependency policy: bans, licences, sources (deny.toml).
 ///
-/// Advisories are not checked, since their database cannot be fetched without a network; run `cargo deny check
-/// advisories` by hand before a release. cargo-deny is taken from the path, or built once (minutes) into target/tools.
+/// Advisories are not checked, since their database cannot be fetched without a network; run
+/// `cargo deny check advisories` by hand before a release. cargo-deny is taken from the path, or built once
+/// (minutes) into target/tools.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 

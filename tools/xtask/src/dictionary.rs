@@ -1,6 +1,7 @@
 //! `dictionary`: the text that compressed frames begin with, made anew or compared.
 //!
-//! Why a command: protocol/dictionary/1.bin is made from the generator's words (`gs dictionary`), and must be what they make.
+//! Why a command: protocol/dictionary/1.bin is made from the generator's words (`gs dictionary`), and must be
+//! what they make.
 //! Not here: how it is made (`tools/src/synth/dictionary.rs`, whose test compares it too).
 
 use crate::run::{cargo, root, run, target_dir};
@@ -9,7 +10,8 @@ use std::fs;
 
 /// Make the dictionary of compressed frames from the chat generator's words.
 ///
-/// A dictionary that clients have never changes: after a release, new words make a new one with a capability of its own.
+/// A dictionary that clients have never changes: after a release, new words make a new one with a capability
+/// of its own.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing, and fail when what is checked in is not what the words make.

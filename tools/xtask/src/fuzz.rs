@@ -1,9 +1,9 @@
 //! `fuzz`: the guided search for inputs that break a reader of bytes.
 //!
-//! Why without cargo-fuzz: it would be one more tool to build, and what it adds is the flags below. They are unstable,
-//! so the compiler is told to accept them (`RUSTC_BOOTSTRAP`), which spares a second toolchain.
-//! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since every
-//! crate in it is instrumented.
+//! Why without cargo-fuzz: it would be one more tool to build, and what it adds is the flags below. They are
+//! unstable, so the compiler is told to accept them (`RUSTC_BOOTSTRAP`), which spares a second toolchain.
+//! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since
+//! every crate in it is instrumented.
 //! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`).
 
 use crate::run::{cargo, command, output, root, run, target_dir};
@@ -18,8 +18,9 @@ const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanit
 
 /// Search for inputs that break a reader of bytes, guided by coverage (libFuzzer).
 ///
-/// Inputs that led somewhere new are kept in target/fuzz/corpus, breaking ones in target/fuzz/artifacts. To repeat one:
-/// cargo xtask fuzz TARGET --input FILE. Needs a C++ compiler. The short form of this is part of `test`.
+/// Inputs that led somewhere new are kept in target/fuzz/corpus, breaking ones in target/fuzz/artifacts. To
+/// repeat one: cargo xtask fuzz TARGET --input FILE. Needs a C++ compiler. The short form of this is part of
+/// `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Target to run, a file of protocol/fuzz/fuzz_targets; all in turn if none is named.
@@ -65,7 +66,8 @@ fn host() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
-/// Instrumented code has to be built for a named target, or build scripts and macros would be instrumented too.
+/// Instrumented code has to be built for a named target, or build scripts and macros would be instrumented
+/// too.
 fn build(host: &str) -> Result<()> {
     let mut build =
         cargo(["build", "--release", "--manifest-path", "protocol/fuzz/Cargo.toml", "--target", host]);

@@ -1,8 +1,9 @@
 //! The ledger: what ran, how it went, and the last line of a run.
 //!
-//! Why: a run of many steps should say everything that is wrong, not stop at the first; and a step that could not run
-//! must never look like one that passed.
-//! Invariant: the last line reads `N passed, N failed, N skipped`, and the exit code is zero only if nothing failed.
+//! Why: a run of many steps should say everything that is wrong, not stop at the first; and a step that could
+//! not run must never look like one that passed.
+//! Invariant: the last line reads `N passed, N failed, N skipped`, and the exit code is zero only if nothing
+//! failed.
 //! Not here: how programs run (`run`), what the steps are (`test`, `ci`).
 
 use anyhow::Result;
@@ -23,8 +24,9 @@ impl Counts {
     /// One check that has no parts.
     pub(crate) const ONE_PASSED: Counts = Counts { passed: 1, failed: 0, skipped: 0 };
 
-    /// The results in a closing line of nextest (`Summary [..] 3 tests run: 2 passed, 1 failed, 0 skipped`) or of the
-    /// built-in runner (`test result: ok. 2 passed; 0 failed; 1 ignored; ..`); nothing in any other line.
+    /// The results in a closing line of nextest (`Summary [..] 3 tests run: 2 passed, 1 failed, 0 skipped`)
+    /// or of the built-in runner (`test result: ok. 2 passed; 0 failed; 1 ignored; ..`); nothing in any other
+    /// line.
     pub(crate) fn in_line(line: &str) -> Counts {
         let mut counts = Counts::default();
         let line = line.trim_start();
@@ -36,7 +38,8 @@ impl Counts {
             let Ok(number) = pair[0].trim_start_matches('(').parse::<u64>() else { continue };
             match pair[1].trim_end_matches([',', ';', ')']) {
                 "passed" => counts.passed += number,
-                // nextest says `1 timed out` and `1 exec failed` of those that did neither pass nor fail by themselves.
+                // nextest says `1 timed out` and `1 exec failed` of those that did neither pass nor fail by
+                // themselves.
                 "failed" | "timed" | "exec" => counts.failed += number,
                 "skipped" | "ignored" => counts.skipped += number,
                 _ => {}

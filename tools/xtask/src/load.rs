@@ -9,7 +9,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-/// Beyond the time of publishing: joins, viewers that catch up, and leaving all have bounds in `gs load` itself.
+/// Beyond the time of publishing: joins, viewers that catch up, and leaving all have bounds in `gs load`
+/// itself.
 const SLACK: Duration = Duration::from_secs(180);
 
 /// A load that runs.

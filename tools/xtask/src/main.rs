@@ -1,10 +1,11 @@
 //! `cargo xtask`: the habits of the house, one subcommand each.
 //!
-//! Why: a newcomer should not have to learn which flags, tools and environment variables a check needs; the checks of a
-//! desk and of CI are the same code.
-//! Invariants: commands run in the workspace root; tools that they install go to `target/tools`, pinned; a check that
-//! could not run is named at the end, and fails the run where CI could have had its tool.
-//! Not here: what a command does (one file each), how programs are started (`run`), how results are added up (`ledger`).
+//! Why: a newcomer should not have to learn which flags, tools and environment variables a check needs; the
+//! checks of a desk and of CI are the same code.
+//! Invariants: commands run in the workspace root; tools that they install go to `target/tools`, pinned; a
+//! check that could not run is named at the end, and fails the run where CI could have had its tool.
+//! Not here: what a command does (one file each), how programs are started (`run`), how results are added up
+//! (`ledger`).
 
 #![forbid(unsafe_code)]
 
@@ -34,10 +35,11 @@ use std::process::ExitCode;
 
 /// Build habits of the Grandstand workspace.
 ///
-/// Every check that CI makes can be made here. Tools that a command needs are installed on first use, pinned, into
-/// target/tools; nothing outside the checkout is changed. Each program that runs is printed first, so that it can be
-/// repeated by hand. With CI=true in the environment, a missing tool fails the run instead of being skipped, except
-/// where a machine may well not have it (Python 2 for Autobahn, a nightly toolchain for miri).
+/// Every check that CI makes can be made here. Tools that a command needs are installed on first use, pinned,
+/// into target/tools; nothing outside the checkout is changed. Each program that runs is printed first, so
+/// that it can be repeated by hand. With CI=true in the environment, a missing tool fails the run instead of
+/// being skipped, except where a machine may well not have it (Python 2 for Autobahn, a nightly toolchain for
+/// miri).
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {

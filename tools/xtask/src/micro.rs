@@ -1,11 +1,12 @@
 //! `bench micro`: how many instructions the hot paths take, against a baseline that is checked in.
 //!
-//! Why instructions: they are the same on a busy machine as on an idle one, so a growth of a few percent can fail a change.
-//! What they leave out (caches, system calls) is what the other benches measure.
-//! Why callgrind itself and no framework around it: it counts from one named function to its end, which is all that is
-//! needed, and a machine that has valgrind from its packages needs nothing else.
-//! Invariants: one process per bench, with no environment but the switch that gives every CPU the same `memcpy`, so the same
-//! program gives the same counts to the last digit; a machine without valgrind says so and skips.
+//! Why instructions: they are the same on a busy machine as on an idle one, so a growth of a few percent can
+//! fail a change. What they leave out (caches, system calls) is what the other benches measure.
+//! Why callgrind itself and no framework around it: it counts from one named function to its end, which is
+//! all that is needed, and a machine that has valgrind from its packages needs nothing else.
+//! Invariants: one process per bench, with no environment but the switch that gives every CPU the same
+//! `memcpy`, so the same program gives the same counts to the last digit; a machine without valgrind says so
+//! and skips.
 //! Not here: the benches (benches/micro), what is judged (`baseline`), what commits must say (`history`).
 
 mod baseline;
@@ -22,7 +23,8 @@ use std::path::PathBuf;
 /// The baseline, from the workspace root.
 const BASELINE: &str = "benches/micro.json";
 
-/// glibc chooses `memcpy` and its like by the CPU; without these every x86-64 CPU gets the same. Elsewhere it says nothing.
+/// glibc chooses `memcpy` and its like by the CPU; without these every x86-64 CPU gets the same. Elsewhere it
+/// says nothing.
 const SAME_MEMCPY: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM";
 
 /// Count, compare, and with `update` write the baseline anew.
@@ -42,7 +44,8 @@ pub(crate) fn go(update: bool) -> Result<()> {
     Ok(())
 }
 
-/// The step of `ci`: each bench passes or fails by itself, and each growth that the baseline took in must be named.
+/// The step of `ci`: each bench passes or fails by itself, and each growth that the baseline took in must be
+/// named.
 pub(crate) fn check() -> Result<Counts> {
     judge_with_history(&count()?)
 }

@@ -46,8 +46,8 @@ pub(crate) struct Ended {
 }
 
 impl Node {
-    /// Starts `binary` with these keys of its configuration, listeners on free ports unless told otherwise; its log goes
-    /// to the file `log`. Ready when this returns.
+    /// Starts `binary` with these keys of its configuration, listeners on free ports unless told otherwise;
+    /// its log goes to the file `log`. Ready when this returns.
     pub(crate) fn start(binary: &Path, keys: &[(&str, &str)], log: PathBuf) -> Result<Node> {
         let mut node = Node::spawn(binary, keys, log)?;
         node.wait_until_ready()?;

@@ -1,8 +1,8 @@
 //! Programs: how they are found, started and judged.
 //!
 //! Why: every command line is printed before it runs, so that a person can repeat it by hand.
-//! Invariants: a child sees the environment as it was before cargo started this program (what `cargo run` adds, such as
-//! `CARGO_MANIFEST_DIR`, would make build scripts run again), and has no standard input.
+//! Invariants: a child sees the environment as it was before cargo started this program (what `cargo run`
+//! adds, such as `CARGO_MANIFEST_DIR`, would make build scripts run again), and has no standard input.
 //! Not here: which programs run (the file of each command).
 
 use crate::ledger::Counts;
@@ -146,7 +146,8 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>
 
 /// Runs a test runner, passes on what it prints, and adds up the results that it reports.
 ///
-/// A failure that the counts explain is in the counts; any other, such as code that does not compile, is an error.
+/// A failure that the counts explain is in the counts; any other, such as code that does not compile, is an
+/// error.
 pub(crate) fn run_tests(command: &mut Command) -> Result<Counts> {
     let line = announce(command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

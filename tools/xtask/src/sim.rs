@@ -1,7 +1,8 @@
 //! `sim`: simulated worlds by their seeds, and proof that they would find a fault.
 //!
-//! Why the planted faults: a simulation that finds nothing may be right, or blind. Each planted fault is a feature of the engine or
-//! the edge that no other build has; a build with it must go wrong within [`PLANTED_SEEDS`] seeds.
+//! Why the planted faults: a simulation that finds nothing may be right, or blind. Each planted fault is a
+//! feature of the engine or the edge that no other build has; a build with it must go wrong within
+//! [`PLANTED_SEEDS`] seeds.
 //! Invariant: with the same seeds and steps, two runs of one commit find the same.
 //! Not here: the worlds (`tools/sim`).
 
@@ -21,12 +22,13 @@ const PLANTED: [(&str, &[&str]); 2] = [
     ("planted-partial-write", &["fault", "hole"]),
 ];
 
-/// Simulate nodes, clients, networks and disks in virtual time, each world from a seed, and check every promise.
+/// Simulate nodes, clients, networks and disks in virtual time, each world from a seed, and check every
+/// promise.
 ///
-/// 2,000 worlds of 500 steps: publications, repetitions, resumes, stalls, cuts, full queues, full and slow disks, clock steps,
-/// kills, power cuts, drains. Fails if in any world anything acknowledged was lost, anything stood twice, two viewers saw
-/// different things, a hole had no name, or a request no answer. What went wrong is shrunk to a short story, and is played again
-/// exactly by its seed.
+/// 2,000 worlds of 500 steps: publications, repetitions, resumes, stalls, cuts, full queues, full and slow
+/// disks, clock steps, kills, power cuts, drains. Fails if in any world anything acknowledged was lost,
+/// anything stood twice, two viewers saw different things, a hole had no name, or a request no answer. What
+/// went wrong is shrunk to a short story, and is played again exactly by its seed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many seeds.

@@ -1,11 +1,12 @@
 //! `soak`: nodes that are used hard, and what they must not lose by it.
 //!
-//! - `rounds`: an hour of an audience that misbehaves in every lawful way; `restarts`: a node that is killed, cut off or
-//!   replaced under its audience; `flips`: a database whose bits rot;
-//! - `stand`: a node that comes back at the same place; `image`: a disk whose power can be cut; `audience`: who watches.
+//! - `rounds`: an hour of an audience that misbehaves in every lawful way; `restarts`: a node that is killed,
+//!   cut off or replaced under its audience; `flips`: a database whose bits rot;
+//! - `stand`: a node that comes back at the same place; `image`: a disk whose power can be cut; `audience`:
+//!   who watches.
 //!
-//! Invariants: every figure is printed by name, good or bad; a run fails if one falls short, and says which. What is random
-//! follows from a seed that is printed.
+//! Invariants: every figure is printed by name, good or bad; a run fails if one falls short, and says which.
+//! What is random follows from a seed that is printed.
 //! Not here: what a viewer checks (`gs load`), what is compared in the end (`gs audit`), unlawful input
 //! (`edge/tests/hostile.rs`), how fast it is (`bench`).
 
@@ -23,12 +24,13 @@ use serde_json::{Map, Value};
 
 /// Use a node hard, and check what it must not lose: memory, files, and nothing that it acknowledged.
 ///
-/// Without a kind: rounds of an audience over WebSocket, WebSocket over TLS and QUIC that comes, goes, stalls, drops and
-/// talks in bursts; fails if a message was lost, duplicated, reordered or not acknowledged, if memory, files or the
-/// database grew, if the node panicked or logged an error, or if it did not end with 0 after SIGTERM.
-/// With one: a node under `gs load` that is killed (--crashes), loses its power (--power-cuts, as root) or is replaced
-/// (--drains) so often; at the end everything that was said, shown and acknowledged is compared with its log. Or its
-/// stopped database has bits flipped (--bit-flips). Logs and ledgers: target/soak.
+/// Without a kind: rounds of an audience over WebSocket, WebSocket over TLS and QUIC that comes, goes,
+/// stalls, drops and talks in bursts; fails if a message was lost, duplicated, reordered or not acknowledged,
+/// if memory, files or the database grew, if the node panicked or logged an error, or if it did not end with
+/// 0 after SIGTERM.
+/// With one: a node under `gs load` that is killed (--crashes), loses its power (--power-cuts, as root) or is
+/// replaced (--drains) so often; at the end everything that was said, shown and acknowledged is compared with
+/// its log. Or its stopped database has bits flipped (--bit-flips). Logs and ledgers: target/soak.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Kill the node so often (SIGKILL), at random moments, and start it again at once.

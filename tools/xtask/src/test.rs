@@ -1,8 +1,8 @@
 //! `test`: everything that can be tested, on a fresh machine.
 //!
 //! Why: one command that passes or says what is wrong; `.ci/run` is this plus the checks of `ci`.
-//! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the whole
-//! workspace, so that features are the same), except the loom models, whose atomics differ.
+//! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the
+//! whole workspace, so that features are the same), except the loom models, whose atomics differ.
 //! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
 //! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`, `soak`).
 
@@ -12,10 +12,11 @@ use crate::{autobahn, bench, clients, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn, a short soak.
+/// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn, a
+/// short soak.
 ///
-/// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last line
-/// counts what passed, failed and was skipped.
+/// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last
+/// line counts what passed, failed and was skipped.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Steps to run; all of them, in this order, if none is named.
@@ -38,7 +39,8 @@ pub(crate) enum Step {
     Miri,
     /// The Autobahn suite against our own node.
     Autobahn,
-    /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and flipped bits.
+    /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and
+    /// flipped bits.
     Soak,
     /// Simulated worlds, and the faults put in on purpose that they must find.
     Sim,
@@ -103,7 +105,8 @@ pub(crate) fn runner(targets: &[&str], packages: &[&str]) -> Result<Counts> {
     run_tests(tests.args(targets).args(packages))
 }
 
-/// The models need another meaning of every atomic: another target directory, so that nothing else is built twice.
+/// The models need another meaning of every atomic: another target directory, so that nothing else is built
+/// twice.
 fn loom() -> Result<Counts> {
     let mut tests = cargo(["test", "--package", "grandstand-queue", "--release", "--lib"]);
     run_tests(tests.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_dir().join("loom")))
@@ -127,7 +130,8 @@ fn miri() -> Result<Counts> {
 
 fn autobahn_of_our_node() -> Result<Counts> {
     let suite = autobahn::install()?;
-    // The node that the workspace tests were built with; building its package alone could choose other features.
+    // The node that the workspace tests were built with; building its package alone could choose other
+    // features.
     run(&mut cargo(["test", "--workspace", "--no-run", "--quiet"]))?;
     autobahn::judge_our_node(&suite, &target_dir().join("debug/grandstand"))
 }

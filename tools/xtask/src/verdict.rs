@@ -1,8 +1,8 @@
 //! The verdict: what the Autobahn suite wrote about a server, read and judged.
 //!
 //! Why a judgement of our own: the suite writes reports and exits with zero whatever they say.
-//! Invariant: a case counts as passed only if both its behaviour and its close were right; a case that is missing from
-//! the reports is a failure.
+//! Invariant: a case counts as passed only if both its behaviour and its close were right; a case that is
+//! missing from the reports is a failure.
 //! Source of the words: class `Case` in autobahntestsuite/case/case.py.
 //! Not here: running the suite (`autobahn`).
 
@@ -90,8 +90,8 @@ fn grade(id: &str, behavior: &str, close: &str) -> Grade {
         _ if !close_is_right => Grade::Failed,
         "OK" => Grade::Passed,
         "INFORMATIONAL" => Grade::Informational,
-        // Chapter 6 is UTF-8. Non-strict there means that a bad byte was noticed only at the end of the message, and
-        // failing fast is promised.
+        // Chapter 6 is UTF-8. Non-strict there means that a bad byte was noticed only at the end of the
+        // message, and failing fast is promised.
         "NON-STRICT" if !id.starts_with("6.") => Grade::NonStrict,
         _ => Grade::Failed,
     }

@@ -2,11 +2,13 @@
 //!
 //!     moq-crowd URL VIEWERS MESSAGE_BYTES groups|frames
 //!
-//! `groups`: every message is a group of its own, as moq's chat example and its own load generator's chat preset do it.
-//! `frames`: messages are frames of a group that lasts a second, as its clock example does it: one stream per second and viewer.
+//! `groups`: every message is a group of its own, as moq's chat example and its own load generator's chat
+//! preset do it. `frames`: messages are frames of a group that lasts a second, as its clock example does it:
+//! one stream per second and viewer.
 //!
-//! Prints `joined VIEWERS` when everybody has subscribed and has received a first message. Then each line `RATE SECONDS` on standard input is a
-//! run, and one line is printed for it: `published delivered lost cut p50_us p99_us`. Ends with its input.
+//! Prints `joined VIEWERS` when everybody has subscribed and has received a first message. Then each line
+//! `RATE SECONDS` on standard input is a run, and one line is printed for it:
+//! `published delivered lost cut p50_us p99_us`. Ends with its input.
 //! Invariant: a viewer abandons nothing by itself (`MAX_AGE`), so that what is lost was dropped by the relay.
 //! Not here: CPU, memory and bytes, which the bench reads from outside.
 
@@ -22,8 +24,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-/// Far beyond the latency at which a rate counts as too high: neither the relay nor a viewer gives up on a group just because a
-/// newer one is there.
+/// Far beyond the latency at which a rate counts as too high: neither the relay nor a viewer gives up on a
+/// group just because a newer one is there.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// How long a group of `frames` lasts.
@@ -83,7 +85,8 @@ async fn go() -> Result<()> {
     Ok(())
 }
 
-/// Everybody connects, some at a time. Nothing is said meanwhile, since newcomers are given what is not too old.
+/// Everybody connects, some at a time. Nothing is said meanwhile, since newcomers are given what is not too
+/// old.
 async fn join(
     client: &Client,
     url: &url::Url,

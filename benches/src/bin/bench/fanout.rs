@@ -1,10 +1,11 @@
 //! Fan-out: one room, many viewers, one core: what a frame and a delivery cost, as a multiple of the floor.
 //!
-//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass, then a window is
-//! measured: CPU time of the node's process, what viewers got and when. Right after it the floor is run with frames of
-//! the size that was seen, as many sockets and the same interval. A QUIC frame that takes several packets is compared
-//! with as many datagrams.
-//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it has a `fault`.
+//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass,
+//! then a window is measured: CPU time of the node's process, what viewers got and when. Right after it the
+//! floor is run with frames of the size that was seen, as many sockets and the same interval. A QUIC frame
+//! that takes several packets is compared with as many datagrams.
+//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it
+//! has a `fault`.
 //! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};

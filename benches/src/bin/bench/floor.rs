@@ -1,14 +1,17 @@
 //! The floor: what the kernel and the ciphers take for the same writes, in a loop that does nothing else.
 //!
 //! Why: nothing that fans out over sockets can cost less, so every other figure is shown as a multiple of it.
-//! Method: one thread on the server's core writes one buffer to each of N sockets, which the crowd of the other benches
-//! reads on its own core; the thread's own CPU clock tells the cost. Rounds are spaced as ticks are (sockets are cold
-//! when their turn comes again), and also run back to back. Ratios take the spaced ones.
+//! Method: one thread on the server's core writes one buffer to each of N sockets, which the crowd of the
+//! other benches reads on its own core; the thread's own CPU clock tells the cost. Rounds are spaced as ticks
+//! are (sockets are cold when their turn comes again), and also run back to back. Ratios take the spaced
+//! ones.
 //! - `send`: one `send` for each socket; `io_uring`: 128 sends in one call;
 //! - `tls`: AES-256-GCM (what rustls and the crowd agree on) with a key for each connection, then `send`;
-//! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in one call.
+//! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in
+//!   one call.
 //!
-//! Invariant: the sink got every byte that was counted as written (datagrams: 99 of 100, since the kernel may drop them).
+//! Invariant: the sink got every byte that was counted as written (datagrams: 99 of 100, since the kernel may
+//! drop them).
 //! Not here: headers' protection, acknowledgements, windows: a protocol's own work is what the ratios show.
 
 use crate::plan::{Cores, Plan};
@@ -376,7 +379,8 @@ fn send_burst(socket: &UdpSocket, addresses: &[SocketAddrAny], sealed: &[u8], si
     }
 }
 
-/// Seals what stands in `buffer` from `begin` on, of which the first `clear` bytes stay clear; the tag goes behind it.
+/// Seals what stands in `buffer` from `begin` on, of which the first `clear` bytes stay clear; the tag goes
+/// behind it.
 fn seal(key: &LessSafeKey, sequence: u64, buffer: &mut Vec<u8>, begin: usize, clear: usize) -> Result<()> {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&(sequence ^ ((begin as u64) << 32)).to_be_bytes());

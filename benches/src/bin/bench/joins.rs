@@ -1,10 +1,12 @@
 //! `joins`: what it costs the node to let a viewer in, and who suffers when ten thousand come at once.
 //!
-//! Method: *closed loop*: so many joins are under way at any time; the node's CPU from the first connection to the last
-//! `Subscribed`, divided by the joins; nobody leaves meanwhile. *Rush*: everybody connects at once, beside viewers who are
-//! there already and are talked to; these sit on a thread of their own, so that the generator's own work on handshakes is not
-//! taken for theirs. A guest that is sent away with `Retry-After` comes back when it was told to.
-//! Resumed handshakes are counted where the client knows: by rustls, and on QUIC by the certificates that it checked.
+//! Method: *closed loop*: so many joins are under way at any time; the node's CPU from the first connection
+//! to the last `Subscribed`, divided by the joins; nobody leaves meanwhile. *Rush*: everybody connects at
+//! once, beside viewers who are there already and are talked to; these sit on a thread of their own, so that
+//! the generator's own work on handshakes is not taken for theirs. A guest that is sent away with
+//! `Retry-After` comes back when it was told to.
+//! Resumed handshakes are counted where the client knows: by rustls, and on QUIC by the certificates that it
+//! checked.
 //! Not here: what joined viewers cost (`memory`, `fanout`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +29,8 @@ const IN_FLIGHT: usize = 64;
 /// Messages per second to those who are there already, and to those who come.
 const TALK_PER_S: f64 = 20.0;
 
-/// The same over QUIC, whose frames cost three times as much: with more, telling eleven thousand takes the whole core.
+/// The same over QUIC, whose frames cost three times as much: with more, telling eleven thousand takes the
+/// whole core.
 const TALK_QUIC_PER_S: f64 = 5.0;
 
 /// Sizes of a run.

@@ -1,9 +1,9 @@
 //! `grandstand-bench`: what Grandstand costs, beside what it could cost at best.
 //!
-//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a peer, a smaller crowd) runs it in
-//! the same run, beside it.
-//! Invariants: figures come from a release build, with the node and the crowd on different cores; `--quick` is a smoke of
-//! seconds that fails when something is broken, and never by time.
+//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a peer, a smaller
+//! crowd) runs it in the same run, beside it.
+//! Invariants: figures come from a release build, with the node and the crowd on different cores; `--quick`
+//! is a smoke of seconds that fails when something is broken, and never by time.
 //! Not here: building (`cargo xtask bench`), what benches are made of (the library).
 
 #![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
@@ -54,11 +54,13 @@ enum Bench {
     Memory(Plan),
     /// CPU per join, and the latency of those who are there while ten thousand come at once.
     Joins(Plan),
-    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed suffers.
+    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed
+    /// suffers.
     Storm(Plan),
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms(Plan),
-    /// Rooms on disk beside rooms in memory: acknowledgements, commits, CPU and bytes per message, latency of both.
+    /// Rooms on disk beside rooms in memory: acknowledgements, commits, CPU and bytes per message, latency of
+    /// both.
     Durable(Plan),
     /// A flood into a room that is paced, beside what it shows of it.
     Pacing(Plan),

@@ -1,10 +1,11 @@
 //! Peers: the same room on other servers, in the same run: how much each bears on one core.
 //!
-//! Method: viewers come, then the rate rises step by step until the 99th percentile passes [`P99_MAX_US`], something is lost
-//! or refused, or a viewer is cut, twice; then one step between the last rate that held and the first that did not, if the server
-//! is fit for it. A row for each step, one for where each peer ended, and ratios.
-//! Invariants: every server is alone on the same core, its viewers and its speaker on another; what is not installed is said to
-//! be missing; a rate that ended because the generator was full says so.
+//! Method: viewers come, then the rate rises step by step until the 99th percentile passes [`P99_MAX_US`],
+//! something is lost or refused, or a viewer is cut, twice; then one step between the last rate that held and
+//! the first that did not, if the server is fit for it. A row for each step, one for where each peer ended,
+//! and ratios.
+//! Invariants: every server is alone on the same core, its viewers and its speaker on another; what is not
+//! installed is said to be missing; a rate that ended because the generator was full says so.
 //! Not here: the servers (`benches/peers`).
 
 #[path = "../../../peers/mod.rs"]

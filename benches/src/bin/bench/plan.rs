@@ -59,7 +59,8 @@ pub(crate) struct Cores {
 }
 
 impl Plan {
-    /// Different cores for the server and the generator. On a machine with one, both run unpinned, and rows say so.
+    /// Different cores for the server and the generator. On a machine with one, both run unpinned, and rows
+    /// say so.
     pub(crate) fn cores(&self) -> Result<Cores> {
         let cores = cpu::cores()?;
         if cores.len() < 2 {

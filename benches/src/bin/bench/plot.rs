@@ -15,7 +15,8 @@ const MARGIN: f64 = 60.0;
 /// Told apart without colour, too: each line has its name at its end.
 const COLOURS: [&str; 4] = ["#1b6ca8", "#c1440e", "#2e7d32", "#6a1b9a"];
 
-/// A line for each value of `by`, through (`x`, `y`) of its rows. Points without a positive figure are left out.
+/// A line for each value of `by`, through (`x`, `y`) of its rows. Points without a positive figure are left
+/// out.
 pub(crate) fn lines(rows: &[Row], by: &str, x: &str, y: &str) -> String {
     let mut series: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows {

@@ -1,9 +1,9 @@
 //! `rooms`: fifty thousand that nobody has joined, ten thousand that all talk, and small ones beside a giant.
 //!
-//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each of 10,000
-//! sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant have their members on
-//! sessions of 32 rooms, and on a thread of their own, so that reading for the giant is not taken for their latency.
-//! Everybody has to hear everything: a run that lost a message has no figures.
+//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each
+//! of 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant
+//! have their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is
+//! not taken for their latency. Everybody has to hear everything: a run that lost a message has no figures.
 //! Not here: memory of rooms (`memory`).
 
 use std::sync::Arc;
@@ -176,7 +176,8 @@ fn speak_to_giant(guests: &mut Guests, listener: &mut Listener, sizes: &Sizes, g
     talk.speak_for(sizes.time, guests, listener)
 }
 
-/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was said.
+/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was
+/// said.
 fn small_rooms(
     doors: [Option<std::net::SocketAddr>; 3],
     sizes: &Sizes,

@@ -1,8 +1,11 @@
-//! Saturation: the rate is raised until p99 passes 200 ms or anything is lost or refused; then twice that rate.
+//! Saturation: the rate is raised until p99 passes 200 ms or anything is lost or refused; then twice that
+//! rate.
 //!
-//! Why twice: a server that is asked for too much must bend (longer ticks, refusals with a time to retry), not collapse.
-//! What it still delivers is compared with the most that it ever delivered, and a probe says whether it still answers.
-//! Invariant: a step is judged by what viewers saw in its window; the steps of one search share a node and its audience.
+//! Why twice: a server that is asked for too much must bend (longer ticks, refusals with a time to retry),
+//! not collapse. What it still delivers is compared with the most that it ever delivered, and a probe says
+//! whether it still answers.
+//! Invariant: a step is judged by what viewers saw in its window; the steps of one search share a node and
+//! its audience.
 //! Not here: the run itself (`trial`).
 
 use crate::plan::{Cores, Plan};

@@ -1,13 +1,14 @@
 //! `storm`: everybody's connection is cut at once, and everybody comes back, beside those who stayed.
 //!
-//! Method: a paced room with steady chat, on a node of its own core. *Those who stay* are lean viewers in a process of their
-//! own; *those who are cut* are sessions of the real client, with its backoff, in a thread of lower priority. They are cut
-//! twice: to come back in one burst, and evenly over five seconds. A viewer is back when its session and its subscription go
-//! on where they were and it has everything up to the room's head at that time. In the end everybody must account for every
-//! offset since it first came: a message, an omission or a named gap, once and in order.
-//! A case falls short when somebody is not back, not resumed, not complete, or lost its connection a second time; at full size
-//! also when the last is back too late, or those who stayed waited longer than they are used to ([`LAST_BACK`],
-//! [`STAYED_P99_MAX`]).
+//! Method: a paced room with steady chat, on a node of its own core. *Those who stay* are lean viewers in a
+//! process of their own; *those who are cut* are sessions of the real client, with its backoff, in a thread
+//! of lower priority. They are cut twice: to come back in one burst, and evenly over five seconds. A viewer
+//! is back when its session and its subscription go on where they were and it has everything up to the room's
+//! head at that time. In the end everybody must account for every offset since it first came: a message, an
+//! omission or a named gap, once and in order.
+//! A case falls short when somebody is not back, not resumed, not complete, or lost its connection a second
+//! time; at full size also when the last is back too late, or those who stayed waited longer than they are
+//! used to ([`LAST_BACK`], [`STAYED_P99_MAX`]).
 //! Not here: joins of newcomers (`joins`).
 
 use std::fmt::Write as _;
@@ -30,7 +31,8 @@ const ROOM: &str = "hall";
 const SAID_PER_S: f64 = 40.0;
 const SHOWN_PER_S: u64 = 20;
 
-/// From the cut until the last is back, when all want to be within five seconds: as long again, since one core has to.
+/// From the cut until the last is back, when all want to be within five seconds: as long again, since one
+/// core has to.
 const LAST_BACK: Duration = Duration::from_secs(15);
 
 /// The p99 of those who stayed during a storm, against the one before it.

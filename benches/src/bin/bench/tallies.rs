@@ -1,9 +1,10 @@
 //! `tallies`: what a reaction costs the node, beside the bare cost of reading its frame.
 //!
-//! Method: as many sockets, the same frames in the same writes, at the same rate, go first to a bare loop (epoll, `recv`,
-//! walk the frame headers, count) on the node's core, then to a node. A node's cost is the difference to a run in which one
-//! viewer reacts just enough for every tick to have something to tell, since telling everybody each tick is fan-out's cost.
-//! Every viewer has to be told of every reaction that was sent: counts are conserved, or there are no figures.
+//! Method: as many sockets, the same frames in the same writes, at the same rate, go first to a bare loop
+//! (epoll, `recv`, walk the frame headers, count) on the node's core, then to a node. A node's cost is the
+//! difference to a run in which one viewer reacts just enough for every tick to have something to tell, since
+//! telling everybody each tick is fan-out's cost. Every viewer has to be told of every reaction that was
+//! sent: counts are conserved, or there are no figures.
 //! Not here: fan-out (`fanout`).
 
 use std::io::{Read, Write};
@@ -291,7 +292,8 @@ fn read_ready(
     Ok(!events.is_empty())
 }
 
-/// Frames that end within these bytes. They are short, masked and written whole; `missing` bytes of the last are to come.
+/// Frames that end within these bytes. They are short, masked and written whole; `missing` bytes of the last
+/// are to come.
 fn walk(bytes: &[u8], missing: &mut usize) -> u64 {
     let (mut at, mut frames) = (*missing, u64::from(*missing > 0 && *missing <= bytes.len()));
     while at < bytes.len() {

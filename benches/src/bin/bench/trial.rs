@@ -1,7 +1,7 @@
 //! A trial: one room on a node of its own, viewers in it, and windows in which somebody speaks.
 //!
-//! Invariants: handshakes are before a window; the publisher, the probe and the crowd stay off the server's core; pacing
-//! is off, so that every viewer gets every message.
+//! Invariants: handshakes are before a window; the publisher, the probe and the crowd stay off the server's
+//! core; pacing is off, so that every viewer gets every message.
 //! Not here: which trials a bench makes, and what it divides by what.
 
 use crate::plan::{Cores, Plan};

@@ -1,7 +1,7 @@
 //! Sends by io_uring: one entry for each socket, one call of the kernel for many.
 //!
-//! Why here and nowhere else: the ring takes addresses of buffers that must live until the kernel is done, which no type
-//! says; this file is all of it.
+//! Why here and nowhere else: the ring takes addresses of buffers that must live until the kernel is done,
+//! which no type says; this file is all of it.
 //! Not here: when and to whom (`floor`).
 
 #![allow(unsafe_code)]
@@ -37,8 +37,9 @@ impl Ring {
             let entry = opcode::Send::new(file, bytes.as_ptr(), bytes.len() as u32)
                 .flags(rustix::net::SendFlags::DONTWAIT.bits() as i32)
                 .build();
-            // SAFETY: `bytes` and `sockets` are borrowed until this function returns, and it returns only after as many
-            // completions as entries were taken below, or with an error of the ring, after which the process ends.
+            // SAFETY: `bytes` and `sockets` are borrowed until this function returns, and it returns only
+            // after as many completions as entries were taken below, or with an error of the ring, after
+            // which the process ends.
             unsafe { self.0.submission().push(&entry) }.context("the ring is full")?;
         }
         let mut whole = 0;

@@ -1,7 +1,7 @@
 //! The layouts that were tried, each as a function from a batch to the payloads of its WebSocket messages.
 //!
-//! The FlatBuffers ones are built slot by slot, as generated code would: fields with default values take no bytes, equal
-//! vtables are shared.
+//! The FlatBuffers ones are built slot by slot, as generated code would: fields with default values take no
+//! bytes, equal vtables are shared.
 
 use std::cell::RefCell;
 
@@ -110,7 +110,8 @@ fn table_per_message(batch: &Batch<'_>) -> Vec<u8> {
     finish(fbb, root)
 }
 
-/// `Batch { alias, time, check, authors: [string], texts: [string], roles: [ubyte] }`; no roles if all are viewers.
+/// `Batch { alias, time, check, authors: [string], texts: [string], roles: [ubyte] }`; no roles if all are
+/// viewers.
 fn parallel_vectors(batch: &Batch<'_>) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
     let authors: Vec<_> = batch.rows.iter().map(|row| fbb.create_string(&row.author)).collect();
@@ -133,8 +134,8 @@ fn roles(batch: &Batch<'_>) -> Option<Vec<u8>> {
     roles.iter().any(|&role| role != 0).then_some(roles)
 }
 
-/// `Batch { alias, time, check, messages: [struct { author_len: u8, role: u8, text_len: u16 }], blob: [ubyte] }`. The
-/// struct's four bytes are written as one number, which has the same size and alignment.
+/// `Batch { alias, time, check, messages: [struct { author_len: u8, role: u8, text_len: u16 }], blob: [ubyte]
+/// }`. The struct's four bytes are written as one number, which has the same size and alignment.
 fn structs_and_blob(batch: &Batch<'_>) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
     let of = |row: &Row| (row.author.len() as u32) << 24 | (row.role as u32) << 16 | row.text.len() as u32;
@@ -194,8 +195,8 @@ fn packed(batch: &Batch<'_>) -> Vec<u8> {
     body
 }
 
-/// An idea: the author's length, whose lowest bit says whether a control byte follows, in place of the control byte and
-/// the author's end. One byte less for each message of a viewer.
+/// An idea: the author's length, whose lowest bit says whether a control byte follows, in place of the
+/// control byte and the author's end. One byte less for each message of a viewer.
 fn packed_tighter(batch: &Batch<'_>) -> Vec<u8> {
     let plain = batch.rows.iter().filter(|row| row.role == Role::Viewer && row.author.len() < 64).count();
     let mut body = packed(batch);

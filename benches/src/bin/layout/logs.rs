@@ -40,8 +40,8 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Log {
-    /// Cut into batches of `span_ms` of the log's time; empty ones are left out. The replay's tick lasts 250 ms whatever
-    /// the span, so time between batches is counted in ticks.
+    /// Cut into batches of `span_ms` of the log's time; empty ones are left out. The replay's tick lasts 250
+    /// ms whatever the span, so time between batches is counted in ticks.
     pub(crate) fn batches(&self, span_ms: u64) -> Vec<Batch<'_>> {
         let (mut out, mut first_offset, mut last_tick) = (Vec::new(), 0, None);
         for rows in self.rows.chunk_by(|a, b| a.t_ms / span_ms == b.t_ms / span_ms) {

@@ -1,9 +1,11 @@
-//! `layout`: how many bytes a delivered chat message takes on the wire, in the layouts that a batch could have.
+//! `layout`: how many bytes a delivered chat message takes on the wire, in the layouts that a batch could
+//! have.
 //!
 //! Why: bytes per delivered message decide what an audience costs; docs/PROTOCOL.md holds what this prints.
-//! Method: real logs are cut into batches of 250 ms, at recorded speed and ten times faster; every layout encodes the same
-//! batches with the same content (the room, where the batch stands, its time; of each message author, text and role), and
-//! its WebSocket header counts. Batches without messages are not sent and do not count.
+//! Method: real logs are cut into batches of 250 ms, at recorded speed and ten times faster; every layout
+//! encodes the same batches with the same content (the room, where the batch stands, its time; of each
+//! message author, text and role), and its WebSocket header counts. Batches without messages are not sent and
+//! do not count.
 //! With `--check` it prints nothing but what misses [`TARGETS`], and fails then.
 //! Not here: QUIC's packets, TLS.
 //!
@@ -25,7 +27,8 @@ const TICK_MS: u64 = 250;
 /// The layout that ratios refer to.
 const BASELINE: &str = "JSON array of name and text";
 
-/// What the compressed form may take of [`BASELINE`] at the most: the log's name begins so, its speed, the ratio.
+/// What the compressed form may take of [`BASELINE`] at the most: the log's name begins so, its speed, the
+/// ratio.
 const TARGETS: [(&str, u64, f64); 3] = [("", 1, 1.0), ("", 10, 0.75), ("twitch", 10, 0.65)];
 
 fn main() -> Result<()> {

@@ -63,7 +63,8 @@ fn a_peer_that_pings_and_does_not_read_is_closed() {
 
 #[test]
 fn a_control_queue_may_fill_with_any_answer() {
-    // Whatever answer is one too many: the first member of a room, a resume by page, a room's event, an acknowledgement.
+    // Whatever answer is one too many: the first member of a room, a resume by page, a room's event, an
+    // acknowledgement.
     for bytes in (0..=200).step_by(8) {
         let plan = small_control_queue();
         let rooms = grandstand_engine::ShardConfig { ring_batches_max: 2, ..plan.rooms.clone() };
@@ -150,7 +151,8 @@ fn a_close_that_comes_too_late_does_not_hit_who_came_after() {
     let mut hall = Hall::new(&Plan::default());
     let v = hall.guest(0);
     hall.turn();
-    // Its end is decided, but the transport breaks first, and a new connection takes its place on the same wire.
+    // Its end is decided, but the transport breaks first, and a new connection takes its place on the same
+    // wire.
     hall.send_bytes(v, &[0x1f]);
     hall.cut(v);
     let next = hall.guest(0);

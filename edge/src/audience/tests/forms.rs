@@ -1,4 +1,5 @@
-//! Compressed batches: who gets them, from how many members on, and that they are cut and counted as what they are.
+//! Compressed batches: who gets them, from how many members on, and that they are cut and counted as what
+//! they are.
 
 use super::super::Settings;
 use super::hall::{Hall, Plan, V};

@@ -1,7 +1,8 @@
 //! The house: audiences, shards, the links between them, wires and a clock, all of the test's making.
 //!
-//! A turn moves everything that is due; time passes only by [`Hall::run_ms`]. Links keep their order, as the engine promises,
-//! and delay each input and output by chance; wires take as many bytes as they are told to, and cut anywhere.
+//! A turn moves everything that is due; time passes only by [`Hall::run_ms`]. Links keep their order, as the
+//! engine promises, and delay each input and output by chance; wires take as many bytes as they are told to,
+//! and cut anywhere.
 //! Invariant: what happens is a function of the seed and the calls.
 
 use std::collections::VecDeque;
@@ -521,8 +522,9 @@ impl Hall {
         self.viewers[v.0].take(&bytes, &mut self.truth);
     }
 
-    /// Let everything come to rest, and check what must then hold: everyone stands at the head of the same rooms with the
-    /// same state, every request is answered, and what was acknowledged stands where it was said to.
+    /// Let everything come to rest, and check what must then hold: everyone stands at the head of the same
+    /// rooms with the same state, every request is answered, and what was acknowledged stands where it was
+    /// said to.
     pub(super) fn settle(&mut self) {
         self.hold_outputs = false;
         self.set_full(false);

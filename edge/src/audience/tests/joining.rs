@@ -1,4 +1,5 @@
-//! Where a reader begins: at the head, at a replay, at its old place, behind a gap, or anew; and how it leaves.
+//! Where a reader begins: at the head, at a replay, at its old place, behind a gap, or anew; and how it
+//! leaves.
 
 use grandstand_engine::ShardConfig;
 use grandstand_engine::message::AdminRequest;

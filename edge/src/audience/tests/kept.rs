@@ -1,5 +1,5 @@
-//! Rooms on disk as viewers see them: a resume that reaches the disk, while live batches arrive; one in the log before a power
-//! cut; and a disk that does not answer.
+//! Rooms on disk as viewers see them: a resume that reaches the disk, while live batches arrive; one in the
+//! log before a power cut; and a disk that does not answer.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, GapReason, History, Kind, Outcome};

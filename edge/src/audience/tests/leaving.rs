@@ -1,4 +1,5 @@
-//! Drains in virtual time: how clients are spread, when they are closed, and what a released audience still does.
+//! Drains in virtual time: how clients are spread, when they are closed, and what a released audience still
+//! does.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::ClientFrame;

@@ -1,4 +1,5 @@
-//! A paced room as its viewers see it: what is left out is counted, can be asked for, and reaches whom it means.
+//! A paced room as its viewers see it: what is left out is counted, can be asked for, and reaches whom it
+//! means.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, History, Publish};

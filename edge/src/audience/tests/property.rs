@@ -1,5 +1,6 @@
-//! Anything at all, in any order: whoever publishes, stalls, leaves, resumes or is cut off, and however slow or full the links
-//! are, the promises that `viewer` checks on every frame hold, and at rest everyone stands at the same head.
+//! Anything at all, in any order: whoever publishes, stalls, leaves, resumes or is cut off, and however slow
+//! or full the links are, the promises that `viewer` checks on every frame hold, and at rest everyone stands
+//! at the same head.
 
 use grandstand_engine::ShardConfig;
 use grandstand_engine::message::AdminRequest;

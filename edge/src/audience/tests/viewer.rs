@@ -1,9 +1,9 @@
 //! A model of a client: decodes every byte that it is given, and checks as it reads.
 //!
-//! Invariants checked on each frame: frames are whole and never interleave; nothing of a room stands before `Subscribed` or
-//! after `Unsubscribed`; a batch begins where the position stands; a gap begins there too, and counts what it spans;
-//! nothing is heard twice; what stands at an offset, and its time, are the same for everyone ([`Truth`]); every
-//! answer answers a request that waits for one.
+//! Invariants checked on each frame: frames are whole and never interleave; nothing of a room stands before
+//! `Subscribed` or after `Unsubscribed`; a batch begins where the position stands; a gap begins there too,
+//! and counts what it spans; nothing is heard twice; what stands at an offset, and its time, are the same for
+//! everyone ([`Truth`]); every answer answers a request that waits for one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,8 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
 use grandstand_protocol::{limits, stream};
 
-/// What everyone must agree on: text and time by epoch and offset, and where each publication of a session stands.
+/// What everyone must agree on: text and time by epoch and offset, and where each publication of a session
+/// stands.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     pub(super) said: HashMap<(u64, u64), String>,

@@ -17,8 +17,8 @@ use crate::quic;
 /// A process that starts may have a slow disk below its certificates.
 const TAKE_WAIT: Duration = Duration::from_secs(120);
 
-/// From our log closed to theirs open: where it has to be mended first, that takes its time, and our clients wait for it in
-/// any case.
+/// From our log closed to theirs open: where it has to be mended first, that takes its time, and our clients
+/// wait for it in any case.
 const SERVING_WAIT: Duration = Duration::from_secs(120);
 
 /// What is given: this process's own descriptors of its sockets.
@@ -58,7 +58,8 @@ pub(in crate::node) struct Giver {
 }
 
 impl Giver {
-    /// Listen at `path`. `taken` is called when sockets are given away for good, before this process lets go of its rooms.
+    /// Listen at `path`. `taken` is called when sockets are given away for good, before this process lets go
+    /// of its rooms.
     pub(in crate::node) fn start(
         path: &Path,
         given: Given,
@@ -118,7 +119,8 @@ impl Waiting {
         }
     }
 
-    /// Everything up to the word: whether it reads the UDP sockets from now on, and our ends of the ways for datagrams.
+    /// Everything up to the word: whether it reads the UDP sockets from now on, and our ends of the ways for
+    /// datagrams.
     fn offer(&self, link: &Link) -> io::Result<(bool, Vec<UnixStream>)> {
         let stop = Some(self.stopped.as_fd());
         match link.receive(TAKE_WAIT, stop)?.0 {

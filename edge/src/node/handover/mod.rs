@@ -1,7 +1,8 @@
 //! The hand-over: on one host the next process takes the listening sockets, and no newcomer is refused.
 //!
-//! Why sockets and not just the port: whoever is in a listener's queue, or sends to a UDP socket, waits there while the
-//! processes change places. The conversation, over a unix socket whose path both are configured with:
+//! Why sockets and not just the port: whoever is in a listener's queue, or sends to a UDP socket, waits there
+//! while the processes change places. The conversation, over a unix socket whose path both are configured
+//! with:
 //!
 //! | next process | this process |
 //! |---|---|
@@ -12,10 +13,11 @@
 //! | opens the log, starts, then `Serving` | |
 //! | | sends its clients over, spread over a short time, and ends |
 //!
-//! Up to `Take` nothing has changed: a next process that ends leaves this one serving. After it there is no way back, and a
-//! next process that ends leaves this one to drain. QUIC connections stay with the process that they were made with: the next
-//! one reads the socket and passes their datagrams on (`quic::passing`).
-//! Invariants: the log has one owner at any time; a socket whose address is not the configured one is not taken.
+//! Up to `Take` nothing has changed: a next process that ends leaves this one serving. After it there is no
+//! way back, and a next process that ends leaves this one to drain. QUIC connections stay with the process
+//! that they were made with: the next one reads the socket and passes their datagrams on (`quic::passing`).
+//! Invariants: the log has one owner at any time; a socket whose address is not the configured one is not
+//! taken.
 //! Not here: how a node lets go (`drain`), binding where nobody hands over (`listen`).
 
 mod giving;

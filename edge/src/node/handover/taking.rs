@@ -119,7 +119,8 @@ fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
 }
 
 impl Predecessor {
-    /// Everything that could fail has been done: the place is ours. Returns when the process before has let go of its log.
+    /// Everything that could fail has been done: the place is ours. Returns when the process before has let
+    /// go of its log.
     ///
     /// # Errors
     /// It does not let go in time.

@@ -4,11 +4,11 @@
 //! - [`net::Driver`]: the same as one future with a [`net::Handler`]: for load generators, bridges, tests;
 //! - [`core::Session`]: the state machine below both, without sockets and clocks.
 //!
-//! A session comes back by itself: it reconnects with jitter, resumes every room after the last message that it gave out,
-//! and says again what was not acknowledged, under the same nonce. What the viewer missed is an event with numbers
-//! ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence; what pacing
-//! left out can be asked for ([`Client::history`](net::Client::history)), and comes by itself where it is meant for this session
-//! ([`Personal`](core::EventOf::Personal)).
+//! A session comes back by itself: it reconnects with jitter, resumes every room after the last message that
+//! it gave out, and says again what was not acknowledged, under the same nonce. What the viewer missed is an
+//! event with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence; what
+//! pacing left out can be asked for ([`Client::history`](net::Client::history)), and comes by itself where it
+//! is meant for this session ([`Personal`](core::EventOf::Personal)).
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};
@@ -18,7 +18,7 @@
 //! // The hash that a node prints for its development certificate; `Trust::Pem` where there is a real one.
 //! let trust = Trust::fingerprint("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08").unwrap();
 //! let connector = Connector::new(&trust)?;
-//! let client = Client::connect(&connector, &"quic://localhost:7100".parse()?, ClientOptions::default());
+//! let client = Client::connect(&connector, &"quic://localhost:7443".parse()?, ClientOptions::default());
 //! client.subscribe("show", SubscribeOptions { replay: 20, resume: None })?;
 //! client.publish("show", OwnedPublication { text: "hello".into(), ..Default::default() })?;
 //! while let Some(event) = client.next_event().await {

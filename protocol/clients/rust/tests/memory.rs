@@ -1,7 +1,8 @@
 //! What a virtual viewer costs: the load generator runs 15,000 of them in one process, at under 4 KB each.
 //!
-//! Measured as the growth of the process per viewer: future, task, socket, timer, session and the allocator's own
-//! share; the peer keeps only the socket. The first viewers are not counted, for they pay for what all share.
+//! Measured as the growth of the process per viewer: future, task, socket, timer, session and the allocator's
+//! own share; the peer keeps only the socket. The first viewers are not counted, for they pay for what all
+//! share.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -1,7 +1,8 @@
 //! Moving from one connection to the next in virtual time, between two scripted nodes with one log.
 //!
-//! The property at the end is the promise: whenever the old connection ends, however frames of both come, and whatever does not
-//! answer, each message comes once and in order, and each publication stands in the log once and is acknowledged once.
+//! The property at the end is the promise: whenever the old connection ends, however frames of both come, and
+//! whatever does not answer, each message comes once and in order, and each publication stands in the log
+//! once and is acknowledged once.
 
 mod common;
 

@@ -1,7 +1,8 @@
-//! The session in virtual time, against a scripted node: resuming, repeating, gaps, state, desyncs, silence, moving.
+//! The session in virtual time, against a scripted node: resuming, repeating, gaps, state, desyncs, silence,
+//! moving.
 //!
-//! The property at the end is the promise itself: whatever is cut, and whenever, each message comes once, in order, or
-//! is announced as missed; and each publication stands in the log once and is acknowledged once.
+//! The property at the end is the promise itself: whatever is cut, and whenever, each message comes once, in
+//! order, or is announced as missed; and each publication stands in the log once and is acknowledged once.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The driver and the client over real loopback sockets, against the scripted node: all three transports.
 //!
-//! Why beside the tests against the real node (`edge`): this crate must not need it, and the scripted node can be made
-//! to misbehave.
+//! Why beside the tests against the real node (`edge`): this crate must not need it, and the scripted node
+//! can be made to misbehave.
 
 mod common;
 

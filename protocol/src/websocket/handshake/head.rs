@@ -36,7 +36,8 @@ impl<'h, 'a> Head<'h, 'a> {
         }
     }
 
-    /// The elements of a comma-separated list over all lines of this name; elements that are not text are left out.
+    /// The elements of a comma-separated list over all lines of this name; elements that are not text are
+    /// left out.
     pub(super) fn list(self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'h, 'a> {
         self.all(name)
             .flat_map(|value| value.split(|&byte| byte == b','))

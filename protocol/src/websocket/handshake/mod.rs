@@ -3,8 +3,8 @@
 //! - [`request`]: the server's side: a request parsed and checked, the answer written;
 //! - [`response`]: the client's side: a request written, the answer parsed and checked.
 //!
-//! Invariants: nothing is parsed beyond a limit of bytes and [`HEADERS_MAX`] headers; bytes that are refused are refused
-//! as soon as they show what they are; no extension is offered or accepted.
+//! Invariants: nothing is parsed beyond a limit of bytes and [`HEADERS_MAX`] headers; bytes that are refused
+//! are refused as soon as they show what they are; no extension is offered or accepted.
 //! Not here: how long a peer may take, which origins and subprotocols are welcome, TLS: the caller.
 
 mod head;
@@ -27,7 +27,8 @@ pub const ACCEPT_LEN: usize = 28;
 /// The fixed string of RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` as it stands in the request (RFC 6455 §4.2.2).
+/// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` as it stands in the request (RFC 6455
+/// §4.2.2).
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; ACCEPT_LEN] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();

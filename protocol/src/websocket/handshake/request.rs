@@ -1,9 +1,12 @@
-//! The server's side of the handshake: a request in, `101 Switching Protocols` or a refusal out (RFC 6455 §4.2).
+//! The server's side of the handshake: a request in, `101 Switching Protocols` or a refusal out (RFC 6455
+//! §4.2).
 //!
-//! Why strict about `Host`, bodies and repeats: a request that two parsers read differently is how requests are smuggled
-//! past a proxy (RFC 9112 §11.2).
-//! Invariants: a [`Request`] has passed every rule of RFC 6455 §4.2.1; nothing that a peer sent is ever echoed in a header.
-//! Not here: whether the origin, the path or the peer is welcome: the caller, who answers by [`write_refusal`].
+//! Why strict about `Host`, bodies and repeats: a request that two parsers read differently is how requests
+//! are smuggled past a proxy (RFC 9112 §11.2).
+//! Invariants: a [`Request`] has passed every rule of RFC 6455 §4.2.1; nothing that a peer sent is ever
+//! echoed in a header.
+//! Not here: whether the origin, the path or the peer is welcome: the caller, who answers by
+//! [`write_refusal`].
 
 use std::fmt;
 
@@ -14,7 +17,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use super::head::{Head, is_token};
 use super::{HEADERS_MAX, accept_key};
 
-/// A peer may leave bits in the last character of its key that no byte uses; all browsers clear them, some tools do not.
+/// A peer may leave bits in the last character of its key that no byte uses; all browsers clear them, some
+/// tools do not.
 const KEY_BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
@@ -31,7 +35,8 @@ pub struct Request<'a> {
     pub subprotocols: Vec<&'a str>,
     /// `Sec-WebSocket-Key`, for [`write_response`].
     pub key: &'a str,
-    /// All entries of `X-Forwarded-For`, the nearest proxy's last. True only as far as the proxies are trusted.
+    /// All entries of `X-Forwarded-For`, the nearest proxy's last. True only as far as the proxies are
+    /// trusted.
     pub forwarded_for: Vec<&'a str>,
     /// How many bytes the request has; what follows is the first of the WebSocket's.
     pub len: usize,
@@ -89,8 +94,8 @@ const fn bad(reason: &'static str) -> HandshakeFault {
     HandshakeFault::BadRequest(reason)
 }
 
-/// The request at the start of `bytes`, or `None` while more bytes are needed, of which a caller bounds the time and this
-/// function the number.
+/// The request at the start of `bytes`, or `None` while more bytes are needed, of which a caller bounds the
+/// time and this function the number.
 ///
 /// # Errors
 /// A [`HandshakeFault`], to be answered by [`write_refusal`].
@@ -122,8 +127,8 @@ pub fn write_response(key: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Appends a refusal: the status, `reason` as a body of plain text, and after how many seconds to try again. The
-/// connection is to be closed after it.
+/// Appends a refusal: the status, `reason` as a body of plain text, and after how many seconds to try again.
+/// The connection is to be closed after it.
 pub fn write_refusal(status: u16, reason: &str, retry_after_s: Option<u32>, out: &mut Vec<u8>) {
     let mut head = format!("HTTP/1.1 {status} {}\r\n", phrase(status));
     head.push_str(match status {

@@ -1,7 +1,8 @@
 //! The client's side of the handshake: a request out, the server's answer in (RFC 6455 §4.1).
 //!
-//! Invariants: nothing from a caller gets into a request that could end its line; an answer is taken only if it proves,
-//! by `Sec-WebSocket-Accept`, that a WebSocket server read this request, and grants nothing that was not asked for.
+//! Invariants: nothing from a caller gets into a request that could end its line; an answer is taken only if
+//! it proves, by `Sec-WebSocket-Accept`, that a WebSocket server read this request, and grants nothing that
+//! was not asked for.
 //! Not here: URLs, proxies, redirects, TLS, where the 16 key bytes come from (random, fresh): the caller.
 
 use std::fmt;
@@ -60,7 +61,8 @@ impl fmt::Display for ResponseFault {
 
 impl std::error::Error for ResponseFault {}
 
-/// Appends the request. `host` has the port unless it is the default; `path` begins with `/` and has the query.
+/// Appends the request. `host` has the port unless it is the default; `path` begins with `/` and has the
+/// query.
 ///
 /// # Errors
 /// [`ResponseFault::Unwritable`] if a part could not stand where it belongs; nothing is written then.
@@ -96,7 +98,8 @@ pub fn write_request(
     Ok(())
 }
 
-/// The answer at the start of `bytes` to the request with `key` and `subprotocol`, or `None` while more bytes are needed.
+/// The answer at the start of `bytes` to the request with `key` and `subprotocol`, or `None` while more bytes
+/// are needed.
 ///
 /// # Errors
 /// Any [`ResponseFault`] but [`ResponseFault::Unwritable`].

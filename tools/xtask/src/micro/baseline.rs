@@ -1,6 +1,7 @@
 //! The baseline: instructions per operation of each bench, and with what they were counted.
 //!
-//! Invariant: what is written reads back; one bench is one line, so that a change of the file shows what grew.
+//! Invariant: what is written reads back; one bench is one line, so that a change of the file shows what
+//! grew.
 //! Not here: where figures come from (the parent).
 
 use anyhow::{Context, Result};
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Growth that fails, as a part of what was: above what inlining moves when code elsewhere in a crate changes.
+/// Growth that fails, as a part of what was: above what inlining moves when code elsewhere in a crate
+/// changes.
 const GROWTH_MAX: f64 = 0.03;
 
 /// See the file's head.

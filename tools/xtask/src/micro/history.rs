@@ -1,8 +1,8 @@
 //! What the baseline was before this change, and whether somebody said why it grew.
 //!
-//! Why: a growth that is updated away is a growth. Whoever takes one names the bench in a commit message, with the reason.
-//! Before this change means: where the branch left the main branch; on the main branch itself, before the newest commit that
-//! touched the baseline.
+//! Why: a growth that is updated away is a growth. Whoever takes one names the bench in a commit message,
+//! with the reason. Before this change means: where the branch left the main branch; on the main branch
+//! itself, before the newest commit that touched the baseline.
 //! Not here: counting; a checkout without history (a tarball, a shallow clone) has nothing to say.
 
 use super::BASELINE;

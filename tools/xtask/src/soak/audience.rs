@@ -1,6 +1,8 @@
-//! An audience: `gs load` for as long as it is wanted, and what `gs audit` and `grandstand verify` say afterwards.
+//! An audience: `gs load` for as long as it is wanted, and what `gs audit` and `grandstand verify` say
+//! afterwards.
 //!
-//! Invariant: the load, the audit and the verification are the programs that anybody has; nothing is judged by other means.
+//! Invariant: the load, the audit and the verification are the programs that anybody has; nothing is judged
+//! by other means.
 //! Not here: what they check (`tools/src/load`, `tools/src/audit`).
 
 use crate::load::Load;

@@ -1,8 +1,8 @@
 //! A disk whose power can be cut: an ext4 file system in a file, mounted through a loop device.
 //!
-//! Why the file is copied while it is mounted: what a program wrote and did not sync is then in the memory of the mounted
-//! file system and not in its file, as it would not be on a disk. The loop device passes on what it is given to write back
-//! or to flush, and nothing else; so the file is the disk at the moment of the cut.
+//! Why the file is copied while it is mounted: what a program wrote and did not sync is then in the memory of
+//! the mounted file system and not in its file, as it would not be on a disk. The loop device passes on what
+//! it is given to write back or to flush, and nothing else; so the file is the disk at the moment of the cut.
 //! Invariant: nothing stays mounted and no loop device stays in use when this ends.
 //! Not here: who writes there, what becomes of the recorder (`restarts`).
 
@@ -29,7 +29,8 @@ impl Image {
         fs::create_dir_all(directory)?;
         let mut image = Image { directory: directory.to_owned(), number: 1, is_mounted: false };
         fs::File::create(image.file())?.set_len(IMAGE_MIB << 20)?;
-        // Tables at once: a thread of the kernel that fills them in later would be writing at the moment of a cut.
+        // Tables at once: a thread of the kernel that fills them in later would be writing at the moment of a
+        // cut.
         run(command("mkfs.ext4")
             .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
             .arg(image.file()))?;
@@ -42,8 +43,8 @@ impl Image {
         self.directory.join(format!("mount-{}", self.number))
     }
 
-    /// The power goes, and comes back: what was on the disk at this moment is mounted at another place. Whoever wrote
-    /// there must be dead already.
+    /// The power goes, and comes back: what was on the disk at this moment is mounted at another place.
+    /// Whoever wrote there must be dead already.
     pub(super) fn cut(&mut self) -> Result<()> {
         let (before, old) = (self.file(), self.place());
         let next = self.directory.join(format!("disk-{}.img", self.number + 1));

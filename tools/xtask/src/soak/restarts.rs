@@ -1,9 +1,11 @@
 //! `restarts`: a node that is killed, loses its power or is replaced under its audience, again and again.
 //!
-//! Why one loop for the three: the audience is the same and so is what it must not lose; only how the node ends differs.
-//! What is compared in the end: what publishers were told, what every viewer was shown, and the log, read back over the
-//! protocol after the last restart, and by `grandstand verify` after the node has stopped.
-//! Invariants: the audience is there before the first end and for a while after the last start; every start is timed.
+//! Why one loop for the three: the audience is the same and so is what it must not lose; only how the node
+//! ends differs. What is compared in the end: what publishers were told, what every viewer was shown, and the
+//! log, read back over the protocol after the last restart, and by `grandstand verify` after the node has
+//! stopped.
+//! Invariants: the audience is there before the first end and for a while after the last start; every start
+//! is timed.
 //! Not here: the comparison (`gs audit`), disks that can be cut (`image`).
 
 use crate::node::Node;
@@ -25,7 +27,8 @@ use super::{Outcome, not_some, not_zero};
 /// Rooms, over which viewers and messages are spread.
 const ROOMS: u64 = 8;
 
-/// Between a start and the next end: from before the first are back until everybody is and has been for a while.
+/// Between a start and the next end: from before the first are back until everybody is and has been for a
+/// while.
 const LIFE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(4_000));
 
 /// Between drains: the process before leaves over some seconds, and only one takes over at a time.
@@ -37,8 +40,8 @@ const CALM: Duration = Duration::from_secs(5);
 /// For everybody to come in, and for a drained process to go.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A killed node says no goodbye over QUIC: its clients ask at half a heartbeat, and the next process tells them that it
-/// does not know them. With the default of 25 s most would sleep through the next kill.
+/// A killed node says no goodbye over QUIC: its clients ask at half a heartbeat, and the next process tells
+/// them that it does not know them. With the default of 25 s most would sleep through the next kill.
 const HEARTBEAT_MS: &str = "2000";
 
 /// Over how long a drained node spreads its clients.

@@ -1,10 +1,11 @@
 //! `rounds`: one node through rounds of an audience that misbehaves in every lawful way.
 //!
 //! The room is on disk, with retention that bites within the first rounds.
-//! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a leak, and
-//! shows between rounds better than under load. A round begins with everybody joining at once.
+//! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a
+//! leak, and shows between rounds better than under load. A round begins with everybody joining at once.
 //! Invariant: every figure is printed by name, good or bad; the run fails if one falls short.
-//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/tests/hostile.rs`), how fast it is (`bench`).
+//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/tests/hostile.rs`), how fast it is
+//! (`bench`).
 
 use crate::load::Load;
 use crate::node::{Node, Sample};
@@ -25,28 +26,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// For the last connections to end, once everybody has left: QUIC drains for a few round trips.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
-/// What resident memory may grow by between the middle of a run and its end, each the median of a quarter of the idle moments:
-/// the log's thread moves what it journalled every 20 s, and what it needs for that comes and goes. A leak of one kilobyte
-/// per connection shows within ten rounds.
+/// What resident memory may grow by between the middle of a run and its end, each the median of a quarter of
+/// the idle moments: the log's thread moves what it journalled every 20 s, and what it needs for that comes
+/// and goes. A leak of one kilobyte per connection shows within ten rounds.
 const GROWTH_BYTES_MAX: i64 = 8 << 20;
 
-/// The same in a run that is too short to tell growth from warming up: 3 MB of buffers on their way to their bounds, 9 MB that
-/// the log thread's allocator keeps for a while after its first move.
+/// The same in a run that is too short to tell growth from warming up: 3 MB of buffers on their way to their
+/// bounds, 9 MB that the log thread's allocator keeps for a while after its first move.
 const WARMING_BYTES_MAX: i64 = 14 << 20;
 
 /// Idle moments from which on a run is long enough.
 const ROUNDS_FOR_GROWTH: usize = 8;
 
-/// Open files with a name: three connections to the database with two files each and an index that they share, a lock, two
-/// files of the recorder, the node's words twice, /dev/null; and what a connection opens anew after a fault.
+/// Open files with a name: three connections to the database with two files each and an index that they
+/// share, a lock, two files of the recorder, the node's words twice, /dev/null; and what a connection opens
+/// anew after a fault.
 const NAMED_FILES_MAX: u64 = 20;
 
-/// The history in memory and the log on disk reach their bounds within the first rounds, so that growth afterwards is neither.
+/// The history in memory and the log on disk reach their bounds within the first rounds, so that growth
+/// afterwards is neither.
 const KEYS: [(&str, &str); 3] =
     [("rooms.history_bytes_max", "262144"), ("log.room_mb", "8"), ("log.node_mb", "16")];
 
-/// What the log's files may grow by from the middle idle moment to the last: a write-ahead log and pages that wait to be
-/// used again.
+/// What the log's files may grow by from the middle idle moment to the last: a write-ahead log and pages that
+/// wait to be used again.
 const DATABASE_GROWTH_BYTES_MAX: i64 = 8 << 20;
 
 /// Figures of `gs load` that are added up over the rounds.
@@ -157,7 +160,8 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
     Ok(figures)
 }
 
-/// What a node that has just begun holds: its threads open files of their own, and some come after its word that it is ready.
+/// What a node that has just begun holds: its threads open files of their own, and some come after its word
+/// that it is ready.
 fn settled(node: &Node) -> Result<Sample> {
     let mut before = node.sample()?;
     loop {
@@ -210,8 +214,9 @@ fn crowd_args(plan: &Plan) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Long texts, fast enough that a stalled viewer misses more than any window on the way holds (128 KiB over QUIC), and no
-/// faster than two CPUs carry to so many. Each session speaks 3 times a second, under its limit.
+/// Long texts, fast enough that a stalled viewer misses more than any window on the way holds (128 KiB over
+/// QUIC), and no faster than two CPUs carry to so many. Each session speaks 3 times a second, under its
+/// limit.
 fn burst_args(plan: &Plan) -> Vec<(&'static str, String)> {
     let publishers = (4000 / plan.viewers.max(1)).clamp(10, 35);
     vec![

@@ -1,8 +1,8 @@
 //! A stand: a node that comes back at the same place, with the same configuration, as often as it is ended.
 //!
-//! Why ports of our own: a node that chose free ports would choose others after a restart, and who watches would not find
-//! it. They lie outside the range from which the system takes the ports of outgoing connections, or a viewer that tries to
-//! come back could itself sit on the port that the node needs.
+//! Why ports of our own: a node that chose free ports would choose others after a restart, and who watches
+//! would not find it. They lie outside the range from which the system takes the ports of outgoing
+//! connections, or a viewer that tries to come back could itself sit on the port that the node needs.
 //! Invariant: folders in memory are removed with the stand.
 //! Not here: why and when the node is ended (`restarts`, `flips`).
 

@@ -1,7 +1,8 @@
 //! Events: what the application learns, in the order in which it happened.
 //!
-//! Why generic over the text type: a load generator reads fifteen thousand rooms' worth of events borrowed from one
-//! scratch buffer and keeps none; an app keeps them across tasks. One definition serves both ([`Event`], [`OwnedEvent`]).
+//! Why generic over the text type: a load generator reads fifteen thousand rooms' worth of events borrowed
+//! from one scratch buffer and keeps none; an app keeps them across tasks. One definition serves both
+//! ([`Event`], [`OwnedEvent`]).
 //! Not here: when an event is due (`session`, `reading`).
 
 use grandstand_protocol::frame::{Durability, GapReason, Outcome, Phase, Role};
@@ -132,8 +133,8 @@ pub enum EventOf<S, B> {
         /// Next offset that comes.
         to: u64,
     },
-    /// A message that pacing left out, and that answers this session or names it. Its offset is among those of an
-    /// [`Omitted`](EventOf::Omitted) that came or comes; it moves no position.
+    /// A message that pacing left out, and that answers this session or names it. Its offset is among those
+    /// of an [`Omitted`](EventOf::Omitted) that came or comes; it moves no position.
     Personal {
         /// The room.
         room: RoomOf<S>,
@@ -152,7 +153,8 @@ pub enum EventOf<S, B> {
         /// Offset of the message that this one answers.
         reply_to: Option<u64>,
     },
-    /// A message of the past that was asked for by [`Session::history`](super::Session::history); offsets rise.
+    /// A message of the past that was asked for by [`Session::history`](super::Session::history); offsets
+    /// rise.
     Past {
         /// The room.
         room: RoomOf<S>,
@@ -263,8 +265,9 @@ pub enum EventOf<S, B> {
         /// From [`Session::publish`](super::Session::publish) to here.
         rtt_us: u64,
     },
-    /// A publication was sent, its answer never came, and the session could not be continued, or was away for longer than the
-    /// node remembers what it took: it may or may not stand in the room. Sending it again could say it twice, so that is left to a person.
+    /// A publication was sent, its answer never came, and the session could not be continued, or was away for
+    /// longer than the node remembers what it took: it may or may not stand in the room. Sending it again
+    /// could say it twice, so that is left to a person.
     Uncertain {
         /// Of the publication.
         nonce: u64,

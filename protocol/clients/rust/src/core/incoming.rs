@@ -1,7 +1,7 @@
 //! What each frame from a node means to a session.
 //!
-//! Invariants: bytes that are no frame end the connection, never the process; frames about rooms that are not followed any
-//! more are passed over, for they were under way when we left.
+//! Invariants: bytes that are no frame end the connection, never the process; frames about rooms that are not
+//! followed any more are passed over, for they were under way when we left.
 //! Not here: batches (`reading`), rooms' cursors (`room`), sending and time (`session`).
 
 use std::cell::Cell;
@@ -159,8 +159,8 @@ impl Session {
             server_ms: w.server_ms,
             resumed: w.resumed,
         });
-        // A nonce is known to the node by its user, who is a new one now unless ticket or token says otherwise. Before the first
-        // welcome nothing was taken.
+        // A nonce is known to the node by its user, who is a new one now unless ticket or token says
+        // otherwise. Before the first welcome nothing was taken.
         if !w.resumed && !is_first && self.options.token.is_empty() {
             for p in self.outbox.take_tried() {
                 emit(Event::Uncertain { nonce: p.nonce, text: &p.text });

@@ -1,7 +1,8 @@
 //! What a client of Grandstand does, without IO: frames and time in, frames and events out.
 //!
-//! Why apart from sockets: resuming without loss or repetition is decided here alone, so tests drive it in virtual time
-//! through every order of frames and disconnects, and both transports, the load generator and apps share one answer.
+//! Why apart from sockets: resuming without loss or repetition is decided here alone, so tests drive it in
+//! virtual time through every order of frames and disconnects, and both transports, the load generator and
+//! apps share one answer.
 //!
 //! - [`Session`]: outlives its connections; `handle_*` in, `poll_*` out;
 //! - [`Event`], [`OwnedEvent`]: what the application learns, borrowed from the frame or kept;

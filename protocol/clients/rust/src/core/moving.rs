@@ -1,12 +1,14 @@
-//! Moving: the next connection is made before this one is left, so that a viewer sees neither silence nor a message twice.
+//! Moving: the next connection is made before this one is left, so that a viewer sees neither silence nor a
+//! message twice.
 //!
-//! At the time that `GoAway` gave, and a little jitter, the driver is asked for a second connection, to the address that the
-//! node named or, when nobody answers there, to the one that the application gave. `Hello` goes over it while this one goes on
-//! delivering. When `Welcome` is there and what was published has its answer, or had time for it, the session changes over in
-//! one step: rooms are subscribed to again after the last message that was given out, what has no answer is said again under
-//! its nonce, the old connection is closed. A driver that holds one connection only leaves first and comes back.
-//! Invariants: frames of one connection at a time mean something; while the next one is not there, nothing is given up; a
-//! move is over before the node's own deadline where somebody answers.
+//! At the time that `GoAway` gave, and a little jitter, the driver is asked for a second connection, to the
+//! address that the node named or, when nobody answers there, to the one that the application gave. `Hello`
+//! goes over it while this one goes on delivering. When `Welcome` is there and what was published has its
+//! answer, or had time for it, the session changes over in one step: rooms are subscribed to again after the
+//! last message that was given out, what has no answer is said again under its nonce, the old connection is
+//! closed. A driver that holds one connection only leaves first and comes back.
+//! Invariants: frames of one connection at a time mean something; while the next one is not there, nothing is
+//! given up; a move is over before the node's own deadline where somebody answers.
 //! Not here: what the frames mean (`incoming`), connecting (the driver).
 
 use grandstand_protocol::close::CloseCode;
@@ -15,18 +17,21 @@ use grandstand_protocol::frame::{ClientFrame, Encoder, GoAway, Hello, ServerFram
 use super::session::{Link, WELCOME_WAIT_US};
 use super::{Event, Options, Reason, Session};
 
-/// The client's own jitter: at most a part of the time that the node gave, so that the node's spread stays what it is, ...
+/// The client's own jitter: at most a part of the time that the node gave, so that the node's spread stays
+/// what it is, ...
 const JITTER_PART: u64 = 8;
 /// ... a little more than nothing, for nodes that tell everybody the same, ...
 const JITTER_MIN_US: u64 = 20_000;
 /// ... and never so long that the node closes first.
 const JITTER_MAX_US: u64 = 1_000_000;
 
-/// So long an answer is waited for once the next connection stands: a disk and a round trip. Then it is said again there. Where
-/// another process has taken over, the old one has none to give, and this is how long the viewer waits for nothing.
+/// So long an answer is waited for once the next connection stands: a disk and a round trip. Then it is said
+/// again there. Where another process has taken over, the old one has none to give, and this is how long the
+/// viewer waits for nothing.
 const ANSWER_WAIT_US: u64 = 250_000;
 
-/// Frames that may follow `Welcome` before the change: a node sends none that was not asked, but for a `GoAway`.
+/// Frames that may follow `Welcome` before the change: a node sends none that was not asked, but for a
+/// `GoAway`.
 const FRAMES_MAX: usize = 8;
 
 /// What `GoAway` asked for.
@@ -93,8 +98,8 @@ impl Session {
         }
     }
 
-    /// A second connection is to be made, this one goes on meanwhile: where to, empty for where this one came by. To be
-    /// followed by [`Session::handle_next_connected`] or [`Session::handle_next_failed`].
+    /// A second connection is to be made, this one goes on meanwhile: where to, empty for where this one came
+    /// by. To be followed by [`Session::handle_next_connected`] or [`Session::handle_next_failed`].
     pub fn poll_next_connection(&mut self) -> Option<Box<str>> {
         let moving =
             self.moving.as_mut().filter(|m| self.link == Link::Up && matches!(m.next, Next::Wanted))?;
@@ -115,7 +120,8 @@ impl Session {
         }
     }
 
-    /// The next connection could not be made, or ended: it is tried again later, at the address that the application gave.
+    /// The next connection could not be made, or ended: it is tried again later, at the address that the
+    /// application gave.
     pub fn handle_next_failed(&mut self, now_us: u64) {
         let delay_us = self.backoff_us();
         if let Some(moving) = self.moving.as_mut() {
@@ -167,8 +173,8 @@ impl Session {
         self.moving.as_ref().is_some_and(|m| matches!(m.next, Next::Greeting { .. } | Next::Greeted { .. }))
     }
 
-    /// Change over, if it is time: `true`: the next connection is the connection now, and the old one is to be closed. `ended`:
-    /// the old one has ended, so nothing is waited for.
+    /// Change over, if it is time: `true`: the next connection is the connection now, and the old one is to
+    /// be closed. `ended`: the old one has ended, so nothing is waited for.
     pub fn poll_change(&mut self, now_us: u64, ended: bool, emit: &mut impl FnMut(Event<'_>)) -> bool {
         let Some(Next::Greeted { since_us, frames }) = self.moving.as_mut().map(|m| &mut m.next) else {
             return false;

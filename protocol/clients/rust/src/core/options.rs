@@ -71,11 +71,12 @@ pub struct Publication<'a> {
     pub author: &'a str,
     /// A bridge's author's role.
     pub role: Role,
-    /// Identity of this publication, if the application brings one: new for the user, or with `age_ms` that of one to be said
-    /// again. `None`: the session chooses.
+    /// Identity of this publication, if the application brings one: new for the user, or with `age_ms` that
+    /// of one to be said again. `None`: the session chooses.
     pub nonce: Option<u64>,
-    /// How long ago it was said first, in milliseconds, where it is said again, after a refusal that may pass: 1 at least. If
-    /// the session can't be continued before it is sent, or the node does not remember that far back, it comes back as
-    /// [`Uncertain`](super::EventOf::Uncertain). 0: it was never said. What was not answered the session says again by itself.
+    /// How long ago it was said first, in milliseconds, where it is said again, after a refusal that may
+    /// pass: 1 at least. If the session can't be continued before it is sent, or the node does not remember
+    /// that far back, it comes back as [`Uncertain`](super::EventOf::Uncertain). 0: it was never said. What
+    /// was not answered the session says again by itself.
     pub age_ms: u32,
 }

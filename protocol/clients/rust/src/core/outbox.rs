@@ -1,9 +1,9 @@
 //! The outbox: what the application said and the node has not answered.
 //!
-//! Why kept: a connection may end between a publication and its answer. The same nonce on the next connection gets the
-//! answer of then, so nothing is lost and nothing is said twice.
-//! Invariants: bounded by `unanswered_max`; publications of one room go out in the order in which they were given;
-//! reactions do not survive a disconnect, for they are of the moment.
+//! Why kept: a connection may end between a publication and its answer. The same nonce on the next connection
+//! gets the answer of then, so nothing is lost and nothing is said twice.
+//! Invariants: bounded by `unanswered_max`; publications of one room go out in the order in which they were
+//! given; reactions do not survive a disconnect, for they are of the moment.
 //! Not here: frames (`session`).
 
 use std::collections::VecDeque;
@@ -106,8 +106,8 @@ impl Outbox {
         }
     }
 
-    /// The first publication that is due, in a room for which `alias` has an alias, with its age in milliseconds; it counts as
-    /// sent.
+    /// The first publication that is due, in a room for which `alias` has an alias, with its age in
+    /// milliseconds; it counts as sent.
     pub(super) fn poll_publication(
         &mut self,
         now_us: u64,

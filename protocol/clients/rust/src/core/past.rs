@@ -1,9 +1,10 @@
-//! The past on request: pages of a room's log, with what pacing left out, until as many messages came as were asked for.
+//! The past on request: pages of a room's log, with what pacing left out, until as many messages came as were
+//! asked for.
 //!
-//! Why page by page: each is asked for when the one before came, so a node never has more than one under way for a request,
-//! and a refusal that may pass is waited for here.
-//! Invariants: the messages of a request come with rising offsets, each once; a request ends with `PastEnd` or `Refused`. No
-//! subscription's position is touched.
+//! Why page by page: each is asked for when the one before came, so a node never has more than one under way
+//! for a request, and a refusal that may pass is waited for here.
+//! Invariants: the messages of a request come with rising offsets, each once; a request ends with `PastEnd`
+//! or `Refused`. No subscription's position is touched.
 //! Not here: batches that come by themselves (`reading`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
@@ -41,8 +42,9 @@ enum PageStage {
 }
 
 impl Session {
-    /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the number under
-    /// which they come, as [`Past`](super::EventOf::Past) and [`PastEnd`](super::EventOf::PastEnd), or are refused. What is no longer kept is passed over.
+    /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the
+    /// number under which they come, as [`Past`](super::EventOf::Past) and
+    /// [`PastEnd`](super::EventOf::PastEnd), or are refused. What is no longer kept is passed over.
     ///
     /// # Errors
     /// [`Full`] while too many requests are under way.

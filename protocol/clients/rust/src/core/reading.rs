@@ -1,7 +1,8 @@
 //! Reading a batch: offsets and times added up, what was seen before dropped, what is old in it left out.
 //!
-//! Invariants: offsets given to the application rise strictly; tallies of replayed batches are not given at all; a fault in
-//! the middle of a batch leaves the floor behind the last message given, so resuming is exact.
+//! Invariants: offsets given to the application rise strictly; tallies of replayed batches are not given at
+//! all; a fault in the middle of a batch leaves the floor behind the last message given, so resuming is
+//! exact.
 //! Not here: the layout (`grandstand_protocol::batch`), what follows from a fault (`session`).
 
 use grandstand_protocol::batch::{BatchFault, BatchReader, Desync, Item, Message};

@@ -1,10 +1,10 @@
 //! How a connection ends, and what follows: come back, with which delay, or not.
 //!
-//! Why one place: fifteen thousand clients that come back in step are an attack. Every delay is drawn evenly between zero
-//! and a bound that doubles ("full jitter"). Where the node said when to come back, it spread its clients itself: not before
-//! that, and soon after it.
-//! Invariants: a code that says "never" ends the session; a delay is never below what the node asked for, nor above it by
-//! more than the bound.
+//! Why one place: fifteen thousand clients that come back in step are an attack. Every delay is drawn evenly
+//! between zero and a bound that doubles ("full jitter"). Where the node said when to come back, it spread
+//! its clients itself: not before that, and soon after it.
+//! Invariants: a code that says "never" ends the session; a delay is never below what the node asked for, nor
+//! above it by more than the bound.
 //! Not here: waiting (the driver).
 
 use grandstand_protocol::close::{CloseCode, Retry};
@@ -16,7 +16,8 @@ pub enum Ending {
     Broken(std::io::ErrorKind),
     /// It ended without a code.
     Eof,
-    /// With one of Grandstand's close codes, by its number: WebSocket's less 4000, or QUIC's application code.
+    /// With one of Grandstand's close codes, by its number: WebSocket's less 4000, or QUIC's application
+    /// code.
     Code(u16),
     /// With a close code of WebSocket itself.
     WebSocket(u16),
@@ -154,8 +155,8 @@ impl Backoff {
         self.draw_us(bound_us)
     }
 
-    /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of the first
-    /// bound. Where it could say whole seconds only, the jitter fills the second.
+    /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of
+    /// the first bound. Where it could say whole seconds only, the jitter fills the second.
     pub(super) fn delay_after_us(
         &mut self,
         after_us: u64,

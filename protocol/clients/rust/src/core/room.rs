@@ -1,8 +1,9 @@
-//! A room as one session follows it: how far the subscription is, where the reader stands, what it knows of the state.
+//! A room as one session follows it: how far the subscription is, where the reader stands, what it knows of
+//! the state.
 //!
-//! Invariants: `floor` is the next offset that the application may be given and never falls within an epoch, so no message
-//! is given twice whatever the node sends; what lies between `floor` and `position` was missed, and is announced by a gap
-//! or counted as a fault.
+//! Invariants: `floor` is the next offset that the application may be given and never falls within an epoch,
+//! so no message is given twice whatever the node sends; what lies between `floor` and `position` was missed,
+//! and is announced by a gap or counted as a fault.
 //! Not here: reading batches (`reading`), sending (`session`).
 
 use std::collections::BTreeMap;

@@ -1,12 +1,13 @@
 //! A session: what outlives connections. Frames and time go in, frames and events come out.
 //!
-//! A driver does, for each connection: `handle_connected`; then, as things happen, `handle_frame` and `handle_timeout` (at
-//! `poll_timeout`), each followed by `poll_transmit` until it gives nothing and by `poll_close`; at the end
-//! `handle_disconnected`, which says what next.
+//! A driver does, for each connection: `handle_connected`; then, as things happen, `handle_frame` and
+//! `handle_timeout` (at `poll_timeout`), each followed by `poll_transmit` until it gives nothing and by
+//! `poll_close`; at the end `handle_disconnected`, which says what next.
 //!
-//! Invariants: `Hello` goes first and once on each connection; something is sent at least every half heartbeat; an idle
-//! session has no heap but names and ticket; time never goes back.
-//! Not here: what frames mean (`incoming`), moving to another connection (`moving`), delays (`retry`), cursors (`room`), what waits for answers (`outbox`).
+//! Invariants: `Hello` goes first and once on each connection; something is sent at least every half
+//! heartbeat; an idle session has no heap but names and ticket; time never goes back.
+//! Not here: what frames mean (`incoming`), moving to another connection (`moving`), delays (`retry`),
+//! cursors (`room`), what waits for answers (`outbox`).
 
 use std::cell::RefCell;
 
@@ -26,13 +27,15 @@ use super::{Ending, Event, Full, Next, Options, Publication, Reason, RoomId, Sub
 /// From `handle_connected` to `Welcome`. The node allows as long for its part.
 pub(super) const WELCOME_WAIT_US: u64 = 10_000_000;
 
-/// A connection that lived so long was good: the next delay begins small again. Longer than a node takes to refuse.
+/// A connection that lived so long was good: the next delay begins small again. Longer than a node takes to
+/// refuse.
 const HELD_US: u64 = 5_000_000;
 
 /// After `close`, how long to wait for answers to publications.
 const LINGER_US: u64 = 2_000_000;
 
-/// Heartbeats are taken within these bounds, whatever `Welcome` says: neither a flood of pings nor none at all.
+/// Heartbeats are taken within these bounds, whatever `Welcome` says: neither a flood of pings nor none at
+/// all.
 pub(super) const HEARTBEAT_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
 
 /// What the other side did wrong so far; each was an [`Event::Fault`](super::EventOf::Fault) too.
@@ -102,7 +105,8 @@ impl Session {
     /// A session without a connection.
     pub fn new(options: Options) -> Session {
         let mut backoff = Backoff::new(options.seed);
-        // Nonces must be new for the user, whose other sessions choose theirs alike: a random start keeps them apart.
+        // Nonces must be new for the user, whose other sessions choose theirs alike: a random start keeps
+        // them apart.
         let next_nonce = backoff.random() >> 1;
         Session {
             options,
@@ -135,7 +139,8 @@ impl Session {
         }
     }
 
-    // --- what the application asks for ------------------------------------------------------------------------------
+    // --- what the application asks for
+    // ------------------------------------------------------------------------------
 
     /// Follow a room, now and after every reconnect. A room that is followed already keeps its options.
     pub fn subscribe(&mut self, room: &str, options: SubscribeOptions) -> RoomId {
@@ -148,8 +153,8 @@ impl Session {
         id
     }
 
-    /// Stop following a room. What was said in it and not answered is refused, by this side; where the room was not
-    /// followed yet, it is forgotten.
+    /// Stop following a room. What was said in it and not answered is refused, by this side; where the room
+    /// was not followed yet, it is forgotten.
     pub fn unsubscribe(&mut self, room: RoomId) {
         let Some(at) = self.rooms.iter().position(|r| r.id == room) else { return };
         let room = &mut self.rooms[at];
@@ -186,8 +191,8 @@ impl Session {
         }
     }
 
-    /// Set a key of the room's state, or remove it: the number under which the answer will come. Sent again after a
-    /// reconnect if there was no answer.
+    /// Set a key of the room's state, or remove it: the number under which the answer will come. Sent again
+    /// after a reconnect if there was no answer.
     ///
     /// # Errors
     /// [`Full`] while too much waits for an answer.
@@ -209,7 +214,8 @@ impl Session {
         self.settle_close(now_us);
     }
 
-    // --- what the application can look at ---------------------------------------------------------------------------
+    // --- what the application can look at
+    // ---------------------------------------------------------------------------
 
     /// The number of a followed room.
     pub fn room_id(&self, name: &str) -> Option<RoomId> {
@@ -261,7 +267,8 @@ impl Session {
         self.moving.take().map(|moving| moving.where_to).filter(|where_to| !where_to.is_empty())
     }
 
-    // --- what the driver tells --------------------------------------------------------------------------------------
+    // --- what the driver tells
+    // --------------------------------------------------------------------------------------
 
     /// A connection stands.
     pub fn handle_connected(&mut self, now_us: u64) {
@@ -334,7 +341,8 @@ impl Session {
         sent
     }
 
-    /// The connection is to be closed with this code: what the driver then hears of it does not matter any more.
+    /// The connection is to be closed with this code: what the driver then hears of it does not matter any
+    /// more.
     pub fn poll_close(&mut self) -> Option<CloseCode> {
         self.close_due.take()
     }
@@ -381,7 +389,8 @@ impl Session {
         }
     }
 
-    // --- details ----------------------------------------------------------------------------------------------------
+    // --- details
+    // ----------------------------------------------------------------------------------------------------
 
     /// Close the connection with `code`; `reason` is what the application will hear.
     pub(super) fn fail(&mut self, code: CloseCode, reason: Reason) {
@@ -454,15 +463,15 @@ impl Session {
         if self.reading_held { u64::MAX } else { self.heard_us + 2 * self.heartbeat_us }
     }
 
-    /// Half a heartbeat after the last frame sent; and a heartbeat after the last one heard, since reactions alone have
-    /// no answer.
+    /// Half a heartbeat after the last frame sent; and a heartbeat after the last one heard, since reactions
+    /// alone have no answer.
     fn ping_at_us(&self) -> u64 {
         let silence_at_us = self.heard_us.max(self.pinged_us) + self.heartbeat_us;
         (self.sent_us + self.heartbeat_us / 2).min(silence_at_us)
     }
 
-    /// Why it ended, and what that allows. What this side decided goes before what the node said, and that before
-    /// what the transport saw.
+    /// Why it ended, and what that allows. What this side decided goes before what the node said, and that
+    /// before what the transport saw.
     fn judge(&mut self, ending: Ending) -> (Reason, Retry, u64) {
         let (own, told) = (self.reason.take(), self.told.take());
         self.close_due = None;

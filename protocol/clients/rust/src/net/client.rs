@@ -1,8 +1,9 @@
 //! A client: a session in a task of its own, for apps.
 //!
-//! Why no unbounded queue: an app that does not take its events makes its session stop reading, and so becomes one more
-//! cursor that lags, at the node, where lagging costs nothing. Nothing piles up here.
-//! Invariants: at most `events_max` events and what one read brought wait; at most [`COMMANDS_MAX`] commands wait.
+//! Why no unbounded queue: an app that does not take its events makes its session stop reading, and so
+//! becomes one more cursor that lags, at the node, where lagging costs nothing. Nothing piles up here.
+//! Invariants: at most `events_max` events and what one read brought wait; at most [`COMMANDS_MAX`] commands
+//! wait.
 //! Not here: sessions (`core`), connections (`driver`).
 
 use std::collections::VecDeque;
@@ -19,7 +20,8 @@ use super::past::Pasts;
 use super::{Connector, Control, Driver, Handler, Past, PastError, Url, seed};
 use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
 
-/// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is down.
+/// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is
+/// down.
 const COMMANDS_MAX: usize = 1024;
 
 /// Reads go on when so few events wait.
@@ -34,8 +36,8 @@ pub struct ClientOptions {
     pub session: Options,
     /// Events that may wait for the app before the session stops reading.
     pub events_max: usize,
-    /// Whether the app answers [`Event::TokenWanted`](crate::core::EventOf::TokenWanted) with [`Client::set_token`];
-    /// otherwise a token that ran out ends the session.
+    /// Whether the app answers [`Event::TokenWanted`](crate::core::EventOf::TokenWanted) with
+    /// [`Client::set_token`]; otherwise a token that ran out ends the session.
     pub renews_token: bool,
 }
 
@@ -59,8 +61,8 @@ pub struct OwnedPublication {
     pub author: String,
     /// A bridge's author's role.
     pub role: Role,
-    /// It is said again, after a refusal that may pass: then it stands once, whatever became of it before. What was not answered
-    /// because a connection ended is said again by itself.
+    /// It is said again, after a refusal that may pass: then it stands once, whatever became of it before.
+    /// What was not answered because a connection ended is said again by itself.
     pub again: Option<Again>,
 }
 
@@ -135,7 +137,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Client {
-    /// Begin a session; connecting and coming back go on by themselves. Must be called within a tokio runtime.
+    /// Begin a session; connecting and coming back go on by themselves. Must be called within a tokio
+    /// runtime.
     pub fn connect(connector: &Connector, url: &Url, mut options: ClientOptions) -> Client {
         if options.session.seed == 0 {
             options.session.seed = seed();
@@ -148,8 +151,9 @@ impl Client {
         Client(Arc::new(Handle { shared, next_nonce: AtomicU64::new(seed() >> 1) }))
     }
 
-    /// The next event; `None` after [`Closed`](crate::core::EventOf::Closed). [`BatchEnd`](crate::core::EventOf::BatchEnd)
-    /// is left out. May be dropped and called again without loss.
+    /// The next event; `None` after [`Closed`](crate::core::EventOf::Closed).
+    /// [`BatchEnd`](crate::core::EventOf::BatchEnd) is left out. May be dropped and called again without
+    /// loss.
     pub async fn next_event(&self) -> Option<OwnedEvent> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
@@ -187,7 +191,8 @@ impl Client {
     }
 
     /// Say something in a followed room: the nonce of the [`Published`](crate::core::EventOf::Published),
-    /// [`Refused`](crate::core::EventOf::Refused) or [`Uncertain`](crate::core::EventOf::Uncertain) that answers.
+    /// [`Refused`](crate::core::EventOf::Refused) or [`Uncertain`](crate::core::EventOf::Uncertain) that
+    /// answers.
     ///
     /// # Errors
     /// [`Busy`].
@@ -216,8 +221,8 @@ impl Client {
         self.command(Command::SetState(room.into(), key.into(), value.map(Box::from)))
     }
 
-    /// Messages of a followed room's past, `count` at most, from an offset on: those left out by pacing included, nothing
-    /// folded. Pages, waits and reconnects are seen to; may be dropped.
+    /// Messages of a followed room's past, `count` at most, from an offset on: those left out by pacing
+    /// included, nothing folded. Pages, waits and reconnects are seen to; may be dropped.
     ///
     /// # Errors
     /// [`PastError`].
@@ -235,7 +240,8 @@ impl Client {
         queues.wake_session();
     }
 
-    /// End the session, once publications are answered, within two seconds. [`Client::next_event`] tells when.
+    /// End the session, once publications are answered, within two seconds. [`Client::next_event`] tells
+    /// when.
     pub fn close(&self) {
         self.0.close();
     }

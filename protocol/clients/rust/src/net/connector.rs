@@ -40,7 +40,8 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
-/// Tickets kept for a server: an application has one session or a few, each of which gets a new one whenever it comes back.
+/// Tickets kept for a server: an application has one session or a few, each of which gets a new one whenever
+/// it comes back.
 const TICKETS_MAX: usize = 8;
 
 /// What connections share. Clones are cheap and share it too.
@@ -62,12 +63,14 @@ impl Connector {
     /// A connector that believes `trust`.
     ///
     /// # Errors
-    /// [`SetupError::Pem`] when the certificates to trust cannot be read, [`SetupError::Tls`] from TLS itself.
+    /// [`SetupError::Pem`] when the certificates to trust cannot be read, [`SetupError::Tls`] from TLS
+    /// itself.
     pub fn new(trust: &Trust) -> Result<Connector, SetupError> {
         Connector::with(trust, None, None)
     }
 
-    /// A connector whose QUIC connections use this endpoint, and whose TCP connections come from this address.
+    /// A connector whose QUIC connections use this endpoint, and whose TCP connections come from this
+    /// address.
     ///
     /// # Errors
     /// As [`Connector::new`].
@@ -79,8 +82,9 @@ impl Connector {
         Connector::for_many(trust, endpoint, local, TICKETS_MAX)
     }
 
-    /// As [`Connector::with`], for so many sessions with one node: each finds a ticket when it comes back, by which TLS
-    /// goes on from its last connection and QUIC proves its address. 0: every handshake is a full one.
+    /// As [`Connector::with`], for so many sessions with one node: each finds a ticket when it comes back, by
+    /// which TLS goes on from its last connection and QUIC proves its address. 0: every handshake is a full
+    /// one.
     ///
     /// # Errors
     /// As [`Connector::new`].

@@ -1,8 +1,10 @@
 //! A driver: one session over real connections, as one future; events by callback.
 //!
-//! Why one hand-polled future: a load generator runs fifteen thousand of these in one thread. Connecting is boxed and gone
-//! when done; a connection that waits is a socket, a timer and the session, without channels or buffers.
-//! Invariants: a turn reads a bounded number of times, then lets others run; events come in order, from within the future.
+//! Why one hand-polled future: a load generator runs fifteen thousand of these in one thread. Connecting is
+//! boxed and gone when done; a connection that waits is a socket, a timer and the session, without channels
+//! or buffers.
+//! Invariants: a turn reads a bounded number of times, then lets others run; events come in order, from
+//! within the future.
 //! Not here: what to do about anything that happens (`core`).
 
 use std::cell::Cell;
@@ -18,7 +20,8 @@ use super::moving::Moving;
 use super::{Connector, Url};
 use crate::core::{Ending, Event, Next, Reason, Session};
 
-/// Bytes of one read: a TCP window's worth, so that a viewer that catches up does it in few calls. One per thread.
+/// Bytes of one read: a TCP window's worth, so that a viewer that catches up does it in few calls. One per
+/// thread.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Reads in one turn, so that a busy connection does not keep the others of its thread waiting.
@@ -38,8 +41,8 @@ pub trait Handler {
     /// Something happened, at this time on [`now_us`](super::now_us)'s clock.
     fn handle_event(&mut self, now_us: u64, event: &Event<'_>);
 
-    /// Called on every turn: the place to publish, subscribe, hold, drop or close. Gives the time at which to be called
-    /// again at the latest; what else wakes it can be registered with `cx`.
+    /// Called on every turn: the place to publish, subscribe, hold, drop or close. Gives the time at which to
+    /// be called again at the latest; what else wakes it can be registered with `cx`.
     fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
         let _ = (cx, control);
         None
@@ -87,8 +90,8 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Do not read the socket until then ([`u64::MAX`]: until told otherwise; 0: read again). Pings still go out. What
-    /// the node sends in the meantime waits in the socket's buffer, and then at the node.
+    /// Do not read the socket until then ([`u64::MAX`]: until told otherwise; 0: read again). Pings still go
+    /// out. What the node sends in the meantime waits in the socket's buffer, and then at the node.
     pub fn hold_reading_until(&mut self, until_us: u64) {
         if (*self.held_until_us > self.now_us) != (until_us > self.now_us) {
             self.session.handle_reading_held(self.now_us, until_us > self.now_us);
@@ -174,9 +177,9 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    /// Connect, stay connected, and come back, until the session ends: asked to ([`Session::close`]), or because it
-    /// may not or cannot go on. To be spawned on a tokio runtime with net and time; dropping it drops the connection
-    /// without a goodbye.
+    /// Connect, stay connected, and come back, until the session ends: asked to ([`Session::close`]), or
+    /// because it may not or cannot go on. To be spawned on a tokio runtime with net and time; dropping it
+    /// drops the connection without a goodbye.
     pub async fn run(mut self) -> Finished<H> {
         let reason = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
         Finished { reason, stats: self.stats, session: self.session, handler: self.handler }
@@ -437,8 +440,8 @@ impl<H: Handler> Driver<H> {
         Step::Again
     }
 
-    /// See to it that there is a turn at this time. A timer that is set to an earlier time stays: most turns only move the
-    /// next ping further away, and a turn that comes too early finds nothing to do.
+    /// See to it that there is a turn at this time. A timer that is set to an earlier time stays: most turns
+    /// only move the next ping further away, and a turn that comes too early finds nothing to do.
     fn arm(&mut self, cx: &mut Context<'_>, at_us: Option<u64>) {
         let Some(at_us) = at_us else { return };
         let at = instant(at_us);
@@ -453,7 +456,8 @@ impl<H: Handler> Driver<H> {
     }
 }
 
-/// The thread's scratch for reads. Taken out while in use: a handler that drives another session gets one of its own.
+/// The thread's scratch for reads. Taken out while in use: a handler that drives another session gets one of
+/// its own.
 pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     thread_local! {
         static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };

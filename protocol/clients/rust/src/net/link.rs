@@ -1,7 +1,7 @@
 //! A link: one connection, over whichever transport, as frames.
 //!
-//! Why polled by hand: a task per viewer must not hold a read buffer while it waits, and futures of reads and writes hold
-//! theirs. A link reads into memory that the caller lends it for the moment.
+//! Why polled by hand: a task per viewer must not hold a read buffer while it waits, and futures of reads and
+//! writes hold theirs. A link reads into memory that the caller lends it for the moment.
 //! Invariants: between frames a link has no buffer; `out` holds what the transport did not take yet.
 //! Not here: making connections (`connector`), what frames mean (`core`).
 
@@ -167,7 +167,8 @@ impl Link {
         }
     }
 
-    /// End without a goodbye. QUIC has no such thing that a live endpoint could do: it says "an error of ours".
+    /// End without a goodbye. QUIC has no such thing that a live endpoint could do: it says "an error of
+    /// ours".
     pub(super) fn abort(self) {
         if let Stream::Quic(quic) = &self.stream {
             quic.connection.close(VarInt::from_u32(u32::from(CloseCode::Internal.wire())), b"");
@@ -212,8 +213,8 @@ impl Stream {
     }
 }
 
-/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and spares the system
-/// call that would say so.
+/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and spares
+/// the system call that would say so.
 pub(super) fn poll_read_tcp(
     tcp: &mut TcpStream,
     cx: &mut Context<'_>,

@@ -1,10 +1,12 @@
 //! Sessions over real sockets: WebSocket (plain and TLS) and QUIC behind one [`Driver`] and one [`Client`].
 //!
 //! - [`Url`], [`Trust`], [`Connector`]: where to, whom to believe, and what connections share;
-//! - [`Driver`], [`Handler`], [`Control`]: one session as one future, events by callback: for load, bridges, tests;
+//! - [`Driver`], [`Handler`], [`Control`]: one session as one future, events by callback: for load, bridges,
+//!   tests;
 //! - [`Client`]: the same in a task of its own, with a bounded queue of events: for apps.
 //!
-//! Invariant: a connection without data under way holds no buffer; all of a thread's drivers read into one scratch.
+//! Invariant: a connection without data under way holds no buffer; all of a thread's drivers read into one
+//! scratch.
 //! Not here: anything that decides (`core`).
 
 mod client;

@@ -1,7 +1,7 @@
 //! The past on request, for apps: events of one request gathered into one answer.
 //!
-//! Invariants: what is gathered is bounded by what was asked for; a request whose future is dropped is forgotten here, and
-//! what still comes of it is passed over.
+//! Invariants: what is gathered is bounded by what was asked for; a request whose future is dropped is
+//! forgotten here, and what still comes of it is passed over.
 //! Not here: pages (`core::past`), the queues (`client`).
 
 use std::fmt;

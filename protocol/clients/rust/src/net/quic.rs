@@ -1,7 +1,7 @@
 //! QUIC: one endpoint for many connections, one bidirectional stream each.
 //!
-//! Why an endpoint of one's own: it is one UDP socket, so a load generator's thousands of connections share it, with
-//! socket buffers to match.
+//! Why an endpoint of one's own: it is one UDP socket, so a load generator's thousands of connections share
+//! it, with socket buffers to match.
 //! Not here: frames on the stream (`link`), certificates (`trust`).
 
 use std::io;
@@ -17,11 +17,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::SetupError;
 
-/// Bytes that the kernel may hold for the socket in each direction: a round of batches to 2,500 connections is 2 MB. The
-/// kernel's own limit may be lower; then it is that.
+/// Bytes that the kernel may hold for the socket in each direction: a round of batches to 2,500 connections
+/// is 2 MB. The kernel's own limit may be lower; then it is that.
 const SOCKET_BYTES: usize = 8 * 1024 * 1024;
 
-/// Unread bytes of the stream that a node may send: a few seconds of a busy room. A larger frame comes in several windows.
+/// Unread bytes of the stream that a node may send: a few seconds of a busy room. A larger frame comes in
+/// several windows.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
 /// Bytes sent and not acknowledged: a client says little.
@@ -35,7 +36,8 @@ const SERVERS_MAX: u32 = 64;
 pub struct QuicEndpoint(pub(super) Endpoint);
 
 impl QuicEndpoint {
-    /// Bind to an address; port 0 takes any. Needs a tokio runtime around it, which from then on drives the socket.
+    /// Bind to an address; port 0 takes any. Needs a tokio runtime around it, which from then on drives the
+    /// socket.
     ///
     /// # Errors
     /// [`SetupError::Socket`] when the address cannot be bound.
@@ -68,8 +70,8 @@ fn socket(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// The configuration of connections: few streams, small windows, no timers of its own. For so many sessions with a server
-/// tokens are kept that prove their address to it when they come back.
+/// The configuration of connections: few streams, small windows, no timers of its own. For so many sessions
+/// with a server tokens are kept that prove their address to it when they come back.
 pub(super) fn client_config(
     tls: &Arc<rustls::ClientConfig>,
     tokens_max: usize,

@@ -1,9 +1,11 @@
-//! TLS session tickets: what lets a connection that is made again cost both sides less, and show that it was here.
+//! TLS session tickets: what lets a connection that is made again cost both sides less, and show that it was
+//! here.
 //!
-//! Why not the store of `rustls`: it keeps eight for a server, which is plenty for an application and few for the
-//! thousands of sessions of a load generator or a bridge. Which ticket resumes which connection is all the same to the server.
-//! Invariants: a ticket is given out once (RFC 8446, C.4); at most `tickets_max` are kept for a server, the newest; at most
-//! [`SERVERS_MAX`] servers are remembered.
+//! Why not the store of `rustls`: it keeps eight for a server, which is plenty for an application and few for
+//! the thousands of sessions of a load generator or a bridge. Which ticket resumes which connection is all
+//! the same to the server.
+//! Invariants: a ticket is given out once (RFC 8446, C.4); at most `tickets_max` are kept for a server, the
+//! newest; at most [`SERVERS_MAX`] servers are remembered.
 //! Not here: Grandstand's own resume tickets (`core`), tokens of QUIC's addresses (quinn keeps them).
 
 use std::collections::{HashMap, VecDeque};

@@ -1,7 +1,7 @@
 //! Whom to believe: which server certificates a client accepts, and the TLS configurations that follow.
 //!
-//! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, whatever is said of the
-//! certificate itself.
+//! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, whatever is said of
+//! the certificate itself.
 //! Not here: a list of public authorities: it would have to be kept up to date; give one as [`Trust::Pem`].
 
 use std::sync::Arc;
@@ -25,15 +25,17 @@ pub enum Trust {
     Nobody,
     /// Those that these authorities signed for the host's name: certificates in PEM.
     Pem(Vec<u8>),
-    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node prints the
-    /// hash of its development certificate when it starts.
+    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node
+    /// prints the hash of its development certificate when it starts.
     Fingerprint([u8; 32]),
-    /// Anyone who answers. Nobody is authenticated: whoever can reach the network can be the server. For tests.
+    /// Anyone who answers. Nobody is authenticated: whoever can reach the network can be the server. For
+    /// tests.
     AnyoneForTests,
 }
 
 impl Trust {
-    /// From the hexadecimal digits of a hash, as a node prints them; colons and spaces between them are passed over.
+    /// From the hexadecimal digits of a hash, as a node prints them; colons and spaces between them are
+    /// passed over.
     pub fn fingerprint(hex: &str) -> Option<Trust> {
         let digits: Vec<u8> = hex.bytes().filter(|b| !b": ".contains(b)).collect();
         if digits.len() != 64 {
@@ -46,7 +48,8 @@ impl Trust {
         Some(Trust::Fingerprint(hash))
     }
 
-    /// The configuration for one ALPN; its resumption tickets, so many for a server, are shared by all who share it.
+    /// The configuration for one ALPN; its resumption tickets, so many for a server, are shared by all who
+    /// share it.
     pub(super) fn config(&self, alpn: &[u8], tickets_max: usize) -> Result<Arc<ClientConfig>, SetupError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())

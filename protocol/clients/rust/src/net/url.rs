@@ -76,8 +76,8 @@ impl Url {
         }
     }
 
-    /// Where `GoAway` points: a whole URL, or a host with or without a port for the same scheme and path. What is not
-    /// understood, and what would give up encryption, is `None`: stay with the address at hand.
+    /// Where `GoAway` points: a whole URL, or a host with or without a port for the same scheme and path.
+    /// What is not understood, and what would give up encryption, is `None`: stay with the address at hand.
     pub fn moved(&self, where_to: &str) -> Option<Url> {
         let moved = if where_to.contains("://") {
             where_to.parse::<Url>().ok()?

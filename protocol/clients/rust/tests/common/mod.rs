@@ -1,4 +1,5 @@
-//! A scripted node: one room, one viewer, everything that the client's tests need a node to do or to do wrong.
+//! A scripted node: one room, one viewer, everything that the client's tests need a node to do or to do
+//! wrong.
 //!
 //! Why not the real one: it stands above this crate, and does nothing wrong.
 //! Not here: sockets (`sockets.rs`), virtual time (`session.rs`).
