@@ -14,8 +14,8 @@ use bytes::Bytes;
 use grandstand_edge::audience::{Audience, Carrier, Settings, WireKey};
 use grandstand_edge::auth::{Authority, Tickets};
 use grandstand_edge::config::Auth;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe};
 
 use counting::{ALLOCATIONS, LIVE_BYTES};

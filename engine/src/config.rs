@@ -4,7 +4,7 @@
 //! simulations.
 //! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client
 //! takes.
-//! Not here: names of keys, environment, flags (edge); threads and queues (`node`).
+//! Not here: names of keys, environment, flags (edge); threads and queues (`runtime`).
 
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::limits;

@@ -6,7 +6,7 @@
 mod support;
 
 use bytes::Bytes;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{RoomSettings, ShardConfig, VIEWERS_KEY};
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use grandstand_engine::message::{AdminReply, AdminRequest, Input, Now, ShardId};
+use grandstand_engine::link::{AdminReply, AdminRequest, Input, Now, ShardId};
 use grandstand_engine::{Shard, ShardConfig};
 
 struct Counting;

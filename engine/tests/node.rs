@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{Engine, EngineConfig, ShardConfig, WorkerPort};
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;

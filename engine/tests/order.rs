@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use grandstand_engine::ShardConfig;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_protocol::frame::Durability;
 use proptest::prelude::*;
 use support::{Follower, Said, Stage, WORKERS, publication};

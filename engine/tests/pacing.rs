@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{RoomSettings, ShardConfig};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{Role, ServerFrame};

@@ -10,7 +10,7 @@ mod support;
 use std::collections::{HashMap, HashSet};
 
 use grandstand_engine::ShardConfig;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_protocol::refusal::Refusal;
 use proptest::prelude::*;
 use support::{Disk, Follower, Stage, publication};

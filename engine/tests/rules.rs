@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{RoomSettings, SLOW_MODE_KEY, ShardConfig, VIEWERS_KEY};
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;

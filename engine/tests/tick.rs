@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::VecDeque;
 
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{RoomSettings, ShardConfig};
 use proptest::prelude::*;
 use support::{Stage, publication};

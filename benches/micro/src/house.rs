@@ -10,8 +10,8 @@ use bytes::Bytes;
 use grandstand_edge::audience::{Audience, Carrier, ConnectionKey, Rate, Settings, WireKey};
 use grandstand_edge::auth::{Authority, Tickets};
 use grandstand_edge::config::Auth;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{
     Alias, ConnectionToken, Input, Now, Output, Publication, ShardId, UserId, WorkerId,
 };
 use grandstand_engine::{Shard, ShardConfig};

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use grandstand_engine::RoomSettings;
-use grandstand_engine::message::RoomInfo;
+use grandstand_engine::link::RoomInfo;
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 use serde_json::{Value, json};

@@ -29,8 +29,8 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{AdminAnswer, AdminRequest};
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{AdminAnswer, AdminRequest};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

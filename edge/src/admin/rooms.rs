@@ -9,7 +9,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use grandstand_engine::RoomSettings;
-use grandstand_engine::message::{AdminAnswer, AdminRequest, RoomInfo};
+use grandstand_engine::link::{AdminAnswer, AdminRequest, RoomInfo};
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;

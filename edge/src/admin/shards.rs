@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{AdminAnswer, AdminReply, AdminRequest, Input, ShardId};
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Input, ShardId};
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
 

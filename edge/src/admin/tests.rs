@@ -1,7 +1,7 @@
 //! The whole port: real HTTP on loopback, real shards behind it.
 
 use super::*;
-use grandstand_engine::message::{Alias, Input, ShardId};
+use grandstand_engine::link::{Alias, Input, ShardId};
 use grandstand_engine::{Engine, EngineConfig};
 use std::io::{Read, Write};
 use std::net::TcpStream;

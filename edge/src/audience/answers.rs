@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::message::{Alias, Answer, AnswerKind, Batch, Output, Personal};
+use grandstand_engine::link::{Alias, Answer, AnswerKind, Batch, Output, Personal};
 use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::message::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
+use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
 use grandstand_protocol::frame::{Gap, GapReason};
 
 use super::Audience;

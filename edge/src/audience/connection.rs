@@ -6,7 +6,7 @@
 //! only then come control frames, only then batches.
 
 use bytes::Bytes;
-use grandstand_engine::message::ConnectionToken;
+use grandstand_engine::link::ConnectionToken;
 
 use super::carrier::WireKey;
 use super::session::Session;

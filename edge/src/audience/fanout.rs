@@ -8,7 +8,7 @@
 //! connection pinned.
 
 use bytes::{Buf, Bytes};
-use grandstand_engine::message::StateImage;
+use grandstand_engine::link::StateImage;
 use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
 

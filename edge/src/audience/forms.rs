@@ -9,7 +9,7 @@
 //! Not here: the format (`grandstand_protocol::compress`).
 
 use bytes::Bytes;
-use grandstand_engine::message::Batch;
+use grandstand_engine::link::Batch;
 use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::version::capability;
 

@@ -4,7 +4,7 @@
 //! client sends ends the connection with a close code.
 
 use bytes::Bytes;
-use grandstand_engine::message::{Alias, Input, Now, Publication};
+use grandstand_engine::link::{Alias, Input, Now, Publication};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{
     ClientFrame, FrameFault, Kind, Publish, React, ServerFrame, SetState, permission,

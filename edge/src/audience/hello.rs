@@ -1,6 +1,6 @@
 //! The first frame: versions, tickets and tokens, and the answer.
 
-use grandstand_engine::message::{Now, UserId};
+use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
 use grandstand_protocol::version::{self, capability};

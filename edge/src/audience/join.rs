@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use grandstand_engine::message::{Attachment, Batch, Input};
+use grandstand_engine::link::{Attachment, Batch, Input};
 use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text;
@@ -63,7 +63,7 @@ impl Audience {
             room.joining.push(join);
         }
         let session = self.connections[ix as usize].session.as_mut().expect("checked above");
-        let unknown = grandstand_engine::message::Alias(u32::MAX);
+        let unknown = grandstand_engine::link::Alias(u32::MAX);
         session.memberships.push(Membership { room: key, member: u32::MAX, alias: alias.unwrap_or(unknown) });
         if alias.is_some() {
             self.join(key, join);

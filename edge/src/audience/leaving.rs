@@ -13,7 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use grandstand_engine::message::{ConnectionToken, Now};
+use grandstand_engine::link::{ConnectionToken, Now};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{GoAway, ServerFrame};
 

@@ -44,8 +44,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{Alias, ConnectionToken, Input, Now, ShardId};
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{Alias, ConnectionToken, Input, Now, ShardId};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;

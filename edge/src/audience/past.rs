@@ -7,7 +7,7 @@
 //! was sent.
 //! Not here: reading the log (engine), members that catch up (`catching`).
 
-use grandstand_engine::message::{Batch, ConnectionToken, HistoryPage, Input, Now, PageOf};
+use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, Now, PageOf};
 use grandstand_protocol::frame::{self, History, Kind, ServerFrame, permission};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};

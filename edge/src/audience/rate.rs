@@ -2,7 +2,7 @@
 //!
 //! Invariant: over any time `t` at most `burst + rate * t` tokens are given.
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 
 /// Tokens in thousandths, so that slow rates work, as of a millisecond of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use grandstand_engine::message::Batch;
+use grandstand_engine::link::Batch;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl Ring {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use grandstand_engine::message::Compressed;
+    use grandstand_engine::link::Compressed;
 
     fn batch(seq: u64, first: u64, next: u64) -> Arc<Batch> {
         Arc::new(Batch {

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::durable::PreviousEpoch;
-use grandstand_engine::message::{Alias, Attachment, Batch, ConnectionToken, StateImage};
+use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, StateImage};
 use grandstand_protocol::frame::Phase;
 
 use super::ring::Ring;

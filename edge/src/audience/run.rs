@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_engine::message::Batch;
+use grandstand_engine::link::Batch;
 use smallvec::SmallVec;
 
 use super::Counts;

@@ -1,6 +1,6 @@
 //! A session: who speaks on a connection, what they may do, and the rooms that they follow.
 
-use grandstand_engine::message::{Alias, UserId};
+use grandstand_engine::link::{Alias, UserId};
 use grandstand_protocol::frame::Role;
 use smallvec::SmallVec;
 

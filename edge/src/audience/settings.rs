@@ -1,6 +1,6 @@
 //! What an audience is configured with: the part of the node's configuration that its core uses.
 
-use grandstand_engine::message::WorkerId;
+use grandstand_engine::link::WorkerId;
 
 use super::rate::Rate;
 

@@ -1,6 +1,6 @@
 //! What time alone brings about: silent connections, tokens that run out, reactions and counts handed on.
 
-use grandstand_engine::message::{Input, Now};
+use grandstand_engine::link::{Input, Now};
 use grandstand_protocol::close::CloseCode;
 
 use super::room::RoomKey;

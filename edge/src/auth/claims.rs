@@ -6,7 +6,7 @@
 //! Not here: signatures (`super`).
 
 use aws_lc_rs::digest;
-use grandstand_engine::message::UserId;
+use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
 use serde::Deserialize;

@@ -15,7 +15,7 @@ mod ticket_keys;
 
 use std::sync::Once;
 
-use grandstand_engine::message::UserId;
+use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Role, permission};
 use grandstand_protocol::limits::NAME_BYTES_MAX;

@@ -10,7 +10,7 @@
 //! anew).
 
 use aws_lc_rs::{hkdf, hmac};
-use grandstand_engine::message::UserId;
+use grandstand_engine::link::UserId;
 
 use super::ticket_keys::{self, Key};
 use crate::config::Config;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use grandstand_engine::message::WorkerId;
+use grandstand_engine::link::WorkerId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;

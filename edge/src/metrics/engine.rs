@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use grandstand_engine::admin;
+use grandstand_engine::runtime::admin;
 
 /// A number of all shards together.
 #[derive(Debug, PartialEq)]
@@ -94,8 +94,8 @@ fn number(short: &str, value: f64) -> EngineNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_engine::message::{AdminAnswer, AdminRequest, Now};
-    use grandstand_engine::message::{AdminReply, Input, ShardId};
+    use grandstand_engine::link::{AdminAnswer, AdminRequest, Now};
+    use grandstand_engine::link::{AdminReply, Input, ShardId};
     use grandstand_engine::{Shard, ShardConfig};
     use std::sync::mpsc;
 

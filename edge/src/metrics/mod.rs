@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::EngineNumber;
-use grandstand_engine::message::WorkerId;
+use grandstand_engine::link::WorkerId;
 use grandstand_store::Status;
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncoder};

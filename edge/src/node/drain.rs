@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use grandstand_engine::node::Engine;
+use grandstand_engine::runtime::Engine;
 use grandstand_store::Store;
 use std::os::unix::net::UnixStream;
 use tokio::sync::watch;

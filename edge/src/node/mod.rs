@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use grandstand_engine::durable::LogSource;
-use grandstand_engine::node::{Engine, WorkerPort};
+use grandstand_engine::log::LogSource;
+use grandstand_engine::runtime::{Engine, WorkerPort};
 use grandstand_queue::{Doorbell, Receiver};
 use grandstand_store::Store;
 

@@ -3,8 +3,8 @@
 //! Why here: neither knows the node's configuration, nor each other's.
 
 use grandstand_engine::ShardConfig;
-use grandstand_engine::message::WorkerId;
-use grandstand_engine::node::EngineConfig;
+use grandstand_engine::link::WorkerId;
+use grandstand_engine::runtime::EngineConfig;
 use grandstand_protocol::frame::Durability;
 
 use crate::audience::{Rate, Settings};

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};

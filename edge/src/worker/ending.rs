@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 

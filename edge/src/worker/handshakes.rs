@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;

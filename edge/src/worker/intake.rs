@@ -2,7 +2,7 @@
 //!
 //! Invariant: sockets are read into the worker's own scratch buffer; a wire keeps only what is incomplete.
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload};

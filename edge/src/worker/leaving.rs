@@ -8,7 +8,7 @@
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use rustix::net::{SendFlags, send};

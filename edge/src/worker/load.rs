@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::Load;
+use grandstand_engine::link::Load;
 
 /// Pace of the reports: a tenth of the longest tick, and long beside a round.
 const EVERY: Duration = Duration::from_millis(100);

@@ -31,8 +31,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::message::{Input, Now, ShardId};
-use grandstand_engine::node::WorkerPort;
+use grandstand_engine::link::{Input, Now, ShardId};
+use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::{Doorbell, Receiver};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 
 use super::handshakes::Visitor;
 use super::poller::Ready;

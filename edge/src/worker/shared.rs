@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_queue::{Sender, inbox};
 
 use crate::audience::Drain;

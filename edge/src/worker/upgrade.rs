@@ -1,6 +1,6 @@
 //! The HTTP request that opens a WebSocket, and its answer.
 
-use grandstand_engine::message::Now;
+use grandstand_engine::link::Now;
 use grandstand_protocol::version;
 use grandstand_protocol::websocket::handshake::{
     HandshakeFault, parse_request, write_refusal, write_response,

@@ -2,19 +2,18 @@
 //!
 //! Invariant: before a phase changes or a room goes, what waits in it is sealed, so that nothing accepted
 //! before comes after.
-//! Not here: requests to all shards (`crate::admin`), who may ask (edge).
+//! Not here: requests to all shards (`runtime::admin`), who may ask (edge).
 
 use bytes::Bytes;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 
 use super::Shard;
-use crate::admission;
-use crate::message::{AdminAnswer, AdminRequest, Now, Output, RoomInfo};
+use crate::link::{AdminAnswer, AdminRequest, Now, Output, RoomInfo, RoomSettings};
+use crate::room::judge;
+use crate::room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
+use crate::room::tick::TickBounds;
 use crate::room::{Live, Origin, Room, milliseconds};
-use crate::room_settings::RoomSettings;
-use crate::state::{SLOW_MODE_KEY, VIEWERS_KEY};
-use crate::tick::TickBounds;
 
 /// A room is busy if it sealed so lately: twice the longest tick by default.
 const BUSY_US: u64 = 2_000_000;
@@ -51,14 +50,14 @@ impl Shard {
 
     /// Make a room that stays; one that came on first use stays from now on.
     fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
-        admission::check_room_name(name)?;
+        judge::check_room_name(name)?;
         let found = self.rooms.find(name);
         let is_kept = match found {
             Some(slot) => self.rooms.get(slot).expect("just found").is_on_disk(),
             None => self.is_kept_with(&RoomSettings::default())?,
         };
         if is_kept {
-            self.keeper.check().map_err(|_| Refusal::StorageUnavailable)?;
+            self.pending_acks.check().map_err(|_| Refusal::StorageUnavailable)?;
         }
         let slot = match found {
             Some(slot) => slot,
@@ -164,7 +163,7 @@ impl Shard {
             ("largest_tick_us", busy().map(|live| live.tick_us).max().unwrap_or(0)),
             ("largest_stretch_permille", self.ticks.stretch_permille()),
         ];
-        let (held, refused_late) = self.keeper.counts();
+        let (held, refused_late) = self.pending_acks.counts();
         let (reads, reads_late) = self.reads.counts();
         list.extend([
             ("rooms_on_disk", self.rooms.iter().filter(|(_, room)| room.is_on_disk()).count() as u64),

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::durable::{BatchEntry, DurableLog, Entry, LogSource, News, Position};
-use grandstand_engine::message::{Batch, Compressed, ShardId, UserId};
+use grandstand_engine::link::{Batch, Compressed, ShardId, UserId};
+use grandstand_engine::log::{BatchEntry, DurableLog, Entry, LogSource, News, Position};
 use grandstand_protocol::frame::Encoder;
 use grandstand_queue::Doorbell;
 use grandstand_store::{Store, StoreConfig};

@@ -13,7 +13,7 @@ pub struct StoreConfig {
     pub recorder_dir: Option<PathBuf>,
     /// Shards that will ask for their log.
     pub shards: u16,
-    /// Bytes that may wait for the disk; beyond, [`check`](grandstand_engine::durable::DurableLog::check) is
+    /// Bytes that may wait for the disk; beyond, [`check`](grandstand_engine::log::DurableLog::check) is
     /// an error.
     pub queue_bytes_max: usize,
     /// What is kept.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::RoomSettings;
-use grandstand_engine::durable::{Entry, PreviousEpoch, RoomEntry};
+use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::log::{Entry, RoomEntry};
 use grandstand_protocol::frame::Phase;
 
 use crate::layout::{Malformed, Source, put_sized, put_varint};

@@ -1,6 +1,6 @@
 //! The durable log: what rooms of durability `disk` sealed, in SQLite, with backups and verification.
 //!
-//! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::durable::DurableLog)); it is
+//! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)); it is
 //! encoded once, written to the *recorder* (memory that outlives the process) and queued. The *log thread*
 //! commits what all shards queued as one row of the *journal*, synced, and tells the shards. Every few
 //! seconds what the journal holds is moved into the rooms' *segments*, where history is read from. After a

@@ -15,7 +15,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::Entry;
+use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::head::{Head, Step};
@@ -291,8 +291,8 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use grandstand_engine::durable::BatchEntry;
-    use grandstand_engine::message::{Batch, Compressed};
+    use grandstand_engine::link::{Batch, Compressed};
+    use grandstand_engine::log::BatchEntry;
     use grandstand_queue::thread_bell;
 
     use super::*;

@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
-use grandstand_engine::durable::{BatchEntry, Entry, News, ReadRequest};
-use grandstand_engine::message::{Batch, Compressed, PageOf};
+use grandstand_engine::link::{Batch, Compressed, PageOf};
+use grandstand_engine::log::{BatchEntry, Entry, News, ReadRequest};
 use grandstand_protocol::batch;
 use rusqlite::Connection;
 
@@ -244,7 +244,7 @@ impl<'a> Page<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_engine::message::Alias;
+    use grandstand_engine::link::Alias;
 
     fn entry(first_offset: u64, next_offset: u64) -> BatchEntry {
         let wire = grandstand_protocol::frame::Encoder::batch_framed(&[7, 0]);

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::RoomSettings;
-use grandstand_engine::durable::{BatchEntry, Entry, PreviousEpoch, RoomEntry, StateEntry};
-use grandstand_engine::message::{Batch, Compressed, UserId};
+use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::link::{Batch, Compressed, UserId};
+use grandstand_engine::log::{BatchEntry, Entry, RoomEntry, StateEntry};
 use grandstand_protocol::frame::{Durability, Phase};
 
 use crate::layout::{Malformed, Source, put_option, put_sized, put_varint};

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::{Entry, PreviousEpoch};
+use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::clock::{stamp, unix_ms};

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use grandstand_engine::durable::{BatchEntry, Entry, StoredNonce, StoredRoom};
+use grandstand_engine::log::{BatchEntry, Entry, StoredNonce, StoredRoom};
 use rusqlite::Connection;
 
 use crate::config::StoreConfig;
@@ -74,7 +74,7 @@ struct Back {
     batches_left: usize,
     bytes_left: usize,
     nonces_left: usize,
-    newest: VecDeque<(std::sync::Arc<grandstand_engine::message::Batch>, Option<Bytes>)>,
+    newest: VecDeque<(std::sync::Arc<grandstand_engine::link::Batch>, Option<Bytes>)>,
     /// Newest first.
     nonces: Vec<StoredNonce>,
 }

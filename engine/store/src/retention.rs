@@ -8,7 +8,7 @@
 //! [`STEP`] segments.
 //! Not here: transactions (`writer`).
 
-use grandstand_engine::durable::News;
+use grandstand_engine::log::News;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::unix_ms;

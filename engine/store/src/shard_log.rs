@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
+use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
 
 use crate::reader::Ask;
 use crate::record::{self, Record};

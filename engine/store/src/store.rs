@@ -16,8 +16,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::{DurableLog, LogSource, StoredRoom};
-use grandstand_engine::message::ShardId;
+use grandstand_engine::link::ShardId;
+use grandstand_engine::log::{DurableLog, LogSource, StoredRoom};
 use grandstand_queue::{Doorbell, thread_bell};
 use rusqlite::Connection;
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::News;
+use grandstand_engine::log::News;
 use grandstand_queue::Doorbell;
 
 use crate::rows::Name;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use foldhash::quality::RandomState;
-use grandstand_engine::durable::Entry;
+use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::error::StoreError;

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::durable::{News, Position};
+use grandstand_engine::log::{News, Position};
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 

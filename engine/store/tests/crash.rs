@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use grandstand_engine::durable::*;
-use grandstand_engine::message::PageOf;
+use grandstand_engine::link::PageOf;
+use grandstand_engine::log::*;
 use grandstand_store::{Found, StoreConfig, verify};
 use support::*;
 

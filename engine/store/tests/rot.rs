@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use grandstand_engine::message::PageOf;
+use grandstand_engine::link::PageOf;
 use grandstand_store::{Store, verify};
 use support::*;
 

@@ -2,8 +2,8 @@
 
 mod support;
 
-use grandstand_engine::durable::*;
-use grandstand_engine::message::{Alias, PageOf, UserId};
+use grandstand_engine::link::{Alias, PageOf, UserId};
+use grandstand_engine::log::*;
 use grandstand_protocol::batch::BatchReader;
 use grandstand_store::{Found, Store, StoreError, verify};
 use support::*;

@@ -5,8 +5,8 @@ mod support;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use grandstand_engine::durable::*;
-use grandstand_engine::message::PageOf;
+use grandstand_engine::link::PageOf;
+use grandstand_engine::log::*;
 use grandstand_store::{BackupPlan, Found, Health, Retention, Store, StoreError, backup, verify};
 use support::*;
 

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use grandstand_engine::durable::*;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
+use grandstand_engine::log::*;
 use grandstand_queue::Doorbell;
 
 /// How many nonces and newest batches come back.

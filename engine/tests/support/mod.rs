@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_engine::message::*;
+use grandstand_engine::link::*;
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{Durability, Role, ServerFrame};

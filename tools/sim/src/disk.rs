@@ -1,7 +1,7 @@
 //! The durable log, modelled: what was pushed, what of it is synced, and what a process finds after each kind
 //! of end.
 //!
-//! Three levels, as `grandstand_engine::durable` has them. What was pushed is on the recorder and survives
+//! Three levels, as `grandstand_engine::log` has them. What was pushed is on the recorder and survives
 //! the process. What was synced, some time later and many entries at once, survives a power cut; a commit
 //! that was under way when the power went did happen or did not. Nothing else survives. The disk can be slow
 //! or full: then commits wait, and the log takes no more once too much waits. Retention takes the oldest rows
@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use grandstand_engine::durable::{
-    BatchEntry, DurableLog, Entry, News, Position, PreviousEpoch, ReadRequest, RoomEntry, StateEntry,
-    StoredNonce, StoredRoom, Unavailable,
+use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::link::{Alias, Batch, Compressed, PageOf};
+use grandstand_engine::log::{
+    BatchEntry, DurableLog, Entry, News, Position, ReadRequest, RoomEntry, StateEntry, StoredNonce,
+    StoredRoom, Unavailable,
 };
-use grandstand_engine::message::{Alias, Batch, Compressed, PageOf};
 use grandstand_protocol::frame::Encoder;
 use grandstand_protocol::stream;
 

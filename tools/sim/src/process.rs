@@ -1,6 +1,6 @@
 //! A node's process: the real shards and audiences, with modelled threads, queues and sockets between them.
 //!
-//! It does what `grandstand_engine::node` and the edge's workers do around the cores: bounded inboxes that
+//! It does what `grandstand_engine::runtime` and the edge's workers do around the cores: bounded inboxes that
 //! give inputs back, a bounded queue from each shard to each worker with an overflow behind it, a shard that
 //! takes nothing while an overflow is long, workers that write within a budget. Each turn takes what is
 //! there; the world says when a turn is.
@@ -17,9 +17,9 @@ use grandstand_edge::audience::{Audience, Carrier, Close, ConnectionKey, Drain, 
 use grandstand_edge::auth::{Authority, Tickets};
 use grandstand_edge::config::{Auth, Right};
 use grandstand_engine::Shard;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::{Alias, Input, Now, Output, ShardId, WorkerId};
-use grandstand_engine::placement::Placement;
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::Directory;
+use grandstand_engine::link::{Alias, Input, Now, Output, ShardId, WorkerId};
 
 use crate::plan::Plan;
 
@@ -66,7 +66,7 @@ impl Fuse {
 /// Inboxes of the shards.
 #[derive(Debug)]
 struct Inboxes {
-    placement: Placement,
+    directory: Directory,
     inboxes: Mutex<Vec<VecDeque<Input>>>,
     inbox_max: usize,
 }
@@ -83,15 +83,15 @@ impl Inboxes {
 
 impl Backbone for Inboxes {
     fn shards(&self) -> u16 {
-        self.placement.shards()
+        self.directory.shards()
     }
 
     fn shard_of(&self, room: &str) -> ShardId {
-        self.placement.shard_of(room)
+        self.directory.shard_of(room)
     }
 
     fn shard_of_alias(&self, alias: Alias) -> ShardId {
-        self.placement.shard_of_alias(alias)
+        self.directory.shard_of_alias(alias)
     }
 
     fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input> {
@@ -238,8 +238,8 @@ impl Process {
     pub fn new(plan: &Plan, life: u64, shards: Vec<Shard>, fuse: Arc<Fuse>) -> Process {
         let (workers, seed) = (usize::from(plan.workers), seed_of(plan, life));
         let inboxes = Mutex::new((0..plan.shards).map(|_| VecDeque::new()).collect());
-        let placement = Placement::new(plan.shards, seed_of(plan, life));
-        let inboxes = Arc::new(Inboxes { placement, inboxes, inbox_max: plan.inbox_max });
+        let directory = Directory::new(plan.shards, seed_of(plan, life));
+        let inboxes = Arc::new(Inboxes { directory, inboxes, inbox_max: plan.inbox_max });
         // Rates apply, as the plan has them: a bridge has its own.
         let auth = Auth { open_may: vec![Right::Publish, Right::React, Right::State], ..Auth::default() };
         let authority = Arc::new(Authority::from_config(&auth).expect("without keys nothing can fail"));

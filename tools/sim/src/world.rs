@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use grandstand_client::core::{Ending, Next};
 use grandstand_edge::audience::Drain;
-use grandstand_engine::message::{AdminAnswer, AdminReply, AdminRequest, Input, Now, ShardId};
-use grandstand_engine::placement::Placement;
+use grandstand_engine::link::Directory;
+use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Input, Now, ShardId};
 use grandstand_engine::{RoomSettings, Shard};
 
 use crate::checker::{Checker, Violation};
@@ -298,9 +298,9 @@ impl World<'_> {
         if !plan.has_log {
             return shard;
         }
-        let placement = Placement::new(plan.shards, seed);
+        let directory = Directory::new(plan.shards, seed);
         let mut shard = shard.with_durable_log(Box::new(self.disk.log(id.0.into(), fuse.clone())));
-        shard.restore(self.now(), self.disk.stored(|room| placement.shard_of(room) == id));
+        shard.restore(self.now(), self.disk.stored(|room| directory.shard_of(room) == id));
         shard
     }
 

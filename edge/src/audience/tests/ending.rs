@@ -1,6 +1,6 @@
 //! How connections and rooms end: full control queues, removed rooms, and slots that are taken again.
 
-use grandstand_engine::message::AdminRequest;
+use grandstand_engine::link::AdminRequest;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Phase};
 

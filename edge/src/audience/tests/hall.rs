@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_engine::backbone::Backbone;
-use grandstand_engine::message::*;
-use grandstand_engine::placement::Placement;
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::Directory;
+use grandstand_engine::link::*;
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::batch::Position;
 use grandstand_protocol::close::CloseCode;
@@ -71,7 +71,7 @@ impl Default for Plan {
 /// Inboxes of the shards.
 #[derive(Debug)]
 struct Links {
-    placement: Placement,
+    directory: Directory,
     inboxes: Mutex<Vec<VecDeque<Input>>>,
     inbox_max: usize,
     full: AtomicBool,
@@ -79,15 +79,15 @@ struct Links {
 
 impl Backbone for Links {
     fn shards(&self) -> u16 {
-        self.placement.shards()
+        self.directory.shards()
     }
 
     fn shard_of(&self, room: &str) -> ShardId {
-        self.placement.shard_of(room)
+        self.directory.shard_of(room)
     }
 
     fn shard_of_alias(&self, alias: Alias) -> ShardId {
-        self.placement.shard_of_alias(alias)
+        self.directory.shard_of_alias(alias)
     }
 
     fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input> {
@@ -180,9 +180,9 @@ impl Hall {
     pub(super) fn new(plan: &Plan) -> Self {
         let (workers, shards) = (usize::from(plan.workers), usize::from(plan.shards));
         let inboxes = Mutex::new((0..shards).map(|_| VecDeque::new()).collect());
-        let placement = Placement::new(plan.shards, plan.seed);
+        let directory = Directory::new(plan.shards, plan.seed);
         let links =
-            Arc::new(Links { placement, inboxes, inbox_max: plan.inbox_max, full: AtomicBool::new(false) });
+            Arc::new(Links { directory, inboxes, inbox_max: plan.inbox_max, full: AtomicBool::new(false) });
         let authority = Arc::new(Authority::from_config(&plan.auth).expect("a key or none"));
         let tickets = Arc::new(Tickets::new([7; 32], u64::from(plan.settings.ticket_ttl_ms)));
         let audience = |worker: u16| {

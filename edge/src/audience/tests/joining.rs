@@ -2,7 +2,7 @@
 //! leaves.
 
 use grandstand_engine::ShardConfig;
-use grandstand_engine::message::AdminRequest;
+use grandstand_engine::link::AdminRequest;
 use grandstand_protocol::frame::{GapReason, Kind, Outcome};
 use grandstand_protocol::refusal::Refusal;
 
@@ -349,7 +349,7 @@ fn joiners_who_leave_before_the_room_is_there_leave_nothing() {
 
 #[test]
 fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
-    use grandstand_engine::message::{Alias, Attachment, Output};
+    use grandstand_engine::link::{Alias, Attachment, Output};
     let mut hall = Hall::new(&Plan::default());
     let v = hall.member(0, "r");
     hall.talk(v, "r", 3);
@@ -381,7 +381,7 @@ fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
 
 #[test]
 fn a_followed_room_that_cannot_be_attached_again_is_lost_to_its_members() {
-    use grandstand_engine::message::Output;
+    use grandstand_engine::link::Output;
     let mut hall = Hall::new(&Plan::default());
     let v = hall.member(0, "r");
     hall.audiences[0].handle_output(Output::Attached { room: "r".into(), result: Err(Refusal::UnknownRoom) });

@@ -3,7 +3,7 @@
 //! at the same head.
 
 use grandstand_engine::ShardConfig;
-use grandstand_engine::message::AdminRequest;
+use grandstand_engine::link::AdminRequest;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, GapReason};
 use proptest::prelude::*;

@@ -239,7 +239,7 @@ fn a_closed_room_and_slow_mode_refuse_through_the_shard() {
     let refused = only_refusal(&mut hall, v, 0);
     assert_eq!((refused.1, refused.2), (nonce, Refusal::SlowMode));
     assert!((1..=1_000).contains(&refused.3.unwrap()));
-    hall.administer("r", grandstand_engine::message::AdminRequest::Close { room: "r".into() });
+    hall.administer("r", grandstand_engine::link::AdminRequest::Close { room: "r".into() });
     let nonce = hall.say(v, alias);
     assert_eq!(only_refusal(&mut hall, v, 1), (Kind::Publish as u8, nonce, Refusal::RoomClosed, None));
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use grandstand_engine::RoomSettings;
-use grandstand_engine::durable::*;
-use grandstand_engine::message::{Alias, Batch, Compressed, PageOf, ShardId, UserId};
+use grandstand_engine::link::{Alias, Batch, Compressed, PageOf, ShardId, UserId};
+use grandstand_engine::log::*;
 use grandstand_protocol::batch::{BatchReader, BatchWriter, Item, MessageParts};
 use grandstand_protocol::frame::{Encoder, Phase};
 use grandstand_queue::Doorbell;

@@ -1,0 +1,110 @@
+//! Administration: what an operator asks of a shard, and the answers.
+//!
+//! Not here: what a shard does with a request (`shard::admin`), one request to all shards (`runtime::admin`).
+
+use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::refusal::Refusal;
+
+use super::id::Alias;
+use super::settings::RoomSettings;
+
+/// What an operator asks of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// Make a room, or find it.
+    Create {
+        /// Its name.
+        room: String,
+    },
+    /// Take publications (again).
+    Open {
+        /// Its name.
+        room: String,
+    },
+    /// Take none from now on; viewers stay.
+    Close {
+        /// Its name.
+        room: String,
+    },
+    /// Forget the room and send its members away.
+    Remove {
+        /// Its name.
+        room: String,
+    },
+    /// Set a key of its state.
+    SetState {
+        /// Its name.
+        room: String,
+        /// The key.
+        key: String,
+        /// The value; `None` removes.
+        value: Option<Vec<u8>>,
+    },
+    /// Give a room settings of its own, in place of all that it had.
+    Configure {
+        /// Its name.
+        room: String,
+        /// The settings, checked ([`RoomSettings::check`]).
+        settings: RoomSettings,
+    },
+    /// This shard's rooms whose names begin with `prefix`, in name order, after `after`, at most `limit`.
+    List {
+        /// Beginning of the names.
+        prefix: String,
+        /// Names after this one.
+        after: String,
+        /// At most so many.
+        limit: usize,
+    },
+    /// This shard's counters.
+    Counters,
+}
+
+/// Where an [`AdminRequest`] is answered; called once, on the shard's thread, and must not block.
+pub struct AdminReply(pub Box<dyn FnOnce(Result<AdminAnswer, Refusal>) + Send>);
+
+impl std::fmt::Debug for AdminReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminReply")
+    }
+}
+
+/// See [`AdminRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAnswer {
+    /// One room.
+    Room(RoomInfo),
+    /// Rooms.
+    Rooms(Vec<RoomInfo>),
+    /// Counters of the shard, by metric name.
+    Counters(Vec<(&'static str, u64)>),
+}
+
+/// A room as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: String,
+    /// Its alias.
+    pub alias: Alias,
+    /// Its log.
+    pub epoch: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// Next offset: how many messages it ever took.
+    pub next_offset: u64,
+    /// Oldest offset still kept.
+    pub oldest_offset: u64,
+    /// Members over all workers.
+    pub viewers: u64,
+    /// Bytes of history kept.
+    pub history_bytes: u64,
+    /// Version of its state.
+    pub state_version: u64,
+    /// Shortest time between two of its batches, as it is now.
+    pub tick_ms: u64,
+    /// Settings of its own.
+    pub settings: RoomSettings,
+    /// Where its log is kept.
+    pub durability: Durability,
+}

@@ -1,0 +1,84 @@
+//! The sealed batch: one encoded run of a room, shared by reference between the shard and every worker.
+//!
+//! Invariants: a batch is never copied and never changes once it is sealed; its compressed form is made at
+//! most once per node.
+//! Not here: how a batch is encoded (`room::seal`), where batches are kept (`log`).
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use grandstand_protocol::compress::Compressor;
+use grandstand_protocol::stream;
+
+/// A sealed, encoded run of one room: the same bytes for everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of the batch within the epoch, without holes.
+    pub seq: u64,
+    /// First offset that it covers.
+    pub first_offset: u64,
+    /// Offset after the last that it covers; equal to `first_offset` when it holds no chat.
+    pub next_offset: u64,
+    /// Messages in it; less than the offsets covered when some were left out.
+    pub messages: u32,
+    /// Time of the last batch with chat before this one: what a reader that begins here adds to.
+    pub base_time_ms: u64,
+    /// Time of the last batch with chat, this one included.
+    pub time_ms: u64,
+    /// Stream header and frame, ready for any transport.
+    pub wire: Bytes,
+    /// The same, compressed, once a worker has made it for all of the node.
+    pub compressed: Compressed,
+    /// The room's state after this batch, if the batch changes it.
+    pub snapshot: Option<Arc<StateImage>>,
+}
+
+/// A batch's compressed form: not made yet, or not smaller, or there. It follows from the batch's bytes, so
+/// all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Compressed(OnceLock<Option<Bytes>>);
+
+impl PartialEq for Compressed {
+    fn eq(&self, _: &Compressed) -> bool {
+        true
+    }
+}
+
+impl Eq for Compressed {}
+
+impl Batch {
+    /// Does it cover any offsets?
+    pub fn has_chat(&self) -> bool {
+        self.first_offset != self.next_offset
+    }
+
+    /// Make the compressed form, unless another worker has; `true` when it was this one that made it.
+    pub fn compress(&self, compressor: &mut Compressor) -> bool {
+        let mut is_new = false;
+        self.compressed.0.get_or_init(|| {
+            is_new = true;
+            let (header, _) = stream::read_header(&self.wire, usize::MAX).ok()??;
+            compressor.batch_framed(&self.wire[header + 1..])
+        });
+        is_new
+    }
+
+    /// Stream header and compressed frame, if it was made and is smaller.
+    pub fn compressed(&self) -> Option<&Bytes> {
+        self.compressed.0.get()?.as_ref()
+    }
+
+    /// Bytes that it keeps at the most: its compressed form, which is smaller, may come later.
+    pub fn kept_bytes(&self) -> usize {
+        2 * self.wire.len()
+    }
+}
+
+/// A room's whole state, encoded once per change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateImage {
+    /// Version of the state.
+    pub version: u64,
+    /// Header and `Snapshot` frame.
+    pub wire: Bytes,
+}

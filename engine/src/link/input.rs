@@ -1,0 +1,141 @@
+//! Inputs: what workers, and operators, send to a shard.
+//!
+//! Invariant: an input is complete in itself; a shard needs no other message to handle it.
+//! Not here: what a shard does with it (`shard`), how it finds its shard (`backbone`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_protocol::frame::Role;
+
+use super::admin::{AdminReply, AdminRequest};
+use super::id::{Alias, ConnectionToken, UserId, WorkerId};
+
+/// A chat message on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Where the answer goes.
+    pub worker: WorkerId,
+    /// Where the answer goes.
+    pub connection: ConnectionToken,
+    /// The room.
+    pub alias: Alias,
+    /// Scope of the nonce.
+    pub user: UserId,
+    /// Chosen by the client.
+    pub nonce: u64,
+    /// How long ago it was said first, where it is said again; 0: not before.
+    pub age_ms: u32,
+    /// Display name.
+    pub author: Box<str>,
+    /// The author's role.
+    pub role: Role,
+    /// Text.
+    pub text: Box<str>,
+    /// Attachment reference; empty for none.
+    pub attachment: Box<str>,
+    /// Offset answered.
+    pub reply_to: Option<u64>,
+    /// Exempt from slow mode (a bridge, a moderator).
+    pub exempt: bool,
+}
+
+/// From a worker to a shard.
+#[derive(Debug)]
+pub enum Input {
+    /// Begin to follow a room; answered by [`Output::Attached`]. Repeating it is harmless and is answered
+    /// again.
+    Attach {
+        /// Who follows.
+        worker: WorkerId,
+        /// The room's name.
+        room: Arc<str>,
+    },
+    /// Stop following a room: no further batch of it comes after those already on the way.
+    Detach {
+        /// Who follows no more.
+        worker: WorkerId,
+        /// The room.
+        alias: Alias,
+    },
+    /// How many members a worker has in a room now.
+    Viewers {
+        /// The worker.
+        worker: WorkerId,
+        /// The room.
+        alias: Alias,
+        /// Members.
+        count: u32,
+    },
+    /// A chat message; answered by [`Output::Answers`].
+    Publish(Box<Publication>),
+    /// Reactions that a worker added up.
+    React {
+        /// The room.
+        alias: Alias,
+        /// Reaction and count, each key once.
+        tallies: Vec<(Box<str>, u64)>,
+    },
+    /// Set or remove a key of the state; answered by [`Output::Answers`].
+    SetState {
+        /// Where the answer goes.
+        worker: WorkerId,
+        /// Where the answer goes.
+        connection: ConnectionToken,
+        /// Comes back in the answer.
+        request: u32,
+        /// The room.
+        alias: Alias,
+        /// The key.
+        key: Box<str>,
+        /// The value; `None` removes.
+        value: Option<Bytes>,
+    },
+    /// Batches older than a worker's ring; answered by [`Output::History`].
+    History {
+        /// Where the answer goes.
+        worker: WorkerId,
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The room.
+        alias: Alias,
+        /// The log that is meant.
+        epoch: u64,
+        /// First offset wanted.
+        from: u64,
+        /// What the page holds.
+        of: PageOf,
+    },
+    /// What fan-out took a worker lately. May get lost.
+    Load {
+        /// The worker.
+        worker: WorkerId,
+        /// Since its last report.
+        load: Load,
+    },
+    /// From the admin API.
+    Admin(AdminRequest, AdminReply),
+}
+
+/// What fan-out took a worker over some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// The time.
+    pub elapsed_us: u64,
+    /// Of it, how long the worker wrote batches.
+    pub fanout_us: u64,
+    /// Writes of batches to connections.
+    pub writes: u64,
+}
+
+/// What a page of history holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PageOf {
+    /// Batches as viewers are shown them: for those who catch up.
+    Shown,
+    /// Batches in full, with what pacing left out, until they hold so many messages.
+    Full {
+        /// At most so many, but for those of the batch that passes it.
+        messages_max: u32,
+    },
+}

@@ -1,0 +1,24 @@
+//! The link between edges and shards: every message that passes between the two, and how it finds its way.
+//!
+//! Why one folder: both sides, the queues in a process and a network speak exactly this.
+//! Invariants: everything a shard sends about one room reaches a worker in the order in which it was sent; a
+//! batch is shared by reference and never copied. Every bounded queue gives back what it could not take.
+//! Not here: what a shard does with an input (`shard`), the queues and threads (`runtime`).
+
+mod admin;
+mod backbone;
+mod batch;
+mod directory;
+mod id;
+mod input;
+mod output;
+mod settings;
+
+pub use admin::{AdminAnswer, AdminReply, AdminRequest, RoomInfo};
+pub use backbone::{Backbone, InProcess};
+pub use batch::{Batch, Compressed, StateImage};
+pub use directory::Directory;
+pub use id::{Alias, ConnectionToken, Now, PreviousEpoch, ShardId, UserId, WorkerId};
+pub use input::{Input, Load, PageOf, Publication};
+pub use output::{Answer, AnswerKind, Attachment, HistoryPage, Output, Personal};
+pub use settings::RoomSettings;

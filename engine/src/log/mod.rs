@@ -1,0 +1,14 @@
+//! Logs: where a room's sealed batches are kept.
+//!
+//! Two kinds: `memory` keeps the newest batches of every room and answers at once; `durable` is the contract
+//! of a log that outlives the process and answers later. A room of durability `disk` is kept in both.
+//! Not here: SQLite (`grandstand-store`), which rooms are kept where (`shard::durability`).
+
+mod durable;
+mod memory;
+
+pub use durable::{
+    BatchEntry, DurableLog, Entry, LogSource, News, Position, ReadRequest, RoomEntry, StateEntry,
+    StoredNonce, StoredRoom, Unavailable,
+};
+pub use memory::{Log, MemoryLog};

@@ -1,0 +1,250 @@
+//! Nonces: which publications a room has taken lately, and where they stand.
+//!
+//! Why: a client that lost its connection before the answer came says it again; it must not stand there
+//! twice.
+//! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's
+//! offset is the first one's plus its index. What is not sealed yet, or in a room on disk not synced, is
+//! never forgotten; beyond that, the window is bounded in number and time. It is known since when nothing was
+//! forgotten, so that what is said again can be told to be new, to stand already, or neither: then it is
+//! refused, for it could stand twice.
+//! Not here: who is told about a repetition, and when (`shard`).
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::quality::FixedState;
+
+use crate::link::{Now, UserId};
+use crate::log::StoredNonce;
+
+/// What is said again was on its way for so long at most: a connection that takes longer has lost its
+/// heartbeat's answer.
+const TRANSIT_US: i64 = 10_000_000;
+
+/// Whether a publication was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Not within the window.
+    Never,
+    /// It waits for the tick.
+    Pending { offset: u64 },
+    /// It stands.
+    Sealed { offset: u64, time_ms: u64 },
+}
+
+/// The window of one room.
+#[derive(Debug)]
+pub(crate) struct Nonces {
+    // Names the offset of an entry that is in `entries`.
+    offsets: HashMap<(UserId, u64), u64, FixedState>,
+    entries: VecDeque<Entry>,
+    // Offset of the front entry; of the next one when there is none.
+    first_offset: u64,
+    // Whatever was taken after this is in `entries`: before the process began, it may be below zero.
+    complete_after_us: i64,
+    entries_max: usize,
+    window_us: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: (UserId, u64),
+    taken_us: u64,
+    // 0 until sealed.
+    time_ms: u64,
+}
+
+impl Nonces {
+    /// Empty; `seed` keeps strangers from choosing nonces that collide.
+    pub(crate) fn new(entries_max: usize, window_ms: u64, seed: u64) -> Self {
+        let offsets = HashMap::with_hasher(FixedState::with_seed(seed));
+        let window_us = window_ms.saturating_mul(1000);
+        Nonces {
+            offsets,
+            entries: VecDeque::new(),
+            first_offset: 0,
+            complete_after_us: i64::MIN,
+            entries_max,
+            window_us,
+        }
+    }
+
+    /// Was it seen? Offsets below `next_offset` are sealed.
+    pub(crate) fn look(&self, user: UserId, nonce: u64, next_offset: u64) -> Seen {
+        match self.offsets.get(&(user, nonce)) {
+            None => Seen::Never,
+            Some(&offset) if offset >= next_offset => Seen::Pending { offset },
+            Some(&offset) => Seen::Sealed { offset, time_ms: self.entries[self.index(offset)].time_ms },
+        }
+    }
+
+    /// Would a publication be known here that was said first so long ago?
+    pub(crate) fn reach_back(&self, now_us: u64, age_ms: u32) -> bool {
+        now_us as i64 - i64::from(age_ms) * 1000 - TRANSIT_US > self.complete_after_us
+    }
+
+    /// Take a publication that was never seen, for the next offset.
+    pub(crate) fn take(&mut self, user: UserId, nonce: u64, offset: u64, now_us: u64) {
+        if self.entries.is_empty() {
+            self.first_offset = offset;
+        }
+        assert!(self.index(offset) == self.entries.len(), "offsets are taken in order");
+        self.entries.push_back(Entry { key: (user, nonce), taken_us: now_us, time_ms: 0 });
+        let before = self.offsets.insert((user, nonce), offset);
+        assert!(before.is_none(), "a nonce taken twice");
+    }
+
+    /// Those from `from` to before `to` were sealed at a time.
+    pub(crate) fn sealed(&mut self, from: u64, to: u64, time_ms: u64) {
+        let (from, to) = (self.index(from), self.index(to));
+        for entry in self.entries.range_mut(from..to) {
+            entry.time_ms = time_ms;
+        }
+    }
+
+    /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window
+    /// from here on.
+    pub(crate) fn synced(&mut self, from: u64, to: u64, now_us: u64) {
+        let (from, to) = (self.index(from.max(self.first_offset)), self.index(to.max(self.first_offset)));
+        let to = to.min(self.entries.len());
+        for entry in self.entries.range_mut(from.min(to)..to) {
+            entry.taken_us = now_us;
+        }
+    }
+
+    /// Go on where a room stood of which none is remembered, and in which nobody spoke after
+    /// `silent_since_ms` (0: not known).
+    pub(crate) fn go_on(&mut self, next_offset: u64, silent_since_ms: u64, now: Now) {
+        self.first_offset = next_offset;
+        self.note_complete_after(Some(silent_since_ms).filter(|&ms| ms > 0), now);
+    }
+
+    /// Begin with those that end before `next_offset`, oldest first, as if they were taken now.
+    pub(crate) fn restore(&mut self, next_offset: u64, stored: &[StoredNonce], now: Now) {
+        let first = stored.len().saturating_sub(self.entries_max.min(next_offset as usize));
+        let stored = &stored[first..];
+        self.first_offset = next_offset - stored.len() as u64;
+        self.note_complete_after(stored.first().map(|oldest| oldest.time_ms), now);
+        for (offset, n) in (self.first_offset..).zip(stored) {
+            let key = (n.user, n.nonce);
+            self.entries.push_back(Entry { key, taken_us: now.us, time_ms: n.time_ms });
+            self.offsets.insert(key, offset);
+        }
+    }
+
+    /// Forget those before `safe_offset` that are too old or too many.
+    pub(crate) fn forget(&mut self, safe_offset: u64, now_us: u64) {
+        while let Some(front) = self.entries.front() {
+            let is_old = now_us.saturating_sub(front.taken_us) > self.window_us;
+            if self.first_offset >= safe_offset || !(is_old || self.entries.len() > self.entries_max) {
+                break;
+            }
+            // A restored one may have been taken again since.
+            if self.offsets.get(&front.key) == Some(&self.first_offset) {
+                self.offsets.remove(&front.key);
+            }
+            self.complete_after_us = self.complete_after_us.max(front.taken_us as i64);
+            self.entries.pop_front();
+            self.first_offset += 1;
+        }
+    }
+
+    /// By the wall clock, for want of another that runs on while nobody does. One that steps ahead meanwhile
+    /// makes it seem longer, but not longer than the window.
+    fn note_complete_after(&mut self, time_ms: Option<u64>, now: Now) {
+        let since_us = time_ms.map_or(0, |ms| now.unix_ms.saturating_sub(ms).saturating_mul(1000));
+        self.complete_after_us = match self.first_offset {
+            0 => i64::MIN,
+            _ => (now.us as i64).saturating_sub_unsigned(since_us.min(self.window_us)),
+        };
+    }
+
+    fn index(&self, offset: u64) -> usize {
+        (offset - self.first_offset) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: UserId = UserId(1);
+
+    #[test]
+    fn an_answer_is_remembered_with_its_time() {
+        let mut n = Nonces::new(10, 1000, 7);
+        assert_eq!(n.look(ANN, 5, 0), Seen::Never);
+        n.take(ANN, 5, 0, 0);
+        assert_eq!(n.look(ANN, 5, 0), Seen::Pending { offset: 0 });
+        assert_eq!(n.look(UserId(2), 5, 0), Seen::Never, "nonces are a user's own");
+        n.sealed(0, 1, 99);
+        assert_eq!(n.look(ANN, 5, 1), Seen::Sealed { offset: 0, time_ms: 99 });
+    }
+
+    #[test]
+    fn the_window_is_bounded_in_number() {
+        let mut n = Nonces::new(2, u64::MAX, 7);
+        for i in 0..4 {
+            n.take(ANN, i, i, 0);
+        }
+        n.forget(0, 0);
+        assert_eq!(n.look(ANN, 0, 0), Seen::Pending { offset: 0 }, "what waits is not forgotten");
+        n.sealed(0, 4, 1);
+        n.forget(4, 0);
+        assert_eq!(n.look(ANN, 1, 4), Seen::Never);
+        assert_eq!(n.look(ANN, 2, 4), Seen::Sealed { offset: 2, time_ms: 1 });
+        assert_eq!(n.offsets.len(), 2);
+    }
+
+    #[test]
+    fn it_is_known_how_far_back_it_reaches() {
+        let second = 1_000_000;
+        let mut n = Nonces::new(2, u64::MAX, 7);
+        assert!(n.reach_back(5, u32::MAX), "nothing was ever forgotten");
+        for i in 0..4 {
+            n.take(ANN, i, i, 100 * second * (i + 1));
+        }
+        n.sealed(0, 4, 1);
+        n.forget(4, 400 * second);
+        // The second one was taken at 200 s, and forgotten.
+        assert!(n.reach_back(401 * second, 190_999) && !n.reach_back(401 * second, 191_000));
+
+        let now = Now { us: 5 * second, unix_ms: 1_000_000 };
+        let stored = |time_ms| StoredNonce { user: ANN, nonce: time_ms, time_ms };
+        let restored = |next_offset, stored: &[StoredNonce]| {
+            let mut n = Nonces::new(2, 300_000, 7);
+            n.restore(next_offset, stored, now);
+            n
+        };
+        // All that was ever said; all since 100 s ago; nothing.
+        assert!(restored(2, &[stored(900_000), stored(950_000)]).reach_back(now.us, u32::MAX));
+        let of_three = restored(3, &[stored(800_000), stored(900_000), stored(950_000)]);
+        assert!(of_three.reach_back(now.us, 89_999) && !of_three.reach_back(now.us, 90_000));
+        assert!(!restored(3, &[]).reach_back(now.us, 1));
+        // A clock that stepped by a day.
+        let stepped = restored(3, &[stored(0), stored(0), stored(0)]);
+        assert!(stepped.reach_back(now.us, 289_999) && !stepped.reach_back(now.us, 290_000));
+
+        // A room that went dormant, and goes on: nobody spoke for 50 s, or it is not known.
+        let mut silent = Nonces::new(2, 300_000, 7);
+        silent.go_on(4, 950_000, now);
+        assert!(silent.reach_back(now.us, 39_999) && !silent.reach_back(now.us, 40_000));
+        silent.go_on(4, 0, now);
+        assert!(!silent.reach_back(now.us, 1));
+    }
+
+    #[test]
+    fn the_window_is_bounded_in_time() {
+        let mut n = Nonces::new(10, 1, 7);
+        n.take(ANN, 1, 0, 0);
+        n.take(ANN, 2, 1, 900);
+        n.sealed(0, 2, 1);
+        n.forget(2, 1000);
+        assert!(matches!(n.look(ANN, 1, 2), Seen::Sealed { .. }));
+        n.forget(2, 1001);
+        assert_eq!(n.look(ANN, 1, 2), Seen::Never);
+        assert!(matches!(n.look(ANN, 2, 2), Seen::Sealed { .. }));
+        n.forget(2, 5000);
+        n.take(ANN, 1, 2, 5000);
+        assert_eq!(n.look(ANN, 1, 2), Seen::Pending { offset: 2 });
+    }
+}

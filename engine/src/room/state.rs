@@ -1,0 +1,312 @@
+//! The state lane: the latest value per key, with a version.
+//!
+//! Why two maps: a joiner gets the state as it stood after the last batch, and the next batch brings the
+//! changes since; so changes wait apart, one per key, until they are sealed.
+//! Invariants: a version is given to every accepted change and never again within the epoch. What waits
+//! touches at most the keys sealed and the keys allowed, however often it changes. The image is built at most
+//! once per sealed batch.
+//! Not here: who may set it (edge), the answers (`shard`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_protocol::frame::{Encoder, ServerFrame, Snapshot};
+use grandstand_protocol::refusal::Refusal;
+
+use crate::link::{Alias, ConnectionToken, StateImage, WorkerId};
+use crate::log::StateEntry;
+
+/// Keys that begin so are the node's: clients can't set them, operators can, but for [`VIEWERS_KEY`].
+pub(crate) const RESERVED_PREFIX: &str = "gs.";
+
+/// State key under which a room's viewer count stands, in decimal digits. It does not count as one of the
+/// keys allowed.
+pub const VIEWERS_KEY: &str = "gs.viewers";
+
+/// State key by which an operator sets a room's slow mode: milliseconds in decimal digits.
+pub const SLOW_MODE_KEY: &str = "gs.slow_ms";
+
+/// One room's state.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    sealed: BTreeMap<Box<str>, Bytes>,
+    // Since the last seal; `None` removes, and only what is sealed.
+    changes: BTreeMap<Box<str>, Option<Bytes>>,
+    version: u64,
+    // Of the last change that was not the viewer count.
+    said_version: u64,
+    sealed_version: u64,
+    waiters: Vec<Waiter>,
+    // Of the sealed state; `None` when it must be built.
+    image: Option<Arc<StateImage>>,
+}
+
+/// Who is told when its change is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) worker: WorkerId,
+    pub(crate) connection: ConnectionToken,
+    pub(crate) request: u32,
+    pub(crate) version: u64,
+}
+
+impl State {
+    /// Set or remove a key; the version of the change. Removing what is not there changes nothing.
+    ///
+    /// # Errors
+    /// `TooManyKeys`.
+    pub(crate) fn set(
+        &mut self,
+        key: Box<str>,
+        value: Option<Bytes>,
+        keys_max: usize,
+    ) -> Result<u64, Refusal> {
+        let exists = self.exists(&key);
+        if value.is_some() && !exists && &*key != VIEWERS_KEY && self.keys_after() >= keys_max {
+            return Err(Refusal::TooManyKeys);
+        }
+        if value.is_none() && !exists {
+            return Ok(self.version);
+        }
+        let is_said = &*key != VIEWERS_KEY;
+        if value.is_none() && !self.sealed.contains_key(&key) {
+            self.changes.remove(&key);
+        } else {
+            self.changes.insert(key, value);
+        }
+        self.version += 1;
+        if is_said {
+            self.said_version = self.version;
+        }
+        Ok(self.version)
+    }
+
+    /// Tell someone when the change of a version is sealed.
+    pub(crate) fn wait(&mut self, waiter: Waiter) {
+        self.waiters.push(waiter);
+    }
+
+    /// How many wait to be told.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Is there anything to seal?
+    pub(crate) fn is_changed(&self) -> bool {
+        self.version != self.sealed_version
+    }
+
+    /// Version of the sealed state.
+    pub(crate) fn sealed_version(&self) -> u64 {
+        self.sealed_version
+    }
+
+    /// Version after everything that waits.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Has nobody but the node set anything?
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.is_changed() && self.sealed.keys().all(|key| &**key == VIEWERS_KEY)
+    }
+
+    /// What changed since the last seal, in key order.
+    pub(crate) fn changes(&self) -> &BTreeMap<Box<str>, Option<Bytes>> {
+        &self.changes
+    }
+
+    /// What waits for the seal and is worth keeping: the viewer count is not.
+    pub(crate) fn to_keep(&self) -> Option<StateEntry> {
+        let said = self.changes.iter().filter(|(key, _)| &***key != VIEWERS_KEY);
+        let entry = || StateEntry {
+            version: self.version,
+            changes: said.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        (self.said_version > self.sealed_version).then(entry)
+    }
+
+    /// What is sealed, without the viewer count.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.sealed.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| *key != VIEWERS_KEY)
+    }
+
+    /// Say everything again at the next seal, for whoever keeps it from then on.
+    pub(crate) fn restate(&mut self) {
+        let said: Vec<_> = self.said().map(|(key, value)| (Box::from(key), value.clone())).collect();
+        for (key, value) in said {
+            self.changes.entry(key).or_insert(Some(value));
+            self.version += 1;
+            self.said_version = self.version;
+        }
+        if self.version > 0 {
+            // Where no key is left to say it with, the version has to be kept all the same.
+            self.version += 1;
+            self.said_version = self.version;
+        }
+    }
+
+    /// As it was, at a version not below any that was given before. The next seal, of whatever, is kept with
+    /// a version above: or else versions that are given to viewer counts alone would be given again after the
+    /// next restart.
+    pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
+        State {
+            sealed: entries.into_iter().collect(),
+            version: version + 1,
+            said_version: version + 1,
+            sealed_version: version,
+            ..State::default()
+        }
+    }
+
+    /// The changes are sealed: take them on, and say who waits for that.
+    pub(crate) fn seal(&mut self) -> Vec<Waiter> {
+        if self.is_changed() {
+            self.image = None;
+        }
+        for (key, value) in std::mem::take(&mut self.changes) {
+            match value {
+                Some(value) => self.sealed.insert(key, value),
+                None => self.sealed.remove(&key),
+            };
+        }
+        self.sealed_version = self.version;
+        std::mem::take(&mut self.waiters)
+    }
+
+    /// The sealed state, encoded; `None` if none was ever sealed.
+    pub(crate) fn image(
+        &mut self,
+        alias: Alias,
+        epoch: u64,
+        encoder: &mut Encoder,
+    ) -> Option<Arc<StateImage>> {
+        if self.sealed_version > 0 && self.image.is_none() {
+            self.image = Some(Arc::new(self.encode(alias, epoch, encoder)));
+        }
+        self.image.clone()
+    }
+
+    fn encode(&self, alias: Alias, epoch: u64, encoder: &mut Encoder) -> StateImage {
+        let entries = self.sealed.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let snapshot = Snapshot { alias: alias.0, epoch, version: self.sealed_version, entries };
+        StateImage {
+            version: self.sealed_version,
+            wire: encoder.server_framed(&ServerFrame::Snapshot(snapshot)),
+        }
+    }
+
+    fn exists(&self, key: &str) -> bool {
+        match self.changes.get(key) {
+            Some(change) => change.is_some(),
+            None => self.sealed.contains_key(key),
+        }
+    }
+
+    /// Keys after everything that waits, the viewer count left out.
+    fn keys_after(&self) -> usize {
+        let new =
+            self.changes.iter().filter(|(key, v)| v.is_some() && !self.sealed.contains_key(*key)).count();
+        let gone = self.changes.values().filter(|value| value.is_none()).count();
+        self.sealed.len() + new - gone - usize::from(self.exists(VIEWERS_KEY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value(s: &'static str) -> Option<Bytes> {
+        Some(Bytes::from_static(s.as_bytes()))
+    }
+
+    fn image(state: &mut State) -> Option<Arc<StateImage>> {
+        state.image(Alias(1), 2, &mut Encoder::new())
+    }
+
+    #[test]
+    fn changes_coalesce_and_wait_for_the_seal() {
+        let mut s = State::default();
+        assert_eq!(s.set("a".into(), value("1"), 9), Ok(1));
+        assert_eq!(s.set("a".into(), value("2"), 9), Ok(2));
+        assert_eq!((s.changes().len(), s.sealed_version(), image(&mut s)), (1, 0, None));
+        s.seal();
+        assert_eq!((s.changes().len(), s.sealed_version()), (0, 2));
+        assert_eq!(image(&mut s).map(|i| i.version), Some(2));
+    }
+
+    #[test]
+    fn a_key_that_came_and_went_leaves_nothing_behind() {
+        let mut s = State::default();
+        for i in 0..1000 {
+            s.set(format!("k{i}").into(), value("x"), 2).unwrap();
+            s.set(format!("k{i}").into(), None, 2).unwrap();
+        }
+        assert!(s.changes().is_empty() && s.is_changed(), "the version still has to be told");
+        s.seal();
+        assert_eq!(s.sealed_version(), 2000);
+        assert_eq!(s.set("never".into(), None, 2), Ok(2000));
+        assert!(!s.is_changed());
+    }
+
+    #[test]
+    fn keys_are_bounded_and_the_viewer_count_is_not_one_of_them() {
+        let mut s = State::default();
+        s.set(VIEWERS_KEY.into(), value("7"), 2).unwrap();
+        s.set("a".into(), value("x"), 2).unwrap();
+        s.set("b".into(), value("x"), 2).unwrap();
+        assert_eq!(s.set("c".into(), value("x"), 2), Err(Refusal::TooManyKeys));
+        s.seal();
+        assert_eq!(s.set("c".into(), value("x"), 2), Err(Refusal::TooManyKeys));
+        s.set("a".into(), None, 2).unwrap();
+        s.set("c".into(), value("x"), 2).unwrap();
+        assert_eq!(s.set("d".into(), value("x"), 2), Err(Refusal::TooManyKeys));
+    }
+
+    #[test]
+    fn the_image_is_built_once_per_seal() {
+        let mut s = State::default();
+        s.set("a".into(), value("1"), 9).unwrap();
+        s.seal();
+        let (first, again) = (image(&mut s).unwrap(), image(&mut s).unwrap());
+        assert!(Arc::ptr_eq(&first, &again));
+        s.seal();
+        assert!(Arc::ptr_eq(&first, &image(&mut s).unwrap()), "nothing changed");
+        s.set("a".into(), value("2"), 9).unwrap();
+        assert!(Arc::ptr_eq(&first, &image(&mut s).unwrap()), "not sealed yet");
+        s.seal();
+        assert!(!Arc::ptr_eq(&first, &image(&mut s).unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn an_image_equals_the_replay_of_the_changes(
+            steps in prop::collection::vec((0u8..8, prop::option::of(0u8..4), prop::bool::ANY), 1..80),
+        ) {
+            let mut s = State::default();
+            let mut replayed: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+            for (key, v, seals) in steps {
+                let _ = s.set(format!("k{key}").into(), v.map(|v| Bytes::from(vec![v])), 5);
+                if !seals {
+                    continue;
+                }
+                for (key, change) in s.changes() {
+                    match change {
+                        Some(v) => replayed.insert(key.to_string(), v.to_vec()),
+                        None => replayed.remove(&**key),
+                    };
+                }
+                s.seal();
+                let Some(image) = image(&mut s) else { continue };
+                let (header, _) = grandstand_protocol::stream::read_header(&image.wire, 1 << 20).unwrap().unwrap();
+                let Ok(ServerFrame::Snapshot(snapshot)) = ServerFrame::decode(&image.wire[header..]) else { panic!() };
+                let told: Vec<_> = snapshot.entries.iter().map(|(k, v)| (k.to_string(), v.to_vec())).collect();
+                prop_assert_eq!(told, replayed.clone().into_iter().collect::<Vec<_>>());
+                prop_assert!(replayed.len() <= 5);
+                prop_assert_eq!(snapshot.version, s.version());
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Viewers: which workers follow a room, and how many members they have in it.
+//!
+//! Why one list: a batch goes once to each worker that follows, and the count is the sum over the same
+//! workers.
+//! Invariant: a worker is in the list at most once. The published count is exact up to 1,000, has three
+//! significant digits above, and changes at most once per interval: joins cost O(1), however large the room.
+//! Not here: where the count is published (`state`), who the members are (edge).
+
+use crate::link::WorkerId;
+
+/// Counts up to this are told exactly.
+const EXACT_MAX: u64 = 1000;
+
+/// Followers of one room.
+#[derive(Debug, Default)]
+pub(crate) struct Viewers {
+    followers: Vec<Follower>,
+    total: u64,
+    published: u64,
+    published_us: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Follower {
+    worker: WorkerId,
+    members: u32,
+}
+
+impl Viewers {
+    /// A worker follows; harmless when it does already.
+    pub(crate) fn follow(&mut self, worker: WorkerId) {
+        if !self.followers.iter().any(|f| f.worker == worker) {
+            self.followers.push(Follower { worker, members: 0 });
+        }
+    }
+
+    /// A worker follows no more. Did it before?
+    pub(crate) fn leave(&mut self, worker: WorkerId) -> bool {
+        let Some(i) = self.followers.iter().position(|f| f.worker == worker) else { return false };
+        self.total -= u64::from(self.followers.swap_remove(i).members);
+        true
+    }
+
+    /// A worker that follows has so many members now. Others are not counted, for they would never be taken
+    /// off again.
+    pub(crate) fn count(&mut self, worker: WorkerId, members: u32) {
+        if let Some(f) = self.followers.iter_mut().find(|f| f.worker == worker) {
+            self.total = self.total - u64::from(f.members) + u64::from(members);
+            f.members = members;
+        }
+    }
+
+    /// Who follows.
+    pub(crate) fn followers(&self) -> impl Iterator<Item = WorkerId> {
+        self.followers.iter().map(|f| f.worker)
+    }
+
+    /// Who follows, and with how many members.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (WorkerId, u32)> + Clone {
+        self.followers.iter().map(|f| (f.worker, f.members))
+    }
+
+    /// Does nobody follow?
+    pub(crate) fn is_unfollowed(&self) -> bool {
+        self.followers.is_empty()
+    }
+
+    /// Members over all workers.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// When the count has to be published next; `None` while the published one is right.
+    pub(crate) fn due_us(&self, every_us: u64) -> Option<u64> {
+        let due_us = self.published_us.map_or(0, |us| us.saturating_add(every_us));
+        (every_us > 0 && rounded(self.total) != self.published).then_some(due_us)
+    }
+
+    /// The count to publish now.
+    pub(crate) fn publish(&mut self, now_us: u64) -> u64 {
+        self.published = rounded(self.total);
+        self.published_us = Some(now_us);
+        self.published
+    }
+}
+
+/// Three significant digits above [`EXACT_MAX`].
+fn rounded(count: u64) -> u64 {
+    if count <= EXACT_MAX {
+        return count;
+    }
+    let unit = 10u64.pow(count.ilog10() - 2);
+    count / unit * unit + if count % unit >= unit.div_ceil(2) { unit } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_summed_over_the_workers_that_follow() {
+        let mut v = Viewers::default();
+        v.count(WorkerId(0), 5);
+        assert_eq!(v.total(), 0, "does not follow");
+        v.follow(WorkerId(0));
+        v.follow(WorkerId(1));
+        v.follow(WorkerId(0));
+        v.count(WorkerId(0), 5);
+        v.count(WorkerId(1), 7);
+        v.count(WorkerId(0), 3);
+        assert_eq!((v.total(), v.followers().count()), (10, 2));
+        assert!(v.leave(WorkerId(1)) && !v.leave(WorkerId(1)));
+        assert_eq!(v.total(), 3);
+    }
+
+    #[test]
+    fn publishing_is_paced() {
+        let mut v = Viewers::default();
+        v.follow(WorkerId(0));
+        assert_eq!(v.due_us(100), None);
+        v.count(WorkerId(0), 1);
+        assert_eq!((v.due_us(100), v.due_us(0)), (Some(0), None));
+        assert_eq!(v.publish(50), 1);
+        assert_eq!(v.due_us(100), None);
+        v.count(WorkerId(0), 2);
+        assert_eq!(v.due_us(100), Some(150));
+        v.count(WorkerId(0), 1);
+        assert_eq!(v.due_us(100), None, "back to what is published");
+    }
+
+    #[test]
+    fn large_counts_have_three_digits() {
+        let cases = [
+            (999, 999),
+            (1000, 1000),
+            (1004, 1000),
+            (1005, 1010),
+            (12_349, 12_300),
+            (12_350, 12_400),
+            (999_999, 1_000_000),
+        ];
+        for (count, told) in cases {
+            assert_eq!(rounded(count), told, "{count}");
+        }
+    }
+}

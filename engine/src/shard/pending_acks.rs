@@ -1,0 +1,236 @@
+//! What a shard has on its way to the durable log: entries that are not synced yet, and the answers that wait
+//! for them.
+//!
+//! Why one queue: entries are synced in the order in which they were pushed, so an answer that waits for
+//! everything pushed so far waits for its own entry too; a repetition is answered with the newest entry
+//! rather than its own, at most one commit later. So both positions and deadlines rise along the queue, and
+//! whatever ends stands at its front.
+//!
+//! Invariants: an answer leaves once: when what it speaks of is synced, or, after `answer_within_ms`, as a
+//! refusal that undoes nothing. What waits is bounded by `answers_held_max` and what was admitted before it
+//! was reached.
+//! Not here: which rooms are kept, what is pushed (`timeouts`, `admin`), reading (`history`).
+
+use std::collections::VecDeque;
+
+use grandstand_protocol::refusal::Refusal;
+
+use super::outbox::Outbox;
+use crate::config::ShardConfig;
+use crate::link::{AdminAnswer, AdminReply, Answer, AnswerKind, Now, WorkerId};
+use crate::log::{BatchEntry, DurableLog, Entry, News, Position, Unavailable};
+
+/// After a refusal, when the log does not say: a commit that takes longer than the answer's time may be
+/// through by then.
+pub(super) const RETRY_MS: u32 = 1000;
+
+/// See the file's head.
+pub(super) struct PendingAcks {
+    log: Option<Box<dyn DurableLog>>,
+    // Of the last entry pushed.
+    pushed: Position,
+    synced: Position,
+    // Positions and deadlines rise.
+    held: VecDeque<Held>,
+    // Positions rise; those that are not synced.
+    batches: VecDeque<Unsynced>,
+    // Seen while looking whether there is any.
+    news: Option<News>,
+    answer_within_us: u64,
+    held_max: usize,
+    refused_late: u64,
+}
+
+/// A batch that is not synced yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsynced {
+    position: Position,
+    pub(super) slot: u32,
+    pub(super) epoch: u64,
+    pub(super) next_offset: u64,
+}
+
+struct Held {
+    position: Position,
+    due_us: u64,
+    what: Answering,
+}
+
+enum Answering {
+    Worker(WorkerId, Answer),
+    Operator(AdminReply, AdminAnswer),
+}
+
+impl PendingAcks {
+    pub(super) fn new(config: &ShardConfig) -> Self {
+        PendingAcks {
+            log: None,
+            pushed: Position::default(),
+            synced: Position::default(),
+            held: VecDeque::new(),
+            batches: VecDeque::new(),
+            news: None,
+            answer_within_us: config.answer_within_ms.saturating_mul(1000),
+            held_max: config.answers_held_max,
+            refused_late: 0,
+        }
+    }
+
+    pub(super) fn set_log(&mut self, log: Box<dyn DurableLog>) {
+        assert_eq!(self.pushed, Position::default(), "a log is there from the start");
+        self.log = Some(log);
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// May something be taken that will have to be pushed?
+    pub(super) fn check(&self) -> Result<(), Unavailable> {
+        if self.is_full() {
+            return Err(Unavailable { retry_after_ms: RETRY_MS });
+        }
+        self.log.as_ref().map_or(Err(Unavailable { retry_after_ms: RETRY_MS }), |log| log.check())
+    }
+
+    /// Wait as many answers as may?
+    pub(super) fn is_full(&self) -> bool {
+        self.held.len() >= self.held_max
+    }
+
+    /// How long until it is worth trying again.
+    pub(super) fn retry_after_ms(&self) -> u32 {
+        self.check().err().map_or(RETRY_MS, |unavailable| unavailable.retry_after_ms)
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        let log = self.log.as_mut().expect("only with a log are rooms kept");
+        let position = log.push(entry);
+        assert!(position > self.pushed, "positions rise");
+        self.pushed = position;
+    }
+
+    /// Push a batch; [`Self::poll_synced`] says when it is synced.
+    pub(super) fn push_batch(&mut self, slot: u32, batch: BatchEntry) {
+        let (epoch, next_offset) = (batch.epoch, batch.batch.next_offset);
+        self.push(Entry::Batch(Box::new(batch)));
+        self.batches.push_back(Unsynced { position: self.pushed, slot, epoch, next_offset });
+    }
+
+    pub(super) fn log_mut(&mut self) -> Option<&mut (dyn DurableLog + 'static)> {
+        self.log.as_deref_mut()
+    }
+
+    pub(super) fn pushed(&self) -> Position {
+        self.pushed
+    }
+
+    /// Is there news that was not polled?
+    pub(super) fn has_news(&mut self) -> bool {
+        if self.news.is_none() {
+            self.news = self.log.as_mut().and_then(|log| log.poll());
+        }
+        self.news.is_some()
+    }
+
+    pub(super) fn poll_news(&mut self) -> Option<News> {
+        self.news.take().or_else(|| self.log.as_mut()?.poll())
+    }
+
+    /// Everything up to a position is synced: what waited for it is answered.
+    pub(super) fn handle_synced(&mut self, position: Position, outbox: &mut Outbox) {
+        self.synced = self.synced.max(position);
+        let synced = self.synced;
+        while let Some(held) = self.held.pop_front_if(|held| held.position <= synced) {
+            held.what.keep(outbox);
+        }
+    }
+
+    /// The next batch that is synced now.
+    pub(super) fn poll_synced(&mut self) -> Option<Unsynced> {
+        let synced = self.synced;
+        self.batches.pop_front_if(|batch| batch.position <= synced)
+    }
+
+    /// Answer a worker when all that was pushed so far is synced.
+    pub(super) fn answer(&mut self, now: Now, worker: WorkerId, answer: Answer, outbox: &mut Outbox) {
+        self.hold(now, Answering::Worker(worker, answer), outbox);
+    }
+
+    /// Answer an operator when all that was pushed so far is synced.
+    pub(super) fn reply(&mut self, now: Now, reply: AdminReply, answer: AdminAnswer, outbox: &mut Outbox) {
+        self.hold(now, Answering::Operator(reply, answer), outbox);
+    }
+
+    fn hold(&mut self, now: Now, what: Answering, outbox: &mut Outbox) {
+        if self.pushed <= self.synced || cfg!(feature = "planted-early-answer") {
+            return what.keep(outbox);
+        }
+        let due_us = now.us.saturating_add(self.answer_within_us);
+        let due_us = self.held.back().map_or(due_us, |held| due_us.max(held.due_us));
+        self.held.push_back(Held { position: self.pushed, due_us, what });
+    }
+
+    /// When an answer has waited long enough.
+    pub(super) fn due_us(&self) -> Option<u64> {
+        self.held.front().map(|held| held.due_us)
+    }
+
+    /// Refuse those that have waited long enough.
+    pub(super) fn handle_timeout(&mut self, now: Now, outbox: &mut Outbox) {
+        while let Some(held) = self.held.pop_front_if(|held| held.due_us <= now.us) {
+            self.refuse(held, outbox);
+        }
+    }
+
+    /// Refuse all that wait.
+    pub(super) fn give_up(&mut self, outbox: &mut Outbox) {
+        while let Some(held) = self.held.pop_front() {
+            self.refuse(held, outbox);
+        }
+    }
+
+    fn refuse(&mut self, held: Held, outbox: &mut Outbox) {
+        self.refused_late += 1;
+        held.what.refuse(self.retry_after_ms(), outbox);
+    }
+
+    /// Is everything synced that was pushed?
+    pub(super) fn is_flushed(&self) -> bool {
+        self.synced >= self.pushed
+    }
+
+    /// For the counters: answers that wait, and those that waited in vain.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.held.len() as u64, self.refused_late)
+    }
+}
+
+impl Answering {
+    fn keep(self, outbox: &mut Outbox) {
+        match self {
+            Answering::Worker(worker, answer) => outbox.answer(worker, answer),
+            Answering::Operator(reply, answer) => (reply.0)(Ok(answer)),
+        }
+    }
+
+    fn refuse(self, retry_after_ms: u32, outbox: &mut Outbox) {
+        match self {
+            Answering::Worker(worker, answer) => {
+                let kind = unavailable(answer.kind, retry_after_ms);
+                outbox.answer(worker, Answer { kind, ..answer });
+            }
+            Answering::Operator(reply, _) => (reply.0)(Err(Refusal::StorageUnavailable)),
+        }
+    }
+}
+
+/// The refusal in place of an answer.
+fn unavailable(kind: AnswerKind, retry_after_ms: u32) -> AnswerKind {
+    let (reason, retry_after_ms) = (Refusal::StorageUnavailable, Some(retry_after_ms));
+    match kind {
+        AnswerKind::Published { nonce, .. } => AnswerKind::PublishRefused { nonce, reason, retry_after_ms },
+        AnswerKind::StateSet { request, .. } => AnswerKind::StateRefused { request, reason, retry_after_ms },
+        refused => refused,
+    }
+}
