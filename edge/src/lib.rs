@@ -2,7 +2,8 @@
 //!
 //! - [`audience`], the core: sessions, rooms, members as cursors, fan-out; knows no socket, clock or thread;
 //! - [`auth`]: who a session is and what it may do;
-//! - `worker`: one thread that drives an audience over sockets; `quic`: QUIC without tasks;
+//! - `worker`: one thread that drives an audience over sockets; `transport`: the links it drives; `quic`: QUIC
+//!   without tasks;
 //! - [`gate`]: who may connect at all; [`admission`]: when, while many do; `listen`: binding;
 //! - [`store_command`]: backup, restore, verify;
 //! - [`node`]: start and stop; [`admin`], [`metrics`], [`logging`], [`certificates`], [`config`] around it.
@@ -23,4 +24,5 @@ pub mod metrics;
 pub mod node;
 mod quic;
 pub mod store_command;
+mod transport;
 mod worker;

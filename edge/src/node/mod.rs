@@ -34,8 +34,8 @@ use crate::config::{Config, Effective};
 use crate::gate::Gate;
 use crate::listen;
 use crate::metrics::{Metrics, Stats};
-use crate::quic::{self, Outlet, Quic, Socket, WORKERS_MAX};
-use crate::worker::{Before, Clock, Command, Parts, Shared, Worker, command_inbox};
+use crate::quic::{self, Forwarder, Quic, Socket, WORKERS_MAX};
+use crate::worker::{Clock, Command, Parts, PreviousProcess, Shared, Worker, command_inbox};
 use drain::{Departure, Owned};
 pub use error::NodeError;
 use handover::{Found, Given, Giver};
@@ -271,9 +271,9 @@ impl Node {
                 let endpoint = quic::endpoint_config(id as u8, self.shared.generation, reset_key);
                 io::Result::Ok(Quic::new(socket, endpoint, quic_config.clone(), limits.0, limits.1))
             });
-            let before = listeners.passing.get(id).map(|way| {
-                let outlet = Outlet::new(way.try_clone()?);
-                io::Result::Ok(Before { generations: generations.clone(), outlet })
+            let previous = listeners.passing.get(id).map(|way| {
+                let forwarder = Forwarder::new(way.try_clone()?);
+                io::Result::Ok(PreviousProcess { generations: generations.clone(), forwarder })
             });
             let mut seed = [0; 8];
             getrandom::fill(&mut seed).map_err(|e| fault(io::Error::other(e.to_string())))?;
@@ -295,7 +295,7 @@ impl Node {
                 ws: clone(&listeners.ws).map_err(fault)?,
                 wss: clone(&listeners.wss).map_err(fault)?,
                 quic: quic.transpose().map_err(fault)?,
-                before: before.transpose().map_err(fault)?,
+                previous: previous.transpose().map_err(fault)?,
             };
             self.workers.push(spawn_worker(parts, self.config.node.pin).map_err(fault)?);
         }

@@ -35,12 +35,12 @@ const FULL_BYTES_MIN: usize = 1_000;
 
 /// Somebody wants to connect.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Knock {
+pub(crate) struct NewConnection {
     /// Names it until it is begun or refused.
     pub(crate) number: u64,
     pub(crate) peer: IpAddr,
     /// It showed a token that was given to its address on an earlier connection.
-    pub(crate) was_here: bool,
+    pub(crate) is_returning: bool,
 }
 
 /// What happened to a connection. `slot` names it until `Gone`.
@@ -70,8 +70,8 @@ pub(crate) struct Quic {
     queue: VecDeque<usize>,
     events: VecDeque<QuicEvent>,
     /// Those who wait for their handshakes to begin, by the number of their knock.
-    newcomers: HashMap<u64, (Incoming, Pass), RandomState>,
-    knocks: u64,
+    incoming: HashMap<u64, (Incoming, Pass), RandomState>,
+    incoming_seen: u64,
     /// Slots whose time has come.
     due: Vec<usize>,
     /// The connection of the last datagram, not driven yet: more of its datagrams may follow.
@@ -120,8 +120,8 @@ impl Quic {
             timers: Timers::new(now),
             queue: VecDeque::new(),
             events: VecDeque::new(),
-            newcomers: HashMap::default(),
-            knocks: 0,
+            incoming: HashMap::default(),
+            incoming_seen: 0,
             due: Vec::new(),
             reading: None,
             written_after: Vec::new(),
@@ -154,7 +154,7 @@ impl Quic {
         &mut self,
         now: Instant,
         mut claim: impl FnMut(Datagram) -> Option<Datagram>,
-        mut admit: impl FnMut(Knock) -> Option<Pass>,
+        mut admit: impl FnMut(NewConnection) -> Option<Pass>,
     ) -> bool {
         let mut datagrams = std::mem::take(&mut self.received);
         let mut has_more = true;
@@ -193,7 +193,7 @@ impl Quic {
         &mut self,
         now: Instant,
         d: Datagram,
-        admit: &mut impl FnMut(Knock) -> Option<Pass>,
+        admit: &mut impl FnMut(NewConnection) -> Option<Pass>,
     ) {
         self.now = now;
         self.buffer.clear();
@@ -214,7 +214,7 @@ impl Quic {
         }
     }
 
-    fn handle_incoming(&mut self, incoming: Incoming, admit: &mut impl FnMut(Knock) -> Option<Pass>) {
+    fn handle_incoming(&mut self, incoming: Incoming, admit: &mut impl FnMut(NewConnection) -> Option<Pass>) {
         self.buffer.clear();
         if self.pending >= self.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.buffer) {
@@ -223,29 +223,29 @@ impl Quic {
             }
             return;
         }
-        self.knocks += 1;
-        let knock = Knock {
-            number: self.knocks,
+        self.incoming_seen += 1;
+        let new = NewConnection {
+            number: self.incoming_seen,
             peer: incoming.remote_address().ip(),
             // A Retry's token proves the address only.
-            was_here: incoming.remote_address_validated() && incoming.may_retry(),
+            is_returning: incoming.remote_address_validated() && incoming.may_retry(),
         };
-        let Some(pass) = admit(knock) else { return self.turn_away(incoming) };
+        let Some(pass) = admit(new) else { return self.turn_away(incoming) };
         self.pending += 1;
-        self.newcomers.insert(knock.number, (incoming, pass));
+        self.incoming.insert(new.number, (incoming, pass));
     }
 
     /// Begin the handshake of one who knocked; `false` if there is none. It costs as much as a hundred
     /// packets.
-    pub(crate) fn begin(&mut self, now: Instant, knock: u64) -> bool {
-        let Some((incoming, pass)) = self.newcomers.remove(&knock) else { return false };
+    pub(crate) fn begin(&mut self, now: Instant, number: u64) -> bool {
+        let Some((incoming, pass)) = self.incoming.remove(&number) else { return false };
         self.accept(now, incoming, pass);
         true
     }
 
     /// Send one who knocked away: its pass, to be given back.
-    pub(crate) fn refuse(&mut self, knock: u64) -> Option<Pass> {
-        let (incoming, pass) = self.newcomers.remove(&knock)?;
+    pub(crate) fn refuse(&mut self, number: u64) -> Option<Pass> {
+        let (incoming, pass) = self.incoming.remove(&number)?;
         self.pending -= 1;
         self.turn_away(incoming);
         Some(pass)

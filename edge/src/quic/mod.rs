@@ -6,7 +6,7 @@
 //! Each worker has a UDP socket of its own on the shared port. The kernel spreads peers over the sockets by
 //! address; a peer that migrates may so reach another worker's socket, and its datagrams are passed on by the
 //! worker's number that stands in every connection ID that we issue. So are those of a process that hands
-//! over to this one (`passing`). One visit to a connection does all that it needs, since its state has left
+//! over to this one (`forward`). One visit to a connection does all that it needs, since its state has left
 //! the cache by the next; see docs/ARCHITECTURE.md, which says what driving it ourselves costs.
 //! Invariants: one datagram per send (no segmentation offload: it joins packets of one connection only and
 //! costs 12 KB for each); one bidirectional stream per connection, opened by the client; only QUIC version 1
@@ -14,19 +14,19 @@
 //! Not here: what frames mean (`audience`), who may connect (`gate`).
 
 mod connection;
+mod connection_id;
 mod endpoint;
-mod identity;
-#[cfg(test)]
-mod link_tests;
-mod passing;
-mod session;
+mod forward;
 mod settings;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod timers;
+mod tls;
 mod tokens;
 
-pub(crate) use endpoint::{Knock, Quic, QuicEvent};
-pub(crate) use identity::{Route, WORKERS_MAX, route};
-pub(crate) use passing::{Inflow, Inlet, Outlet, pair};
+pub(crate) use connection_id::{Route, WORKERS_MAX, route};
+pub(crate) use endpoint::{NewConnection, Quic, QuicEvent};
+pub(crate) use forward::{Forwarded, Forwarder, Inflow, pair};
 pub(crate) use settings::{endpoint_config, server_config};
 pub(crate) use socket::{Datagram, Socket};

@@ -10,7 +10,7 @@ use quinn_proto::{
     ValidationTokenConfig, VarInt,
 };
 
-use super::session::{AckDelay, Crypto};
+use super::tls::{AckDelay, Crypto};
 use super::tokens::ShownTokens;
 use crate::config;
 
@@ -87,7 +87,7 @@ fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
 pub(crate) fn endpoint_config(worker: u8, generation: u16, reset_key: hmac::Key) -> EndpointConfig {
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint
-        .cid_generator(move || Box::new(super::identity::WorkerIds { worker, generation }))
+        .cid_generator(move || Box::new(super::connection_id::WorkerIds { worker, generation }))
         // Version 1 (RFC 9000) only: drafts and greased versions are answered by version negotiation.
         .supported_versions(vec![1]);
     endpoint

@@ -10,11 +10,11 @@ use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
 
-use super::wire::{Line, Stage};
 use super::{Command, Worker};
 use crate::admission::Kind;
 use crate::gate::{GateRefusal, Pass};
 use crate::metrics::{Transport, TurnedAway};
+use crate::transport::link::{LinkState, Stream};
 
 /// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a
 /// rush does not hold up those who are inside.
@@ -54,8 +54,8 @@ impl Worker {
     }
 
     fn admit(&mut self, now: Now, stream: TcpStream, address: Option<SocketAddrAny>, is_tls: bool) {
-        if let Some(farewell) = self.farewell() {
-            return self.send_on(&stream, &farewell, is_tls);
+        if let Some(drain_reason) = self.drain_reason() {
+            return self.refuse_for_drain(&stream, &drain_reason, is_tls);
         }
         let Some(peer) = address.and_then(ip_of) else { return };
         let pass = match self.shared.gate.try_enter(peer, now.us) {
@@ -111,7 +111,7 @@ impl Worker {
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
 
-    /// Make a newcomer one of this worker's wires.
+    /// Make a newcomer one of this worker's links.
     pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {
         if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
             self.stats.accept_errors.inc();
@@ -123,16 +123,16 @@ impl Worker {
 
     fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let ix = self.wires.insert(
-            Stage::Door { is_tls },
-            Line::Plain(stream),
+        let ix = self.links.insert(
+            LinkState::Accepted { is_tls },
+            Stream::Tcp(stream),
             Some(pass),
             (now.us / 1_000_000) as u32,
         );
-        let wire = self.wires.get(ix).expect("just inserted");
-        let Line::Plain(socket) = &wire.line else { unreachable!("a TCP wire") };
-        if let Err(error) = self.poller.add_stream(socket.as_fd(), self.wires.token(ix)) {
-            self.wires.remove(ix);
+        let link = self.links.get(ix).expect("just inserted");
+        let Stream::Tcp(socket) = &link.stream else { unreachable!("a TCP link") };
+        if let Err(error) = self.poller.add_stream(socket.as_fd(), self.links.token(ix)) {
+            self.links.remove(ix);
             return Err(error);
         }
         Ok(())

@@ -10,19 +10,16 @@
 
 mod accept;
 mod client_hello;
-mod ending;
+mod close;
+mod drain;
 mod handshakes;
-mod intake;
-mod leaving;
 mod load;
 mod poller;
-mod quic_turn;
-mod report;
+mod publish_stats;
+mod quic;
+mod read;
 mod shared;
-mod tls;
 mod upgrade;
-mod wire;
-mod wires;
 
 use std::io;
 use std::net::TcpListener;
@@ -40,14 +37,14 @@ use tokio::io::unix::AsyncFd;
 use crate::audience::Audience;
 use crate::config::Config;
 use crate::metrics::Stats;
-use crate::quic::{Inlet, Quic};
+use crate::quic::{Forwarded, Quic};
+use crate::transport::link::LinkState;
+use crate::transport::links::Links;
 use handshakes::Handshakes;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
-pub(crate) use quic_turn::Before;
+pub(crate) use quic::PreviousProcess;
 pub(crate) use shared::{Clock, Command, Release, Shared, command_inbox};
-use wire::Stage;
-use wires::Wires;
 
 /// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -58,13 +55,13 @@ const OUTPUTS_PER_TURN: usize = 4096;
 /// What took too long is looked for at this pace.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Epoll tokens that are not wires; a wire's token never has all of its upper bits set.
+/// Epoll tokens that are not links; a link's token never has all of its upper bits set.
 mod token {
     pub(super) const BELL: u64 = u64::MAX;
     pub(super) const WS: u64 = u64::MAX - 1;
     pub(super) const WSS: u64 = u64::MAX - 2;
     pub(super) const UDP: u64 = u64::MAX - 3;
-    pub(super) const PASSED: u64 = u64::MAX - 4;
+    pub(super) const FORWARDED: u64 = u64::MAX - 4;
 }
 
 /// Connections for which a worker's tables have room from the start, so that they are never moved while they
@@ -92,8 +89,8 @@ pub(crate) struct Parts {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) quic: Option<Quic>,
-    /// The process before, which still has connections over this worker's socket.
-    pub(crate) before: Option<Before>,
+    /// The previous process, which still has connections over this worker's socket.
+    pub(crate) previous: Option<PreviousProcess>,
 }
 
 /// See the file's head.
@@ -109,7 +106,7 @@ pub(crate) struct Worker {
     ws: Option<TcpListener>,
     wss: Option<TcpListener>,
     poller: Poller,
-    wires: Wires,
+    links: Links,
     ready: Vec<Ready>,
     handshakes: Handshakes,
     scratch: Vec<u8>,
@@ -119,11 +116,11 @@ pub(crate) struct Worker {
     /// The UDP socket was not read to its end: there will be no new event for what is left.
     udp_has_more: bool,
     /// Newcomers are turned away: where to they are told to go.
-    turns_away: Option<String>,
-    before: Option<Before>,
+    drain_target: Option<String>,
+    previous: Option<PreviousProcess>,
     /// The socket is read by the next process, which passes on what is ours.
-    inlet: Option<Inlet>,
-    inlet_has_more: bool,
+    forwarded: Option<Forwarded>,
+    forwarded_has_more: bool,
     is_stopping: bool,
 }
 
@@ -145,7 +142,7 @@ impl Worker {
         if let Some(quic) = &parts.quic {
             poller.add_stream(quic.socket().as_fd(), token::UDP)?;
         }
-        let wires = Wires::new(parts.quic, reserved(&parts.shared.config));
+        let links = Links::new(parts.quic, reserved(&parts.shared.config));
         let handshakes = Handshakes::new(&parts.shared.config.limits, seed_of(parts.id));
         Ok(Worker {
             id: parts.id,
@@ -159,7 +156,7 @@ impl Worker {
             ws: parts.ws,
             wss: parts.wss,
             poller,
-            wires,
+            links,
             ready: Vec::new(),
             handshakes,
             scratch: vec![0; SCRATCH_BYTES],
@@ -167,10 +164,10 @@ impl Worker {
             load: LoadMeter::new(Instant::now()),
             housekeeping_at: Instant::now(),
             udp_has_more: false,
-            turns_away: None,
-            before: parts.before,
-            inlet: None,
-            inlet_has_more: false,
+            drain_target: None,
+            previous: parts.previous,
+            forwarded: None,
+            forwarded_has_more: false,
             is_stopping: false,
         })
     }
@@ -224,14 +221,14 @@ impl Worker {
             let more = Ready { token: token::UDP, readable: true, writable: false, over: false };
             has_more |= self.handle_udp(instant, now, more);
         }
-        if std::mem::take(&mut self.inlet_has_more) {
-            has_more |= self.handle_inlet(instant, now);
+        if std::mem::take(&mut self.forwarded_has_more) {
+            has_more |= self.handle_forwarded(instant, now);
         }
-        has_more |= self.shake_hands(instant, now);
+        has_more |= self.drive_handshakes(instant, now);
         self.handle_timers(instant, now);
         has_more |= self.write(instant, now);
         self.close_ended(instant, now);
-        self.report();
+        self.publish_stats();
         self.tell_load(Instant::now());
         self.stats.turns.inc();
         self.stats.busy_us.add(instant.elapsed().as_micros() as u64);
@@ -252,7 +249,7 @@ impl Worker {
         while let Some(command) = self.commands.pop() {
             match command {
                 Command::Adopt { stream, is_tls, pass } => self.adopt(now, stream, is_tls, pass),
-                Command::Datagram(datagram) => self.handle_passed_datagram(instant, now, datagram),
+                Command::Datagram(datagram) => self.handle_forwarded_datagram(instant, now, datagram),
                 Command::Drain(drain) => self.drain(now, &drain),
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
@@ -264,7 +261,7 @@ impl Worker {
     fn write(&mut self, instant: Instant, now: Now) -> bool {
         let writes_max = self.shared.config.fanout.writes_per_turn;
         let (begun, before) = (Instant::now(), self.writes());
-        let has_more = self.audience.poll_writes(&mut self.wires, writes_max);
+        let has_more = self.audience.poll_writes(&mut self.links, writes_max);
         self.drive_quic(instant, now);
         let after = self.writes();
         self.load.add(begun.elapsed(), before, after);
@@ -303,14 +300,14 @@ impl Worker {
             token::WS => self.accept(now, false),
             token::WSS => self.accept(now, true),
             token::UDP => self.handle_udp(instant, now, event),
-            token::PASSED => self.handle_inlet(instant, now),
+            token::FORWARDED => self.handle_forwarded(instant, now),
             token => {
-                if let Some(ix) = self.wires.of_token(token) {
+                if let Some(ix) = self.links.of_token(token) {
                     if event.writable {
-                        self.handle_wire_writable(ix);
+                        self.handle_link_writable(ix);
                     }
                     if event.readable {
-                        self.handle_wire_event(now, ix, event);
+                        self.handle_link_event(now, ix, event);
                     }
                 }
                 false
@@ -318,21 +315,21 @@ impl Worker {
         }
     }
 
-    fn handle_wire_event(&mut self, now: Now, ix: u32, event: Ready) {
-        match self.wires.get(ix).map(|wire| wire.stage) {
-            Some(Stage::Door { is_tls }) => self.knock(now, ix, event.token, is_tls),
+    fn handle_link_event(&mut self, now: Now, ix: u32, event: Ready) {
+        match self.links.get(ix).map(|link| link.state) {
+            Some(LinkState::Accepted { is_tls }) => self.handle_incoming(now, ix, event.token, is_tls),
             // Gone before its turn: nobody is to be let in.
-            Some(Stage::Waiting { .. }) if event.over => self.drop_wire(ix),
-            Some(Stage::Waiting { .. }) => {}
-            Some(Stage::Tls) => self.handshakes.push(event.token),
-            Some(_) => self.handle_wire_readable(now, ix, event.over),
+            Some(LinkState::Queued { .. }) if event.over => self.drop_link(ix),
+            Some(LinkState::Queued { .. }) => {}
+            Some(LinkState::Tls) => self.handshakes.push(event.token),
+            Some(_) => self.handle_link_readable(now, ix, event.over),
             None => {}
         }
     }
 
     fn handle_timers(&mut self, instant: Instant, now: Now) {
         self.audience.handle_timeout(now);
-        if let Some(quic) = self.wires.quic.as_mut() {
+        if let Some(quic) = self.links.quic.as_mut() {
             quic.handle_timeout(instant);
         }
         if instant >= self.housekeeping_at {
@@ -345,7 +342,7 @@ impl Worker {
         let (instant, now) = self.shared.clock.now();
         let core =
             instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
-        let quic = self.wires.quic.as_ref().and_then(Quic::poll_timeout);
+        let quic = self.links.quic.as_ref().and_then(Quic::poll_timeout);
         [Some(core), Some(self.housekeeping_at), quic, self.load.due()]
             .into_iter()
             .flatten()
@@ -354,10 +351,10 @@ impl Worker {
     }
 
     /// Copy the counters to where the metrics are read.
-    fn report(&mut self) {
-        let load = self.wires.len() + self.wires.quic.as_ref().map_or(0, |q| q.pending);
+    fn publish_stats(&mut self) {
+        let load = self.links.len() + self.links.quic.as_ref().map_or(0, |q| q.pending);
         self.shared.loads[self.id].store(load, Ordering::Relaxed);
         self.stats.fanout_us.set(self.load.total_us());
-        report::publish(&self.stats, self.audience.counts(), self.wires.quic.as_ref());
+        publish_stats::publish(&self.stats, self.audience.counts(), self.links.quic.as_ref());
     }
 }

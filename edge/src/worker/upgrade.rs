@@ -7,15 +7,15 @@ use grandstand_protocol::websocket::handshake::{
 };
 
 use super::Worker;
-use super::leaving::RETRY_AFTER_S;
-use super::wire::Stage;
+use super::drain::RETRY_AFTER_S;
 use crate::audience::WireKey;
 use crate::metrics::HandshakeFailure;
+use crate::transport::link::LinkState;
 
 /// What a good request leads to.
 enum Decision {
     /// Frames, or the echo; the answer, and how long the request was.
-    Open { stage: Stage, answer: Vec<u8>, request_len: usize },
+    Open { state: LinkState, answer: Vec<u8>, request_len: usize },
     /// A status and a reason.
     Refuse(u16, &'static str),
 }
@@ -23,13 +23,13 @@ enum Decision {
 impl Worker {
     /// Bytes of the request; what follows it already belongs to the WebSocket and is returned.
     pub(super) fn take_request(&mut self, now: Now, ix: u32, bytes: &[u8]) -> Option<Vec<u8>> {
-        let wire = self.wires.get_mut(ix)?;
-        let mut pending = wire.pending.take().unwrap_or_default();
+        let link = self.links.get_mut(ix)?;
+        let mut pending = link.pending.take().unwrap_or_default();
         pending.extend_from_slice(bytes);
         let decision = match self.decide(&pending) {
             Ok(Some(decision)) => decision,
             Ok(None) => {
-                self.wires.get_mut(ix)?.pending = Some(pending);
+                self.links.get_mut(ix)?.pending = Some(pending);
                 return None;
             }
             Err(fault) => Decision::Refuse(fault.status(), fault.reason()),
@@ -39,13 +39,13 @@ impl Worker {
                 self.refuse_request(now, ix, status, reason);
                 None
             }
-            Decision::Open { .. } if self.turns_away.is_some() => {
-                let farewell = self.farewell().unwrap_or_default();
-                self.refuse_request_until(now, ix, 503, &farewell, Some(RETRY_AFTER_S));
+            Decision::Open { .. } if self.drain_target.is_some() => {
+                let drain_reason = self.drain_reason().unwrap_or_default();
+                self.refuse_request_until(now, ix, 503, &drain_reason, Some(RETRY_AFTER_S));
                 None
             }
-            Decision::Open { stage, answer, request_len } => {
-                self.open(now, ix, stage, answer).then(|| pending.split_off(request_len))
+            Decision::Open { state, answer, request_len } => {
+                self.open(now, ix, state, answer).then(|| pending.split_off(request_len))
             }
         }
     }
@@ -54,10 +54,10 @@ impl Worker {
         let ws = &self.shared.config.ws;
         let Some(request) = parse_request(bytes, ws.header_bytes_max)? else { return Ok(None) };
         let path = request.path.split('?').next().unwrap_or("");
-        let stage = if path == ws.path {
-            Stage::Open
+        let state = if path == ws.path {
+            LinkState::Open
         } else if !ws.echo_path.is_empty() && path == ws.echo_path {
-            Stage::Echo
+            LinkState::Echo
         } else {
             return Ok(Some(Decision::Refuse(404, "no such path: see the node's ws.path")));
         };
@@ -65,29 +65,29 @@ impl Worker {
             return Ok(Some(Decision::Refuse(403, "this origin may not connect")));
         }
         let is_ours = request.subprotocols.contains(&version::SUBPROTOCOL);
-        if stage == Stage::Open && !request.subprotocols.is_empty() && !is_ours {
+        if state == LinkState::Open && !request.subprotocols.is_empty() && !is_ours {
             return Ok(Some(Decision::Refuse(400, "none of the subprotocols is grandstand.v1")));
         }
         let mut answer = Vec::with_capacity(192);
         write_response(request.key, is_ours.then_some(version::SUBPROTOCOL), &mut answer);
-        Ok(Some(Decision::Open { stage, answer, request_len: request.len }))
+        Ok(Some(Decision::Open { state, answer, request_len: request.len }))
     }
 
-    fn open(&mut self, now: Now, ix: u32, stage: Stage, answer: Vec<u8>) -> bool {
+    fn open(&mut self, now: Now, ix: u32, state: LinkState, answer: Vec<u8>) -> bool {
         self.shared.gate.end_handshake();
-        let Some(wire) = self.wires.get_mut(ix) else { return false };
-        wire.stage = stage;
+        let Some(link) = self.links.get_mut(ix) else { return false };
+        link.state = state;
         self.stats
             .handshakes
-            .of(super::accept::transport(matches!(wire.line, super::wire::Line::Tls(..))))
+            .of(super::accept::transport(matches!(link.stream, crate::transport::link::Stream::Tls(..))))
             .inc();
-        if !self.wires.send_own(ix, answer) {
-            self.drop_wire(ix);
+        if !self.links.send_own(ix, answer) {
+            self.drop_link(ix);
             return false;
         }
-        if stage == Stage::Open {
+        if state == LinkState::Open {
             let key = self.audience.handle_open(now, WireKey(ix));
-            self.wires.get_mut(ix).expect("still here").connection = Some(key);
+            self.links.get_mut(ix).expect("still here").connection = Some(key);
         }
         true
     }
@@ -109,14 +109,14 @@ impl Worker {
         write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
         self.shared.gate.end_handshake();
-        if let Some(wire) = self.wires.get_mut(ix) {
-            wire.stage = Stage::Lingering;
-            wire.since_s = (now.us / 1_000_000) as u32;
+        if let Some(link) = self.links.get_mut(ix) {
+            link.state = LinkState::Lingering;
+            link.since_s = (now.us / 1_000_000) as u32;
         }
-        if self.wires.send_own(ix, answer) {
-            self.wires.get(ix).inspect(|wire| wire.shutdown_write());
+        if self.links.send_own(ix, answer) {
+            self.links.get(ix).inspect(|link| link.shutdown_write());
         } else {
-            self.drop_wire(ix);
+            self.drop_link(ix);
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! Up to `Take` nothing has changed: a next process that ends leaves this one serving. After it there is no
 //! way back, and a next process that ends leaves this one to drain. QUIC connections stay with the process
-//! that they were made with: the next one reads the socket and passes their datagrams on (`quic::passing`).
+//! that they were made with: the next one reads the socket and passes their datagrams on (`quic::forward`).
 //! Invariants: the log has one owner at any time; a socket whose address is not the configured one is not
 //! taken.
 //! Not here: how a node lets go (`drain`), binding where nobody hands over (`listen`).

@@ -63,18 +63,18 @@ impl ServerConfig for Crypto {
         params.write(&mut encoded);
         let tls = ServerConnection::new(self.tls.clone(), Version::V1, encoded)
             .expect("a TLS 1.3 configuration with a QUIC suite makes sessions");
-        Box::new(TlsSession { crypto: self, stage: Stage::Handshake(Box::new(tls)), secrets: None })
+        Box::new(TlsSession { crypto: self, state: TlsState::Handshake(Box::new(tls)), secrets: None })
     }
 }
 
 struct TlsSession {
     crypto: Arc<Crypto>,
-    stage: Stage,
+    state: TlsState,
     /// Of the keys after the next update.
     secrets: Option<Box<Secrets>>,
 }
 
-enum Stage {
+enum TlsState {
     Handshake(Box<ServerConnection>),
     Done,
 }
@@ -102,14 +102,14 @@ impl Session for TlsSession {
     }
 
     fn is_handshaking(&self) -> bool {
-        match &self.stage {
-            Stage::Handshake(tls) => tls.is_handshaking(),
-            Stage::Done => false,
+        match &self.state {
+            TlsState::Handshake(tls) => tls.is_handshaking(),
+            TlsState::Done => false,
         }
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
-        let Stage::Handshake(tls) = &mut self.stage else {
+        let TlsState::Handshake(tls) = &mut self.state else {
             let reason = "TLS says nothing after the handshake".to_owned();
             return Err(TransportError { code: TransportErrorCode::PROTOCOL_VIOLATION, frame: None, reason });
         };
@@ -125,7 +125,7 @@ impl Session for TlsSession {
     }
 
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
-        let Stage::Handshake(tls) = &self.stage else { return Ok(None) };
+        let TlsState::Handshake(tls) = &self.state else { return Ok(None) };
         let Some(bytes) = tls.quic_transport_parameters() else { return Ok(None) };
         let params = TransportParameters::read(Side::Server, &mut Cursor::new(bytes))?;
         let Some(delay) = self.crypto.ack_delay else { return Ok(Some(params)) };
@@ -136,7 +136,7 @@ impl Session for TlsSession {
     }
 
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
-        let Stage::Handshake(tls) = &mut self.stage else { return None };
+        let TlsState::Handshake(tls) = &mut self.state else { return None };
         let before = out.len();
         let keys = match tls.write_hs(out) {
             Some(KeyChange::Handshake { keys }) => keys,
@@ -146,7 +146,7 @@ impl Session for TlsSession {
             }
             None => {
                 if out.len() == before && self.secrets.is_some() && !tls.is_handshaking() {
-                    self.stage = Stage::Done;
+                    self.state = TlsState::Done;
                 }
                 return None;
             }

@@ -1,16 +1,16 @@
-//! Bytes from TCP wires: through TLS and the WebSocket layer, to the audience.
+//! Bytes from TCP links: through TLS and the WebSocket layer, to the audience.
 //!
-//! Invariant: sockets are read into the worker's own scratch buffer; a wire keeps only what is incomplete.
+//! Invariant: sockets are read into the worker's own scratch buffer; a link keeps only what is incomplete.
 
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader, Role, close_payload};
 
-use super::wire::{Line, Read, Stage};
 use super::{SCRATCH_BYTES, Worker};
 use crate::audience::ConnectionKey;
 use crate::metrics::Transport;
+use crate::transport::link::{LinkState, Received, Stream};
 
 /// How reading a run of WebSocket bytes ended, when not with "go on".
 enum End {
@@ -19,14 +19,14 @@ enum End {
 }
 
 impl Worker {
-    pub(super) fn handle_wire_writable(&mut self, ix: u32) {
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        if !wire.flush_tls() {
+    pub(super) fn handle_link_writable(&mut self, ix: u32) {
+        let Some(link) = self.links.get_mut(ix) else { return };
+        if !link.flush_tls() {
             return;
         }
-        match (wire.stage, wire.connection) {
-            (Stage::Open, Some(key)) => self.audience.handle_writable(key),
-            (Stage::Echo, _) => self.flush_echo(ix),
+        match (link.state, link.connection) {
+            (LinkState::Open, Some(key)) => self.audience.handle_writable(key),
+            (LinkState::Echo, _) => self.flush_echo(ix),
             _ => {}
         }
     }
@@ -34,20 +34,20 @@ impl Worker {
     /// Read until the socket has nothing more. A read that left room in the scratch buffer emptied it
     /// (epoll(7)): what comes later is an event of its own. Only an end that was told of already is not, and
     /// is read up to.
-    pub(super) fn handle_wire_readable(&mut self, now: Now, ix: u32, over: bool) {
+    pub(super) fn handle_link_readable(&mut self, now: Now, ix: u32, over: bool) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        while let Some(wire) = self.wires.get(ix) {
-            match wire.read(&mut scratch) {
-                Read::Bytes(n) => {
+        while let Some(link) = self.links.get(ix) {
+            match link.read(&mut scratch) {
+                Received::Bytes(n) => {
                     self.stats.bytes_in.add(n as u64);
                     self.take_bytes(now, ix, &mut scratch[..n]);
                     if n < SCRATCH_BYTES && !over {
                         break;
                     }
                 }
-                Read::Blocked => break,
-                Read::Ended => {
-                    self.drop_wire(ix);
+                Received::Blocked => break,
+                Received::Ended => {
+                    self.drop_link(ix);
                     break;
                 }
             }
@@ -56,43 +56,44 @@ impl Worker {
     }
 
     fn take_bytes(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        let Line::Tls(_, tls) = &mut wire.line else { return self.take_plain(now, ix, bytes) };
+        let Some(link) = self.links.get_mut(ix) else { return };
+        let Stream::Tls(_, tls) = &mut link.stream else { return self.take_plain(now, ix, bytes) };
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let outcome = tls.handle_bytes(bytes, &mut plain);
         let (is_closed, is_agreed) = (tls.is_closed, !tls.is_handshaking());
-        if wire.stage == Stage::Tls && is_agreed {
-            wire.stage = Stage::Upgrade;
+        if link.state == LinkState::Tls && is_agreed {
+            link.state = LinkState::Upgrade;
             self.stats.handshakes_resumed.of(Transport::WebSocketTls).add(u64::from(tls.is_resumed()));
         }
-        wire.flush_tls();
+        link.flush_tls();
         if !plain.is_empty() && outcome.is_ok() {
             self.take_plain(now, ix, &mut plain);
         }
         self.plain = plain;
         if outcome.is_err() || is_closed {
-            self.drop_wire(ix);
+            self.drop_link(ix);
         }
     }
 
     fn take_plain(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
-        let Some(wire) = self.wires.get(ix) else { return };
-        match wire.stage {
-            Stage::Door { .. } | Stage::Waiting { .. } | Stage::Tls | Stage::Lingering => {}
-            Stage::Upgrade => {
+        let Some(link) = self.links.get(ix) else { return };
+        match link.state {
+            LinkState::Accepted { .. } | LinkState::Queued { .. } | LinkState::Tls | LinkState::Lingering => {
+            }
+            LinkState::Upgrade => {
                 if let Some(mut rest) = self.take_request(now, ix, bytes)
                     && !rest.is_empty()
                 {
                     self.take_plain(now, ix, &mut rest);
                 }
             }
-            Stage::Open => {
-                if let Some(key) = wire.connection {
+            LinkState::Open => {
+                if let Some(key) = link.connection {
                     self.take_frames(now, ix, key, bytes);
                 }
             }
-            Stage::Echo => self.take_echo(now, ix, bytes),
+            LinkState::Echo => self.take_echo(now, ix, bytes),
         }
     }
 
@@ -107,8 +108,8 @@ impl Worker {
 
     fn take_frames(&mut self, now: Now, ix: u32, key: ConnectionKey, bytes: &mut [u8]) {
         let limits = self.limits();
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        let mut reader = std::mem::replace(&mut wire.reader, Reader::new(Role::Server));
+        let Some(link) = self.links.get_mut(ix) else { return };
+        let mut reader = std::mem::replace(&mut link.reader, Reader::new(Role::Server));
         let mut input = Input::new(bytes);
         let end = loop {
             match reader.poll_event(&mut input, &limits) {
@@ -139,16 +140,16 @@ impl Worker {
                 }
             }
         };
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        wire.reader = reader;
+        let Some(link) = self.links.get_mut(ix) else { return };
+        link.reader = reader;
         match end {
             None => {}
             Some(End::Goodbye { websocket }) => {
-                wire.websocket_code = Some(websocket);
+                link.websocket_code = Some(websocket);
                 self.audience.handle_goodbye(key);
             }
             Some(End::Fault { code, websocket, detail }) => {
-                wire.websocket_code = Some(websocket);
+                link.websocket_code = Some(websocket);
                 self.audience.handle_fault(key, code, &detail);
             }
         }
@@ -157,8 +158,8 @@ impl Worker {
     /// The conformance echo: each message comes back as it came, under the same codec and limits.
     fn take_echo(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
         let limits = self.limits();
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        let mut reader = std::mem::replace(&mut wire.reader, Reader::new(Role::Server));
+        let Some(link) = self.links.get_mut(ix) else { return };
+        let mut reader = std::mem::replace(&mut link.reader, Reader::new(Role::Server));
         let mut input = Input::new(bytes);
         let mut out = Vec::new();
         let is_over = loop {
@@ -181,32 +182,32 @@ impl Worker {
                 }
             }
         };
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        wire.reader = reader;
-        wire.pending.get_or_insert_default().extend_from_slice(&out);
+        let Some(link) = self.links.get_mut(ix) else { return };
+        link.reader = reader;
+        link.pending.get_or_insert_default().extend_from_slice(&out);
         if is_over {
-            wire.websocket_code = Some(1000);
-            wire.since_s = (now.us / 1_000_000) as u32;
+            link.websocket_code = Some(1000);
+            link.since_s = (now.us / 1_000_000) as u32;
         }
         self.flush_echo(ix);
     }
 
     fn flush_echo(&mut self, ix: u32) {
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        let is_over = wire.websocket_code.is_some();
-        if let Some(mut pending) = wire.pending.take().filter(|p| !p.is_empty()) {
+        let Some(link) = self.links.get_mut(ix) else { return };
+        let is_over = link.websocket_code.is_some();
+        if let Some(mut pending) = link.pending.take().filter(|p| !p.is_empty()) {
             let bytes = bytes::Bytes::from(std::mem::take(&mut *pending));
             let sent =
-                crate::audience::Carrier::send(&mut self.wires, crate::audience::WireKey(ix), &[&bytes]);
+                crate::audience::Carrier::send(&mut self.links, crate::audience::WireKey(ix), &[&bytes]);
             if sent < bytes.len() {
                 *pending = bytes[sent..].to_vec();
-                self.wires.get_mut(ix).expect("still here").pending = Some(pending);
+                self.links.get_mut(ix).expect("still here").pending = Some(pending);
                 return;
             }
         }
-        if is_over && let Some(wire) = self.wires.get_mut(ix) {
-            wire.stage = Stage::Lingering;
-            wire.shutdown_write();
+        if is_over && let Some(link) = self.links.get_mut(ix) {
+            link.state = LinkState::Lingering;
+            link.shutdown_write();
         }
     }
 }

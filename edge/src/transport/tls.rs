@@ -13,7 +13,7 @@ use rustls::unbuffered::{
 };
 
 /// Plain bytes that are encrypted at once: one full TLS record.
-pub(super) const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
+pub(crate) const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
 
 /// Bytes by which ciphertext may exceed a record's plaintext: header, content type, tag (RFC 8446, 5.2),
 /// rounded up.
@@ -21,14 +21,14 @@ const RECORD_OVERHEAD: usize = 64;
 
 /// The peer broke TLS, or our side of it failed; the alert is in `unsent`.
 #[derive(Debug)]
-pub(super) struct TlsFault;
+pub(crate) struct TlsFault;
 
 /// See the file's head.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     rustls: UnbufferedServerConnection,
     incoming: Vec<u8>,
-    pub(super) unsent: Vec<u8>,
-    pub(super) is_closed: bool,
+    pub(crate) unsent: Vec<u8>,
+    pub(crate) is_closed: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -38,22 +38,22 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    pub(super) fn new(config: Arc<rustls::ServerConfig>) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(config: Arc<rustls::ServerConfig>) -> Result<Self, rustls::Error> {
         let rustls = UnbufferedServerConnection::new(config)?;
         Ok(Tls { rustls, incoming: Vec::new(), unsent: Vec::new(), is_closed: false })
     }
 
-    pub(super) fn is_handshaking(&self) -> bool {
+    pub(crate) fn is_handshaking(&self) -> bool {
         self.rustls.is_handshaking()
     }
 
     /// Did the handshake go on from an earlier session?
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.rustls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// Take ciphertext from the socket; what it holds for the application is appended to `plain`.
-    pub(super) fn handle_bytes(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFault> {
+    pub(crate) fn handle_bytes(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFault> {
         if self.incoming.is_empty() {
             let used = self.process(bytes, plain)?;
             self.incoming.extend_from_slice(&bytes[used..]);
@@ -107,7 +107,7 @@ impl Tls {
     }
 
     /// Encrypt application bytes into `out`.
-    pub(super) fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsFault> {
+    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsFault> {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Err(TlsFault) };
         let records = plain.len() / PLAIN_BYTES_PER_SEND + 1;
@@ -117,7 +117,7 @@ impl Tls {
     }
 
     /// Encrypt the closing alert into `out`, so that the peer can tell an end from a cut.
-    pub(super) fn close_notify(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn close_notify(&mut self, out: &mut Vec<u8>) {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // A connection that cannot say goodbye is cut.

@@ -17,7 +17,7 @@ use super::shared::Release;
 use super::{Worker, token};
 use crate::audience::Drain;
 use crate::metrics::TurnedAway;
-use crate::quic::Inlet;
+use crate::quic::Forwarded;
 
 /// A newcomer that is turned away by a drain may try again after this: another node can be found at once,
 /// this one is back when its clients have gone.
@@ -26,24 +26,24 @@ pub(super) const RETRY_AFTER_S: u32 = 2;
 impl Worker {
     pub(super) fn drain(&mut self, now: Now, drain: &Drain) {
         if !drain.is_handed_over {
-            self.turns_away = Some(drain.where_to.clone());
+            self.drain_target = Some(drain.where_to.clone());
         }
         self.audience.handle_drain(now, drain);
     }
 
     pub(super) fn release(&mut self, release: Release) {
         self.stop_listening();
-        match release.datagrams.map(Inlet::new) {
+        match release.datagrams.map(Forwarded::new) {
             None => {
-                self.turns_away.get_or_insert_default();
+                self.drain_target.get_or_insert_default();
             }
-            Some(inlet) => {
+            Some(forwarded) => {
                 // It fails only for want of memory; then its clients come back over new connections.
-                if let Err(error) = self.poller.add_stream(inlet.as_fd(), token::PASSED) {
+                if let Err(error) = self.poller.add_stream(forwarded.as_fd(), token::FORWARDED) {
                     tracing::warn!(%error, "datagrams of connections that stand cannot be taken");
                 }
-                self.inlet = Some(inlet);
-                if let Some(quic) = &self.wires.quic {
+                self.forwarded = Some(forwarded);
+                if let Some(quic) = &self.links.quic {
                     self.poller.leave_reading(quic.socket().as_fd(), token::UDP);
                 }
             }
@@ -55,7 +55,7 @@ impl Worker {
 
     pub(super) fn stop(&mut self) {
         self.stop_listening();
-        self.turns_away.get_or_insert_default();
+        self.drain_target.get_or_insert_default();
         while self.take_outputs() {}
         self.close_all();
         self.is_stopping = true;
@@ -68,15 +68,15 @@ impl Worker {
     }
 
     fn close_all(&mut self) {
-        let open: Vec<_> = self.wires.iter().filter_map(|(_, wire)| wire.connection).collect();
+        let open: Vec<_> = self.links.iter().filter_map(|(_, link)| link.connection).collect();
         for key in open {
             self.audience.handle_fault(key, CloseCode::GoingAway, "");
         }
     }
 
     /// What a newcomer to a node that drains is told.
-    pub(super) fn farewell(&self) -> Option<String> {
-        let where_to = self.turns_away.as_ref()?;
+    pub(super) fn drain_reason(&self) -> Option<String> {
+        let where_to = self.drain_target.as_ref()?;
         Some(if where_to.is_empty() {
             "the node is draining".to_owned()
         } else {
@@ -86,13 +86,13 @@ impl Worker {
 
     /// A newcomer while the node drains: an accept and a send, nothing is kept. Under TLS it could only be
     /// told after a handshake, and is closed.
-    pub(super) fn send_on(&self, stream: &TcpStream, farewell: &str, is_tls: bool) {
+    pub(super) fn refuse_for_drain(&self, stream: &TcpStream, drain_reason: &str, is_tls: bool) {
         self.stats.turned_away.of(TurnedAway::Draining).inc();
         if is_tls {
             return;
         }
         let mut answer = Vec::new();
-        write_refusal(503, farewell, Some(RETRY_AFTER_S), &mut answer);
+        write_refusal(503, drain_reason, Some(RETRY_AFTER_S), &mut answer);
         // What does not fit an empty socket is not worth a second try.
         let _ = send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -7,7 +7,7 @@
 //! little-endian.
 //! Invariants: nothing waits for the other side; beyond what the kernel holds ([`BUFFER_BYTES`]) datagrams
 //! are dropped, as a full socket drops them; they stay whole and in order.
-//! Not here: whose a datagram is (`identity`), answers: the process before sends by the shared socket itself.
+//! Not here: whose a datagram is (`connection_id`), answers: the process before sends by the shared socket itself.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -42,7 +42,7 @@ pub(crate) fn pair() -> io::Result<(UnixStream, UnixStream)> {
 
 /// The way to a worker of the process before.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct Forwarder {
     stream: UnixStream,
     /// The rest of a datagram that was taken in part.
     unsent: Vec<u8>,
@@ -51,9 +51,9 @@ pub(crate) struct Outlet {
     frame: Vec<u8>,
 }
 
-impl Outlet {
-    pub(crate) fn new(stream: UnixStream) -> Outlet {
-        Outlet { stream, unsent: Vec::new(), is_over: false, frame: Vec::new() }
+impl Forwarder {
+    pub(crate) fn new(stream: UnixStream) -> Forwarder {
+        Forwarder { stream, unsent: Vec::new(), is_over: false, frame: Vec::new() }
     }
 
     /// Is nobody there any more?
@@ -62,7 +62,7 @@ impl Outlet {
     }
 
     /// Pass one on, or drop it.
-    pub(crate) fn pass(&mut self, datagram: &Datagram) {
+    pub(crate) fn forward(&mut self, datagram: &Datagram) {
         if !self.flush() {
             return;
         }
@@ -100,7 +100,7 @@ impl Outlet {
 
 /// The way from the process that reads the socket.
 #[derive(Debug)]
-pub(crate) struct Inlet {
+pub(crate) struct Forwarded {
     stream: UnixStream,
     buffer: BytesMut,
 }
@@ -116,9 +116,9 @@ pub(crate) enum Inflow {
     Over,
 }
 
-impl Inlet {
-    pub(crate) fn new(stream: UnixStream) -> Inlet {
-        Inlet { stream, buffer: BytesMut::new() }
+impl Forwarded {
+    pub(crate) fn new(stream: UnixStream) -> Forwarded {
+        Forwarded { stream, buffer: BytesMut::new() }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -257,21 +257,21 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_whole_and_the_rest_comes_in_order() {
         let (from, to) = pair().unwrap();
-        let (mut outlet, mut inlet) = (Outlet::new(from), Inlet::new(to));
+        let (mut forwarder, mut forwarded) = (Forwarder::new(from), Forwarded::new(to));
         let peer = "192.0.2.1:5".parse().unwrap();
         for n in 0..4_000u32 {
-            outlet.pass(&datagram(peer, None, 0, &[&n.to_le_bytes()[..], &[7; 1_200]].concat()));
+            forwarder.forward(&datagram(peer, None, 0, &[&n.to_le_bytes()[..], &[7; 1_200]].concat()));
         }
         let mut got = Vec::new();
         let mut take = |d: Datagram| {
             assert_eq!(d.bytes.len(), 1_204);
             got.push(u32::from_le_bytes(*d.bytes.first_chunk().unwrap()));
         };
-        while inlet.receive(&mut take) == Inflow::More || !outlet.flush() {}
+        while forwarded.receive(&mut take) == Inflow::More || !forwarder.flush() {}
         assert!(got.len() > 200 && got.len() < 4_000, "bounded: {}", got.len());
         assert_eq!(got, (0..got.len() as u32).collect::<Vec<_>>(), "the newest were dropped, whole");
-        drop(inlet);
-        outlet.pass(&datagram(peer, None, 0, b"x"));
-        assert!(outlet.is_over());
+        drop(forwarded);
+        forwarder.forward(&datagram(peer, None, 0, b"x"));
+        assert!(forwarder.is_over());
     }
 }

@@ -6,33 +6,33 @@ use std::time::Instant;
 
 use grandstand_engine::link::Now;
 
-use super::handshakes::Visitor;
+use super::handshakes::Pending;
 use super::poller::Ready;
-use super::wires::Wires;
 use super::{Command, Shared, Worker};
 use crate::admission::{Admission, Kind};
 use crate::audience::WireKey;
 use crate::gate::Pass;
 use crate::metrics::{HandshakeFailure, Stats, Transport, TurnedAway};
-use crate::quic::{Datagram, Inflow, Knock, Outlet, QuicEvent, Route, route};
+use crate::quic::{Datagram, Forwarder, Inflow, NewConnection, QuicEvent, Route, route};
+use crate::transport::links::Links;
 
-/// The process before, as one worker sees it while that one's clients leave.
+/// The previous process, as one worker sees it while its clients leave.
 #[derive(Debug)]
-pub(crate) struct Before {
+pub(crate) struct PreviousProcess {
     /// It, and those before it whose clients it still has datagrams for.
     pub(crate) generations: Arc<[u16]>,
-    pub(crate) outlet: Outlet,
+    pub(crate) forwarder: Forwarder,
 }
 
 /// What a worker needs to see whose a datagram is.
 struct Sorter<'a> {
     worker: usize,
     shared: &'a Shared,
-    before: &'a mut Option<Before>,
+    previous: &'a mut Option<PreviousProcess>,
 }
 
 impl Sorter<'_> {
-    /// `None`: it was passed on, to another worker or to the process before.
+    /// `None`: it was passed on, to another worker or to the previous process.
     fn claim(&mut self, datagram: Datagram) -> Option<Datagram> {
         let Some(Route { generation, worker }) = route(&datagram.bytes) else { return Some(datagram) };
         let worker = usize::from(worker);
@@ -44,9 +44,9 @@ impl Sorter<'_> {
             let _ = self.shared.commands[worker].try_send(Command::Datagram(datagram));
             return None;
         }
-        match self.before.as_mut().filter(|before| before.generations.contains(&generation)) {
-            Some(before) => {
-                before.outlet.pass(&datagram);
+        match self.previous.as_mut().filter(|previous| previous.generations.contains(&generation)) {
+            Some(previous) => {
+                previous.forwarder.forward(&datagram);
                 None
             }
             None => Some(datagram),
@@ -56,10 +56,10 @@ impl Sorter<'_> {
     /// What was passed on in part goes out; where nobody is left to pass to, its clients are told by a
     /// stateless reset.
     fn settle(&mut self) {
-        if let Some(before) = self.before.as_mut() {
-            before.outlet.flush();
-            if before.outlet.is_over() {
-                *self.before = None;
+        if let Some(previous) = self.previous.as_mut() {
+            previous.forwarder.flush();
+            if previous.forwarder.is_over() {
+                *self.previous = None;
             }
         }
     }
@@ -68,19 +68,19 @@ impl Sorter<'_> {
 impl Worker {
     /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
-        let (shared, turns_away) = (self.shared.clone(), self.turns_away.is_some());
+        let (shared, is_draining) = (self.shared.clone(), self.drain_target.is_some());
         let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
-        let Some(quic) = self.wires.quic.as_mut() else { return false };
+        let Some(quic) = self.links.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
         }
         // What comes is for the process that has the socket now, to read and to sort.
-        if !event.readable || self.inlet.is_some() {
+        if !event.readable || self.forwarded.is_some() {
             return false;
         }
-        let mut sorter = Sorter { worker: self.id, shared: &shared, before: &mut self.before };
+        let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
         let claim = |datagram: Datagram| sorter.claim(datagram);
-        let admit = |knock| admit(&shared, stats, admission, now, knock, turns_away);
+        let admit = |incoming| admit(&shared, stats, admission, now, incoming, is_draining);
         let has_more = quic.handle_readable(instant, claim, admit);
         sorter.settle();
         self.udp_has_more = has_more;
@@ -89,11 +89,13 @@ impl Worker {
     }
 
     /// Datagrams that the next process passes on; `true` when there are more than one turn takes.
-    pub(super) fn handle_inlet(&mut self, instant: Instant, now: Now) -> bool {
+    pub(super) fn handle_forwarded(&mut self, instant: Instant, now: Now) -> bool {
         let shared = self.shared.clone();
-        let (Some(quic), Some(inlet)) = (self.wires.quic.as_mut(), self.inlet.as_mut()) else { return false };
-        let mut sorter = Sorter { worker: self.id, shared: &shared, before: &mut self.before };
-        let inflow = inlet.receive(|datagram| {
+        let (Some(quic), Some(forwarded)) = (self.links.quic.as_mut(), self.forwarded.as_mut()) else {
+            return false;
+        };
+        let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
+        let inflow = forwarded.receive(|datagram| {
             if let Some(datagram) = sorter.claim(datagram) {
                 // Newcomers are the next process's.
                 quic.handle_datagram(instant, datagram, &mut |_| None);
@@ -101,19 +103,19 @@ impl Worker {
         });
         sorter.settle();
         if inflow == Inflow::Over {
-            self.poller.remove(inlet.as_fd());
+            self.poller.remove(forwarded.as_fd());
         }
-        self.inlet_has_more = inflow == Inflow::More;
+        self.forwarded_has_more = inflow == Inflow::More;
         self.drive_quic(instant, now);
-        self.inlet_has_more
+        self.forwarded_has_more
     }
 
-    pub(super) fn handle_passed_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
-        let (shared, turns_away) = (self.shared.clone(), self.turns_away.is_some());
+    pub(super) fn handle_forwarded_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
+        let (shared, is_draining) = (self.shared.clone(), self.drain_target.is_some());
         let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
-        if let Some(quic) = self.wires.quic.as_mut() {
-            quic.handle_datagram(instant, datagram, &mut |knock| {
-                admit(&shared, stats, admission, now, knock, turns_away)
+        if let Some(quic) = self.links.quic.as_mut() {
+            quic.handle_datagram(instant, datagram, &mut |incoming| {
+                admit(&shared, stats, admission, now, incoming, is_draining)
             });
         }
     }
@@ -121,13 +123,13 @@ impl Worker {
     /// Send what is to be sent and hand events on, until neither brings the other about.
     pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
         loop {
-            let Some(quic) = self.wires.quic.as_mut() else { return };
+            let Some(quic) = self.links.quic.as_mut() else { return };
             quic.drive(instant);
             let Some(event) = quic.poll_event() else { return };
             let mut next = Some(event);
             while let Some(event) = next {
                 self.handle_quic_event(now, event);
-                next = self.wires.quic.as_mut().and_then(|quic| quic.poll_event());
+                next = self.links.quic.as_mut().and_then(|quic| quic.poll_event());
             }
         }
     }
@@ -140,23 +142,23 @@ impl Worker {
                 self.shared.gate.end_handshake();
             }
             QuicEvent::Opened { slot } => {
-                let ix = self.wires.insert_quic(slot, (now.us / 1_000_000) as u32);
+                let ix = self.links.insert_quic(slot, (now.us / 1_000_000) as u32);
                 let key = self.audience.handle_open(now, WireKey(ix));
-                self.wires.get_mut(ix).expect("just inserted").connection = Some(key);
+                self.links.get_mut(ix).expect("just inserted").connection = Some(key);
             }
             QuicEvent::Frame { slot, frame } => {
                 self.stats.bytes_in.add(frame.len() as u64);
-                if let Some(key) = connection_of(&self.wires, slot) {
+                if let Some(key) = connection_of(&self.links, slot) {
                     self.audience.handle_frame(now, key, &frame);
                 }
             }
             QuicEvent::Writable { slot } => {
-                if let Some(key) = connection_of(&self.wires, slot) {
+                if let Some(key) = connection_of(&self.links, slot) {
                     self.audience.handle_writable(key);
                 }
             }
             QuicEvent::Fault { slot, code, detail } => {
-                if let Some(key) = connection_of(&self.wires, slot) {
+                if let Some(key) = connection_of(&self.links, slot) {
                     self.audience.handle_fault(key, code, detail);
                 }
             }
@@ -166,16 +168,16 @@ impl Worker {
                     self.shared.gate.end_handshake();
                 }
                 self.shared.gate.leave(pass);
-                if let Some(ix) = self.wires.of_slot(slot) {
-                    self.drop_wire(ix);
+                if let Some(ix) = self.links.of_slot(slot) {
+                    self.drop_link(ix);
                 }
             }
         }
     }
 }
 
-fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::ConnectionKey> {
-    wires.of_slot(slot).and_then(|ix| wires.get(ix)).and_then(|wire| wire.connection)
+fn connection_of(links: &Links, slot: u32) -> Option<crate::audience::ConnectionKey> {
+    links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
 }
 
 /// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's
@@ -183,19 +185,19 @@ fn connection_of(wires: &Wires, slot: u32) -> Option<crate::audience::Connection
 fn admit(
     shared: &Shared,
     stats: &Stats,
-    admission: &mut Admission<Visitor>,
+    admission: &mut Admission<Pending>,
     now: Now,
-    knock: Knock,
-    turns_away: bool,
+    incoming: NewConnection,
+    is_draining: bool,
 ) -> Option<Pass> {
     let turned_away = |why| stats.turned_away.of(why).inc();
-    if turns_away {
+    if is_draining {
         turned_away(TurnedAway::Draining);
         return None;
     }
-    let kind = if knock.was_here { Kind::QuicReturning } else { Kind::QuicNew };
-    let pass = shared.gate.try_enter(knock.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
-    if !admission.handle_newcomer(kind, Visitor::Quic(knock.number)) {
+    let kind = if incoming.is_returning { Kind::QuicReturning } else { Kind::QuicNew };
+    let pass = shared.gate.try_enter(incoming.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
+    if !admission.handle_newcomer(kind, Pending::Quic(incoming.number)) {
         shared.gate.leave(pass);
         turned_away(TurnedAway::Overloaded);
         return None;

@@ -1,8 +1,8 @@
-//! One wire: a TCP connection, plain or under TLS, or a QUIC connection's stream; what the driver keeps of
+//! One link: a TCP connection, plain or under TLS, or a QUIC connection's stream; what the driver keeps of
 //! it.
 //!
 //! Why small: beside the audience's own records this is all that an idle viewer costs.
-//! Invariant: a wire's generation stands in its epoll token, so that an event for a closed one is recognised.
+//! Invariant: a link's generation stands in its epoll token, so that an event for a closed one is recognised.
 
 use std::io;
 use std::net::TcpStream;
@@ -16,13 +16,13 @@ use super::tls::{PLAIN_BYTES_PER_SEND, Tls, TlsFault};
 use crate::audience::ConnectionKey;
 use crate::gate::Pass;
 
-/// How far a TCP wire has come.
+/// How far a TCP link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum LinkState {
     /// Accepted; nothing has come yet.
-    Door { is_tls: bool },
+    Accepted { is_tls: bool },
     /// Its first bytes are there, unread: it waits for its handshake's turn.
-    Waiting { is_tls: bool },
+    Queued { is_tls: bool },
     /// TLS is being agreed on.
     Tls,
     /// The HTTP request is coming in.
@@ -35,43 +35,43 @@ pub(super) enum Stage {
     Lingering,
 }
 
-impl Stage {
+impl LinkState {
     /// Holds one of the gate's places for unfinished handshakes.
-    pub(super) fn is_handshake(self) -> bool {
-        matches!(self, Stage::Door { .. } | Stage::Tls | Stage::Upgrade)
+    pub(crate) fn is_handshake(self) -> bool {
+        matches!(self, LinkState::Accepted { .. } | LinkState::Tls | LinkState::Upgrade)
     }
 }
 
 /// What carries the bytes.
 #[derive(Debug)]
-pub(super) enum Line {
-    Plain(TcpStream),
+pub(crate) enum Stream {
+    Tcp(TcpStream),
     Tls(TcpStream, Box<Tls>),
     Quic(u32),
 }
 
 /// See the file's head.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) generation: u32,
-    pub(super) stage: Stage,
+pub(crate) struct Link {
+    pub(crate) generation: u32,
+    pub(crate) state: LinkState,
     /// The audience's name for it, once frames may flow.
-    pub(super) connection: Option<ConnectionKey>,
-    /// Given back to the gate when the wire goes; the endpoint keeps those of QUIC.
-    pub(super) pass: Option<Pass>,
-    /// When this stage began, seconds of the monotonic clock.
-    pub(super) since_s: u32,
+    pub(crate) connection: Option<ConnectionKey>,
+    /// Given back to the gate when the link goes; the endpoint keeps those of QUIC.
+    pub(crate) pass: Option<Pass>,
+    /// When this state began, seconds of the monotonic clock.
+    pub(crate) since_s: u32,
     /// WebSocket code of a fault of that layer, in place of the audience's.
-    pub(super) websocket_code: Option<u16>,
-    pub(super) reader: Reader,
+    pub(crate) websocket_code: Option<u16>,
+    pub(crate) reader: Reader,
     /// Of an unfinished HTTP request, or an echo that did not fit.
-    #[expect(clippy::box_collection, reason = "absent on every open wire: a word there, not three")]
-    pub(super) pending: Option<Box<Vec<u8>>>,
-    pub(super) line: Line,
+    #[expect(clippy::box_collection, reason = "absent on every open link: a word there, not three")]
+    pub(crate) pending: Option<Box<Vec<u8>>>,
+    pub(crate) stream: Stream,
 }
 
 /// How a read ended.
-pub(super) enum Read {
+pub(crate) enum Received {
     /// So many bytes.
     Bytes(usize),
     /// Nothing more for now.
@@ -80,57 +80,57 @@ pub(super) enum Read {
     Ended,
 }
 
-impl Wire {
+impl Link {
     /// Read from the socket into `scratch`.
-    pub(super) fn read(&self, scratch: &mut [u8]) -> Read {
-        let (Line::Plain(socket) | Line::Tls(socket, _)) = &self.line else { return Read::Blocked };
+    pub(crate) fn read(&self, scratch: &mut [u8]) -> Received {
+        let (Stream::Tcp(socket) | Stream::Tls(socket, _)) = &self.stream else { return Received::Blocked };
         loop {
             return match recv(socket, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => Read::Ended,
-                Ok((_, n)) => Read::Bytes(n),
+                Ok((_, 0)) => Received::Ended,
+                Ok((_, n)) => Received::Bytes(n),
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::AGAIN) => Read::Blocked,
-                Err(_) => Read::Ended,
+                Err(rustix::io::Errno::AGAIN) => Received::Blocked,
+                Err(_) => Received::Ended,
             };
         }
     }
 
     /// Look at what has come, and leave it there.
-    pub(super) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
-        let (Line::Plain(socket) | Line::Tls(socket, _)) = &self.line else { return &[] };
+    pub(crate) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
+        let (Stream::Tcp(socket) | Stream::Tls(socket, _)) = &self.stream else { return &[] };
         let seen = recv(socket, &mut *scratch, RecvFlags::DONTWAIT | RecvFlags::PEEK).map_or(0, |(_, n)| n);
         &scratch[..seen]
     }
 
     /// From here on it is TLS that comes.
-    pub(super) fn begin_tls(&mut self, tls: Tls) {
-        self.line = match std::mem::replace(&mut self.line, Line::Quic(u32::MAX)) {
-            Line::Plain(socket) => Line::Tls(socket, Box::new(tls)),
+    pub(crate) fn begin_tls(&mut self, tls: Tls) {
+        self.stream = match std::mem::replace(&mut self.stream, Stream::Quic(u32::MAX)) {
+            Stream::Tcp(socket) => Stream::Tls(socket, Box::new(tls)),
             other => other,
         };
-        self.stage = Stage::Tls;
+        self.state = LinkState::Tls;
     }
 
-    /// Offer frames to a TCP wire: how many of their bytes it took for good.
-    pub(super) fn send(&mut self, frames: &[&Bytes], cipher: &mut Vec<u8>, plain: &mut Vec<u8>) -> usize {
-        match &mut self.line {
-            Line::Plain(socket) => send_plain(socket, frames),
-            Line::Tls(socket, tls) => send_tls(socket, tls, frames, cipher, plain),
-            Line::Quic(_) => unreachable!("the driver sends by the endpoint"),
+    /// Offer frames to a TCP link: how many of their bytes it took for good.
+    pub(crate) fn send(&mut self, frames: &[&Bytes], cipher: &mut Vec<u8>, plain: &mut Vec<u8>) -> usize {
+        match &mut self.stream {
+            Stream::Tcp(socket) => send_plain(socket, frames),
+            Stream::Tls(socket, tls) => send_tls(socket, tls, frames, cipher, plain),
+            Stream::Quic(_) => unreachable!("the driver sends by the endpoint"),
         }
     }
 
     /// Send encrypted bytes that did not fit; `true` when none are left.
-    pub(super) fn flush_tls(&mut self) -> bool {
-        match &mut self.line {
-            Line::Tls(socket, tls) => flush_unsent(socket, tls),
+    pub(crate) fn flush_tls(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Tls(socket, tls) => flush_unsent(socket, tls),
             _ => true,
         }
     }
 
     /// Close our sending side.
-    pub(super) fn shutdown_write(&self) {
-        if let Line::Plain(socket) | Line::Tls(socket, _) = &self.line {
+    pub(crate) fn shutdown_write(&self) {
+        if let Stream::Tcp(socket) | Stream::Tls(socket, _) = &self.stream {
             // It fails only when the peer has closed already.
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
@@ -198,7 +198,7 @@ fn send_tls(
             }
         };
         if let Err(TlsFault) = sealed {
-            // Keys are used up or the peer said goodbye: the next read ends the wire.
+            // Keys are used up or the peer said goodbye: the next read ends the link.
             return taken;
         }
         taken += rest[..run].iter().map(|f| f.len()).sum::<usize>();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wire_is_small() {
-        assert!(size_of::<Wire>() <= 120, "{}", size_of::<Wire>());
+    fn a_link_is_small() {
+        assert!(size_of::<Link>() <= 120, "{}", size_of::<Link>());
     }
 }

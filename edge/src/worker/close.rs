@@ -1,4 +1,4 @@
-//! How wires end: with a Close and a little patience, or at once.
+//! How links end: with a Close and a little patience, or at once.
 
 use std::time::{Duration, Instant};
 
@@ -7,70 +7,70 @@ use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 
 use super::Worker;
-use super::wire::{Line, Stage};
 use crate::admission::Kind;
 use crate::audience::Close;
 use crate::metrics::{HandshakeFailure, Transport};
+use crate::transport::link::{LinkState, Stream};
 
-/// How long a closed wire waits for the peer's own close, so that our last frames are not lost to a reset.
+/// How long a closed link waits for the peer's own close, so that our last frames are not lost to a reset.
 const LINGER_S: u32 = 2;
 
 impl Worker {
     /// Carry out the closes that the audience decided.
     pub(super) fn close_ended(&mut self, instant: Instant, now: Now) {
         while let Some(close) = self.audience.poll_close() {
-            self.close_wire(instant, now, &close);
+            self.close_link(instant, now, &close);
         }
     }
 
-    fn close_wire(&mut self, instant: Instant, now: Now, close: &Close) {
+    fn close_link(&mut self, instant: Instant, now: Now, close: &Close) {
         let ix = close.wire.0;
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        if let Line::Quic(slot) = wire.line {
-            if let Some(quic) = self.wires.quic.as_mut() {
+        let Some(link) = self.links.get_mut(ix) else { return };
+        if let Stream::Quic(slot) = link.stream {
+            if let Some(quic) = self.links.quic.as_mut() {
                 quic.close(instant, slot, close.code, &close.detail);
             }
             return;
         }
-        self.stats.closes_websocket.add(u64::from(wire.websocket_code.is_some_and(|code| code < 4000)));
-        let code = wire.websocket_code.unwrap_or(close.code.websocket());
-        wire.stage = Stage::Lingering;
-        wire.since_s = (now.us / 1_000_000) as u32;
+        self.stats.closes_websocket.add(u64::from(link.websocket_code.is_some_and(|code| code < 4000)));
+        let code = link.websocket_code.unwrap_or(close.code.websocket());
+        link.state = LinkState::Lingering;
+        link.since_s = (now.us / 1_000_000) as u32;
         let mut frame = Vec::new();
         write_frame(Opcode::Close, &close_payload(code, &close.detail), &mut frame);
         // A frame that is only half out cannot be followed by another: the connection is cut instead.
-        if !close.is_clean || !self.wires.send_own(ix, frame) {
-            return self.drop_wire(ix);
+        if !close.is_clean || !self.links.send_own(ix, frame) {
+            return self.drop_link(ix);
         }
         self.say_tls_goodbye(ix);
-        self.wires.get(ix).inspect(|wire| wire.shutdown_write());
+        self.links.get(ix).inspect(|link| link.shutdown_write());
         if self.is_stopping {
-            self.drop_wire(ix);
+            self.drop_link(ix);
         }
     }
 
     fn say_tls_goodbye(&mut self, ix: u32) {
-        let Some(wire) = self.wires.get_mut(ix) else { return };
-        if let Line::Tls(_, tls) = &mut wire.line {
+        let Some(link) = self.links.get_mut(ix) else { return };
+        if let Stream::Tls(_, tls) = &mut link.stream {
             let mut alert = std::mem::take(&mut tls.unsent);
             tls.close_notify(&mut alert);
             tls.unsent = alert;
-            wire.flush_tls();
+            link.flush_tls();
         }
     }
 
-    /// Forget a wire, and tell those who knew it.
-    pub(super) fn drop_wire(&mut self, ix: u32) {
-        let Some(wire) = self.wires.remove(ix) else { return };
-        self.stats.closes_by_peer.add(u64::from(wire.stage == Stage::Open));
-        if let Some(key) = wire.connection {
+    /// Forget a link, and tell those who knew it.
+    pub(super) fn drop_link(&mut self, ix: u32) {
+        let Some(link) = self.links.remove(ix) else { return };
+        self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));
+        if let Some(key) = link.connection {
             self.audience.handle_gone(key);
         }
-        if wire.stage.is_handshake() {
+        if link.state.is_handshake() {
             self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
             self.shared.gate.end_handshake();
         }
-        if let Some(pass) = wire.pass {
+        if let Some(pass) = link.pass {
             self.shared.gate.leave(pass);
         }
     }
@@ -81,39 +81,41 @@ impl Worker {
         let now_s = (now.us / 1_000_000) as u32;
         let is_late = |since_s: u32, limit_s: u32| now_s.saturating_sub(since_s) > limit_s;
         let handshake_s = timeout.as_millis().div_ceil(1000) as u32;
-        let late: Vec<(u32, Stage)> = self
-            .wires
+        let late: Vec<(u32, LinkState)> = self
+            .links
             .iter()
-            .filter(|(_, wire)| match wire.stage {
-                Stage::Door { .. } | Stage::Tls | Stage::Upgrade => is_late(wire.since_s, handshake_s),
-                Stage::Lingering => is_late(wire.since_s, LINGER_S),
+            .filter(|(_, link)| match link.state {
+                LinkState::Accepted { .. } | LinkState::Tls | LinkState::Upgrade => {
+                    is_late(link.since_s, handshake_s)
+                }
+                LinkState::Lingering => is_late(link.since_s, LINGER_S),
                 // Those who wait for us are not late: admission sends them away.
-                Stage::Waiting { .. } | Stage::Open | Stage::Echo => false,
+                LinkState::Queued { .. } | LinkState::Open | LinkState::Echo => false,
             })
-            .map(|(ix, wire)| (ix, wire.stage))
+            .map(|(ix, link)| (ix, link.state))
             .collect();
-        self.count_wires();
-        for (ix, stage) in late {
-            let under_tls = matches!(stage, Stage::Tls | Stage::Door { is_tls: true });
+        self.count_links();
+        for (ix, state) in late {
+            let under_tls = matches!(state, LinkState::Tls | LinkState::Accepted { is_tls: true });
             self.stats.handshakes_failed.of(HandshakeFailure::Timeout).add(u64::from(under_tls));
-            if matches!(stage, Stage::Upgrade | Stage::Door { is_tls: false }) {
+            if matches!(state, LinkState::Upgrade | LinkState::Accepted { is_tls: false }) {
                 self.refuse_request(now, ix, 408, "the request was not finished in time");
             } else {
-                self.drop_wire(ix);
+                self.drop_link(ix);
             }
         }
-        if let Some(quic) = self.wires.quic.as_mut() {
+        if let Some(quic) = self.links.quic.as_mut() {
             quic.close_unopened(instant, timeout);
         }
     }
 
     /// Levels that are counted by looking: once a second is often enough for them.
-    fn count_wires(&self) {
+    fn count_links(&self) {
         let mut standing = [0u64; 3];
-        let mut pending = self.wires.quic.as_ref().map_or(0, |quic| quic.pending as u64);
-        for (_, wire) in self.wires.iter() {
-            standing[transport_of(&wire.line) as usize] += 1;
-            pending += u64::from(wire.stage.is_handshake());
+        let mut pending = self.links.quic.as_ref().map_or(0, |quic| quic.pending as u64);
+        for (_, link) in self.links.iter() {
+            standing[kind_of(&link.stream) as usize] += 1;
+            pending += u64::from(link.state.is_handshake());
         }
         self.stats.connections.set_all(&standing);
         self.stats.handshakes_pending.set(pending);
@@ -126,10 +128,10 @@ impl Worker {
     }
 }
 
-fn transport_of(line: &Line) -> Transport {
-    match line {
-        Line::Plain(_) => Transport::WebSocket,
-        Line::Tls(..) => Transport::WebSocketTls,
-        Line::Quic(_) => Transport::Quic,
+fn kind_of(stream: &Stream) -> Transport {
+    match stream {
+        Stream::Tcp(_) => Transport::WebSocket,
+        Stream::Tls(..) => Transport::WebSocketTls,
+        Stream::Quic(_) => Transport::Quic,
     }
 }
