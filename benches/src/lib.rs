@@ -12,7 +12,7 @@
 //! - [`house`], [`kernel`], [`rooms_admin`]: a node in a memory group of its own, what the kernel holds for
 //!   it, its rooms;
 //! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still lives;
-//! - [`dialect`], [`speaker`]: the same for other servers;
+//! - [`plan`]: what every bench takes from its command line, and what it does with its rows;
 //! - [`chatlog`]: real logs to speak from;
 //! - [`record`]: rows, and where they are kept.
 //!
@@ -24,7 +24,6 @@ pub mod chatlog;
 pub mod clock;
 pub mod cpu;
 pub mod crowd;
-pub mod dialect;
 pub mod guests;
 pub mod histogram;
 pub mod house;
@@ -32,9 +31,9 @@ pub mod kernel;
 pub mod machine;
 pub mod metrics;
 pub mod node;
+pub mod plan;
 pub mod probe;
 pub mod publisher;
 pub mod record;
 pub mod returners;
 pub mod rooms_admin;
-pub mod speaker;

@@ -25,7 +25,7 @@ mod stage;
 pub mod talk;
 mod timers;
 mod tls;
-pub(crate) mod viewer;
+pub mod viewer;
 
 pub use process::serve;
 
@@ -368,13 +368,7 @@ impl Drop for Crowd {
     }
 }
 
-/// This program; for a test, the one beside it.
+/// This program: each bench program is its viewers' process as well.
 fn program() -> Result<PathBuf> {
-    let here = std::env::current_exe().context("this program does not know where it stands")?;
-    let is_ours = |path: &PathBuf| path.file_stem().is_some_and(|name| name == "grandstand-bench");
-    let beside = here.ancestors().skip(1).take(2).map(|directory| directory.join("grandstand-bench"));
-    std::iter::once(here.clone())
-        .chain(beside)
-        .find(|path| is_ours(path) && path.is_file())
-        .context("no grandstand-bench")
+    std::env::current_exe().context("this program does not know where it stands")
 }

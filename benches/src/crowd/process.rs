@@ -37,11 +37,11 @@ const ORDERS: u64 = u64::MAX;
 /// How often each viewer says something: well within the 25 s that nodes ask for.
 const KEEP_ALIVE_NS: u64 = 15_000_000_000;
 
-/// Runs a crowd until its standard input ends.
+/// Runs a crowd until its standard input ends. `more`: the program's own talks.
 ///
 /// # Errors
 /// The plan makes no sense, or the system refuses what every program gets.
-pub fn serve() -> Result<()> {
+pub fn serve(more: talk::ByName) -> Result<()> {
     let mut orders = Orders::default();
     let plan = loop {
         if let Some(line) = orders.next() {
@@ -51,7 +51,7 @@ pub fn serve() -> Result<()> {
             return Ok(());
         }
     };
-    match House::new(plan) {
+    match House::new(plan, more) {
         Ok(house) => {
             answer(&Answer::Done)?;
             house.run(orders)
@@ -138,7 +138,7 @@ struct Settling {
 }
 
 impl House {
-    fn new(plan: CrowdPlan) -> Result<House> {
+    fn new(plan: CrowdPlan, more: talk::ByName) -> Result<House> {
         if plan.rooms.is_empty() || plan.rooms_per_viewer == 0 || plan.rooms_per_viewer > plan.rooms.len() {
             bail!("{} rooms for {} of each viewer", plan.rooms.len(), plan.rooms_per_viewer);
         }
@@ -152,7 +152,9 @@ impl House {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, rustix::stdio::stdin(), epoll::EventData::new_u64(ORDERS), epoll::EventFlags::IN)?;
         Ok(House {
-            talk: talk::by_name(&plan.talk)?,
+            talk: talk::by_name(&plan.talk)
+                .or_else(|| more(&plan.talk))
+                .with_context(|| format!("no talk `{}`", plan.talk))?,
             stage: Stage::new(&plan),
             lines: Vec::new(),
             timers: Timers::default(),

@@ -219,17 +219,23 @@ fn close_text(payload: &[u8]) -> String {
 }
 
 /// A client's message as it goes over a WebSocket, for publishers.
-pub(crate) fn masked(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+pub fn masked(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     write_masked(opcode, payload, MASK, out);
 }
 
 /// The request and the check of its answer, for publishers.
-pub(crate) fn request(path: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) -> Result<()> {
+///
+/// # Errors
+/// A header cannot hold these words.
+pub fn request(path: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) -> Result<()> {
     Ok(write_request("localhost", path, None, subprotocol, &KEY, out)?)
 }
 
 /// Length of the answer to [`request`], once it is whole.
-pub(crate) fn response(bytes: &[u8], subprotocol: Option<&str>) -> Result<Option<usize>> {
+///
+/// # Errors
+/// The server refuses.
+pub fn response(bytes: &[u8], subprotocol: Option<&str>) -> Result<Option<usize>> {
     Ok(parse_response(bytes, &KEY, subprotocol)?.map(|response| response.len))
 }
 

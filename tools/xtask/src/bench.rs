@@ -8,7 +8,7 @@
 use crate::ledger::Missing;
 use crate::micro;
 use crate::programs::{self, Purpose};
-use crate::run::{cargo, command, root, run};
+use crate::run::{cargo, command, root, run, target_dir};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::fs;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// A smoke of seconds: small, and built as the tests are.
     #[arg(long)]
     quick: bool,
+    /// peers: only check that its program compiles.
+    #[arg(long)]
+    check: bool,
     /// micro: take what is counted as the new baseline.
     #[arg(long)]
     update: bool,
@@ -91,6 +94,7 @@ pub(crate) fn go(args: &Args) -> Result<()> {
             Bench::Layout => layout(purpose, &args.logs),
             Bench::Micro => micro::go(args.update),
             Bench::Engine => engine(purpose),
+            Bench::Peers if args.check => peers("check", Purpose::Smoke).map(drop),
             bench => measure(purpose, bench, args.json, &args.choices),
         };
         match done {
@@ -106,7 +110,8 @@ pub(crate) fn go(args: &Args) -> Result<()> {
 pub(crate) fn smoke() -> Result<()> {
     for &bench in Bench::value_variants() {
         match bench {
-            Bench::Layout | Bench::Micro | Bench::Engine => {}
+            // CI does not build what drives other servers.
+            Bench::Layout | Bench::Micro | Bench::Engine | Bench::Peers => {}
             bench => measure(Purpose::Smoke, bench, true, &[])?,
         }
     }
@@ -117,12 +122,30 @@ pub(crate) fn smoke() -> Result<()> {
 fn measure(purpose: Purpose, bench: Bench, json: bool, choices: &[String]) -> Result<()> {
     let programs = programs::build(purpose)?;
     let name = bench.to_possible_value().expect("no bench is hidden");
-    let mut bench = command(programs.bench());
-    bench.arg(name.get_name()).arg(if purpose == Purpose::Smoke { "--quick" } else { "--record" });
+    let mut bench = match bench {
+        Bench::Peers => command(peers("build", purpose)?),
+        _ => command(programs.bench()),
+    };
+    if name.get_name() != "peers" {
+        bench.arg(name.get_name());
+    }
+    bench.arg(if purpose == Purpose::Smoke { "--quick" } else { "--record" });
     if json {
         bench.arg("--json");
     }
     run(bench.args(choices).env("GRANDSTAND_BIN", programs.node()))
+}
+
+/// Builds or checks the program that drives other servers, with the versions of the workspace's lock file; the
+/// program's path. It is no member of the workspace.
+fn peers(task: &str, purpose: Purpose) -> Result<PathBuf> {
+    let (home, target) = (root().join("benches/peers"), target_dir().join("peers/build"));
+    fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock"))?;
+    let release: &[&str] = if purpose == Purpose::Measurement { &["--release"] } else { &[] };
+    let mut cargo = cargo([task, "--quiet", "--manifest-path"]);
+    run(cargo.arg(home.join("Cargo.toml")).arg("--target-dir").arg(&target).args(release))?;
+    let built = if release.is_empty() { "debug" } else { "release" };
+    Ok(target.join(built).join("grandstand-peers"))
 }
 
 fn layout(purpose: Purpose, logs: &[PathBuf]) -> Result<()> {

@@ -25,8 +25,8 @@ use grandstand_benches::house::{House, PATIENCE, plan as house_plan};
 use grandstand_benches::node::Node;
 use grandstand_benches::record::{FAULT, Row, Rows, noted, ratio, rounded};
 
-use crate::plan::Plan;
 use crate::rooms::settle;
+use grandstand_benches::plan::Plan;
 
 /// What people may wait for fan-out in `disk` rooms, as a multiple of `memory`.
 const LATENCY_TIMES_MAX: f64 = 1.2;

@@ -9,11 +9,11 @@
 //! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};
-use crate::plan::{Cores, Plan};
 use crate::trial::{Seen, TEXT_BYTES, Trial};
 use anyhow::Result;
 use grandstand_benches::chatlog::{self, Line};
 use grandstand_benches::crowd::Transport;
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{FAULT, Row, Rows, ratio, rounded};
 use std::sync::Arc;

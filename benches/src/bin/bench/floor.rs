@@ -14,13 +14,13 @@
 //! drop them).
 //! Not here: headers' protection, acknowledgements, windows: a protocol's own work is what the ratios show.
 
-use crate::plan::{Cores, Plan};
 use crate::uring::Ring;
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use grandstand_benches::clock::{now_ns, sleep_until};
 use grandstand_benches::cpu;
 use grandstand_benches::crowd::{Crowd, CrowdPlan, Transport};
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::record::{Row, Rows, rounded};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt};

@@ -21,7 +21,7 @@ use grandstand_benches::histogram::Summary;
 use grandstand_benches::house::{House, PATIENCE, TICK_MS, plan};
 use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
 
-use crate::plan::Plan;
+use grandstand_benches::plan::Plan;
 
 /// Joins under way at a time: enough to keep the node busy, few enough that each is served at once.
 const IN_FLIGHT: usize = 64;

@@ -14,9 +14,6 @@ mod floor;
 mod joins;
 mod memory;
 mod pacing;
-mod peers;
-mod plan;
-mod plot;
 mod rooms;
 mod saturation;
 mod storm;
@@ -27,9 +24,8 @@ mod uring;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use grandstand_benches::machine::Machine;
-use grandstand_benches::{crowd, record};
-use plan::Plan;
+use grandstand_benches::crowd;
+use grandstand_benches::plan::{Plan, report};
 use std::process::ExitCode;
 
 /// What Grandstand costs.
@@ -66,8 +62,6 @@ enum Bench {
     Pacing(Plan),
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies(Plan),
-    /// The same load on other servers: NATS, Socket.IO, ws, uWebSockets, moq-relay.
-    Peers(peers::Choice),
     /// Viewers of another bench, told by it what to do.
     #[command(hide = true)]
     Crowd,
@@ -96,38 +90,6 @@ fn run(bench: &Bench) -> Result<()> {
         Bench::Durable(plan) => report("durable", plan, &durable::run(plan)?),
         Bench::Pacing(plan) => report("pacing", plan, &pacing::run(plan)?),
         Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
-        Bench::Peers(choice) if choice.install => peers::install(),
-        Bench::Peers(choice) => report("peers", &choice.plan, &peers::run(choice)?),
-        Bench::Crowd => crowd::serve(),
+        Bench::Crowd => crowd::serve(|_| None),
     }
-}
-
-/// Prints what a bench found, and keeps it if that is wished.
-fn report(bench: &str, plan: &Plan, rows: &[record::Row]) -> Result<()> {
-    if plan.json {
-        for row in rows {
-            println!("{}", serde_json::to_string(row)?);
-        }
-    } else {
-        println!("{}", record::markdown(rows));
-    }
-    if plan.record {
-        let machine = Machine::here();
-        let directory = record::directory(&machine);
-        record::keep(&directory, &machine, bench, &command(), rows)?;
-        if bench == "tick" {
-            let svg = plot::lines(rows, "transport", "viewers", "p99_ms");
-            std::fs::write(directory.join("tick.svg"), svg)?;
-        }
-        eprintln!("kept in {}", directory.display());
-    }
-    let faults: Vec<&str> = rows.iter().filter_map(|row| row.get(record::FAULT)?.as_str()).collect();
-    anyhow::ensure!(faults.is_empty(), "{} cases failed: {}", faults.len(), faults.join("; "));
-    Ok(())
-}
-
-/// The command line, as it can be typed in the workspace's root.
-fn command() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("grandstand-bench {}", args.join(" "))
 }

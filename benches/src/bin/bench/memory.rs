@@ -20,7 +20,7 @@ use grandstand_benches::node::NodePlan;
 use grandstand_benches::record::{Row, Rows, noted, rounded};
 use grandstand_benches::rooms_admin::create_rooms;
 
-use crate::plan::Plan;
+use grandstand_benches::plan::Plan;
 
 /// Heaps and counters come to rest within this.
 const REST: Duration = Duration::from_secs(2);

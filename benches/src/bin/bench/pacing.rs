@@ -7,11 +7,11 @@
 //! Invariants: both rows come from one run; each message is delivered or counted as omitted for every viewer.
 //! Not here: what pacing chooses (the engine's tests).
 
-use crate::plan::{Cores, Plan};
 use anyhow::{Result, ensure};
 use grandstand_benches::clock::now_ns;
 use grandstand_benches::crowd::{Crowd, CrowdPlan, Reading, Transport};
 use grandstand_benches::node::{Node, NodePlan};
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::{Publisher, Script};
 use grandstand_benches::record::{Row, Rows, ratio, rounded};
 use std::time::Duration;

@@ -18,7 +18,7 @@ use grandstand_benches::house::{House, PATIENCE, plan};
 use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
 use grandstand_benches::rooms_admin::create_rooms;
 
-use crate::plan::Plan;
+use grandstand_benches::plan::Plan;
 
 /// Rooms of one session: the default bound.
 const ROOMS_PER_SESSION: usize = 32;

@@ -8,11 +8,11 @@
 //! its audience.
 //! Not here: the run itself (`trial`).
 
-use crate::plan::{Cores, Plan};
 use crate::trial::{Seen, TEXT_BYTES, Trial};
 use anyhow::{Result, ensure};
 use grandstand_benches::crowd::Transport;
 use grandstand_benches::node::Node;
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::probe::{Probe, Probed};
 use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{FAULT, Row, Rows, ratio, rounded};

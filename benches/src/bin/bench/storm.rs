@@ -23,7 +23,7 @@ use grandstand_benches::publisher::{Publisher, Said, Script};
 use grandstand_benches::record::{FAULT, Row, Rows, noted, ratio, rounded};
 use grandstand_benches::returners::{Accounts, Returned, Returners, ReturnersPlan};
 
-use crate::plan::Plan;
+use grandstand_benches::plan::Plan;
 
 const ROOM: &str = "hall";
 

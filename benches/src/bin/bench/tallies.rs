@@ -26,7 +26,7 @@ use grandstand_protocol::websocket::{Opcode, write_masked};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::plan::Plan;
+use grandstand_benches::plan::Plan;
 
 /// More kinds than a batch tells by name, so that the rest is used as well.
 const KEYS: [&str; 20] = [

@@ -5,12 +5,12 @@
 //! Invariant: nothing is lost at any size; where it is, the row has a `fault` in place of figures.
 //! Not here: how the tick is computed (the engine), its bounds (docs/OPERATING.md).
 
-use crate::plan::{Cores, Plan};
 use crate::saturation::add_probe;
 use crate::trial::{TEXT_BYTES, Trial};
 use anyhow::Result;
 use grandstand_benches::crowd::Transport;
 use grandstand_benches::node::Node;
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::probe::Probe;
 use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{FAULT, Row, Rows, rounded};

@@ -4,12 +4,12 @@
 //! core; pacing is off, so that every viewer gets every message.
 //! Not here: which trials a bench makes, and what it divides by what.
 
-use crate::plan::{Cores, Plan};
 use anyhow::{Result, ensure};
 use grandstand_benches::clock::now_ns;
 use grandstand_benches::cpu::{self, Cpu};
 use grandstand_benches::crowd::{Crowd, CrowdPlan, Joined, Reading, Settled, Transport};
 use grandstand_benches::node::{Memory, Node, NodePlan};
+use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::{Publisher, Said, Script, log_due_ns};
 use grandstand_benches::record::{Row, ratio, rounded};
 use std::time::Duration;

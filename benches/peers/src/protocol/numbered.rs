@@ -1,16 +1,16 @@
-//! Numbered messages: the texts that a [`crate::publisher`] says to Grandstand, read again by their numbers.
+//! Numbered messages: the texts that a publisher says to Grandstand, read again by their numbers.
 //!
 //! Why by number: these servers give their messages no offsets, so that the texts have to say what is
 //! missing.
 
-use crate::publisher::{due_of, stamp};
 use anyhow::{Context, Result};
+use grandstand_benches::publisher::{due_of, stamp};
 
 /// Where a stamp's number stands.
 const NUMBER: std::ops::Range<usize> = 21..31;
 
 /// A message of `bytes` bytes, or of a stamp's length if that is more.
-pub fn write(number: u64, due_ns: u64, bytes: usize, out: &mut String) {
+pub(crate) fn write(number: u64, due_ns: u64, bytes: usize, out: &mut String) {
     stamp(due_ns, number, bytes.max(NUMBER.end + 1), out);
 }
 
@@ -18,7 +18,7 @@ pub fn write(number: u64, due_ns: u64, bytes: usize, out: &mut String) {
 ///
 /// # Errors
 /// It is no numbered message.
-pub fn read(text: &[u8]) -> Result<(u64, u64)> {
+pub(crate) fn read(text: &[u8]) -> Result<(u64, u64)> {
     let text = std::str::from_utf8(text).context("a message is not text")?;
     let number = text.get(NUMBER).and_then(|digits| digits.parse().ok());
     number.zip(due_of(text)).with_context(|| format!("no numbered message: {text}"))

@@ -10,20 +10,20 @@
 
 mod lines;
 mod nats;
-pub mod numbered;
+pub(crate) mod numbered;
 mod socketio;
 
-pub use lines::Lines;
-pub use nats::Nats;
-pub use socketio::SocketIo;
+use lines::Lines;
+use nats::Nats;
+use socketio::SocketIo;
 
-use crate::crowd::talk::{Parsed, Place, Seat, Stage, Talk, Upgrade};
 use anyhow::{Result, ensure};
+use grandstand_benches::crowd::talk::{Parsed, Place, Seat, Stage, Talk, Upgrade};
 use grandstand_protocol::websocket::Opcode;
 
 /// Who a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Listens to the room.
     Viewer,
     /// Says something in the room, and need not hear it.
@@ -32,17 +32,17 @@ pub enum Role {
 
 /// What there was in one WebSocket message.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub(crate) struct Heard<'a> {
     /// Chat, in order.
-    pub texts: Vec<&'a [u8]>,
+    pub(crate) texts: Vec<&'a [u8]>,
     /// What has to be answered.
-    pub answer: Option<Vec<u8>>,
+    pub(crate) answer: Option<Vec<u8>>,
     /// The greeting is over: a viewer follows the room, a speaker may speak.
-    pub is_in: bool,
+    pub(crate) is_in: bool,
 }
 
 /// What one kind of server wants to hear, and says.
-pub trait Dialect: Send {
+pub(crate) trait Dialect: Send {
     /// Path and query of the WebSocket upgrade.
     fn path(&self, role: Role) -> &'static str;
 
@@ -65,9 +65,14 @@ pub trait Dialect: Send {
     fn say(&self, text: &[u8], out: &mut Vec<u8>);
 }
 
+/// What the viewers' process speaks, by its name.
+pub(crate) fn talk_by_name(name: &str) -> Option<Box<dyn Talk>> {
+    by_name(name).map(|dialect| -> Box<dyn Talk> { Box::new(Foreign(dialect)) })
+}
+
 /// The dialect of this name.
 #[must_use]
-pub fn by_name(name: &str) -> Option<Box<dyn Dialect>> {
+pub(crate) fn by_name(name: &str) -> Option<Box<dyn Dialect>> {
     Some(match name {
         "lines" => Box::new(Lines),
         "nats" => Box::new(Nats),
@@ -126,7 +131,7 @@ fn new_frame(place: &mut Place, payload: &[u8], texts: &[&[u8]], stage: &mut Sta
         let (number, due_ns) = numbered::read(text)?;
         let is_next = parsed.messages.is_empty() || number == parsed.next;
         ensure!(is_next, "message {number} stands where {} was expected in one frame", parsed.next);
-        parsed.messages.push((number, Some(due_ns), crate::crowd::talk::hash(text)));
+        parsed.messages.push((number, Some(due_ns), grandstand_benches::crowd::talk::hash(text)));
         parsed.next = number + 1;
     }
     let (begins, count) = (parsed.messages[0].0, parsed.messages.len() as u64);

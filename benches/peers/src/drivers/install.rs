@@ -9,16 +9,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const VERSIONS: &str = include_str!("versions.toml");
+const VERSIONS: &str = include_str!("../../versions.toml");
 
 /// A file of this directory.
 pub(super) fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Where peers live. It does not follow `CARGO_TARGET_DIR`, as target/tools does not.
 fn home(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is around this package");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this package is two levels below the root");
     root.join("target/peers").join(name)
 }
 
@@ -55,7 +58,7 @@ pub(super) fn found(peer: &str, file: &Path) -> Result<String, String> {
     if file.exists() {
         Ok(version_of(peer))
     } else {
-        Err("not installed: grandstand-bench peers --install".into())
+        Err("not installed: `cargo xtask bench peers -- --install`".into())
     }
 }
 

@@ -2,46 +2,48 @@
 //!
 //! Not here: what a bench makes of it.
 
+use crate::cpu;
+use crate::crowd::Transport;
+use crate::machine::Machine;
+use crate::record::{self, Row};
 use anyhow::{Result, ensure};
-use grandstand_benches::cpu;
-use grandstand_benches::crowd::Transport;
 
 /// Choices of a run. A list that is not given is the bench's own.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// A smoke of seconds, for debug builds: fails if something is broken, figures mean nothing.
     #[arg(long)]
-    pub(crate) quick: bool,
+    pub quick: bool,
     /// Print rows as JSON lines.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
     /// Keep the rows in benches/results.
     #[arg(long)]
-    pub(crate) record: bool,
+    pub record: bool,
     /// Viewers.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
-    pub(crate) viewers: Vec<usize>,
+    pub viewers: Vec<usize>,
     /// Messages per second.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
-    pub(crate) rate: Vec<u64>,
+    pub rate: Vec<u64>,
     /// Transports.
     #[arg(long, value_delimiter = ',', value_enum)]
-    pub(crate) transport: Vec<Transport>,
+    pub transport: Vec<Transport>,
     /// Ticks; 0 is the adaptive one.
     #[arg(long, value_delimiter = ',', value_name = "MS,..")]
-    pub(crate) tick_ms: Vec<u64>,
+    pub tick_ms: Vec<u64>,
     /// Length of the window that is measured.
     #[arg(long, value_name = "N")]
-    pub(crate) seconds: Option<u64>,
+    pub seconds: Option<u64>,
     /// A key of the node's configuration, beside or against the bench's own.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
-    pub(crate) keys: Vec<(String, String)>,
+    pub keys: Vec<(String, String)>,
     /// Core of the server.
     #[arg(long, value_name = "N")]
-    pub(crate) server_core: Option<usize>,
+    pub server_core: Option<usize>,
     /// Core of the generator.
     #[arg(long, value_name = "N")]
-    pub(crate) crowd_core: Option<usize>,
+    pub crowd_core: Option<usize>,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -51,17 +53,17 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 
 /// Where the two sides of a run stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cores {
+pub struct Cores {
     /// The server's; `None` where there is only one core.
-    pub(crate) server: Option<usize>,
+    pub server: Option<usize>,
     /// The generator's.
-    pub(crate) crowd: Option<usize>,
+    pub crowd: Option<usize>,
 }
 
 impl Plan {
     /// Different cores for the server and the generator. On a machine with one, both run unpinned, and rows
     /// say so.
-    pub(crate) fn cores(&self) -> Result<Cores> {
+    pub fn cores(&self) -> Result<Cores> {
         let cores = cpu::cores()?;
         if cores.len() < 2 {
             eprintln!("one core only: the server and the generator share it, and figures mean nothing");
@@ -74,14 +76,14 @@ impl Plan {
     }
 
     /// As [`Plan::cores`]: takes the generator's core for this thread, and returns the server's.
-    pub(crate) fn take_cores(&self) -> Result<Option<usize>> {
+    pub fn take_cores(&self) -> Result<Option<usize>> {
         let cores = self.cores()?;
         cores.crowd.map_or(Ok(()), cpu::pin_here)?;
         Ok(cores.server)
     }
 
     /// The choices given, or else these; with `--quick` and nothing given the small ones.
-    pub(crate) fn choose<T: Copy>(&self, given: &[T], full: &[T], quick: &[T]) -> Vec<T> {
+    pub fn choose<T: Copy>(&self, given: &[T], full: &[T], quick: &[T]) -> Vec<T> {
         match given {
             [] if self.quick => quick.to_vec(),
             [] => full.to_vec(),
@@ -90,7 +92,36 @@ impl Plan {
     }
 
     /// The length of a window.
-    pub(crate) fn seconds(&self, full: u64) -> u64 {
+    pub fn seconds(&self, full: u64) -> u64 {
         self.seconds.unwrap_or(if self.quick { 1 } else { full })
     }
+}
+
+/// Prints what a bench found, and keeps it if that is wished.
+///
+/// # Errors
+/// A row says that its case failed, or the rows cannot be kept.
+pub fn report(bench: &str, plan: &Plan, rows: &[Row]) -> Result<()> {
+    if plan.json {
+        for row in rows {
+            println!("{}", serde_json::to_string(row)?);
+        }
+    } else {
+        println!("{}", record::markdown(rows));
+    }
+    if plan.record {
+        let machine = Machine::here();
+        let directory = record::directory(&machine);
+        record::keep(&directory, &machine, bench, &command(), rows)?;
+        eprintln!("kept in {}", directory.display());
+    }
+    let faults: Vec<&str> = rows.iter().filter_map(|row| row.get(record::FAULT)?.as_str()).collect();
+    anyhow::ensure!(faults.is_empty(), "{} cases failed: {}", faults.len(), faults.join("; "));
+    Ok(())
+}
+
+/// The command line, as it can be typed in the workspace's root.
+fn command() -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask bench {}", args.join(" "))
 }

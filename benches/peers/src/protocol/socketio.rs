@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::Opcode;
 
 /// See the file's head.
 #[derive(Clone, Copy, Debug)]
-pub struct SocketIo;
+pub(crate) struct SocketIo;
 
 impl Dialect for SocketIo {
     fn path(&self, _: Role) -> &'static str {

@@ -4,10 +4,10 @@
 //! next.
 //! Not here: who says things to Grandstand (`publisher`), who listens (`crowd`).
 
-use crate::clock::{now_ns, sleep_until};
-use crate::crowd::viewer::{masked, request, response};
-use crate::dialect::{Dialect, Role, numbered};
+use crate::protocol::{Dialect, Role, numbered};
 use anyhow::{Context, Result, bail};
+use grandstand_benches::clock::{now_ns, sleep_until};
+use grandstand_benches::crowd::viewer::{masked, request, response};
 use grandstand_protocol::websocket::{Header, Opcode};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,20 +21,20 @@ const PAUSE_NS: u64 = 20_000_000;
 
 /// What is said in one run.
 #[derive(Clone, Copy, Debug)]
-pub struct Speech {
+pub(crate) struct Speech {
     /// Messages per second.
-    pub per_s: f64,
+    pub(crate) per_s: f64,
     /// How long, in seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Bytes of a message.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for one
     /// each.
-    pub batch_ms: u64,
+    pub(crate) batch_ms: u64,
 }
 
 /// See the file's head.
-pub struct Speaker {
+pub(crate) struct Speaker {
     socket: TcpStream,
     dialect: Box<dyn Dialect>,
     heard: Vec<u8>,
@@ -47,7 +47,7 @@ impl Speaker {
     ///
     /// # Errors
     /// The server does not let it in.
-    pub fn connect(address: SocketAddr, dialect: Box<dyn Dialect>) -> Result<Speaker> {
+    pub(crate) fn connect(address: SocketAddr, dialect: Box<dyn Dialect>) -> Result<Speaker> {
         let mut socket = TcpStream::connect(address).context("the server does not answer")?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -81,7 +81,7 @@ impl Speaker {
 
     /// The number of the next message: how many were said.
     #[must_use]
-    pub fn said(&self) -> u64 {
+    pub(crate) fn said(&self) -> u64 {
         self.next
     }
 
@@ -89,7 +89,7 @@ impl Speaker {
     ///
     /// # Errors
     /// The server ended the connection, or does not read.
-    pub fn run(&mut self, speech: Speech, begin_ns: u64) -> Result<u64> {
+    pub(crate) fn run(&mut self, speech: Speech, begin_ns: u64) -> Result<u64> {
         let count = (speech.per_s * speech.seconds).round() as u64;
         let due_ns = |n: u64| begin_ns + (n as f64 * 1e9 / speech.per_s) as u64;
         let (mut n, first) = (0, self.next);

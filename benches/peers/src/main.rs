@@ -6,18 +6,19 @@
 //! and ratios.
 //! Invariants: every server is alone on the same core, its viewers and its speaker on another; what is not
 //! installed is said to be missing; a rate that ended because the generator was full says so.
-//! Not here: the servers (`benches/peers`).
+//! Not here: the servers (`drivers`).
 
-#[path = "../../../peers/mod.rs"]
 mod drivers;
+mod protocol;
+mod speaker;
 
-use crate::plan::Plan;
 use anyhow::Result;
+use clap::Parser;
 use drivers::{Peer, Site, Stand, Step};
+use grandstand_benches::crowd;
+use grandstand_benches::plan::{Plan, report};
 use grandstand_benches::record::{Row, Rows, ratio, rounded};
 use std::time::{Duration, Instant};
-
-pub(crate) use drivers::install::all as install;
 
 /// People see a chat that is later than this as late.
 const P99_MAX_US: u64 = 200_000;
@@ -34,14 +35,15 @@ const VIEWERS: &[usize] = &[5_000];
 /// Messages per second, step by step.
 const RATES: &[u64] = &[10, 20, 50, 100, 200, 400, 800, 1_600, 3_200];
 
-/// Choices of this bench.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Choice {
+/// The same load on other servers: NATS, Socket.IO, ws, uWebSockets, moq-relay.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "grandstand-peers", version)]
+struct Choice {
     #[command(flatten)]
-    pub(crate) plan: Plan,
+    plan: Plan,
     /// Install the peers under target/peers, and do nothing else.
     #[arg(long)]
-    pub(crate) install: bool,
+    install: bool,
     /// Peers to run, by name; Grandstand always does.
     #[arg(long = "peer", value_delimiter = ',', value_name = "NAME,..")]
     peers: Vec<String>,
@@ -57,7 +59,19 @@ struct End {
     verdict: String,
 }
 
-pub(crate) fn run(choice: &Choice) -> Result<Rows> {
+fn main() -> Result<()> {
+    // As the viewers' process it gets its plan on standard input.
+    if std::env::args().nth(1).is_some_and(|word| word == "crowd") {
+        return crowd::serve(protocol::talk_by_name);
+    }
+    let choice = Choice::parse();
+    if choice.install {
+        return drivers::install::all();
+    }
+    report("peers", &choice.plan, &run(&choice)?)
+}
+
+fn run(choice: &Choice) -> Result<Rows> {
     let (plan, begin) = (&choice.plan, Instant::now());
     let cores = plan.cores()?;
     let viewers = plan.choose(&plan.viewers, VIEWERS, &[50])[0];
@@ -263,11 +277,7 @@ mod tests {
             |_: &Site, _: &'static str| -> Result<Box<dyn Stand>> { anyhow::bail!("not started here") };
         let peer = Peer { name, form, transport: "ws", viewers_max: None, find: || Ok(String::new()), open };
         let mut end = End { peer, viewers: 10, best: None, verdict: String::new() };
-        let plan = <Choice as clap::FromArgMatches>::from_arg_matches(
-            &<Choice as clap::Args>::augment_args(clap::Command::new("peers")).get_matches_from(["peers"]),
-        )
-        .unwrap()
-        .plan;
+        let plan = Choice::parse_from(["peers"]).plan;
         steps(&plan, &mut Bears(per_s), "1", &mut end, &mut Rows::new()).unwrap();
         end
     }

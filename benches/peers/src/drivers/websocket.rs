@@ -2,12 +2,12 @@
 
 use super::server::Server;
 use super::{MESSAGE_BYTES, Site, Stand, Step};
+use crate::protocol;
+use crate::speaker::{Speaker, Speech};
 use anyhow::{Context, Result};
 use grandstand_benches::clock::now_ns;
 use grandstand_benches::cpu;
 use grandstand_benches::crowd::{Crowd, CrowdPlan, Transport};
-use grandstand_benches::dialect;
-use grandstand_benches::speaker::{Speaker, Speech};
 
 /// What has not come this long after the last message was said counts as lost.
 const DRAIN_MS: u64 = 3_000;
@@ -38,7 +38,7 @@ pub(super) fn open(
     };
     let mut crowd = Crowd::start(&plan)?;
     crowd.join_all(site.viewers)?;
-    let dialect = dialect::by_name(dialect).context("no such dialect")?;
+    let dialect = protocol::by_name(dialect).context("no such dialect")?;
     let speaker = Speaker::connect(server.address, dialect)?;
     Ok(Box::new(WebSocketStand { server, crowd, speaker, batch_ms, crowd_core: site.crowd_core }))
 }

@@ -15,7 +15,7 @@ const CONNECT: &str =
 
 /// See the file's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Nats;
+pub(crate) struct Nats;
 
 impl Dialect for Nats {
     fn path(&self, _: Role) -> &'static str {

@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::Opcode;
 
 /// See the file's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines;
+pub(crate) struct Lines;
 
 impl Dialect for Lines {
     fn path(&self, role: Role) -> &'static str {
