@@ -207,7 +207,7 @@ fn binary() -> Result<PathBuf> {
     let here = std::env::current_exe().context("this program does not know where it stands")?;
     let beside = here.ancestors().skip(1).take(2).map(|directory| directory.join("grandstand"));
     beside.into_iter().find(|path| path.is_file()).context(
-        "no `grandstand` beside this program: build it (`cargo build --release -p grandstand-edge`) or set GRANDSTAND_BIN",
+        "no `grandstand` beside this program: build it (`cargo build --release -p grandstand`) or set GRANDSTAND_BIN",
     )
 }
 

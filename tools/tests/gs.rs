@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use grandstand::Node;
 use grandstand_edge::config::Config;
-use grandstand_edge::node::Node;
 use serde_json::Value;
 
 fn node() -> Node {

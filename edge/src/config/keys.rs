@@ -26,7 +26,8 @@ pub struct Key {
     pub doc: &'static str,
     /// Why the default is what it is.
     pub why: &'static str,
-    pub(super) kind: Kind,
+    /// What shape its value has.
+    pub kind: Kind,
     pub(super) rule: Rule,
     pub(super) access: Access,
 }

@@ -17,7 +17,6 @@
 //! ```
 
 mod check;
-mod command;
 mod derived;
 mod error;
 mod keys;
@@ -27,7 +26,6 @@ mod suggest;
 mod table;
 mod value;
 
-pub use command::{command, flags, from_matches, given, run};
 pub use error::ConfigError;
 pub use keys::{Key, all as keys};
 pub use print::sample;
@@ -35,7 +33,7 @@ pub use source::{FILE_ENV, Source};
 pub use table::{
     Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
 };
-pub use value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
+pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 
 use source::{Gathered, Given};
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! Why: what is printed is itself a valid file, so an operator can take it, change it and give it back.
 //! Invariant: secrets are never printed; where one is set, a comment says so.
-//! Not here: the texts (`table`), help of the flags (`command`).
+//! Not here: the texts (`table`), help of the flags (the node's `config_command`).
 
 use super::keys::{self, Key};
 use super::{Config, Effective};

@@ -38,14 +38,22 @@ pub(super) struct Rule {
 
 /// The shape of a value, for flags and help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// True or false.
     Switch,
+    /// A whole number.
     Number,
+    /// Any text.
     Text,
+    /// An address with port, or off.
     Address,
+    /// A path, or none.
     Path,
+    /// A text that is never shown.
     Secret,
+    /// One of some words.
     Choice,
+    /// Several texts.
     List,
 }
 

@@ -24,7 +24,7 @@ const SHORT_ID_AT: usize = 1;
 const LONG_ID_AT: usize = 6;
 
 /// Workers that one byte can name.
-pub(crate) const WORKERS_MAX: usize = 256;
+pub const WORKERS_MAX: usize = 256;
 
 /// Makes the IDs of one worker.
 #[derive(Debug)]

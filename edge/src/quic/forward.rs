@@ -31,7 +31,7 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
 
 /// Two ends of a way for one worker's datagrams.
-pub(crate) fn pair() -> io::Result<(UnixStream, UnixStream)> {
+pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
     let (from, to) = UnixStream::pair()?;
     for end in [&from, &to] {
         end.set_nonblocking(true)?;

@@ -25,8 +25,10 @@ mod timers;
 mod tls;
 mod tokens;
 
-pub(crate) use connection_id::{Route, WORKERS_MAX, route};
+pub use connection_id::WORKERS_MAX;
+pub(crate) use connection_id::{Route, route};
 pub(crate) use endpoint::{NewConnection, Quic, QuicEvent};
-pub(crate) use forward::{Forwarded, Forwarder, Inflow, pair};
+pub use forward::pair;
+pub(crate) use forward::{Forwarded, Forwarder, Inflow};
 pub(crate) use settings::{endpoint_config, server_config};
 pub(crate) use socket::{Datagram, Socket};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use grandstand_protocol::version::ALPN;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
@@ -15,7 +16,6 @@ use quinn_proto::{
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs as provider;
 
-use crate::certificates::{Certificates, QUIC_ALPN};
 use crate::config;
 
 /// One way.
@@ -91,16 +91,15 @@ impl Side {
 impl Link {
     /// A client that has opened the session's stream.
     fn new(quic: &config::Quic) -> Link {
-        let certificates = Certificates::load(&config::Tls::default()).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let tickets = crate::auth::Tickets::new([7; 32], 1_000);
         let config =
-            super::settings::server_config(certificates.quic_config(), tickets.quic_token_key(), quic)
-                .unwrap();
+            super::settings::server_config(server_tls(&made), tickets.quic_token_key(), quic).unwrap();
         let node_config = Arc::new(super::settings::endpoint_config(0, 0, tickets.quic_reset_key()));
         let node = Side::new(Endpoint::new(node_config, Some(Arc::new(config)), true, None), 1);
         let mut client = Side::new(Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None), 2);
         let now = Instant::now();
-        let config = client_config(&certificates);
+        let config = client_config(&made.cert);
         client.connection = client.endpoint.connect(now, config, node.address, "localhost").ok();
         let mut link = Link {
             now,
@@ -181,15 +180,27 @@ impl Link {
     }
 }
 
-fn client_config(trusted: &Certificates) -> ClientConfig {
+fn server_tls(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Arc<rustls::ServerConfig> {
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(tls)
+}
+
+fn client_config(trusted: &rcgen::Certificate) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.leaf().clone()).unwrap();
+    roots.add(trusted.der().clone()).unwrap();
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![QUIC_ALPN.to_vec()];
+    tls.alpn_protocols = vec![ALPN.to_vec()];
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
 }
 

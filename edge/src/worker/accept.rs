@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
 use super::{Command, Worker};
 use crate::admission::Kind;
 use crate::gate::{GateRefusal, Pass};
-use crate::metrics::{Transport, TurnedAway};
+use crate::stats::{Transport, TurnedAway};
 use crate::transport::link::{LinkState, Stream};
 
 /// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a

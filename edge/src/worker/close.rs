@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::{Opcode, close_payload};
 use super::Worker;
 use crate::admission::Kind;
 use crate::audience::Close;
-use crate::metrics::{HandshakeFailure, Transport};
+use crate::stats::{HandshakeFailure, Transport};
 use crate::transport::link::{LinkState, Stream};
 
 /// How long a closed link waits for the peer's own close, so that our last frames are not lost to a reset.

@@ -16,8 +16,8 @@ use rustix::net::{SendFlags, send};
 use super::shared::Release;
 use super::{Worker, token};
 use crate::audience::Drain;
-use crate::metrics::TurnedAway;
 use crate::quic::Forwarded;
+use crate::stats::TurnedAway;
 
 /// A newcomer that is turned away by a drain may try again after this: another node can be found at once,
 /// this one is back when its clients have gone.

@@ -23,7 +23,7 @@ use super::client_hello::ticket_of;
 use crate::admission::{Admission, Kind, Settings};
 use crate::audience::Pressure;
 use crate::config;
-use crate::metrics::TurnedAway;
+use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;
 use crate::transport::tls::Tls;
 

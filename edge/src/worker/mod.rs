@@ -36,8 +36,8 @@ use tokio::io::unix::AsyncFd;
 
 use crate::audience::Audience;
 use crate::config::Config;
-use crate::metrics::Stats;
 use crate::quic::{Forwarded, Quic};
+use crate::stats::Stats;
 use crate::transport::link::LinkState;
 use crate::transport::links::Links;
 use handshakes::Handshakes;
@@ -67,7 +67,7 @@ mod token {
 /// Connections for which a worker's tables have room from the start, so that they are never moved while they
 /// grow: a table that doubles leaves its old half behind, as much memory again as it holds. Pages that are
 /// never touched cost nothing; the bound keeps a limit of millions from reserving gigabytes.
-pub(crate) fn reserved(config: &Config) -> usize {
+pub fn reserved(config: &Config) -> usize {
     config.limits.connections_max.min(65_536)
 }
 

@@ -3,8 +3,8 @@
 //! Why a copy: the audience counts in plain numbers of its own thread; the scrape reads cells.
 
 use crate::audience::Counts;
-use crate::metrics::Stats;
 use crate::quic::Quic;
+use crate::stats::Stats;
 
 /// Set every cell that is counted elsewhere.
 pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {

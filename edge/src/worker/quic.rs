@@ -12,8 +12,8 @@ use super::{Command, Shared, Worker};
 use crate::admission::{Admission, Kind};
 use crate::audience::WireKey;
 use crate::gate::Pass;
-use crate::metrics::{HandshakeFailure, Stats, Transport, TurnedAway};
 use crate::quic::{Datagram, Forwarder, Inflow, NewConnection, QuicEvent, Route, route};
+use crate::stats::{HandshakeFailure, Stats, Transport, TurnedAway};
 use crate::transport::links::Links;
 
 /// The previous process, as one worker sees it while its clients leave.

@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader
 
 use super::{SCRATCH_BYTES, Worker};
 use crate::audience::ConnectionKey;
-use crate::metrics::Transport;
+use crate::stats::Transport;
 use crate::transport::link::{LinkState, Received, Stream};
 
 /// How reading a run of WebSocket bytes ended, when not with "go on".

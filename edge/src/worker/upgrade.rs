@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::handshake::{
 use super::Worker;
 use super::drain::RETRY_AFTER_S;
 use crate::audience::WireKey;
-use crate::metrics::HandshakeFailure;
+use crate::stats::HandshakeFailure;
 use crate::transport::link::LinkState;
 
 /// What a good request leads to.

@@ -1,6 +1,6 @@
 //! The demo's node: a child process on loopback, which says where it listens, and ends when its parent does.
 //!
-//! Not here: the node itself (`grandstand_edge`).
+//! Not here: the node itself (`grandstand`).
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use grandstand::Node;
 use grandstand_edge::config::Config;
-use grandstand_edge::node::Node;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};

@@ -50,7 +50,7 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     let verdict = match &args.url {
         Some(url) => suite.run(url, &args.cases)?,
         None => {
-            run(&mut cargo(["build", "--package", "grandstand-edge", "--bin", "grandstand"]))?;
+            run(&mut cargo(["build", "--package", "grandstand", "--bin", "grandstand"]))?;
             let (_node, url) = echo_node(&target_dir().join("debug/grandstand"))?;
             suite.run(&url, &args.cases)?
         }

@@ -31,7 +31,7 @@ pub(crate) fn built(purpose: Purpose) -> Programs {
 pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
     match purpose {
         Purpose::Measurement => {
-            let packages = ["grandstand-edge", "grandstand-tools", "grandstand-benches"];
+            let packages = ["grandstand", "grandstand-tools", "grandstand-benches"];
             let packages = packages.iter().flat_map(|package| ["--package", package]);
             run(cargo(["build", "--release", "--quiet", "--bins"]).args(packages))?;
         }

@@ -8,7 +8,7 @@
 //! Invariants: every figure is printed by name, good or bad; a run fails if one falls short, and says which.
 //! What is random follows from a seed that is printed.
 //! Not here: what a viewer checks (`gs load`), what is compared in the end (`gs audit`), unlawful input
-//! (`edge/tests/hostile.rs`), how fast it is (`bench`).
+//! (`edge/node/tests/hostile.rs`), how fast it is (`bench`).
 
 mod audience;
 mod dice;

@@ -9,7 +9,7 @@
 //! lies in memory.
 //! Falls short when people wait over 1.2 times as long for what others say in `disk` rooms (p50 and p99): the
 //! disk must not be in the way of fan-out. Nothing may be lost or refused.
-//! Not here: crashes (`cargo xtask soak --crashes`), full and slow disks (edge/tests/durable.rs).
+//! Not here: crashes (`cargo xtask soak --crashes`), full and slow disks (edge/node/tests/durable).
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -4,7 +4,7 @@
 //! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a
 //! leak, and shows between rounds better than under load. A round begins with everybody joining at once.
 //! Invariant: every figure is printed by name, good or bad; the run fails if one falls short.
-//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/tests/hostile.rs`), how fast it is
+//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/node/tests/hostile.rs`), how fast it is
 //! (`bench`).
 
 use crate::load::Load;

@@ -1,0 +1,230 @@
+//! Certificates: from files, or made at start for development, and the two TLS configurations built on them.
+//!
+//! Why: WebSocket over TLS and QUIC show the same certificate, and a first start must work without files.
+//! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser takes it by
+//! its hash (WebTransport's `serverCertificateHashes`).
+//! Invariants: TLS 1.3 only, by one explicit provider; no early data, since a hello must not be replayed.
+//! Not here: trust in clients (they have tokens), renewal (a restart reads the files anew).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CipherSuite, InconsistentKeys, ServerConfig};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use grandstand_edge::config;
+use grandstand_protocol::version::ALPN;
+
+/// 13 days: browsers take a certificate by its hash for at most 14, and clocks differ.
+const DEVELOPMENT_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3_600);
+
+/// A development certificate begins an hour ago, for clocks that are behind.
+const DEVELOPMENT_BACKDATED: Duration = Duration::from_secs(3_600);
+
+/// Session tickets per handshake. A client that comes back gets a new one with each resumption, so one is
+/// enough; each costs a sealing and 200 bytes.
+const TICKETS_PER_HANDSHAKE: usize = 1;
+
+/// The node's certificate, ready for both transports.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    leaf: CertificateDer<'static>,
+    is_development: bool,
+    tcp: Arc<ServerConfig>,
+    quic: Arc<ServerConfig>,
+}
+
+impl Certificates {
+    /// From `tls.cert` and `tls.key`, or a development certificate for `tls.dev_names`.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable or not what it should be, a key of another certificate, a name that
+    /// cannot stand in a certificate; says what to do.
+    pub fn load(tls: &config::Tls) -> Result<Certificates, String> {
+        match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => Certificates::build(read_chain(cert)?, read_key(key)?, false)
+                .map_err(|fault| fault.told(&cert.display().to_string(), &key.display().to_string())),
+            (None, None) => Certificates::development(&tls.dev_names, SystemTime::now()),
+            (Some(_), None) => Err("tls.cert needs tls.key, the file of its private key".to_owned()),
+            (None, Some(_)) => Err("tls.key needs tls.cert, the file of its certificate chain".to_owned()),
+        }
+    }
+
+    /// SHA-256 of the leaf, in lower-case hex: what a browser or a client pins.
+    pub fn fingerprint_sha256_hex(&self) -> String {
+        digest::digest(&digest::SHA256, &self.leaf)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Was it made at start?
+    pub fn is_development(&self) -> bool {
+        self.is_development
+    }
+
+    /// The certificate that the node shows first.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// For WebSocket: ALPN `http/1.1`, sessions resume by ticket. Shared by all workers, so that they resume
+    /// on any.
+    pub fn tcp_config(&self) -> Arc<ServerConfig> {
+        self.tcp.clone()
+    }
+
+    /// For QUIC: the protocol's ALPN, sessions resume by ticket, without early data.
+    pub fn quic_config(&self) -> Arc<ServerConfig> {
+        self.quic.clone()
+    }
+
+    fn development(names: &[String], now: SystemTime) -> Result<Certificates, String> {
+        let fault = |error: rcgen::Error| {
+            format!(
+                "no development certificate can be made for tls.dev_names = {names:?}: {error}; give host names in \
+                 ASCII and IP addresses, or set tls.cert and tls.key"
+            )
+        };
+        let key = KeyPair::generate().map_err(fault)?; // ECDSA P-256, rcgen's default
+        let mut params = CertificateParams::new(names).map_err(fault)?;
+        params.distinguished_name.push(DnType::CommonName, "Grandstand development certificate");
+        params.not_before = (now - DEVELOPMENT_BACKDATED).into();
+        params.not_after = (now + DEVELOPMENT_VALIDITY).into();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let chain = vec![params.self_signed(&key).map_err(fault)?.der().clone()];
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Certificates::build(chain, key, true)
+            .map_err(|fault| fault.told("the development certificate", "its key"))
+    }
+
+    fn build(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        is_development: bool,
+    ) -> Result<Certificates, Fault> {
+        let leaf = chain[0].clone();
+        let provider = Arc::new(aes_128_first());
+        let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider).map_err(Fault::from)?);
+        let tcp = server_config(&provider, certified.clone(), b"http/1.1")?;
+        let quic = server_config(&provider, certified, ALPN)?;
+        Ok(Certificates { leaf, is_development, tcp: Arc::new(tcp), quic: Arc::new(quic) })
+    }
+}
+
+/// AES-128 before the others: every TLS 1.3 client has it (RFC 8446, 9.1), CPUs of servers do it in hardware,
+/// and its keys and rounds are fewer than those of AES-256.
+fn aes_128_first() -> CryptoProvider {
+    let mut provider = provider::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
+}
+
+/// TLS 1.3 without state of past sessions: what resumes one is in its ticket.
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    key: Arc<CertifiedKey>,
+    alpn: &[u8],
+) -> Result<ServerConfig, Fault> {
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(key));
+    let mut config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(Fault::from)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // The node encrypts for thousands, a client decrypts for one: the node chooses.
+    config.ignore_client_order = true;
+    config.max_early_data_size = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = provider::Ticketer::new().map_err(Fault::from)?;
+    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
+    Ok(config)
+}
+
+/// What rustls says about a certificate and its key.
+#[derive(Debug)]
+struct Fault(rustls::Error);
+
+impl From<rustls::Error> for Fault {
+    fn from(error: rustls::Error) -> Fault {
+        Fault(error)
+    }
+}
+
+impl Fault {
+    fn told(&self, cert: &str, key: &str) -> String {
+        match &self.0 {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+                "the private key in {key} is not the one of the certificate in {cert}: \
+                 set tls.cert and tls.key to a pair that was issued together"
+            ),
+            rustls::Error::InvalidCertificate(error) => format!(
+                "the certificate in {cert} is not usable: {error:?}; it must be X.509 version 3 in PEM form, leaf first"
+            ),
+            error => format!(
+                "the certificate in {cert} with the key in {key} is not usable: {error}; \
+                 ECDSA (P-256, P-384), Ed25519 and RSA from 2048 bits work"
+            ),
+        }
+    }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read("tls.cert", path)?;
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(not_pem("tls.cert", path, "holds no certificate", "-----BEGIN CERTIFICATE-----")),
+        Err(error) => {
+            Err(not_pem("tls.cert", path, &format!("is broken ({error})"), "-----BEGIN CERTIFICATE-----"))
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read("tls.key", path)?;
+    if text.windows(21).any(|w| w == b"ENCRYPTED PRIVATE KEY") {
+        return Err(format!(
+            "the file of tls.key, {}, is encrypted, and the node has nobody to ask for its passphrase: \
+             decrypt it (`openssl pkey -in KEY -out PLAIN`) and keep it readable for the node alone",
+            path.display()
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            not_pem("tls.key", path, "holds no private key", "-----BEGIN PRIVATE KEY-----")
+        }
+        error => not_pem("tls.key", path, &format!("is broken ({error})"), "-----BEGIN PRIVATE KEY-----"),
+    })
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "check the path, or leave out both tls.cert and tls.key for a development \
+                                             certificate"
+            }
+            std::io::ErrorKind::PermissionDenied => "let the user that runs the node read it",
+            _ => "it must be a readable PEM file",
+        };
+        format!("cannot read the file of {name}, {}: {error}; {advice}", path.display())
+    })
+}
+
+fn not_pem(name: &str, path: &Path, what: &str, begin: &str) -> String {
+    format!("the file of {name}, {}, {what}; it must be PEM text with `{begin}`", path.display())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The durable log in a node's life: opened before the engine, told of at start, closed after the engine.
+//!
+//! Why before the engine: rooms come back from it, and a log that can't be opened stops the start before
+//! anything was served.
+//! Invariant: without `log.dir` nothing is written to disk.
+//! Not here: what the log does (`grandstand_store`), how it is asked for (`admin::log`), the order of a stop
+//! (`drain`).
+
+use std::path::{Path, PathBuf};
+
+use grandstand_store::{BackupPlan, Found, Opening, Retention, Store, StoreConfig};
+
+use crate::NodeError;
+use crate::admin::LogPort;
+use grandstand_edge::config::Config;
+
+const MIB: u64 = 1 << 20;
+const HOUR_MS: u64 = 3_600_000;
+
+/// Opens the log, if the node has one, and says what was found.
+pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
+    let Some(wanted) = store_config(config) else { return Ok(None) };
+    let store = Store::open(wanted).map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
+    announce(&store, config);
+    Ok(Some(store))
+}
+
+/// Writes what is outstanding and lets go of the folder. The engine must have stopped.
+pub(crate) fn close(store: Store) {
+    if !store.close() {
+        tracing::warn!(
+            "durable log: the disk did not take everything in time: the recorder keeps it for the next start on this machine"
+        );
+    }
+}
+
+/// What the admin port sees of it.
+pub(crate) fn port(config: &Config, store: &Store) -> LogPort {
+    LogPort {
+        dir: config.log.dir.clone().unwrap_or_default(),
+        backup_dir: backup_dir(config),
+        found: found(store.opening()),
+        status: store.status(),
+        backing_up: tokio::sync::Mutex::default(),
+    }
+}
+
+fn store_config(config: &Config) -> Option<StoreConfig> {
+    let (log, rooms) = (&config.log, &config.rooms);
+    let dir = log.dir.clone()?;
+    let plan = BackupPlan {
+        every_ms: log.backup_every_hours * HOUR_MS,
+        keep: log.backup_keep as usize,
+        dir: backup_dir(config),
+    };
+    Some(StoreConfig {
+        dir,
+        recorder_dir: log.recorder_dir.clone(),
+        shards: config.node.shards as u16,
+        queue_bytes_max: (log.queue_mb * MIB) as usize,
+        retention: Retention {
+            age_ms: log.keep_hours * HOUR_MS,
+            room_bytes_max: log.room_mb * MIB,
+            node_bytes_max: log.node_mb * MIB,
+        },
+        nonces_max: rooms.nonces_max,
+        nonce_window_ms: rooms.nonce_window_ms,
+        // What workers get when they attach; older batches are read when they are asked for.
+        newest_batches_max: rooms.ring_batches_max.min(rooms.history_batches_max),
+        newest_bytes_max: rooms.ring_bytes_max.min(rooms.history_bytes_max),
+        backups: (log.backup_every_hours > 0).then_some(plan),
+        backup_dir: log.backup_dir.clone(),
+        lock_wait_ms: log.lock_wait_ms,
+    })
+}
+
+fn backup_dir(config: &Config) -> PathBuf {
+    let log = &config.log;
+    log.backup_dir.clone().unwrap_or_else(|| log.dir.clone().unwrap_or_default().join("backups"))
+}
+
+/// In one line for each thing that matters; loud where something was lost or is rotten.
+fn announce(store: &Store, config: &Config) {
+    let opening = store.opening();
+    let dir = config.log.dir.as_deref().unwrap_or(Path::new("")).display();
+    let rooms = if config.rooms_on_disk() { "disk" } else { "memory" };
+    match opening.found {
+        Found::New | Found::Clean | Found::Crashed { .. } if opening.cut == 0 => {
+            tracing::info!(%dir, rooms, "durable log: {}", found(opening));
+        }
+        _ => tracing::warn!(%dir, rooms, "durable log: {}", found(opening)),
+    }
+    for rotten in &opening.rotten {
+        tracing::error!(
+            "durable log: rotten and not served: {rotten}; see `grandstand verify`, and your backups"
+        );
+    }
+}
+
+/// What was found, in a sentence.
+fn found(opening: &Opening) -> String {
+    let rooms = if opening.rooms == 1 { "1 room".to_owned() } else { format!("{} rooms", opening.rooms) };
+    let how = match opening.found {
+        Found::New => "new".to_owned(),
+        Found::Clean => format!("clean, {rooms}"),
+        Found::Crashed { recovered } => {
+            format!("after a crash: {rooms}, {recovered} entries recovered from the recorder, epochs kept")
+        }
+        Found::PowerCut => {
+            // Where something was cut off or rotten, nobody can say that.
+            let is_whole = opening.cut == 0 && opening.rotten.is_empty();
+            let whole = if is_whole { "; everything acknowledged is there" } else { "" };
+            format!("after a power cut: {rooms}, {} of them under new epochs{whole}", opening.new_epochs)
+        }
+        Found::Restored => {
+            format!("restored from a backup: {rooms}, {} of them under new epochs", opening.new_epochs)
+        }
+    };
+    let cut = match &opening.kept_aside {
+        Some(path) => {
+            format!(
+                "; its tail was cut back by {} records, which are kept in {}",
+                opening.cut,
+                path.display()
+            )
+        }
+        None if opening.cut > 0 => format!("; its tail was cut back by {} records", opening.cut),
+        None => String::new(),
+    };
+    let migrated = opening.migrated_from.map_or_else(String::new, |version| {
+        format!("; its schema was brought forward from version {version}, after a backup")
+    });
+    format!("{how}{cut}{migrated} ({} ms)", opening.took_ms)
+}

@@ -1,0 +1,111 @@
+//! `grandstand`: a whole node in one binary.
+//!
+//! Why so little: what a node does is in the library, so that tests start it the same way.
+//! Exit codes: 0 after a drain or an answer, 1 when the node could not run or a command found something
+//! wrong, 2 for a wrong command line or configuration.
+//! Not here: start-up (the library), keys (`grandstand_edge::config`) and flags (`config_command`).
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use grandstand::{config_command, logging, store_command};
+use grandstand_edge::config::ConfigError;
+
+/// Batches are made on shards and freed on workers, all day long: what mimalloc is for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A wrong command line or configuration; clap ends with the same.
+const EXIT_USAGE: u8 = 2;
+/// The node could not run.
+const EXIT_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    match command().get_matches().subcommand() {
+        Some(("serve", matches)) => serve(matches),
+        Some(("config", matches)) => print_config(matches),
+        Some(("version", _)) => print_version(),
+        Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
+        _ => unreachable!("clap asks for one of these"),
+    }
+}
+
+fn command() -> Command {
+    Command::new("grandstand")
+        .about("Carries the chat of a live audience")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(config_command::flags(Command::new("serve").about("Run a node").long_about(
+            "Run a node. Without any flag it listens on loopback: WebSocket at 7400, WebSocket over TLS and QUIC at 7443, \
+             the admin port at 7480. With --log-dir it keeps what is said on disk. It stops on SIGTERM or Ctrl-C: clients are told to go away first.",
+        )))
+        .subcommand(config_command::command())
+        .subcommands(store_command::commands())
+        .subcommand(Command::new("version").about("Print the version"))
+}
+
+fn serve(matches: &ArgMatches) -> ExitCode {
+    let effective = match config_command::from_matches(matches) {
+        Ok(effective) => effective,
+        Err(error) => return wrong_config(&error),
+    };
+    logging::init(&effective.config.log);
+    match grandstand::run(effective) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_FAILED, &error, error.hint()),
+    }
+}
+
+fn print_config(matches: &ArgMatches) -> ExitCode {
+    match config_command::run(matches, &mut io::stdout().lock()) {
+        Ok(printed) => written(printed),
+        Err(error) => wrong_config(&error),
+    }
+}
+
+fn store_command(name: &str, matches: &ArgMatches) -> ExitCode {
+    match store_command::run(name, matches, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
+        Err(error) => written(Err(error)),
+    }
+}
+
+fn print_version() -> ExitCode {
+    written(writeln!(io::stdout().lock(), "grandstand {}", env!("CARGO_PKG_VERSION")))
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn written(result: io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(
+            EXIT_FAILED,
+            &format!("cannot write to standard output: {error}"),
+            "free its disk, or read its pipe",
+        ),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn wrong_config(error: &ConfigError) -> ExitCode {
+    fail(
+        EXIT_USAGE,
+        error,
+        "`grandstand config` prints what counts and where it came from, `grandstand config --sample` every key",
+    )
+}
+
+fn fail(code: u8, error: &impl fmt::Display, hint: impl fmt::Display) -> ExitCode {
+    let hint = hint.to_string();
+    let mut err = io::stderr().lock();
+    // Where standard error is closed, the exit code still tells.
+    let _ = writeln!(err, "error: {error}");
+    if !hint.is_empty() {
+        let _ = writeln!(err, "help: {hint}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,226 @@
+//! Metrics: what workers count, as Prometheus text.
+//!
+//! Why a table of plain cells and not the client library's counters: counting stands in the fan-out loop, and
+//! must cost what adding to memory costs. The library sees the numbers at the scrape only, and writes the
+//! text format.
+//! Invariant: every metric has help and a unit in its name; a scrape never stops a worker.
+//! Not here: the port that it is scraped on (`admin`), what engine counters mean (`grandstand_engine`).
+
+mod engine;
+mod process;
+mod store;
+
+pub(crate) use store::numbers as store_numbers;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::EngineNumber;
+use grandstand_edge::stats::{DECLARED, Declared, Kind, Stats};
+use grandstand_store::Status;
+use prometheus::core::Collector;
+use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncoder};
+
+/// The content type of [`Metrics::render`]'s text.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Writes scrapes.
+#[derive(Debug)]
+pub struct Metrics {
+    node: String,
+    started: Instant,
+}
+
+impl Metrics {
+    /// For a node of this name, started now.
+    pub fn new(node: &str) -> Metrics {
+        Metrics { node: node.to_owned(), started: Instant::now() }
+    }
+
+    /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal
+    /// ones are added up), the durable log's where there is one, and the process.
+    pub fn render(
+        &self,
+        workers: &[Arc<Stats>],
+        engine: Vec<(&'static str, u64)>,
+        log: Option<&Status>,
+    ) -> String {
+        let scrape = Scrape { registry: Registry::new() };
+        self.about(&scrape);
+        DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
+        scrape.engine(engine);
+        log.map(store::numbers).iter().flatten().for_each(|n| scrape.number(&n.name, n.help, n.value));
+        if let Some(log) = log {
+            scrape.keep(store::CommitTimes::of(log));
+        }
+        process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
+        TextEncoder::new()
+            .encode_to_string(&scrape.registry.gather())
+            .expect("what is registered can be written")
+    }
+
+    fn about(&self, scrape: &Scrape) {
+        let opts = Opts::new("grandstand_build_info", "Version and name of this node; always 1.");
+        let opts = opts.const_label("version", env!("CARGO_PKG_VERSION")).const_label("node", &*self.node);
+        let build = Gauge::with_opts(opts).expect("a valid name");
+        build.set(1.0);
+        scrape.keep(build);
+        let uptime = self.started.elapsed().as_secs_f64();
+        scrape.number("grandstand_uptime_seconds", "Time since the node started.", uptime);
+        let help = "Log lines that could not be written, such as for want of disk space.";
+        scrape.number("grandstand_log_write_errors_total", help, crate::logging::write_errors() as f64);
+    }
+}
+
+/// One scrape on its way.
+struct Scrape {
+    registry: Registry,
+}
+
+impl Scrape {
+    fn declared(&self, declared: &Declared, workers: &[Arc<Stats>]) {
+        let none = Stats::default();
+        let labels: Vec<_> = ["worker"].into_iter().chain((declared.series)(&none).label()).collect();
+        let opts = Opts::new(declared.name, declared.help);
+        match declared.kind {
+            Kind::Gauge | Kind::GaugePermille | Kind::GaugeNs => {
+                let gauges = GaugeVec::new(opts, &labels).expect("a valid name");
+                each(declared, workers, |values, n| gauges.with_label_values(values).set(n));
+                self.keep(gauges);
+            }
+            Kind::Counter | Kind::CounterUs => {
+                let counters = CounterVec::new(opts, &labels).expect("a valid name");
+                each(declared, workers, |values, n| counters.with_label_values(values).inc_by(n));
+                self.keep(counters);
+            }
+        }
+    }
+
+    fn engine(&self, counters: Vec<(&'static str, u64)>) {
+        let (refused, plain): (Vec<_>, Vec<_>) =
+            engine::numbers(counters).into_iter().partition(|number| number.reason.is_some());
+        plain.iter().for_each(|number| self.number(&number.name, number.help, number.value));
+        let Some(EngineNumber { name, help, .. }) = refused.first() else { return };
+        let by_reason = CounterVec::new(Opts::new(name, *help), &["reason"]).expect("a valid name");
+        for number in &refused {
+            let reason = number.reason.as_deref().unwrap_or_default();
+            by_reason.with_label_values(&[reason]).inc_by(number.value);
+        }
+        self.keep(by_reason);
+    }
+
+    /// A metric without labels; a counter when its name says so.
+    fn number(&self, name: &str, help: &str, value: f64) {
+        let opts = Opts::new(name, help);
+        if name.ends_with("_total") {
+            let counter = Counter::with_opts(opts).expect("a valid name");
+            counter.inc_by(value);
+            self.keep(counter);
+        } else {
+            let gauge = Gauge::with_opts(opts).expect("a valid name");
+            gauge.set(value);
+            self.keep(gauge);
+        }
+    }
+
+    fn keep(&self, metric: impl Collector + 'static) {
+        self.registry.register(Box::new(metric)).expect("names differ");
+    }
+}
+
+/// Every worker's numbers of one line, with their label values, in the unit that is shown.
+fn each(declared: &Declared, workers: &[Arc<Stats>], mut show: impl FnMut(&[&str], f64)) {
+    for (worker, stats) in workers.iter().enumerate() {
+        let series = (declared.series)(stats);
+        let worker = worker.to_string();
+        for (word, n) in series.numbers() {
+            let values = [worker.as_str(), &word];
+            let values = if series.label().is_some() { &values[..] } else { &values[..1] };
+            show(values, shown(declared.kind, n));
+        }
+    }
+}
+
+fn shown(kind: Kind, n: u64) -> f64 {
+    match kind {
+        Kind::Counter | Kind::Gauge => n as f64,
+        Kind::CounterUs => n as f64 / 1e6,
+        Kind::GaugePermille => n as f64 / 1e3,
+        Kind::GaugeNs => n as f64 / 1e9,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grandstand_edge::stats::Transport;
+    use grandstand_protocol::close::CloseCode;
+    use grandstand_store::COMMIT_BUCKETS_US;
+    use std::collections::HashMap;
+    use std::sync::atomic::Ordering;
+
+    fn scrape(engine: Vec<(&'static str, u64)>) -> String {
+        let workers = [Arc::new(Stats::default()), Arc::new(Stats::default())];
+        workers[0].connections.of(Transport::Quic).add(3);
+        workers[1].closes.of(CloseCode::GoingAway).add(2);
+        workers[1].busy_us.add(1_500_000);
+        Metrics::new("test").render(&workers, engine, Some(&Status::default()))
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
+    }
+
+    #[test]
+    fn workers_and_labels_are_told_apart_and_seconds_are_seconds() {
+        let text = scrape(vec![]);
+        has(&text, r#"grandstand_connections{transport="quic",worker="0"} 3"#);
+        has(&text, r#"grandstand_connections{transport="websocket_tls",worker="1"} 0"#);
+        has(&text, r#"grandstand_closes_total{code="going_away",worker="1"} 2"#);
+        has(&text, r#"grandstand_worker_busy_seconds_total{worker="1"} 1.5"#);
+    }
+
+    #[test]
+    fn commits_are_a_histogram() {
+        let log = Status::default();
+        for (bucket, count) in [(0, 2), (1, 3), (COMMIT_BUCKETS_US.len(), 1)] {
+            log.commit_buckets[bucket].store(count, Ordering::Relaxed);
+        }
+        log.commit_us_total.store(12_000_000, Ordering::Relaxed);
+        let text = Metrics::new("test").render(&[], vec![], Some(&log));
+        has(&text, "# TYPE grandstand_store_commit_seconds histogram");
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.0005"} 2"#);
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.001"} 5"#);
+        has(&text, r#"grandstand_store_commit_seconds_bucket{le="+Inf"} 6"#);
+        has(&text, "grandstand_store_commit_seconds_sum 12");
+    }
+
+    #[test]
+    fn engine_numbers_have_their_kinds_and_reasons() {
+        let refused = [("publications_refused_empty", 2), ("publications_refused_slow_mode", 0)];
+        let text =
+            scrape(vec![("batches_sealed", 2), ("batches_sealed", 3), ("rooms", 4), refused[0], refused[1]]);
+        has(&text, "grandstand_engine_batches_sealed_total 5");
+        has(&text, "# TYPE grandstand_engine_batches_sealed_total counter");
+        has(&text, "# TYPE grandstand_engine_rooms gauge");
+        has(&text, r#"grandstand_engine_publications_refused_total{reason="empty"} 2"#);
+        has(&text, r#"grandstand_engine_publications_refused_total{reason="slow_mode"} 0"#);
+    }
+
+    /// Over the whole text, so that nothing passes by the table.
+    #[test]
+    fn every_metric_has_help_a_known_prefix_and_the_suffix_of_its_kind() {
+        let text = scrape(vec![("rooms_created", 1), ("surprises_total", 1)]);
+        let about = |what: &str| -> HashMap<String, String> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(what)?.split_once(' '));
+            lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
+        };
+        let (helps, types) = (about("# HELP "), about("# TYPE "));
+        assert!(types.len() > 60);
+        for (name, kind) in &types {
+            assert!(name.starts_with("grandstand_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+            assert!(helps.get(name).is_some_and(|help| help.ends_with('.')), "{name}");
+        }
+    }
+}

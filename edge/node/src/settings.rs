@@ -1,0 +1,86 @@
+//! What the parts of a node are configured with: the node's keys, handed to the engine and the audience.
+//!
+//! Why here: neither knows the node's configuration, nor each other's.
+
+use grandstand_engine::ShardConfig;
+use grandstand_engine::link::WorkerId;
+use grandstand_engine::runtime::EngineConfig;
+use grandstand_protocol::frame::Durability;
+
+use grandstand_edge::audience::{Rate, Settings};
+use grandstand_edge::config::Config;
+
+/// What the shards are started with.
+pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
+    let rooms = &config.rooms;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the kernel gives random bytes");
+    let shard = ShardConfig {
+        tick_ms: rooms.tick_ms,
+        tick_min_ms: rooms.tick_min_ms,
+        tick_max_ms: rooms.tick_max_ms,
+        fanout_share_percent: config.fanout.share_percent,
+        leading_edge: rooms.leading_edge,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        history_batches_max: rooms.history_batches_max,
+        history_bytes_max: rooms.history_bytes_max,
+        history_bytes_total_max: rooms.history_bytes_total_max,
+        nonces_max: rooms.nonces_max,
+        nonce_window_ms: rooms.nonce_window_ms,
+        tally_keys_max: rooms.tally_keys_max,
+        tally_top: rooms.tally_top,
+        state_keys_max: rooms.state_keys_max,
+        state_value_bytes_max: rooms.state_value_bytes_max,
+        pending_messages_max: rooms.pending_messages_max,
+        pacing_per_s: rooms.pacing_per_s,
+        pacing_above_viewers: rooms.pacing_above_viewers,
+        slow_mode_ms: rooms.slow_mode_ms,
+        viewers_every_ms: rooms.viewers_every_ms,
+        rooms_max: rooms.max,
+        on_first_use: rooms.on_first_use.clone(),
+        durability: if config.rooms_on_disk() { Durability::Disk } else { Durability::Memory },
+        answer_within_ms: config.log.answer_within_ms,
+        text_bytes_max: config.limits.text_bytes_max,
+        ..ShardConfig::default()
+    };
+    EngineConfig {
+        shards: config.node.shards as u16,
+        inbox_capacity: config.queues.shard_inbox,
+        outbox_capacity: config.queues.worker_outbox,
+        seed: u64::from_le_bytes(seed),
+        cores: if config.node.pin { vec![workers.saturating_sub(1)] } else { Vec::new() },
+        shard,
+        ..EngineConfig::default()
+    }
+}
+
+/// What the audience of worker `id` is started with.
+pub(crate) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
+    let (limits, rooms) = (&config.limits, &config.rooms);
+    Settings {
+        worker: WorkerId(id as u16),
+        node: config.node.name.clone(),
+        connections_reserved: grandstand_edge::workers::connections_reserved(config),
+        frame_bytes_max: limits.frame_bytes_max as u32,
+        text_bytes_max: limits.text_bytes_max as u32,
+        room_name_bytes_max: rooms.name_bytes_max,
+        rooms_per_session_max: limits.rooms_per_session_max as u32,
+        heartbeat_ms: limits.heartbeat_ms as u32,
+        silence_ms: limits.silence_ms(),
+        first_frame_timeout_ms: limits.first_frame_timeout_ms,
+        publish: Rate { per_s: limits.publish_per_s, burst: limits.publish_burst },
+        bridge_publish: Rate { per_s: limits.bridge_publish_per_s, burst: limits.bridge_publish_per_s },
+        reactions: Rate { per_s: limits.reactions_per_s, burst: limits.reactions_burst },
+        frames: Rate { per_s: limits.frames_per_s, burst: limits.frames_per_s * 2 },
+        control_queue_bytes_max: limits.control_queue_bytes_max,
+        ring_batches_max: rooms.ring_batches_max,
+        ring_bytes_max: rooms.ring_bytes_max,
+        replay_max: rooms.replay_max as u32,
+        batches_per_write_max: config.fanout.batches_per_write_max,
+        compression: config.fanout.compression,
+        compress_from_members: config.fanout.compress_from_members,
+        ticket_ttl_ms: ticket_ttl_ms as u32,
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,244 @@
+//! The table of a worker's numbers: each declared once, with its name, help and kind.
+//!
+//! Why: a field that is written cannot be missing from the scrape, and none can lack a help text.
+//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level;
+//! `counter_us` holds microseconds and is shown in seconds.
+//! Invariant: names begin with `grandstand_`, counters end with `_total`, units stand before that; a test
+//! holds it.
+//! Not here: what the scrape looks like, numbers of the process and of shards (the node's `metrics`).
+
+mod cell;
+mod handshake_kind;
+
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::GapReason;
+use grandstand_protocol::refusal::Refusal;
+
+use crate::admission;
+
+pub use cell::{Cell, HandshakeFailure, Label, Labelled, Series, Transport, TurnedAway};
+
+/// How a number behaves and in which unit it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// A level.
+    Gauge,
+    /// Grows, microseconds shown as seconds.
+    CounterUs,
+    /// A level, thousandths shown as a ratio.
+    GaugePermille,
+    /// A level, nanoseconds shown as seconds.
+    GaugeNs,
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Declared {
+    /// How it behaves.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Its cells.
+    pub series: fn(&Stats) -> &dyn Series,
+}
+
+macro_rules! stats {
+    ($( $kind:ident $field:ident: $ty:ty = $name:literal, $help:literal; )*) => {
+        /// What one worker counts; written by that worker only, read by the scrape. On cache lines of its
+        /// own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct Stats { $( #[doc = $help] pub $field: $ty, )* }
+
+        /// Every line, in order.
+        pub const DECLARED: &[Declared] = &[
+            $( Declared { kind: kind!($kind), name: $name, help: $help, series: |stats| &stats.$field }, )*
+        ];
+    };
+}
+
+macro_rules! kind {
+    (counter) => {
+        Kind::Counter
+    };
+    (gauge) => {
+        Kind::Gauge
+    };
+    (counter_us) => {
+        Kind::CounterUs
+    };
+    (gauge_permille) => {
+        Kind::GaugePermille
+    };
+    (gauge_ns) => {
+        Kind::GaugeNs
+    };
+}
+
+stats! {
+    gauge connections: Labelled<Transport> = "grandstand_connections",
+        "Connections that stand now, handshake included, by transport.";
+    counter accepts: Labelled<Transport> = "grandstand_connections_accepted_total",
+        "Connections accepted, by transport.";
+    counter accept_errors: Cell = "grandstand_accept_errors_total",
+        "Connections that the system could not give us, such as for want of file descriptors.";
+    counter turned_away: Labelled<TurnedAway> = "grandstand_connections_refused_total",
+        "Connections turned away before their handshake, by reason.";
+    gauge handshakes_pending: Cell = "grandstand_handshakes_pending",
+        "Connections whose handshake (TLS, HTTP upgrade, QUIC) is not finished.";
+    counter handshakes: Labelled<Transport> = "grandstand_handshakes_total",
+        "Handshakes finished, by transport.";
+    counter handshakes_failed: Labelled<HandshakeFailure> = "grandstand_handshakes_failed_total",
+        "Handshakes that were begun and not finished, by reason.";
+    counter admissions: Labelled<admission::Kind> = "grandstand_admissions_total",
+        "Newcomers whose handshake began, by kind.";
+    gauge admissions_waiting: Labelled<admission::Kind> = "grandstand_admissions_waiting",
+        "Newcomers that wait for their handshake's turn, by kind.";
+    gauge_ns admission_cost_ns: Labelled<admission::Kind> = "grandstand_admission_cost_seconds",
+        "What the first step of a handshake takes, as learned, by kind.";
+    gauge_ns admission_wait_ns: Cell = "grandstand_admission_wait_seconds",
+        "How long a newcomer without proof of an earlier visit would wait for its turn.";
+    counter_us admission_us: Cell = "grandstand_admission_seconds_total",
+        "Time that the worker spent on handshakes and on accepting and refusing connections.";
+    counter handshakes_resumed: Labelled<Transport> = "grandstand_handshakes_resumed_total",
+        "Of the handshakes finished, those that resumed an earlier TLS session, by transport; those of QUIC are not told apart.";
+    counter retries_sent: Cell = "grandstand_quic_retries_total",
+        "QUIC clients asked to prove their address first (stateless Retry).";
+
+    gauge sessions: Cell = "grandstand_sessions",
+        "Sessions welcomed and still here.";
+    counter sessions_opened: Cell = "grandstand_sessions_opened_total",
+        "Sessions welcomed.";
+    counter sessions_resumed: Cell = "grandstand_sessions_resumed_total",
+        "Sessions welcomed that continued an earlier one by ticket.";
+    counter sessions_denied: Cell = "grandstand_sessions_denied_total",
+        "Hellos that were not admitted: token, name or version.";
+    counter closes: Labelled<CloseCode> = "grandstand_closes_total",
+        "Connections that the node ended, by close code.";
+    counter closes_websocket: Cell = "grandstand_closes_websocket_total",
+        "Connections that the node ended for a fault of the WebSocket layer (RFC 6455 codes).";
+    counter closes_by_peer: Cell = "grandstand_closes_by_peer_total",
+        "Connections that ended from the other side, with or without a word.";
+
+    gauge members: Cell = "grandstand_members",
+        "Sessions in rooms: one that follows two rooms counts twice.";
+    gauge rooms: Cell = "grandstand_rooms_followed",
+        "Rooms that somebody on this worker follows.";
+    counter joins: Cell = "grandstand_joins_total",
+        "Subscriptions to rooms.";
+    counter resumes: Cell = "grandstand_resumes_total",
+        "Subscriptions that went on exactly where they had ended.";
+    counter gaps: Labelled<GapReason> = "grandstand_gaps_total",
+        "Gap notices to viewers, by reason.";
+    counter gap_messages: Cell = "grandstand_gap_messages_total",
+        "Messages that viewers were told they did not get.";
+    counter personals: Cell = "grandstand_personal_frames_total",
+        "Messages left out by pacing that were sent to a person whom they mean.";
+    counter personals_dropped: Cell = "grandstand_personal_frames_dropped_total",
+        "Personal frames for connections that did not take what was sent before.";
+
+    counter frames_in: Cell = "grandstand_frames_in_total",
+        "Frames from clients.";
+    counter bytes_in: Cell = "grandstand_received_bytes_total",
+        "Bytes read from clients, above TLS and QUIC.";
+    counter publications: Cell = "grandstand_publications_total",
+        "Chat messages handed to shards.";
+    counter publications_accepted: Cell = "grandstand_publications_accepted_total",
+        "Chat messages that shards took.";
+    counter publications_refused: Cell = "grandstand_publications_refused_total",
+        "Chat messages that were refused, here or by a shard; grandstand_refusals_total has the reasons.";
+    counter reactions: Cell = "grandstand_reactions_total",
+        "Reactions taken from clients.";
+    counter refusals: Labelled<Refusal> = "grandstand_refusals_total",
+        "Requests refused while the connection goes on, by reason.";
+
+    counter batches: Cell = "grandstand_batches_total",
+        "Sealed batches received from shards.";
+    counter batches_compressed: Cell = "grandstand_batches_compressed_total",
+        "Sealed batches compressed, once for the whole node.";
+    counter frames_out: Cell = "grandstand_frames_out_total",
+        "Batch frames written to connections.";
+    counter control_frames_out: Cell = "grandstand_control_frames_out_total",
+        "Other frames written to connections: answers, notices, snapshots.";
+    counter deliveries: Cell = "grandstand_deliveries_total",
+        "Messages that reached a connection: one message to a thousand viewers counts a thousand.";
+    counter bytes_out: Cell = "grandstand_sent_bytes_total",
+        "Bytes of batch frames written to connections, above TLS and QUIC.";
+    counter writes: Cell = "grandstand_writes_total",
+        "Writes offered to connections.";
+    counter writes_blocked: Cell = "grandstand_writes_blocked_total",
+        "Writes that a connection did not take whole: its viewer became a lagging cursor.";
+    counter batch_writes: Cell = "grandstand_batch_writes_total",
+        "Of the writes offered to connections, those of batches.";
+    gauge lagging: Cell = "grandstand_lagging_connections",
+        "Connections that wait to become writable.";
+    counter_us busy_us: Cell = "grandstand_worker_busy_seconds_total",
+        "Time that the worker spent working rather than waiting.";
+    counter_us fanout_us: Cell = "grandstand_fanout_seconds_total",
+        "Time that the worker spent writing batches to connections.";
+    gauge_permille fanout_share: Cell = "grandstand_fanout_share_ratio",
+        "Part of the worker's time that it wrote batches, over the last 100 ms or more; ticks keep it at fanout.share_percent.";
+    gauge_ns write_cost_ns: Cell = "grandstand_batch_write_seconds",
+        "What one write of batches to a connection took, on average over the last 100 ms or more.";
+    counter turns: Cell = "grandstand_worker_turns_total",
+        "Turns of the worker's loop.";
+    counter submits_full: Cell = "grandstand_submits_full_total",
+        "Inputs that a full shard inbox gave back.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// What stands before `_total`, or at the end, when a name says a unit.
+    fn unit_is_said(declared: &Declared) -> bool {
+        let stem = declared.name.strip_suffix("_total").unwrap_or(declared.name);
+        let in_seconds = matches!(declared.kind, Kind::CounterUs | Kind::GaugeNs);
+        let is_ratio = declared.kind == Kind::GaugePermille;
+        is_ratio == stem.ends_with("_ratio")
+            && in_seconds == stem.ends_with("_seconds")
+            && (!stem.contains("bytes") || stem.ends_with("_bytes"))
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        let mut seen = HashSet::new();
+        for declared in DECLARED {
+            let Declared { name, help, kind, .. } = declared;
+            let counts = matches!(kind, Kind::Counter | Kind::CounterUs);
+            assert!(seen.insert(name), "{name} twice");
+            assert!(name.starts_with("grandstand_"), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !name.contains("__"),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), counts, "{name}");
+            assert!(unit_is_said(declared), "{name}");
+            assert!(
+                help.len() > 15 && help.ends_with('.') && help.starts_with(|c: char| c.is_uppercase()),
+                "{name}: {help}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_reads_its_own_field() {
+        let stats = Stats::default();
+        for declared in DECLARED {
+            assert!((declared.series)(&stats).numbers().iter().all(|(_, n)| *n == 0), "{}", declared.name);
+        }
+        stats.deliveries.add(7);
+        stats.connections.of(Transport::Quic).inc();
+        let seen: Vec<_> =
+            DECLARED.iter().filter(|d| (d.series)(&stats).numbers().iter().any(|(_, n)| *n > 0)).collect();
+        assert_eq!(
+            seen.iter().map(|d| d.name).collect::<Vec<_>>(),
+            ["grandstand_connections", "grandstand_deliveries_total"]
+        );
+    }
+}
