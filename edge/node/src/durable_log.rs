@@ -29,7 +29,7 @@ pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
 pub(crate) fn close(store: Store) {
     if !store.close() {
         tracing::warn!(
-            "durable log: the disk did not take everything in time: the recorder keeps it for the next start on this machine"
+            "durable log: the disk did not take everything in time: the crash log keeps it for the next start on this machine"
         );
     }
 }
@@ -55,7 +55,7 @@ fn store_config(config: &Config) -> Option<StoreConfig> {
     };
     Some(StoreConfig {
         dir,
-        recorder_dir: log.recorder_dir.clone(),
+        crash_log_dir: log.recorder_dir.clone(),
         shards: config.node.shards as u16,
         queue_bytes_max: (log.queue_mb * MIB) as usize,
         retention: Retention {
@@ -104,7 +104,7 @@ fn found(opening: &Opening) -> String {
         Found::New => "new".to_owned(),
         Found::Clean => format!("clean, {rooms}"),
         Found::Crashed { recovered } => {
-            format!("after a crash: {rooms}, {recovered} entries recovered from the recorder, epochs kept")
+            format!("after a crash: {rooms}, {recovered} entries recovered from the crash log, epochs kept")
         }
         Found::PowerCut => {
             // Where something was cut off or rotten, nobody can say that.

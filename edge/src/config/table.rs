@@ -413,11 +413,11 @@ config_table! {
              it; it is made when missing. Empty: nothing is kept on disk, and no room can ask for it.",
             "a first start must leave nothing behind; on a server, name a folder on a disk of its own";
         recorder_dir: Option<PathBuf> = None, [],
-            "Folder of the recorder, which holds what viewers were shown and the disk has not synced yet, so that a killed \
+            "Folder of the crash log, which holds what viewers were shown and the disk has not synced yet, so that a killed \
              node goes on exactly there. It belongs in memory (tmpfs). Empty: /dev/shm where that is a tmpfs, else log.dir.",
             "memory outlives a process and costs no write to the disk; a container may need a larger /dev/shm";
         queue_mb: u64 = 64, [1, 65_536],
-            "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the recorder. Beyond, \
+            "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the crash log. Beyond, \
              publications to `disk` rooms are refused with a time to retry after, until the disk has caught up.",
             "a minute of 5,000 messages/s of 200 bytes: longer than a disk stalls, little memory beside the histories";
         keep_hours: u64 = 168, [0, 876_000],

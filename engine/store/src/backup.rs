@@ -21,10 +21,10 @@ use rusqlite::backup::{Backup, StepResult};
 use crate::clock::{stamp, unix_ms};
 use crate::config::BackupPlan;
 use crate::error::StoreError;
-use crate::rows::{self, RowKind};
 use crate::schema;
 use crate::status::Status;
 use crate::store;
+use crate::tables::{self, RowKind};
 use crate::verify::{self, Report};
 
 /// Pages at a time, and the pause behind them: 100 MB/s at the most, and others get the disk in between.
@@ -127,10 +127,11 @@ fn mark_restored(path: &Path) -> Result<(), StoreError> {
     let fault = StoreError::sqlite(path);
     let mut conn = Connection::open(path).map_err(&fault)?;
     let tx = conn.transaction().map_err(&fault)?;
-    let last = rows::journal(&tx).0.into_iter().rev().find_map(|(_, row)| row.ok());
-    let (id, sum) = last.map_or((0, 0), |row| (row.id, row.sum));
-    rows::insert_journal(&tx, id + 1, &rows::journal_head(RowKind::Restored, 0, &[], sum)).map_err(&fault)?;
-    rows::renumber(&tx, crate::recovery::number()).map_err(&fault)?;
+    let last = tables::journal(&tx).0.into_iter().rev().find_map(|(_, row)| row.ok());
+    let (id, checksum) = last.map_or((0, 0), |row| (row.id, row.checksum));
+    tables::insert_journal(&tx, id + 1, &tables::journal_header(RowKind::Restored, 0, &[], checksum))
+        .map_err(&fault)?;
+    tables::renumber(&tx, crate::recovery::number()).map_err(&fault)?;
     tx.commit().map_err(&fault)?;
     drop(conn);
     File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io(path, "sync"))

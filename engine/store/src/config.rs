@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub struct StoreConfig {
     /// The data directory; made when missing. One process at a time owns it.
     pub dir: PathBuf,
-    /// Where the recorder lies. `None`: /dev/shm where that is a tmpfs, else `dir`.
-    pub recorder_dir: Option<PathBuf>,
+    /// Where the crash log lies. `None`: /dev/shm where that is a tmpfs, else `dir`.
+    pub crash_log_dir: Option<PathBuf>,
     /// Shards that will ask for their log.
     pub shards: u16,
     /// Bytes that may wait for the disk; beyond, [`check`](grandstand_engine::log::DurableLog::check) is
@@ -68,7 +68,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
             dir: PathBuf::from("."),
-            recorder_dir: None,
+            crash_log_dir: None,
             shards: 1,
             queue_bytes_max: 64 << 20,
             retention: Retention::default(),

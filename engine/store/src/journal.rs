@@ -5,14 +5,14 @@
 //! in parts, each up to a *mark*: a row of the journal and what each shard had committed with it. A room's
 //! row names the journal row that it was moved up to, so a part is all that a start has to know.
 //! Invariants: rows and marks are in the order of their ids; a mark is a row that is there.
-//! Not here: what a row holds (`rows`), moving (`mover`), who writes (`writer`).
+//! Not here: what a row holds (`tables`), moving (`compaction`), who writes (`committer`).
 
 use std::collections::VecDeque;
 
-use crate::rows::{self, RowKind};
+use crate::tables::{self, RowKind};
 
 /// Bytes of rows from one mark to the next: what a step moves at a time.
-const MARK_BYTES: u64 = crate::mover::STEP_BYTES as u64;
+const MARK_BYTES: u64 = crate::compaction::STEP_BYTES as u64;
 
 /// See the file's head.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Journal {
     pub(crate) run: u64,
     pub(crate) next_id: i64,
     /// Of its newest row.
-    pub(crate) sum: u64,
+    pub(crate) checksum: u64,
     /// For each shard, what is committed.
     pub(crate) positions: Vec<u64>,
     /// Id and bytes of each row.
@@ -58,21 +58,21 @@ impl Journal {
         self.rows.len() > 1
     }
 
-    pub(crate) fn head(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
-        rows::journal_head(kind, self.run, positions, self.sum)
+    pub(crate) fn header(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
+        tables::journal_header(kind, self.run, positions, self.checksum)
     }
 
     /// A row that is there: found at a start, or committed.
-    pub(crate) fn add(&mut self, id: i64, sum: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, id: i64, checksum: u64, bytes: u64) {
         self.rows.push_back((id, bytes));
         self.bytes += bytes;
-        self.sum = sum;
+        self.checksum = checksum;
         self.next_id = id.saturating_add(1).max(1);
     }
 
     /// The next row is committed.
-    pub(crate) fn settle(&mut self, sum: u64, bytes: u64, positions: Vec<u64>) {
-        self.add(self.next_id, sum, bytes);
+    pub(crate) fn settle(&mut self, checksum: u64, bytes: u64, positions: Vec<u64>) {
+        self.add(self.next_id, checksum, bytes);
         self.positions = positions;
         self.bytes_since_mark += bytes;
         if self.bytes_since_mark >= MARK_BYTES {

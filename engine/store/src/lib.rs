@@ -1,10 +1,10 @@
 //! The durable log: what rooms of durability `disk` sealed, in SQLite, with backups and verification.
 //!
 //! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)); it is
-//! encoded once, written to the *recorder* (memory that outlives the process) and queued. The *log thread*
+//! encoded once, written to the *crash log* (memory that outlives the process) and queued. The *log thread*
 //! commits what all shards queued as one row of the *journal*, synced, and tells the shards. Every few
 //! seconds what the journal holds is moved into the rooms' *segments*, where history is read from. After a
-//! crash the recorder and the journal are brought together (`recovery`).
+//! crash the crash log and the journal are brought together (`recovery`).
 //!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
 //! - for operators: [`backup`], [`verify`].
@@ -14,29 +14,29 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+mod checksum;
 mod clock;
+mod codec;
+mod committer;
+mod compaction;
 mod config;
+mod crash_log;
 mod error;
-mod head;
 mod journal;
-mod layout;
-mod mover;
+mod memtable;
 mod reader;
 mod record;
-mod recorder;
 mod recovery;
 mod restore;
 mod retention;
-mod rows;
+mod room_state;
 mod schema;
 mod shard_log;
 mod status;
 mod store;
-mod sum;
-mod tail;
+mod tables;
 pub mod verify;
 mod wal;
-mod writer;
 
 pub use config::{BackupPlan, Retention, StoreConfig};
 pub use error::StoreError;

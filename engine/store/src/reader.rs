@@ -1,7 +1,8 @@
 //! The reader: pages of a room's past, by a thread and a connection of its own.
 //!
-//! A page is the room's segments from an offset on, then its tail, which holds what is not in segments yet,
-//! committed or not. The tail is looked at first: what moves meanwhile is then in both, and never in neither.
+//! A page is the room's segments from an offset on, then its memtable, which holds what is not in segments
+//! yet, committed or not. The memtable is looked at first: what moves meanwhile is then in both, and never in
+//! neither.
 //!
 //! Invariants: every record is verified before it is handed out; a page is without holes: it ends before what
 //! is rotten or missing, or begins after it, so that the shard names the gap; whatever is found rotten is
@@ -19,10 +20,10 @@ use grandstand_engine::log::{BatchEntry, Entry, News, ReadRequest};
 use grandstand_protocol::batch;
 use rusqlite::Connection;
 
+use crate::memtable::Shared;
 use crate::record::{self, Record};
-use crate::rows::{self, RowFault};
 use crate::schema;
-use crate::tail::Shared;
+use crate::tables::{self, RowFault};
 
 /// Segments whose ids are looked up at a time.
 const SEGMENTS: usize = 16;
@@ -52,10 +53,10 @@ impl Reader {
     }
 
     fn page(&mut self, shard: usize, request: &ReadRequest) -> Vec<Arc<Batch>> {
-        let (tail, begins) = self.tail(shard, request);
+        let (memtable, begins) = self.memtable(shard, request);
         let mut page = Page::new(request);
         let starts =
-            tail.first().and_then(|bytes| record::read(bytes).ok()).map(|sealed| match sealed.record {
+            memtable.first().and_then(|bytes| record::read(bytes).ok()).map(|sealed| match sealed.record {
                 Record::Entry(Entry::Batch(entry)) => entry.batch.first_offset,
                 record => record.next_offset(),
             });
@@ -66,10 +67,10 @@ impl Reader {
                     self.conn = None;
                 }
             }
-            // Segments and tail meet, or something between them is missing.
+            // Segments and memtable meet, or something between them is missing.
             page.due = page.due.or(page.end);
         }
-        for bytes in &tail {
+        for bytes in &memtable {
             let Ok(sealed) = record::read(bytes) else { break };
             page.pass(&sealed.record);
             if let Record::Entry(Entry::Batch(entry)) = sealed.record
@@ -84,10 +85,10 @@ impl Reader {
         page.batches
     }
 
-    /// The tail's records from the offset asked for, and whether the room's log begins in the tail.
-    fn tail(&self, shard: usize, request: &ReadRequest) -> (Vec<Bytes>, bool) {
-        let tail = self.shared.shards[shard].tail();
-        let Some(kept) = tail.rooms.get(&request.room) else { return (Vec::new(), false) };
+    /// The memtable's records from the offset asked for, and whether the room's log begins in the memtable.
+    fn memtable(&self, shard: usize, request: &ReadRequest) -> (Vec<Bytes>, bool) {
+        let memtable = self.shared.shards[shard].memtable();
+        let Some(kept) = memtable.rooms.get(&request.room) else { return (Vec::new(), false) };
         let begin = kept.iter().rposition(|kept| kept.begins);
         let from = begin.unwrap_or(0);
         let skip = kept.range(from..).take_while(|kept| kept.next_offset <= request.from).count();
@@ -108,15 +109,15 @@ impl Reader {
         }
         let conn = self.conn.as_ref().expect("opened above");
         let tx = conn.unchecked_transaction()?;
-        let Some(room) = rows::room(&tx, &request.room)? else { return Ok(()) };
-        page.end = Some(room.head.next_offset);
-        page.oldest = room.head.oldest_offset;
+        let Some(room) = tables::room(&tx, &request.room)? else { return Ok(()) };
+        page.end = Some(room.state.next_offset);
+        page.oldest = room.state.oldest_offset;
         let mut from = request.from;
         loop {
-            let ids = rows::segments_from(&tx, room.id, from, SEGMENTS)?;
+            let ids = tables::segments_from(&tx, room.id, from, SEGMENTS)?;
             let is_last = ids.len() < SEGMENTS;
             for id in ids {
-                let segment = match rows::segment(&tx, id, room.id) {
+                let segment = match tables::segment(&tx, id, room.id) {
                     Ok(segment) => segment,
                     Err(fault @ RowFault::Unreadable(_)) => return Err(fault),
                     Err(RowFault::Rotten(text)) => {

@@ -1,16 +1,16 @@
 //! Records: the one byte layout of everything that a room's log is told.
 //!
-//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the recorder, the journal
+//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the crash log, the journal
 //! and, with their neighbours, into the room's segments, and the same checksum holds in all three.
 //!
 //! ```text
 //! record = length:u32  base:u64  sum:u64  kind:u8  body          length: bytes behind itself
-//! sum    = XXH3-64 of kind and body, seeded with base            base: the sum of the room's record before; 0 for the first
+//! sum    = XXH3-64 of kind and body, seeded with base   base: checksum of the record before, 0 for the first
 //! ```
 //!
 //! Invariants: what [`encode`] writes [`read`] reads back; any other bytes give a [`RecordFault`], never a
-//! panic. A record that was changed, or that does not follow the one before it, is noticed by its sums.
-//! Not here: where records stand (`recorder`, `journal`, `segment`).
+//! panic. A record that was changed, or that does not follow the one before it, is noticed by its checksums.
+//! Not here: where records stand (`crash_log`, `journal`, `segment`).
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use grandstand_engine::link::{Batch, Compressed, UserId};
 use grandstand_engine::log::{BatchEntry, Entry, RoomEntry, StateEntry};
 use grandstand_protocol::frame::{Durability, Phase};
 
-use crate::layout::{Malformed, Source, put_option, put_sized, put_varint};
-use crate::sum::sum;
+use crate::checksum::checksum;
+use crate::codec::{Decoder, Malformed, put_option, put_sized, put_varint};
 
 /// Length, base and sum.
 const HEAD_BYTES: usize = 4 + 8 + 8;
@@ -64,11 +64,11 @@ impl Record {
     }
 }
 
-/// A record with its sums, as it was read.
+/// A record with its checksums, as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
     pub(crate) base: u64,
-    pub(crate) sum: u64,
+    pub(crate) checksum: u64,
     pub(crate) record: Record,
     /// All of its bytes.
     pub(crate) bytes: Bytes,
@@ -80,17 +80,17 @@ pub(crate) enum RecordFault {
     /// Cut off, or a length that can't be.
     Short,
     /// Its sum is another; the bytes that it says to have.
-    Sum { bytes: usize },
+    Checksum { bytes: usize },
     /// Summed well, but not understood: written by another program.
     Malformed { bytes: usize, expected: &'static str },
 }
 
-/// A record's bytes, exactly as many as it needs, and its sum.
+/// A record's bytes, exactly as many as it needs, and its checksum.
 pub(crate) fn encode(record: &Record, base: u64) -> (Bytes, u64) {
     let mut out = Vec::with_capacity(HEAD_BYTES + 64 + weight(record));
     out.resize(HEAD_BYTES, 0);
     put_body(record, &mut out);
-    let own = sum(base, &out[HEAD_BYTES..]);
+    let own = checksum(base, &out[HEAD_BYTES..]);
     let length = (out.len() - 4) as u32;
     out[..4].copy_from_slice(&length.to_le_bytes());
     out[4..12].copy_from_slice(&base.to_le_bytes());
@@ -111,12 +111,12 @@ pub(crate) fn read(bytes: &Bytes) -> Result<Sealed, RecordFault> {
     }
     let (base, own) = (u64_at(4), u64_at(12));
     let body = bytes.slice(HEAD_BYTES..len);
-    if sum(base, &body) != own {
-        return Err(RecordFault::Sum { bytes: len });
+    if checksum(base, &body) != own {
+        return Err(RecordFault::Checksum { bytes: len });
     }
-    let record = take_body(&mut Source::new(body))
+    let record = take_body(&mut Decoder::new(body))
         .map_err(|Malformed(expected)| RecordFault::Malformed { bytes: len, expected })?;
-    Ok(Sealed { base, sum: own, record, bytes: bytes.slice(..len) })
+    Ok(Sealed { base, checksum: own, record, bytes: bytes.slice(..len) })
 }
 
 /// Bytes of the large parts, so that encoding allocates once.
@@ -159,7 +159,7 @@ fn put_body(record: &Record, out: &mut Vec<u8>) {
     }
 }
 
-fn take_body(source: &mut Source) -> Result<Record, Malformed> {
+fn take_body(source: &mut Decoder) -> Result<Record, Malformed> {
     let kind = source.u8("a kind")?;
     let epoch = source.u64("an epoch")?;
     let room: Arc<str> = source.text("a room's name")?.into();
@@ -208,7 +208,7 @@ fn put_batch(entry: &BatchEntry, out: &mut Vec<u8>) {
     }
 }
 
-fn take_batch(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<BatchEntry, Malformed> {
+fn take_batch(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<BatchEntry, Malformed> {
     let seq = source.varint("a number")?;
     let first_offset = source.varint("an offset")?;
     let next_offset = first_offset.checked_add(source.varint("a count")?).ok_or(Malformed("an offset"))?;
@@ -240,7 +240,7 @@ fn take_batch(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<BatchEn
     Ok(BatchEntry { room, epoch, batch: Arc::new(batch), full, nonces: nonces.into(), state })
 }
 
-fn take_state(source: &mut Source) -> Result<StateEntry, Malformed> {
+fn take_state(source: &mut Decoder) -> Result<StateEntry, Malformed> {
     let version = source.varint("a version")?;
     let mut changes = Vec::new();
     for _ in 0..source.count(2, "a count of changes")? {
@@ -256,7 +256,7 @@ fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
     put_varint(entry.next_offset, out);
 }
 
-fn take_room(room: Arc<str>, epoch: u64, source: &mut Source) -> Result<RoomEntry, Malformed> {
+fn take_room(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<RoomEntry, Malformed> {
     let is_operators = source.u8("a flag")? != 0;
     let phase = phase_of(source.u8("a phase")?)?;
     let settings = take_settings(source)?;
@@ -284,7 +284,7 @@ pub(crate) fn put_settings(settings: &RoomSettings, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn take_settings(source: &mut Source) -> Result<RoomSettings, Malformed> {
+pub(crate) fn take_settings(source: &mut Decoder) -> Result<RoomSettings, Malformed> {
     let mut next = || match source.varint("a setting")? {
         0 => Ok(None),
         n => u32::try_from(n - 1).map(Some).map_err(|_| Malformed("a setting")),
@@ -379,7 +379,7 @@ mod tests {
             let len = bytes.len();
             let all = Bytes::from([&bytes[..], &behind].concat());
             let sealed = read(&all).unwrap();
-            prop_assert_eq!((sealed.base, sealed.sum, sealed.bytes.len()), (base, own, len));
+            prop_assert_eq!((sealed.base, sealed.checksum, sealed.bytes.len()), (base, own, len));
             prop_assert_eq!(sealed.record, record);
         }
 
@@ -401,7 +401,7 @@ mod tests {
                 bytes[..4].copy_from_slice(&length.to_le_bytes());
                 let base = u64::from_le_bytes(bytes[4..12].try_into().unwrap());
                 bytes[20] %= 5;
-                let own = sum(base, &bytes[HEAD_BYTES..]);
+                let own = checksum(base, &bytes[HEAD_BYTES..]);
                 bytes[12..20].copy_from_slice(&own.to_le_bytes());
             }
             let _ = read(&Bytes::from(bytes));

@@ -1,11 +1,11 @@
-//! Recovery: from what lies on the disk and in the recorder to rooms that go on.
+//! Recovery: from what lies on the disk and in the crash log to rooms that go on.
 //!
-//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the recorder of
+//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the crash log of
 //! the run that wrote the journal's last row; then what was found is committed as one row, under a new run,
 //! before anybody is served.
 //!
 //! - *Closed*: nothing was outstanding.
-//! - *Crashed*: the recorder is there and goes on where the journal ends. Epochs stay, nothing that was seen
+//! - *Crashed*: the crash log is there and goes on where the journal ends. Epochs stay, nothing that was seen
 //!   is unseen.
 //! - *Power cut*: it is not there, or something is missing between the two. What was shown and not synced may
 //!   be gone, so every room gets a new epoch, its offsets go on, and the old epoch holds up to them.
@@ -14,7 +14,7 @@
 //!
 //! Invariant: nothing is deleted before it was copied or found to be of no use; a database that can't be
 //! walked is an error.
-//! Not here: threads (`store`), the bytes of anything (`record`, `rows`).
+//! Not here: threads (`store`), the bytes of anything (`record`, `tables`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
@@ -27,14 +27,14 @@ use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::clock::{stamp, unix_ms};
+use crate::compaction::Rooms;
+use crate::crash_log::CrashLogFiles;
 use crate::error::StoreError;
-use crate::head::Head;
 use crate::journal::Journal;
-use crate::mover::Rooms;
+use crate::memtable::{self, Kept};
 use crate::record::{self, Record, RecordFault, Sealed};
-use crate::recorder::Place;
-use crate::rows::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
-use crate::tail::{self, Kept};
+use crate::room_state::RoomState;
+use crate::tables::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
 use crate::wal;
 
 /// How the log was found.
@@ -44,12 +44,12 @@ pub enum Found {
     New,
     /// As the last process left it.
     Clean,
-    /// The last process died; the recorder had so many entries that the database did not.
+    /// The last process died; the crash log had so many entries that the database did not.
     Crashed {
-        /// Entries taken from the recorder.
+        /// Entries taken from the crash log.
         recovered: u64,
     },
-    /// The last process died and its recorder is gone, or does not fit: rooms go on under new epochs.
+    /// The last process died and its crash log is gone, or does not fit: rooms go on under new epochs.
     PowerCut,
     /// A backup was put in place: rooms go on under new epochs.
     Restored,
@@ -81,16 +81,16 @@ pub struct Opening {
 pub(crate) struct Recovered {
     pub(crate) rooms: Rooms,
     /// Each room with everything, also what is not in segments.
-    pub(crate) views: HashMap<Name, Head, RandomState>,
-    pub(crate) tails: HashMap<Name, VecDeque<Kept>, RandomState>,
+    pub(crate) views: HashMap<Name, RoomState, RandomState>,
+    pub(crate) memtables: HashMap<Name, VecDeque<Kept>, RandomState>,
     pub(crate) journal: Journal,
     pub(crate) opening: Opening,
 }
 
 /// What is being found.
 struct Work {
-    views: HashMap<Name, Option<Head>, RandomState>,
-    tails: HashMap<Name, VecDeque<Kept>, RandomState>,
+    views: HashMap<Name, Option<RoomState>, RandomState>,
+    memtables: HashMap<Name, VecDeque<Kept>, RandomState>,
     /// Newest journal row that a name's rows have in segments.
     moved: HashMap<Name, i64, RandomState>,
     /// Rooms that lost something.
@@ -105,11 +105,11 @@ struct Work {
 
 /// Bring the log to where it can go on, under `run`. `runs` are those of which one must have written last,
 /// where that is known. `prepare` is called with the last one when what was found is known, before anything
-/// is written: it makes the new run's recorder.
+/// is written: it makes the new run's crash log.
 pub(crate) fn recover(
     conn: &mut Connection,
     path: &Path,
-    (place, run, shards): (&Place, u64, u16),
+    (place, run, shards): (&CrashLogFiles, u64, u16),
     (is_new, wal): (bool, wal::Found),
     runs: Option<&[u64]>,
     prepare: impl FnOnce(u64) -> Result<(), StoreError>,
@@ -168,7 +168,7 @@ impl Work {
         };
         Work {
             views: HashMap::default(),
-            tails: HashMap::default(),
+            memtables: HashMap::default(),
             moved: HashMap::default(),
             cut: HashSet::default(),
             aside: Vec::new(),
@@ -191,8 +191,8 @@ impl Work {
         path: &Path,
         rooms: &mut Rooms,
     ) -> Result<Vec<i64>, StoreError> {
-        let found = rows::rooms(conn).map_err(|fault| row_error(path, fault))?;
-        let count = rows::meta(conn).map_err(|fault| row_error(path, fault))?.1;
+        let found = tables::rooms(conn).map_err(|fault| row_error(path, fault))?;
+        let count = tables::meta(conn).map_err(|fault| row_error(path, fault))?.1;
         let mut aside = Vec::new();
         let mut there = 0;
         for (id, row) in found {
@@ -205,7 +205,7 @@ impl Work {
                 Ok(row) => {
                     there += 1;
                     self.note_moved(&row);
-                    self.views.insert(row.head.room.room.clone(), Some(row.head.clone()));
+                    self.views.insert(row.state.room.room.clone(), Some(row.state.clone()));
                     rooms.put(row);
                 }
                 Err(RowFault::Unreadable(error)) => return Err(StoreError::sqlite(path)(error)),
@@ -228,14 +228,14 @@ impl Work {
     }
 
     fn note_moved(&mut self, row: &RoomRow) {
-        let moved = self.moved.entry(row.head.room.room.clone()).or_default();
+        let moved = self.moved.entry(row.state.room.room.clone()).or_default();
         *moved = row.moved.max(*moved);
     }
 
     /// A room whose row or state is rotten, from its newest segment: its log goes on, its facts begin anew.
     fn rebuild(&mut self, conn: &Connection, id: i64, rooms: &mut Rooms, aside: &mut Vec<i64>) {
-        let newest = rows::segments_newest(conn, id, 0, 1).ok().and_then(|ids| ids.first().copied());
-        let read = newest.and_then(|newest| rows::segment(conn, newest, id).ok());
+        let newest = tables::segments_newest(conn, id, 0, 1).ok().and_then(|ids| ids.first().copied());
+        let read = newest.and_then(|newest| tables::segment(conn, newest, id).ok());
         let last = read.filter(|read| read.fault.is_none()).and_then(|read| read.records.into_iter().last());
         let taken = |work: &Work, sealed: &Sealed| work.views.contains_key(sealed.record.room());
         let Some(sealed) = last.filter(|sealed| !taken(self, sealed)) else {
@@ -243,31 +243,32 @@ impl Work {
             return aside.push(id);
         };
         let name = sealed.record.room().clone();
-        let mut head = Head::new(name.clone(), sealed.record.epoch(), sealed.record.next_offset());
+        let mut state = RoomState::new(name.clone(), sealed.record.epoch(), sealed.record.next_offset());
         if let Record::Entry(Entry::Batch(entry)) = &sealed.record {
-            head.time_ms = entry.batch.time_ms;
+            state.time_ms = entry.batch.time_ms;
         }
-        head.sum = sealed.sum;
-        head.oldest_offset = 0;
+        state.checksum = sealed.checksum;
+        state.oldest_offset = 0;
         let sizes = "SELECT count(*), coalesce(sum(length(data)), 0), coalesce(min(first_offset), 0) FROM segments \
                      WHERE room = ?1";
         let sizes = conn.query_row(sizes, [id], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         });
         if let Ok((segments, bytes, oldest)) = sizes {
-            (head.segments, head.bytes, head.oldest_offset) = (segments as u64, bytes as u64, oldest as u64);
+            (state.segments, state.bytes, state.oldest_offset) =
+                (segments as u64, bytes as u64, oldest as u64);
         }
         // What of the journal is in the segments is told by the chain: see `take_record`.
         self.cut.insert(name.clone());
-        self.views.insert(name, Some(head.clone()));
-        let row = RoomRow { id, is_removed: false, moved: 0, head };
+        self.views.insert(name, Some(state.clone()));
+        let row = RoomRow { id, is_removed: false, moved: 0, state };
         self.rebuilt.push(row.clone());
         rooms.put(row);
     }
 
     /// The journal's rows: their records, where they stand, and the newest row.
     fn take_journal(&mut self, conn: &Connection) -> (Journal, Option<JournalRow>) {
-        let (found, end) = rows::journal(conn);
+        let (found, end) = tables::journal(conn);
         let mut journal = Journal::empty(0);
         let mut last: Option<JournalRow> = None;
         for (id, row) in found {
@@ -278,11 +279,12 @@ impl Work {
                     continue;
                 }
             };
-            let follows = last.as_ref().is_none_or(|last| (last.id + 1, last.sum) == (row.id, row.before));
+            let follows =
+                last.as_ref().is_none_or(|last| (last.id + 1, last.checksum) == (row.id, row.before));
             if !row.is_sound || !follows {
                 self.lose(&format!("row {id} of the journal is rotten, or the one before it is missing"));
             }
-            journal.add(id, row.sum, row.bytes);
+            journal.add(id, row.checksum, row.bytes);
             self.take_row(&row);
             last = Some(row);
         }
@@ -302,7 +304,7 @@ impl Work {
                         self.take_record(&sealed);
                     }
                 }
-                Err(RecordFault::Sum { bytes } | RecordFault::Malformed { bytes, .. }) => {
+                Err(RecordFault::Checksum { bytes } | RecordFault::Malformed { bytes, .. }) => {
                     self.cut_off(&data[..bytes], None);
                     data = data.slice(bytes..);
                 }
@@ -315,17 +317,17 @@ impl Work {
     fn take_record(&mut self, sealed: &Sealed) -> bool {
         let name = sealed.record.room().clone();
         let view = self.views.entry(name.clone()).or_default();
-        let Ok(step) = Head::advance(view, sealed) else {
-            if !self.tails.contains_key(&name) && self.cut.contains(&name) {
+        let Ok(step) = RoomState::advance(view, sealed) else {
+            if !self.memtables.contains_key(&name) && self.cut.contains(&name) {
                 // Of a room rebuilt from its segments, which have this one.
                 return false;
             }
             self.cut_off(&sealed.bytes, Some(name));
             return false;
         };
-        let begins = step != crate::head::Step::On;
-        let kept = self.tails.entry(name).or_default();
-        tail::keep(kept, 0, sealed.bytes.clone(), begins, sealed.record.next_offset());
+        let begins = step != crate::room_state::Step::On;
+        let kept = self.memtables.entry(name).or_default();
+        memtable::keep(kept, 0, sealed.bytes.clone(), begins, sealed.record.next_offset());
         true
     }
 
@@ -340,7 +342,7 @@ impl Work {
         }
     }
 
-    /// What the recorder has beyond the journal.
+    /// What the crash log has beyond the journal.
     fn take_recorded(&mut self, found: impl Iterator<Item = Bytes>, data: &mut Vec<u8>) -> u64 {
         let mut recovered = 0;
         for bytes in found {
@@ -362,10 +364,10 @@ impl Work {
         let names: Vec<Name> =
             self.views.keys().filter(|name| all || self.cut.contains(*name)).cloned().collect();
         for name in names {
-            let Some(Some(head)) = self.views.get(&name) else { continue };
-            let previous = PreviousEpoch { epoch: head.room.epoch, next_offset: head.next_offset };
+            let Some(Some(state)) = self.views.get(&name) else { continue };
+            let previous = PreviousEpoch { epoch: state.room.epoch, next_offset: state.next_offset };
             let record = Record::Epoch { room: name.clone(), epoch: number(), previous };
-            let (bytes, _) = record::encode(&record, head.sum);
+            let (bytes, _) = record::encode(&record, state.checksum);
             data.extend_from_slice(&bytes);
             let sealed = record::read(&bytes).expect("a record that was just encoded");
             self.take_record(&sealed);
@@ -400,31 +402,31 @@ impl Work {
             tx.execute("UPDATE rooms SET is_removed = 2 WHERE id = ?1", [id]).map_err(&fault)?;
         }
         for row in &self.rebuilt {
-            rows::put_room(&tx, row, true).map_err(&fault)?;
+            tables::put_room(&tx, row, true).map_err(&fault)?;
         }
         if !aside.is_empty() || self.is_lost {
-            rows::put_room_count(&tx, rooms as u64).map_err(&fault)?;
+            tables::put_room_count(&tx, rooms as u64).map_err(&fault)?;
         }
         if rewrite {
             tx.execute("DELETE FROM journal", []).map_err(&fault)?;
             journal.clear();
             records.clear();
-            self.tails.values().flatten().for_each(|kept| records.extend_from_slice(&kept.bytes));
+            self.memtables.values().flatten().for_each(|kept| records.extend_from_slice(&kept.bytes));
         }
         (journal.run, journal.positions) = (run, vec![0; usize::from(shards.max(1))]);
-        let mut data = journal.head(RowKind::Opened, &journal.positions);
+        let mut data = journal.header(RowKind::Opened, &journal.positions);
         data.extend_from_slice(&records);
-        let sum = rows::insert_journal(&tx, journal.next_id, &data).map_err(&fault)?;
-        journal.add(journal.next_id, sum, data.len() as u64);
+        let checksum = tables::insert_journal(&tx, journal.next_id, &data).map_err(&fault)?;
+        journal.add(journal.next_id, checksum, data.len() as u64);
         tx.commit().map_err(&fault)?;
         Ok(journal)
     }
 
     fn finish(mut self, rooms: Rooms, journal: Journal) -> Recovered {
-        let views: HashMap<Name, Head, RandomState> =
-            self.views.into_iter().filter_map(|(name, head)| Some((name, head?))).collect();
+        let views: HashMap<Name, RoomState, RandomState> =
+            self.views.into_iter().filter_map(|(name, state)| Some((name, state?))).collect();
         self.opening.rooms = views.len() as u64;
-        Recovered { rooms, views, tails: self.tails, journal, opening: self.opening }
+        Recovered { rooms, views, memtables: self.memtables, journal, opening: self.opening }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a room comes back with: its facts, its newest batches, and who said what lately.
 //!
-//! Read from the newest backwards: first the tail, then segments, until enough is known of everything.
+//! Read from the newest backwards: first the memtable, then segments, until enough is known of everything.
 //! Invariant: batches and nonces end with the room's next offset and are without holes; at a hole or at rot
 //! it ends.
 //! Not here: pages of the past (`reader`).
@@ -12,10 +12,10 @@ use grandstand_engine::log::{BatchEntry, Entry, StoredNonce, StoredRoom};
 use rusqlite::Connection;
 
 use crate::config::StoreConfig;
-use crate::head::Head;
+use crate::memtable::Kept;
 use crate::record::{self, Record};
-use crate::rows;
-use crate::tail::Kept;
+use crate::room_state::RoomState;
+use crate::tables;
 
 /// Segments whose ids are looked up at a time: most rooms need one.
 const SEGMENTS: usize = 4;
@@ -24,36 +24,36 @@ const SEGMENTS: usize = 4;
 pub(crate) fn room(
     conn: &Connection,
     id: Option<i64>,
-    head: Head,
-    tail: &VecDeque<Kept>,
+    state: RoomState,
+    memtable: &VecDeque<Kept>,
     config: &StoreConfig,
 ) -> (StoredRoom, Option<String>) {
-    let mut back = Back::new(&head, config);
+    let mut back = Back::new(&state, config);
     let mut fault = None;
     let mut wants = true;
-    for kept in tail.iter().rev() {
+    for kept in memtable.iter().rev() {
         wants =
             wants && record::read(&kept.bytes).is_ok_and(|sealed| back.take(sealed.record)) && !kept.begins;
     }
     let mut skip = 0;
     while wants && let Some(id) = id {
-        let ids = match rows::segments_newest(conn, id, skip, SEGMENTS) {
+        let ids = match tables::segments_newest(conn, id, skip, SEGMENTS) {
             Ok(ids) => ids,
             Err(why) => {
-                fault = Some(format!("room {}: {why}", head.room.room));
+                fault = Some(format!("room {}: {why}", state.room.room));
                 break;
             }
         };
         skip += ids.len();
         wants = ids.len() == SEGMENTS;
         for segment in ids {
-            let read = rows::segment(conn, segment, id);
+            let read = tables::segment(conn, segment, id);
             let text = match &read {
                 Ok(read) => read.fault.clone(),
                 Err(why) => Some(why.to_string()),
             };
             if let Some(text) = text {
-                fault = Some(format!("room {}: {text}", head.room.room));
+                fault = Some(format!("room {}: {text}", state.room.room));
                 wants = false;
                 break;
             }
@@ -64,7 +64,7 @@ pub(crate) fn room(
             }
         }
     }
-    (back.finish(head), fault)
+    (back.finish(state), fault)
 }
 
 /// Walks backwards.
@@ -80,11 +80,11 @@ struct Back {
 }
 
 impl Back {
-    fn new(head: &Head, config: &StoreConfig) -> Back {
+    fn new(state: &RoomState, config: &StoreConfig) -> Back {
         Back {
-            due: head.next_offset,
+            due: state.next_offset,
             // By the room's own time: the clock may have jumped.
-            oldest_ms: head.time_ms.saturating_sub(config.nonce_window_ms),
+            oldest_ms: state.time_ms.saturating_sub(config.nonce_window_ms),
             batches_left: config.newest_batches_max,
             bytes_left: config.newest_bytes_max,
             nonces_left: config.nonces_max,
@@ -126,19 +126,19 @@ impl Back {
         self.nonces_left -= self.nonces.len() - before;
     }
 
-    fn finish(mut self, mut head: Head) -> StoredRoom {
+    fn finish(mut self, mut state: RoomState) -> StoredRoom {
         self.nonces.reverse();
-        head.room.next_offset = head.next_offset;
+        state.room.next_offset = state.next_offset;
         StoredRoom {
-            previous: head.previous,
-            oldest_offset: head.oldest_offset,
-            next_offset: head.next_offset,
-            time_ms: head.time_ms,
-            state: head.state.into_iter().collect(),
-            state_version: head.state_version,
+            previous: state.previous,
+            oldest_offset: state.oldest_offset,
+            next_offset: state.next_offset,
+            time_ms: state.time_ms,
+            state: state.values.into_iter().collect(),
+            state_version: state.state_version,
             nonces: self.nonces,
             newest: self.newest.into(),
-            room: head.room,
+            room: state.room,
         }
     }
 }

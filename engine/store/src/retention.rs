@@ -6,16 +6,16 @@
 //! a room's own.
 //! Invariant: a room loses its oldest first, so what is kept is without holes; a step removes at most
 //! [`STEP`] segments.
-//! Not here: transactions (`writer`).
+//! Not here: transactions (`committer`).
 
 use grandstand_engine::log::News;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::unix_ms;
+use crate::compaction::Rooms;
 use crate::config::Retention;
-use crate::mover::Rooms;
-use crate::rows::{self, RoomRow};
-use crate::tail::Shared;
+use crate::memtable::Shared;
+use crate::tables::{self, RoomRow};
 
 /// Segments that a step removes: two megabytes at most, whose pages go to the free list.
 const STEP: usize = 16;
@@ -49,7 +49,7 @@ pub(crate) struct Trimmed {
 pub(crate) fn is_over(rooms: &Rooms, retention: Retention) -> bool {
     let is_over = |bytes: u64, max: u64| max > 0 && bytes > max;
     is_over(rooms.bytes, retention.node_bytes_max)
-        || rooms.live.values().any(|row| is_over(row.head.bytes, retention.room_bytes_max))
+        || rooms.live.values().any(|row| is_over(row.state.bytes, retention.room_bytes_max))
 }
 
 /// One step. `journal` is the oldest row of the journal.
@@ -96,7 +96,7 @@ pub(crate) fn step(
         trimmed.is_more = free as u64 > FREE_PAGES_KEPT;
         trimmed.vacuumed = true;
     }
-    trimmed.rows.iter().try_for_each(|row| rows::put_room(conn, row, false))?;
+    trimmed.rows.iter().try_for_each(|row| tables::put_room(conn, row, false))?;
     Ok(trimmed)
 }
 
@@ -122,8 +122,8 @@ fn largest(
     trimmed: &mut Trimmed,
 ) -> rusqlite::Result<()> {
     let max = retention.room_bytes_max;
-    let Some(row) = rooms.live.values().find(|row| max > 0 && row.head.bytes > max) else { return Ok(()) };
-    let mut bytes = row.head.bytes;
+    let Some(row) = rooms.live.values().find(|row| max > 0 && row.state.bytes > max) else { return Ok(()) };
+    let mut bytes = row.state.bytes;
     while bytes > max && trimmed.segments < STEP as u64 {
         let Some(oldest) = oldest_of_room(conn, row.id)? else { break };
         bytes = bytes.saturating_sub(oldest.bytes);
@@ -170,10 +170,10 @@ impl Trimmed {
             self.rows.push(row.clone());
             self.rows.len() - 1
         });
-        let head = &mut self.rows[at].head;
-        head.oldest_offset = head.oldest_offset.max(oldest.next_offset);
-        head.segments = head.segments.saturating_sub(1);
-        head.bytes = head.bytes.saturating_sub(oldest.bytes);
+        let state = &mut self.rows[at].state;
+        state.oldest_offset = state.oldest_offset.max(oldest.next_offset);
+        state.segments = state.segments.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(oldest.bytes);
         self.segments += 1;
         Ok(())
     }
@@ -189,8 +189,8 @@ impl Trimmed {
             rooms.removed.pop_front();
         }
         for row in self.rows {
-            let (room, epoch) = (row.head.room.room.clone(), row.head.room.epoch);
-            let oldest_offset = row.head.oldest_offset;
+            let (room, epoch) = (row.state.room.room.clone(), row.state.room.epoch);
+            let oldest_offset = row.state.oldest_offset;
             rooms.put(row);
             if let Some(shard) = shared.owner(&room) {
                 shared.shards[shard].tell(News::Trimmed { room, epoch, oldest_offset });

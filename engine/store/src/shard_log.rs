@@ -1,8 +1,8 @@
 //! A shard's end of the log: pushes without waiting, asks for pages, hears news.
 //!
-//! Invariants: a push writes memory only: the recorder's file and the tail. Each room's records are chained
-//! here, so that their order is the push's and nobody else's.
-//! Not here: the disk (`writer`), pages (`reader`).
+//! Invariants: a push writes memory only: the crash log's file and the memtable. Each room's records are
+//! chained here, so that their order is the push's and nobody else's.
+//! Not here: the disk (`committer`), pages (`reader`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use std::sync::mpsc::Sender;
 use foldhash::quality::RandomState;
 use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
 
+use crate::crash_log::CrashLog;
+use crate::memtable::Shared;
 use crate::reader::Ask;
 use crate::record::{self, Record};
-use crate::recorder::Recorder;
-use crate::rows::Name;
 use crate::status::Health;
-use crate::tail::Shared;
+use crate::tables::Name;
 
 /// When to try again after the queue was full: the log thread has had many commits by then.
 const RETRY_MS: u32 = 500;
@@ -26,18 +26,18 @@ const RETRY_MS: u32 = 500;
 pub(crate) struct ShardLog {
     pub(crate) shard: usize,
     pub(crate) shared: Arc<Shared>,
-    /// Epoch and newest sum of each room that was ever pushed or restored.
-    pub(crate) sums: HashMap<Name, (u64, u64), RandomState>,
+    /// Epoch and newest checksum of each room that was ever pushed or restored.
+    pub(crate) checksums: HashMap<Name, (u64, u64), RandomState>,
     pub(crate) position: u64,
-    pub(crate) recorder: Recorder,
+    pub(crate) crash_log: CrashLog,
     pub(crate) asks: Sender<Ask>,
 }
 
 impl ShardLog {
     /// The sum that a record follows: 0 where it begins its room's log. And the room's name as it is shared.
     fn base(&self, record: &Record) -> (Name, u64) {
-        match self.sums.get_key_value(record.room()) {
-            Some((name, &(epoch, sum))) if epoch == record.epoch() => (name.clone(), sum),
+        match self.checksums.get_key_value(record.room()) {
+            Some((name, &(epoch, checksum))) if epoch == record.epoch() => (name.clone(), checksum),
             Some((name, _)) => (name.clone(), 0),
             None => (record.room().clone(), 0),
         }
@@ -58,7 +58,7 @@ impl DurableLog for ShardLog {
             // Until the next commit is through.
             status.set_health(Health::Slow);
         }
-        if is_long || is_full || !self.recorder.is_on() {
+        if is_long || is_full || !self.crash_log.is_on() {
             return Err(Unavailable { retry_after_ms: RETRY_MS });
         }
         Ok(())
@@ -67,23 +67,23 @@ impl DurableLog for ShardLog {
     fn push(&mut self, entry: Entry) -> Position {
         let record = Record::Entry(entry);
         let (name, base) = self.base(&record);
-        let (bytes, sum) = record::encode(&record, base);
+        let (bytes, checksum) = record::encode(&record, base);
         self.position += 1;
         let side = &self.shared.shards[self.shard];
-        self.recorder.write(self.position, &bytes, side.durable.load(Ordering::Acquire));
+        self.crash_log.write(self.position, &bytes, side.durable.load(Ordering::Acquire));
         let is_removed = matches!(record, Record::Entry(Entry::Removed { .. }));
         if is_removed {
-            self.sums.remove(&name);
-        } else if self.sums.insert(name.clone(), (record.epoch(), sum)).is_none() {
+            self.checksums.remove(&name);
+        } else if self.checksums.insert(name.clone(), (record.epoch(), checksum)).is_none() {
             self.shared.set_owner(&name, self.shard);
         }
         let status = &self.shared.status;
         status.queue_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let begins = base == 0 || is_removed;
         {
-            let mut tail = side.tail();
-            tail.queue.push_back((self.position, bytes.clone()));
-            tail.keep(name, self.position, bytes, begins, record.next_offset());
+            let mut memtable = side.memtable();
+            memtable.queue.push_back((self.position, bytes.clone()));
+            memtable.keep(name, self.position, bytes, begins, record.next_offset());
             // Before the log thread can take it, or it would count what it took first.
             status.queue_entries.fetch_add(1, Ordering::Release);
         }

@@ -95,14 +95,14 @@ pub struct Status {
     pub pages: AtomicU64,
     /// Stored things that were found rotten and were not served.
     pub rotten: AtomicU64,
-    /// Bytes in the recorder.
-    pub recorder_bytes: AtomicU64,
-    /// Times that the recorder could not be written where it should be.
-    pub recorder_faults: AtomicU64,
-    /// Shards whose recorder writes to the data directory instead.
-    pub recorder_fallbacks: AtomicU64,
-    /// Shards that have no recorder at all: they take nothing.
-    pub recorder_off: AtomicU64,
+    /// Bytes in the crash log.
+    pub crash_log_bytes: AtomicU64,
+    /// Times that the crash log could not be written where it should be.
+    pub crash_log_faults: AtomicU64,
+    /// Shards whose crash log writes to the data directory instead.
+    pub crash_log_fallbacks: AtomicU64,
+    /// Shards that have no crash log at all: they take nothing.
+    pub crash_log_off: AtomicU64,
     /// Backups made on schedule.
     pub backups: AtomicU64,
     /// Those that failed.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: one process at a time holds the directory, by a lock on `log.lock`; nothing is served before
 //! what was recovered is committed; a database that was there and is gone is an error, never an empty log.
-//! Not here: what is found (`recovery`), what the threads do (`writer`, `reader`).
+//! Not here: what is found (`recovery`), what the threads do (`committer`, `reader`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -23,20 +23,20 @@ use rusqlite::Connection;
 
 use crate::backup;
 use crate::clock::unix_ms;
+use crate::committer::Committer;
 use crate::config::StoreConfig;
+use crate::crash_log::{CrashLog, CrashLogFiles};
 use crate::error::StoreError;
-use crate::head::Head;
+use crate::memtable::Shared;
 use crate::reader::{Ask, Reader};
-use crate::recorder::{Place, Recorder};
 use crate::recovery::{self, Opening, Recovered};
 use crate::restore;
-use crate::rows::{self, Name};
+use crate::room_state::RoomState;
 use crate::schema;
 use crate::shard_log::ShardLog;
 use crate::status::Status;
-use crate::tail::Shared;
+use crate::tables::{self, Name};
 use crate::wal;
-use crate::writer::Writer;
 
 /// Says that a database was made here.
 pub(crate) const MARKER: &str = "log.id";
@@ -50,12 +50,12 @@ pub struct Store {
     config: StoreConfig,
     shared: Arc<Shared>,
     opening: Opening,
-    place: Place,
+    place: CrashLogFiles,
     /// Reads what rooms come back with.
     conn: Connection,
-    views: HashMap<Name, Head, RandomState>,
+    views: HashMap<Name, RoomState, RandomState>,
     ids: HashMap<Name, i64, RandomState>,
-    recorders: VecDeque<Recorder>,
+    crash_logs: VecDeque<CrashLog>,
     asks: Option<Sender<Ask>>,
     writer: Option<JoinHandle<bool>>,
     reader: Option<JoinHandle<()>>,
@@ -82,13 +82,13 @@ impl Store {
         if wal.lost > 0 {
             check_pages(&conn, &path)?;
         }
-        let number = rows::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
-        let recorder_dir = config.recorder_dir.clone().unwrap_or_else(|| default_recorder_dir(dir));
-        let _ = fs::create_dir_all(&recorder_dir);
-        let place = Place::new(&recorder_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
+        let number = tables::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
+        let crash_log_dir = config.crash_log_dir.clone().unwrap_or_else(|| default_crash_log_dir(dir));
+        let _ = fs::create_dir_all(&crash_log_dir);
+        let place = CrashLogFiles::new(&crash_log_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
         let (run, (bell, parker)) = (recovery::number(), thread_bell());
         let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
-        let mut recorders = VecDeque::new();
+        let mut crash_logs = VecDeque::new();
         let runs = marker.filter(|marker| marker.number == number).map(|marker| marker.runs);
         let found = (is_new, wal);
         let recovered = recovery::recover(
@@ -99,18 +99,18 @@ impl Store {
             runs.as_deref(),
             |last| {
                 Marker { number, runs: vec![last, run] }.write(dir)?;
-                let begin = |shard| Recorder::begin(&place, run, shard, shared.status.clone());
-                recorders.extend((0..shared.shards.len()).map(begin));
+                let begin = |shard| CrashLog::begin(&place, run, shard, shared.status.clone());
+                crash_logs.extend((0..shared.shards.len()).map(begin));
                 Ok(())
             },
         )?;
         Marker { number, runs: vec![run] }.write(dir)?;
         place.remove_others(Some(run));
-        let Recovered { rooms, views, tails, journal, mut opening } = recovered;
+        let Recovered { rooms, views, memtables, journal, mut opening } = recovered;
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
-        *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = tails;
+        *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = memtables;
         let (writer_state, retention) = ((rooms, journal), config.retention);
-        let mut writer = Writer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
+        let mut writer = Committer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
         writer.look();
         let (asks, receiver) = channel();
         let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None };
@@ -135,7 +135,7 @@ impl Store {
             conn,
             views,
             ids,
-            recorders,
+            crash_logs,
             asks: Some(asks),
             writer: Some(writer),
             reader: Some(reader),
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Write what is outstanding, mark the log as closed and release the directory. Shards must have been
-    /// stopped. `false`: the disk would not take all of it in time; the recorder keeps it for the next start
+    /// stopped. `false`: the disk would not take all of it in time; the crash log keeps it for the next start
     /// on this machine.
     pub fn close(mut self) -> bool {
         self.end()
@@ -195,19 +195,20 @@ impl LogSource for Store {
         let side = &self.shared.shards[shard];
         side.set_bell(bell);
         let owned: Vec<Name> = self.views.keys().filter(|name| owns(name)).cloned().collect();
-        let (mut sums, mut stored) = (HashMap::default(), Vec::with_capacity(owned.len()));
+        let (mut checksums, mut stored) = (HashMap::default(), Vec::with_capacity(owned.len()));
         for name in owned {
-            let Some(head) = self.views.remove(&name) else { continue };
-            sums.insert(name.clone(), (head.room.epoch, head.sum));
+            let Some(state) = self.views.remove(&name) else { continue };
+            checksums.insert(name.clone(), (state.room.epoch, state.checksum));
             self.shared.set_owner(&name, shard);
             // In its own statement: the lock must not be held when the shard's is taken.
-            let tail = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-            let tail = tail.unwrap_or_default();
-            let room = restore::room(&self.conn, self.ids.get(&name).copied(), head, &tail, &self.config);
+            let memtable = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            let memtable = memtable.unwrap_or_default();
+            let room =
+                restore::room(&self.conn, self.ids.get(&name).copied(), state, &memtable, &self.config);
             room.1.into_iter().for_each(|text| self.shared.status.note_rot(text));
             stored.push(room.0);
-            if !tail.is_empty() {
-                side.tail().rooms.insert(name, tail);
+            if !memtable.is_empty() {
+                side.memtable().rooms.insert(name, memtable);
             }
         }
         // Names of rooms that are gone, of which the journal still tells: whoever owns the name takes them
@@ -215,14 +216,14 @@ impl LogSource for Store {
         let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Name> = unclaimed.keys().filter(|name| owns(name)).cloned().collect();
         for name in gone {
-            if let Some(tail) = unclaimed.remove(&name) {
-                side.tail().rooms.insert(name, tail);
+            if let Some(memtable) = unclaimed.remove(&name) {
+                side.memtable().rooms.insert(name, memtable);
             }
         }
         drop(unclaimed);
-        let recorder = self.recorders.pop_front().expect("one for each shard, asked for once and in order");
+        let crash_log = self.crash_logs.pop_front().expect("one for each shard, asked for once and in order");
         let asks = self.asks.clone().expect("there until the store is closed");
-        let log = ShardLog { shard, shared: self.shared.clone(), sums, position: 0, recorder, asks };
+        let log = ShardLog { shard, shared: self.shared.clone(), checksums, position: 0, crash_log, asks };
         (Box::new(log), stored)
     }
 }
@@ -305,7 +306,7 @@ fn open_database(
         backup::before_migration(path, &dir, version)
     })?;
     if is_new || found == 0 {
-        rows::put_meta(&conn, recovery::number(), unix_ms()).map_err(&fault)?;
+        tables::put_meta(&conn, recovery::number(), unix_ms()).map_err(&fault)?;
     }
     let is_old = found > 0 && found < schema::MIGRATIONS.len() as i64;
     Ok((conn, is_old.then_some(found)))
@@ -323,7 +324,7 @@ fn check_pages(conn: &Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 /// Memory that outlives a process, where there is any.
-fn default_recorder_dir(dir: &Path) -> PathBuf {
+fn default_crash_log_dir(dir: &Path) -> PathBuf {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let shm = Path::new("/dev/shm");
     #[allow(clippy::unnecessary_cast, reason = "its type is the platform's")]

@@ -11,10 +11,10 @@ use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
-use crate::head::Head;
 use crate::record::{self, Record, Sealed};
-use crate::rows::{self, Name, RoomRow};
+use crate::room_state::RoomState;
 use crate::schema;
+use crate::tables::{self, Name, RoomRow};
 
 /// Faults that a report names; the rest is counted.
 const FAULTS_MAX: usize = 100;
@@ -65,14 +65,14 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     walk.rooms(&tx);
     walk.journal(&tx);
     // With those that are in the journal alone.
-    walk.report.rooms = walk.heads.values().flatten().count() as u64;
+    walk.report.rooms = walk.rooms.values().flatten().count() as u64;
     Ok(walk.report)
 }
 
 #[derive(Default)]
 struct Walk {
     report: Report,
-    heads: HashMap<Name, Option<Head>, RandomState>,
+    rooms: HashMap<Name, Option<RoomState>, RandomState>,
     moved: HashMap<Name, i64, RandomState>,
 }
 
@@ -98,7 +98,7 @@ impl Walk {
     }
 
     fn rooms(&mut self, conn: &Connection) {
-        let rows = match rows::rooms(conn) {
+        let rows = match tables::rooms(conn) {
             Ok(rows) => rows,
             Err(fault) => return self.fault(format!("rooms: {fault}")),
         };
@@ -106,12 +106,12 @@ impl Walk {
         for (id, row) in rows {
             match row {
                 Ok(row) => {
-                    let moved = self.moved.entry(row.head.room.room.clone()).or_default();
+                    let moved = self.moved.entry(row.state.room.room.clone()).or_default();
                     *moved = row.moved.max(*moved);
                     if !row.is_removed {
                         there += 1;
                         self.room(conn, &row);
-                        self.heads.insert(row.head.room.room.clone(), Some(row.head));
+                        self.rooms.insert(row.state.room.room.clone(), Some(row.state));
                     }
                 }
                 Err(fault) => {
@@ -120,7 +120,7 @@ impl Walk {
             }
         }
         self.report.rooms = there;
-        match rows::meta(conn) {
+        match tables::meta(conn) {
             Ok((_, count)) if count == there => {}
             Ok((_, count)) => self.fault(format!("{there} rooms are there, and there were {count}")),
             Err(fault) => self.fault(format!("the database's own row: {fault}")),
@@ -128,15 +128,15 @@ impl Walk {
     }
 
     fn room(&mut self, conn: &Connection, row: &RoomRow) {
-        let name = &row.head.room.room;
+        let name = &row.state.room.room;
         let mut chain: Option<u64> = None;
         let (mut due, mut segments, mut bytes) = (None, 0, 0);
-        let ids = match rows::segments_from_all(conn, row.id) {
+        let ids = match tables::segments_from_all(conn, row.id) {
             Ok(ids) => ids,
             Err(fault) => return self.fault(format!("room {name}: {fault}")),
         };
         for id in ids {
-            let read = match rows::segment(conn, id, row.id) {
+            let read = match tables::segment(conn, id, row.id) {
                 Ok(read) => read,
                 Err(fault) => {
                     self.fault(format!("room {name}, segment {id}: {fault}"));
@@ -153,7 +153,7 @@ impl Walk {
             }
             let is_hole = match due {
                 Some(due) => due != read.first_offset,
-                None => read.first_offset > row.head.oldest_offset,
+                None => read.first_offset > row.state.oldest_offset,
             };
             if is_hole {
                 self.fault(format!("room {name}: offsets before {} are missing", read.first_offset));
@@ -167,17 +167,17 @@ impl Walk {
             }
         }
         self.report.segments += segments;
-        let end = due.unwrap_or(row.head.oldest_offset);
-        if chain.is_some_and(|chain| chain != row.head.sum) || end != row.head.next_offset {
+        let end = due.unwrap_or(row.state.oldest_offset);
+        if chain.is_some_and(|chain| chain != row.state.checksum) || end != row.state.next_offset {
             self.fault(format!(
                 "room {name}: its segments end at {end}, its row at {}",
-                row.head.next_offset
+                row.state.next_offset
             ));
         }
-        if (segments, bytes) != (row.head.segments, row.head.bytes) {
+        if (segments, bytes) != (row.state.segments, row.state.bytes) {
             self.fault(format!(
                 "room {name}: {segments} segments are there, and there were {}",
-                row.head.segments
+                row.state.segments
             ));
         }
     }
@@ -201,7 +201,7 @@ impl Walk {
     }
 
     fn journal(&mut self, conn: &Connection) {
-        let (rows, end) = rows::journal(conn);
+        let (rows, end) = tables::journal(conn);
         if let Some(fault) = end {
             self.fault(format!("journal: {fault}"));
         }
@@ -217,10 +217,11 @@ impl Walk {
                     continue;
                 }
             };
-            if !row.is_sound || last.is_some_and(|(id, sum)| (id + 1, sum) != (row.id, row.before)) {
+            if !row.is_sound || last.is_some_and(|(id, checksum)| (id + 1, checksum) != (row.id, row.before))
+            {
                 self.fault(format!("journal: row {id} is rotten, or the one before it is missing"));
             }
-            last = Some((row.id, row.sum));
+            last = Some((row.id, row.checksum));
             let mut data = row.records;
             while !data.is_empty() {
                 let Ok(sealed) = record::read(&data) else {
@@ -238,10 +239,10 @@ impl Walk {
         if self.moved.get(&name).is_some_and(|&moved| moved >= row) {
             return;
         }
-        let head = self.heads.entry(name.clone()).or_default();
-        let mut due = head.as_ref().map(|head| head.next_offset);
-        match Head::advance(head, sealed) {
-            Ok(crate::head::Step::On) => self.count(sealed, &name, &mut due),
+        let state = self.rooms.entry(name.clone()).or_default();
+        let mut due = state.as_ref().map(|state| state.next_offset);
+        match RoomState::advance(state, sealed) {
+            Ok(crate::room_state::Step::On) => self.count(sealed, &name, &mut due),
             Ok(_) => self.count(sealed, &name, &mut None),
             Err(_) => self.fault(format!("journal, row {row}: a record of room {name} does not follow")),
         }

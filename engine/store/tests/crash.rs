@@ -33,8 +33,8 @@ impl Drop for Killed {
 }
 
 fn config(dir: &Path) -> StoreConfig {
-    let recorder_dir = Some(dir.join("recorder"));
-    StoreConfig { recorder_dir, queue_bytes_max: 1 << 20, ..StoreConfig::new(dir.join("data")) }
+    let crash_log_dir = Some(dir.join("crash-log"));
+    StoreConfig { crash_log_dir, queue_bytes_max: 1 << 20, ..StoreConfig::new(dir.join("data")) }
 }
 
 #[test]

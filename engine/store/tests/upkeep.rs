@@ -221,17 +221,17 @@ fn what_waits_for_the_disk_is_bounded() {
 }
 
 #[test]
-fn a_full_recorder_falls_back_to_the_data_directory() {
-    let dir = Dir::new("recorder-full");
-    let Some(_small) = Small::mount(&dir.path().join("recorder"), 64 << 10) else {
-        return println!("SKIPPED: a full recorder needs the right to mount a tmpfs");
+fn a_full_crash_log_falls_back_to_the_data_directory() {
+    let dir = Dir::new("crash-log-full");
+    let Some(_small) = Small::mount(&dir.path().join("crash-log"), 64 << 10) else {
+        return println!("SKIPPED: a full crash log needs the right to mount a tmpfs");
     };
     let mut rig = Rig::open(dir.config());
     let last = push_many(&mut rig, "a", 0..40);
     assert!(rig.log.check().is_ok());
     let status = rig.store.status();
-    assert_eq!((status.recorder_fallbacks.load(Relaxed), status.recorder_off.load(Relaxed)), (1, 0));
-    assert!(status.fault().contains("recorder"), "{}", status.fault());
+    assert_eq!((status.crash_log_fallbacks.load(Relaxed), status.crash_log_off.load(Relaxed)), (1, 0));
+    assert!(status.fault().contains("crash log"), "{}", status.fault());
     let is_record = |path: &Path| path.extension().is_some_and(|end| end == "rec");
     let there = || {
         std::fs::read_dir(dir.data())

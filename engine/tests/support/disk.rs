@@ -26,7 +26,7 @@ struct Inner {
     is_failing: bool,
     holds_reads: bool,
     position: u64,
-    // On the recorder and not synced.
+    // In the crash log and not synced.
     queue: VecDeque<Entry>,
     rooms: BTreeMap<Arc<str>, Kept>,
     news: VecDeque<News>,
@@ -103,7 +103,7 @@ impl Disk {
         self.inner().read_count
     }
 
-    /// The process was killed: what is on the recorder is on the disk when it starts again.
+    /// The process was killed: what is in the crash log is on the disk when it starts again.
     pub(crate) fn kill(&self) {
         let mut inner = self.inner();
         inner.is_failing = false;

@@ -1,7 +1,7 @@
 //! The durable log, modelled: what was pushed, what of it is synced, and what a process finds after each kind
 //! of end.
 //!
-//! Three levels, as `grandstand_engine::log` has them. What was pushed is on the recorder and survives
+//! Three levels, as `grandstand_engine::log` has them. What was pushed is in the crash log and survives
 //! the process. What was synced, some time later and many entries at once, survives a power cut; a commit
 //! that was under way when the power went did happen or did not. Nothing else survives. The disk can be slow
 //! or full: then commits wait, and the log takes no more once too much waits. Retention takes the oldest rows

@@ -55,8 +55,8 @@ table! {
     oldest_ms: "oldest_age_seconds", Age, "Age of the oldest message kept.";
     pages: "pages_read_total", Plain, "Pages of history read from the disk.";
     rotten: "rotten_total", Plain, "Stored things that were not what was written, and were not served.";
-    recorder_bytes: "recorder_bytes", Plain, "Bytes of the recorder: shown and not yet synced.";
-    recorder_faults: "recorder_faults_total", Plain, "Times that the recorder could not be written where it should be.";
+    crash_log_bytes: "recorder_bytes", Plain, "Bytes of the crash log: shown and not yet synced.";
+    crash_log_faults: "recorder_faults_total", Plain, "Times that the crash log could not be written where it should be.";
     backups: "backups_total", Plain, "Scheduled backups made.";
     backup_failures: "backup_failures_total", Plain, "Scheduled backups that failed.";
     backup_ms: "backup_age_seconds", Age, "Age of the last backup that the node made.";

@@ -17,7 +17,7 @@ use grandstand_store::{Store, StoreConfig};
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A directory that is gone with the test, and one for its recorder.
+/// A directory that is gone with the test, and one for its crash log.
 pub struct Dir(PathBuf);
 
 impl Dir {
@@ -36,7 +36,7 @@ impl Dir {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = parent.join(format!("gs-store-{name}-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("recorder")).unwrap();
+        std::fs::create_dir_all(dir.join("crash-log")).unwrap();
         Dir(dir)
     }
 
@@ -53,7 +53,7 @@ impl Dir {
     }
 
     pub fn config(&self) -> StoreConfig {
-        StoreConfig { recorder_dir: Some(self.0.join("recorder")), ..StoreConfig::new(self.data()) }
+        StoreConfig { crash_log_dir: Some(self.0.join("crash-log")), ..StoreConfig::new(self.data()) }
     }
 }
 

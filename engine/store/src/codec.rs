@@ -1,7 +1,7 @@
 //! Bytes of stored things: varints, lengths and a reader that can only fail politely.
 //!
-//! Invariant: a [`Source`] never reads past its end and never panics, whatever the bytes.
-//! Not here: what the bytes mean (`record`, `head`, `journal`).
+//! Invariant: a [`Decoder`] never reads past its end and never panics, whatever the bytes.
+//! Not here: what the bytes mean (`record`, `room_state`, `journal`).
 
 use bytes::Bytes;
 
@@ -32,13 +32,13 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Reads from shared bytes; what it hands out shares them.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Decoder {
     bytes: Bytes,
 }
 
-impl Source {
+impl Decoder {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Source { bytes }
+        Decoder { bytes }
     }
 
     pub(crate) fn left(&self) -> usize {

@@ -1,4 +1,4 @@
-//! The mover: takes what the journal holds into the rooms' segments, some rooms at a time.
+//! Compaction: takes what the journal holds into the rooms' segments, some rooms at a time.
 //!
 //! Why: the journal is in the order of time, and whoever reads wants a room. A room is moved once in some
 //! seconds or megabytes, so its pages are written once for many commits.
@@ -8,9 +8,9 @@
 //! says up to which journal row it was moved, so a crash in the midst of a round is nothing special. When the
 //! last room is through, the journal's rows go, but for the newest, which says where each shard stands.
 //!
-//! Invariant: what a step did to memory is done after its commit, by [`Moved::settle`]; before, nothing has
-//! changed.
-//! Not here: transactions (`writer`), what is removed for age or size (`retention`).
+//! Invariant: what a step did to memory is done after its commit, by [`Compacted::settle`]; before, nothing
+//! has changed.
+//! Not here: transactions (`committer`), what is removed for age or size (`retention`).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,11 +18,11 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
-use crate::head::{Head, Step};
 use crate::journal::Mark;
+use crate::memtable::{Kept, Shared};
 use crate::record::{self, Record};
-use crate::rows::{self, Name, RoomRow, Segment};
-use crate::tail::{Kept, Shared};
+use crate::room_state::{RoomState, Step};
+use crate::tables::{self, Name, RoomRow, Segment};
 
 /// A segment is begun anew above this: large enough that its index entry and its row's head cost nothing
 /// beside it, small enough that a page of history reads little in vain.
@@ -60,7 +60,7 @@ pub(crate) struct Round {
 
 /// What one step wrote: to be settled when it is committed.
 #[derive(Debug, Default)]
-pub(crate) struct Moved {
+pub(crate) struct Compacted {
     rooms: Vec<(usize, Name, usize, Option<RoomRow>)>,
     /// Of the last of `rooms` only a part.
     is_partial: bool,
@@ -78,10 +78,10 @@ impl Round {
         let end = marks.last().expect("the journal's newest row is one");
         let mut due: VecDeque<(usize, Name)> = VecDeque::new();
         for (shard, (side, &position)) in shared.shards.iter().zip(&end.positions).enumerate() {
-            let tail = side.tail();
+            let memtable = side.memtable();
             let has = |kept: &VecDeque<Kept>| kept.front().is_some_and(|kept| kept.position <= position);
             due.extend(
-                tail.rooms.iter().filter(|(_, kept)| has(kept)).map(|(name, _)| (shard, name.clone())),
+                memtable.rooms.iter().filter(|(_, kept)| has(kept)).map(|(name, _)| (shard, name.clone())),
             );
         }
         Round { marks, due }
@@ -97,9 +97,17 @@ impl Round {
     }
 
     /// Write the next rooms. Nothing in memory changes yet, not even this round.
-    pub(crate) fn step(&self, conn: &Connection, shared: &Shared, rooms: &Rooms) -> rusqlite::Result<Moved> {
-        let mut moved =
-            Moved { next_room: rooms.next_room, next_segment: rooms.next_segment, ..Moved::default() };
+    pub(crate) fn step(
+        &self,
+        conn: &Connection,
+        shared: &Shared,
+        rooms: &Rooms,
+    ) -> rusqlite::Result<Compacted> {
+        let mut moved = Compacted {
+            next_room: rooms.next_room,
+            next_segment: rooms.next_segment,
+            ..Compacted::default()
+        };
         let mut bytes = 0;
         for (shard, name) in self.due.iter().take(STEP_ROOMS) {
             if bytes >= STEP_BYTES || moved.is_partial {
@@ -116,21 +124,21 @@ impl Round {
         let more = moved.rooms.iter().filter(|(_, name, _, row)| row.is_some() && !was(name)).count();
         let less = moved.rooms.iter().filter(|(_, name, _, row)| row.is_none() && was(name)).count();
         if more != less {
-            rows::put_room_count(conn, (rooms.live.len() + more - less) as u64)?;
+            tables::put_room_count(conn, (rooms.live.len() + more - less) as u64)?;
         }
         Ok(moved)
     }
 
     /// Rooms that a settled step has done.
-    pub(crate) fn pass(&mut self, moved: &Moved) {
+    pub(crate) fn pass(&mut self, moved: &Compacted) {
         self.due.drain(..moved.rooms.len() - usize::from(moved.is_partial));
     }
 
     /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and
     /// that mark's row.
     fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<Kept>, i64) {
-        let tail = shared.shards[shard].tail();
-        let Some(records) = tail.rooms.get(name) else { return (Vec::new(), self.upto()) };
+        let memtable = shared.shards[shard].memtable();
+        let Some(records) = memtable.rooms.get(name) else { return (Vec::new(), self.upto()) };
         let (mut taken, mut bytes, mut upto) = (0, 0, self.upto());
         for mark in &self.marks {
             let is_before = |kept: &&Kept| kept.position <= mark.positions[shard];
@@ -150,17 +158,17 @@ fn write_room(
     conn: &Connection,
     (row, upto): (Option<&RoomRow>, i64),
     kept: &[Kept],
-    moved: &mut Moved,
+    moved: &mut Compacted,
 ) -> rusqlite::Result<()> {
-    let gone = |id, head| RoomRow { id, is_removed: true, moved: upto, head };
+    let gone = |id, state| RoomRow { id, is_removed: true, moved: upto, state };
     let removed_from = moved.removed.len();
     let mut id = row.map(|row| row.id);
-    let mut head = row.map(|row| row.head.clone());
-    let mut last = head.clone();
+    let mut state = row.map(|row| row.state.clone());
+    let mut last = state.clone();
     let (mut run, mut runs, mut with_state) = (None, Vec::new(), false);
     for kept in kept {
         let sealed = record::read(&kept.bytes).expect("a record in memory is as it was encoded");
-        let step = match Head::advance(&mut head, &sealed) {
+        let step = match RoomState::advance(&mut state, &sealed) {
             Ok(step) => step,
             Err(_) => {
                 let name = sealed.record.room();
@@ -169,8 +177,8 @@ fn write_room(
             }
         };
         if step != Step::On {
-            if let (Some(id), Some(head)) = (id, last.take()) {
-                moved.removed.push(gone(id, head));
+            if let (Some(id), Some(state)) = (id, last.take()) {
+                moved.removed.push(gone(id, state));
             }
             (run, with_state) = (None, true);
             runs.clear();
@@ -178,39 +186,39 @@ fn write_room(
             moved.next_room += 1;
         }
         if step != Step::Gone {
-            let head = head.as_ref().expect("a room that goes on is there");
+            let state = state.as_ref().expect("a room that goes on is there");
             if let Record::Entry(Entry::Batch(entry)) = &sealed.record {
                 with_state |= entry.state.is_some();
             }
-            append(&mut run, &mut runs, head, &sealed);
+            append(&mut run, &mut runs, state, &sealed);
         }
-        last.clone_from(&head);
+        last.clone_from(&state);
     }
     runs.extend(run);
-    if head.is_none() && !kept.is_empty() {
+    if state.is_none() && !kept.is_empty() {
         // Its tombstone: the journal still tells of it.
         let Some(first) = kept.first() else { return Ok(()) };
         let sealed = record::read(&first.bytes).expect("a record in memory is as it was encoded");
         let id = id.unwrap_or(moved.next_room);
         moved.next_room = moved.next_room.max(id + 1);
-        moved.removed.push(gone(id, Head::new(sealed.record.room().clone(), 0, 0)));
+        moved.removed.push(gone(id, RoomState::new(sealed.record.room().clone(), 0, 0)));
     }
     for row in &moved.removed[removed_from..] {
-        rows::put_room(conn, row, false)?;
+        tables::put_room(conn, row, false)?;
     }
-    let row = match (id, head) {
-        (Some(id), Some(mut head)) => {
+    let row = match (id, state) {
+        (Some(id), Some(mut state)) => {
             for mut segment in runs {
                 segment.room = id;
-                rows::insert_segment(conn, moved.next_segment, &segment)?;
+                tables::insert_segment(conn, moved.next_segment, &segment)?;
                 moved.next_segment += 1;
-                head.segments += 1;
-                head.bytes += segment.data.len() as u64;
+                state.segments += 1;
+                state.bytes += segment.data.len() as u64;
                 moved.segments += 1;
                 moved.bytes += segment.data.len() as u64;
             }
-            let row = RoomRow { id, is_removed: false, moved: upto, head };
-            rows::put_room(conn, &row, with_state)?;
+            let row = RoomRow { id, is_removed: false, moved: upto, state };
+            tables::put_room(conn, &row, with_state)?;
             Some(row)
         }
         _ => None,
@@ -220,36 +228,36 @@ fn write_room(
 }
 
 /// Add a record to the run of a segment.
-fn append(run: &mut Option<Segment>, runs: &mut Vec<Segment>, head: &Head, sealed: &record::Sealed) {
+fn append(run: &mut Option<Segment>, runs: &mut Vec<Segment>, state: &RoomState, sealed: &record::Sealed) {
     if run.as_ref().is_some_and(|run| run.data.len() >= SEGMENT_BYTES) {
         runs.extend(run.take());
     }
     let first_offset = match &sealed.record {
         Record::Entry(Entry::Batch(entry)) => entry.batch.first_offset,
-        _ => head.next_offset,
+        _ => state.next_offset,
     };
     let run = run.get_or_insert_with(|| Segment {
         room: 0,
         first_offset,
         next_offset: first_offset,
-        time_ms: head.time_ms,
+        time_ms: state.time_ms,
         base: sealed.base,
-        newest: sealed.sum,
+        newest: sealed.checksum,
         data: Vec::new(),
     });
-    run.next_offset = head.next_offset;
-    run.time_ms = head.time_ms;
-    run.newest = sealed.sum;
+    run.next_offset = state.next_offset;
+    run.time_ms = state.time_ms;
+    run.newest = sealed.checksum;
     run.data.extend_from_slice(&sealed.bytes);
 }
 
 impl Rooms {
     /// Take a room's row as it is now.
     pub(crate) fn put(&mut self, row: RoomRow) {
-        let name = row.head.room.room.clone();
+        let name = row.state.room.room.clone();
         self.remove(&name);
-        self.segments += row.head.segments;
-        self.bytes += row.head.bytes;
+        self.segments += row.state.segments;
+        self.bytes += row.state.bytes;
         self.names.insert(row.id, name.clone());
         self.live.insert(name, row);
     }
@@ -257,15 +265,15 @@ impl Rooms {
     fn remove(&mut self, name: &str) {
         if let Some(row) = self.live.remove(name) {
             self.names.remove(&row.id);
-            self.segments -= row.head.segments;
-            self.bytes -= row.head.bytes;
+            self.segments -= row.state.segments;
+            self.bytes -= row.state.bytes;
         }
     }
 }
 
-impl Moved {
-    /// The step is committed: the tails let go of what is in segments now, and rooms stand where their rows
-    /// do.
+impl Compacted {
+    /// The step is committed: the memtables let go of what is in segments now, and rooms stand where their
+    /// rows do.
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms) {
         (rooms.next_room, rooms.next_segment) = (self.next_room, self.next_segment);
         rooms.removed.extend(self.removed);
@@ -274,11 +282,11 @@ impl Moved {
                 Some(row) => rooms.put(row),
                 None => rooms.remove(&name),
             }
-            let mut tail = shared.shards[shard].tail();
-            if let Some(kept) = tail.rooms.get_mut(&name) {
+            let mut memtable = shared.shards[shard].memtable();
+            if let Some(kept) = memtable.rooms.get_mut(&name) {
                 kept.drain(..records);
                 if kept.is_empty() {
-                    tail.rooms.remove(&name);
+                    memtable.rooms.remove(&name);
                 }
             }
         }
@@ -313,7 +321,7 @@ mod tests {
         fn new() -> Hall {
             let mut conn = Connection::open_in_memory().unwrap();
             schema::migrate(&mut conn, Path::new("a test's"), schema::MIGRATIONS, |_| Ok(())).unwrap();
-            rows::put_meta(&conn, 1, 1).unwrap();
+            tables::put_meta(&conn, 1, 1).unwrap();
             Hall {
                 shared: Shared::new(1, usize::MAX, thread_bell().0),
                 journal: Journal::empty(1),
@@ -345,11 +353,11 @@ mod tests {
                 nonces,
                 state: None,
             };
-            let (bytes, sum) = record::encode(&Record::Entry(Entry::Batch(Box::new(entry))), base);
+            let (bytes, checksum) = record::encode(&Record::Entry(Entry::Batch(Box::new(entry))), base);
             let position = self.journal.positions[0] + 1;
             self.journal.settle(0, bytes.len() as u64, vec![position]);
-            self.shared.shards[0].tail().keep(room.into(), position, bytes, base == 0, offset + 1);
-            self.stands.insert(room, (offset + 1, sum));
+            self.shared.shards[0].memtable().keep(room.into(), position, bytes, base == 0, offset + 1);
+            self.stands.insert(room, (offset + 1, checksum));
         }
 
         /// One step, committed. Bytes that it wrote.
@@ -362,17 +370,17 @@ mod tests {
             bytes
         }
 
-        /// Offsets of a room's segments, and of what its tail holds.
+        /// Offsets of a room's segments, and of what its memtable holds.
         fn stored(&self, room: &str) -> (Vec<(u64, u64)>, usize) {
-            let row = rows::room(&self.conn, room).unwrap().unwrap();
-            let ids = rows::segments_from_all(&self.conn, row.id).unwrap();
-            let segments = ids.into_iter().map(|id| rows::segment(&self.conn, id, row.id).unwrap());
+            let row = tables::room(&self.conn, room).unwrap().unwrap();
+            let ids = tables::segments_from_all(&self.conn, row.id).unwrap();
+            let segments = ids.into_iter().map(|id| tables::segment(&self.conn, id, row.id).unwrap());
             let runs = segments.map(|segment| {
                 assert_eq!(segment.fault, None);
                 let offsets: Vec<u64> = segment.records.iter().map(|s| s.record.next_offset()).collect();
                 (offsets[0] - 1, *offsets.last().unwrap())
             });
-            (runs.collect(), self.shared.shards[0].tail().rooms.get(room).map_or(0, VecDeque::len))
+            (runs.collect(), self.shared.shards[0].memtable().rooms.get(room).map_or(0, VecDeque::len))
         }
     }
 
@@ -394,9 +402,10 @@ mod tests {
             assert!(bytes <= 2 * STEP_BYTES as u64, "{bytes} bytes in step {steps}");
             steps += 1;
             for room in ["large", "small"] {
-                let Some(row) = rows::room(&hall.conn, room).unwrap() else { continue };
-                // What a start takes from the journal, rows after `moved`, is just what is still in the tail.
-                let positions = hall.shared.shards[0].tail();
+                let Some(row) = tables::room(&hall.conn, room).unwrap() else { continue };
+                // What a start takes from the journal, rows after `moved`, is just what is still in the
+                // memtable.
+                let positions = hall.shared.shards[0].memtable();
                 let left = positions.rooms.get(room).and_then(|kept| kept.front().map(|kept| kept.position));
                 assert!(left.is_none_or(|position| position as i64 > row.moved), "{room}: {left:?}");
             }
@@ -406,6 +415,6 @@ mod tests {
         assert_eq!((runs[0].0, runs.last().unwrap().1, left), (0, 2000, 1));
         assert!(runs.windows(2).all(|pair| pair[0].1 == pair[1].0), "{runs:?}");
         assert_eq!(hall.stored("small").1, 0);
-        assert_eq!(rows::room(&hall.conn, "large").unwrap().unwrap().moved, round.upto());
+        assert_eq!(tables::room(&hall.conn, "large").unwrap().unwrap().moved, round.upto());
     }
 }

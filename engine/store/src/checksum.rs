@@ -6,8 +6,8 @@
 
 use twox_hash::XxHash3_64;
 
-/// The sum of `bytes`, after what gave `seed`.
-pub(crate) fn sum(seed: u64, bytes: &[u8]) -> u64 {
+/// The checksum of `bytes`, after what gave `seed`.
+pub(crate) fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(seed, bytes)
 }
 
@@ -16,7 +16,7 @@ mod tests {
     #[test]
     fn the_sum_is_the_published_one() {
         // Vectors of the reference implementation: the empty input, with seed 0.
-        assert_eq!(super::sum(0, b""), 0x2d06_8005_38d3_94c2);
-        assert_ne!(super::sum(1, b"a"), super::sum(0, b"a"));
+        assert_eq!(super::checksum(0, b""), 0x2d06_8005_38d3_94c2);
+        assert_ne!(super::checksum(1, b"a"), super::checksum(0, b"a"));
     }
 }

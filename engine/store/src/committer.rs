@@ -10,7 +10,7 @@
 //!
 //! Invariants: entries are committed in the order of their push; `durable` is told after the sync and never
 //! before; nothing in memory moves on before the commit that it belongs to.
-//! Not here: what a step writes (`mover`, `retention`), reading (`reader`), opening (`recovery`).
+//! Not here: what a step writes (`compaction`, `retention`), reading (`reader`), opening (`recovery`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use grandstand_engine::log::{News, Position};
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use crate::compaction::{Compacted, Rooms, Round};
 use crate::config::Retention;
 use crate::journal::Journal;
-use crate::mover::{Moved, Rooms, Round};
+use crate::memtable::Shared;
 use crate::retention::{self, Trimmed};
-use crate::rows::{self, RowKind};
 use crate::schema;
 use crate::status::Health;
-use crate::tail::Shared;
+use crate::tables::{self, RowKind};
 
 /// From the beginning of one commit to the next: what comes in meanwhile shares its sync. Below what a viewer
 /// or an acknowledgement notices, above what an idle disk needs for a sync.
@@ -50,7 +50,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often sizes are looked at and retention looks for what is too old.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long closing tries to write what is outstanding. Then the recorder keeps it for the next start.
+/// How long closing tries to write what is outstanding. Then the crash log keeps it for the next start.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Rows of the journal that are removed at a time.
@@ -73,13 +73,13 @@ struct Pending {
 /// What rides along in a commit.
 #[derive(Debug, Default)]
 struct Chore {
-    moved: Option<Moved>,
+    moved: Option<Compacted>,
     /// Journal rows below this one are gone.
     forgotten: Option<i64>,
     trimmed: Option<Trimmed>,
 }
 
-pub(crate) struct Writer {
+pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) path: PathBuf,
     pub(crate) conn: Option<Connection>,
@@ -100,7 +100,7 @@ pub(crate) struct Writer {
     is_chore_failing: bool,
 }
 
-impl Writer {
+impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         path: PathBuf,
@@ -108,9 +108,9 @@ impl Writer {
         parker: Parker,
         (rooms, journal): (Rooms, Journal),
         retention: Retention,
-    ) -> Writer {
+    ) -> Committer {
         let waiting_since = Some(Instant::now());
-        Writer {
+        Committer {
             shared,
             path,
             conn: Some(conn),
@@ -193,8 +193,8 @@ impl Writer {
         let mut positions = self.journal.positions.clone();
         let (mut records, mut entries, mut bytes) = (Vec::new(), 0u64, 0);
         for (side, position) in self.shared.shards.iter().zip(&mut positions) {
-            let mut tail = side.tail();
-            while let Some((at, record)) = tail.queue.pop_front() {
+            let mut memtable = side.memtable();
+            while let Some((at, record)) = memtable.queue.pop_front() {
                 *position = at;
                 bytes += record.len();
                 entries += 1;
@@ -207,7 +207,7 @@ impl Writer {
         if entries == 0 {
             return;
         }
-        let mut data = self.journal.head(RowKind::Commit, &positions);
+        let mut data = self.journal.header(RowKind::Commit, &positions);
         data.reserve_exact(bytes);
         records.iter().for_each(|record| data.extend_from_slice(record));
         self.shared.status.queue_entries.fetch_sub(entries, Release);
@@ -240,13 +240,13 @@ impl Writer {
         let result = self.transact();
         status.commit_since_us.store(0, Relaxed);
         match result {
-            Ok((sum, chore)) => {
+            Ok((checksum, chore)) => {
                 let took_us = self.began.elapsed().as_micros() as u64;
                 status.note_commit(took_us);
                 self.backoff = None;
                 self.shared.retry_ms.store(0, Relaxed);
                 status.set_health(Health::Good);
-                self.settle(sum);
+                self.settle(checksum);
                 self.settle_chore(chore);
             }
             Err(error) => self.fail(&error),
@@ -260,8 +260,8 @@ impl Writer {
         }
         let conn = self.conn.as_mut().expect("opened above");
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let sum = match &self.pending {
-            Some(pending) => Some(rows::insert_journal(&tx, self.journal.next_id, &pending.data)?),
+        let checksum = match &self.pending {
+            Some(pending) => Some(tables::insert_journal(&tx, self.journal.next_id, &pending.data)?),
             None => None,
         };
         let mut chore = Chore::default();
@@ -286,11 +286,11 @@ impl Writer {
             }
         }
         tx.commit()?;
-        Ok((sum, chore))
+        Ok((checksum, chore))
     }
 
-    fn settle(&mut self, sum: Option<u64>) {
-        let (Some(pending), Some(sum)) = (self.pending.take(), sum) else { return };
+    fn settle(&mut self, checksum: Option<u64>) {
+        let (Some(pending), Some(checksum)) = (self.pending.take(), checksum) else { return };
         let status = &self.shared.status;
         status.entries.fetch_add(pending.entries, Relaxed);
         status.entry_bytes.fetch_add(pending.bytes, Relaxed);
@@ -304,7 +304,7 @@ impl Writer {
                 side.tell(News::Durable(Position(now)));
             }
         }
-        self.journal.settle(sum, pending.data.len() as u64, pending.positions);
+        self.journal.settle(checksum, pending.data.len() as u64, pending.positions);
         self.waiting_since.get_or_insert_with(Instant::now);
     }
 
@@ -411,11 +411,11 @@ impl Writer {
         if self.pending.is_some() || self.round.is_some() || self.shared.is_waiting() {
             return false;
         }
-        let data = self.journal.head(RowKind::Closed, &self.journal.positions);
+        let data = self.journal.header(RowKind::Closed, &self.journal.positions);
         let Some(conn) = &self.conn else { return false };
         let id = self.journal.next_id;
         let closed = conn.unchecked_transaction().and_then(|tx| {
-            rows::insert_journal(&tx, id, &data)?;
+            tables::insert_journal(&tx, id, &data)?;
             tx.commit()
         });
         let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -425,7 +425,7 @@ impl Writer {
     /// Rooms that no shard has asked for are moved as well.
     fn claim_all(&mut self) {
         let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut tail = self.shared.shards[0].tail();
-        tail.rooms.extend(unclaimed.drain());
+        let mut memtable = self.shared.shards[0].memtable();
+        memtable.rooms.extend(unclaimed.drain());
     }
 }

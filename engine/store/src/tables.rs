@@ -1,19 +1,19 @@
 //! Rows, read and written, each with its checksum.
 //!
 //! Invariant: what is read was verified; a row that is not what was written is an error and never handed out.
-//! Not here: when rows are written (`writer`, `mover`, `retention`), what a rotten one means (`recovery`,
-//! `reader`).
+//! Not here: when rows are written (`committer`, `compaction`, `retention`), what a rotten one means
+//! (`recovery`, `reader`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
+use crate::checksum::checksum;
+use crate::codec::{Decoder, Malformed, put_sized, put_varint};
 use crate::error::is_damage;
-use crate::head::Head;
-use crate::layout::{Malformed, Source, put_sized, put_varint};
 use crate::record::{self, Sealed};
-use crate::sum::sum;
+use crate::room_state::RoomState;
 
 /// Why a row can't be used.
 #[derive(Debug)]
@@ -66,10 +66,10 @@ pub(crate) enum RowKind {
 #[derive(Clone, Debug)]
 pub(crate) struct JournalRow {
     pub(crate) id: i64,
-    pub(crate) sum: u64,
-    /// Sum of the row before it.
+    pub(crate) checksum: u64,
+    /// Checksum of the row before it.
     pub(crate) before: u64,
-    /// Does its sum hold?
+    /// Does its checksum hold?
     pub(crate) is_sound: bool,
     pub(crate) bytes: u64,
     pub(crate) kind: RowKind,
@@ -81,8 +81,8 @@ pub(crate) struct JournalRow {
     pub(crate) records: Bytes,
 }
 
-/// The head of a row's data; records follow. `before` is the sum of the row before.
-pub(crate) fn journal_head(kind: RowKind, run: u64, positions: &[u64], before: u64) -> Vec<u8> {
+/// The header of a row's data; records follow. `before` is the checksum of the row before.
+pub(crate) fn journal_header(kind: RowKind, run: u64, positions: &[u64], before: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
     out.push(kind as u8);
     out.extend_from_slice(&before.to_le_bytes());
@@ -92,18 +92,18 @@ pub(crate) fn journal_head(kind: RowKind, run: u64, positions: &[u64], before: u
     out
 }
 
-/// Add a row; its sum.
+/// Add a row; its checksum.
 pub(crate) fn insert_journal(conn: &Connection, id: i64, data: &[u8]) -> rusqlite::Result<u64> {
-    let own = sum(id as u64, data);
+    let own = checksum(id as u64, data);
     conn.execute("INSERT INTO journal (id, sum, data) VALUES (?1, ?2, ?3)", params![id, own as i64, data])?;
     Ok(own)
 }
 
-/// A row's parts, and whether its sum holds: its records have sums of their own.
+/// A row's parts, and whether its checksum holds: its records have checksums of their own.
 fn journal_row(id: i64, own: i64, data: Vec<u8>) -> Result<JournalRow, RowFault> {
-    let is_sound = sum(id as u64, &data) == own as u64;
+    let is_sound = checksum(id as u64, &data) == own as u64;
     let bytes = data.len() as u64;
-    let mut source = Source::new(Bytes::from(data));
+    let mut source = Decoder::new(Bytes::from(data));
     let kind = match source.u8("a kind")? {
         0 => RowKind::Commit,
         1 => RowKind::Opened,
@@ -119,7 +119,7 @@ fn journal_row(id: i64, own: i64, data: Vec<u8>) -> Result<JournalRow, RowFault>
     }
     let left = source.left();
     let records = source.take(left, "records")?;
-    Ok(JournalRow { id, sum: own as u64, before, is_sound, bytes, kind, run, positions, records })
+    Ok(JournalRow { id, checksum: own as u64, before, is_sound, bytes, kind, run, positions, records })
 }
 
 /// One row of the journal as it was read.
@@ -153,31 +153,31 @@ pub(crate) struct RoomRow {
     pub(crate) is_removed: bool,
     /// The journal's rows up to this one are in its segments.
     pub(crate) moved: i64,
-    pub(crate) head: Head,
+    pub(crate) state: RoomState,
 }
 
-fn room_sum(id: i64, is_removed: bool, moved: i64, name: &str, facts: &[u8]) -> u64 {
+fn room_checksum(id: i64, is_removed: bool, moved: i64, name: &str, facts: &[u8]) -> u64 {
     let mut all = Vec::with_capacity(facts.len() + name.len() + 32);
     all.extend_from_slice(&id.to_le_bytes());
     all.push(u8::from(is_removed));
     all.extend_from_slice(&moved.to_le_bytes());
     put_sized(name.as_bytes(), &mut all);
     all.extend_from_slice(facts);
-    sum(0, &all)
+    checksum(0, &all)
 }
 
 /// Write a room's row, and its state's where `with_state`.
 pub(crate) fn put_room(conn: &Connection, row: &RoomRow, with_state: bool) -> rusqlite::Result<()> {
-    let (name, facts) = (&*row.head.room.room, row.head.facts());
-    let own = room_sum(row.id, row.is_removed, row.moved, name, &facts);
+    let (name, facts) = (&*row.state.room.room, row.state.facts());
+    let own = room_checksum(row.id, row.is_removed, row.moved, name, &facts);
     conn.execute(
         "INSERT INTO rooms (id, name, is_removed, moved, facts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (id) DO UPDATE SET name = ?2, is_removed = ?3, moved = ?4, facts = ?5, sum = ?6",
         params![row.id, name, row.is_removed, row.moved, facts, own as i64],
     )?;
     if with_state {
-        let data = row.head.state_bytes();
-        let own = sum(row.id as u64, &data);
+        let data = row.state.values_bytes();
+        let own = checksum(row.id as u64, &data);
         conn.execute(
             "INSERT OR REPLACE INTO states (room, data, sum) VALUES (?1, ?2, ?3)",
             params![row.id, data, own as i64],
@@ -228,26 +228,26 @@ fn facts_row(row: &rusqlite::Row<'_>) -> Result<(RoomRow, u64), RowFault> {
     let (id, name, is_removed, moved): (i64, String, bool, i64) =
         (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
     let (facts, own): (Vec<u8>, i64) = (row.get(4)?, row.get(5)?);
-    if room_sum(id, is_removed, moved, &name, &facts) != own as u64 {
+    if room_checksum(id, is_removed, moved, &name, &facts) != own as u64 {
         return rotten(format!("room {id} has another checksum"));
     }
-    let (head, keys) = Head::from_facts(name.into(), facts.into())?;
-    Ok((RoomRow { id, is_removed, moved, head }, keys))
+    let (state, keys) = RoomState::from_facts(name.into(), facts.into())?;
+    Ok((RoomRow { id, is_removed, moved, state }, keys))
 }
 
 fn room_row(row: &rusqlite::Row<'_>) -> Result<RoomRow, RowFault> {
-    let (RoomRow { id, is_removed, moved, mut head }, keys) = facts_row(row)?;
+    let (RoomRow { id, is_removed, moved, mut state }, keys) = facts_row(row)?;
     if let Some(data) = row.get::<_, Option<Vec<u8>>>(6)? {
         let own: Option<i64> = row.get(7)?;
-        if own != Some(sum(id as u64, &data) as i64) {
+        if own != Some(checksum(id as u64, &data) as i64) {
             return rotten(format!("the state of room {id} has another checksum"));
         }
-        head.state = Head::state_from(data.into())?;
+        state.values = RoomState::values_from(data.into())?;
     }
-    if head.state.len() as u64 != keys && !is_removed {
-        return rotten(format!("the state of room {id} has {} keys and not {keys}", head.state.len()));
+    if state.values.len() as u64 != keys && !is_removed {
+        return rotten(format!("the state of room {id} has {} keys and not {keys}", state.values.len()));
     }
-    Ok(RoomRow { id, is_removed, moved, head })
+    Ok(RoomRow { id, is_removed, moved, state })
 }
 
 /// A run of a room's records.
@@ -258,14 +258,14 @@ pub(crate) struct Segment {
     pub(crate) next_offset: u64,
     /// Of its newest batch with chat.
     pub(crate) time_ms: u64,
-    /// Sum before its first record.
+    /// Checksum before its first record.
     pub(crate) base: u64,
-    /// Sum of its last.
+    /// Checksum of its last.
     pub(crate) newest: u64,
     pub(crate) data: Vec<u8>,
 }
 
-fn segment_sum(id: i64, segment: &Segment) -> u64 {
+fn segment_checksum(id: i64, segment: &Segment) -> u64 {
     let mut all = [0; 56];
     let fields = [
         id as u64,
@@ -279,14 +279,14 @@ fn segment_sum(id: i64, segment: &Segment) -> u64 {
     for (at, n) in fields.iter().enumerate() {
         all[8 * at..8 * at + 8].copy_from_slice(&n.to_le_bytes());
     }
-    sum(segment.newest, &all)
+    checksum(segment.newest, &all)
 }
 
 /// Add a segment under an id that rises from one to the next.
 pub(crate) fn insert_segment(conn: &Connection, id: i64, segment: &Segment) -> rusqlite::Result<()> {
     let (first, next) = (segment.first_offset as i64, segment.next_offset as i64);
     let (base, newest) = (segment.base as i64, segment.newest as i64);
-    let own = segment_sum(id, segment) as i64;
+    let own = segment_checksum(id, segment) as i64;
     conn.execute(
         "INSERT INTO segments (id, room, first_offset, next_offset, time_ms, base, newest, sum, data) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -366,7 +366,7 @@ pub(crate) fn segment(conn: &Connection, id: i64, room: i64) -> Result<SegmentRe
         return rotten(format!("segment {id} is of room {} and not {room}", segment.room));
     }
     let mut fault = None;
-    if segment_sum(id, &segment) != own {
+    if segment_checksum(id, &segment) != own {
         fault = Some(format!("segment {id} has another checksum"));
     }
     let (first_offset, base, newest) = (segment.first_offset, segment.base, segment.newest);
@@ -388,7 +388,7 @@ fn records(mut data: Bytes, base: u64, newest: u64) -> (Vec<Sealed>, Option<Stri
                         data.len()
                     ));
                 }
-                before = sealed.sum;
+                before = sealed.checksum;
                 data = data.slice(sealed.bytes.len()..);
                 sound.push(sealed);
             }
@@ -397,7 +397,8 @@ fn records(mut data: Bytes, base: u64, newest: u64) -> (Vec<Sealed>, Option<Stri
                     "a record is rotten, {} bytes before the end ({why:?})",
                     data.len()
                 ));
-                let (record::RecordFault::Sum { bytes } | record::RecordFault::Malformed { bytes, .. }) = why
+                let (record::RecordFault::Checksum { bytes } | record::RecordFault::Malformed { bytes, .. }) =
+                    why
                 else {
                     break;
                 };
@@ -417,20 +418,20 @@ pub(crate) fn meta(conn: &Connection) -> Result<(u64, u64), RowFault> {
         conn.query_row("SELECT number, made_ms, rooms, sum FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
-    if meta_sum(number, made_ms, rooms) != own {
+    if meta_checksum(number, made_ms, rooms) != own {
         return rotten("the database's own row has another checksum");
     }
     Ok((number as u64, rooms as u64))
 }
 
-fn meta_sum(number: i64, made_ms: i64, rooms: i64) -> i64 {
-    sum(1, &[number.to_le_bytes(), made_ms.to_le_bytes(), rooms.to_le_bytes()].concat()) as i64
+fn meta_checksum(number: i64, made_ms: i64, rooms: i64) -> i64 {
+    checksum(1, &[number.to_le_bytes(), made_ms.to_le_bytes(), rooms.to_le_bytes()].concat()) as i64
 }
 
 /// Write the database's own row.
 pub(crate) fn put_meta(conn: &Connection, number: u64, made_ms: u64) -> rusqlite::Result<()> {
     let (number, made_ms) = (number as i64, made_ms as i64);
-    let own = meta_sum(number, made_ms, 0);
+    let own = meta_checksum(number, made_ms, 0);
     conn.execute(
         "INSERT OR REPLACE INTO meta (id, number, made_ms, rooms, sum) VALUES (1, ?1, ?2, 0, ?3)",
         [number, made_ms, own],
@@ -444,7 +445,7 @@ pub(crate) fn put_room_count(conn: &Connection, rooms: u64) -> rusqlite::Result<
         conn.query_row("SELECT number, made_ms FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let own = meta_sum(number, made_ms, rooms as i64);
+    let own = meta_checksum(number, made_ms, rooms as i64);
     conn.execute("UPDATE meta SET rooms = ?1, sum = ?2 WHERE id = 1", [rooms as i64, own])?;
     Ok(())
 }
@@ -455,7 +456,7 @@ pub(crate) fn renumber(conn: &Connection, number: u64) -> rusqlite::Result<()> {
         conn.query_row("SELECT made_ms, rooms FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let own = meta_sum(number as i64, made_ms, rooms);
+    let own = meta_checksum(number as i64, made_ms, rooms);
     conn.execute("UPDATE meta SET number = ?1, sum = ?2 WHERE id = 1", [number as i64, own])?;
     Ok(())
 }

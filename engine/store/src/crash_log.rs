@@ -1,4 +1,4 @@
-//! The recorder: what was shown and is not yet synced, in files of memory that outlive the process.
+//! The crash log: what was shown and is not yet synced, in files of memory that outlive the process.
 //!
 //! Why: a disk's sync takes milliseconds, and viewers do not wait for it. After kill -9 the next process
 //! finds here what the database does not have, and goes on exactly where viewers stood. A power cut takes it
@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! file   = magic:8  run:u64  shard:u64  boot:16  sum:u64   frame*
-//! frame  = length:u32  position:u64  sum:u64  record        sum: XXH3-64 of the record, seeded with run ^ position
+//! frame  = length:u32  position:u64  sum:u64  record     sum: XXH3-64 of the record, seeded with run ^ position
 //! ```
 //!
 //! Each shard has a pair, used in turn: the next one is begun anew, over its old bytes, when everything in it
@@ -27,8 +27,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use crate::checksum::checksum;
 use crate::status::Status;
-use crate::sum::sum;
 
 const MAGIC: [u8; 8] = *b"GSrec\0\0\x01";
 const HEADER_BYTES: usize = 8 + 8 + 8 + 16 + 8;
@@ -40,23 +40,23 @@ const FILE_BYTES: u64 = 1 << 20;
 
 /// Where files of this log lie and how they are named.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct CrashLogFiles {
     dirs: Vec<PathBuf>,
     /// Of the data directory and the database's own number: a copy of either is another log.
     identity: u64,
     boot: [u8; 16],
 }
 
-impl Place {
+impl CrashLogFiles {
     /// Of the log in `dir` whose database has this number. Files are looked for in both folders and written
     /// to the first that takes them.
-    pub(crate) fn new(recorder_dir: &Path, dir: &Path, number: u64) -> io::Result<Place> {
+    pub(crate) fn new(crash_log_dir: &Path, dir: &Path, number: u64) -> io::Result<CrashLogFiles> {
         let (canonical, facts) = (fs::canonicalize(dir)?, fs::metadata(dir)?);
         let place = [facts.dev().to_le_bytes(), facts.ino().to_le_bytes()].concat();
-        let identity = sum(sum(number, &place), canonical.as_os_str().as_encoded_bytes());
-        let mut dirs = vec![recorder_dir.to_owned(), dir.to_owned()];
+        let identity = checksum(checksum(number, &place), canonical.as_os_str().as_encoded_bytes());
+        let mut dirs = vec![crash_log_dir.to_owned(), dir.to_owned()];
         dirs.dedup();
-        Ok(Place { dirs, identity, boot: boot() })
+        Ok(CrashLogFiles { dirs, identity, boot: boot() })
     }
 
     fn prefix(&self) -> String {
@@ -132,7 +132,7 @@ impl Place {
         header.extend_from_slice(&run.to_le_bytes());
         header.extend_from_slice(&shard.to_le_bytes());
         header.extend_from_slice(&self.boot);
-        let own = sum(self.identity, &header);
+        let own = checksum(self.identity, &header);
         header.extend_from_slice(&own.to_le_bytes());
         header
     }
@@ -143,21 +143,21 @@ impl Place {
 fn boot() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut boot = [0; 16];
-    boot[..8].copy_from_slice(&sum(0, text.trim().as_bytes()).to_le_bytes());
-    boot[8..].copy_from_slice(&sum(1, text.trim().as_bytes()).to_le_bytes());
+    boot[..8].copy_from_slice(&checksum(0, text.trim().as_bytes()).to_le_bytes());
+    boot[8..].copy_from_slice(&checksum(1, text.trim().as_bytes()).to_le_bytes());
     boot
 }
 
 fn frames(run: u64, mut data: Bytes, into: &mut Vec<(u64, Bytes)>) {
     let mut due = None;
     loop {
-        let Some(head) = data.get(..FRAME_BYTES) else { return };
-        let len = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
-        let position = u64::from_le_bytes(head[4..12].try_into().expect("eight bytes"));
-        let own = u64::from_le_bytes(head[12..20].try_into().expect("eight bytes"));
+        let Some(header) = data.get(..FRAME_BYTES) else { return };
+        let len = u32::from_le_bytes(header[..4].try_into().expect("four bytes")) as usize;
+        let position = u64::from_le_bytes(header[4..12].try_into().expect("eight bytes"));
+        let own = u64::from_le_bytes(header[12..20].try_into().expect("eight bytes"));
         let Some(end) = FRAME_BYTES.checked_add(len).filter(|&end| end <= data.len()) else { return };
         let record = data.slice(FRAME_BYTES..end);
-        if due.is_some_and(|due| due != position) || sum(run ^ position, &record) != own {
+        if due.is_some_and(|due| due != position) || checksum(run ^ position, &record) != own {
             return;
         }
         into.push((position, record));
@@ -166,10 +166,10 @@ fn frames(run: u64, mut data: Bytes, into: &mut Vec<(u64, Bytes)>) {
     }
 }
 
-/// One shard's recorder.
+/// One shard's crash log.
 #[derive(Debug)]
-pub(crate) struct Recorder {
-    place: Place,
+pub(crate) struct CrashLog {
+    place: CrashLogFiles,
     run: u64,
     shard: usize,
     pairs: Vec<Pair>,
@@ -194,15 +194,15 @@ struct Kept {
     newest: u64,
 }
 
-impl Recorder {
+impl CrashLog {
     /// With its first file made, so that a process that is killed at once leaves it behind.
-    pub(crate) fn begin(place: &Place, run: u64, shard: usize, status: Arc<Status>) -> Recorder {
+    pub(crate) fn begin(place: &CrashLogFiles, run: u64, shard: usize, status: Arc<Status>) -> CrashLog {
         let pair = |dir: &PathBuf| Pair { dir: dir.clone(), files: [None, None], active: 0 };
         let pairs = place.dirs.iter().map(pair).collect();
         let (place, frame) = (place.clone(), Vec::new());
-        let mut recorder = Recorder { place, run, shard, pairs, at: 0, frame, status, is_off: false };
-        recorder.first();
-        recorder
+        let mut crash_log = CrashLog { place, run, shard, pairs, at: 0, frame, status, is_off: false };
+        crash_log.first();
+        crash_log
     }
 
     fn first(&mut self) {
@@ -225,7 +225,7 @@ impl Recorder {
         self.frame.clear();
         self.frame.extend_from_slice(&(record.len() as u32).to_le_bytes());
         self.frame.extend_from_slice(&position.to_le_bytes());
-        self.frame.extend_from_slice(&sum(self.run ^ position, record).to_le_bytes());
+        self.frame.extend_from_slice(&checksum(self.run ^ position, record).to_le_bytes());
         self.frame.extend_from_slice(record);
         // The first place again at every turn of the other's files: memory may be free again.
         let from = if self.is_turn(self.at, durable) { 0 } else { self.at };
@@ -286,7 +286,7 @@ impl Recorder {
 
     fn use_pair(&mut self, at: usize) {
         if at != self.at {
-            let fallbacks = &self.status.recorder_fallbacks;
+            let fallbacks = &self.status.crash_log_fallbacks;
             if at > 0 {
                 fallbacks.fetch_add(1, Ordering::Relaxed)
             } else {
@@ -297,13 +297,13 @@ impl Recorder {
     }
 
     fn note(&self, at: usize, error: &io::Error) {
-        self.status.recorder_faults.fetch_add(1, Ordering::Relaxed);
-        self.status.set_fault(format!("recorder in {}: {error}", self.pairs[at].dir.display()));
+        self.status.crash_log_faults.fetch_add(1, Ordering::Relaxed);
+        self.status.set_fault(format!("crash log in {}: {error}", self.pairs[at].dir.display()));
     }
 
     fn turn_off(&mut self, is_off: bool) {
         if is_off != self.is_off {
-            let off = &self.status.recorder_off;
+            let off = &self.status.crash_log_off;
             if is_off {
                 off.fetch_add(1, Ordering::Relaxed)
             } else {

@@ -1,11 +1,11 @@
-//! Tails: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and the
-//! reader share it.
+//! Memtables: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and
+//! the reader share it.
 //!
 //! Why shared: a page must hold what was shown a moment ago, and the disk may be slow: so the newest part of
 //! a room is read from here, whether it is committed or not, and nobody waits for anybody's disk.
-//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A tail's
+//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A memtable's
 //! records of one room are in the order of the push, each following the one before.
-//! Not here: when records leave (`mover`), pages (`reader`).
+//! Not here: when records leave (`compaction`), pages (`reader`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,10 +16,10 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::News;
 use grandstand_queue::Doorbell;
 
-use crate::rows::Name;
 use crate::status::Status;
+use crate::tables::Name;
 
-/// A record in a tail.
+/// A record in a memtable.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     /// 0: from before this process.
@@ -33,21 +33,21 @@ pub(crate) struct Kept {
 
 /// One shard's.
 #[derive(Debug, Default)]
-pub(crate) struct Tail {
+pub(crate) struct Memtable {
     /// What the log thread has not taken yet.
     pub(crate) queue: VecDeque<(u64, Bytes)>,
     /// What is not yet in segments.
     pub(crate) rooms: HashMap<Name, VecDeque<Kept>, RandomState>,
 }
 
-impl Tail {
+impl Memtable {
     /// Add a room's next record. One without an offset stands where the one before left off.
     pub(crate) fn keep(&mut self, name: Name, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
         keep(self.rooms.entry(name).or_default(), position, bytes, begins, next_offset);
     }
 }
 
-/// See [`Tail::keep`].
+/// See [`Memtable::keep`].
 pub(crate) fn keep(room: &mut VecDeque<Kept>, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
     let before = room.back().filter(|_| !begins).map_or(0, |kept| kept.next_offset);
     room.push_back(Kept { position, bytes, begins, next_offset: next_offset.max(before) });
@@ -56,7 +56,7 @@ pub(crate) fn keep(room: &mut VecDeque<Kept>, position: u64, bytes: Bytes, begin
 /// What a shard, the log thread and the reader share of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct ShardSide {
-    tail: Mutex<Tail>,
+    memtable: Mutex<Memtable>,
     news: Mutex<VecDeque<News>>,
     /// Is there news? Looked at without the lock.
     pub(crate) has_news: AtomicBool,
@@ -66,8 +66,8 @@ pub(crate) struct ShardSide {
 }
 
 impl ShardSide {
-    pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn memtable(&self) -> MutexGuard<'_, Memtable> {
+        self.memtable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_bell(&self, bell: Arc<Doorbell>) {

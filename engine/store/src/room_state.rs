@@ -4,7 +4,7 @@
 //! same walk.
 //! Invariants: a record is taken only if it follows: its base is the head's sum, its offsets do not go back.
 //! One that begins a room's log anew (another epoch, or after a removal) has base 0.
-//! Not here: rows (`rows`), which records there are (`recovery`, `mover`).
+//! Not here: rows (`tables`), which records there are (`recovery`, `compaction`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use grandstand_engine::link::PreviousEpoch;
 use grandstand_engine::log::{Entry, RoomEntry};
 use grandstand_protocol::frame::Phase;
 
-use crate::layout::{Malformed, Source, put_sized, put_varint};
+use crate::codec::{Decoder, Malformed, put_sized, put_varint};
 use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
 
 /// A room's log, up to some record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct RoomState {
     /// What was last said of it.
     pub(crate) room: RoomEntry,
     pub(crate) previous: Option<PreviousEpoch>,
@@ -32,9 +32,9 @@ pub(crate) struct Head {
     pub(crate) segments: u64,
     pub(crate) bytes: u64,
     /// Of its newest record.
-    pub(crate) sum: u64,
+    pub(crate) checksum: u64,
     pub(crate) state_version: u64,
-    pub(crate) state: BTreeMap<Box<str>, Bytes>,
+    pub(crate) values: BTreeMap<Box<str>, Bytes>,
 }
 
 /// What a record did to a head.
@@ -50,13 +50,13 @@ pub(crate) enum Step {
 
 /// The record does not follow the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Astray;
+pub(crate) struct OutOfOrder;
 
-impl Head {
+impl RoomState {
     /// A room that nothing was said in.
     pub(crate) fn new(room: Arc<str>, epoch: u64, next_offset: u64) -> Self {
         let settings = RoomSettings::default();
-        Head {
+        RoomState {
             room: RoomEntry { room, epoch, next_offset, is_operators: false, phase: Phase::Open, settings },
             previous: None,
             oldest_offset: next_offset,
@@ -64,25 +64,25 @@ impl Head {
             time_ms: 0,
             segments: 0,
             bytes: 0,
-            sum: 0,
+            checksum: 0,
             state_version: 0,
-            state: BTreeMap::new(),
+            values: BTreeMap::new(),
         }
     }
 
-    /// Bring `head` (`None`: no such room) forward by one record.
+    /// Bring `room_state` (`None`: no such room) forward by one record.
     ///
     /// # Errors
     /// The record does not follow; the head is as it was.
-    pub(crate) fn advance(head: &mut Option<Head>, sealed: &Sealed) -> Result<Step, Astray> {
+    pub(crate) fn advance(state: &mut Option<RoomState>, sealed: &Sealed) -> Result<Step, OutOfOrder> {
         let record = &sealed.record;
-        let step = match head {
-            Some(head) if sealed.base == head.sum && head.takes(record) => Step::On,
+        let step = match state {
+            Some(state) if sealed.base == state.checksum && state.takes(record) => Step::On,
             _ if sealed.base == 0 && !matches!(record, Record::Epoch { .. }) => Step::Anew,
-            _ => return Err(Astray),
+            _ => return Err(OutOfOrder),
         };
         if let Record::Entry(Entry::Removed { .. }) = record {
-            *head = None;
+            *state = None;
             return Ok(Step::Gone);
         }
         if step == Step::Anew {
@@ -91,11 +91,11 @@ impl Head {
                 Record::Entry(Entry::Room(entry)) => entry.next_offset,
                 _ => 0,
             };
-            *head = Some(Head::new(record.room().clone(), record.epoch(), first_offset));
+            *state = Some(RoomState::new(record.room().clone(), record.epoch(), first_offset));
         }
-        let head = head.as_mut().expect("made above where it was not there");
-        head.take(record);
-        head.sum = sealed.sum;
+        let state = state.as_mut().expect("made above where it was not there");
+        state.take(record);
+        state.checksum = sealed.checksum;
         Ok(step)
     }
 
@@ -122,8 +122,8 @@ impl Head {
                     self.state_version = state.version;
                     for (key, value) in &state.changes {
                         match value {
-                            Some(value) => self.state.insert(key.clone(), value.clone()),
-                            None => self.state.remove(key),
+                            Some(value) => self.values.insert(key.clone(), value.clone()),
+                            None => self.values.remove(key),
                         };
                     }
                 }
@@ -151,7 +151,7 @@ impl Head {
         out.push(u8::from(self.previous.is_some()));
         let previous = self.previous.unwrap_or(PreviousEpoch { epoch: 0, next_offset: 0 });
         out.extend_from_slice(&previous.epoch.to_le_bytes());
-        let keys = self.state.len() as u64;
+        let keys = self.values.len() as u64;
         let (oldest, next) = (self.oldest_offset, self.next_offset);
         let kept = [self.segments, self.bytes];
         for n in
@@ -159,39 +159,39 @@ impl Head {
         {
             put_varint(n, &mut out);
         }
-        out.extend_from_slice(&self.sum.to_le_bytes());
+        out.extend_from_slice(&self.checksum.to_le_bytes());
         out
     }
 
     /// From a row's facts, without the state; with how many keys that has.
-    pub(crate) fn from_facts(name: Arc<str>, facts: Bytes) -> Result<(Head, u64), Malformed> {
-        let mut source = Source::new(facts);
-        let mut head = Head::new(name, source.u64("an epoch")?, 0);
-        head.room.is_operators = source.u8("a flag")? != 0;
-        head.room.phase = phase_of(source.u8("a phase")?)?;
-        head.room.settings = take_settings(&mut source)?;
+    pub(crate) fn from_facts(name: Arc<str>, facts: Bytes) -> Result<(RoomState, u64), Malformed> {
+        let mut source = Decoder::new(facts);
+        let mut state = RoomState::new(name, source.u64("an epoch")?, 0);
+        state.room.is_operators = source.u8("a flag")? != 0;
+        state.room.phase = phase_of(source.u8("a phase")?)?;
+        state.room.settings = take_settings(&mut source)?;
         let has_previous = source.u8("a flag")? != 0;
         let epoch = source.u64("an epoch")?;
         let next_offset = source.varint("an offset")?;
-        head.previous = has_previous.then_some(PreviousEpoch { epoch, next_offset });
-        head.oldest_offset = source.varint("an offset")?;
-        head.next_offset = source.varint("an offset")?;
-        head.room.next_offset = head.next_offset;
-        head.time_ms = source.varint("a time")?;
-        head.segments = source.varint("a count of segments")?;
-        head.bytes = source.varint("a count of bytes")?;
-        head.state_version = source.varint("a version")?;
+        state.previous = has_previous.then_some(PreviousEpoch { epoch, next_offset });
+        state.oldest_offset = source.varint("an offset")?;
+        state.next_offset = source.varint("an offset")?;
+        state.room.next_offset = state.next_offset;
+        state.time_ms = source.varint("a time")?;
+        state.segments = source.varint("a count of segments")?;
+        state.bytes = source.varint("a count of bytes")?;
+        state.state_version = source.varint("a version")?;
         let keys = source.varint("a count of keys")?;
-        head.sum = source.u64("a sum")?;
+        state.checksum = source.u64("a sum")?;
         source.end("the end of a room's facts")?;
-        Ok((head, keys))
+        Ok((state, keys))
     }
 
     /// The state, as its row has it.
-    pub(crate) fn state_bytes(&self) -> Vec<u8> {
+    pub(crate) fn values_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_varint(self.state.len() as u64, &mut out);
-        for (key, value) in &self.state {
+        put_varint(self.values.len() as u64, &mut out);
+        for (key, value) in &self.values {
             put_sized(key.as_bytes(), &mut out);
             put_sized(value, &mut out);
         }
@@ -199,8 +199,8 @@ impl Head {
     }
 
     /// From a row's bytes.
-    pub(crate) fn state_from(bytes: Bytes) -> Result<BTreeMap<Box<str>, Bytes>, Malformed> {
-        let mut source = Source::new(bytes);
+    pub(crate) fn values_from(bytes: Bytes) -> Result<BTreeMap<Box<str>, Bytes>, Malformed> {
+        let mut source = Decoder::new(bytes);
         let mut state = BTreeMap::new();
         for _ in 0..source.count(2, "a count of keys")? {
             state.insert(source.text("a key")?, source.sized("a value")?);
