@@ -28,6 +28,7 @@ mod schema;
 mod sim;
 mod soak;
 mod test;
+mod tidy;
 mod verdict;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Habit {
     Check(check::Args),
+    Tidy(tidy::Args),
     Test(test::Args),
     Ci(ci::Args),
     Bench(bench::Args),
@@ -66,6 +68,7 @@ enum Habit {
 fn main() -> ExitCode {
     let result = match Cli::parse().habit {
         Habit::Check(args) => check::go(&args),
+        Habit::Tidy(args) => tidy::go(&args),
         Habit::Test(args) => return test::go(&args),
         Habit::Ci(args) => return ci::go(&args),
         Habit::Bench(args) => bench::go(&args),
