@@ -17,7 +17,7 @@ use grandstand_store::Store;
 use std::os::unix::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::admin::{DrainAsk, DrainState, Drains};
+use crate::http::admin::{DrainAsk, DrainState, Drains};
 use grandstand_edge::audience::Drain;
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Workers;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use grandstand_store::{BackupPlan, Found, Opening, Retention, Store, StoreConfig};
 
 use crate::NodeError;
-use crate::admin::LogPort;
+use crate::http::admin::StorePort;
 use grandstand_edge::config::Config;
 
 const MIB: u64 = 1 << 20;
@@ -35,8 +35,8 @@ pub(crate) fn close(store: Store) {
 }
 
 /// What the admin port sees of it.
-pub(crate) fn port(config: &Config, store: &Store) -> LogPort {
-    LogPort {
+pub(crate) fn port(config: &Config, store: &Store) -> StorePort {
+    StorePort {
         dir: config.log.dir.clone().unwrap_or_default(),
         backup_dir: backup_dir(config),
         found: found(store.opening()),

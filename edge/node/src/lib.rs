@@ -1,20 +1,20 @@
 //! A node: the process around the edge and the engine, as a library for its binary, tests and the demo.
 //!
 //! - [`Node`] and [`run`]: start, drain and stop; `handover` passes everything to the next process;
-//! - [`admin`]: HTTP for operators; [`metrics`]: what is scraped there;
+//! - [`http`]: the admin port, for operators; [`metrics`]: what is scraped there;
 //! - [`certificates`], [`logging`]: what a process has once;
 //! - [`config_command`], [`store_command`]: the command line.
 //!
 //! Arrows point one way: this crate knows the edge, the engine and the store; none of them knows it.
 #![forbid(unsafe_code)]
 
-pub mod admin;
 pub mod certificates;
 pub mod config_command;
 mod drain;
 mod durable_log;
 mod error;
 mod handover;
+pub mod http;
 mod listen;
 pub mod logging;
 pub mod metrics;

@@ -23,10 +23,10 @@ use grandstand_engine::log::LogSource;
 use grandstand_engine::runtime::Engine;
 use grandstand_store::Store;
 
-use crate::admin::{self, AdminState, DrainAsk, DrainState, Drains};
 use crate::certificates::Certificates;
 use crate::drain::{Departure, Owned};
 use crate::handover::{self, Found, Given, Giver};
+use crate::http::admin::{self, AdminState, DrainAsk, DrainState, Drains};
 use crate::metrics::Metrics;
 use crate::settings::{audience_settings, engine_config};
 use crate::{NodeError, durable_log, listen};
@@ -257,7 +257,7 @@ impl Node {
             backbone,
             stats: self.workers.stats().to_vec(),
             metrics: Metrics::new(&self.config.node.name),
-            log: store.map(|store| durable_log::port(&self.config, store)),
+            store: store.map(|store| durable_log::port(&self.config, store)),
             ready: self.ready.clone(),
             drains: self.departure.clone(),
             key,

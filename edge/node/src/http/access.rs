@@ -1,39 +1,49 @@
-//! The guard: who may speak to the admin port.
+//! Access: who may ask an HTTP port, and a line in the log for each request.
 //!
 //! Why more than a key: on loopback there is none by default, but every web page that somebody opens on this
 //! machine can send requests here. A page that points its own name at 127.0.0.1 (DNS rebinding) shows that
 //! name as `Host`; one that just posts shows its `Origin`. Beyond loopback the configuration asks for a key,
 //! which no foreign page has.
-//! Invariants: the key is compared in constant time; health is told to anybody who passes the other checks.
+//! Invariants: the key is compared in constant time; the paths without a key are answered to anybody who
+//! passes the other checks; paths appear in the log escaped, since strangers choose them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::Failure;
+use super::response::Failure;
+use crate::logging::Escaped;
 use grandstand_edge::config::Secret;
 
-/// Paths that need no key: probes have none.
-const WITHOUT_KEY: [&str; 2] = ["/healthz", "/readyz"];
-
-pub(super) struct Guard {
+/// Who may ask a port.
+pub(super) struct Access {
     /// SHA-256 of the key: equal lengths, whatever was sent.
     key: Option<digest::Digest>,
-    /// Names are checked where the port stands on loopback.
+    /// Names are checked where the port is on loopback.
     loopback: Option<IpAddr>,
+    /// Paths that need no key: probes have none.
+    without_key: &'static [&'static str],
+}
+
+/// Lets requests through to `router` that may ask, and answers the others.
+pub(super) fn guarded(router: Router, access: Access) -> Router {
+    router.layer(middleware::from_fn_with_state(Arc::new(access), check))
 }
 
 /// One request per connection: nothing idles, so slots come free by themselves.
-pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.judge(request.uri().path(), request.headers()) {
+async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match access.judge(&path, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
+    tracing::debug!(%method, path = %Escaped(&path), status = response.status().as_u16(), "HTTP request");
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -41,18 +51,23 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
     response
 }
 
-impl Guard {
-    pub(super) fn new(listen: SocketAddr, key: Option<&Secret>) -> Guard {
-        Guard {
+impl Access {
+    pub(super) fn new(
+        listen: SocketAddr,
+        key: Option<&Secret>,
+        without_key: &'static [&'static str],
+    ) -> Access {
+        Access {
             key: key.map(|key| digest::digest(&digest::SHA256, key.expose())),
             loopback: Some(listen.ip()).filter(|ip| ip.to_canonical().is_loopback()),
+            without_key,
         }
     }
 
     fn judge(&self, path: &str, headers: &HeaderMap) -> Result<(), Failure> {
         self.check_host(headers)?;
         self.check_origin(headers)?;
-        if WITHOUT_KEY.contains(&path) { Ok(()) } else { self.check_key(headers) }
+        if self.without_key.contains(&path) { Ok(()) } else { self.check_key(headers) }
     }
 
     fn check_host(&self, headers: &HeaderMap) -> Result<(), Failure> {
@@ -98,7 +113,7 @@ impl Guard {
     }
 }
 
-/// The value of a header that must stand once.
+/// The value of a header that must appear once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -128,19 +143,21 @@ fn is_here(host: &str, listen: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn judge(guard: &Guard, path: &str, given: &[(&str, &str)]) -> u16 {
+    const PROBES: &[&str] = &["/healthz", "/readyz"];
+
+    fn judge(access: &Access, path: &str, given: &[(&str, &str)]) -> u16 {
         let mut headers = HeaderMap::new();
         for (name, value) in given {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        match guard.judge(path, &headers) {
+        match access.judge(path, &headers) {
             Ok(()) => 200,
             Err(failure) => failure.into_response().status().as_u16(),
         }
     }
 
-    fn loopback() -> Guard {
-        Guard::new("127.0.0.1:7480".parse().unwrap(), None)
+    fn loopback() -> Access {
+        Access::new("127.0.0.1:7480".parse().unwrap(), None, PROBES)
     }
 
     #[test]
@@ -174,8 +191,8 @@ mod tests {
     #[test]
     fn the_key_is_asked_for_everywhere_but_at_health() {
         let key = Secret::new("0123456789abcdef");
-        let guard = Guard::new("0.0.0.0:7480".parse().unwrap(), Some(&key));
-        let with = |path, key| judge(&guard, path, &[("host", "node.example"), ("authorization", key)]);
+        let access = Access::new("0.0.0.0:7480".parse().unwrap(), Some(&key), PROBES);
+        let with = |path, key| judge(&access, path, &[("host", "node.example"), ("authorization", key)]);
         assert_eq!(with("/rooms", "Bearer 0123456789abcdef"), 200);
         assert_eq!(with("/rooms", "bearer  0123456789abcdef"), 200);
         for bad in
@@ -183,8 +200,8 @@ mod tests {
         {
             assert_eq!(with("/metrics", bad), 401, "{bad}");
         }
-        assert_eq!(judge(&guard, "/", &[]), 401);
-        assert_eq!([judge(&guard, "/healthz", &[]), judge(&guard, "/readyz", &[])], [200; 2]);
-        assert_eq!([judge(&guard, "/healthz/", &[]), judge(&guard, "//readyz", &[])], [401; 2]);
+        assert_eq!(judge(&access, "/", &[]), 401);
+        assert_eq!([judge(&access, "/healthz", &[]), judge(&access, "/readyz", &[])], [200; 2]);
+        assert_eq!([judge(&access, "/healthz/", &[]), judge(&access, "//readyz", &[])], [401; 2]);
     }
 }

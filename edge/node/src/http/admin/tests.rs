@@ -1,10 +1,15 @@
 //! The whole port: real HTTP on loopback, real shards behind it.
 
+use super::index::ENDPOINTS;
 use super::*;
+use axum::response::IntoResponse;
+use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Input, ShardId};
 use grandstand_engine::{Engine, EngineConfig};
+use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::Ordering;
 
 /// A running port; stopped and joined when dropped.
 struct Node {
@@ -34,7 +39,7 @@ impl Node {
             backbone,
             stats,
             metrics: Metrics::new("test"),
-            log: None,
+            store: None,
             ready: ready.clone(),
             key: key.map(Secret::new),
             drains: Arc::new(Draining::default()),
@@ -341,29 +346,4 @@ async fn a_silent_shard_is_waited_for_so_long_and_no_longer() {
     let begun = tokio::time::Instant::now();
     assert!(shards.ask("a", AdminRequest::Counters).await.is_err());
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
-}
-
-/// One slot, taken by somebody who says nothing: it comes free, and the next one is served.
-#[test]
-fn who_says_nothing_is_let_go() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let app = Router::new().route("/", get(async || "here"));
-        let serving = axum::serve(Bounded::with(listener, 1, Duration::from_millis(50)), app);
-        let served = tokio::spawn(serving.into_future());
-        let client = tokio::task::spawn_blocking(move || {
-            let mut silent = TcpStream::connect(at).unwrap();
-            let mut next = TcpStream::connect(at).unwrap();
-            next.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-            let (mut nothing, mut answer) = (Vec::new(), String::new());
-            silent.read_to_end(&mut nothing).unwrap();
-            next.read_to_string(&mut answer).unwrap();
-            (nothing, answer)
-        });
-        let (nothing, answer) = client.await.unwrap();
-        assert!(nothing.is_empty() && answer.starts_with("HTTP/1.1 200"), "{answer}");
-        served.abort();
-    });
 }

@@ -1,15 +1,14 @@
-//! Answers: how rooms, refusals and failures look in JSON, and with which status.
+//! Failures: how a request that was not done looks in JSON, and with which status.
 //!
+//! Why JSON: programs read `error`, people read `hint`.
 //! Invariant: every failure says what to do about it.
+//! Not here: what a request that was done answers (the resources).
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use grandstand_engine::RoomSettings;
-use grandstand_engine::link::RoomInfo;
-use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A request that was not done.
 #[derive(Debug)]
@@ -80,49 +79,5 @@ impl From<Refusal> for Failure {
             }
         };
         Failure::new(status, refusal.text(), hint)
-    }
-}
-
-/// A room as JSON. The epoch is a text: it can be greater than what JSON readers keep exactly.
-pub(super) fn room(info: &RoomInfo) -> Value {
-    json!({
-        "name": info.name,
-        "alias": info.alias.0,
-        "epoch": info.epoch.to_string(),
-        "phase": phase(info.phase),
-        "next_offset": info.next_offset,
-        "oldest_offset": info.oldest_offset,
-        "viewers": info.viewers,
-        "history_bytes": info.history_bytes,
-        "state_version": info.state_version,
-        "tick_ms": info.tick_ms,
-        "durability": durability(info.durability),
-        "settings": settings(&info.settings),
-    })
-}
-
-/// What is not set is `null`: the node's configuration says it.
-fn settings(settings: &RoomSettings) -> Value {
-    json!({
-        "tick_min_ms": settings.tick_min_ms,
-        "tick_max_ms": settings.tick_max_ms,
-        "pacing_per_s": settings.pacing_per_s,
-        "durability": settings.durability.map(durability),
-    })
-}
-
-fn durability(level: Durability) -> &'static str {
-    match level {
-        Durability::Memory => "memory",
-        Durability::Disk => "disk",
-        Durability::Replicated => "replicated",
-    }
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Open => "open",
-        Phase::Closing => "closing",
-        Phase::Closed => "closed",
     }
 }

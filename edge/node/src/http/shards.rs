@@ -12,7 +12,7 @@ use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Input, Shar
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
 
-use super::answer::Failure;
+use super::response::Failure;
 
 /// How long a request waits: a shard answers between two batches, so seconds mean that it is stuck.
 const WAIT: Duration = Duration::from_secs(5);

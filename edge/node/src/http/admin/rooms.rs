@@ -10,13 +10,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use grandstand_engine::RoomSettings;
 use grandstand_engine::link::{AdminAnswer, AdminRequest, RoomInfo};
-use grandstand_protocol::frame::Durability;
+use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Failure, room};
 use super::{Port, Shared};
+use crate::http::request::{bytes, json as body_json, path};
+use crate::http::response::Failure;
 
 /// Rooms of a page, unless the request says otherwise.
 const LIMIT: usize = 100;
@@ -90,12 +91,7 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
 }
 
 pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejection>) -> Answer {
-    let NewRoom { name } = serde_json::from_slice(&bytes(body)?).map_err(|error| {
-        Failure::bad_request(
-            format!("the body is not what it should be: {error}"),
-            r#"send {"name":"show-1"}"#,
-        )
-    })?;
+    let NewRoom { name } = body_json(body, r#"send {"name":"show-1"}"#)?;
     port.change(&name, |room| AdminRequest::Create { room }).await
 }
 
@@ -106,8 +102,7 @@ pub(super) async fn configure(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let hint = r#"send {"tick_min_ms":50,"tick_max_ms":500}; equal ones are a fixed tick, {} returns to the node's settings"#;
-    let wanted: NewSettings = serde_json::from_slice(&bytes(body)?)
-        .map_err(|error| Failure::bad_request(format!("the body is not what it should be: {error}"), hint))?;
+    let wanted: NewSettings = body_json(body, hint)?;
     let settings = RoomSettings {
         tick_min_ms: wanted.tick_min_ms,
         tick_max_ms: wanted.tick_max_ms,
@@ -115,7 +110,7 @@ pub(super) async fn configure(
         durability: wanted.durability.map(Durability::from),
     };
     settings.check().map_err(|fault| Failure::bad_request(fault, hint))?;
-    if settings.durability == Some(Durability::Disk) && port.log.is_none() {
+    if settings.durability == Some(Durability::Disk) && port.store.is_none() {
         let error = "this node keeps nothing on disk";
         let hint = "give it a folder for its log (log.dir) and restart it, or leave the durability out";
         return Err(Failure::new(StatusCode::CONFLICT, error, hint));
@@ -180,16 +175,46 @@ fn rooms(answers: impl IntoIterator<Item = AdminAnswer>) -> Vec<RoomInfo> {
     rooms.flatten().collect()
 }
 
-fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Failure> {
-    let fault = |error: PathRejection| {
-        Failure::bad_request(error.body_text(), "names in the path are UTF-8, percent-encoded")
-    };
-    path.map(|Path(inner)| inner).map_err(fault)
+/// A room as JSON. The epoch is a text: it can be greater than what JSON readers keep exactly.
+fn room(info: &RoomInfo) -> Value {
+    json!({
+        "name": info.name,
+        "alias": info.alias.0,
+        "epoch": info.epoch.to_string(),
+        "phase": phase(info.phase),
+        "next_offset": info.next_offset,
+        "oldest_offset": info.oldest_offset,
+        "viewers": info.viewers,
+        "history_bytes": info.history_bytes,
+        "state_version": info.state_version,
+        "tick_ms": info.tick_ms,
+        "durability": durability(info.durability),
+        "settings": settings(&info.settings),
+    })
 }
 
-fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
-    body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::from(Refusal::TooLarge),
-        status => Failure::new(status, error.body_text(), "send the body again"),
+/// What is not set is `null`: the node's configuration says it.
+fn settings(settings: &RoomSettings) -> Value {
+    json!({
+        "tick_min_ms": settings.tick_min_ms,
+        "tick_max_ms": settings.tick_max_ms,
+        "pacing_per_s": settings.pacing_per_s,
+        "durability": settings.durability.map(durability),
     })
+}
+
+fn durability(level: Durability) -> &'static str {
+    match level {
+        Durability::Memory => "memory",
+        Durability::Disk => "disk",
+        Durability::Replicated => "replicated",
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Open => "open",
+        Phase::Closing => "closing",
+        Phase::Closed => "closed",
+    }
 }

@@ -7,11 +7,13 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use grandstand_protocol::limits::NAME_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::answer::Failure;
+use crate::http::request::bytes;
+use crate::http::response::Failure;
 
 /// An hour: as long as the keys may say.
 const LONGEST_MS: u32 = 3_600_000;
@@ -55,7 +57,11 @@ pub trait Drains: Send + Sync {
     fn state(&self) -> DrainState;
 }
 
-pub(super) async fn begin(State(port): Shared, body: Bytes) -> Result<Json<DrainState>, Failure> {
+pub(super) async fn begin(
+    State(port): Shared,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<DrainState>, Failure> {
+    let body = bytes(body)?;
     let hint =
         "all optional: {\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}";
     let ask: DrainAsk = if body.trim_ascii().is_empty() {

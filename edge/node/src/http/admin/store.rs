@@ -16,12 +16,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use super::Shared;
-use super::answer::Failure;
+use crate::http::response::Failure;
 use crate::metrics::store_numbers;
 
 /// What the admin port sees of the durable log.
 #[derive(Debug)]
-pub struct LogPort {
+pub struct StorePort {
     /// Its folder.
     pub dir: PathBuf,
     /// Where backups go that are asked for here.
@@ -34,7 +34,7 @@ pub struct LogPort {
     pub backing_up: Mutex<()>,
 }
 
-impl LogPort {
+impl StorePort {
     pub(super) fn status(&self) -> &Status {
         &self.status
     }
@@ -51,7 +51,7 @@ impl LogPort {
 }
 
 pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
-    let log = port.log.as_ref().ok_or_else(none)?;
+    let log = port.store.as_ref().ok_or_else(none)?;
     let mut shown = Map::new();
     shown.insert("dir".to_owned(), json!(log.dir.display().to_string()));
     shown.insert("found".to_owned(), json!(log.found));
@@ -64,7 +64,7 @@ pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
 }
 
 pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> {
-    let log = port.log.as_ref().ok_or_else(none)?;
+    let log = port.store.as_ref().ok_or_else(none)?;
     let Ok(_one) = log.backing_up.try_lock() else {
         let hint = "wait for its end: GET /metrics, grandstand_store_backup_age_seconds";
         return Err(Failure::new(StatusCode::CONFLICT, "a backup is being made", hint));

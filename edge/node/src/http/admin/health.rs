@@ -1,0 +1,35 @@
+//! Health and readiness, for probes.
+//!
+//! Why two: a node that drains is healthy and takes no sessions; a node whose disk is at fault serves what it
+//! can, and a restart would not mend the disk.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{Shared, StorePort};
+use crate::http::response::Failure;
+
+/// The process works when it answers; it names what it cannot do now.
+pub(super) async fn live(State(port): Shared) -> Json<Value> {
+    match port.store.as_ref().and_then(StorePort::fault) {
+        None => Json(json!({ "status": "ok" })),
+        Some(fault) => Json(json!({ "status": "degraded", "faults": [fault] })),
+    }
+}
+
+pub(super) async fn ready(State(port): Shared) -> Response {
+    if port.ready.load(Ordering::Relaxed) {
+        return Json(json!({ "status": "ready" })).into_response();
+    }
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the node takes no sessions now",
+        "it is starting or draining",
+    )
+    .into_response()
+}

@@ -1,0 +1,88 @@
+//! The index: what the admin port answers, each with something to type.
+//!
+//! Invariant: what is listed exists (a test asks for each).
+
+use axum::Json;
+use axum::http::{HeaderMap, header};
+use serde_json::{Value, json};
+
+/// Method, path, what it does, and what to type.
+pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
+    (
+        "GET",
+        "/healthz",
+        "200 while the process works: `ok`, or `degraded` with what is at fault; no key needed",
+        "curl {at}/healthz",
+    ),
+    (
+        "GET",
+        "/readyz",
+        "200 while new sessions are taken, 503 while starting and draining; no key needed",
+        "curl {at}/readyz",
+    ),
+    ("GET", "/drain", "how far a drain is: state and connections", "curl {at}/drain"),
+    (
+        "POST",
+        "/drain",
+        "send clients away, spread over a time, and end the process; asked again, it only says how far it is",
+        "curl -X POST {at}/drain -d '{\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}'",
+    ),
+    ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
+    (
+        "GET",
+        "/rooms?prefix=&after=&limit=",
+        "rooms by name, at most 1000 at a time; `next` is the `after` of the next page",
+        "curl '{at}/rooms?prefix=show-'",
+    ),
+    ("POST", "/rooms", "make a room, or find it", "curl {at}/rooms -d '{\"name\":\"show-1\"}'"),
+    ("GET", "/rooms/{name}", "one room; names are percent-encoded", "curl {at}/rooms/show%2F1"),
+    ("POST", "/rooms/{name}/open", "take messages (again)", "curl -X POST {at}/rooms/show-1/open"),
+    (
+        "POST",
+        "/rooms/{name}/close",
+        "take no more messages; viewers stay",
+        "curl -X POST {at}/rooms/show-1/close",
+    ),
+    (
+        "DELETE",
+        "/rooms/{name}",
+        "forget the room and send its viewers away",
+        "curl -X DELETE {at}/rooms/show-1",
+    ),
+    (
+        "PUT",
+        "/rooms/{name}/settings",
+        "give the room bounds of its own in place of the node's; what is left out is the node's again",
+        "curl -X PUT {at}/rooms/show-1/settings -d '{\"tick_min_ms\":50,\"tick_max_ms\":500}'",
+    ),
+    (
+        "PUT",
+        "/rooms/{name}/state/{key}",
+        "set a key of the room's state to the body, byte by byte",
+        "curl -X PUT {at}/rooms/show-1/state/pinned -d 'Welcome!'",
+    ),
+    (
+        "DELETE",
+        "/rooms/{name}/state/{key}",
+        "remove a key of the room's state",
+        "curl -X DELETE {at}/rooms/show-1/state/pinned",
+    ),
+    ("GET", "/log", "the durable log: what was found at start, how it does, its sizes", "curl {at}/log"),
+    (
+        "POST",
+        "/log/backup",
+        "back the durable log up into log.backup_dir while the node serves; answers when it is done",
+        "curl -X POST {at}/log/backup",
+    ),
+];
+
+pub(super) async fn show(headers: HeaderMap) -> Json<Value> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let at = format!("http://{host}");
+    let endpoint = |&(method, path, about, example): &(&str, &str, &str, &str)| json!({ "method": method, "path": path, "about": about, "example": example.replace("{at}", &at) });
+    Json(json!({
+        "grandstand": env!("CARGO_PKG_VERSION"),
+        "key": "where admin.key is set, add: -H 'Authorization: Bearer KEY'",
+        "endpoints": ENDPOINTS.iter().map(endpoint).collect::<Vec<_>>(),
+    }))
+}

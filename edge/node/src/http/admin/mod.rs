@@ -1,0 +1,124 @@
+//! The admin port: rooms, metrics and health over HTTP, for operators and their programs.
+//!
+//! Answers are JSON but for the metrics; failures too, as `{"error": ..., "hint": ...}`. `GET /` lists what
+//! there is.
+//! Invariant: nothing but health is told without the key, where there is one.
+//! Not here: connections, access and failures (`http`), what a request does to a room (`grandstand_engine`),
+//! how numbers are counted (`metrics`).
+
+mod drain;
+mod health;
+mod index;
+mod rooms;
+mod scrape;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post, put};
+use grandstand_edge::config::Secret;
+use grandstand_edge::stats::Stats;
+use grandstand_engine::link::Backbone;
+use tokio::sync::watch;
+
+use super::access::{self, Access};
+use super::request::BODY_BYTES_MAX;
+use super::response::Failure;
+use super::server::{self, Bounds};
+use super::shards::Shards;
+use crate::metrics::Metrics;
+pub use drain::{DrainAsk, DrainState, Drains};
+pub use store::StorePort;
+
+/// Paths that need no key: probes have none.
+const WITHOUT_KEY: &[&str] = &["/healthz", "/readyz"];
+
+/// Connections: far more than operators and their programs need. A life: twice the longest wait for a shard.
+const BOUNDS: Bounds = Bounds { connections_max: 256, life: Duration::from_secs(10) };
+
+/// What the admin port sees of the node.
+pub struct AdminState {
+    /// Way to the shards.
+    pub backbone: Arc<dyn Backbone>,
+    /// How many there are.
+    pub shards: u16,
+    /// The workers' numbers, in their order.
+    pub stats: Vec<Arc<Stats>>,
+    /// Writes scrapes.
+    pub metrics: Metrics,
+    /// The durable log, where there is one.
+    pub store: Option<StorePort>,
+    /// Does the node take new sessions? False while it starts and drains.
+    pub ready: Arc<AtomicBool>,
+    /// What requests must show, if anything.
+    pub key: Option<Secret>,
+    /// Begins a drain, and says how far it is.
+    pub drains: Arc<dyn Drains>,
+    /// The port closes when this turns true, or its sender is gone.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Serves on this listener until told to stop.
+///
+/// # Errors
+/// The system gives no thread, or the listener is none.
+pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
+    let (stop, access) =
+        (state.stop.clone(), Access::new(listener.local_addr()?, state.key.as_ref(), WITHOUT_KEY));
+    let router = access::guarded(router(state), access);
+    server::start("grandstand-admin", listener, BOUNDS, router, stop)
+}
+
+/// What handlers share.
+struct Port {
+    store: Option<StorePort>,
+    shards: Shards,
+    stats: Vec<Arc<Stats>>,
+    metrics: Metrics,
+    ready: Arc<AtomicBool>,
+    drains: Arc<dyn Drains>,
+}
+
+type Shared = State<Arc<Port>>;
+
+fn router(state: AdminState) -> Router {
+    let AdminState { backbone, shards, stats, metrics, store, ready, drains, key: _, stop: _ } = state;
+    let port = Arc::new(Port { store, shards: Shards::new(backbone, shards), stats, metrics, ready, drains });
+    Router::new()
+        .route("/", get(index::show))
+        .route("/metrics", get(scrape::show))
+        .route("/rooms", get(rooms::list).post(rooms::create))
+        .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
+        .route("/rooms/{name}/open", post(rooms::open))
+        .route("/rooms/{name}/close", post(rooms::close))
+        .route("/rooms/{name}/settings", put(rooms::configure))
+        .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
+        .route("/drain", get(drain::show).post(drain::begin))
+        .route("/log", get(store::show))
+        .route("/log/backup", post(store::backup))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(port)
+}
+
+async fn unknown_path(uri: Uri) -> Failure {
+    let what = format!("there is nothing at {}", uri.path());
+    Failure::new(StatusCode::NOT_FOUND, what, "GET / lists what there is; `/` within a name is written %2F")
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> Failure {
+    let what = format!("{method} is not for {}", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, what, "GET / lists what there is")
+}
