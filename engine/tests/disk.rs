@@ -13,7 +13,7 @@ use grandstand_protocol::refusal::Refusal;
 use support::{Disk, Follower, Stage, batches, publication};
 
 fn config() -> ShardConfig {
-    ShardConfig { tick_ms: 10, ..ShardConfig::default() }
+    ShardConfig { tick_ms: 10, ..ShardConfig::for_tests() }
 }
 
 /// A room on a disk under the test's hand, announced and followed by worker 0.
@@ -513,14 +513,14 @@ fn an_hour_of_the_wall_clock_either_way_changes_nothing() {
         let (mut stage, a) = followed(&disk, config());
         let mut follower = Follower::attach(&a);
         say_sealed(&mut stage, a.alias, 1);
-        stage.now.unix_ms = stage.now.unix_ms.checked_add_signed(step_ms).unwrap();
+        stage.clock.step_wall_ms(step_ms);
         say_sealed(&mut stage, a.alias, 2);
         stage.pass_ms(200);
         batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
         assert_eq!(follower.said.len(), 2, "sealed without delay");
         disk.kill();
         let back = Stage::on(&disk, config());
-        let mut stage = Stage { now: Now { us: 5, unix_ms: stage.now.unix_ms }, ..back };
+        let mut stage = Stage { clock: stage.clock.of_next_process(), ..back };
         let a = stage.attach(0, "show").unwrap();
         let mut follower = Follower::attach(&a);
         say(&mut stage, a.alias, 2);
@@ -537,13 +537,13 @@ fn at_the_end_what_is_not_synced_is_refused() {
     let disk = Disk::default();
     let (mut stage, a) = followed(&disk, config());
     say(&mut stage, a.alias, 1);
-    stage.shard.handle_shutdown(stage.now);
+    stage.shard.handle_shutdown(stage.now());
     assert!(!stage.shard.is_flushed());
     disk.sync(usize::MAX);
     assert_eq!(offsets(&mut stage), [(0, false)]);
     assert!(stage.shard.is_flushed());
     say(&mut stage, a.alias, 2);
-    stage.shard.handle_shutdown(stage.now);
+    stage.shard.handle_shutdown(stage.now());
     stage.shard.give_up_answers();
     assert_eq!(refusal(&mut stage).0, Refusal::StorageUnavailable);
 }

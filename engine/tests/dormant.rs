@@ -45,7 +45,7 @@ fn create(shard: &mut Shard, i: usize) {
 
 #[test]
 fn a_dormant_room_costs_at_most_200_bytes() {
-    let mut shard = Shard::new(ShardConfig::default(), ShardId(0), 1, 4, 1);
+    let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 4, 1);
     create(&mut shard, 0);
     let before = BYTES.load(Ordering::Relaxed);
     let mut worst = 0;

@@ -58,7 +58,7 @@ fn start(config: EngineConfig, workers: usize) -> (Engine, Vec<Worker>) {
 }
 
 fn quick() -> ShardConfig {
-    ShardConfig { tick_ms: 2, viewers_every_ms: 0, ..ShardConfig::default() }
+    ShardConfig { tick_ms: 2, viewers_every_ms: 0, ..ShardConfig::for_tests() }
 }
 
 const PUBLICATIONS: u64 = 500;
@@ -169,7 +169,7 @@ fn counter(engine: &Engine, name: &str) -> u64 {
 
 #[test]
 fn workers_on_threads_read_one_log() {
-    everyone_reads_everything(EngineConfig { shards: 2, shard: quick(), ..EngineConfig::default() });
+    everyone_reads_everything(EngineConfig { shards: 2, shard: quick(), ..EngineConfig::for_tests() });
 }
 
 #[test]
@@ -183,9 +183,9 @@ fn with_queues_of_two_nothing_is_lost_either() {
             tick_ms: 1,
             pending_messages_max: 3,
             viewers_every_ms: 0,
-            ..ShardConfig::default()
+            ..ShardConfig::for_tests()
         },
-        ..EngineConfig::default()
+        ..EngineConfig::for_tests()
     };
     assert!(everyone_reads_everything(config) > 0, "the overflow was used");
 }
@@ -197,7 +197,7 @@ fn a_worker_that_does_not_listen_holds_up_the_inbox_and_loses_nothing() {
         outbox_capacity: 2,
         overflow_max: 2,
         shard: quick(),
-        ..EngineConfig::default()
+        ..EngineConfig::for_tests()
     };
     let (engine, mut workers) = start(config, 2);
     let mut stalled = workers.pop().expect("two");
@@ -254,7 +254,7 @@ fn acknowledged(follower: &mut Follower, output: Output) -> u64 {
 #[test]
 fn a_worker_that_is_gone_holds_up_nobody() {
     let config =
-        EngineConfig { outbox_capacity: 2, overflow_max: 2, shard: quick(), ..EngineConfig::default() };
+        EngineConfig { outbox_capacity: 2, overflow_max: 2, shard: quick(), ..EngineConfig::for_tests() };
     let (engine, mut workers) = start(config, 2);
     let mut gone = workers.pop().expect("two");
     let mut talking = workers.pop().expect("two");
@@ -292,7 +292,7 @@ fn viewers(engine: &Engine) -> u64 {
 #[test]
 fn a_shutdown_seals_and_hands_out_what_waits() {
     let shard = ShardConfig { tick_ms: 3_600_000, leading_edge: false, ..quick() };
-    let config = EngineConfig { outbox_capacity: 2, shard, flush_ms: 20_000, ..EngineConfig::default() };
+    let config = EngineConfig { outbox_capacity: 2, shard, flush_ms: 20_000, ..EngineConfig::for_tests() };
     let (engine, mut workers) = start(config, 1);
     let mut worker = workers.pop().expect("one");
     let mut follower = worker.attach("show");
@@ -315,7 +315,8 @@ fn a_shutdown_seals_and_hands_out_what_waits() {
 
 #[test]
 fn operators_ask_all_shards_at_once() {
-    let (engine, _workers) = start(EngineConfig { shards: 3, shard: quick(), ..EngineConfig::default() }, 1);
+    let (engine, _workers) =
+        start(EngineConfig { shards: 3, shard: quick(), ..EngineConfig::for_tests() }, 1);
     for i in 0..20 {
         let created = engine.ask_and_wait(AdminRequest::Create { room: format!("room {i:02}") });
         assert!(matches!(created, Ok(AdminAnswer::Room(_))));
@@ -337,9 +338,9 @@ fn operators_ask_all_shards_at_once() {
 
 #[test]
 fn a_configuration_that_does_not_hold_is_an_error() {
-    let shard = ShardConfig { tick_min_ms: 0, ..ShardConfig::default() };
+    let shard = ShardConfig { tick_min_ms: 0, ..ShardConfig::for_tests() };
     let fault =
-        Engine::start(EngineConfig { shard, ..EngineConfig::default() }, Vec::new()).expect_err("refused");
+        Engine::start(EngineConfig { shard, ..EngineConfig::for_tests() }, Vec::new()).expect_err("refused");
     assert!(fault.to_string().contains("tick_min_ms"));
 }
 
@@ -352,9 +353,9 @@ fn throughput_is_printed() {
         tick_ms: 10,
         pending_messages_max: 100_000,
         viewers_every_ms: 0,
-        ..ShardConfig::default()
+        ..ShardConfig::for_tests()
     };
-    let (engine, mut workers) = start(EngineConfig { shard, ..EngineConfig::default() }, 1);
+    let (engine, mut workers) = start(EngineConfig { shard, ..EngineConfig::for_tests() }, 1);
     let mut worker = workers.pop().expect("one");
     let alias = worker.attach("show").alias;
     let (backbone, stop) = (worker.port.backbone.clone(), Arc::new(AtomicBool::new(false)));
@@ -401,7 +402,7 @@ fn throughput_is_printed() {
 /// One shard over a disk under the test's hand, with one worker.
 fn start_on(disk: &Disk, flush_ms: u64) -> (Engine, Worker) {
     let shard = ShardConfig { durability: Durability::Disk, ..quick() };
-    let config = EngineConfig { flush_ms, shard, ..EngineConfig::default() };
+    let config = EngineConfig { flush_ms, shard, ..EngineConfig::for_tests() };
     let (bell, parker) = thread_bell();
     let mut disk = disk.clone();
     let (engine, mut ports) =

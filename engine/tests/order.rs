@@ -64,7 +64,7 @@ fn config(leading_edge: bool) -> ShardConfig {
         tally_top: 2,
         state_keys_max: 3,
         viewers_every_ms: 30,
-        ..ShardConfig::default()
+        ..ShardConfig::for_tests()
     }
 }
 
@@ -158,7 +158,7 @@ impl World {
                 self.stage.input(Input::SetState { worker, connection, request, alias, key, value });
             }
             Step::Pass { ms } => self.stage.pass_ms(ms),
-            Step::WallClock { back_ms } => self.stage.now.unix_ms -= back_ms,
+            Step::WallClock { back_ms } => self.stage.clock.step_wall_ms(-(back_ms as i64)),
         }
         self.take_outputs();
     }

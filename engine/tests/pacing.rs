@@ -215,7 +215,7 @@ fn config() -> ShardConfig {
         viewers_every_ms: 0,
         // Some ticks take more than one batch.
         batch_bytes_max: 600,
-        ..ShardConfig::default()
+        ..ShardConfig::for_tests()
     }
 }
 

@@ -65,7 +65,7 @@ fn config() -> ShardConfig {
         idle_ms: 500,
         nonce_window_ms: 2000,
         viewers_every_ms: 0,
-        ..ShardConfig::default()
+        ..ShardConfig::for_tests()
     }
 }
 
@@ -148,7 +148,7 @@ impl World {
                 self.base += 12 * u64::from(ms >= 100);
             }
             Step::WallClock { ms } => {
-                self.stage.now.unix_ms = self.stage.now.unix_ms.saturating_add_signed(ms);
+                self.stage.clock.step_wall_ms(ms);
             }
             Step::Sync { entries } => self.disk.sync(entries),
             Step::Fail { is_failing } => self.disk.fail(is_failing),
@@ -199,10 +199,9 @@ impl World {
 
     /// The process is gone with all that it was asked; the next one has what the disk has.
     fn restart(&mut self) {
-        let now = self.stage.now;
+        let clock = self.stage.clock;
         self.stage = Stage::on(&self.disk, config());
-        // The monotonic clock begins anew.
-        self.stage.now = Now { us: 1_000_000, unix_ms: now.unix_ms };
+        self.stage.clock = clock.of_next_process();
         self.asked.clear();
         self.pages.clear();
         self.readers.iter_mut().for_each(|reader| *reader = None);

@@ -13,7 +13,7 @@ use support::{Follower, Stage, batches, publication};
 
 /// The defaults at a tick that does not adapt.
 fn fixed() -> ShardConfig {
-    ShardConfig { tick_ms: 100, ..ShardConfig::default() }
+    ShardConfig { tick_ms: 100, ..ShardConfig::for_tests() }
 }
 
 fn stage() -> Stage {
@@ -81,12 +81,12 @@ fn the_time_of_an_answer_is_not_after_that_of_the_batch() {
     let (mut stage, alias, mut follower) = followed(fixed());
     let mut told = Vec::new();
     for nonce in 0..6 {
-        stage.now.unix_ms += 8000;
+        stage.clock.step_wall_ms(8000);
         say(&mut stage, alias, 1, nonce, "when");
         let AnswerKind::Published { time_ms, .. } = only_answer(&mut stage) else { panic!("not published") };
         told.push(time_ms);
         // The wall clock steps back while it waits.
-        stage.now.unix_ms -= 5000;
+        stage.clock.step_wall_ms(-5000);
         stage.pass_ms(60);
         batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
     }
@@ -101,7 +101,7 @@ fn the_time_of_an_answer_is_not_after_that_of_the_batch() {
 fn a_quiet_room_answers_at_once_and_a_busy_one_in_one_batch_per_tick() {
     let (mut stage, alias, mut follower) = followed_durably(fixed());
     say(&mut stage, alias, 1, 1, "first");
-    assert_eq!(stage.shard.poll_timeout(), Some(stage.now.us));
+    assert_eq!(stage.shard.poll_timeout(), Some(stage.now().us));
     stage.pass_ms(0);
     let outputs = stage.outputs();
     assert!(matches!(outputs[0].1, Output::Batch { .. }), "the batch before the answer");
@@ -126,7 +126,7 @@ fn a_room_has_a_tick_of_its_own_when_an_operator_sets_its_bounds() {
         let settings = RoomSettings { tick_min_ms, tick_max_ms, ..RoomSettings::default() };
         let room = stage.room(AdminRequest::Configure { room: "show".into(), settings });
         assert_eq!(room.settings, settings);
-        let begun_us = stage.now.us;
+        let begun_us = stage.now().us;
         say(&mut stage, alias, 1, begun_us, "at once");
         stage.pass_ms(0);
         say(&mut stage, alias, 1, begun_us + 1, "at the tick");
@@ -403,7 +403,7 @@ fn viewer_counts_are_summed_over_workers_and_paced() {
     }
     assert_eq!(told, ["10", "1210", "2410", "3610"], "at most every 2 s, and rounded above 1,000");
     assert_eq!(stage.room(AdminRequest::Create { room: "show".into() }).viewers, 3709, "exact for operators");
-    stage.shard.handle_worker_gone(stage.now, WorkerId(1));
+    stage.shard.handle_worker_gone(stage.now(), WorkerId(1));
     stage.pass_ms(2000);
     batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
     assert_eq!(follower.state[VIEWERS_KEY], b"1230");
@@ -589,7 +589,7 @@ fn a_shutdown_seals_what_waits() {
         stage.pass_ms(1000);
         let mut outputs = stage.outputs();
         assert!(!outputs.iter().any(|(_, o)| matches!(o, Output::Batch { .. })));
-        stage.shard.handle_shutdown(stage.now);
+        stage.shard.handle_shutdown(stage.now());
         outputs.extend(stage.outputs());
         let answers = outputs.iter().filter(|(_, o)| matches!(o, Output::Answers(_)));
         assert_eq!(answers.count(), 1);
@@ -604,7 +604,7 @@ fn a_wall_clock_that_steps_back_does_not_take_the_log_along() {
     for nonce in 0..5 {
         say(&mut stage, alias, 1, nonce, "tick");
         stage.pass_ms(200);
-        stage.now.unix_ms -= 1000;
+        stage.clock.step_wall_ms(-1000);
     }
     batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));
     assert!(follower.said.windows(2).all(|pair| pair[0].time_ms <= pair[1].time_ms));

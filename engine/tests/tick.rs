@@ -59,7 +59,7 @@ impl Hall {
             viewers_every_ms: 0,
             pending_messages_max: 1 << 20,
             history_bytes_total_max: 1 << 20,
-            ..ShardConfig::default()
+            ..ShardConfig::for_tests()
         };
         Hall {
             stage: Stage::new(config),
@@ -105,9 +105,8 @@ impl Hall {
                 self.say(at);
             }
         }
-        self.stage.now.us += STEP_US;
-        self.stage.now.unix_ms = 1_700_000_000_000 + self.stage.now.us / 1000;
-        self.stage.shard.handle_timeout(self.stage.now);
+        self.stage.clock.move_to_us(self.stage.now().us + STEP_US);
+        self.stage.shard.handle_timeout(self.stage.now());
         self.take_outputs();
         for worker in 0..self.workers.len() {
             self.work(worker);
@@ -117,12 +116,12 @@ impl Hall {
     fn say(&mut self, at: usize) {
         self.said += 1;
         let p = publication(self.rooms[at].alias, 0, 1, self.said, "x");
-        self.rooms[at].waiting_us.push(self.stage.now.us);
+        self.rooms[at].waiting_us.push(self.stage.now().us);
         self.stage.input(Input::Publish(p));
     }
 
     fn take_outputs(&mut self) {
-        let now_us = self.stage.now.us;
+        let now_us = self.stage.now().us;
         for (worker, output) in self.stage.outputs() {
             let Output::Batch { alias, .. } = output else { continue };
             let at = self.rooms.iter().position(|room| room.alias == alias).expect("one of ours");
@@ -160,11 +159,11 @@ impl Hall {
             }
         }
         worker.owed_ns = (-left_ns).max(0.0);
-        let elapsed_us = self.stage.now.us - worker.reported_us;
+        let elapsed_us = self.stage.now().us - worker.reported_us;
         if worker.writes > 0 && elapsed_us >= 100_000 {
             let load =
                 Load { elapsed_us, fanout_us: (worker.fanout_ns / 1000.0) as u64, writes: worker.writes };
-            (worker.fanout_ns, worker.writes, worker.reported_us) = (0.0, 0, self.stage.now.us);
+            (worker.fanout_ns, worker.writes, worker.reported_us) = (0.0, 0, self.stage.now().us);
             self.stage.input(Input::Load { worker: WorkerId(at as u16), load });
         }
     }

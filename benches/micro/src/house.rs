@@ -99,7 +99,7 @@ impl House {
             history_batches_max: 16,
             nonces_max: 1024,
             viewers_every_ms: 0,
-            ..ShardConfig::default()
+            ..ShardConfig::for_tests()
         };
         let authority = Authority::from_config(&Auth::default()).expect("no key");
         let tickets = Tickets::new([7; 32], 1_000);

@@ -42,7 +42,9 @@ pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
         durability: if config.rooms_on_disk() { Durability::Disk } else { Durability::Memory },
         answer_within_ms: config.log.answer_within_ms,
         text_bytes_max: config.limits.text_bytes_max,
-        ..ShardConfig::default()
+        idle_ms: rooms.idle_ms,
+        answers_held_max: config.log.answers_max,
+        batch_bytes_max: rooms.batch_bytes_max,
     };
     EngineConfig {
         shards: config.node.shards as u16,
@@ -51,7 +53,8 @@ pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
         seed: u64::from_le_bytes(seed),
         cores: if config.node.pin { vec![workers.saturating_sub(1)] } else { Vec::new() },
         shard,
-        ..EngineConfig::default()
+        overflow_max: config.queues.outbox_overflow_max,
+        flush_ms: config.drain.flush_ms,
     }
 }
 

@@ -320,6 +320,13 @@ config_table! {
         viewers_every_ms: u64 = 2_000, [100, 600_000],
             "Shortest interval between two viewer counts of a room. In between, changes wait.",
             "a number that changes more often cannot be read";
+        idle_ms: u64 = 600_000, [0, 604_800_000],
+            "Time without viewers and publications after which a room that came into being on first use is removed; a room \
+             on disk leaves memory then and keeps its history. 0: never.",
+            "people who lose their connection together find the room as they left it";
+        batch_bytes_max: usize = 131_072, [1_024, 524_288],
+            "Bytes of chat in one batch. What is over goes into a further batch of the same tick.",
+            "a connection pins the batch that it has partly written: 128 KiB is half a usual socket buffer";
     }
 
     fanout: Fanout = "Fan-out: the work of one turn" {
@@ -372,6 +379,10 @@ config_table! {
             "Sealed batches and answers that wait for one worker. When it is full they wait at the shard, which takes no \
              more inputs while too many do: publishers are refused with a time to retry; nothing is dropped.",
             "a worker that is 16,384 batches behind has fallen off its rings anyway";
+        outbox_overflow_max: usize = 4_096, [1, 16_777_216],
+            "Batches and answers that wait at a shard for one worker whose outbox is full. Above it the shard takes no more \
+             inputs until the worker has caught up.",
+            "together with the outbox, seconds of the busiest shard";
     }
 
     drain: Drain = "Leaving: what happens on SIGTERM, POST /drain and when another process takes over" {
@@ -395,6 +406,10 @@ config_table! {
             "Time that a starting process waits for the one before it to flush and let go of its log. Beyond, it does not \
              start, and says so.",
             "a disk that syncs slowly makes a restart late; it must not make two owners";
+        flush_ms: u64 = 2_000, [0, 600_000],
+            "Time that a stop waits for the disk to sync, and for workers to take, what is left. Beyond, publications that \
+             still wait are refused.",
+            "a disk that works syncs within a second";
     }
 
     log: Log = "Logs: lines about the node, and the durable log of its rooms" {
@@ -436,6 +451,10 @@ config_table! {
              refused as StorageUnavailable with a time to retry: said again with the same nonce, it is acknowledged and \
              never doubled.",
             "clients give up waiting after some ten seconds";
+        answers_max: usize = 262_144, [1, 16_777_216],
+            "Acknowledgements of one shard that wait for the disk. Beyond, publications to `disk` rooms are refused with a \
+             time to retry after.",
+            "five seconds of 50,000 publications a second";
         lock_wait_ms: u64 = 10_000, [0, 600_000],
             "Time that a starting node waits for another process to let go of log.dir. Then it gives up and says who has it.",
             "a node that hands over flushes and syncs within a second or two";

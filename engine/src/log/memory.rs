@@ -319,7 +319,7 @@ mod tests {
             history_batches_max: 8,
             history_bytes_max: 100 * COST,
             history_bytes_total_max: total,
-            ..ShardConfig::default()
+            ..ShardConfig::for_tests()
         }
     }
 

@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_quiet_room_seals_at_once_and_a_busy_one_at_its_tick() {
-        let config = ShardConfig { tick_ms: 100, ..ShardConfig::default() };
+        let config = ShardConfig { tick_ms: 100, ..ShardConfig::for_tests() };
         let (mut live, mut ticks) = live(&config);
         live.plan_seal(50, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(50));
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn without_a_leading_edge_a_room_waits_a_tick() {
-        let config = ShardConfig { tick_ms: 100, leading_edge: false, ..ShardConfig::default() };
+        let config = ShardConfig { tick_ms: 100, leading_edge: false, ..ShardConfig::for_tests() };
         let (mut live, mut ticks) = live(&config);
         live.plan_seal(50, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(100_050));

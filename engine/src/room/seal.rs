@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn replies_point_back_or_nowhere() {
         let mut room = room();
-        let live = room.wake(Now::default(), &ShardConfig::default(), 0);
+        let live = room.wake(Now::default(), &ShardConfig::for_tests(), 0);
         let messages =
             [said("a", Some(0), 1), said("b", Some(0), 2), said("c", Some(7), 3), said("d", Some(1), 4)];
         for (offset, p) in (0..).zip(&messages) {
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn times_never_go_back() {
         let mut room = room();
-        let live = room.wake(Now { us: 0, unix_ms: 100 }, &ShardConfig::default(), 0);
+        let live = room.wake(Now { us: 0, unix_ms: 100 }, &ShardConfig::for_tests(), 0);
         let mut times = Vec::new();
         for (nonce, unix_ms) in [(0, 150), (1, 120), (2, 160)] {
             let message = said("a", None, nonce);
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_counted_in_its_place_and_stands_in_the_full_form() {
         let mut room = room();
-        let live = room.wake(Now::default(), &ShardConfig::default(), 0);
+        let live = room.wake(Now::default(), &ShardConfig::for_tests(), 0);
         let messages = ["a", "b", "c", "b", "e"].map(|text| said(text, Some(0), 1));
         let fates = [
             Fate::Omitted,

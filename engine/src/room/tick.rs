@@ -250,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_rooms_own_bounds_stand_in_place_of_the_nodes() {
-        let adaptive = ShardConfig::default();
+        let adaptive = ShardConfig::for_tests();
         assert_eq!(bounds(&adaptive, None, None), (10, 1000));
         assert_eq!(bounds(&adaptive, Some(50), None), (50, 1000));
         assert_eq!(bounds(&adaptive, None, Some(5)), (5, 5), "its own counts");
         assert_eq!(bounds(&adaptive, Some(2000), None), (2000, 2000));
-        let fixed = ShardConfig { tick_ms: 100, ..ShardConfig::default() };
+        let fixed = ShardConfig { tick_ms: 100, ..ShardConfig::for_tests() };
         assert_eq!(bounds(&fixed, None, None), (100, 100));
         assert_eq!(bounds(&fixed, Some(20), None), (20, 100), "between its own and the node's");
         assert_eq!(bounds(&fixed, Some(70), Some(70)), (70, 70));
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_stretch_moves_once_per_window_and_falls_back_in_a_pause() {
-        let config = ShardConfig::default();
+        let config = ShardConfig::for_tests();
         let mut ticks = Ticks::new(&config, 1);
         let bounds = TickBounds::new(&config, &RoomSettings::default());
         let room = [(W, 100)];

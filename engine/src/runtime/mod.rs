@@ -62,8 +62,10 @@ pub struct EngineConfig {
     pub shard: ShardConfig,
 }
 
-impl Default for EngineConfig {
-    fn default() -> Self {
+#[cfg(any(test, feature = "test-support"))]
+impl EngineConfig {
+    /// One shard with queues for tests. A node takes every bound from its configuration.
+    pub fn for_tests() -> Self {
         EngineConfig {
             shards: 1,
             inbox_capacity: 8192,
@@ -72,7 +74,7 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             seed: 0,
             flush_ms: 2000,
-            shard: ShardConfig::default(),
+            shard: ShardConfig::for_tests(),
         }
     }
 }

@@ -5,20 +5,19 @@
 //! Not here: what a test expects.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-mod disk;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::link::*;
 use grandstand_engine::{Shard, ShardConfig};
+use grandstand_model::Clock;
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{Durability, Role, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
 
-pub(crate) use disk::Disk;
+pub(crate) use grandstand_model::Disk;
 
 /// A message as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +155,7 @@ fn read_image(image: &StateImage, a: &Attachment) -> (BTreeMap<String, Vec<u8>>,
 /// A shard that is the only one, under a clock of the test's.
 pub(crate) struct Stage {
     pub(crate) shard: Shard,
-    pub(crate) now: Now,
+    pub(crate) clock: Clock,
 }
 
 pub(crate) const WORKERS: u16 = 4;
@@ -164,7 +163,7 @@ pub(crate) const WORKERS: u16 = 4;
 impl Stage {
     pub(crate) fn new(config: ShardConfig) -> Self {
         let shard = Shard::new(config, ShardId(0), 1, WORKERS, 7);
-        Stage { shard, now: Now { us: 1_000_000, unix_ms: 1_700_000_000_000 } }
+        Stage { shard, clock: Clock::start() }
     }
 
     /// With rooms on a disk that syncs whatever it is given at once.
@@ -176,31 +175,34 @@ impl Stage {
     pub(crate) fn on(disk: &Disk, config: ShardConfig) -> Self {
         let config = ShardConfig { durability: Durability::Disk, ..config };
         let mut shard = Shard::new(config, ShardId(0), 1, WORKERS, 7).with_durable_log(Box::new(disk.log()));
-        let now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
-        shard.restore(now, disk.stored());
-        Stage { shard, now }
+        let clock = Clock::start();
+        shard.restore(clock.now(), disk.stored());
+        Stage { shard, clock }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     pub(crate) fn input(&mut self, input: Input) {
-        self.shard.handle_input(self.now, input);
-        self.shard.handle_news(self.now);
+        self.shard.handle_input(self.now(), input);
+        self.shard.handle_news(self.now());
     }
 
     /// Let time pass, with every timeout at its own time.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
-        let end = Now { us: self.now.us + ms * 1000, unix_ms: self.now.unix_ms + ms };
-        while let Some(us) = self.shard.poll_timeout().filter(|&us| us <= end.us) {
-            let passed_us = us.max(self.now.us) - self.now.us;
-            self.now = Now { us: self.now.us + passed_us, unix_ms: self.now.unix_ms + passed_us / 1000 };
-            self.shard.handle_timeout(self.now);
-            self.shard.handle_news(self.now);
-            assert!(self.shard.poll_timeout().is_none_or(|us| us > self.now.us), "what was due is done");
+        let end_us = self.now().us + ms * 1000;
+        while let Some(us) = self.shard.poll_timeout().filter(|&us| us <= end_us) {
+            self.clock.move_to_us(us);
+            self.shard.handle_timeout(self.now());
+            self.shard.handle_news(self.now());
+            assert!(self.shard.poll_timeout().is_none_or(|us| us > self.now().us), "what was due is done");
         }
-        self.now = end;
+        self.clock.move_to_us(end_us);
     }
 
     pub(crate) fn outputs(&mut self) -> Vec<(WorkerId, Output)> {
-        self.shard.handle_news(self.now);
+        self.shard.handle_news(self.now());
         std::iter::from_fn(|| self.shard.poll_output()).collect()
     }
 

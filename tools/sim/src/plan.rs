@@ -121,7 +121,7 @@ impl Plan {
             durability: if has_log && r.chance(70) { Durability::Disk } else { Durability::Memory },
             answer_within_ms: r.pick(&[300, 5_000]),
             answers_held_max: r.pick(&[3, 262_144]),
-            ..ShardConfig::default()
+            ..ShardConfig::for_tests()
         };
         let edge = Settings {
             heartbeat_ms: 4_000,

@@ -125,7 +125,7 @@ mod tests {
     /// What a real shard counts is in the table, and nothing else is.
     #[test]
     fn the_table_is_what_a_shard_counts() {
-        let mut shard = Shard::new(ShardConfig::default(), ShardId(0), 1, 1, 0);
+        let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 1, 0);
         let (sender, answer) = mpsc::channel();
         let reply = AdminReply(Box::new(move |result| sender.send(result).unwrap()));
         shard.handle_input(Now::default(), Input::Admin(AdminRequest::Counters, reply));

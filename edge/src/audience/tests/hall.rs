@@ -6,8 +6,7 @@
 //! Invariant: what happens is a function of the seed and the calls.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::link::Backbone;
@@ -23,10 +22,10 @@ use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
 use super::super::{Audience, Carrier, ConnectionKey, Drain, Settings, WireKey};
-use super::disk::Disk;
 use super::viewer::{Truth, Viewer};
 use crate::auth::{Authority, Tickets};
 use crate::config::{Auth, Right};
+use grandstand_model::{Disk, Inboxes};
 
 /// 2023-11-14: any time will do.
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -57,7 +56,7 @@ impl Default for Plan {
             workers: 1,
             shards: 1,
             settings: Settings { publish: rates, reactions: rates, frames: rates, ..Settings::default() },
-            rooms: ShardConfig { viewers_every_ms: 0, ..ShardConfig::default() },
+            rooms: ShardConfig { viewers_every_ms: 0, ..ShardConfig::for_tests() },
             // Without the right of a bridge, so that the ordinary rates hold.
             auth: Auth { open_may: vec![Right::Publish, Right::React, Right::State], ..Auth::default() },
             seed: 1,
@@ -65,38 +64,6 @@ impl Default for Plan {
             inbox_max: 100_000,
             writes_max: 1_000,
         }
-    }
-}
-
-/// Inboxes of the shards.
-#[derive(Debug)]
-struct Links {
-    directory: Directory,
-    inboxes: Mutex<Vec<VecDeque<Input>>>,
-    inbox_max: usize,
-    full: AtomicBool,
-}
-
-impl Backbone for Links {
-    fn shards(&self) -> u16 {
-        self.directory.shards()
-    }
-
-    fn shard_of(&self, room: &str) -> ShardId {
-        self.directory.shard_of(room)
-    }
-
-    fn shard_of_alias(&self, alias: Alias) -> ShardId {
-        self.directory.shard_of_alias(alias)
-    }
-
-    fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input> {
-        let inbox = &mut self.inboxes.lock().expect("one thread")[usize::from(shard.0)];
-        if self.full.load(Ordering::Relaxed) || inbox.len() >= self.inbox_max {
-            return Err(input);
-        }
-        inbox.push_back(input);
-        Ok(())
     }
 }
 
@@ -158,7 +125,7 @@ pub(super) struct Hall {
     pub(super) us: u64,
     pub(super) audiences: Vec<Audience>,
     pub(super) shards: Vec<Shard>,
-    links: Arc<Links>,
+    links: Arc<Inboxes>,
     /// By shard: inputs on their way, in order.
     going: Vec<VecDeque<(u64, Input)>>,
     /// By shard and worker: outputs on their way, in order.
@@ -179,10 +146,7 @@ pub(super) struct Hall {
 impl Hall {
     pub(super) fn new(plan: &Plan) -> Self {
         let (workers, shards) = (usize::from(plan.workers), usize::from(plan.shards));
-        let inboxes = Mutex::new((0..shards).map(|_| VecDeque::new()).collect());
-        let directory = Directory::new(plan.shards, plan.seed);
-        let links =
-            Arc::new(Links { directory, inboxes, inbox_max: plan.inbox_max, full: AtomicBool::new(false) });
+        let links = Arc::new(Inboxes::new(Directory::new(plan.shards, plan.seed), plan.inbox_max));
         let authority = Arc::new(Authority::from_config(&plan.auth).expect("a key or none"));
         let tickets = Arc::new(Tickets::new([7; 32], u64::from(plan.settings.ticket_ttl_ms)));
         let audience = |worker: u16| {
@@ -234,7 +198,7 @@ impl Hall {
 
     /// Shards take no input from now on, or do again.
     pub(super) fn set_full(&mut self, full: bool) {
-        self.links.full.store(full, Ordering::Relaxed);
+        self.links.set_full(full);
     }
 
     // Connections.
@@ -428,7 +392,7 @@ impl Hall {
     fn move_inputs(&mut self) {
         let now = self.now();
         for shard in 0..self.shards.len() {
-            let new = std::mem::take(&mut self.links.inboxes.lock().expect("one thread")[shard]);
+            let new: Vec<Input> = std::iter::from_fn(|| self.links.pop(shard)).collect();
             for input in new {
                 let due = self.us + self.delay();
                 self.going[shard].push_back((due, input));

@@ -6,8 +6,8 @@ use grandstand_protocol::frame::{ClientFrame, GapReason, History, Kind, Outcome}
 use grandstand_protocol::refusal::Refusal;
 
 use super::super::Settings;
-use super::disk::Disk;
 use super::hall::{Hall, Plan, V};
+use grandstand_model::Disk;
 
 /// Rings and memory that hold a few batches: what lies before is on disk.
 fn plan() -> Plan {

@@ -6,10 +6,6 @@
 //! they are about.
 //! Not here: sockets and transports (`worker`), what a room decides (the engine's own tests).
 
-/// The model of the durable log that the engine's own tests use.
-#[path = "../../../../engine/tests/support/disk.rs"]
-#[allow(dead_code, reason = "each test crate uses its part")]
-mod disk;
 mod ending;
 mod fanout;
 mod forms;

@@ -22,7 +22,7 @@ struct Node {
 
 impl Node {
     fn with_shards(shards: u16, key: Option<&str>) -> Node {
-        let config = EngineConfig { shards, ..EngineConfig::default() };
+        let config = EngineConfig { shards, ..EngineConfig::for_tests() };
         let (engine, _ports) = Engine::start(config, Vec::new()).unwrap();
         let backbone = engine.backbone();
         Node::over(backbone, key, Some(engine))

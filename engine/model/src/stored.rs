@@ -1,0 +1,188 @@
+//! A durable log's contents, modelled: what entries make of each room.
+//!
+//! Invariant: an entry that does not continue its room's log is a broken promise, and panics.
+//! Not here: when an entry is synced, what survives which end of a process (`disk`, `grandstand-sim`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grandstand_engine::link::{Alias, Batch, Compressed, PageOf, PreviousEpoch};
+use grandstand_engine::log::{
+    BatchEntry, Entry, News, ReadRequest, RoomEntry, StateEntry, StoredNonce, StoredRoom,
+};
+
+/// Newest batches of a room that a shard finds at its start.
+const NEWEST_MAX: usize = 8;
+
+/// Rooms as a log has them.
+#[derive(Clone, Debug, Default)]
+pub struct StoredLog {
+    rooms: BTreeMap<Arc<str>, Stored>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    entry: RoomEntry,
+    previous: Option<PreviousEpoch>,
+    next_offset: u64,
+    time_ms: u64,
+    state: BTreeMap<Box<str>, Bytes>,
+    state_version: u64,
+    nonces: VecDeque<StoredNonce>,
+    chat: VecDeque<(Arc<Batch>, Option<Bytes>)>,
+}
+
+impl StoredLog {
+    /// Take the next entry.
+    ///
+    /// # Panics
+    /// If it does not continue its room's log.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Room(entry) => {
+                let stored =
+                    self.rooms.entry(entry.room.clone()).or_insert_with(|| Stored::new(entry.clone()));
+                let room = &entry.room;
+                assert_eq!(
+                    stored.entry.epoch, entry.epoch,
+                    "another log of {room} without the removal of this one"
+                );
+                assert_eq!(stored.next_offset, entry.next_offset, "next offset of {room}");
+                stored.entry = entry.clone();
+            }
+            Entry::Removed { room, epoch } => {
+                let stored = self.rooms.remove(room).expect("only what is there is removed");
+                assert_eq!(stored.entry.epoch, *epoch, "removed another log of {room}");
+            }
+            Entry::Batch(batch) => {
+                self.rooms.get_mut(&batch.room).expect("a room is announced first").append(batch);
+            }
+        }
+    }
+
+    /// The batches that a request asks for, `batches_max` at most.
+    pub fn page(&self, request: &ReadRequest, batches_max: usize) -> Vec<Arc<Batch>> {
+        let Some(stored) = self.rooms.get(&request.room) else { return Vec::new() };
+        let mut bytes = 0;
+        let renamed = |(batch, full): &(Arc<Batch>, Option<Bytes>)| {
+            let is_full = matches!(request.of, PageOf::Full { .. });
+            let wire = full.as_ref().filter(|_| is_full).unwrap_or(&batch.wire);
+            anonymous(batch, under_alias(wire, request.alias))
+        };
+        let fits = |(batch, _): &&(Arc<Batch>, Option<Bytes>)| {
+            let is_first = bytes == 0;
+            bytes += batch.wire.len();
+            is_first || bytes <= request.bytes_max
+        };
+        let reaching = stored.chat.iter().skip_while(|(batch, _)| batch.next_offset <= request.from);
+        reaching.take(request.batches_max.min(batches_max)).take_while(fits).map(renamed).collect()
+    }
+
+    /// Retention takes the oldest batches of a room but for so many; what a shard hears of it.
+    pub fn trim(&mut self, room: &str, left: usize) -> Option<News> {
+        let stored = self.rooms.get_mut(room)?;
+        stored.chat.drain(..stored.chat.len().saturating_sub(left));
+        let (room, epoch) = (stored.entry.room.clone(), stored.entry.epoch);
+        Some(News::Trimmed { room, epoch, oldest_offset: stored.oldest_offset() })
+    }
+
+    /// Every room goes on under another epoch, as after a power cut.
+    pub fn renew(&mut self, mut epoch: impl FnMut() -> u64) {
+        for stored in self.rooms.values_mut() {
+            let before = PreviousEpoch { epoch: stored.entry.epoch, next_offset: stored.next_offset };
+            stored.previous = Some(before);
+            stored.entry.epoch = epoch();
+        }
+    }
+
+    /// A room as a shard finds it.
+    pub fn room(&self, name: &str) -> Option<StoredRoom> {
+        self.rooms.get(name).map(Stored::found)
+    }
+
+    /// The rooms as a shard finds them that owns some names.
+    pub fn rooms(&self, owns: impl Fn(&str) -> bool) -> Vec<StoredRoom> {
+        self.rooms.iter().filter(|(name, _)| owns(name)).map(|(_, stored)| stored.found()).collect()
+    }
+}
+
+impl Stored {
+    fn new(entry: RoomEntry) -> Stored {
+        Stored {
+            next_offset: entry.next_offset,
+            entry,
+            previous: None,
+            time_ms: 0,
+            state: BTreeMap::new(),
+            state_version: 0,
+            nonces: VecDeque::new(),
+            chat: VecDeque::new(),
+        }
+    }
+
+    fn append(&mut self, entry: &BatchEntry) {
+        let BatchEntry { epoch, batch, full, nonces, state, .. } = entry;
+        assert_eq!(*epoch, self.entry.epoch, "a batch of another log");
+        assert!(batch.has_chat() || state.is_some(), "nothing to keep");
+        assert_eq!(batch.first_offset, self.next_offset, "a hole between offsets");
+        assert_eq!(nonces.len() as u64, batch.next_offset - batch.first_offset, "a nonce for each offset");
+        self.next_offset = batch.next_offset;
+        let stored = |&(user, nonce): &_| StoredNonce { user, nonce, time_ms: batch.time_ms };
+        self.nonces.extend(nonces.iter().map(stored));
+        if batch.has_chat() {
+            assert!(batch.time_ms >= self.time_ms, "times go back");
+            self.time_ms = batch.time_ms;
+            self.chat.push_back((batch.clone(), full.clone()));
+        }
+        if let Some(StateEntry { version, changes }) = state {
+            assert!(*version > self.state_version, "a version of the state given twice");
+            self.state_version = *version;
+            for (key, value) in changes {
+                assert_ne!(&**key, grandstand_engine::VIEWERS_KEY, "the viewer count is not kept");
+                match value {
+                    Some(value) => self.state.insert(key.clone(), value.clone()),
+                    None => self.state.remove(key),
+                };
+            }
+        }
+    }
+
+    fn oldest_offset(&self) -> u64 {
+        self.chat.front().map_or(self.next_offset, |(batch, _)| batch.first_offset)
+    }
+
+    fn found(&self) -> StoredRoom {
+        let nobody = Alias(u32::MAX);
+        let newest = self.chat.iter().skip(self.chat.len().saturating_sub(NEWEST_MAX));
+        let newest = newest.map(|(batch, full)| {
+            let full = full.as_ref().map(|full| under_alias(full, nobody));
+            (anonymous(batch, under_alias(&batch.wire, nobody)), full)
+        });
+        StoredRoom {
+            room: RoomEntry { next_offset: self.next_offset, ..self.entry.clone() },
+            previous: self.previous,
+            oldest_offset: self.oldest_offset(),
+            next_offset: self.next_offset,
+            time_ms: self.time_ms,
+            state: self.state.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            state_version: self.state_version,
+            nonces: self.nonces.iter().copied().collect(),
+            newest: newest.collect(),
+        }
+    }
+}
+
+/// A batch as a log gives it back: its number is one that nobody may use.
+fn anonymous(batch: &Batch, wire: Bytes) -> Arc<Batch> {
+    let (seq, compressed) = (u64::MAX / 2, Compressed::default());
+    Arc::new(Batch { seq, wire, compressed, snapshot: None, ..batch.clone() })
+}
+
+/// The same batch, naming another alias.
+///
+/// # Panics
+/// If it is no batch that a shard sealed.
+pub fn under_alias(wire: &Bytes, alias: Alias) -> Bytes {
+    grandstand_protocol::batch::with_alias(wire, alias.0).expect("a batch that a shard sealed")
+}
