@@ -19,6 +19,6 @@ pub mod config;
 pub mod gate;
 mod quic;
 pub mod stats;
-mod transport;
+pub mod transport;
 mod worker;
 pub mod workers;

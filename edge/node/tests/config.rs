@@ -229,7 +229,6 @@ fn values_that_contradict_each_other_are_told_apart() {
         refused(load(None, &[], &[(flag, value)]), &[value, "needs log.dir"]);
         load(None, &[], &[(flag, value), ("log-dir", "/data")]).unwrap();
     }
-    refused(load(None, &[], &[("ws-echo-path", "/v1")]), &["ws.echo_path", "ws.path"]);
     refused(load(None, &[], &[("ws-path", "v1")]), &["ws.path", "begin with /"]);
     refused(load(None, &[], &[("rooms-on-first-use", "a*b")]), &["rooms.on_first_use"]);
     refused(load(None, &[], &[("rooms-on-first-use", "a**")]), &["rooms.on_first_use"]);
@@ -355,7 +354,7 @@ fn flags_of_the_command_line_reach_the_configuration() {
         "a",
         "--rooms-on-first-use",
         "b,c",
-        "--ws-echo-path",
+        "--ws-origins",
         "",
         "--rooms-max",
         "-1",
@@ -367,7 +366,7 @@ fn flags_of_the_command_line_reach_the_configuration() {
     let expected = [
         ("node.pin", "true"),
         ("ws.listen", "off"),
-        ("ws.echo_path", ""),
+        ("ws.origins", ""),
         ("auth.hs256_secret", secret),
         ("rooms.on_first_use", "a,b,c"),
         ("rooms.max", "-1"),

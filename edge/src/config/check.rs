@@ -126,12 +126,6 @@ impl Rules<'_> {
         let origin = |text: &String| text == "*" || text == "null" || is_origin(text);
         vec![
             fault(!path(&ws.path), || format!("{} must begin with / and have no query", self.say("ws.path"))),
-            fault(!ws.echo_path.is_empty() && !path(&ws.echo_path), || {
-                format!("{} must begin with / and have no query, or be empty", self.say("ws.echo_path"))
-            }),
-            fault(ws.path == ws.echo_path, || {
-                format!("{} must differ from ws.path", self.say("ws.echo_path"))
-            }),
             fault(!ws.origins.iter().all(origin), || {
                 format!(
                     "{}: an origin is scheme, host and port only, such as https://example.org",

@@ -49,9 +49,6 @@ config_table! {
         header_bytes_max: usize = 8_192, [512, 65_536],
             "Bytes of one HTTP upgrade request, request line and headers together. Beyond, it is answered 431 and closed.",
             "browsers send under 2 KB; cookies of a shared domain can add some";
-        echo_path: String = String::new(), [0, 256],
-            "HTTP path that answers every message with itself, for conformance suites; empty switches it off. Test only.",
-            "an echo on a public node gives strangers traffic for free";
     }
 
     wss: Wss = "WebSocket over TLS" {

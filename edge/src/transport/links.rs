@@ -1,4 +1,7 @@
-//! All links of one worker, and the door by which the audience sends to them.
+//! Links: all of one worker's, by index, and the audience's way to send to them.
+//!
+//! Invariant: a token names a link by its index and its generation, so a stale event finds nothing.
+//! Not here: what a link is (`link`), packets of QUIC (`quic`).
 
 use bytes::Bytes;
 use grandstand_protocol::websocket::{Reader, Role};
@@ -86,14 +89,14 @@ impl Links {
         u64::from(self.slab[ix as usize].generation) << 32 | u64::from(ix)
     }
 
-    /// The link that a token names, if it still stands.
+    /// The link that a token names, if it still exists.
     pub(crate) fn of_token(&self, token: u64) -> Option<u32> {
         let ix = token as u32;
         self.get(ix).filter(|w| w.generation == (token >> 32) as u32).map(|_| ix)
     }
 
-    /// Send bytes that are not the audience's (a handshake's, a close): whole, or not at all for what it is
-    /// worth.
+    /// Send bytes that are not the audience's, of a handshake or a close. `false` when the socket did not
+    /// take them all.
     pub(crate) fn send_own(&mut self, ix: u32, bytes: Vec<u8>) -> bool {
         let len = bytes.len();
         self.send(WireKey(ix), &[&Bytes::from(bytes)]) == len

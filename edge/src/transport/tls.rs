@@ -1,19 +1,24 @@
-//! TLS of one connection on rustls' unbuffered interface: it owns no buffer while nothing is incomplete.
+//! TLS of one TCP connection, on rustls' unbuffered interface: no buffer exists while nothing is incomplete.
 //!
 //! Why unbuffered: an idle connection costs 3 KB in place of 7.
-//! Invariants: `unsent` holds what was encrypted and did not fit, at most one offer of
-//! [`PLAIN_BYTES_PER_SEND`] or one frame; nothing is encrypted while it is not empty. `incoming` holds at
+//! Invariants: `unsent` holds ciphertext that the socket had no room for, at most one run of
+//! [`PLAIN_BYTES_PER_SEND`] or one frame. Nothing is encrypted while it is not empty. `incoming` holds at
 //! most one incomplete record.
+//! Not here: certificates and tickets (the node gives the configuration), TLS of QUIC (`quic::tls`).
 
+use std::net::TcpStream;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
 
+use super::tcp;
+
 /// Plain bytes that are encrypted at once: one full TLS record.
-pub(crate) const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
+const PLAIN_BYTES_PER_SEND: usize = 16 * 1024;
 
 /// Bytes by which ciphertext may exceed a record's plaintext: header, content type, tag (RFC 8446, 5.2),
 /// rounded up.
@@ -27,7 +32,7 @@ pub(crate) struct TlsFault;
 pub(crate) struct Tls {
     rustls: UnbufferedServerConnection,
     incoming: Vec<u8>,
-    pub(crate) unsent: Vec<u8>,
+    unsent: Vec<u8>,
     pub(crate) is_closed: bool,
 }
 
@@ -107,7 +112,7 @@ impl Tls {
     }
 
     /// Encrypt application bytes into `out`.
-    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsFault> {
+    fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsFault> {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Err(TlsFault) };
         let records = plain.len() / PLAIN_BYTES_PER_SEND + 1;
@@ -116,8 +121,8 @@ impl Tls {
         })
     }
 
-    /// Encrypt the closing alert into `out`, so that the peer can tell an end from a cut.
-    pub(crate) fn close_notify(&mut self, out: &mut Vec<u8>) {
+    /// Encrypt the closing alert into `out`.
+    fn close_notify(&mut self, out: &mut Vec<u8>) {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // A connection that cannot say goodbye is cut.
@@ -126,6 +131,73 @@ impl Tls {
             });
         }
     }
+}
+
+/// Encrypt frames and send them until the socket is full: how many of their bytes were encrypted, and so
+/// taken for good.
+pub(crate) fn send_frames(
+    socket: &TcpStream,
+    tls: &mut Tls,
+    frames: &[&Bytes],
+    cipher: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+) -> usize {
+    let mut taken = 0;
+    let mut rest = frames;
+    while !rest.is_empty() && flush(socket, tls) {
+        let run = run_within(rest, PLAIN_BYTES_PER_SEND);
+        cipher.clear();
+        let sealed = match &rest[..run] {
+            [frame] => tls.encrypt(frame, cipher),
+            several => {
+                plain.clear();
+                several.iter().for_each(|frame| plain.extend_from_slice(frame));
+                tls.encrypt(plain, cipher)
+            }
+        };
+        if let Err(TlsFault) = sealed {
+            // Keys are used up or the peer said goodbye: the next read ends the link.
+            return taken;
+        }
+        taken += rest[..run].iter().map(|f| f.len()).sum::<usize>();
+        let sent = tcp::send(socket, cipher);
+        if sent < cipher.len() {
+            tls.unsent.extend_from_slice(&cipher[sent..]);
+        }
+        rest = &rest[run..];
+    }
+    taken
+}
+
+/// Send encrypted bytes that did not fit; `true` when none are left.
+pub(crate) fn flush(socket: &TcpStream, tls: &mut Tls) -> bool {
+    if !tls.unsent.is_empty() {
+        let sent = tcp::send(socket, &tls.unsent);
+        if sent == tls.unsent.len() {
+            tls.unsent = Vec::new();
+        } else {
+            tls.unsent.drain(..sent);
+        }
+    }
+    tls.unsent.is_empty()
+}
+
+/// Tell the peer that this side ends here, so that it can tell an end from a cut.
+pub(crate) fn send_close_notify(socket: &TcpStream, tls: &mut Tls) {
+    let mut alert = std::mem::take(&mut tls.unsent);
+    tls.close_notify(&mut alert);
+    tls.unsent = alert;
+    flush(socket, tls);
+}
+
+/// How many frames one run of at most `bytes_max` takes; at least one.
+fn run_within(frames: &[&Bytes], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = frames.iter().take_while(|frame| {
+        bytes += frame.len();
+        bytes <= bytes_max
+    });
+    fitting.count().max(1)
 }
 
 /// Let `write` append to `out`, giving it `guess` bytes or, if that is too little, what it asks for.
@@ -162,5 +234,18 @@ fn encrypt_need(e: &EncryptError) -> Option<usize> {
     match e {
         EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
         EncryptError::EncryptExhausted => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_bounded_and_never_empty() {
+        let (a, b) = (Bytes::from(vec![0; 60]), Bytes::from(vec![0; 50]));
+        assert_eq!(run_within(&[&a, &b], 110), 2);
+        assert_eq!(run_within(&[&a, &b], 109), 1);
+        assert_eq!(run_within(&[&a, &b], 10), 1);
     }
 }

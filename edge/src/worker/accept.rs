@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags};
 
 use super::{Command, Worker};
 use crate::admission::Kind;
 use crate::gate::{GateRefusal, Pass};
 use crate::stats::{Transport, TurnedAway};
 use crate::transport::link::{LinkState, Stream};
+use crate::transport::tcp;
 
 /// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a
 /// rush does not hold up those who are inside.
@@ -106,9 +107,7 @@ impl Worker {
             503
         };
         write_refusal(status, "no room for another connection now", Some(after_s), &mut answer);
-        // What does not fit an empty socket is not worth a second try.
-        let _ = rustix::net::send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        tcp::answer_and_close(stream, &answer);
     }
 
     /// Make a newcomer one of this worker's links.
@@ -148,6 +147,6 @@ fn ip_of(address: SocketAddrAny) -> Option<std::net::IpAddr> {
     }
 }
 
-pub(super) fn transport(is_tls: bool) -> Transport {
+fn transport(is_tls: bool) -> Transport {
     if is_tls { Transport::WebSocketTls } else { Transport::WebSocket }
 }

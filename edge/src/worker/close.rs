@@ -42,20 +42,11 @@ impl Worker {
         if !close.is_clean || !self.links.send_own(ix, frame) {
             return self.drop_link(ix);
         }
-        self.say_tls_goodbye(ix);
-        self.links.get(ix).inspect(|link| link.shutdown_write());
+        if let Some(link) = self.links.get_mut(ix) {
+            link.end();
+        }
         if self.is_stopping {
             self.drop_link(ix);
-        }
-    }
-
-    fn say_tls_goodbye(&mut self, ix: u32) {
-        let Some(link) = self.links.get_mut(ix) else { return };
-        if let Stream::Tls(_, tls) = &mut link.stream {
-            let mut alert = std::mem::take(&mut tls.unsent);
-            tls.close_notify(&mut alert);
-            tls.unsent = alert;
-            link.flush_tls();
         }
     }
 
@@ -90,7 +81,7 @@ impl Worker {
                 }
                 LinkState::Lingering => is_late(link.since_s, LINGER_S),
                 // Those who wait for us are not late: admission sends them away.
-                LinkState::Queued { .. } | LinkState::Open | LinkState::Echo => false,
+                LinkState::Queued { .. } | LinkState::Open => false,
             })
             .map(|(ix, link)| (ix, link.state))
             .collect();
@@ -114,7 +105,7 @@ impl Worker {
         let mut standing = [0u64; 3];
         let mut pending = self.links.quic.as_ref().map_or(0, |quic| quic.pending as u64);
         for (_, link) in self.links.iter() {
-            standing[kind_of(&link.stream) as usize] += 1;
+            standing[transport_of(&link.stream) as usize] += 1;
             pending += u64::from(link.state.is_handshake());
         }
         self.stats.connections.set_all(&standing);
@@ -128,7 +119,7 @@ impl Worker {
     }
 }
 
-fn kind_of(stream: &Stream) -> Transport {
+pub(super) fn transport_of(stream: &Stream) -> Transport {
     match stream {
         Stream::Tcp(_) => Transport::WebSocket,
         Stream::Tls(..) => Transport::WebSocketTls,

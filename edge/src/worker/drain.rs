@@ -11,13 +11,13 @@ use std::os::fd::AsFd;
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::handshake::write_refusal;
-use rustix::net::{SendFlags, send};
 
 use super::shared::Release;
 use super::{Worker, token};
 use crate::audience::Drain;
 use crate::quic::Forwarded;
 use crate::stats::TurnedAway;
+use crate::transport::tcp;
 
 /// A newcomer that is turned away by a drain may try again after this: another node can be found at once,
 /// this one is back when its clients have gone.
@@ -93,8 +93,6 @@ impl Worker {
         }
         let mut answer = Vec::new();
         write_refusal(503, drain_reason, Some(RETRY_AFTER_S), &mut answer);
-        // What does not fit an empty socket is not worth a second try.
-        let _ = send(stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        tcp::answer_and_close(stream, &answer);
     }
 }

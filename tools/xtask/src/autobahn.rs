@@ -1,4 +1,4 @@
-//! `autobahn`: the conformance suite for WebSocket servers, against ours or any other.
+//! `autobahn`: the conformance suite for WebSocket servers, against our own codec and rules or any server.
 //!
 //! Why: 301 cases of RFC 6455 by other people, from framing to UTF-8 cut in the middle of a code point.
 //! Invariants: chapters 12 and 13 (compression) are left out, since we do not offer it; every other case must
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The cases of chapters 1 to 7, 9 and 10 in autobahntestsuite 25.10.1.
@@ -32,12 +32,12 @@ const SUITE_FRAGMENTS: &str = "65537";
 
 /// Run the Autobahn suite (301 cases, without compression) against a WebSocket server that echoes.
 ///
-/// Without --url, builds our node and runs the suite against its echo path. Needs Python 2.7 with pip and a C
-/// compiler; the suite is installed into target/tools/autobahn, and its reports are written there. Fails if a
-/// case fails.
+/// Without --url, builds and tests an echo over our codec, with the node's upgrade rules and limits. Needs
+/// Python 2.7 with pip and a C compiler; the suite is installed into target/tools/autobahn, and its reports
+/// are written there. Fails if a case fails.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Server to test instead of our node, such as ws://127.0.0.1:9001/echo.
+    /// Server to test instead of our own echo, such as ws://127.0.0.1:9001/echo.
     #[arg(long)]
     url: Option<String>,
     /// Cases to run, such as 6.* or 9.3.1; all but compression if none is named.
@@ -50,8 +50,7 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     let verdict = match &args.url {
         Some(url) => suite.run(url, &args.cases)?,
         None => {
-            run(&mut cargo(["build", "--package", "grandstand", "--bin", "grandstand"]))?;
-            let (_node, url) = echo_node(&target_dir().join("debug/grandstand"))?;
+            let (_echo, url) = start_echo()?;
             suite.run(&url, &args.cases)?
         }
     };
@@ -61,9 +60,9 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs all cases against the node with this binary.
-pub(crate) fn judge_our_node(suite: &Suite, binary: &Path) -> Result<Counts> {
-    let (_node, url) = echo_node(binary)?;
+/// Runs all cases against our own echo.
+pub(crate) fn judge_our_echo(suite: &Suite) -> Result<Counts> {
+    let (_echo, url) = start_echo()?;
     Ok(suite.run(&url, &[])?.counts())
 }
 
@@ -146,18 +145,13 @@ fn reach(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Our node with its echo path on.
-fn echo_node(binary: &Path) -> Result<(Node, String)> {
-    let keys = [
-        ("ws.echo_path", "/echo"),
-        ("wss.listen", "off"),
-        ("quic.listen", "off"),
-        ("admin.listen", "off"),
-        ("limits.frame_bytes_max", SUITE_MESSAGE_BYTES),
-        ("limits.fragments_max", SUITE_FRAGMENTS),
-    ];
-    let node = Node::start(binary, &keys, tools_dir().join("autobahn/node.txt"))?;
-    let url = node.url("ws://")?;
-    let url = format!("{}/echo", url.trim_end_matches("/v1"));
-    Ok((node, url))
+/// The edge's example `autobahn_echo`, built and started. It takes its keys as the node does, and says in the
+/// same words where it listens and that it is ready.
+fn start_echo() -> Result<(Node, String)> {
+    run(&mut cargo(["build", "--quiet", "--package", "grandstand-edge", "--example", "autobahn_echo"]))?;
+    let keys = [("limits.frame_bytes_max", SUITE_MESSAGE_BYTES), ("limits.fragments_max", SUITE_FRAGMENTS)];
+    let binary = target_dir().join("debug/examples/autobahn_echo");
+    let echo = Node::start(&binary, &keys, tools_dir().join("autobahn/echo.txt"))?;
+    let url = echo.url("ws://")?;
+    Ok((echo, url))
 }

@@ -7,7 +7,7 @@
 //! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`, `soak`).
 
 use crate::ledger::{Counts, Ledger, Missing};
-use crate::run::{cargo, command, output, run, run_tests, target_dir};
+use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::{autobahn, bench, clients, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ pub(crate) enum Step {
     Loom,
     /// The lock-free parts under miri, which sees wrong uses of memory.
     Miri,
-    /// The Autobahn suite against our own node.
+    /// The Autobahn suite against an echo over our own codec.
     Autobahn,
     /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and
     /// flipped bits.
@@ -73,7 +73,7 @@ pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
         ledger.step("miri", miri);
     }
     if wanted(Step::Autobahn) {
-        ledger.step("autobahn", autobahn_of_our_node);
+        ledger.step("autobahn", || autobahn::judge_our_echo(&autobahn::install()?));
     }
     if wanted(Step::Soak) {
         ledger.check("soak", soak::smoke);
@@ -126,14 +126,6 @@ fn miri() -> Result<Counts> {
     let mut tests = nightly();
     tests.args(["test", "--package", "grandstand-queue"]);
     run_tests(tests.env("CARGO_TARGET_DIR", target_dir().join("miri")))
-}
-
-fn autobahn_of_our_node() -> Result<Counts> {
-    let suite = autobahn::install()?;
-    // The node that the workspace tests were built with; building its package alone could choose other
-    // features.
-    run(&mut cargo(["test", "--workspace", "--no-run", "--quiet"]))?;
-    autobahn::judge_our_node(&suite, &target_dir().join("debug/grandstand"))
 }
 
 /// An argument that is only sometimes there.
