@@ -1,6 +1,6 @@
 //! A node: the process around the edge and the engine, as a library for its binary, tests and the demo.
 //!
-//! - [`Node`] and [`run`]: start, drain and stop; `handover` passes everything to the next process;
+//! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
 //! - [`http`]: the admin port, for operators; [`metrics`]: what is scraped there;
 //! - [`certificates`], [`logging`]: what a process has once;
 //! - [`config_command`], [`store_command`]: the command line.
@@ -10,17 +10,21 @@
 
 pub mod certificates;
 pub mod config_command;
-mod drain;
 mod durable_log;
 mod error;
 mod handover;
 pub mod http;
-mod listen;
+mod listeners;
 pub mod logging;
 pub mod metrics;
 mod node;
+mod rooms;
+mod run;
 mod settings;
+mod shutdown;
 pub mod store_command;
 
 pub use error::NodeError;
-pub use node::{Addresses, Node, run};
+pub use listeners::Addresses;
+pub use node::Node;
+pub use run::run;

@@ -197,11 +197,11 @@ fn a_next_process_that_cannot_start_leaves_this_one_serving() {
     }
     viewer.send(&ping(7));
     assert!(matches!(ServerFrame::decode(&viewer.next_frame()).unwrap(), ServerFrame::Pong { .. }));
-    assert_eq!(node.drain_state().state, "serving");
+    assert_eq!(node.drain_status().state, "serving");
     drop((Ws::welcomed(at.ws.unwrap()), Ws::welcomed_tls(at.wss.unwrap()), Quic::welcomed(at.quic.unwrap())));
     let next = dir.node(&[]);
     assert_eq!(next.addresses(), at);
-    until("clients are sent over", || node.drain_state().state == "handed_over");
+    until("clients are sent over", || node.drain_status().state == "handed_over");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Why beside the signal: a program that replaces nodes says where to and how fast, and wants to see it end.
 //! Invariant: asked twice, the first holds; the answer says what is under way.
-//! Not here: what a drain does (`node::drain`).
+//! Not here: what a drain does (`shutdown`).
 
 use axum::Json;
 use axum::body::Bytes;
@@ -21,7 +21,7 @@ const LONGEST_MS: u32 = 3_600_000;
 /// What is asked for; what is left out is the configuration's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DrainAsk {
+pub struct DrainRequest {
     /// Where clients are sent, host and port; empty for the address that they came by.
     pub where_to: Option<String>,
     /// Time over which they leave.
@@ -32,12 +32,12 @@ pub struct DrainAsk {
 
 /// How far a node is with leaving.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DrainState {
+pub struct DrainStatus {
     /// `serving`, `draining` or `handed_over`.
     pub state: &'static str,
-    /// Connections that stand.
+    /// Connections that are established or in their handshake.
     pub connections: usize,
-    /// So many stood when it began.
+    /// How many there were when it began.
     pub connections_at_start: usize,
     /// Where clients are sent.
     pub where_to: String,
@@ -50,32 +50,32 @@ pub struct DrainState {
 }
 
 /// Who can drain the node.
-pub trait Drains: Send + Sync {
+pub trait DrainControl: Send + Sync {
     /// Begin, unless one is under way.
-    fn drain(&self, ask: &DrainAsk) -> DrainState;
+    fn drain(&self, request: &DrainRequest) -> DrainStatus;
     /// How far it is.
-    fn state(&self) -> DrainState;
+    fn status(&self) -> DrainStatus;
 }
 
 pub(super) async fn begin(
     State(port): Shared,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<DrainState>, Failure> {
+) -> Result<Json<DrainStatus>, Failure> {
     let body = bytes(body)?;
     let hint =
         "all optional: {\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}";
-    let ask: DrainAsk = if body.trim_ascii().is_empty() {
-        DrainAsk::default()
+    let request: DrainRequest = if body.trim_ascii().is_empty() {
+        DrainRequest::default()
     } else {
         serde_json::from_slice(&body).map_err(|e| Failure::bad_request(e.to_string(), hint))?
     };
-    let is_long = [ask.spread_ms, ask.deadline_ms].into_iter().flatten().any(|ms| ms > LONGEST_MS);
-    if is_long || ask.where_to.as_ref().is_some_and(|to| to.len() > 4 * NAME_BYTES_MAX) {
+    let is_long = [request.spread_ms, request.deadline_ms].into_iter().flatten().any(|ms| ms > LONGEST_MS);
+    if is_long || request.where_to.as_ref().is_some_and(|to| to.len() > 4 * NAME_BYTES_MAX) {
         return Err(Failure::bad_request("a time over an hour, or an address over 256 bytes", hint));
     }
-    Ok(Json(port.drains.drain(&ask)))
+    Ok(Json(port.drain.drain(&request)))
 }
 
-pub(super) async fn show(State(port): Shared) -> Json<DrainState> {
-    Json(port.drains.state())
+pub(super) async fn show(State(port): Shared) -> Json<DrainStatus> {
+    Json(port.drain.status())
 }

@@ -36,7 +36,7 @@ use super::response::Failure;
 use super::server::{self, Bounds};
 use super::shards::Shards;
 use crate::metrics::Metrics;
-pub use drain::{DrainAsk, DrainState, Drains};
+pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use store::StorePort;
 
 /// Paths that need no key: probes have none.
@@ -57,12 +57,12 @@ pub struct AdminState {
     pub metrics: Metrics,
     /// The durable log, where there is one.
     pub store: Option<StorePort>,
-    /// Does the node take new sessions? False while it starts and drains.
+    /// Does the node take new sessions? False while it starts and drain.
     pub ready: Arc<AtomicBool>,
     /// What requests must show, if anything.
     pub key: Option<Secret>,
     /// Begins a drain, and says how far it is.
-    pub drains: Arc<dyn Drains>,
+    pub drain: Arc<dyn DrainControl>,
     /// The port closes when this turns true, or its sender is gone.
     pub stop: watch::Receiver<bool>,
 }
@@ -85,14 +85,14 @@ struct Port {
     stats: Vec<Arc<Stats>>,
     metrics: Metrics,
     ready: Arc<AtomicBool>,
-    drains: Arc<dyn Drains>,
+    drain: Arc<dyn DrainControl>,
 }
 
 type Shared = State<Arc<Port>>;
 
 fn router(state: AdminState) -> Router {
-    let AdminState { backbone, shards, stats, metrics, store, ready, drains, key: _, stop: _ } = state;
-    let port = Arc::new(Port { store, shards: Shards::new(backbone, shards), stats, metrics, ready, drains });
+    let AdminState { backbone, shards, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
+    let port = Arc::new(Port { store, shards: Shards::new(backbone, shards), stats, metrics, ready, drain });
     Router::new()
         .route("/", get(index::show))
         .route("/metrics", get(scrape::show))

@@ -42,7 +42,7 @@ impl Node {
             store: None,
             ready: ready.clone(),
             key: key.map(Secret::new),
-            drains: Arc::new(Draining::default()),
+            drain: Arc::new(Draining::default()),
             stop: stopped,
         };
         let thread = Some(start(listener, state).unwrap());
@@ -80,22 +80,22 @@ impl Node {
 
 /// A node that only says what it was asked.
 #[derive(Default)]
-struct Draining(std::sync::Mutex<DrainState>);
+struct Draining(std::sync::Mutex<DrainStatus>);
 
-impl Drains for Draining {
-    fn drain(&self, ask: &DrainAsk) -> DrainState {
+impl DrainControl for Draining {
+    fn drain(&self, request: &DrainRequest) -> DrainStatus {
         let mut state = self.0.lock().unwrap();
         if state.state != "draining" {
             let (spread_ms, deadline_ms) =
-                (ask.spread_ms.unwrap_or(1).into(), ask.deadline_ms.unwrap_or(2).into());
-            let where_to = ask.where_to.clone().unwrap_or_default();
+                (request.spread_ms.unwrap_or(1).into(), request.deadline_ms.unwrap_or(2).into());
+            let where_to = request.where_to.clone().unwrap_or_default();
             *state =
-                DrainState { state: "draining", where_to, spread_ms, deadline_ms, ..DrainState::default() };
+                DrainStatus { state: "draining", where_to, spread_ms, deadline_ms, ..DrainStatus::default() };
         }
         state.clone()
     }
 
-    fn state(&self) -> DrainState {
+    fn status(&self) -> DrainStatus {
         self.0.lock().unwrap().clone()
     }
 }

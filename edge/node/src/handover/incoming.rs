@@ -1,4 +1,4 @@
-//! The next process's side: find the one before, take its sockets, wait for its log.
+//! The successor's side: find the predecessor, take its sockets, wait for its log.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -6,42 +6,44 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::link::{Link, unexpected};
-use super::{Message, PATH_BYTES_MAX, Sockets, VERSION};
-use crate::NodeError;
 use grandstand_edge::config::Config;
 
-/// The process before answers from a thread of its own, within microseconds; a busy machine gets more.
+use super::channel::{Channel, unexpected};
+use super::{Message, PATH_BYTES_MAX, Sockets, VERSION, path};
+use crate::NodeError;
+
+/// The predecessor answers from a thread of its own, within microseconds; a busy machine gets more.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// When the process before ends or hands over to a third one meanwhile, look again after this.
+/// When the predecessor ends or hands over to a third process meanwhile, look again after this.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// What the process before has for us. What we do not take is closed here, and stays open there.
+/// What was taken from the predecessor. What was not is closed here, and stays open there.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Inherited {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) admin: Option<TcpListener>,
     pub(crate) quic: Vec<UdpSocket>,
-    /// The ways for datagrams of its connections, one per socket.
-    pub(crate) passing: Vec<UnixStream>,
-    /// Of it and those before it.
+    /// To forward datagrams of its connections, one per UDP socket.
+    pub(crate) forwarding: Vec<UnixStream>,
+    /// Of the predecessor and those before it, the newest first.
     pub(crate) generations: Vec<u16>,
 }
 
-/// The process before, which waits for our word.
+/// The process before this one, which waits for `Take`.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
-    link: Link,
+    channel: Channel,
     release_wait: Duration,
 }
 
-/// Look for a process before this one, and take those of its sockets that the configuration asks for.
+/// Look for a predecessor, and take those of its sockets that the configuration asks for.
 ///
 /// # Errors
-/// Somebody listens there and does not keep to the conversation.
-pub(crate) fn find(path: &Path, config: &Config) -> Result<Option<(Predecessor, Found)>, NodeError> {
+/// A process listens there and does not keep to the conversation.
+pub(crate) fn find_predecessor(config: &Config) -> Result<Option<(Predecessor, Inherited)>, NodeError> {
+    let Some(path) = path(config) else { return Ok(None) };
     if path.as_os_str().len() > PATH_BYTES_MAX {
         return Err(NodeError::new(
             format!("the path of the hand-over socket, {}, has over {PATH_BYTES_MAX} bytes", path.display()),
@@ -50,7 +52,7 @@ pub(crate) fn find(path: &Path, config: &Config) -> Result<Option<(Predecessor, 
     }
     let until = Instant::now() + ANSWER_WAIT;
     loop {
-        match try_find(path, config) {
+        match try_find(&path, config) {
             Ok(found) => return Ok(found),
             Err(error) if is_gone(&error) && Instant::now() < until => std::thread::sleep(AGAIN),
             Err(error) => {
@@ -68,25 +70,25 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
-fn try_find(path: &Path, config: &Config) -> io::Result<Option<(Predecessor, Found)>> {
-    let link = match Link::connect(path) {
-        Ok(link) => link,
-        // Nobody has been here, or who was has died: its file is replaced when we listen ourselves.
+fn try_find(path: &Path, config: &Config) -> io::Result<Option<(Predecessor, Inherited)>> {
+    let channel = match Channel::connect(path) {
+        Ok(channel) => channel,
+        // There was no process, or it has died: its file is replaced when we listen ourselves.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(e) => return Err(e),
     };
-    link.send(&Message::Hello { version: VERSION })?;
-    let sockets = match link.receive(ANSWER_WAIT, None)?.0 {
+    channel.send(&Message::Hello { version: VERSION })?;
+    let sockets = match channel.receive(ANSWER_WAIT, None)?.0 {
         Message::Sockets(sockets) => sockets,
         Message::No(why) => return Err(io::Error::other(why)),
         other => return Err(unexpected(&other)),
     };
     let tcp = [sockets.ws, sockets.wss, sockets.admin].iter().flatten().count();
-    let descriptors = link.receive_descriptors(tcp + 2 * sockets.quic_count, ANSWER_WAIT)?;
+    let descriptors = channel.receive_descriptors(tcp + 2 * sockets.quic_count, ANSWER_WAIT)?;
     let release_wait = Duration::from_millis(config.drain.handover_timeout_ms);
-    Ok(Some((Predecessor { link, release_wait }, sort(sockets, descriptors.into_iter(), config))))
+    Ok(Some((Predecessor { channel, release_wait }, sort(sockets, descriptors.into_iter(), config))))
 }
 
 /// Keep what is configured.
@@ -94,7 +96,7 @@ fn sort(
     sockets: Sockets,
     mut descriptors: impl Iterator<Item = std::os::fd::OwnedFd>,
     config: &Config,
-) -> Found {
+) -> Inherited {
     let mut tcp = |has: Option<SocketAddr>, wants: Option<SocketAddr>| {
         let listener = has.map(|_| descriptors.next().expect("counted before"));
         listener.filter(|_| is_meant(has, wants)).map(TcpListener::from)
@@ -102,13 +104,13 @@ fn sort(
     let ws = tcp(sockets.ws, config.ws.listen);
     let wss = tcp(sockets.wss, config.wss.listen);
     let admin = tcp(sockets.admin, config.admin.listen);
-    let (quic, passing): (Vec<_>, Vec<_>) = if is_meant(sockets.quic, config.quic.listen) {
+    let (quic, forwarding): (Vec<_>, Vec<_>) = if is_meant(sockets.quic, config.quic.listen) {
         let quic: Vec<_> = descriptors.by_ref().take(sockets.quic_count).map(UdpSocket::from).collect();
         (quic, descriptors.map(UnixStream::from).collect())
     } else {
         (Vec::new(), Vec::new())
     };
-    Found { ws, wss, admin, quic, passing, generations: sockets.generations }
+    Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations }
 }
 
 /// Port 0 asks for any: the one that is there will do.
@@ -119,14 +121,14 @@ fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
 }
 
 impl Predecessor {
-    /// Everything that could fail has been done: the place is ours. Returns when the process before has let
-    /// go of its log.
+    /// Everything that could fail has been done: take its place. Returns when the predecessor has let go of its
+    /// log.
     ///
     /// # Errors
     /// It does not let go in time.
     pub(crate) fn take(&self, quic: bool) -> Result<(), NodeError> {
-        let told = self.link.send(&Message::Take { quic });
-        match told.and_then(|()| self.link.receive(self.release_wait, None)) {
+        let told = self.channel.send(&Message::Take { quic });
+        match told.and_then(|()| self.channel.receive(self.release_wait, None)) {
             Ok((Message::Released, _)) => Ok(()),
             Err(error) if is_gone(&error) => {
                 tracing::warn!("the process before ended while it handed over: this one goes on without it");
@@ -137,10 +139,10 @@ impl Predecessor {
         }
     }
 
-    /// We serve: it may send its clients over.
+    /// This process serves: the predecessor may send its clients over.
     pub(crate) fn serving(&self) {
-        // Where it is gone, nobody has to be told.
-        let _ = self.link.send(&Message::Serving);
+        // A predecessor that is gone need not be told.
+        let _ = self.channel.send(&Message::Serving);
     }
 }
 

@@ -22,16 +22,16 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Descriptors in one message; Linux takes 253.
 const DESCRIPTORS_MAX: usize = 64;
 
-/// A conversation.
+/// One end of a conversation.
 #[derive(Debug)]
-pub(super) struct Link(OwnedFd);
+pub(super) struct Channel(OwnedFd);
 
-impl Link {
+impl Channel {
     /// To a process that listens there.
-    pub(super) fn connect(path: &Path) -> io::Result<Link> {
+    pub(super) fn connect(path: &Path) -> io::Result<Channel> {
         let socket = seqpacket()?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(Link(socket))
+        Ok(Channel(socket))
     }
 
     pub(super) fn send(&self, message: &Message) -> io::Result<()> {
@@ -85,7 +85,7 @@ impl Link {
         Ok((serde_json::from_slice(&bytes[..got.bytes])?, descriptors))
     }
 
-    /// So many descriptors, of as many messages as it takes.
+    /// This many descriptors, from as many messages as it takes.
     pub(super) fn receive_descriptors(&self, count: usize, wait: Duration) -> io::Result<Vec<OwnedFd>> {
         let mut all = Vec::with_capacity(count);
         while all.len() < count {
@@ -108,7 +108,7 @@ fn seqpacket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Listen at a path, for this user alone. What stood there (a process that died) is replaced in one step.
+/// Listen at a path, for this user alone. The file of a process that died is replaced in one step.
 pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
     use std::fs;
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -128,13 +128,13 @@ pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The next who connects; `None` when told to stop.
-pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>) -> io::Result<Option<Link>> {
+/// The next process that connects; `None` when told to stop.
+pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>) -> io::Result<Option<Channel>> {
     match wait_readable(listener.as_fd(), Some(stop), None) {
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
         other => other?,
     }
-    Ok(Some(Link(rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?)))
+    Ok(Some(Channel(rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?)))
 }
 
 /// Told to stop is `Interrupted`, late is `TimedOut`.

@@ -1,0 +1,182 @@
+//! The predecessor's side: a thread that waits for a successor, and gives it the sockets.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use grandstand_edge::config::Config;
+use grandstand_edge::workers::forwarding_pair;
+
+use super::channel::{Channel, accept, listen, unexpected};
+use super::{Message, Sockets, VERSION, path};
+use crate::NodeError;
+use crate::shutdown::Shutdown;
+
+/// A process that starts may have a slow disk below its certificates.
+const TAKE_WAIT: Duration = Duration::from_secs(120);
+
+/// From our log closed to theirs open. A log that has to be mended first takes its time, and our clients wait
+/// for it in any case.
+const SERVING_WAIT: Duration = Duration::from_secs(120);
+
+/// What a successor may take: this process's own descriptors of its sockets.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) ws: Option<TcpListener>,
+    pub(crate) wss: Option<TcpListener>,
+    pub(crate) admin: Option<TcpListener>,
+    pub(crate) quic: Vec<UdpSocket>,
+    pub(crate) generations: Vec<u16>,
+}
+
+impl Offer {
+    fn sockets(&self) -> io::Result<Sockets> {
+        let of = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(Sockets {
+            ws: of(&self.ws)?,
+            wss: of(&self.wss)?,
+            admin: of(&self.admin)?,
+            quic: self.quic.first().map(UdpSocket::local_addr).transpose()?,
+            quic_count: self.quic.len(),
+            generations: self.generations.clone(),
+        })
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let tcp = [&self.ws, &self.wss, &self.admin].into_iter().flatten().map(AsFd::as_fd);
+        tcp.chain(self.quic.iter().map(AsFd::as_fd))
+    }
+}
+
+/// The thread that waits. Dropping it ends the wait.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handover {
+    /// Listen for a successor, where the configuration says where. `on_taken` is called when the sockets are
+    /// given away for good, before this process lets go of its rooms.
+    pub(crate) fn start(
+        config: &Config,
+        offer: Offer,
+        shutdown: Arc<Shutdown>,
+        on_taken: impl FnOnce() + Send + 'static,
+    ) -> Result<Option<Handover>, NodeError> {
+        let Some(path) = path(config) else { return Ok(None) };
+        match Handover::listen(&path, offer, shutdown, on_taken) {
+            Ok(handover) => Ok(Some(handover)),
+            Err(error) => Err(NodeError::new(
+                format!("cannot listen for the next process at {}: {error}", path.display()),
+                "see node.handover and log.dir",
+            )),
+        }
+    }
+
+    fn listen(
+        path: &Path,
+        offer: Offer,
+        shutdown: Arc<Shutdown>,
+        on_taken: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Handover> {
+        let listener = listen(path)?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let waiting = Waiting { path: path.to_owned(), listener, stopped, offer, shutdown };
+        let name = "grandstand-handover".to_owned();
+        let thread = std::thread::Builder::new().name(name).spawn(move || waiting.run(on_taken))?;
+        Ok(Handover { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Waiting {
+    path: PathBuf,
+    listener: OwnedFd,
+    /// Readable, by its end, when this process stops.
+    stopped: UnixStream,
+    offer: Offer,
+    shutdown: Arc<Shutdown>,
+}
+
+impl Waiting {
+    fn run(self, on_taken: impl FnOnce()) {
+        loop {
+            let channel = match accept(&self.listener, self.stopped.as_fd()) {
+                Ok(Some(channel)) => channel,
+                // The file goes with the process, so that nobody waits for an answer.
+                Ok(None) => return drop(std::fs::remove_file(&self.path)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a process that wants to take over");
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            match self.offer(&channel) {
+                Ok((quic, ours)) => {
+                    on_taken();
+                    return self.hand_over(&channel, if quic { ours } else { Vec::new() });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a process began to take over and did not: this one goes on");
+                }
+            }
+        }
+    }
+
+    /// The conversation up to `Take`: whether the successor reads the UDP sockets from now on, and our ends of
+    /// the sockets for forwarded datagrams.
+    fn offer(&self, channel: &Channel) -> io::Result<(bool, Vec<UnixStream>)> {
+        let stop = Some(self.stopped.as_fd());
+        match channel.receive(TAKE_WAIT, stop)?.0 {
+            Message::Hello { version: VERSION } => {}
+            Message::Hello { .. } => {
+                let why = "it speaks another version of the hand-over: stop it before this one is started";
+                return channel
+                    .send(&Message::No(why.to_owned()))
+                    .and(Err(io::Error::other("another version")));
+            }
+            other => return Err(unexpected(&other)),
+        }
+        channel.send(&Message::Sockets(self.offer.sockets()?))?;
+        let pairs = self.offer.quic.iter().map(|_| forwarding_pair()).collect::<io::Result<Vec<_>>>()?;
+        let (theirs, ours): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let descriptors: Vec<_> = self.offer.descriptors().chain(theirs.iter().map(AsFd::as_fd)).collect();
+        channel.send_descriptors(&descriptors)?;
+        tracing::info!("another process is starting to take over");
+        match channel.receive(TAKE_WAIT, stop)?.0 {
+            Message::Take { quic } => Ok((quic, ours)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// No way back from here.
+    fn hand_over(self, channel: &Channel, forwarded: Vec<UnixStream>) {
+        tracing::info!("handing over");
+        self.shutdown.hand_over(forwarded);
+        let stop = Some(self.stopped.as_fd());
+        let told = channel.send(&Message::Released);
+        match told.and_then(|()| channel.receive(SERVING_WAIT, stop)) {
+            Ok((Message::Serving, _)) => tracing::info!("the next process serves"),
+            Ok((other, _)) => {
+                tracing::warn!(error = %unexpected(&other), "the next process sent what was not expected");
+            }
+            Err(error) => tracing::warn!(%error, "the next process ended while it took over"),
+        }
+        self.shutdown.send_over();
+    }
+}
