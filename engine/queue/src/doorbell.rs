@@ -43,7 +43,7 @@
 
 use std::fmt;
 
-use crossbeam_utils::CachePadded;
+use crossbeam::utils::CachePadded;
 
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
 

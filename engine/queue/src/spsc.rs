@@ -20,7 +20,7 @@
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use crossbeam_utils::CachePadded;
+use crossbeam::utils::CachePadded;
 
 use crate::doorbell::Doorbell;
 use crate::error::SendError;

@@ -11,10 +11,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -173,7 +173,7 @@ const PREFIX: &str = "grandstand-";
 
 impl Schedule {
     pub(crate) fn begin(plan: BackupPlan, path: &Path, status: Arc<Status>) -> Schedule {
-        let (stop, stopped) = channel();
+        let (stop, stopped) = bounded::<()>(0);
         let path = path.to_owned();
         status.backup_ms.store(newest_ms(&plan.dir).unwrap_or(0), Ordering::Relaxed);
         let body = move || {

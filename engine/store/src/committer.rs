@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grandstand_engine::log::{News, Position};
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -300,8 +299,7 @@ impl Committer {
             self.shared.shards.iter().zip(self.journal.positions.iter().zip(&pending.positions))
         {
             if now > before {
-                side.durable.store(now, Release);
-                side.tell(News::Durable(Position(now)));
+                side.set_durable(now);
             }
         }
         self.journal.settle(checksum, pending.data.len() as u64, pending.positions);

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use crossbeam::queue::SegQueue;
 use foldhash::quality::RandomState;
-use grandstand_engine::log::News;
+use grandstand_engine::log::{News, Position};
 use grandstand_queue::Doorbell;
 
 use crate::status::Status;
@@ -57,12 +58,12 @@ pub(crate) fn keep(room: &mut VecDeque<Kept>, position: u64, bytes: Bytes, begin
 #[derive(Debug, Default)]
 pub(crate) struct ShardSide {
     memtable: Mutex<Memtable>,
-    news: Mutex<VecDeque<News>>,
-    /// Is there news? Looked at without the lock.
-    pub(crate) has_news: AtomicBool,
+    /// Pages and retention, for the shard. What is durable needs no queue: see `durable`.
+    news: SegQueue<News>,
     bell: OnceLock<Arc<Doorbell>>,
-    /// Position up to which everything is synced.
-    pub(crate) durable: AtomicU64,
+    /// Position up to which everything is synced. The shard compares it with the last one that it took, so of
+    /// several commits between two of its turns it sees the newest.
+    durable: AtomicU64,
 }
 
 impl ShardSide {
@@ -74,29 +75,36 @@ impl ShardSide {
         let _ = self.bell.set(bell);
     }
 
-    /// Leave news for the shard. Of several durable positions the last one counts.
+    /// Everything up to `position` is synced.
+    pub(crate) fn set_durable(&self, position: u64) {
+        self.durable.store(position, Ordering::Release);
+        self.ring();
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Leave news for the shard.
     pub(crate) fn tell(&self, news: News) {
-        {
-            let mut waiting = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-            match (waiting.back_mut(), &news) {
-                (Some(News::Durable(last)), News::Durable(next)) => *last = *next,
-                _ => waiting.push_back(news),
-            }
-            self.has_news.store(true, Ordering::Release);
-        }
+        self.news.push(news);
+        self.ring();
+    }
+
+    fn ring(&self) {
         if let Some(bell) = self.bell.get() {
             bell.ring();
         }
     }
 
-    pub(crate) fn poll(&self) -> Option<News> {
-        if !self.has_news.load(Ordering::Acquire) {
-            return None;
+    /// The next news, for a shard that was told of `told` before.
+    pub(crate) fn poll(&self, told: &mut u64) -> Option<News> {
+        let durable = self.durable();
+        if durable > *told {
+            *told = durable;
+            return Some(News::Durable(Position(durable)));
         }
-        let mut waiting = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = waiting.pop_front();
-        self.has_news.store(!waiting.is_empty(), Ordering::Release);
-        news
+        self.news.pop()
     }
 }
 

@@ -12,9 +12,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
+use crossbeam::channel::Receiver;
 use grandstand_engine::link::{Batch, Compressed, PageOf};
 use grandstand_engine::log::{BatchEntry, Entry, News, ReadRequest};
 use grandstand_protocol::batch;

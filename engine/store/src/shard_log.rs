@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 
+use crossbeam::channel::Sender;
 use foldhash::quality::RandomState;
 use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
 
@@ -28,7 +28,10 @@ pub(crate) struct ShardLog {
     pub(crate) shared: Arc<Shared>,
     /// Epoch and newest checksum of each room that was ever pushed or restored.
     pub(crate) checksums: HashMap<Name, (u64, u64), RandomState>,
+    /// Of the newest entry pushed.
     pub(crate) position: u64,
+    /// Position up to which the shard knows that everything is durable.
+    pub(crate) told: u64,
     pub(crate) crash_log: CrashLog,
     pub(crate) asks: Sender<Ask>,
 }
@@ -70,7 +73,7 @@ impl DurableLog for ShardLog {
         let (bytes, checksum) = record::encode(&record, base);
         self.position += 1;
         let side = &self.shared.shards[self.shard];
-        self.crash_log.write(self.position, &bytes, side.durable.load(Ordering::Acquire));
+        self.crash_log.write(self.position, &bytes, side.durable());
         let is_removed = matches!(record, Record::Entry(Entry::Removed { .. }));
         if is_removed {
             self.checksums.remove(&name);
@@ -97,6 +100,6 @@ impl DurableLog for ShardLog {
     }
 
     fn poll(&mut self) -> Option<News> {
-        self.shared.shards[self.shard].poll()
+        self.shared.shards[self.shard].poll(&mut self.told)
     }
 }

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::{Sender, unbounded};
 use foldhash::quality::RandomState;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{DurableLog, LogSource, StoredRoom};
@@ -112,7 +112,7 @@ impl Store {
         let (writer_state, retention) = ((rooms, journal), config.retention);
         let mut writer = Committer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
         writer.look();
-        let (asks, receiver) = channel();
+        let (asks, receiver) = unbounded();
         let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None };
         let spawn = StoreError::io(dir, "begin a thread for");
         let writer = thread::Builder::new().name("log".into()).spawn(move || writer.run()).map_err(spawn)?;
@@ -223,7 +223,8 @@ impl LogSource for Store {
         drop(unclaimed);
         let crash_log = self.crash_logs.pop_front().expect("one for each shard, asked for once and in order");
         let asks = self.asks.clone().expect("there until the store is closed");
-        let log = ShardLog { shard, shared: self.shared.clone(), checksums, position: 0, crash_log, asks };
+        let log =
+            ShardLog { shard, shared: self.shared.clone(), checksums, position: 0, told: 0, crash_log, asks };
         (Box::new(log), stored)
     }
 }
