@@ -20,10 +20,10 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::clock::{stamp, unix_ms};
 use crate::config::BackupPlan;
+use crate::directory;
 use crate::error::StoreError;
 use crate::schema;
 use crate::status::Status;
-use crate::store;
 use crate::tables::{self, RowKind};
 use crate::verify::{self, Report};
 
@@ -63,9 +63,9 @@ pub fn restore(from: &Path, dir: &Path, force: bool) -> Result<Report, StoreErro
     let source = database(from);
     let report = check(&source)?;
     fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
-    let _lock = store::lock_dir(dir)?;
+    let _lock = directory::lock(dir, Duration::ZERO)?;
     let path = dir.join(schema::DATABASE);
-    let is_there = path.exists() || dir.join(store::MARKER).exists();
+    let is_there = path.exists() || dir.join(directory::MARKER).exists();
     if is_there && !force {
         return Err(StoreError::InTheWay { path });
     }
@@ -145,7 +145,7 @@ fn keep_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
         name.push(end);
         PathBuf::from(name)
     };
-    for file in [path.to_owned(), named("-wal"), named("-shm"), dir.join(store::MARKER)] {
+    for file in [path.to_owned(), named("-wal"), named("-shm"), dir.join(directory::MARKER)] {
         if let Some(name) = file.file_name().filter(|_| file.exists()) {
             fs::rename(&file, aside.join(name)).map_err(StoreError::io(&file, "keep aside"))?;
         }

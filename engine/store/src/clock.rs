@@ -1,15 +1,27 @@
-//! The time, for names, ages and figures.
+//! The store's clocks: the one place where this crate reads the time.
 //!
+//! Why: pauses, ages and durations come from the monotonic clock, names of files and retention from the wall
+//! clock. Whoever looks for the influence of time on the store finds the callers of [`now`] and [`unix_ms`].
 //! Not here: the times of batches; those come from shards.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970.
+/// The monotonic clock.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// How long ago `since` was.
+pub(crate) fn elapsed(since: Instant) -> Duration {
+    now().saturating_duration_since(since)
+}
+
+/// The wall clock, milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// A time as a file's name has it, in UTC: `20261125-204501.250`; names sort as times do.
+/// A time for the name of a file, in UTC: `20261125-204501.250`. Such names sort by time.
 pub(crate) fn stamp(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     // Days since 0000-03-01, in eras of 400 years: a year ends with February, so a leap day is its last.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use crate::clock;
 use crate::compaction::{Compacted, Rooms, Round};
 use crate::config::Retention;
 use crate::journal::Journal;
@@ -108,7 +109,7 @@ impl Committer {
         (rooms, journal): (Rooms, Journal),
         retention: Retention,
     ) -> Committer {
-        let waiting_since = Some(Instant::now());
+        let waiting_since = Some(clock::now());
         Committer {
             shared,
             path,
@@ -123,7 +124,7 @@ impl Committer {
             trims: retention::Cursor::default(),
             looked: None,
             backoff: None,
-            began: Instant::now(),
+            began: clock::now(),
             wal_bytes: 0,
             is_chore_failing: false,
         }
@@ -136,8 +137,8 @@ impl Committer {
             self.wait();
             self.turn();
         }
-        let deadline = Instant::now() + CLOSE_WITHIN;
-        while Instant::now() < deadline {
+        let deadline = clock::now() + CLOSE_WITHIN;
+        while clock::now() < deadline {
             if self.pending.is_none() && !self.shared.is_waiting() {
                 break;
             }
@@ -152,7 +153,7 @@ impl Committer {
         if self.backoff.is_some() {
             return self.pause();
         }
-        let since = self.began.elapsed();
+        let since = clock::elapsed(self.began);
         let shared = self.shared.clone();
         if since < GATHER {
             // Asleep and not parked: who pushes meanwhile has nobody to wake.
@@ -165,11 +166,11 @@ impl Committer {
     /// After a fault: only the end of the store shortens it.
     fn pause(&mut self) {
         if let Some(backoff) = self.backoff {
-            let (shared, until) = (self.shared.clone(), Instant::now() + backoff);
+            let (shared, until) = (self.shared.clone(), clock::now() + backoff);
             let was_stopped = shared.stop.load(Acquire);
-            while Instant::now() < until && shared.stop.load(Acquire) == was_stopped {
+            while clock::now() < until && shared.stop.load(Acquire) == was_stopped {
                 self.parker
-                    .park_timeout(Some(until - Instant::now()), || shared.stop.load(Acquire) != was_stopped);
+                    .park_timeout(Some(until - clock::now()), || shared.stop.load(Acquire) != was_stopped);
             }
         }
     }
@@ -215,7 +216,7 @@ impl Committer {
 
     /// Begin a round when it is time.
     fn plan(&mut self) {
-        let is_due = self.waiting_since.is_some_and(|since| since.elapsed() >= JOURNAL_AGE)
+        let is_due = self.waiting_since.is_some_and(|since| clock::elapsed(since) >= JOURNAL_AGE)
             || self.journal.bytes() >= JOURNAL_BYTES;
         let is_claimed = self.shared.unclaimed.lock().is_ok_and(|unclaimed| unclaimed.is_empty());
         if self.round.is_none() && is_due && is_claimed && !self.is_chore_failing {
@@ -233,14 +234,14 @@ impl Committer {
     }
 
     fn commit(&mut self) {
-        self.began = Instant::now();
+        self.began = clock::now();
         let status = self.shared.status.clone();
         status.commit_since_us.store(self.shared.now_us().max(1), Relaxed);
         let result = self.transact();
         status.commit_since_us.store(0, Relaxed);
         match result {
             Ok((checksum, chore)) => {
-                let took_us = self.began.elapsed().as_micros() as u64;
+                let took_us = clock::elapsed(self.began).as_micros() as u64;
                 status.note_commit(took_us);
                 self.backoff = None;
                 self.shared.retry_ms.store(0, Relaxed);
@@ -303,7 +304,7 @@ impl Committer {
             }
         }
         self.journal.settle(checksum, pending.data.len() as u64, pending.positions);
-        self.waiting_since.get_or_insert_with(Instant::now);
+        self.waiting_since.get_or_insert_with(clock::now);
     }
 
     fn settle_chore(&mut self, chore: Chore) {
@@ -321,7 +322,7 @@ impl Committer {
                 self.trims.is_due = true;
                 // The newest row stays; it holds nothing that is to be moved.
                 if self.journal.has_more_than_the_newest() {
-                    self.waiting_since.get_or_insert_with(Instant::now);
+                    self.waiting_since.get_or_insert_with(clock::now);
                 }
             }
         }
@@ -368,10 +369,10 @@ impl Committer {
 
     /// Once a second: sizes, and whether anything is too old.
     pub(crate) fn look(&mut self) {
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+        if self.looked.is_some_and(|looked| clock::elapsed(looked) < LOOK_EVERY) {
             return;
         }
-        self.looked = Some(Instant::now());
+        self.looked = Some(clock::now());
         self.is_chore_failing = false;
         let status = &self.shared.status;
         let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |facts| facts.len());
@@ -402,7 +403,7 @@ impl Committer {
         if self.pending.is_none() && self.journal.has_more_than_the_newest() || self.waiting_since.is_some() {
             self.begin_round();
         }
-        while self.round.is_some() && Instant::now() < deadline {
+        while self.round.is_some() && clock::now() < deadline {
             self.pause();
             self.commit();
         }

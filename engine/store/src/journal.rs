@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 
 use crate::tables::{self, RowKind};
 
-/// Bytes of rows from one mark to the next: what a step moves at a time.
-const MARK_BYTES: u64 = crate::compaction::STEP_BYTES as u64;
+/// Bytes of records that one step of a compaction moves, or those of one commit if it alone has more: some
+/// milliseconds of writing. It is also the distance from one mark to the next.
+pub(crate) const STEP_BYTES: usize = 256 << 10;
+const MARK_BYTES: u64 = STEP_BYTES as u64;
 
 /// See the file's head.
 #[derive(Clone, Debug, Default)]

@@ -21,6 +21,7 @@ mod committer;
 mod compaction;
 mod config;
 mod crash_log;
+mod directory;
 mod error;
 mod journal;
 mod memtable;

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::clock;
+
 /// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is
 /// through.
 const COMMIT_US_MAX: u64 = 2_000_000;
@@ -117,7 +119,7 @@ struct Began(Instant);
 
 impl Default for Began {
     fn default() -> Self {
-        Began(Instant::now())
+        Began(clock::now())
     }
 }
 
@@ -141,7 +143,7 @@ impl Status {
 
     /// Microseconds since the store was opened.
     pub(crate) fn now_us(&self) -> u64 {
-        self.began.0.elapsed().as_micros() as u64
+        clock::elapsed(self.began.0).as_micros() as u64
     }
 
     /// Has a commit been running for so long that publishers are to be kept waiting?
@@ -182,7 +184,7 @@ mod tests {
         let mut status = Status::default();
         assert_eq!(status.health(), Health::Good);
         status.commit_since_us.store(1, Ordering::Relaxed);
-        status.began = Began(Instant::now() - std::time::Duration::from_secs(3));
+        status.began = Began(clock::now() - std::time::Duration::from_secs(3));
         assert_eq!(status.health(), Health::Slow);
         status.commit_since_us.store(0, Ordering::Relaxed);
         assert_eq!(status.health(), Health::Good);

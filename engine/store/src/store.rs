@@ -5,14 +5,13 @@
 //! Not here: what is found (`recovery`), what the threads do (`committer`, `reader`).
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam::channel::{Sender, unbounded};
 use foldhash::quality::RandomState;
@@ -22,10 +21,11 @@ use grandstand_queue::{Doorbell, thread_bell};
 use rusqlite::Connection;
 
 use crate::backup;
-use crate::clock::unix_ms;
+use crate::clock::{self, unix_ms};
 use crate::committer::Committer;
 use crate::config::StoreConfig;
 use crate::crash_log::{CrashLog, CrashLogFiles};
+use crate::directory::{Marker, check_marker, default_crash_log_dir, lock};
 use crate::error::StoreError;
 use crate::memtable::Shared;
 use crate::reader::{Ask, Reader};
@@ -37,12 +37,6 @@ use crate::shard_log::ShardLog;
 use crate::status::Status;
 use crate::tables::{self, Name};
 use crate::wal;
-
-/// Says that a database was made here.
-pub(crate) const MARKER: &str = "log.id";
-
-/// See [`StoreConfig::lock_wait_ms`]: how often the lock is tried.
-const LOCK_EVERY: Duration = Duration::from_millis(5);
 
 /// An open log. Give it to the engine, stop the engine, then [`close`](Store::close) it.
 #[derive(Debug)]
@@ -70,7 +64,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: each says what to do. Nothing that is damaged is replaced by anything empty.
     pub fn open(config: StoreConfig) -> Result<Store, StoreError> {
-        let began = Instant::now();
+        let began = clock::now();
         let dir = &config.dir;
         fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
         let lock = lock(dir, Duration::from_millis(config.lock_wait_ms))?;
@@ -123,7 +117,7 @@ impl Store {
         let backups =
             config.backups.clone().map(|plan| backup::Schedule::begin(plan, &path, shared.status.clone()));
         opening.migrated_from = migrated_from;
-        opening.took_ms = began.elapsed().as_millis() as u64;
+        opening.took_ms = clock::elapsed(began).as_millis() as u64;
         for text in &opening.rotten {
             shared.status.note_rot(text.clone());
         }
@@ -229,72 +223,6 @@ impl LogSource for Store {
     }
 }
 
-/// Take the directory.
-fn lock(dir: &Path, wait: Duration) -> Result<File, StoreError> {
-    let path = dir.join("log.lock");
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = file.map_err(StoreError::io(&path, "open"))?;
-    let deadline = Instant::now() + wait;
-    loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCK_EVERY),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Locked { path }),
-            Err(error) => return Err(StoreError::io(&path, "lock")(io::Error::from(error))),
-        }
-    }
-    // For people; the lock is what counts.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-/// Hold a directory that no store has open, for as long as the file lives.
-pub(crate) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
-    lock(dir, Duration::ZERO)
-}
-
-/// Is the log to be made?
-fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool, StoreError> {
-    let is_empty = fs::metadata(path).map_or(true, |facts| facts.len() == 0);
-    match (is_empty, marker) {
-        (true, Some(_)) => Err(StoreError::Missing { path: path.to_owned() }),
-        (is_empty, _) => Ok(is_empty),
-    }
-}
-
-/// What `log.id` says: which database was made here, and who may have written to it last. It is how a
-/// database that is gone, or whose newest part is, is told from one that never was.
-#[derive(Debug)]
-struct Marker {
-    number: u64,
-    runs: Vec<u64>,
-}
-
-impl Marker {
-    /// `None`: there is none. One that can't be read says only that there was a database.
-    fn read(dir: &Path) -> Option<Marker> {
-        let path = dir.join(MARKER);
-        let bytes = fs::read(&path).ok().or_else(|| path.exists().then(Vec::new))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut numbers = text.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
-        Some(Marker { number: numbers.next().unwrap_or(0), runs: numbers.collect() })
-    }
-
-    fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        let path = dir.join(MARKER);
-        let part = dir.join("log.id.part");
-        let runs: String = self.runs.iter().map(|run| format!(" {run:016x}")).collect();
-        let write = || {
-            let mut file = File::create(&part)?;
-            writeln!(file, "{:016x}{runs}", self.number)?;
-            file.sync_all()?;
-            fs::rename(&part, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(StoreError::io(&path, "write"))
-    }
-}
-
 fn open_database(
     config: &StoreConfig,
     path: &Path,
@@ -322,13 +250,4 @@ fn check_pages(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     } else {
         Err(StoreError::corrupt(path, format!("after a torn write-ahead log: {found}")))
     }
-}
-
-/// Memory that outlives a process, where there is any.
-fn default_crash_log_dir(dir: &Path) -> PathBuf {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    let shm = Path::new("/dev/shm");
-    #[allow(clippy::unnecessary_cast, reason = "its type is the platform's")]
-    let is_memory = rustix::fs::statfs(shm).is_ok_and(|facts| facts.f_type as i64 == TMPFS_MAGIC);
-    if is_memory { shm.to_owned() } else { dir.to_owned() }
 }

@@ -1,0 +1,100 @@
+//! The data directory: its lock, its marker file, and where its crash log lies by default.
+//!
+//! Why a marker: an empty log must never replace a database that somebody deleted by accident. `log.id` is
+//! written when a database is created, so a database that is gone is an error.
+//! Invariant: one process at a time holds the directory, by a lock on `log.lock`.
+//! Not here: the database (`schema`), the files of the crash log (`crash_log`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::StoreError;
+
+/// Name of the file that says that a database was created here.
+pub(crate) const MARKER: &str = "log.id";
+
+/// Pause between two attempts to take the lock (see [`StoreConfig::lock_wait_ms`](crate::StoreConfig)).
+const LOCK_EVERY: Duration = Duration::from_millis(5);
+
+/// Lock the directory `dir`, and wait up to `wait` for another process to release it. The lock lasts as long as
+/// the returned file is open.
+///
+/// # Errors
+/// [`StoreError::Locked`] when another process still holds it.
+pub(crate) fn lock(dir: &Path, wait: Duration) -> Result<File, StoreError> {
+    let path = dir.join("log.lock");
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = file.map_err(StoreError::io(&path, "open"))?;
+    let deadline = clock::now() + wait;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if clock::now() < deadline => thread::sleep(LOCK_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Locked { path }),
+            Err(error) => return Err(StoreError::io(&path, "lock")(io::Error::from(error))),
+        }
+    }
+    // The number is for people. What excludes others is the lock.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Must the database be created? Only where neither it nor a marker exists.
+///
+/// # Errors
+/// [`StoreError::Missing`] when the marker says that there was a database and it is gone.
+pub(crate) fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool, StoreError> {
+    let is_empty = fs::metadata(path).map_or(true, |facts| facts.len() == 0);
+    match (is_empty, marker) {
+        (true, Some(_)) => Err(StoreError::Missing { path: path.to_owned() }),
+        (is_empty, _) => Ok(is_empty),
+    }
+}
+
+/// What `log.id` says: the number of the database that was created here, and the runs of the processes that may
+/// have written to it last. It distinguishes a database that is gone, or has lost its newest part, from one that
+/// never existed.
+#[derive(Debug)]
+pub(crate) struct Marker {
+    pub(crate) number: u64,
+    pub(crate) runs: Vec<u64>,
+}
+
+impl Marker {
+    /// `None`: there is no marker. One that cannot be parsed still says that there was a database.
+    pub(crate) fn read(dir: &Path) -> Option<Marker> {
+        let path = dir.join(MARKER);
+        let bytes = fs::read(&path).ok().or_else(|| path.exists().then(Vec::new))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut numbers = text.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
+        Some(Marker { number: numbers.next().unwrap_or(0), runs: numbers.collect() })
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join(MARKER);
+        let part = dir.join("log.id.part");
+        let runs: String = self.runs.iter().map(|run| format!(" {run:016x}")).collect();
+        let write = || {
+            let mut file = File::create(&part)?;
+            writeln!(file, "{:016x}{runs}", self.number)?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(dir)?.sync_all()
+        };
+        write().map_err(StoreError::io(&path, "write"))
+    }
+}
+
+/// The default folder of the crash log: a tmpfs, whose files survive the process. Where /dev/shm is no tmpfs it is
+/// the data directory.
+pub(crate) fn default_crash_log_dir(dir: &Path) -> PathBuf {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let shm = Path::new("/dev/shm");
+    #[allow(clippy::unnecessary_cast, reason = "its type is the platform's")]
+    let is_memory = rustix::fs::statfs(shm).is_ok_and(|facts| facts.f_type as i64 == TMPFS_MAGIC);
+    if is_memory { shm.to_owned() } else { dir.to_owned() }
+}
