@@ -7,13 +7,9 @@
 
 mod audit;
 mod chat;
-mod chatlog;
 mod clock;
 mod demo;
-mod histogram;
 mod load;
-mod proc;
-mod random;
 mod replay;
 mod report;
 mod synth;

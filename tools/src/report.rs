@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use crate::histogram::Summary;
 use crate::load::conductor::{Outcome, Server};
 use crate::load::prober::Probes;
 use crate::load::tally::{Gaps, Reasons};
+use grandstand_harness::histogram::Summary;
 
 /// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one
 /// viewer; a delivery is one message reaching one viewer.
@@ -363,7 +363,7 @@ impl Report {
 
 impl Server {
     fn cpu_us(&self) -> u64 {
-        self.end.cpu_us.saturating_sub(self.begin.cpu_us)
+        self.end.cpu_us().saturating_sub(self.begin.cpu_us())
     }
 
     fn user_bytes(&self, viewers: u64) -> f64 {
@@ -407,7 +407,7 @@ pub(crate) fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proc::Sample;
+    use grandstand_harness::process::Sample;
 
     fn outcome() -> Outcome {
         let mut outcome =
@@ -423,7 +423,12 @@ mod tests {
     #[test]
     fn the_line_has_the_names_that_others_rely_on() {
         let mut outcome = outcome();
-        let at = |cpu_us, anonymous_bytes| Sample { cpu_us, resident_bytes: 5_000_000, anonymous_bytes };
+        let at = |user_us, anonymous_bytes| Sample {
+            user_us,
+            resident_bytes: 5_000_000,
+            anonymous_bytes,
+            ..Sample::default()
+        };
         let (before, joined, begin, end) = (at(0, 1_000_000), at(5, 1_070_000), at(10, 0), at(1010, 0));
         outcome.server = Some(Server { before, joined, begin, end, resident_max_bytes: 5_000_000 });
         let json: serde_json::Value = serde_json::from_str(&Report::new(&outcome, 50, 50).json()).unwrap();

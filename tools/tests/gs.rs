@@ -4,20 +4,15 @@
 //! Not here: how figures come about (unit tests beside the code), large runs (`cargo xtask bench`).
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use grandstand::Node;
-use grandstand_edge::config::Config;
+use grandstand_harness::local;
 use serde_json::Value;
 
 fn node() -> Node {
-    let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let mut config = Config::default();
-    (config.ws.listen, config.wss.listen, config.quic.listen, config.admin.listen) = (any, any, any, None);
-    config.node.workers = 2;
-    Node::start(config).unwrap()
+    local::node(&[("node.workers", "2")])
 }
 
 fn ws(node: &Node) -> String {
@@ -187,7 +182,7 @@ fn real_logs_replay_without_a_loss() {
 
 #[test]
 fn what_cannot_be_done_is_said_and_fails() {
-    let unused = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let unused = grandstand_harness::wait::free_port();
     let url = format!("ws://{unused}/v1");
     for (arguments, words) in [
         (vec!["load", "--url", &url, "--viewers", "2"], "is the node running there?"),
@@ -204,11 +199,7 @@ fn what_cannot_be_done_is_said_and_fails() {
 
 #[test]
 fn viewers_that_are_not_let_in_fail_the_run() {
-    let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let mut config = Config::default();
-    (config.ws.listen, config.wss.listen, config.quic.listen, config.admin.listen) = (any, None, None, None);
-    config.rooms.on_first_use = vec!["other".into()];
-    let node = Node::start(config).unwrap();
+    let node = local::node(&[("rooms.on_first_use", "other")]);
     let url = ws(&node);
     let output =
         gs(&["load", "--json", "--quiet", "--url", &url, "--viewers", "5", "--rate", "0", "--hold", "1s"]);

@@ -14,6 +14,7 @@ use common::{PATIENCE, config, frame};
 use grandstand::{Addresses, Node};
 use grandstand_client::core::{OwnedEvent, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust};
+use grandstand_harness::wait::until;
 use grandstand_protocol::frame::{ClientFrame, Durability, Outcome, ServerFrame};
 
 /// A directory that goes with its test.
@@ -103,14 +104,6 @@ fn crowd(at: Addresses) -> Vec<Newcomers> {
         Newcomers::come(move || drop(Ws::welcomed_tls(wss))),
         Newcomers::come(move || drop(Quic::welcomed(quic))),
     ]
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "in time: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use common::quic::{End, Quic};
 use common::ws::{Got, Ws};
 use common::{PATIENCE, frame, node, subscribe};
 use grandstand::Node;
+use grandstand_harness::wait::until;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Publish, ServerFrame};
 use grandstand_protocol::websocket::Opcode;
@@ -123,7 +124,7 @@ fn more_connections_than_an_address_may_have_are_told_when_to_come_back() {
         Quic::try_open(node.addresses().quic.unwrap(), b"grandstand/1").err().expect("no third connection");
     assert!(refused.contains("refused"), "{refused}");
     drop(first);
-    wait_until("the first has gone", || node.connections() == 1);
+    until("the first has gone", || node.connections() == 1);
     Ws::welcomed(ws(&node));
     node.stop();
 }
@@ -218,7 +219,7 @@ fn a_quic_connection_that_never_opens_its_stream_is_timed_out() {
     let mut quic = Quic::open(node.addresses().quic.unwrap());
     let End::Closed(code, reason) = quic.until_close() else { panic!("a code was due") };
     assert_eq!(code, u64::from(CloseCode::HandshakeTimeout.wire()), "{reason}");
-    wait_until("its place is free again", || node.connections() == 0);
+    until("its place is free again", || node.connections() == 0);
     node.stop();
 }
 
@@ -288,7 +289,7 @@ fn unfinished_connections_fill_nothing_but_their_own_bound() {
     }
     // The witness, and one that each worker is about to turn away.
     assert!(most <= bound + 1 + workers, "{most} connections stood");
-    wait_until("the unfinished are gone", || node.connections() == 1);
+    until("the unfinished are gone", || node.connections() == 1);
     witness.is_well();
     Ws::welcomed(ws(&node));
     node.stop();
@@ -302,7 +303,7 @@ fn a_flood_of_initials_meets_retry_and_a_real_client_gets_in() {
     for datagram in initials(400, address) {
         socket.send_to(&datagram, address).unwrap();
     }
-    wait_until("Retry is asked for", || node.stats().iter().map(|s| s.retries_sent.get()).sum::<u64>() > 300);
+    until("Retry is asked for", || node.stats().iter().map(|s| s.retries_sent.get()).sum::<u64>() > 300);
     assert!(node.connections() <= 33, "{} connections stand", node.connections());
     Quic::welcomed(address);
     node.stop();
@@ -311,7 +312,7 @@ fn a_flood_of_initials_meets_retry_and_a_real_client_gets_in() {
 /// First datagrams of handshakes that go no further.
 fn initials(count: usize, address: SocketAddr) -> Vec<Vec<u8>> {
     use quinn::crypto::rustls::QuicClientConfig;
-    let tls = common::trust::any_certificate(b"grandstand/1");
+    let tls = grandstand_harness::trust::client_config(&[b"grandstand/1"]);
     let client = quinn_proto::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let mut endpoint = quinn_proto::Endpoint::new(Arc::default(), None, true, None);
     let now = Instant::now();
@@ -364,13 +365,4 @@ fn only_version_1_of_quic_is_advertised() {
     let real: Vec<u32> = versions.into_iter().filter(|v| v & 0x0f0f_0f0f != 0x0a0a_0a0a).collect();
     assert_eq!(real, [1]);
     node.stop();
-}
-
-/// Wait for a state that the node reaches by itself.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::yield_now();
-    }
 }

@@ -3,10 +3,11 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::ws::{Got, Ws};
+use grandstand_harness::wait::free_port;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::ServerFrame;
 
@@ -25,10 +26,6 @@ fn grandstand(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grandstand"));
     command.args(args).env_remove("GRANDSTAND_CONFIG");
     command
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Runs to its end: for commands that are expected to fail.

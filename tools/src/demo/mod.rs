@@ -17,7 +17,6 @@ use tokio::sync::watch;
 
 pub(crate) use node::{NODE_COMMAND, run_node};
 
-use crate::chatlog::Line;
 use crate::load::conductor::{Outcome, Run, Watcher, conduct};
 use crate::load::oracle::Announcements;
 use crate::load::orders::{Content, Plan};
@@ -28,6 +27,7 @@ use crate::load::{micros, parse_time, stop_on_ctrl_c};
 use crate::report::Report;
 use crate::synth::generator::{Chat, Settings, reactions_per_s};
 use crate::target::TrustBy;
+use grandstand_harness::chat_log::Line;
 use node::NodeProcess;
 use view::{Show, View};
 
@@ -76,7 +76,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     ensure!(args.viewers >= 2, "--viewers: a crowd has at least two, one for each transport");
     ensure!(args.ramp > 0.0 && args.rate > 0.0, "--ramp and --rate must be above 0");
-    crate::proc::raise_file_limit();
+    grandstand_harness::process::raise_file_limit();
     let seed = args.seed.unwrap_or_else(seed);
     let title = title::title(seed);
     let node = NodeProcess::start().await?;

@@ -79,7 +79,7 @@ impl NodeProcess {
 /// # Errors
 /// When the node does not start.
 pub(crate) fn run_node() -> anyhow::Result<()> {
-    crate::proc::raise_file_limit();
+    grandstand_harness::process::raise_file_limit();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config::default();
     config.node.name = "demo".into();

@@ -1,6 +1,6 @@
 //! The show's title and its room, made up.
 
-use crate::random::Random;
+use grandstand_harness::random::Random;
 
 const FIRST: [&str; 16] = [
     "Midnight", "Golden", "Lost", "Electric", "Northern", "Secret", "Velvet", "Wild", "Crimson", "Quiet",

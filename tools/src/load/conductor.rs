@@ -18,8 +18,9 @@ use super::orders::{Content, Note, Order, Plan, Progress};
 use super::publisher::{Published, Publishers};
 use super::script::Script;
 use super::tally::Tally;
-use crate::clock::{instant, monotonic_us};
-use crate::proc::{self, Sample};
+use crate::clock::instant;
+use grandstand_harness::clock::monotonic_us;
+use grandstand_harness::process::{self, Sample};
 
 /// How often the conductor looks around, and a watcher may draw.
 const TURN: Duration = Duration::from_millis(50);
@@ -132,7 +133,7 @@ pub(crate) async fn conduct(
     watcher: &mut dyn Watcher,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
-    let before = run.pid.map(proc::sample).transpose()?;
+    let before = run.pid.map(process::sample).transpose()?;
     let crew = match (run.in_processes, &run.plans[..]) {
         (false, [plan]) => Crew::in_thread(plan.clone(), run.announcements.clone())?,
         _ => Crew::in_processes(run.plans.clone()).await?,
@@ -155,11 +156,11 @@ pub(crate) async fn conduct(
         resident_max_bytes: before.map_or(0, |s| s.resident_bytes),
     };
     conductor.join().await?;
-    let joined = run.pid.map(proc::sample).transpose()?;
+    let joined = run.pid.map(process::sample).transpose()?;
     let (begin, t0_us) = conductor.publish(script).await?;
     conductor.settle().await?;
     let publish_us = monotonic_us().saturating_sub(t0_us);
-    let end = run.pid.map(proc::sample).transpose()?;
+    let end = run.pid.map(process::sample).transpose()?;
     conductor.leave().await?;
     let server = match (before, joined, begin, end) {
         (Some(before), Some(joined), Some(begin), Some(end)) => {
@@ -205,7 +206,7 @@ impl Conductor<'_> {
         let hold_us = self.run.plans[0].hold_us.max(script.length_us());
         self.publishers.begin(script, t0_us, self.run.plans[0].seed, self.run.announcements.clone());
         self.pump(t0_us, |_| false).await?;
-        let begin = self.run.pid.map(proc::sample).transpose()?;
+        let begin = self.run.pid.map(process::sample).transpose()?;
         let hold_until_us = t0_us + hold_us;
         self.pump(hold_until_us, |c| *c.stop.borrow()).await?;
         if *self.stop.borrow() {
@@ -274,7 +275,7 @@ impl Conductor<'_> {
             && let Some(pid) = self.run.pid
         {
             self.sampled_us = now_us;
-            let sample = proc::sample(pid)?;
+            let sample = process::sample(pid)?;
             self.resident_max_bytes = self.resident_max_bytes.max(sample.resident_bytes);
             self.server = Some(sample);
         }

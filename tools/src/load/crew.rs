@@ -151,7 +151,7 @@ async fn write_line(
 /// # Errors
 /// When the pipes are not as expected.
 pub(crate) fn run_process() -> anyhow::Result<()> {
-    crate::proc::raise_file_limit();
+    grandstand_harness::process::raise_file_limit();
     let mut plan = String::new();
     std::io::stdin().read_line(&mut plan)?;
     let plan = serde_json::from_str(&plan).context("this command is for `gs load`, which gives it a plan")?;

@@ -21,12 +21,13 @@ use super::orders::{Content, Head, Note, Order, Plan, Progress};
 use super::survival::Survival;
 use super::tally::Tally;
 use super::viewer::{Shared, Slot, State, Viewer};
-use crate::chatlog::Log;
-use crate::clock::{client_offset_us, monotonic_us};
-use crate::histogram::Times;
-use crate::proc;
-use crate::random::Random;
+use crate::clock::client_offset_us;
 use crate::target::is_loopback;
+use grandstand_harness::chat_log::Log;
+use grandstand_harness::clock::monotonic_us;
+use grandstand_harness::histogram::Times;
+use grandstand_harness::process::own;
+use grandstand_harness::random::Random;
 
 /// How often the crowd begins joins and looks after stalls, drops, churn and reactions.
 const TURN: Duration = Duration::from_millis(10);
@@ -133,7 +134,7 @@ impl Crowd {
             viewers: JoinSet::new(),
             spawned: 0,
             began_us: monotonic_us(),
-            before_bytes: proc::own().map_or(0, |p| p.anonymous_bytes),
+            before_bytes: own().anonymous_bytes,
             is_ramped: false,
             t0_us: None,
             is_stall_due: plan.stalled > 0,
@@ -162,7 +163,7 @@ impl Crowd {
                 }
                 self.t0_us = Some(t0_us);
                 self.common.shared.is_on_air.set(true);
-                self.cpu_from_us = proc::own().map_or(0, |p| p.cpu_us);
+                self.cpu_from_us = own().cpu_us();
             }
             Order::End { heads } => {
                 self.common.is_over.set(true);
@@ -213,7 +214,7 @@ impl Crowd {
 
     fn handle_ramped(&mut self, now: u64) -> Note {
         self.is_ramped = true;
-        let bytes = proc::own().map_or(0, |p| p.anonymous_bytes);
+        let bytes = own().anonymous_bytes;
         self.common.shared.tally.borrow_mut().user_bytes = bytes.saturating_sub(self.before_bytes);
         Note::Ramped { took_us: now - self.began_us }
     }
@@ -288,7 +289,7 @@ impl Crowd {
         };
         let mut tally = self.common.shared.tally.borrow_mut();
         tally.unsettled = (0..slots.len()).filter(behind).count() as u64;
-        tally.cpu_us = proc::own().map_or(0, |p| p.cpu_us).saturating_sub(self.cpu_from_us);
+        tally.cpu_us = own().cpu_us().saturating_sub(self.cpu_from_us);
         Note::Settled
     }
 

@@ -33,11 +33,11 @@ use tokio::sync::watch;
 
 pub(crate) use crew::{CROWD_COMMAND, run_process as run_crowd_process};
 
-use crate::chatlog::Log;
-use crate::proc;
 use crate::report::Report;
 use crate::target::{self, DEFAULT_QUIC, DEFAULT_WS, TrustArgs, TrustBy};
 use conductor::{Run, conduct};
+use grandstand_harness::chat_log::Log;
+use grandstand_harness::process;
 use orders::{Content, Plan};
 use prober::Probers;
 use progress::Lines;
@@ -241,7 +241,7 @@ impl Goal {
             args.stall + 2 <= ws_viewers + quic_viewers || args.stall == 0,
             "--stall: somebody has to watch"
         );
-        let limit = proc::raise_file_limit();
+        let limit = process::raise_file_limit();
         let processes = processes(args.processes, ws_viewers, limit)?;
         Ok(Goal {
             trust: args.trust.decide(&args.urls)?,

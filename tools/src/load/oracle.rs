@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::script::Marked;
-use crate::chatlog::Line;
+use grandstand_harness::chat_log::Line;
 
 /// Messages remembered per room and process: minutes of the busiest room, about 10 MB.
 const SEEN_MAX: usize = 65_536;

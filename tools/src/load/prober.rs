@@ -15,7 +15,7 @@ use grandstand_client::net::{Connector, Control, Driver, Handler, Url, now_us, s
 use tokio::task::JoinSet;
 
 use super::tally::Reasons;
-use crate::histogram::Times;
+use grandstand_harness::histogram::Times;
 
 /// Between two tries over one address: fifty a second, of which a restart of a tenth of a second meets some.
 const PAUSE: Duration = Duration::from_millis(20);

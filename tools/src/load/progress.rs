@@ -46,7 +46,7 @@ impl Meter {
         };
         // A crowd's totals are of the time at which it counted them, not of when they arrived here.
         let of_crowd = |from, to| per_s(is.at_us.saturating_sub(was.at_us), from, to);
-        let server_cpu_us = moment.server.map_or(0, |s| s.cpu_us);
+        let server_cpu_us = moment.server.map_or(0, |s| s.cpu_us());
         let rates = Rates {
             messages: per_s(passed_us, self.acknowledged, moment.published.acknowledged),
             frames: of_crowd(was.frames, is.frames),

@@ -25,7 +25,7 @@ use super::orders::Head;
 use super::script::{Part, Script};
 use super::tally::Reasons;
 use crate::clock::client_offset_us;
-use crate::histogram::Times;
+use grandstand_harness::histogram::Times;
 
 /// Until every publisher is in its room.
 const READY_WAIT: Duration = Duration::from_secs(15);

@@ -11,8 +11,8 @@ use std::rc::Rc;
 use grandstand_protocol::frame::Role;
 use serde::{Deserialize, Serialize};
 
-use crate::chatlog::Line;
-use crate::random::Random;
+use grandstand_harness::chat_log::Line;
+use grandstand_harness::random::Random;
 
 /// How messages are spread in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

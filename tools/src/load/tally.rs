@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::checker::Checker;
-use crate::histogram::Times;
+use grandstand_harness::histogram::Times;
 
 /// Different reasons that are told apart; the rest is "other". A run has a handful.
 const REASONS_MAX: usize = 32;

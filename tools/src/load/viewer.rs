@@ -18,7 +18,7 @@ use super::checker::{Checker, Fit};
 use super::oracle::{Oracle, Verdict};
 use super::survival::Survival;
 use super::tally::Tally;
-use crate::histogram::Times;
+use grandstand_harness::histogram::Times;
 
 /// What people react with, and how often each compared to the others.
 const REACTIONS: [(&str, u32); 4] = [("❤", 5), ("👏", 3), ("😂", 2), ("🎉", 1)];

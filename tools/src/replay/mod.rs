@@ -2,7 +2,7 @@
 //!
 //! Invariants: messages go out in the log's order, each when it is due, whatever became of those before;
 //! every one of them is acknowledged, refused, or counted as unacknowledged.
-//! Not here: reading logs (`chatlog`), publishing (`load::publisher`).
+//! Not here: reading logs (`grandstand_harness::chat_log`), publishing (`load::publisher`).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use grandstand_client::net::{Url, seed};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::chatlog::{Log, Notes};
-use crate::clock::monotonic_us;
-use crate::histogram::Summary;
 use crate::load::publisher::{Published, Publishers, Stage};
 use crate::load::script::Script;
 use crate::load::tally::Reasons;
 use crate::load::{micros, parse_time, stop_on_ctrl_c};
 use crate::report::{duration, times};
 use crate::target::{self, DEFAULT_WS, TrustArgs};
+use grandstand_harness::chat_log::{Log, Notes};
+use grandstand_harness::clock::monotonic_us;
+use grandstand_harness::histogram::Summary;
 
 /// For answers to the last messages.
 const ANSWERS_US: u64 = 15_000_000;

@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::random::Random;
+use grandstand_harness::random::Random;
 
 /// Rates are constant within a slot: shorter than the shortest rise by far.
 const SLOT_MS: u64 = 100;

@@ -1,7 +1,7 @@
 //! A chat log's rows: messages, and bans where they are asked for.
 //!
 //! Invariants: rows are in the order of time; who is banned says nothing until the ban is over.
-//! Not here: reading logs (`chatlog`).
+//! Not here: reading logs (`grandstand_harness::chat_log`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use grandstand_protocol::frame::Role;
 use serde::Serialize;
 
 use super::generator::Line;
-use crate::random::Random;
+use grandstand_harness::random::Random;
 
 /// A usual time-out.
 const BAN_S: u64 = 600;

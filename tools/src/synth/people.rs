@@ -13,7 +13,7 @@ use grandstand_protocol::frame::Role;
 
 use super::arrivals::Draws;
 use super::generator::Language;
-use crate::random::Random;
+use grandstand_harness::random::Random;
 
 /// How long a ticket stays in the hat, in the mean.
 const STAY_S: f64 = 300.0;

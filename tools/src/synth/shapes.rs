@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use super::generator::{Chat, Language, Line, Settings, messages_per_s, reactions_per_s};
 use super::texts::ECHO_MS;
 use super::words::EMOTES;
-use crate::chatlog::Log;
+use grandstand_harness::chat_log::Log;
 
 /// What was measured of one log.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::arrivals::Draws;
 use super::generator::Language;
 use super::phrases::phrases;
 use super::words::{EMOTES, Lexicon, lexicon};
-use crate::random::Random;
+use grandstand_harness::random::Random;
 
 /// Repeats are counted against this much of the past, as they were measured.
 pub(super) const ECHO_MS: u64 = 30_000;

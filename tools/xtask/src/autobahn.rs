@@ -7,11 +7,11 @@
 //! Not here: what counts as passed (`verdict`), which Python (`python`).
 
 use crate::ledger::Counts;
-use crate::node::Node;
 use crate::python::python2;
 use crate::run::{cargo, command, root, run, run_within, target_dir, tools_dir};
 use crate::verdict::Verdict;
 use anyhow::{Context, Result, bail};
+use grandstand_harness::node::{Node, NodePlan};
 use serde_json::json;
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -151,7 +151,8 @@ fn start_echo() -> Result<(Node, String)> {
     run(&mut cargo(["build", "--quiet", "--package", "grandstand-edge", "--example", "autobahn_echo"]))?;
     let keys = [("limits.frame_bytes_max", SUITE_MESSAGE_BYTES), ("limits.fragments_max", SUITE_FRAGMENTS)];
     let binary = target_dir().join("debug/examples/autobahn_echo");
-    let echo = Node::start(&binary, &keys, tools_dir().join("autobahn/echo.txt"))?;
+    let plan = NodePlan::new(&binary).log(tools_dir().join("autobahn/echo.txt"));
+    let echo = Node::start(&keys.iter().fold(plan, |plan, (key, value)| plan.key(key, value)))?;
     let url = echo.url("ws://")?;
     Ok((echo, url))
 }

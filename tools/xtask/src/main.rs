@@ -20,7 +20,6 @@ mod fuzz;
 mod ledger;
 mod load;
 mod micro;
-mod node;
 mod programs;
 mod python;
 mod run;

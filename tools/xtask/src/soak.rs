@@ -11,7 +11,6 @@
 //! (`edge/node/tests/hostile.rs`), how fast it is (`bench`).
 
 mod audience;
-mod dice;
 mod flips;
 mod image;
 mod restarts;
@@ -77,7 +76,7 @@ pub(crate) fn go(args: &Args) -> Result<()> {
 }
 
 fn go_with(args: &Args, programs: &Programs) -> Result<()> {
-    let seed = args.seed.unwrap_or_else(dice::seed);
+    let seed = args.seed.unwrap_or_else(grandstand_harness::random::seed);
     eprintln!("seed {seed}");
     let plan = restarts::Plan {
         kind: restarts::Kind::Crash,

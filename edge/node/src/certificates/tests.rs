@@ -1,7 +1,7 @@
 //! Handshakes in memory with rustls' own client, and every fault of the files.
 
 use super::*;
-use rustls::client::danger::HandshakeSignatureValid;
+use grandstand_harness::trust::AnyCertificate;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 use std::fs;
@@ -137,7 +137,7 @@ fn tls_1_2_is_not_spoken_and_nothing_comes_early() {
         .with_protocol_versions(&[&rustls::version::TLS12])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
         .with_no_client_auth();
     assert!(shake(&Arc::new(old), made.tcp_config(), "localhost").is_err());
     assert_eq!([made.tcp_config().max_early_data_size, made.quic_config().max_early_data_size], [0, 0]);
@@ -234,43 +234,4 @@ fn a_name_that_cannot_stand_in_a_certificate_is_told() {
     let tls = config::Tls { dev_names: vec!["höst".to_owned()], ..config::Tls::default() };
     let fault = Certificates::load(&tls).unwrap_err();
     assert!(fault.contains("tls.dev_names") && fault.contains("höst"), "{fault}");
-}
-
-/// Takes any certificate: for a client that must fail for another reason.
-#[derive(Debug)]
-struct Anything;
-
-impl rustls::client::danger::ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use grandstand_harness::trust::client_config;
 use grandstand_protocol::{stream, version};
 use quinn::crypto::rustls::QuicClientConfig;
 use tokio::runtime::Runtime;
@@ -39,7 +40,8 @@ impl Quic {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (endpoint, connection, (send, receive)) = runtime.block_on(async {
             let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-            endpoint.set_default_client_config(client_config(alpn));
+            let tls = QuicClientConfig::try_from(client_config(&[alpn])).unwrap();
+            endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
             let connecting = endpoint.connect(address, "localhost").map_err(|e| e.to_string())?;
             let connection = tokio::time::timeout(PATIENCE, connecting).await.expect("in time");
             let connection = connection.map_err(|e| e.to_string())?;
@@ -127,10 +129,4 @@ fn end_of(lost: quinn::ConnectionError) -> End {
         }
         other => End::Other(other.to_string()),
     }
-}
-
-fn client_config(alpn: &[u8]) -> quinn::ClientConfig {
-    quinn::ClientConfig::new(Arc::new(
-        QuicClientConfig::try_from(super::trust::any_certificate(alpn)).unwrap(),
-    ))
 }

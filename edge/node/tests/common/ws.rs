@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use grandstand_harness::trust::client_config;
 use grandstand_protocol::websocket::handshake::{parse_response, write_request};
 use grandstand_protocol::websocket::header::write_masked;
 use grandstand_protocol::websocket::{Event, Input, Limits, Opcode, Reader, Role};
@@ -47,7 +48,7 @@ impl Ws {
     /// Connect and upgrade under TLS.
     pub fn open_tls(address: SocketAddr, path: &str) -> Ws {
         let socket = socket(address);
-        let tls = std::sync::Arc::new(super::trust::any_certificate(b"http/1.1"));
+        let tls = std::sync::Arc::new(client_config(&[b"http/1.1"]));
         let client = rustls::ClientConnection::new(tls, "localhost".try_into().unwrap()).unwrap();
         let stream = rustls::StreamOwned::new(client, socket.try_clone().unwrap());
         Self::upgrade(Box::new(stream), socket, address, path)

@@ -9,10 +9,11 @@
 //! counted as beside the data.
 //! Not here: what `verify` checks (`grandstand-store`), what is served (`gs audit --compare`).
 
-use crate::node::Node;
 use crate::programs::Programs;
 use crate::run::target_dir;
 use anyhow::{Context, Result, ensure};
+use grandstand_harness::node::Node;
+use grandstand_harness::random::Random;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::audience::{self, Audience, Durability, Size};
-use super::dice::Dice;
 use super::stand::Stand;
 use super::{Outcome, not_some, not_zero};
 
@@ -61,7 +61,7 @@ impl Fate {
 
 /// See the module's head.
 pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> {
-    let mut dice = Dice::new(seed);
+    let mut dice = Random::new(seed);
     let mut stand = Stand::new(&programs.node(), "flips", &mut dice)?;
     let directory = target_dir().join("soak/flips");
     let original = write(programs, &mut stand, &directory, seed)?;
@@ -84,15 +84,15 @@ fn flip_texts(
     stand: &mut Stand,
     original: &Original,
     count: u64,
-    dice: &mut Dice,
+    dice: &mut Random,
     figures: &mut Map<String, Value>,
 ) -> Result<()> {
     let (mut done, mut detected, mut refused, mut wrong, mut beside) = (0, 0, 0, 0, 0);
     let mut tries = 0;
     while done < count && tries < 5 * count + 10 {
         tries += 1;
-        let text = original.texts[dice.below(original.texts.len() as u64) as usize];
-        let fate = flip(programs, stand, original, text + dice.below(TEXT_BYTES as u64) as usize, dice)?;
+        let text = original.texts[dice.below(original.texts.len())];
+        let fate = flip(programs, stand, original, text + dice.below(TEXT_BYTES), dice)?;
         if fate.is_harmless(original) {
             beside += 1;
             continue;
@@ -122,12 +122,12 @@ fn flip_anywhere(
     stand: &mut Stand,
     original: &Original,
     count: u64,
-    dice: &mut Dice,
+    dice: &mut Random,
     figures: &mut Map<String, Value>,
 ) -> Result<()> {
     let (mut detected, mut harmless, mut harmful) = (0u64, 0u64, 0u64);
     for number in 1..=count {
-        let fate = flip(programs, stand, original, dice.below(original.bytes.len() as u64) as usize, dice)?;
+        let fate = flip(programs, stand, original, dice.below(original.bytes.len()), dice)?;
         let is_harmless = fate.is_harmless(original);
         let is_seen = (fate.detected || fate.refused) && fate.served_wrong == 0;
         detected += u64::from(is_seen);
@@ -160,7 +160,7 @@ fn flip(
     stand: &mut Stand,
     original: &Original,
     at: usize,
-    dice: &mut Dice,
+    dice: &mut Random,
 ) -> Result<Fate> {
     let directory = target_dir().join("soak/flips/flipped");
     copy(&original.directory, &directory)?;

@@ -8,10 +8,12 @@
 //! is timed.
 //! Not here: the comparison (`gs audit`), disks that can be cut (`image`).
 
-use crate::node::Node;
 use crate::programs::Programs;
 use crate::run::target_dir;
 use anyhow::{Context, Result, ensure};
+use grandstand_harness::http::sum_of;
+use grandstand_harness::node::Node;
+use grandstand_harness::random::Random;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::audience::{self, Audience, Durability, Size};
-use super::dice::Dice;
 use super::image::Image;
 use super::stand::Stand;
 use super::{Outcome, not_some, not_zero};
@@ -90,7 +91,7 @@ struct Seen {
 /// See the module's head.
 pub(super) fn go(programs: &Programs, plan: &Plan) -> Result<Outcome> {
     let name = plan.kind.name();
-    let (begin, mut dice) = (Instant::now(), Dice::new(plan.seed));
+    let (begin, mut dice) = (Instant::now(), Random::new(plan.seed));
     let directory = target_dir().join("soak").join(name);
     let mut stand = Stand::new(&programs.node(), name, &mut dice)?;
     let mut disk = Disk::new(plan.kind, &directory)?;
@@ -188,7 +189,7 @@ fn wait_for_everybody(stand: &Stand, audience: &mut Audience, plan: &Plan) -> Re
     loop {
         audience.check()?;
         let metrics = stand.ask("GET", "/metrics")?;
-        let here = crate::node::sum_of("grandstand_connections", &metrics).unwrap_or(0);
+        let here = sum_of("grandstand_connections", &metrics).unwrap_or(0.0) as u64;
         if here >= plan.viewers {
             // Its first messages come soon after.
             thread::sleep(Duration::from_secs(1));

@@ -8,10 +8,12 @@
 //! (`bench`).
 
 use crate::load::Load;
-use crate::node::{Node, Sample};
 use crate::programs::Programs;
 use crate::run::target_dir;
 use anyhow::{Context, Result};
+use grandstand_harness::http::metric;
+use grandstand_harness::node::{Node, NodePlan};
+use grandstand_harness::process;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -112,11 +114,11 @@ struct Plan {
 /// What was seen of the node.
 #[derive(Default)]
 struct Seen {
-    before: Sample,
+    before: Held,
     /// The highest of each.
-    most: Sample,
+    most: Held,
     /// Between rounds: seconds since the start, what it held, and bytes of its log's files.
-    idle: Vec<(f64, Sample, u64)>,
+    idle: Vec<(f64, Held, u64)>,
     connections_left: u64,
     files_left: u64,
 }
@@ -127,8 +129,8 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
         fs::remove_dir_all(&log_dir)?;
     }
     let log = log_dir.to_string_lossy().into_owned();
-    let keys: Vec<_> = KEYS.into_iter().chain([("log.dir", &*log)]).collect();
-    let node = Node::start(&programs.node(), &keys, target_dir().join("soak/node.txt"))?;
+    let base = NodePlan::new(&programs.node()).log(target_dir().join("soak/node.txt")).key("log.dir", &*log);
+    let node = Node::start(&KEYS.into_iter().fold(base, |plan, (key, value)| plan.key(key, value)))?;
     let begin = Instant::now();
     let mut seen = Seen { before: settled(&node)?, ..Seen::default() };
     let mut reports = Vec::new();
@@ -143,7 +145,7 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
         of_round.iter().for_each(|report| eprintln!("round {number}: {report}"));
         reports.extend(of_round);
         wait_until_idle(&node, &mut seen)?;
-        seen.idle.push((begin.elapsed().as_secs_f64(), node.sample()?, bytes_of_files(&log_dir)?));
+        seen.idle.push((begin.elapsed().as_secs_f64(), held(&node)?, bytes_of_files(&log_dir)?));
     }
     let mut figures = sums(&reports);
     figures.insert("seconds".into(), json!(begin.elapsed().as_secs_f64().round()));
@@ -160,14 +162,33 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
     Ok(figures)
 }
 
+/// What a node holds at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    resident_bytes: u64,
+    files: u64,
+    named_files: u64,
+}
+
+fn held(node: &Node) -> Result<Held> {
+    let (resident_bytes, files) = (process::sample(node.pid())?.resident_bytes, process::files(node.pid())?);
+    Ok(Held { resident_bytes, files: files.unnamed, named_files: files.named })
+}
+
+/// Connections that it counts, of all transports.
+fn connections(node: &Node) -> Result<u64> {
+    let counted = metric(node.address("http://")?, "grandstand_connections")?;
+    Ok(counted.context("the node's metrics have no grandstand_connections")? as u64)
+}
+
 /// What a node that has just begun holds: its threads open files of their own, and some come after its word
 /// that it is ready.
-fn settled(node: &Node) -> Result<Sample> {
-    let mut before = node.sample()?;
+fn settled(node: &Node) -> Result<Held> {
+    let mut before = held(node)?;
     loop {
-        node.connections()?;
+        connections(node)?;
         thread::sleep(LOOK_EVERY);
-        let now = node.sample()?;
+        let now = held(node)?;
         if (now.files, now.named_files) == (before.files, before.named_files) {
             return Ok(now);
         }
@@ -232,7 +253,7 @@ fn burst_args(plan: &Plan) -> Vec<(&'static str, String)> {
 fn wait_until_idle(node: &Node, seen: &mut Seen) -> Result<()> {
     let deadline = Instant::now() + IDLE_MAX;
     loop {
-        let (connections, files) = (node.connections()?, node.sample()?.files);
+        let (connections, files) = (connections(node)?, held(node)?.files);
         let is_idle = connections == 0 && files <= seen.before.files;
         if is_idle || Instant::now() > deadline {
             seen.connections_left = seen.connections_left.max(connections);
@@ -245,7 +266,7 @@ fn wait_until_idle(node: &Node, seen: &mut Seen) -> Result<()> {
 
 impl Seen {
     fn look(&mut self, node: &Node) -> Result<()> {
-        let now = node.sample()?;
+        let now = held(node)?;
         self.most.resident_bytes = self.most.resident_bytes.max(now.resident_bytes);
         self.most.files = self.most.files.max(now.files);
         self.most.named_files = self.most.named_files.max(now.named_files);

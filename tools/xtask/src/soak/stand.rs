@@ -6,8 +6,9 @@
 //! Invariant: folders in memory are removed with the stand.
 //! Not here: why and when the node is ended (`restarts`, `flips`).
 
-use crate::node::Node;
 use anyhow::{Context, Result, bail};
+use grandstand_harness::node::{Node, NodePlan};
+use grandstand_harness::random::Random;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -15,13 +16,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::dice::Dice;
-
 /// Until a node serves that has a crash to recover from, on a busy machine.
 const SERVING_MAX: Duration = Duration::from_secs(30);
 
 /// Ports below those of outgoing connections (Linux: 32768 on) and above those of well-known services.
-const PORTS: std::ops::Range<u64> = 20_000..32_000;
+const PORTS: std::ops::Range<usize> = 20_000..32_000;
 
 /// Where and how a node runs.
 pub(super) struct Stand {
@@ -36,7 +35,7 @@ pub(super) struct Stand {
 
 impl Stand {
     /// Free ports, a recorder in memory; `name` tells stands apart.
-    pub(super) fn new(binary: &Path, name: &str, dice: &mut Dice) -> Result<Stand> {
+    pub(super) fn new(binary: &Path, name: &str, dice: &mut Random) -> Result<Stand> {
         let logs = crate::run::target_dir().join("soak").join(name).join("nodes");
         if logs.exists() {
             fs::remove_dir_all(&logs)?;
@@ -85,9 +84,8 @@ impl Stand {
     /// Another process, which may still be starting.
     pub(super) fn spawn(&mut self) -> Result<Node> {
         self.started += 1;
-        let log = self.logs.join(format!("{}.txt", self.started));
-        let keys: Vec<(&str, &str)> = self.keys.iter().map(|(key, value)| (&**key, &**value)).collect();
-        Node::spawn(&self.binary, &keys, log)
+        let plan = NodePlan::new(&self.binary).log(self.logs.join(format!("{}.txt", self.started)));
+        Node::spawn(&self.keys.iter().fold(plan, |plan, (key, value)| plan.key(key, &**value)))
     }
 
     /// Another process, once it serves: and after how long it did.
@@ -161,7 +159,7 @@ fn last_words(node: &Node) -> String {
 }
 
 /// Three ports that nobody listens on, of TCP and UDP.
-fn free_ports(dice: &mut Dice) -> Result<[u16; 3]> {
+fn free_ports(dice: &mut Random) -> Result<[u16; 3]> {
     for _ in 0..1000 {
         let first = (PORTS.start + dice.below(PORTS.end - PORTS.start - 3)) as u16;
         let is_free = |port: &u16| {

@@ -1,21 +1,24 @@
-//! Chat logs: one JSON object a line, plain or gzip.
+//! Chat logs: recorded chats to speak from, one JSON object a line, plain or gzip.
 //!
 //! A row is `{"t": milliseconds, "u": name, "m": text}`, in some logs with `"r"`: `~` owner, `@` or `%`
 //! moderator, `+` subscriber. A row with `"k"` (such as a ban) is no message.
 //! Invariants: times of a [`Log`] begin at 0 and never fall; every author and text in it passes a node's
 //! rules once [`Log::fit`] has seen it; whatever was left out or changed is counted.
-//! Not here: when a message is due (`load::script`), sending it.
+//! Not here: when a message is due, sending it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::limits::NAME_BYTES_MAX;
 use grandstand_protocol::text;
 use serde::Deserialize;
+
+/// Where logs are kept beside the workspace; they are not part of it.
+pub const SHARED: &str = "../shared/data/chat";
 
 /// Messages of one log: a busy day of the busiest measured chat is under a million.
 const LINES_MAX: usize = 5_000_000;
@@ -29,39 +32,52 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// One message of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Line {
     /// Since the log's first message.
-    pub(crate) t_ms: u64,
+    pub t_ms: u64,
     /// Who said it.
-    pub(crate) author: Box<str>,
+    pub author: Box<str>,
     /// What.
-    pub(crate) text: Box<str>,
+    pub text: Box<str>,
     /// As whom.
-    pub(crate) role: Role,
+    pub role: Role,
 }
 
 /// What reading and fitting left out or changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
+pub struct Notes {
     /// Rows about something else, such as bans.
-    pub(crate) others: u64,
+    pub others: u64,
     /// Lines that are no row at all.
-    pub(crate) bad: u64,
+    pub bad: u64,
     /// The first of them: its number and what was wrong.
-    pub(crate) first_bad: Option<String>,
+    pub first_bad: Option<String>,
     /// Texts over the node's limit, cut.
-    pub(crate) cut: u64,
+    pub cut: u64,
     /// Texts or names from which control characters were taken, or whose name was cut.
-    pub(crate) cleaned: u64,
+    pub cleaned: u64,
     /// Messages of which nothing was left.
-    pub(crate) empty: u64,
+    pub empty: u64,
 }
 
 /// A chat log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) lines: Vec<Line>,
-    pub(crate) notes: Notes,
+pub struct Log {
+    /// Its messages, in order of time.
+    pub lines: Vec<Line>,
+    /// What is not in it.
+    pub notes: Notes,
+}
+
+/// The logs beside the workspace, in the order of their names; none if there are none.
+#[must_use]
+pub fn shared() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SHARED);
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| [".jsonl", ".jsonl.gz"].iter().any(|end| file.to_string_lossy().ends_with(end)));
+    files.sort();
+    files
 }
 
 #[derive(Deserialize)]
@@ -74,8 +90,11 @@ struct Row {
 }
 
 impl Log {
-    /// Read a file.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Log> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no message.
+    pub fn open(path: &Path) -> Result<Log> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let log = Log::read(file).with_context(|| format!("cannot read {}", path.display()))?;
         if log.lines.is_empty() {
@@ -85,8 +104,11 @@ impl Log {
         Ok(log)
     }
 
-    /// Read plain or compressed bytes.
-    pub(crate) fn read(source: impl Read) -> anyhow::Result<Log> {
+    /// Reads plain or compressed bytes.
+    ///
+    /// # Errors
+    /// They end early, or hold too many messages.
+    pub fn read(source: impl Read) -> Result<Log> {
         let mut source = BufReader::new(source);
         let magic = source.fill_buf()?;
         if magic.starts_with(&GZIP_MAGIC) {
@@ -97,7 +119,8 @@ impl Log {
     }
 
     /// Several logs at once, each from its own beginning.
-    pub(crate) fn merge(logs: impl IntoIterator<Item = Log>) -> Log {
+    #[must_use]
+    pub fn merge(logs: impl IntoIterator<Item = Log>) -> Log {
         let mut merged = Log::default();
         for log in logs {
             merged.lines.extend(log.lines);
@@ -108,8 +131,19 @@ impl Log {
         merged
     }
 
-    /// Make every message one that a node with this limit takes.
-    pub(crate) fn fit(&mut self, text_bytes_max: usize) {
+    /// Reads files as one log whose messages a node with this limit accepts.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no message.
+    pub fn merged(files: &[PathBuf], text_bytes_max: usize) -> Result<Log> {
+        let logs = files.iter().map(|file| Log::open(file)).collect::<Result<Vec<_>>>()?;
+        let mut log = Log::merge(logs);
+        log.fit(text_bytes_max);
+        Ok(log)
+    }
+
+    /// Makes every message one that a node with this limit accepts.
+    pub fn fit(&mut self, text_bytes_max: usize) {
         let notes = &mut self.notes;
         self.lines.retain_mut(|line| {
             fit_author(line, notes);
@@ -120,7 +154,7 @@ impl Log {
         });
     }
 
-    fn read_plain(mut source: impl BufRead) -> anyhow::Result<Log> {
+    fn read_plain(mut source: impl BufRead) -> Result<Log> {
         let mut log = Log::default();
         let mut bytes = Vec::new();
         for number in 1.. {
@@ -181,7 +215,8 @@ impl Notes {
     }
 
     /// What a person should know, if anything.
-    pub(crate) fn sentence(&self) -> Option<String> {
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
         let bad = match &self.first_bad {
             Some(first) => format!("unreadable lines skipped (first: {first})"),
             None => String::new(),
@@ -231,100 +266,10 @@ fn fit_text(line: &mut Line, bytes_max: usize, notes: &mut Notes) {
     }
 }
 
-/// The longest beginning of whole characters within so many bytes.
+/// The longest prefix of whole characters within `bytes_max` bytes.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
-
-    const SAMPLE: &str = "{\"t\":5000,\"u\":\"ann\",\"m\":\"hello\"}\n\
-        {\"t\":5000,\"u\":\"bob\",\"m\":\"yes\",\"r\":\"+\"}\n\
-        {\"t\":6000,\"k\":\"ban\",\"u\":\"bob\",\"d\":600}\n\
-        not json\n\
-        \n\
-        {\"t\":7000,\"u\":\"eve\"}\n\
-        {\"t\":7500,\"u\":\" e\\u0007ve \",\"m\":\"a\\u0000b\\tc\",\"r\":\"~\"}";
-
-    fn gz(text: &str) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn plain_and_gzip_read_alike() {
-        let plain = Log::read(SAMPLE.as_bytes()).unwrap();
-        let packed = Log::read(&gz(SAMPLE)[..]).unwrap();
-        assert_eq!((&plain.lines, &plain.notes), (&packed.lines, &packed.notes));
-        let seen: Vec<_> = plain.lines.iter().map(|l| (l.t_ms, &*l.author, l.role)).collect();
-        assert_eq!(
-            seen,
-            [(0, "ann", Role::Viewer), (0, "bob", Role::Subscriber), (2500, " e\u{7}ve ", Role::Host)]
-        );
-    }
-
-    #[test]
-    fn bad_lines_and_bans_are_counted_and_the_first_is_named() {
-        let notes = Log::read(SAMPLE.as_bytes()).unwrap().notes;
-        assert_eq!((notes.bad, notes.others), (2, 1));
-        assert!(notes.first_bad.as_deref().unwrap().starts_with("line 4: "), "{notes:?}");
-        assert!(
-            notes
-                .sentence()
-                .unwrap()
-                .contains("1 other rows (bans) skipped, 2 unreadable lines skipped (first: line 4")
-        );
-    }
-
-    #[test]
-    fn a_torn_gzip_is_an_error_not_a_short_log() {
-        let whole = gz(SAMPLE);
-        assert!(Log::read(&whole[..whole.len() - 9]).is_err());
-    }
-
-    #[test]
-    fn a_line_without_end_is_bounded() {
-        let long = format!(
-            "{{\"t\":1,\"u\":\"a\",\"m\":\"{}\"}}\n{{\"t\":2,\"u\":\"b\",\"m\":\"x\"}}\n",
-            "y".repeat(100_000)
-        );
-        let log = Log::read(long.as_bytes()).unwrap();
-        assert_eq!((log.lines.len(), log.notes.bad), (1, 1));
-    }
-
-    #[test]
-    fn fitting_makes_texts_that_a_node_takes() {
-        let mut log = Log::read(SAMPLE.as_bytes()).unwrap();
-        let line = |text: &str| Line {
-            t_ms: 9,
-            author: "é".repeat(40).into(),
-            text: text.into(),
-            role: Role::Viewer,
-        };
-        log.lines.push(line(&"日本".repeat(50)));
-        log.lines.push(line("\u{1b}\r"));
-        log.fit(100);
-        assert_eq!(log.lines.len(), 4);
-        for line in &log.lines {
-            assert!(text::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX, "{line:?}");
-            assert!(text::is_text(&line.text) && line.text.len() <= 100 && !line.text.is_empty(), "{line:?}");
-        }
-        assert_eq!((&*log.lines[2].author, &*log.lines[2].text), ("eve", "ab\tc"));
-        assert_eq!(log.lines[3].text.len(), 99);
-        assert_eq!((log.notes.cut, log.notes.empty), (1, 1));
-    }
-
-    #[test]
-    fn merging_keeps_each_logs_order() {
-        let a = Log::read(SAMPLE.as_bytes()).unwrap();
-        let merged = Log::merge([a.clone(), a]);
-        assert!(merged.lines.is_sorted_by_key(|l| l.t_ms));
-        let names: Vec<_> = merged.lines.iter().map(|l| &*l.author).collect();
-        assert_eq!(names, ["ann", "bob", "ann", "bob", " e\u{7}ve ", " e\u{7}ve "]);
-    }
-}
+mod tests;

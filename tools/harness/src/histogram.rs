@@ -1,52 +1,68 @@
 //! Times in microseconds, counted in a histogram that adds up over processes.
 //!
-//! Three digits up to ten minutes; what is longer counts as ten minutes, and the maximum says so.
-//! Invariant: merging what processes report gives the same percentiles as counting everything in one.
+//! Invariants: a quantile is at most 0.1 % above a time that was counted; times beyond [`MAX_US`] count as
+//! that, and the maximum says so. Merging what processes report gives the same percentiles as counting
+//! everything in one.
+//! Not here: what is timed.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest time told apart: no run waits longer for one message.
-const TIME_MAX_US: u64 = 600_000_000;
+/// Longest time told apart, ten minutes: no run waits longer for one message.
+pub const MAX_US: u64 = 600_000_000;
 
 /// Counted times.
 #[derive(Clone, Debug)]
-pub(crate) struct Times(Histogram<u64>);
+pub struct Times(Histogram<u64>);
 
 impl Default for Times {
     fn default() -> Times {
-        // The arguments are constants: it cannot fail.
-        Times(Histogram::new_with_bounds(1, TIME_MAX_US, 3).expect("valid bounds"))
+        Times(Histogram::new_with_bounds(1, MAX_US, 3).expect("bounds in order, digits within 0 to 5"))
     }
 }
 
 impl Times {
-    pub(crate) fn record(&mut self, us: u64) {
-        self.0.saturating_record(us);
+    /// Counts one.
+    pub fn record(&mut self, us: u64) {
+        self.record_n(us, 1);
     }
 
-    pub(crate) fn add(&mut self, other: &Times) {
-        self.0 += &other.0;
+    /// Counts the same time `count` times.
+    pub fn record_n(&mut self, us: u64, count: u64) {
+        self.0.saturating_record_n(us, count);
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    /// Counts everything that another counted.
+    pub fn add(&mut self, other: &Times) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
         self.0.len()
     }
 
     /// The time that this share (0 to 1) does not exceed; 0 when nothing was counted.
-    pub(crate) fn quantile_us(&self, share: f64) -> u64 {
+    #[must_use]
+    pub fn quantile_us(&self, share: f64) -> u64 {
         if self.0.is_empty() { 0 } else { self.0.value_at_quantile(share).min(self.max_us()) }
     }
 
-    pub(crate) fn max_us(&self) -> u64 {
+    /// The longest; 0 when nothing was counted.
+    #[must_use]
+    pub fn max_us(&self) -> u64 {
         self.0.max()
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// Forgets everything.
+    pub fn reset(&mut self) {
         self.0.reset();
     }
 
-    pub(crate) fn summary(&self) -> Summary {
+    /// The percentiles that are reported.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
         let q = |share| self.quantile_us(share);
         Summary {
             count: self.count(),
@@ -59,15 +75,22 @@ impl Times {
     }
 }
 
-/// The percentiles that are reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Summary {
-    pub(crate) count: u64,
-    pub(crate) p50_us: u64,
-    pub(crate) p90_us: u64,
-    pub(crate) p99_us: u64,
-    pub(crate) p999_us: u64,
-    pub(crate) max_us: u64,
+/// Percentiles; all 0 when nothing was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// How many were counted.
+    pub count: u64,
+    /// Half are at most this.
+    pub p50_us: u64,
+    /// 90 of 100 are at most this.
+    #[serde(default)]
+    pub p90_us: u64,
+    /// 99 of 100 are at most this.
+    pub p99_us: u64,
+    /// 999 of 1,000 are at most this.
+    pub p999_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// As pairs of value and count: what was never counted costs nothing.
@@ -81,7 +104,7 @@ impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Times, D::Error> {
         let mut times = Times::default();
         for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
-            times.0.saturating_record_n(value, count);
+            times.record_n(value, count);
         }
         Ok(times)
     }
@@ -116,10 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_and_times_beyond_the_bound() {
+    fn quantiles_of_a_known_run_and_of_none() {
         let mut times = Times::default();
         assert_eq!(times.summary(), Summary::default());
-        times.record(u64::MAX);
-        assert!(times.max_us() >= TIME_MAX_US && times.count() == 1);
+        (1..=1000).for_each(|us| times.record(us));
+        times.record_n(u64::MAX, 1);
+        let seen = times.summary();
+        assert_eq!((seen.count, seen.p50_us, seen.p99_us), (1001, 501, 991));
+        assert!(seen.max_us >= MAX_US);
     }
 }
