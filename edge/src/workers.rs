@@ -16,13 +16,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::audience::{Audience, Drain, Settings};
+use grandstand_edge_core::gate::{self, Gate};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::Doorbell;
 
-use crate::audience::{Audience, Drain, Settings};
 use crate::auth::{Authority, Tickets};
-use crate::config::Config;
-use crate::gate::Gate;
+use crate::config::{self, Config};
 use crate::quic::{self, Forwarder, Quic, Socket};
 use crate::stats::Stats;
 use crate::worker::{Clock, Command, Parts, PreviousProcess, Release, Shared, Worker, command_inbox};
@@ -165,7 +165,7 @@ impl Workers {
         let (commands, inboxes): (Vec<_>, Vec<_>) = bells.doorbells().into_iter().map(command_inbox).unzip();
         let shared = Arc::new(Shared {
             config: config.clone(),
-            gate: Gate::new(&config.limits),
+            gate: Gate::new(&gate_limits(&config.limits)),
             tls: tcp_tls,
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
@@ -310,5 +310,17 @@ fn pin_to(core: usize) {
     set.set(core % cores);
     if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
         tracing::warn!(core, %error, "the worker runs unpinned");
+    }
+}
+
+/// What the gate is made with.
+fn gate_limits(limits: &config::Limits) -> gate::Limits {
+    gate::Limits {
+        connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        handshakes_per_address_per_s: limits.handshakes_per_address_per_s,
+        handshakes_per_address_burst: limits.handshakes_per_address_burst,
+        handshakes_pending_max: limits.handshakes_pending_max,
+        loopback_exempt: limits.loopback_exempt,
     }
 }

@@ -11,12 +11,11 @@ mod counting;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_edge::audience::{Audience, Carrier, Settings, WireKey};
-use grandstand_edge::auth::{Authority, Tickets};
-use grandstand_edge::config::Auth;
+use grandstand_edge_core::audience::{Audience, Carrier, Settings, WireKey};
+use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe};
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Phase, Subscribe, permission};
 
 use counting::{ALLOCATIONS, LIVE_BYTES};
 /// Takes every input and does nothing: the test answers itself.
@@ -60,9 +59,12 @@ const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 const ALIAS: Alias = Alias(0);
 
 fn audience() -> Audience {
-    let authority = Authority::from_config(&Auth::default()).expect("no key");
+    let authority = OpenAuthority {
+        permissions: permission::PUBLISH | permission::REACT | permission::STATE | permission::BRIDGE,
+    };
+    let tickets = OpenTickets { ttl_ms: 1_000 };
     let settings = Settings { ring_batches_max: 8, ..Settings::default() };
-    Audience::new(settings, Arc::new(authority), Arc::new(Tickets::new([7; 32], 1_000)), Arc::new(Silent), 1)
+    Audience::new(settings, Arc::new(authority), Arc::new(tickets), Arc::new(Silent), 1)
 }
 
 /// `count` sessions, each a member of the one room, with nothing left to write.

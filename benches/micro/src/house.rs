@@ -7,15 +7,14 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_edge::audience::{Audience, Carrier, ConnectionKey, Rate, Settings, WireKey};
-use grandstand_edge::auth::{Authority, Tickets};
-use grandstand_edge::config::Auth;
+use grandstand_edge_core::audience::{Audience, Carrier, ConnectionKey, Rate, Settings, WireKey};
+use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{
     Alias, ConnectionToken, Input, Now, Output, Publication, ShardId, UserId, WorkerId,
 };
 use grandstand_engine::{Shard, ShardConfig};
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, Subscribe};
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, Subscribe, permission};
 
 /// The one room.
 pub(crate) const ROOM: &str = "show";
@@ -101,8 +100,10 @@ impl House {
             viewers_every_ms: 0,
             ..ShardConfig::for_tests()
         };
-        let authority = Authority::from_config(&Auth::default()).expect("no key");
-        let tickets = Tickets::new([7; 32], 1_000);
+        let authority = OpenAuthority {
+            permissions: permission::PUBLISH | permission::REACT | permission::STATE | permission::BRIDGE,
+        };
+        let tickets = OpenTickets { ttl_ms: 1_000 };
         let inbox = Arc::new(Inbox::default());
         let audience = Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), 1);
         House {

@@ -2,12 +2,12 @@
 //!
 //! Why here: neither knows the node's configuration, nor each other's.
 
+use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
 use grandstand_protocol::frame::Durability;
 
-use grandstand_edge::audience::{Rate, Settings};
 use grandstand_edge::config::Config;
 
 /// What the shards are started with.

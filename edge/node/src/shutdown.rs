@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use grandstand_edge::audience::Drain;
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Workers;
+use grandstand_edge_core::audience::Drain;
 use tokio::sync::watch;
 
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};

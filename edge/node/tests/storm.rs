@@ -12,8 +12,8 @@ use common::{PATIENCE, node};
 use grandstand::Node;
 use grandstand_client::core::{Event, Options, Reason, Session, SubscribeOptions};
 use grandstand_client::net::{Connector, Control, Driver, Handler, Trust, Url};
-use grandstand_edge::admission::Kind;
 use grandstand_edge::stats::{Transport, TurnedAway};
+use grandstand_edge_core::admission::Kind;
 
 /// Drops its connection once it is in the room, and closes when it is there again.
 #[derive(Default)]

@@ -6,12 +6,13 @@
 //! Not here: signatures (`super`).
 
 use aws_lc_rs::digest;
+use grandstand_edge_core::auth::{Denied, RoomScope, is_display_name};
 use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
 use serde::Deserialize;
 
-use super::{Denied, RoomScope, bit, is_display_name, unauthorized};
+use super::{bit, unauthorized};
 use crate::config::Right;
 
 /// The claims of a token, as they came.

@@ -7,7 +7,6 @@
 //! Not here: what a permission allows (`audience`), where keys stand (`config`), rates.
 
 mod claims;
-mod scope;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -15,43 +14,14 @@ mod ticket_keys;
 
 use std::sync::Once;
 
-use grandstand_engine::link::UserId;
+use grandstand_edge_core::auth::{Authorize, Denied, Grant, check_wished_name};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{Role, permission};
-use grandstand_protocol::limits::NAME_BYTES_MAX;
-use grandstand_protocol::text;
+use grandstand_protocol::frame::permission;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use crate::config::{self, Config, Right};
 use claims::Claims;
-pub use scope::RoomScope;
-pub use ticket::{TicketBody, Tickets};
-
-/// What a session may do, decided by its hello.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Who it is, across sessions; `None` is anonymous, and the scope of nonces is the session.
-    pub user: Option<UserId>,
-    /// Display name; empty where neither token nor client gave one: the caller makes one.
-    pub name: Box<str>,
-    /// Who the author is to the room.
-    pub role: Role,
-    /// Bits of [`permission`].
-    pub permissions: u32,
-    /// When the token runs out, its leeway included, milliseconds since 1970; the session ends with it.
-    pub expires_unix_ms: Option<u64>,
-    /// Rooms that it may enter.
-    pub rooms: RoomScope,
-}
-
-/// A hello that was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denied {
-    /// What to close with.
-    pub code: CloseCode,
-    /// What was wrong, for people; holds nothing of the token.
-    pub detail: &'static str,
-}
+pub use ticket::Tickets;
 
 /// Decides what sessions may do.
 #[derive(Debug)]
@@ -95,21 +65,6 @@ impl Authority {
         self.key.is_none()
     }
 
-    /// Decides on a hello: its token (empty for none), the display name that it wishes for, and the time.
-    ///
-    /// # Errors
-    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name,
-    /// `Unauthorized` for everything else.
-    pub fn admit(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
-        let wished_name = checked_wish(wished_name)?;
-        match &self.key {
-            None => Ok(self.open(token, wished_name)),
-            Some(key) if !token.is_empty() => self.named(key, token, wished_name, now_unix_ms),
-            Some(_) if self.anonymous => Ok(without_token(wished_name, self.anonymous_may)),
-            Some(_) => Err(unauthorized("this node takes no session without a token")),
-        }
-    }
-
     fn open(&self, token: &str, name: &str) -> Grant {
         if !token.is_empty() {
             self.ignored_told.call_once(|| {
@@ -118,7 +73,7 @@ impl Authority {
                 );
             });
         }
-        without_token(name, self.open_may)
+        Grant::without_token(name, self.open_may)
     }
 
     fn named(&self, key: &Key, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
@@ -132,6 +87,18 @@ impl Authority {
             expires_unix_ms: Some(expires_unix_ms),
             rooms: claims.rooms()?,
         })
+    }
+}
+
+impl Authorize for Authority {
+    fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
+        let wished_name = check_wished_name(wished_name)?;
+        match &self.key {
+            None => Ok(self.open(token, wished_name)),
+            Some(key) if !token.is_empty() => self.named(key, token, wished_name, now_unix_ms),
+            Some(_) if self.anonymous => Ok(Grant::without_token(wished_name, self.anonymous_may)),
+            Some(_) => Err(unauthorized("this node takes no session without a token")),
+        }
     }
 }
 
@@ -192,23 +159,6 @@ fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {
     key.filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_KEY_BYTES)).ok_or_else(|| {
         fault("holds no Ed25519 public key in PEM form, `-----BEGIN PUBLIC KEY-----` (`openssl genpkey -algorithm ed25519`)")
     })
-}
-
-fn checked_wish(name: &str) -> Result<&str, Denied> {
-    if name.is_empty() || is_display_name(name) {
-        return Ok(name);
-    }
-    let detail = "the name must have at most 64 bytes, no control characters, and no space at either end";
-    Err(Denied { code: CloseCode::Malformed, detail })
-}
-
-fn is_display_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES_MAX && text::is_name(name)
-}
-
-fn without_token(name: &str, permissions: u32) -> Grant {
-    let rooms = RoomScope::All;
-    Grant { user: None, name: name.into(), role: Role::Viewer, permissions, expires_unix_ms: None, rooms }
 }
 
 fn unauthorized(detail: &'static str) -> Denied {

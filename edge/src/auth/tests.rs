@@ -1,9 +1,20 @@
 //! Tokens and tickets, at times of the tests' own.
 
-use super::*;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use grandstand_edge_core::audience::{Audience, Carrier, Settings, WireKey};
+use grandstand_edge_core::auth::{RoomScope, SealTickets, TicketBody};
+use grandstand_engine::link::Backbone;
+use grandstand_engine::link::{Alias, Input, Now, ShardId, UserId};
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, ServerFrame, Subscribe};
+use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::{limits, stream};
 use jsonwebtoken::{EncodingKey, Header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use super::*;
 
 const SECRET: &[u8] = b"an honest secret of enough bytes";
 const NOW_S: u64 = 1_700_000_000;
@@ -29,7 +40,7 @@ fn token_of(header: &Header, claims: &Value, key: &EncodingKey) -> String {
 }
 
 fn admit(claims: &Value) -> Result<Grant, Denied> {
-    authority().admit(&token(claims), "wish", NOW_MS)
+    authority().authorize(&token(claims), "wish", NOW_MS)
 }
 
 fn code(result: Result<Grant, Denied>) -> CloseCode {
@@ -112,7 +123,7 @@ fn a_wrong_claim_refuses_the_token() {
 fn times_are_the_ones_passed_in_with_leeway() {
     let (authority, token) = (authority(), token(&json!({ "nbf": NOW_S })));
     let at =
-        |now_s: u64| authority.admit(&token, "", now_s * 1_000).map(|_| ()).map_err(|denied| denied.code);
+        |now_s: u64| authority.authorize(&token, "", now_s * 1_000).map(|_| ()).map_err(|denied| denied.code);
     assert_eq!(at(NOW_S - 31), Err(CloseCode::Unauthorized));
     assert_eq!([at(NOW_S - 30), at(NOW_S), at(NOW_S + 60 + 29)], [Ok(()); 3]);
     assert_eq!(at(NOW_S + 60 + 30), Err(CloseCode::TokenExpired));
@@ -129,16 +140,16 @@ fn times_with_fractions_and_far_away_are_taken() {
 fn only_the_keys_own_algorithm_counts() {
     let key = EncodingKey::from_secret(SECRET);
     let hs512 = token_of(&Header::new(Algorithm::HS512), &json!({}), &key);
-    assert_eq!(code(authority().admit(&hs512, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority().authorize(&hs512, "", NOW_MS)), CloseCode::Unauthorized);
     let claims = format!("{{\"exp\":{}}}", NOW_S + 60);
     let good = signed_by_hand(r#"{"alg":"HS256"}"#, &claims, SECRET);
-    assert!(authority().admit(&good, "", NOW_MS).is_ok(), "the test's own signature is right");
+    assert!(authority().authorize(&good, "", NOW_MS).is_ok(), "the test's own signature is right");
     for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS384"}"#, r#"{"alg":"EdDSA"}"#, r#"{}"#, "no JSON"] {
         let token = signed_by_hand(header, &claims, SECRET);
-        assert_eq!(code(authority().admit(&token, "", NOW_MS)), CloseCode::Unauthorized, "{header}");
+        assert_eq!(code(authority().authorize(&token, "", NOW_MS)), CloseCode::Unauthorized, "{header}");
     }
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
-    assert_eq!(code(authority().admit(&unsigned, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority().authorize(&unsigned, "", NOW_MS)), CloseCode::Unauthorized);
 }
 
 #[test]
@@ -147,20 +158,20 @@ fn keys_in_the_header_are_not_followed_and_extensions_refused() {
     let jwk =
         r#"{"alg":"HS256","kid":"x","jku":"http://127.0.0.1:1/","jwk":{"kty":"oct","k":"YXR0YWNrZXI"}}"#;
     let attacker = signed_by_hand(jwk, &claims, b"attacker");
-    assert_eq!(code(authority().admit(&attacker, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority().authorize(&attacker, "", NOW_MS)), CloseCode::Unauthorized);
     assert!(
-        authority().admit(&signed_by_hand(jwk, &claims, SECRET), "", NOW_MS).is_ok(),
+        authority().authorize(&signed_by_hand(jwk, &claims, SECRET), "", NOW_MS).is_ok(),
         "they are only passed over"
     );
     let critical = signed_by_hand(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims, SECRET);
-    assert_eq!(code(authority().admit(&critical, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority().authorize(&critical, "", NOW_MS)), CloseCode::Unauthorized);
 }
 
 #[test]
 fn a_claim_that_stands_twice_refuses_the_token() {
     let claims = format!("{{\"exp\":{},\"role\":\"viewer\",\"role\":\"host\"}}", NOW_S + 60);
     let token = signed_by_hand(r#"{"alg":"HS256"}"#, &claims, SECRET);
-    assert_eq!(code(authority().admit(&token, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority().authorize(&token, "", NOW_MS)), CloseCode::Unauthorized);
 }
 
 #[test]
@@ -168,7 +179,7 @@ fn without_a_key_everybody_may_what_the_open_node_allows() {
     let open = Authority::from_config(&config::Auth::default()).unwrap();
     assert!(open.runs_open() && !authority().runs_open());
     for token in ["", "rubbish", &token(&json!({ "name": "Ada" }))] {
-        let grant = open.admit(token, "wish", NOW_MS).unwrap();
+        let grant = open.authorize(token, "wish", NOW_MS).unwrap();
         assert_eq!((grant.user, &*grant.name, grant.expires_unix_ms), (None, "wish", None));
         assert_eq!(grant.permissions, bits(Right::ALL));
     }
@@ -176,19 +187,19 @@ fn without_a_key_everybody_may_what_the_open_node_allows() {
 
 #[test]
 fn without_a_token_it_is_the_configuration_that_decides() {
-    let grant = authority().admit("", "", NOW_MS).unwrap();
+    let grant = authority().authorize("", "", NOW_MS).unwrap();
     assert_eq!((grant.user, &*grant.name, grant.role), (None, "", Role::Viewer));
     assert_eq!(grant.permissions, permission::PUBLISH | permission::REACT);
     let closed = Authority::from_config(&config::Auth { anonymous: false, ..auth() }).unwrap();
-    assert_eq!(code(closed.admit("", "wish", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(closed.authorize("", "wish", NOW_MS)), CloseCode::Unauthorized);
 }
 
 #[test]
 fn a_wish_that_is_no_name_is_malformed() {
     for wish in [" a", "a\n", "\u{0}", &"n".repeat(65)] {
-        assert_eq!(code(authority().admit("", wish, NOW_MS)), CloseCode::Malformed, "{wish:?}");
+        assert_eq!(code(authority().authorize("", wish, NOW_MS)), CloseCode::Malformed, "{wish:?}");
     }
-    assert_eq!(&*authority().admit("", &"n".repeat(64), NOW_MS).unwrap().name, "n".repeat(64));
+    assert_eq!(&*authority().authorize("", &"n".repeat(64), NOW_MS).unwrap().name, "n".repeat(64));
 }
 
 /// A directory of this test's own, gone when it ends.
@@ -224,13 +235,13 @@ fn eddsa_tokens_are_checked_by_the_public_key_of_a_file() {
     let sign = |pair: &rcgen::KeyPair| {
         token_of(&header, &json!({ "sub": "u" }), &EncodingKey::from_ed_der(pair.serialized_der()))
     };
-    assert!(authority.admit(&sign(&pair), "", NOW_MS).unwrap().user.is_some());
+    assert!(authority.authorize(&sign(&pair), "", NOW_MS).unwrap().user.is_some());
     let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    assert_eq!(code(authority.admit(&sign(&other), "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority.authorize(&sign(&other), "", NOW_MS)), CloseCode::Unauthorized);
     // The public key is no secret: taken as one, it must open nothing.
     let confused =
         token_of(&Header::new(Algorithm::HS256), &json!({}), &EncodingKey::from_secret(public.as_bytes()));
-    assert_eq!(code(authority.admit(&confused, "", NOW_MS)), CloseCode::Unauthorized);
+    assert_eq!(code(authority.authorize(&confused, "", NOW_MS)), CloseCode::Unauthorized);
 }
 
 #[test]
@@ -287,11 +298,88 @@ proptest! {
     #[test]
     fn no_token_makes_it_panic_or_passes(token in ".{0,200}", wish in ".{0,80}") {
         prop_assume!(!token.is_empty());
-        prop_assert!(authority().admit(&token, &wish, NOW_MS).is_err());
+        prop_assert!(authority().authorize(&token, &wish, NOW_MS).is_err());
     }
 
     #[test]
     fn no_ticket_makes_it_panic_or_passes(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         prop_assert_eq!(Tickets::new([7; 32], 1_000).read(&bytes, NOW_MS), None);
     }
+}
+
+/// Keeps what is submitted, and what is written.
+#[derive(Debug, Default)]
+struct Kept {
+    inputs: Mutex<Vec<Input>>,
+    bytes: Vec<u8>,
+}
+
+impl Backbone for Kept {
+    fn shards(&self) -> u16 {
+        1
+    }
+
+    fn shard_of(&self, _room: &str) -> ShardId {
+        ShardId(0)
+    }
+
+    fn shard_of_alias(&self, _alias: Alias) -> ShardId {
+        ShardId(0)
+    }
+
+    fn submit(&self, _shard: ShardId, input: Input) -> Result<(), Input> {
+        self.inputs.lock().unwrap().push(input);
+        Ok(())
+    }
+}
+
+impl Carrier for Kept {
+    fn send(&mut self, _wire: WireKey, frames: &[&Bytes]) -> usize {
+        frames.iter().for_each(|frame| self.bytes.extend_from_slice(frame));
+        frames.iter().map(|frame| frame.len()).sum()
+    }
+}
+
+/// The first frame, without its header, and what follows it.
+fn split_frame(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let (header, length) = stream::read_header(bytes, limits::SERVER_FRAME_BYTES_MAX).unwrap().unwrap();
+    bytes[header..].split_at(length)
+}
+
+#[test]
+fn an_audience_opens_a_tokens_rooms_for_its_time() {
+    let authority = Authority::from_config(&config::Auth { leeway_s: 0, ..auth() }).unwrap();
+    let (shards, mut wire) = (Arc::new(Kept::default()), Kept::default());
+    let tickets = Tickets::new([7; 32], 60_000);
+    let mut audience =
+        Audience::new(Settings::default(), Arc::new(authority), Arc::new(tickets), shards.clone(), 1);
+    let at = |s: u64| Now { us: s * 1_000_000, unix_ms: NOW_MS + s * 1_000 };
+    let key = audience.handle_open(at(0), WireKey(0));
+    let token = token(&json!({ "sub": "u1", "rooms": ["show/*"], "exp": NOW_S + 10 }));
+    let mut encoder = Encoder::new();
+    for frame in [
+        ClientFrame::Hello(Hello { token: &token, ..Hello::default() }),
+        ClientFrame::Subscribe(Subscribe { request: 1, room: "other", ..Subscribe::default() }),
+        ClientFrame::Subscribe(Subscribe { request: 2, room: "show/1", ..Subscribe::default() }),
+    ] {
+        let mut bytes = Vec::new();
+        encoder.client(&frame, &mut bytes);
+        audience.handle_frame(at(0), key, &bytes);
+    }
+    audience.handle_timeout(at(9));
+    audience.poll_writes(&mut wire, 100);
+    assert_eq!(audience.poll_close(), None);
+    audience.handle_timeout(at(11));
+    audience.poll_writes(&mut wire, 100);
+    assert_eq!(audience.poll_close().map(|close| close.code), Some(CloseCode::TokenExpired));
+
+    let inputs = shards.inputs.lock().unwrap();
+    let Some(Input::Attach { room, .. }) = inputs.first() else { panic!("{inputs:?}") };
+    assert_eq!(&**room, "show/1");
+    let (welcome, rest) = split_frame(&wire.bytes);
+    let (refused, _) = split_frame(rest);
+    let Ok(ServerFrame::Welcome(welcome)) = ServerFrame::decode(welcome) else { panic!("no Welcome") };
+    assert_eq!(welcome.permissions, permission::PUBLISH | permission::REACT);
+    let Ok(ServerFrame::Refused(refused)) = ServerFrame::decode(refused) else { panic!("no Refused") };
+    assert_eq!(refused.reason, Refusal::Forbidden);
 }

@@ -10,6 +10,7 @@
 //! anew).
 
 use aws_lc_rs::{hkdf, hmac};
+use grandstand_edge_core::auth::{SealTickets, TicketBody};
 use grandstand_engine::link::UserId;
 
 use super::ticket_keys::{self, Key};
@@ -24,15 +25,6 @@ const TAG_BYTES: usize = 32;
 const TICKET_BYTES: usize = BODY_BYTES + TAG_BYTES;
 // `limits::TICKET_BYTES_MAX` counts on at most 97.
 const _: () = assert!(TICKET_BYTES <= 97);
-
-/// What a ticket carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TicketBody {
-    /// The session.
-    pub session: u64,
-    /// Scope of its nonces.
-    pub user: UserId,
-}
 
 /// Issues tickets and reads them back.
 pub struct Tickets {
@@ -106,9 +98,10 @@ impl Tickets {
     pub fn ttl_ms(&self) -> u64 {
         self.ttl_ms
     }
+}
 
-    /// Seals a session.
-    pub fn issue(&self, body: &TicketBody, now_unix_ms: u64) -> Vec<u8> {
+impl SealTickets for Tickets {
+    fn issue(&self, body: &TicketBody, now_unix_ms: u64) -> Vec<u8> {
         let mut ticket = Vec::with_capacity(TICKET_BYTES);
         ticket.push(VERSION);
         for number in [body.session, body.user.0, now_unix_ms.saturating_add(self.ttl_ms)] {
@@ -119,8 +112,7 @@ impl Tickets {
         ticket
     }
 
-    /// Opens a ticket; `None` for one that is not ours, not whole or out of time.
-    pub fn read(&self, ticket: &[u8], now_unix_ms: u64) -> Option<TicketBody> {
+    fn read(&self, ticket: &[u8], now_unix_ms: u64) -> Option<TicketBody> {
         if ticket.len() != TICKET_BYTES || ticket[0] != VERSION {
             return None;
         }

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use grandstand_edge_core::gate::Pass;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::stream::{self, HeaderFault};
 use quinn_proto::{Connection, StreamId};
-
-use crate::gate::Pass;
 
 /// How much a connection may have to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
+use grandstand_edge_core::gate::Pass;
 use grandstand_protocol::close::CloseCode;
 use grandstand_queue::prefetch;
 use quinn_proto::{
@@ -17,7 +18,6 @@ use quinn_proto::{
 use super::connection::{QuicConnection, Sending, split_frames};
 use super::socket::{Datagram, Socket};
 use super::timers::Timers;
-use crate::gate::Pass;
 
 /// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not
 /// starved.

@@ -9,11 +9,10 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use grandstand_edge_core::gate::GateRefusal;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
-
-use crate::gate::GateRefusal;
 
 /// One number of one writer.
 #[derive(Debug, Default)]

@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 
+use grandstand_edge_core::admission::Kind;
+
 use super::cell::Label;
-use crate::admission::Kind;
 
 impl Label for Kind {
     const NAME: &'static str = "kind";

@@ -10,11 +10,10 @@
 mod cell;
 mod handshake_kind;
 
+use grandstand_edge_core::admission;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
-
-use crate::admission;
 
 pub use cell::{Cell, HandshakeFailure, Label, Labelled, Series, Transport, TurnedAway};
 

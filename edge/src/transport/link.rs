@@ -9,12 +9,12 @@
 use std::net::TcpStream;
 
 use bytes::Bytes;
+use grandstand_edge_core::audience::ConnectionKey;
+use grandstand_edge_core::gate::Pass;
 use grandstand_protocol::websocket::Reader;
 
 use super::tcp::{self, Received};
 use super::tls::{self, Tls};
-use crate::audience::ConnectionKey;
-use crate::gate::Pass;
 
 /// How far a TCP link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

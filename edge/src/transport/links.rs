@@ -4,12 +4,12 @@
 //! Not here: what a link is (`link`), packets of QUIC (`quic`).
 
 use bytes::Bytes;
+use grandstand_edge_core::audience::{Carrier, WireKey};
+use grandstand_edge_core::gate::Pass;
 use grandstand_protocol::websocket::{Reader, Role};
 use slab::Slab;
 
 use super::link::{Link, LinkState, Stream};
-use crate::audience::{Carrier, WireKey};
-use crate::gate::Pass;
 use crate::quic::Quic;
 
 /// See the file's head.

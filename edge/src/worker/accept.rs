@@ -5,14 +5,14 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::admission::Kind;
+use grandstand_edge_core::gate::{GateRefusal, Pass};
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags};
 
 use super::{Command, Worker};
-use crate::admission::Kind;
-use crate::gate::{GateRefusal, Pass};
 use crate::stats::{Transport, TurnedAway};
 use crate::transport::link::{LinkState, Stream};
 use crate::transport::tcp;

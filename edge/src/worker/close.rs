@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::admission::Kind;
+use grandstand_edge_core::audience::Close;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 
 use super::Worker;
-use crate::admission::Kind;
-use crate::audience::Close;
 use crate::stats::{HandshakeFailure, Transport};
 use crate::transport::link::{LinkState, Stream};
 

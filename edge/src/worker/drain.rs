@@ -8,13 +8,13 @@
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
+use grandstand_edge_core::audience::Drain;
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::shared::Release;
 use super::{Worker, token};
-use crate::audience::Drain;
 use crate::quic::Forwarded;
 use crate::stats::TurnedAway;
 use crate::transport::tcp;

@@ -15,13 +15,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::admission::{Admission, Kind, Settings};
+use grandstand_edge_core::audience::Pressure;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;
 use super::client_hello::ticket_of;
-use crate::admission::{Admission, Kind, Settings};
-use crate::audience::Pressure;
 use crate::config;
 use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;

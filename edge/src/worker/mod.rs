@@ -28,13 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::audience::Audience;
 use grandstand_engine::link::{Input, Now, ShardId};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::{Doorbell, Receiver};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::audience::Audience;
 use crate::config::Config;
 use crate::quic::{Forwarded, Quic};
 use crate::stats::Stats;

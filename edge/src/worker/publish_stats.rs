@@ -2,7 +2,8 @@
 //!
 //! Why a copy: the audience counts in plain numbers of its own thread; the scrape reads cells.
 
-use crate::audience::Counts;
+use grandstand_edge_core::audience::Counts;
+
 use crate::quic::Quic;
 use crate::stats::Stats;
 

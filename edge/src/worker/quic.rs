@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use grandstand_edge_core::admission::{Admission, Kind};
+use grandstand_edge_core::audience::WireKey;
+use grandstand_edge_core::gate::Pass;
 use grandstand_engine::link::Now;
 
 use super::handshakes::Pending;
 use super::poller::Ready;
 use super::{Command, Shared, Worker};
-use crate::admission::{Admission, Kind};
-use crate::audience::WireKey;
-use crate::gate::Pass;
 use crate::quic::{Datagram, Forwarder, Inflow, NewConnection, QuicEvent, Route, route};
 use crate::stats::{HandshakeFailure, Stats, Transport, TurnedAway};
 use crate::transport::links::Links;
@@ -176,7 +176,7 @@ impl Worker {
     }
 }
 
-fn connection_of(links: &Links, slot: u32) -> Option<crate::audience::ConnectionKey> {
+fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audience::ConnectionKey> {
     links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
 }
 

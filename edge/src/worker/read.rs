@@ -3,10 +3,10 @@
 //! Invariant: sockets are read into the worker's own scratch buffer; a link keeps only what is incomplete.
 //! Not here: which links are ready (`poller`), upgrade requests (`upgrade`).
 
+use grandstand_edge_core::audience::ConnectionKey;
 use grandstand_engine::link::Now;
 
 use super::{SCRATCH_BYTES, Worker};
-use crate::audience::ConnectionKey;
 use crate::stats::Transport;
 use crate::transport::link::{LinkState, Stream};
 use crate::transport::tcp::Received;

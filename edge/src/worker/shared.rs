@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use grandstand_edge_core::audience::Drain;
+use grandstand_edge_core::gate::{Gate, Pass};
 use grandstand_engine::link::Now;
 use grandstand_queue::{Sender, inbox};
 
-use crate::audience::Drain;
 use crate::config::Config;
-use crate::gate::{Gate, Pass};
 use crate::quic::Datagram;
 
 /// What a worker is asked by the node or by another worker.

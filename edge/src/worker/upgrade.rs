@@ -2,12 +2,12 @@
 //!
 //! Not here: which requests are accepted (`transport::websocket`).
 
+use grandstand_edge_core::audience::WireKey;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;
 use super::drain::RETRY_AFTER_S;
-use crate::audience::WireKey;
 use crate::stats::HandshakeFailure;
 use crate::transport::link::LinkState;
 use crate::transport::websocket::{self, Upgrade};

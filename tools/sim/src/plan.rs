@@ -6,7 +6,7 @@
 //! and how often.
 //! Not here: what happens when (`story`).
 
-use grandstand_edge::audience::{Rate, Settings};
+use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::Durability;
 

@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_edge::audience::{Audience, Carrier, Close, ConnectionKey, Drain, Settings, WireKey};
-use grandstand_edge::auth::{Authority, Tickets};
-use grandstand_edge::config::{Auth, Right};
+use grandstand_edge_core::audience::{Audience, Carrier, Close, ConnectionKey, Drain, Settings, WireKey};
+use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::Directory;
 use grandstand_engine::link::{Alias, Input, Now, Output, ShardId, WorkerId};
+use grandstand_protocol::frame::permission;
 
 use crate::plan::Plan;
 
@@ -241,10 +241,10 @@ impl Process {
         let directory = Directory::new(plan.shards, seed_of(plan, life));
         let inboxes = Arc::new(Inboxes { directory, inboxes, inbox_max: plan.inbox_max });
         // Rates apply, as the plan has them: a bridge has its own.
-        let auth = Auth { open_may: vec![Right::Publish, Right::React, Right::State], ..Auth::default() };
-        let authority = Arc::new(Authority::from_config(&auth).expect("without keys nothing can fail"));
+        let permissions = permission::PUBLISH | permission::REACT | permission::STATE;
+        let authority = Arc::new(OpenAuthority { permissions });
         // One key over all processes of a node: tickets are honoured by the next.
-        let tickets = Arc::new(Tickets::new([7; 32], u64::from(plan.edge.ticket_ttl_ms)));
+        let tickets = Arc::new(OpenTickets { ttl_ms: plan.edge.ticket_ttl_ms.into() });
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.edge.clone() };
             let seed = seed.wrapping_mul(3 + 2 * u64::from(worker));

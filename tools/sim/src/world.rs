@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grandstand_client::core::{Ending, Next};
-use grandstand_edge::audience::Drain;
+use grandstand_edge_core::audience::Drain;
 use grandstand_engine::link::Directory;
 use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Input, Now, ShardId};
 use grandstand_engine::{RoomSettings, Shard};

@@ -18,8 +18,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
-use crate::config;
-
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
 /// more addresses than that is not held by a bound per address. Beyond, the bucket of an address that leaves
 /// is forgotten: it begins anew.
@@ -65,6 +63,23 @@ pub struct Gate {
     handshakes: AtomicUsize,
 }
 
+/// What the gate is made with. Each is explained at its key in the node's configuration, under `limits`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections of the node.
+    pub connections_max: usize,
+    /// Connections of one address; 0: no bound.
+    pub connections_per_address_max: usize,
+    /// New connections per second of one address; 0: no bound.
+    pub handshakes_per_address_per_s: u32,
+    /// New connections of one address that may come at once.
+    pub handshakes_per_address_burst: u32,
+    /// Handshakes that are not finished, over all workers.
+    pub handshakes_pending_max: usize,
+    /// Leaves loopback out of the bounds per address.
+    pub loopback_exempt: bool,
+}
+
 #[derive(Debug)]
 struct Bounds {
     connections_max: usize,
@@ -97,7 +112,7 @@ struct Count {
 
 impl Gate {
     /// A gate with these bounds.
-    pub fn new(limits: &config::Limits) -> Gate {
+    pub fn new(limits: &Limits) -> Gate {
         let interval_us =
             1_000_000_u64.checked_div(u64::from(limits.handshakes_per_address_per_s)).unwrap_or(0);
         let bounds = Bounds {
@@ -249,14 +264,14 @@ mod tests {
 
     const SECOND_US: u64 = 1_000_000;
 
-    fn limits() -> config::Limits {
-        config::Limits {
+    fn limits() -> Limits {
+        Limits {
             connections_max: 10,
             connections_per_address_max: 3,
             handshakes_per_address_per_s: 2,
             handshakes_per_address_burst: 4,
             handshakes_pending_max: 2,
-            ..config::Limits::default()
+            loopback_exempt: true,
         }
     }
 
@@ -291,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_rush_is_let_in_and_then_the_rate_counts() {
-        let gate = Gate::new(&config::Limits { connections_per_address_max: 0, ..limits() });
+        let gate = Gate::new(&Limits { connections_per_address_max: 0, ..limits() });
         let enter = |now_us| gate.try_enter(ip("192.0.2.1"), now_us).map(|pass| gate.leave(pass));
         (0..4).for_each(|_| enter(0).unwrap());
         assert_eq!(enter(0), Err(GateRefusal::TooManyHandshakes { retry_after_ms: 500 }));
@@ -312,7 +327,7 @@ mod tests {
 
     #[test]
     fn loopback_counts_per_address_when_it_is_not_exempt() {
-        let gate = Gate::new(&config::Limits { loopback_exempt: false, ..limits() });
+        let gate = Gate::new(&Limits { loopback_exempt: false, ..limits() });
         assert!((0..3).all(|_| gate.try_enter(ip("127.0.0.1"), 0).is_ok()));
         assert_eq!(gate.try_enter(ip("127.0.0.1"), 0), Err(GateRefusal::TooManyConnections));
     }

@@ -1,15 +1,15 @@
 //! Hellos: versions, order, tickets, tokens and how long a stranger may wait.
 
+use std::sync::Arc;
+
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Hello};
+use grandstand_protocol::frame::{ClientFrame, Hello, permission};
 use grandstand_protocol::refusal::Refusal;
-use jsonwebtoken::{EncodingKey, Header};
-use serde_json::json;
 
 use super::super::{Drain, Pressure, Settings};
 use super::hall::{EPOCH_MS, Hall, Plan, V};
 use super::viewer::Seen;
-use crate::config::{Auth, Secret};
+use crate::auth::{Authorize, Denied, Grant, RoomScope};
 
 fn ended(hall: &Hall, v: V) -> CloseCode {
     hall.ended[v.0].as_ref().expect("it has ended").code
@@ -192,26 +192,36 @@ fn a_ticket_keeps_the_session_and_its_nonces() {
     assert_eq!(hall.audiences[1].counts().sessions_resumed, 1);
 }
 
-fn token(rooms: &[&str], may: &[&str], seconds: u64) -> String {
-    let claims = json!({ "sub": "u1", "exp": EPOCH_MS / 1000 + seconds, "rooms": rooms, "may": may });
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).unwrap()
+/// Takes one token, which ends at a time: reactions in the rooms of a show.
+#[derive(Debug)]
+struct OneToken {
+    ends_unix_ms: u64,
 }
 
-const SECRET: &[u8] = b"an honest secret of enough bytes";
+impl Authorize for OneToken {
+    fn authorize(&self, token: &str, wished_name: &str, _now_unix_ms: u64) -> Result<Grant, Denied> {
+        if token != TOKEN {
+            return Err(Denied { code: CloseCode::Unauthorized, detail: "this is not the token" });
+        }
+        let rooms = RoomScope::of(&["show/*".to_owned()]).expect("a pattern");
+        let grant = Grant::without_token(wished_name, permission::REACT);
+        Ok(Grant { rooms, expires_unix_ms: Some(self.ends_unix_ms), ..grant })
+    }
+}
+
+const TOKEN: &str = "the token";
 
 #[test]
 fn a_token_opens_its_rooms_for_its_time() {
-    let auth =
-        Auth { hs256_secret: Some(Secret::new(SECRET)), leeway_s: 0, anonymous: false, ..Auth::default() };
-    let mut hall = Hall::new(&Plan { auth, ..Plan::default() });
+    let authority = Arc::new(OneToken { ends_unix_ms: EPOCH_MS + 10_000 });
+    let mut hall = Hall::new(&Plan { authority, ..Plan::default() });
     let nobody = hall.guest(0);
     hall.turn();
     assert_eq!(told(&hall, nobody), CloseCode::Unauthorized);
     assert_eq!(hall.audiences[0].counts().sessions_denied, 1);
 
     let v = hall.enter(0);
-    let token = token(&["show/*"], &["react"], 10);
-    hall.send(v, &ClientFrame::Hello(Hello { token: &token, ..Hello::default() }));
+    hall.send(v, &ClientFrame::Hello(Hello { token: TOKEN, ..Hello::default() }));
     hall.subscribe(v, "other", None, 0);
     hall.subscribe(v, "show/1", None, 0);
     hall.run_ms(100);

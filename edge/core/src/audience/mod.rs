@@ -37,6 +37,7 @@ mod session;
 mod settings;
 mod sweep;
 #[cfg(test)]
+#[allow(clippy::disallowed_types, reason = "the test's links stand between threads of a node")]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
@@ -51,7 +52,7 @@ use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use slab::Slab;
 
-use crate::auth::{Authority, Tickets};
+use crate::auth::{Authorize, SealTickets};
 pub use carrier::{Carrier, WireKey};
 use connection::{Connection, slot};
 pub use counts::Counts;
@@ -86,8 +87,8 @@ pub struct Close {
 /// See the file's head.
 pub struct Audience {
     settings: Settings,
-    authority: Arc<Authority>,
-    tickets: Arc<Tickets>,
+    authority: Arc<dyn Authorize>,
+    tickets: Arc<dyn SealTickets>,
     backbone: Arc<dyn Backbone>,
     connections: Slab<Connection>,
     rooms: Slab<Room>,
@@ -137,8 +138,8 @@ impl Audience {
     /// test.
     pub fn new(
         settings: Settings,
-        authority: Arc<Authority>,
-        tickets: Arc<Tickets>,
+        authority: Arc<dyn Authorize>,
+        tickets: Arc<dyn SealTickets>,
         backbone: Arc<dyn Backbone>,
         seed: u64,
     ) -> Self {

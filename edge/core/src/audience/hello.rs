@@ -20,7 +20,7 @@ impl Audience {
             let detail = format!("this node speaks version {}", version::VERSION);
             return self.close(ix, CloseCode::UnsupportedVersion, &detail);
         };
-        match self.authority.admit(hello.token, hello.name, now.unix_ms) {
+        match self.authority.authorize(hello.token, hello.name, now.unix_ms) {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
                 self.counts.sessions_denied += 1;

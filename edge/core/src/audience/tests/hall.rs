@@ -16,15 +16,15 @@ use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::batch::Position;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{
-    ClientFrame, Durability, Encoder, Hello, Publish, React, SetState, Subscribe,
+    ClientFrame, Durability, Encoder, Hello, Publish, React, SetState, Subscribe, permission,
 };
 use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
 use super::super::{Audience, Carrier, ConnectionKey, Drain, Settings, WireKey};
 use super::viewer::{Truth, Viewer};
-use crate::auth::{Authority, Tickets};
-use crate::config::{Auth, Right};
+use crate::auth::Authorize;
+use crate::testing::{OpenAuthority, OpenTickets};
 use grandstand_model::{Disk, Inboxes};
 
 /// 2023-11-14: any time will do.
@@ -41,7 +41,7 @@ pub(super) struct Plan {
     pub(super) shards: u16,
     pub(super) settings: Settings,
     pub(super) rooms: ShardConfig,
-    pub(super) auth: Auth,
+    pub(super) authority: Arc<dyn Authorize>,
     pub(super) seed: u64,
     /// Inputs and outputs take up to so long.
     pub(super) delay_us_max: u64,
@@ -52,13 +52,14 @@ pub(super) struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         let rates = super::super::Rate { per_s: 100_000, burst: 100_000 };
+        // Without the right of a bridge, so that the ordinary rates hold.
+        let permissions = permission::PUBLISH | permission::REACT | permission::STATE;
         Plan {
             workers: 1,
             shards: 1,
             settings: Settings { publish: rates, reactions: rates, frames: rates, ..Settings::default() },
             rooms: ShardConfig { viewers_every_ms: 0, ..ShardConfig::for_tests() },
-            // Without the right of a bridge, so that the ordinary rates hold.
-            auth: Auth { open_may: vec![Right::Publish, Right::React, Right::State], ..Auth::default() },
+            authority: Arc::new(OpenAuthority { permissions }),
             seed: 1,
             delay_us_max: 0,
             inbox_max: 100_000,
@@ -147,12 +148,11 @@ impl Hall {
     pub(super) fn new(plan: &Plan) -> Self {
         let (workers, shards) = (usize::from(plan.workers), usize::from(plan.shards));
         let links = Arc::new(Inboxes::new(Directory::new(plan.shards, plan.seed), plan.inbox_max));
-        let authority = Arc::new(Authority::from_config(&plan.auth).expect("a key or none"));
-        let tickets = Arc::new(Tickets::new([7; 32], u64::from(plan.settings.ticket_ttl_ms)));
+        let tickets = Arc::new(OpenTickets { ttl_ms: plan.settings.ticket_ttl_ms.into() });
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.settings.clone() };
             let seed = plan.seed.wrapping_mul(1 + u64::from(worker));
-            Audience::new(settings, authority.clone(), tickets.clone(), links.clone(), seed)
+            Audience::new(settings, plan.authority.clone(), tickets.clone(), links.clone(), seed)
         };
         let shard = |id| Shard::new(plan.rooms.clone(), ShardId(id), plan.shards, plan.workers, plan.seed);
         Hall {

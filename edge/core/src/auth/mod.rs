@@ -1,0 +1,95 @@
+//! Who a session is and what it may do, as data; and the two traits by which a driver decides that.
+//!
+//! Why traits: the audience needs the answers and none of the cryptography behind them. Both are asked once per
+//! `Hello`, never per frame.
+//! Not here: tokens, keys and the layout of tickets (`grandstand_edge::auth`), what a permission allows
+//! (`audience`), rates.
+
+mod scope;
+
+use grandstand_engine::link::UserId;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::Role;
+use grandstand_protocol::limits::NAME_BYTES_MAX;
+use grandstand_protocol::text;
+
+pub use scope::{RoomPattern, RoomScope};
+
+/// What a session may do, decided by its hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who it is, across sessions; `None` is anonymous, and the scope of nonces is the session.
+    pub user: Option<UserId>,
+    /// Display name; empty where neither token nor client gave one: the audience makes one.
+    pub name: Box<str>,
+    /// Who the author is to the room.
+    pub role: Role,
+    /// Bits of [`grandstand_protocol::frame::permission`].
+    pub permissions: u32,
+    /// When the token runs out, its leeway included, milliseconds since 1970; the session ends with it.
+    pub expires_unix_ms: Option<u64>,
+    /// Rooms that it may enter.
+    pub rooms: RoomScope,
+}
+
+impl Grant {
+    /// What a session without a token gets: the name that it wishes for, these permissions, every room.
+    pub fn without_token(name: &str, permissions: u32) -> Grant {
+        let (role, rooms) = (Role::Viewer, RoomScope::All);
+        Grant { user: None, name: name.into(), role, permissions, expires_unix_ms: None, rooms }
+    }
+}
+
+/// A hello that was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What to close with.
+    pub code: CloseCode,
+    /// What was wrong, for people; holds nothing of the token.
+    pub detail: &'static str,
+}
+
+/// Decides what sessions may do.
+pub trait Authorize: std::fmt::Debug + Send + Sync {
+    /// Decides on a hello: its token (empty for none), the display name that it wishes for, and the time.
+    ///
+    /// # Errors
+    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name,
+    /// `Unauthorized` for everything else.
+    fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied>;
+}
+
+/// What a resume ticket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TicketBody {
+    /// The session.
+    pub session: u64,
+    /// Scope of its nonces.
+    pub user: UserId,
+}
+
+/// Issues resume tickets and reads them back.
+pub trait SealTickets: std::fmt::Debug + Send + Sync {
+    /// Seals a session; at most [`grandstand_protocol::limits::TICKET_BYTES_MAX`] bytes.
+    fn issue(&self, body: &TicketBody, now_unix_ms: u64) -> Vec<u8>;
+
+    /// Opens a ticket; `None` for one that is not ours, not whole or out of time.
+    fn read(&self, ticket: &[u8], now_unix_ms: u64) -> Option<TicketBody>;
+}
+
+/// Checks the display name that a client wishes for; empty is no wish.
+///
+/// # Errors
+/// `Malformed` for text that is no display name.
+pub fn check_wished_name(name: &str) -> Result<&str, Denied> {
+    if name.is_empty() || is_display_name(name) {
+        return Ok(name);
+    }
+    let detail = "the name must have at most 64 bytes, no control characters, and no space at either end";
+    Err(Denied { code: CloseCode::Malformed, detail })
+}
+
+/// May a session go by this name?
+pub fn is_display_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && text::is_name(name)
+}

@@ -1,0 +1,20 @@
+//! The core of Grandstand's edge: decisions about connections and viewers, without IO.
+//!
+//! - [`audience`]: sessions, rooms, viewers as cursors, fan-out;
+//! - [`admission`]: which handshakes begin now, which wait, and which are refused until when;
+//! - [`gate`]: how many connections the node holds, in all and from one address;
+//! - [`auth`]: who a session is, as data, and the traits by which a driver decides that;
+//! - [`testing`]: the parts that tests, the simulator and the micro benches start an audience with.
+//!
+//! Why a crate: it takes the time, bytes and a seed, and returns what to do. It cannot name a runtime, TLS or a
+//! database, since cargo resolves none of them for it. So a whole cluster runs in one test in virtual time, and
+//! the same code runs in a node.
+//! Arrows point one way: edge -> edge/core -> engine.
+#![forbid(unsafe_code)]
+
+pub mod admission;
+pub mod audience;
+pub mod auth;
+#[expect(clippy::disallowed_types, reason = "all workers of a node share one gate: see its head")]
+pub mod gate;
+pub mod testing;
