@@ -6,9 +6,9 @@
 //! (`python/autobahn.txt`).
 //! Not here: what counts as passed (`verdict`), which Python (`python`).
 
-use crate::ledger::Counts;
 use crate::python::python2;
 use crate::run::{cargo, command, root, run, run_within, target_dir, tools_dir};
+use crate::summary::Counts;
 use crate::verdict::Verdict;
 use anyhow::{Context, Result, bail};
 use grandstand_harness::node::{Node, NodePlan};

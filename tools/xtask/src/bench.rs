@@ -5,10 +5,10 @@
 //! and mean nothing, since only the benches themselves are on trial then.
 //! Not here: the benches (`benches`, the engine's tests), whether anything is lost over hours (`soak`).
 
-use crate::ledger::Missing;
 use crate::micro;
 use crate::programs::{self, Purpose};
 use crate::run::{cargo, command, root, run, target_dir};
+use crate::summary::Missing;
 use anyhow::Result;
 use clap::ValueEnum;
 use std::fs;

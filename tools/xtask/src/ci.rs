@@ -6,8 +6,8 @@
 //! dependencies.
 //! Not here: the tests (`test`), what a hot path may cost (`micro`), the policy's rules (deny.toml).
 
-use crate::ledger::Ledger;
 use crate::run::{cargo, run};
+use crate::summary::Summary;
 use crate::{deny, micro, schema, test};
 use std::process::ExitCode;
 
@@ -17,17 +17,17 @@ use std::process::ExitCode;
 pub(crate) struct Args {}
 
 pub(crate) fn go(_: &Args) -> ExitCode {
-    let mut ledger = Ledger::new();
-    ledger.check("formatting", || run(&mut cargo(["fmt", "--all", "--check"])));
-    ledger.check("clippy", || {
+    let mut summary = Summary::new();
+    summary.check("formatting", || run(&mut cargo(["fmt", "--all", "--check"])));
+    summary.check("clippy", || {
         run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     });
-    ledger.check("documentation", || {
+    summary.check("documentation", || {
         run(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
     });
-    ledger.check("schema", || schema::go(&schema::Args { check: true }));
-    ledger.check("dependency policy", || deny::go(&deny::Args {}));
-    test::add_steps(&mut ledger, &[]);
-    ledger.step("micro benches", micro::check);
-    ledger.close()
+    summary.check("schema", || schema::go(&schema::Args { check: true }));
+    summary.check("dependency policy", || deny::go(&deny::Args {}));
+    test::add_steps(&mut summary, &[]);
+    summary.step("micro benches", micro::check);
+    summary.close()
 }

@@ -1,11 +1,11 @@
-//! `cargo xtask`: the habits of the house, one subcommand each.
+//! `cargo xtask`: the development tasks of the workspace, one subcommand each.
 //!
-//! Why: a newcomer should not have to learn which flags, tools and environment variables a check needs; the
-//! checks of a desk and of CI are the same code.
+//! Why: nobody should have to learn which flags, tools and environment variables a check needs, and a
+//! developer's checks are the same code as CI's.
 //! Invariants: commands run in the workspace root; tools that they install go to `target/tools`, pinned; a
 //! check that could not run is named at the end, and fails the run where CI could have had its tool.
 //! Not here: what a command does (one file each), how programs are started (`run`), how results are added up
-//! (`ledger`).
+//! (`summary`).
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,6 @@ mod clients;
 mod deny;
 mod dictionary;
 mod fuzz;
-mod ledger;
 mod load;
 mod micro;
 mod programs;
@@ -26,6 +25,7 @@ mod run;
 mod schema;
 mod sim;
 mod soak;
+mod summary;
 mod test;
 mod tidy;
 mod verdict;
@@ -33,7 +33,7 @@ mod verdict;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Build habits of the Grandstand workspace.
+/// Development tasks of the Grandstand workspace.
 ///
 /// Every check that CI makes can be made here. Tools that a command needs are installed on first use, pinned,
 /// into target/tools; nothing outside the checkout is changed. Each program that runs is printed first, so
@@ -44,11 +44,11 @@ use std::process::ExitCode;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
-    habit: Habit,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Habit {
+enum Task {
     Check(check::Args),
     Tidy(tidy::Args),
     Test(test::Args),
@@ -65,20 +65,20 @@ enum Habit {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().habit {
-        Habit::Check(args) => check::go(&args),
-        Habit::Tidy(args) => tidy::go(&args),
-        Habit::Test(args) => return test::go(&args),
-        Habit::Ci(args) => return ci::go(&args),
-        Habit::Bench(args) => bench::go(&args),
-        Habit::Soak(args) => soak::go(&args),
-        Habit::Sim(args) => sim::go(&args),
-        Habit::Schema(args) => schema::go(&args),
-        Habit::Dictionary(args) => dictionary::go(&args),
-        Habit::Fuzz(args) => fuzz::go(&args),
-        Habit::Autobahn(args) => autobahn::go(&args),
-        Habit::Clients(args) => clients::go(&args),
-        Habit::Deny(args) => deny::go(&args),
+    let result = match Cli::parse().task {
+        Task::Check(args) => check::go(&args),
+        Task::Tidy(args) => tidy::go(&args),
+        Task::Test(args) => return test::go(&args),
+        Task::Ci(args) => return ci::go(&args),
+        Task::Bench(args) => bench::go(&args),
+        Task::Soak(args) => soak::go(&args),
+        Task::Sim(args) => sim::go(&args),
+        Task::Schema(args) => schema::go(&args),
+        Task::Dictionary(args) => dictionary::go(&args),
+        Task::Fuzz(args) => fuzz::go(&args),
+        Task::Autobahn(args) => autobahn::go(&args),
+        Task::Clients(args) => clients::go(&args),
+        Task::Deny(args) => deny::go(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,8 +3,8 @@
 //! Why two: the Autobahn suite was never ported from Python 2.
 //! Not here: what is installed for them (`clients`, `autobahn`).
 
-use crate::ledger::Missing;
 use crate::run::{command, output};
+use crate::summary::Missing;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@
 //! adds, such as `CARGO_MANIFEST_DIR`, would make build scripts run again), and has no standard input.
 //! Not here: which programs run (the file of each command).
 
-use crate::ledger::Counts;
+use crate::summary::Counts;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};

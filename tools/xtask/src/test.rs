@@ -4,10 +4,10 @@
 //! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the
 //! whole workspace, so that features are the same), except the loom models, whose atomics differ.
 //! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
-//! Not here: how results are added up (`ledger`), the suites themselves (`autobahn`, `clients`, `soak`).
+//! Not here: how results are added up (`summary`), the suites themselves (`autobahn`, `clients`, `soak`).
 
-use crate::ledger::{Counts, Ledger, Missing};
 use crate::run::{cargo, command, output, run_tests, target_dir};
+use crate::summary::{Counts, Missing, Summary};
 use crate::{autobahn, bench, clients, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
@@ -49,44 +49,44 @@ pub(crate) enum Step {
 }
 
 pub(crate) fn go(args: &Args) -> ExitCode {
-    let mut ledger = Ledger::new();
-    add_steps(&mut ledger, &args.steps);
-    ledger.close()
+    let mut summary = Summary::new();
+    add_steps(&mut summary, &args.steps);
+    summary.close()
 }
 
 /// Runs `steps`, or all of them if none is given.
-pub(crate) fn add_steps(ledger: &mut Ledger, steps: &[Step]) {
+pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
     let wanted = |step| steps.is_empty() || steps.contains(&step);
     if wanted(Step::Clients) {
-        ledger.check("third-party clients", || clients::install().map(drop));
+        summary.check("third-party clients", || clients::install().map(drop));
     }
     if wanted(Step::Workspace) {
-        ledger.step("workspace tests", || runner(&[], &["--workspace"]));
+        summary.step("workspace tests", || runner(&[], &["--workspace"]));
     }
     if wanted(Step::Docs) {
-        ledger.step("doctests", || run_tests(&mut cargo(["test", "--workspace", "--doc"])));
+        summary.step("doctests", || run_tests(&mut cargo(["test", "--workspace", "--doc"])));
     }
     if wanted(Step::Loom) {
-        ledger.step("loom models", loom);
+        summary.step("loom models", loom);
     }
     if wanted(Step::Miri) {
-        ledger.step("miri", miri);
+        summary.step("miri", miri);
     }
     if wanted(Step::Autobahn) {
-        ledger.step("autobahn", || autobahn::judge_our_echo(&autobahn::install()?));
+        summary.step("autobahn", || autobahn::judge_our_echo(&autobahn::install()?));
     }
     if wanted(Step::Soak) {
-        ledger.check("soak", soak::smoke);
-        ledger.check("soak, crashes", soak::smoke_of_crashes);
-        ledger.check("soak, drains", soak::smoke_of_drains);
-        ledger.check("soak, power cuts", soak::smoke_of_power_cuts);
-        ledger.check("soak, bit flips", soak::smoke_of_bit_flips);
+        summary.check("soak", soak::smoke);
+        summary.check("soak, crashes", soak::smoke_of_crashes);
+        summary.check("soak, drains", soak::smoke_of_drains);
+        summary.check("soak, power cuts", soak::smoke_of_power_cuts);
+        summary.check("soak, bit flips", soak::smoke_of_bit_flips);
     }
     if wanted(Step::Sim) {
-        ledger.check("simulation", sim::smoke);
+        summary.check("simulation", sim::smoke);
     }
     if wanted(Step::Benches) {
-        ledger.check("benches", bench::smoke);
+        summary.check("benches", bench::smoke);
     }
 }
 

@@ -6,7 +6,7 @@
 //! Source of the words: class `Case` in autobahntestsuite/case/case.py.
 //! Not here: running the suite (`autobahn`).
 
-use crate::ledger::Counts;
+use crate::summary::Counts;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fmt;
@@ -59,7 +59,7 @@ impl Verdict {
         self.others.iter().filter(|case| case.grade == grade).count() as u64
     }
 
-    /// The counts as the ledger keeps them: whatever did not fail passed.
+    /// The counts as the summary keeps them: whatever did not fail passed.
     pub(crate) fn counts(&self) -> Counts {
         let failed = self.count(Grade::Failed) + self.missing;
         Counts {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::stand::Stand;
+use super::restartable::Restartable;
 
 /// For reading a log back, page by page, and comparing it.
 const AUDIT_MAX: Duration = Duration::from_secs(300);
@@ -51,7 +51,12 @@ pub(super) struct Audience {
 
 impl Audience {
     /// Let them in.
-    pub(super) fn start(gs: &Path, stand: &Stand, size: Size, directory: &Path) -> Result<Audience> {
+    pub(super) fn start(
+        gs: &Path,
+        restartable: &Restartable,
+        size: Size,
+        directory: &Path,
+    ) -> Result<Audience> {
         let ledger = directory.join("ledger");
         if ledger.exists() {
             std::fs::remove_dir_all(&ledger)?;
@@ -70,12 +75,12 @@ impl Audience {
         ];
         if size.durability == Durability::Disk {
             args.push(("--durability", "disk".into()));
-            args.push(("--admin", stand.admin_url()));
+            args.push(("--admin", restartable.admin_url()));
         }
         if size.probes {
             args.push(("--probe", String::new()));
         }
-        let load = Load::start(gs, &stand.urls(), size.hold, &args)?;
+        let load = Load::start(gs, &restartable.urls(), size.hold, &args)?;
         Ok(Audience { load, ledger })
     }
 

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::audience::{self, Audience, Durability, Size};
-use super::stand::Stand;
+use super::restartable::Restartable;
 use super::{Outcome, not_some, not_zero};
 
 /// How long the database is written: some thousand messages.
@@ -61,16 +61,16 @@ impl Fate {
 
 /// See the module's head.
 pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> {
-    let mut dice = Random::new(seed);
-    let mut stand = Stand::new(&programs.node(), "flips", &mut dice)?;
+    let mut rng = Random::new(seed);
+    let mut restartable = Restartable::new(&programs.node(), "flips", &mut rng)?;
     let directory = target_dir().join("soak/flips");
-    let original = write(programs, &mut stand, &directory, seed)?;
+    let original = write(programs, &mut restartable, &directory, seed)?;
     ensure!(!original.texts.is_empty(), "no messages are found in {}", original.file);
     let (sound, said) = audience::verify(programs, &original.directory)?;
     ensure!(sound, "the database is not sound before anything was flipped: {said}");
     let mut figures = Map::new();
-    flip_texts(programs, &mut stand, &original, count, &mut dice, &mut figures)?;
-    flip_anywhere(programs, &mut stand, &original, count, &mut dice, &mut figures)?;
+    flip_texts(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
+    flip_anywhere(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
     figures.insert("database_bytes".into(), json!(original.bytes.len()));
     figures.insert("messages".into(), json!(original.messages));
     let mut faults = not_zero(&figures, &["undetected", "served_wrong", "anywhere_harmful", "panics"]);
@@ -81,18 +81,18 @@ pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> 
 /// Flips in stored messages, until so many were in data.
 fn flip_texts(
     programs: &Programs,
-    stand: &mut Stand,
+    restartable: &mut Restartable,
     original: &Original,
     count: u64,
-    dice: &mut Random,
+    rng: &mut Random,
     figures: &mut Map<String, Value>,
 ) -> Result<()> {
     let (mut done, mut detected, mut refused, mut wrong, mut beside) = (0, 0, 0, 0, 0);
     let mut tries = 0;
     while done < count && tries < 5 * count + 10 {
         tries += 1;
-        let text = original.texts[dice.below(original.texts.len())];
-        let fate = flip(programs, stand, original, text + dice.below(TEXT_BYTES), dice)?;
+        let text = original.texts[rng.below(original.texts.len())];
+        let fate = flip(programs, restartable, original, text + rng.below(TEXT_BYTES), rng)?;
         if fate.is_harmless(original) {
             beside += 1;
             continue;
@@ -119,15 +119,15 @@ fn flip_texts(
 /// Flips wherever they fall.
 fn flip_anywhere(
     programs: &Programs,
-    stand: &mut Stand,
+    restartable: &mut Restartable,
     original: &Original,
     count: u64,
-    dice: &mut Random,
+    rng: &mut Random,
     figures: &mut Map<String, Value>,
 ) -> Result<()> {
     let (mut detected, mut harmless, mut harmful) = (0u64, 0u64, 0u64);
     for number in 1..=count {
-        let fate = flip(programs, stand, original, dice.below(original.bytes.len()), dice)?;
+        let fate = flip(programs, restartable, original, rng.below(original.bytes.len()), rng)?;
         let is_harmless = fate.is_harmless(original);
         let is_seen = (fate.detected || fate.refused) && fate.served_wrong == 0;
         detected += u64::from(is_seen);
@@ -147,7 +147,7 @@ fn flip_anywhere(
         ("anywhere_detected", detected),
         ("anywhere_harmless", harmless),
         ("anywhere_harmful", harmful),
-        ("panics", stand.words().matches("panicked").count() as u64),
+        ("panics", restartable.words().matches("panicked").count() as u64),
     ] {
         figures.insert(name.into(), json!(value));
     }
@@ -157,57 +157,62 @@ fn flip_anywhere(
 /// Flip one bit of the byte at `at`, and see.
 fn flip(
     programs: &Programs,
-    stand: &mut Stand,
+    restartable: &mut Restartable,
     original: &Original,
     at: usize,
-    dice: &mut Random,
+    rng: &mut Random,
 ) -> Result<Fate> {
     let directory = target_dir().join("soak/flips/flipped");
     copy(&original.directory, &directory)?;
-    let bit = dice.below(8);
+    let bit = rng.below(8);
     let mut bytes = original.bytes.clone();
     bytes[at.min(original.bytes.len() - 1)] ^= 1 << bit;
     fs::write(directory.join(&original.file), &bytes)?;
     let (is_sound, _) = audience::verify(programs, &directory)?;
     let mut fate = Fate { detected: !is_sound, ..Fate::default() };
-    stand.forget_memory()?;
-    stand.keep_in(&directory);
-    let Ok((node, _)) = stand.start() else {
+    restartable.forget_memory()?;
+    restartable.keep_in(&directory);
+    let Ok((node, _)) = restartable.start() else {
         fate.refused = true;
         return Ok(fate);
     };
-    let served = served(programs, stand, original).with_context(|| format!("byte {at}, bit {bit}"))?;
+    let served = served(programs, restartable, original).with_context(|| format!("byte {at}, bit {bit}"))?;
     drop(node);
     fate.served_wrong = served["served_wrong"].as_u64().unwrap_or(0);
     fate.served = served["log_messages"].as_u64().unwrap_or(0);
     Ok(fate)
 }
 
-fn served(programs: &Programs, stand: &Stand, original: &Original) -> Result<Value> {
+fn served(programs: &Programs, restartable: &Restartable, original: &Original) -> Result<Value> {
     let truth = original.truth.display().to_string();
     let flags = ["--damaged", "--compare", &truth];
-    audience::audit(&programs.gs(), &stand.urls()[0], &original.ledger, &flags)
+    audience::audit(&programs.gs(), &restartable.urls()[0], &original.ledger, &flags)
 }
 
 /// A database with messages, closed as a node closes it.
-fn write(programs: &Programs, stand: &mut Stand, directory: &Path, seed: u64) -> Result<Original> {
+fn write(
+    programs: &Programs,
+    restartable: &mut Restartable,
+    directory: &Path,
+    seed: u64,
+) -> Result<Original> {
     let data = directory.join("data");
     if data.exists() {
         fs::remove_dir_all(&data)?;
     }
     fs::create_dir_all(&data)?;
-    stand.keep_in(&data);
-    let (node, _) = stand.start()?;
+    restartable.keep_in(&data);
+    let (node, _) = restartable.start()?;
     let hold = WRITE + Duration::from_secs(30);
     let size =
         Size { viewers: 20, rate: 200, rooms: 4, durability: Durability::Disk, seed, probes: false, hold };
-    let mut audience = Audience::start(&programs.gs(), stand, size, directory)?;
+    let mut audience = Audience::start(&programs.gs(), restartable, size, directory)?;
     thread::sleep(WRITE);
     audience.check()?;
     let (_, ledger) = audience.finish()?;
     let truth = directory.join("truth.json");
     let to = truth.display().to_string();
-    let audit = audience::audit(&programs.gs(), &stand.urls()[0], &ledger, &["--save", &to])?;
+    let audit = audience::audit(&programs.gs(), &restartable.urls()[0], &ledger, &["--save", &to])?;
     close(node)?;
     let (file, bytes) = largest(&data)?;
     let texts = texts(&bytes, seed as u32);

@@ -6,8 +6,8 @@
 //! Invariant: nothing stays mounted and no loop device stays in use when this ends.
 //! Not here: who writes there, what becomes of the recorder (`restarts`).
 
-use crate::ledger::Missing;
 use crate::run::{command, output, run};
+use crate::summary::Missing;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::audience::{self, Audience, Durability, Size};
 use super::image::Image;
-use super::stand::Stand;
+use super::restartable::Restartable;
 use super::{Outcome, not_some, not_zero};
 
 /// Rooms, over which viewers and messages are spread.
@@ -91,28 +91,28 @@ struct Seen {
 /// See the module's head.
 pub(super) fn go(programs: &Programs, plan: &Plan) -> Result<Outcome> {
     let name = plan.kind.name();
-    let (begin, mut dice) = (Instant::now(), Random::new(plan.seed));
+    let (begin, mut rng) = (Instant::now(), Random::new(plan.seed));
     let directory = target_dir().join("soak").join(name);
-    let mut stand = Stand::new(&programs.node(), name, &mut dice)?;
+    let mut restartable = Restartable::new(&programs.node(), name, &mut rng)?;
     let mut disk = Disk::new(plan.kind, &directory)?;
-    disk.put_under(&mut stand, plan.durability);
+    disk.put_under(&mut restartable, plan.durability);
     if plan.kind == Kind::Drain {
-        stand.set("drain.spread_ms", SPREAD_MS);
+        restartable.set("drain.spread_ms", SPREAD_MS);
     } else {
-        stand.set("limits.heartbeat_ms", HEARTBEAT_MS);
+        restartable.set("limits.heartbeat_ms", HEARTBEAT_MS);
     }
-    let (mut node, _) = stand.start()?;
-    let mut audience = Audience::start(&programs.gs(), &stand, size(plan), &directory)?;
-    wait_for_everybody(&stand, &mut audience, plan)?;
+    let (mut node, _) = restartable.start()?;
+    let mut audience = Audience::start(&programs.gs(), &restartable, size(plan), &directory)?;
+    wait_for_everybody(&restartable, &mut audience, plan)?;
     let mut seen = Seen::default();
     let (least, most) = if plan.kind == Kind::Drain { LIFE_BETWEEN_DRAINS } else { LIFE };
     for number in 1..=plan.count {
-        thread::sleep(dice.between(least, most));
+        thread::sleep(rng.between(least, most));
         audience.check()?;
         let restarted = match plan.kind {
-            Kind::Crash => crash(node, &mut stand),
-            Kind::PowerCut => cut(node, &mut stand, &mut disk, programs, &mut seen),
-            Kind::Drain => replace(node, &mut stand),
+            Kind::Crash => crash(node, &mut restartable),
+            Kind::PowerCut => cut(node, &mut restartable, &mut disk, programs, &mut seen),
+            Kind::Drain => replace(node, &mut restartable),
         };
         let (next, serving) = restarted.with_context(|| format!("{name}, number {number}"))?;
         node = next;
@@ -123,11 +123,11 @@ pub(super) fn go(programs: &Programs, plan: &Plan) -> Result<Outcome> {
     audience.check()?;
     let (load, ledger) = audience.finish()?;
     let flags: &[&str] = if plan.kind == Kind::PowerCut { &[] } else { &["--logs-kept"] };
-    let audit = audience::audit(&programs.gs(), &stand.urls()[0], &ledger, flags)?;
+    let audit = audience::audit(&programs.gs(), &restartable.urls()[0], &ledger, flags)?;
     let ended = node.stop()?;
     let mut figures = figures(plan, &seen, &load, &audit);
     figures.insert("seconds".into(), json!(begin.elapsed().as_secs()));
-    figures.insert("panics".into(), json!(stand.words().matches("panicked").count()));
+    figures.insert("panics".into(), json!(restartable.words().matches("panicked").count()));
     figures.insert("exit_code".into(), json!(ended.status.code()));
     if plan.durability == Durability::Disk {
         let (is_sound, said) = audience::verify(programs, &disk.directory())?;
@@ -164,9 +164,9 @@ impl Disk {
         }
     }
 
-    fn put_under(&self, stand: &mut Stand, durability: Durability) {
+    fn put_under(&self, restartable: &mut Restartable, durability: Durability) {
         if durability == Durability::Disk {
-            stand.keep_in(&self.directory());
+            restartable.keep_in(&self.directory());
         }
     }
 }
@@ -184,11 +184,11 @@ fn size(plan: &Plan) -> Size {
     }
 }
 
-fn wait_for_everybody(stand: &Stand, audience: &mut Audience, plan: &Plan) -> Result<()> {
+fn wait_for_everybody(restartable: &Restartable, audience: &mut Audience, plan: &Plan) -> Result<()> {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         audience.check()?;
-        let metrics = stand.ask("GET", "/metrics")?;
+        let metrics = restartable.ask("GET", "/metrics")?;
         let here = sum_of("grandstand_connections", &metrics).unwrap_or(0.0) as u64;
         if here >= plan.viewers {
             // Its first messages come soon after.
@@ -201,16 +201,16 @@ fn wait_for_everybody(stand: &Stand, audience: &mut Audience, plan: &Plan) -> Re
 }
 
 /// SIGKILL, and up again.
-fn crash(node: Node, stand: &mut Stand) -> Result<(Node, Duration)> {
+fn crash(node: Node, restartable: &mut Restartable) -> Result<(Node, Duration)> {
     // A node is killed with its value.
     drop(node);
-    stand.start()
+    restartable.start()
 }
 
 /// SIGKILL, the disk as it is at that moment, nothing of what was in memory.
 fn cut(
     node: Node,
-    stand: &mut Stand,
+    restartable: &mut Restartable,
     disk: &mut Disk,
     programs: &Programs,
     seen: &mut Seen,
@@ -219,20 +219,20 @@ fn cut(
     if let Disk::Image(image) = disk {
         image.cut()?;
     }
-    stand.forget_memory()?;
+    restartable.forget_memory()?;
     let (is_sound, said) = audience::verify(programs, &disk.directory())?;
     seen.sound += u64::from(is_sound);
     if !is_sound {
         seen.unsound.push(said);
     }
-    stand.keep_in(&disk.directory());
-    stand.start()
+    restartable.keep_in(&disk.directory());
+    restartable.start()
 }
 
 /// Another process with the same configuration, which takes the sockets over; the one before goes by itself.
-fn replace(mut old: Node, stand: &mut Stand) -> Result<(Node, Duration)> {
+fn replace(mut old: Node, restartable: &mut Restartable) -> Result<(Node, Duration)> {
     let begin = Instant::now();
-    let mut next = stand.spawn()?;
+    let mut next = restartable.spawn()?;
     while !next.log()?.contains(" ready ") {
         ensure!(next.has_ended()?.is_none(), "the successor ended: {}", next.log()?);
         ensure!(begin.elapsed() < WAIT_MAX, "the successor is not ready: {}", next.log()?);

@@ -53,6 +53,7 @@ const RULES: &[Rule] = &[
     prose::sentences,
     sizes::files,
     sizes::types,
+    sizes::modules,
     names::paths,
     names::tests_of_the_specification,
     names::where_is,

@@ -1,4 +1,4 @@
-//! Sizes: how long a file may be, and how many methods a type may have.
+//! Sizes and places: how long a file may be, how many methods a type may have, where a module's parts are.
 //!
 //! Why: a file past 600 lines, or a type past 40 methods, holds two nouns, and its reader looks for either in both.
 
@@ -21,6 +21,27 @@ pub(super) fn files(tree: &Tree) -> Vec<Finding> {
     let mut unneeded = lists::must_be_needed("length", LONG_FILES, |path| lines(path) > LINES_MAX);
     unneeded.extend(findings);
     unneeded
+}
+
+/// A module with parts is `foo/mod.rs`, and its tests are `foo/tests.rs`: one way, so that nobody looks twice.
+pub(super) fn modules(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, _) in tree.rust() {
+        let stem = path.trim_end_matches(".rs");
+        if tree.has(stem) && path.contains("/src/") {
+            findings.push(Finding::new(
+                "module",
+                path,
+                1,
+                format!("stands beside its folder: {stem}/mod.rs"),
+            ));
+        }
+        let of = stem.strip_suffix("_tests").map(|module| format!("{module}.rs"));
+        if of.is_some_and(|module| tree.has(&module)) {
+            findings.push(Finding::new("module", path, 1, "tests of a module are its `tests.rs`"));
+        }
+    }
+    findings
 }
 
 /// Types have at most [`METHODS_MAX`] methods of their own, over all files of their crate.

@@ -62,6 +62,13 @@ fn files_and_types_have_a_size() {
 }
 
 #[test]
+fn modules_are_folders() {
+    assert_eq!(found(sizes::modules, &[("a/src/b/mod.rs", ""), ("a/src/b/tests.rs", "")]), 0);
+    assert_eq!(found(sizes::modules, &[("a/src/b.rs", ""), ("a/src/b/c.rs", "")]), 1);
+    assert_eq!(found(sizes::modules, &[("a/src/b.rs", ""), ("a/src/b_tests.rs", "")]), 1);
+}
+
+#[test]
 fn names_exist() {
     let code = ("edge/src/gone.rs", "//! A door.\nstruct Door {\n    width_mm: u32,\n}\nfn open() {}");
     let document = |text: &str| found(names::paths, &[code, ("docs/A.md", text)]);

@@ -1,9 +1,10 @@
-//! A stand: a node that comes back at the same place, with the same configuration, as often as it is ended.
+//! A restartable node: it starts again at the same addresses, with the same configuration, however often it
+//! is stopped.
 //!
 //! Why ports of our own: a node that chose free ports would choose others after a restart, and who watches
 //! would not find it. They lie outside the range from which the system takes the ports of outgoing
 //! connections, or a viewer that tries to come back could itself sit on the port that the node needs.
-//! Invariant: folders in memory are removed with the stand.
+//! Invariant: folders in memory are removed when the value is dropped.
 //! Not here: why and when the node is ended (`restarts`, `flips`).
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,7 @@ const SERVING_MAX: Duration = Duration::from_secs(30);
 const PORTS: std::ops::Range<usize> = 20_000..32_000;
 
 /// Where and how a node runs.
-pub(super) struct Stand {
+pub(super) struct Restartable {
     binary: PathBuf,
     keys: Vec<(String, String)>,
     /// Of the node's own words, a file per process.
@@ -33,9 +34,9 @@ pub(super) struct Stand {
     recorder: PathBuf,
 }
 
-impl Stand {
+impl Restartable {
     /// Free ports, a recorder in memory; `name` tells stands apart.
-    pub(super) fn new(binary: &Path, name: &str, dice: &mut Random) -> Result<Stand> {
+    pub(super) fn new(binary: &Path, name: &str, rng: &mut Random) -> Result<Restartable> {
         let logs = crate::run::target_dir().join("soak").join(name).join("nodes");
         if logs.exists() {
             fs::remove_dir_all(&logs)?;
@@ -45,9 +46,9 @@ impl Stand {
         let memory = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
         let recorder = memory.join(format!("grandstand-soak-{}-{name}", std::process::id()));
         fs::create_dir_all(&recorder)?;
-        let [ws, tls, admin] = free_ports(dice)?;
+        let [ws, tls, admin] = free_ports(rng)?;
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let mut stand = Stand {
+        let mut restartable = Restartable {
             binary: binary.to_owned(),
             keys: Vec::new(),
             logs,
@@ -56,11 +57,11 @@ impl Stand {
             recorder,
         };
         let listen = [("ws", ws), ("wss", tls), ("quic", tls), ("admin", admin)];
-        listen.iter().for_each(|(key, port)| stand.set(&format!("{key}.listen"), &at(*port)));
+        listen.iter().for_each(|(key, port)| restartable.set(&format!("{key}.listen"), &at(*port)));
         // A prober and a thousand publishers come from one address, and all of them at once.
-        stand.set("limits.publish_per_s", "50");
-        stand.set("limits.publish_burst", "500");
-        Ok(stand)
+        restartable.set("limits.publish_per_s", "50");
+        restartable.set("limits.publish_burst", "500");
+        Ok(restartable)
     }
 
     /// A key of the configuration, from the next start on.
@@ -145,7 +146,7 @@ impl Stand {
     }
 }
 
-impl Drop for Stand {
+impl Drop for Restartable {
     fn drop(&mut self) {
         // It may have gone with a power cut.
         let _ = fs::remove_dir_all(&self.recorder);
@@ -159,9 +160,9 @@ fn last_words(node: &Node) -> String {
 }
 
 /// Three ports that nobody listens on, of TCP and UDP.
-fn free_ports(dice: &mut Random) -> Result<[u16; 3]> {
+fn free_ports(rng: &mut Random) -> Result<[u16; 3]> {
     for _ in 0..1000 {
-        let first = (PORTS.start + dice.below(PORTS.end - PORTS.start - 3)) as u16;
+        let first = (PORTS.start + rng.below(PORTS.end - PORTS.start - 3)) as u16;
         let is_free = |port: &u16| {
             TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok()
         };

@@ -12,8 +12,8 @@
 mod baseline;
 mod history;
 
-use crate::ledger::{Counts, Missing};
 use crate::run::{cargo, command, output, root, run, target_dir};
+use crate::summary::{Counts, Missing};
 use anyhow::{Context, Result, bail};
 use baseline::{Baseline, Finding};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The ledger: what ran, how it went, and the last line of a run.
+//! The summary: what ran, how it went, and the last line of a run.
 //!
 //! Why: a run of many steps should say everything that is wrong, not stop at the first; and a step that could
 //! not run must never look like one that passed.
@@ -87,15 +87,15 @@ enum Outcome {
 }
 
 /// The steps of a run.
-pub(crate) struct Ledger {
+pub(crate) struct Summary {
     /// Whether a CI system runs us (`CI=true`).
     in_ci: bool,
     lines: Vec<(String, Outcome, Duration)>,
 }
 
-impl Ledger {
-    pub(crate) fn new() -> Ledger {
-        Ledger {
+impl Summary {
+    pub(crate) fn new() -> Summary {
+        Summary {
             in_ci: std::env::var("CI").is_ok_and(|value| value == "true" || value == "1"),
             lines: Vec::new(),
         }
@@ -117,7 +117,7 @@ impl Ledger {
         self.lines.push((name.to_owned(), outcome, start.elapsed()));
     }
 
-    /// As [`Ledger::step`], for a check that has no parts.
+    /// As [`Summary::step`], for a check that has no parts.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
         self.step(name, || check().map(|()| Counts::ONE_PASSED));
     }
@@ -192,17 +192,17 @@ mod tests {
         for (in_ci, obtainable, wanted) in
             [(false, true, counts(0, 0, 1)), (true, true, counts(0, 1, 0)), (true, false, counts(0, 0, 1))]
         {
-            let mut ledger = Ledger { in_ci, lines: Vec::new() };
-            ledger.check("a tool", || Err(Missing { what: "not here".into(), obtainable }.into()));
-            assert_eq!(ledger.total(), wanted, "in_ci {in_ci}, obtainable {obtainable}");
+            let mut summary = Summary { in_ci, lines: Vec::new() };
+            summary.check("a tool", || Err(Missing { what: "not here".into(), obtainable }.into()));
+            assert_eq!(summary.total(), wanted, "in_ci {in_ci}, obtainable {obtainable}");
         }
     }
 
     #[test]
     fn a_step_that_breaks_fails_and_the_next_one_still_runs() {
-        let mut ledger = Ledger { in_ci: false, lines: Vec::new() };
-        ledger.check("broken", || Err(anyhow!("no")));
-        ledger.step("tests", || Ok(counts(3, 0, 1)));
-        assert_eq!(ledger.total(), counts(3, 1, 1));
+        let mut summary = Summary { in_ci: false, lines: Vec::new() };
+        summary.check("broken", || Err(anyhow!("no")));
+        summary.step("tests", || Ok(counts(3, 0, 1)));
+        assert_eq!(summary.total(), counts(3, 1, 1));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! - `rounds`: an hour of an audience that misbehaves in every lawful way; `restarts`: a node that is killed,
 //!   cut off or replaced under its audience; `flips`: a database whose bits rot;
-//! - `stand`: a node that comes back at the same place; `image`: a disk whose power can be cut; `audience`:
-//!   who watches.
+//! - `restartable`: a node that comes back at the same addresses; `image`: a disk whose power can be cut;
+//!   `audience`: the viewers and publishers.
 //!
 //! Invariants: every figure is printed by name, good or bad; a run fails if one falls short, and says which.
 //! What is random follows from a seed that is printed.
@@ -13,9 +13,9 @@
 mod audience;
 mod flips;
 mod image;
+mod restartable;
 mod restarts;
 mod rounds;
-mod stand;
 
 use crate::programs::{self, Programs, Purpose};
 use anyhow::{Result, bail};
@@ -28,41 +28,42 @@ use serde_json::{Map, Value};
 /// if memory, files or the database grew, if the node panicked or logged an error, or if it did not end with
 /// 0 after SIGTERM.
 /// With one: a node under `gs load` that is killed (--crashes), loses its power (--power-cuts, as root) or is
-/// replaced (--drains) so often; at the end everything that was said, shown and acknowledged is compared with
-/// its log. Or its stopped database has bits flipped (--bit-flips). Logs and ledgers: target/soak.
+/// replaced (--drains) N times; at the end everything that was published, shown and acknowledged is compared
+/// with its log. With --bit-flips, bits of a stopped node's database are flipped. Logs and ledgers are in
+/// target/soak.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Kill the node so often (SIGKILL), at random moments, and start it again at once.
+    /// Kill the node N times (SIGKILL), at random moments, and start it again at once.
     #[arg(long, value_name = "N", group = "kind")]
     crashes: Option<u64>,
-    /// Cut the power so often: kill, copy the mounted disk, start from the copy. Needs root and loop devices.
+    /// Cut the power N times: kill, copy the mounted disk, start from the copy. Needs root and loop devices.
     #[arg(long, value_name = "N", group = "kind")]
     power_cuts: Option<u64>,
-    /// Replace the running node so often by another process that takes its sockets over.
+    /// Replace the running node N times by another process that takes its sockets over.
     #[arg(long, value_name = "N", group = "kind")]
     drains: Option<u64>,
-    /// Flip so many random bits of stored messages, and as many anywhere in the database, one at a time.
+    /// Flip N random bits of stored messages, and N anywhere in the database, one at a time.
     #[arg(long, value_name = "N", group = "kind")]
     bit_flips: Option<u64>,
-    /// How long viewers stay in all rounds together.
+    /// Length of all rounds together, in seconds.
     #[arg(long, value_name = "N", default_value_t = 600, default_value_if("quick", "true", "10"))]
     seconds: u64,
-    /// Viewers, of a round where there are rounds.
+    /// Number of viewers (in each round, where there are rounds).
     #[arg(long, value_name = "N", default_value_t = 1000, default_value_if("quick", "true", "100"))]
     viewers: u64,
-    /// Messages per second, where a node is restarted.
+    /// Messages per second that are published (with --crashes, --power-cuts or --drains).
     #[arg(long, value_name = "PER_S", default_value_t = 200)]
     rate: u64,
-    /// Where the rooms of a restarted node are kept.
+    /// Durability of the rooms (with --crashes, --power-cuts or --drains).
     #[arg(long, value_enum, default_value = "disk")]
     durability: audience::Durability,
-    /// Seed of what is random; by default from the clock.
+    /// Seed of the random numbers; taken from the clock if it is not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// A smoke, with what the tests were built with.
+    /// Run a short form with the programs of the test build.
     #[arg(long)]
     quick: bool,
-    /// Take the programs as they were built last.
+    /// Use the programs as they were last built, without building them.
     #[arg(long)]
     as_built: bool,
     /// Print the figures as one line of JSON.
