@@ -6,9 +6,8 @@
 //! Not here: what is divided by it (the benches).
 
 use anyhow::{Context, Result};
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use std::ops::Sub;
+use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,17 +23,6 @@ impl Cpu {
     #[must_use]
     pub fn total_ns(self) -> u64 {
         self.user_ns + self.system_ns
-    }
-}
-
-impl Sub for Cpu {
-    type Output = Cpu;
-
-    fn sub(self, before: Cpu) -> Cpu {
-        Cpu {
-            user_ns: self.user_ns.saturating_sub(before.user_ns),
-            system_ns: self.system_ns.saturating_sub(before.system_ns),
-        }
     }
 }
 
@@ -85,6 +73,13 @@ pub fn exact_ns(pid: u32) -> Result<u64> {
     Ok(of_threads.sum::<u64>().max(user_ns + system_ns))
 }
 
+/// Nanoseconds that this thread was on a core.
+#[must_use]
+pub fn thread_ns() -> u64 {
+    let at = clock_gettime(ClockId::ThreadCPUTime);
+    at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
+}
+
 /// User and system time by the kernel's ticks.
 fn split_ns(pid: u32) -> Result<(u64, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
@@ -101,26 +96,6 @@ fn split_of(stat: &str) -> Option<(u64, u64)> {
     Some((next()?, next()?))
 }
 
-/// Keeps this thread, and what it starts from now on, on one core.
-///
-/// # Errors
-/// There is no such core, or the kernel forbids it.
-pub fn pin_here(core: usize) -> Result<()> {
-    sched_setaffinity(None, &only(core)).with_context(|| format!("cannot stay on core {core}"))
-}
-
-/// Keeps all present threads of a process on one core.
-///
-/// # Errors
-/// The process is gone, or there is no such core.
-pub fn pin(pid: u32, core: usize) -> Result<()> {
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
-        let tid = task?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        sched_setaffinity(tid, &only(core)).with_context(|| format!("cannot put {pid} on core {core}"))?;
-    }
-    Ok(())
-}
-
 /// The cores that this thread may use, in order.
 ///
 /// # Errors
@@ -128,12 +103,6 @@ pub fn pin(pid: u32, core: usize) -> Result<()> {
 pub fn cores() -> Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
     Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
-}
-
-fn only(core: usize) -> CpuSet {
-    let mut set = CpuSet::new();
-    set.set(core);
-    set
 }
 
 #[cfg(test)]
@@ -152,9 +121,9 @@ mod tests {
     fn work_is_seen_also_when_its_thread_has_ended() {
         let meter = Meter::start(std::process::id()).unwrap();
         let work = || {
-            let begin = crate::clock::now_ns();
+            let begin = grandstand_harness::clock::monotonic_ns();
             let mut sum = 0u64;
-            while crate::clock::now_ns() - begin < 60_000_000 {
+            while grandstand_harness::clock::monotonic_ns() - begin < 60_000_000 {
                 sum = std::hint::black_box(sum + 1);
             }
         };

@@ -1,17 +1,21 @@
-//! The plan: what every bench takes from its command line.
+//! The plan: what every bench takes from its command line, and what becomes of its rows.
 //!
 //! Not here: what a bench makes of it.
 
 use crate::cpu;
-use crate::crowd::Transport;
+use crate::lean_clients::Transport;
 use crate::machine::Machine;
 use crate::record::{self, Row};
 use anyhow::{Result, ensure};
+use grandstand_harness::node;
+use grandstand_harness::process::pin_here;
+use std::process::ExitCode;
+use std::time::Duration;
 
 /// Choices of a run. A list that is not given is the bench's own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// A smoke of seconds, for debug builds: fails if something is broken, figures mean nothing.
+    /// Run a smoke of seconds, for debug builds: it fails if something is broken, its figures mean nothing.
     #[arg(long)]
     pub quick: bool,
     /// Print rows as JSON lines.
@@ -23,7 +27,7 @@ pub struct Plan {
     /// Viewers.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     pub viewers: Vec<usize>,
-    /// Messages per second.
+    /// Messages per second; for a search the rate of its first try.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     pub rate: Vec<u64>,
     /// Transports.
@@ -32,7 +36,7 @@ pub struct Plan {
     /// Ticks; 0 is the adaptive one.
     #[arg(long, value_delimiter = ',', value_name = "MS,..")]
     pub tick_ms: Vec<u64>,
-    /// Length of the window that is measured.
+    /// Length of the window that is measured, or of each step of a search; 10 if it is not given.
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
     /// A key of the node's configuration, beside or against the bench's own.
@@ -43,43 +47,39 @@ pub struct Plan {
     pub server_core: Option<usize>,
     /// Core of the generator.
     #[arg(long, value_name = "N")]
-    pub crowd_core: Option<usize>,
+    pub generator_core: Option<usize>,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a key, `=` and a value are needed")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Where the two sides of a run stand.
+/// Where the two sides of a run are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
     /// The server's; `None` where there is only one core.
     pub server: Option<usize>,
     /// The generator's.
-    pub crowd: Option<usize>,
+    pub generator: Option<usize>,
 }
 
 impl Plan {
-    /// Different cores for the server and the generator. On a machine with one, both run unpinned, and rows
-    /// say so.
+    /// Different cores for the server and the generator; this thread takes the generator's. On a machine with
+    /// one core both run unpinned.
+    ///
+    /// # Errors
+    /// Both were given the same core, or the kernel does not give one.
     pub fn cores(&self) -> Result<Cores> {
         let cores = cpu::cores()?;
-        if cores.len() < 2 {
+        let [first, second, ..] = cores[..] else {
             eprintln!("one core only: the server and the generator share it, and figures mean nothing");
-            return Ok(Cores { server: None, crowd: None });
-        }
-        let server = self.server_core.unwrap_or(cores[0]);
-        let crowd = self.crowd_core.unwrap_or(cores[1]);
-        ensure!(server != crowd, "the server and the generator need a core each");
-        Ok(Cores { server: Some(server), crowd: Some(crowd) })
-    }
-
-    /// As [`Plan::cores`]: takes the generator's core for this thread, and returns the server's.
-    pub fn take_cores(&self) -> Result<Option<usize>> {
-        let cores = self.cores()?;
-        cores.crowd.map_or(Ok(()), cpu::pin_here)?;
-        Ok(cores.server)
+            return Ok(Cores { server: None, generator: None });
+        };
+        let (server, generator) = (self.server_core.unwrap_or(first), self.generator_core.unwrap_or(second));
+        ensure!(server != generator, "the server and the generator need a core each");
+        pin_here(generator)?;
+        Ok(Cores { server: Some(server), generator: Some(generator) })
     }
 
     /// The choices given, or else these; with `--quick` and nothing given the small ones.
@@ -91,9 +91,32 @@ impl Plan {
         }
     }
 
+    /// The sizes of a full run, or of a smoke.
+    pub fn size<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// The node with the keys of this plan.
+    #[must_use]
+    pub fn add_keys(&self, node: node::NodePlan) -> node::NodePlan {
+        self.keys.iter().fold(node, |node, (key, value)| node.key(key, &**value))
+    }
+
     /// The length of a window.
-    pub fn seconds(&self, full: u64) -> u64 {
-        self.seconds.unwrap_or(if self.quick { 1 } else { full })
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(self.size(10, 1)))
+    }
+}
+
+/// Runs a bench program, and says in one line why it failed.
+pub fn main(run: fn() -> Result<()>) -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -110,18 +133,12 @@ pub fn report(bench: &str, plan: &Plan, rows: &[Row]) -> Result<()> {
         println!("{}", record::markdown(rows));
     }
     if plan.record {
-        let machine = Machine::here();
-        let directory = record::directory(&machine);
-        record::keep(&directory, &machine, bench, &command(), rows)?;
-        eprintln!("kept in {}", directory.display());
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let command = format!("cargo xtask bench {}", args.join(" "));
+        let path = record::keep(&record::directory(), &Machine::here(), bench, &command, rows)?;
+        eprintln!("kept in {}", path.display());
     }
-    let faults: Vec<&str> = rows.iter().filter_map(|row| row.get(record::FAULT)?.as_str()).collect();
-    anyhow::ensure!(faults.is_empty(), "{} cases failed: {}", faults.len(), faults.join("; "));
+    let faults: Vec<&str> = rows.iter().filter_map(|row| row.fault.as_deref()).collect();
+    ensure!(faults.is_empty(), "{} cases failed: {}", faults.len(), faults.join("; "));
     Ok(())
-}
-
-/// The command line, as it can be typed in the workspace's root.
-fn command() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask bench {}", args.join(" "))
 }

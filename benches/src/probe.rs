@@ -1,22 +1,23 @@
-//! A probe: how soon a node answers somebody new, while it has other things to do.
+//! A probe: how soon a node answers somebody new while it has other things to do.
 //!
-//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping,
-//! publish, leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] counts as that
-//! long and as a failure.
-//! Not here: what the node is busy with (`publisher`, `crowd`).
+//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping, publish,
+//! leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] is timed as that long and is a
+//! failure.
+//! Not here: what the node is busy with (`publisher`, `viewers`).
 
-use crate::clock::now_ns;
-use crate::histogram::{Summary, Times};
-use crate::publisher::Mouth;
-use anyhow::Result;
-use std::net::SocketAddr;
+use crate::lean_clients::protocol::{Publication, Role};
+use crate::lean_clients::{ClientsPlan, LeanClients, Reading};
+use crate::record::{Row, ms};
+use anyhow::{Result, ensure};
+use grandstand_harness::clock::monotonic_ns;
+use grandstand_harness::histogram::{Summary, Times};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Beyond this nobody calls it live.
-pub const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Between two rounds: a probe that asks all the time would be a load.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,12 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What the probe met.
 #[derive(Clone, Debug, Default)]
 pub struct Probed {
-    /// From connecting until the room was followed.
-    pub join: Summary,
-    /// From ping to pong.
-    pub ping: Summary,
-    /// From publish to the acknowledgement, or the refusal.
-    pub publish: Summary,
+    /// From connecting until the room was followed, from ping to pong, from publish to its answer.
+    pub times: [Summary; 3],
     /// Publications that were refused (with a reason and a time to retry): an answer, and not a failure.
     pub refused: u64,
     /// Questions without an answer.
@@ -48,11 +45,10 @@ pub struct Probe {
 impl Probe {
     /// Begins to ask.
     #[must_use]
-    pub fn start(ws: SocketAddr, room: &str) -> Probe {
+    pub fn start(plan: &ClientsPlan) -> Probe {
         let is_over = Arc::new(AtomicBool::new(false));
-        let (theirs, room) = (is_over.clone(), room.to_owned());
-        let thread = std::thread::spawn(move || ask(ws, &room, &theirs));
-        Probe { is_over, thread: Some(thread) }
+        let (theirs, plan) = (is_over.clone(), plan.clone());
+        Probe { is_over, thread: Some(std::thread::spawn(move || ask(&plan, &theirs))) }
     }
 
     /// Asks nothing more.
@@ -69,32 +65,56 @@ impl Drop for Probe {
     }
 }
 
-fn ask(ws: SocketAddr, room: &str, is_over: &AtomicBool) -> Probed {
-    let (mut times, mut probed) = ([Times::default(), Times::default(), Times::default()], Probed::default());
+impl Probed {
+    /// The figures of a row.
+    pub fn add_to(&self, row: &mut Row) {
+        for (name, times) in ["join", "ping", "publish"].iter().zip(&self.times) {
+            row.set(&format!("probe_{name}_p99_ms"), ms(times.p99_us));
+        }
+        row.set("probe_rounds", self.times[0].count);
+        row.set("probe_refused", self.refused);
+        row.set("probe_failures", self.failures);
+    }
+}
+
+fn ask(plan: &ClientsPlan, is_over: &AtomicBool) -> Probed {
+    let (mut times, mut probed) = (<[Times; 3]>::default(), Probed::default());
     while !is_over.load(Ordering::Acquire) {
-        if let Err(error) = round(ws, room, &mut times, &mut probed) {
-            probed.failures += 1;
-            probed.first_failure.get_or_insert_with(|| format!("{error:#}"));
+        match round(plan, &mut times) {
+            Ok(seen) => probed.refused += seen.refused,
+            Err(error) => {
+                probed.failures += 1;
+                probed.first_failure.get_or_insert_with(|| format!("{error:#}"));
+            }
         }
         std::thread::sleep(PAUSE);
     }
-    let [join, ping, publish] = times.map(|times| times.summary());
-    Probed { join, ping, publish, ..probed }
+    Probed { times: times.map(|times| times.summary()), ..probed }
 }
 
-fn round(ws: SocketAddr, room: &str, times: &mut [Times; 3], probed: &mut Probed) -> Result<()> {
-    let mut timed = |step: usize, begin_ns: u64| times[step].record((now_ns() - begin_ns) / 1_000);
-    let begin_ns = now_ns();
-    let joined = Mouth::connect(ws, room, ANSWER_MAX);
-    timed(0, begin_ns);
-    let (mut mouth, _) = joined?;
-    let begin_ns = now_ns();
-    let ponged = mouth.ping();
-    timed(1, begin_ns);
-    ponged?;
-    let begin_ns = now_ns();
-    let answered = mouth.publish("is anybody there");
-    timed(2, begin_ns);
-    probed.refused += u64::from(!answered?);
+fn round(plan: &ClientsPlan, times: &mut [Times; 3]) -> Result<Reading> {
+    let mut clients = LeanClients::new(plan.clone(), |_| None)?;
+    clients.add(Role::Publisher, [0]);
+    let begin_ns = monotonic_ns();
+    let joined = clients.come(0..1, 1, ANSWER_MAX);
+    times[0].record((monotonic_ns() - begin_ns) / 1_000);
+    joined?;
+    clients.ping(0);
+    wait(&mut clients, &mut times[1], |clients| clients.context().seen.counts.pongs > 0)?;
+    let publication =
+        Publication { text: "is anybody there", due_ns: monotonic_ns(), ..Publication::default() };
+    clients.publish(0, &[publication]);
+    wait(&mut clients, &mut times[2], |clients| clients.unanswered() == 0)?;
+    Ok(clients.read())
+}
+
+fn wait(clients: &mut LeanClients, times: &mut Times, is_so: fn(&mut LeanClients) -> bool) -> Result<()> {
+    let (begin, mut is_answered) = (Instant::now(), false);
+    while !is_answered && begin.elapsed() < ANSWER_MAX && clients.client(0).is_joined {
+        clients.turn(Duration::from_millis(5))?;
+        is_answered = is_so(clients);
+    }
+    times.record(begin.elapsed().as_micros() as u64);
+    ensure!(is_answered, "no answer within {ANSWER_MAX:?}, or the connection ended");
     Ok(())
 }

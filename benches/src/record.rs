@@ -1,35 +1,104 @@
 //! The record: rows of figures, kept with the machine, the commit and the command that made them.
 //!
-//! Why one directory per date and commit: a figure without them is worth nothing, and two of them can be
-//! compared. `NAME.json` holds a bench's rows as they were; `summary.md` is made anew from all `*.json`
-//! beside it.
-//! Invariant: a row is flat, and every name that has a unit ends with it.
+//! Why one file per day and commit: a figure without them is worth nothing, and two of them can be compared.
+//! benches/results/README.md describes the files.
+//! Invariant: every name of a figure that has a unit ends with it; every try of a case has its row.
 //! Not here: what is measured; whether a run is worth keeping (the caller: `--record`).
 
 use crate::machine::Machine;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
-use std::fmt::Write as _;
-use std::fs;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+/// The version of the files' schema.
+const SCHEMA: u32 = 1;
 
 /// The rows of one bench.
 pub type Rows = Vec<Row>;
 
-/// Name of the text that stands in a row in place of figures when its case failed.
-pub const FAULT: &str = "fault";
-
-/// One row: names and values in the order in which they were given.
+/// Names and values in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row(Vec<(String, Value)>);
+pub struct Fields(Vec<(String, Value)>);
+
+/// One row: what was asked for, and what was seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What was asked for.
+    pub case: Fields,
+    /// What was seen.
+    pub figures: Fields,
+    /// Of a search: whether this try held, and why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Why the case failed; its figures mean nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+impl Fields {
+    fn set(&mut self, name: &str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("names and values")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Fields(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
 
 impl Row {
-    /// A row without figures.
+    /// A row of this case, without figures.
     #[must_use]
-    pub fn new() -> Row {
-        Row::default()
+    pub fn of<const N: usize>(case: [(&str, Value); N]) -> Row {
+        let case = Fields(case.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        Row { case, ..Row::default() }
+    }
+
+    /// One more name and value of what is asked for.
+    pub fn ask(&mut self, name: &str, value: Value) {
+        self.case.set(name, value);
+    }
+
+    /// A number of what was asked for; 0 if there is none.
+    #[must_use]
+    pub fn asked(&self, name: &str) -> f64 {
+        self.case.get(name).and_then(Value::as_f64).unwrap_or(0.0)
     }
 
     /// With one more figure; a name given again takes the new value.
@@ -41,42 +110,32 @@ impl Row {
 
     /// One more figure; a name given again takes the new value.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
-        let value = value.into();
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
-    }
-
-    /// A figure by its name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.figures.set(name, value.into());
     }
 
     /// A figure as a number; 0 if there is none.
     #[must_use]
     pub fn number(&self, name: &str) -> f64 {
-        self.get(name).and_then(Value::as_f64).unwrap_or(0.0)
+        self.figures.get(name).and_then(Value::as_f64).unwrap_or(0.0)
     }
 
-    /// All names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    /// The row of this case that failed.
+    #[must_use]
+    pub fn failed(self, fault: impl Into<String>) -> Row {
+        Row { fault: Some(fault.into()), ..self }
     }
-}
 
-impl Serialize for Row {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
+    fn cell(&self, name: &str) -> Option<Value> {
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        match name {
+            "verdict" => text(&self.verdict),
+            "fault" => text(&self.fault),
+            name => self.case.get(name).or_else(|| self.figures.get(name)).cloned(),
         }
-        map.end()
     }
 }
 
-/// The same row, said to whoever waits for a long run, and so not lost if a later one fails.
+/// The same row, printed for whoever waits for a long run, and so not lost if a later one fails.
 #[must_use]
 pub fn noted(row: Row) -> Row {
     eprintln!("{}", serde_json::to_string(&row).unwrap_or_default());
@@ -91,110 +150,125 @@ pub fn rounded(value: f64, digits: i32) -> Value {
     if digits == 0 && value.abs() < 9e15 { Value::from(value as i64) } else { Value::from(value) }
 }
 
+/// Microseconds as milliseconds with one digit.
+#[must_use]
+pub fn ms(us: u64) -> Value {
+    rounded(us as f64 / 1e3, 1)
+}
+
 /// A ratio, rounded to three digits; null where there is nothing to divide by.
 #[must_use]
 pub fn ratio(part: f64, whole: f64) -> Value {
     if whole > 0.0 { rounded(part / whole, 3) } else { Value::Null }
 }
 
-/// What is written of one run of a bench. Rows are kept as the text that they are, so that their order stays.
-#[derive(Serialize)]
-struct Record<'a> {
-    bench: &'a str,
-    command: &'a str,
-    machine: &'a Machine,
-    rows: &'a [Row],
-}
-
-/// The same, read again.
-#[derive(Deserialize)]
-struct Kept {
-    bench: String,
-    command: String,
+/// The first line of a file.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    schema: u32,
+    date: String,
+    commit: String,
+    dirty: bool,
     machine: Machine,
-    #[serde(default)]
-    columns: Vec<String>,
-    rows: Vec<Map<String, Value>>,
+    notes: Vec<String>,
 }
 
-/// Where results are kept: `benches/results/DATE-COMMIT`.
+/// Every other line.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    bench: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    command: String,
+    #[serde(flatten)]
+    row: Row,
+}
+
+/// Where results are kept: `benches/results`.
 #[must_use]
-pub fn directory(machine: &Machine) -> PathBuf {
-    let dirty = if machine.dirty { "-dirty" } else { "" };
-    let name = format!("{}-{}{dirty}", machine.day(), machine.commit);
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(name)
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("results")
 }
 
-/// Keeps the rows of one bench, and makes the summary of the directory anew. Returns the directory.
+/// Appends the rows of one bench to the file of this day and commit; returns its path.
 ///
 /// # Errors
-/// The directory cannot be written.
-pub fn keep(directory: &Path, machine: &Machine, bench: &str, command: &str, rows: &[Row]) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut record = serde_json::to_value(Record { bench, command, machine, rows })?;
-    record["columns"] = columns_of(rows).into();
-    let text = serde_json::to_string_pretty(&record)?;
-    fs::write(directory.join(format!("{bench}.json")), text + "\n")?;
-    fs::write(directory.join("summary.md"), summary(directory)?)?;
-    Ok(())
-}
-
-/// All names of the rows, in the order in which they first come.
-fn columns_of(rows: &[Row]) -> Vec<String> {
-    let mut columns: Vec<String> = Vec::new();
-    for (name, _) in rows.iter().flat_map(Row::iter) {
-        if !columns.iter().any(|known| known == name) {
-            columns.push(name.to_owned());
-        }
+/// The file cannot be written.
+pub fn keep(
+    directory: &Path,
+    machine: &Machine,
+    bench: &str,
+    command: &str,
+    rows: &[Row],
+) -> Result<PathBuf> {
+    let (checkout, (date, time)) = (crate::machine::Checkout::here(), crate::machine::utc_now());
+    let name = format!("{date}-{}{}.jsonl", checkout.commit, if checkout.dirty { "-dirty" } else { "" });
+    let path = directory.join(name);
+    let mut text = String::new();
+    if !path.exists() {
+        let (commit, dirty, machine) = (checkout.commit, checkout.dirty, machine.clone());
+        let header = Header { schema: SCHEMA, date: date.clone(), commit, dirty, machine, notes: Vec::new() };
+        text = serde_json::to_string(&header)? + "\n";
     }
-    columns
+    for row in rows {
+        let (bench, command) = (bench.to_owned(), command.to_owned());
+        let entry = Entry { bench, at: Some(format!("{date} {time}")), command, row: row.clone() };
+        text += &(serde_json::to_string(&entry)? + "\n");
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.as_mut().map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+    file.write_all(text.as_bytes())?;
+    Ok(path)
 }
 
-/// All benches of a directory as tables.
-fn summary(directory: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|end| end == "json"));
-    files.sort();
-    let mut text = String::from("# Bench results\n");
-    for file in files {
-        let kept: Kept = serde_json::from_slice(&fs::read(&file)?)
-            .with_context(|| format!("{} is no record", file.display()))?;
-        section(&kept, &mut text);
+/// Reads a file.
+///
+/// # Errors
+/// It is not of this schema; the text names the line.
+pub fn read(path: &Path) -> Result<(Header, Vec<Entry>)> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut lines = text.lines();
+    let header: Header = serde_json::from_str(lines.next().context("an empty file")?).context("line 1")?;
+    ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
+    let entry = |(n, line)| serde_json::from_str(line).with_context(|| format!("line {n}"));
+    Ok((header, (2..).zip(lines).map(entry).collect::<Result<_>>()?))
+}
+
+/// A file as tables, one for each bench and command.
+///
+/// # Errors
+/// It is not of this schema.
+pub fn tables(path: &Path) -> Result<String> {
+    let (header, entries) = read(path)?;
+    let mut text = serde_json::to_string(&header)? + "\n";
+    for run in entries.chunk_by(|a, b| (&a.bench, &a.command) == (&b.bench, &b.command)) {
+        let rows: Vec<Row> = run.iter().map(|entry| entry.row.clone()).collect();
+        text += &format!("\n## {}\n\n`{}`\n\n{}", run[0].bench, run[0].command, markdown(&rows));
     }
     Ok(text)
 }
 
-fn section(kept: &Kept, text: &mut String) {
-    let machine = &kept.machine;
-    let dirty = if machine.dirty { ", changed" } else { "" };
-    let debug = if machine.debug_build { ", NOT OPTIMISED: figures mean nothing" } else { "" };
-    // Writing to a string cannot fail.
-    let _ = write!(
-        text,
-        "\n## {}\n\n{} UTC, commit {}{dirty}{debug}. {} cores of {}, {} MB, Linux {}.\n`{}`\n\n",
-        kept.bench,
-        machine.date,
-        machine.commit,
-        machine.cores,
-        machine.cpu,
-        machine.memory_mb,
-        machine.kernel,
-        kept.command
-    );
-    text.push_str(&table(&kept.columns, &kept.rows));
-}
-
-fn table(columns: &[String], rows: &[Map<String, Value>]) -> String {
+/// The rows as one Markdown table, for people.
+#[must_use]
+pub fn markdown(rows: &[Row]) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    for fields in rows.iter().map(|row| &row.case).chain(rows.iter().map(|row| &row.figures)) {
+        for (name, _) in &fields.0 {
+            if !columns.contains(&name.as_str()) {
+                columns.push(name);
+            }
+        }
+    }
+    columns.extend(["verdict", "fault"].into_iter().filter(|n| rows.iter().any(|row| row.cell(n).is_some())));
     let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for row in rows {
-        let cells: Vec<String> = columns.iter().map(|name| cell(row.get(name))).collect();
-        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        let cells: Vec<String> = columns.iter().map(|name| cell(row.cell(name))).collect();
+        text += &format!("| {} |\n", cells.join(" | "));
     }
     text
 }
 
-fn cell(value: Option<&Value>) -> String {
+fn cell(value: Option<Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.replace('|', "\\|").replace('\n', " "),
@@ -217,24 +291,15 @@ fn grouped(number: &str) -> String {
     out + rest
 }
 
-/// The rows as one Markdown table, for people.
-#[must_use]
-pub fn markdown(rows: &[Row]) -> String {
-    let maps: Vec<Map<String, Value>> = rows
-        .iter()
-        .map(|row| row.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
-        .collect();
-    table(&columns_of(rows), &maps)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn rows() -> Rows {
         vec![
-            Row::new().with("transport", "ws").with("viewers", 5000).with("cpu_ns_per_frame", 2_612.5),
-            Row::new().with("transport", "a|b").with("p99_us", Value::Null),
+            Row::of([("transport", json!("ws")), ("viewers", json!(5000))]).with("cpu_ns_per_frame", 2_612.5),
+            Row::of([("transport", json!("a|b"))]).with("p99_us", Value::Null).failed("cut"),
         ]
     }
 
@@ -242,43 +307,48 @@ mod tests {
     fn tables_keep_the_order_of_names_and_leave_empty_what_is_missing() {
         assert_eq!(
             markdown(&rows()),
-            "| transport | viewers | cpu_ns_per_frame | p99_us |\n|---|---|---|---|\n\
-             | ws | 5,000 | 2,612.5 |  |\n| a\\|b |  |  |  |\n"
+            "| transport | viewers | cpu_ns_per_frame | p99_us | fault |\n|---|---|---|---|---|\n\
+             | ws | 5,000 | 2,612.5 |  |  |\n| a\\|b |  |  |  | cut |\n"
         );
     }
 
     #[test]
-    fn what_is_kept_stands_in_the_summary_and_a_second_bench_beside_the_first() {
+    fn what_is_kept_is_read_again_and_a_second_bench_is_in_the_same_file() {
         let directory = std::env::temp_dir().join(format!("grandstand-record-{}", std::process::id()));
-        let machine = Machine { commit: "abc1234".into(), dirty: true, ..Machine::here() };
-        keep(&directory, &machine, "floor", "cargo xtask bench floor", &rows()).unwrap();
-        keep(&directory, &machine, "fanout", "cargo xtask bench fanout", &rows()).unwrap();
-        let summary = fs::read_to_string(directory.join("summary.md")).unwrap();
-        let kept: Kept = serde_json::from_slice(&fs::read(directory.join("floor.json")).unwrap()).unwrap();
+        fs::create_dir_all(&directory).unwrap();
+        let machine = Machine::here();
+        let path = keep(&directory, &machine, "floor", "cargo xtask bench floor", &rows()).unwrap();
+        assert_eq!(keep(&directory, &machine, "fanout", "fanout", &rows()).unwrap(), path);
+        let ((header, entries), tables) = (read(&path).unwrap(), tables(&path).unwrap());
         fs::remove_dir_all(&directory).unwrap();
-        assert!(summary.find("## fanout").unwrap() < summary.find("## floor").unwrap(), "{summary}");
-        assert!(
-            summary.contains("commit abc1234, changed") && summary.contains("| ws | 5,000 | 2,612.5 |  |")
-        );
-        assert_eq!((kept.machine, kept.rows[0]["viewers"].as_u64()), (machine, Some(5000)));
+        assert_eq!((header.schema, header.machine, entries.len()), (SCHEMA, machine, 4));
+        assert_eq!(entries[2].row, rows()[0]);
+        assert!(tables.find("## floor").unwrap() < tables.find("## fanout").unwrap(), "{tables}");
+    }
+
+    #[test]
+    fn every_result_that_is_kept_reads() {
+        for entry in fs::read_dir(super::directory()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "jsonl") {
+                let (_, entries) =
+                    read(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+                assert!(!entries.is_empty());
+            }
+        }
     }
 
     #[test]
     fn numbers_are_grouped_and_rounded() {
-        for (number, text) in
-            [("0", "0"), ("999", "999"), ("1000", "1,000"), ("-1234567.25", "-1,234,567.25")]
-        {
-            assert_eq!(grouped(number), text);
-        }
-        assert_eq!(
-            (rounded(1.2345, 2), rounded(2.5, 0), ratio(1.0, 0.0)),
-            (1.23.into(), 3.into(), Value::Null)
-        );
+        let cases = [("0", "0"), ("999", "999"), ("1000", "1,000"), ("-1234567.25", "-1,234,567.25")];
+        cases.iter().for_each(|(number, text)| assert_eq!(grouped(number), *text));
+        assert_eq!(rounded(1.2345, 2), 1.23);
+        assert_eq!((rounded(2.5, 0), ratio(1.0, 0.0), ms(1_250)), (3.into(), Value::Null, json!(1.3)));
     }
 
     #[test]
     fn a_name_given_again_takes_the_new_value() {
-        let row = Row::new().with("a", 1).with("b", 2).with("a", 3);
-        assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"a":3,"b":2}"#);
+        let row = Row::default().with("a", 1).with("b", 2).with("a", 3);
+        assert_eq!(serde_json::to_string(&row.figures).unwrap(), r#"{"a":3,"b":2}"#);
     }
 }

@@ -1,9 +1,9 @@
-//! Lines: the dialect of our small servers on bare libraries (`ws`, uWebSockets): texts, with line feeds
+//! Lines: the protocol of our small servers on bare libraries (`ws`, uWebSockets): texts, with line feeds
 //! between several.
 //!
 //! What is said comes back to every viewer as it is.
 
-use super::{Dialect, Heard, Role};
+use super::{Heard, PeerProtocol, Role};
 use anyhow::Result;
 use grandstand_protocol::websocket::Opcode;
 
@@ -11,11 +11,11 @@ use grandstand_protocol::websocket::Opcode;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines;
 
-impl Dialect for Lines {
+impl PeerProtocol for Lines {
     fn path(&self, role: Role) -> &'static str {
         match role {
             Role::Viewer => "/",
-            Role::Speaker => "/speak",
+            Role::Publisher => "/speak",
         }
     }
 

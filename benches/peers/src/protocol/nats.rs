@@ -4,12 +4,12 @@
 //! lines to a client's buffer under that client's lock, and frames what is in the buffer.
 //! A text of several lines is an application's own batch.
 
-use super::{Dialect, Heard, Role};
+use super::{Heard, PeerProtocol, Role};
 use anyhow::{Context, Result, bail};
 use grandstand_protocol::websocket::Opcode;
 use std::io::Write as _;
 
-/// No answer to each publication; no echo matters, since the speaker does not subscribe.
+/// No answer to each publication; no echo matters, since the publisher does not subscribe.
 const CONNECT: &str =
     r#"CONNECT {"verbose":false,"pedantic":false,"lang":"grandstand-bench","version":"0","protocol":1}"#;
 
@@ -17,7 +17,7 @@ const CONNECT: &str =
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nats;
 
-impl Dialect for Nats {
+impl PeerProtocol for Nats {
     fn path(&self, _: Role) -> &'static str {
         "/"
     }
@@ -77,7 +77,7 @@ mod tests {
         assert!(info.answer.unwrap().ends_with(b"\r\nSUB r 1\r\nPING\r\n") && !info.is_in);
         assert!(
             !Nats
-                .hear(Role::Speaker, b"INFO {}\r\n")
+                .hear(Role::Publisher, b"INFO {}\r\n")
                 .unwrap()
                 .answer
                 .unwrap()

@@ -3,7 +3,7 @@
 //! Events of our server (`benches/peers/node/server.mjs`): `join` and the answer `in`, `say`, and `m` with
 //! one or more texts. Texts are plain letters and digits, so that JSON needs no escapes and no parser here.
 
-use super::{Dialect, Heard, Role};
+use super::{Heard, PeerProtocol, Role};
 use anyhow::{Result, bail};
 use grandstand_protocol::websocket::Opcode;
 
@@ -11,7 +11,7 @@ use grandstand_protocol::websocket::Opcode;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketIo;
 
-impl Dialect for SocketIo {
+impl PeerProtocol for SocketIo {
     fn path(&self, _: Role) -> &'static str {
         "/socket.io/?EIO=4&transport=websocket"
     }
@@ -67,8 +67,8 @@ mod tests {
         assert_eq!(step(Role::Viewer, r#"0{"sid":"a"}"#), ("40".into(), false));
         assert_eq!(step(Role::Viewer, r#"40{"sid":"b"}"#), (r#"42["join"]"#.into(), false));
         assert_eq!(step(Role::Viewer, r#"42["in"]"#), (String::new(), true));
-        assert_eq!(step(Role::Speaker, r#"40{"sid":"b"}"#), (String::new(), true));
-        assert_eq!(step(Role::Speaker, "2"), ("3".into(), false));
+        assert_eq!(step(Role::Publisher, r#"40{"sid":"b"}"#), (String::new(), true));
+        assert_eq!(step(Role::Publisher, "2"), ("3".into(), false));
         assert!(SocketIo.hear(Role::Viewer, br#"44{"message":"no"}"#).is_err());
     }
 }

@@ -1,26 +1,24 @@
 //! Fan-out: one room, many viewers, one core: what a frame and a delivery cost, as a multiple of the floor.
 //!
-//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass,
-//! then a window is measured: CPU time of the node's process, what viewers got and when. Right after it the
-//! floor is run with frames of the size that was seen, as many sockets and the same interval. A QUIC frame
-//! that takes several packets is compared with as many datagrams.
-//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it
-//! has a `fault`.
+//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass, then a
+//! window is measured: CPU time of the node's process, what viewers got and when. Right after it the floor is run
+//! with frames of the size that was seen, as many sockets and the same interval. A QUIC frame that takes several
+//! packets is compared with as many datagrams.
+//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it has a
+//! fault.
 //! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};
-use crate::trial::{Seen, TEXT_BYTES, Trial};
 use anyhow::Result;
-use grandstand_benches::chatlog::{self, Line};
-use grandstand_benches::crowd::Transport;
+use grandstand_benches::lean_clients::Transport;
 use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::Script;
-use grandstand_benches::record::{FAULT, Row, Rows, ratio, rounded};
+use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
+use grandstand_benches::trial::{Seen, TEXT_BYTES, Trial, node_plan};
+use grandstand_harness::chat_log::{self, Line, Log};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// All of ours.
-pub(crate) const TRANSPORTS: [Transport; 3] = [Transport::Ws, Transport::Wss, Transport::Quic];
 
 /// How much faster than it was said.
 const LOG_SPEED: f64 = 10.0;
@@ -34,19 +32,12 @@ const QUIC_BYTES: f64 = 36.0;
 /// The largest payload of a datagram that is compared with one write.
 const DATAGRAM_BYTES: f64 = 1_200.0;
 
-/// What is said.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Talk {
-    PerSecond(u64),
-    Logs,
-}
-
-/// One run.
+/// One run. Without a rate a log is said.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     transport: Transport,
     viewers: usize,
-    talk: Talk,
+    per_s: Option<u64>,
     tick_ms: u64,
 }
 
@@ -55,73 +46,62 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let mut rows = Rows::new();
     for case in cases(plan) {
         let Some(script) = script(plan, case)? else { continue };
-        let row = measure(plan, cores, case, &script).unwrap_or_else(|error| failed(case, &error));
-        eprintln!("{}", serde_json::to_string(&row)?);
-        rows.push(row);
+        // A case that failed does not take the figures of the others with it; the bench fails in the end.
+        let row = measure(plan, cores, case, &script);
+        rows.push(noted(row.unwrap_or_else(|error| case.row().failed(format!("{error:#}")))));
     }
     Ok(rows)
 }
 
 fn cases(plan: &Plan) -> Vec<Case> {
-    let mut cases = grid(plan);
+    let (all, mut cases) = (Transport::ALL, Vec::new());
+    let transports = plan.choose(&plan.transport, &all, &all);
+    for &transport in &transports {
+        for &viewers in &plan.choose(&plan.viewers, &[5_000, 15_000], &[50]) {
+            for &per_s in &plan.choose(&plan.rate, &[20, 50, 100, 200], &[200]) {
+                for &tick_ms in &plan.choose(&plan.tick_ms, &[100], &[100]) {
+                    cases.push(Case { transport, viewers, per_s: Some(per_s), tick_ms });
+                }
+            }
+        }
+    }
     let is_chosen = !(plan.viewers.is_empty() && plan.rate.is_empty() && plan.tick_ms.is_empty());
     if plan.quick || is_chosen {
         return cases;
     }
-    let transports = plan.choose(&plan.transport, &TRANSPORTS, &TRANSPORTS);
     for &transport in &transports {
-        let logs = |viewers| Case { transport, viewers, talk: Talk::Logs, tick_ms: 100 };
-        cases.extend([5_000, 15_000].map(logs));
+        cases.extend([5_000, 15_000].map(|viewers| Case { transport, viewers, per_s: None, tick_ms: 100 }));
     }
-    // The line of the issue: 5,000 viewers, two rates, at every tick.
+    // Every tick at two rates; 200 messages/s at 100 ms are in the grid above.
     if transports.contains(&Transport::Ws) {
-        for tick_ms in [25, 50, 100, 250, 0] {
-            let line = |per_s| Case {
-                transport: Transport::Ws,
-                viewers: 5_000,
-                talk: Talk::PerSecond(per_s),
-                tick_ms,
-            };
-            // 200 messages/s at 100 ms stand in the grid.
-            cases.extend([200, 1_200].into_iter().filter(|per_s| tick_ms != 100 || *per_s != 200).map(line));
-        }
-    }
-    cases
-}
-
-fn grid(plan: &Plan) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for &transport in &plan.choose(&plan.transport, &TRANSPORTS, &TRANSPORTS) {
-        for &viewers in &plan.choose(&plan.viewers, &[5_000, 15_000], &[50]) {
-            for &per_s in &plan.choose(&plan.rate, &[20, 50, 100, 200], &[200]) {
-                for &tick_ms in &plan.choose(&plan.tick_ms, &[100], &[100]) {
-                    cases.push(Case { transport, viewers, talk: Talk::PerSecond(per_s), tick_ms });
-                }
+        for (tick_ms, per_s) in
+            [25, 50, 100, 250, 0].into_iter().flat_map(|tick| [(tick, 200), (tick, 1_200)])
+        {
+            if (tick_ms, per_s) != (100, 200) {
+                cases.push(Case { transport: Transport::Ws, viewers: 5_000, per_s: Some(per_s), tick_ms });
             }
         }
     }
     cases
 }
 
-fn times(plan: &Plan) -> (Duration, Duration) {
-    let warm_up = Duration::from_millis(if plan.quick { 200 } else { 2_000 });
-    (warm_up, Duration::from_secs(plan.seconds(10)))
+fn warm_up(plan: &Plan) -> Duration {
+    Duration::from_millis(plan.size(2_000, 200))
 }
 
-/// What is said in a case; `None` when the logs are missing, which is said.
+/// What is said in a case; `None` when the logs are missing, which is printed.
 fn script(plan: &Plan, case: Case) -> Result<Option<Script>> {
-    let Talk::PerSecond(per_s) = case.talk else {
-        let files = chatlog::shared();
-        if files.is_empty() {
-            eprintln!("SKIPPED: no chat logs in {}", chatlog::SHARED);
-            return Ok(None);
-        }
-        let (warm_up, window) = times(plan);
-        let span_ms = ((warm_up + window).as_millis() as f64 * LOG_SPEED) as u64 + 5_000;
-        let lines = Arc::new(busiest(&chatlog::merged(&files)?, span_ms));
-        return Ok(Some(Script::Log { lines, speed: LOG_SPEED }));
-    };
-    Ok(Some(Script::Even { per_s: per_s as f64, size: TEXT_BYTES }))
+    if let Some(per_s) = case.per_s {
+        return Ok(Some(Script::even(per_s as f64, TEXT_BYTES)));
+    }
+    let files = chat_log::shared();
+    if files.is_empty() {
+        eprintln!("SKIPPED: no chat logs in {}", chat_log::SHARED);
+        return Ok(None);
+    }
+    let span_ms = ((warm_up(plan) + plan.time()).as_millis() as f64 * LOG_SPEED) as u64 + 5_000;
+    let log = Log::merged(&files, 2_000)?;
+    Ok(Some(Script::Log { lines: Arc::new(busiest(&log.lines, span_ms)), speed: LOG_SPEED }))
 }
 
 /// The part of so long in which the most was said; its times begin at 0.
@@ -139,23 +119,31 @@ fn busiest(lines: &[Line], span_ms: u64) -> Vec<Line> {
     lines[best].iter().map(|line| Line { t_ms: line.t_ms - first_ms, ..line.clone() }).collect()
 }
 
+impl Case {
+    fn row(self) -> Row {
+        let talk = if self.per_s.is_some() { "128 bytes" } else { "logs x10" };
+        Row::of([
+            ("transport", json!(self.transport)),
+            ("viewers", json!(self.viewers)),
+            ("messages_per_s", json!(self.per_s)),
+            ("talk", json!(talk)),
+            ("tick_ms", json!(self.tick_ms)),
+        ])
+    }
+}
+
 fn measure(plan: &Plan, cores: Cores, case: Case, script: &Script) -> Result<Row> {
-    let (warm_up, window) = times(plan);
-    let mut trial = Trial::open(plan, cores, case.transport, case.viewers, case.tick_ms)?;
-    let tick = |node: &grandstand_benches::node::Node| node.metric("grandstand_engine_largest_tick_seconds");
-    let (seen, _) = trial.window(script, warm_up, window, |_| ())?;
-    let tick_s = tick(&trial.node)?;
+    let node = node_plan(plan, cores, case.tick_ms)?;
+    let mut trial = Trial::of_node(&node, cores, case.transport, case.viewers)?;
+    let (seen, ()) = trial.window(script, warm_up(plan), plan.time(), |_| ())?;
+    let tick_s = trial.server.metric("grandstand_engine_largest_tick_seconds")?;
     // The floor alone on the machine, as the node was.
     drop(trial);
-    seen.check()?;
+    seen.check_whole()?;
     let (floor_ns, writes) = floor_of(plan, cores, case, &seen)?;
-    let mut row = Row::new()
-        .with("transport", case.transport.name())
-        .with("viewers", case.viewers)
-        .with("messages_per_s", said_per_s(case.talk, &seen))
-        .with("talk", if case.talk == Talk::Logs { "logs x10" } else { "128 bytes" })
-        .with("tick_ms", if case.tick_ms == 0 { rounded(tick_s * 1e3, 1) } else { case.tick_ms.into() })
-        .with("is_tick_adaptive", case.tick_ms == 0);
+    let said = seen.per_s(seen.reading.deliveries) / seen.reading.viewers.max(1) as f64;
+    let mut row =
+        case.row().with("said_per_s", rounded(said, 1)).with("seen_tick_ms", rounded(tick_s * 1e3, 1));
     seen.add_to(&mut row);
     row.set("floor_ns_per_write", rounded(floor_ns, 0));
     row.set("floor_writes_per_frame", writes);
@@ -164,39 +152,21 @@ fn measure(plan: &Plan, cores: Cores, case: Case, script: &Script) -> Result<Row
     Ok(row)
 }
 
-fn said_per_s(talk: Talk, seen: &Seen) -> serde_json::Value {
-    match talk {
-        Talk::PerSecond(per_s) => per_s.into(),
-        Talk::Logs => rounded(seen.deliveries_per_s() / seen.reading.viewers.max(1) as f64, 1),
-    }
-}
-
-/// A case that failed does not take the figures of the others with it; the bench still fails in the end.
-fn failed(case: Case, error: &anyhow::Error) -> Row {
-    let row = Row::new().with("transport", case.transport.name()).with("viewers", case.viewers);
-    let row = match case.talk {
-        Talk::PerSecond(per_s) => row.with("messages_per_s", per_s).with("talk", "128 bytes"),
-        Talk::Logs => row.with("talk", "logs x10"),
-    };
-    row.with("tick_ms", case.tick_ms)
-        .with("is_tick_adaptive", case.tick_ms == 0)
-        .with(FAULT, format!("{error:#}"))
-}
-
 /// CPU ns of a write of the floor with this case's frames, and how many writes a frame takes.
 fn floor_of(plan: &Plan, cores: Cores, case: Case, seen: &Seen) -> Result<(f64, u64)> {
-    let wire = seen.wire_bytes_per_frame();
-    let (bytes, writes) = match case.transport {
-        Transport::Ws => (wire, 1.0),
-        Transport::Wss => (wire - TLS_BYTES, 1.0),
+    let wire = seen.reading.wire_bytes as f64 / seen.reading.frames.max(1) as f64;
+    let (way, bytes, writes) = match case.transport {
+        Transport::Ws => (Way::Send, wire, 1.0),
+        Transport::Wss => (Way::Tls, wire - TLS_BYTES, 1.0),
         Transport::Quic => {
             let writes = (wire / DATAGRAM_BYTES).ceil().max(1.0);
-            (wire / writes - QUIC_BYTES, writes)
+            (Way::Udp, wire / writes - QUIC_BYTES, writes)
         }
     };
-    let way = Way::of(case.transport);
-    let bytes = bytes.max(1.0) as usize;
-    let cost = floor::beside(way, bytes, case.viewers, seen.interval(case.viewers), cores, plan.quick)?;
+    // From one frame of a viewer to its next.
+    let frames_per_s = seen.per_s(seen.reading.frames).max(1.0);
+    let interval = Duration::from_secs_f64((case.viewers as f64 / frames_per_s).clamp(0.001, 2.0));
+    let cost = floor::beside(way, bytes.max(1.0) as usize, case.viewers, interval, cores, plan.quick)?;
     Ok((cost.ns_per_write, writes as u64))
 }
 

@@ -1,12 +1,12 @@
 //! The floor: what the kernel and the ciphers take for the same writes, in a loop that does nothing else.
 //!
 //! Why: nothing that fans out over sockets can cost less, so every other figure is shown as a multiple of it.
-//! Method: one thread on the server's core writes one buffer to each of N sockets, which the crowd of the
-//! other benches reads on its own core; the thread's own CPU clock tells the cost. Rounds are spaced as ticks
+//! Method: one thread on the server's core writes one buffer to each of N sockets, which the viewers of the
+//! other benches read on its own core; the thread's own CPU clock tells the cost. Rounds are spaced as ticks
 //! are (sockets are cold when their turn comes again), and also run back to back. Ratios take the spaced
 //! ones.
 //! - `send`: one `send` for each socket; `io_uring`: 128 sends in one call;
-//! - `tls`: AES-256-GCM (what rustls and the crowd agree on) with a key for each connection, then `send`;
+//! - `tls`: AES-256-GCM (what rustls and the clients agree on) with a key for each connection, then `send`;
 //! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in
 //!   one call.
 //!
@@ -17,14 +17,16 @@
 use crate::uring::Ring;
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use grandstand_benches::clock::{now_ns, sleep_until};
-use grandstand_benches::cpu;
-use grandstand_benches::crowd::{Crowd, CrowdPlan, Transport};
+use grandstand_benches::cpu::thread_ns;
+use grandstand_benches::lean_clients::{ClientsPlan, Transport};
 use grandstand_benches::plan::{Cores, Plan};
-use grandstand_benches::record::{Row, Rows, rounded};
+use grandstand_benches::record::{Row, Rows, noted, rounded};
+use grandstand_benches::viewers::Viewers;
+use grandstand_harness::clock::{monotonic_ns, sleep_until};
+use grandstand_harness::process::pin_here;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt};
-use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -63,15 +65,6 @@ impl Way {
         }
     }
 
-    /// What a transport's frames are a multiple of.
-    pub(crate) fn of(transport: Transport) -> Way {
-        match transport {
-            Transport::Ws => Way::Send,
-            Transport::Wss => Way::Tls,
-            Transport::Quic => Way::Udp,
-        }
-    }
-
     fn is_udp(self) -> bool {
         matches!(self, Way::Udp | Way::UdpBurst)
     }
@@ -98,6 +91,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let mut rows = Rows::new();
     for viewers in plan.choose(&plan.viewers, &[5_000], &[50]) {
         for way in Way::ALL {
+            let mut last = 0;
             let mut floor = match Floor::open(way, viewers, cores) {
                 Err(error) if way == Way::Uring => {
                     eprintln!("io_uring is missing here: {error:#}");
@@ -106,10 +100,9 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
                 floor => floor?,
             };
             for size in SIZES.map(|size| if way.is_udp() { size.min(DATAGRAM_BYTES) } else { size }) {
-                if rows.last().is_some_and(|row: &Row| row.number("bytes") == size as f64) {
-                    continue;
+                if std::mem::replace(&mut last, size) != size {
+                    rows.push(noted(row(plan, &mut floor, way, viewers, size)?));
                 }
-                rows.push(row(plan, &mut floor, way, viewers, size)?);
             }
         }
     }
@@ -120,10 +113,7 @@ fn row(plan: &Plan, floor: &mut Floor, way: Way, viewers: usize, size: usize) ->
     let count = if plan.quick { 3 } else { 30 };
     let spaced = floor.measure(size, Rounds { count, spacing: Some(Duration::from_millis(100)) })?;
     let dense = floor.measure(size, Rounds { count, spacing: None })?;
-    Ok(Row::new()
-        .with("way", way.name())
-        .with("sockets", viewers)
-        .with("bytes", size)
+    Ok(Row::of([("way", json!(way.name())), ("sockets", json!(viewers)), ("bytes", json!(size))])
         .with("cpu_ns_per_write", rounded(spaced.ns_per_write, 0))
         .with("cpu_ns_per_write_back_to_back", rounded(dense.ns_per_write, 0))
         .with("writes_refused_back_to_back", dense.refused))
@@ -145,10 +135,10 @@ pub(crate) fn beside(
 /// Open sockets and their reader.
 pub(crate) struct Floor {
     way: Way,
-    crowd: Crowd,
+    viewers: Viewers,
     cores: Cores,
     tcp: Vec<TcpStream>,
-    udp: Option<(UdpSocket, Vec<SocketAddr>, Vec<SocketAddrAny>)>,
+    udp: Option<(UdpSocket, Vec<SocketAddrAny>)>,
     keys: Vec<LessSafeKey>,
 }
 
@@ -162,22 +152,21 @@ impl Floor {
             Ring::new()?;
         }
         let (listener, address) = listener()?;
-        let plan = CrowdPlan::new(Transport::Ws, address, "floor");
-        let plan = CrowdPlan { talk: "raw".into(), datagrams: way.is_udp(), core: cores.crowd, ..plan };
-        let crowd = Crowd::start(&plan)?;
-        let mut floor = Floor { way, cores, tcp: Vec::new(), udp: None, keys, crowd };
+        let plan = ClientsPlan::new(Transport::Ws, address, vec!["floor".into()]);
+        let plan = ClientsPlan { protocol: "bytes".into(), datagrams: way.is_udp(), ..plan };
+        let generator = Viewers::start(&plan, cores.generator)?;
+        let mut floor = Floor { way, cores, tcp: Vec::new(), udp: None, keys, viewers: generator };
         if way.is_udp() {
-            let ports = floor.crowd.join_all(viewers)?.ports;
-            let addresses: Vec<SocketAddr> =
-                ports.iter().map(|&port| (Ipv4Addr::LOCALHOST, port).into()).collect();
-            let raw = addresses.iter().map(|&address| address.into()).collect();
+            let ports = floor.viewers.come(viewers)?.ports;
+            let address = |&port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into();
+            let addresses = ports.iter().map(address).collect();
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             // The kernel takes what it allows.
             let _ = sockopt::set_socket_send_buffer_size(&socket, 4 << 20);
-            floor.udp = Some((socket, addresses, raw));
+            floor.udp = Some((socket, addresses));
         } else {
             let accept = std::thread::spawn(move || accept(&listener, viewers));
-            floor.crowd.join_all(viewers)?;
+            floor.viewers.come(viewers)?;
             floor.tcp = accept.join().expect("accepting does not panic")?;
         }
         Ok(floor)
@@ -185,12 +174,12 @@ impl Floor {
 
     /// Runs rounds in a thread on the server's core: CPU time of that thread for each write.
     pub(crate) fn measure(&mut self, bytes: usize, rounds: Rounds) -> Result<Cost> {
-        self.crowd.mark()?;
+        self.viewers.mark()?;
         let core = self.cores.server;
         let (way, tcp, udp, keys) = (self.way, &self.tcp, &self.udp, &self.keys);
         let writer = move || -> Result<Written> {
             if let Some(core) = core {
-                cpu::pin_here(core)?;
+                pin_here(core)?;
             }
             let mut writer = Writer::new(way, tcp, udp.as_ref(), keys, bytes)?;
             writer.rounds(rounds)
@@ -204,16 +193,16 @@ impl Floor {
 
     /// What was written has been read.
     fn check(&mut self, written: &Written) -> Result<()> {
-        let until_ns = now_ns() + 10_000_000_000;
+        let until_ns = monotonic_ns() + 10_000_000_000;
         loop {
-            let reading = self.crowd.read()?;
+            let reading = self.viewers.read()?;
             ensure!(reading.ended == 0, "the sink ended: {reading:?}");
             let enough = if self.way.is_udp() { written.wire_bytes * 99 / 100 } else { written.wire_bytes };
             if reading.wire_bytes >= enough {
                 ensure!(reading.wire_bytes <= written.wire_bytes, "more was read than written");
                 return Ok(());
             }
-            if now_ns() > until_ns {
+            if monotonic_ns() > until_ns {
                 bail!("of {} bytes the sink got {}", written.wire_bytes, reading.wire_bytes);
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -233,7 +222,7 @@ struct Written {
 struct Writer<'a> {
     way: Way,
     tcp: &'a [TcpStream],
-    udp: Option<&'a (UdpSocket, Vec<SocketAddr>, Vec<SocketAddrAny>)>,
+    udp: Option<&'a (UdpSocket, Vec<SocketAddrAny>)>,
     keys: &'a [LessSafeKey],
     plain: Vec<u8>,
     sealed: Vec<u8>,
@@ -246,7 +235,7 @@ impl<'a> Writer<'a> {
     fn new(
         way: Way,
         tcp: &'a [TcpStream],
-        udp: Option<&'a (UdpSocket, Vec<SocketAddr>, Vec<SocketAddrAny>)>,
+        udp: Option<&'a (UdpSocket, Vec<SocketAddrAny>)>,
         keys: &'a [LessSafeKey],
         bytes: usize,
     ) -> Result<Writer<'a>> {
@@ -258,16 +247,16 @@ impl<'a> Writer<'a> {
     fn rounds(&mut self, rounds: Rounds) -> Result<Written> {
         // The first rounds find cold code and unsized buffers.
         let warm_up = rounds.count / 10 + 1;
-        let (mut written, mut next_ns) = (Written::default(), now_ns());
+        let (mut written, mut next_ns) = (Written::default(), monotonic_ns());
         for round in 0..warm_up + rounds.count {
             if let Some(spacing) = rounds.spacing {
                 sleep_until(next_ns);
-                next_ns = (next_ns + spacing.as_nanos() as u64).max(now_ns());
+                next_ns = (next_ns + spacing.as_nanos() as u64).max(monotonic_ns());
             }
-            let begin_ns = thread_cpu_ns();
+            let begin_ns = thread_ns();
             let (whole, refused) = self.round()?;
             if round >= warm_up {
-                written.cpu_ns += thread_cpu_ns() - begin_ns;
+                written.cpu_ns += thread_ns() - begin_ns;
                 written.whole += whole as u64;
                 written.refused += refused as u64;
             }
@@ -290,7 +279,7 @@ impl<'a> Writer<'a> {
             Way::Udp => self.datagrams()?,
             Way::UdpBurst => self.bursts()?,
         };
-        let all = self.tcp.len() + self.udp.map_or(0, |(_, addresses, _)| addresses.len());
+        let all = self.tcp.len() + self.udp.map_or(0, |(_, addresses)| addresses.len());
         Ok((whole, all - whole))
     }
 
@@ -323,7 +312,7 @@ impl<'a> Writer<'a> {
     }
 
     fn datagrams(&mut self) -> Result<usize> {
-        let (socket, addresses, _) = self.udp.expect("open for this way");
+        let (socket, addresses) = self.udp.expect("open for this way");
         let mut whole = 0;
         for (address, key) in addresses.iter().zip(self.keys) {
             self.sealed.clear();
@@ -342,7 +331,7 @@ impl<'a> Writer<'a> {
     }
 
     fn bursts(&mut self) -> Result<usize> {
-        let (socket, _, addresses) = self.udp.expect("open for this way");
+        let (socket, addresses) = self.udp.expect("open for this way");
         let mut whole = 0;
         let size = self.plain.len() + 16;
         for (addresses, keys) in addresses.chunks(BURST).zip(self.keys.chunks(BURST)) {
@@ -435,9 +424,4 @@ fn accept(listener: &TcpListener, count: usize) -> Result<Vec<TcpStream>> {
         sockets.push(socket);
     }
     Ok(sockets)
-}
-
-fn thread_cpu_ns() -> u64 {
-    let at = clock_gettime(ClockId::ThreadCPUTime);
-    at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
 }

@@ -1,10 +1,11 @@
 //! `grandstand-bench`: what Grandstand costs, beside what it could cost at best.
 //!
-//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a peer, a smaller
-//! crowd) runs it in the same run, beside it.
-//! Invariants: figures come from a release build, with the node and the crowd on different cores; `--quick`
+//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a smaller audience) runs
+//! it in the same run, beside it.
+//! Invariants: figures come from a release build, with the node and the generator on different cores; `--quick`
 //! is a smoke of seconds that fails when something is broken, and never by time.
-//! Not here: building (`cargo xtask bench`), what benches are made of (the library).
+//! Not here: building (`cargo xtask bench`), what benches are made of (the library), other servers
+//! (benches/peers).
 
 #![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
 
@@ -19,77 +20,88 @@ mod saturation;
 mod storm;
 mod tallies;
 mod tick;
-mod trial;
 mod uring;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use grandstand_benches::crowd;
-use grandstand_benches::plan::{Plan, report};
+use clap::{Parser, ValueEnum};
+use grandstand_benches::plan::{self, Plan, report};
+use grandstand_benches::record::{self, Rows};
+use grandstand_benches::viewers;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What Grandstand costs.
 #[derive(Parser)]
 #[command(name = "grandstand-bench", version)]
 struct Cli {
-    #[command(subcommand)]
-    bench: Bench,
+    /// Which bench.
+    #[arg(value_enum, required_unless_present = "show")]
+    bench: Option<Bench>,
+    /// Print a file of benches/results as tables, and run nothing.
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
+    #[command(flatten)]
+    plan: Plan,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Bench {
     /// What the kernel and the ciphers take for the same writes.
-    Floor(Plan),
+    Floor,
     /// One room: CPU per frame and delivery, latency, bytes, memory.
-    Fanout(Plan),
-    /// How far one core goes, and what happens beyond.
-    Saturation(Plan),
+    Fanout,
+    /// The highest rate that one core holds, and what happens beyond.
+    Saturation,
     /// Latency against audience with the adaptive tick.
-    Tick(Plan),
+    Tick,
     /// Bytes per idle viewer, room and shard, in the program and in the kernel.
-    Memory(Plan),
-    /// CPU per join, and the latency of those who are there while ten thousand come at once.
-    Joins(Plan),
-    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed
-    /// suffers.
-    Storm(Plan),
+    Memory,
+    /// CPU per join, and the latency of viewers who are there while ten thousand come at once.
+    Joins,
+    /// All clients are cut at once and come back: how soon, how completely, and what viewers who stayed notice.
+    Storm,
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
-    Rooms(Plan),
-    /// Rooms on disk beside rooms in memory: acknowledgements, commits, CPU and bytes per message, latency of
-    /// both.
-    Durable(Plan),
+    Rooms,
+    /// Rooms on disk beside rooms in memory: answers, commits, CPU and bytes per message, latency of both.
+    Durable,
     /// A flood into a room that is paced, beside what it shows of it.
-    Pacing(Plan),
+    Pacing,
     /// CPU per reaction, beside the bare cost of reading its frame.
-    Tallies(Plan),
-    /// Viewers of another bench, told by it what to do.
-    #[command(hide = true)]
-    Crowd,
+    Tallies,
 }
 
-fn main() -> ExitCode {
-    match run(&Cli::parse().bench) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+impl Bench {
+    fn run(self, plan: &Plan) -> Result<Rows> {
+        match self {
+            Bench::Floor => floor::run(plan),
+            Bench::Fanout => fanout::run(plan),
+            Bench::Saturation => saturation::run(plan),
+            Bench::Tick => tick::run(plan),
+            Bench::Memory => memory::run(plan),
+            Bench::Joins => joins::run(plan),
+            Bench::Storm => storm::run(plan),
+            Bench::Rooms => rooms::run(plan),
+            Bench::Durable => durable::run(plan),
+            Bench::Pacing => pacing::run(plan),
+            Bench::Tallies => tallies::run(plan),
         }
     }
 }
 
-fn run(bench: &Bench) -> Result<()> {
-    match bench {
-        Bench::Floor(plan) => report("floor", plan, &floor::run(plan)?),
-        Bench::Fanout(plan) => report("fanout", plan, &fanout::run(plan)?),
-        Bench::Saturation(plan) => report("saturation", plan, &saturation::run(plan)?),
-        Bench::Tick(plan) => report("tick", plan, &tick::run(plan)?),
-        Bench::Memory(plan) => report("memory", plan, &memory::run(plan)?),
-        Bench::Joins(plan) => report("joins", plan, &joins::run(plan)?),
-        Bench::Storm(plan) => report("storm", plan, &storm::run(plan)?),
-        Bench::Rooms(plan) => report("rooms", plan, &rooms::run(plan)?),
-        Bench::Durable(plan) => report("durable", plan, &durable::run(plan)?),
-        Bench::Pacing(plan) => report("pacing", plan, &pacing::run(plan)?),
-        Bench::Tallies(plan) => report("tallies", plan, &tallies::run(plan)?),
-        Bench::Crowd => crowd::serve(|_| None),
+fn main() -> ExitCode {
+    plan::main(run)
+}
+
+fn run() -> Result<()> {
+    // As the process of the viewers it gets its plan on standard input.
+    if std::env::args().nth(1).is_some_and(|word| word == viewers::COMMAND) {
+        return viewers::serve(|_| None);
     }
+    let cli = Cli::parse();
+    if let Some(file) = cli.show {
+        println!("{}", record::tables(&file)?);
+    }
+    let Some(bench) = cli.bench else { return Ok(()) };
+    let name = bench.to_possible_value().expect("no bench is hidden");
+    report(name.get_name(), &cli.plan, &bench.run(&cli.plan)?)
 }

@@ -1,24 +1,21 @@
 //! `rooms`: fifty thousand that nobody has joined, ten thousand that all talk, and small ones beside a giant.
 //!
-//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each
-//! of 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant
-//! have their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is
-//! not taken for their latency. Everybody has to hear everything: a run that lost a message has no figures.
+//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each of
+//! 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant have
+//! their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is not taken
+//! for their latency. Everybody has to get everything: a run that lost a message has no figures.
 //! Not here: memory of rooms (`memory`).
 
-use std::sync::Arc;
+use anyhow::{Result, ensure};
+use grandstand_benches::cpu::Meter;
+use grandstand_benches::fixture::{Fixture, PATIENCE, Talk, come, plan as node_plan};
+use grandstand_benches::lean_clients::protocol::Role;
+use grandstand_benches::lean_clients::{Reading, Transport};
+use grandstand_benches::plan::Plan;
+use grandstand_benches::record::{Row, Rows, ms, noted, ratio, rounded};
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use anyhow::{Result, ensure};
-use grandstand_benches::crowd::Transport;
-use grandstand_benches::guests::{Guests, Listener, Talk};
-use grandstand_benches::histogram::Summary;
-use grandstand_benches::house::{House, PATIENCE, plan};
-use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
-use grandstand_benches::rooms_admin::create_rooms;
-
-use grandstand_benches::plan::Plan;
 
 /// Rooms of one session: the default bound.
 const ROOMS_PER_SESSION: usize = 32;
@@ -26,215 +23,178 @@ const ROOMS_PER_SESSION: usize = 32;
 /// Viewers of a small room.
 const SMALL: usize = 3;
 
+/// Messages per second to the giant.
+const GIANT_PER_S: f64 = 20.0;
+
 /// Sizes of a run.
 struct Sizes {
+    core: Option<usize>,
     dormant: usize,
     talking: usize,
     /// Messages per second of all talking rooms together.
     talking_per_s: &'static [f64],
     giant: usize,
-    giant_per_s: f64,
     small: usize,
     small_per_s: f64,
     time: Duration,
 }
 
-const FULL: Sizes = Sizes {
-    dormant: 50_000,
-    talking: 10_000,
-    talking_per_s: &[1_000.0, 4_000.0],
-    giant: 15_000,
-    giant_per_s: 20.0,
-    small: 5_000,
-    small_per_s: 1_000.0,
-    time: Duration::from_secs(10),
-};
-
-const QUICK: Sizes = Sizes {
-    dormant: 300,
-    talking: 40,
-    talking_per_s: &[80.0],
-    giant: 60,
-    giant_per_s: 20.0,
-    small: 70,
-    small_per_s: 100.0,
-    time: Duration::from_millis(500),
-};
-
-/// Runs it.
-///
-/// # Errors
-/// A room was refused, or a message was lost.
+/// Runs it. It fails when a room was refused, or a message was lost.
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
-    let sizes = if plan.quick { QUICK } else { FULL };
-    let core = plan.take_cores()?;
-    let mut rows = vec![noted(dormant(core, &sizes)?)];
+    let core = plan.cores()?.server;
+    let full = Sizes {
+        core,
+        dormant: 50_000,
+        talking: 10_000,
+        talking_per_s: &[1_000.0, 4_000.0],
+        giant: 15_000,
+        small: 5_000,
+        small_per_s: 1_000.0,
+        time: Duration::from_secs(10),
+    };
+    let quick = Sizes {
+        core,
+        dormant: 300,
+        talking: 40,
+        talking_per_s: &[80.0],
+        giant: 60,
+        small: 70,
+        small_per_s: 100.0,
+        time: Duration::from_millis(500),
+    };
+    let sizes = plan.size(full, quick);
+    let mut rows = vec![noted(dormant(&sizes)?)];
     for &per_s in sizes.talking_per_s {
-        rows.push(noted(talking(core, &sizes, per_s)?));
+        rows.push(noted(talking(&sizes, per_s)?));
     }
-    let alone = noted(beside(core, &sizes, 0)?);
-    let giant = beside(core, &sizes, sizes.giant)?;
+    let alone = noted(beside(&sizes, 0)?);
+    let giant = beside(&sizes, sizes.giant)?;
     let times = ratio(giant.number("p99_ms"), alone.number("p99_ms"));
     rows.extend([alone, noted(giant.with("p99_beside_alone", times))]);
     Ok(rows)
 }
 
-fn dormant(core: Option<usize>, sizes: &Sizes) -> Result<Row> {
-    let house = House::open(&plan(core))?;
-    create_rooms(house.node.admin, (0..10).map(|n| format!("warm-up-{n}")))?;
-    let (held, meter, began) = (house.held()?, house.node.meter()?, Instant::now());
-    create_rooms(house.node.admin, (0..sizes.dormant).map(|n| format!("scheduled-show-{n:06}")))?;
-    let (took, spent) = (began.elapsed(), meter.spent()?);
-    let grown = house.held()?.user as f64 - held.user as f64;
-    Ok(Row::new()
-        .with("what", "dormant rooms, made one by one by the admin port")
-        .with("rooms", sizes.dormant)
-        .with("made_per_s", rounded(sizes.dormant as f64 / took.as_secs_f64(), 0))
-        .with("server_cpu_us_per_room", rounded(spent.total_ns() as f64 / 1e3 / sizes.dormant as f64, 1))
-        .with("user_bytes_per_room", rounded(grown / sizes.dormant as f64, 0)))
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("small-{n}")).collect()
 }
 
-fn talking(core: Option<usize>, sizes: &Sizes, per_s: f64) -> Result<Row> {
-    let mut house = House::open(&plan(core))?;
+fn dormant(sizes: &Sizes) -> Result<Row> {
+    let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
+    fixture.create_rooms((0..10).map(|n| format!("warm-up-{n}")))?;
+    let (held, meter, began) = (fixture.held()?, Meter::start(fixture.node.pid())?, Instant::now());
+    fixture.create_rooms((0..sizes.dormant).map(|n| format!("scheduled-show-{n:06}")))?;
+    let (took, spent, rooms) = (began.elapsed(), meter.spent()?, sizes.dormant as f64);
+    let grown = fixture.held()?.user as f64 - held.user as f64;
+    let what = "dormant rooms, made one by one by the admin port";
+    Ok(Row::of([("what", json!(what)), ("rooms", json!(sizes.dormant))])
+        .with("made_per_s", rounded(rooms / took.as_secs_f64(), 0))
+        .with("server_cpu_us_per_room", rounded(spent.total_ns() as f64 / 1e3 / rooms, 1))
+        .with("user_bytes_per_room", rounded(grown / rooms, 0)))
+}
+
+fn talking(sizes: &Sizes, per_s: f64) -> Result<Row> {
+    let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
     let count = sizes.talking;
-    let names: Vec<Arc<str>> = (0..count).map(|n| format!("small-{n}").into()).collect();
+    let mut clients = fixture.clients(Transport::Ws, names(count))?;
     for n in 0..count {
-        let rooms = (0..SMALL).map(|next| names[(n + next) % count].clone()).collect();
-        house.guests.invite(Transport::Ws, rooms);
+        clients.add(Role::Viewer, (0..SMALL).map(|next| (n + next) % count));
     }
-    let mut listener = Listener::new(1);
-    house.guests.all_come(0..count, 64, PATIENCE, &mut listener)?;
+    come(&mut clients, 0..count)?;
+    clients.mark();
     // Everybody speaks in its own room, one after the other.
-    let meter = house.node.meter()?;
+    let meter = Meter::start(fixture.node.pid())?;
     let mut talk = Talk::new((0..count).map(|n| (n, 0)).collect(), per_s, 100);
-    let sent = talk.speak_for(sizes.time, &mut house.guests, &mut listener)?;
+    talk.speak_for(sizes.time, &mut clients)?;
     let spent = meter.spent()?;
-    let expected = |n: usize| (0..SMALL).map(|next| talk.sent_by((n + next) % count)).sum();
-    settle(&mut house.guests, &mut listener, sent, expected)?;
-    let row =
-        Row::new().with("what", "rooms that all talk").with("rooms", count).with("members", count * SMALL);
-    let row = row.with("connections", count);
-    Ok(figures(row, sent, SMALL as u64, sizes.time, &listener.latency[0].summary(), spent.total_ns()))
+    let seen = clients.settle(PATIENCE)?;
+    let row = Row::of([
+        ("what", json!("rooms that all talk")),
+        ("rooms", json!(count)),
+        ("members", json!(count * SMALL)),
+        ("connections", json!(count)),
+        ("messages_per_s", json!(per_s)),
+    ]);
+    figures(row, talk.sent, sizes.time, &seen, spent.total_ns())
 }
 
-fn figures(row: Row, sent: u64, heard_by: u64, time: Duration, seen: &Summary, cpu_ns: u64) -> Row {
-    let ms = |us: u64| rounded(us as f64 / 1000.0, 1);
-    row.with("messages_per_s", rounded(sent as f64 / time.as_secs_f64(), 0))
-        .with("deliveries_per_s", rounded((sent * heard_by) as f64 / time.as_secs_f64(), 0))
-        .with("p50_ms", ms(seen.p50_us))
-        .with("p99_ms", ms(seen.p99_us))
-        .with("max_ms", ms(seen.max_us))
-        .with("server_cpu_share", rounded(cpu_ns as f64 / time.as_nanos() as f64, 3))
+/// Everything reached each of the small rooms' viewers, no more and no less.
+fn figures(row: Row, sent: u64, time: Duration, seen: &Reading, cpu_ns: u64) -> Result<Row> {
+    let wanted = sent * SMALL as u64;
+    ensure!(seen.deliveries == wanted, "{} deliveries, expected {wanted}", seen.deliveries);
+    Ok(row
+        .with("said_per_s", rounded(sent as f64 / time.as_secs_f64(), 0))
+        .with("deliveries_per_s", rounded(wanted as f64 / time.as_secs_f64(), 0))
+        .with("p50_ms", ms(seen.latency.p50_us))
+        .with("p99_ms", ms(seen.latency.p99_us))
+        .with("max_ms", ms(seen.latency.max_us))
+        .with("server_cpu_share", rounded(cpu_ns as f64 / time.as_nanos() as f64, 3)))
 }
 
 /// Small rooms that talk, beside a giant of so many viewers or none.
-fn beside(core: Option<usize>, sizes: &Sizes, giant: usize) -> Result<Row> {
-    let mut house = House::open(&plan(core))?;
-    let doors = [Some(house.node.ws), None, None];
+fn beside(sizes: &Sizes, giant: usize) -> Result<Row> {
+    let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
     let (begins, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-    let all = house.invite(Transport::Ws, giant, &["giant"]);
-    let mut listener = Listener::new(1);
-    house.guests.all_come(all, 64, PATIENCE, &mut listener)?;
-    listener.reset();
-    let node = &house.node;
-    let guests = &mut house.guests;
+    let mut clients = fixture.full_room(Transport::Ws, giant)?;
     std::thread::scope(|scope| -> Result<Row> {
-        let small = scope.spawn(|| small_rooms(doors, sizes, &begins, &is_over));
+        let small = scope.spawn(|| small_rooms(&fixture, sizes, &begins, &is_over));
         let mut run = || -> Result<_> {
             while !begins.load(Ordering::Acquire) {
                 ensure!(!small.is_finished(), "the small rooms failed");
-                guests.turn(Duration::from_millis(5), &mut listener)?;
+                clients.turn(Duration::from_millis(5))?;
             }
-            let meter = node.meter()?;
-            let sent = speak_to_giant(guests, &mut listener, sizes, giant)?;
-            Ok((sent, meter.spent()?))
+            clients.mark();
+            let meter = Meter::start(fixture.node.pid())?;
+            let mut talk = Talk::new(vec![(0, 0)], GIANT_PER_S, 100);
+            if giant == 0 {
+                clients.rest(sizes.time)?;
+            } else {
+                talk.speak_for(sizes.time, &mut clients)?;
+            }
+            Ok((talk.sent, meter.spent()?))
         };
         let outcome = run();
         is_over.store(true, Ordering::Release);
         let (heard, sent_small) = small.join().expect("listening does not panic")?;
         let (sent_giant, spent) = outcome?;
-        settle(guests, &mut listener, sent_giant, |_| sent_giant)?;
-        let row = Row::new()
-            .with("what", if giant > 0 { "small rooms beside a giant" } else { "small rooms alone" })
-            .with("rooms", sizes.small)
-            .with("members", sizes.small * SMALL)
-            .with("giant_viewers", giant);
-        let row = figures(row, sent_small, SMALL as u64, sizes.time, &heard, spent.total_ns());
-        let giants = listener.latency[0].summary();
-        Ok(row
+        let giants = clients.settle(PATIENCE)?;
+        let row = Row::of([
+            ("what", json!(if giant > 0 { "small rooms beside a giant" } else { "small rooms alone" })),
+            ("rooms", json!(sizes.small)),
+            ("members", json!(sizes.small * SMALL)),
+            ("giant_viewers", json!(giant)),
+        ]);
+        Ok(figures(row, sent_small, sizes.time, &heard, spent.total_ns())?
             .with("giant_messages_per_s", rounded(sent_giant as f64 / sizes.time.as_secs_f64(), 0))
-            .with("giant_p99_ms", rounded(giants.p99_us as f64 / 1000.0, 1)))
+            .with("giant_p99_ms", ms(giants.latency.p99_us)))
     })
 }
 
-fn speak_to_giant(guests: &mut Guests, listener: &mut Listener, sizes: &Sizes, giant: usize) -> Result<u64> {
-    if giant == 0 {
-        guests.rest(sizes.time, listener)?;
-        return Ok(0);
-    }
-    let mut talk = Talk::new(vec![(0, 0)], sizes.giant_per_s, 100);
-    talk.speak_for(sizes.time, guests, listener)
-}
-
-/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was
-/// said.
+/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was said.
 fn small_rooms(
-    doors: [Option<std::net::SocketAddr>; 3],
+    fixture: &Fixture,
     sizes: &Sizes,
     begins: &AtomicBool,
     is_over: &AtomicBool,
-) -> Result<(Summary, u64)> {
-    let (mut guests, mut listener) = (Guests::new(doors)?, Listener::new(1));
-    let names: Vec<Arc<str>> = (0..sizes.small).map(|n| format!("small-{n}").into()).collect();
-    let mut speakers = Vec::new();
+) -> Result<(Reading, u64)> {
+    let mut clients = fixture.clients(Transport::Ws, names(sizes.small))?;
+    let mut publishers = Vec::new();
     for group in 0..SMALL {
-        for rooms in names.chunks(ROOMS_PER_SESSION) {
-            let guest = guests.invite(Transport::Ws, rooms.to_vec());
+        for first in (0..sizes.small).step_by(ROOMS_PER_SESSION) {
+            let rooms = first..(first + ROOMS_PER_SESSION).min(sizes.small);
+            let client = clients.add(Role::Viewer, rooms.clone());
             if group == 0 {
-                speakers.extend((0..rooms.len()).map(|room| (guest, room)));
+                publishers.extend((0..rooms.len()).map(|room| (client, room)));
             }
         }
     }
-    let all = 0..guests.len();
-    guests.all_come(all.clone(), 16, PATIENCE, &mut listener)?;
-    listener.reset();
+    let all = 0..clients.len();
+    clients.come(all, 16, PATIENCE)?;
+    clients.mark();
     begins.store(true, Ordering::Release);
-    let mut talk = Talk::new(speakers, sizes.small_per_s, 100);
-    let mut sent = 0;
+    let mut talk = Talk::new(publishers, sizes.small_per_s, 100);
     while !is_over.load(Ordering::Acquire) {
-        sent = talk.speak(&mut guests);
-        guests.turn(Duration::from_millis(1), &mut listener)?;
+        talk.speak(&mut clients);
+        clients.turn(Duration::from_millis(1))?;
     }
-    let per_group = all.len() / SMALL;
-    // Each guest hears its 32 rooms, whose speakers stand together.
-    let expected = |guest: usize| {
-        let first = guest % per_group * ROOMS_PER_SESSION;
-        (first..(first + ROOMS_PER_SESSION).min(sizes.small)).map(|room| talk.sent_by(room)).sum()
-    };
-    settle(&mut guests, &mut listener, sent, expected)?;
-    Ok((listener.latency[0].summary(), sent))
-}
-
-/// Until everything was accepted and everybody has heard what it should, no more and no less.
-pub(crate) fn settle(
-    guests: &mut Guests,
-    listener: &mut Listener,
-    sent: u64,
-    expected: impl Fn(usize) -> u64,
-) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let count = guests.len();
-    let wished: Vec<u64> = (0..count).map(expected).collect();
-    listener.heard.resize(count, 0);
-    listener.tallied.resize(count, 0);
-    while listener.published < sent
-        || listener.heard.iter().zip(&wished).any(|(heard, wished)| heard < wished)
-    {
-        let counts = guests.counts();
-        ensure!(counts.cut == 0 && counts.gaps == 0 && counts.refused == 0, "something was lost: {counts:?}");
-        ensure!(Instant::now() < deadline, "{} of {sent} accepted: {counts:?}", listener.published);
-        guests.turn(Duration::from_millis(1), listener)?;
-    }
-    ensure!(listener.heard == wished, "somebody heard what was not said to it");
-    Ok(())
+    Ok((clients.settle(PATIENCE)?, talk.sent))
 }

@@ -7,26 +7,24 @@
 //! sent: counts are conserved, or there are no figures.
 //! Not here: fan-out (`fanout`).
 
+use anyhow::{Result, ensure};
+use grandstand_benches::cpu::{Meter, thread_ns};
+use grandstand_benches::fixture::{Fixture, PATIENCE, plan as node_plan};
+use grandstand_benches::lean_clients::{LeanClients, Transport};
+use grandstand_benches::plan::Plan;
+use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
+use grandstand_harness::clock::monotonic_ns;
+use grandstand_harness::process::pin_here;
+use grandstand_protocol::frame::{ClientFrame, Encoder, React};
+use grandstand_protocol::websocket::{Opcode, write_masked};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use anyhow::{Result, ensure};
-use grandstand_benches::clock::now_ns;
-use grandstand_benches::cpu;
-use grandstand_benches::crowd::Transport;
-use grandstand_benches::guests::Listener;
-use grandstand_benches::house::{House, PATIENCE, plan};
-use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
-use grandstand_protocol::frame::{ClientFrame, Encoder, React};
-use grandstand_protocol::websocket::{Opcode, write_masked};
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::time::{ClockId, clock_gettime};
-
-use grandstand_benches::plan::Plan;
 
 /// More kinds than a batch tells by name, so that the rest is used as well.
 const KEYS: [&str; 20] = [
@@ -36,13 +34,11 @@ const KEYS: [&str; 20] = [
 
 /// Sizes of a run.
 struct Sizes {
+    core: Option<usize>,
     viewers: usize,
     per_s: f64,
     time: Duration,
 }
-
-const FULL: Sizes = Sizes { viewers: 5_000, per_s: 200_000.0, time: Duration::from_secs(8) };
-const QUICK: Sizes = Sizes { viewers: 40, per_s: 2_000.0, time: Duration::from_millis(500) };
 
 /// How reactions come: so many frames in one write, each of so many reactions.
 #[derive(Clone, Copy)]
@@ -64,38 +60,40 @@ impl Pattern {
     }
 }
 
-/// Runs it.
-///
-/// # Errors
-/// A reaction was refused or lost.
+/// Runs it. It fails when a reaction was refused or lost.
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
-    let sizes = if plan.quick { QUICK } else { FULL };
-    let core = plan.take_cores()?;
-    let idle_ns_per_s = trickle(core, &sizes)?;
-    PATTERNS.iter().map(|&pattern| one(core, &sizes, pattern, idle_ns_per_s).map(noted)).collect()
+    let core = plan.cores()?.server;
+    let full = Sizes { core, viewers: 5_000, per_s: 200_000.0, time: Duration::from_secs(8) };
+    let quick = Sizes { core, viewers: 40, per_s: 2_000.0, time: Duration::from_millis(500) };
+    let sizes = plan.size(full, quick);
+    let idle = trickle(&sizes)?;
+    let idle_ns_per_s = idle.cpu_ns as f64 / idle.time.as_secs_f64();
+    PATTERNS.iter().map(|&pattern| one(&sizes, pattern, idle_ns_per_s).map(noted)).collect()
 }
 
-fn one(core: Option<usize>, sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
-    let floor = floor(core, sizes, pattern)?;
-    let seen = node(core, sizes, pattern)?;
+fn one(sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
+    let floor = floor(sizes, pattern)?;
+    let seen =
+        react(sizes, sizes.per_s / pattern.reactions() as f64, pattern, sizes.viewers, Duration::ZERO)?;
     let idle_ns = idle_ns_per_s * seen.time.as_secs_f64();
     let ns = (seen.cpu_ns as f64 - idle_ns) / seen.reactions as f64;
     let floor_ns = floor.cpu_ns as f64 / floor.reactions as f64;
     let per_s = |run: &Seen| rounded(run.reactions as f64 / run.time.as_secs_f64(), 0);
-    Ok(Row::new()
-        .with("what", pattern.name)
-        .with("viewers", sizes.viewers)
-        .with("frames_per_write", pattern.frames)
-        .with("reactions_per_frame", pattern.count)
-        .with("reactions_per_s", per_s(&seen))
-        .with("floor_reactions_per_s", per_s(&floor))
-        .with("cpu_ns_per_reaction", rounded(ns, 0))
-        .with("cpu_ns_per_frame", rounded(ns * f64::from(pattern.count), 0))
-        .with("floor_ns_per_frame", rounded(floor_ns * f64::from(pattern.count), 0))
-        .with("times_floor", ratio(ns, floor_ns))
-        .with("server_cpu_share", rounded(seen.cpu_ns as f64 / seen.time.as_nanos() as f64, 3))
-        .with("of_it_fan_out", rounded(idle_ns_per_s / 1e9, 3))
-        .with("told_to_each_viewer", seen.reactions))
+    Ok(Row::of([
+        ("what", json!(pattern.name)),
+        ("viewers", json!(sizes.viewers)),
+        ("frames_per_write", json!(pattern.frames)),
+        ("reactions_per_frame", json!(pattern.count)),
+    ])
+    .with("reactions_per_s", per_s(&seen))
+    .with("floor_reactions_per_s", per_s(&floor))
+    .with("cpu_ns_per_reaction", rounded(ns, 0))
+    .with("cpu_ns_per_frame", rounded(ns * f64::from(pattern.count), 0))
+    .with("floor_ns_per_frame", rounded(floor_ns * f64::from(pattern.count), 0))
+    .with("times_floor", ratio(ns, floor_ns))
+    .with("server_cpu_share", rounded(seen.cpu_ns as f64 / seen.time.as_nanos() as f64, 3))
+    .with("of_it_fan_out", rounded(idle_ns_per_s / 1e9, 3))
+    .with("told_to_each_viewer", seen.reactions))
 }
 
 /// What was spent on how much.
@@ -114,93 +112,61 @@ struct Writes {
 
 impl Writes {
     fn new(per_s: f64) -> Writes {
-        Writes { began_ns: now_ns(), interval_ns: 1e9 / per_s, done: 0 }
+        Writes { began_ns: monotonic_ns(), interval_ns: 1e9 / per_s, done: 0 }
     }
 
     /// The numbers of those due now; at most a hundred, so that the caller reads in between.
     fn due(&mut self) -> std::ops::Range<u64> {
-        let due = ((now_ns() - self.began_ns) as f64 / self.interval_ns) as u64;
+        let due = ((monotonic_ns() - self.began_ns) as f64 / self.interval_ns) as u64;
         let from = self.done;
         self.done = due.min(from + 100);
         from..self.done
     }
 }
 
-fn node(core: Option<usize>, sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
-    let (mut house, mut listener) = full_house(core, sizes)?;
+/// One viewer reacts twice a tick: what telling everybody costs.
+fn trickle(sizes: &Sizes) -> Result<Seen> {
+    react(sizes, 20.0, PATTERNS[0], 1, Duration::from_millis(1))
+}
+
+/// So many writes per second by so many of the viewers in turn, until every viewer was told of every reaction: no
+/// more, no less.
+fn react(sizes: &Sizes, writes_per_s: f64, pattern: Pattern, by: usize, wait: Duration) -> Result<Seen> {
+    let node = node_plan(sizes.core)?;
+    let node = node.key("limits.reactions_per_s", 1_000_000).key("limits.reactions_burst", 1_000_000);
+    let fixture = Fixture::open(&node, None)?;
+    let mut clients = fixture.full_room(Transport::Ws, sizes.viewers)?;
     let counts = vec![pattern.count; pattern.frames];
-    let mut writes = Writes::new(sizes.per_s / pattern.reactions() as f64);
-    let (meter, began) = (house.node.meter()?, Instant::now());
+    let mut writes = Writes::new(writes_per_s);
+    let (meter, began) = (Meter::start(fixture.node.pid())?, Instant::now());
     while began.elapsed() < sizes.time {
         for n in writes.due() {
-            house.guests.react(n as usize % sizes.viewers, KEYS[n as usize % KEYS.len()], &counts);
+            clients.react(n as usize % by, KEYS[n as usize % KEYS.len()], &counts);
         }
-        house.guests.turn(Duration::ZERO, &mut listener)?;
+        clients.turn(wait)?;
     }
     let (cpu_ns, time) = (meter.spent()?.total_ns(), began.elapsed());
     let reactions = writes.done * pattern.reactions();
-    all_told(&mut house, &mut listener, reactions)?;
+    let deadline = Instant::now() + PATIENCE;
+    let least = |clients: &LeanClients| (0..sizes.viewers).map(|n| clients.client(n).reactions).min();
+    while least(&clients) < Some(reactions) {
+        let seen = &clients.context().seen.counts;
+        ensure!(seen.faults() + seen.refused + seen.gaps == 0, "something was lost or refused: {seen:?}");
+        ensure!(Instant::now() < deadline, "{:?} of {reactions} told to somebody", least(&clients));
+        clients.turn(Duration::from_millis(1))?;
+    }
+    let exact = (0..sizes.viewers).all(|n| clients.client(n).reactions == reactions);
+    ensure!(exact, "somebody was told of more than was sent");
     Ok(Seen { reactions, cpu_ns, time })
 }
 
-/// One viewer reacts twice a tick: nanoseconds of CPU per second that telling everybody costs.
-fn trickle(core: Option<usize>, sizes: &Sizes) -> Result<f64> {
-    let (mut house, mut listener) = full_house(core, sizes)?;
-    let mut writes = Writes::new(20.0);
-    let (meter, began) = (house.node.meter()?, Instant::now());
-    while began.elapsed() < sizes.time {
-        for _ in writes.due() {
-            house.guests.react(0, KEYS[0], &[1]);
-        }
-        house.guests.turn(Duration::from_millis(1), &mut listener)?;
-    }
-    let (cpu_ns, time) = (meter.spent()?.total_ns(), began.elapsed());
-    all_told(&mut house, &mut listener, writes.done)?;
-    Ok(cpu_ns as f64 / time.as_secs_f64())
-}
-
-fn full_house(core: Option<usize>, sizes: &Sizes) -> Result<(House, Listener)> {
-    let plan = plan(core).key("limits.reactions_per_s", 1_000_000).key("limits.reactions_burst", 1_000_000);
-    let mut house = House::open(&plan)?;
-    let mut listener = Listener::new(1);
-    let all = house.invite(Transport::Ws, sizes.viewers, &["hall"]);
-    house.guests.all_come(all, 64, PATIENCE, &mut listener)?;
-    Ok((house, listener))
-}
-
-/// Until every viewer was told of every reaction: no more, no less.
-fn all_told(house: &mut House, listener: &mut Listener, reactions: u64) -> Result<()> {
-    let (deadline, count) = (Instant::now() + PATIENCE, house.guests.len());
-    listener.tallied.resize(count, 0);
-    listener.heard.resize(count, 0);
-    while listener.tallied.iter().any(|&told| told < reactions) {
-        let counts = house.guests.counts();
-        ensure!(
-            counts.refused == 0 && counts.cut == 0 && counts.gaps == 0,
-            "{} {counts:?}",
-            listener.last_refusal
-        );
-        ensure!(
-            Instant::now() < deadline,
-            "{:?} of {reactions} told to somebody",
-            listener.tallied.iter().min()
-        );
-        house.guests.turn(Duration::from_millis(1), listener)?;
-    }
-    ensure!(
-        listener.tallied.iter().all(|&told| told == reactions),
-        "somebody was told of more than was sent"
-    );
-    Ok(())
-}
-
 /// The same writes to a bare loop.
-fn floor(core: Option<usize>, sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
+fn floor(sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
     let door = TcpListener::bind(("127.0.0.1", 0))?;
     let address = door.local_addr()?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<Seen> {
-        let reader = scope.spawn(|| read_bare(&door, core, sizes.viewers, &is_over));
+        let reader = scope.spawn(|| read_bare(&door, sizes, &is_over));
         let written = write_bare(address, sizes, pattern);
         is_over.store(true, Ordering::Release);
         let (frames, cpu_ns) = reader.join().expect("reading does not panic")?;
@@ -237,16 +203,11 @@ fn frames_of(key: &str, pattern: Pattern) -> Vec<u8> {
 }
 
 /// Frames that came, and this thread's CPU time from the first to the last.
-fn read_bare(
-    door: &TcpListener,
-    core: Option<usize>,
-    count: usize,
-    is_over: &AtomicBool,
-) -> Result<(u64, u64)> {
-    core.map_or(Ok(()), cpu::pin_here)?;
+fn read_bare(door: &TcpListener, sizes: &Sizes, is_over: &AtomicBool) -> Result<(u64, u64)> {
+    sizes.core.map_or(Ok(()), pin_here)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    let mut sockets = Vec::with_capacity(count);
-    for n in 0..count {
+    let mut sockets = Vec::with_capacity(sizes.viewers);
+    for n in 0..sizes.viewers {
         let (socket, _) = door.accept()?;
         socket.set_nonblocking(true)?;
         let flags = EventFlags::IN | EventFlags::ET;
@@ -304,11 +265,6 @@ fn walk(bytes: &[u8], missing: &mut usize) -> u64 {
     }
     *missing = at - bytes.len();
     frames
-}
-
-fn thread_ns() -> u64 {
-    let at = clock_gettime(ClockId::ThreadCPUTime);
-    at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
 }
 
 #[cfg(test)]

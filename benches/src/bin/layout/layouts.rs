@@ -12,7 +12,8 @@ use grandstand_protocol::frame::{Encoder, Role, ServerFrame};
 use grandstand_protocol::stream::{header_len, read_header};
 use serde_json::json;
 
-use super::logs::{Batch, Row};
+use super::logs::Batch;
+use grandstand_harness::chat_log::Line;
 
 /// A way to put a batch on the wire.
 pub(crate) struct Layout {
@@ -54,7 +55,7 @@ const ALIAS: u32 = 300;
 
 /// One message each, in the form of a publication of Centrifugo's JSON protocol.
 fn json_envelopes(batch: &Batch<'_>) -> Vec<Vec<u8>> {
-    let envelope = |(i, row): (usize, &Row)| {
+    let envelope = |(i, row): (usize, &Line)| {
         let data = json!({ "u": row.author, "m": row.text });
         let push =
             json!({ "channel": "show/1", "pub": { "data": data, "offset": batch.first_offset + i as u64 } });
@@ -138,7 +139,7 @@ fn roles(batch: &Batch<'_>) -> Option<Vec<u8>> {
 /// }`. The struct's four bytes are written as one number, which has the same size and alignment.
 fn structs_and_blob(batch: &Batch<'_>) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
-    let of = |row: &Row| (row.author.len() as u32) << 24 | (row.role as u32) << 16 | row.text.len() as u32;
+    let of = |row: &Line| (row.author.len() as u32) << 24 | (row.role as u32) << 16 | row.text.len() as u32;
     let structs: Vec<u32> = batch.rows.iter().map(of).collect();
     let blob: Vec<u8> =
         batch.rows.iter().flat_map(|row| [row.author.as_bytes(), row.text.as_bytes()].concat()).collect();
@@ -188,7 +189,7 @@ fn packed(batch: &Batch<'_>) -> Vec<u8> {
     let mut w = BatchWriter::begin(&mut body, ALIAS, batch.rows.len(), false, false, 0);
     w.chat(batch.first_offset, batch.time_delta_ms, 0);
     for row in batch.rows {
-        let Row { author, text, role, .. } = row;
+        let Line { author, text, role, .. } = row;
         w.message(&MessageParts { role: *role as u8, author, text, ..MessageParts::default() });
     }
     w.finish();
@@ -209,9 +210,9 @@ mod tests {
     use super::*;
     use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 
-    fn rows() -> Vec<Row> {
+    fn rows() -> Vec<Line> {
         let row =
-            |author: &str, text: &str, role| Row { t_ms: 0, author: author.into(), text: text.into(), role };
+            |author: &str, text: &str, role| Line { t_ms: 0, author: author.into(), text: text.into(), role };
         vec![
             row("ann", "hello there", Role::Viewer),
             row("bob", "two words", Role::Host),

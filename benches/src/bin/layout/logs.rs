@@ -1,32 +1,18 @@
-//! Chat logs: JSON lines, plain or gzip, cut into batches.
+//! Chat logs, cut into the batches that a room would seal.
 //!
-//! Not here: what is measured of them (`layouts`). No text of a log is ever printed.
+//! Not here: what is measured of them (`layouts`), reading them (`grandstand_harness::chat_log`). No text of a log
+//! is ever printed.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, bail};
-use grandstand_protocol::frame::Role;
-
-/// A message of a log.
-pub(crate) struct Row {
-    /// Milliseconds since any fixed point.
-    pub(crate) t_ms: u64,
-    /// Display name.
-    pub(crate) author: String,
-    /// Text.
-    pub(crate) text: String,
-    /// The author's role.
-    pub(crate) role: Role,
-}
+use anyhow::Result;
+use grandstand_harness::chat_log::{self, Line};
+use std::path::PathBuf;
 
 /// A log, in order.
 pub(crate) struct Log {
     /// Its file's name without extensions.
     pub(crate) name: String,
     /// Its messages.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<Line>,
 }
 
 /// What a room seals in one tick.
@@ -36,7 +22,7 @@ pub(crate) struct Batch<'a> {
     /// Milliseconds since the batch before it, on the wall clock of the replay.
     pub(crate) time_delta_ms: u64,
     /// The messages.
-    pub(crate) rows: &'a [Row],
+    pub(crate) rows: &'a [Line],
 }
 
 impl Log {
@@ -55,47 +41,12 @@ impl Log {
     }
 }
 
-/// The logs beside the workspace.
-pub(crate) fn shared() -> Result<Vec<PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/chat");
-    let entries =
-        std::fs::read_dir(&dir).context("no logs in ../shared/data/chat: name files to read instead")?;
-    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    files.sort();
-    Ok(files)
-}
-
-/// Read logs.
+/// Reads logs.
 pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<Log>> {
-    files.iter().map(|file| read(file).with_context(|| format!("cannot read {}", file.display()))).collect()
-}
-
-fn read(path: &Path) -> Result<Log> {
-    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let file = File::open(path)?;
-    let bytes: Box<dyn Read> =
-        if name.ends_with(".gz") { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
-    let mut rows = Vec::new();
-    for line in BufReader::new(bytes).lines() {
-        rows.extend(row(&line?)?);
-    }
-    if rows.is_empty() {
-        bail!("no messages");
-    }
-    rows.sort_by_key(|row| row.t_ms);
-    Ok(Log { name: name.split('.').next().unwrap_or_default().to_owned(), rows })
-}
-
-/// A line; `None` for one that is no message (a ban).
-fn row(line: &str) -> Result<Option<Row>> {
-    let value: serde_json::Value = serde_json::from_str(line)?;
-    let text = |field: &str| value[field].as_str().map(|s| s.replace('\0', " "));
-    let (Some(author), Some(text)) = (text("u"), text("m")) else { return Ok(None) };
-    let role = match value["r"].as_str() {
-        Some("~") => Role::Host,
-        Some("@" | "%") => Role::Moderator,
-        Some("+") => Role::Subscriber,
-        _ => Role::Viewer,
+    let load = |file: &PathBuf| {
+        let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name = name.split('.').next().unwrap_or_default().to_owned();
+        Ok(Log { name, rows: chat_log::Log::open(file)?.lines })
     };
-    Ok(Some(Row { t_ms: value["t"].as_u64().context("no time")?, author, text, role }))
+    files.iter().map(load).collect()
 }

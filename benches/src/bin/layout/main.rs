@@ -18,6 +18,7 @@ mod logs;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use grandstand_harness::chat_log;
 use layouts::{COMPRESSED, LAYOUTS, Layout};
 use logs::{Batch, Log};
 
@@ -40,14 +41,14 @@ fn main() -> Result<()> {
     }
     let files: Vec<PathBuf> = match files.is_empty() {
         false => files.into_iter().map(Into::into).collect(),
-        true => match logs::shared() {
-            Err(error) if is_check => {
-                println!("SKIPPED: {error:#}");
-                return Ok(());
-            }
-            files => files?,
-        },
+        true => chat_log::shared(),
     };
+    if files.is_empty() {
+        let what = format!("no logs in {}: name files to read instead", chat_log::SHARED);
+        ensure!(is_check, "{what}");
+        println!("SKIPPED: {what}");
+        return Ok(());
+    }
     let logs = logs::load(&files)?;
     if is_check {
         return check(&logs);

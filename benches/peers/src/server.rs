@@ -3,8 +3,8 @@
 //! Invariant: it chose its port by itself and says so in its log, so that no port is guessed.
 
 use anyhow::{Context, Result, bail};
-use grandstand_benches::cpu;
-use grandstand_benches::node::{memory_of, spawn_on};
+use grandstand_benches::trial::Process;
+use grandstand_harness::process::spawn_on;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,21 +16,23 @@ use std::time::{Duration, Instant};
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// See the file's head.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Child,
+    pub(crate) pid: u32,
     log: PathBuf,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     /// Starts a program that says its port behind `marker` in what it prints.
-    pub(super) fn start(mut command: Command, core: Option<usize>, marker: &str) -> Result<Server> {
+    pub(crate) fn start(mut command: Command, core: Option<usize>, marker: &str) -> Result<Server> {
         let log = log_file();
         let file = fs::File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let what = command.get_program().to_string_lossy().into_owned();
         let process = spawn_on(command, core).with_context(|| format!("cannot start {what}"))?;
-        let mut server = Server { process, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut server =
+            Server { pid: process.id(), process, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let deadline = Instant::now() + START_MAX;
         loop {
             if let Some(port) = port_behind(&server.log(), marker) {
@@ -50,13 +52,11 @@ impl Server {
     fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
+}
 
-    pub(super) fn cpu_ns(&self) -> Result<u64> {
-        cpu::exact_ns(self.process.id()).with_context(|| format!("the server has ended:\n{}", self.log()))
-    }
-
-    pub(super) fn peak_bytes(&self) -> u64 {
-        memory_of(self.process.id()).map_or(0, |memory| memory.peak)
+impl Process for Server {
+    fn pid(&self) -> u32 {
+        self.pid
     }
 }
 

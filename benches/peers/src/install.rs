@@ -2,17 +2,17 @@
 //!
 //! Invariants: the pins are `versions.toml` and the lock files that it names; what is there and current is
 //! left as it is; what cannot be installed holds up nothing else, and is said.
-//! Not here: who needs what (each driver).
+//! Not here: who needs what (`servers`).
 
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const VERSIONS: &str = include_str!("../../versions.toml");
+const VERSIONS: &str = include_str!("../versions.toml");
 
 /// A file of this directory.
-pub(super) fn source(name: &str) -> PathBuf {
+pub(crate) fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -25,27 +25,27 @@ fn home(name: &str) -> PathBuf {
     root.join("target/peers").join(name)
 }
 
-pub(super) fn python_program(name: &str) -> PathBuf {
+pub(crate) fn python_program(name: &str) -> PathBuf {
     home("py/bin").join(name)
 }
 
 /// The directory of an installed Python package; a path that is not there, if there is none.
-pub(super) fn python_package(name: &str) -> PathBuf {
+pub(crate) fn python_package(name: &str) -> PathBuf {
     let versions = fs::read_dir(home("py/lib")).into_iter().flatten().flatten();
     let packages = versions.map(|version| version.path().join("site-packages").join(name));
     packages.into_iter().find(|path| path.exists()).unwrap_or_else(|| home("py/lib").join(name))
 }
 
-pub(super) fn node_package(name: &str) -> PathBuf {
+pub(crate) fn node_package(name: &str) -> PathBuf {
     home("node/node_modules").join(name)
 }
 
-pub(super) fn moq_program(name: &str) -> PathBuf {
+pub(crate) fn moq_program(name: &str) -> PathBuf {
     home("moq/release").join(name)
 }
 
 /// Our server on Node, put where its packages are found.
-pub(super) fn node_server(kind: &str, batch_ms: u64) -> Result<Command> {
+pub(crate) fn node_server(kind: &str, batch_ms: u64) -> Result<Command> {
     let server = home("node").join("server.mjs");
     fs::copy(source("node/server.mjs"), &server).context("copying the server")?;
     let mut command = Command::new("node");
@@ -54,7 +54,7 @@ pub(super) fn node_server(kind: &str, batch_ms: u64) -> Result<Command> {
 }
 
 /// The pinned version of a peer whose file is there; else what is missing.
-pub(super) fn found(peer: &str, file: &Path) -> Result<String, String> {
+pub(crate) fn found(peer: &str, file: &Path) -> Result<String, String> {
     if file.exists() {
         Ok(version_of(peer))
     } else {

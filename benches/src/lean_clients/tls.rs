@@ -1,28 +1,30 @@
-//! TLS of one viewer: rustls without buffers of its own, over scratch space that all viewers share.
+//! TLS of one client: rustls without buffers of its own, over scratch space that all clients share.
 //!
-//! Why unbuffered: a buffered connection copies every byte twice and keeps kilobytes per viewer; the crowd
-//! must cost less than what it measures.
-//! Invariant: between two calls a viewer keeps only ciphertext of a record that has not come whole.
-//! Not here: sockets (`viewer`), trust: every certificate is taken, since the server is our own child.
+//! Why unbuffered: a buffered connection copies every byte twice and keeps kilobytes per client; the
+//! generator must cost less than what it measures.
+//! Invariant: between two calls a client keeps only ciphertext of a record that has not come whole.
+//! Not here: sockets (`link`); every certificate is trusted, since the server is our own child.
 
-use anyhow::{Context, Result, bail};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use anyhow::{Result, bail};
+use grandstand_harness::trust::{AnyCertificate, client_config_with};
+use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::unbuffered::{AppDataRecord, ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme};
 use std::sync::Arc;
 
 /// What TLS adds to the longest piece that is said at once: header, type, tag, with room to spare.
 const RECORD_EXTRA: usize = 64;
+
+/// TLS sessions kept: every client's.
+const SESSIONS_MAX: usize = 65_536;
 
 /// See the file's head.
 pub(super) struct Tls {
     connection: UnbufferedClientConnection,
     /// The beginning of a record.
     rest: Vec<u8>,
-    /// What the viewer said before it could.
+    /// What the client said before it could.
     unsaid: Vec<u8>,
     is_open: bool,
 }
@@ -36,10 +38,6 @@ impl Tls {
     /// Whether the handshake is done.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
-    }
-
-    pub(super) fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Bytes from the socket; what they hold goes to `plain`, what is to be sent to `out`.
@@ -60,7 +58,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Encrypts what the viewer says.
+    /// Encrypts what the client says.
     pub(super) fn say(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
         self.unsaid.extend_from_slice(plain);
         self.records(&mut [], &mut Vec::new(), out).map(drop)
@@ -127,58 +125,10 @@ fn grown(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<Result<us
     }
 }
 
-/// TLS 1.3, any certificate; sessions are kept for so many names, or not at all.
-pub(super) fn config(alpn: &[&[u8]], sessions: usize) -> Result<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Arc::new(Anyone(provider.clone()));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .context("TLS 1.3")?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    config.resumption =
-        if sessions == 0 { Resumption::disabled() } else { Resumption::in_memory_sessions(sessions) };
-    Ok(config)
-}
-
-/// Takes every certificate, and still asks for the proof that the server holds its key, which costs what it
-/// costs anyone.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+/// TLS 1.3, any certificate; sessions are kept for every name, or not at all.
+pub(super) fn config(alpn: &[u8], resumes: bool, verifier: &Arc<AnyCertificate>) -> ClientConfig {
+    let mut config = client_config_with(&[alpn], verifier.clone());
+    let kept = Resumption::in_memory_sessions(SESSIONS_MAX);
+    config.resumption = if resumes { kept } else { Resumption::disabled() };
+    config
 }

@@ -1,16 +1,14 @@
-//! A viewer's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the crowd's one
-//! loop.
+//! A client's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the generator's loop.
 //!
 //! Why a socket each: real viewers have an address each, and what that costs a server counts. Why no task: a
 //! task, a lock and a wake-up for each connection cost more than the protocol.
 //! Invariant: a connection is driven in the same turn in which it got a datagram or its timer rang.
-//! Not here: when that is (`process`), what the stream's bytes mean (`viewer`).
+//! Not here: when that is (`super`), what the stream's bytes mean (`framing`).
 
-use super::link::{Around, Arrived};
-use super::talk::Seat;
-use super::viewer::{Framing, Viewer};
-use super::{CrowdPlan, tls};
-use anyhow::{Context, Result, bail};
+use super::Io;
+use super::framing::Conversation;
+use super::link::{DATAGRAMS_MAX, open, receive};
+use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{
@@ -20,16 +18,12 @@ use quinn_proto::{
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use std::net::SocketAddr;
+use rustix::net::{SendFlags, SocketType};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A datagram of this size is likely to have another one behind it.
 const FULL_BYTES: usize = 1_150;
-
-/// Datagrams of one viewer taken in one turn.
-const DATAGRAMS_MAX: usize = 64;
 
 /// Unread bytes that a server may send: some ticks of the busiest room. As `grandstand-client` has it.
 const WINDOW_BYTES: u32 = 128 * 1024;
@@ -42,8 +36,7 @@ pub(super) struct QuicConfig {
 }
 
 impl QuicConfig {
-    pub(super) fn new(sessions: usize) -> Result<QuicConfig> {
-        let tls = tls::config(&[b"grandstand/1"], sessions)?;
+    pub(super) fn new(tls: rustls::ClientConfig) -> Result<QuicConfig> {
         let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         client.transport_config(Arc::new(transport()));
         let mut endpoint = EndpointConfig::default();
@@ -76,84 +69,53 @@ pub(super) struct QuicLink {
     handle: ConnectionHandle,
     quinn: Connection,
     stream: Option<StreamId>,
-    pub(super) viewer: Viewer,
     /// What the stream had no room for.
     unsent: Vec<u8>,
-    /// When its entry in the timers rings.
-    pub(super) armed: Option<Instant>,
 }
 
 impl QuicLink {
     /// Begins to connect.
     pub(super) fn connect(
-        plan: &CrowdPlan,
         config: &QuicConfig,
-        seat: Seat,
         index: usize,
-        around: &mut Around<'_>,
+        conversation: &mut Conversation,
+        io: &mut Io,
     ) -> Result<QuicLink> {
-        let family = if plan.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-        rustix::net::connect(&socket, &plan.address)?;
-        let data = EventData::new_u64(index as u64);
-        epoll::add(&around.shared.epoll, &socket, data, EventFlags::IN)?;
+        let socket = open(io.address, SocketType::DGRAM)?;
+        rustix::net::connect(&socket, &io.address)?;
+        epoll::add(&io.epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
         let mut endpoint = Endpoint::new(config.endpoint.clone(), None, true, None);
-        let name = format!("viewer-{}.localhost", seat.number);
-        let (handle, quinn) = endpoint.connect(around.now, config.client.clone(), plan.address, &name)?;
-        let viewer = Viewer::new(seat, Framing::Stream, around.stage.now_ns);
-        let mut link = QuicLink {
-            socket,
-            endpoint,
-            handle,
-            quinn,
-            stream: None,
-            viewer,
-            unsent: Vec::new(),
-            armed: None,
-        };
-        link.drive(around)?;
+        let name = format!("viewer-{index}.localhost");
+        let (handle, quinn) = endpoint.connect(io.now, config.client.clone(), io.address, &name)?;
+        let mut link = QuicLink { socket, endpoint, handle, quinn, stream: None, unsent: Vec::new() };
+        link.drive(conversation, io)?;
         Ok(link)
     }
 
     /// Datagrams have come.
-    pub(super) fn ready(&mut self, address: SocketAddr, around: &mut Around<'_>) -> Result<Arrived> {
+    pub(super) fn ready(&mut self, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
         for _ in 0..DATAGRAMS_MAX {
-            let read =
-                match rustix::net::recv(&self.socket, &mut around.shared.scratch[..], RecvFlags::empty()) {
-                    Ok((read, _)) => read,
-                    Err(Errno::AGAIN) => break,
-                    Err(Errno::INTR) => continue,
-                    Err(error) => return Err(error).context("reading failed"),
-                };
-            around.stage.tally.wire_bytes += read as u64;
-            let datagram = BytesMut::from(&around.shared.scratch[..read]);
-            self.datagram(address, datagram, around)?;
+            let Some(read) = receive(&self.socket, &mut io.scratch)? else { break };
+            io.context.seen.counts.wire_bytes += read as u64;
+            let datagram = BytesMut::from(&io.scratch[..read]);
+            match self.endpoint.handle(io.now, io.address, None, None, datagram, &mut io.out) {
+                Some(DatagramEvent::ConnectionEvent(_, event)) => self.quinn.handle_event(event),
+                Some(DatagramEvent::Response(transmit)) => send(&self.socket, &io.out[..transmit.size])?,
+                Some(DatagramEvent::NewConnection(_)) | None => {}
+            }
+            io.out.clear();
             if read < FULL_BYTES {
                 break;
             }
         }
-        self.drive(around)?;
-        Ok(Arrived::default())
-    }
-
-    fn datagram(&mut self, address: SocketAddr, datagram: BytesMut, around: &mut Around<'_>) -> Result<()> {
-        let buffer = &mut around.shared.out;
-        buffer.clear();
-        match self.endpoint.handle(around.now, address, None, None, datagram, buffer) {
-            Some(DatagramEvent::ConnectionEvent(_, event)) => self.quinn.handle_event(event),
-            Some(DatagramEvent::Response(transmit)) => send(&self.socket, &buffer[..transmit.size])?,
-            Some(DatagramEvent::NewConnection(_)) | None => {}
-        }
-        buffer.clear();
-        Ok(())
+        self.drive(conversation, io)
     }
 
     /// The timer rang: does the connection's own?
-    pub(super) fn ring(&mut self, around: &mut Around<'_>) -> Result<()> {
-        if self.quinn.poll_timeout().is_some_and(|at| at <= around.now) {
-            self.quinn.handle_timeout(around.now);
-            self.drive(around)?;
+    pub(super) fn ring(&mut self, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
+        if self.quinn.poll_timeout().is_some_and(|at| at <= io.now) {
+            self.quinn.handle_timeout(io.now);
+            self.drive(conversation, io)?;
         }
         Ok(())
     }
@@ -163,15 +125,15 @@ impl QuicLink {
         self.quinn.poll_timeout()
     }
 
-    pub(super) fn keep_alive(&mut self, around: &mut Around<'_>) -> Result<()> {
-        let mut said = Vec::new();
-        self.viewer.keep_alive(around.talk, around.stage, &mut said)?;
-        self.say(&said)?;
-        self.drive(around)
+    /// Says goodbye, as far as one packet does.
+    pub(super) fn close(&mut self, io: &mut Io) {
+        self.quinn.close(io.now, VarInt::from_u32(0), Bytes::new());
+        // A goodbye that is lost is replaced by the server's own timeout.
+        let _ = self.transmit(io);
     }
 
     /// Does everything that the connection has to do now.
-    fn drive(&mut self, around: &mut Around<'_>) -> Result<()> {
+    fn drive(&mut self, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
         loop {
             while let Some(event) = self.quinn.poll_endpoint_events() {
                 if let Some(event) = self.endpoint.handle_event(self.handle, event) {
@@ -179,33 +141,34 @@ impl QuicLink {
                 }
             }
             match self.quinn.poll() {
-                Some(event) => self.event(event, around)?,
+                Some(event) => self.event(event, conversation, io)?,
                 None => break,
             }
         }
-        loop {
-            let buffer = &mut around.shared.out;
-            buffer.clear();
-            let Some(transmit) = self.quinn.poll_transmit(around.now, 1, buffer) else { break };
-            send(&self.socket, &buffer[..transmit.size])?;
+        self.transmit(io)
+    }
+
+    fn transmit(&mut self, io: &mut Io) -> Result<()> {
+        io.out.clear();
+        while let Some(transmit) = self.quinn.poll_transmit(io.now, 1, &mut io.out) {
+            send(&self.socket, &io.out[..transmit.size])?;
+            io.out.clear();
         }
-        around.shared.out.clear();
         Ok(())
     }
 
-    fn event(&mut self, event: Event, around: &mut Around<'_>) -> Result<()> {
+    fn event(&mut self, event: Event, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
         match event {
             Event::Connected => {
-                self.stream =
-                    Some(self.quinn.streams().open(Dir::Bi).context("the server allows no stream")?);
-                let mut said = Vec::new();
-                self.viewer.open(around.talk, "", around.stage, &mut said)?;
-                self.say(&said)
+                let stream = self.quinn.streams().open(Dir::Bi).context("the server allows no stream")?;
+                self.stream = Some(stream);
+                conversation.open(io)?;
+                self.say(io)
             }
-            Event::Stream(StreamEvent::Readable { id }) => self.read(id, around),
+            Event::Stream(StreamEvent::Readable { id }) => self.read(id, conversation, io),
             Event::Stream(StreamEvent::Writable { .. }) => {
-                let unsent = std::mem::take(&mut self.unsent);
-                self.say(&unsent)
+                io.context.said = std::mem::take(&mut self.unsent);
+                self.say(io)
             }
             Event::Stream(StreamEvent::Stopped { .. }) => bail!("the server stopped reading"),
             Event::ConnectionLost { reason } => bail!("the server closed: {reason}"),
@@ -213,28 +176,34 @@ impl QuicLink {
         }
     }
 
-    fn read(&mut self, id: StreamId, around: &mut Around<'_>) -> Result<()> {
-        let mut said = Vec::new();
+    fn read(&mut self, id: StreamId, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
         let mut stream = self.quinn.recv_stream(id);
         let mut chunks = stream.read(true).map_err(|_| anyhow::anyhow!("the stream cannot be read"))?;
         loop {
             match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => self.viewer.hear(&chunk.bytes, around.talk, around.stage, &mut said)?,
+                Ok(Some(chunk)) => conversation.hear(&chunk.bytes, io)?,
                 Ok(None) | Err(ReadError::Reset(_)) => bail!("the server ended the stream"),
                 Err(ReadError::Blocked) => break,
             }
         }
         // What it allows the server to send goes out with the turn's packets.
         let _ = chunks.finalize();
-        self.say(&said)
+        self.say(io)
     }
 
-    fn say(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.is_empty() {
+    /// Sends what this client says.
+    pub(super) fn flush(&mut self, conversation: &mut Conversation, io: &mut Io) -> Result<()> {
+        self.say(io)?;
+        self.drive(conversation, io)
+    }
+
+    fn say(&mut self, io: &mut Io) -> Result<()> {
+        if io.context.said.is_empty() {
             return Ok(());
         }
         let id = self.stream.context("there is no stream yet")?;
-        let mut rest = Bytes::copy_from_slice(bytes);
+        let mut rest = Bytes::copy_from_slice(&io.context.said);
+        io.context.said.clear();
         while self.unsent.is_empty() && !rest.is_empty() {
             match self.quinn.send_stream(id).write(&rest) {
                 Ok(taken) => drop(rest.split_to(taken)),

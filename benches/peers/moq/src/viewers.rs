@@ -1,6 +1,6 @@
 //! Viewers of one track of a moq-relay, and the one who speaks: in one thread, by moq's own client crates.
 //!
-//!     moq-crowd URL VIEWERS MESSAGE_BYTES groups|frames
+//!     moq-viewers URL VIEWERS MESSAGE_BYTES groups|frames
 //!
 //! `groups`: every message is a group of its own, as moq's chat example and its own load generator's chat
 //! preset do it. `frames`: messages are frames of a group that lasts a second, as its clock example does it:
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
 async fn go() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, viewers, bytes, form] = &arguments[..] else {
-        anyhow::bail!("usage: moq-crowd URL VIEWERS MESSAGE_BYTES groups|frames")
+        anyhow::bail!("usage: moq-viewers URL VIEWERS MESSAGE_BYTES groups|frames")
     };
     let (url, viewers) = (url::Url::parse(url)?, viewers.parse::<usize>()?);
     let mut connect = moq_tokio::connect::Config::default();
@@ -122,7 +122,7 @@ async fn wait(viewers: usize, deadline: Instant, seen: &Shared) -> Result<()> {
 }
 
 async fn watch(client: Client, url: url::Url, seen: Shared) {
-    // Whether it ended well or badly: before the end of the crowd it was cut.
+    // Whether it ended well or badly: before the end of the viewers it was cut.
     let ended = follow(client, url, &seen).await;
     seen.borrow_mut().cut += 1;
     if let Err(error) = ended {

@@ -1,0 +1,231 @@
+//! A fixture: a node of its own, in a memory group where the machine has them, and lean clients in this process.
+//!
+//! Why fresh for every figure: a heap that has held an audience does not shrink to what it was.
+//! Not here: what is measured (the benches).
+
+use crate::kernel::{self, Charged, MemoryGroup};
+use crate::lean_clients::protocol::Publication;
+use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
+use crate::publisher::stamp;
+use anyhow::{Context as _, Result, ensure};
+use grandstand_harness::clock::monotonic_ns;
+use grandstand_harness::node::{self, Node, binary};
+use grandstand_harness::process::sample;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::time::Duration;
+
+/// The tick of all fixtures: fixed, so that latency is judged by one measure.
+pub const TICK_MS: u64 = 100;
+
+/// What a patient bench waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Joins under way at a time: enough to keep the node busy, few enough that each is served at once.
+pub const IN_FLIGHT: usize = 64;
+
+/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is silent
+/// for as long, and is shown everything at a fixed tick.
+///
+/// # Errors
+/// There is no binary of a node.
+pub fn plan(core: Option<usize>) -> Result<node::NodePlan> {
+    Ok(node_on(core)?
+        .key("limits.heartbeat_ms", 300_000)
+        .key("quic.idle_timeout_ms", 600_000)
+        .key("limits.publish_per_s", 1_000_000)
+        .key("limits.publish_burst", 1_000_000)
+        .key("limits.frames_per_s", 1_000_000)
+        .key("rooms.tick_ms", TICK_MS)
+        .key("rooms.pacing_per_s", 0))
+}
+
+/// The binary of a node, alone on a core if that is given.
+///
+/// # Errors
+/// There is none.
+pub fn node_on(core: Option<usize>) -> Result<node::NodePlan> {
+    let plan = node::NodePlan::new(&binary()?);
+    Ok(core.map_or(plan.clone(), |core| plan.core(core)))
+}
+
+/// See the file's head. The node ends before its group.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The node.
+    pub node: Node,
+    /// Its group, if there can be one.
+    pub group: Option<MemoryGroup>,
+    caches_bytes: u64,
+}
+
+/// What a fixture holds at a moment, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Anonymous memory of the node.
+    pub user: u64,
+    /// Kernel objects charged to the node's group; 0 without one.
+    pub kernel: u64,
+    /// Everything charged to the group; 0 without one.
+    pub group: u64,
+    /// Socket caches of the whole machine since the fixture was opened: both ends of each connection.
+    pub caches: u64,
+}
+
+impl Fixture {
+    /// Opens one, with a bound on all memory that the node is charged with if that is given.
+    ///
+    /// # Errors
+    /// The node does not start, or the kernel does not take the bound.
+    pub fn open(plan: &node::NodePlan, bytes_max: Option<u64>) -> Result<Fixture> {
+        let group = MemoryGroup::make();
+        let start = || Node::start(plan);
+        let node = match &group {
+            Some(group) => {
+                bytes_max.map_or(Ok(()), |bytes| group.limit(bytes))?;
+                group.start_in(start)?
+            }
+            None => start()?,
+        };
+        let caches_bytes = kernel::socket_caches_bytes().unwrap_or(0);
+        Ok(Fixture { node, group, caches_bytes })
+    }
+
+    /// How clients reach it, who say nothing by themselves.
+    ///
+    /// # Errors
+    /// The node does not listen for it.
+    pub fn clients_plan(&self, transport: Transport, rooms: Vec<String>) -> Result<ClientsPlan> {
+        let plan = ClientsPlan::new(transport, self.node.address(transport.scheme())?, rooms);
+        Ok(ClientsPlan { keep_alive: false, ..plan })
+    }
+
+    /// Clients who follow these rooms; nobody yet.
+    ///
+    /// # Errors
+    /// The system gives no epoll or no TLS.
+    pub fn clients(&self, transport: Transport, rooms: Vec<String>) -> Result<LeanClients> {
+        LeanClients::new(self.clients_plan(transport, rooms)?, |_| None)
+    }
+
+    /// So many viewers of one room, all joined.
+    ///
+    /// # Errors
+    /// Somebody does not get in.
+    pub fn full_room(&self, transport: Transport, viewers: usize) -> Result<LeanClients> {
+        let mut clients = self.clients(transport, vec!["hall".into()])?;
+        let all = clients.add_viewers(viewers);
+        come(&mut clients, all)?;
+        Ok(clients)
+    }
+
+    /// Makes rooms of these names, one by one, by the admin port; a connection each, as that port works.
+    ///
+    /// # Errors
+    /// The admin port does not answer, or refuses one.
+    pub fn create_rooms(&self, names: impl Iterator<Item = String>) -> Result<()> {
+        let admin = self.node.address("http://")?;
+        for name in names {
+            let body = serde_json::json!({ "name": name }).to_string();
+            let mut stream = TcpStream::connect(admin).context("the admin port does not answer")?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let head = format!("POST /rooms HTTP/1.1\r\nHost: {admin}\r\nContent-Length: {}", body.len());
+            // In one write: a second small one would wait for the first one's acknowledgement.
+            stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{body}").as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).context("the admin port did not answer")?;
+            let status = answer.split(' ').nth(1).unwrap_or_default();
+            ensure!(status.starts_with('2'), "making the room {name} was answered with {answer}");
+        }
+        Ok(())
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// The node has ended.
+    pub fn held(&self) -> Result<Held> {
+        let charged =
+            self.group.as_ref().map(MemoryGroup::charged).transpose()?.unwrap_or(Charged::default());
+        Ok(Held {
+            user: sample(self.node.pid())?.anonymous_bytes,
+            kernel: charged.kernel,
+            group: charged.all,
+            caches: kernel::socket_caches_bytes().unwrap_or(0).saturating_sub(self.caches_bytes),
+        })
+    }
+}
+
+/// Lets these come, [`IN_FLIGHT`] at a time.
+///
+/// # Errors
+/// Somebody does not get in.
+pub fn come(clients: &mut LeanClients, who: Range<usize>) -> Result<Joined> {
+    clients.come(who, IN_FLIGHT, PATIENCE)
+}
+
+/// Publications at an even rate, by each publisher in turn; what is due is sent, whether or not earlier ones were
+/// answered.
+#[derive(Debug)]
+pub struct Talk {
+    /// Clients, and which of their rooms.
+    publishers: Vec<(usize, usize)>,
+    interval_ns: f64,
+    bytes: usize,
+    begin_ns: u64,
+    /// Sent since the beginning.
+    pub sent: u64,
+}
+
+impl Talk {
+    /// Of so many messages per second with texts of so many bytes, beginning now.
+    #[must_use]
+    pub fn new(publishers: Vec<(usize, usize)>, per_s: f64, bytes: usize) -> Talk {
+        Talk { publishers, interval_ns: 1e9 / per_s, bytes, begin_ns: monotonic_ns(), sent: 0 }
+    }
+
+    /// Sends what is due.
+    pub fn speak(&mut self, clients: &mut LeanClients) {
+        let due = ((monotonic_ns() - self.begin_ns) as f64 / self.interval_ns) as u64 + 1;
+        let mut text = String::new();
+        while self.sent < due {
+            let due_ns = self.begin_ns + (self.sent as f64 * self.interval_ns) as u64;
+            let (client, room) = self.publishers[self.sent as usize % self.publishers.len()];
+            stamp(due_ns, self.sent, self.bytes, &mut text);
+            clients.publish(client, &[Publication { room, text: &text, due_ns, ..Publication::default() }]);
+            self.sent += 1;
+        }
+    }
+
+    /// Speaks for this long.
+    ///
+    /// # Errors
+    /// The system fails us.
+    pub fn speak_for(&mut self, time: Duration, clients: &mut LeanClients) -> Result<()> {
+        let until_ns = monotonic_ns() + time.as_nanos() as u64;
+        while monotonic_ns() < until_ns {
+            self.speak(clients);
+            clients.turn(Duration::from_millis(1))?;
+        }
+        Ok(())
+    }
+}
+
+/// Speaks for this long in a window of its own, until everybody has had everything: how much was said, and what
+/// was seen.
+///
+/// # Errors
+/// Something was lost, refused or left out.
+pub fn talk(
+    clients: &mut LeanClients,
+    publishers: Vec<(usize, usize)>,
+    per_s: f64,
+    bytes: usize,
+    time: Duration,
+) -> Result<(u64, Reading)> {
+    clients.mark();
+    let mut talk = Talk::new(publishers, per_s, bytes);
+    talk.speak_for(time, clients)?;
+    Ok((talk.sent, clients.settle(PATIENCE)?))
+}
