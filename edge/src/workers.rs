@@ -28,7 +28,7 @@ use crate::stats::Stats;
 use crate::worker::{Clock, Command, Parts, PreviousProcess, Release, Shared, Worker, command_inbox};
 
 pub use crate::quic::{WORKERS_MAX, pair as forwarding_pair};
-pub use crate::worker::reserved as connections_reserved;
+pub use crate::worker::{LINGER_S, reserved as connections_reserved};
 
 /// A worker answers within a turn; one that has panicked never does.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);

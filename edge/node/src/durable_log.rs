@@ -6,16 +6,14 @@
 //! Not here: what the log does (`grandstand_store`), how it is asked for (`admin::log`), the order of a stop
 //! (`drain`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use grandstand_store::{BackupPlan, Found, Opening, Retention, Store, StoreConfig};
+use grandstand_store::{Found, Opening, Store};
 
 use crate::NodeError;
 use crate::http::admin::StorePort;
+use crate::settings::{backup_dir, store_config};
 use grandstand_edge::config::Config;
-
-const MIB: u64 = 1 << 20;
-const HOUR_MS: u64 = 3_600_000;
 
 /// Opens the log, if the node has one, and says what was found.
 pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
@@ -43,40 +41,6 @@ pub(crate) fn port(config: &Config, store: &Store) -> StorePort {
         status: store.status(),
         backing_up: tokio::sync::Mutex::default(),
     }
-}
-
-fn store_config(config: &Config) -> Option<StoreConfig> {
-    let (log, rooms) = (&config.log, &config.rooms);
-    let dir = log.dir.clone()?;
-    let plan = BackupPlan {
-        every_ms: log.backup_every_hours * HOUR_MS,
-        keep: log.backup_keep as usize,
-        dir: backup_dir(config),
-    };
-    Some(StoreConfig {
-        dir,
-        crash_log_dir: log.recorder_dir.clone(),
-        shards: config.node.shards as u16,
-        queue_bytes_max: (log.queue_mb * MIB) as usize,
-        retention: Retention {
-            age_ms: log.keep_hours * HOUR_MS,
-            room_bytes_max: log.room_mb * MIB,
-            node_bytes_max: log.node_mb * MIB,
-        },
-        nonces_max: rooms.nonces_max,
-        nonce_window_ms: rooms.nonce_window_ms,
-        // What workers get when they attach; older batches are read when they are asked for.
-        newest_batches_max: rooms.ring_batches_max.min(rooms.history_batches_max),
-        newest_bytes_max: rooms.ring_bytes_max.min(rooms.history_bytes_max),
-        backups: (log.backup_every_hours > 0).then_some(plan),
-        backup_dir: log.backup_dir.clone(),
-        lock_wait_ms: log.lock_wait_ms,
-    })
-}
-
-fn backup_dir(config: &Config) -> PathBuf {
-    let log = &config.log;
-    log.backup_dir.clone().unwrap_or_else(|| log.dir.clone().unwrap_or_default().join("backups"))
 }
 
 /// In one line for each thing that matters; loud where something was lost or is rotten.

@@ -31,9 +31,6 @@ use crate::rooms::Rooms;
 use crate::settings::audience_settings;
 use crate::shutdown::{Draining, Shutdown};
 
-/// A resume ticket is good for this long after its last renewal: a phone that was in a tunnel or a pocket.
-const TICKET_TTL_MS: u64 = 600_000;
-
 /// A running node.
 pub struct Node {
     addresses: Addresses,
@@ -230,7 +227,7 @@ impl Credentials {
             Certificates::load(&config.tls).map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
         let authority =
             Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
-        let tickets = Tickets::from_config(config, TICKET_TTL_MS)
+        let tickets = Tickets::from_config(config)
             .map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
         Ok(Credentials { certificates, authority: Arc::new(authority), tickets: Arc::new(tickets) })
     }
@@ -255,7 +252,7 @@ fn start_workers(
         bells,
         ports,
     };
-    let settings = |worker| audience_settings(config, worker, tickets.ttl_ms());
+    let settings = |worker| audience_settings(config, worker);
     let (workers, threads) =
         Workers::start(setup, listeners.of_workers(), settings).map_err(|error| match error {
             StartError::QuicTls(error) => {

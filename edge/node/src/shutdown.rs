@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use grandstand_edge::config::Config;
-use grandstand_edge::workers::Workers;
+use grandstand_edge::workers::{LINGER_S, Workers};
 use grandstand_edge_core::audience::Drain;
 use tokio::sync::watch;
 
@@ -25,8 +25,8 @@ use crate::rooms::Rooms;
 /// Connections that the successor takes in per second, where `drain.handover_spread_ms` leaves it to us.
 const HANDOVER_PER_S: u64 = 2_000;
 
-/// After the last deadline: closed links linger for two seconds.
-const LINGER: Duration = Duration::from_secs(3);
+/// After the last deadline: closed links linger, and a worker looks for what is late once a second.
+const LINGER: Duration = Duration::from_secs(LINGER_S as u64 + 1);
 
 /// A drain under way.
 #[derive(Clone, Debug)]

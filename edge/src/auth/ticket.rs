@@ -62,7 +62,8 @@ impl Tickets {
     ///
     /// # Errors
     /// A file that cannot be read or made, or is damaged; says what to do.
-    pub fn from_config(config: &Config, ttl_ms: u64) -> Result<Tickets, String> {
+    pub fn from_config(config: &Config) -> Result<Tickets, String> {
+        let ttl_ms = config.auth.ticket_lifetime_ms;
         if let Some(path) = &config.auth.ticket_key_file {
             return Ok(Tickets::with_keys(&ticket_keys::read(path)?, ttl_ms));
         }

@@ -13,7 +13,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or its key is too short.
     pub fn admin_key(&self) -> Result<Option<Secret>, ConfigError> {
-        secret("admin.key", &self.admin.key, self.admin.key_file.as_deref(), 16)
+        secret("admin.key", &self.admin.key, self.admin.key_file.as_deref())
     }
 
     /// The shared secret of HS256 tokens, from its value or its file.
@@ -21,7 +21,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or its secret is too short.
     pub fn hs256_secret(&self) -> Result<Option<Secret>, ConfigError> {
-        secret("auth.hs256_secret", &self.auth.hs256_secret, self.auth.hs256_secret_file.as_deref(), 32)
+        secret("auth.hs256_secret", &self.auth.hs256_secret, self.auth.hs256_secret_file.as_deref())
     }
 }
 
@@ -36,20 +36,19 @@ impl Config {
     }
 }
 
-/// `bytes_min` repeats the table's bound for what stands in a file.
-fn secret(
-    name: &str,
-    given: &Option<Secret>,
-    file: Option<&Path>,
-    bytes_min: usize,
-) -> Result<Option<Secret>, ConfigError> {
+/// What a file holds has the bounds of the key that it stands for.
+fn secret(name: &str, given: &Option<Secret>, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
     let Some(path) = file else { return Ok(given.clone()) };
     let fault = |what: String| ConfigError::one(format!("the file of {name}, {}, {what}", path.display()));
     let bytes = std::fs::read(path)
         .map_err(|e| fault(format!("cannot be read: {e}; name a file that the node may read")))?;
     let bytes = bytes.trim_ascii_end();
-    if bytes.len() < bytes_min {
-        return Err(fault(format!("holds {} bytes; a secret has at least {bytes_min}", bytes.len())));
+    let (shortest, longest) = super::key(name).and_then(super::Key::bounds).expect("secrets have bounds");
+    if !(shortest..=longest).contains(&(bytes.len() as u64)) {
+        return Err(fault(format!(
+            "holds {} bytes; a secret has at least {shortest} and at most {longest}",
+            bytes.len()
+        )));
     }
     Ok(Some(Secret::new(bytes)))
 }

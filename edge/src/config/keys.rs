@@ -56,7 +56,7 @@ pub fn all() -> &'static [Key] {
 }
 
 /// The key with this dotted name.
-pub(super) fn named(name: &str) -> Option<&'static Key> {
+pub fn named(name: &str) -> Option<&'static Key> {
     all().iter().find(|key| key.name == name)
 }
 
@@ -89,6 +89,11 @@ impl Key {
     /// What a value may be, in words: `a whole number from 5 to 1000`.
     pub fn allowed(&self) -> String {
         (self.access.allowed)(&self.rule)
+    }
+
+    /// Lowest and highest number, or shortest and longest text in bytes, where there are bounds.
+    pub fn bounds(&self) -> Option<(u64, u64)> {
+        self.rule.bounds
     }
 
     /// Whether the value must never be shown.

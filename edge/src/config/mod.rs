@@ -27,7 +27,7 @@ mod table;
 mod value;
 
 pub use error::ConfigError;
-pub use keys::{Key, all as keys};
+pub use keys::{Key, all as keys, named as key};
 pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{

@@ -11,6 +11,7 @@
 
 use super::keys::config_table;
 use super::value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
+use grandstand_protocol::limits;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -145,6 +146,10 @@ config_table! {
              seals, the others still open. Share it among nodes that take over each other's sessions. Not given: `tickets.key` in \
              log.dir, made at the first start; without log.dir the key ends with the process.",
             "a node that keeps nothing on disk has no sessions to continue after a restart";
+        ticket_lifetime_ms: u64 = 600_000, [1_000, 604_800_000],
+            "Time after its last renewal for which a resume ticket continues a session. Beyond, the client begins a new \
+             session and is told what it missed.",
+            "a phone that was in a tunnel or a pocket for ten minutes";
     }
 
     limits: Limits = "Limits on clients. Each says what happens when it is reached" {
@@ -192,7 +197,7 @@ config_table! {
             "Interval within which a client must send something (a ping, when it has nothing else). After 2.5 intervals of \
              silence it is closed with a code that says to reconnect.",
             "proxies commonly cut silent connections after 30 to 60 s";
-        frame_bytes_max: usize = 16_384, [1_024, 67_108_864],
+        frame_bytes_max: usize = limits::CLIENT_FRAME_BYTES_MAX, [1_024, 67_108_864],
             "Bytes of one message from a client, after reassembly. Beyond, the connection is closed with a code.",
             "the largest honest frame is a state change of 4 KB; the bound is memory that a stranger can pin";
         fragments_max: usize = 64, [1, 1_048_576],
@@ -208,7 +213,7 @@ config_table! {
         rooms_per_session_max: usize = 32, [1, 65_535],
             "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
             "a screen shows a handful; each costs one member record";
-        text_bytes_max: usize = 2_000, [1, 4_096],
+        text_bytes_max: usize = 2_000, [1, limits::TEXT_BYTES_MAX as u64],
             "Bytes of UTF-8 in one chat message. Beyond, it is refused with a reason.",
             "500 characters in the widest script, the length that large chats allow";
         publish_per_s: u32 = 5, [1, 1_000_000],
@@ -245,7 +250,7 @@ config_table! {
         max: usize = 100_000, [1, 10_000_000],
             "Rooms of this node. Beyond, a new one is refused with a reason, on first use and through the admin port.",
             "an unused room costs at most 200 bytes, so 20 MB";
-        name_bytes_max: usize = 128, [1, 128],
+        name_bytes_max: usize = limits::ROOM_NAME_BYTES_MAX, [1, limits::ROOM_NAME_BYTES_MAX as u64],
             "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
             "the protocol's own bound; it can only be narrowed";
         tick_ms: u64 = 0, [0, 10_000],
@@ -301,7 +306,7 @@ config_table! {
         state_keys_max: usize = 64, [1, 65_535],
             "State keys of a room. Beyond, a new key is refused with a reason; present ones still change.",
             "pinned message, score, slow mode and what an application adds";
-        state_value_bytes_max: usize = 4_096, [1, 4_096],
+        state_value_bytes_max: usize = limits::STATE_VALUE_BYTES_MAX, [1, limits::STATE_VALUE_BYTES_MAX as u64],
             "Bytes of one state value. Beyond, it is refused with a reason.",
             "every newcomer receives all of them: at most 256 KB with state_keys_max";
         pacing_per_s: u32 = 20, [0, 1_000_000],
@@ -310,6 +315,9 @@ config_table! {
         pacing_above_viewers: u64 = 1_000, [0, 10_000_000],
             "Viewers of a room above which pacing_per_s holds. Up to it, everything is shown.",
             "smaller audiences rarely write faster than people read, and want to see everything";
+        tally_flush_ms: u64 = 50, [1, 1_000],
+            "Interval at which a worker hands the reactions that it has added up to the shard.",
+            "nobody sees that reactions wait 50 ms longer for their batch, and a shard hears of them 20 times a second";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
             "Time that one person must wait between two messages in a room; 0: none. Sooner, a message is refused with a \
              time to retry after. Bridges are exempt.",
@@ -317,6 +325,9 @@ config_table! {
         viewers_every_ms: u64 = 2_000, [100, 600_000],
             "Shortest interval between two viewer counts of a room. In between, changes wait.",
             "a number that changes more often cannot be read";
+        recount_ms: u64 = 500, [10, 60_000],
+            "Interval at which a worker hands its viewer counts to the shard.",
+            "a quarter of viewers_every_ms keeps the published counts fresh";
         idle_ms: u64 = 600_000, [0, 604_800_000],
             "Time without viewers and publications after which a room that came into being on first use is removed; a room \
              on disk leaves memory then and keeps its history. 0: never.",

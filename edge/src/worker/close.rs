@@ -13,7 +13,7 @@ use crate::stats::{HandshakeFailure, Transport};
 use crate::transport::link::{LinkState, Stream};
 
 /// How long a closed link waits for the peer's own close, so that our last frames are not lost to a reset.
-const LINGER_S: u32 = 2;
+pub const LINGER_S: u32 = 2;
 
 impl Worker {
     /// Carry out the closes that the audience decided.

@@ -40,6 +40,7 @@ use crate::quic::{Forwarded, Quic};
 use crate::stats::Stats;
 use crate::transport::link::LinkState;
 use crate::transport::links::Links;
+pub use close::LINGER_S;
 use handshakes::Handshakes;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};

@@ -4,9 +4,12 @@
 //! Invariant: every failure says what to do about it.
 //! Not here: what a request that was done answers (the resources).
 
+use std::sync::LazyLock;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use grandstand_protocol::limits::{ROOM_NAME_BYTES_MAX, STATE_KEY_BYTES_MAX};
 use grandstand_protocol::refusal::Refusal;
 use serde_json::json;
 
@@ -47,16 +50,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let (status, hint) = match refusal {
             Refusal::UnknownRoom => (StatusCode::NOT_FOUND, "GET /rooms lists rooms; POST /rooms makes one"),
-            Refusal::BadName => {
-                (StatusCode::BAD_REQUEST, "a name has 1 to 128 bytes of UTF-8 without control characters")
-            }
-            Refusal::BadText | Refusal::Empty => {
-                (StatusCode::BAD_REQUEST, "a key has 1 to 64 bytes of UTF-8 without control characters")
-            }
-            Refusal::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "a key has at most 64 bytes, a value rooms.state_value_bytes_max",
-            ),
+            Refusal::BadName => (StatusCode::BAD_REQUEST, BAD_NAME_HINT.as_str()),
+            Refusal::BadText | Refusal::Empty => (StatusCode::BAD_REQUEST, BAD_KEY_HINT.as_str()),
+            Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE_HINT.as_str()),
             Refusal::TooManyKeys => {
                 (StatusCode::CONFLICT, "remove a key first, or raise rooms.state_keys_max")
             }
@@ -81,3 +77,15 @@ impl From<Refusal> for Failure {
         Failure::new(status, refusal.text(), hint)
     }
 }
+
+static BAD_NAME_HINT: LazyLock<String> = LazyLock::new(|| {
+    format!("a name has 1 to {ROOM_NAME_BYTES_MAX} bytes of UTF-8 without control characters")
+});
+
+static BAD_KEY_HINT: LazyLock<String> = LazyLock::new(|| {
+    format!("a key has 1 to {STATE_KEY_BYTES_MAX} bytes of UTF-8 without control characters")
+});
+
+static TOO_LARGE_HINT: LazyLock<String> = LazyLock::new(|| {
+    format!("a key has at most {STATE_KEY_BYTES_MAX} bytes, a value rooms.state_value_bytes_max")
+});

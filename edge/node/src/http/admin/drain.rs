@@ -8,15 +8,12 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use grandstand_protocol::limits::NAME_BYTES_MAX;
+use grandstand_edge::config;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use crate::http::request::bytes;
 use crate::http::response::Failure;
-
-/// An hour: as long as the keys may say.
-const LONGEST_MS: u32 = 3_600_000;
 
 /// What is asked for; what is left out is the configuration's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -69,11 +66,19 @@ pub(super) async fn begin(
     } else {
         serde_json::from_slice(&body).map_err(|e| Failure::bad_request(e.to_string(), hint))?
     };
-    let is_long = [request.spread_ms, request.deadline_ms].into_iter().flatten().any(|ms| ms > LONGEST_MS);
-    if is_long || request.where_to.as_ref().is_some_and(|to| to.len() > 4 * NAME_BYTES_MAX) {
-        return Err(Failure::bad_request("a time over an hour, or an address over 256 bytes", hint));
+    let (ms_max, bytes_max) = (highest("drain.spread_ms"), highest("drain.go_to"));
+    let mut times = [request.spread_ms, request.deadline_ms].into_iter().flatten();
+    let where_to_bytes = request.where_to.as_ref().map_or(0, String::len) as u64;
+    if times.any(|ms| u64::from(ms) > ms_max) || where_to_bytes > bytes_max {
+        let fault = format!("a time over {ms_max} ms, or an address over {bytes_max} bytes");
+        return Err(Failure::bad_request(fault, hint));
     }
     Ok(Json(port.drain.drain(&request)))
+}
+
+/// A request may ask for what the key may say.
+fn highest(key: &str) -> u64 {
+    config::key(key).and_then(config::Key::bounds).expect("the key has bounds").1
 }
 
 pub(super) async fn show(State(port): Shared) -> Json<DrainStatus> {

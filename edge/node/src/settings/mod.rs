@@ -1,14 +1,25 @@
-//! What the parts of a node are configured with: the node's keys, handed to the engine and the audience.
+//! Settings: what the engine, the audiences and the durable log are started with, from the node's keys.
 //!
-//! Why here: neither knows the node's configuration, nor each other's.
+//! Why here: none of them knows the node's configuration, nor each other's.
+//! Invariant: every field comes from a key, or is this process's own (a number, a seed); no field has a
+//! default of its own. A test walks over the table and proves it.
+//! Not here: keys that are read where they are used (limits on addresses and handshakes, sockets, QUIC).
 
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use grandstand_edge::config::Config;
 use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
 use grandstand_protocol::frame::Durability;
+use grandstand_store::{BackupPlan, Retention, StoreConfig};
 
-use grandstand_edge::config::Config;
+const MIB: u64 = 1 << 20;
+const HOUR_MS: u64 = 3_600_000;
 
 /// What the shards are started with.
 pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
@@ -59,7 +70,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
 }
 
 /// What the audience of worker `id` is started with.
-pub(crate) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) -> Settings {
+pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
     let (limits, rooms) = (&config.limits, &config.rooms);
     Settings {
         worker: WorkerId(id as u16),
@@ -83,7 +94,44 @@ pub(crate) fn audience_settings(config: &Config, id: usize, ticket_ttl_ms: u64) 
         batches_per_write_max: config.fanout.batches_per_write_max,
         compression: config.fanout.compression,
         compress_from_members: config.fanout.compress_from_members,
-        ticket_ttl_ms: ticket_ttl_ms as u32,
-        ..Settings::default()
+        ticket_ttl_ms: config.auth.ticket_lifetime_ms as u32,
+        tally_flush_ms: rooms.tally_flush_ms,
+        recount_ms: rooms.recount_ms,
     }
+}
+
+/// What the durable log is opened with, where the node has one.
+pub(crate) fn store_config(config: &Config) -> Option<StoreConfig> {
+    let (log, rooms) = (&config.log, &config.rooms);
+    let dir = log.dir.clone()?;
+    let plan = BackupPlan {
+        every_ms: log.backup_every_hours * HOUR_MS,
+        keep: log.backup_keep as usize,
+        dir: backup_dir(config),
+    };
+    Some(StoreConfig {
+        dir,
+        crash_log_dir: log.recorder_dir.clone(),
+        shards: config.node.shards as u16,
+        queue_bytes_max: (log.queue_mb * MIB) as usize,
+        retention: Retention {
+            age_ms: log.keep_hours * HOUR_MS,
+            room_bytes_max: log.room_mb * MIB,
+            node_bytes_max: log.node_mb * MIB,
+        },
+        nonces_max: rooms.nonces_max,
+        nonce_window_ms: rooms.nonce_window_ms,
+        // What workers get when they attach; older batches are read when they are asked for.
+        newest_batches_max: rooms.ring_batches_max.min(rooms.history_batches_max),
+        newest_bytes_max: rooms.ring_bytes_max.min(rooms.history_bytes_max),
+        backups: (log.backup_every_hours > 0).then_some(plan),
+        backup_dir: log.backup_dir.clone(),
+        lock_wait_ms: log.lock_wait_ms,
+    })
+}
+
+/// Where backups go.
+pub(crate) fn backup_dir(config: &Config) -> PathBuf {
+    let log = &config.log;
+    log.backup_dir.clone().unwrap_or_else(|| log.dir.clone().unwrap_or_default().join("backups"))
 }
