@@ -155,6 +155,14 @@ impl ShardConfig {
         }
     }
 
+    /// Does one of the patterns (exact names, or beginnings followed by `*`) allow this name on first use?
+    pub fn allows_on_first_use(&self, name: &str) -> bool {
+        self.on_first_use.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => pattern == name,
+        })
+    }
+
     /// Bytes of the largest batch that can be sealed: a message that was just within the chat's bound, every
     /// key of the state replaced by another, and the tallies.
     fn largest_batch_bytes(&self) -> usize {
@@ -185,5 +193,17 @@ mod tests {
         assert!(config.check().unwrap_err().contains("largest batch"));
         let config = ShardConfig { tally_top: 65, ..ShardConfig::for_tests() };
         assert!(config.check().unwrap_err().contains("tally_top"));
+    }
+
+    #[test]
+    fn patterns_are_exact_or_beginnings() {
+        let on_first_use = vec!["lobby".to_owned(), "show/*".to_owned()];
+        let config = ShardConfig { on_first_use, ..ShardConfig::for_tests() };
+        assert!(config.allows_on_first_use("lobby"));
+        assert!(config.allows_on_first_use("show/1"));
+        assert!(!config.allows_on_first_use("lobby2"));
+        assert!(!config.allows_on_first_use("sho"));
+        let none = ShardConfig { on_first_use: Vec::new(), ..ShardConfig::for_tests() };
+        assert!(!none.allows_on_first_use("lobby"));
     }
 }

@@ -25,7 +25,6 @@ pub mod shard;
 
 pub use config::ShardConfig;
 pub use link::{Backbone, RoomSettings};
-pub use room::judge::{check_room_name, check_text};
 pub use room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 pub use runtime::{Engine, EngineConfig, WorkerPort};
 pub use shard::Shard;

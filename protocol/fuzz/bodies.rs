@@ -11,7 +11,7 @@ use grandstand_protocol::compress::Decompressor;
 use grandstand_protocol::frame::{ClientFrame, Encoder, ServerFrame};
 use grandstand_protocol::stream::{HEADER_BYTES_MAX, header_len, read_header, write_header};
 use grandstand_protocol::websocket::{Event, Input, Limits, Reader, Role};
-use grandstand_protocol::{limits, text, version};
+use grandstand_protocol::{limits, rules, version};
 
 /// The first frame of a stranger: any table of the first kind.
 pub(crate) fn hello(data: &[u8]) {
@@ -21,7 +21,7 @@ pub(crate) fn hello(data: &[u8]) {
         None => return,
     }
     let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(&frame) else { return };
-    assert!(hello.name.is_empty() || text::is_name(hello.name));
+    assert!(hello.name.is_empty() || rules::is_name(hello.name));
     assert!(hello.name.len() <= limits::NAME_BYTES_MAX && hello.token.len() <= limits::TOKEN_BYTES_MAX);
     assert!(hello.ticket.len() <= limits::TICKET_BYTES_MAX && hello.agent.len() <= limits::AGENT_BYTES_MAX);
     if let Some(version) = version::negotiate(hello.min_version, hello.max_version) {
@@ -34,7 +34,7 @@ pub(crate) fn hello(data: &[u8]) {
 pub(crate) fn client_frame(data: &[u8]) {
     let Ok(frame) = ClientFrame::decode(data) else { return };
     if let ClientFrame::React(react) = frame {
-        assert!((1..=limits::REACTION_COUNT_MAX).contains(&react.count) && text::is_name(react.key));
+        assert!((1..=limits::REACTION_COUNT_MAX).contains(&react.count) && rules::is_name(react.key));
     }
     let mut again = Vec::new();
     Encoder::new().client(&frame, &mut again);

@@ -12,7 +12,9 @@
 //!   header;
 //! - [`websocket`]: RFC 6455 without IO, for both sides;
 //! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one
-//!   place each.
+//!   place each;
+//! - [`rules`]: what names, texts and keys may be, judged alike by clients, edges and shards;
+//! - [`random`]: random numbers from a seed, not for secrets.
 //!
 //! Not here: sockets, clocks, rooms, sessions.
 #![deny(unsafe_code)] // not `forbid`: the generated accessors use it, behind the verifier
@@ -22,9 +24,10 @@ pub mod close;
 pub mod compress;
 pub mod frame;
 pub mod limits;
+pub mod random;
 pub mod refusal;
+pub mod rules;
 pub mod stream;
-pub mod text;
 pub mod version;
 pub mod websocket;
 

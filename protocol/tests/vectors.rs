@@ -144,34 +144,20 @@ fn aliases_stand_where_they_are_said_to() {
 /// Clauses S-9, P-8: what decodes but is to be refused passes a limit or a rule of the protocol.
 #[test]
 fn refusals_follow_from_limits() {
-    use grandstand_protocol::text::{is_name, is_text};
+    use grandstand_protocol::rules::{self, Content};
     for v in load("client.json").iter().filter(|v| v.get("refused").is_some()) {
         let bytes = unhex(text(v, "hex"));
-        let too_large = |s: &str, max: usize| s.len() > max;
-        let got = match ClientFrame::decode(&bytes).expect("a frame") {
-            ClientFrame::Subscribe(f)
-                if !is_name(f.room) || too_large(f.room, limits::ROOM_NAME_BYTES_MAX) =>
-            {
-                Refusal::BadName
+        let verdict = match ClientFrame::decode(&bytes).expect("a frame") {
+            ClientFrame::Subscribe(f) => rules::check_room_name(f.room, limits::ROOM_NAME_BYTES_MAX),
+            ClientFrame::Publish(f) if f.alias == u32::MAX => Err(Refusal::NotSubscribed),
+            ClientFrame::Publish(f) => {
+                let content = Content { text: f.text, attachment: f.attachment, author: f.author };
+                rules::check_content(&content, limits::TEXT_BYTES_MAX)
             }
-            ClientFrame::Publish(f) if f.alias == u32::MAX => Refusal::NotSubscribed,
-            ClientFrame::Publish(f)
-                if too_large(f.text, limits::TEXT_BYTES_MAX)
-                    || too_large(f.attachment, limits::ATTACHMENT_BYTES_MAX) =>
-            {
-                Refusal::TooLarge
-            }
-            ClientFrame::Publish(f) if f.text.trim().is_empty() && f.attachment.is_empty() => Refusal::Empty,
-            ClientFrame::Publish(f) if !is_text(f.text) || !is_name(f.attachment) => Refusal::BadText,
-            ClientFrame::SetState(f)
-                if too_large(f.key, limits::STATE_KEY_BYTES_MAX)
-                    || f.value.is_some_and(|v| v.len() > limits::STATE_VALUE_BYTES_MAX) =>
-            {
-                Refusal::TooLarge
-            }
-            ClientFrame::SetState(f) if !is_name(f.key) => Refusal::BadText,
-            _ => Refusal::Other,
+            ClientFrame::SetState(f) => rules::check_state(f.key, f.value, limits::STATE_VALUE_BYTES_MAX),
+            other => panic!("{}: no rule refuses {other:?}", v["name"]),
         };
+        let got = verdict.expect_err("a refusal");
         assert_eq!(json!(got.wire()), v["refused"], "{}", v["name"]);
     }
 }

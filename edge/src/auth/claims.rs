@@ -6,10 +6,11 @@
 //! Not here: signatures (`super`).
 
 use aws_lc_rs::digest;
-use grandstand_edge_core::auth::{Denied, RoomScope, is_display_name};
+use grandstand_edge_core::auth::{Denied, RoomScope};
 use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
+use grandstand_protocol::rules::is_display_name;
 use serde::Deserialize;
 
 use super::{bit, unauthorized};

@@ -1,106 +1,36 @@
-//! Admission: what may come in at all. Pure checks, shared with the edge, and the order in which a shard
-//! asks.
+//! Judge: whether a shard accepts a publication.
 //!
-//! Why twice: the edge refuses early and cheaply; the shard trusts no edge, since a NUL in a text would break
-//! a batch for everybody.
-//! Invariant: a publication that was seen before is recognised before anything else is asked, so that a
-//! repetition never hears a refusal of what was accepted; and one that may have been accepted, and can't be
-//! recognised any more, is not again.
+//! Why the text is judged here again, though the edge did: a shard trusts no edge, since a NUL in a text
+//! would break a batch for everybody. Both call the same rules (`grandstand_protocol::rules`).
+//! Invariants: a publication that the room remembers is recognised before any other check, so a retry never
+//! gets a refusal of what was accepted. A retry that is older than the room's memory is refused as
+//! `Forgotten`, since the room may have accepted it before.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
-use grandstand_protocol::{limits, text};
+use grandstand_protocol::rules::{self, Content};
 
 use crate::config::ShardConfig;
 use crate::link::{Now, Publication};
 use crate::room::Live;
 use crate::room::nonces::Seen;
 
-/// May this be said? Text and attachment are within their limits, well-formed, and not both empty.
-///
-/// # Errors
-/// `Empty`, `TooLarge` or `BadText`.
-pub fn check_text(said: &str, attachment: &str, text_bytes_max: usize) -> Result<(), Refusal> {
-    if said.trim().is_empty() && attachment.is_empty() {
-        return Err(Refusal::Empty);
-    }
-    if said.len() > text_bytes_max || attachment.len() > limits::ATTACHMENT_BYTES_MAX {
-        return Err(Refusal::TooLarge);
-    }
-    if !text::is_text(said) || !(attachment.is_empty() || text::is_name(attachment)) {
-        return Err(Refusal::BadText);
-    }
-    Ok(())
-}
-
-/// May this be a room's name?
-///
-/// # Errors
-/// `BadName`.
-pub fn check_room_name(name: &str) -> Result<(), Refusal> {
-    if name.len() > limits::ROOM_NAME_BYTES_MAX || !text::is_name(name) {
-        return Err(Refusal::BadName);
-    }
-    Ok(())
-}
-
-/// May this be an author's display name? Empty stands for nobody in particular.
-///
-/// # Errors
-/// `TooLarge` or `BadText`.
-pub(crate) fn check_author(author: &str) -> Result<(), Refusal> {
-    if author.len() > limits::NAME_BYTES_MAX {
-        return Err(Refusal::TooLarge);
-    }
-    if !author.is_empty() && !text::is_name(author) {
-        return Err(Refusal::BadText);
-    }
-    Ok(())
-}
-
-/// May this be a key and a value of a room's state?
-///
-/// # Errors
-/// `TooLarge` or `BadText`.
-pub(crate) fn check_state(key: &str, value: Option<&[u8]>, value_bytes_max: usize) -> Result<(), Refusal> {
-    if key.len() > limits::STATE_KEY_BYTES_MAX || value.is_some_and(|v| v.len() > value_bytes_max) {
-        return Err(Refusal::TooLarge);
-    }
-    if !text::is_name(key) {
-        return Err(Refusal::BadText);
-    }
-    Ok(())
-}
-
-/// May this be a reaction's key?
-pub(crate) fn is_reaction(key: &str) -> bool {
-    key.len() <= limits::REACTION_KEY_BYTES_MAX && text::is_name(key)
-}
-
-/// Does one of the patterns (exact names, or beginnings followed by `*`) allow this name on first use?
-pub(crate) fn is_allowed_on_first_use(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern == name,
-    })
-}
-
-/// What becomes of a publication.
+/// The verdict on a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It will stand at the next free offset.
+    /// It gets the next free offset.
     Accepted,
-    /// It stands already.
+    /// It is in the log.
     Repeated { offset: u64, time_ms: u64 },
-    /// It waits already, for this offset.
+    /// It waits for the next seal, which gives it this offset.
     Waits { offset: u64 },
-    /// It may not, or not now.
+    /// It is refused for good, or for now.
     Refused { reason: Refusal, retry_after_ms: Option<u32> },
 }
 
-/// Judge a publication. Changes nothing but forgetting what is too old to be remembered. A repetition that is
-/// answered `at_once` takes no place among those that wait.
+/// Judge a publication. Changes nothing, except that the room forgets nonces older than its memory. A retry
+/// that is answered `at_once` takes no place among those that wait.
 pub(crate) fn judge(
     live: &mut Live,
     phase: Phase,
@@ -123,9 +53,9 @@ pub(crate) fn judge(
         }
         Seen::Never => {}
     }
+    let content = Content { text: &p.text, attachment: &p.attachment, author: &p.author };
     let checked = if phase == Phase::Closed { Err(Refusal::RoomClosed) } else { Ok(()) }
-        .and_then(|()| check_text(&p.text, &p.attachment, config.text_bytes_max))
-        .and_then(|()| check_author(&p.author));
+        .and_then(|()| rules::check_content(&content, config.text_bytes_max));
     if let Err(reason) = checked {
         return Verdict::Refused { reason, retry_after_ms: None };
     }
@@ -135,44 +65,5 @@ pub(crate) fn judge(
     match live.slow_mode.wait_ms(p.user, now.us) {
         Some(ms) if !p.exempt => Verdict::Refused { reason: Refusal::SlowMode, retry_after_ms: Some(ms) },
         _ => Verdict::Accepted,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_judged_by_size_form_and_presence() {
-        assert_eq!(check_text("hello", "", 5), Ok(()));
-        assert_eq!(check_text("", "img:7", 5), Ok(()));
-        assert_eq!(check_text(" \n", "", 5), Err(Refusal::Empty));
-        assert_eq!(check_text("hello!", "", 5), Err(Refusal::TooLarge));
-        assert_eq!(check_text("a", &"x".repeat(513), 5), Err(Refusal::TooLarge));
-        assert_eq!(check_text("a\0b", "", 5), Err(Refusal::BadText));
-        assert_eq!(check_text("a", "x\ny", 5), Err(Refusal::BadText));
-    }
-
-    #[test]
-    fn names_and_keys_are_judged() {
-        assert_eq!(check_room_name("BBC One/EastEnders"), Ok(()));
-        assert_eq!(check_room_name(""), Err(Refusal::BadName));
-        assert_eq!(check_room_name(&"x".repeat(129)), Err(Refusal::BadName));
-        assert_eq!(check_author(""), Ok(()));
-        assert_eq!(check_author("a\tb"), Err(Refusal::BadText));
-        assert_eq!(check_state("score", Some(b"1:0"), 3), Ok(()));
-        assert_eq!(check_state("score", Some(b"10:0"), 3), Err(Refusal::TooLarge));
-        assert_eq!(check_state("", None, 3), Err(Refusal::BadText));
-        assert!(is_reaction("❤") && !is_reaction("") && !is_reaction(&"x".repeat(41)));
-    }
-
-    #[test]
-    fn patterns_are_exact_or_beginnings() {
-        let patterns = ["lobby".to_owned(), "show/*".to_owned()];
-        assert!(is_allowed_on_first_use(&patterns, "lobby"));
-        assert!(is_allowed_on_first_use(&patterns, "show/1"));
-        assert!(!is_allowed_on_first_use(&patterns, "lobby2"));
-        assert!(!is_allowed_on_first_use(&patterns, "sho"));
-        assert!(!is_allowed_on_first_use(&[], "lobby"));
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::random::Random;
 
 use crate::config::ShardConfig;
 use crate::link::{Now, PreviousEpoch, RoomSettings};
@@ -371,16 +372,9 @@ impl Epochs {
     /// The next one.
     pub(crate) fn make(&mut self, unix_ms: u64) -> u64 {
         self.made += 1;
-        mix(mix(self.seed ^ unix_ms).wrapping_add(self.made)).max(1)
+        let mixed = |n| Random::new(n).next_u64();
+        mixed(mixed(self.seed ^ unix_ms).wrapping_add(self.made)).max(1)
     }
-}
-
-/// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): every bit in changes half the bits out.
-fn mix(n: u64) -> u64 {
-    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@
 use bytes::Bytes;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::{limits, rules};
 
 use super::Shard;
 use crate::link::{AdminAnswer, AdminRequest, Now, Output, RoomInfo, RoomSettings};
-use crate::room::judge;
 use crate::room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 use crate::room::tick::TickBounds;
 use crate::room::{Live, Origin, Room, milliseconds};
@@ -50,7 +50,7 @@ impl Shard {
 
     /// Make a room that stays; one that came on first use stays from now on.
     fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
-        judge::check_room_name(name)?;
+        rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         let found = self.rooms.find(name);
         let is_kept = match found {
             Some(slot) => self.rooms.get(slot).expect("just found").is_on_disk(),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::{limits, rules};
 
 use self::counters::Counters;
 use self::history::{Reads, Wanted};
@@ -41,7 +42,7 @@ use crate::log::{Log, MemoryLog, Position};
 use crate::room::pacing::Selector;
 use crate::room::seal::Sealer;
 use crate::room::tick::Ticks;
-use crate::room::{Epochs, Keeping, Origin, Room, judge};
+use crate::room::{Epochs, Keeping, Origin, Room};
 
 /// A shard.
 pub struct Shard {
@@ -202,12 +203,10 @@ impl Shard {
     }
 
     fn find_or_make(&mut self, now: Now, name: &Arc<str>) -> Result<u32, Refusal> {
-        judge::check_room_name(name)?;
+        rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         match self.rooms.find(name) {
             Some(slot) => Ok(slot),
-            None if judge::is_allowed_on_first_use(&self.config.on_first_use, name) => {
-                self.make(now, name.clone(), Origin::FirstUse)
-            }
+            None if self.config.allows_on_first_use(name) => self.make(now, name.clone(), Origin::FirstUse),
             None => Err(Refusal::UnknownRoom),
         }
     }

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::rules;
 
 use super::Shard;
 use crate::link::{Alias, Answer, AnswerKind, ConnectionToken, Now, Publication, WorkerId};
@@ -103,7 +104,7 @@ impl Shard {
         };
         let live = self.rooms.get_mut(slot).expect("just found").wake(now, &self.config, self.seed);
         for (key, count) in tallies {
-            if count > 0 && judge::is_reaction(&key) {
+            if count > 0 && rules::is_reaction_key(&key) {
                 live.tallies.add(key, count, self.config.tally_keys_max);
                 self.counters.reactions += count;
             } else {
@@ -171,7 +172,7 @@ impl Shard {
         value: Option<Bytes>,
     ) -> Result<u64, Refused> {
         let never = |reason| (reason, None);
-        judge::check_state(&key, value.as_deref(), self.config.state_value_bytes_max).map_err(never)?;
+        rules::check_state(&key, value.as_deref(), self.config.state_value_bytes_max).map_err(never)?;
         let room = self.rooms.get_mut(slot).ok_or((Refusal::UnknownRoom, None))?;
         if room.is_on_disk() {
             let later = |u: Unavailable| (Refusal::StorageUnavailable, Some(u.retry_after_ms));

@@ -17,7 +17,8 @@ pub struct Hello<'a> {
     pub capabilities: u64,
     /// Signed token; empty for none.
     pub token: &'a str,
-    /// Display name wished for: empty, or a name by `text::is_name`; a token's name goes first.
+    /// Display name wished for: empty, or a name by `rules::is_name`; a name in the token takes
+    /// precedence.
     pub name: &'a str,
     /// Ticket of an earlier `Welcome`, to continue its session; empty for none.
     pub ticket: &'a [u8],
@@ -184,7 +185,7 @@ fn hello<'a>(t: &fb::Hello<'a>) -> Result<Hello<'a>, FrameFault> {
 
 /// A display name wished for: none, or one that can stand in a batch.
 fn wish(name: &str) -> Result<&str, FrameFault> {
-    if name.is_empty() || crate::text::is_name(name) {
+    if name.is_empty() || crate::rules::is_name(name) {
         Ok(name)
     } else {
         Err(FrameFault::Field(Kind::Hello, "name"))
@@ -215,7 +216,7 @@ fn publish<'a>(t: &fb::Publish<'a>) -> Publish<'a> {
 
 fn react<'a>(t: &fb::React<'a>) -> Result<React<'a>, FrameFault> {
     let key = text(Kind::React, "key", t.key(), limits::REACTION_KEY_BYTES_MAX)?;
-    if !crate::text::is_name(key) {
+    if !crate::rules::is_name(key) {
         return Err(FrameFault::Field(Kind::React, "key"));
     }
     Ok(React { alias: t.alias(), key, count: t.count().clamp(1, limits::REACTION_COUNT_MAX) })

@@ -151,7 +151,7 @@ mod tests {
         let mut random = Random::new(9);
         for _ in 0..10_000 {
             let name = name(&mut random);
-            assert!(grandstand_protocol::text::is_name(&name) && name.len() <= 24, "{name}");
+            assert!(grandstand_protocol::rules::is_name(&name) && name.len() <= 24, "{name}");
         }
     }
 

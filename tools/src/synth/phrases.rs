@@ -538,7 +538,7 @@ mod tests {
             let all: Vec<&str> = phrases(language).collect();
             assert!(all.len() >= 20, "{language:?}");
             for (at, saying) in all.iter().enumerate() {
-                assert!(grandstand_protocol::text::is_name(saying), "{language:?}: {saying:?}");
+                assert!(grandstand_protocol::rules::is_name(saying), "{language:?}: {saying:?}");
                 assert!(!all[..at].contains(saying), "{language:?}: {saying:?} twice");
             }
         }

@@ -189,7 +189,7 @@ mod tests {
             let mut texts = Texts::new(4);
             for n in 0..5000 {
                 let text = texts.next_text(n * 100, language, 1.0 + (n % 10) as f64);
-                assert!(grandstand_protocol::text::is_text(&text), "{text:?}");
+                assert!(grandstand_protocol::rules::is_text(&text), "{text:?}");
                 assert!(
                     !text.trim().is_empty() && text.len() <= grandstand_protocol::limits::TEXT_BYTES_MAX,
                     "{text:?}"

@@ -602,7 +602,7 @@ mod tests {
             for list in [lexicon.shorts, lexicon.subjects, lexicon.predicates, lexicon.tails] {
                 assert!(list.len() >= 8, "{language:?}");
                 for (at, word) in list.iter().enumerate() {
-                    assert!(grandstand_protocol::text::is_name(word), "{language:?}: {word:?}");
+                    assert!(grandstand_protocol::rules::is_name(word), "{language:?}: {word:?}");
                     assert!(!list[..at].contains(word), "{language:?}: {word:?} twice");
                 }
             }

@@ -7,6 +7,8 @@
 //! beyond it they are spread evenly over its second half, for nobody believes in a time that is far away.
 //! Not here: how long one takes (`Admission`); the jitter that clients add.
 
+use grandstand_protocol::random::Random;
+
 /// Nobody is sent away for less: it would be back before anything has changed.
 const AFTER_US_MIN: u64 = 500_000;
 
@@ -17,13 +19,13 @@ const AFTER_US_MAX: u64 = 30_000_000;
 #[derive(Debug)]
 pub struct Appointments {
     last_us: u64,
-    random: u64,
+    random: Random,
 }
 
 impl Appointments {
     /// None so far.
     pub fn new(seed: u64) -> Self {
-        Appointments { last_us: 0, random: seed }
+        Appointments { last_us: 0, random: Random::new(seed) }
     }
 
     /// One more: those who wait already take `wait_us`, this one `step_us`. From now on, in microseconds.
@@ -35,15 +37,7 @@ impl Appointments {
             self.last_us = at_us;
             return after_us;
         }
-        AFTER_US_MAX / 2 + self.draw() % (AFTER_US_MAX / 2)
-    }
-
-    /// SplitMix64 (Steele and others 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        AFTER_US_MAX / 2 + self.random.next_u64() % (AFTER_US_MAX / 2)
     }
 }
 

@@ -9,8 +9,9 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{
     ClientFrame, FrameFault, Kind, Publish, React, ServerFrame, SetState, permission,
 };
+use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
-use grandstand_protocol::{limits, text};
+use grandstand_protocol::rules::{self, Content};
 
 use super::session::Membership;
 use super::{Audience, ConnectionKey, seconds};
@@ -103,7 +104,9 @@ impl Audience {
         if session.room(p.alias).is_none() {
             return Err((Refusal::NotSubscribed, None));
         }
-        judge_publication(p, self.settings.text_bytes_max as usize).map_err(|reason| (reason, None))?;
+        let content = Content { text: p.text, attachment: p.attachment, author: p.author };
+        rules::check_content(&content, self.settings.text_bytes_max as usize)
+            .map_err(|reason| (reason, None))?;
         let rate = if is_bridge { self.settings.bridge_publish } else { self.settings.publish };
         session.publish.take(now, rate, 1).map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let (author, role) =
@@ -181,14 +184,7 @@ impl Audience {
         if session.room(set.alias).is_none() {
             return Err(Refusal::NotSubscribed);
         }
-        if set.key.len() > limits::STATE_KEY_BYTES_MAX
-            || set.value.is_some_and(|v| v.len() > limits::STATE_VALUE_BYTES_MAX)
-        {
-            return Err(Refusal::TooLarge);
-        }
-        if !text::is_name(set.key) {
-            return Err(Refusal::BadText);
-        }
+        rules::check_state(set.key, set.value, limits::STATE_VALUE_BYTES_MAX)?;
         let input = Input::SetState {
             worker: self.settings.worker,
             connection: connection.token(ix),
@@ -203,21 +199,4 @@ impl Audience {
             Refusal::Overloaded
         })
     }
-}
-
-/// What can be said of a publication without its room.
-fn judge_publication(p: &Publish<'_>, text_bytes_max: usize) -> Result<(), Refusal> {
-    if p.text.len() > text_bytes_max.min(limits::TEXT_BYTES_MAX)
-        || p.attachment.len() > limits::ATTACHMENT_BYTES_MAX
-        || p.author.len() > limits::NAME_BYTES_MAX
-    {
-        return Err(Refusal::TooLarge);
-    }
-    if p.text.trim().is_empty() && p.attachment.is_empty() {
-        return Err(Refusal::Empty);
-    }
-    let is_good = text::is_text(p.text)
-        && (p.attachment.is_empty() || text::is_name(p.attachment))
-        && (p.author.is_empty() || text::is_name(p.author));
-    if is_good { Ok(()) } else { Err(Refusal::BadText) }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use grandstand_engine::link::{Attachment, Batch, Input};
 use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed};
 use grandstand_protocol::refusal::Refusal;
-use grandstand_protocol::text;
+use grandstand_protocol::rules;
 
 use super::Audience;
 use super::connection::slot;
@@ -37,9 +37,7 @@ impl Audience {
     }
 
     fn try_subscribe(&mut self, ix: u32, s: &Subscribe<'_>) -> Result<(), Refusal> {
-        if s.room.len() > self.settings.room_name_bytes_max || !text::is_name(s.room) {
-            return Err(Refusal::BadName);
-        }
+        rules::check_room_name(s.room, self.settings.room_name_bytes_max)?;
         let connection = &self.connections[ix as usize];
         let session = connection.session.as_ref().expect("a request has a session");
         if session.scope.as_ref().is_some_and(|scope| !scope.allows(s.room)) {

@@ -16,12 +16,10 @@ use std::collections::BinaryHeap;
 use grandstand_engine::link::{ConnectionToken, Now};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{GoAway, ServerFrame};
+use grandstand_protocol::random::GOLDEN_STEP;
 
 use super::Audience;
 use super::connection::slot;
-
-/// 2^64 / φ: what a step of the sequence adds.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Where the sequences of the workers begin, apart from each other: 2^64 (√2 - 1).
 const STEP_OF_WORKER: u64 = 0x6a09_e667_f3bc_c909;
@@ -56,7 +54,7 @@ impl Leaving {
     fn next_after_ms(&mut self, now: Now) -> u32 {
         let left_us = self.ends_us.saturating_sub(now.us);
         let after_us = (u128::from(self.moment) * u128::from(left_us)) >> 64;
-        self.moment = self.moment.wrapping_add(STEP);
+        self.moment = self.moment.wrapping_add(GOLDEN_STEP);
         (after_us / 1_000) as u32
     }
 }

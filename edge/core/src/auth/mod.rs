@@ -10,8 +10,7 @@ mod scope;
 use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
-use grandstand_protocol::limits::NAME_BYTES_MAX;
-use grandstand_protocol::text;
+use grandstand_protocol::rules::is_display_name;
 
 pub use scope::{RoomPattern, RoomScope};
 
@@ -87,9 +86,4 @@ pub fn check_wished_name(name: &str) -> Result<&str, Denied> {
     }
     let detail = "the name must have at most 64 bytes, no control characters, and no space at either end";
     Err(Denied { code: CloseCode::Malformed, detail })
-}
-
-/// May a session go by this name?
-pub fn is_display_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES_MAX && text::is_name(name)
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::limits::NAME_BYTES_MAX;
-use grandstand_protocol::text;
+use grandstand_protocol::rules;
 use serde::Deserialize;
 
 /// Where logs are kept beside the workspace; they are not part of it.
@@ -246,7 +246,7 @@ fn role(mark: &str) -> Role {
 }
 
 fn fit_author(line: &mut Line, notes: &mut Notes) {
-    if text::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX {
+    if rules::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX {
         return;
     }
     notes.cleaned += 1;
@@ -256,7 +256,7 @@ fn fit_author(line: &mut Line, notes: &mut Notes) {
 }
 
 fn fit_text(line: &mut Line, bytes_max: usize, notes: &mut Notes) {
-    if !text::is_text(&line.text) {
+    if !rules::is_text(&line.text) {
         notes.cleaned += 1;
         line.text = line.text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_ascii_control()).collect();
     }

@@ -69,8 +69,8 @@ fn fitting_makes_texts_that_a_node_takes() {
     log.fit(100);
     assert_eq!(log.lines.len(), 4);
     for line in &log.lines {
-        assert!(text::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX, "{line:?}");
-        assert!(text::is_text(&line.text) && line.text.len() <= 100 && !line.text.is_empty(), "{line:?}");
+        assert!(rules::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX, "{line:?}");
+        assert!(rules::is_text(&line.text) && line.text.len() <= 100 && !line.text.is_empty(), "{line:?}");
     }
     assert_eq!((&*log.lines[2].author, &*log.lines[2].text), ("eve", "ab\tc"));
     assert_eq!(log.lines[3].text.len(), 99);

@@ -18,4 +18,5 @@ mod pacing;
 mod past;
 mod property;
 mod refusals;
+mod verdicts;
 mod viewer;

@@ -3,6 +3,8 @@
 //! Not here: addresses, trust, sockets (`net`).
 
 use grandstand_protocol::frame::Role;
+use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::rules::{self, Content};
 
 /// How a session behaves. Kept once per session: small, and without heap where a field is empty.
 #[derive(Clone, Debug)]
@@ -79,4 +81,16 @@ pub struct Publication<'a> {
     /// that far back, it comes back as [`Uncertain`](super::EventOf::Uncertain). 0: it was never said. What
     /// was not answered the session says again by itself.
     pub age_ms: u32,
+}
+
+impl Publication<'_> {
+    /// Judge what people wrote as an edge and a shard do, before anything is sent. `text_bytes_max` is the
+    /// server's, from [`Welcome`](super::EventOf::Welcome); where it is not known yet, the protocol's.
+    ///
+    /// # Errors
+    /// The refusal that a server would send.
+    pub fn check(&self, text_bytes_max: usize) -> Result<(), Refusal> {
+        let Publication { text, attachment, author, .. } = *self;
+        rules::check_content(&Content { text, attachment, author }, text_bytes_max)
+    }
 }

@@ -8,6 +8,7 @@
 //! Not here: waiting (the driver).
 
 use grandstand_protocol::close::{CloseCode, Retry};
+use grandstand_protocol::random::Random;
 
 /// How a connection ended, as the transport saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,13 +136,13 @@ fn ending_verdict(ending: &Ending) -> (Retry, u64) {
 /// Delays of tries in a row.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    random: u64,
+    random: Random,
     pub(super) attempt: u32,
 }
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Backoff {
-        Backoff { random: seed, attempt: 0 }
+        Backoff { random: Random::new(seed), attempt: 0 }
     }
 
     /// The connection held: begin anew.
@@ -152,7 +153,7 @@ impl Backoff {
     /// The next delay: even between zero and `first_ms * 2^attempt`, at most `max_ms`.
     pub(super) fn delay_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
         let bound_us = self.bound_us(first_ms, max_ms);
-        self.draw_us(bound_us)
+        self.random.below(bound_us)
     }
 
     /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of
@@ -167,7 +168,7 @@ impl Backoff {
         let enough_us = (after_us / 2).max(u64::from(first_ms) * 1_000);
         let bound_us = self.bound_us(first_ms, max_ms).min(enough_us);
         let bound_us = if in_seconds { bound_us.max(1_000_000) } else { bound_us };
-        after_us.saturating_add(self.draw_us(bound_us))
+        after_us.saturating_add(self.random.below(bound_us))
     }
 
     fn bound_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
@@ -176,17 +177,9 @@ impl Backoff {
         bound_ms * 1_000
     }
 
-    fn draw_us(&mut self, bound_us: u64) -> u64 {
-        ((u128::from(self.random()) * u128::from(bound_us)) >> 64) as u64
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014): eight bytes of state, enough to spread clients.
+    /// 64 random bits.
     pub(super) fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.next_u64()
     }
 }
 

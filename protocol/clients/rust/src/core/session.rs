@@ -15,6 +15,7 @@ use grandstand_protocol::close::{CloseCode, Retry};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind, Publish, React, SetState, Subscribe};
 use grandstand_protocol::limits::REACTION_COUNT_MAX;
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::rules::is_reaction_key;
 use grandstand_protocol::version::capability;
 
 use super::moving::Move;
@@ -184,9 +185,10 @@ impl Session {
         Ok(nonce)
     }
 
-    /// React. Reactions that wait are added up; those that wait when the connection ends are forgotten.
+    /// React. Reactions that wait are added up; those that wait when the connection ends are forgotten. One
+    /// with a key that the protocol does not allow is forgotten too: a server would close the connection.
     pub fn react(&mut self, room: RoomId, key: &str, count: u32) {
-        if self.link == Link::Up && count > 0 {
+        if self.link == Link::Up && count > 0 && is_reaction_key(key) {
             self.outbox.react(room, key, count);
         }
     }

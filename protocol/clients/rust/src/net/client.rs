@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::{limits, rules};
 
 use super::past::Pasts;
 use super::{Connector, Control, Driver, Handler, Past, PastError, Url, seed};
@@ -369,7 +370,7 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
         }
         Command::Publish(room, nonce, given, p) => {
             let Some(id) = session.room_id(room) else {
-                queues.push_event(not_subscribed(Kind::Publish, *nonce));
+                queues.push_event(refused(Kind::Publish, *nonce, Refusal::NotSubscribed));
                 return None;
             };
             let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
@@ -378,6 +379,10 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
             let age = p.again.map(|again| again.age + given.elapsed());
             let age_ms = age.map_or(0, |age| age.as_millis().clamp(1, u32::MAX.into()) as u32);
             let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms };
+            if let Err(reason) = publication.check(limits::TEXT_BYTES_MAX) {
+                queues.push_event(refused(Kind::Publish, publication.nonce.unwrap_or(0), reason));
+                return None;
+            }
             if session.publish(control.now_us, id, &publication).is_err() {
                 return Some(command);
             }
@@ -389,9 +394,14 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
         }
         Command::SetState(room, key, value) => {
             let Some(id) = session.room_id(room) else {
-                queues.push_event(not_subscribed(Kind::SetState, 0));
+                queues.push_event(refused(Kind::SetState, 0, Refusal::NotSubscribed));
                 return None;
             };
+            let value_bytes_max = limits::STATE_VALUE_BYTES_MAX;
+            if let Err(reason) = rules::check_state(key, value.as_deref(), value_bytes_max) {
+                queues.push_event(refused(Kind::SetState, 0, reason));
+                return None;
+            }
             if session.set_state(id, key, value.as_deref()).is_err() {
                 return Some(command);
             }
@@ -407,7 +417,8 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
     None
 }
 
-fn not_subscribed(kind: Kind, id: u64) -> OwnedEvent {
-    let (kind, reason) = (kind as u8, Refusal::NotSubscribed);
+/// A refusal by this side: nothing is sent.
+fn refused(kind: Kind, id: u64, reason: Refusal) -> OwnedEvent {
+    let kind = kind as u8;
     OwnedEvent::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: Box::default() }
 }

@@ -1,0 +1,160 @@
+//! Rules: what a room name, a text, an attachment, an author, a reaction key and a state key may be.
+//!
+//! Why one home: three sides judge the same input. A client judges before it sends, so that an application
+//! hears at once; an edge judges early and cheaply; a shard trusts no edge, since a NUL in a text would break
+//! a batch for everybody. All three call these functions, so their verdicts are equal.
+//! Why these rules: names and texts end with NUL in a batch, reach terminals and logs, and are compared. So
+//! control characters are refused, except for the line feed and the tab that people type.
+//!
+//! The order of the checks is part of the protocol (clause P-8), so that one input always has one
+//! refusal:
+//!
+//! 1. size (`TooLarge`): it costs a comparison, and it bounds the work of the checks after it;
+//! 2. presence (`Empty`);
+//! 3. form (`BadText`).
+//!
+//! A room name has one refusal for all three: `BadName`.
+//!
+//! Invariants: a verdict depends on the arguments alone. A lower limit never accepts more.
+//! Not here: the numbers (`limits`), permissions, rates, slow mode, what a room remembers (edge, engine).
+
+use crate::limits;
+use crate::refusal::Refusal;
+
+/// What people wrote of one publication. Attachment and author are empty where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content<'a> {
+    /// The chat text.
+    pub text: &'a str,
+    /// A reference to an attachment: a name, or empty.
+    pub attachment: &'a str,
+    /// The display name of the author: a name, or empty for the session's own.
+    pub author: &'a str,
+}
+
+/// Judge what people wrote of one publication. A server may allow shorter texts than the protocol does; a
+/// `text_bytes_max` above the protocol's limit has no effect.
+///
+/// # Errors
+/// `TooLarge`, `Empty` or `BadText`, in this order.
+pub fn check_content(content: &Content<'_>, text_bytes_max: usize) -> Result<(), Refusal> {
+    let Content { text, attachment, author } = *content;
+    if text.len() > text_bytes_max.min(limits::TEXT_BYTES_MAX)
+        || attachment.len() > limits::ATTACHMENT_BYTES_MAX
+        || author.len() > limits::NAME_BYTES_MAX
+    {
+        return Err(Refusal::TooLarge);
+    }
+    if attachment.is_empty() && text.trim().is_empty() {
+        return Err(Refusal::Empty);
+    }
+    let is_name_or_empty = |s: &str| s.is_empty() || is_name(s);
+    if is_text(text) && is_name_or_empty(attachment) && is_name_or_empty(author) {
+        Ok(())
+    } else {
+        Err(Refusal::BadText)
+    }
+}
+
+/// Judge the name of a room. A `bytes_max` above the protocol's limit has no effect.
+///
+/// # Errors
+/// `BadName`.
+pub fn check_room_name(name: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if name.len() <= bytes_max.min(limits::ROOM_NAME_BYTES_MAX) && is_name(name) {
+        Ok(())
+    } else {
+        Err(Refusal::BadName)
+    }
+}
+
+/// Judge a key of a room's state and its value; `None` removes the key. A `value_bytes_max` above the
+/// protocol's limit has no effect.
+///
+/// # Errors
+/// `TooLarge` or `BadText`, in this order.
+pub fn check_state(key: &str, value: Option<&[u8]>, value_bytes_max: usize) -> Result<(), Refusal> {
+    let value_bytes_max = value_bytes_max.min(limits::STATE_VALUE_BYTES_MAX);
+    if key.len() > limits::STATE_KEY_BYTES_MAX || value.is_some_and(|v| v.len() > value_bytes_max) {
+        return Err(Refusal::TooLarge);
+    }
+    if is_name(key) { Ok(()) } else { Err(Refusal::BadText) }
+}
+
+/// Is this a display name: a name within its limit?
+pub fn is_display_name(name: &str) -> bool {
+    name.len() <= limits::NAME_BYTES_MAX && is_name(name)
+}
+
+/// Is this the key of a reaction: a name within its limit?
+pub fn is_reaction_key(key: &str) -> bool {
+    key.len() <= limits::REACTION_KEY_BYTES_MAX && is_name(key)
+}
+
+/// Is this free of control characters other than line feed and tab? Any length.
+pub fn is_text(s: &str) -> bool {
+    s.bytes().all(|b| (b >= 0x20 && b != 0x7f) || b == b'\n' || b == b'\t')
+}
+
+/// Is this a name: not empty, no control characters, no white space at either end? Any length.
+pub fn is_name(s: &str) -> bool {
+    !s.is_empty()
+        && s.bytes().all(|b| b >= 0x20 && b != 0x7f)
+        && !s.starts_with(char::is_whitespace)
+        && !s.ends_with(char::is_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_refused() {
+        assert!(is_text("two\nlines\tand a tab 🎉"));
+        assert!(!is_text("a\0b") && !is_text("\x1b[2J") && !is_text("\r") && !is_text("\x7f"));
+        assert!(is_name("BBC One/EastEnders"));
+        assert!(!is_name("") && !is_name(" a") && !is_name("a\n"));
+        assert!(!is_name("a\u{3000}") && !is_name("\u{a0}a") && is_name("a\u{3000}b"));
+    }
+
+    #[test]
+    fn content_is_judged_by_size_presence_and_form() {
+        let check =
+            |text: &str, attachment: &str| check_content(&Content { text, attachment, author: "" }, 5);
+        assert_eq!(check("hello", ""), Ok(()));
+        assert_eq!(check("", "img:7"), Ok(()));
+        assert_eq!(check(" \n", ""), Err(Refusal::Empty));
+        assert_eq!(check("hello!", ""), Err(Refusal::TooLarge));
+        assert_eq!(check("a", &"x".repeat(513)), Err(Refusal::TooLarge));
+        assert_eq!(check("a\0b", ""), Err(Refusal::BadText));
+        assert_eq!(check("a", "x\ny"), Err(Refusal::BadText));
+        let by = |author: &str| check_content(&Content { text: "a", attachment: "", author }, 5);
+        assert_eq!(by("Ann"), Ok(()));
+        assert_eq!(by("a\tb"), Err(Refusal::BadText));
+        assert_eq!(by(&"x".repeat(65)), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn the_first_check_that_fails_decides() {
+        let all_wrong = Content { text: "\0\0\0\0\0\0", attachment: "", author: "\0" };
+        assert_eq!(check_content(&all_wrong, 5), Err(Refusal::TooLarge), "size before form");
+        let blank = Content { text: "      ", ..Content::default() };
+        assert_eq!(check_content(&blank, 5), Err(Refusal::TooLarge), "size before presence");
+        let nobody = Content { text: " ", attachment: "", author: "\0" };
+        assert_eq!(check_content(&nobody, 5), Err(Refusal::Empty), "presence before form");
+        assert_eq!(check_state("\0", Some(b"1234"), 3), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn names_and_keys_are_judged() {
+        assert_eq!(check_room_name("BBC One/EastEnders", 128), Ok(()));
+        assert_eq!(check_room_name("", 128), Err(Refusal::BadName));
+        assert_eq!(check_room_name(&"x".repeat(129), usize::MAX), Err(Refusal::BadName));
+        assert_eq!(check_room_name("four", 3), Err(Refusal::BadName));
+        assert_eq!(check_state("score", Some(b"1:0"), 3), Ok(()));
+        assert_eq!(check_state("score", Some(b"10:0"), 3), Err(Refusal::TooLarge));
+        assert_eq!(check_state("", None, 3), Err(Refusal::BadText));
+        assert!(is_reaction_key("❤") && !is_reaction_key("") && !is_reaction_key(&"x".repeat(41)));
+        assert!(is_display_name("Ann") && !is_display_name("") && !is_display_name(&"x".repeat(65)));
+    }
+}
