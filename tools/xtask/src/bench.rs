@@ -136,8 +136,8 @@ fn measure(purpose: Purpose, bench: Bench, json: bool, choices: &[String]) -> Re
     run(bench.args(choices).env("GRANDSTAND_BIN", programs.node()))
 }
 
-/// Builds or checks the program that drives other servers, with the versions of the workspace's lock file; the
-/// program's path. It is no member of the workspace.
+/// Builds or checks the program that drives other servers, with the versions of the workspace's lock file;
+/// the program's path. It is no member of the workspace.
 fn peers(task: &str, purpose: Purpose) -> Result<PathBuf> {
     let (home, target) = (root().join("benches/peers"), target_dir().join("peers/build"));
     fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock"))?;

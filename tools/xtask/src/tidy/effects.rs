@@ -1,7 +1,7 @@
 //! Effects: clocks, threads and chance only where a list says so.
 //!
-//! Why: a core that reads a clock cannot be run in virtual time, and a failure that depended on chance cannot be
-//! repeated. Crates hold most of this wall (a core cannot name tokio); std's own clocks are seen here.
+//! Why: a core that reads a clock cannot be run in virtual time, and a failure that depended on chance cannot
+//! be repeated. Crates hold most of this wall (a core cannot name tokio); std's own clocks are seen here.
 
 use super::lists::EFFECTS;
 use super::tree::{Tree, is_test};

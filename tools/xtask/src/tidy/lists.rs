@@ -22,6 +22,9 @@ pub(super) const EFFECTS: &[(&str, &str, &str)] = &[];
 /// Names in code that were given up: in which folder, and what the thing is called now.
 pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[];
 
+/// Names of other people's things that heads mention: functions, options, crates.
+pub(super) const FOREIGN_NAMES: &[&str] = &["memcpy", "rtrb", "serverCertificateHashes", "SO_REUSEPORT"];
+
 /// Phrases in comments and documents that were given up, and the noun that replaces each.
 pub(super) const OLD_PHRASES: &[(&str, &str)] = &[
     ("newcomer", "\"new connection\" or \"new client\""),

@@ -2,9 +2,9 @@
 //!
 //! Why: a rule that nobody checks holds until the first hurry. Each rule here was broken once: a head named a
 //! module that had gone, a type grew to 89 methods, clocks were read in 14 files that said "in one place".
-//! Invariants: a rule is a function from a [`Tree`] to findings, so each is tested on a few lines of text, and
-//! is seen to fail. An exception stands in [`lists`] with its reason, and one that is no longer needed is a
-//! finding itself: lists only shrink.
+//! Invariants: a rule is a function from a [`Tree`] to findings, so each is tested on a few lines of text,
+//! and is seen to fail. An exception stands in [`lists`] with its reason, and one that is no longer needed is
+//! a finding itself: lists only shrink.
 //! Not here: formatting (rustfmt), what clippy can see, dependencies (`deny`).
 
 mod circles;

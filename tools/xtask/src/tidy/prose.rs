@@ -59,7 +59,8 @@ pub(super) fn sentences(tree: &Tree) -> Vec<Finding> {
     lists::must_be_needed("sentence", LONG_SENTENCES, is_long).into_iter().chain(findings).collect()
 }
 
-/// How many sentences end inside the line: a full stop outside of code and parentheses, with a capital behind.
+/// How many sentences end inside the line: a full stop outside of code and parentheses, with a capital
+/// behind.
 fn ends(line: &str) -> usize {
     let (mut is_code, mut depth, mut found) = (false, 0_usize, 0);
     let chars: Vec<char> = line.chars().collect();

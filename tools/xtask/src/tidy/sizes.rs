@@ -1,6 +1,7 @@
 //! Sizes and places: how long a file may be, how many methods a type may have, where a module's parts are.
 //!
-//! Why: a file past 600 lines, or a type past 40 methods, holds two nouns, and its reader looks for either in both.
+//! Why: a file past 600 lines, or a type past 40 methods, holds two nouns, and its reader looks for either in
+//! both.
 
 use super::lists::LONG_FILES;
 use super::tree::{Tree, is_test};
@@ -23,7 +24,8 @@ pub(super) fn files(tree: &Tree) -> Vec<Finding> {
     unneeded
 }
 
-/// A module with parts is `foo/mod.rs`, and its tests are `foo/tests.rs`: one way, so that nobody looks twice.
+/// A module with parts is `foo/mod.rs`, and its tests are `foo/tests.rs`: one way, so that nobody looks
+/// twice.
 pub(super) fn modules(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, _) in tree.rust() {

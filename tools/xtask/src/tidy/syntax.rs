@@ -1,7 +1,7 @@
 //! Just enough of Rust and Markdown: which lines are comments, which spans are code, where tests begin.
 //!
-//! Why not a parser: the code is formatted by rustfmt, so an item's first word stands at a known column, and a
-//! parser would be the largest dependency of this program.
+//! Why not a parser: the code is formatted by rustfmt, so an item's first word stands at a known column, and
+//! a parser would be the largest dependency of this program.
 
 /// The text of a line that is nothing but a comment, and its marks (`//`, `//!`, `///`, `#`).
 pub(super) fn comment<'a>(path: &str, line: &'a str) -> Option<(&'a str, &'a str)> {
