@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
 use grandstand_edge_core::gate::{self, Gate};
@@ -22,10 +22,11 @@ use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::Doorbell;
 
 use crate::auth::{Authority, Tickets};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::quic::{self, Forwarder, Quic, Socket};
 use crate::stats::Stats;
-use crate::worker::{Clock, Command, Parts, PreviousProcess, Release, Shared, Worker, command_inbox};
+use crate::worker::{Command, Parts, PreviousProcess, Release, Shared, Worker, command_inbox};
 
 pub use crate::quic::{WORKERS_MAX, pair as forwarding_pair};
 pub use crate::worker::{LINGER_S, reserved as connections_reserved};
@@ -86,6 +87,8 @@ pub struct Sockets<'a> {
 pub struct Setup {
     /// The node's configuration.
     pub config: Arc<Config>,
+    /// Where workers read time.
+    pub clock: Clock,
     /// TLS for WebSocket.
     pub tcp_tls: Arc<rustls::ServerConfig>,
     /// TLS for QUIC.
@@ -158,8 +161,8 @@ impl Workers {
         sockets: Sockets<'_>,
         settings: impl Fn(usize) -> Settings,
     ) -> Result<(Workers, WorkerThreads), StartError> {
-        let Setup { config, tcp_tls, quic_tls, authority, tickets, generation, bells, ports } = setup;
-        let quic_config = quic::server_config(quic_tls, tickets.quic_token_key(), &config.quic)
+        let Setup { config, clock, tcp_tls, quic_tls, authority, tickets, generation, bells, ports } = setup;
+        let quic_config = quic::server_config(&quic_tls, tickets.quic_token_key(), &config.quic)
             .map_err(|error| StartError::QuicTls(error.to_string()))?;
         let quic_config = Arc::new(quic_config);
         let (commands, inboxes): (Vec<_>, Vec<_>) = bells.doorbells().into_iter().map(command_inbox).unzip();
@@ -169,7 +172,7 @@ impl Workers {
             tls: tcp_tls,
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
-            clock: Clock::new(),
+            clock,
             generation,
         });
         let stats = ports.iter().map(|_| Arc::default()).collect();
@@ -185,6 +188,7 @@ impl Workers {
                     let (frame_bytes_max, retry_above) =
                         (config.limits.frame_bytes_max, config.quic.retry_above);
                     io::Result::Ok(Quic::new(
+                        clock.instant(),
                         socket,
                         endpoint,
                         quic_config.clone(),
@@ -247,7 +251,7 @@ impl Workers {
         self.shared.generation
     }
 
-    /// New connections are refused, and clients are sent away over a time.
+    /// New connections are refused, and clients are told to go, over a time.
     pub fn drain(&self, drain: &Drain) {
         self.tell_all(|_| Command::Drain(drain.clone()));
     }
@@ -260,8 +264,9 @@ impl Workers {
         let mut forwarded = forwarded.into_iter();
         self.tell_all(|_| Command::Release(Release { datagrams: forwarded.next(), done: done.clone() }));
         drop(done);
-        let until = Instant::now() + RELEASE_WAIT;
-        while let Ok(()) = acknowledged.recv_timeout(until.saturating_duration_since(Instant::now())) {}
+        let clock = self.shared.clock;
+        let until = clock.instant() + RELEASE_WAIT;
+        while let Ok(()) = acknowledged.recv_timeout(until.saturating_duration_since(clock.instant())) {}
     }
 
     /// Everything is closed, and the threads end.

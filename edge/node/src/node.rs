@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use grandstand_edge::auth::{Authority, Tickets};
+use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 use grandstand_edge::stats::Stats;
 use grandstand_edge::workers::{Bells, Setup, StartError, WorkerThreads, Workers};
@@ -243,6 +244,7 @@ fn start_workers(
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
     let Credentials { certificates, authority, tickets } = credentials;
     let setup = Setup {
+        clock: Clock::start(),
         config: config.clone(),
         tcp_tls: certificates.tcp_config(),
         quic_tls: certificates.quic_config(),

@@ -1,12 +1,15 @@
-//! One QUIC connection: quinn's state, the session's stream, and a frame that has only partly arrived.
+//! Connections of one endpoint, by the slot that quinn gives each.
+//!
+//! Why boxed: the state of one is several kilobytes, and a table of them must not move when it grows.
+//! Not here: visiting them (`drive`), their streams (`streams`).
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use grandstand_edge_core::gate::Pass;
-use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::stream::{self, HeaderFault};
-use quinn_proto::{Connection, StreamId};
+use quinn_proto::{Connection, ConnectionHandle};
+
+use super::protocol::Protocol;
+use super::streams::Streams;
 
 /// How much a connection may have to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,10 +20,12 @@ pub(super) enum Sending {
     All,
 }
 
-/// See the file's head.
+/// One connection.
 pub(super) struct QuicConnection {
     pub(super) quinn: Connection,
-    pub(super) stream: Option<StreamId>,
+    /// Known from when it is established.
+    pub(super) protocol: Option<Protocol>,
+    pub(super) streams: Streams,
     pub(super) pass: Pass,
     /// When it was accepted.
     pub(super) since: Instant,
@@ -30,74 +35,54 @@ pub(super) struct QuicConnection {
     pub(super) queued: Option<Sending>,
     /// Quinn has not been asked since it last sent something: see `Quic::settle`.
     pub(super) is_unsettled: bool,
-    /// Beginning of a frame, with its header; empty and without heap between frames.
-    pub(super) partial: BytesMut,
 }
 
-/// Cut `chunk` into frames behind what is left of earlier ones.
-pub(super) fn split_frames(
-    partial: &mut BytesMut,
-    chunk: Bytes,
-    frame_bytes_max: usize,
-    mut take: impl FnMut(Bytes),
-) -> Result<(), (CloseCode, &'static str)> {
-    let mut bytes = if partial.is_empty() {
-        chunk
-    } else {
-        partial.extend_from_slice(&chunk);
-        std::mem::take(partial).freeze()
-    };
-    loop {
-        match stream::read_header(&bytes, frame_bytes_max).map_err(header_fault)? {
-            Some((header, len)) if bytes.len() >= header + len => {
-                take(bytes.slice(header..header + len));
-                bytes = bytes.slice(header + len..);
-            }
-            _ => break,
-        }
-    }
-    if !bytes.is_empty() {
-        partial.extend_from_slice(&bytes);
-    }
-    Ok(())
-}
-
-fn header_fault(fault: HeaderFault) -> (CloseCode, &'static str) {
-    match fault {
-        HeaderFault::Mark => (CloseCode::BadStream, "a frame header begins with 0x82"),
-        HeaderFault::Length => (CloseCode::BadStream, "a frame's length is not in its shortest form"),
-        HeaderFault::TooLarge(_) => (CloseCode::FrameTooLarge, "a frame over the size limit"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_come_whole_however_they_are_cut() {
-        let mut wire = Vec::new();
-        let frames: Vec<Vec<u8>> = [0usize, 1, 125, 126, 300].iter().map(|&n| vec![7; n]).collect();
-        for frame in &frames {
-            stream::write_header(frame.len(), &mut wire);
-            wire.extend_from_slice(frame);
-        }
-        for step in 1..wire.len() {
-            let (mut partial, mut got) = (BytesMut::new(), Vec::new());
-            for chunk in wire.chunks(step) {
-                split_frames(&mut partial, Bytes::copy_from_slice(chunk), 1000, |f| got.push(f.to_vec()))
-                    .unwrap();
-            }
-            assert_eq!(got, frames, "cut every {step}");
-            assert!(partial.is_empty());
+impl QuicConnection {
+    pub(super) fn new(now: Instant, quinn: Connection, pass: Pass) -> Self {
+        QuicConnection {
+            quinn,
+            protocol: None,
+            streams: Streams::default(),
+            pass,
+            since: now,
+            is_established: false,
+            is_closed: false,
+            queued: None,
+            is_unsettled: false,
         }
     }
 
-    #[test]
-    fn a_frame_over_the_limit_is_refused_by_its_header() {
-        let mut wire = Vec::new();
-        stream::write_header(1001, &mut wire);
-        let fault = split_frames(&mut BytesMut::new(), wire.into(), 1000, |_| {}).unwrap_err();
-        assert_eq!(fault.0, CloseCode::FrameTooLarge);
+    /// The protocol that TLS agreed on.
+    pub(super) fn agreed_protocol(&self) -> Option<Protocol> {
+        self.quinn.crypto_session().handshake_data()?.downcast::<Protocol>().ok().map(|protocol| *protocol)
+    }
+}
+
+/// See the file's head.
+#[derive(Default)]
+pub(super) struct Connections(Vec<Option<Box<QuicConnection>>>);
+
+impl Connections {
+    pub(super) fn insert(&mut self, handle: ConnectionHandle, connection: QuicConnection) {
+        if self.0.len() <= handle.0 {
+            self.0.resize_with(handle.0 + 1, || None);
+        }
+        self.0[handle.0] = Some(Box::new(connection));
+    }
+
+    pub(super) fn get(&self, slot: usize) -> Option<&QuicConnection> {
+        self.0.get(slot)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut QuicConnection> {
+        self.0.get_mut(slot)?.as_deref_mut()
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Box<QuicConnection>> {
+        self.0.get_mut(slot)?.take()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &QuicConnection)> {
+        self.0.iter().enumerate().filter_map(|(slot, connection)| Some((slot, connection.as_deref()?)))
     }
 }

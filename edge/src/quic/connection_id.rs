@@ -1,14 +1,16 @@
 //! Connection IDs that name their worker and their process.
 //!
-//! Why the worker: a client that changes its address keeps its connection ID, so any worker can tell whose
-//! datagram it holds.
-//! Why the process: while one hands over to the next, both have the socket, one reads it, and must tell whose
-//! connections are whose.
-//! Layout: byte 0 is the worker, bytes 1 and 2 the process's generation, bytes 3 to 7 are random (RFC 9000,
-//! 5.1: unlinkable to each other by observers, but for these). quinn gives no ID twice while it is in use.
-//! A long header may hold an ID of the client's own choice: by chance one in 65,536 of those with eight bytes
-//! names a given generation. Only while a process hands over does that matter, and then a packet of a
-//! newcomer is lost and sent again.
+//! Why the worker: a client that changes its address keeps its connection ID, so any worker that gets its
+//! datagram knows which worker it is for.
+//! Why the process: while one process hands over to the next, both have the socket and one reads it. That one
+//! must tell the connections of both apart.
+//! Layout: byte 0 is the worker, bytes 1 and 2 are the process's generation, bytes 3 to 7 are random. RFC
+//! 9000, 5.1, asks that observers cannot link the IDs of a connection: ours can be linked by the first three
+//! bytes only. quinn gives no ID twice while it is in use.
+//! A long header may hold an ID of the client's own choice. One in 65,536 of those with eight bytes names a
+//! given generation by chance. This matters only while a process hands over, and then costs a new client one
+//! packet, which it sends again.
+//! Not here: forwarding (`forward`), which generation a process has (the node's crate).
 
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ impl ConnectionIdGenerator for WorkerIds {
     }
 }
 
-/// Whose a datagram is, if it is of a connection that stands.
+/// Which worker of which process a datagram is for, if it is of an open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) generation: u16,

@@ -1,13 +1,15 @@
-//! Datagrams passed to the process before: the one that reads the socket gives it those of its connections.
+//! Forwarding: the process that reads the UDP sockets sends the previous process the datagrams of its
+//! connections.
 //!
 //! Why a stream between two workers and not a datagram socket: the kernel lets only some ten datagrams wait
-//! in one of those, a burst of acknowledgements is hundreds; and a read brings many.
+//! in a datagram socket, and a burst of acknowledgements is hundreds. One read of a stream also brings many.
 //! Layout of each: length of the rest u16, ECN u8 (0 for none), the peer's address, our own address or none,
-//! the datagram. An address: 4 or 6 and its bytes; the peer's is followed by port u16 and scope u32. All
-//! little-endian.
-//! Invariants: nothing waits for the other side; beyond what the kernel holds ([`BUFFER_BYTES`]) datagrams
-//! are dropped, as a full socket drops them; they stay whole and in order.
-//! Not here: whose a datagram is (`connection_id`), answers: the process before sends by the shared socket itself.
+//! the datagram. An address is 4 or 6 and its bytes. The peer's is followed by its port u16 and scope u32.
+//! All numbers are little-endian.
+//! Invariants: neither side waits for the other. Datagrams beyond what the kernel holds ([`BUFFER_BYTES`])
+//! are dropped, as a full socket drops them. Those that arrive are whole and in order.
+//! Not here: which process a datagram is for (`connection_id`). Answers are not forwarded: the previous
+//! process sends by the shared socket itself.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -20,11 +22,11 @@ use rustix::net::{SendFlags, send};
 
 use super::socket::Datagram;
 
-/// What the kernel may hold of one worker's datagrams: what a UDP socket of default size holds a few times
-/// over.
+/// Bytes of one worker's datagrams that the kernel may hold: a few times what a UDP socket of default size
+/// holds.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Of one read.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Reads in one turn, as for the socket itself.
@@ -40,13 +42,13 @@ pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
     Ok((from, to))
 }
 
-/// The way to a worker of the process before.
+/// Sends datagrams to a worker of the previous process.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     stream: UnixStream,
     /// The rest of a datagram that was taken in part.
     unsent: Vec<u8>,
-    /// The process before is gone.
+    /// The previous process is gone.
     is_over: bool,
     frame: Vec<u8>,
 }
@@ -56,12 +58,12 @@ impl Forwarder {
         Forwarder { stream, unsent: Vec::new(), is_over: false, frame: Vec::new() }
     }
 
-    /// Is nobody there any more?
+    /// Is the previous process gone?
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Pass one on, or drop it.
+    /// Forward a datagram, or drop it.
     pub(crate) fn forward(&mut self, datagram: &Datagram) {
         if !self.flush() {
             return;
@@ -98,7 +100,7 @@ impl Forwarder {
     }
 }
 
-/// The way from the process that reads the socket.
+/// Receives datagrams from the process that reads the socket.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     stream: UnixStream,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
-    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
+    AckFrequencyConfig, Dir, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
     ValidationTokenConfig, VarInt,
 };
 
+use super::protocol::{Protocol, alpn_protocols};
 use super::tls::{AckDelay, Crypto};
 use super::tokens::ShownTokens;
 use crate::config;
@@ -27,20 +28,22 @@ const REORDERING_THRESHOLD: u32 = 1;
 /// four find 1,437.
 const MTU_NEAR_ENOUGH: u16 = 64;
 
-/// How long a token of an earlier visit counts: a show and its next day. Its key ends with the process in any
-/// case.
+/// How long a token of an earlier visit is accepted: a show and its next day. A restart of the node does not
+/// end it, since the key outlives the process where ticket keys do.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
-/// What every connection of this node starts with.
+/// What every connection of this node starts with. Of `tls` everything is taken but its protocols.
 pub(crate) fn server_config(
-    tls: Arc<rustls::ServerConfig>,
+    tls: &rustls::ServerConfig,
     token_key: hkdf::Prk,
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
     let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
     // The next process opens what this one sealed: a client that was asked to prove its address may prove it
     // there.
-    let mut server = ServerConfig::new(Arc::new(Crypto::new(tls, delay)?), Arc::new(token_key));
+    let mut tls = tls.clone();
+    tls.alpn_protocols = alpn_protocols();
+    let mut server = ServerConfig::new(Arc::new(Crypto::new(Arc::new(tls), delay)?), Arc::new(token_key));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
     let mut tokens = ValidationTokenConfig::default();
@@ -56,9 +59,8 @@ fn transport(quic: &config::Quic) -> TransportConfig {
     mtu.minimum_change(MTU_NEAR_ENOUGH);
     let mut transport = TransportConfig::default();
     transport
-        // The session's frames, and nothing else.
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(streams_max(Dir::Bi))
+        .max_concurrent_uni_streams(streams_max(Dir::Uni))
         .datagram_receive_buffer_size(None)
         .receive_window(receive)
         .stream_receive_window(receive)
@@ -70,6 +72,13 @@ fn transport(quic: &config::Quic) -> TransportConfig {
         // One datagram per send: see the module's head.
         .enable_segmentation_offload(false);
     transport
+}
+
+/// Which protocol a connection speaks is not known when its limits are: it may open as many streams as every
+/// protocol allows.
+fn streams_max(dir: Dir) -> VarInt {
+    let max = Protocol::ALL.iter().map(|protocol| protocol.streams_max(dir)).min();
+    VarInt::from_u32(max.expect("there is a protocol"))
 }
 
 /// What a client that knows the extension is asked for. Others acknowledge as they like.

@@ -1,4 +1,8 @@
-//! One UDP socket: batches of datagrams in, single ones out, nothing waits.
+//! A UDP socket: datagrams come in batches and leave one by one.
+//!
+//! Invariant: nothing here waits; a datagram that the kernel has no room for is kept and sent before any
+//! other.
+//! Not here: when the socket is ready (`worker`), what datagrams hold (`endpoint`).
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};

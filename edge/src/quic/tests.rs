@@ -1,7 +1,10 @@
-//! The node's QUIC parameters against quinn's own client, over a link in virtual time that loses what it is
-//! told to: how often the client acknowledges, and when what was lost comes again.
+//! The node's QUIC parameters against quinn's own client, over a path in virtual time that loses the
+//! datagrams it is told to lose: how often the client acknowledges, when a lost frame comes again, and how a
+//! client is refused that speaks another protocol or opens more streams than it may.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::io::Cursor;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use grandstand_protocol::version::ALPN;
 use quinn_proto::crypto::rustls::QuicClientConfig;
+use quinn_proto::crypto::{self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session};
+use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
-    StreamId, VarInt,
+    ClientConfig, ConnectError, Connection, ConnectionError, ConnectionHandle, ConnectionId, DatagramEvent,
+    Dir, Endpoint, EndpointConfig, Event, StreamId, TransportError, TransportErrorCode, VarInt,
 };
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs as provider;
@@ -29,10 +34,13 @@ struct Side {
     address: SocketAddr,
     /// Datagrams on their way to this side.
     inbox: VecDeque<(Instant, Vec<u8>)>,
+    /// Of the endpoint itself, for connections that it does not take.
+    answers: Vec<Vec<u8>>,
     sent: usize,
 }
 
-struct Link {
+/// A node and a client.
+struct Pair {
     now: Instant,
     node: Side,
     client: Side,
@@ -40,12 +48,15 @@ struct Link {
     /// The next datagrams of the node that are lost.
     lose: usize,
     received: usize,
+    /// The client's connection may end, and how it did.
+    expects_end: bool,
+    end: Option<ConnectionError>,
 }
 
 impl Side {
     fn new(endpoint: Endpoint, port: u16) -> Side {
         let address = (IpAddr::from([127, 0, 0, 1]), port).into();
-        Side { endpoint, connection: None, address, inbox: VecDeque::new(), sent: 0 }
+        Side { endpoint, connection: None, address, inbox: VecDeque::new(), answers: Vec::new(), sent: 0 }
     }
 
     fn handle(&mut self, now: Instant, from: SocketAddr) {
@@ -55,6 +66,9 @@ impl Side {
             match self.endpoint.handle(now, from, None, None, BytesMut::from(&datagram[..]), &mut answer) {
                 Some(DatagramEvent::NewConnection(incoming)) => {
                     self.connection = self.endpoint.accept(incoming, now, &mut answer, None).ok();
+                    if self.connection.is_none() {
+                        self.answers.push(answer);
+                    }
                 }
                 Some(DatagramEvent::ConnectionEvent(_, event)) => {
                     self.connection.as_mut().unwrap().1.handle_event(event);
@@ -74,6 +88,7 @@ impl Side {
     }
 
     fn transmit(&mut self, now: Instant, to: &mut VecDeque<(Instant, Vec<u8>)>, lose: &mut usize) {
+        to.extend(self.answers.drain(..).map(|answer| (now + DELAY, answer)));
         let Some((_, connection)) = self.connection.as_mut() else { return };
         let mut datagram = Vec::new();
         while connection.poll_transmit(now, 1, &mut datagram).is_some() {
@@ -88,35 +103,58 @@ impl Side {
     }
 }
 
-impl Link {
-    /// A client that has opened the session's stream.
-    fn new(quic: &config::Quic) -> Link {
+impl Pair {
+    /// A client that begins to connect with this TLS.
+    fn connecting(
+        quic: &config::Quic,
+        crypto: impl FnOnce(QuicClientConfig) -> Arc<dyn crypto::ClientConfig>,
+        alpn: &[u8],
+    ) -> Pair {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let tickets = crate::auth::Tickets::new([7; 32], 1_000);
         let config =
-            super::settings::server_config(server_tls(&made), tickets.quic_token_key(), quic).unwrap();
+            super::settings::server_config(&server_tls(&made), tickets.quic_token_key(), quic).unwrap();
         let node_config = Arc::new(super::settings::endpoint_config(0, 0, tickets.quic_reset_key()));
         let node = Side::new(Endpoint::new(node_config, Some(Arc::new(config)), true, None), 1);
         let mut client = Side::new(Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None), 2);
         let now = Instant::now();
-        let config = client_config(&made.cert);
+        let config = ClientConfig::new(crypto(client_tls(&made.cert, alpn)));
         client.connection = client.endpoint.connect(now, config, node.address, "localhost").ok();
-        let mut link = Link {
-            now,
-            node,
-            client,
-            stream: StreamId::new(quinn_proto::Side::Client, Dir::Bi, 0),
-            lose: 0,
-            received: 0,
-        };
-        link.run(Duration::from_millis(500));
-        let client = &mut link.client.connection.as_mut().unwrap().1;
-        assert!(!client.is_handshaking());
-        link.stream = client.streams().open(Dir::Bi).unwrap();
-        client.send_stream(link.stream).write(b"hello").unwrap();
+        let stream = StreamId::new(quinn_proto::Side::Client, Dir::Bi, 0);
+        Pair { now, node, client, stream, lose: 0, received: 0, expects_end: false, end: None }
+    }
+
+    /// A client that has opened the session's stream.
+    fn new(quic: &config::Quic) -> Pair {
+        let mut pair = Pair::connecting(quic, |tls| Arc::new(tls), ALPN);
+        pair.open();
         // Until path MTU discovery is done too.
-        link.run(Duration::from_secs(3));
-        link
+        pair.run(Duration::from_secs(3));
+        pair
+    }
+
+    /// The handshake, and the session's stream.
+    fn open(&mut self) {
+        self.run(Duration::from_millis(500));
+        let client = self.client();
+        assert!(!client.is_handshaking());
+        let stream = client.streams().open(Dir::Bi).unwrap();
+        client.send_stream(stream).write(b"hello").unwrap();
+        self.stream = stream;
+    }
+
+    fn client(&mut self) -> &mut Connection {
+        &mut self.client.connection.as_mut().unwrap().1
+    }
+
+    /// The code with which the node closes the client's connection.
+    fn end_code(&mut self) -> TransportErrorCode {
+        self.expects_end = true;
+        self.run(Duration::from_millis(500));
+        match self.end.take() {
+            Some(ConnectionError::ConnectionClosed(close)) => close.error_code,
+            other => panic!("the node did not close the connection: {other:?}"),
+        }
     }
 
     /// Let time go by.
@@ -140,7 +178,10 @@ impl Link {
         for (side, is_client) in [(&mut self.client, true), (&mut self.node, false)] {
             let Some((_, connection)) = side.connection.as_mut() else { continue };
             while let Some(event) = connection.poll() {
-                assert!(!matches!(event, Event::ConnectionLost { .. }), "{event:?}");
+                if let Event::ConnectionLost { reason } = event {
+                    assert!(self.expects_end, "{reason:?}");
+                    self.end = if is_client { Some(reason) } else { self.end.take() };
+                }
             }
             let _ = connection.streams().accept(Dir::Bi);
             let mut stream = connection.recv_stream(self.stream);
@@ -192,7 +233,7 @@ fn server_tls(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Arc<rustls::ServerC
     Arc::new(tls)
 }
 
-fn client_config(trusted: &rcgen::Certificate) -> ClientConfig {
+fn client_tls(trusted: &rcgen::Certificate, alpn: &[u8]) -> QuicClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
@@ -200,12 +241,97 @@ fn client_config(trusted: &rcgen::Certificate) -> ClientConfig {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    QuicClientConfig::try_from(tls).unwrap()
 }
 
-fn asked(ack_delay_ms: u32) -> Link {
-    Link::new(&config::Quic { ack_delay_ms, ..config::Config::default().quic })
+/// TLS of a client that takes it that it may open two streams, whatever the node says.
+struct Greedy(Arc<QuicClientConfig>);
+
+impl crypto::ClientConfig for Greedy {
+    fn start_session(
+        self: Arc<Self>,
+        version: u32,
+        server_name: &str,
+        params: &TransportParameters,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        Ok(Box::new(GreedySession(self.0.clone().start_session(version, server_name, params)?)))
+    }
+}
+
+struct GreedySession(Box<dyn Session>);
+
+impl Session for GreedySession {
+    fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
+        let Some(params) = self.0.transport_parameters()? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        params.write(&mut bytes);
+        let bytes = with_two_streams(&bytes);
+        let params = TransportParameters::read(quinn_proto::Side::Client, &mut Cursor::new(bytes)).unwrap();
+        Ok(Some(params))
+    }
+
+    fn initial_keys(&self, dst_cid: &ConnectionId, side: quinn_proto::Side) -> Keys {
+        self.0.initial_keys(dst_cid, side)
+    }
+
+    fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        self.0.handshake_data()
+    }
+
+    fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        self.0.peer_identity()
+    }
+
+    fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
+        self.0.early_crypto()
+    }
+
+    fn early_data_accepted(&self) -> Option<bool> {
+        self.0.early_data_accepted()
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        self.0.read_handshake(bytes)
+    }
+
+    fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
+        self.0.write_handshake(out)
+    }
+
+    fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
+        self.0.next_1rtt_keys()
+    }
+
+    fn is_valid_retry(&self, orig_dst_cid: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
+        self.0.is_valid_retry(orig_dst_cid, header, payload)
+    }
+
+    fn export_keying_material(
+        &self,
+        out: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), ExportKeyingMaterialError> {
+        self.0.export_keying_material(out, label, context)
+    }
+}
+
+/// Transport parameters with `initial_max_streams_bidi` (RFC 9000, 18.2) raised from 1 to 2.
+fn with_two_streams(params: &[u8]) -> Vec<u8> {
+    const INITIAL_MAX_STREAMS_BIDI: [u8; 2] = [0x08, 1];
+    let at = params.windows(2).position(|bytes| bytes == INITIAL_MAX_STREAMS_BIDI).unwrap();
+    let mut params = params.to_vec();
+    assert_eq!(std::mem::replace(&mut params[at + 2], 2), 1);
+    params
+}
+
+fn asked(ack_delay_ms: u32) -> Pair {
+    Pair::new(&config::Quic { ack_delay_ms, ..config::Config::default().quic })
 }
 
 #[test]
@@ -222,14 +348,14 @@ fn a_client_that_is_asked_to_acknowledges_several_frames_at_once() {
 #[test]
 fn a_lost_frame_that_another_follows_comes_a_tick_and_two_ways_later() {
     for ack_delay_ms in [0, 300] {
-        let mut link = asked(ack_delay_ms);
-        link.play(20);
-        link.lose = 1;
-        link.write();
-        link.run(TICK);
-        link.write();
+        let mut pair = asked(ack_delay_ms);
+        pair.play(20);
+        pair.lose = 1;
+        pair.write();
+        pair.run(TICK);
+        pair.write();
         // The second arrives, its acknowledgement shows the gap, the first is sent again.
-        let late = link.wait_for(22 * FRAME.len());
+        let late = pair.wait_for(22 * FRAME.len());
         assert!(late <= 3 * DELAY + Duration::from_millis(5), "{late:?} at {ack_delay_ms} ms");
     }
 }
@@ -237,11 +363,11 @@ fn a_lost_frame_that_another_follows_comes_a_tick_and_two_ways_later() {
 #[test]
 fn a_lost_frame_that_nothing_follows_comes_after_the_delay() {
     let late = |ack_delay_ms| {
-        let mut link = asked(ack_delay_ms);
-        link.play(20);
-        link.lose = 1;
-        link.write();
-        link.wait_for(21 * FRAME.len())
+        let mut pair = asked(ack_delay_ms);
+        pair.play(20);
+        pair.lose = 1;
+        pair.write();
+        pair.wait_for(21 * FRAME.len())
     };
     let (alone, asked_for) = (late(0), late(300));
     assert!(alone < Duration::from_millis(200), "{alone:?}");
@@ -251,14 +377,39 @@ fn a_lost_frame_that_nothing_follows_comes_after_the_delay() {
 
 #[test]
 fn keys_are_renewed_after_the_handshake_is_forgotten() {
-    let mut link = asked(300);
+    let mut pair = asked(300);
     for _ in 0..3 {
-        link.node.connection.as_mut().unwrap().1.force_key_update();
-        link.play(5);
-        link.client.connection.as_mut().unwrap().1.force_key_update();
-        link.play(5);
+        pair.node.connection.as_mut().unwrap().1.force_key_update();
+        pair.play(5);
+        pair.client.connection.as_mut().unwrap().1.force_key_update();
+        pair.play(5);
     }
-    assert_eq!(link.received, 30 * FRAME.len());
+    assert_eq!(pair.received, 30 * FRAME.len());
     let code = VarInt::from_u32(0);
-    link.client.connection.as_mut().unwrap().1.close(link.now, code, "".into());
+    pair.client.connection.as_mut().unwrap().1.close(pair.now, code, "".into());
+}
+
+#[test]
+fn a_client_of_another_protocol_is_refused_by_tls() {
+    let quic = config::Config::default().quic;
+    // RFC 7301, 3.2: `no_application_protocol`.
+    let no_application_protocol = TransportErrorCode::crypto(120);
+    for alpn in [&b"h3"[..], b"grandstand/2"] {
+        let mut pair = Pair::connecting(&quic, |tls| Arc::new(tls), alpn);
+        assert_eq!(pair.end_code(), no_application_protocol);
+    }
+}
+
+#[test]
+fn a_second_stream_ends_the_connection() {
+    let quic = config::Config::default().quic;
+    let mut honest = Pair::new(&quic);
+    assert_eq!(honest.client().streams().open(Dir::Bi), None, "the node allows one");
+    assert_eq!(honest.client().streams().open(Dir::Uni), None, "and none of this kind");
+    let mut pair = Pair::connecting(&quic, |tls| Arc::new(Greedy(Arc::new(tls))), ALPN);
+    pair.open();
+    pair.run(Duration::from_millis(100));
+    let second = pair.client().streams().open(Dir::Bi).unwrap();
+    pair.client().send_stream(second).write(b"hello").unwrap();
+    assert_eq!(pair.end_code(), TransportErrorCode::STREAM_LIMIT_ERROR);
 }

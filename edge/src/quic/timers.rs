@@ -1,12 +1,12 @@
 //! Timers of many connections: one table of when each is due, and two wheels over it.
 //!
-//! Why a table: a connection's deadline moves with every packet, nearly always to later. That is one word
-//! written here; an entry that rings early looks at the table and moves on, without touching the connection,
-//! whose state has left the cache by then. And why no heap: each frame left an entry in it for the 20 s of a
-//! keep-alive.
-//! Invariants: nothing rings before it is due, nor more than a tick after; a slot stands in at most one list,
-//! and that rings no later than it is due.
-//! Not here: what is done when it rings (`endpoint`).
+//! Why a table: a connection's deadline moves with every packet, nearly always to later. Here that writes one
+//! word. A list that rings early looks at the table and moves its entry on, without touching the connection,
+//! whose state has left the cache by then.
+//! Why no heap: each frame would leave an entry in it for the 20 s of a keep-alive.
+//! Invariants: nothing rings before it is due, nor more than a tick after; a slot is in at most one list,
+//! which rings no later than the slot is due.
+//! Not here: what is done when a timer rings (`drive`).
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
-//! TLS of one QUIC connection, as quinn asks for it.
+//! TLS of one QUIC connection, in the form in which quinn asks for it.
 //!
-//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives, and here nothing
-//! follows the handshake and its tickets; what key updates need is two secrets. And this one stands between
-//! quinn and what the client says of its acknowledgements: see [`AckDelay`].
-//! Invariant: from the last byte of the handshake on only [`Secrets`] are left.
-//! Not here: certificates (`certificates`), what the parameters of connections are (`settings`).
+//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives. After the
+//! handshake and its tickets nothing more comes from TLS, and key updates need two secrets only. This one
+//! also changes what quinn reads of the client's acknowledgements: see [`AckDelay`].
+//! Invariant: after the last byte of the handshake only [`Secrets`] and the protocol are left.
+//! Not here: certificates (the node has them), the parameters of connections (`settings`).
 
 use std::any::Any;
 use std::io::Cursor;
@@ -17,6 +17,8 @@ use quinn_proto::crypto::{
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
+
+use super::protocol::Protocol;
 
 /// How rarely clients that know the acknowledgement-frequency extension are asked to acknowledge.
 ///
@@ -76,7 +78,12 @@ struct TlsSession {
 
 enum TlsState {
     Handshake(Box<ServerConnection>),
-    Done,
+    Done { protocol: Option<Protocol> },
+}
+
+/// The protocol that TLS agreed on, if it has come so far.
+fn agreed_protocol(tls: &ServerConnection) -> Option<Protocol> {
+    tls.alpn_protocol().and_then(Protocol::of_alpn)
 }
 
 impl Session for TlsSession {
@@ -85,8 +92,13 @@ impl Session for TlsSession {
         keys.unwrap_or_else(|UnsupportedVersion| unreachable!("version 1 is spoken"))
     }
 
+    /// The [`Protocol`].
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        None
+        let protocol = match &self.state {
+            TlsState::Handshake(tls) => agreed_protocol(tls),
+            TlsState::Done { protocol } => *protocol,
+        };
+        protocol.map(|protocol| Box::new(protocol) as Box<dyn Any>)
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -104,7 +116,7 @@ impl Session for TlsSession {
     fn is_handshaking(&self) -> bool {
         match &self.state {
             TlsState::Handshake(tls) => tls.is_handshaking(),
-            TlsState::Done => false,
+            TlsState::Done { .. } => false,
         }
     }
 
@@ -120,7 +132,7 @@ impl Session for TlsSession {
             frame: None,
             reason: error.to_string(),
         })?;
-        // Nobody waits for the data of the handshake: its one protocol is checked by TLS.
+        // Nobody waits for the data of the handshake: it is asked for when the connection is established.
         Ok(false)
     }
 
@@ -146,7 +158,7 @@ impl Session for TlsSession {
             }
             None => {
                 if out.len() == before && self.secrets.is_some() && !tls.is_handshaking() {
-                    self.state = TlsState::Done;
+                    self.state = TlsState::Done { protocol: agreed_protocol(tls) };
                 }
                 return None;
             }

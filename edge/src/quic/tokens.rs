@@ -1,10 +1,10 @@
-//! Tokens of QUIC clients that were here (NEW_TOKEN, RFC 9000, 8.1.4): which were shown already.
+//! Tokens of returning QUIC clients (NEW_TOKEN, RFC 9000, 8.1.4): which have been shown already.
 //!
-//! Why: a client that shows one has proved its address and an earlier visit with its first packet, before any
-//! cryptography but the token's own. Each counts once, or one token would let a flood of forged packets pass
-//! for viewers. Two generations of nonces, as a full one takes the other's place: the newest are remembered,
-//! at most twice `NONCES_MAX`, 4 MB. A token older than what is remembered could count twice; it also has to
-//! be of the right address.
+//! Why: a client that shows a token has proved its address and an earlier visit with its first packet, before
+//! any cryptography but the token's own. A token is accepted once, or one would let a flood of forged packets
+//! pass for viewers. Nonces are kept in two generations: when the newer one is full it replaces the older. So
+//! at most twice `NONCES_MAX` are remembered, 4 MB. A token older than those could be accepted twice; it also
+//! has to be of the right address.
 //! Invariant: a nonce that is remembered is refused.
 //! Not here: sealing and opening tokens (quinn-proto).
 
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 use quinn_proto::{TokenLog, TokenReuseError};
 
-/// Of one generation: more than a node has viewers.
+/// Nonces of one generation: more than a node has viewers.
 const NONCES_MAX: usize = 65_536;
 
 /// See the file's head.

@@ -15,6 +15,7 @@ use grandstand_protocol::websocket::Reader;
 
 use super::tcp::{self, Received};
 use super::tls::{self, Tls};
+use crate::stats::Transport;
 
 /// How far a TCP link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,16 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(TcpStream, Box<Tls>),
     Quic(u32),
+}
+
+impl Stream {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Stream::Tcp(_) => Transport::WebSocket,
+            Stream::Tls(..) => Transport::WebSocketTls,
+            Stream::Quic(_) => Transport::Quic,
+        }
+    }
 }
 
 /// See the file's head.

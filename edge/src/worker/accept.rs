@@ -1,7 +1,12 @@
-//! New TCP connections: past the gate, to the least loaded worker, under its poller.
+//! Accepting: new TCP connections, through the gate, to the least loaded worker.
+//!
+//! Why another worker may get one: the kernel wakes any of them, and fan-out needs connections in equal
+//! parts.
+//! Invariant: a connection that is refused costs its accept, one lock and one send.
+//! Not here: the sockets that listen (`listeners`), when a handshake begins (`handshakes`).
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,40 +15,40 @@ use grandstand_edge_core::gate::{GateRefusal, Pass};
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags};
 
+use super::listeners::Accepted;
 use super::{Command, Worker};
 use crate::stats::{Transport, TurnedAway};
 use crate::transport::link::{LinkState, Stream};
 use crate::transport::tcp;
 
-/// Newcomers taken per turn and listener, and a quarter of a turn's time for handshakes at most, so that a
-/// rush does not hold up those who are inside.
+/// Connections accepted per turn and listener, within a quarter of a turn's time for handshakes, so that a
+/// rush does not hold up established connections.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// A newcomer for whom there is no place may try again after this: somebody may have left by then.
+/// A client that a limit refuses may try again after this: another may have left by then.
 const RETRY_AFTER_S: u32 = 10;
 
 impl Worker {
-    /// Take newcomers; `true` when more may be waiting.
+    /// Accept connections; `true` when more may be waiting.
     pub(super) fn accept(&mut self, now: Now, is_tls: bool) -> bool {
-        let (began, time) = (Instant::now(), self.handshake_time() / 4);
+        let clock = self.shared.clock;
+        let (began, time) = (clock.instant(), self.handshake_time() / 4);
         let more = self.accept_for(now, is_tls, began, time);
-        self.handshakes.admission.handle_spent(began.elapsed().as_nanos() as u64);
-        self.stats.admission_us.add(began.elapsed().as_micros() as u64);
+        self.handshakes.admission.handle_spent(clock.elapsed(began).as_nanos() as u64);
+        self.stats.admission_us.add(clock.elapsed(began).as_micros() as u64);
         more
     }
 
     fn accept_for(&mut self, now: Now, is_tls: bool, began: Instant, time: Duration) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
-            if began.elapsed() >= time {
+            if self.shared.clock.elapsed(began) >= time {
                 break;
             }
-            let Some(listener) = (if is_tls { &self.wss } else { &self.ws }) else { return false };
-            match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok((socket, address)) => self.admit(now, TcpStream::from(socket), address, is_tls),
-                Err(rustix::io::Errno::AGAIN) => return false,
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+            match self.listeners.accept(is_tls) {
+                Ok(Accepted::Connection(stream, peer)) => self.admit(now, stream, peer, is_tls),
+                Ok(Accepted::Nothing) => {}
+                Ok(Accepted::Empty) => return false,
                 Err(error) => {
                     self.stats.accept_errors.inc();
                     tracing::warn!(%error, "accepting a connection failed");
@@ -54,11 +59,11 @@ impl Worker {
         true
     }
 
-    fn admit(&mut self, now: Now, stream: TcpStream, address: Option<SocketAddrAny>, is_tls: bool) {
-        if let Some(drain_reason) = self.drain_reason() {
+    fn admit(&mut self, now: Now, stream: TcpStream, peer: Option<IpAddr>, is_tls: bool) {
+        if let Some(drain_reason) = self.driver.drain_reason() {
             return self.refuse_for_drain(&stream, &drain_reason, is_tls);
         }
-        let Some(peer) = address.and_then(ip_of) else { return };
+        let Some(peer) = peer else { return };
         let pass = match self.shared.gate.try_enter(peer, now.us) {
             Ok(pass) => pass,
             Err(refusal) => {
@@ -66,17 +71,17 @@ impl Worker {
                     GateRefusal::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
                     GateRefusal::TooManyConnections | GateRefusal::NodeFull => RETRY_AFTER_S,
                 };
-                return self.turn_away(&stream, refusal.into(), is_tls, after_s);
+                return self.refuse(&stream, refusal.into(), is_tls, after_s);
             }
         };
-        // What TLS would show is not here yet: there the first bytes decide.
+        // Under TLS the first bytes decide, and they are not here yet.
         let is_full = !is_tls && self.handshakes.admission.is_full_for(Kind::Upgrade);
         if is_full || !self.shared.gate.try_begin_handshake() {
             self.shared.gate.leave(pass);
             let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
             let after_s =
                 if is_tls { 0 } else { self.handshakes.admission.refuse(Kind::Upgrade).retry_after_s() };
-            return self.turn_away(&stream, why, is_tls, after_s);
+            return self.refuse(&stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
@@ -93,9 +98,9 @@ impl Worker {
         }
     }
 
-    /// A newcomer that may not come in costs its accept, one lock and one send. Without TLS it is told when
-    /// to come back, unasked and at once; under TLS only its connection could be told, and it is closed.
-    fn turn_away(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
+    /// Refuse a new connection. Without TLS it is told at once when to come back. Under TLS it could be told
+    /// only after a handshake, so it is closed.
+    fn refuse(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
         self.stats.turned_away.of(why).inc();
         if is_tls {
             return;
@@ -110,7 +115,7 @@ impl Worker {
         tcp::answer_and_close(stream, &answer);
     }
 
-    /// Make a newcomer one of this worker's links.
+    /// Make a new connection one of this worker's links.
     pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {
         if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
             self.stats.accept_errors.inc();
@@ -122,28 +127,19 @@ impl Worker {
 
     fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let ix = self.links.insert(
+        let ix = self.driver.links.insert(
             LinkState::Accepted { is_tls },
             Stream::Tcp(stream),
             Some(pass),
             (now.us / 1_000_000) as u32,
         );
-        let link = self.links.get(ix).expect("just inserted");
+        let link = self.driver.links.get(ix).expect("just inserted");
         let Stream::Tcp(socket) = &link.stream else { unreachable!("a TCP link") };
-        if let Err(error) = self.poller.add_stream(socket.as_fd(), self.links.token(ix)) {
-            self.links.remove(ix);
+        if let Err(error) = self.poller.add_stream(socket.as_fd(), self.driver.links.token(ix)) {
+            self.driver.links.remove(ix);
             return Err(error);
         }
         Ok(())
-    }
-}
-
-fn ip_of(address: SocketAddrAny) -> Option<std::net::IpAddr> {
-    match address.address_family() {
-        AddressFamily::INET | AddressFamily::INET6 => {
-            std::net::SocketAddr::try_from(address).ok().map(|address| address.ip())
-        }
-        _ => None,
     }
 }
 

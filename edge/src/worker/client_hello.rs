@@ -1,10 +1,10 @@
-//! The ticket in a TLS ClientHello, read before there is any TLS.
+//! The session ticket in a TLS ClientHello, read before the handshake begins.
 //!
-//! Why: who shows a ticket that this node sealed was here, and costs less; both are to be known before the
-//! handshake is paid for.
-//! What stands in several records or has not come whole is not looked at: it counts as new.
-//! Invariants: bytes of a stranger: nothing here panics, allocates or loops beyond them.
-//! Not here: whether a ticket is good (`rustls`).
+//! Why: a client that shows a ticket of this node is returning, and its handshake costs less. The handshake
+//! queue needs to know both before the handshake is paid for. A ClientHello in several records, or one that
+//! has not come whole, is not read: its client is taken for a new one.
+//! Invariant: whatever bytes a stranger sends, nothing here panics, allocates, or loops beyond them.
+//! Not here: whether a ticket is valid (rustls decrypts it).
 
 /// The first ticket that a ClientHello (RFC 8446, 4.1.2) at the start of `bytes` offers to resume.
 pub(super) fn ticket_of(bytes: &[u8]) -> Option<&[u8]> {

@@ -1,21 +1,23 @@
-//! How links end: with a Close and a little patience, or at once.
+//! Closing: how links end, with a Close frame and a little patience, or at once.
+//!
+//! Invariant: nothing follows a frame that is only half sent; such a connection is cut.
+//! Not here: why a connection is closed (`audience`).
 
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::admission::Kind;
 use grandstand_edge_core::audience::Close;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 
-use super::Worker;
-use crate::stats::{HandshakeFailure, Transport};
+use super::driver::Driver;
+use crate::stats::HandshakeFailure;
 use crate::transport::link::{LinkState, Stream};
 
 /// How long a closed link waits for the peer's own close, so that our last frames are not lost to a reset.
 pub const LINGER_S: u32 = 2;
 
-impl Worker {
+impl Driver {
     /// Carry out the closes that the audience decided.
     pub(super) fn close_ended(&mut self, instant: Instant, now: Now) {
         while let Some(close) = self.audience.poll_close() {
@@ -50,22 +52,6 @@ impl Worker {
         }
     }
 
-    /// Forget a link, and tell those who knew it.
-    pub(super) fn drop_link(&mut self, ix: u32) {
-        let Some(link) = self.links.remove(ix) else { return };
-        self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));
-        if let Some(key) = link.connection {
-            self.audience.handle_gone(key);
-        }
-        if link.state.is_handshake() {
-            self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
-            self.shared.gate.end_handshake();
-        }
-        if let Some(pass) = link.pass {
-            self.shared.gate.leave(pass);
-        }
-    }
-
     /// End what took too long.
     pub(super) fn end_late(&mut self, instant: Instant, now: Now) {
         let timeout = Duration::from_millis(self.shared.config.limits.handshake_timeout_ms);
@@ -80,12 +66,11 @@ impl Worker {
                     is_late(link.since_s, handshake_s)
                 }
                 LinkState::Lingering => is_late(link.since_s, LINGER_S),
-                // Those who wait for us are not late: admission sends them away.
+                // A queued one waits for us, and is not late: the handshake queue refuses it.
                 LinkState::Queued { .. } | LinkState::Open => false,
             })
             .map(|(ix, link)| (ix, link.state))
             .collect();
-        self.count_links();
         for (ix, state) in late {
             let under_tls = matches!(state, LinkState::Tls | LinkState::Accepted { is_tls: true });
             self.stats.handshakes_failed.of(HandshakeFailure::Timeout).add(u64::from(under_tls));
@@ -101,28 +86,14 @@ impl Worker {
     }
 
     /// Levels that are counted by looking: once a second is often enough for them.
-    fn count_links(&self) {
-        let mut standing = [0u64; 3];
-        let mut pending = self.links.quic.as_ref().map_or(0, |quic| quic.pending as u64);
+    pub(super) fn count_links(&self) {
+        let mut open = [0u64; 3];
+        let mut pending = self.links.quic.as_ref().map_or(0, |quic| quic.counts.pending as u64);
         for (_, link) in self.links.iter() {
-            standing[transport_of(&link.stream) as usize] += 1;
+            open[link.stream.transport() as usize] += 1;
             pending += u64::from(link.state.is_handshake());
         }
-        self.stats.connections.set_all(&standing);
+        self.stats.connections.set_all(&open);
         self.stats.handshakes_pending.set(pending);
-        let admission = &self.handshakes.admission;
-        for kind in Kind::ALL {
-            self.stats.admissions_waiting.of(kind).set(admission.waiting_of(kind) as u64);
-            self.stats.admission_cost_ns.of(kind).set(admission.cost_ns(kind));
-        }
-        self.stats.admission_wait_ns.set(admission.wait_us(Kind::TlsFull) * 1_000);
-    }
-}
-
-pub(super) fn transport_of(stream: &Stream) -> Transport {
-    match stream {
-        Stream::Tcp(_) => Transport::WebSocket,
-        Stream::Tls(..) => Transport::WebSocketTls,
-        Stream::Quic(_) => Transport::Quic,
     }
 }

@@ -1,18 +1,19 @@
-//! What fan-out takes a worker: measured here, told to the shards, which set their ticks by it.
+//! Load: the share of its time that fan-out takes a worker. The shards set their ticks by it.
 //!
 //! Why wall time and not the thread's CPU time: the share is one of the time that the worker has, and on a
-//! crowded machine it has less. Invariant: control frames are written in the same calls; their part of the
-//! time, by number of writes, is taken off, since no tick makes it less.
-//! Not here: what follows from it (`grandstand_engine`, `tick`).
+//! crowded machine it has less.
+//! Invariant: control frames are written in the same calls, and their part of the time, by number of writes,
+//! is subtracted, since no tick makes it less.
+//! Not here: how a tick follows from it (the engine's shards).
 
 use std::time::{Duration, Instant};
 
 use grandstand_engine::link::Load;
 
-/// Pace of the reports: a tenth of the longest tick, and long beside a round.
+/// Interval of the reports: a tenth of the longest tick, and long beside a round of fan-out.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// After so long without a write the share is shown as none.
+/// After this long without a write the share is shown as none.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Since the last report.
@@ -32,7 +33,7 @@ pub(super) struct Writes {
     pub(super) all: u64,
 }
 
-/// What there is to tell.
+/// What a worker has to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     /// To the shards.
@@ -46,7 +47,7 @@ impl LoadMeter {
         LoadMeter { since: now, spent: Duration::ZERO, writes: 0, total: Duration::ZERO }
     }
 
-    /// Take the time of some writes.
+    /// Add the time of some writes.
     pub(super) fn add(&mut self, spent: Duration, before: Writes, after: Writes) {
         let (of_batches, all) = (after.of_batches - before.of_batches, after.all - before.all);
         if of_batches == 0 {

@@ -1,24 +1,29 @@
 //! A worker: one thread that drives an audience over real sockets.
 //!
-//! One turn: answers and batches from the shards, commands, readiness, datagrams, timers; then fan-out within
-//! its budget of writes; then the closes. As long as there is work the turns follow each other; otherwise the
+//! One turn takes outputs of the shards, commands, ready sockets, datagrams and timers; then it fans out
+//! within a budget of writes; then it closes. While there is work, turns follow each other. Otherwise the
 //! worker sleeps in its runtime until a socket, its doorbell or a timer wakes it.
-//! Invariants: a connection lives and dies on one worker, so nothing here is locked; nothing in a turn
-//! blocks, and each part of it has a budget, so that fan-out, reads and accepts share the thread however busy
+//! Invariants: a connection lives and dies on one worker, so nothing here is locked. Nothing in a turn
+//! blocks, and each part of a turn has a budget, so fan-out, reads and accepts share the thread however busy
 //! one of them is.
-//! Not here: what frames mean and who gets what (`audience`), starting and stopping (`node`).
+//! Not here: what frames mean and who gets what (`audience`), starting and stopping (`workers`).
 
 mod accept;
+mod begin;
 mod client_hello;
 mod close;
 mod drain;
+mod driver;
 mod handshakes;
+mod listeners;
 mod load;
 mod poller;
 mod publish_stats;
 mod quic;
 mod read;
 mod shared;
+mod sort;
+mod token;
 mod upgrade;
 
 use std::io;
@@ -41,29 +46,19 @@ use crate::stats::Stats;
 use crate::transport::link::LinkState;
 use crate::transport::links::Links;
 pub use close::LINGER_S;
+use driver::Driver;
 use handshakes::Handshakes;
+use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
-pub(crate) use quic::PreviousProcess;
-pub(crate) use shared::{Clock, Command, Release, Shared, command_inbox};
+pub(crate) use shared::{Command, Release, Shared, command_inbox};
+pub(crate) use sort::PreviousProcess;
 
-/// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// Outputs of the engine taken per turn: more than one tick of the busiest shard gives.
+/// Outputs of the engine taken per turn: more than one tick of the busiest shard makes.
 const OUTPUTS_PER_TURN: usize = 4096;
 
-/// What took too long is looked for at this pace.
+/// The interval at which the worker looks for handshakes and closes that took too long.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-
-/// Epoll tokens that are not links; a link's token never has all of its upper bits set.
-mod token {
-    pub(super) const BELL: u64 = u64::MAX;
-    pub(super) const WS: u64 = u64::MAX - 1;
-    pub(super) const WSS: u64 = u64::MAX - 2;
-    pub(super) const UDP: u64 = u64::MAX - 3;
-    pub(super) const FORWARDED: u64 = u64::MAX - 4;
-}
 
 /// Connections for which a worker's tables have room from the start, so that they are never moved while they
 /// grow: a table that doubles leaves its old half behind, as much memory again as it holds. Pages that are
@@ -72,7 +67,7 @@ pub fn reserved(config: &Config) -> usize {
     config.limits.connections_max.min(65_536)
 }
 
-/// For what a worker draws: different times for those who are sent away, not a secret.
+/// A seed for the times at which refused clients may retry: it must differ between workers, and is no secret.
 fn seed_of(worker: usize) -> u64 {
     u64::from(std::process::id()) << 8 | worker as u64
 }
@@ -98,31 +93,24 @@ pub(crate) struct Parts {
 pub(crate) struct Worker {
     id: usize,
     shared: Arc<Shared>,
-    audience: Audience,
+    stats: Arc<Stats>,
+    driver: Driver,
     port: WorkerPort,
     commands: Receiver<Command>,
     bell: Arc<Doorbell>,
     bell_fd: OwnedFd,
-    stats: Arc<Stats>,
-    ws: Option<TcpListener>,
-    wss: Option<TcpListener>,
+    listeners: Listeners,
     poller: Poller,
-    links: Links,
     ready: Vec<Ready>,
     handshakes: Handshakes,
-    scratch: Vec<u8>,
-    plain: Vec<u8>,
     load: LoadMeter,
     housekeeping_at: Instant,
     /// The UDP socket was not read to its end: there will be no new event for what is left.
     udp_has_more: bool,
-    /// Newcomers are turned away: where to they are told to go.
-    drain_target: Option<String>,
     previous: Option<PreviousProcess>,
-    /// The socket is read by the next process, which passes on what is ours.
+    /// The next process reads the socket, and forwards what is ours.
     forwarded: Option<Forwarded>,
     forwarded_has_more: bool,
-    is_stopping: bool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -135,41 +123,32 @@ impl Worker {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add_bell(parts.bell_fd.as_fd(), token::BELL)?;
-        for (listener, token) in [(&parts.ws, token::WS), (&parts.wss, token::WSS)] {
-            if let Some(listener) = listener {
-                poller.add_listener(listener.as_fd(), token)?;
-            }
-        }
+        let listeners = Listeners::new(parts.ws, parts.wss, &poller)?;
         if let Some(quic) = &parts.quic {
             poller.add_stream(quic.socket().as_fd(), token::UDP)?;
         }
         let links = Links::new(parts.quic, reserved(&parts.shared.config));
         let handshakes = Handshakes::new(&parts.shared.config.limits, seed_of(parts.id));
+        let now = parts.shared.clock.instant();
         Ok(Worker {
             id: parts.id,
+            driver: Driver::new(parts.shared.clone(), parts.stats.clone(), parts.audience, links),
             shared: parts.shared,
-            audience: parts.audience,
+            stats: parts.stats,
             port: parts.port,
             commands: parts.commands,
             bell: parts.bell,
             bell_fd: parts.bell_fd,
-            stats: parts.stats,
-            ws: parts.ws,
-            wss: parts.wss,
+            listeners,
             poller,
-            links,
             ready: Vec::new(),
             handshakes,
-            scratch: vec![0; SCRATCH_BYTES],
-            plain: Vec::new(),
-            load: LoadMeter::new(Instant::now()),
-            housekeeping_at: Instant::now(),
+            load: LoadMeter::new(now),
+            housekeeping_at: now,
             udp_has_more: false,
-            drain_target: None,
             previous: parts.previous,
             forwarded: None,
             forwarded_has_more: false,
-            is_stopping: false,
         })
     }
 
@@ -182,7 +161,7 @@ impl Worker {
         let epoll = AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)?;
         loop {
             let has_more = self.turn()?;
-            if self.is_stopping && !has_more {
+            if self.driver.is_stopping && !has_more {
                 return Ok(());
             }
             if has_more {
@@ -204,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// Everything that can be done now; `true` when there is more.
+    /// Do everything that can be done now; `true` when there is more.
     fn turn(&mut self) -> io::Result<bool> {
         let (instant, now) = self.shared.clock.now();
         let mut has_more = self.take_outputs();
@@ -228,18 +207,18 @@ impl Worker {
         has_more |= self.drive_handshakes(instant, now);
         self.handle_timers(instant, now);
         has_more |= self.write(instant, now);
-        self.close_ended(instant, now);
+        self.driver.close_ended(instant, now);
         self.publish_stats();
-        self.tell_load(Instant::now());
+        self.tell_load(self.shared.clock.instant());
         self.stats.turns.inc();
-        self.stats.busy_us.add(instant.elapsed().as_micros() as u64);
-        Ok(has_more || self.audience.has_work())
+        self.stats.busy_us.add(self.shared.clock.elapsed(instant).as_micros() as u64);
+        Ok(has_more || self.driver.audience.has_work())
     }
 
     fn take_outputs(&mut self) -> bool {
         for _ in 0..OUTPUTS_PER_TURN {
             match self.port.poll_output() {
-                Some(output) => self.audience.handle_output(output),
+                Some(output) => self.driver.audience.handle_output(output),
                 None => return false,
             }
         }
@@ -251,30 +230,30 @@ impl Worker {
             match command {
                 Command::Adopt { stream, is_tls, pass } => self.adopt(now, stream, is_tls, pass),
                 Command::Datagram(datagram) => self.handle_forwarded_datagram(instant, now, datagram),
-                Command::Drain(drain) => self.drain(now, &drain),
+                Command::Drain(drain) => self.driver.drain(now, &drain),
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
             }
         }
     }
 
-    /// Fan-out, within its budget; `true` when there is more. What it takes is measured.
+    /// Fan out within the budget, and measure the time that it takes; `true` when there is more.
     fn write(&mut self, instant: Instant, now: Now) -> bool {
         let writes_max = self.shared.config.fanout.writes_per_turn;
-        let (begun, before) = (Instant::now(), self.writes());
-        let has_more = self.audience.poll_writes(&mut self.links, writes_max);
-        self.drive_quic(instant, now);
+        let (begun, before) = (self.shared.clock.instant(), self.writes());
+        let has_more = self.driver.audience.poll_writes(&mut self.driver.links, writes_max);
+        self.driver.drive_quic(instant, now);
         let after = self.writes();
-        self.load.add(begun.elapsed(), before, after);
+        self.load.add(self.shared.clock.elapsed(begun), before, after);
         has_more
     }
 
     fn writes(&mut self) -> Writes {
-        let counts = self.audience.counts();
+        let counts = self.driver.audience.counts();
         Writes { of_batches: counts.batch_writes, all: counts.writes }
     }
 
-    /// Tell the shards what fan-out took. Where an inbox is full, the next report will do.
+    /// Tell the shards what share of the time fan-out took. Where an inbox is full, the next report will do.
     fn tell_load(&mut self, instant: Instant) {
         match self.load.poll_report(instant) {
             Some(Report::Load(load)) => {
@@ -294,7 +273,7 @@ impl Worker {
         match event.token {
             token::BELL => {
                 let mut count = [0; 8];
-                // It is non-blocking, and read only to be silenced.
+                // A non-blocking read, only to silence it.
                 let _ = rustix::io::read(&self.bell_fd, &mut count);
                 false
             }
@@ -303,9 +282,9 @@ impl Worker {
             token::UDP => self.handle_udp(instant, now, event),
             token::FORWARDED => self.handle_forwarded(instant, now),
             token => {
-                if let Some(ix) = self.links.of_token(token) {
+                if let Some(ix) = self.driver.links.of_token(token) {
                     if event.writable {
-                        self.handle_link_writable(ix);
+                        self.driver.handle_link_writable(ix);
                     }
                     if event.readable {
                         self.handle_link_event(now, ix, event);
@@ -317,33 +296,35 @@ impl Worker {
     }
 
     fn handle_link_event(&mut self, now: Now, ix: u32, event: Ready) {
-        match self.links.get(ix).map(|link| link.state) {
+        match self.driver.links.get(ix).map(|link| link.state) {
             Some(LinkState::Accepted { is_tls }) => self.handle_incoming(now, ix, event.token, is_tls),
-            // Gone before its turn: nobody is to be let in.
-            Some(LinkState::Queued { .. }) if event.over => self.drop_link(ix),
+            // The peer left before its turn.
+            Some(LinkState::Queued { .. }) if event.over => self.driver.drop_link(ix),
             Some(LinkState::Queued { .. }) => {}
             Some(LinkState::Tls) => self.handshakes.push(event.token),
-            Some(_) => self.handle_link_readable(now, ix, event.over),
+            Some(_) => self.driver.handle_link_readable(now, ix, event.over),
             None => {}
         }
     }
 
     fn handle_timers(&mut self, instant: Instant, now: Now) {
-        self.audience.handle_timeout(now);
-        if let Some(quic) = self.links.quic.as_mut() {
+        self.driver.audience.handle_timeout(now);
+        if let Some(quic) = self.driver.links.quic.as_mut() {
             quic.handle_timeout(instant);
         }
         if instant >= self.housekeeping_at {
             self.housekeeping_at = instant + HOUSEKEEPING;
-            self.end_late(instant, now);
+            self.driver.end_late(instant, now);
+            self.driver.count_links();
+            self.handshakes.publish(&self.stats);
         }
     }
 
     fn next_deadline(&self) -> Instant {
         let (instant, now) = self.shared.clock.now();
-        let core =
-            instant + Duration::from_micros(self.audience.poll_timeout().saturating_sub(now.us).max(1_000));
-        let quic = self.links.quic.as_ref().and_then(Quic::poll_timeout);
+        let core = instant
+            + Duration::from_micros(self.driver.audience.poll_timeout().saturating_sub(now.us).max(1_000));
+        let quic = self.driver.links.quic.as_ref().and_then(Quic::poll_timeout);
         [Some(core), Some(self.housekeeping_at), quic, self.load.due()]
             .into_iter()
             .flatten()
@@ -351,11 +332,12 @@ impl Worker {
             .expect("the housekeeping always is due")
     }
 
-    /// Copy the counters to where the metrics are read.
+    /// Copy the counters to where the metrics are read, and the load to where other workers read it.
     fn publish_stats(&mut self) {
-        let load = self.links.len() + self.links.quic.as_ref().map_or(0, |q| q.pending);
+        let load =
+            self.driver.links.len() + self.driver.links.quic.as_ref().map_or(0, |quic| quic.counts.pending);
         self.shared.loads[self.id].store(load, Ordering::Relaxed);
         self.stats.fanout_us.set(self.load.total_us());
-        publish_stats::publish(&self.stats, self.audience.counts(), self.links.quic.as_ref());
+        publish_stats::publish(&self.stats, self.driver.audience.counts(), self.driver.links.quic.as_ref());
     }
 }

@@ -1,10 +1,10 @@
-//! Readiness of many sockets, edge-triggered, by one epoll of the worker's own, itself watched by its tokio
-//! runtime.
+//! The poller: which of a worker's sockets are ready, by an epoll of the worker's own. The worker's tokio
+//! runtime watches that one descriptor.
 //!
-//! Why not a `TcpStream` of tokio's per viewer: its registration costs 288 bytes, and a task 700 more. Here a
-//! viewer's socket costs its entry in the kernel and nothing else; the runtime sees a single descriptor that
-//! is readable when any viewer's is.
+//! Why not a tokio `TcpStream` for each viewer: its registration costs 288 bytes, and a task 700 more. Here a
+//! viewer's socket costs its entry in the kernel and nothing else.
 //! Invariant: an edge-triggered socket is read or written until it would block, or remembered as having more.
+//! Not here: what is done with a ready socket (`Worker`).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -46,12 +46,12 @@ impl Poller {
         self.add(fd, token, EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET)
     }
 
-    /// Watch a listener that several workers share: one of them wakes per newcomer.
+    /// Watch a listener that several workers share: a new connection wakes one of them.
     pub(super) fn add_listener(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         self.add(fd, token, EventFlags::IN | EventFlags::EXCLUSIVE)
     }
 
-    /// From now on only for writing: another process reads it.
+    /// Watch a socket only for writing from now on: another process reads it.
     pub(super) fn leave_reading(&self, fd: BorrowedFd<'_>, token: u64) {
         // It fails only if it was not watched.
         let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), EventFlags::OUT | EventFlags::ET);

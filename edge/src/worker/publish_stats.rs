@@ -1,6 +1,8 @@
-//! Copies what a worker counted to where the metrics are read.
+//! Publishing counters: the audience's and the endpoint's numbers are copied to where the metrics are read.
 //!
-//! Why a copy: the audience counts in plain numbers of its own thread; the scrape reads cells.
+//! Why a copy: the audience counts in plain numbers of its own thread, and a scrape reads atomic cells from
+//! another.
+//! Not here: the cells (`stats`), how they are rendered (the node's metrics).
 
 use grandstand_edge_core::audience::Counts;
 
@@ -40,6 +42,6 @@ pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {
     stats.submits_full.set(counts.submits_full);
     stats.lagging.set(counts.lagging);
     if let Some(quic) = quic {
-        stats.retries_sent.set(quic.retries);
+        stats.retries_sent.set(quic.counts.retries);
     }
 }

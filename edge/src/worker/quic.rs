@@ -1,7 +1,8 @@
-//! The QUIC part of a turn: datagrams in and sorted by whose they are, events to the audience, packets out in
-//! the same burst.
+//! QUIC in a worker's turn: datagrams are taken and sorted by their worker and process, events go to the
+//! audience, and packets leave in the same burst.
+//!
+//! Not here: packets and connections (`crate::quic`), which datagram is whose (`crate::quic::connection_id`).
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use grandstand_edge_core::admission::{Admission, Kind};
@@ -9,72 +10,26 @@ use grandstand_edge_core::audience::WireKey;
 use grandstand_edge_core::gate::Pass;
 use grandstand_engine::link::Now;
 
+use super::Worker;
+use super::driver::Driver;
 use super::handshakes::Pending;
 use super::poller::Ready;
-use super::{Command, Shared, Worker};
-use crate::quic::{Datagram, Forwarder, Inflow, NewConnection, QuicEvent, Route, route};
+use super::shared::Shared;
+use super::sort::Sorter;
+use crate::quic::{Datagram, Inflow, NewConnection, QuicEvent};
 use crate::stats::{HandshakeFailure, Stats, Transport, TurnedAway};
 use crate::transport::links::Links;
-
-/// The previous process, as one worker sees it while its clients leave.
-#[derive(Debug)]
-pub(crate) struct PreviousProcess {
-    /// It, and those before it whose clients it still has datagrams for.
-    pub(crate) generations: Arc<[u16]>,
-    pub(crate) forwarder: Forwarder,
-}
-
-/// What a worker needs to see whose a datagram is.
-struct Sorter<'a> {
-    worker: usize,
-    shared: &'a Shared,
-    previous: &'a mut Option<PreviousProcess>,
-}
-
-impl Sorter<'_> {
-    /// `None`: it was passed on, to another worker or to the previous process.
-    fn claim(&mut self, datagram: Datagram) -> Option<Datagram> {
-        let Some(Route { generation, worker }) = route(&datagram.bytes) else { return Some(datagram) };
-        let worker = usize::from(worker);
-        if generation == self.shared.generation {
-            if worker == self.worker || worker >= self.shared.commands.len() {
-                return Some(datagram);
-            }
-            // A full inbox loses the datagram, as a full socket would.
-            let _ = self.shared.commands[worker].try_send(Command::Datagram(datagram));
-            return None;
-        }
-        match self.previous.as_mut().filter(|previous| previous.generations.contains(&generation)) {
-            Some(previous) => {
-                previous.forwarder.forward(&datagram);
-                None
-            }
-            None => Some(datagram),
-        }
-    }
-
-    /// What was passed on in part goes out; where nobody is left to pass to, its clients are told by a
-    /// stateless reset.
-    fn settle(&mut self) {
-        if let Some(previous) = self.previous.as_mut() {
-            previous.forwarder.flush();
-            if previous.forwarder.is_over() {
-                *self.previous = None;
-            }
-        }
-    }
-}
 
 impl Worker {
     /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
-        let (shared, is_draining) = (self.shared.clone(), self.drain_target.is_some());
+        let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
         let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
-        let Some(quic) = self.links.quic.as_mut() else { return false };
+        let Some(quic) = self.driver.links.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
         }
-        // What comes is for the process that has the socket now, to read and to sort.
+        // The next process reads the socket and sorts what comes.
         if !event.readable || self.forwarded.is_some() {
             return false;
         }
@@ -84,20 +39,20 @@ impl Worker {
         let has_more = quic.handle_readable(instant, claim, admit);
         sorter.settle();
         self.udp_has_more = has_more;
-        self.drive_quic(instant, now);
+        self.driver.drive_quic(instant, now);
         has_more
     }
 
-    /// Datagrams that the next process passes on; `true` when there are more than one turn takes.
+    /// Datagrams that the next process forwards; `true` when there are more than one turn takes.
     pub(super) fn handle_forwarded(&mut self, instant: Instant, now: Now) -> bool {
         let shared = self.shared.clone();
-        let (Some(quic), Some(forwarded)) = (self.links.quic.as_mut(), self.forwarded.as_mut()) else {
+        let (Some(quic), Some(forwarded)) = (self.driver.links.quic.as_mut(), self.forwarded.as_mut()) else {
             return false;
         };
         let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
         let inflow = forwarded.receive(|datagram| {
             if let Some(datagram) = sorter.claim(datagram) {
-                // Newcomers are the next process's.
+                // New connections are the next process's.
                 quic.handle_datagram(instant, datagram, &mut |_| None);
             }
         });
@@ -106,21 +61,23 @@ impl Worker {
             self.poller.remove(forwarded.as_fd());
         }
         self.forwarded_has_more = inflow == Inflow::More;
-        self.drive_quic(instant, now);
+        self.driver.drive_quic(instant, now);
         self.forwarded_has_more
     }
 
     pub(super) fn handle_forwarded_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
-        let (shared, is_draining) = (self.shared.clone(), self.drain_target.is_some());
+        let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
         let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
-        if let Some(quic) = self.links.quic.as_mut() {
+        if let Some(quic) = self.driver.links.quic.as_mut() {
             quic.handle_datagram(instant, datagram, &mut |incoming| {
                 admit(&shared, stats, admission, now, incoming, is_draining)
             });
         }
     }
+}
 
-    /// Send what is to be sent and hand events on, until neither brings the other about.
+impl Driver {
+    /// Send packets and hand on events, until neither leads to the other.
     pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
         loop {
             let Some(quic) = self.links.quic.as_mut() else { return };
@@ -180,8 +137,8 @@ fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audie
     links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
 }
 
-/// May one who knocks over QUIC wait for its turn? It cannot be told when to come back, so it takes nobody's
-/// time for that.
+/// Decide whether a new QUIC connection may wait for its handshake: its pass, or `None` to refuse it. A
+/// refusal in QUIC cannot say when to come back, so the retry schedule is not asked.
 fn admit(
     shared: &Shared,
     stats: &Stats,

@@ -6,13 +6,13 @@
 use grandstand_edge_core::audience::ConnectionKey;
 use grandstand_engine::link::Now;
 
-use super::{SCRATCH_BYTES, Worker};
+use super::driver::{Driver, SCRATCH_BYTES};
 use crate::stats::Transport;
 use crate::transport::link::{LinkState, Stream};
 use crate::transport::tcp::Received;
 use crate::transport::websocket::{self, End, Message};
 
-impl Worker {
+impl Driver {
     pub(super) fn handle_link_writable(&mut self, ix: u32) {
         let Some(link) = self.links.get_mut(ix) else { return };
         if !link.flush_tls() {

@@ -1,30 +1,31 @@
-//! What all workers of a node share: configuration, the gate, each other's command inboxes, and their loads.
+//! Shared state of a node's workers: configuration, gate, clock, command inboxes, and loads.
+//!
+//! Invariant: nothing here is locked but what the gate locks; a full inbox gives the command back.
+//! Not here: what one worker owns (`Worker`).
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use grandstand_edge_core::audience::Drain;
 use grandstand_edge_core::gate::{Gate, Pass};
-use grandstand_engine::link::Now;
 use grandstand_queue::{Sender, inbox};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::quic::Datagram;
 
-/// What a worker is asked by the node or by another worker.
+/// A command of the node or of another worker.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take a new connection.
     Adopt { stream: TcpStream, is_tls: bool, pass: Pass },
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
-    /// Turn newcomers away and send clients away, unless another process has the sockets: then only the
-    /// latter.
+    /// Tell clients to go. Refuse new connections too, unless another process has the sockets.
     Drain(Drain),
-    /// The shards are about to stop: take nothing for them any more, and nobody new.
+    /// The shards are about to stop: take nothing for them any more, and no new connections.
     Release(Release),
     /// Close everything and end.
     Stop,
@@ -46,10 +47,10 @@ pub(crate) struct Shared {
     /// For WebSocket over TLS.
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) commands: Vec<Sender<Command>>,
-    /// Connections of each worker: a newcomer goes to the least loaded.
+    /// Connections of each worker: a new one goes to the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
     pub(crate) clock: Clock,
-    /// Of this process: stands in its QUIC connection IDs.
+    /// Of this process: part of its QUIC connection IDs.
     pub(crate) generation: u16,
 }
 
@@ -67,28 +68,7 @@ impl Shared {
     }
 }
 
-/// The one place where the edge reads clocks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Clock { start: Instant::now() }
-    }
-
-    /// Both forms of the time: quinn's, and the cores'.
-    pub(crate) fn now(&self) -> (Instant, Now) {
-        let instant = Instant::now();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Zero means "never" to some; a monotonic clock that starts a second in avoids it.
-        let us = (instant - self.start).as_micros() as u64 + 1_000_000;
-        (instant, Now { us, unix_ms: unix.as_millis() as u64 })
-    }
-}
-
-/// Commands that may wait for a worker: a rush of adoptions between two of its turns.
+/// Commands that may wait for a worker: a rush of new connections between two of its turns.
 const COMMANDS_MAX: usize = 4096;
 
 /// A worker's command inbox.

@@ -6,13 +6,13 @@ use grandstand_edge_core::audience::WireKey;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
-use super::Worker;
 use super::drain::RETRY_AFTER_S;
+use super::driver::Driver;
 use crate::stats::HandshakeFailure;
 use crate::transport::link::LinkState;
 use crate::transport::websocket::{self, Upgrade};
 
-impl Worker {
+impl Driver {
     /// Bytes of the request; what follows it already belongs to the WebSocket and is returned.
     pub(super) fn take_request(&mut self, now: Now, ix: u32, bytes: &[u8]) -> Option<Vec<u8>> {
         let link = self.links.get_mut(ix)?;
@@ -46,7 +46,7 @@ impl Worker {
         self.shared.gate.end_handshake();
         let Some(link) = self.links.get_mut(ix) else { return false };
         link.state = LinkState::Open;
-        self.stats.handshakes.of(super::close::transport_of(&link.stream)).inc();
+        self.stats.handshakes.of(link.stream.transport()).inc();
         if !self.links.send_own(ix, answer) {
             self.drop_link(ix);
             return false;

@@ -1,0 +1,120 @@
+//! New connections: those that wait for their handshakes to begin, and those that must first prove their
+//! address (Retry) or are refused.
+//!
+//! Why they wait: a handshake costs as much as a hundred packets, so the worker begins one when its turn has
+//! come. Until then a connection costs its first packet and no cryptography.
+//! Invariant: a connection that waits holds a pass of the gate.
+//! Not here: who may wait, and whose turn it is (the worker and its handshake queue).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use grandstand_edge_core::gate::Pass;
+use quinn_proto::{Connection, ConnectionHandle, Endpoint, Incoming};
+
+use super::socket::Socket;
+
+/// A client that wants to connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewConnection {
+    /// Names it until it is begun or refused.
+    pub(crate) number: u64,
+    pub(crate) peer: IpAddr,
+    /// It showed a token that was given to its address on an earlier connection.
+    pub(crate) is_returning: bool,
+}
+
+/// See the file's head.
+pub(super) struct NewConnections {
+    waiting: HashMap<u64, (Incoming, Pass), RandomState>,
+    /// The number of the newest.
+    newest: u64,
+    /// With this many unfinished handshakes, a new client must prove its address first.
+    retry_above: usize,
+}
+
+/// What became of a client's first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Waits,
+    Retried,
+    Refused,
+}
+
+impl NewConnections {
+    pub(super) fn new(retry_above: usize) -> Self {
+        NewConnections { waiting: HashMap::default(), newest: 0, retry_above }
+    }
+
+    /// A client's first packet, while `pending` handshakes are unfinished. `admit` decides whether it may
+    /// wait.
+    pub(super) fn handle(
+        &mut self,
+        incoming: Incoming,
+        pending: usize,
+        answers: Answers<'_>,
+        admit: &mut impl FnMut(NewConnection) -> Option<Pass>,
+    ) -> Outcome {
+        let (is_proven, may_retry) = (incoming.remote_address_validated(), incoming.may_retry());
+        if pending >= self.retry_above && !is_proven && may_retry {
+            return answers.retry(incoming);
+        }
+        self.newest += 1;
+        let new = NewConnection {
+            number: self.newest,
+            peer: incoming.remote_address().ip(),
+            // A Retry's token proves the address only.
+            is_returning: is_proven && may_retry,
+        };
+        let Some(pass) = admit(new) else { return answers.refuse(incoming) };
+        self.waiting.insert(new.number, (incoming, pass));
+        Outcome::Waits
+    }
+
+    /// The connection with this number, if it still waits.
+    pub(super) fn take(&mut self, number: u64) -> Option<(Incoming, Pass)> {
+        self.waiting.remove(&number)
+    }
+}
+
+/// What answers a first packet without a connection.
+pub(super) struct Answers<'a> {
+    pub(super) endpoint: &'a mut Endpoint,
+    pub(super) socket: &'a mut Socket,
+    pub(super) buffer: &'a mut Vec<u8>,
+}
+
+impl Answers<'_> {
+    /// CONNECTION_REFUSED in an Initial: no state, and none of TLS' cryptography.
+    pub(super) fn refuse(self, incoming: Incoming) -> Outcome {
+        self.buffer.clear();
+        let transmit = self.endpoint.refuse(incoming, self.buffer);
+        self.socket.send(transmit, self.buffer);
+        Outcome::Refused
+    }
+
+    /// The beginning of a handshake. Where it fails at once, as for an unknown ALPN, its answer is sent.
+    pub(super) fn accept(self, now: Instant, incoming: Incoming) -> Option<(ConnectionHandle, Connection)> {
+        self.buffer.clear();
+        match self.endpoint.accept(incoming, now, self.buffer, None) {
+            Ok(accepted) => Some(accepted),
+            Err(error) => {
+                if let Some(transmit) = error.response {
+                    self.socket.send(transmit, self.buffer);
+                }
+                None
+            }
+        }
+    }
+
+    fn retry(self, incoming: Incoming) -> Outcome {
+        self.buffer.clear();
+        // It cannot fail here, since the client may be asked.
+        if let Ok(transmit) = self.endpoint.retry(incoming, self.buffer) {
+            self.socket.send(transmit, self.buffer);
+        }
+        Outcome::Retried
+    }
+}

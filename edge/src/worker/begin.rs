@@ -1,0 +1,197 @@
+//! Beginning handshakes: a new connection waits in the handshake queue until its handshake may begin. Handshakes
+//! that have begun go on in the order in which their bytes came. Both get a few milliseconds of a turn.
+//!
+//! Why a budget: one handshake costs as much as a hundred writes. A rush of thousands must not hold up established
+//! connections, whose batches are written between two turns.
+//! The first bytes of a TCP connection are looked at and left in the socket, so until its turn it costs a socket and
+//! a link, and no cryptography. Under TLS these bytes may show a ticket of this node. Without TLS nothing before the
+//! `Hello` shows that a client is returning. The first packet of a QUIC client may hold a token.
+//! Not here: how many handshakes may be unfinished (`gate`), the order of the queue (`admission`).
+
+use std::time::{Duration, Instant};
+
+use grandstand_edge_core::admission::Kind;
+use grandstand_edge_core::audience::Pressure;
+use grandstand_engine::link::Now;
+use grandstand_protocol::websocket::handshake::write_refusal;
+
+use super::Worker;
+use super::client_hello::ticket_of;
+use super::handshakes::Pending;
+use crate::stats::TurnedAway;
+use crate::transport::link::LinkState;
+use crate::transport::tls::Tls;
+
+/// Time for handshakes in one turn: less than people notice, and enough that the rest of a turn costs little
+/// beside it.
+const TURN: Duration = Duration::from_millis(4);
+
+/// The same while a round of fan-out is under way, whose next writes wait meanwhile.
+const TURN_AMID_ROUND: Duration = Duration::from_millis(1);
+
+/// A ClientHello with every extension that browsers send, and a ticket, is 2 KB.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
+
+impl Worker {
+    /// A turn begins: how much of it handshakes may take, and whether the audience must hold off new
+    /// sessions.
+    pub(super) fn begin_handshakes(&mut self, now: Now) {
+        let admission = &mut self.handshakes.admission;
+        admission.handle_turn(now.us, !self.driver.audience.has_work());
+        let newest = Kind::TlsFull;
+        let pressure = admission
+            .is_full_for(newest)
+            .then(|| Pressure { wait_us: admission.wait_us(newest), step_us: admission.step_us(newest) });
+        self.driver.audience.handle_pressure(pressure);
+    }
+
+    /// The first bytes of a TCP connection are there.
+    pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
+        let kind = if is_tls { self.kind_of_hello(ix) } else { Kind::Upgrade };
+        // Queued or refused, it holds none of the places for handshakes any longer.
+        self.shared.gate.end_handshake();
+        if self.handshakes.admission.handle_newcomer(kind, Pending::Link(token)) {
+            self.driver.links.get_mut(ix).expect("its bytes have come").state = LinkState::Queued { is_tls };
+        } else {
+            self.refuse_pending(now, ix, kind, TurnedAway::Overloaded);
+        }
+    }
+
+    /// A ticket is accepted if this node sealed it. Opening one costs a hundredth of a handshake.
+    fn kind_of_hello(&mut self, ix: u32) -> Kind {
+        let Some(link) = self.driver.links.get(ix) else { return Kind::TlsFull };
+        let hello = link.peek(&mut self.driver.scratch[..HELLO_BYTES_MAX]);
+        let is_ours =
+            ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
+        if is_ours { Kind::TlsResumed } else { Kind::TlsFull }
+    }
+
+    /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when
+    /// there is more.
+    pub(super) fn drive_handshakes(&mut self, instant: Instant, now: Now) -> bool {
+        let (began, time) = (self.shared.clock.instant(), self.handshake_time());
+        while self.handshakes.admission.may_work()
+            && self.shared.clock.elapsed(began) < time
+            && let Some(token) = self.handshakes.due.pop_front()
+        {
+            let step = self.shared.clock.instant();
+            if let Some(ix) = self.driver.links.of_token(token) {
+                // To its end: the event that told of it may be older than what is there now.
+                self.driver.handle_link_readable(now, ix, true);
+            }
+            self.handshakes.admission.handle_spent(self.shared.clock.elapsed(step).as_nanos() as u64);
+        }
+        self.handshakes.is_blocked = false;
+        while self.shared.clock.elapsed(began) < time && self.admit_next(instant, now) {}
+        self.refuse_impatient(now);
+        self.stats.admission_us.add(self.shared.clock.elapsed(began).as_micros() as u64);
+        // While the gate is full, nothing more can begin until a handshake ends.
+        !self.handshakes.due.is_empty()
+            || !(self.handshakes.admission.is_empty() || self.handshakes.is_blocked)
+    }
+
+    /// Begin the next handshake; `false` when none may begin now.
+    fn admit_next(&mut self, instant: Instant, now: Now) -> bool {
+        if self.handshakes.admission.is_empty() {
+            return false;
+        }
+        if !self.shared.gate.try_begin_handshake() {
+            self.handshakes.is_blocked = true;
+            return false;
+        }
+        let Some((kind, pending)) = self.handshakes.admission.poll_admit() else {
+            self.shared.gate.end_handshake();
+            return false;
+        };
+        let step = self.shared.clock.instant();
+        let has_begun = self.begin_pending(instant, now, pending);
+        let spent_ns = self.shared.clock.elapsed(step).as_nanos() as u64;
+        if !has_begun {
+            self.shared.gate.end_handshake();
+        } else if matches!(pending, Pending::Link(token) if self.driver.links.of_token(token).is_none()) {
+            // It ended at once: nothing to learn a kind's cost from.
+            self.handshakes.admission.handle_spent(spent_ns);
+        } else {
+            self.handshakes.admission.handle_cost(kind, spent_ns);
+            self.stats.admissions.of(kind).inc();
+        }
+        true
+    }
+
+    /// Begin a handshake for which a place has been taken; `false` if the client has left: then the caller
+    /// gives the place back.
+    fn begin_pending(&mut self, instant: Instant, now: Now, pending: Pending) -> bool {
+        match pending {
+            Pending::Quic(number) => {
+                self.driver.links.quic.as_mut().is_some_and(|quic| quic.begin(instant, number))
+            }
+            Pending::Link(token) => {
+                let Some(ix) = self.driver.links.of_token(token) else { return false };
+                self.begin_handshake(now, ix)
+            }
+        }
+    }
+
+    fn begin_handshake(&mut self, now: Now, ix: u32) -> bool {
+        let Some(link) = self.driver.links.get_mut(ix) else { return false };
+        let LinkState::Queued { is_tls } = link.state else { return false };
+        // Its time for the handshake begins now.
+        (link.state, link.since_s) = (LinkState::Upgrade, (now.us / 1_000_000) as u32);
+        if is_tls {
+            match Tls::new(self.shared.tls.clone()) {
+                Ok(tls) => link.begin_tls(tls),
+                Err(error) => {
+                    tracing::warn!(%error, "TLS cannot begin");
+                    // Its state is a handshake's by now, so its place is given back with it.
+                    self.driver.drop_link(ix);
+                    return true;
+                }
+            }
+        }
+        self.driver.handle_link_readable(now, ix, true);
+        true
+    }
+
+    fn refuse_impatient(&mut self, now: Now) {
+        while let Some((kind, pending)) = self.handshakes.admission.poll_impatient() {
+            match pending {
+                Pending::Quic(number) => {
+                    if let Some(pass) = self.driver.links.quic.as_mut().and_then(|quic| quic.refuse(number)) {
+                        self.stats.turned_away.of(TurnedAway::Overtaken).inc();
+                        self.shared.gate.leave(pass);
+                    }
+                }
+                Pending::Link(token) => {
+                    if let Some(ix) = self.driver.links.of_token(token) {
+                        self.refuse_pending(now, ix, kind, TurnedAway::Overtaken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Refuse a TCP connection whose handshake has not begun. Without TLS it is told when to come back, and
+    /// its request is not parsed. Under TLS it could be told only after a handshake, so it is closed.
+    fn refuse_pending(&mut self, now: Now, ix: u32, kind: Kind, why: TurnedAway) {
+        self.stats.turned_away.of(why).inc();
+        let Some(link) = self.driver.links.get_mut(ix) else { return };
+        (link.state, link.since_s) = (LinkState::Lingering, (now.us / 1_000_000) as u32);
+        if kind != Kind::Upgrade {
+            return self.driver.drop_link(ix);
+        }
+        let refusal = self.handshakes.admission.refuse(kind);
+        let mut answer = Vec::new();
+        write_refusal(503, "many clients are connecting at once", Some(refusal.retry_after_s()), &mut answer);
+        if !self.driver.links.send_own(ix, answer) {
+            return self.driver.drop_link(ix);
+        }
+        self.driver.links.get(ix).inspect(|link| link.shutdown_write());
+        // Its request is read and thrown away, or the close would reset the answer that was just sent.
+        self.driver.handle_link_readable(now, ix, true);
+    }
+
+    /// What a turn has for handshakes.
+    pub(super) fn handshake_time(&self) -> Duration {
+        if self.driver.audience.has_work() { TURN_AMID_ROUND } else { TURN }
+    }
+}

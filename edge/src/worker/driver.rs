@@ -1,0 +1,90 @@
+//! Driver: the audience, and the links over which a worker drives it.
+//!
+//! Why apart from the worker: what a link's bytes lead to (a frame, an upgrade, a close) needs neither
+//! readiness nor turns. Its parts are in `read`, `upgrade`, `close` and `quic`.
+//! Invariant: a link that ends gives its places back to the gate, and the audience is told, once.
+//! Not here: which link is ready, and whose handshake may begin (`Worker`).
+
+use std::sync::Arc;
+
+use grandstand_edge_core::audience::{Audience, Drain};
+use grandstand_engine::link::Now;
+use grandstand_protocol::close::CloseCode;
+
+use super::shared::Shared;
+use crate::stats::{HandshakeFailure, Stats};
+use crate::transport::link::LinkState;
+use crate::transport::links::Links;
+
+/// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// See the file's head.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) audience: Audience,
+    pub(super) links: Links,
+    /// Bytes of one read.
+    pub(super) scratch: Vec<u8>,
+    /// What they are without TLS.
+    pub(super) plain: Vec<u8>,
+    /// New connections are refused. They are told to go there, if it is not empty.
+    pub(super) drain_target: Option<String>,
+    pub(super) is_stopping: bool,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, stats: Arc<Stats>, audience: Audience, links: Links) -> Self {
+        let (scratch, plain) = (vec![0; SCRATCH_BYTES], Vec::new());
+        Driver { shared, stats, audience, links, scratch, plain, drain_target: None, is_stopping: false }
+    }
+
+    /// Clients are told to go, over a time. New connections are refused, unless the next process takes them.
+    pub(super) fn drain(&mut self, now: Now, drain: &Drain) {
+        if !drain.is_handed_over {
+            self.drain_target = Some(drain.where_to.clone());
+        }
+        self.audience.handle_drain(now, drain);
+    }
+
+    /// New connections are refused from now on, if they are not already.
+    pub(super) fn refuse_new(&mut self) {
+        self.drain_target.get_or_insert_default();
+    }
+
+    /// Why new connections are refused, if they are.
+    pub(super) fn drain_reason(&self) -> Option<String> {
+        let where_to = self.drain_target.as_ref()?;
+        Some(if where_to.is_empty() {
+            "the node is draining".to_owned()
+        } else {
+            format!("the node is draining: go to {where_to}")
+        })
+    }
+
+    /// Close every connection; from now on a link that closes does not linger.
+    pub(super) fn close_all(&mut self) {
+        let open: Vec<_> = self.links.iter().filter_map(|(_, link)| link.connection).collect();
+        for key in open {
+            self.audience.handle_fault(key, CloseCode::GoingAway, "");
+        }
+        self.is_stopping = true;
+    }
+
+    /// Forget a link, and tell the audience and the gate.
+    pub(super) fn drop_link(&mut self, ix: u32) {
+        let Some(link) = self.links.remove(ix) else { return };
+        self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));
+        if let Some(key) = link.connection {
+            self.audience.handle_gone(key);
+        }
+        if link.state.is_handshake() {
+            self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
+            self.shared.gate.end_handshake();
+        }
+        if let Some(pass) = link.pass {
+            self.shared.gate.leave(pass);
+        }
+    }
+}
