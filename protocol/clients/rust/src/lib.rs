@@ -4,6 +4,9 @@
 //! - [`net::Driver`]: the same as one future with a [`net::Handler`]: for load generators, bridges, tests;
 //! - [`core::Session`]: the state machine below both, without sockets and clocks.
 //!
+//! The cargo feature `net` (default) brings [`net`] with tokio, quinn and rustls. Without it only [`core`] is
+//! compiled.
+//!
 //! A session comes back by itself: it reconnects with jitter, resumes every room after the last message that
 //! it gave out, and says again what was not acknowledged, under the same nonce. What the viewer missed is an
 //! event with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence; what
@@ -37,6 +40,7 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
+#[cfg(feature = "net")]
 pub mod net;
 
 pub use grandstand_protocol as protocol;
