@@ -307,7 +307,7 @@ impl Checker {
                     self.stands(room.name, epoch, offset, text, client);
                 }
             }
-            Event::Past { room, request, offset, text, .. } => {
+            Event::History { room, request, offset, text, .. } => {
                 self.handle_past(client, room, request, offset, text);
             }
             Event::Published { nonce, epoch, offset, durability, repeated, .. } => {

@@ -320,10 +320,10 @@ impl Viewer {
                     wanted.retain(|_, wanted| wanted.again_us.is_none());
                     recent.clear();
                 }
-                Event::Past { room, offset, text, .. } if *is_probe => {
+                Event::History { room, offset, text, .. } if *is_probe => {
                     past.entry(room.name.to_owned()).or_default().push((offset, text.to_owned()));
                 }
-                Event::PastEnd { room, head, .. } if *is_probe => {
+                Event::HistoryEnd { room, head, .. } if *is_probe => {
                     past_over.insert(room.name.to_owned(), head);
                 }
                 _ => {}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use grandstand_client::core::SubscribeOptions;
-use grandstand_client::net::{Client, ClientOptions, Past, Url, seed};
+use grandstand_client::net::{Client, ClientOptions, History, Url, seed};
 use serde_json::{Map, Value, json};
 
 use crate::load::ledger::Ledger;
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
             Err(error) if args.damaged => {
                 eprintln!("{room}: {error:#}");
                 unread += 1;
-                Past::default()
+                History::default()
             }
             Err(error) => return Err(error.context(format!("reading the log of {room}"))),
         };
@@ -137,7 +137,7 @@ fn faults(args: &Args, figures: &Map<String, Value>) -> Vec<String> {
 }
 
 /// The whole log of a room, on a connection of its own.
-async fn read(args: &Args, room: &str) -> anyhow::Result<Past> {
+async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
     let connector = args.trust.decide(std::slice::from_ref(&args.url))?.connector(None)?;
     let mut options = ClientOptions::default();
     options.session.token = target::token(args.token.as_deref())?;
@@ -145,7 +145,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<Past> {
     options.session.keep_state = false;
     let client = Client::connect(&connector, &args.url, options);
     client.subscribe(room, SubscribeOptions::default())?;
-    let mut all = Past::default();
+    let mut all = History::default();
     let (mut count, mut skips) = (REQUEST_MESSAGES, 0);
     loop {
         let wait = if args.damaged { DAMAGED_WAIT } else { ANSWER_WAIT };
@@ -187,8 +187,8 @@ async fn drain(client: &Client) {
 }
 
 /// Offset, and a fingerprint of everything that is shown there.
-fn prints(log: &Past) -> Vec<(u64, u64)> {
-    let print = |m: &grandstand_client::net::PastMessage| {
+fn prints(log: &History) -> Vec<(u64, u64)> {
+    let print = |m: &grandstand_client::net::HistoryMessage| {
         let mut hasher = DefaultHasher::new();
         (m.time_ms, &m.author, m.role as u8, &m.text, &m.attachment, m.reply_to).hash(&mut hasher);
         (m.offset, hasher.finish())

@@ -84,8 +84,8 @@ impl Model {
             | OwnedEvent::BatchEnd { .. }
             | OwnedEvent::StateSet { .. }
             | OwnedEvent::Pong { .. }
-            | OwnedEvent::Past { .. }
-            | OwnedEvent::PastEnd { .. }
+            | OwnedEvent::History { .. }
+            | OwnedEvent::HistoryEnd { .. }
             | OwnedEvent::TokenWanted => {}
         }
     }

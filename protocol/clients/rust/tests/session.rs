@@ -754,11 +754,11 @@ fn past(world: &World, request: u32) -> Past {
     let mut end = None;
     for event in &world.events {
         match event {
-            E::Past { request: r, offset, text, .. } if *r == request => {
+            E::History { request: r, offset, text, .. } if *r == request => {
                 assert!(end.is_none());
                 messages.push((*offset, text.to_string()));
             }
-            E::PastEnd { request: r, next, head, .. } if *r == request => end = Some((*next, *head)),
+            E::HistoryEnd { request: r, next, head, .. } if *r == request => end = Some((*next, *head)),
             _ => {}
         }
     }

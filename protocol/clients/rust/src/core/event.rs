@@ -3,7 +3,7 @@
 //! Why generic over the text type: a load generator reads fifteen thousand rooms' worth of events borrowed
 //! from one scratch buffer and keeps none; an app keeps them across tasks. One definition serves both
 //! ([`Event`], [`OwnedEvent`]).
-//! Not here: when an event is due (`session`, `reading`).
+//! Not here: when an event is due (`session`, `batch`).
 
 use grandstand_protocol::frame::{Durability, GapReason, Outcome, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
@@ -155,7 +155,7 @@ pub enum EventOf<S, B> {
     },
     /// A message of the past that was asked for by [`Session::history`](super::Session::history); offsets
     /// rise.
-    Past {
+    History {
         /// The room.
         room: RoomOf<S>,
         /// Of the request.
@@ -176,7 +176,7 @@ pub enum EventOf<S, B> {
         reply_to: Option<u64>,
     },
     /// All messages that were asked for, or all that there are.
-    PastEnd {
+    HistoryEnd {
         /// The room.
         room: RoomOf<S>,
         /// Of the request.
@@ -418,18 +418,22 @@ impl<S, B> EventOf<S, B> {
                 attachment: t(attachment),
                 reply_to,
             },
-            E::Past { room, request, offset, time_ms, author, role, text, attachment, reply_to } => E::Past {
-                room: room.map(&t),
-                request,
-                offset,
-                time_ms,
-                author: t(author),
-                role,
-                text: t(text),
-                attachment: t(attachment),
-                reply_to,
-            },
-            E::PastEnd { room, request, next, head } => E::PastEnd { room: room.map(t), request, next, head },
+            E::History { room, request, offset, time_ms, author, role, text, attachment, reply_to } => {
+                E::History {
+                    room: room.map(&t),
+                    request,
+                    offset,
+                    time_ms,
+                    author: t(author),
+                    role,
+                    text: t(text),
+                    attachment: t(attachment),
+                    reply_to,
+                }
+            }
+            E::HistoryEnd { room, request, next, head } => {
+                E::HistoryEnd { room: room.map(t), request, next, head }
+            }
             E::Tally { room, key, count } => E::Tally { room: room.map(&t), key: t(key), count },
             E::Snapshot { room, version, entries } => E::Snapshot { room: room.map(t), version, entries },
             E::State { room, version, key, value } => {

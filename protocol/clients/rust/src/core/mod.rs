@@ -11,13 +11,13 @@
 //!
 //! Not here: sockets, clocks, randomness other than the seed that it is given (`net`).
 
+mod batch;
 mod event;
-mod incoming;
-mod moving;
+mod history;
+mod migration;
 mod options;
 mod outbox;
-mod past;
-mod reading;
+mod receive;
 mod retry;
 mod room;
 mod session;

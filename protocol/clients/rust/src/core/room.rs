@@ -4,7 +4,7 @@
 //! Invariants: `floor` is the next offset that the application may be given and never falls within an epoch,
 //! so no message is given twice whatever the node sends; what lies between `floor` and `position` was missed,
 //! and is announced by a gap or counted as a fault.
-//! Not here: reading batches (`reading`), sending (`session`).
+//! Not here: reading batches (`batch`), sending (`session`).
 
 use std::collections::BTreeMap;
 

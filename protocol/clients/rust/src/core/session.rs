@@ -6,7 +6,7 @@
 //!
 //! Invariants: `Hello` goes first and once on each connection; something is sent at least every half
 //! heartbeat; an idle session has no heap but names and ticket; time never goes back.
-//! Not here: what frames mean (`incoming`), moving to another connection (`moving`), delays (`retry`),
+//! Not here: what frames mean (`receive`), moving to another connection (`migration`), delays (`retry`),
 //! cursors (`room`), what waits for answers (`outbox`).
 
 use std::cell::RefCell;
@@ -18,9 +18,9 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::is_reaction_key;
 use grandstand_protocol::version::capability;
 
-use super::moving::Move;
+use super::history::HistoryRequest;
+use super::migration::Migration;
 use super::outbox::Outbox;
-use super::past::PastRequest;
 use super::retry::{Backoff, verdict};
 use super::room::{RoomState, Stage};
 use super::{Ending, Event, Full, Next, Options, Publication, Reason, RoomId, SubscribeOptions};
@@ -74,12 +74,12 @@ pub struct Session {
     pub(super) options: Options,
     pub(super) rooms: Vec<RoomState>,
     pub(super) outbox: Outbox,
-    pub(super) pasts: Vec<PastRequest>,
+    pub(super) history_requests: Vec<HistoryRequest>,
     pub(super) faults: Faults,
     pub(super) link: Link,
     pub(super) ticket: Box<[u8]>,
     pub(super) told: Option<Box<Told>>,
-    pub(super) moving: Option<Box<Move>>,
+    pub(super) migration: Option<Box<Migration>>,
     /// On this connection batches may come compressed.
     pub(super) takes_compressed: bool,
     pub(super) heartbeat_us: u64,
@@ -113,12 +113,12 @@ impl Session {
             options,
             rooms: Vec::new(),
             outbox: Outbox::default(),
-            pasts: Vec::new(),
+            history_requests: Vec::new(),
             faults: Faults::default(),
             link: Link::Down,
             ticket: Box::default(),
             told: None,
-            moving: None,
+            migration: None,
             takes_compressed: false,
             heartbeat_us: *HEARTBEAT_US.end(),
             heard_us: 0,
@@ -166,7 +166,7 @@ impl Session {
             (Stage::Wanted | Stage::Waiting(_), _) => {
                 let room = self.rooms.remove(at);
                 self.outbox.take_room(room.id);
-                self.refuse_pasts(room.id, &mut |_| {});
+                self.refuse_history(room.id, &mut |_| {});
             }
         }
     }
@@ -266,7 +266,7 @@ impl Session {
 
     /// Where `GoAway` wants the next connection to go; given once.
     pub fn take_where_to(&mut self) -> Option<Box<str>> {
-        self.moving.take().map(|moving| moving.where_to).filter(|where_to| !where_to.is_empty())
+        self.migration.take().map(|migration| migration.where_to).filter(|where_to| !where_to.is_empty())
     }
 
     // --- what the driver tells
@@ -297,7 +297,7 @@ impl Session {
             Link::Greeting => {}
             Link::Up => self.handle_up_timeout(now_us),
         }
-        self.handle_past_timeout(now_us);
+        self.handle_history_timeout(now_us);
         for room in &mut self.rooms {
             if matches!(room.stage, Stage::Waiting(until_us) if now_us >= until_us) {
                 room.stage = Stage::Wanted;
@@ -309,7 +309,7 @@ impl Session {
         if now_us >= self.dead_at_us() {
             self.fail(CloseCode::HeartbeatTimeout, Reason::Silent);
         } else {
-            self.handle_move_timeout(now_us);
+            self.handle_migration_timeout(now_us);
         }
         self.ping_due |= now_us >= self.ping_at_us();
     }
@@ -321,12 +321,12 @@ impl Session {
             Link::Greeting => Some(self.connected_us + WELCOME_WAIT_US),
             Link::Up => Some(self.dead_at_us().min(self.ping_at_us())),
         };
-        let of_move = self.move_due_us().filter(|_| self.link == Link::Up);
+        let of_move = self.migration_due_us().filter(|_| self.link == Link::Up);
         let of_rooms = self.rooms.iter().filter_map(|room| match room.stage {
             Stage::Waiting(until_us) if self.link == Link::Up => Some(until_us),
             _ => None,
         });
-        let of_past = self.past_due_us().filter(|_| self.link == Link::Up);
+        let of_past = self.history_due_us().filter(|_| self.link == Link::Up);
         [of_link, of_move, of_past, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
     }
 
@@ -375,9 +375,9 @@ impl Session {
                 Next::Reauthenticate
             }
             Retry::Backoff if was_dropped => self.reconnect(0, emit),
-            Retry::Backoff => match &self.moving {
+            Retry::Backoff => match &self.migration {
                 // The node spread its clients itself.
-                Some(moving) if held => self.reconnect(moving.at_us.saturating_sub(now_us), emit),
+                Some(migration) if held => self.reconnect(migration.at_us.saturating_sub(now_us), emit),
                 _ if self.backoff.attempt >= self.options.retries_max => give_up(reason, emit),
                 _ => {
                     let (first_ms, max_ms) = (self.options.backoff_ms, self.options.backoff_max_ms);
@@ -423,7 +423,7 @@ impl Session {
     pub(super) fn remove_room(&mut self, at: usize, asked: bool, emit: &mut impl FnMut(Event<'_>)) {
         let room = self.rooms.remove(at);
         emit(Event::Unsubscribed { room: room.room(), asked });
-        self.refuse_pasts(room.id, emit);
+        self.refuse_history(room.id, emit);
         for publication in self.outbox.take_room(room.id) {
             emit(Event::Refused {
                 kind: Kind::Publish as u8,
@@ -501,7 +501,7 @@ impl Session {
         self.forget_next();
         (self.hello_due, self.ping_due, self.takes_compressed) = (false, false, false);
         self.outbox.handle_disconnected();
-        self.handle_past_disconnected();
+        self.handle_history_disconnected();
         for at in (0..self.rooms.len()).rev() {
             if !self.rooms[at].handle_disconnected() {
                 self.remove_room(at, true, emit);
@@ -532,7 +532,7 @@ impl Session {
         }
         self.encode_room(encoder, out)
             || self.encode_outbox(now_us, encoder, out)
-            || self.encode_past(encoder, out)
+            || self.encode_history(encoder, out)
             || self.encode_ping(now_us, encoder, out)
     }
 
@@ -598,8 +598,8 @@ impl Session {
         true
     }
 
-    fn encode_past(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        let history = if self.link == Link::Up { self.poll_past() } else { None };
+    fn encode_history(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
+        let history = if self.link == Link::Up { self.poll_history() } else { None };
         if let Some(history) = history {
             encoder.client(&ClientFrame::History(history), out);
         }

@@ -17,8 +17,8 @@ use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
-use super::past::Pasts;
-use super::{Connector, Control, Driver, Handler, Past, PastError, Url, seed};
+use super::history::HistoryRequests;
+use super::{Connector, Control, Driver, Handler, History, HistoryError, Url, seed};
 use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
 
 /// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is
@@ -106,7 +106,7 @@ struct Queues {
     events: VecDeque<OwnedEvent>,
     events_max: usize,
     commands: VecDeque<Command>,
-    pasts: Pasts,
+    history: HistoryRequests,
     token: Option<String>,
     app: Option<Waker>,
     session: Option<Waker>,
@@ -133,7 +133,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.lock().pasts.forget(self.ticket);
+        self.shared.lock().history.forget(self.ticket);
     }
 }
 
@@ -226,12 +226,13 @@ impl Client {
     /// included, nothing folded. Pages, waits and reconnects are seen to; may be dropped.
     ///
     /// # Errors
-    /// [`PastError`].
-    pub async fn history(&self, room: &str, from: u64, count: u64) -> Result<Past, PastError> {
-        let ticket = self.0.shared.lock().pasts.begin();
+    /// [`HistoryError`].
+    pub async fn history(&self, room: &str, from: u64, count: u64) -> Result<History, HistoryError> {
+        let ticket = self.0.shared.lock().history.begin();
         let waiting = Waiting { shared: &self.0.shared, ticket };
-        self.command(Command::History(room.into(), ticket, from, count)).map_err(|Busy| PastError::Busy)?;
-        std::future::poll_fn(|cx| waiting.shared.lock().pasts.poll(ticket, cx.waker())).await
+        self.command(Command::History(room.into(), ticket, from, count))
+            .map_err(|Busy| HistoryError::Busy)?;
+        std::future::poll_fn(|cx| waiting.shared.lock().history.poll(ticket, cx.waker())).await
     }
 
     /// A new token, for the next connection.
@@ -288,7 +289,7 @@ impl Queues {
     fn push_event(&mut self, event: OwnedEvent) {
         if matches!(event, OwnedEvent::Closed { .. }) {
             self.over = true;
-            self.pasts.fail_all();
+            self.history.fail_all();
         }
         self.events.push_back(event);
         if let Some(waker) = self.app.take() {
@@ -310,7 +311,7 @@ impl Handler for Bridge {
             return;
         }
         let mut queues = self.shared.lock();
-        if !queues.pasts.take(event) {
+        if !queues.history.take(event) {
             queues.push_event(event.to_owned());
         }
     }
@@ -351,7 +352,7 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         let mut queues = self.shared.lock();
         queues.over = true;
-        queues.pasts.fail_all();
+        queues.history.fail_all();
         if let Some(waker) = queues.app.take() {
             waker.wake();
         }
@@ -408,10 +409,10 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
         }
         Command::History(room, ticket, from, count) => {
             let made = match session.room_id(room) {
-                None => Err(PastError::Refused(Refusal::NotSubscribed)),
-                Some(id) => session.history(id, *from, *count).map_err(|_| PastError::Busy),
+                None => Err(HistoryError::Refused(Refusal::NotSubscribed)),
+                Some(id) => session.history(id, *from, *count).map_err(|_| HistoryError::Busy),
             };
-            queues.pasts.made(*ticket, made);
+            queues.history.made(*ticket, made);
         }
     }
     None

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::clock::{instant, now_us};
 use super::connector::Connecting;
 use super::link::{Incoming, Link};
-use super::moving::Moving;
+use super::migration::Migration;
 use super::{Connector, Url};
 use crate::core::{Ending, Event, Next, Reason, Session};
 
@@ -149,7 +149,7 @@ pub struct Driver<H> {
     session: Session,
     handler: H,
     state: State,
-    moving: Moving,
+    migration: Migration,
     stats: Stats,
     held_until_us: u64,
     drop_due: Option<u64>,
@@ -160,7 +160,7 @@ pub struct Driver<H> {
 impl<H: Handler> Driver<H> {
     /// A driver that will connect when it is run.
     pub fn new(connector: &Connector, url: &Url, mut session: Session, handler: H) -> Driver<H> {
-        session.overlap_moves();
+        session.overlap_migrations();
         Driver {
             connector: connector.clone(),
             url: url.clone(),
@@ -168,7 +168,7 @@ impl<H: Handler> Driver<H> {
             session,
             handler,
             state: State::Resting { until_us: 0 },
-            moving: Moving::default(),
+            migration: Migration::default(),
             stats: Stats::default(),
             held_until_us: 0,
             drop_due: None,
@@ -191,7 +191,7 @@ impl<H: Handler> Driver<H> {
             self.release_reading(now_us);
             let ended = self.poll_incoming(cx, now_us);
             let handler_due = self.poll_handler(cx, now_us);
-            let goodbye_due = self.moving.poll_goodbye(cx, now_us, &mut self.stats);
+            let goodbye_due = self.migration.poll_goodbye(cx, now_us, &mut self.stats);
             let step = match ended {
                 Some(ending) => self.handle_ended(now_us, ending),
                 None => self.step(cx, now_us),
@@ -389,7 +389,7 @@ impl<H: Handler> Driver<H> {
         if ending != Ending::Dropped && self.change_over(now_us, true) {
             return Step::Again;
         }
-        self.moving.next = None;
+        self.migration.next = None;
         let handler = &mut self.handler;
         let next = self
             .session
@@ -412,9 +412,9 @@ impl<H: Handler> Driver<H> {
             let here = if self.session.has_fallen_back() { None } else { self.moved_to.as_deref() };
             let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| self.url.moved(to));
             let url = url.unwrap_or_else(|| here.unwrap_or(&self.url).clone());
-            self.moving.open(&self.connector, url, now_us);
+            self.migration.open(&self.connector, url, now_us);
         }
-        self.moving.poll_next(cx, now_us, &mut self.session, &mut self.stats)
+        self.migration.poll_next(cx, now_us, &mut self.session, &mut self.stats)
     }
 
     /// Use the next connection from now on, if the session says so.
@@ -423,13 +423,13 @@ impl<H: Handler> Driver<H> {
         if !session.poll_change(now_us, ended, &mut |event| handler.handle_event(now_us, &event)) {
             return false;
         }
-        let (link, url) = self.moving.take_next().expect("it was greeted over a link");
+        let (link, url) = self.migration.take_next().expect("it was greeted over a link");
         self.moved_to = Some(url).filter(|url| *url != self.url).map(Box::new);
         let old = std::mem::replace(&mut self.state, State::Up(link));
         if let State::Up(link) = old
             && !ended
         {
-            self.moving.leave(link, now_us);
+            self.migration.leave(link, now_us);
         }
         true
     }

@@ -31,7 +31,7 @@ struct Road {
 impl Road {
     fn up(seed: u64) -> Road {
         let mut session = Session::new(Options { seed, ..Options::default() });
-        session.overlap_moves();
+        session.overlap_migrations();
         let room = session.subscribe("show", SubscribeOptions::default());
         session.handle_connected(1_000_000);
         let mut road = Road {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: what is gathered is bounded by what was asked for; a request whose future is dropped is
 //! forgotten here, and what still comes of it is passed over.
-//! Not here: pages (`core::past`), the queues (`client`).
+//! Not here: pages (`core::history`), the queues (`client`).
 
 use std::fmt;
 use std::task::{Poll, Waker};
@@ -14,7 +14,7 @@ use crate::core::Event;
 
 /// A message of the past.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastMessage {
+pub struct HistoryMessage {
     /// Where it stands in the room's log.
     pub offset: u64,
     /// When it was sealed, milliseconds since 1970.
@@ -33,9 +33,9 @@ pub struct PastMessage {
 
 /// A run of a room's log: nothing left out, nothing folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct History {
     /// Messages, offsets rising. The first is later than asked for where what lies before is no longer kept.
-    pub messages: Vec<PastMessage>,
+    pub messages: Vec<HistoryMessage>,
     /// The next offset that was not given.
     pub next: u64,
     /// The offset that the room gives next: with `next` there, nothing is left.
@@ -44,7 +44,7 @@ pub struct Past {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PastError {
+pub enum HistoryError {
     /// The node refused, for a reason that does not pass by itself; or the room is not followed.
     Refused(Refusal),
     /// Too much waits for the session.
@@ -53,21 +53,21 @@ pub enum PastError {
     Over,
 }
 
-impl fmt::Display for PastError {
+impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PastError::Refused(reason) => write!(f, "the node refused: {}", reason.text()),
-            PastError::Busy => f.write_str("the session has too much waiting"),
-            PastError::Over => f.write_str("the session is over"),
+            HistoryError::Refused(reason) => write!(f, "the node refused: {}", reason.text()),
+            HistoryError::Busy => f.write_str("the session has too much waiting"),
+            HistoryError::Over => f.write_str("the session is over"),
         }
     }
 }
 
-impl std::error::Error for PastError {}
+impl std::error::Error for HistoryError {}
 
 /// Requests whose answers are being gathered.
 #[derive(Debug, Default)]
-pub(super) struct Pasts {
+pub(super) struct HistoryRequests {
     slots: Vec<Slot>,
     next_ticket: u64,
 }
@@ -77,22 +77,22 @@ struct Slot {
     ticket: u64,
     /// The session's number of it, once it has one.
     request: Option<u32>,
-    past: Past,
-    done: Option<Result<(), PastError>>,
+    history: History,
+    done: Option<Result<(), HistoryError>>,
     app: Option<Waker>,
 }
 
-impl Pasts {
+impl HistoryRequests {
     /// A request that is about to be made.
     pub(super) fn begin(&mut self) -> u64 {
         self.next_ticket += 1;
-        let (ticket, past) = (self.next_ticket, Past::default());
-        self.slots.push(Slot { ticket, request: None, past, done: None, app: None });
+        let (ticket, history) = (self.next_ticket, History::default());
+        self.slots.push(Slot { ticket, request: None, history, done: None, app: None });
         ticket
     }
 
     /// It was made under this number, or could not be.
-    pub(super) fn made(&mut self, ticket: u64, made: Result<u32, PastError>) {
+    pub(super) fn made(&mut self, ticket: u64, made: Result<u32, HistoryError>) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else { return };
         match made {
             Ok(request) => slot.request = Some(request),
@@ -107,29 +107,29 @@ impl Pasts {
 
     /// The session is over.
     pub(super) fn fail_all(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.finish(Err(PastError::Over)));
+        self.slots.iter_mut().for_each(|slot| slot.finish(Err(HistoryError::Over)));
     }
 
-    pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> Poll<Result<Past, PastError>> {
+    pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> Poll<Result<History, HistoryError>> {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else {
-            return Poll::Ready(Err(PastError::Over));
+            return Poll::Ready(Err(HistoryError::Over));
         };
         match slot.done {
             None => {
                 slot.app = Some(waker.clone());
                 Poll::Pending
             }
-            Some(done) => Poll::Ready(done.map(|()| std::mem::take(&mut slot.past))),
+            Some(done) => Poll::Ready(done.map(|()| std::mem::take(&mut slot.history))),
         }
     }
 
     /// Take an event, if it belongs to a request of the past, made here or forgotten.
     pub(super) fn take(&mut self, event: &Event<'_>) -> bool {
         match *event {
-            Event::Past { request, offset, time_ms, author, role, text, attachment, reply_to, .. } => {
+            Event::History { request, offset, time_ms, author, role, text, attachment, reply_to, .. } => {
                 if let Some(slot) = self.slot(request) {
                     let (author, text, attachment) = (author.into(), text.into(), attachment.into());
-                    slot.past.messages.push(PastMessage {
+                    slot.history.messages.push(HistoryMessage {
                         offset,
                         time_ms,
                         author,
@@ -141,16 +141,16 @@ impl Pasts {
                 }
                 true
             }
-            Event::PastEnd { request, next, head, .. } => {
+            Event::HistoryEnd { request, next, head, .. } => {
                 if let Some(slot) = self.slot(request) {
-                    (slot.past.next, slot.past.head) = (next, head);
+                    (slot.history.next, slot.history.head) = (next, head);
                     slot.finish(Ok(()));
                 }
                 true
             }
             Event::Refused { kind, id, reason, .. } if kind == Kind::History as u8 => {
                 if let Some(slot) = self.slot(id as u32) {
-                    slot.finish(Err(PastError::Refused(reason)));
+                    slot.finish(Err(HistoryError::Refused(reason)));
                 }
                 true
             }
@@ -164,7 +164,7 @@ impl Pasts {
 }
 
 impl Slot {
-    fn finish(&mut self, done: Result<(), PastError>) {
+    fn finish(&mut self, done: Result<(), HistoryError>) {
         self.done.get_or_insert(done);
         if let Some(waker) = self.app.take() {
             waker.wake();

@@ -2,7 +2,7 @@
 //!
 //! Invariants: bytes that are no frame end the connection, never the process; frames about rooms that are not
 //! followed any more are passed over, for they were under way when we left.
-//! Not here: batches (`reading`), rooms' cursors (`room`), sending and time (`session`).
+//! Not here: batches (`batch`), rooms' cursors (`room`), sending and time (`session`).
 
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
 
-use super::reading::BatchError;
+use super::batch::BatchError;
 use super::room::{RoomState, Stage};
 use super::session::{HEARTBEAT_US, Link, Told};
 use super::{Event, Session};
@@ -142,7 +142,7 @@ impl Session {
 
     fn handle_welcome(&mut self, w: &Welcome<'_>, emit: &mut impl FnMut(Event<'_>)) {
         self.link = Link::Up;
-        self.moving = None;
+        self.migration = None;
         self.takes_compressed = w.capabilities & self.offered() & capability::DEFLATE_1 != 0;
         let is_first = std::mem::replace(&mut self.ticket, w.ticket.into()).is_empty();
         self.heartbeat_us =
@@ -200,8 +200,8 @@ impl Session {
     }
 
     fn handle_refused(&mut self, now_us: u64, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let is_past = Kind::from_wire(r.kind) == Some(Kind::History);
-        if is_past && self.handle_past_refused(now_us, r) {
+        let is_history = Kind::from_wire(r.kind) == Some(Kind::History);
+        if is_history && self.handle_history_refused(now_us, r) {
             return;
         }
         let mut refused_room = None;

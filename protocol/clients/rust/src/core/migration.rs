@@ -9,7 +9,7 @@
 //! closed. A driver that holds one connection only leaves first and comes back.
 //! Invariants: frames of one connection at a time mean something; while the next one is not there, nothing is
 //! given up; a move is over before the node's own deadline where somebody answers.
-//! Not here: what the frames mean (`incoming`), connecting (the driver).
+//! Not here: what the frames mean (`receive`), connecting (the driver).
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Encoder, GoAway, Hello, ServerFrame};
@@ -36,7 +36,7 @@ const FRAMES_MAX: usize = 8;
 
 /// What `GoAway` asked for.
 #[derive(Debug)]
-pub(super) struct Move {
+pub(super) struct Migration {
     pub(super) at_us: u64,
     pub(super) where_to: Box<str>,
     next: Next,
@@ -59,27 +59,27 @@ enum Next {
 
 impl Session {
     /// The driver can hold two connections at a time: see [`Session::poll_next_connection`].
-    pub fn overlap_moves(&mut self) {
+    pub fn overlap_migrations(&mut self) {
         self.overlaps = true;
     }
 
     pub(super) fn handle_go_away(&mut self, now_us: u64, g: &GoAway<'_>, emit: &mut impl FnMut(Event<'_>)) {
         emit(Event::GoAway { where_to: g.where_to, after_ms: g.after_ms, detail: g.detail });
-        if self.moving.as_ref().is_some_and(|m| !matches!(m.next, Next::Later)) {
+        if self.migration.as_ref().is_some_and(|m| !matches!(m.next, Next::Later)) {
             return;
         }
         let after_us = u64::from(g.after_ms) * 1000;
         let left_us = u64::from(g.deadline_ms.saturating_sub(g.after_ms)) * 1000 / 2;
         let bound_us = (after_us / JITTER_PART).clamp(JITTER_MIN_US, JITTER_MAX_US).min(left_us);
         let at_us = now_us.saturating_add(after_us).saturating_add(self.jitter_us(bound_us));
-        self.moving = Some(Box::new(Move { at_us, where_to: g.where_to.into(), next: Next::Later }));
+        self.migration = Some(Box::new(Migration { at_us, where_to: g.where_to.into(), next: Next::Later }));
     }
 
-    pub(super) fn handle_move_timeout(&mut self, now_us: u64) {
-        let Some(moving) = self.moving.as_mut() else { return };
-        match moving.next {
-            Next::Later if now_us < moving.at_us => {}
-            Next::Later if self.overlaps => moving.next = Next::Wanted,
+    pub(super) fn handle_migration_timeout(&mut self, now_us: u64) {
+        let Some(migration) = self.migration.as_mut() else { return };
+        match migration.next {
+            Next::Later if now_us < migration.at_us => {}
+            Next::Later if self.overlaps => migration.next = Next::Wanted,
             Next::Later => self.fail(CloseCode::GoingAway, Reason::GoAway),
             Next::Greeting { since_us, .. } if now_us >= since_us + WELCOME_WAIT_US => {
                 self.handle_next_failed(now_us);
@@ -88,10 +88,10 @@ impl Session {
         }
     }
 
-    pub(super) fn move_due_us(&self) -> Option<u64> {
-        let moving = self.moving.as_ref()?;
-        match &moving.next {
-            Next::Later => Some(moving.at_us),
+    pub(super) fn migration_due_us(&self) -> Option<u64> {
+        let migration = self.migration.as_ref()?;
+        match &migration.next {
+            Next::Later => Some(migration.at_us),
             Next::Wanted | Next::Opening => None,
             Next::Greeting { since_us, .. } => Some(since_us + WELCOME_WAIT_US),
             Next::Greeted { since_us, .. } => Some(since_us + ANSWER_WAIT_US),
@@ -101,22 +101,22 @@ impl Session {
     /// A second connection is to be made, this one goes on meanwhile: where to, empty for where this one came
     /// by. To be followed by [`Session::handle_next_connected`] or [`Session::handle_next_failed`].
     pub fn poll_next_connection(&mut self) -> Option<Box<str>> {
-        let moving =
-            self.moving.as_mut().filter(|m| self.link == Link::Up && matches!(m.next, Next::Wanted))?;
-        moving.next = Next::Opening;
-        Some(moving.where_to.clone())
+        let migration =
+            self.migration.as_mut().filter(|m| self.link == Link::Up && matches!(m.next, Next::Wanted))?;
+        migration.next = Next::Opening;
+        Some(migration.where_to.clone())
     }
 
     /// Is the next connection still of use? Otherwise it is to be dropped.
     pub fn wants_next(&self) -> bool {
-        let is_under_way = |m: &Move| !matches!(m.next, Next::Later | Next::Wanted);
-        self.moving.as_ref().is_some_and(|moving| is_under_way(moving))
+        let is_under_way = |m: &Migration| !matches!(m.next, Next::Later | Next::Wanted);
+        self.migration.as_ref().is_some_and(|migration| is_under_way(migration))
     }
 
     /// The next connection stands.
     pub fn handle_next_connected(&mut self, now_us: u64) {
-        if let Some(moving) = self.moving.as_mut() {
-            moving.next = Next::Greeting { hello_due: true, since_us: now_us };
+        if let Some(migration) = self.migration.as_mut() {
+            migration.next = Next::Greeting { hello_due: true, since_us: now_us };
         }
     }
 
@@ -124,9 +124,9 @@ impl Session {
     /// application gave.
     pub fn handle_next_failed(&mut self, now_us: u64) {
         let delay_us = self.backoff_us();
-        if let Some(moving) = self.moving.as_mut() {
-            (moving.next, moving.at_us) = (Next::Later, now_us.saturating_add(delay_us));
-            moving.where_to = Box::default();
+        if let Some(migration) = self.migration.as_mut() {
+            (migration.next, migration.at_us) = (Next::Later, now_us.saturating_add(delay_us));
+            migration.where_to = Box::default();
             self.fell_back = true;
         }
     }
@@ -138,7 +138,7 @@ impl Session {
 
     /// The next frame to send over the next connection, appended to `out`; `false` if there is none.
     pub fn poll_next_transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(Next::Greeting { hello_due, .. }) = self.moving.as_mut().map(|m| &mut m.next) else {
+        let Some(Next::Greeting { hello_due, .. }) = self.migration.as_mut().map(|m| &mut m.next) else {
             return false;
         };
         if !std::mem::take(hello_due) {
@@ -153,10 +153,10 @@ impl Session {
 
     /// A frame came over the next connection.
     pub fn handle_next_frame(&mut self, now_us: u64, frame: &[u8]) {
-        let Some(moving) = self.moving.as_mut() else { return };
-        match &mut moving.next {
+        let Some(migration) = self.migration.as_mut() else { return };
+        match &mut migration.next {
             Next::Greeting { .. } if matches!(ServerFrame::decode(frame), Ok(ServerFrame::Welcome(_))) => {
-                moving.next = Next::Greeted { since_us: now_us, frames: vec![frame.into()] };
+                migration.next = Next::Greeted { since_us: now_us, frames: vec![frame.into()] };
             }
             Next::Greeted { frames, .. } if frames.len() < FRAMES_MAX => frames.push(frame.into()),
             _ => self.handle_next_failed(now_us),
@@ -165,18 +165,20 @@ impl Session {
 
     /// Has `Welcome` come over the next connection? From then on it is not to be read before the change.
     pub fn is_next_greeted(&self) -> bool {
-        self.moving.as_ref().is_some_and(|m| matches!(m.next, Next::Greeted { .. }))
+        self.migration.as_ref().is_some_and(|m| matches!(m.next, Next::Greeted { .. }))
     }
 
     /// Publications are held back while the next connection is about to take over.
     pub(super) fn is_changing(&self) -> bool {
-        self.moving.as_ref().is_some_and(|m| matches!(m.next, Next::Greeting { .. } | Next::Greeted { .. }))
+        self.migration
+            .as_ref()
+            .is_some_and(|m| matches!(m.next, Next::Greeting { .. } | Next::Greeted { .. }))
     }
 
     /// Change over, if it is time: `true`: the next connection is the connection now, and the old one is to
     /// be closed. `ended`: the old one has ended, so nothing is waited for.
     pub fn poll_change(&mut self, now_us: u64, ended: bool, emit: &mut impl FnMut(Event<'_>)) -> bool {
-        let Some(Next::Greeted { since_us, frames }) = self.moving.as_mut().map(|m| &mut m.next) else {
+        let Some(Next::Greeted { since_us, frames }) = self.migration.as_mut().map(|m| &mut m.next) else {
             return false;
         };
         let waits = self.outbox.has_in_flight() && now_us < *since_us + ANSWER_WAIT_US;
@@ -184,7 +186,7 @@ impl Session {
             return false;
         }
         let frames = std::mem::take(frames);
-        self.moving = None;
+        self.migration = None;
         self.change(now_us, &frames, emit);
         true
     }
@@ -202,8 +204,8 @@ impl Session {
 
     /// The connection is gone: so is what was begun beside it.
     pub(super) fn forget_next(&mut self) {
-        if let Some(moving) = self.moving.as_mut() {
-            moving.next = Next::Later;
+        if let Some(migration) = self.migration.as_mut() {
+            migration.next = Next::Later;
         }
     }
 }

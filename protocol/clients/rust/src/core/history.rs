@@ -3,9 +3,9 @@
 //!
 //! Why page by page: each is asked for when the one before came, so a node never has more than one under way
 //! for a request, and a refusal that may pass is waited for here.
-//! Invariants: the messages of a request come with rising offsets, each once; a request ends with `PastEnd`
+//! Invariants: the messages of a request come with rising offsets, each once; a request ends with `HistoryEnd`
 //! or `Refused`. No subscription's position is touched.
-//! Not here: batches that come by themselves (`reading`).
+//! Not here: batches that come by themselves (`batch`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::close::CloseCode;
@@ -24,8 +24,8 @@ const RETRY_WAIT_MS: u32 = 1000;
 
 /// A request of the application's.
 #[derive(Debug)]
-pub(super) struct PastRequest {
-    request: u32,
+pub(super) struct HistoryRequest {
+    number: u32,
     room: RoomId,
     // Of the log that is meant; known when the first page is asked for.
     epoch: Option<u64>,
@@ -43,104 +43,107 @@ enum PageStage {
 
 impl Session {
     /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the
-    /// number under which they come, as [`Past`](super::EventOf::Past) and
-    /// [`PastEnd`](super::EventOf::PastEnd), or are refused. What is no longer kept is passed over.
+    /// number under which they come, as [`History`](super::EventOf::History) and
+    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or are refused. What is no longer kept is passed over.
     ///
     /// # Errors
     /// [`Full`] while too many requests are under way.
     pub fn history(&mut self, room: RoomId, from: u64, count: u64) -> Result<u32, Full> {
-        if self.pasts.len() >= REQUESTS_MAX {
+        if self.history_requests.len() >= REQUESTS_MAX {
             return Err(Full);
         }
-        let request = self.take_request();
-        self.pasts.push(PastRequest {
-            request,
+        let number = self.take_request();
+        self.history_requests.push(HistoryRequest {
+            number,
             room,
             epoch: None,
             from,
             left: count.max(1),
             stage: PageStage::Due,
         });
-        Ok(request)
+        Ok(number)
     }
 
     /// The next page to ask for.
-    pub(super) fn poll_past(&mut self) -> Option<History> {
+    pub(super) fn poll_history(&mut self) -> Option<History> {
         let rooms = &self.rooms;
         let live = |id: RoomId| rooms.iter().find(|r| r.id == id && r.stage == Stage::Live);
-        let due = |p: &&mut PastRequest| p.stage == PageStage::Due && live(p.room).is_some();
-        let past = self.pasts.iter_mut().find(due)?;
-        let room = live(past.room)?;
-        past.stage = PageStage::Asked;
-        let epoch = *past.epoch.get_or_insert(room.position.epoch);
-        let count_max = past.left.min(HISTORY_MESSAGES_MAX.into()) as u32;
-        Some(History { request: past.request, alias: room.alias, epoch, from: past.from, count_max })
+        let due = |p: &&mut HistoryRequest| p.stage == PageStage::Due && live(p.room).is_some();
+        let request = self.history_requests.iter_mut().find(due)?;
+        let room = live(request.room)?;
+        request.stage = PageStage::Asked;
+        let epoch = *request.epoch.get_or_insert(room.position.epoch);
+        let count_max = request.left.min(HISTORY_MESSAGES_MAX.into()) as u32;
+        Some(History { request: request.number, alias: room.alias, epoch, from: request.from, count_max })
     }
 
     /// When a page that was refused may be asked for again.
-    pub(super) fn past_due_us(&self) -> Option<u64> {
-        let waiting = self.pasts.iter().filter_map(|p| match p.stage {
+    pub(super) fn history_due_us(&self) -> Option<u64> {
+        let waiting = self.history_requests.iter().filter_map(|p| match p.stage {
             PageStage::Waiting(until_us) => Some(until_us),
             _ => None,
         });
         waiting.min()
     }
 
-    pub(super) fn handle_past_timeout(&mut self, now_us: u64) {
-        for past in &mut self.pasts {
-            if matches!(past.stage, PageStage::Waiting(until_us) if now_us >= until_us) {
-                past.stage = PageStage::Due;
+    pub(super) fn handle_history_timeout(&mut self, now_us: u64) {
+        for request in &mut self.history_requests {
+            if matches!(request.stage, PageStage::Waiting(until_us) if now_us >= until_us) {
+                request.stage = PageStage::Due;
             }
         }
     }
 
     /// A new connection asks anew.
-    pub(super) fn handle_past_disconnected(&mut self) {
-        self.pasts.iter_mut().for_each(|past| past.stage = PageStage::Due);
+    pub(super) fn handle_history_disconnected(&mut self) {
+        self.history_requests.iter_mut().for_each(|request| request.stage = PageStage::Due);
     }
 
     pub(super) fn handle_history_page(&mut self, page: &HistoryPage<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let Some(at) = self.pasts.iter().position(|p| p.request == page.request) else { return };
-        let past = &mut self.pasts[at];
-        let Some(room) = self.rooms.iter().find(|r| r.id == past.room) else { return };
-        let asked_from = past.from;
-        if let Err(fault) = read_page(past, room, page, emit) {
+        let Some(at) = self.history_requests.iter().position(|p| p.number == page.request) else { return };
+        let request = &mut self.history_requests[at];
+        let Some(room) = self.rooms.iter().find(|r| r.id == request.room) else { return };
+        let asked_from = request.from;
+        if let Err(fault) = read_page(request, room, page, emit) {
             return self.handle_malformed(CloseCode::Malformed, &fault);
         }
         // A page that does not go on would be asked for for ever.
-        let is_over = past.left == 0 || page.next >= page.head || page.next <= asked_from;
-        if past.left > 0 {
-            past.from = past.from.max(page.next);
+        let is_over = request.left == 0 || page.next >= page.head || page.next <= asked_from;
+        if request.left > 0 {
+            request.from = request.from.max(page.next);
         }
-        past.stage = PageStage::Due;
+        request.stage = PageStage::Due;
         if is_over {
-            let (request, next, head) = (past.request, past.from, page.head);
-            emit(Event::PastEnd { room: room.room(), request, next, head });
-            self.pasts.remove(at);
+            let (number, next, head) = (request.number, request.from, page.head);
+            let request = number;
+            emit(Event::HistoryEnd { room: room.room(), request, next, head });
+            self.history_requests.remove(at);
         }
     }
 
     /// Whether the refusal is waited out here, and is none of the application's business.
-    pub(super) fn handle_past_refused(&mut self, now_us: u64, r: &Refused<'_>) -> bool {
-        let Some(at) = self.pasts.iter().position(|p| u64::from(p.request) == r.id) else { return false };
+    pub(super) fn handle_history_refused(&mut self, now_us: u64, r: &Refused<'_>) -> bool {
+        let Some(at) = self.history_requests.iter().position(|p| u64::from(p.number) == r.id) else {
+            return false;
+        };
         if !r.reason.may_retry() {
-            self.pasts.remove(at);
+            self.history_requests.remove(at);
             return false;
         }
         let wait_us = u64::from(r.retry_after_ms.unwrap_or(RETRY_WAIT_MS)) * 1000;
         let until_us = now_us + wait_us + self.jitter_us(wait_us / 4);
-        self.pasts[at].stage = PageStage::Waiting(until_us);
+        self.history_requests[at].stage = PageStage::Waiting(until_us);
         true
     }
 
     /// A room is no longer followed: what was asked of it is refused.
-    pub(super) fn refuse_pasts(&mut self, room: RoomId, emit: &mut impl FnMut(Event<'_>)) {
-        self.pasts.retain(|past| {
-            if past.room == room {
-                let (kind, id, reason) = (Kind::History as u8, past.request.into(), Refusal::NotSubscribed);
+    pub(super) fn refuse_history(&mut self, room: RoomId, emit: &mut impl FnMut(Event<'_>)) {
+        self.history_requests.retain(|request| {
+            if request.room == room {
+                let (kind, id, reason) = (Kind::History as u8, request.number.into(), Refusal::NotSubscribed);
                 emit(Event::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: "" });
             }
-            past.room != room
+            request.room != room
         });
     }
 
@@ -162,7 +165,7 @@ impl Session {
 
 /// Give out what was asked for; what is wrong with the page.
 fn read_page(
-    past: &mut PastRequest,
+    request: &mut HistoryRequest,
     room: &RoomState,
     page: &HistoryPage<'_>,
     emit: &mut impl FnMut(Event<'_>),
@@ -181,14 +184,14 @@ fn read_page(
                 _ => continue,
             };
             let offset = at.message(&m);
-            if offset < past.from || past.left == 0 {
+            if offset < request.from || request.left == 0 {
                 continue;
             }
-            past.left -= 1;
-            past.from = offset.saturating_add(1);
-            emit(Event::Past {
+            request.left -= 1;
+            request.from = offset.saturating_add(1);
+            emit(Event::History {
                 room: room.room(),
-                request: past.request,
+                request: request.number,
                 offset,
                 time_ms: at.time_ms,
                 author: m.author,

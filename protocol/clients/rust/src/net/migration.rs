@@ -2,7 +2,7 @@
 //!
 //! Why apart from the driver's state: both are beside it, and mostly absent: two words of an idle session.
 //! Invariant: the old connection is read only to see its end; what it still brings was superseded.
-//! Not here: when to move, and what is said (`core`'s `moving`).
+//! Not here: when to move, and what is said (`core::migration`).
 
 use std::io;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use crate::core::{Ending, Session};
 
 /// See the file's head.
 #[derive(Default)]
-pub(super) struct Moving {
+pub(super) struct Migration {
     pub(super) next: Option<Box<(Next, Url)>>,
     old: Option<Box<(Link, u64)>>,
 }
@@ -28,7 +28,7 @@ pub(super) enum Next {
     Standing(Link),
 }
 
-impl Moving {
+impl Migration {
     /// Begin the next connection.
     pub(super) fn open(&mut self, connector: &Connector, url: Url, now_us: u64) {
         let (connecting, deadline_us) = (connector.connect(&url), now_us + CONNECT_WAIT_US);
