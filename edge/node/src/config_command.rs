@@ -19,15 +19,83 @@ pub fn flags(command: Command) -> Command {
         .value_parser(clap::value_parser!(PathBuf))
         .help(format!("Configuration file (TOML) [env: {}]", config::FILE_ENV))
         .long_help(format!(
-            "Configuration file (TOML). A flag counts before the environment, that before the file, and the file before \
-             the default.\n[env: {}] `grandstand config --sample` writes one with every key",
+            "Configuration file (TOML). A flag takes precedence over the environment, the environment over the file, and the \
+             file over the default.\n[env: {}] `grandstand config --sample` prints one with every key",
             config::FILE_ENV
         ));
     let defaults = Config::default();
     config::keys().iter().fold(command.arg(file), |command, key| command.arg(flag(key, &defaults)))
 }
 
-/// The `config` command: prints what counts and where it came from, or a sample file.
+/// The flags that a first node needs: what `serve -h` shows.
+const MOST_IMPORTANT: [&str; 13] = [
+    "ws.listen",
+    "wss.listen",
+    "quic.listen",
+    "admin.listen",
+    "admin.key_file",
+    "tls.cert",
+    "tls.key",
+    "auth.hs256_secret_file",
+    "auth.eddsa_public_key_file",
+    "log.dir",
+    "log.level",
+    "log.format",
+    "log.file",
+];
+
+const SHORT_HELP: &str = "short-help";
+
+/// The `serve` command: runs a node. `-h` fits a screen, `--help` explains every flag.
+pub fn serve() -> Command {
+    let command = Command::new("serve")
+        .about("Run a node")
+        .long_about(
+            "Run a node. Without a flag it listens on loopback: WebSocket at 7400, WebSocket over TLS and QUIC at 7443, the \
+             admin port at 7480. With --log-dir it keeps messages on disk. SIGTERM or Ctrl-C drains it: clients are told \
+             to reconnect elsewhere, then it stops.",
+        )
+        .disable_help_flag(true)
+        .arg(
+            Arg::new(SHORT_HELP)
+                .short('h')
+                .action(ArgAction::SetTrue)
+                .help("Print the most important flags"),
+        )
+        .arg(
+            Arg::new("help")
+                .long("help")
+                .action(ArgAction::HelpLong)
+                .help("Print every flag, with its default and the reason for it"),
+        );
+    flags(command)
+}
+
+/// Was `serve -h` asked for? clap's own short help lists every flag.
+pub fn wants_short_help(matches: &ArgMatches) -> bool {
+    matches.get_flag(SHORT_HELP)
+}
+
+/// What `serve -h` prints: 24 lines of 80 columns at most.
+pub fn short_help() -> String {
+    let mut text = String::from(
+        "Run a node. Without a flag it listens on loopback: WebSocket at 7400, WebSocket\n\
+         over TLS and QUIC at 7443, the admin port at 7480. SIGTERM drains and stops it.\n\n\
+         Usage: grandstand serve [--config PATH] [--KEY VALUE]...\n\n",
+    );
+    let line = |flag: String, about: &str| format!("  {flag:<33}  {about}\n");
+    text += &line(format!("--{FILE_FLAG} PATH"), "Configuration file (TOML)");
+    for name in MOST_IMPORTANT {
+        let key = config::key(name).expect("a key of the table");
+        let about = first_clause(key.doc);
+        text += &line(format!("--{} {}", key.flag, value_name(key.kind)), about);
+    }
+    text += "\n`grandstand serve --help` explains every flag, with its default and reason.\n\
+             `grandstand config --sample` prints a configuration file with every key.\n";
+    text
+}
+
+/// The `config` command: prints the configuration in effect with its sources, or a sample file.
 pub fn command() -> Command {
     let switch = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).action(ArgAction::SetTrue).help(help).display_order(0)
@@ -35,9 +103,10 @@ pub fn command() -> Command {
     let command = Command::new("config")
         .about("Print the effective configuration with the source of each value")
         .long_about(
-            "Print the effective configuration with the source of each value, for the file, environment and flags given \
-             here. What it prints is a valid configuration file; secrets are left out.",
+            "Print the effective configuration with the source of each value, for the file, the environment and the flags of \
+             this command. The output is a valid configuration file; secrets are left out.",
         )
+        .after_help("Every flag of `grandstand serve` is accepted too: `grandstand config --help` lists them.")
         .arg(switch("sample", "Print a sample file instead: every key, its default, bounds and reason"))
         .arg(switch("json", "Print one JSON object instead").conflicts_with("sample"));
     flags(command)
@@ -83,6 +152,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         .long(key.flag)
         .value_name(value_name(key.kind))
         .help_heading(key.title)
+        .hide_short_help(true)
         .help(format!("{} [default: {default}]", first_sentence(key.doc)))
         .long_help(format!(
             "{}\n[default: {default}] Why: {}\n[allowed: {}]\n[env: {}] [file: {}]",
@@ -124,6 +194,12 @@ fn shown(key: &Key, defaults: &Config) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What a key is, without its conditions.
+fn first_clause(doc: &str) -> &str {
+    let ends = [". ", ", ", "; ", ": ", " ("];
+    ends.iter().filter_map(|end| doc.find(end)).min().map_or(doc.trim_end_matches('.'), |end| &doc[..end])
 }
 
 fn first_sentence(doc: &str) -> &str {

@@ -35,20 +35,20 @@ fn main() -> ExitCode {
 
 fn command() -> Command {
     Command::new("grandstand")
-        .about("Carries the chat of a live audience")
+        .about("A real-time chat and fan-out server for live audiences")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(config_command::flags(Command::new("serve").about("Run a node").long_about(
-            "Run a node. Without any flag it listens on loopback: WebSocket at 7400, WebSocket over TLS and QUIC at 7443, \
-             the admin port at 7480. With --log-dir it keeps what is said on disk. It stops on SIGTERM or Ctrl-C: clients are told to go away first.",
-        )))
+        .subcommand(config_command::serve())
         .subcommand(config_command::command())
         .subcommands(store_command::commands())
         .subcommand(Command::new("version").about("Print the version"))
 }
 
 fn serve(matches: &ArgMatches) -> ExitCode {
+    if config_command::wants_short_help(matches) {
+        return written(io::stdout().lock().write_all(config_command::short_help().as_bytes()));
+    }
     let effective = match config_command::from_matches(matches) {
         Ok(effective) => effective,
         Err(error) => return wrong_config(&error),
@@ -95,7 +95,7 @@ fn wrong_config(error: &ConfigError) -> ExitCode {
     fail(
         EXIT_USAGE,
         error,
-        "`grandstand config` prints what counts and where it came from, `grandstand config --sample` every key",
+        "`grandstand config` prints every value and its source, `grandstand config --sample` every key",
     )
 }
 

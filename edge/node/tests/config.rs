@@ -80,7 +80,7 @@ fn an_unknown_key_names_the_nearest_in_every_source() {
 
     refused(from_text("top", "tick_ms = 5\n"), &["unknown key tick_ms", "rooms.tick_ms"]);
     refused(from_text("section", "ws = 5\n"), &["`ws` is a section", "[ws]"]);
-    refused(from_text("deep", "[ws.listen.port]\nx = 1\n"), &["ws.listen", "a table", "allowed"]);
+    refused(from_text("deep", "[ws.listen.port]\nx = 1\n"), &["ws.listen", "a table", "expected"]);
     refused(
         load(None, &[("GRANDSTAND_WS_LISTN", "off")], &[]),
         &["unknown environment variable GRANDSTAND_WS_LISTN", "GRANDSTAND_WS_LISTEN"],
@@ -103,32 +103,32 @@ fn what_kubernetes_sets_for_a_service_of_the_same_name_is_not_an_unknown_key() {
 }
 
 #[test]
-fn a_wrong_value_says_key_source_what_was_given_and_what_is_allowed() {
+fn a_wrong_value_says_key_source_what_was_got_and_what_was_expected() {
     refused(
         load(None, &[], &[("rooms-tick-ms", "soon")]),
-        &["rooms.tick_ms", "flag --rooms-tick-ms", "`soon`", "a whole number from 0 to 10000"],
+        &["rooms.tick_ms", "flag --rooms-tick-ms", "`soon`", "an integer from 0 to 10000"],
     );
     refused(
         load(None, &[("GRANDSTAND_LOG_LEVEL", "loud")], &[]),
         &["log.level", "env GRANDSTAND_LOG_LEVEL", "`loud`", "error, warn, info, debug, trace"],
     );
     for (text, key, given) in [
-        ("[node]\n\npin = 3\n", "node.pin (file", "given 3;"),
-        ("[rooms]\n\ntick_ms = 1.5\n", "rooms.tick_ms (file", "given a number with a fraction;"),
-        ("[rooms]\n\nmax = -1\n", "rooms.max (file", "given -1;"),
-        ("[rooms]\n\nmax = 99999999999999999999\n", "rooms.max (file", "given 99999999999999999999;"),
-        ("[rooms]\n\non_first_use = [1]\n", "rooms.on_first_use (file", "given [1];"),
-        ("[ws]\n\nlisten = 'localhost'\n", "ws.listen (file", "given the string \"localhost\";"),
-        ("[ws]\n\npath = true\n", "ws.path (file", "given true;"),
-        ("[auth]\n\nopen_may = ['fly']\n", "auth.open_may (file", "given [the string \"fly\"];"),
+        ("[node]\n\npin = 3\n", "node.pin (file", "got 3, expected"),
+        ("[rooms]\n\ntick_ms = 1.5\n", "rooms.tick_ms (file", "got a number with a fraction, expected"),
+        ("[rooms]\n\nmax = -1\n", "rooms.max (file", "got -1, expected"),
+        ("[rooms]\n\nmax = 99999999999999999999\n", "rooms.max (file", "got 99999999999999999999, expected"),
+        ("[rooms]\n\non_first_use = [1]\n", "rooms.on_first_use (file", "got [1], expected"),
+        ("[ws]\n\nlisten = 'localhost'\n", "ws.listen (file", "got the string \"localhost\", expected"),
+        ("[ws]\n\npath = true\n", "ws.path (file", "got true, expected"),
+        ("[auth]\n\nopen_may = ['fly']\n", "auth.open_may (file", "got [the string \"fly\"], expected"),
         (
             "[limits]\n\nframe_bytes_max = '9000'\n",
             "limits.frame_bytes_max (file",
-            "given the string \"9000\";",
+            "got the string \"9000\", expected",
         ),
-        ("[limits]\n\nheartbeat_ms = '5s'\n", "limits.heartbeat_ms (file", "given the string \"5s\";"),
+        ("[limits]\n\nheartbeat_ms = '5s'\n", "limits.heartbeat_ms (file", "got the string \"5s\", expected"),
     ] {
-        refused(from_text("wrong", text), &[key, "node.toml:3)", given, "allowed is"]);
+        refused(from_text("wrong", text), &[key, "node.toml:3)", given, ", expected "]);
     }
 }
 
@@ -145,12 +145,12 @@ fn bounds_of_every_number_hold_at_both_ends() {
     let mut numbers = 0;
     for key in config::keys() {
         let allowed = key.allowed();
-        let Some(range) = allowed.strip_prefix("a whole number from ") else { continue };
+        let Some(range) = allowed.strip_prefix("an integer from ") else { continue };
         let mut ends = range.split(',').next().unwrap().split(" to ").map(|end| end.parse::<u64>().unwrap());
         let (low, high) = (ends.next().unwrap(), ends.next().unwrap());
         let told = |value: u64| match load(None, &[], &[(key.name, &value.to_string())]) {
             Ok(_) => false,
-            Err(error) => error.faults().iter().any(|fault| fault.contains("allowed is")),
+            Err(error) => error.faults().iter().any(|fault| fault.contains(", expected ")),
         };
         assert!(!told(low) && !told(high), "{}: a bound itself is refused", key.name);
         assert!(told(high + 1), "{}: {} passes", key.name, high + 1);
@@ -372,7 +372,7 @@ fn flags_of_the_command_line_reach_the_configuration() {
         ("rooms.max", "-1"),
     ];
     assert_eq!(given, pairs(&expected));
-    refused(config::load(None, [], given), &["rooms.max", "`-1`", "from 1"]);
+    refused(config::load(None, [], given), &["rooms.max", "got -1,", "from 1"]);
     let unknown = parse(&["serve", "--ws-listn", "off"]).unwrap_err().to_string();
     assert!(unknown.contains("--ws-listen"), "{unknown}");
     config_command::command().debug_assert();
@@ -493,4 +493,22 @@ fn sample_line(key: &Key) -> String {
         .find(|line| line.starts_with(&start))
         .unwrap_or_else(|| panic!("{} not in sample", key.name))
         .into()
+}
+
+/// On a terminal of 24 lines, one of which is the prompt's.
+#[test]
+fn the_short_help_of_serve_fits_a_screen_and_points_to_the_rest() {
+    let help = config_command::short_help();
+    assert!(help.lines().count() <= 23, "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    for there in ["grandstand serve --help", "grandstand config --sample", "--log-dir PATH", "--config PATH"]
+    {
+        assert!(help.contains(there), "no {there} in\n{help}");
+    }
+    let parse = |args: &[&str]| config_command::serve().try_get_matches_from(args);
+    assert!(config_command::wants_short_help(&parse(&["serve", "-h"]).unwrap()));
+    assert!(!config_command::wants_short_help(&parse(&["serve"]).unwrap()));
+    let long = parse(&["serve", "--help"]).unwrap_err().to_string();
+    assert!(config::keys().iter().all(|key| long.contains(&format!("--{}", key.flag))), "{long}");
+    config_command::serve().debug_assert();
 }

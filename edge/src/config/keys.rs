@@ -86,7 +86,7 @@ impl Key {
         }
     }
 
-    /// What a value may be, in words: `a whole number from 5 to 1000`.
+    /// What a value may be, in words: `an integer from 5 to 1000`.
     pub fn allowed(&self) -> String {
         (self.access.allowed)(&self.rule)
     }

@@ -1,7 +1,7 @@
-//! Configuration: one table of keys, given by file, environment and flags.
+//! Configuration: one table of keys, set by file, environment and flags.
 //!
 //! Why: every bound of the node is found, explained and changed in one place, and an operator can always ask
-//! which value counts and who set it.
+//! which value takes effect and where it was set.
 //! Precedence: flag, then environment, then file, then default.
 //! Invariants: a [`Config`] from [`load`] obeys every bound of the table and every rule between keys; secrets
 //! are never shown.
@@ -38,7 +38,7 @@ pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 use source::{Gathered, Given};
 use std::path::Path;
 
-/// A configuration that counts, and where each value came from.
+/// The configuration in effect, and where each value came from.
 #[derive(Clone, Debug)]
 pub struct Effective {
     /// The values.
@@ -67,7 +67,7 @@ impl Effective {
         if !key.set(&mut self.config, &raw) {
             let shown =
                 if key.is_secret() { "a value that is not shown".to_owned() } else { raw.to_string() };
-            return Err(format!("{} ({source}): given {shown}; allowed is {}", key.name, key.allowed()));
+            return Err(format!("{} ({source}): got {shown}, expected {}", key.name, key.allowed()));
         }
         let at = keys().iter().position(|other| std::ptr::eq(other, key)).expect("the key is of the table");
         self.sources[at] = source;

@@ -60,7 +60,8 @@ pub fn sample() -> String {
         "# Grandstand: every key of the configuration with its default.\n\
          #\n\
          # Give this file with --config PATH or GRANDSTAND_CONFIG. Remove the # before a key to set it.\n\
-         # A flag counts before the environment, that before this file, and this file before the default.\n",
+         # A flag takes precedence over the environment, the environment over this file, and this file over the\n\
+         # default.\n",
     );
     let defaults = Config::default();
     let mut section = "";

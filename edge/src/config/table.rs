@@ -19,7 +19,7 @@ config_table! {
     node: Node = "The node: threads and name" {
         name: String = "grandstand".to_owned(), [1, 64],
             "Name of this node in logs, metrics and the admin answers.",
-            "one node needs no distinction; give each node of a cluster its own";
+            "one node needs no name of its own; each node of a cluster does";
         workers: usize = 0, [0, 256],
             "Worker threads that hold connections; 0 starts one per CPU. A connection stays on its worker for life.",
             "fan-out is bound by CPU, and one thread per CPU uses all of it without switching";
@@ -30,15 +30,14 @@ config_table! {
             "Pin each worker to one CPU. Where the kernel refuses, the node logs it and runs unpinned.",
             "pinning hurts when other programs share the CPUs; switch it on where the node is alone";
         handover: Option<PathBuf> = None, [],
-            "Unix socket at which this node hands its listening sockets to the next process on this host, and at which it \
-             looks for the one before it: then a restart refuses no connection. Not given: `handover.sock` in log.dir, and \
-             without log.dir none. At most 100 bytes. Whoever may connect to it may take the node's place: it is made for its user alone.",
+            "Unix socket at which this node gives its listening sockets to the next process on this host, and looks for the \
+             previous one, so that a restart refuses no connection. Empty: `handover.sock` in log.dir; without log.dir, none. At most 100 bytes. A process that may connect to it may take the node's place: only the node's user may.",
             "a node that keeps nothing on disk has no place of its own for it";
     }
 
     ws: Ws = "WebSocket" {
         listen: Option<SocketAddr> = loopback(7400), [],
-            "TCP address for WebSocket without TLS; `off` closes it.",
+            "TCP address of WebSocket without TLS; `off` closes it.",
             "loopback: nothing unencrypted leaves the machine unless somebody decides so";
         path: String = "/v1".to_owned(), [1, 256],
             "HTTP path of the WebSocket upgrade, plain and over TLS. Any other path is answered 404.",
@@ -54,23 +53,23 @@ config_table! {
 
     wss: Wss = "WebSocket over TLS" {
         listen: Option<SocketAddr> = loopback(7443), [],
-            "TCP address for WebSocket over TLS 1.3; `off` closes it.",
+            "TCP address of WebSocket over TLS; `off` closes it. TLS 1.3 only.",
             "loopback until real certificates are configured; the same port number as QUIC, which is UDP";
     }
 
     quic: Quic = "QUIC" {
         listen: Option<SocketAddr> = loopback(7443), [],
-            "UDP address for QUIC; `off` closes it.",
+            "UDP address of QUIC; `off` closes it.",
             "loopback until real certificates are configured; the same port number as TLS, which is TCP";
         retry_above: usize = 128, [0, 1_000_000],
-            "Unfinished handshakes per worker above which a new client must first prove its address (stateless Retry). \
-             Real clients get in one round trip later; a flood of Initials costs nothing. 0: always.",
+            "Unfinished QUIC handshakes per worker above which a new client must first prove its address (stateless Retry). Real \
+             clients connect one round trip later; a flood of Initials costs nothing. 0: always.",
             "an ordinary rush stays below it, and 128 unfinished handshakes hold only some 3 MB";
         idle_timeout_ms: u64 = 70_000, [1_000, 600_000],
-            "Silence on a QUIC connection after which it counts as lost and its state is dropped without a word.",
+            "How long a QUIC connection may be silent before it is dropped. Nothing is sent to the client then.",
             "just above 2.5 heartbeats, so that the session speaks first, with a close code";
         keep_alive_ms: u64 = 20_000, [0, 600_000],
-            "Pause after which the node sends a keep-alive on a silent QUIC connection; 0 sends none. Must be below \
+            "How long a QUIC connection may be silent before the node sends a keep-alive; 0 sends none. Must be below \
              quic.idle_timeout_ms.",
             "home routers commonly forget a UDP flow after 30 s";
         ack_delay_ms: u32 = 300, [0, 10_000],
@@ -79,8 +78,8 @@ config_table! {
              each frame by itself. Every acknowledgement costs the node about as much CPU as a frame. On a link that \
              loses packets, a lost frame that no other follows is sent again so much later; one that another follows is \
              not.",
-            "three or four frames of a tick of 100 ms share an acknowledgement; a lost last word is late by a third of a \
-             second, which people hardly see";
+            "three or four frames of a tick of 100 ms share an acknowledgement; the last message before a pause, if it is lost, is \
+             a third of a second late, which people hardly see";
         send_window_bytes: u64 = 65_536, [4_096, 16_777_216],
             "Bytes sent and not yet acknowledged per QUIC connection. At the bound the viewer becomes a lagging cursor: \
              nothing more is queued for it until it acknowledges.",
@@ -92,44 +91,44 @@ config_table! {
 
     admin: Admin = "Admin port: rooms, metrics, health" {
         listen: Option<SocketAddr> = loopback(7480), [],
-            "TCP address of the HTTP admin API, /metrics, /healthz and /readyz; `off` closes it. Beyond loopback the node \
+            "TCP address of the admin port; `off` closes it. It serves the admin API, /metrics, /healthz and /readyz. Beyond loopback the node \
              refuses to start without admin.key or admin.key_file.",
             "whoever reaches this port can open and close rooms";
         key: Option<Secret> = None, [16, 4_096],
-            "Key that admin requests must show as `Authorization: Bearer KEY`. A flag is visible to every user of the \
+            "Key of the admin port. Requests must send it as `Authorization: Bearer KEY`. A flag is visible to every user of the \
              machine: prefer admin.key_file or the environment.",
             "no key is needed on loopback";
         key_file: Option<PathBuf> = None, [],
-            "File that holds the admin key (one line; the line end is not part of it). Instead of admin.key.",
+            "File of the admin key. One line; the line end is not part of it. Instead of admin.key.",
             "no key is needed on loopback";
     }
 
     tls: Tls = "Certificates, for WebSocket over TLS and QUIC" {
         cert: Option<PathBuf> = None, [],
-            "PEM file with the certificate chain, leaf first. Both tls.cert and tls.key, or neither: then a development \
-             certificate is made at each start and its hash is printed.",
+            "PEM file of the certificate chain. Leaf first. Give both tls.cert and tls.key, or neither: without them the node \
+             makes a development certificate at each start and prints its hash.",
             "a first start must work without files";
         key: Option<PathBuf> = None, [],
-            "PEM file with the private key of tls.cert.",
+            "PEM file of the private key of tls.cert.",
             "a first start must work without files";
         dev_names: Vec<String> = words(&["localhost", "127.0.0.1", "::1"]), [],
             "Host names and addresses in the development certificate. Unused when tls.cert is set.",
             "the names under which the node's own machine reaches it";
     }
 
-    auth: Auth = "Who may do what. Without any key the node runs open, and says so at start" {
+    auth: Auth = "Permissions. Without any key the node runs open, and says so at start" {
         hs256_secret: Option<Secret> = None, [32, 4_096],
             "Shared secret of HS256 tokens. A flag is visible to every user of the machine: prefer hs256_secret_file or \
              the environment. Only one of the three auth keys can be set: one algorithm per key.",
             "no key is shipped: a well-known secret would be worse than none. At least 32 bytes by RFC 7518, 3.2";
         hs256_secret_file: Option<PathBuf> = None, [],
-            "File that holds the shared secret of HS256 tokens (the line end at its end is not part of it).",
+            "File of the shared secret of HS256 tokens. A line end at its end is not part of it.",
             "no key is shipped";
         eddsa_public_key_file: Option<PathBuf> = None, [],
-            "PEM file with the Ed25519 public key of EdDSA tokens.",
+            "PEM file of the Ed25519 key of EdDSA tokens. It is the public key.",
             "no key is shipped";
         anonymous: bool = true, [],
-            "Admit sessions without a token. Off, such a hello is refused; needs a configured key.",
+            "Admit sessions without a token. Off, a hello without one is refused; this needs a configured key.",
             "an audience mostly watches, and watching needs no name";
         anonymous_may: Vec<Right> = vec![Right::Publish, Right::React], [],
             "What a session without a token may do when a key is configured. What is not listed is refused with a reason.",
@@ -142,9 +141,9 @@ config_table! {
              yet valid.",
             "clocks that are kept by NTP differ far less; a wider gap only lengthens stolen tokens' lives";
         ticket_key_file: Option<PathBuf> = None, [],
-            "File with the keys that seal resume tickets: one of 32 bytes in hex per line, the newest first. The newest \
-             seals, the others still open. Share it among nodes that take over each other's sessions. Not given: `tickets.key` in \
-             log.dir, made at the first start; without log.dir the key ends with the process.",
+            "File of the keys that seal resume tickets: one of 32 bytes in hex per line, the newest first. The newest seals, the \
+             others still open. Share it among nodes that take over each other's sessions. Empty: `tickets.key` in log.dir, made at \
+             the first start; without log.dir the key ends with the process.",
             "a node that keeps nothing on disk has no sessions to continue after a restart";
         ticket_lifetime_ms: u64 = 600_000, [1_000, 604_800_000],
             "Time after its last renewal for which a resume ticket continues a session. Beyond, the client begins a new \
@@ -152,51 +151,50 @@ config_table! {
             "a phone that was in a tunnel or a pocket for ten minutes";
     }
 
-    limits: Limits = "Limits on clients. Each says what happens when it is reached" {
+    limits: Limits = "Limits on clients" {
         connections_max: usize = 18_000, [1, 10_000_000],
-            "Connections of this node, all transports. Beyond, a newcomer is answered 503 with Retry-After (TLS: \
+            "Connections of this node, all transports together. Beyond, a new connection is answered 503 with Retry-After (TLS: \
              closed; QUIC: refused). Each WebSocket needs one file descriptor: at start it is checked against the file limit.",
             "fits a limit of 20,000 open files with room for the rest of the node";
         connections_per_address_max: usize = 2_000, [0, 10_000_000],
-            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a newcomer is answered 429 \
-             with Retry-After (TLS: closed; QUIC: refused).",
+            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a new connection is answered 429 with Retry-After (TLS: closed; QUIC: refused).",
             "a university or a mobile carrier shares one address among thousands; one attacker should not fill the node";
         handshakes_pending_max: usize = 4_096, [16, 1_000_000],
             "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
              are answered 503 with Retry-After (TLS: closed; QUIC: refused).",
             "two seconds of a rush of 2,000 joins/s";
         handshakes_waiting_max: usize = 16_384, [16, 1_000_000],
-            "Newcomers per worker that wait for their handshake's turn: their first bytes are here, and nothing was done for \
-             them. Beyond, they are sent away as after handshake_patience_ms.",
-            "one costs its socket and 200 bytes, over QUIC 3 KB; patience is the bound that counts";
+            "New connections per worker whose handshake has not begun. Beyond, they are refused as after \
+             handshake_patience_ms.",
+            "one costs its socket and 200 bytes, over QUIC 3 KB; handshake_patience_ms is usually reached first";
         handshake_share_percent: u32 = 25, [1, 100],
-            "Part of a worker's time that handshakes may take while it writes a round of batches. Beyond, they wait for \
-             the round's end. Between rounds they may have all that is left.",
+            "Percent of a worker's time that handshakes may take while it writes a round of batches. Beyond, they wait for the \
+             round's end. Between rounds they may take all that is left.",
             "a round of ten thousand viewers becomes a third longer, which is well within a tick";
         handshake_patience_ms: u64 = 3_000, [100, 60_000],
-            "Expected wait for a handshake's turn beyond which a newcomer is sent away at once: HTTP 503 with Retry-After \
-             (TLS: closed; QUIC: refused), and a time of its own to come back. Those who prove that they were here go first.",
-            "people wait so long for a page, and clients give up after ten seconds";
+            "Longest expected wait for a handshake. A new connection that would wait longer is refused at once: HTTP 503 with \
+             Retry-After (TLS: closed; QUIC: refused), each with a time of its own to return. Returning clients go first.",
+            "people wait three seconds for a page, and clients give up after ten";
         handshakes_per_address_per_s: u32 = 200, [0, 1_000_000],
             "New connections per second from one IPv4 address or IPv6 /64; 0 sets no bound. Beyond, they are answered \
              429 with Retry-After (TLS: closed; QUIC: refused), before any cryptography.",
-            "a crowd behind one address reconnects within seconds, while a flood is cut to a tenth of a CPU";
+            "a large audience behind one address reconnects within seconds, while a flood is cut to a tenth of a CPU";
         handshakes_per_address_burst: u32 = 1_000, [1, 1_000_000],
-            "New connections from one address that may come at once before handshakes_per_address_per_s counts.",
+            "New connections that one address may open at once before handshakes_per_address_per_s applies.",
             "five seconds of the rate: the rush when a show begins";
         loopback_exempt: bool = true, [],
             "Leave loopback out of the bounds per address.",
             "load tools, tests and a proxy on the same machine all come from one address";
         handshake_timeout_ms: u64 = 10_000, [100, 600_000],
-            "Time from accept to the end of the handshake. Beyond, the connection is closed.",
+            "How long a handshake may take, from accept to its end. Beyond, the connection is closed.",
             "three lost packets on a slow mobile link still make it";
         first_frame_timeout_ms: u64 = 10_000, [100, 600_000],
-            "Time from the end of the handshake to a complete hello. Beyond, the connection is closed with a code.",
+            "How long a client may take from the end of its handshake to a complete hello. Beyond, the connection is closed with a code.",
             "a client sends its hello at once; only a broken or hostile one waits";
         heartbeat_ms: u64 = 25_000, [1_000, 300_000],
-            "Interval within which a client must send something (a ping, when it has nothing else). After 2.5 intervals of \
-             silence it is closed with a code that says to reconnect.",
-            "proxies commonly cut silent connections after 30 to 60 s";
+            "Interval within which a client must send a frame (a ping, when it has nothing else). After 2.5 intervals of silence \
+             its connection is closed with a code that says to reconnect.",
+            "proxies commonly close silent connections after 30 to 60 s";
         frame_bytes_max: usize = limits::CLIENT_FRAME_BYTES_MAX, [1_024, 67_108_864],
             "Bytes of one message from a client, after reassembly. Beyond, the connection is closed with a code.",
             "the largest honest frame is a state change of 4 KB; the bound is memory that a stranger can pin";
@@ -207,9 +205,9 @@ config_table! {
             "WebSocket control frames (ping, pong) between two data frames. Beyond, the connection is closed with a code.",
             "an honest peer sends one per heartbeat; each costs an answer";
         frames_per_s: u32 = 100, [1, 1_000_000],
-            "Frames per second from one session, of any kind. Beyond twice that in one second, it is closed with a code. \
+            "Frames per second from one session, of any kind. Beyond twice that in one second, its connection is closed with a code. \
              Bridges are exempt.",
-            "twenty times what a fast typist with both thumbs on the reactions produces";
+            "twenty times what a fast typist who also sends reactions with both thumbs produces";
         rooms_per_session_max: usize = 32, [1, 65_535],
             "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
             "a screen shows a handful; each costs one member record";
@@ -220,33 +218,33 @@ config_table! {
             "Publications per second from one session. Beyond, they are refused with a time to retry after.",
             "faster than anyone types, and slow enough that pasting is noticed";
         publish_burst: u32 = 10, [1, 1_000_000],
-            "Publications that may come at once before publish_per_s counts.",
+            "Publications that one session may send at once before publish_per_s applies.",
             "what a client sends after it was offline for a moment";
         bridge_publish_per_s: u32 = 20_000, [1, 10_000_000],
             "Publications per second from one session that may `bridge`. Beyond, they are refused with a time to retry after.",
             "a bridge carries a whole chat, replayed at many times its speed";
         reactions_per_s: u32 = 20, [1, 1_000_000],
-            "Reactions per second from one session. Beyond, they are not counted, and the session is told.",
+            "Reactions per second from one session. Beyond, they are not counted, and the client is told.",
             "a thumb makes ten taps per second";
         reactions_burst: u32 = 50, [1, 1_000_000],
-            "Reactions that may come at once before reactions_per_s counts.",
+            "Reactions that one session may send at once before reactions_per_s applies.",
             "clients gather taps for a second or two before they send them";
         control_queue_bytes_max: usize = 65_536, [4_096, 16_777_216],
-            "Frames (acknowledgements, pongs, errors) that wait for one connection. Nothing is dropped: a peer that lets \
-             even this fill is closed with a code.",
-            "covers a publishing burst with its answers; more means that the peer does not read";
+            "Bytes of frames (acknowledgements, pongs, errors) that wait for one connection. Nothing is dropped: a client that does \
+             not read them is closed with a code.",
+            "covers a publishing burst with its answers; more means that the client does not read";
     }
 
     rooms: Rooms = "Rooms" {
         durability: RoomDurability = RoomDurability::Auto, [],
-            "Where rooms are kept that say nothing themselves: `memory` acknowledges a message when it is sealed and loses \
-             it with the process; `disk` acknowledges when it is synced to log.dir, and keeps it; `auto` is disk where log.dir is \
-             set, else memory. A room can have its own by the admin port.",
-            "who names a folder for the log wants what is said to be kept";
+            "Where rooms without a setting of their own are kept. `memory` acknowledges a message when the room accepts it, and \
+             loses it with the process; `disk` acknowledges it when it is synced to log.dir; `auto` is disk where log.dir is set, else \
+             memory. A room can have its own by the admin port.",
+            "an operator who names a folder for the log wants messages to be kept";
         on_first_use: Vec<String> = words(&["*"]), [],
-            "Names that come into being when somebody first subscribes; `show-*` matches by prefix, `*` everything. Empty: \
-             rooms are made only through the admin port. Others are refused with a reason.",
-            "a newcomer's first room should just work; list your own names before strangers can connect";
+            "Names of rooms that the first subscription makes; `show-*` matches by prefix, `*` everything. Subscriptions to other \
+             rooms that do not exist are refused with a reason. Empty: rooms are made only through the admin port.",
+            "a first room should just work; list your own names before strangers can connect";
         max: usize = 100_000, [1, 10_000_000],
             "Rooms of this node. Beyond, a new one is refused with a reason, on first use and through the admin port.",
             "an unused room costs at most 200 bytes, so 20 MB";
@@ -254,15 +252,15 @@ config_table! {
             "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
             "the protocol's own bound; it can only be narrowed";
         tick_ms: u64 = 0, [0, 10_000],
-            "Interval at which a busy room seals its batch; 0: it adapts to what fan-out costs, between rooms.tick_min_ms \
-             and rooms.tick_max_ms. A room can have bounds of its own through the admin port.",
+            "Interval at which a busy room seals its batch; 0 adapts it to the cost of fan-out, between rooms.tick_min_ms and \
+             rooms.tick_max_ms. A room can have bounds of its own through the admin port.",
             "a small room need not wait for what a large one costs";
         tick_min_ms: u64 = 10, [1, 10_000],
-            "Shortest tick, where it adapts: that of rooms whose fan-out is cheap.",
+            "Shortest tick of rooms whose tick adapts.",
             "nobody sees a hundredth of a second, and at most 100 batches/s leave a room";
         tick_max_ms: u64 = 1_000, [1, 10_000],
-            "Longest tick, where it adapts. A room that would need a longer one to keep to fanout.share_percent takes more than \
-             its share.",
+            "Longest tick of rooms whose tick adapts. A room that would need a longer one to keep to fanout.share_percent takes more \
+             than its share.",
             "a second is late for an answer in a chat of thousands, and not too late";
         leading_edge: bool = true, [],
             "Seal at once when a room has been quiet for a tick, rather than wait for the next one.",
@@ -275,31 +273,32 @@ config_table! {
              is told exactly what it missed, or reads on from the history.",
             "40 s of the busiest room at the shortest tick, minutes of others: a tunnel, a lift, a handover";
         ring_bytes_max: usize = 1_048_576, [65_536, 1_073_741_824],
-            "Bytes of the batches in one ring, room for their compressed forms included. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
+            "Bytes of the batches in one ring, with space for their compressed forms. Beyond, the oldest leave it, with the same \
+             effect as ring_batches_max.",
             "bounds what stalled viewers can cost: nothing per viewer, this much per room and worker";
         history_batches_max: usize = 65_536, [0, 16_777_216],
-            "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; who resumes \
-             before them is told what it missed.",
+            "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; a client that resumes before them is told what it missed.",
             "ten minutes of the busiest room at the shortest tick";
         history_bytes_max: usize = 8_388_608, [0, 68_719_476_736],
-            "Bytes of one room's history, room for compressed forms included. Beyond, its oldest batches are forgotten, as with history_batches_max.",
+            "Bytes of one room's history, with space for compressed forms. Beyond, its oldest batches are forgotten, as with \
+             history_batches_max.",
             "some 100,000 chat messages";
         history_bytes_total_max: usize = 268_435_456, [0, 1_099_511_627_776],
             "Bytes of all rooms' histories together. Beyond, the room that keeps the most forgets its oldest batches.",
             "a quarter of a gigabyte on the smallest server of 1 GB";
         replay_max: usize = 200, [0, 100_000],
-            "Messages that a newcomer can wish to see from before it came. A greater wish is cut to this.",
+            "Messages from before its subscription that a client may ask for. A larger number is reduced to this.",
             "a few screens; older messages scroll away unread";
         nonces_max: usize = 16_384, [0, 1_048_576],
-            "Publications per room whose nonce is remembered, so that one sent again is acknowledged and not repeated. \
-             Beyond, the oldest are forgotten: one that may have been among them is refused when it is sent again.",
+            "Publications per room whose nonce is remembered, so that a retry is acknowledged and not repeated. Beyond, the oldest \
+             are forgotten: a retry of one that may have been among them is refused.",
             "over a minute of the busiest room, in a megabyte";
         nonce_window_ms: u64 = 300_000, [1_000, 86_400_000],
-            "Time for which a nonce is remembered. A publication that is sent again later is refused, for it could stand twice.",
+            "How long a nonce is remembered. A later retry is refused, since the message could be in the log already.",
             "a client that was away for five minutes asks its user before it sends again";
         tally_keys_max: usize = 64, [1, 4_096],
             "Different reactions counted in a room per tick. Beyond, the least counted join the others, which are counted under the empty key.",
-            "a show offers a handful; the rest is somebody inventing keys";
+            "a show offers a handful; more are keys that somebody invents";
         tally_top: usize = 16, [1, 4_096],
             "Reactions that a batch carries, most frequent first. The rest is counted under the empty key.",
             "more do not fit a screen";
@@ -308,22 +307,24 @@ config_table! {
             "pinned message, score, slow mode and what an application adds";
         state_value_bytes_max: usize = limits::STATE_VALUE_BYTES_MAX, [1, limits::STATE_VALUE_BYTES_MAX as u64],
             "Bytes of one state value. Beyond, it is refused with a reason.",
-            "every newcomer receives all of them: at most 256 KB with state_keys_max";
+            "every new subscriber receives all of them: at most 256 KB with state_keys_max";
         pacing_per_s: u32 = 20, [0, 1_000_000],
-            "Chat messages per second that a room's batches show people, in rooms above pacing_above_viewers; 0 shows all. Beyond,              equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown.              A room's own setting (admin port) goes first, and holds for any audience.",
+            "Chat messages per second that a room's batches show people, in rooms above pacing_above_viewers; 0 shows all. Beyond, \
+             equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown. A \
+             room's own setting (admin port) takes precedence, and holds for any audience.",
             "nobody reads more than 20 short messages in a second; more cost every viewer bytes and the node CPU";
         pacing_above_viewers: u64 = 1_000, [0, 10_000_000],
-            "Viewers of a room above which pacing_per_s holds. Up to it, everything is shown.",
+            "Viewers of a room above which pacing_per_s applies. Up to it, everything is shown.",
             "smaller audiences rarely write faster than people read, and want to see everything";
         tally_flush_ms: u64 = 50, [1, 1_000],
             "Interval at which a worker hands the reactions that it has added up to the shard.",
             "nobody sees that reactions wait 50 ms longer for their batch, and a shard hears of them 20 times a second";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
-            "Time that one person must wait between two messages in a room; 0: none. Sooner, a message is refused with a \
-             time to retry after. Bridges are exempt.",
+            "How long one person must wait between two messages in a room; 0 sets no wait. A message that comes sooner is refused \
+             with a time to retry after. Bridges are exempt.",
             "a room begins free; the host tightens it";
         viewers_every_ms: u64 = 2_000, [100, 600_000],
-            "Shortest interval between two viewer counts of a room. In between, changes wait.",
+            "Shortest interval between two published viewer counts of a room. Changes in between wait.",
             "a number that changes more often cannot be read";
         recount_ms: u64 = 500, [10, 60_000],
             "Interval at which a worker hands its viewer counts to the shard.",
@@ -339,33 +340,33 @@ config_table! {
 
     fanout: Fanout = "Fan-out: the work of one turn" {
         share_percent: u32 = 30, [1, 100],
-            "Part of a worker's time that fan-out may take, in percent. Above it the ticks of its rooms grow, up to \
+            "Percent of a worker's time that fan-out may take. Above it the ticks of its rooms grow, up to \
              rooms.tick_max_ms; so messages come later and in larger batches, which cost less each.",
-            "the rest is for reads, joins and answers: a node that is busy stays quick";
+            "the rest is for reads, joins and answers, so that a busy node answers quickly";
         writes_per_turn: usize = 512, [1, 1_000_000],
-            "Writes to connections before a worker turns to reads, accepts and timers. The round goes on after them.",
-            "a few milliseconds of work, so that a newcomer does not wait for a round over ten thousand viewers";
+            "Writes to connections before a worker turns to reads, accepts and timers. It continues the round after them.",
+            "a few milliseconds of work, so that a new connection does not wait for a round over ten thousand viewers";
         batches_per_write_max: usize = 64, [1, 1_024],
             "Batches joined in one write to a viewer that lags. The rest follows in its next turn.",
             "one system call takes at most 1,024 pieces, and 64 already make the call cheap per batch";
         compression: bool = true, [],
-            "Offer batches compressed (deflate with a preset dictionary) to clients that can open them. A batch is compressed \
-             once for the whole node, and goes plain where that would not make it smaller.",
+            "Send compressed batches (deflate with a preset dictionary) to clients that can open them. A batch is compressed once \
+             for the whole node, and is sent plain where that would not make it smaller.",
             "a fifth to a quarter of the bytes of a busy room, for one compression per batch";
         compress_from_members: usize = 32, [1, 1_000_000],
-            "Viewers of a room on one worker, of those that open compressed batches, from which on its batches are \
-             compressed. Below, they go plain, unless another worker has compressed them already.",
+            "Viewers of a room on one worker that can open compressed batches, from which on the worker compresses them. Below, \
+             batches are sent plain, unless another worker has compressed them already.",
             "compressing a batch costs the CPU of some ten writes: a third more for a room of 32, nothing for a large one";
     }
 
     socket: Socket = "Sockets" {
         backlog: u32 = 4_096, [1, 65_535],
-            "Finished TCP connections that wait to be accepted. Beyond, the kernel drops new ones and clients try again.",
+            "TCP connections that wait to be accepted. Beyond, the kernel drops new ones and clients try again.",
             "a second of a rush over TLS; the kernel caps it at net.core.somaxconn, which is 4,096 by default";
         send_buffer_bytes: usize = 131_072, [0, 67_108_864],
             "Kernel send buffer of one TCP connection; 0 leaves it to the kernel. When it is full the viewer becomes a \
              lagging cursor.",
-            "rides out a second of a bad link at 1 Mbit/s, and bounds kernel memory per stalled viewer";
+            "bridges a second of a bad link at 1 Mbit/s, and bounds kernel memory per stalled viewer";
         receive_buffer_bytes: usize = 0, [0, 67_108_864],
             "Kernel receive buffer of one TCP connection; 0 leaves it to the kernel. When it is full the client must wait.",
             "the kernel grows it only where somebody sends much";
@@ -393,60 +394,60 @@ config_table! {
             "together with the outbox, seconds of the busiest shard";
     }
 
-    drain: Drain = "Leaving: what happens on SIGTERM, POST /drain and when another process takes over" {
+    drain: Drain = "Drain: on SIGTERM, on POST /drain, and when another process takes over" {
         spread_ms: u64 = 30_000, [0, 3_600_000],
-            "Time over which a drain spreads its clients: each is told in go-away after how many milliseconds to reconnect, \
-             evenly between 0 and this. 0 sends all at once. A node without clients does not wait.",
+            "Time over which a drain spreads its clients. Each client is told in go-away after how many milliseconds to reconnect, \
+             spread evenly between 0 and this. 0 sends all at once. A node without clients does not wait.",
             "10,000 viewers leave at some 330/s, which another node takes in without noticing; orchestrators wait 30 s by \
              default: give them spread and grace together";
         grace_ms: u64 = 5_000, [0, 3_600_000],
-            "Time that each client gets beyond its own moment to leave by itself. Then its connection is closed with a code \
-             that says to reconnect. When all are gone, or spread and grace are over, the node exits 0.",
+            "How long a client may stay after its own time to leave. Then its connection is closed with a code that says to \
+             reconnect. When all are gone, or spread and grace are over, the node exits 0.",
             "a handshake over a bad link takes seconds";
         go_to: String = String::new(), [0, 256],
-            "Address that go-away sends clients to, host and port, such as `b.example.org:7443`; empty: the one they came by.",
+            "Address, host and port, that a drain sends clients to, such as `b.example.org:7443`; empty: the one they connected to.",
             "a load balancer knows better";
         handover_spread_ms: u64 = 0, [0, 3_600_000],
             "Time over which clients are spread when another process on this host has taken over the sockets; 0: as long as \
-             leaving at 2,000 clients/s takes. At most drain.spread_ms.",
-            "the successor is there already and nothing else is told to those who stay; 2,000/s is what one CPU takes in";
+             2,000 clients/s take. At most drain.spread_ms.",
+            "the successor serves already; 2,000 new connections/s are what one CPU takes in";
         handover_timeout_ms: u64 = 60_000, [100, 3_600_000],
-            "Time that a starting process waits for the one before it to flush and let go of its log. Beyond, it does not \
-             start, and says so.",
-            "a disk that syncs slowly makes a restart late; it must not make two owners";
+            "How long a starting process waits for the previous one to flush and close its log. Beyond, it does not start, and \
+             says so.",
+            "a disk that syncs slowly makes a restart late; the log must not have two owners";
         flush_ms: u64 = 2_000, [0, 600_000],
-            "Time that a stop waits for the disk to sync, and for workers to take, what is left. Beyond, publications that \
-             still wait are refused.",
+            "How long a stop waits for the disk to sync, and for workers to take, what is left. Beyond, publications that still \
+             wait are refused.",
             "a disk that works syncs within a second";
     }
 
-    log: Log = "Logs: lines about the node, and the durable log of its rooms" {
+    log: Log = "Logs: log lines, and the durable log of rooms" {
         format: LogFormat = LogFormat::Text, [],
-            "`text` for people, `json` (one object per line) for collectors. Chat text is escaped in both.",
+            "Form of log lines: `text` for people, `json` (one object per line) for collectors. Chat text is escaped in both.",
             "the first reader is a person";
         level: LogLevel = LogLevel::Info, [],
-            "Least important level that is written.",
-            "start, stop and trouble";
+            "Least important level that is logged.",
+            "start, stop, warnings and errors";
         file: Option<PathBuf> = None, [],
             "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and \
              the node runs on.",
             "containers and systemd collect standard error";
         dir: Option<PathBuf> = None, [],
-            "Folder of the durable log: a database of what was said in rooms of durability `disk`. One node at a time uses \
-             it; it is made when missing. Empty: nothing is kept on disk, and no room can ask for it.",
+            "Folder of the durable log, a database of the messages of rooms with durability `disk`. One node at a time uses it; it \
+             is made when missing. Empty: nothing is kept on disk, and no room can be `disk`.",
             "a first start must leave nothing behind; on a server, name a folder on a disk of its own";
         recorder_dir: Option<PathBuf> = None, [],
-            "Folder of the crash log, which holds what viewers were shown and the disk has not synced yet, so that a killed \
-             node goes on exactly there. It belongs in memory (tmpfs). Empty: /dev/shm where that is a tmpfs, else log.dir.",
+            "Folder of the crash log, which holds batches that viewers have and the disk has not synced yet, so that a killed node \
+             continues exactly there. It belongs in memory (tmpfs). Empty: /dev/shm where that is a tmpfs, else log.dir.",
             "memory outlives a process and costs no write to the disk; a container may need a larger /dev/shm";
         queue_mb: u64 = 64, [1, 65_536],
             "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the crash log. Beyond, \
              publications to `disk` rooms are refused with a time to retry after, until the disk has caught up.",
             "a minute of 5,000 messages/s of 200 bytes: longer than a disk stalls, little memory beside the histories";
         keep_hours: u64 = 168, [0, 876_000],
-            "Hours for which the durable log keeps messages; 0: for ever. Older ones are removed a little at a time; who asks \
-             for them is told that they are gone.",
-            "a week: the show, and those who come back to it";
+            "Hours for which the durable log keeps messages; 0 keeps them for ever. Older ones are removed a little at a time; a \
+             client that asks for them is told that they are gone.",
+            "a week: the show, and viewers who return to it";
         room_mb: u64 = 1_024, [0, 1_048_576],
             "Megabytes (MiB) that one room may keep in the durable log; 0 sets no bound. Beyond, its oldest messages are removed.",
             "some ten million chat messages: one room should not fill the disk";
@@ -455,20 +456,19 @@ config_table! {
              the node are removed. Leave the disk a tenth more, and room for backups.",
             "fits the smallest servers' disks; raise it where history is what you sell";
         answer_within_ms: u64 = 5_000, [100, 600_000],
-            "Time within which a publication to a `disk` room is answered. When the disk has not synced it by then, it is \
-             refused as StorageUnavailable with a time to retry: said again with the same nonce, it is acknowledged and \
-             never doubled.",
+            "How long a publication to a `disk` room may wait for its answer. When the disk has not synced it by then, it is \
+             refused as StorageUnavailable with a time to retry after: a retry with the same nonce is acknowledged and never doubled.",
             "clients give up waiting after some ten seconds";
         answers_max: usize = 262_144, [1, 16_777_216],
             "Acknowledgements of one shard that wait for the disk. Beyond, publications to `disk` rooms are refused with a \
              time to retry after.",
             "five seconds of 50,000 publications a second";
         lock_wait_ms: u64 = 10_000, [0, 600_000],
-            "Time that a starting node waits for another process to let go of log.dir. Then it gives up and says who has it.",
+            "How long a starting node waits for another process to release log.dir. Then it gives up and says which process has it.",
             "a node that hands over flushes and syncs within a second or two";
         backup_every_hours: u64 = 0, [0, 8_760],
-            "Hours between two backups of the durable log, made while the node serves; 0: none but those before a schema \
-             change and those asked for (`grandstand backup`, POST /log/backup).",
+            "Hours between two scheduled backups of the durable log, made while the node serves; 0 schedules none. Backups before a \
+             schema change, by `grandstand backup` and by POST /log/backup are made in any case.",
             "a copy on the same disk helps against mistakes, not against the disk: say where and how many";
         backup_keep: u64 = 3, [1, 1_000],
             "Scheduled backups that are kept. The oldest beyond them is removed after a new one has been verified.",

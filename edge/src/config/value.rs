@@ -1,7 +1,7 @@
 //! Values: the types that a key can have, how they are read and shown.
 //!
-//! Why: a wrong value is told by key, source, what was given and what is allowed, so a type only says whether
-//! it can read a value and which values it allows.
+//! Why: the error about a wrong value names the key, the source, what was got and what was expected; so a type
+//! only says whether it can read a value and which values it allows.
 //! Invariant: what `json` shows, `read` takes back (secrets excepted).
 //! Not here: which key has which type (`table`), where a value comes from (`source`).
 
@@ -89,6 +89,7 @@ impl Raw {
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Raw::Text(text) if text.parse::<i128>().is_ok() => f.write_str(text),
             Raw::Text(text) => write!(f, "`{}`", text.escape_debug()),
             Raw::Str(text) => write!(f, "the string {text:?}"),
             Raw::Int(number) => write!(f, "{number}"),
@@ -148,7 +149,7 @@ macro_rules! whole_numbers {
             fn allowed(rule: &Rule) -> String {
                 let (low, high) = rule.bounds.unwrap_or((0, <$int>::MAX as u64));
                 let suffix = if rule.bytes { ", such as 65536 or \"64KiB\"" } else { "" };
-                format!("a whole number from {low} to {high}{suffix}")
+                format!("an integer from {low} to {high}{suffix}")
             }
 
             fn json(&self) -> Json {

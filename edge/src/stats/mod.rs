@@ -80,65 +80,65 @@ macro_rules! kind {
 
 stats! {
     gauge connections: Labelled<Transport> = "grandstand_connections",
-        "Connections that stand now, handshake included, by transport.";
+        "Connections that are established or in their handshake, by transport.";
     counter accepts: Labelled<Transport> = "grandstand_connections_accepted_total",
         "Connections accepted, by transport.";
     counter accept_errors: Cell = "grandstand_accept_errors_total",
-        "Connections that the system could not give us, such as for want of file descriptors.";
+        "Connections that could not be accepted, such as for want of file descriptors.";
     counter turned_away: Labelled<TurnedAway> = "grandstand_connections_refused_total",
-        "Connections turned away before their handshake, by reason.";
+        "Connections refused before their handshake, by reason.";
     gauge handshakes_pending: Cell = "grandstand_handshakes_pending",
-        "Connections whose handshake (TLS, HTTP upgrade, QUIC) is not finished.";
+        "Connections whose handshake (TLS, HTTP upgrade, QUIC) has begun and is not finished.";
     counter handshakes: Labelled<Transport> = "grandstand_handshakes_total",
         "Handshakes finished, by transport.";
     counter handshakes_failed: Labelled<HandshakeFailure> = "grandstand_handshakes_failed_total",
         "Handshakes that were begun and not finished, by reason.";
     counter admissions: Labelled<admission::Kind> = "grandstand_admissions_total",
-        "Newcomers whose handshake began, by kind.";
+        "New connections whose handshake began, by kind.";
     gauge admissions_waiting: Labelled<admission::Kind> = "grandstand_admissions_waiting",
-        "Newcomers that wait for their handshake's turn, by kind.";
+        "New connections whose handshake has not begun, by kind.";
     gauge_ns admission_cost_ns: Labelled<admission::Kind> = "grandstand_admission_cost_seconds",
-        "What the first step of a handshake takes, as learned, by kind.";
+        "Measured time that the first step of a handshake takes, by kind.";
     gauge_ns admission_wait_ns: Cell = "grandstand_admission_wait_seconds",
-        "How long a newcomer without proof of an earlier visit would wait for its turn.";
+        "How long a new connection would wait for its handshake if it does not prove an earlier visit.";
     counter_us admission_us: Cell = "grandstand_admission_seconds_total",
         "Time that the worker spent on handshakes and on accepting and refusing connections.";
     counter handshakes_resumed: Labelled<Transport> = "grandstand_handshakes_resumed_total",
-        "Of the handshakes finished, those that resumed an earlier TLS session, by transport; those of QUIC are not told apart.";
+        "Handshakes finished that resumed an earlier TLS session, by transport; QUIC does not report it.";
     counter retries_sent: Cell = "grandstand_quic_retries_total",
         "QUIC clients asked to prove their address first (stateless Retry).";
 
     gauge sessions: Cell = "grandstand_sessions",
-        "Sessions welcomed and still here.";
+        "Sessions that are open.";
     counter sessions_opened: Cell = "grandstand_sessions_opened_total",
         "Sessions welcomed.";
     counter sessions_resumed: Cell = "grandstand_sessions_resumed_total",
         "Sessions welcomed that continued an earlier one by ticket.";
     counter sessions_denied: Cell = "grandstand_sessions_denied_total",
-        "Hellos that were not admitted: token, name or version.";
+        "Hellos that were refused for their token, name or version.";
     counter closes: Labelled<CloseCode> = "grandstand_closes_total",
-        "Connections that the node ended, by close code.";
+        "Connections that the node closed, by close code.";
     counter closes_websocket: Cell = "grandstand_closes_websocket_total",
-        "Connections that the node ended for a fault of the WebSocket layer (RFC 6455 codes).";
+        "Connections that the node closed for a fault of the WebSocket layer (RFC 6455 codes).";
     counter closes_by_peer: Cell = "grandstand_closes_by_peer_total",
-        "Connections that ended from the other side, with or without a word.";
+        "Connections that the client ended, with or without a close frame.";
 
     gauge members: Cell = "grandstand_members",
-        "Sessions in rooms: one that follows two rooms counts twice.";
+        "Memberships of sessions in rooms: a session that follows two rooms has two.";
     gauge rooms: Cell = "grandstand_rooms_followed",
-        "Rooms that somebody on this worker follows.";
+        "Rooms that a session on this worker follows.";
     counter joins: Cell = "grandstand_joins_total",
         "Subscriptions to rooms.";
     counter resumes: Cell = "grandstand_resumes_total",
-        "Subscriptions that went on exactly where they had ended.";
+        "Subscriptions that continued exactly where they had ended.";
     counter gaps: Labelled<GapReason> = "grandstand_gaps_total",
         "Gap notices to viewers, by reason.";
     counter gap_messages: Cell = "grandstand_gap_messages_total",
         "Messages that viewers were told they did not get.";
     counter personals: Cell = "grandstand_personal_frames_total",
-        "Messages left out by pacing that were sent to a person whom they mean.";
+        "Messages omitted by pacing that were sent to a person whom they mention.";
     counter personals_dropped: Cell = "grandstand_personal_frames_dropped_total",
-        "Personal frames for connections that did not take what was sent before.";
+        "Personal frames dropped because the connection had not taken earlier ones.";
 
     counter frames_in: Cell = "grandstand_frames_in_total",
         "Frames from clients.";
@@ -147,9 +147,9 @@ stats! {
     counter publications: Cell = "grandstand_publications_total",
         "Chat messages handed to shards.";
     counter publications_accepted: Cell = "grandstand_publications_accepted_total",
-        "Chat messages that shards took.";
+        "Chat messages that shards accepted.";
     counter publications_refused: Cell = "grandstand_publications_refused_total",
-        "Chat messages that were refused, here or by a shard; grandstand_refusals_total has the reasons.";
+        "Chat messages that were refused, by the worker or by a shard; grandstand_refusals_total has the reasons.";
     counter reactions: Cell = "grandstand_reactions_total",
         "Reactions taken from clients.";
     counter refusals: Labelled<Refusal> = "grandstand_refusals_total",
@@ -164,25 +164,25 @@ stats! {
     counter control_frames_out: Cell = "grandstand_control_frames_out_total",
         "Other frames written to connections: answers, notices, snapshots.";
     counter deliveries: Cell = "grandstand_deliveries_total",
-        "Messages that reached a connection: one message to a thousand viewers counts a thousand.";
+        "Messages that reached a connection: one message to a thousand viewers is a thousand deliveries.";
     counter bytes_out: Cell = "grandstand_sent_bytes_total",
         "Bytes of batch frames written to connections, above TLS and QUIC.";
     counter writes: Cell = "grandstand_writes_total",
         "Writes offered to connections.";
     counter writes_blocked: Cell = "grandstand_writes_blocked_total",
-        "Writes that a connection did not take whole: its viewer became a lagging cursor.";
+        "Writes that a connection did not take whole, so that its viewer began to lag.";
     counter batch_writes: Cell = "grandstand_batch_writes_total",
-        "Of the writes offered to connections, those of batches.";
+        "Writes of batches offered to connections.";
     gauge lagging: Cell = "grandstand_lagging_connections",
         "Connections that wait to become writable.";
     counter_us busy_us: Cell = "grandstand_worker_busy_seconds_total",
-        "Time that the worker spent working rather than waiting.";
+        "Time that the worker was busy.";
     counter_us fanout_us: Cell = "grandstand_fanout_seconds_total",
         "Time that the worker spent writing batches to connections.";
     gauge_permille fanout_share: Cell = "grandstand_fanout_share_ratio",
-        "Part of the worker's time that it wrote batches, over the last 100 ms or more; ticks keep it at fanout.share_percent.";
+        "Share of the worker's time spent writing batches, over the last 100 ms or more; ticks keep it at fanout.share_percent.";
     gauge_ns write_cost_ns: Cell = "grandstand_batch_write_seconds",
-        "What one write of batches to a connection took, on average over the last 100 ms or more.";
+        "Average time of one write of batches to a connection, over the last 100 ms or more.";
     counter turns: Cell = "grandstand_worker_turns_total",
         "Turns of the worker's loop.";
     counter submits_full: Cell = "grandstand_submits_full_total",

@@ -41,20 +41,20 @@ macro_rules! table {
 
 table! {
     commits: "commits_total", Plain, "Transactions that were synced to the disk.";
-    commit_failures: "commit_failures_total", Plain, "Transactions that the disk did not take; they are tried again.";
+    commit_failures: "commit_failures_total", Plain, "Transactions that failed; they are tried again.";
     commit_us_max: "commit_max_seconds", Us, "The longest commit since the node started.";
-    entries: "entries_total", Plain, "Entries stored: batches, and what was said of rooms.";
+    entries: "entries_total", Plain, "Entries stored: batches, and changes of rooms.";
     entry_bytes: "entry_bytes_total", Plain, "Bytes of the entries stored.";
     queue_bytes: "queue_bytes", Plain, "Bytes that wait for the disk; log.queue_mb bounds them.";
     queue_entries: "queue_entries", Plain, "Entries that wait for the disk.";
     database_bytes: "database_bytes", Plain, "Bytes of the database file, free ones included.";
-    free_bytes: "database_free_bytes", Plain, "Bytes of the database file that are free, to be used again.";
+    free_bytes: "database_free_bytes", Plain, "Bytes of the database file that are free for reuse.";
     wal_bytes: "wal_bytes", Plain, "Bytes of the database's write-ahead log.";
-    rooms: "rooms", Plain, "Rooms kept on disk, but for new ones, which are in the journal for some seconds.";
-    trimmed: "retention_removed_total", Plain, "Stretches of rooms that retention removed.";
+    rooms: "rooms", Plain, "Rooms kept on disk, without those made in the last seconds.";
+    trimmed: "retention_removed_total", Plain, "Segments of rooms that retention removed.";
     oldest_ms: "oldest_age_seconds", Age, "Age of the oldest message kept.";
     pages: "pages_read_total", Plain, "Pages of history read from the disk.";
-    rotten: "rotten_total", Plain, "Stored things that were not what was written, and were not served.";
+    rotten: "rotten_total", Plain, "Stored records that failed their checksum and were not served.";
     crash_log_bytes: "recorder_bytes", Plain, "Bytes of the crash log: shown and not yet synced.";
     crash_log_faults: "recorder_faults_total", Plain, "Times that the crash log could not be written where it should be.";
     backups: "backups_total", Plain, "Scheduled backups made.";
