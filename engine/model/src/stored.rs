@@ -87,6 +87,18 @@ impl StoredLog {
         Some(News::Trimmed { room, epoch, oldest_offset: stored.oldest_offset() })
     }
 
+    /// How many batches with chat each room has.
+    pub fn batch_counts(&self) -> Vec<(Arc<str>, usize)> {
+        self.rooms.iter().map(|(name, stored)| (name.clone(), stored.chat.len())).collect()
+    }
+
+    /// The batches of a room's log that end at an offset or before it are gone.
+    pub fn forget_before(&mut self, room: &str, epoch: u64, offset: u64) {
+        if let Some(stored) = self.rooms.get_mut(room).filter(|stored| stored.entry.epoch == epoch) {
+            stored.chat.retain(|(batch, _)| batch.next_offset > offset);
+        }
+    }
+
     /// Every room goes on under another epoch, as after a power cut.
     pub fn renew(&mut self, mut epoch: impl FnMut() -> u64) {
         for stored in self.rooms.values_mut() {

@@ -3,7 +3,7 @@
 //! The app wants some rooms, says things, and says them again under the same nonce when it was refused for
 //! the moment. What the node said for good it takes for good; what became uncertain it leaves alone, as the
 //! client tells it to.
-//! Not here: connections (`world`), what is true (`checker`).
+//! Not here: connections (`network`, `people`), what is true (`checker`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,17 +13,6 @@ use grandstand_protocol::frame::Kind;
 use grandstand_protocol::{limits, stream};
 
 use crate::checker::Checker;
-
-/// Where a viewer's connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// There is none; the next is tried at a time of its own.
-    Down,
-    /// On its way.
-    Dialing(usize),
-    /// It stands.
-    Up(usize),
-}
 
 /// What comes from the network, in order.
 #[derive(Debug)]
@@ -63,10 +52,10 @@ pub struct Wanted {
 pub struct Viewer {
     /// Its number.
     pub number: usize,
+    /// The node that it connects to.
+    pub node: usize,
     /// The client core.
     pub session: Session,
-    /// Its connection.
-    pub link: Link,
     /// How it reads.
     pub pace: Pace,
     /// Unread.
@@ -102,11 +91,11 @@ const AGAIN_US: u64 = 150_000;
 
 impl Viewer {
     /// A viewer who is not connected.
-    pub fn new(number: usize, seed: u64) -> Viewer {
+    pub fn new(number: usize, node: usize, seed: u64) -> Viewer {
         Viewer {
             number,
+            node,
             session: session(seed, 0),
-            link: Link::Down,
             pace: Pace::Flow,
             inbound: VecDeque::new(),
             partial: BytesMut::new(),
@@ -225,7 +214,6 @@ impl Viewer {
             .collect();
         self.restarts += 1;
         self.session = session(self.seed, self.restarts);
-        self.link = Link::Down;
         self.pace = Pace::Flow;
         self.inbound.clear();
         self.partial.clear();

@@ -1,14 +1,17 @@
-//! A whole node and its audience in one process, in virtual time, from a seed; and a checker of everything it
-//! promises.
+//! The simulator: the real cores of nodes and clients in one process, in virtual time, from a seed, with a
+//! checker of everything that they promise.
 //!
-//! Why: what goes wrong between a crash, a slow viewer and a full queue does so once in a hundred thousand
-//! times, and can't be seen again. Here the real cores (shards, audiences, client sessions) run in a world in
-//! which every delay, break and death is drawn from a seed, so that a fault found once is found again, and
-//! made small.
+//! Why: a fault between a crash, a slow viewer and a full queue shows once in a hundred thousand times, and
+//! cannot be seen again. Here the real cores (shards, audiences, client sessions) run in a world in which every
+//! delay, break and death is drawn from a seed. A fault that was found once is found again, and made small.
+//!
+//! A world has one to three nodes. Each has processes, a disk, a clock, rooms and viewers of its own. They know
+//! nothing of each other: what nodes say to each other, and what moves between them, is not simulated yet.
 //!
 //! - [`plan`], [`story`]: the world of a seed, and what happens in it, as a list of steps;
-//! - [`world`]: plays it, over [`process`] (a node's threads and queues), [`client`] (an app over the client
-//!   core), [`disk`] and the network;
+//! - [`world`]: plays a story; [`queue`]: events in virtual time; [`network`]: connections;
+//! - [`process`]: a node's threads and queues; [`disk`]: what a node's log keeps; [`client`]: an app over the
+//!   client core;
 //! - [`checker`]: what must hold, independent of the code under test;
 //! - [`shrink`]: leaves out of a story what its fault does not need; [`fleet`]: many seeds.
 //!
@@ -19,9 +22,15 @@ pub mod checker;
 pub mod client;
 pub mod disk;
 pub mod fleet;
+pub mod network;
+mod node;
+mod people;
 pub mod plan;
 pub mod process;
+pub mod queue;
 pub mod random;
+mod scene;
 pub mod shrink;
 pub mod story;
+mod verdict;
 pub mod world;

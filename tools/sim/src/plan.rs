@@ -47,17 +47,19 @@ pub mod trouble {
 pub struct Plan {
     /// Of everything.
     pub seed: u64,
-    /// Fan-out threads of the node.
+    /// Nodes, which know nothing of each other.
+    pub nodes: usize,
+    /// Fan-out threads of each node.
     pub workers: u16,
-    /// Shards of the node.
+    /// Shards of each node.
     pub shards: u16,
-    /// Viewers.
+    /// Viewers of all nodes; viewer `n` belongs to node `n % nodes`.
     pub clients: usize,
-    /// Rooms, by number; the first `rooms_kept` are made by an operator.
+    /// Rooms of each node, by number; the first `rooms_kept` are created by an operator.
     pub rooms: usize,
     /// Rooms that an operator made.
     pub rooms_kept: usize,
-    /// Does the node have a durable log?
+    /// Does each node have a durable log?
     pub has_log: bool,
     /// What kinds of trouble there are: bits of [`trouble`].
     pub troubles: u32,
@@ -139,8 +141,9 @@ impl Plan {
             ticket_ttl_ms: 300_000,
             ..Settings::default()
         };
-        Plan {
+        let plan = Plan {
             seed,
+            nodes: 1,
             workers: r.between(1, 3) as u16,
             shards,
             clients: r.between(3, 24) as usize,
@@ -161,7 +164,9 @@ impl Plan {
             sync_us_max: r.pick(&[500, 10_000, 200_000]),
             log_queue_max: r.pick(&[4, 40, 10_000]),
             log_rows_max: r.pick(&[12, 100_000, 100_000]),
-        }
+        };
+        // Drawn last, so that a world with one node is what its seed always gave.
+        Plan { nodes: r.pick(&[1, 1, 1, 2, 3]), ..plan }
     }
 
     /// Does this world know such trouble?

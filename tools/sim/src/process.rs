@@ -6,19 +6,18 @@
 //! there; the world says when a turn is.
 //! Invariant: once the fuse has burnt down the process does nothing that anybody could see: it died at that
 //! point, in the middle of whatever it did.
-//! Not here: when turns are, what the network does (`world`).
+//! Not here: when turns are (`node`), what the network does (`network`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, Carrier, Close, ConnectionKey, Drain, Settings, WireKey};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
-use grandstand_engine::link::Backbone;
-use grandstand_engine::link::Directory;
-use grandstand_engine::link::{Alias, Input, Now, Output, ShardId, WorkerId};
+use grandstand_engine::link::{Backbone, Directory, Input, Now, Output, WorkerId};
+use grandstand_model::Inboxes;
 use grandstand_protocol::frame::permission;
 
 use crate::plan::Plan;
@@ -63,55 +62,14 @@ impl Fuse {
     }
 }
 
-/// Inboxes of the shards.
-#[derive(Debug)]
-struct Inboxes {
-    directory: Directory,
-    inboxes: Mutex<Vec<VecDeque<Input>>>,
-    inbox_max: usize,
-}
-
-impl Inboxes {
-    fn pop(&self, shard: usize) -> Option<Input> {
-        self.inboxes.lock().expect("one thread")[shard].pop_front()
-    }
-
-    fn is_empty(&self, shard: usize) -> bool {
-        self.inboxes.lock().expect("one thread")[shard].is_empty()
-    }
-}
-
-impl Backbone for Inboxes {
-    fn shards(&self) -> u16 {
-        self.directory.shards()
-    }
-
-    fn shard_of(&self, room: &str) -> ShardId {
-        self.directory.shard_of(room)
-    }
-
-    fn shard_of_alias(&self, alias: Alias) -> ShardId {
-        self.directory.shard_of_alias(alias)
-    }
-
-    fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input> {
-        let inbox = &mut self.inboxes.lock().expect("one thread")[usize::from(shard.0)];
-        if inbox.len() >= self.inbox_max {
-            return Err(input);
-        }
-        inbox.push_back(input);
-        Ok(())
-    }
-}
-
 /// The way from a shard to a worker.
 #[derive(Debug, Default)]
-struct Outlet {
+struct Outbox {
     queue: VecDeque<Output>,
     overflow: VecDeque<Output>,
 }
 
-impl Outlet {
+impl Outbox {
     fn flush(&mut self, outbox_max: usize) {
         while self.queue.len() < outbox_max
             && let Some(output) = self.overflow.pop_front()
@@ -199,7 +157,7 @@ pub fn seed_of(plan: &Plan, life: u64) -> u64 {
 
 /// See the file's head.
 pub struct Process {
-    /// Which process this is: 1 for the first.
+    /// Which process this is, of all nodes: 1 for the first.
     pub life: u64,
     /// Its end.
     pub fuse: Arc<Fuse>,
@@ -216,7 +174,7 @@ pub struct Process {
     shards: Vec<Shard>,
     audiences: Vec<Audience>,
     inboxes: Arc<Inboxes>,
-    outlets: Vec<Vec<Outlet>>,
+    outboxes: Vec<Vec<Outbox>>,
     wires: Vec<Wires>,
     from_network: Vec<VecDeque<FromNetwork>>,
     /// By connection of this process: worker and wire.
@@ -237,9 +195,7 @@ impl Process {
     /// A process with these shards.
     pub fn new(plan: &Plan, life: u64, shards: Vec<Shard>, fuse: Arc<Fuse>) -> Process {
         let (workers, seed) = (usize::from(plan.workers), seed_of(plan, life));
-        let inboxes = Mutex::new((0..plan.shards).map(|_| VecDeque::new()).collect());
-        let directory = Directory::new(plan.shards, seed_of(plan, life));
-        let inboxes = Arc::new(Inboxes { directory, inboxes, inbox_max: plan.inbox_max });
+        let inboxes = Arc::new(Inboxes::new(Directory::new(plan.shards, seed), plan.inbox_max));
         // Rates apply, as the plan has them: a bridge has its own.
         let permissions = permission::PUBLISH | permission::REACT | permission::STATE;
         let authority = Arc::new(OpenAuthority { permissions });
@@ -260,7 +216,7 @@ impl Process {
             shard_held_us: vec![0; shards.len()],
             worker_held_us: vec![0; workers],
             audiences: (0..plan.workers).map(audience).collect(),
-            outlets: shards.iter().map(|_| (0..workers).map(|_| Outlet::default()).collect()).collect(),
+            outboxes: shards.iter().map(|_| (0..workers).map(|_| Outbox::default()).collect()).collect(),
             shards,
             inboxes,
             wires: (0..workers).map(wires).collect(),
@@ -281,15 +237,15 @@ impl Process {
 
     /// An operator's input, which waits for a full inbox; the shard that it is for.
     pub fn submit(&mut self, room: &str, input: Input) -> usize {
-        let shard = usize::from(self.inboxes.shard_of(room).0);
-        self.inboxes.inboxes.lock().expect("one thread")[shard].push_back(input);
-        shard
+        let shard = self.inboxes.shard_of(room);
+        self.inboxes.push(shard, input);
+        shard.0.into()
     }
 
     /// A shard's turn; `true` when there is more to do at once.
     pub fn shard_turn(&mut self, shard: usize, now: Now) -> bool {
         let outbox_max = self.outbox_max;
-        self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(outbox_max));
+        self.outboxes[shard].iter_mut().for_each(|outbox| outbox.flush(outbox_max));
         if !self.is_stopped && !self.is_held_up(shard) {
             for _ in 0..self.chunk_inputs {
                 let Some(input) = self.inboxes.pop(shard) else { break };
@@ -309,7 +265,7 @@ impl Process {
     pub fn shut_down(&mut self, shard: usize, now: Now) {
         self.shards[shard].handle_shutdown(now);
         self.hand_out(shard);
-        self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(usize::MAX));
+        self.outboxes[shard].iter_mut().for_each(|outbox| outbox.flush(usize::MAX));
     }
 
     fn hand_out(&mut self, shard: usize) {
@@ -317,20 +273,20 @@ impl Process {
             if !self.fuse.burn() {
                 return;
             }
-            let outlet = &mut self.outlets[shard][usize::from(worker.0)];
-            outlet.overflow.push_back(output);
-            outlet.flush(self.outbox_max);
+            let outbox = &mut self.outboxes[shard][usize::from(worker.0)];
+            outbox.overflow.push_back(output);
+            outbox.flush(self.outbox_max);
         }
     }
 
     fn is_held_up(&self, shard: usize) -> bool {
-        self.outlets[shard].iter().any(|outlet| outlet.overflow.len() > self.overflow_max)
+        self.outboxes[shard].iter().any(|outbox| outbox.overflow.len() > self.overflow_max)
     }
 
     /// When a shard has something to do, inputs aside.
     pub fn shard_due_us(&self, shard: usize, now_us: u64) -> Option<u64> {
         // A full queue is tried again after a millisecond.
-        let waits = self.outlets[shard].iter().any(|outlet| !outlet.overflow.is_empty());
+        let waits = self.outboxes[shard].iter().any(|outbox| !outbox.overflow.is_empty());
         self.shards[shard].poll_timeout().into_iter().chain(waits.then_some(now_us + 1_000)).min()
     }
 
@@ -349,20 +305,20 @@ impl Process {
         for shard in 0..self.shards.len() {
             self.shards[shard].give_up_answers();
             self.hand_out(shard);
-            self.outlets[shard].iter_mut().for_each(|outlet| outlet.flush(usize::MAX));
+            self.outboxes[shard].iter_mut().for_each(|outbox| outbox.flush(usize::MAX));
         }
     }
 
     /// Does a worker have outputs, or something from the network?
     pub fn has_outputs(&self, worker: usize) -> bool {
         !self.from_network[worker].is_empty()
-            || self.outlets.iter().any(|outlets| !outlets[worker].queue.is_empty())
+            || self.outboxes.iter().any(|outboxes| !outboxes[worker].queue.is_empty())
     }
 
     /// A worker's turn; `true` when there is more to do at once.
     pub fn worker_turn(&mut self, worker: usize, now: Now, network: &mut ToNetwork) -> bool {
-        for shard in 0..self.outlets.len() {
-            while let Some(output) = self.outlets[shard][worker].queue.pop_front() {
+        for shard in 0..self.outboxes.len() {
+            while let Some(output) = self.outboxes[shard][worker].queue.pop_front() {
                 self.audiences[worker].handle_output(output);
             }
         }

@@ -76,29 +76,35 @@ pub enum What {
     /// A client reads as fast as it can.
     Flow { client: usize },
     /// A worker does nothing for a while.
-    HoldWorker { worker: usize, us: u64 },
+    HoldWorker { node: usize, worker: usize, us: u64 },
     /// A shard does nothing for a while.
-    HoldShard { shard: usize, us: u64 },
+    HoldShard { node: usize, shard: usize, us: u64 },
     /// The wall clock steps.
-    Clock { step_ms: i64 },
+    Clock { node: usize, step_ms: i64 },
     /// kill -9, after so many more small events inside the node; it starts again after a while.
-    Crash { fuse: u64, down_us: u64 },
+    Crash { node: usize, fuse: u64, down_us: u64 },
     /// The power goes, in the same way.
-    PowerCut { fuse: u64, down_us: u64 },
+    PowerCut { node: usize, fuse: u64, down_us: u64 },
     /// SIGTERM: clients are sent away, the log is flushed, and another process takes over.
-    Drain { spread_us: u64, down_us: u64 },
+    Drain { node: usize, spread_us: u64, down_us: u64 },
     /// The disk changes its mood.
-    Disk { mood: DiskMood },
+    Disk { node: usize, mood: DiskMood },
     /// An operator closes a room.
-    Close { room: usize },
+    Close { node: usize, room: usize },
     /// An operator opens a room.
-    Open { room: usize },
+    Open { node: usize, room: usize },
     /// An operator removes a room.
-    Remove { room: usize },
+    Remove { node: usize, room: usize },
     /// An operator makes a room, or makes it stay.
-    Create { room: usize },
+    Create { node: usize, room: usize },
     /// An operator changes tick, pacing and where the log is kept.
-    Configure { room: usize, tick_ms: Option<u32>, pacing_per_s: Option<u32>, durability: Option<Durability> },
+    Configure {
+        node: usize,
+        room: usize,
+        tick_ms: Option<u32>,
+        pacing_per_s: Option<u32>,
+        durability: Option<Durability>,
+    },
 }
 
 /// The story of a plan: so many steps.
@@ -144,7 +150,10 @@ fn what(plan: &Plan, r: &mut Random) -> What {
             80..=83 => plan.has(trouble::HOLDS).then(|| hold(plan, r)),
             84..=85 => plan.has(trouble::CLOCK).then(|| {
                 let hour_ms = 3_600_000;
-                What::Clock { step_ms: r.pick(&[hour_ms, -hour_ms, 500, -500, 86_400_000]) }
+                What::Clock {
+                    node: node(plan, r),
+                    step_ms: r.pick(&[hour_ms, -hour_ms, 500, -500, 86_400_000]),
+                }
             }),
             86..=89 => end(plan, r),
             90..=92 => (plan.has_log && plan.has(trouble::DISK)).then(|| {
@@ -154,9 +163,9 @@ fn what(plan: &Plan, r: &mut Random) -> What {
                     DiskMood::Slow(7_000_000),
                     DiskMood::Full,
                 ]);
-                What::Disk { mood }
+                What::Disk { node: node(plan, r), mood }
             }),
-            _ => plan.has(trouble::OPERATORS).then(|| operate(r, room)),
+            _ => plan.has(trouble::OPERATORS).then(|| operate(plan, r, room)),
         };
         if let Some(what) = what {
             return what;
@@ -185,10 +194,15 @@ fn stall(r: &mut Random, client: usize) -> What {
 fn hold(plan: &Plan, r: &mut Random) -> What {
     let us = r.pick(&[5_000, 100_000, 1_500_000]);
     if r.chance(50) {
-        What::HoldWorker { worker: r.index(plan.workers.into()), us }
+        What::HoldWorker { node: node(plan, r), worker: r.index(plan.workers.into()), us }
     } else {
-        What::HoldShard { shard: r.index(plan.shards.into()), us }
+        What::HoldShard { node: node(plan, r), shard: r.index(plan.shards.into()), us }
     }
+}
+
+/// A node that something happens to. Where there is one, nothing is drawn.
+fn node(plan: &Plan, r: &mut Random) -> usize {
+    if plan.nodes == 1 { 0 } else { r.index(plan.nodes) }
 }
 
 /// Few of these: each sends everybody away.
@@ -198,22 +212,26 @@ fn end(plan: &Plan, r: &mut Random) -> Option<What> {
     }
     let (fuse, down_us) = (r.pick(&[0, 1, 3, 10, 60]), r.pick(&[0, 10_000, 500_000, 3_000_000]));
     let fuse = if fuse == 0 { 0 } else { r.between(1, fuse) };
+    let node = node(plan, r);
     match r.below(3) {
-        0 => plan.has(trouble::CRASHES).then_some(What::Crash { fuse, down_us }),
-        1 => plan.has(trouble::POWER).then_some(What::PowerCut { fuse, down_us }),
-        _ => plan
-            .has(trouble::DRAINS)
-            .then_some(What::Drain { spread_us: r.pick(&[0, 500_000, 3_000_000]), down_us: down_us / 10 }),
+        0 => plan.has(trouble::CRASHES).then_some(What::Crash { node, fuse, down_us }),
+        1 => plan.has(trouble::POWER).then_some(What::PowerCut { node, fuse, down_us }),
+        _ => {
+            let spread_us = r.pick(&[0, 500_000, 3_000_000]);
+            plan.has(trouble::DRAINS).then_some(What::Drain { node, spread_us, down_us: down_us / 10 })
+        }
     }
 }
 
-fn operate(r: &mut Random, room: usize) -> What {
+fn operate(plan: &Plan, r: &mut Random, room: usize) -> What {
+    let node = node(plan, r);
     match r.below(12) {
-        0 => What::Close { room },
-        1..=4 => What::Open { room },
-        5 => What::Remove { room },
-        6 | 7 => What::Create { room },
+        0 => What::Close { node, room },
+        1..=4 => What::Open { node, room },
+        5 => What::Remove { node, room },
+        6 | 7 => What::Create { node, room },
         _ => What::Configure {
+            node,
             room,
             tick_ms: r.pick(&[None, Some(10), Some(50), Some(400)]),
             pacing_per_s: r.pick(&[None, Some(0), Some(3), Some(50)]),

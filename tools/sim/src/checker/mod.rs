@@ -25,6 +25,10 @@ use grandstand_protocol::frame::{ClientFrame, Durability, Kind, Outcome, ServerF
 
 use crate::random::mix;
 
+mod counts;
+
+pub use counts::Counts;
+
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -70,7 +74,8 @@ pub struct Checker {
     pub trace: u64,
     /// What happened, counted.
     pub counts: Counts,
-    life: u64,
+    /// By node: the process that runs, or ran last.
+    running: BTreeMap<usize, u64>,
     /// By client and nonce of its user: what it said.
     said: BTreeMap<(usize, u64), String>,
     texts: BTreeMap<Place, String>,
@@ -86,90 +91,6 @@ pub struct Checker {
     lives: BTreeMap<usize, u64>,
 }
 
-/// What a run saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "names say it, and the report prints them")]
-pub struct Counts {
-    pub messages: u64,
-    pub acknowledged_memory: u64,
-    pub acknowledged_disk: u64,
-    pub repeated: u64,
-    pub refused: u64,
-    pub refused_storage: u64,
-    pub gaps: u64,
-    pub omitted: u64,
-    pub resumed: u64,
-    pub resumed_over_power_cut: u64,
-    pub restarted: u64,
-    pub sessions_resumed: u64,
-    pub disconnects: u64,
-    pub past: u64,
-    pub go_aways: u64,
-    pub uncertain: u64,
-}
-
-impl Counts {
-    /// Names and figures.
-    pub fn list(&self) -> [(&'static str, u64); 16] {
-        [
-            ("messages", self.messages),
-            ("acknowledged_memory", self.acknowledged_memory),
-            ("acknowledged_disk", self.acknowledged_disk),
-            ("repeated", self.repeated),
-            ("refused", self.refused),
-            ("refused_storage", self.refused_storage),
-            ("gaps", self.gaps),
-            ("omitted", self.omitted),
-            ("resumed", self.resumed),
-            ("resumed_over_power_cut", self.resumed_over_power_cut),
-            ("restarted", self.restarted),
-            ("sessions_resumed", self.sessions_resumed),
-            ("disconnects", self.disconnects),
-            ("past", self.past),
-            ("go_aways", self.go_aways),
-            ("uncertain", self.uncertain),
-        ]
-    }
-
-    /// With another's.
-    pub fn add(&mut self, other: &Counts) {
-        let Counts {
-            messages,
-            acknowledged_memory,
-            acknowledged_disk,
-            repeated,
-            refused,
-            refused_storage,
-            gaps,
-            omitted,
-            resumed,
-            resumed_over_power_cut,
-            restarted,
-            sessions_resumed,
-            disconnects,
-            past,
-            go_aways,
-            uncertain,
-        } = other;
-        self.messages += messages;
-        self.acknowledged_memory += acknowledged_memory;
-        self.acknowledged_disk += acknowledged_disk;
-        self.repeated += repeated;
-        self.refused += refused;
-        self.refused_storage += refused_storage;
-        self.gaps += gaps;
-        self.omitted += omitted;
-        self.resumed += resumed;
-        self.resumed_over_power_cut += resumed_over_power_cut;
-        self.restarted += restarted;
-        self.sessions_resumed += sessions_resumed;
-        self.disconnects += disconnects;
-        self.past += past;
-        self.go_aways += go_aways;
-        self.uncertain += uncertain;
-    }
-}
-
 impl Checker {
     /// A promise was not kept. The first counts: what follows may follow from it.
     pub fn violate(&mut self, kind: &'static str, detail: String) {
@@ -183,9 +104,9 @@ impl Checker {
         self.said.insert((client, nonce), text.to_owned());
     }
 
-    /// A process begins; what its forerunner kept in memory is gone.
-    pub fn handle_life(&mut self, life: u64) {
-        self.life = life;
+    /// A process of a node starts. What the one before kept in memory is gone.
+    pub fn handle_life(&mut self, node: usize, life: u64) {
+        self.running.insert(node, life);
     }
 
     /// A client is connected to this process.
@@ -559,7 +480,8 @@ impl Checker {
         }
         let acknowledged = std::mem::take(&mut self.acknowledged);
         for a in acknowledged.iter().filter(|a| a.room == room && !self.removed.contains(&a.place.0)) {
-            let is_promised = a.durability != Durability::Memory || a.life == self.life;
+            let is_promised =
+                a.durability != Durability::Memory || self.running.values().any(|&life| life == a.life);
             if !is_promised || self.is_removed(a.place) {
                 continue;
             }
