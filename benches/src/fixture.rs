@@ -1,4 +1,5 @@
-//! A fixture: a node of its own, in a memory group where the machine has them, and lean clients in this process.
+//! A fixture: a node of its own, in a memory group where the machine has them, and lean clients in this
+//! process.
 //!
 //! Why fresh for every figure: a heap that has held an audience does not shrink to what it was.
 //! Not here: what is measured (the benches).
@@ -7,13 +8,14 @@ use crate::kernel::{self, Charged, MemoryGroup};
 use crate::lean_clients::protocol::Publication;
 use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
 use crate::publisher::stamp;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::node::{self, Node, binary};
 use grandstand_harness::process::sample;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The tick of all fixtures: fixed, so that latency is judged by one measure.
@@ -25,8 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Joins under way at a time: enough to keep the node busy, few enough that each is served at once.
 pub const IN_FLIGHT: usize = 64;
 
-/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is silent
-/// for as long, and is shown everything at a fixed tick.
+/// Limits that are not on trial: everybody comes from one address, speaks as fast as the bench wants, is
+/// silent for as long, and is shown everything at a fixed tick.
 ///
 /// # Errors
 /// There is no binary of a node.
@@ -165,8 +167,50 @@ pub fn come(clients: &mut LeanClients, who: Range<usize>) -> Result<Joined> {
     clients.come(who, IN_FLIGHT, PATIENCE)
 }
 
-/// Publications at an even rate, by each publisher in turn; what is due is sent, whether or not earlier ones were
-/// answered.
+/// Two sides of a bench at once. `aside` runs in a thread of its own, gets ready, and then begins what `main`
+/// waits for; it goes on until `main` is over. What both return.
+///
+/// # Errors
+/// What either says.
+pub fn beside<A: Send, M>(
+    aside: impl FnOnce(&Signals) -> Result<A> + Send,
+    main: impl FnOnce() -> Result<M>,
+) -> Result<(A, M)> {
+    let signals = Signals::default();
+    std::thread::scope(|scope| {
+        let aside = scope.spawn(|| aside(&signals));
+        while !signals.has_begun.load(Ordering::Acquire) && !aside.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let outcome = if aside.is_finished() { Err(anyhow!("the other side ended early")) } else { main() };
+        signals.is_over.store(true, Ordering::Release);
+        // What the other side says is the reason, if it failed.
+        Ok((aside.join().expect("benches do not panic")?, outcome?))
+    })
+}
+
+/// What the sides of [`beside`] tell each other.
+#[derive(Debug, Default)]
+pub struct Signals {
+    has_begun: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Signals {
+    /// Everything is ready.
+    pub fn begin(&self) {
+        self.has_begun.store(true, Ordering::Release);
+    }
+
+    /// Whether the other side is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+}
+
+/// Publications at an even rate, by each publisher in turn; what is due is sent, whether or not earlier ones
+/// were answered.
 #[derive(Debug)]
 pub struct Talk {
     /// Clients, and which of their rooms.
@@ -212,8 +256,8 @@ impl Talk {
     }
 }
 
-/// Speaks for this long in a window of its own, until everybody has had everything: how much was said, and what
-/// was seen.
+/// Speaks for this long in a window of its own, until everybody has had everything: how much was said, and
+/// what was seen.
 ///
 /// # Errors
 /// Something was lost, refused or left out.

@@ -1,8 +1,8 @@
-//! What every bench of Grandstand is made of: a node to measure, lean clients to watch it, and a record of what
-//! was seen.
+//! What every bench of Grandstand is made of: a node to measure, lean clients to watch it, and a record of
+//! what was seen.
 //!
-//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by the
-//! same clients, on the same cores.
+//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by
+//! the same clients, on the same cores.
 //!
 //! - [`plan`]: the command line; [`record`], [`machine`]: rows, and what they were taken on;
 //! - [`cpu`], [`kernel`]: what is read;
@@ -13,7 +13,8 @@
 //! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still answers;
 //! - [`trial`]: one room and windows in it; [`search`]: the highest rate that a server holds.
 //!
-//! Not here: nodes, clocks, histograms, chat logs and trust (`grandstand-harness`), the benches (`bin/bench`, one file each), whether a figure is good enough (the reader).
+//! Not here: nodes, clocks, histograms, chat logs and trust (`grandstand-harness`), the benches (`bin/bench`,
+//! one file each), whether a figure is good enough (the reader).
 
 #![forbid(unsafe_code)]
 

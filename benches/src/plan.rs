@@ -133,9 +133,11 @@ pub fn report(bench: &str, plan: &Plan, rows: &[Row]) -> Result<()> {
         println!("{}", record::markdown(rows));
     }
     if plan.record {
-        let args: Vec<String> = std::env::args().skip(1).collect();
-        let command = format!("cargo xtask bench {}", args.join(" "));
-        let path = record::keep(&record::directory(), &Machine::here(), bench, &command, rows)?;
+        let choices: Vec<String> =
+            std::env::args().skip(1).filter(|arg| arg != bench && arg != "--record").collect();
+        let command = format!("cargo xtask bench {bench} -- {}", choices.join(" "));
+        let command = command.trim_end_matches(" -- ");
+        let path = record::keep(&record::directory(), &Machine::here(), bench, command, rows)?;
         eprintln!("kept in {}", path.display());
     }
     let faults: Vec<&str> = rows.iter().filter_map(|row| row.fault.as_deref()).collect();

@@ -1,8 +1,8 @@
 //! A probe: how soon a node answers somebody new while it has other things to do.
 //!
-//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping, publish,
-//! leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] is timed as that long and is a
-//! failure.
+//! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping,
+//! publish, leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] is timed as that
+//! long and is a failure.
 //! Not here: what the node is busy with (`publisher`, `viewers`).
 
 use crate::lean_clients::protocol::{Publication, Role};

@@ -1,10 +1,10 @@
 //! The publisher: messages at an even rate, due by the clock whatever the server does (open loop).
 //!
 //! Why open: a generator that waits for a slow server asks less of it, and the worst times never show. Why
-//! bounded all the same: what a server does not read for [`STUCK_MAX`] is given up and reported, not queued for
-//! ever.
-//! A message says when it was due and its number ([`stamp`]). Texts of real logs do not; their times go to the
-//! viewers by their offsets (`Viewers::due`).
+//! bounded all the same: what a server does not read for [`STUCK_MAX`] is given up and reported, not queued
+//! for ever.
+//! A message says when it was due and its number ([`stamp`]). Texts of real logs do not; their times go to
+//! the viewers by their offsets (`Viewers::due`).
 //! Invariant: each message is sent at most once, and answered or counted as unanswered.
 //! Not here: who listens (`viewers`).
 
@@ -16,6 +16,7 @@ use grandstand_harness::chat_log::Line;
 use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::histogram::Summary;
 use grandstand_harness::process::pin_here;
+use grandstand_protocol::frame;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -69,8 +70,8 @@ pub enum Script {
         size: usize,
         /// The number of the first message.
         first: u64,
-        /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for one
-        /// each.
+        /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for
+        /// one each.
         join_ms: u64,
     },
     /// A log, from its beginning; ends with it.
@@ -95,6 +96,22 @@ impl Script {
         match self {
             Script::Even { per_s, .. } => Some((n as f64 * 1e9 / per_s) as u64),
             Script::Log { lines, speed } => Some((lines.get(n as usize)?.t_ms as f64 * 1e6 / speed) as u64),
+        }
+    }
+
+    /// The n-th message: author and role, empty for the publisher's own, and text.
+    fn message(&self, n: u64, due_ns: u64) -> (&str, frame::Role, String) {
+        match self {
+            Script::Even { size, first, .. } => {
+                let mut text = String::new();
+                stamp(due_ns, first + n, *size, &mut text);
+                ("", frame::Role::default(), text)
+            }
+            Script::Log { lines, .. } => {
+                // Only a session that may bridge can speak in others' names; on an open node all may.
+                let Line { author, text, role, .. } = &lines[n as usize];
+                (author, *role, text.to_string())
+            }
         }
     }
 
@@ -270,43 +287,27 @@ fn say_all(
 
 /// Says everything that is due by `now`, in one write.
 fn say_due(clients: &mut LeanClients, script: &Script, begin_ns: u64, now: u64, said: &mut Said) {
-    let due = |n| script.due_after_ns(n).map(|after_ns| begin_ns + after_ns).filter(|&due_ns| due_ns <= now);
-    match script {
-        Script::Even { size, first, join_ms, .. } => {
-            let mut texts = Vec::new();
-            while let Some(due_ns) = due(said.sent) {
-                let mut text = String::new();
-                stamp(due_ns, first + said.sent, *size, &mut text);
-                texts.push((due_ns, text));
-                said.sent += 1;
-            }
-            if *join_ms > 0 {
-                let joined: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
-                texts = vec![(texts[0].0, joined.join("\n"))];
-            }
-            let all: Vec<Publication<'_>> = texts
-                .iter()
-                .map(|(due_ns, text)| Publication { text, due_ns: *due_ns, ..Publication::default() })
-                .collect();
-            clients.publish(0, &all);
-        }
-        Script::Log { lines, .. } => {
-            let mut all = Vec::new();
-            while let Some(due_ns) = due(said.sent) {
-                // Only a session that may bridge can speak in others' names; on an open node all may.
-                let Line { author, text, role, .. } = &lines[said.sent as usize];
-                all.push(Publication { text, author, role: *role, due_ns, room: 0 });
-                said.sent += 1;
-            }
-            clients.publish(0, &all);
-        }
+    let mut due = Vec::new();
+    while let Some(due_ns) = script.due_after_ns(said.sent).map(|after_ns| begin_ns + after_ns)
+        && due_ns <= now
+    {
+        due.push((due_ns, script.message(said.sent, due_ns)));
+        said.sent += 1;
     }
+    if let Script::Even { join_ms: 1.., .. } = script {
+        let texts: Vec<&str> = due.iter().map(|(_, (.., text))| text.as_str()).collect();
+        due = vec![(due[0].0, ("", frame::Role::default(), texts.join("\n")))];
+    }
+    let mut all = Vec::with_capacity(due.len());
+    for (due_ns, (author, role, text)) in &due {
+        all.push(Publication { room: 0, text, author, role: *role, due_ns: *due_ns });
+    }
+    clients.publish(0, &all);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_protocol::frame;
 
     #[test]
     fn a_stamp_has_its_size_and_is_read_back() {

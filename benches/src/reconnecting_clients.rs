@@ -1,10 +1,10 @@
-//! Reconnecting clients: thousands of sessions of the real client in one thread, all cut at once, and watched as
-//! they come back.
+//! Reconnecting clients: thousands of sessions of the real client in one thread, all cut at once, and watched
+//! as they come back.
 //!
 //! Why the client library, where other benches have lean clients: how an audience comes back is the client's
-//! doing as much as the node's: its backoff, its tickets, the times it is told. Why a thread of lower priority:
-//! viewers who stayed run in another process on the same core, and must not take the handshakes of this one for
-//! the node's delay.
+//! doing as much as the node's: its backoff, its tickets, the times it is told. Why a thread of lower
+//! priority: viewers who stayed run in another process on the same core, and must not take the handshakes of
+//! this one for the node's delay.
 //! Invariants: every client accounts for every offset from its first on: a message, an omission or a gap, in
 //! order and once; what its session calls a fault is one.
 //! Not here: who stays (`viewers`), who speaks (`publisher`).

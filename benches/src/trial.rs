@@ -48,7 +48,8 @@ pub struct Trial<S> {
     pub count: usize,
     /// How the last of them came.
     pub joined: Joined,
-    /// Of the messages of steps: how many, and within how many milliseconds they are joined in one publication.
+    /// Of the messages of steps: how many, and within how many milliseconds they are joined in one
+    /// publication.
     first: u64,
     join_ms: u64,
 }
@@ -183,8 +184,8 @@ impl<S: Process> Trial<S> {
 }
 
 impl<S: Process> Subject for Trial<S> {
-    /// Messages from the beginning of the step to its end, and a bounded wait for what is still on its way: what
-    /// comes late is late, and what does not come is lost.
+    /// Messages from the beginning of the step to its end, and a bounded wait for what is still on its way:
+    /// what comes late is late, and what does not come is lost.
     fn step(&mut self, per_s: f64, time: Duration) -> Result<Step> {
         let (size, first, join_ms) = (TEXT_BYTES, self.first, self.join_ms);
         let publisher = self.publisher(&Script::Even { per_s, size, first, join_ms })?;

@@ -3,7 +3,8 @@
 //! Why a process: it has a core and a table of files of its own, so that what it spends is not missing to the
 //! node. Orders go to its standard input and answers come from its standard output, a line of JSON each.
 //! Invariant: a process ends with its handle, or when its orders end.
-//! Not here: the clients (`lean_clients`), who publishes (`publisher`), whether figures are good (the benches).
+//! Not here: the clients (`lean_clients`), who publishes (`publisher`), whether figures are good (the
+//! benches).
 
 use crate::lean_clients::protocol::ByName;
 use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Settled};
@@ -45,8 +46,8 @@ pub struct Viewers {
 
 impl Viewers {
     /// Starts the process; nobody comes yet. On a core of its own it never sleeps: whoever writes to a reader
-    /// that sleeps pays for waking it, over loopback more than for the write itself, and that is the generator's
-    /// doing: viewers on a network are woken by their own machines.
+    /// that sleeps pays for waking it, over loopback more than for the write itself, and that is the
+    /// generator's doing: viewers on a network are woken by their own machines.
     ///
     /// # Errors
     /// It cannot be started, or does not know the plan's protocol.
@@ -70,8 +71,8 @@ impl Viewers {
         joined.check(viewers).map(|()| joined)
     }
 
-    /// Messages of the first room that do not say when they were due: the one at `first_offset`, and those after
-    /// it.
+    /// Messages of the first room that do not say when they were due: the one at `first_offset`, and those
+    /// after it.
     ///
     /// # Errors
     /// The process failed.

@@ -1,11 +1,13 @@
 //! What a client's frame costs: verifying and reading it, and what the audience then does with it.
+//!
+//! Not here: the WebSocket layer below it (`websocket`), what its shard then does (`seal`).
 
 use std::hint::black_box;
 
 use grandstand_protocol::frame::{ClientFrame, Hello, Kind, Publish, React, SetState, Subscribe};
 
 use crate::Bench;
-use crate::house::{ALIAS, House, ROOM, TEXT, frame};
+use crate::fixture::{ALIAS, Fixture, ROOM, TEXT, frame};
 use crate::meter::repeat;
 
 pub(crate) const BENCHES: &[Bench] = &[
@@ -69,30 +71,30 @@ fn parse(wanted: &ClientFrame<'_>) -> u64 {
 
 /// From the frame to the input on its way to the shard.
 fn handle_publish() -> u64 {
-    let mut house = House::new();
-    let key = house.enter(0);
+    let mut fixture = Fixture::new();
+    let key = fixture.enter(0);
     let mut nonce = 0;
     repeat(|meter| {
         let frames: Vec<_> = (0..AT_ONCE).map(|n| frame(&publish(nonce + n))).collect();
         nonce += AT_ONCE;
-        let (audience, now) = (&mut house.audience, house.now);
+        let (audience, now) = (&mut fixture.audience, fixture.now);
         meter.count(AT_ONCE, || frames.iter().for_each(|bytes| audience.handle_frame(now, key, bytes)));
-        assert_eq!(house.take_inputs().len() as u64, AT_ONCE, "each went to the shard");
+        assert_eq!(fixture.take_inputs().len() as u64, AT_ONCE, "each went to the shard");
     })
 }
 
 /// From the frame to what it changes here; what is answered is written after the count.
 fn handle(wanted: &ClientFrame<'_>) -> u64 {
-    let mut house = House::new();
-    let key = house.enter(0);
+    let mut fixture = Fixture::new();
+    let key = fixture.enter(0);
     let bytes = frame(wanted);
     let repeated = repeat(|meter| {
-        let (audience, now) = (&mut house.audience, house.now);
+        let (audience, now) = (&mut fixture.audience, fixture.now);
         meter.count(AT_ONCE, || (0..AT_ONCE).for_each(|_| audience.handle_frame(now, key, &bytes)));
-        house.write();
-        house.pass_tick();
+        fixture.write();
+        fixture.pass_tick();
     });
-    let counts = house.audience.counts();
+    let counts = fixture.audience.counts();
     let done = if wanted.kind() == Kind::Ping { counts.control_frames_out } else { counts.reactions };
     assert!(done >= repeated, "each did its work");
     repeated

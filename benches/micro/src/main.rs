@@ -14,8 +14,8 @@
 
 #![forbid(unsafe_code)]
 
+mod fixture;
 mod frames;
-mod house;
 mod meter;
 mod queues;
 mod reading;

@@ -1,4 +1,6 @@
 //! What a batch costs whoever reads it: the packed body by itself, and a client's session around it.
+//!
+//! Not here: what it costs to write it (`walk`).
 
 use std::hint::black_box;
 
@@ -8,7 +10,7 @@ use grandstand_protocol::frame::ServerFrame;
 use grandstand_protocol::stream;
 
 use crate::Bench;
-use crate::house::{House, ROOM};
+use crate::fixture::{Fixture, ROOM};
 use crate::meter::repeat;
 
 pub(crate) const BENCHES: &[Bench] = &[
@@ -32,11 +34,11 @@ fn frames(bytes: &[u8]) -> Vec<&[u8]> {
 
 /// One batch of so many messages, every item of it.
 fn read(count: usize) -> u64 {
-    let mut house = House::with_members(1);
-    house.keep(0);
-    house.bring_batch(count);
-    house.write();
-    let kept = std::mem::take(&mut house.taker.kept);
+    let mut fixture = Fixture::with_members(1);
+    fixture.keep(0);
+    fixture.bring_batch(count);
+    fixture.write();
+    let kept = std::mem::take(&mut fixture.taker.kept);
     let frames = frames(&kept);
     let Some(Ok(ServerFrame::Batch(body))) = frames.last().map(|frame| ServerFrame::decode(frame)) else {
         panic!("a batch came")
@@ -56,18 +58,18 @@ fn read(count: usize) -> u64 {
 
 /// One batch of so many messages through a client's session, from the frame to the events.
 fn session(count: usize) -> u64 {
-    let mut house = House::new();
+    let mut fixture = Fixture::new();
     let mut session = Session::new(Options { name: "a_viewer_of_16b".into(), ..Options::default() });
     session.subscribe(ROOM, SubscribeOptions::default());
-    connect(&mut house, &mut session);
+    connect(&mut fixture, &mut session);
     repeat(|meter| {
-        house.taker.kept.clear();
-        house.bring_batch(count);
-        house.write();
-        let kept = std::mem::take(&mut house.taker.kept);
+        fixture.taker.kept.clear();
+        fixture.bring_batch(count);
+        fixture.write();
+        let kept = std::mem::take(&mut fixture.taker.kept);
         let frames = frames(&kept);
         assert_eq!(frames.len(), 1, "nothing but the batch");
-        let (mut messages, now_us) = (0, house.now.us);
+        let (mut messages, now_us) = (0, fixture.now.us);
         meter.count(1, || {
             session.handle_frame(now_us, frames[0], &mut |event| {
                 messages += usize::from(matches!(event, Event::Message { .. }));
@@ -79,21 +81,21 @@ fn session(count: usize) -> u64 {
 }
 
 /// Bring a session up, and into its room.
-fn connect(house: &mut House, session: &mut Session) {
-    let key = house.open(0);
-    house.keep(0);
-    session.handle_connected(house.now.us);
+fn connect(fixture: &mut Fixture, session: &mut Session) {
+    let key = fixture.open(0);
+    fixture.keep(0);
+    session.handle_connected(fixture.now.us);
     loop {
         let mut frame = Vec::new();
-        while session.poll_transmit(house.now.us, &mut frame) {
-            house.audience.handle_frame(house.now, key, &frame);
+        while session.poll_transmit(fixture.now.us, &mut frame) {
+            fixture.audience.handle_frame(fixture.now, key, &frame);
             frame.clear();
         }
-        house.settle();
-        let kept = std::mem::take(&mut house.taker.kept);
+        fixture.settle();
+        let kept = std::mem::take(&mut fixture.taker.kept);
         if kept.is_empty() {
             return;
         }
-        frames(&kept).iter().for_each(|frame| session.handle_frame(house.now.us, frame, &mut |_| {}));
+        frames(&kept).iter().for_each(|frame| session.handle_frame(fixture.now.us, frame, &mut |_| {}));
     }
 }

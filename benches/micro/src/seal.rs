@@ -4,7 +4,7 @@
 //! Not here: what its batch costs per viewer (`walk`).
 
 use crate::Bench;
-use crate::house::{House, messages};
+use crate::fixture::{Fixture, messages};
 use crate::meter::repeat;
 
 pub(crate) const BENCHES: &[Bench] =
@@ -13,25 +13,25 @@ pub(crate) const BENCHES: &[Bench] =
 /// One publication taken in by a room: nonce, door, a place in the tick.
 fn admit() -> u64 {
     const AT_ONCE: usize = 20;
-    let mut house = House::with_members(1);
+    let mut fixture = Fixture::with_members(1);
     repeat(|meter| {
-        house.pass_tick();
-        let mut inputs = house.publications(AT_ONCE);
-        let (shard, now) = (&mut house.shard, house.now);
+        fixture.pass_tick();
+        let mut inputs = fixture.publications(AT_ONCE);
+        let (shard, now) = (&mut fixture.shard, fixture.now);
         meter.count(AT_ONCE as u64, || inputs.drain(..).for_each(|input| shard.handle_input(now, input)));
-        house.pass_until_due();
-        house.shard.handle_timeout(house.now);
-        assert_eq!(house.outputs().iter().map(messages).sum::<u64>(), AT_ONCE as u64, "all were accepted");
+        fixture.pass_until_due();
+        fixture.shard.handle_timeout(fixture.now);
+        assert_eq!(fixture.outputs().iter().map(messages).sum::<u64>(), AT_ONCE as u64, "all were accepted");
     })
 }
 
 /// One batch of so many messages, up to the outputs that go to the one worker.
 fn seal(count: usize) -> u64 {
-    let mut house = House::with_members(1);
+    let mut fixture = Fixture::with_members(1);
     let mut outputs = Vec::with_capacity(16);
     repeat(|meter| {
-        house.say(count);
-        let (shard, now) = (&mut house.shard, house.now);
+        fixture.say(count);
+        let (shard, now) = (&mut fixture.shard, fixture.now);
         meter.count(1, || {
             shard.handle_timeout(now);
             outputs.extend(std::iter::from_fn(|| shard.poll_output()));

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use crate::Bench;
-use crate::house::House;
+use crate::fixture::Fixture;
 use crate::meter::repeat;
 
 pub(crate) const BENCHES: &[Bench] =
@@ -17,25 +17,25 @@ const MEMBERS: u64 = 1_000;
 
 /// Each member gets so many batches of ten messages, in one write.
 fn walk(batches: usize) -> u64 {
-    let mut house = House::with_members(MEMBERS as u32);
+    let mut fixture = Fixture::with_members(MEMBERS as u32);
     repeat(|meter| {
-        (0..batches).for_each(|_| house.bring_batch(10));
-        let sends = house.taker.sends;
-        let (audience, taker) = (&mut house.audience, &mut house.taker);
+        (0..batches).for_each(|_| fixture.bring_batch(10));
+        let sends = fixture.taker.sends;
+        let (audience, taker) = (&mut fixture.audience, &mut fixture.taker);
         meter.count(MEMBERS, || while audience.poll_writes(black_box(taker), 2_048) {});
-        assert_eq!(house.taker.sends - sends, MEMBERS, "one write each");
+        assert_eq!(fixture.taker.sends - sends, MEMBERS, "one write each");
     })
 }
 
 /// One batch into the room's ring: what it costs however many are watching.
 fn take_batch() -> u64 {
-    let mut house = House::with_members(2);
+    let mut fixture = Fixture::with_members(2);
     repeat(|meter| {
-        house.say(10);
-        house.shard.handle_timeout(house.now);
-        let mut outputs = house.outputs();
-        let audience = &mut house.audience;
+        fixture.say(10);
+        fixture.shard.handle_timeout(fixture.now);
+        let mut outputs = fixture.outputs();
+        let audience = &mut fixture.audience;
         meter.count(1, || outputs.drain(..).for_each(|output| audience.handle_output(output)));
-        house.write();
+        fixture.write();
     })
 }

@@ -1,4 +1,6 @@
 //! What the WebSocket layer costs per frame read: header, unmasking, lending.
+//!
+//! Not here: what the frame's payload costs (`frames`).
 
 use std::hint::black_box;
 
@@ -6,7 +8,7 @@ use grandstand_protocol::frame::{ClientFrame, Publish};
 use grandstand_protocol::websocket::{Event, Input, Limits, Opcode, Reader, Role, unmask, write_masked};
 
 use crate::Bench;
-use crate::house::{ALIAS, TEXT, frame};
+use crate::fixture::{ALIAS, TEXT, frame};
 use crate::meter::repeat;
 
 pub(crate) const BENCHES: &[Bench] = &[

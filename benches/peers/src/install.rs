@@ -1,10 +1,9 @@
-//! Installing the peers, each by its package name, pinned, under target/peers; and finding what is installed.
+//! What is installed of the peers under target/peers, and where.
 //!
-//! Invariants: the pins are `versions.toml` and the lock files that it names; what is there and current is
-//! left as it is; what cannot be installed holds up nothing else, and is said.
-//! Not here: who needs what (`servers`).
+//! Invariant: the pins are `versions.toml` and the lock files that it names.
+//! Not here: how they are installed (`install.sh`), who needs what (`servers`).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,74 +73,11 @@ fn version_of(peer: &str) -> String {
     pin(peer, "version").expect("versions.toml names every peer")
 }
 
-/// Installs all peers; fails at the end if one could not be.
+/// Installs all peers (`install.sh`); fails at the end if one could not be.
 pub(crate) fn all() -> Result<()> {
-    let python = attempt("NATS and uWebSockets (Python 3 with venv)", python);
-    let node = attempt("Socket.IO and ws (Node, npm)", node);
-    let moq = attempt("moq-relay (cargo)", moq);
-    if python && node && moq { Ok(()) } else { bail!("not everything could be installed") }
-}
-
-fn attempt(what: &str, install: impl FnOnce() -> Result<()>) -> bool {
-    eprintln!("{what}");
-    let done = install();
-    if let Err(error) = &done {
-        eprintln!("  not installed: {error:#}");
-    }
-    done.is_ok()
-}
-
-fn python() -> Result<()> {
-    let (list, home) = (source("requirements.txt"), home("py"));
-    once(&list, &home, || {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-        let mut pip = Command::new(python_program("python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
-        run(pip.arg("--requirement").arg(&list))
-    })
-}
-
-fn node() -> Result<()> {
-    let (lock, home) = (source("node/package-lock.json"), home("node"));
-    once(&lock, &home, || {
-        fs::create_dir_all(&home)?;
-        for name in ["package.json", "package-lock.json"] {
-            fs::copy(source("node").join(name), home.join(name))?;
-        }
-        // bufferutil brings its compiled part along, so that no script has to run.
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-        run(npm.current_dir(&home))
-    })
-}
-
-/// 400 crates, one at a time: some ten minutes of one core.
-fn moq() -> Result<()> {
-    let mut cargo = Command::new("nice");
-    cargo.args(["-n", "10", "cargo", "build", "--release", "--locked", "-j1"]);
-    let own = |name: &str| {
-        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|begin| name.starts_with(begin))
-    };
-    for (name, _) in std::env::vars_os().filter(|(name, _)| own(&name.to_string_lossy())) {
-        cargo.env_remove(name);
-    }
-    run(cargo.current_dir(source("moq")).env("CARGO_TARGET_DIR", home("moq")))
-}
-
-/// Runs an installation unless the last one that went through had the same list.
-fn once(list: &Path, home: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let (stamp, wanted) = (home.join("installed.txt"), fs::read(list)?);
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    install()?;
-    Ok(fs::write(stamp, wanted)?)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let line = format!("{command:?}");
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start {line}"))?;
-    if status.success() { Ok(()) } else { bail!("{line} failed ({status})") }
+    let status = Command::new("sh").arg(source("install.sh")).stdin(Stdio::null()).status()?;
+    ensure!(status.success(), "not everything could be installed");
+    Ok(())
 }
 
 #[cfg(test)]

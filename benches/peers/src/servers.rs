@@ -1,10 +1,11 @@
-//! Servers: what a user would pick for a room's chat, each configured as its documentation says for throughput.
+//! Servers: what a user would pick for a room's chat, each configured as its documentation says for
+//! throughput.
 //!
 //! Forms: `plain` is a message a frame, as every user begins; `best` sets what the documentation offers;
-//! `batched` adds what an application can do by itself: it collects for [`BATCH_MS`] and sends what it has as one
-//! message, as Grandstand's tick does.
-//! - NATS: its server's own WebSocket port, one subject, a subscription for each viewer; `best` lifts what would
-//!   cut slow viewers off (`nats/best.conf`). The server joins what waits for a connection by itself.
+//! `batched` adds what an application can do by itself: it collects for [`BATCH_MS`] and sends what it has as
+//! one message, as Grandstand's tick does.
+//! - NATS: its server's own WebSocket port, one subject, a subscription for each viewer; `best` lifts what
+//!   would cut slow viewers off (`nats/best.conf`). The server joins what waits for a connection by itself.
 //! - uWebSockets: the fastest WebSocket server that installs by package name, through `socketify`, the Python
 //!   package around it. Fan-out is its own topic tree, in C++; Python runs once per publication.
 //! - `ws` on Node, alone: a loop of `send` over a set of sockets, as its documentation broadcasts.
@@ -12,8 +13,8 @@
 //!   choice here: eiows wants a newer Node than distributions carry, and uWebSockets.js is in no registry.
 //! - moq-relay: see `moq`.
 //!
-//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); nothing listens but on
-//! loopback; a server ends with its value.
+//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); nothing listens but
+//! on loopback; a server ends with its value.
 //! Not here: installing (`install`), how fast a server is asked to be (the library's `search`).
 
 use crate::server::Server;
@@ -46,9 +47,9 @@ const fn quic(name: &'static str, form: &'static str) -> Peer {
     Peer { name, form, transport: Transport::Quic }
 }
 
-/// All that there is, in the order in which it is measured: Grandstand beside what comes over the same transport,
-/// at its defaults, where the tick grows to keep fan-out within its share, and with a tick as long as the others'
-/// batches, for users to whom latency matters more.
+/// All that there is, in the order in which it is measured: Grandstand beside what comes over the same
+/// transport, at its defaults, where the tick grows to keep fan-out within its share, and with a tick as long
+/// as the others' batches, for users to whom latency matters more.
 pub(crate) const ALL: &[Peer] = &[
     ws("grandstand", "default"),
     ws("grandstand", "tick of 100 ms"),

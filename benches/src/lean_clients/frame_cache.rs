@@ -1,16 +1,16 @@
-//! The frame cache: frames that a client has had, by the place where they begin, so that another client's bytes
-//! need only be compared.
+//! The frame cache: frames that a client has had, by the place where they begin, so that another client's
+//! bytes need only be compared.
 //!
 //! Method: a frame that is met for the first time is parsed by its protocol ([`FrameCache::insert`]); each
-//! further client at the same place with the same bytes ([`FrameCache::find`]) costs one look-up, one comparison
-//! and one addition. Frames that begin at the same place may differ in how far they reach, so that a place has a
-//! few of them; their messages must be the same. Latency: the first [`EXACT_MAX`] arrivals of a frame are timed
-//! exactly, later ones are counted in steps of [`STEP_NS`]; [`FrameCache::flush`] turns those into the times of
-//! every delivery, message by message.
+//! further client at the same place with the same bytes ([`FrameCache::find`]) costs one look-up, one
+//! comparison and one addition. Frames that begin at the same place may differ in how far they reach, so that
+//! a place has a few of them; their messages must be the same. Latency: the first [`EXACT_MAX`] arrivals of a
+//! frame are timed exactly, later ones are counted in steps of [`STEP_NS`]; [`FrameCache::flush`] turns those
+//! into the times of every delivery, message by message.
 //! Invariant: memory is bounded by [`FRAMES_MAX`] and [`TEXTS_MAX`], oldest first.
 //! Not here: what a frame means (protocols).
 
-use super::context::Seen;
+use super::seen::Seen;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -82,8 +82,8 @@ pub fn hash(content: impl std::hash::Hash) -> u64 {
 }
 
 impl FrameCache {
-    /// A client that expects `next` got these bytes. If they are known there they are counted; the next offset
-    /// and the reactions in the frame.
+    /// A client that expects `next` got these bytes. If they are known there they are counted; the next
+    /// offset and the reactions in the frame.
     #[inline]
     pub fn find(
         &mut self,

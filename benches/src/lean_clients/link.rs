@@ -1,12 +1,12 @@
 //! A client's socket: TCP, plain or under TLS, or bare datagrams.
 //!
 //! Invariants: one call of the kernel takes all that has come, into scratch space; what does not fit into the
-//! socket waits in the link, and then the epoll watches for room. A TCP socket that is dropped is reset, so that
-//! thousands of them leave no port in TIME_WAIT.
-//! Not here: what bytes mean (`framing`), when a link is looked at (`super`).
+//! socket waits in the link, and then the epoll watches for room. A TCP socket that is dropped is reset, so
+//! that thousands of them leave no port in TIME_WAIT.
+//! Not here: what bytes mean (`conversation`), when a link is looked at (`super`).
 
 use super::Io;
-use super::framing::Conversation;
+use super::conversation::Conversation;
 use super::tls::Tls;
 use anyhow::{Context as _, Result, bail};
 use rustix::event::epoll::{self, EventData, EventFlags};

@@ -1,22 +1,23 @@
-//! Lean clients: thousands of clients in one thread, at as little CPU per delivery as can be. They come, follow
-//! rooms, compare every byte, publish, react and drop when told.
+//! Lean clients: thousands of clients in one thread, at as little CPU per delivery as can be. They come,
+//! follow rooms, compare every byte, publish, react and drop when told.
 //!
-//! Why lean: a generator that is full measures itself. All clients of a room get the same bytes, so a frame is
-//! parsed once and for every other client compared with the bytes of the first (`frame_cache`): every byte of
-//! every delivery is checked, at the speed of memory. Why not the client library: a client must cost its process
-//! so little that the server is what is measured.
-//! Invariants: nothing is taken for lost of which a client was told (gaps, omissions); nothing else is forgiven.
-//! A client that was told to come is counted once as joined or failed; one that is sent away comes back when it
-//! was told to, with jitter, and is counted for each time. Nothing waits but the epoll.
+//! Why lean: a generator that is full measures itself. All clients of a room get the same bytes, so a frame
+//! is parsed once and for every other client compared with the bytes of the first (`frame_cache`): every byte
+//! of every delivery is checked, at the speed of memory. Why not the client library: a client must cost its
+//! process so little that the server is what is measured.
+//! Invariants: nothing is taken for lost of which a client was told (gaps, omissions); nothing else is
+//! forgiven. A client that was told to come is counted once as joined or failed; one that is refused comes
+//! back when it was told to, with jitter, and is counted for each time. Nothing waits but the epoll.
 //!
 //! - [`LeanClients`]: the loop, and what clients are told to do;
 //! - [`protocol`]: what an application protocol must answer to be used, one file for each protocol;
-//! - `framing`, `link`, `tls`, `quic`: from sockets to messages and back.
+//! - `conversation`, `framing`, `link`, `tls`, `quic`: from sockets to messages and back.
 //!
 //! Not here: a process of their own (`viewers`), how the real client comes back (`reconnecting_clients`).
 
 mod bytes;
 mod context;
+mod conversation;
 mod frame_cache;
 mod framing;
 mod grandstand;
@@ -24,15 +25,18 @@ mod link;
 mod plan;
 pub mod protocol;
 mod quic;
+mod seen;
 mod timers;
 mod tls;
 
-pub use context::{Context, Reading, Seen};
+pub use context::Context;
 pub use frame_cache::{FrameCache, Parsed, hash};
 pub use plan::{ClientsPlan, Joined, Settled, Transport};
+pub use seen::{Reading, Seen};
 
 use anyhow::{Context as _, Result, ensure};
-use framing::{Conversation, Framing};
+use conversation::Conversation;
+use framing::Framing;
 use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::histogram::Times;
 use grandstand_harness::trust::AnyCertificate;
@@ -317,8 +321,8 @@ impl LeanClients {
         settled
     }
 
-    /// Turns until every publication was answered and everybody has had everything that was accepted; what was
-    /// seen since the mark.
+    /// Turns until every publication was answered and everybody has had everything that was accepted; what
+    /// was seen since the mark.
     ///
     /// # Errors
     /// That is not so within `limit`, or something was lost, refused, wrong or left out.

@@ -1,4 +1,5 @@
-//! The plan of lean clients, and how their coming and settling went: what crosses the border of their process.
+//! The plan of lean clients, and how their coming and settling went: what crosses the border of their
+//! process.
 //!
 //! Not here: who acts on it (`super`, `viewers`).
 
@@ -118,7 +119,7 @@ impl Joined {
     /// Some are not.
     pub fn check(&self, count: usize) -> Result<()> {
         if self.joined < count as u64 {
-            let why = self.first_failure.as_deref().unwrap_or("sent away too often");
+            let why = self.first_failure.as_deref().unwrap_or("refused at every try");
             bail!("{} of {count} clients joined: {why}", self.joined);
         }
         Ok(())

@@ -24,8 +24,8 @@ pub trait Protocol {
     /// The client ends with this fault.
     fn open(&mut self, client: &mut Client, context: &mut Context) -> Result<()>;
 
-    /// One whole message from the server. A protocol sets [`Client::is_joined`] when the client follows all of
-    /// its rooms.
+    /// One whole message from the server. A protocol sets [`Client::is_joined`] when the client follows all
+    /// of its rooms.
     ///
     /// # Errors
     /// The client ends with this fault.

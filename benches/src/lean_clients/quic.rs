@@ -1,12 +1,13 @@
-//! A client's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the generator's loop.
+//! A client's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the generator's
+//! loop.
 //!
 //! Why a socket each: real viewers have an address each, and what that costs a server counts. Why no task: a
 //! task, a lock and a wake-up for each connection cost more than the protocol.
 //! Invariant: a connection is driven in the same turn in which it got a datagram or its timer rang.
-//! Not here: when that is (`super`), what the stream's bytes mean (`framing`).
+//! Not here: when that is (`super`), what the stream's bytes mean (`conversation`).
 
 use super::Io;
-use super::framing::Conversation;
+use super::conversation::Conversation;
 use super::link::{DATAGRAMS_MAX, open, receive};
 use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};

@@ -20,9 +20,9 @@ const LOGS: &str = "../shared/data/chat";
 /// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of
 /// fan-out.
 ///
-/// Figures of grandstand-bench are kept in benches/results/DATE-COMMIT, unless --quick is given; its own
-/// choices of viewers, rates and transports stand in `grandstand-bench BENCH --help`, and can be given behind
-/// `--`.
+/// Rows of grandstand-bench are appended to the file of the day and commit in benches/results, unless --quick
+/// is given. Its own choices of viewers, rates and transports are in `grandstand-bench --help`; give them
+/// behind `--`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benches to run; all of them if none is named.
@@ -136,8 +136,8 @@ fn measure(purpose: Purpose, bench: Bench, json: bool, choices: &[String]) -> Re
     run(bench.args(choices).env("GRANDSTAND_BIN", programs.node()))
 }
 
-/// Builds or checks the program that drives other servers, with the versions of the workspace's lock file;
-/// the program's path. It is no member of the workspace.
+/// Builds or checks the program that drives other servers; its path. It is no member of the workspace, and
+/// takes the versions of the workspace's lock file.
 fn peers(task: &str, purpose: Purpose) -> Result<PathBuf> {
     let (home, target) = (root().join("benches/peers"), target_dir().join("peers/build"));
     fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock"))?;

@@ -74,25 +74,25 @@ async fn go() -> Result<()> {
     let times_us = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     let seen =
         Rc::new(RefCell::new(Seen { delivered: 0, cut: 0, subscribed: 0, reached: 0, run: 0, times_us }));
-    let mut speaker = Speaker::new(&client, &url, bytes.parse()?, form == "frames")?;
-    join(&client, &url, viewers, &seen, &mut speaker).await?;
+    let mut publisher = Publisher::new(&client, &url, bytes.parse()?, form == "frames")?;
+    join(&client, &url, viewers, &seen, &mut publisher).await?;
     println!("joined {viewers}");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let (rate, seconds) = line.split_once(' ').context("RATE SECONDS")?;
-        run(&mut speaker, rate.parse()?, seconds.parse()?, viewers, &seen).await?;
+        run(&mut publisher, rate.parse()?, seconds.parse()?, viewers, &seen).await?;
     }
     Ok(())
 }
 
-/// Everybody connects, some at a time. Nothing is said meanwhile, since newcomers are given what is not too
+/// Everybody connects, some at a time. Nothing is said meanwhile, since a new subscriber gets what is not too
 /// old.
 async fn join(
     client: &Client,
     url: &url::Url,
     viewers: usize,
     seen: &Shared,
-    speaker: &mut Speaker,
+    publisher: &mut Publisher,
 ) -> Result<()> {
     let deadline = Instant::now() + JOIN_MAX;
     let mut started = 0;
@@ -103,7 +103,7 @@ async fn join(
         }
         wait(viewers, deadline, seen).await?;
     }
-    speaker.say(0, 0, Duration::ZERO)?;
+    publisher.say(0, 0, Duration::ZERO)?;
     while seen.borrow().reached < viewers {
         wait(viewers, deadline, seen).await?;
     }
@@ -164,7 +164,13 @@ impl Seen {
 }
 
 /// One run: `rate` messages a second, evenly, then a wait for what is still on its way.
-async fn run(speaker: &mut Speaker, rate: f64, seconds: f64, viewers: usize, seen: &Shared) -> Result<()> {
+async fn run(
+    publisher: &mut Publisher,
+    rate: f64,
+    seconds: f64,
+    viewers: usize,
+    seen: &Shared,
+) -> Result<()> {
     let run = {
         let mut seen = seen.borrow_mut();
         (seen.delivered, seen.run) = (0, seen.run + 1);
@@ -177,7 +183,7 @@ async fn run(speaker: &mut Speaker, rate: f64, seconds: f64, viewers: usize, see
     for n in 0..published {
         // Timed from when it was due, so that one who falls behind is not forgiven.
         let late = due.tick().await.elapsed();
-        speaker.say(run, n, late)?;
+        publisher.say(run, n, late)?;
     }
     let expected = published * viewers as u64;
     let all = async {
@@ -194,7 +200,7 @@ async fn run(speaker: &mut Speaker, rate: f64, seconds: f64, viewers: usize, see
 }
 
 /// Who speaks: a connection of its own, with the room's one track.
-struct Speaker {
+struct Publisher {
     track: track::Producer,
     group: Option<(moq_net::group::Producer, Instant)>,
     is_in_frames: bool,
@@ -203,14 +209,14 @@ struct Speaker {
     _connection: moq_tokio::Connection,
 }
 
-impl Speaker {
-    fn new(client: &Client, url: &url::Url, bytes: usize, is_in_frames: bool) -> Result<Speaker> {
+impl Publisher {
+    fn new(client: &Client, url: &url::Url, bytes: usize, is_in_frames: bool) -> Result<Publisher> {
         let origin = moq_tokio::origin::spawn();
         let room = origin.create_broadcast("room")?;
         let track = room.create_track("chat", track::Info::default().with_max_age(MAX_AGE))?;
         room.announce(Default::default())?;
         let connection = client.clone().with_publisher(&origin).connect(url.clone());
-        Ok(Speaker { track, group: None, is_in_frames, bytes, _room: room, _connection: connection })
+        Ok(Publisher { track, group: None, is_in_frames, bytes, _room: room, _connection: connection })
     }
 
     fn say(&mut self, run: u64, n: u64, late: Duration) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Protocols of other servers over a WebSocket, so that the lean clients do for all of them.
 //!
-//! Why not their own clients: five thousand of those fill the generator's core before the server's is full; and
-//! what a client library costs is not the server's cost.
+//! Why not their own clients: five thousand of those fill the generator's core before the server's is full;
+//! and what a client library costs is not the server's cost.
 //! Invariant: every message is numbered from 0 and says when it was due ([`numbered`]), so that whatever is
 //! missing, twice or late is seen, in every protocol by the same code.
 //! Not here: the servers (`servers`), Grandstand's own protocol (the library), Media over QUIC (`moq`).

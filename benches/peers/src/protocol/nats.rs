@@ -3,6 +3,7 @@
 //! The server joins what waits for a client into one message, and never cuts a protocol line: it writes whole
 //! lines to a client's buffer under that client's lock, and frames what is in the buffer.
 //! A text of several lines is an application's own batch.
+//! Not here: how the server is started (`servers`).
 
 use super::{Heard, PeerProtocol, Role};
 use anyhow::{Context, Result, bail};

@@ -1,12 +1,13 @@
-//! `durable`: rooms on disk beside rooms in memory, in one run: what it costs that nothing acknowledged is lost.
+//! `durable`: rooms on disk beside rooms in memory, in one run: what it costs that nothing acknowledged is
+//! lost.
 //!
-//! Method: 5,000 messages/s over 500 rooms of four viewers, each room spoken in by one of them, on a fresh node
-//! for each window. Windows of `memory` and `disk` take turns, so that a machine that changes its pace changes it
-//! for both, and their times are added up. An acknowledgement of `memory` comes when the batch is sealed, one of
-//! `disk` when it is synced; what a bare sync takes on the same disk stands beside it. Bytes written are the
-//! kernel's count for the process (`write_bytes`): the log's files, not the crash log's, which is in memory.
-//! Falls short when people wait over 1.2 times as long for what others say in `disk` rooms (p50 and p99): the
-//! disk must not be in the way of fan-out. Nothing may be lost or refused.
+//! Method: 5,000 messages/s over 500 rooms of four viewers, each room spoken in by one of them, on a fresh
+//! node for each window. Windows of `memory` and `disk` take turns, so that a machine that changes its pace
+//! changes it for both, and their times are added up. An acknowledgement of `memory` comes when the batch is
+//! sealed, one of `disk` when it is synced; what a bare sync takes on the same disk stands beside it. Bytes
+//! written are the kernel's count for the process (`write_bytes`): the log's files, not the crash log's,
+//! which is in memory. Falls short when people wait over 1.2 times as long for what others say in `disk`
+//! rooms (p50 and p99): the disk must not be in the way of fan-out. Nothing may be lost or refused.
 //! Not here: crashes (`cargo xtask soak --crashes`), full and slow disks (the node's own tests).
 
 use anyhow::{Context, Result, ensure};
@@ -188,8 +189,8 @@ fn sync_bare(folder: &Path, times: &mut Times) -> Result<()> {
     Ok(fs::remove_file(path)?)
 }
 
-/// Where logs are: beside this program, on a disk where the temporary folder may be memory; and crash logs: in
-/// memory, as by default. Both are removed at the end.
+/// Where logs are: beside this program, on a disk where the temporary folder may be memory; and crash logs:
+/// in memory, as by default. Both are removed at the end.
 struct Folders {
     log: PathBuf,
     recorder: PathBuf,

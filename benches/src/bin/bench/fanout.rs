@@ -1,11 +1,11 @@
 //! Fan-out: one room, many viewers, one core: what a frame and a delivery cost, as a multiple of the floor.
 //!
-//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass, then a
-//! window is measured: CPU time of the node's process, what viewers got and when. Right after it the floor is run
-//! with frames of the size that was seen, as many sockets and the same interval. A QUIC frame that takes several
-//! packets is compared with as many datagrams.
-//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it has a
-//! fault.
+//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass,
+//! then a window is measured: CPU time of the node's process, what viewers got and when. Right after it the
+//! floor is run with frames of the size that was seen, as many sockets and the same interval. A QUIC frame
+//! that takes several packets is compared with as many datagrams.
+//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it
+//! has a fault.
 //! Not here: how far it can go (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};
@@ -166,7 +166,7 @@ fn floor_of(plan: &Plan, cores: Cores, case: Case, seen: &Seen) -> Result<(f64, 
     // From one frame of a viewer to its next.
     let frames_per_s = seen.per_s(seen.reading.frames).max(1.0);
     let interval = Duration::from_secs_f64((case.viewers as f64 / frames_per_s).clamp(0.001, 2.0));
-    let cost = floor::beside(way, bytes.max(1.0) as usize, case.viewers, interval, cores, plan.quick)?;
+    let cost = floor::beside(plan, cores, way, bytes.max(1.0) as usize, case.viewers, interval)?;
     Ok((cost.ns_per_write, writes as u64))
 }
 

@@ -10,12 +10,12 @@
 //! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in
 //!   one call.
 //!
-//! Invariant: the sink got every byte that was counted as written (datagrams: 99 of 100, since the kernel may
-//! drop them).
+//! Invariant: the reader got every byte that was counted as written (datagrams: 99 of 100, since the kernel
+//! may drop them).
 //! Not here: headers' protection, acknowledgements, windows: a protocol's own work is what the ratios show.
 
 use crate::uring::Ring;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use grandstand_benches::cpu::thread_ns;
 use grandstand_benches::lean_clients::{ClientsPlan, Transport};
@@ -33,8 +33,8 @@ use std::time::Duration;
 /// Frames of 1, 11 and 125 messages of 128 bytes: a quiet room, a busy one, the busiest.
 const SIZES: [usize; 3] = [160, 1_500, 17_000];
 
-/// A full QUIC packet.
-const DATAGRAM_BYTES: usize = 1_200;
+/// The same over QUIC, whose packets are full at 1,200.
+const SIZES_UDP: [usize; 2] = [160, 1_200];
 
 /// As the node sets it (`socket.send_buffer_bytes`).
 const SEND_BUFFER_BYTES: usize = 131_072;
@@ -55,7 +55,7 @@ pub(crate) enum Way {
 impl Way {
     const ALL: [Way; 5] = [Way::Send, Way::Uring, Way::Tls, Way::Udp, Way::UdpBurst];
 
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Way::Send => "send",
             Way::Uring => "io_uring",
@@ -70,14 +70,6 @@ impl Way {
     }
 }
 
-/// Rounds of writes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rounds {
-    pub(crate) count: usize,
-    /// From one round's begin to the next one's; `None`: back to back.
-    pub(crate) spacing: Option<Duration>,
-}
-
 /// CPU time of a write.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
@@ -87,11 +79,10 @@ pub(crate) struct Cost {
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
-    let cores = plan.cores()?;
+    let (cores, rounds) = (plan.cores()?, plan.size(30, 3));
     let mut rows = Rows::new();
     for viewers in plan.choose(&plan.viewers, &[5_000], &[50]) {
         for way in Way::ALL {
-            let mut last = 0;
             let mut floor = match Floor::open(way, viewers, cores) {
                 Err(error) if way == Way::Uring => {
                     eprintln!("io_uring is missing here: {error:#}");
@@ -99,253 +90,209 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
                 }
                 floor => floor?,
             };
-            for size in SIZES.map(|size| if way.is_udp() { size.min(DATAGRAM_BYTES) } else { size }) {
-                if std::mem::replace(&mut last, size) != size {
-                    rows.push(noted(row(plan, &mut floor, way, viewers, size)?));
-                }
+            for size in if way.is_udp() { &SIZES_UDP[..] } else { &SIZES } {
+                let spaced = floor.measure(*size, rounds, Some(Duration::from_millis(100)))?;
+                let dense = floor.measure(*size, rounds, None)?;
+                let case = [("way", json!(way.name())), ("sockets", json!(viewers)), ("bytes", json!(size))];
+                let row = Row::of(case)
+                    .with("cpu_ns_per_write", rounded(spaced.ns_per_write, 0))
+                    .with("cpu_ns_per_write_back_to_back", rounded(dense.ns_per_write, 0))
+                    .with("writes_refused_back_to_back", dense.refused);
+                rows.push(noted(row));
             }
         }
     }
     Ok(rows)
 }
 
-fn row(plan: &Plan, floor: &mut Floor, way: Way, viewers: usize, size: usize) -> Result<Row> {
-    let count = if plan.quick { 3 } else { 30 };
-    let spaced = floor.measure(size, Rounds { count, spacing: Some(Duration::from_millis(100)) })?;
-    let dense = floor.measure(size, Rounds { count, spacing: None })?;
-    Ok(Row::of([("way", json!(way.name())), ("sockets", json!(viewers)), ("bytes", json!(size))])
-        .with("cpu_ns_per_write", rounded(spaced.ns_per_write, 0))
-        .with("cpu_ns_per_write_back_to_back", rounded(dense.ns_per_write, 0))
-        .with("writes_refused_back_to_back", dense.refused))
-}
-
 /// The floor beside another run: the same frame, as many sockets, rounds at the same interval.
 pub(crate) fn beside(
+    plan: &Plan,
+    cores: Cores,
     way: Way,
     bytes: usize,
     viewers: usize,
     interval: Duration,
-    cores: Cores,
-    quick: bool,
 ) -> Result<Cost> {
-    let mut floor = Floor::open(way, viewers, cores)?;
-    floor.measure(bytes, Rounds { count: if quick { 3 } else { 30 }, spacing: Some(interval) })
+    Floor::open(way, viewers, cores)?.measure(bytes, plan.size(30, 3), Some(interval))
 }
 
 /// Open sockets and their reader.
-pub(crate) struct Floor {
-    way: Way,
+struct Floor {
     viewers: Viewers,
-    cores: Cores,
+    core: Option<usize>,
+    writer: Writer,
+}
+
+/// The sockets, and what goes to each.
+struct Writer {
+    way: Way,
     tcp: Vec<TcpStream>,
-    udp: Option<(UdpSocket, Vec<SocketAddrAny>)>,
+    udp: UdpSocket,
+    addresses: Vec<SocketAddrAny>,
     keys: Vec<LessSafeKey>,
+    ring: Option<Ring>,
+    sequence: u64,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
+    wire_bytes: u64,
 }
 
 impl Floor {
-    pub(crate) fn open(way: Way, viewers: usize, cores: Cores) -> Result<Floor> {
-        let mut keys = Vec::new();
-        if way == Way::Tls || way.is_udp() {
-            keys = (0..viewers).map(|n| key(way, n)).collect::<Result<_>>()?;
-        }
-        if way == Way::Uring {
-            Ring::new()?;
-        }
+    fn open(way: Way, viewers: usize, cores: Cores) -> Result<Floor> {
+        let ring = if way == Way::Uring { Some(Ring::new()?) } else { None };
+        let is_sealed = way == Way::Tls || way.is_udp();
+        let keys = (0..if is_sealed { viewers } else { 0 }).map(|n| key(way, n)).collect::<Result<_>>()?;
         let (listener, address) = listener()?;
         let plan = ClientsPlan::new(Transport::Ws, address, vec!["floor".into()]);
         let plan = ClientsPlan { protocol: "bytes".into(), datagrams: way.is_udp(), ..plan };
-        let generator = Viewers::start(&plan, cores.generator)?;
-        let mut floor = Floor { way, cores, tcp: Vec::new(), udp: None, keys, viewers: generator };
-        if way.is_udp() {
-            let ports = floor.viewers.come(viewers)?.ports;
-            let address = |&port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into();
-            let addresses = ports.iter().map(address).collect();
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            // The kernel takes what it allows.
-            let _ = sockopt::set_socket_send_buffer_size(&socket, 4 << 20);
-            floor.udp = Some((socket, addresses));
-        } else {
-            let accept = std::thread::spawn(move || accept(&listener, viewers));
-            floor.viewers.come(viewers)?;
-            floor.tcp = accept.join().expect("accepting does not panic")?;
-        }
-        Ok(floor)
+        let mut generator = Viewers::start(&plan, cores.generator)?;
+        let accepted = std::thread::spawn(move || accept(&listener, if way.is_udp() { 0 } else { viewers }));
+        let ports = generator.come(viewers)?.ports;
+        let address = |&port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into();
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // The kernel takes what it allows.
+        let _ = sockopt::set_socket_send_buffer_size(&udp, 4 << 20);
+        let writer = Writer {
+            way,
+            tcp: accepted.join().expect("accepting does not panic")?,
+            udp,
+            addresses: ports.iter().map(address).collect(),
+            keys,
+            ring,
+            sequence: 0,
+            plain: Vec::new(),
+            sealed: Vec::new(),
+            wire_bytes: 0,
+        };
+        Ok(Floor { viewers: generator, core: cores.server, writer })
     }
 
-    /// Runs rounds in a thread on the server's core: CPU time of that thread for each write.
-    pub(crate) fn measure(&mut self, bytes: usize, rounds: Rounds) -> Result<Cost> {
+    /// Runs rounds in a thread on the server's core: CPU time of that thread for each write. `spacing` is
+    /// from one round's begin to the next one's; without it they are back to back.
+    fn measure(&mut self, bytes: usize, rounds: usize, spacing: Option<Duration>) -> Result<Cost> {
         self.viewers.mark()?;
-        let core = self.cores.server;
-        let (way, tcp, udp, keys) = (self.way, &self.tcp, &self.udp, &self.keys);
-        let writer = move || -> Result<Written> {
-            if let Some(core) = core {
-                pin_here(core)?;
-            }
-            let mut writer = Writer::new(way, tcp, udp.as_ref(), keys, bytes)?;
-            writer.rounds(rounds)
+        let (core, writer) = (self.core, &mut self.writer);
+        (writer.plain, writer.wire_bytes) = (vec![0x5a; bytes], 0);
+        let write = || -> Result<(u64, u64, u64)> {
+            core.map_or(Ok(()), pin_here)?;
+            writer.rounds(rounds, spacing)
         };
-        let written =
-            std::thread::scope(|scope| scope.spawn(writer).join().expect("writing does not panic"))?;
-        ensure!(written.whole > 0, "nothing could be written");
-        self.check(&written)?;
-        Ok(Cost { ns_per_write: written.cpu_ns as f64 / written.whole as f64, refused: written.refused })
+        let written = std::thread::scope(|scope| scope.spawn(write).join().expect("writing does not panic"));
+        let (cpu_ns, whole, refused) = written?;
+        ensure!(whole > 0, "nothing could be written");
+        self.check()?;
+        Ok(Cost { ns_per_write: cpu_ns as f64 / whole as f64, refused })
     }
 
     /// What was written has been read.
-    fn check(&mut self, written: &Written) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
+        let written = self.writer.wire_bytes;
+        let enough = if self.writer.way.is_udp() { written * 99 / 100 } else { written };
         let until_ns = monotonic_ns() + 10_000_000_000;
         loop {
             let reading = self.viewers.read()?;
-            ensure!(reading.ended == 0, "the sink ended: {reading:?}");
-            let enough = if self.way.is_udp() { written.wire_bytes * 99 / 100 } else { written.wire_bytes };
-            if reading.wire_bytes >= enough {
-                ensure!(reading.wire_bytes <= written.wire_bytes, "more was read than written");
+            let read = reading.wire_bytes;
+            ensure!(reading.ended == 0 && read <= written, "of {written} bytes the reader got {reading:?}");
+            if read >= enough {
                 return Ok(());
             }
-            if monotonic_ns() > until_ns {
-                bail!("of {} bytes the sink got {}", written.wire_bytes, reading.wire_bytes);
-            }
+            ensure!(monotonic_ns() < until_ns, "of {written} bytes the reader got {read}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-/// What a run of rounds did. Warm-up rounds count as bytes only.
-#[derive(Clone, Copy, Debug, Default)]
-struct Written {
-    cpu_ns: u64,
-    whole: u64,
-    refused: u64,
-    wire_bytes: u64,
-}
-
-struct Writer<'a> {
-    way: Way,
-    tcp: &'a [TcpStream],
-    udp: Option<&'a (UdpSocket, Vec<SocketAddrAny>)>,
-    keys: &'a [LessSafeKey],
-    plain: Vec<u8>,
-    sealed: Vec<u8>,
-    ring: Option<Ring>,
-    sequence: u64,
-    wire_bytes: u64,
-}
-
-impl<'a> Writer<'a> {
-    fn new(
-        way: Way,
-        tcp: &'a [TcpStream],
-        udp: Option<&'a (UdpSocket, Vec<SocketAddrAny>)>,
-        keys: &'a [LessSafeKey],
-        bytes: usize,
-    ) -> Result<Writer<'a>> {
-        let ring = if way == Way::Uring { Some(Ring::new()?) } else { None };
-        let (plain, sealed) = (vec![0x5a; bytes], Vec::new());
-        Ok(Writer { way, tcp, udp, keys, plain, sealed, ring, sequence: 0, wire_bytes: 0 })
-    }
-
-    fn rounds(&mut self, rounds: Rounds) -> Result<Written> {
+impl Writer {
+    /// CPU time, writes that were whole and writes that were refused. Warm-up rounds count as bytes only.
+    fn rounds(&mut self, count: usize, spacing: Option<Duration>) -> Result<(u64, u64, u64)> {
         // The first rounds find cold code and unsized buffers.
-        let warm_up = rounds.count / 10 + 1;
-        let (mut written, mut next_ns) = (Written::default(), monotonic_ns());
-        for round in 0..warm_up + rounds.count {
-            if let Some(spacing) = rounds.spacing {
+        let warm_up = count / 10 + 1;
+        let (mut cpu_ns, mut wholes, mut next_ns) = (0, 0, monotonic_ns());
+        for round in 0..warm_up + count {
+            if let Some(spacing) = spacing {
                 sleep_until(next_ns);
                 next_ns = (next_ns + spacing.as_nanos() as u64).max(monotonic_ns());
             }
             let begin_ns = thread_ns();
-            let (whole, refused) = self.round()?;
+            let whole = self.round()?;
             if round >= warm_up {
-                written.cpu_ns += thread_ns() - begin_ns;
-                written.whole += whole as u64;
-                written.refused += refused as u64;
+                cpu_ns += thread_ns() - begin_ns;
+                wholes += whole as u64;
             }
         }
-        Ok(Written { wire_bytes: self.wire_bytes, ..written })
+        let all = count * self.tcp.len().max(self.addresses.len());
+        Ok((cpu_ns, wholes, all as u64 - wholes))
     }
 
-    /// One write to everyone: how many were whole, how many were refused.
-    fn round(&mut self) -> Result<(usize, usize)> {
+    /// One write to everyone: how many were whole.
+    fn round(&mut self) -> Result<usize> {
         self.sequence += 1;
-        let whole = match self.way {
-            Way::Send => self.send()?,
+        let mut whole = 0;
+        match self.way {
             Way::Uring => {
                 let ring = self.ring.as_mut().expect("made for this way");
-                let whole = ring.send_all(self.tcp, &self.plain)?;
+                whole = ring.send_all(&self.tcp, &self.plain)?;
                 self.wire_bytes += (whole * self.plain.len()) as u64;
-                whole
             }
-            Way::Tls => self.tls()?,
-            Way::Udp => self.datagrams()?,
-            Way::UdpBurst => self.bursts()?,
-        };
-        let all = self.tcp.len() + self.udp.map_or(0, |(_, addresses)| addresses.len());
-        Ok((whole, all - whole))
-    }
-
-    fn send(&mut self) -> Result<usize> {
-        let mut whole = 0;
-        for socket in self.tcp {
-            whole += usize::from(send_whole(socket, &self.plain, &mut self.wire_bytes)?);
-        }
-        Ok(whole)
-    }
-
-    /// A record as RFC 8446, 5.2: header, sealed content with its type, tag.
-    fn tls(&mut self) -> Result<usize> {
-        let mut whole = 0;
-        for (socket, key) in self.tcp.iter().zip(self.keys) {
-            self.sealed.clear();
-            // A record holds at most 16 KB; a longer frame takes two.
-            for plain in self.plain.chunks(16_384) {
-                let length = (plain.len() + 1 + 16) as u16;
-                let begin = self.sealed.len();
-                self.sealed.extend_from_slice(&[23, 3, 3]);
-                self.sealed.extend_from_slice(&length.to_be_bytes());
-                self.sealed.extend_from_slice(plain);
-                self.sealed.push(23);
-                seal(key, self.sequence, &mut self.sealed, begin, 5)?;
-            }
-            whole += usize::from(send_whole(socket, &self.sealed, &mut self.wire_bytes)?);
-        }
-        Ok(whole)
-    }
-
-    fn datagrams(&mut self) -> Result<usize> {
-        let (socket, addresses) = self.udp.expect("open for this way");
-        let mut whole = 0;
-        for (address, key) in addresses.iter().zip(self.keys) {
-            self.sealed.clear();
-            self.sealed.extend_from_slice(&self.plain);
-            seal(key, self.sequence, &mut self.sealed, 0, 0)?;
-            match rustix::net::sendto(socket, &self.sealed, SendFlags::DONTWAIT, address) {
-                Ok(sent) => {
+            Way::Send | Way::Tls => {
+                for n in 0..self.tcp.len() {
+                    self.sealed.clear();
+                    if self.way == Way::Tls {
+                        self.seal_records(n)?;
+                    }
+                    let bytes = if self.way == Way::Tls { &self.sealed } else { &self.plain };
+                    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+                    let sent = taken(rustix::net::send(&self.tcp[n], bytes, flags))?;
                     self.wire_bytes += sent as u64;
-                    whole += 1;
+                    whole += usize::from(sent == bytes.len());
                 }
-                Err(Errno::AGAIN) => {}
-                Err(error) => return Err(error).context("sendto failed"),
+            }
+            Way::Udp | Way::UdpBurst => {
+                let (size, burst) = (self.plain.len() + 16, if self.way == Way::Udp { 1 } else { BURST });
+                for first in (0..self.addresses.len()).step_by(burst) {
+                    self.sealed.clear();
+                    let some = first..(first + burst).min(self.addresses.len());
+                    for key in &self.keys[some.clone()] {
+                        let begin = self.sealed.len();
+                        self.sealed.extend_from_slice(&self.plain);
+                        seal(key, self.sequence, &mut self.sealed, begin, 0)?;
+                    }
+                    let sent = if burst == 1 {
+                        let (to, flags) = (&self.addresses[first], SendFlags::DONTWAIT);
+                        taken(rustix::net::sendto(&self.udp, &self.sealed, flags, to))?.min(1)
+                    } else {
+                        send_burst(&self.udp, &self.addresses[some], &self.sealed, size)?
+                    };
+                    self.wire_bytes += (sent * size) as u64;
+                    whole += sent;
+                }
             }
         }
         Ok(whole)
     }
 
-    fn bursts(&mut self) -> Result<usize> {
-        let (socket, addresses) = self.udp.expect("open for this way");
-        let mut whole = 0;
-        let size = self.plain.len() + 16;
-        for (addresses, keys) in addresses.chunks(BURST).zip(self.keys.chunks(BURST)) {
-            self.sealed.clear();
-            for key in keys {
-                let begin = self.sealed.len();
-                self.sealed.extend_from_slice(&self.plain);
-                seal(key, self.sequence, &mut self.sealed, begin, 0)?;
-            }
-            let sent = send_burst(socket, addresses, &self.sealed, size)?;
-            self.wire_bytes += (sent * size) as u64;
-            whole += sent;
+    /// Records as RFC 8446, 5.2: header, sealed content with its type, tag. A record holds at most 16 KB; a
+    /// longer frame takes two.
+    fn seal_records(&mut self, n: usize) -> Result<()> {
+        for plain in self.plain.chunks(16_384) {
+            let length = (plain.len() + 1 + 16) as u16;
+            let begin = self.sealed.len();
+            self.sealed.extend_from_slice(&[23, 3, 3]);
+            self.sealed.extend_from_slice(&length.to_be_bytes());
+            self.sealed.extend_from_slice(plain);
+            self.sealed.push(23);
+            seal(&self.keys[n], self.sequence, &mut self.sealed, begin, 5)?;
         }
-        Ok(whole)
+        Ok(())
+    }
+}
+
+/// What a socket took; nothing where it had no room.
+fn taken(sent: Result<usize, Errno>) -> Result<usize> {
+    match sent {
+        Err(Errno::AGAIN) => Ok(0),
+        sent => sent.context("sending failed"),
     }
 }
 
@@ -361,11 +308,7 @@ fn send_burst(socket: &UdpSocket, addresses: &[SocketAddrAny], sealed: &[u8], si
         .zip(&mut controls)
         .map(|((address, slice), control)| MMsgHdr::new_with_addr(address, slice, control))
         .collect();
-    match sendmmsg(socket, &mut messages, SendFlags::DONTWAIT) {
-        Ok(sent) => Ok(sent),
-        Err(Errno::AGAIN) => Ok(0),
-        Err(error) => Err(error).context("sendmmsg failed"),
-    }
+    taken(sendmmsg(socket, &mut messages, SendFlags::DONTWAIT))
 }
 
 /// Seals what stands in `buffer` from `begin` on, of which the first `clear` bytes stay clear; the tag goes
@@ -379,18 +322,6 @@ fn seal(key: &LessSafeKey, sequence: u64, buffer: &mut Vec<u8>, begin: usize, cl
     let tag = key.seal_in_place_separate_tag(nonce, aad, &mut buffer[begin + clear..]);
     buffer.extend_from_slice(tag.map_err(|_| anyhow::anyhow!("sealing failed"))?.as_ref());
     Ok(())
-}
-
-/// One write; `false` if the socket did not take all of it. What it took is counted.
-fn send_whole(socket: &TcpStream, bytes: &[u8], wire_bytes: &mut u64) -> Result<bool> {
-    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-        Ok(sent) => {
-            *wire_bytes += sent as u64;
-            Ok(sent == bytes.len())
-        }
-        Err(Errno::AGAIN) => Ok(false),
-        Err(error) => Err(error).context("send failed"),
-    }
 }
 
 fn key(way: Way, number: usize) -> Result<LessSafeKey> {

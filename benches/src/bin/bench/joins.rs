@@ -1,24 +1,23 @@
 //! `joins`: what it costs the node to let a viewer in, and who suffers when ten thousand come at once.
 //!
-//! Method: *closed loop*: so many joins are under way at any time; the node's CPU from the first connection to
-//! the last `Subscribed`, divided by the joins; nobody leaves meanwhile. *Rush*: everybody connects at once,
-//! beside residents, viewers who are there already and are talked to; these have a thread of their own, so that
-//! the generator's own work on handshakes is not taken for their latency. A client that is sent away with
-//! `Retry-After` comes back when it was told to.
+//! Method: *closed loop*: so many joins are under way at any time; the node's CPU from the first connection
+//! to the last `Subscribed`, divided by the joins; nobody leaves meanwhile. *Rush*: everybody connects at
+//! once, beside residents, viewers who are there already and are talked to; these have a thread of their own,
+//! so that the generator's own work on handshakes is not taken for their latency. A client that is refused
+//! with `Retry-After` comes back when it was told to.
 //! Full handshakes are counted by the certificates that clients checked; a resumed one checks none.
 //! Not here: what joined viewers cost (`memory`, `fanout`).
 
 use anyhow::{Result, ensure};
 use grandstand_benches::cpu::Meter;
 use grandstand_benches::fixture::{
-    Fixture, IN_FLIGHT, PATIENCE, TICK_MS, Talk, come, plan as node_plan, talk,
+    Fixture, IN_FLIGHT, PATIENCE, Signals, TICK_MS, Talk, beside, come, plan as node_plan, talk,
 };
 use grandstand_benches::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
 use grandstand_benches::plan::Plan;
 use grandstand_benches::record::{Row, Rows, ms, noted, ratio, rounded};
 use grandstand_harness::clock::monotonic_ns;
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Sizes of a run.
@@ -64,8 +63,8 @@ impl Way {
         Row::of([("what", json!(what)), ("transport", transport), ("tls", tls)])
     }
 
-    /// Messages per second to those who are there, and to those who come. Frames over QUIC cost three times as
-    /// much: with more, telling eleven thousand takes the whole core.
+    /// Messages per second to those who are there, and to those who come. Frames over QUIC cost three times
+    /// as much: with more, telling eleven thousand takes the whole core.
     fn talk_per_s(self) -> f64 {
         if self.transport == Transport::Quic { 5.0 } else { 20.0 }
     }
@@ -135,24 +134,13 @@ fn joins(row: Row, joined: &Joined) -> Row {
 fn rush(sizes: &Sizes, way: Way) -> Result<Row> {
     let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
     let mut clients = clients(&fixture, way, sizes.rush)?;
-    let (begins, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-    let ((calm, during), spent, joined) = std::thread::scope(|scope| -> Result<_> {
-        let residents = scope.spawn(|| residents(&fixture, sizes, way, &begins, &is_over));
-        let mut rush = || -> Result<_> {
-            while !begins.load(Ordering::Acquire) {
-                ensure!(!residents.is_finished(), "the residents failed");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let meter = Meter::start(fixture.node.pid())?;
-            let joined = clients.come(0..sizes.rush, sizes.rush, PATIENCE)?;
-            Ok((meter.spent()?, joined))
-        };
-        let outcome = rush();
-        is_over.store(true, Ordering::Release);
-        let heard = residents.join().expect("listening does not panic")?;
-        let (spent, joined) = outcome?;
-        Ok((heard, spent, joined))
-    })?;
+    let rush = || -> Result<_> {
+        let meter = Meter::start(fixture.node.pid())?;
+        let joined = clients.come(0..sizes.rush, sizes.rush, PATIENCE)?;
+        Ok((meter.spent()?, joined))
+    };
+    let residents = |signals: &Signals| residents(&fixture, sizes, way, signals);
+    let ((calm, during), (spent, joined)) = beside(residents, rush)?;
     let seen = clients.read();
     ensure!(seen.ended == 0, "clients who had joined were cut: {seen:?}");
     let mut row = way.row("rush");
@@ -172,21 +160,15 @@ fn rush(sizes: &Sizes, way: Way) -> Result<Row> {
 }
 
 /// What those who are there get before and during the rush: everything.
-fn residents(
-    fixture: &Fixture,
-    sizes: &Sizes,
-    way: Way,
-    begins: &AtomicBool,
-    is_over: &AtomicBool,
-) -> Result<(Reading, Reading)> {
+fn residents(fixture: &Fixture, sizes: &Sizes, way: Way, signals: &Signals) -> Result<(Reading, Reading)> {
     let mut clients = fixture.full_room(way.transport, sizes.residents)?;
     let (_, calm) = talk(&mut clients, vec![(0, 0)], way.talk_per_s(), 100, sizes.calm)?;
     clients.mark();
     let mut talk = Talk::new(vec![(0, 0)], way.talk_per_s(), 100);
-    begins.store(true, Ordering::Release);
+    signals.begin();
     let began_ns = monotonic_ns();
     // At least one message, however short the rush.
-    while !is_over.load(Ordering::Acquire) || monotonic_ns() - began_ns < 100_000_000 {
+    while !signals.is_over() || monotonic_ns() - began_ns < 100_000_000 {
         talk.speak(&mut clients);
         clients.turn(Duration::from_millis(1))?;
     }

@@ -1,9 +1,9 @@
 //! `grandstand-bench`: what Grandstand costs, beside what it could cost at best.
 //!
-//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a smaller audience) runs
-//! it in the same run, beside it.
-//! Invariants: figures come from a release build, with the node and the generator on different cores; `--quick`
-//! is a smoke of seconds that fails when something is broken, and never by time.
+//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a smaller audience)
+//! runs it in the same run, beside it.
+//! Invariants: figures come from a release build, with the node and the generator on different cores;
+//! `--quick` is a smoke of seconds that fails when something is broken, and never by time.
 //! Not here: building (`cargo xtask bench`), what benches are made of (the library), other servers
 //! (benches/peers).
 
@@ -58,7 +58,8 @@ enum Bench {
     Memory,
     /// CPU per join, and the latency of viewers who are there while ten thousand come at once.
     Joins,
-    /// All clients are cut at once and come back: how soon, how completely, and what viewers who stayed notice.
+    /// All clients are cut at once and come back: how soon, how completely, and what viewers who stayed
+    /// notice.
     Storm,
     /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
     Rooms,

@@ -36,8 +36,8 @@ struct Sizes {
     rest: Duration,
 }
 
-/// Runs it. It fails when somebody was not served, also when the kernel ended the node because it did not fit its
-/// 200 MB.
+/// Runs it. It fails when somebody was not served, also when the kernel ended the node because it did not fit
+/// its 200 MB.
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let core = plan.cores()?.server;
     let full = Sizes {

@@ -1,9 +1,9 @@
-//! Pacing: what a flood costs in a room that shows people what they can read, beside a room in which only that is
-//! said.
+//! Pacing: what a flood costs in a room that shows people what they can read, beside a room in which only
+//! that is said.
 //!
-//! Method: the same node, viewers and publisher as in `fanout`, first at the rate that the room may show, then at
-//! a hundred times that. The ratio of the two CPU shares is the figure; what a flood costs beyond 1 is reading
-//! it, not showing it.
+//! Method: the same node, viewers and publisher as in `fanout`, first at the rate that the room may show,
+//! then at a hundred times that. The ratio of the two CPU shares is the figure; what a flood costs beyond 1
+//! is reading it, not showing it.
 //! Invariants: both rows come from one run; each message is delivered or counted as omitted for every viewer.
 //! Not here: what pacing chooses (the engine's tests).
 

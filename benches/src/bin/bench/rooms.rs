@@ -1,20 +1,21 @@
 //! `rooms`: fifty thousand that nobody has joined, ten thousand that all talk, and small ones beside a giant.
 //!
-//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each of
-//! 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant have
-//! their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is not taken
-//! for their latency. Everybody has to get everything: a run that lost a message has no figures.
+//! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each
+//! of 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant
+//! have their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is
+//! not taken for their latency. Everybody has to get everything: a run that lost a message has no figures.
 //! Not here: memory of rooms (`memory`).
 
 use anyhow::{Result, ensure};
 use grandstand_benches::cpu::Meter;
-use grandstand_benches::fixture::{Fixture, PATIENCE, Talk, come, plan as node_plan};
+use grandstand_benches::fixture::{
+    Fixture, PATIENCE, Signals, Talk, beside as both, come, plan as node_plan,
+};
 use grandstand_benches::lean_clients::protocol::Role;
 use grandstand_benches::lean_clients::{Reading, Transport};
 use grandstand_benches::plan::Plan;
 use grandstand_benches::record::{Row, Rows, ms, noted, ratio, rounded};
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rooms of one session: the default bound.
@@ -133,49 +134,35 @@ fn figures(row: Row, sent: u64, time: Duration, seen: &Reading, cpu_ns: u64) -> 
 /// Small rooms that talk, beside a giant of so many viewers or none.
 fn beside(sizes: &Sizes, giant: usize) -> Result<Row> {
     let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
-    let (begins, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut clients = fixture.full_room(Transport::Ws, giant)?;
-    std::thread::scope(|scope| -> Result<Row> {
-        let small = scope.spawn(|| small_rooms(&fixture, sizes, &begins, &is_over));
-        let mut run = || -> Result<_> {
-            while !begins.load(Ordering::Acquire) {
-                ensure!(!small.is_finished(), "the small rooms failed");
-                clients.turn(Duration::from_millis(5))?;
-            }
-            clients.mark();
-            let meter = Meter::start(fixture.node.pid())?;
-            let mut talk = Talk::new(vec![(0, 0)], GIANT_PER_S, 100);
-            if giant == 0 {
-                clients.rest(sizes.time)?;
-            } else {
-                talk.speak_for(sizes.time, &mut clients)?;
-            }
-            Ok((talk.sent, meter.spent()?))
-        };
-        let outcome = run();
-        is_over.store(true, Ordering::Release);
-        let (heard, sent_small) = small.join().expect("listening does not panic")?;
-        let (sent_giant, spent) = outcome?;
-        let giants = clients.settle(PATIENCE)?;
-        let row = Row::of([
-            ("what", json!(if giant > 0 { "small rooms beside a giant" } else { "small rooms alone" })),
-            ("rooms", json!(sizes.small)),
-            ("members", json!(sizes.small * SMALL)),
-            ("giant_viewers", json!(giant)),
-        ]);
-        Ok(figures(row, sent_small, sizes.time, &heard, spent.total_ns())?
-            .with("giant_messages_per_s", rounded(sent_giant as f64 / sizes.time.as_secs_f64(), 0))
-            .with("giant_p99_ms", ms(giants.latency.p99_us)))
-    })
+    let run = || -> Result<_> {
+        clients.mark();
+        let meter = Meter::start(fixture.node.pid())?;
+        let mut talk = Talk::new(vec![(0, 0)], GIANT_PER_S, 100);
+        if giant == 0 {
+            clients.rest(sizes.time)?;
+        } else {
+            talk.speak_for(sizes.time, &mut clients)?;
+        }
+        Ok((talk.sent, meter.spent()?))
+    };
+    let small = |signals: &Signals| small_rooms(&fixture, sizes, signals);
+    let ((heard, sent_small), (sent_giant, spent)) = both(small, run)?;
+    let giants = clients.settle(PATIENCE)?;
+    let row = Row::of([
+        ("what", json!(if giant > 0 { "small rooms beside a giant" } else { "small rooms alone" })),
+        ("rooms", json!(sizes.small)),
+        ("members", json!(sizes.small * SMALL)),
+        ("giant_viewers", json!(giant)),
+    ]);
+    Ok(figures(row, sent_small, sizes.time, &heard, spent.total_ns())?
+        .with("giant_messages_per_s", rounded(sent_giant as f64 / sizes.time.as_secs_f64(), 0))
+        .with("giant_p99_ms", ms(giants.latency.p99_us)))
 }
 
-/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was said.
-fn small_rooms(
-    fixture: &Fixture,
-    sizes: &Sizes,
-    begins: &AtomicBool,
-    is_over: &AtomicBool,
-) -> Result<(Reading, u64)> {
+/// Small rooms on shared sessions: what was heard in them while the giant was spoken to, and how much was
+/// said.
+fn small_rooms(fixture: &Fixture, sizes: &Sizes, signals: &Signals) -> Result<(Reading, u64)> {
     let mut clients = fixture.clients(Transport::Ws, names(sizes.small))?;
     let mut publishers = Vec::new();
     for group in 0..SMALL {
@@ -190,9 +177,9 @@ fn small_rooms(
     let all = 0..clients.len();
     clients.come(all, 16, PATIENCE)?;
     clients.mark();
-    begins.store(true, Ordering::Release);
+    signals.begin();
     let mut talk = Talk::new(publishers, sizes.small_per_s, 100);
-    while !is_over.load(Ordering::Acquire) {
+    while !signals.is_over() {
         talk.speak(&mut clients);
         clients.turn(Duration::from_millis(1))?;
     }

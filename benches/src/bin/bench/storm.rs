@@ -1,14 +1,14 @@
 //! `storm`: all clients are cut at once and come back, beside viewers who stayed.
 //!
 //! Method: a paced room with steady chat, on a node of its own core. *Viewers who stay* are lean clients in a
-//! process of their own; *clients that are cut* are sessions of the real client, with its backoff, in a thread of
-//! lower priority. They are cut twice: to come back in one burst, and evenly over five seconds. A client is back
-//! when its session and its subscription go on where they were and it has everything up to the room's head at
-//! that time. In the end everybody must account for every offset since it first came: a message, an omission or a
-//! named gap, once and in order.
-//! A case falls short when somebody is not back, not resumed, not complete, or lost its connection a second time;
-//! at full size also when the last is back too late, or viewers who stayed waited longer than they are used to
-//! ([`LAST_BACK`], [`STAYED_P99_MAX`]).
+//! process of their own; *clients that are cut* are sessions of the real client, with its backoff, in a
+//! thread of lower priority. They are cut twice: to come back in one burst, and evenly over five seconds. A
+//! client is back when its session and its subscription go on where they were and it has everything up to the
+//! room's head at that time. In the end everybody must account for every offset since it first came: a
+//! message, an omission or a named gap, once and in order.
+//! A case falls short when somebody is not back, not resumed, not complete, or lost its connection a second
+//! time; at full size also when the last is back too late, or viewers who stayed waited longer than they are
+//! used to ([`LAST_BACK`], [`STAYED_P99_MAX`]).
 //! Not here: joins of new connections (`joins`).
 
 use crate::joins::Way;
@@ -32,8 +32,8 @@ const ROOM: &str = "hall";
 const SAID_PER_S: f64 = 40.0;
 const SHOWN_PER_S: u64 = 20;
 
-/// From the cut until the last is back, when all want to be within five seconds: as long again, since one core
-/// has to.
+/// From the cut until the last is back, when all want to be within five seconds: as long again, since one
+/// core has to.
 const LAST_BACK: Duration = Duration::from_secs(15);
 
 /// The p99 of viewers who stayed during a storm, against the one before it.
@@ -49,8 +49,8 @@ struct Sizes {
     calm: Duration,
 }
 
-/// Runs it. It fails when the node or a client failed before any storm; what falls short is the fault of its row.
-/// `--viewers CUT,STAY` takes the place of the usual sizes.
+/// Runs it. It fails when the node or a client failed before any storm; what falls short is the fault of its
+/// row. `--viewers CUT,STAY` takes the place of the usual sizes.
 pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let core = plan.cores()?.server;
     let (cut, stay) = plan.size((10_000, 2_000), (150, 30));

@@ -22,7 +22,6 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -129,8 +128,8 @@ fn trickle(sizes: &Sizes) -> Result<Seen> {
     react(sizes, 20.0, PATTERNS[0], 1, Duration::from_millis(1))
 }
 
-/// So many writes per second by so many of the viewers in turn, until every viewer was told of every reaction: no
-/// more, no less.
+/// So many writes per second by so many of the viewers in turn, until every viewer was told of every
+/// reaction: no more, no less.
 fn react(sizes: &Sizes, writes_per_s: f64, pattern: Pattern, by: usize, wait: Duration) -> Result<Seen> {
     let node = node_plan(sizes.core)?;
     let node = node.key("limits.reactions_per_s", 1_000_000).key("limits.reactions_burst", 1_000_000);
@@ -210,47 +209,34 @@ fn read_bare(door: &TcpListener, sizes: &Sizes, is_over: &AtomicBool) -> Result<
     for n in 0..sizes.viewers {
         let (socket, _) = door.accept()?;
         socket.set_nonblocking(true)?;
-        let flags = EventFlags::IN | EventFlags::ET;
-        epoll::add(&epoll, &socket, EventData::new_u64(n as u64), flags)?;
+        epoll::add(&epoll, &socket, EventData::new_u64(n as u64), EventFlags::IN | EventFlags::ET)?;
         sockets.push((socket, 0usize));
     }
+    let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
     let (mut frames, mut scratch, begun_ns) = (0, vec![0; 64 * 1024], thread_ns());
     loop {
         let was_over = is_over.load(Ordering::Acquire);
-        let read = read_ready(&epoll, &mut sockets, &mut scratch, &mut frames)?;
-        if was_over && !read {
+        let mut events = [MaybeUninit::<Event>::uninit(); 512];
+        let (events, _) = epoll::wait(&epoll, &mut events, Some(&wait))?;
+        if was_over && events.is_empty() {
             return Ok((frames, thread_ns() - begun_ns));
         }
-    }
-}
-
-/// Read whoever has something; whether anybody had.
-fn read_ready(
-    epoll: &OwnedFd,
-    sockets: &mut [(TcpStream, usize)],
-    scratch: &mut [u8],
-    frames: &mut u64,
-) -> Result<bool> {
-    let mut events = [MaybeUninit::<Event>::uninit(); 512];
-    let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-    let (events, _) = epoll::wait(epoll, &mut events, Some(&wait))?;
-    for event in events.iter() {
-        let (socket, missing) = &mut sockets[event.data.u64() as usize];
-        loop {
-            match socket.read(scratch) {
-                Ok(0) => break,
-                Ok(len) => {
-                    *frames += walk(&scratch[..len], missing);
-                    if len < scratch.len() {
-                        break;
+        for event in events.iter() {
+            let (socket, missing) = &mut sockets[event.data.u64() as usize];
+            loop {
+                match socket.read(&mut scratch) {
+                    Ok(len) => {
+                        frames += walk(&scratch[..len], missing);
+                        if len < scratch.len() {
+                            break;
+                        }
                     }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(!events.is_empty())
 }
 
 /// Frames that end within these bytes. They are short, masked and written whole; `missing` bytes of the last

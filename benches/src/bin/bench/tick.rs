@@ -1,5 +1,5 @@
-//! The adaptive tick: latency against audience, from a hundred viewers to nearly as many as one process has files
-//! for.
+//! The adaptive tick: latency against audience, from a hundred viewers to nearly as many as one process has
+//! files for.
 //!
 //! Method: one node, its room grows; at each size somebody speaks evenly, and the probe asks meanwhile.
 //! Invariant: nothing is lost at any size; where it is, the row has a fault in place of figures.

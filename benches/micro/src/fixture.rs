@@ -1,4 +1,4 @@
-//! The house: a shard and an audience in one thread, under a clock of the bench's making.
+//! The fixture: a shard and an audience in one thread, under a clock of the bench's making.
 //!
 //! Why both: a batch that is walked or read here was sealed by the real shard, so no bench builds its own
 //! idea of one.
@@ -71,7 +71,7 @@ impl Carrier for Taker {
 }
 
 /// See the file's head.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) shard: Shard,
     pub(crate) audience: Audience,
     pub(crate) taker: Taker,
@@ -80,9 +80,9 @@ pub(crate) struct House {
     next_nonce: u64,
 }
 
-impl House {
+impl Fixture {
     /// A room that nobody is in.
-    pub(crate) fn new() -> House {
+    pub(crate) fn new() -> Fixture {
         let rate = Rate { per_s: 1_000_000, burst: 1_000_000 };
         let settings = Settings {
             publish: rate,
@@ -106,7 +106,7 @@ impl House {
         let tickets = OpenTickets { ttl_ms: 1_000 };
         let inbox = Arc::new(Inbox::default());
         let audience = Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), 1);
-        House {
+        Fixture {
             shard: Shard::new(rooms, ShardId(0), 1, 1, 7),
             audience,
             taker: Taker { sends: 0, kept: Vec::new(), keeps: WireKey(u32::MAX) },
@@ -117,12 +117,12 @@ impl House {
     }
 
     /// A room with so many members; nothing is left to do.
-    pub(crate) fn with_members(count: u32) -> House {
-        let mut house = House::new();
+    pub(crate) fn with_members(count: u32) -> Fixture {
+        let mut fixture = Fixture::new();
         for wire in 0..count {
-            house.enter(wire);
+            fixture.enter(wire);
         }
-        house
+        fixture
     }
 
     /// One more connection, which has said nothing.
