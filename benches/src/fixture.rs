@@ -212,7 +212,7 @@ impl Signals {
 /// Publications at an even rate, by each publisher in turn; what is due is sent, whether or not earlier ones
 /// were answered.
 #[derive(Debug)]
-pub struct Talk {
+pub struct Publications {
     /// Clients, and which of their rooms.
     publishers: Vec<(usize, usize)>,
     interval_ns: f64,
@@ -222,15 +222,15 @@ pub struct Talk {
     pub sent: u64,
 }
 
-impl Talk {
+impl Publications {
     /// Of so many messages per second with texts of so many bytes, beginning now.
     #[must_use]
-    pub fn new(publishers: Vec<(usize, usize)>, per_s: f64, bytes: usize) -> Talk {
-        Talk { publishers, interval_ns: 1e9 / per_s, bytes, begin_ns: monotonic_ns(), sent: 0 }
+    pub fn new(publishers: Vec<(usize, usize)>, per_s: f64, bytes: usize) -> Publications {
+        Publications { publishers, interval_ns: 1e9 / per_s, bytes, begin_ns: monotonic_ns(), sent: 0 }
     }
 
     /// Sends what is due.
-    pub fn speak(&mut self, clients: &mut LeanClients) {
+    pub fn publish_due(&mut self, clients: &mut LeanClients) {
         let due = ((monotonic_ns() - self.begin_ns) as f64 / self.interval_ns) as u64 + 1;
         let mut text = String::new();
         while self.sent < due {
@@ -246,10 +246,10 @@ impl Talk {
     ///
     /// # Errors
     /// The system fails us.
-    pub fn speak_for(&mut self, time: Duration, clients: &mut LeanClients) -> Result<()> {
+    pub fn publish_for(&mut self, time: Duration, clients: &mut LeanClients) -> Result<()> {
         let until_ns = monotonic_ns() + time.as_nanos() as u64;
         while monotonic_ns() < until_ns {
-            self.speak(clients);
+            self.publish_due(clients);
             clients.turn(Duration::from_millis(1))?;
         }
         Ok(())
@@ -261,7 +261,7 @@ impl Talk {
 ///
 /// # Errors
 /// Something was lost, refused or left out.
-pub fn talk(
+pub fn publish_all(
     clients: &mut LeanClients,
     publishers: Vec<(usize, usize)>,
     per_s: f64,
@@ -269,7 +269,7 @@ pub fn talk(
     time: Duration,
 ) -> Result<(u64, Reading)> {
     clients.mark();
-    let mut talk = Talk::new(publishers, per_s, bytes);
-    talk.speak_for(time, clients)?;
-    Ok((talk.sent, clients.settle(PATIENCE)?))
+    let mut publications = Publications::new(publishers, per_s, bytes);
+    publications.publish_for(time, clients)?;
+    Ok((publications.sent, clients.settle(PATIENCE)?))
 }

@@ -82,7 +82,7 @@ pub struct Search {
     pub time: Duration,
     /// Tries between the last rate that held and the first that missed.
     pub bisections: u32,
-    /// Tries at most; 1 for a smoke.
+    /// Tries at most.
     pub tries_max: u32,
 }
 
@@ -155,10 +155,10 @@ impl Found {
 }
 
 impl Search {
-    /// From this rate on, with the steps that the plan asks for; a smoke tries once.
+    /// From this rate on, with the steps that the plan asks for; a smoke tries twice.
     #[must_use]
     pub fn of(plan: &Plan, first: f64) -> Search {
-        Search { first, time: plan.time(), bisections: BISECTIONS, tries_max: plan.size(u32::MAX, 1) }
+        Search { first, time: plan.time(), bisections: BISECTIONS, tries_max: plan.size(u32::MAX, 2) }
     }
 
     /// The next rate, after these held and missed; `None` at the end.

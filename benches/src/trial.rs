@@ -7,7 +7,7 @@
 use crate::cpu::{Cpu, Meter};
 use crate::fixture::node_on;
 use crate::lean_clients::protocol::ByName;
-use crate::lean_clients::{ClientsPlan, Joined, Reading, Settled, Transport};
+use crate::lean_clients::{ClientsPlan, Reading, Settled, Transport};
 use crate::plan::{Cores, Plan};
 use crate::publisher::{Publisher, Said, Script};
 use crate::record::{Row, ms, ratio, rounded};
@@ -37,38 +37,23 @@ pub struct Trial<S> {
     // In the order in which they end: a server must not be told of viewers that leave one by one.
     /// The server.
     pub server: S,
+    pid: u32,
     viewers: Viewers,
-    /// How viewers reach it.
-    pub clients: ClientsPlan,
-    /// How a publisher does.
+    /// How a publisher reaches it.
     pub publishers: ClientsPlan,
     more: ByName,
     cores: Cores,
     /// How many there are.
     pub count: usize,
-    /// How the last of them came.
-    pub joined: Joined,
     /// Of the messages of steps: how many, and within how many milliseconds they are joined in one
     /// publication.
     first: u64,
     join_ms: u64,
 }
 
-/// A server as a process.
-pub trait Process {
-    /// Its process.
-    fn pid(&self) -> u32;
-}
-
-impl Process for Node {
-    fn pid(&self) -> u32 {
-        Node::pid(self)
-    }
-}
-
 /// What a window showed.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Window {
     /// What viewers saw in it.
     pub reading: Reading,
     /// What was said, the warm-up included.
@@ -109,27 +94,27 @@ impl Trial<Node> {
             Ok(ClientsPlan::new(transport, node.address(transport.scheme())?, vec!["bench".into()]))
         };
         let (clients, publishers) = (to(transport)?, to(Transport::Ws)?);
-        Trial::open(node, clients, publishers, |_| None, cores, viewers)
+        let pid = node.pid();
+        Trial::open((node, pid), &clients, publishers, |_| None, cores, viewers)
     }
 }
 
-impl<S: Process> Trial<S> {
-    /// Fills the room of a server.
+impl<S> Trial<S> {
+    /// Fills the room of a server, whose process is given beside it.
     ///
     /// # Errors
     /// Somebody does not get in.
     pub fn open(
-        server: S,
-        clients: ClientsPlan,
+        (server, pid): (S, u32),
+        clients: &ClientsPlan,
         publishers: ClientsPlan,
         more: ByName,
         cores: Cores,
         count: usize,
     ) -> Result<Trial<S>> {
-        let mut viewers = Viewers::start(&clients, cores.generator)?;
-        let joined = viewers.come(count)?;
-        let (first, join_ms) = (0, 0);
-        Ok(Trial { server, viewers, clients, publishers, more, cores, count, joined, first, join_ms })
+        let mut viewers = Viewers::start(clients, cores.generator)?;
+        viewers.come(count)?;
+        Ok(Trial { server, pid, viewers, publishers, more, cores, count, first: 0, join_ms: 0 })
     }
 
     /// The publisher joins what is due within so many milliseconds.
@@ -143,7 +128,7 @@ impl<S: Process> Trial<S> {
     /// # Errors
     /// Somebody does not get in.
     pub fn grow(&mut self, viewers: usize) -> Result<()> {
-        self.joined = self.viewers.come(viewers)?;
+        self.viewers.come(viewers)?;
         self.count += viewers;
         Ok(())
     }
@@ -162,7 +147,7 @@ impl<S: Process> Trial<S> {
         warm_up: Duration,
         window: Duration,
         beside: impl FnOnce(&S) -> T,
-    ) -> Result<(Seen, T)> {
+    ) -> Result<(Window, T)> {
         let publisher = self.publisher(script)?;
         let begin_ns = monotonic_ns() + HEAD_START_NS;
         if let Script::Log { lines, .. } = script {
@@ -172,25 +157,25 @@ impl<S: Process> Trial<S> {
         publisher.begin(begin_ns);
         std::thread::sleep(warm_up);
         self.viewers.mark()?;
-        let (meter, begun_ns) = (Meter::start(self.server.pid())?, monotonic_ns());
+        let (meter, begun_ns) = (Meter::start(self.pid)?, monotonic_ns());
         let other = beside(&self.server);
         std::thread::sleep(window.saturating_sub(Duration::from_nanos(monotonic_ns() - begun_ns)));
         let (cpu, reading) = (meter.spent()?, self.viewers.read()?);
         let said = publisher.stop();
         let settled = self.viewers.settle(said.head, SETTLE)?;
-        let memory = sample(self.server.pid())?;
-        Ok((Seen { reading, said, cpu, memory, settled }, other))
+        let memory = sample(self.pid)?;
+        Ok((Window { reading, said, cpu, memory, settled }, other))
     }
 }
 
-impl<S: Process> Subject for Trial<S> {
+impl<S> Subject for Trial<S> {
     /// Messages from the beginning of the step to its end, and a bounded wait for what is still on its way:
     /// what comes late is late, and what does not come is lost.
     fn step(&mut self, per_s: f64, time: Duration) -> Result<Step> {
         let (size, first, join_ms) = (TEXT_BYTES, self.first, self.join_ms);
         let publisher = self.publisher(&Script::Even { per_s, size, first, join_ms })?;
         self.viewers.mark()?;
-        let (meter, begin_ns) = (Meter::start(self.server.pid())?, monotonic_ns() + 1_000_000);
+        let (meter, begin_ns) = (Meter::start(self.pid)?, monotonic_ns() + 1_000_000);
         publisher.begin(begin_ns);
         sleep_until(begin_ns + time.as_nanos() as u64);
         let (spoken, window_ns) = (meter.spent()?.total_ns(), monotonic_ns() - begin_ns);
@@ -215,13 +200,13 @@ impl<S: Process> Subject for Trial<S> {
             receiver_full_share: during.full_share(),
             publisher_late_max_us: said.late_max_us,
             wire_bytes: Some(seen.wire_bytes),
-            peak_bytes: sample(self.server.pid())?.peak_bytes,
+            peak_bytes: sample(self.pid)?.peak_bytes,
             fault: said.fault.or(said.first_refusal).or(seen.first_fault),
         })
     }
 }
 
-impl Seen {
+impl Window {
     /// A figure of a run that lost something means nothing.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 //! Invariant: it chose its port by itself and says so in its log, so that no port is guessed.
 
 use anyhow::{Context, Result, bail};
-use grandstand_benches::trial::Process;
 use grandstand_harness::process::spawn_on;
 use std::fs;
 use std::net::SocketAddr;
@@ -51,12 +50,6 @@ impl Server {
 
     fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-    }
-}
-
-impl Process for Server {
-    fn pid(&self) -> u32 {
-        self.pid
     }
 }
 

@@ -134,7 +134,8 @@ impl Peer {
         let server = Server::start(command, cores.server, marker)?;
         let clients = ClientsPlan::new(Transport::Ws, server.address, vec!["room".into()]);
         let clients = ClientsPlan { protocol: protocol.into(), ..clients };
-        let trial = Trial::open(server, clients.clone(), clients, protocol::by_name, cores, viewers)?;
+        let (pid, publishers) = (server.pid, clients.clone());
+        let trial = Trial::open((server, pid), &clients, publishers, protocol::by_name, cores, viewers)?;
         Ok(Box::new(trial.joining(join_ms)))
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! Not here: what is said (`protocol`), who takes what was said to a socket (`link`, `quic`).
 
+use super::counters::{Counters, Reading};
 use super::frame_cache::FrameCache;
 use super::framing::Framing;
-use super::seen::{Reading, Seen};
 use grandstand_protocol::websocket::Opcode;
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub struct Context {
     /// Frames that were seen.
     pub frames: FrameCache,
     /// What was counted since the mark.
-    pub seen: Seen,
+    pub seen: Counters,
     /// When messages were due that do not say so: by room, the first offset and times from there on.
     pub due: HashMap<u32, (u64, Vec<u64>)>,
     /// Of the present client.
@@ -57,7 +57,7 @@ impl Context {
     /// A window begins.
     pub(super) fn mark(&mut self) {
         self.frames.flush(&mut self.seen);
-        self.seen = Seen::default();
+        self.seen = Counters::default();
     }
 
     /// What this window has so far; elapsed time and clients are the caller's to add.

@@ -10,7 +10,7 @@
 //! Invariant: memory is bounded by [`FRAMES_MAX`] and [`TEXTS_MAX`], oldest first.
 //! Not here: what a frame means (protocols).
 
-use super::seen::Seen;
+use super::counters::Counters;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -91,7 +91,7 @@ impl FrameCache {
         next: u64,
         bytes: &[u8],
         now_ns: u64,
-        seen: &mut Seen,
+        seen: &mut Counters,
     ) -> Option<(u64, u64)> {
         let known = self.frames.get_mut(&(room, next))?.iter_mut().find(|known| *known.bytes == *bytes)?;
         known.count(now_ns, seen);
@@ -120,7 +120,7 @@ impl FrameCache {
         bytes: &[u8],
         parsed: &Parsed,
         now_ns: u64,
-        seen: &mut Seen,
+        seen: &mut Counters,
     ) {
         for &(offset, _, hash) in &parsed.messages {
             let known = *self.texts.entry((room, offset)).or_insert_with(|| {
@@ -163,11 +163,11 @@ impl FrameCache {
     }
 
     /// Turns counted arrivals into times.
-    pub(super) fn flush(&mut self, seen: &mut Seen) {
+    pub(super) fn flush(&mut self, seen: &mut Counters) {
         self.frames.values_mut().flatten().for_each(|known| known.flush(seen));
     }
 
-    fn forget(&mut self, seen: &mut Seen) {
+    fn forget(&mut self, seen: &mut Counters) {
         while self.order.len() > FRAMES_MAX {
             let oldest = self.order.pop_front().expect("more than none");
             self.frames.remove(&oldest).into_iter().flatten().for_each(|mut known| known.flush(seen));
@@ -181,7 +181,7 @@ impl FrameCache {
 
 impl Known {
     #[inline]
-    fn count(&mut self, now_ns: u64, seen: &mut Seen) {
+    fn count(&mut self, now_ns: u64, seen: &mut Counters) {
         seen.counts.frames += 1;
         seen.counts.deliveries += self.deliveries;
         seen.counts.omitted += self.omitted;
@@ -196,7 +196,7 @@ impl Known {
         self.arrivals[step] += 1;
     }
 
-    fn flush(&mut self, seen: &mut Seen) {
+    fn flush(&mut self, seen: &mut Counters) {
         for (step, count) in self.arrivals.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
             let at_ns = self.first_ns + step as u64 * STEP_NS;
             record(&self.due_ns, at_ns, u64::from(std::mem::take(count)), seen);
@@ -204,7 +204,7 @@ impl Known {
     }
 }
 
-fn record(due_ns: &[u64], now_ns: u64, count: u64, seen: &mut Seen) {
+fn record(due_ns: &[u64], now_ns: u64, count: u64, seen: &mut Counters) {
     for due_ns in due_ns {
         seen.latency.record_n(now_ns.saturating_sub(*due_ns) / 1_000, count);
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_second_viewer_needs_no_parsing_and_both_are_timed() {
-        let (mut cache, mut seen) = (FrameCache::default(), Seen::default());
+        let (mut cache, mut seen) = (FrameCache::default(), Counters::default());
         assert_eq!(cache.find(0, 5, b"ab", 2_000_000, &mut seen), None);
         cache.insert(0, 5, b"ab", &parsed(5, &["a", "b"]), 2_000_000, &mut seen);
         assert_eq!(cache.find(0, 5, b"ab", 3_100_000, &mut seen), Some((7, 0)));
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn many_arrivals_are_timed_in_steps() {
-        let (mut cache, mut seen) = (FrameCache::default(), Seen::default());
+        let (mut cache, mut seen) = (FrameCache::default(), Counters::default());
         cache.insert(0, 5, b"a", &parsed(5, &["a"]), 2_000_000, &mut seen);
         (0..99).for_each(|_| assert!(cache.find(0, 5, b"a", 9_000_000, &mut seen).is_some()));
         cache.flush(&mut seen);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn frames_that_reach_differently_far_are_no_fault_but_another_text_is() {
-        let (mut cache, mut seen) = (FrameCache::default(), Seen::default());
+        let (mut cache, mut seen) = (FrameCache::default(), Counters::default());
         cache.insert(0, 5, b"ab", &parsed(5, &["a", "b"]), 0, &mut seen);
         cache.insert(0, 5, b"a", &parsed(5, &["a"]), 0, &mut seen);
         assert_eq!((cache.find(0, 5, b"a", 0, &mut seen), seen.counts.wrong), (Some((6, 0)), 0));
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_was_counted() {
-        let (mut cache, mut seen) = (FrameCache::default(), Seen::default());
+        let (mut cache, mut seen) = (FrameCache::default(), Counters::default());
         let frames = FRAMES_MAX as u64 + 10;
         for at in 0..frames {
             cache.insert(0, at, b"a", &parsed(at, &["a"]), 2_000_000, &mut seen);

@@ -18,6 +18,7 @@
 mod bytes;
 mod context;
 mod conversation;
+mod counters;
 mod frame_cache;
 mod framing;
 mod grandstand;
@@ -25,14 +26,13 @@ mod link;
 mod plan;
 pub mod protocol;
 mod quic;
-mod seen;
 mod timers;
 mod tls;
 
 pub use context::Context;
+pub use counters::{Counters, Reading};
 pub use frame_cache::{FrameCache, Parsed, hash};
 pub use plan::{ClientsPlan, Joined, Settled, Transport};
-pub use seen::{Reading, Seen};
 
 use anyhow::{Context as _, Result, ensure};
 use conversation::Conversation;

@@ -12,7 +12,7 @@
 
 use anyhow::{Context, Result, ensure};
 use grandstand_benches::cpu::Meter;
-use grandstand_benches::fixture::{Fixture, PATIENCE, Talk, come, plan as node_plan, talk};
+use grandstand_benches::fixture::{Fixture, PATIENCE, Publications, come, plan as node_plan, publish_all};
 use grandstand_benches::lean_clients::Transport;
 use grandstand_benches::lean_clients::protocol::Role;
 use grandstand_benches::plan::Plan;
@@ -118,17 +118,17 @@ fn window(plan: &Plan, sizes: &Sizes, log: Option<(&Path, &Path)>, sum: &mut Sum
     }
     come(&mut clients, 0..sizes.rooms * VIEWERS)?;
     let publishers: Vec<_> = (0..sizes.rooms).map(|room| (room * VIEWERS, 0)).collect();
-    talk(&mut clients, publishers.clone(), sizes.per_s, TEXT_BYTES, WARM_UP)?;
+    publish_all(&mut clients, publishers.clone(), sizes.per_s, TEXT_BYTES, WARM_UP)?;
 
     clients.mark();
     let before = counted(&fixture, log.is_some())?;
     let (meter, began) = (Meter::start(fixture.node.pid())?, Instant::now());
-    let mut talk = Talk::new(publishers, sizes.per_s, TEXT_BYTES);
-    talk.speak_for(plan.time(), &mut clients)?;
+    let mut publications = Publications::new(publishers, sizes.per_s, TEXT_BYTES);
+    publications.publish_for(plan.time(), &mut clients)?;
     let seen = clients.settle(PATIENCE)?;
     let (spent, after) = (meter.spent()?, counted(&fixture, log.is_some())?);
 
-    let (answered, sent) = (seen.answers.count, talk.sent);
+    let (answered, sent) = (seen.answers.count, publications.sent);
     ensure!(answered == sent, "{answered} of {sent} were acknowledged at a time that is known");
     ensure!(seen.deliveries == sent * VIEWERS as u64, "{sent} messages, {} deliveries", seen.deliveries);
     ensure!(log.is_none() || after.1 > before.1, "a node with a log commits nothing");

@@ -14,7 +14,7 @@ use grandstand_benches::lean_clients::Transport;
 use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
-use grandstand_benches::trial::{Seen, TEXT_BYTES, Trial, node_plan};
+use grandstand_benches::trial::{TEXT_BYTES, Trial, Window, node_plan};
 use grandstand_harness::chat_log::{self, Line, Log};
 use serde_json::json;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ fn measure(plan: &Plan, cores: Cores, case: Case, script: &Script) -> Result<Row
 }
 
 /// CPU ns of a write of the floor with this case's frames, and how many writes a frame takes.
-fn floor_of(plan: &Plan, cores: Cores, case: Case, seen: &Seen) -> Result<(f64, u64)> {
+fn floor_of(plan: &Plan, cores: Cores, case: Case, seen: &Window) -> Result<(f64, u64)> {
     let wire = seen.reading.wire_bytes as f64 / seen.reading.frames.max(1) as f64;
     let (way, bytes, writes) = match case.transport {
         Transport::Ws => (Way::Send, wire, 1.0),

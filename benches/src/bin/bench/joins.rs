@@ -11,7 +11,8 @@
 use anyhow::{Result, ensure};
 use grandstand_benches::cpu::Meter;
 use grandstand_benches::fixture::{
-    Fixture, IN_FLIGHT, PATIENCE, Signals, TICK_MS, Talk, beside, come, plan as node_plan, talk,
+    Fixture, IN_FLIGHT, PATIENCE, Publications, Signals, TICK_MS, beside, come, plan as node_plan,
+    publish_all,
 };
 use grandstand_benches::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
 use grandstand_benches::plan::Plan;
@@ -162,14 +163,14 @@ fn rush(sizes: &Sizes, way: Way) -> Result<Row> {
 /// What those who are there get before and during the rush: everything.
 fn residents(fixture: &Fixture, sizes: &Sizes, way: Way, signals: &Signals) -> Result<(Reading, Reading)> {
     let mut clients = fixture.full_room(way.transport, sizes.residents)?;
-    let (_, calm) = talk(&mut clients, vec![(0, 0)], way.talk_per_s(), 100, sizes.calm)?;
+    let (_, calm) = publish_all(&mut clients, vec![(0, 0)], way.talk_per_s(), 100, sizes.calm)?;
     clients.mark();
-    let mut talk = Talk::new(vec![(0, 0)], way.talk_per_s(), 100);
+    let mut publications = Publications::new(vec![(0, 0)], way.talk_per_s(), 100);
     signals.begin();
     let began_ns = monotonic_ns();
     // At least one message, however short the rush.
     while !signals.is_over() || monotonic_ns() - began_ns < 100_000_000 {
-        talk.speak(&mut clients);
+        publications.publish_due(&mut clients);
         clients.turn(Duration::from_millis(1))?;
     }
     Ok((calm, clients.settle(PATIENCE)?))

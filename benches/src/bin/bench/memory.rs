@@ -11,7 +11,7 @@
 //! Not here: what an audience that is talked to costs in CPU (`fanout`).
 
 use anyhow::{Context, Result};
-use grandstand_benches::fixture::{Fixture, Held, come, plan as node_plan, talk};
+use grandstand_benches::fixture::{Fixture, Held, come, plan as node_plan, publish_all};
 use grandstand_benches::lean_clients::Transport;
 use grandstand_benches::lean_clients::protocol::Role;
 use grandstand_benches::plan::Plan;
@@ -89,7 +89,7 @@ fn viewers(sizes: &Sizes, transport: Transport, count: usize) -> Result<Row> {
     clients.rest(sizes.rest)?;
     let idle = fixture.held()?;
     // Messages of 100 bytes, 20 a second; everybody has to get all of them.
-    talk(&mut clients, vec![(0, 0)], 20.0, 100, sizes.traffic)?;
+    publish_all(&mut clients, vec![(0, 0)], 20.0, 100, sizes.traffic)?;
     clients.rest(sizes.rest)?;
     let row = each(case("idle viewer", Some(transport), count), "", before, idle, count);
     let row = row.with("user_bytes_all", idle.user.saturating_sub(before.user));
@@ -174,7 +174,7 @@ fn promise(sizes: &Sizes) -> Result<Row> {
         return Ok(row.with("note", "no memory control groups (version 1) on this machine: not measured"));
     }
     let mut clients = fixture.full_room(Transport::Ws, count)?;
-    let (sent, _) = talk(&mut clients, vec![(0, 0)], 20.0, 100, sizes.traffic)?;
+    let (sent, _) = publish_all(&mut clients, vec![(0, 0)], 20.0, 100, sizes.traffic)?;
     let group = fixture.group.as_ref().context("looked at above")?;
     let (charged, buffers) = (group.charged()?, group.socket_buffers_max()?);
     Ok(row

@@ -9,7 +9,7 @@
 use anyhow::{Result, ensure};
 use grandstand_benches::cpu::Meter;
 use grandstand_benches::fixture::{
-    Fixture, PATIENCE, Signals, Talk, beside as both, come, plan as node_plan,
+    Fixture, PATIENCE, Publications, Signals, beside as both, come, plan as node_plan,
 };
 use grandstand_benches::lean_clients::protocol::Role;
 use grandstand_benches::lean_clients::{Reading, Transport};
@@ -104,8 +104,8 @@ fn talking(sizes: &Sizes, per_s: f64) -> Result<Row> {
     clients.mark();
     // Everybody speaks in its own room, one after the other.
     let meter = Meter::start(fixture.node.pid())?;
-    let mut talk = Talk::new((0..count).map(|n| (n, 0)).collect(), per_s, 100);
-    talk.speak_for(sizes.time, &mut clients)?;
+    let mut publications = Publications::new((0..count).map(|n| (n, 0)).collect(), per_s, 100);
+    publications.publish_for(sizes.time, &mut clients)?;
     let spent = meter.spent()?;
     let seen = clients.settle(PATIENCE)?;
     let row = Row::of([
@@ -115,7 +115,7 @@ fn talking(sizes: &Sizes, per_s: f64) -> Result<Row> {
         ("connections", json!(count)),
         ("messages_per_s", json!(per_s)),
     ]);
-    figures(row, talk.sent, sizes.time, &seen, spent.total_ns())
+    figures(row, publications.sent, sizes.time, &seen, spent.total_ns())
 }
 
 /// Everything reached each of the small rooms' viewers, no more and no less.
@@ -138,13 +138,13 @@ fn beside(sizes: &Sizes, giant: usize) -> Result<Row> {
     let run = || -> Result<_> {
         clients.mark();
         let meter = Meter::start(fixture.node.pid())?;
-        let mut talk = Talk::new(vec![(0, 0)], GIANT_PER_S, 100);
+        let mut publications = Publications::new(vec![(0, 0)], GIANT_PER_S, 100);
         if giant == 0 {
             clients.rest(sizes.time)?;
         } else {
-            talk.speak_for(sizes.time, &mut clients)?;
+            publications.publish_for(sizes.time, &mut clients)?;
         }
-        Ok((talk.sent, meter.spent()?))
+        Ok((publications.sent, meter.spent()?))
     };
     let small = |signals: &Signals| small_rooms(&fixture, sizes, signals);
     let ((heard, sent_small), (sent_giant, spent)) = both(small, run)?;
@@ -178,10 +178,10 @@ fn small_rooms(fixture: &Fixture, sizes: &Sizes, signals: &Signals) -> Result<(R
     clients.come(all, 16, PATIENCE)?;
     clients.mark();
     signals.begin();
-    let mut talk = Talk::new(publishers, sizes.small_per_s, 100);
+    let mut publications = Publications::new(publishers, sizes.small_per_s, 100);
     while !signals.is_over() {
-        talk.speak(&mut clients);
+        publications.publish_due(&mut clients);
         clients.turn(Duration::from_millis(1))?;
     }
-    Ok((clients.settle(PATIENCE)?, talk.sent))
+    Ok((clients.settle(PATIENCE)?, publications.sent))
 }

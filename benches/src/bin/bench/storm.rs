@@ -69,15 +69,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
 }
 
 /// Everybody of one way, in one node.
-struct Hall {
+struct Audience {
     node: Node,
     stayed: Viewers,
     cut: ReconnectingClients,
     publisher: Publisher,
 }
 
-impl Hall {
-    fn open(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Hall> {
+impl Audience {
+    fn open(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Audience> {
         let node = fixture::plan(sizes.core)?.key("rooms.pacing_per_s", SHOWN_PER_S).key("rooms.tick_ms", 0);
         let node = Node::start(&plan.add_keys(node))?;
         let to = |transport: Transport| -> Result<ClientsPlan> {
@@ -94,7 +94,7 @@ impl Hall {
         let script = Script::even(SAID_PER_S, 128);
         let publisher = Publisher::connect(&to(Transport::Ws)?, |_| None, None, script)?;
         publisher.begin(monotonic_ns() + 10_000_000);
-        Ok(Hall { node, stayed, cut, publisher })
+        Ok(Audience { node, stayed, cut, publisher })
     }
 
     /// What viewers who stayed see while something happens.
@@ -131,13 +131,13 @@ struct Storm {
 }
 
 fn storms(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Rows> {
-    let mut hall = Hall::open(plan, way, sizes)?;
-    hall.rest(sizes.calm / 2)?;
+    let mut audience = Audience::open(plan, way, sizes)?;
+    audience.rest(sizes.calm / 2)?;
     let mut storms = Vec::new();
     for (what, within) in [("burst", Duration::ZERO), ("spread", sizes.within)] {
-        storms.push(storm(&mut hall, what, within, sizes)?);
+        storms.push(storm(&mut audience, what, within, sizes)?);
     }
-    let Hall { node, mut stayed, mut cut, publisher } = hall;
+    let Audience { node, mut stayed, mut cut, publisher } = audience;
     let said = publisher.stop();
     ensure!(said.fault.is_none(), "the publisher: {said:?}");
     let lacking = stayed.settle(said.head, Duration::from_secs(30))?.lacking;
@@ -154,18 +154,18 @@ fn storms(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Rows> {
     Ok(rows.collect())
 }
 
-fn storm(hall: &mut Hall, what: &'static str, within: Duration, sizes: &Sizes) -> Result<Storm> {
-    let before = hall.rest(sizes.calm)?;
-    let (refused, meter) = (hall.refused()?, Meter::start(hall.node.pid())?);
-    let (returned, during) = hall.watch(|cut| {
+fn storm(audience: &mut Audience, what: &'static str, within: Duration, sizes: &Sizes) -> Result<Storm> {
+    let before = audience.rest(sizes.calm)?;
+    let (refused, meter) = (audience.refused()?, Meter::start(audience.node.pid())?);
+    let (returned, during) = audience.watch(|cut| {
         let began = Instant::now();
         let returned = cut.cut(within, PATIENCE)?;
         // However soon they are all back: long enough for viewers who stayed to hear something.
         std::thread::sleep((sizes.calm / 5).saturating_sub(began.elapsed()));
         Ok(returned)
     })?;
-    let (node_cpu_ns, refused) = (meter.spent()?.total_ns(), hall.refused()? - refused);
-    let after = hall.rest(sizes.calm)?;
+    let (node_cpu_ns, refused) = (meter.spent()?.total_ns(), audience.refused()? - refused);
+    let after = audience.rest(sizes.calm)?;
     ensure!(after.deliveries > 0, "nobody heard anything after the storm");
     Ok(Storm { what, returned, stayed: [before, during, after], refused, node_cpu_ns })
 }

@@ -77,7 +77,7 @@ fn one(sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
     let idle_ns = idle_ns_per_s * seen.time.as_secs_f64();
     let ns = (seen.cpu_ns as f64 - idle_ns) / seen.reactions as f64;
     let floor_ns = floor.cpu_ns as f64 / floor.reactions as f64;
-    let per_s = |run: &Seen| rounded(run.reactions as f64 / run.time.as_secs_f64(), 0);
+    let per_s = |run: &Spent| rounded(run.reactions as f64 / run.time.as_secs_f64(), 0);
     Ok(Row::of([
         ("what", json!(pattern.name)),
         ("viewers", json!(sizes.viewers)),
@@ -96,7 +96,7 @@ fn one(sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
 }
 
 /// What was spent on how much.
-struct Seen {
+struct Spent {
     reactions: u64,
     cpu_ns: u64,
     time: Duration,
@@ -124,13 +124,13 @@ impl Writes {
 }
 
 /// One viewer reacts twice a tick: what telling everybody costs.
-fn trickle(sizes: &Sizes) -> Result<Seen> {
+fn trickle(sizes: &Sizes) -> Result<Spent> {
     react(sizes, 20.0, PATTERNS[0], 1, Duration::from_millis(1))
 }
 
 /// So many writes per second by so many of the viewers in turn, until every viewer was told of every
 /// reaction: no more, no less.
-fn react(sizes: &Sizes, writes_per_s: f64, pattern: Pattern, by: usize, wait: Duration) -> Result<Seen> {
+fn react(sizes: &Sizes, writes_per_s: f64, pattern: Pattern, by: usize, wait: Duration) -> Result<Spent> {
     let node = node_plan(sizes.core)?;
     let node = node.key("limits.reactions_per_s", 1_000_000).key("limits.reactions_burst", 1_000_000);
     let fixture = Fixture::open(&node, None)?;
@@ -156,22 +156,22 @@ fn react(sizes: &Sizes, writes_per_s: f64, pattern: Pattern, by: usize, wait: Du
     }
     let exact = (0..sizes.viewers).all(|n| clients.client(n).reactions == reactions);
     ensure!(exact, "somebody was told of more than was sent");
-    Ok(Seen { reactions, cpu_ns, time })
+    Ok(Spent { reactions, cpu_ns, time })
 }
 
 /// The same writes to a bare loop.
-fn floor(sizes: &Sizes, pattern: Pattern) -> Result<Seen> {
+fn floor(sizes: &Sizes, pattern: Pattern) -> Result<Spent> {
     let door = TcpListener::bind(("127.0.0.1", 0))?;
     let address = door.local_addr()?;
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| -> Result<Seen> {
+    std::thread::scope(|scope| -> Result<Spent> {
         let reader = scope.spawn(|| read_bare(&door, sizes, &is_over));
         let written = write_bare(address, sizes, pattern);
         is_over.store(true, Ordering::Release);
         let (frames, cpu_ns) = reader.join().expect("reading does not panic")?;
         let (sent, time) = written?;
         ensure!(frames == sent * pattern.frames as u64, "{frames} frames of {sent} writes");
-        Ok(Seen { reactions: sent * pattern.reactions(), cpu_ns, time })
+        Ok(Spent { reactions: sent * pattern.reactions(), cpu_ns, time })
     })
 }
 

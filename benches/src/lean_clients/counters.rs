@@ -1,4 +1,4 @@
-//! What lean clients saw: counts and times since the mark.
+//! Counters: what lean clients saw since the mark.
 //!
 //! Why one record: what is counted in a process of viewers is what its bench reads, field by field.
 //! Not here: who counts (`context`, `frame_cache`, the protocols).
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Counts and times since the mark.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Counters {
     /// The counts.
     pub counts: Reading,
     /// From due to delivered.
