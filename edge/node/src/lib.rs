@@ -7,6 +7,8 @@
 //!
 //! Arrows point one way: this crate knows the edge, the engine and the store; none of them knows it.
 #![forbid(unsafe_code)]
+// Tests may read clocks.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod certificates;
 pub mod config_command;

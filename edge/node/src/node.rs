@@ -52,13 +52,14 @@ impl Node {
     /// A port, file or key that cannot be used, with a hint.
     pub fn start(config: Config) -> Result<Node, NodeError> {
         // Sockets: the predecessor's where it has what is configured, else bound here.
-        let (predecessor, inherited) = find_predecessor(&config)?.unzip();
+        let clock = Clock::start();
+        let (predecessor, inherited) = find_predecessor(&config, clock)?.unzip();
         let worker_count = worker_count(&config, inherited.as_ref());
         let listeners = Listeners::open(&config, worker_count, inherited.unwrap_or_default())?;
 
         // Whatever else can fail.
         let addresses = listeners.addresses()?;
-        let credentials = Credentials::load(&config)?;
+        let credentials = Credentials::load(&config, clock)?;
         let generation = listeners.new_generation()?;
         let bells = Bells::new(worker_count)
             .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
@@ -71,9 +72,10 @@ impl Node {
         let (rooms, ports) = Rooms::start(&config, &bells)?;
 
         // Those who serve them.
-        let (workers, threads) = start_workers(&config, &credentials, &listeners, generation, bells, ports)?;
+        let (workers, threads) =
+            start_workers(clock, &config, &credentials, &listeners, generation, bells, ports)?;
         let ready = Arc::new(AtomicBool::new(false));
-        let shutdown = Arc::new(Shutdown::new(config.clone(), workers.clone(), ready.clone()));
+        let shutdown = Arc::new(Shutdown::new(clock, config.clone(), workers.clone(), ready.clone()));
         let mut node = Node {
             addresses,
             fingerprint: credentials.certificates.fingerprint_sha256_hex(),
@@ -179,7 +181,8 @@ impl Node {
             shards: backbone.shards(),
             backbone,
             stats: self.workers.stats().to_vec(),
-            metrics: Metrics::new(&self.config.node.name),
+            metrics: Metrics::new(&self.config.node.name, self.shutdown.clock()),
+            clock: self.shutdown.clock(),
             store: rooms.store.as_ref().map(|store| durable_log::port(&self.config, store)),
             ready: ready.clone(),
             drain: self.shutdown.clone(),
@@ -223,9 +226,9 @@ struct Credentials {
 }
 
 impl Credentials {
-    fn load(config: &Config) -> Result<Credentials, NodeError> {
-        let certificates =
-            Certificates::load(&config.tls).map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
+    fn load(config: &Config, clock: Clock) -> Result<Credentials, NodeError> {
+        let certificates = Certificates::load(&config.tls, clock.wall())
+            .map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
         let authority =
             Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
         let tickets = Tickets::from_config(config)
@@ -235,6 +238,7 @@ impl Credentials {
 }
 
 fn start_workers(
+    clock: Clock,
     config: &Arc<Config>,
     credentials: &Credentials,
     listeners: &Listeners,
@@ -244,7 +248,7 @@ fn start_workers(
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
     let Credentials { certificates, authority, tickets } = credentials;
     let setup = Setup {
-        clock: Clock::start(),
+        clock,
         config: config.clone(),
         tcp_tls: certificates.tcp_config(),
         quic_tls: certificates.quic_config(),

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::{LINGER_S, Workers};
 use grandstand_edge_core::audience::Drain;
@@ -47,6 +48,7 @@ impl Draining {
 
 /// See the file's head.
 pub(crate) struct Shutdown {
+    clock: Clock,
     config: Arc<Config>,
     workers: Arc<Workers>,
     ready: Arc<AtomicBool>,
@@ -55,9 +57,19 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    pub(crate) fn new(config: Arc<Config>, workers: Arc<Workers>, ready: Arc<AtomicBool>) -> Shutdown {
+    pub(crate) fn new(
+        clock: Clock,
+        config: Arc<Config>,
+        workers: Arc<Workers>,
+        ready: Arc<AtomicBool>,
+    ) -> Shutdown {
         let draining = watch::channel(None).0;
-        Shutdown { config, workers, ready, rooms: Mutex::default(), draining }
+        Shutdown { clock, config, workers, ready, rooms: Mutex::default(), draining }
+    }
+
+    /// Where the end of this process reads time.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// From now on this process has the rooms.
@@ -77,7 +89,7 @@ impl Shutdown {
     /// All clients have left, or had their time.
     pub(crate) fn is_over(&self) -> bool {
         let draining = self.draining.borrow();
-        draining.as_ref().is_some_and(|l| self.workers.connections() == 0 || Instant::now() >= l.ends())
+        draining.as_ref().is_some_and(|l| self.workers.connections() == 0 || self.clock.instant() >= l.ends())
     }
 
     /// The rooms end: their last answers are on their way to the workers when this returns.
@@ -127,7 +139,7 @@ impl Shutdown {
             let is_first = draining.is_none();
             if is_first {
                 *draining = Some(Draining {
-                    since: Instant::now(),
+                    since: self.clock.instant(),
                     spread: Duration::from_millis(drain.spread_ms.into()),
                     grace: Duration::from_millis(drain.grace_ms.into()),
                     where_to: drain.where_to.clone(),
@@ -174,7 +186,7 @@ impl DrainControl for Shutdown {
             connections,
             connections_at_start: l.connections,
             where_to: l.where_to,
-            elapsed_ms: l.since.elapsed().as_millis() as u64,
+            elapsed_ms: self.clock.elapsed(l.since).as_millis() as u64,
             spread_ms: l.spread.as_millis() as u64,
             deadline_ms: (l.spread + l.grace).as_millis() as u64,
         }

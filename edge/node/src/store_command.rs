@@ -11,9 +11,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use grandstand_edge::clock::Clock;
 use grandstand_store::verify::Report;
 use grandstand_store::{DATABASE, StoreError, backup, verify};
 use serde_json::{Value, json};
@@ -168,9 +169,9 @@ fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
 
 fn make_backup(matches: &ArgMatches) -> Result<Said, Failed> {
     let dir = log_dir(matches)?;
-    let (to, began) = (path(matches, "to"), Instant::now());
+    let (to, clock) = (path(matches, "to"), Clock::start());
     let made = copied(is_there(&dir)?, to)?;
-    let ms = began.elapsed().as_millis() as u64;
+    let ms = clock.uptime().as_millis() as u64;
     Ok(Said {
         is_well: true,
         text: format!(

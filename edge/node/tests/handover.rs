@@ -1,4 +1,5 @@
 //! Restarts on one host over real transports: the next process takes the sockets, and nobody is refused.
+#![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Bad input and every limit on clients: the right close code, no panic, nobody else hurt.
+#![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The binary as an operator meets it: what it says when it cannot start, and how it stops.
+#![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Coming back: what the real client shows when it does, what a node makes of it, and what it says to those
 //! who are too many.
+#![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
 

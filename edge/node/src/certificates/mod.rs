@@ -42,16 +42,17 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// From `tls.cert` and `tls.key`, or a development certificate for `tls.dev_names`.
+    /// From `tls.cert` and `tls.key`, or a development certificate for `tls.dev_names`
+    /// that begins `now`.
     ///
     /// # Errors
     /// A file that is missing, unreadable or not what it should be, a key of another certificate, a name that
     /// cannot stand in a certificate; says what to do.
-    pub fn load(tls: &config::Tls) -> Result<Certificates, String> {
+    pub fn load(tls: &config::Tls, now: SystemTime) -> Result<Certificates, String> {
         match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => Certificates::build(read_chain(cert)?, read_key(key)?, false)
                 .map_err(|fault| fault.told(&cert.display().to_string(), &key.display().to_string())),
-            (None, None) => Certificates::development(&tls.dev_names, SystemTime::now()),
+            (None, None) => Certificates::development(&tls.dev_names, now),
             (Some(_), None) => Err("tls.cert needs tls.key, the file of its private key".to_owned()),
             (None, Some(_)) => Err("tls.key needs tls.cert, the file of its certificate chain".to_owned()),
         }

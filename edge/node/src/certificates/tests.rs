@@ -42,11 +42,11 @@ fn tls(cert: &Path, key: &Path) -> config::Tls {
 }
 
 fn fault(cert: &Path, key: &Path) -> String {
-    Certificates::load(&tls(cert, key)).expect_err("it is not to load")
+    Certificates::load(&tls(cert, key), SystemTime::now()).expect_err("it is not to load")
 }
 
 fn development() -> Certificates {
-    Certificates::load(&config::Tls::default()).unwrap()
+    Certificates::load(&config::Tls::default(), SystemTime::now()).unwrap()
 }
 
 /// A client that trusts exactly this certificate, by the platform's usual rules.
@@ -190,7 +190,7 @@ fn the_fingerprint_is_of_the_der() {
 fn files_are_served() {
     let files = Files::new("good");
     let (cert, key) = files.pair("node");
-    let loaded = Certificates::load(&tls(&cert, &key)).unwrap();
+    let loaded = Certificates::load(&tls(&cert, &key), SystemTime::now()).unwrap();
     assert!(!loaded.is_development());
     shake(&client(&loaded, b"http/1.1"), loaded.tcp_config(), "localhost").unwrap();
 }
@@ -232,6 +232,6 @@ fn text(path: &Path) -> String {
 #[test]
 fn a_name_that_cannot_stand_in_a_certificate_is_told() {
     let tls = config::Tls { dev_names: vec!["höst".to_owned()], ..config::Tls::default() };
-    let fault = Certificates::load(&tls).unwrap_err();
+    let fault = Certificates::load(&tls, SystemTime::now()).unwrap_err();
     assert!(fault.contains("tls.dev_names") && fault.contains("höst"), "{fault}");
 }

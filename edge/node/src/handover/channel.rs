@@ -6,8 +6,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use grandstand_edge::clock::Clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -24,14 +25,17 @@ const DESCRIPTORS_MAX: usize = 64;
 
 /// One end of a conversation.
 #[derive(Debug)]
-pub(super) struct Channel(OwnedFd);
+pub(super) struct Channel {
+    socket: OwnedFd,
+    clock: Clock,
+}
 
 impl Channel {
     /// To a process that listens there.
-    pub(super) fn connect(path: &Path) -> io::Result<Channel> {
+    pub(super) fn connect(path: &Path, clock: Clock) -> io::Result<Channel> {
         let socket = seqpacket()?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(Channel(socket))
+        Ok(Channel { socket, clock })
     }
 
     pub(super) fn send(&self, message: &Message) -> io::Result<()> {
@@ -54,7 +58,7 @@ impl Channel {
             let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
             assert!(fits, "there is room for as many as a message takes");
         }
-        sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -64,12 +68,12 @@ impl Channel {
         wait: Duration,
         stop: Option<BorrowedFd<'_>>,
     ) -> io::Result<(Message, Vec<OwnedFd>)> {
-        wait_readable(self.0.as_fd(), stop, Some(wait))?;
+        wait_readable(self.socket.as_fd(), stop, Some(wait), self.clock)?;
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let got = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
+        let got = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
         let mut descriptors = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -129,19 +133,25 @@ pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The next process that connects; `None` when told to stop.
-pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>) -> io::Result<Option<Channel>> {
-    match wait_readable(listener.as_fd(), Some(stop), None) {
+pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>, clock: Clock) -> io::Result<Option<Channel>> {
+    match wait_readable(listener.as_fd(), Some(stop), None, clock) {
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
         other => other?,
     }
-    Ok(Some(Channel(rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?)))
+    let socket = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?;
+    Ok(Some(Channel { socket, clock }))
 }
 
 /// Told to stop is `Interrupted`, late is `TimedOut`.
-fn wait_readable(fd: BorrowedFd<'_>, stop: Option<BorrowedFd<'_>>, wait: Option<Duration>) -> io::Result<()> {
-    let until = wait.map(|wait| Instant::now() + wait);
+fn wait_readable(
+    fd: BorrowedFd<'_>,
+    stop: Option<BorrowedFd<'_>>,
+    wait: Option<Duration>,
+    clock: Clock,
+) -> io::Result<()> {
+    let until = wait.map(|wait| clock.instant() + wait);
     loop {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = until.map(|until| until.saturating_duration_since(clock.instant()));
         let left = left.map(|left| Timespec::try_from(left).map_err(io::Error::other)).transpose()?;
         let mut fds: Vec<PollFd<'_>> = [Some(fd), stop]
             .into_iter()

@@ -4,8 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 
 use super::channel::{Channel, unexpected};
@@ -42,7 +43,10 @@ pub(crate) struct Predecessor {
 ///
 /// # Errors
 /// A process listens there and does not keep to the conversation.
-pub(crate) fn find_predecessor(config: &Config) -> Result<Option<(Predecessor, Inherited)>, NodeError> {
+pub(crate) fn find_predecessor(
+    config: &Config,
+    clock: Clock,
+) -> Result<Option<(Predecessor, Inherited)>, NodeError> {
     let Some(path) = path(config) else { return Ok(None) };
     if path.as_os_str().len() > PATH_BYTES_MAX {
         return Err(NodeError::new(
@@ -50,11 +54,11 @@ pub(crate) fn find_predecessor(config: &Config) -> Result<Option<(Predecessor, I
             "set node.handover to a shorter path, such as one under /run",
         ));
     }
-    let until = Instant::now() + ANSWER_WAIT;
+    let until = clock.instant() + ANSWER_WAIT;
     loop {
-        match try_find(&path, config) {
+        match try_find(&path, config, clock) {
             Ok(found) => return Ok(found),
-            Err(error) if is_gone(&error) && Instant::now() < until => std::thread::sleep(AGAIN),
+            Err(error) if is_gone(&error) && clock.instant() < until => std::thread::sleep(AGAIN),
             Err(error) => {
                 return Err(NodeError::new(
                     format!("the process before this one does not hand over at {}: {error}", path.display()),
@@ -70,8 +74,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
-fn try_find(path: &Path, config: &Config) -> io::Result<Option<(Predecessor, Inherited)>> {
-    let channel = match Channel::connect(path) {
+fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Predecessor, Inherited)>> {
+    let channel = match Channel::connect(path, clock) {
         Ok(channel) => channel,
         // There was no process, or it has died: its file is replaced when we listen ourselves.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {

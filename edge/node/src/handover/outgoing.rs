@@ -116,7 +116,7 @@ struct Waiting {
 impl Waiting {
     fn run(self, on_taken: impl FnOnce()) {
         loop {
-            let channel = match accept(&self.listener, self.stopped.as_fd()) {
+            let channel = match accept(&self.listener, self.stopped.as_fd(), self.shutdown.clock()) {
                 Ok(Some(channel)) => channel,
                 // The file goes with the process, so that nobody waits for an answer.
                 Ok(None) => return drop(std::fs::remove_file(&self.path)),

@@ -13,9 +13,9 @@ mod store;
 pub(crate) use store::numbers as store_numbers;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use engine::EngineNumber;
+use grandstand_edge::clock::Clock;
 use grandstand_edge::stats::{DECLARED, Declared, Kind, Stats};
 use grandstand_store::Status;
 use prometheus::core::Collector;
@@ -28,13 +28,13 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Metrics {
     node: String,
-    started: Instant,
+    clock: Clock,
 }
 
 impl Metrics {
-    /// For a node of this name, started now.
-    pub fn new(node: &str) -> Metrics {
-        Metrics { node: node.to_owned(), started: Instant::now() }
+    /// For a node of this name, which started with this clock.
+    pub fn new(node: &str, clock: Clock) -> Metrics {
+        Metrics { node: node.to_owned(), clock }
     }
 
     /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal
@@ -49,7 +49,10 @@ impl Metrics {
         self.about(&scrape);
         DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
         scrape.engine(engine);
-        log.map(store::numbers).iter().flatten().for_each(|n| scrape.number(&n.name, n.help, n.value));
+        log.map(|log| store::numbers(log, self.clock))
+            .iter()
+            .flatten()
+            .for_each(|n| scrape.number(&n.name, n.help, n.value));
         if let Some(log) = log {
             scrape.keep(store::CommitTimes::of(log));
         }
@@ -65,7 +68,7 @@ impl Metrics {
         let build = Gauge::with_opts(opts).expect("a valid name");
         build.set(1.0);
         scrape.keep(build);
-        let uptime = self.started.elapsed().as_secs_f64();
+        let uptime = self.clock.uptime().as_secs_f64();
         scrape.number("grandstand_uptime_seconds", "Time since the node started.", uptime);
         let help = "Log lines that could not be written, such as for want of disk space.";
         scrape.number("grandstand_log_write_errors_total", help, crate::logging::write_errors() as f64);
@@ -164,7 +167,7 @@ mod tests {
         workers[0].connections.of(Transport::Quic).add(3);
         workers[1].closes.of(CloseCode::GoingAway).add(2);
         workers[1].busy_us.add(1_500_000);
-        Metrics::new("test").render(&workers, engine, Some(&Status::default()))
+        Metrics::new("test", Clock::start()).render(&workers, engine, Some(&Status::default()))
     }
 
     fn has(text: &str, line: &str) {
@@ -187,7 +190,7 @@ mod tests {
             log.commit_buckets[bucket].store(count, Ordering::Relaxed);
         }
         log.commit_us_total.store(12_000_000, Ordering::Relaxed);
-        let text = Metrics::new("test").render(&[], vec![], Some(&log));
+        let text = Metrics::new("test", Clock::start()).render(&[], vec![], Some(&log));
         has(&text, "# TYPE grandstand_store_commit_seconds histogram");
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.0005"} 2"#);
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.001"} 5"#);

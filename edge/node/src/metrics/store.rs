@@ -6,8 +6,8 @@
 //! Not here: what a number means for an operator (docs/OPERATING.md, the durable log).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use grandstand_edge::clock::Clock;
 use grandstand_store::{COMMIT_BUCKETS_US, Health, Status};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -70,8 +70,8 @@ pub(crate) struct StoreNumber {
 }
 
 /// What the log counts now. A time that has not been is left out.
-pub(crate) fn numbers(status: &Status) -> Vec<StoreNumber> {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+pub(crate) fn numbers(status: &Status, clock: Clock) -> Vec<StoreNumber> {
+    let now_ms = clock.unix().as_millis() as u64;
     let healthy = f64::from(u8::from(status.health() == Health::Good));
     let healthy = StoreNumber {
         name: "grandstand_store_healthy".to_owned(),
@@ -153,7 +153,9 @@ mod tests {
         let status = Status::default();
         status.commit_us_max.store(1_500_000, Ordering::Relaxed);
         status.queue_bytes.store(7, Ordering::Relaxed);
-        let read = |name: &str| numbers(&status).into_iter().find(|n| n.name == name).map(|n| n.value);
+        let read = |name: &str| {
+            numbers(&status, Clock::start()).into_iter().find(|n| n.name == name).map(|n| n.value)
+        };
         assert_eq!(read("grandstand_store_commit_max_seconds"), Some(1.5));
         assert_eq!(read("grandstand_store_queue_bytes"), Some(7.0));
         assert_eq!(read("grandstand_store_healthy"), Some(1.0));

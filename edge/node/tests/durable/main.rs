@@ -8,6 +8,7 @@
 //! files, and a clock that jumps for one process alone, are done by a small C library under the process
 //! (`shim`).
 //! Not here: random moments, many times over (`cargo xtask soak`), the log by itself (`engine/store`).
+#![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -25,6 +25,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post, put};
+use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Secret;
 use grandstand_edge::stats::Stats;
 use grandstand_engine::link::Backbone;
@@ -55,6 +56,8 @@ pub struct AdminState {
     pub stats: Vec<Arc<Stats>>,
     /// Writes scrapes.
     pub metrics: Metrics,
+    /// Where handlers read time.
+    pub clock: Clock,
     /// The durable log, where there is one.
     pub store: Option<StorePort>,
     /// Does the node take new sessions? False while it starts and drain.
@@ -80,6 +83,7 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
 
 /// What handlers share.
 struct Port {
+    clock: Clock,
     store: Option<StorePort>,
     shards: Shards,
     stats: Vec<Arc<Stats>>,
@@ -91,8 +95,9 @@ struct Port {
 type Shared = State<Arc<Port>>;
 
 fn router(state: AdminState) -> Router {
-    let AdminState { backbone, shards, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
-    let port = Arc::new(Port { store, shards: Shards::new(backbone, shards), stats, metrics, ready, drain });
+    let AdminState { clock, backbone, shards, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
+    let port =
+        Arc::new(Port { clock, store, shards: Shards::new(backbone, shards), stats, metrics, ready, drain });
     Router::new()
         .route("/", get(index::show))
         .route("/metrics", get(scrape::show))

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
@@ -57,7 +56,7 @@ pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
     shown.insert("found".to_owned(), json!(log.found));
     shown.insert("health".to_owned(), json!(log.status.health().name()));
     shown.insert("last_fault".to_owned(), json!(log.status.fault()));
-    for number in store_numbers(&log.status) {
+    for number in store_numbers(&log.status, port.clock) {
         shown.insert(number.name, json!(number.value));
     }
     Ok(Json(Value::Object(shown)))
@@ -69,8 +68,7 @@ pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> 
         let hint = "wait for its end: GET /metrics, grandstand_store_backup_age_seconds";
         return Err(Failure::new(StatusCode::CONFLICT, "a backup is being made", hint));
     };
-    let began = Instant::now();
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (began, unix_s) = (port.clock.instant(), port.clock.unix().as_secs());
     let (dir, to) = (log.dir.clone(), log.backup_dir.join(format!("asked-{unix_s}.db")));
     let file = to.display().to_string();
     let make = move || {
@@ -90,7 +88,7 @@ pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> 
     let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
     log.status.backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
     Ok(Json(
-        json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": began.elapsed().as_millis() as u64 }),
+        json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": port.clock.elapsed(began).as_millis() as u64 }),
     ))
 }
 

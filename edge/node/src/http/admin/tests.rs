@@ -3,6 +3,7 @@
 use super::index::ENDPOINTS;
 use super::*;
 use axum::response::IntoResponse;
+use grandstand_edge::clock::Clock;
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Input, ShardId};
 use grandstand_engine::{Engine, EngineConfig};
@@ -38,7 +39,8 @@ impl Node {
             shards: backbone.shards(),
             backbone,
             stats,
-            metrics: Metrics::new("test"),
+            metrics: Metrics::new("test", Clock::start()),
+            clock: Clock::start(),
             store: None,
             ready: ready.clone(),
             key: key.map(Secret::new),
