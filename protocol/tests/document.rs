@@ -12,7 +12,8 @@ const README: &str = include_str!("../vectors/README.md");
 /// The cells of the table behind `<!-- table: name`, without head and rule; the first `columns` of each row.
 fn table(name: &str, columns: usize) -> Vec<Vec<String>> {
     let start = DOCUMENT.find(&format!("<!-- table: {name} ")).unwrap_or_else(|| panic!("no table {name}"));
-    let rows = DOCUMENT[start..].lines().skip(3).take_while(|line| line.starts_with('|'));
+    let rows =
+        DOCUMENT[start..].lines().map(str::trim_start).skip(3).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<String> =
             row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
@@ -139,4 +140,88 @@ fn references_lead_to_clauses() {
             }
         }
     }
+}
+
+/// The frames of the section "A first session", as the codec writes them.
+fn first_session() -> String {
+    use grandstand_protocol::batch::{BatchWriter, MessageParts};
+    use grandstand_protocol::frame::*;
+    use grandstand_protocol::version::capability::DEFLATE_1;
+
+    let time_ms = 1_700_000_000_000;
+    let hello = Hello { capabilities: DEFLATE_1, name: "Ann", agent: "example/1", ..Hello::default() };
+    let welcome = Welcome {
+        version: version::VERSION,
+        capabilities: 0,
+        session: 0x1122_3344_5566_7788,
+        ticket: b"ticket",
+        ticket_ttl_ms: 300_000,
+        heartbeat_ms: 25_000,
+        name: "Ann",
+        role: Role::Viewer,
+        permissions: permission::PUBLISH | permission::REACT,
+        server_ms: time_ms,
+        frame_bytes_max: limits::CLIENT_FRAME_BYTES_MAX as u32,
+        text_bytes_max: 2_000,
+        rooms_max: 32,
+        node: "node-1",
+        resumed: false,
+    };
+    let (alias, epoch, offset, nonce) = (7, 5, 41, 1_001);
+    let subscribe = Subscribe { request: 1, room: "show", resume: None, replay: 0 };
+    let (outcome, phase) = (Outcome::Live, Phase::Open);
+    let subscribed = Subscribed { request: 1, alias, epoch, offset, head: offset, time_ms, outcome, phase };
+    let publish = Publish { alias, nonce, text: "hello", ..Publish::default() };
+    let (durability, repeated) = (Durability::Memory, false);
+    let published = Published { nonce, epoch, offset, time_ms: time_ms + 20, durability, repeated };
+    let mut body = Vec::new();
+    let mut writer = BatchWriter::begin(&mut body, alias, 1, false, false, 0);
+    writer.chat(offset, 23, 0);
+    writer.message(&MessageParts { author: "Ann", text: "hello", ..MessageParts::default() });
+    writer.finish();
+
+    let mut text = String::new();
+    let mut encoder = Encoder::new();
+    let mut say = |side: &str, name: &str, bytes: &[u8]| {
+        text.push_str(&format!("{side} {name}, {} bytes\n", bytes.len()));
+        for line in bytes.chunks(24) {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("    {}\n", hex.join(" ")));
+        }
+    };
+    let client = |frame| {
+        let mut bytes = Vec::new();
+        Encoder::new().client(&frame, &mut bytes);
+        bytes
+    };
+    let mut server = |frame| {
+        let mut bytes = Vec::new();
+        encoder.server(&frame, &mut bytes);
+        bytes
+    };
+    say("client", "Hello", &client(ClientFrame::Hello(hello)));
+    say("server", "Welcome", &server(ServerFrame::Welcome(welcome)));
+    say("client", "Subscribe", &client(ClientFrame::Subscribe(subscribe)));
+    say("server", "Subscribed", &server(ServerFrame::Subscribed(subscribed)));
+    say("client", "Publish", &client(ClientFrame::Publish(publish)));
+    say("server", "Published", &server(ServerFrame::Published(published)));
+    say("server", "Batch", &server(ServerFrame::Batch(&body)));
+    text
+}
+
+/// The trace in the document cannot go stale.
+#[test]
+fn the_first_session_is_as_the_codec_writes_it() {
+    let quoted = DOCUMENT.split("```trace\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(quoted.expect("a trace"), first_session());
+}
+
+/// C-2.
+#[test]
+fn retries_are_as_documented() {
+    use grandstand_protocol::close::Retry;
+    let row = |number: u8| vec![number.to_string(), format!("{:?}", Retry::from_wire(number))];
+    assert_eq!(table("retry", 2), [row(0), row(1), row(2)]);
+    assert_eq!([Retry::Never as u8, Retry::Backoff as u8, Retry::Reauthenticate as u8], [0, 1, 2]);
+    assert_eq!(Retry::from_wire(3), Retry::Backoff);
 }
