@@ -16,8 +16,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimits};
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
-use grandstand_edge_core::gate::{self, Gate};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::Doorbell;
 
@@ -168,7 +168,7 @@ impl Workers {
         let (commands, inboxes): (Vec<_>, Vec<_>) = bells.doorbells().into_iter().map(command_inbox).unzip();
         let shared = Arc::new(Shared {
             config: config.clone(),
-            gate: Gate::new(&gate_limits(&config.limits)),
+            limiter: ConnectionLimiter::new(&connection_limits(&config.limits)),
             tls: tcp_tls,
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
@@ -243,7 +243,7 @@ impl Workers {
 
     /// Connections that are established now, or whose handshake is under way.
     pub fn connections(&self) -> usize {
-        self.shared.gate.connections()
+        self.shared.limiter.connections()
     }
 
     /// Of this process, in its QUIC connection IDs.
@@ -318,9 +318,9 @@ fn pin_to(core: usize) {
     }
 }
 
-/// What the gate is made with.
-fn gate_limits(limits: &config::Limits) -> gate::Limits {
-    gate::Limits {
+/// The limits on connections that the configuration sets.
+fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
+    ConnectionLimits {
         connections_max: limits.connections_max,
         connections_per_address_max: limits.connections_per_address_max,
         handshakes_per_address_per_s: limits.handshakes_per_address_per_s,

@@ -11,7 +11,7 @@ mod counting;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, Carrier, Settings, WireKey};
+use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
@@ -46,8 +46,8 @@ struct Open {
     bytes: usize,
 }
 
-impl Carrier for Open {
-    fn send(&mut self, _wire: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Open {
+    fn send(&mut self, _wire: LinkKey, frames: &[&Bytes]) -> usize {
         let bytes = frames.iter().map(|frame| frame.len()).sum();
         self.sends += 1;
         self.bytes += bytes;
@@ -75,7 +75,7 @@ fn fill(audience: &mut Audience, count: u32) {
     let frame = ClientFrame::Subscribe(Subscribe { request: 1, room: "show", ..Subscribe::default() });
     encoder.client(&frame, &mut subscribe);
     for wire in 0..count {
-        let key = audience.handle_open(NOW, WireKey(wire));
+        let key = audience.handle_open(NOW, LinkKey(wire));
         audience.handle_frame(NOW, key, &hello);
         audience.handle_frame(NOW, key, &subscribe);
         if wire == 0 {
@@ -133,16 +133,16 @@ fn a_batch_reaches_a_thousand_members_without_an_allocation() {
         }
     }
     assert_eq!((carrier.sends, carrier.bytes), (40 * MEMBERS, 40 * MEMBERS * 5));
-    assert_eq!(audience.counts().deliveries, 40 * MEMBERS as u64);
+    assert_eq!(audience.counters().deliveries, 40 * MEMBERS as u64);
 }
 
 #[test]
 fn a_batch_that_is_cut_costs_one_box_and_only_for_who_is_slow() {
     /// Takes all of it but for one wire, which takes a byte.
     struct OneSlow;
-    impl Carrier for OneSlow {
-        fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
-            if wire == WireKey(7) { 1 } else { frames.iter().map(|frame| frame.len()).sum() }
+    impl Transport for OneSlow {
+        fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
+            if wire == LinkKey(7) { 1 } else { frames.iter().map(|frame| frame.len()).sum() }
         }
     }
     let mut audience = audience();

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, Carrier, ConnectionKey, Rate, Settings, WireKey};
+use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Settings, Transport};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{
@@ -57,11 +57,11 @@ impl Backbone for Inbox {
 pub(crate) struct Taker {
     pub(crate) sends: u64,
     pub(crate) kept: Vec<u8>,
-    keeps: WireKey,
+    keeps: LinkKey,
 }
 
-impl Carrier for Taker {
-    fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Taker {
+    fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         self.sends += 1;
         if wire == self.keeps {
             frames.iter().for_each(|frame| self.kept.extend_from_slice(frame));
@@ -109,7 +109,7 @@ impl Fixture {
         Fixture {
             shard: Shard::new(rooms, ShardId(0), 1, 1, 7),
             audience,
-            taker: Taker { sends: 0, kept: Vec::new(), keeps: WireKey(u32::MAX) },
+            taker: Taker { sends: 0, kept: Vec::new(), keeps: LinkKey(u32::MAX) },
             now: Now { us: 1_000_000, unix_ms: 1_700_000_000_000 },
             inbox,
             next_nonce: 0,
@@ -127,7 +127,7 @@ impl Fixture {
 
     /// One more connection, which has said nothing.
     pub(crate) fn open(&mut self, wire: u32) -> ConnectionKey {
-        self.audience.handle_open(self.now, WireKey(wire))
+        self.audience.handle_open(self.now, LinkKey(wire))
     }
 
     /// One more member, by a wire of this number.
@@ -143,7 +143,7 @@ impl Fixture {
 
     /// Keep what goes to this wire from now on.
     pub(crate) fn keep(&mut self, wire: u32) {
-        self.taker.keeps = WireKey(wire);
+        self.taker.keeps = LinkKey(wire);
         self.taker.kept.clear();
     }
 

@@ -94,7 +94,7 @@ fn handle(wanted: &ClientFrame<'_>) -> u64 {
         fixture.write();
         fixture.pass_tick();
     });
-    let counts = fixture.audience.counts();
+    let counts = fixture.audience.counters();
     let done = if wanted.kind() == Kind::Ping { counts.control_frames_out } else { counts.reactions };
     assert!(done >= repeated, "each did its work");
     repeated

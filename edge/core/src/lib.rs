@@ -1,8 +1,7 @@
 //! The core of Grandstand's edge: decisions about connections and viewers, without IO.
 //!
 //! - [`audience`]: sessions, rooms, viewers as cursors, fan-out;
-//! - [`admission`]: which handshakes begin now, which wait, and which are refused until when;
-//! - [`gate`]: how many connections the node holds, in all and from one address;
+//! - [`admission`]: every refusal before a session: limits on connections, the queue of handshakes, overload;
 //! - [`auth`]: who a session is, as data, and the traits by which a driver decides that;
 //! - [`testing`]: the parts that tests, the simulator and the micro benches start an audience with.
 //!
@@ -15,6 +14,4 @@
 pub mod admission;
 pub mod audience;
 pub mod auth;
-#[expect(clippy::disallowed_types, reason = "all workers of a node share one gate: see its head")]
-pub mod gate;
 pub mod testing;

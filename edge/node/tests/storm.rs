@@ -14,7 +14,7 @@ use grandstand::Node;
 use grandstand_client::core::{Event, Options, Reason, Session, SubscribeOptions};
 use grandstand_client::net::{Connector, Control, Driver, Handler, Trust, Url};
 use grandstand_edge::stats::{Transport, TurnedAway};
-use grandstand_edge_core::admission::Kind;
+use grandstand_edge_core::admission::queue::HandshakeKind;
 
 /// Drops its connection once it is in the room, and closes when it is there again.
 #[derive(Default)]
@@ -57,7 +57,7 @@ fn drop_and_come_back(url: &str) {
     assert_eq!(finished.handler.welcomes, [false, true], "its ticket continued the session");
 }
 
-fn admissions(node: &Node, kind: Kind) -> u64 {
+fn admissions(node: &Node, kind: HandshakeKind) -> u64 {
     node.stats().iter().map(|stats| stats.admissions.of(kind).get()).sum()
 }
 
@@ -65,7 +65,10 @@ fn admissions(node: &Node, kind: Kind) -> u64 {
 fn who_comes_back_over_tls_shows_a_ticket_before_the_handshake() {
     let node = node(&[]);
     drop_and_come_back(&format!("wss://{}/v1", node.addresses().wss.unwrap()));
-    assert_eq!((admissions(&node, Kind::TlsFull), admissions(&node, Kind::TlsResumed)), (1, 1));
+    assert_eq!(
+        (admissions(&node, HandshakeKind::TlsFull), admissions(&node, HandshakeKind::TlsResumed)),
+        (1, 1)
+    );
     let resumed = |s: &std::sync::Arc<grandstand_edge::stats::Stats>| {
         s.handshakes_resumed.of(Transport::WebSocketTls).get()
     };
@@ -77,7 +80,10 @@ fn who_comes_back_over_tls_shows_a_ticket_before_the_handshake() {
 fn who_comes_back_over_quic_shows_a_token_in_its_first_packet() {
     let node = node(&[]);
     drop_and_come_back(&format!("quic://{}", node.addresses().quic.unwrap()));
-    assert_eq!((admissions(&node, Kind::QuicNew), admissions(&node, Kind::QuicReturning)), (1, 1));
+    assert_eq!(
+        (admissions(&node, HandshakeKind::QuicNew), admissions(&node, HandshakeKind::QuicReturning)),
+        (1, 1)
+    );
     node.stop();
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, Carrier, Settings, WireKey};
+use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
 use grandstand_edge_core::auth::{RoomScope, SealTickets, TicketBody};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Input, Now, ShardId, UserId};
@@ -333,8 +333,8 @@ impl Backbone for Kept {
     }
 }
 
-impl Carrier for Kept {
-    fn send(&mut self, _wire: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Kept {
+    fn send(&mut self, _wire: LinkKey, frames: &[&Bytes]) -> usize {
         frames.iter().for_each(|frame| self.bytes.extend_from_slice(frame));
         frames.iter().map(|frame| frame.len()).sum()
     }
@@ -354,7 +354,7 @@ fn an_audience_opens_a_tokens_rooms_for_its_time() {
     let mut audience =
         Audience::new(Settings::default(), Arc::new(authority), Arc::new(tickets), shards.clone(), 1);
     let at = |s: u64| Now { us: s * 1_000_000, unix_ms: NOW_MS + s * 1_000 };
-    let key = audience.handle_open(at(0), WireKey(0));
+    let key = audience.handle_open(at(0), LinkKey(0));
     let token = token(&json!({ "sub": "u1", "rooms": ["show/*"], "exp": NOW_S + 10 }));
     let mut encoder = Encoder::new();
     for frame in [

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use grandstand_edge_core::gate::Pass;
+use grandstand_edge_core::admission::limits::Permit;
 use quinn_proto::{Connection, ConnectionHandle};
 
 use super::protocol::Protocol;
@@ -26,7 +26,7 @@ pub(super) struct QuicConnection {
     /// Known from when it is established.
     pub(super) protocol: Option<Protocol>,
     pub(super) streams: Streams,
-    pub(super) pass: Pass,
+    pub(super) permit: Permit,
     /// When it was accepted.
     pub(super) since: Instant,
     pub(super) is_established: bool,
@@ -38,12 +38,12 @@ pub(super) struct QuicConnection {
 }
 
 impl QuicConnection {
-    pub(super) fn new(now: Instant, quinn: Connection, pass: Pass) -> Self {
+    pub(super) fn new(now: Instant, quinn: Connection, permit: Permit) -> Self {
         QuicConnection {
             quinn,
             protocol: None,
             streams: Streams::default(),
-            pass,
+            permit,
             since: now,
             is_established: false,
             is_closed: false,

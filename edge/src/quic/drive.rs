@@ -149,13 +149,13 @@ impl Quic {
         if std::mem::replace(&mut connection.is_closed, true) {
             return;
         }
-        let (pass, was_established) = (connection.pass, connection.is_established);
+        let (permit, was_established) = (connection.permit, connection.is_established);
         if was_established {
             self.counts.established -= 1;
         } else {
             self.counts.pending -= 1;
         }
-        self.events.push_back(QuicEvent::Gone { slot: slot as u32, pass, was_established });
+        self.events.push_back(QuicEvent::Gone { slot: slot as u32, permit, was_established });
     }
 
     fn handle_quinn_event(&mut self, slot: usize, event: &Event) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use grandstand_edge_core::gate::Pass;
+use grandstand_edge_core::admission::limits::Permit;
 use grandstand_protocol::close::CloseCode;
 use quinn_proto::{DatagramEvent, Endpoint, VarInt, WriteError};
 
@@ -44,7 +44,7 @@ pub(crate) enum QuicEvent {
     /// The handshake is done.
     Established,
     /// It is gone; its pass is to be given back. `was_established` tells whether `Established` came before.
-    Gone { slot: u32, pass: Pass, was_established: bool },
+    Gone { slot: u32, permit: Permit, was_established: bool },
 }
 
 /// What an endpoint counts.
@@ -133,7 +133,7 @@ impl Quic {
         &mut self,
         now: Instant,
         mut claim: impl FnMut(Datagram) -> Option<Datagram>,
-        mut admit: impl FnMut(NewConnection) -> Option<Pass>,
+        mut admit: impl FnMut(NewConnection) -> Option<Permit>,
     ) -> bool {
         let mut datagrams = std::mem::take(&mut self.received);
         let mut has_more = true;
@@ -165,7 +165,7 @@ impl Quic {
         &mut self,
         now: Instant,
         d: Datagram,
-        admit: &mut impl FnMut(NewConnection) -> Option<Pass>,
+        admit: &mut impl FnMut(NewConnection) -> Option<Permit>,
     ) {
         self.now = now;
         self.buffer.clear();
@@ -199,27 +199,27 @@ impl Quic {
 
     /// Begin the handshake of a connection that waits; `false` if none has this number.
     pub(crate) fn begin(&mut self, now: Instant, number: u64) -> bool {
-        let Some((incoming, pass)) = self.incoming.take(number) else { return false };
+        let Some((incoming, permit)) = self.incoming.take(number) else { return false };
         match self.answers().accept(now, incoming) {
             Some((handle, quinn)) => {
-                self.connections.insert(handle, QuicConnection::new(now, quinn, pass));
+                self.connections.insert(handle, QuicConnection::new(now, quinn, permit));
                 self.write_order.insert(handle.0);
                 self.enqueue(handle.0, Sending::All);
             }
             None => {
                 self.counts.pending -= 1;
-                self.events.push_back(QuicEvent::Gone { slot: u32::MAX, pass, was_established: false });
+                self.events.push_back(QuicEvent::Gone { slot: u32::MAX, permit, was_established: false });
             }
         }
         true
     }
 
-    /// Refuse a connection that waits: its pass, to be given back.
-    pub(crate) fn refuse(&mut self, number: u64) -> Option<Pass> {
-        let (incoming, pass) = self.incoming.take(number)?;
+    /// Refuse a connection that waits: its permit, to be given back.
+    pub(crate) fn refuse(&mut self, number: u64) -> Option<Permit> {
+        let (incoming, permit) = self.incoming.take(number)?;
         self.counts.pending -= 1;
         self.answers().refuse(incoming);
-        Some(pass)
+        Some(permit)
     }
 
     fn answers(&mut self) -> Answers<'_> {

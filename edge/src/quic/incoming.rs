@@ -3,7 +3,7 @@
 //!
 //! Why they wait: a handshake costs as much as a hundred packets, so the worker begins one when its turn has
 //! come. Until then a connection costs its first packet and no cryptography.
-//! Invariant: a connection that waits holds a pass of the gate.
+//! Invariant: a connection that waits holds a pass of the limiter.
 //! Not here: who may wait, and whose turn it is (the worker and its handshake queue).
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use grandstand_edge_core::gate::Pass;
+use grandstand_edge_core::admission::limits::Permit;
 use quinn_proto::{Connection, ConnectionHandle, Endpoint, Incoming};
 
 use super::socket::Socket;
@@ -28,7 +28,7 @@ pub(crate) struct NewConnection {
 
 /// See the file's head.
 pub(super) struct NewConnections {
-    waiting: HashMap<u64, (Incoming, Pass), RandomState>,
+    waiting: HashMap<u64, (Incoming, Permit), RandomState>,
     /// The number of the newest.
     newest: u64,
     /// With this many unfinished handshakes, a new client must prove its address first.
@@ -55,7 +55,7 @@ impl NewConnections {
         incoming: Incoming,
         pending: usize,
         answers: Answers<'_>,
-        admit: &mut impl FnMut(NewConnection) -> Option<Pass>,
+        admit: &mut impl FnMut(NewConnection) -> Option<Permit>,
     ) -> Outcome {
         let (is_proven, may_retry) = (incoming.remote_address_validated(), incoming.may_retry());
         if pending >= self.retry_above && !is_proven && may_retry {
@@ -68,13 +68,13 @@ impl NewConnections {
             // A Retry's token proves the address only.
             is_returning: is_proven && may_retry,
         };
-        let Some(pass) = admit(new) else { return answers.refuse(incoming) };
-        self.waiting.insert(new.number, (incoming, pass));
+        let Some(permit) = admit(new) else { return answers.refuse(incoming) };
+        self.waiting.insert(new.number, (incoming, permit));
         Outcome::Waits
     }
 
     /// The connection with this number, if it still waits.
-    pub(super) fn take(&mut self, number: u64) -> Option<(Incoming, Pass)> {
+    pub(super) fn take(&mut self, number: u64) -> Option<(Incoming, Permit)> {
         self.waiting.remove(&number)
     }
 }

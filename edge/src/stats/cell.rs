@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use grandstand_edge_core::gate::GateRefusal;
+use grandstand_edge_core::admission::limits::LimitReached;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
@@ -184,12 +184,12 @@ labels! {
     }
 }
 
-impl From<GateRefusal> for TurnedAway {
-    fn from(refusal: GateRefusal) -> TurnedAway {
+impl From<LimitReached> for TurnedAway {
+    fn from(refusal: LimitReached) -> TurnedAway {
         match refusal {
-            GateRefusal::TooManyConnections => TurnedAway::TooManyConnections,
-            GateRefusal::TooManyHandshakes { .. } => TurnedAway::TooManyHandshakes,
-            GateRefusal::NodeFull => TurnedAway::NodeFull,
+            LimitReached::TooManyConnections => TurnedAway::TooManyConnections,
+            LimitReached::TooManyHandshakes { .. } => TurnedAway::TooManyHandshakes,
+            LimitReached::NodeFull => TurnedAway::NodeFull,
         }
     }
 }

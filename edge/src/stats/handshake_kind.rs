@@ -4,25 +4,25 @@
 
 use std::borrow::Cow;
 
-use grandstand_edge_core::admission::Kind;
+use grandstand_edge_core::admission::queue::HandshakeKind;
 
 use super::cell::Label;
 
-impl Label for Kind {
+impl Label for HandshakeKind {
     const NAME: &'static str = "kind";
-    const COUNT: usize = Kind::ALL.len();
+    const COUNT: usize = HandshakeKind::ALL.len();
 
     fn index(self) -> usize {
         self as usize
     }
 
     fn word(index: usize) -> Cow<'static, str> {
-        Cow::Borrowed(match Kind::ALL[index] {
-            Kind::Upgrade => "upgrade",
-            Kind::TlsResumed => "tls_resumed",
-            Kind::TlsFull => "tls_full",
-            Kind::QuicReturning => "quic_returning",
-            Kind::QuicNew => "quic_new",
+        Cow::Borrowed(match HandshakeKind::ALL[index] {
+            HandshakeKind::Upgrade => "upgrade",
+            HandshakeKind::TlsResumed => "tls_resumed",
+            HandshakeKind::TlsFull => "tls_full",
+            HandshakeKind::QuicReturning => "quic_returning",
+            HandshakeKind::QuicNew => "quic_new",
         })
     }
 }
@@ -33,8 +33,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_place_and_word() {
-        let words: std::collections::HashSet<_> = (0..Kind::COUNT).map(Kind::word).collect();
-        assert_eq!(words.len(), Kind::COUNT);
-        assert!(Kind::ALL.iter().enumerate().all(|(at, kind)| kind.index() == at));
+        let words: std::collections::HashSet<_> =
+            (0..HandshakeKind::COUNT).map(HandshakeKind::word).collect();
+        assert_eq!(words.len(), HandshakeKind::COUNT);
+        assert!(HandshakeKind::ALL.iter().enumerate().all(|(at, kind)| kind.index() == at));
     }
 }

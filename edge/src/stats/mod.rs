@@ -10,7 +10,7 @@
 mod cell;
 mod handshake_kind;
 
-use grandstand_edge_core::admission;
+use grandstand_edge_core::admission::queue::HandshakeKind;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
@@ -93,11 +93,11 @@ stats! {
         "Handshakes finished, by transport.";
     counter handshakes_failed: Labelled<HandshakeFailure> = "grandstand_handshakes_failed_total",
         "Handshakes that were begun and not finished, by reason.";
-    counter admissions: Labelled<admission::Kind> = "grandstand_admissions_total",
+    counter admissions: Labelled<HandshakeKind> = "grandstand_admissions_total",
         "New connections whose handshake began, by kind.";
-    gauge admissions_waiting: Labelled<admission::Kind> = "grandstand_admissions_waiting",
+    gauge admissions_waiting: Labelled<HandshakeKind> = "grandstand_admissions_waiting",
         "New connections whose handshake has not begun, by kind.";
-    gauge_ns admission_cost_ns: Labelled<admission::Kind> = "grandstand_admission_cost_seconds",
+    gauge_ns admission_cost_ns: Labelled<HandshakeKind> = "grandstand_admission_cost_seconds",
         "Measured time that the first step of a handshake takes, by kind.";
     gauge_ns admission_wait_ns: Cell = "grandstand_admission_wait_seconds",
         "How long a new connection would wait for its handshake if it does not prove an earlier visit.";

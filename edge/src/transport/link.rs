@@ -9,8 +9,8 @@
 use std::net::TcpStream;
 
 use bytes::Bytes;
+use grandstand_edge_core::admission::limits::Permit;
 use grandstand_edge_core::audience::ConnectionKey;
-use grandstand_edge_core::gate::Pass;
 use grandstand_protocol::websocket::Reader;
 
 use super::tcp::{self, Received};
@@ -35,7 +35,7 @@ pub(crate) enum LinkState {
 }
 
 impl LinkState {
-    /// Does it hold one of the gate's places for unfinished handshakes?
+    /// Does it hold one of the limiter's places for unfinished handshakes?
     pub(crate) fn is_handshake(self) -> bool {
         matches!(self, LinkState::Accepted { .. } | LinkState::Tls | LinkState::Upgrade)
     }
@@ -66,8 +66,8 @@ pub(crate) struct Link {
     pub(crate) state: LinkState,
     /// The audience's name for it, once frames may flow.
     pub(crate) connection: Option<ConnectionKey>,
-    /// Given back to the gate when the link ends; the endpoint keeps those of QUIC.
-    pub(crate) pass: Option<Pass>,
+    /// Given back to the limiter when the link ends; the endpoint keeps those of QUIC.
+    pub(crate) permit: Option<Permit>,
     /// When this state began, seconds of the monotonic clock.
     pub(crate) since_s: u32,
     /// WebSocket code of a fault of that layer, in place of the audience's.

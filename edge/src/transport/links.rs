@@ -4,8 +4,8 @@
 //! Not here: what a link is (`link`), packets of QUIC (`quic`).
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Carrier, WireKey};
-use grandstand_edge_core::gate::Pass;
+use grandstand_edge_core::admission::limits::Permit;
+use grandstand_edge_core::audience::{LinkKey, Transport};
 use grandstand_protocol::websocket::{Reader, Role};
 use slab::Slab;
 
@@ -31,13 +31,19 @@ impl Links {
         Links { slab: Slab::with_capacity(reserved), quic, by_slot, generation: 0, cipher, plain }
     }
 
-    pub(crate) fn insert(&mut self, state: LinkState, stream: Stream, pass: Option<Pass>, now_s: u32) -> u32 {
+    pub(crate) fn insert(
+        &mut self,
+        state: LinkState,
+        stream: Stream,
+        permit: Option<Permit>,
+        now_s: u32,
+    ) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.slab.insert(Link {
             generation: self.generation,
             state,
             connection: None,
-            pass,
+            permit,
             since_s: now_s,
             websocket_code: None,
             reader: Reader::new(Role::Server),
@@ -99,12 +105,12 @@ impl Links {
     /// take them all.
     pub(crate) fn send_own(&mut self, ix: u32, bytes: Vec<u8>) -> bool {
         let len = bytes.len();
-        self.send(WireKey(ix), &[&Bytes::from(bytes)]) == len
+        self.send(LinkKey(ix), &[&Bytes::from(bytes)]) == len
     }
 }
 
-impl Carrier for Links {
-    fn send(&mut self, key: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Links {
+    fn send(&mut self, key: LinkKey, frames: &[&Bytes]) -> usize {
         let Some(link) = self.slab.get_mut(key.0 as usize) else { return 0 };
         match link.stream {
             Stream::Quic(slot) => self.quic.as_mut().map_or(0, |quic| quic.send(slot, frames)),

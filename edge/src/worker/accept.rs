@@ -1,4 +1,4 @@
-//! Accepting: new TCP connections, through the gate, to the least loaded worker.
+//! Accepting: new TCP connections, through the limiter, to the least loaded worker.
 //!
 //! Why another worker may get one: the kernel wakes any of them, and fan-out needs connections in equal
 //! parts.
@@ -10,8 +10,8 @@ use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::admission::Kind;
-use grandstand_edge_core::gate::{GateRefusal, Pass};
+use grandstand_edge_core::admission::limits::{LimitReached, Permit};
+use grandstand_edge_core::admission::queue::HandshakeKind;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
@@ -64,37 +64,40 @@ impl Worker {
             return self.refuse_for_drain(&stream, &drain_reason, is_tls);
         }
         let Some(peer) = peer else { return };
-        let pass = match self.shared.gate.try_enter(peer, now.us) {
-            Ok(pass) => pass,
+        let permit = match self.shared.limiter.try_acquire(peer, now.us) {
+            Ok(permit) => permit,
             Err(refusal) => {
                 let after_s = match refusal {
-                    GateRefusal::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
-                    GateRefusal::TooManyConnections | GateRefusal::NodeFull => RETRY_AFTER_S,
+                    LimitReached::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
+                    LimitReached::TooManyConnections | LimitReached::NodeFull => RETRY_AFTER_S,
                 };
                 return self.refuse(&stream, refusal.into(), is_tls, after_s);
             }
         };
         // Under TLS the first bytes decide, and they are not here yet.
-        let is_full = !is_tls && self.handshakes.admission.is_full_for(Kind::Upgrade);
-        if is_full || !self.shared.gate.try_begin_handshake() {
-            self.shared.gate.leave(pass);
+        let is_full = !is_tls && self.handshakes.admission.is_full_for(HandshakeKind::Upgrade);
+        if is_full || !self.shared.limiter.try_begin_handshake() {
+            self.shared.limiter.release(permit);
             let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
-            let after_s =
-                if is_tls { 0 } else { self.handshakes.admission.refuse(Kind::Upgrade).retry_after_s() };
+            let after_s = if is_tls {
+                0
+            } else {
+                self.handshakes.admission.refuse(HandshakeKind::Upgrade).retry_after_s()
+            };
             return self.refuse(&stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
         self.shared.loads[target].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if target == self.id {
-            return self.adopt(now, stream, is_tls, pass);
+            return self.adopt(now, stream, is_tls, permit);
         }
-        let command = Command::Adopt { stream, is_tls, pass };
+        let command = Command::Adopt { stream, is_tls, permit };
         if let Err(SendError::Full(command) | SendError::Closed(command)) =
             self.shared.commands[target].try_send(command)
-            && let Command::Adopt { stream, is_tls, pass } = command
+            && let Command::Adopt { stream, is_tls, permit } = command
         {
-            self.adopt(now, stream, is_tls, pass);
+            self.adopt(now, stream, is_tls, permit);
         }
     }
 
@@ -116,21 +119,21 @@ impl Worker {
     }
 
     /// Make a new connection one of this worker's links.
-    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) {
-        if let Err(error) = self.try_adopt(now, stream, is_tls, pass) {
+    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, permit: Permit) {
+        if let Err(error) = self.try_adopt(now, stream, is_tls, permit) {
             self.stats.accept_errors.inc();
             tracing::warn!(%error, "a new connection could not be set up");
-            self.shared.gate.end_handshake();
-            self.shared.gate.leave(pass);
+            self.shared.limiter.end_handshake();
+            self.shared.limiter.release(permit);
         }
     }
 
-    fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, pass: Pass) -> io::Result<()> {
+    fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, permit: Permit) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let ix = self.driver.links.insert(
             LinkState::Accepted { is_tls },
             Stream::Tcp(stream),
-            Some(pass),
+            Some(permit),
             (now.us / 1_000_000) as u32,
         );
         let link = self.driver.links.get(ix).expect("just inserted");

@@ -6,12 +6,12 @@
 //! The first bytes of a TCP connection are looked at and left in the socket, so until its turn it costs a socket and
 //! a link, and no cryptography. Under TLS these bytes may show a ticket of this node. Without TLS nothing before the
 //! `Hello` shows that a client is returning. The first packet of a QUIC client may hold a token.
-//! Not here: how many handshakes may be unfinished (`gate`), the order of the queue (`admission`).
+//! Not here: how many handshakes may be unfinished (`admission::limits`), the order of the queue (`admission`).
 
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::admission::Kind;
-use grandstand_edge_core::audience::Pressure;
+use grandstand_edge_core::admission::overload::Overload;
+use grandstand_edge_core::admission::queue::HandshakeKind;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
@@ -38,19 +38,19 @@ impl Worker {
     pub(super) fn begin_handshakes(&mut self, now: Now) {
         let admission = &mut self.handshakes.admission;
         admission.handle_turn(now.us, !self.driver.audience.has_work());
-        let newest = Kind::TlsFull;
+        let newest = HandshakeKind::TlsFull;
         let pressure = admission
             .is_full_for(newest)
-            .then(|| Pressure { wait_us: admission.wait_us(newest), step_us: admission.step_us(newest) });
-        self.driver.audience.handle_pressure(pressure);
+            .then(|| Overload { wait_us: admission.wait_us(newest), step_us: admission.step_us(newest) });
+        self.driver.audience.handle_overload(pressure);
     }
 
     /// The first bytes of a TCP connection are there.
     pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
-        let kind = if is_tls { self.kind_of_hello(ix) } else { Kind::Upgrade };
+        let kind = if is_tls { self.kind_of_hello(ix) } else { HandshakeKind::Upgrade };
         // Queued or refused, it holds none of the places for handshakes any longer.
-        self.shared.gate.end_handshake();
-        if self.handshakes.admission.handle_newcomer(kind, Pending::Link(token)) {
+        self.shared.limiter.end_handshake();
+        if self.handshakes.admission.handle_incoming(kind, Pending::Link(token)) {
             self.driver.links.get_mut(ix).expect("its bytes have come").state = LinkState::Queued { is_tls };
         } else {
             self.refuse_pending(now, ix, kind, TurnedAway::Overloaded);
@@ -58,12 +58,12 @@ impl Worker {
     }
 
     /// A ticket is accepted if this node sealed it. Opening one costs a hundredth of a handshake.
-    fn kind_of_hello(&mut self, ix: u32) -> Kind {
-        let Some(link) = self.driver.links.get(ix) else { return Kind::TlsFull };
+    fn kind_of_hello(&mut self, ix: u32) -> HandshakeKind {
+        let Some(link) = self.driver.links.get(ix) else { return HandshakeKind::TlsFull };
         let hello = link.peek(&mut self.driver.scratch[..HELLO_BYTES_MAX]);
         let is_ours =
             ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
-        if is_ours { Kind::TlsResumed } else { Kind::TlsFull }
+        if is_ours { HandshakeKind::TlsResumed } else { HandshakeKind::TlsFull }
     }
 
     /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when
@@ -85,7 +85,7 @@ impl Worker {
         while self.shared.clock.elapsed(began) < time && self.admit_next(instant, now) {}
         self.refuse_impatient(now);
         self.stats.admission_us.add(self.shared.clock.elapsed(began).as_micros() as u64);
-        // While the gate is full, nothing more can begin until a handshake ends.
+        // While the limiter is full, nothing more can begin until a handshake ends.
         !self.handshakes.due.is_empty()
             || !(self.handshakes.admission.is_empty() || self.handshakes.is_blocked)
     }
@@ -95,19 +95,19 @@ impl Worker {
         if self.handshakes.admission.is_empty() {
             return false;
         }
-        if !self.shared.gate.try_begin_handshake() {
+        if !self.shared.limiter.try_begin_handshake() {
             self.handshakes.is_blocked = true;
             return false;
         }
         let Some((kind, pending)) = self.handshakes.admission.poll_admit() else {
-            self.shared.gate.end_handshake();
+            self.shared.limiter.end_handshake();
             return false;
         };
         let step = self.shared.clock.instant();
         let has_begun = self.begin_pending(instant, now, pending);
         let spent_ns = self.shared.clock.elapsed(step).as_nanos() as u64;
         if !has_begun {
-            self.shared.gate.end_handshake();
+            self.shared.limiter.end_handshake();
         } else if matches!(pending, Pending::Link(token) if self.driver.links.of_token(token).is_none()) {
             // It ended at once: nothing to learn a kind's cost from.
             self.handshakes.admission.handle_spent(spent_ns);
@@ -153,12 +153,13 @@ impl Worker {
     }
 
     fn refuse_impatient(&mut self, now: Now) {
-        while let Some((kind, pending)) = self.handshakes.admission.poll_impatient() {
+        while let Some((kind, pending)) = self.handshakes.admission.poll_overdue() {
             match pending {
                 Pending::Quic(number) => {
-                    if let Some(pass) = self.driver.links.quic.as_mut().and_then(|quic| quic.refuse(number)) {
+                    if let Some(permit) = self.driver.links.quic.as_mut().and_then(|quic| quic.refuse(number))
+                    {
                         self.stats.turned_away.of(TurnedAway::Overtaken).inc();
-                        self.shared.gate.leave(pass);
+                        self.shared.limiter.release(permit);
                     }
                 }
                 Pending::Link(token) => {
@@ -172,11 +173,11 @@ impl Worker {
 
     /// Refuse a TCP connection whose handshake has not begun. Without TLS it is told when to come back, and
     /// its request is not parsed. Under TLS it could be told only after a handshake, so it is closed.
-    fn refuse_pending(&mut self, now: Now, ix: u32, kind: Kind, why: TurnedAway) {
+    fn refuse_pending(&mut self, now: Now, ix: u32, kind: HandshakeKind, why: TurnedAway) {
         self.stats.turned_away.of(why).inc();
         let Some(link) = self.driver.links.get_mut(ix) else { return };
         (link.state, link.since_s) = (LinkState::Lingering, (now.us / 1_000_000) as u32);
-        if kind != Kind::Upgrade {
+        if kind != HandshakeKind::Upgrade {
             return self.driver.drop_link(ix);
         }
         let refusal = self.handshakes.admission.refuse(kind);

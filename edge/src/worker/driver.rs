@@ -2,7 +2,7 @@
 //!
 //! Why apart from the worker: what a link's bytes lead to (a frame, an upgrade, a close) needs neither
 //! readiness nor turns. Its parts are in `read`, `upgrade`, `close` and `quic`.
-//! Invariant: a link that ends gives its places back to the gate, and the audience is told, once.
+//! Invariant: a link that ends gives its places back to the limiter, and the audience is told, once.
 //! Not here: which link is ready, and whose handshake may begin (`Worker`).
 
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Driver {
         self.is_stopping = true;
     }
 
-    /// Forget a link, and tell the audience and the gate.
+    /// Forget a link, and tell the audience and the limiter.
     pub(super) fn drop_link(&mut self, ix: u32) {
         let Some(link) = self.links.remove(ix) else { return };
         self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));
@@ -81,10 +81,10 @@ impl Driver {
         }
         if link.state.is_handshake() {
             self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
-            self.shared.gate.end_handshake();
+            self.shared.limiter.end_handshake();
         }
-        if let Some(pass) = link.pass {
-            self.shared.gate.leave(pass);
+        if let Some(permit) = link.permit {
+            self.shared.limiter.release(permit);
         }
     }
 }

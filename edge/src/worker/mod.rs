@@ -228,7 +228,7 @@ impl Worker {
     fn take_commands(&mut self, instant: Instant, now: Now) {
         while let Some(command) = self.commands.pop() {
             match command {
-                Command::Adopt { stream, is_tls, pass } => self.adopt(now, stream, is_tls, pass),
+                Command::Adopt { stream, is_tls, permit } => self.adopt(now, stream, is_tls, permit),
                 Command::Datagram(datagram) => self.handle_forwarded_datagram(instant, now, datagram),
                 Command::Drain(drain) => self.driver.drain(now, &drain),
                 Command::Release(release) => self.release(release),
@@ -249,7 +249,7 @@ impl Worker {
     }
 
     fn writes(&mut self) -> Writes {
-        let counts = self.driver.audience.counts();
+        let counts = self.driver.audience.counters();
         Writes { of_batches: counts.batch_writes, all: counts.writes }
     }
 
@@ -338,6 +338,6 @@ impl Worker {
             self.driver.links.len() + self.driver.links.quic.as_ref().map_or(0, |quic| quic.counts.pending);
         self.shared.loads[self.id].store(load, Ordering::Relaxed);
         self.stats.fanout_us.set(self.load.total_us());
-        publish_stats::publish(&self.stats, self.driver.audience.counts(), self.driver.links.quic.as_ref());
+        publish_stats::publish(&self.stats, self.driver.audience.counters(), self.driver.links.quic.as_ref());
     }
 }

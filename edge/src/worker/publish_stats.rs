@@ -4,43 +4,43 @@
 //! another.
 //! Not here: the cells (`stats`), how they are rendered (the node's metrics).
 
-use grandstand_edge_core::audience::Counts;
+use grandstand_edge_core::audience::Counters;
 
 use crate::quic::Quic;
 use crate::stats::Stats;
 
 /// Set every cell that is counted elsewhere.
-pub(super) fn publish(stats: &Stats, counts: &Counts, quic: Option<&Quic>) {
-    stats.frames_in.set(counts.frames_in);
-    stats.frames_out.set(counts.frames_out);
-    stats.control_frames_out.set(counts.control_frames_out);
-    stats.deliveries.set(counts.deliveries);
-    stats.bytes_out.set(counts.bytes_out);
-    stats.writes.set(counts.writes);
-    stats.writes_blocked.set(counts.writes_blocked);
-    stats.batch_writes.set(counts.batch_writes);
-    stats.batches.set(counts.batches);
-    stats.batches_compressed.set(counts.batches_compressed);
-    stats.sessions.set(counts.sessions);
-    stats.sessions_opened.set(counts.sessions_opened);
-    stats.sessions_resumed.set(counts.sessions_resumed);
-    stats.sessions_denied.set(counts.sessions_denied);
-    stats.members.set(counts.members);
-    stats.rooms.set(counts.rooms);
-    stats.joins.set(counts.joins);
-    stats.resumes.set(counts.resumes);
-    stats.gaps.set_all(&counts.gaps);
-    stats.gap_messages.set(counts.gap_messages);
-    stats.personals.set(counts.personals);
-    stats.personals_dropped.set(counts.personals_dropped);
-    stats.publications.set(counts.publications);
-    stats.publications_accepted.set(counts.publications_accepted);
-    stats.publications_refused.set(counts.publications_refused);
-    stats.reactions.set(counts.reactions);
-    stats.refusals.set_all(&counts.refusals);
-    stats.closes.set_all(&counts.closes);
-    stats.submits_full.set(counts.submits_full);
-    stats.lagging.set(counts.lagging);
+pub(super) fn publish(stats: &Stats, counters: &Counters, quic: Option<&Quic>) {
+    stats.frames_in.set(counters.frames_in);
+    stats.frames_out.set(counters.frames_out);
+    stats.control_frames_out.set(counters.control_frames_out);
+    stats.deliveries.set(counters.deliveries);
+    stats.bytes_out.set(counters.bytes_out);
+    stats.writes.set(counters.writes);
+    stats.writes_blocked.set(counters.writes_blocked);
+    stats.batch_writes.set(counters.batch_writes);
+    stats.batches.set(counters.batches);
+    stats.batches_compressed.set(counters.batches_compressed);
+    stats.sessions.set(counters.sessions);
+    stats.sessions_opened.set(counters.sessions_opened);
+    stats.sessions_resumed.set(counters.sessions_resumed);
+    stats.sessions_denied.set(counters.sessions_denied);
+    stats.members.set(counters.members);
+    stats.rooms.set(counters.rooms);
+    stats.joins.set(counters.joins);
+    stats.resumes.set(counters.resumes);
+    stats.gaps.set_all(&counters.gaps);
+    stats.gap_messages.set(counters.gap_messages);
+    stats.personals.set(counters.personals);
+    stats.personals_dropped.set(counters.personals_dropped);
+    stats.publications.set(counters.publications);
+    stats.publications_accepted.set(counters.publications_accepted);
+    stats.publications_refused.set(counters.publications_refused);
+    stats.reactions.set(counters.reactions);
+    stats.refusals.set_all(&counters.refusals);
+    stats.closes.set_all(&counters.closes);
+    stats.submits_full.set(counters.submits_full);
+    stats.lagging.set(counters.lagging);
     if let Some(quic) = quic {
         stats.retries_sent.set(quic.counts.retries);
     }

@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use grandstand_edge_core::admission::{Admission, Kind};
-use grandstand_edge_core::audience::WireKey;
-use grandstand_edge_core::gate::Pass;
+use grandstand_edge_core::admission::limits::Permit;
+use grandstand_edge_core::admission::queue::{HandshakeKind, HandshakeQueue};
+use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
 
 use super::Worker;
@@ -96,11 +96,11 @@ impl Driver {
             QuicEvent::Established => {
                 self.stats.accepts.of(Transport::Quic).inc();
                 self.stats.handshakes.of(Transport::Quic).inc();
-                self.shared.gate.end_handshake();
+                self.shared.limiter.end_handshake();
             }
             QuicEvent::Opened { slot } => {
                 let ix = self.links.insert_quic(slot, (now.us / 1_000_000) as u32);
-                let key = self.audience.handle_open(now, WireKey(ix));
+                let key = self.audience.handle_open(now, LinkKey(ix));
                 self.links.get_mut(ix).expect("just inserted").connection = Some(key);
             }
             QuicEvent::Frame { slot, frame } => {
@@ -119,12 +119,12 @@ impl Driver {
                     self.audience.handle_fault(key, code, detail);
                 }
             }
-            QuicEvent::Gone { slot, pass, was_established } => {
+            QuicEvent::Gone { slot, permit, was_established } => {
                 if !was_established {
                     self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
-                    self.shared.gate.end_handshake();
+                    self.shared.limiter.end_handshake();
                 }
-                self.shared.gate.leave(pass);
+                self.shared.limiter.release(permit);
                 if let Some(ix) = self.links.of_slot(slot) {
                     self.drop_link(ix);
                 }
@@ -137,27 +137,28 @@ fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audie
     links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
 }
 
-/// Decide whether a new QUIC connection may wait for its handshake: its pass, or `None` to refuse it. A
+/// Decide whether a new QUIC connection may wait for its handshake: its permit, or `None` to refuse it. A
 /// refusal in QUIC cannot say when to come back, so the retry schedule is not asked.
 fn admit(
     shared: &Shared,
     stats: &Stats,
-    admission: &mut Admission<Pending>,
+    admission: &mut HandshakeQueue<Pending>,
     now: Now,
     incoming: NewConnection,
     is_draining: bool,
-) -> Option<Pass> {
+) -> Option<Permit> {
     let turned_away = |why| stats.turned_away.of(why).inc();
     if is_draining {
         turned_away(TurnedAway::Draining);
         return None;
     }
-    let kind = if incoming.is_returning { Kind::QuicReturning } else { Kind::QuicNew };
-    let pass = shared.gate.try_enter(incoming.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
-    if !admission.handle_newcomer(kind, Pending::Quic(incoming.number)) {
-        shared.gate.leave(pass);
+    let kind = if incoming.is_returning { HandshakeKind::QuicReturning } else { HandshakeKind::QuicNew };
+    let permit =
+        shared.limiter.try_acquire(incoming.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
+    if !admission.handle_incoming(kind, Pending::Quic(incoming.number)) {
+        shared.limiter.release(permit);
         turned_away(TurnedAway::Overloaded);
         return None;
     }
-    Some(pass)
+    Some(permit)
 }

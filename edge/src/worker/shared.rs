@@ -1,6 +1,6 @@
 //! Shared state of a node's workers: configuration, gate, clock, command inboxes, and loads.
 //!
-//! Invariant: nothing here is locked but what the gate locks; a full inbox gives the command back.
+//! Invariant: nothing here is locked but what the limiter locks; a full inbox gives the command back.
 //! Not here: what one worker owns (`Worker`).
 
 use std::net::TcpStream;
@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use grandstand_edge_core::admission::limits::{ConnectionLimiter, Permit};
 use grandstand_edge_core::audience::Drain;
-use grandstand_edge_core::gate::{Gate, Pass};
 use grandstand_queue::{Sender, inbox};
 
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ use crate::quic::Datagram;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take a new connection.
-    Adopt { stream: TcpStream, is_tls: bool, pass: Pass },
+    Adopt { stream: TcpStream, is_tls: bool, permit: Permit },
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
     /// Tell clients to go. Refuse new connections too, unless another process has the sockets.
@@ -43,7 +43,7 @@ pub(crate) struct Release {
 /// See the file's head.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) gate: Gate,
+    pub(crate) limiter: ConnectionLimiter,
     /// For WebSocket over TLS.
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) commands: Vec<Sender<Command>>,

@@ -2,7 +2,7 @@
 //!
 //! Not here: which requests are accepted (`transport::websocket`).
 
-use grandstand_edge_core::audience::WireKey;
+use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
@@ -43,7 +43,7 @@ impl Driver {
     }
 
     fn open(&mut self, now: Now, ix: u32, answer: Vec<u8>) -> bool {
-        self.shared.gate.end_handshake();
+        self.shared.limiter.end_handshake();
         let Some(link) = self.links.get_mut(ix) else { return false };
         link.state = LinkState::Open;
         self.stats.handshakes.of(link.stream.transport()).inc();
@@ -51,7 +51,7 @@ impl Driver {
             self.drop_link(ix);
             return false;
         }
-        let key = self.audience.handle_open(now, WireKey(ix));
+        let key = self.audience.handle_open(now, LinkKey(ix));
         self.links.get_mut(ix).expect("still here").connection = Some(key);
         true
     }
@@ -72,7 +72,7 @@ impl Driver {
         let mut answer = Vec::new();
         write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
-        self.shared.gate.end_handshake();
+        self.shared.limiter.end_handshake();
         if let Some(link) = self.links.get_mut(ix) {
             link.state = LinkState::Lingering;
             link.since_s = (now.us / 1_000_000) as u32;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, Carrier, Close, ConnectionKey, Drain, Settings, WireKey};
+use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
 use grandstand_engine::link::{Backbone, Directory, Input, Now, Output, WorkerId};
@@ -99,8 +99,8 @@ struct Wires {
     broken_rule: Option<&'static str>,
 }
 
-impl Carrier for Wires {
-    fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Wires {
+    fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         let total = frames.iter().map(|frame| frame.len()).sum();
         if !self.fuse.burn() {
             return total;
@@ -372,7 +372,7 @@ impl Process {
     fn open(&mut self, worker: usize, now: Now, connection: usize) {
         let wires = &mut self.wires[worker].wires;
         let at = wires.iter().position(Option::is_none).unwrap_or(wires.len());
-        let key = self.audiences[worker].handle_open(now, WireKey(at as u32));
+        let key = self.audiences[worker].handle_open(now, LinkKey(at as u32));
         let wire = Wire { connection, key, free: 0, wants_room: true, taken: Vec::new() };
         if at == wires.len() {
             wires.push(Some(wire));

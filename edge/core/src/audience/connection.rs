@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use grandstand_engine::link::ConnectionToken;
 
-use super::carrier::WireKey;
 use super::session::Session;
+use super::transport::LinkKey;
 
 /// Bytes that wait for a connection.
 #[derive(Debug, Default)]
@@ -29,11 +29,11 @@ impl Outgoing {
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) wire: WireKey,
+    pub(super) wire: LinkKey,
     generation: u32,
     /// Last frame from the peer, or the opening: seconds of the monotonic clock.
     pub(super) heard_s: u32,
-    /// The carrier did not take everything; wait for `handle_writable`.
+    /// The transport did not take everything; wait for `handle_writable`.
     pub(super) blocked: bool,
     /// In the list of connections to flush.
     pub(super) queued: bool,
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(wire: WireKey, generation: u32, now_s: u32) -> Self {
+    pub(super) fn new(wire: LinkKey, generation: u32, now_s: u32) -> Self {
         Connection {
             wire,
             generation,

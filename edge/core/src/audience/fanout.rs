@@ -4,7 +4,7 @@
 //! turns, so that a giant one, whose head moves again before its round is over, keeps nobody else waiting.
 //! What a connection does not take at once stays a cursor. A frame taken in part is pinned by its connection
 //! and finished first.
-//! Invariant: a member's `offset` and cursor move only by whole frames that the carrier took or the
+//! Invariant: a member's `offset` and cursor move only by whole frames that the transport took or the
 //! connection pinned.
 
 use bytes::{Buf, Bytes};
@@ -12,12 +12,12 @@ use grandstand_engine::link::StateImage;
 use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
 
-use super::carrier::Carrier;
 use super::connection::Connection;
 use super::ring::Ring;
 use super::room::{Cursor, Member, RoomKey};
-use super::run::Run;
-use super::{Audience, Counts};
+use super::transport::Transport;
+use super::write_run::WriteRun;
+use super::{Audience, Counters};
 
 /// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small
 /// room does not wait for a round over thousands, and long enough that changing rooms costs nothing beside
@@ -30,7 +30,7 @@ enum Offer {
     Done,
     /// There is more for this member.
     More,
-    /// The carrier is full.
+    /// The transport is full.
     Blocked,
     /// The member fell off the ring.
     Lost,
@@ -38,19 +38,19 @@ enum Offer {
 
 impl Audience {
     /// Write until nothing is left or the budget of writes is used up; `true` when there is more to do.
-    pub fn poll_writes(&mut self, carrier: &mut impl Carrier, writes_max: usize) -> bool {
+    pub fn poll_writes(&mut self, transport: &mut impl Transport, writes_max: usize) -> bool {
         let mut budget = writes_max;
         while budget > 0
             && let Some(ix) = self.flush.pop_front()
         {
-            self.flush_connection(ix, carrier, &mut budget);
+            self.flush_connection(ix, transport, &mut budget);
         }
         while budget > 0
             && let Some(key) = self.dirty.pop_front()
         {
             let slice = budget.min(WRITES_PER_ROOM);
             let mut left = slice;
-            if !self.walk(key, carrier, &mut left) {
+            if !self.walk(key, transport, &mut left) {
                 self.dirty.push_back(key);
             }
             budget -= slice - left;
@@ -59,11 +59,11 @@ impl Audience {
     }
 
     /// Walk a room's members; `true` when the round is finished and nobody moved the head meanwhile.
-    fn walk(&mut self, key: RoomKey, carrier: &mut impl Carrier, budget: &mut usize) -> bool {
+    fn walk(&mut self, key: RoomKey, transport: &mut impl Transport, budget: &mut usize) -> bool {
         let Some(room) = self.rooms.get_mut(key.0 as usize) else { return true };
         let Some(attached) = room.attached.as_ref() else { return true };
         let batches_max = self.settings.batches_per_write_max;
-        let mut runs = Runs::default();
+        let mut runs = WriteRuns::default();
         loop {
             if room.walk == 0 {
                 room.walk_again = false;
@@ -84,8 +84,8 @@ impl Audience {
                 }
                 *budget -= 1;
                 let ring = &attached.ring;
-                let counts = &mut self.counts;
-                match offer_live(ring, &mut runs, member, connection, carrier, batches_max, counts) {
+                let counters = &mut self.counters;
+                match offer_live(ring, &mut runs, member, connection, transport, batches_max, counters) {
                     Offer::More => {}
                     Offer::Done | Offer::Blocked => room.walk += 1,
                     // Its notice goes through the control queue, and it with it.
@@ -106,7 +106,7 @@ impl Audience {
     }
 
     /// Send what waits for a connection, then bring its members to the head.
-    fn flush_connection(&mut self, ix: u32, carrier: &mut impl Carrier, budget: &mut usize) {
+    fn flush_connection(&mut self, ix: u32, transport: &mut impl Transport, budget: &mut usize) {
         let Some(connection) = self.connections.get_mut(ix as usize) else { return };
         connection.queued = false;
         if connection.blocked {
@@ -114,7 +114,7 @@ impl Audience {
         }
         if connection.out.is_some() {
             *budget -= 1;
-            if !send_waiting(connection, carrier, &mut self.counts) {
+            if !send_waiting(connection, transport, &mut self.counters) {
                 return;
             }
         }
@@ -133,7 +133,7 @@ impl Audience {
                 return self.queue_flush(ix);
             }
             *budget -= 1;
-            if !self.flush_member(ix, membership.room, membership.member, carrier) {
+            if !self.flush_member(ix, membership.room, membership.member, transport) {
                 return;
             }
         }
@@ -146,23 +146,23 @@ impl Audience {
         let Some(attached) = room.attached.as_ref() else { return false };
         match &room.members[at as usize].cursor {
             Cursor::Live(seq) => *seq != attached.ring.next_seq(),
-            Cursor::Catching(catching) => catching.waits_for.is_none() && catching.unanswered.is_none(),
+            Cursor::CatchUp(catching) => catching.waits_for.is_none() && catching.unanswered.is_none(),
         }
     }
 
     /// Offer one member what it lacks; `false` when its connection can take no more now.
-    fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, carrier: &mut impl Carrier) -> bool {
+    fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, transport: &mut impl Transport) -> bool {
         let room = &mut self.rooms[key.0 as usize];
         let Some(attached) = room.attached.as_ref() else { return true };
         let member = &mut room.members[at as usize];
-        if let Cursor::Catching(_) = member.cursor {
-            return self.flush_catching(ix, key, at, carrier);
+        if let Cursor::CatchUp(_) = member.cursor {
+            return self.flush_catch_up(ix, key, at, transport);
         }
         let connection = &mut self.connections[ix as usize];
         let batches_max = self.settings.batches_per_write_max;
-        let (ring, counts) = (&attached.ring, &mut self.counts);
-        let mut runs = Runs::default();
-        let offer = offer_live(ring, &mut runs, member, connection, carrier, batches_max, counts);
+        let (ring, counters) = (&attached.ring, &mut self.counters);
+        let mut runs = WriteRuns::default();
+        let offer = offer_live(ring, &mut runs, member, connection, transport, batches_max, counters);
         drop(runs);
         match offer {
             Offer::Done => true,
@@ -202,8 +202,8 @@ impl Audience {
     /// Tell of a gap, if there is one, and give the state that the lost batches may have changed.
     pub(super) fn send_gap(&mut self, ix: u32, gap: &Gap, snapshot: Option<&StateImage>) {
         if gap.count > 0 {
-            self.counts.gaps[gap.reason as usize] += 1;
-            self.counts.gap_messages += gap.count;
+            self.counters.gaps[gap.reason as usize] += 1;
+            self.counters.gap_messages += gap.count;
             self.send_control(ix, &ServerFrame::Gap(*gap));
         }
         if let Some(snapshot) = snapshot {
@@ -213,17 +213,21 @@ impl Audience {
 }
 
 /// Send the begun frame and the control frames; `true` when all of it went.
-fn send_waiting(connection: &mut Connection, carrier: &mut impl Carrier, counts: &mut Counts) -> bool {
+fn send_waiting(
+    connection: &mut Connection,
+    transport: &mut impl Transport,
+    counters: &mut Counters,
+) -> bool {
     let Some(out) = connection.out.as_mut() else { return true };
     while !out.is_empty() {
         if out.head.is_empty() {
             out.head = Bytes::from(std::mem::take(&mut out.control));
         }
-        counts.writes += 1;
-        let taken = carrier.send(connection.wire, &[&out.head]);
+        counters.writes += 1;
+        let taken = transport.send(connection.wire, &[&out.head]);
         out.head.advance(taken);
         if !out.head.is_empty() {
-            counts.writes_blocked += 1;
+            counters.writes_blocked += 1;
             connection.blocked = true;
             return false;
         }
@@ -232,14 +236,14 @@ fn send_waiting(connection: &mut Connection, carrier: &mut impl Carrier, counts:
     true
 }
 
-/// Runs from where a live member stood, one per form of batch.
+/// WriteRuns from where a live member stood, one per form of batch.
 #[derive(Default)]
-struct Runs<'a> {
-    by_form: [Run<'a>; 2],
+struct WriteRuns<'a> {
+    by_form: [WriteRun<'a>; 2],
     from_seq: [Option<u64>; 2],
 }
 
-impl<'a> Runs<'a> {
+impl<'a> WriteRuns<'a> {
     /// The run from this place on, at most `batches_max` batches; `None` when it fell off the ring.
     fn run_from(
         &mut self,
@@ -247,7 +251,7 @@ impl<'a> Runs<'a> {
         seq: u64,
         is_compressed: bool,
         batches_max: usize,
-    ) -> Option<&Run<'a>> {
+    ) -> Option<&WriteRun<'a>> {
         let at = usize::from(is_compressed);
         if self.from_seq[at] != Some(seq) {
             self.by_form[at].gather(ring.since_seq(seq)?.take(batches_max), is_compressed);
@@ -260,18 +264,18 @@ impl<'a> Runs<'a> {
 /// Offer a live member everything from its cursor, at most `batches_max` batches.
 fn offer_live<'a>(
     ring: &'a Ring,
-    runs: &mut Runs<'a>,
+    runs: &mut WriteRuns<'a>,
     member: &mut Member,
     connection: &mut Connection,
-    carrier: &mut impl Carrier,
+    transport: &mut impl Transport,
     batches_max: usize,
-    counts: &mut Counts,
+    counters: &mut Counters,
 ) -> Offer {
     let Cursor::Live(seq) = &mut member.cursor else { return Offer::Done };
     let Some(run) = runs.run_from(ring, *seq, connection.takes_compressed, batches_max) else {
         return Offer::Lost;
     };
-    let sent = run.send(connection, carrier, counts);
+    let sent = run.send(connection, transport, counters);
     if let Some(last) = run.last_of(sent) {
         *seq = last.seq + 1;
         member.offset = last.next_offset;

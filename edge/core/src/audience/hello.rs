@@ -2,16 +2,22 @@
 
 use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
+use grandstand_protocol::frame::{ErrorFrame, Hello, ServerFrame, Welcome};
 use grandstand_protocol::version::{self, capability};
 use smallvec::SmallVec;
 
 use super::Audience;
-use super::rate::Bucket;
 use super::session::Session;
+use super::token_bucket::TokenBucket;
+use crate::admission::overload::Overload;
 use crate::auth::{Grant, RoomScope, TicketBody};
 
 impl Audience {
+    /// The handshake queue is full for new connections, or no longer.
+    pub fn handle_overload(&mut self, overload: Option<Overload>) {
+        self.throttle.handle_overload(overload);
+    }
+
     pub(super) fn handle_hello(&mut self, now: Now, ix: u32, hello: &Hello<'_>) {
         if let Some(detail) = self.turned_down() {
             return self.close(ix, CloseCode::GoingAway, &detail);
@@ -23,7 +29,7 @@ impl Audience {
         match self.authority.authorize(hello.token, hello.name, now.unix_ms) {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
-                self.counts.sessions_denied += 1;
+                self.counters.sessions_denied += 1;
                 self.close(ix, denied.code, denied.detail);
             }
         }
@@ -36,8 +42,8 @@ impl Audience {
             None => t.user.0 == t.session,
         });
         let resumed = ticket.is_some();
-        if let Some(retry_after_ms) = self.door.handle_hello(now.us, resumed) {
-            return self.send_away(ix, retry_after_ms);
+        if let Some(retry_after_ms) = self.throttle.handle_hello(now.us, resumed) {
+            return self.refuse_for_overload(ix, retry_after_ms);
         }
         let body = ticket.unwrap_or_else(|| {
             let session = self.next_random().max(1);
@@ -66,9 +72,9 @@ impl Audience {
             resumed,
         };
         self.send_control(ix, &ServerFrame::Welcome(welcome));
-        self.counts.sessions += 1;
-        self.counts.sessions_opened += 1;
-        self.counts.sessions_resumed += u64::from(resumed);
+        self.counters.sessions += 1;
+        self.counters.sessions_opened += 1;
+        self.counters.sessions_resumed += u64::from(resumed);
         self.connections[ix as usize].session = Some(Box::new(Session {
             user: body.user,
             name,
@@ -76,12 +82,20 @@ impl Audience {
             permissions: grant.permissions,
             expires_unix_ms: grant.expires_unix_ms.unwrap_or(0),
             scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
-            publish: Bucket::default(),
-            reactions: Bucket::default(),
-            frames: Bucket::default(),
+            publish: TokenBucket::default(),
+            reactions: TokenBucket::default(),
+            frames: TokenBucket::default(),
             memberships: SmallVec::new(),
         }));
         self.tell_to_go(now, ix);
+    }
+
+    fn refuse_for_overload(&mut self, ix: u32, retry_after_ms: u32) {
+        let code = CloseCode::Overloaded;
+        if self.end(ix, code, code.text()) {
+            let (code, retry, detail) = (code.wire(), code.retry(), code.text());
+            self.write_control(ix, &ServerFrame::Error(ErrorFrame { code, retry, retry_after_ms, detail }));
+        }
     }
 
     /// The next of a sequence that cannot be guessed without the seed (SplitMix64, Steele and others 2014).

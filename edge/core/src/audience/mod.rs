@@ -10,35 +10,34 @@
 //!
 //! - in: `handle_open`, `handle_frame`, `handle_writable`, `handle_goodbye`, `handle_fault`, `handle_gone`,
 //!   `handle_output`, `handle_timeout`, `handle_drain` and others;
-//! - out: `poll_writes` (through a [`Carrier`]), `poll_close`; inputs to shards go straight to the
+//! - out: `poll_writes` (through a [`Transport`]), `poll_close`; inputs to shards go straight to the
 //!   [`Backbone`], which never blocks.
 //!
 //! Order per connection: the rest of a frame that was begun, then control frames, then batches.
 //! Not here: transports (`worker`), tokens (`auth`), what a room accepts (`grandstand_engine`).
 
-mod answers;
-mod carrier;
-mod catching;
+mod catch_up;
+mod compression;
 mod connection;
-mod counts;
-mod door;
+mod counters;
+mod drain;
 mod fanout;
-mod forms;
-mod frames;
 mod hello;
-mod join;
-mod leaving;
-mod past;
-mod rate;
+mod history;
+mod outputs;
+mod requests;
 mod ring;
 mod room;
-mod run;
 mod session;
 mod settings;
-mod sweep;
+mod subscribe;
 #[cfg(test)]
 #[allow(clippy::disallowed_types, reason = "the test's links stand between threads of a node")]
 mod tests;
+mod timeouts;
+mod token_bucket;
+mod transport;
+mod write_run;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -52,18 +51,18 @@ use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use slab::Slab;
 
+use crate::admission::overload::HelloThrottle;
 use crate::auth::{Authorize, SealTickets};
-pub use carrier::{Carrier, WireKey};
+use compression::BatchCompressor;
 use connection::{Connection, slot};
-pub use counts::Counts;
-pub use door::Pressure;
-use forms::Forms;
-pub use leaving::Drain;
-use leaving::Leaving;
-use past::PageFor;
-pub use rate::{Bucket, Rate};
+pub use counters::Counters;
+pub use drain::Drain;
+use drain::DrainProgress;
+use history::PageFor;
 use room::{Room, RoomKey};
 pub use settings::Settings;
+pub use token_bucket::{Rate, TokenBucket};
+pub use transport::{LinkKey, Transport};
 
 /// A connection of this audience, as its driver names it until it says `handle_gone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +72,7 @@ pub struct ConnectionKey(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// Its wire.
-    pub wire: WireKey,
+    pub wire: LinkKey,
     /// Its key, still valid until `handle_gone`.
     pub connection: ConnectionKey,
     /// Why.
@@ -112,16 +111,16 @@ pub struct Audience {
     pages: Slab<PageFor>,
     /// Of them, those whose clients asked for one.
     pages_asked: usize,
-    door: door::Door,
-    leaving: Option<Box<Leaving>>,
+    throttle: HelloThrottle,
+    drain_progress: Option<Box<DrainProgress>>,
     /// The shards have stopped.
     is_released: bool,
     sweep_us: u64,
     generation: u32,
     seed: u64,
     encoder: Encoder,
-    forms: Forms,
-    counts: Counts,
+    compressor: BatchCompressor,
+    counters: Counters,
 }
 
 impl std::fmt::Debug for Audience {
@@ -163,26 +162,26 @@ impl Audience {
             recount_flush_us: 0,
             pages: Slab::new(),
             pages_asked: 0,
-            door: door::Door::new(seed),
-            leaving: None,
+            throttle: HelloThrottle::new(seed),
+            drain_progress: None,
             is_released: false,
             sweep_us: 0,
             generation: 0,
             seed,
             encoder: Encoder::new(),
-            forms: Forms::default(),
-            counts: Counts::default(),
+            compressor: BatchCompressor::default(),
+            counters: Counters::default(),
         }
     }
 
     /// A transport connection stands; its first frame must be `Hello`, and soon.
-    pub fn handle_open(&mut self, now: Now, wire: WireKey) -> ConnectionKey {
+    pub fn handle_open(&mut self, now: Now, wire: LinkKey) -> ConnectionKey {
         self.generation = self.generation.wrapping_add(1);
         let connection = Connection::new(wire, self.generation, seconds(now));
         ConnectionKey(self.connections.insert(connection) as u32)
     }
 
-    /// The carrier has room again for a connection that it had not taken everything of.
+    /// The transport has room again for a connection that it had not taken everything of.
     pub fn handle_writable(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
         if std::mem::take(&mut connection.blocked) {
@@ -201,7 +200,7 @@ impl Audience {
     /// The connection is gone, whoever ended it.
     pub fn handle_gone(&mut self, key: ConnectionKey) {
         if let Some(session) = self.connections.get_mut(key.0 as usize).and_then(|c| c.session.take()) {
-            self.counts.sessions -= 1;
+            self.counters.sessions -= 1;
             for membership in &session.memberships {
                 self.leave(key.0, *membership);
             }
@@ -253,9 +252,9 @@ impl Audience {
     }
 
     /// What was counted so far.
-    pub fn counts(&mut self) -> &Counts {
-        self.counts.rooms = self.rooms.len() as u64;
-        &self.counts
+    pub fn counters(&mut self) -> &Counters {
+        self.counters.rooms = self.rooms.len() as u64;
+        &self.counters
     }
 
     /// The limit on frames from clients.
@@ -284,19 +283,19 @@ impl Audience {
         }
         let (wire, token) = (connection.wire, connection.token(ix));
         if let Some(session) = connection.session.take() {
-            self.counts.sessions -= 1;
+            self.counters.sessions -= 1;
             for membership in &session.memberships {
                 self.leave(ix, *membership);
             }
         }
-        self.counts.closed(code);
+        self.counters.closed(code);
         let (connection, detail) = (ConnectionKey(ix), detail.to_owned());
         self.closes.push_back((token, Close { wire, connection, code, detail, is_clean: false }));
         true
     }
 
     fn refuse(&mut self, ix: u32, kind: u8, id: u64, reason: Refusal, retry_after_ms: Option<u32>) {
-        self.counts.refused(reason);
+        self.counters.refused(reason);
         let refused = Refused { kind, id, reason, retry_after_ms, detail: reason.text() };
         self.send_control(ix, &ServerFrame::Refused(refused));
     }
@@ -330,7 +329,7 @@ impl Audience {
         let Some(connection) = self.connections.get_mut(ix as usize) else { return };
         let out = connection.out.get_or_insert_default();
         write(&mut self.encoder, &mut out.control);
-        self.counts.control_frames_out += 1;
+        self.counters.control_frames_out += 1;
         self.queue_flush(ix);
     }
 

@@ -35,12 +35,12 @@ pub(super) enum Cursor {
     /// With the room: number of the next batch.
     Live(u64),
     /// From `Member.offset` on, until it reaches the head.
-    Catching(Box<Catching>),
+    CatchUp(Box<CatchUp>),
 }
 
 /// A member that reads the past.
 #[derive(Debug)]
-pub(super) struct Catching {
+pub(super) struct CatchUp {
     /// Version of the state that it was given when it joined.
     pub(super) state_version: u64,
     /// A page of history, oldest first, when the past is older than the ring.
@@ -163,7 +163,7 @@ impl Room {
 
     /// Does a member wait for the answer to its subscription?
     pub(super) fn is_unanswered(&self, at: u32) -> bool {
-        matches!(&self.members[at as usize].cursor, Cursor::Catching(c) if c.unanswered.is_some())
+        matches!(&self.members[at as usize].cursor, Cursor::CatchUp(c) if c.unanswered.is_some())
     }
 }
 

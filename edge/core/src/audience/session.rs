@@ -4,8 +4,8 @@ use grandstand_engine::link::{Alias, UserId};
 use grandstand_protocol::frame::Role;
 use smallvec::SmallVec;
 
-use super::rate::Bucket;
 use super::room::RoomKey;
+use super::token_bucket::TokenBucket;
 use crate::auth::RoomScope;
 
 /// One room that a session follows.
@@ -28,9 +28,9 @@ pub(super) struct Session {
     pub(super) expires_unix_ms: u64,
     /// Rooms it may enter; `None` for all, so that the common case costs a word.
     pub(super) scope: Option<Box<RoomScope>>,
-    pub(super) publish: Bucket,
-    pub(super) reactions: Bucket,
-    pub(super) frames: Bucket,
+    pub(super) publish: TokenBucket,
+    pub(super) reactions: TokenBucket,
+    pub(super) frames: TokenBucket,
     pub(super) memberships: SmallVec<[Membership; 1]>,
 }
 

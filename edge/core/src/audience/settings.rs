@@ -2,7 +2,7 @@
 
 use grandstand_engine::link::WorkerId;
 
-use super::rate::Rate;
+use super::token_bucket::Rate;
 
 /// Bounds and rates of one worker's audience. Each is explained at its key in `config::table`.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Default for Settings {
             // Reactions wait at most that much longer for their batch: nobody sees it, and a shard hears of
             // them 20 times a second.
             tally_flush_ms: 50,
-            // Counts are published every two seconds by default; a quarter keeps them fresh.
+            // Counters are published every two seconds by default; a quarter keeps them fresh.
             recount_ms: 500,
         }
     }

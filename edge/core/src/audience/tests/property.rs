@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::super::Settings;
-use super::hall::{Hall, Plan, V};
+use super::harness::{Harness, Plan, V};
 
 const VIEWERS: usize = 7;
 const ROOMS: [&str; 3] = ["a", "b", "c"];
@@ -34,7 +34,7 @@ enum Step {
     Full { full: bool },
     Hold { hold: bool },
     Administer { room: usize, what: u8 },
-    Run { ms: u64 },
+    WriteRun { ms: u64 },
 }
 
 fn step() -> impl Strategy<Value = (usize, Step)> {
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         1 => any::<bool>().prop_map(|full| Step::Full { full }),
         1 => any::<bool>().prop_map(|hold| Step::Hold { hold }),
         1 => (room(), 0u8..6).prop_map(|(room, what)| Step::Administer { room, what }),
-        10 => (0u64..150).prop_map(|ms| Step::Run { ms }),
+        10 => (0u64..150).prop_map(|ms| Step::WriteRun { ms }),
     ];
     (0..VIEWERS, step)
 }
@@ -97,69 +97,69 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-fn take(hall: &mut Hall, v: V, step: &Step, last: &mut [Option<(usize, u64)>]) {
-    let known = |hall: &Hall, room: usize| hall.viewers[v.0].alias_of(ROOMS[room]);
-    let is_connected = hall.is_connected(v);
+fn take(harness: &mut Harness, v: V, step: &Step, last: &mut [Option<(usize, u64)>]) {
+    let known = |harness: &Harness, room: usize| harness.viewers[v.0].alias_of(ROOMS[room]);
+    let is_connected = harness.is_connected(v);
     match *step {
         Step::Connect { worker } if !is_connected => {
-            hall.connect(v, worker % hall.audiences.len());
-            hall.hello(v);
+            harness.connect(v, worker % harness.audiences.len());
+            harness.hello(v);
         }
-        Step::Full { full } => hall.set_full(full),
-        Step::Hold { hold } => hall.hold_outputs = hold,
-        Step::Run { ms } => hall.run_ms(ms),
+        Step::Full { full } => harness.set_full(full),
+        Step::Hold { hold } => harness.hold_outputs = hold,
+        Step::WriteRun { ms } => harness.run_ms(ms),
         Step::Administer { room, what } => {
             let room = ROOMS[room].to_owned();
-            hall.administer(&room, AdminRequest::Create { room: room.clone() });
+            harness.administer(&room, AdminRequest::Create { room: room.clone() });
             match what {
-                0 => hall.administer(&room.clone(), AdminRequest::Close { room }),
-                1 => hall.administer(&room.clone(), AdminRequest::Remove { room }),
-                _ => hall.administer(&room.clone(), AdminRequest::Open { room }),
+                0 => harness.administer(&room.clone(), AdminRequest::Close { room }),
+                1 => harness.administer(&room.clone(), AdminRequest::Remove { room }),
+                _ => harness.administer(&room.clone(), AdminRequest::Open { room }),
             }
         }
         _ if !is_connected => {}
-        Step::Connect { .. } | Step::Ping => hall.send(v, &ClientFrame::Ping { client_us: 1 }),
-        Step::Cut => hall.cut(v),
+        Step::Connect { .. } | Step::Ping => harness.send(v, &ClientFrame::Ping { client_us: 1 }),
+        Step::Cut => harness.cut(v),
         Step::Subscribe { room, replay } => {
-            hall.subscribe(v, ROOMS[room], None, replay);
+            harness.subscribe(v, ROOMS[room], None, replay);
         }
         Step::Resume { room } => {
-            hall.resume(v, ROOMS[room]);
+            harness.resume(v, ROOMS[room]);
         }
         Step::Unsubscribe { room } => {
             // Sometimes of a room that it does not follow.
-            let alias = known(hall, room).unwrap_or(room as u32);
-            hall.unsubscribe(v, alias);
+            let alias = known(harness, room).unwrap_or(room as u32);
+            harness.unsubscribe(v, alias);
         }
         Step::Say { room, times } => {
-            if let Some(alias) = known(hall, room) {
+            if let Some(alias) = known(harness, room) {
                 for _ in 0..times {
-                    last[v.0] = Some((room, hall.say(v, alias)));
+                    last[v.0] = Some((room, harness.say(v, alias)));
                 }
             }
         }
         Step::Repeat => {
             if let Some((room, nonce)) = last[v.0]
-                && let Some(alias) = known(hall, room)
+                && let Some(alias) = known(harness, room)
             {
-                let text = hall.viewers[v.0].texts[&nonce].clone();
-                hall.say_again(v, alias, nonce, &text);
+                let text = harness.viewers[v.0].texts[&nonce].clone();
+                harness.say_again(v, alias, nonce, &text);
             }
         }
         Step::React { room } => {
-            if let Some(alias) = known(hall, room) {
-                hall.react(v, alias, "x", 1);
+            if let Some(alias) = known(harness, room) {
+                harness.react(v, alias, "x", 1);
             }
         }
         Step::SetState { room, key, value } => {
-            if let Some(alias) = known(hall, room) {
+            if let Some(alias) = known(harness, room) {
                 let value = value.map(|b| vec![b; 1 + usize::from(b)]);
-                hall.set_state(v, alias, &format!("key {key}"), value.as_deref());
+                harness.set_state(v, alias, &format!("key {key}"), value.as_deref());
             }
         }
-        Step::Fault => hall.send_bytes(v, &[0x1f]),
-        Step::Stall { bytes } => hall.set_room(v, bytes),
-        Step::Flow => hall.set_room(v, usize::MAX),
+        Step::Fault => harness.send_bytes(v, &[0x1f]),
+        Step::Stall { bytes } => harness.set_room(v, bytes),
+        Step::Flow => harness.set_room(v, usize::MAX),
     }
 }
 
@@ -169,19 +169,19 @@ fn cases() -> u32 {
 }
 
 /// A house of seven in which the steps happen, brought to rest.
-fn play(plan: &Plan, steps: &[(usize, Step)]) -> Hall {
-    let mut hall = Hall::new(plan);
+fn play(plan: &Plan, steps: &[(usize, Step)]) -> Harness {
+    let mut harness = Harness::new(plan);
     for v in 0..VIEWERS {
-        let v = hall.guest(v % usize::from(plan.workers));
-        hall.subscribe(v, ROOMS[v.0 % ROOMS.len()], None, 0);
+        let v = harness.guest(v % usize::from(plan.workers));
+        harness.subscribe(v, ROOMS[v.0 % ROOMS.len()], None, 0);
     }
     let mut last = vec![None; VIEWERS];
     for (v, step) in steps {
-        take(&mut hall, V(*v), step, &mut last);
-        hall.check_inside();
+        take(&mut harness, V(*v), step, &mut last);
+        harness.check_inside();
     }
-    hall.settle();
-    hall
+    harness.settle();
+    harness
 }
 
 proptest! {
@@ -201,9 +201,9 @@ fn chance_meets_what_it_is_to_meet() {
     for _ in 0..100 {
         let plan = plan().new_tree(&mut runner).expect("a plan").current();
         let steps = prop::collection::vec(step(), 150).new_tree(&mut runner).expect("steps").current();
-        let mut hall = play(&plan, &steps);
-        for audience in &mut hall.audiences {
-            let c = audience.counts();
+        let mut harness = play(&plan, &steps);
+        for audience in &mut harness.audiences {
+            let c = audience.counters();
             let is = |code| CloseCode::ALL.iter().position(|&c| c == code).expect("every code is listed");
             let now = [
                 c.gaps[GapReason::Slow as usize],

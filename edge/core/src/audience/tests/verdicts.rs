@@ -16,7 +16,7 @@ use grandstand_protocol::rules;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::hall::{Hall, Plan};
+use super::harness::{Harness, Plan};
 use crate::testing::OpenAuthority;
 
 /// A lower limit than the protocol's, so that an edge or a shard that took the wrong one is found out.
@@ -126,13 +126,13 @@ fn client_edge_and_shard_give_the_same_verdicts() {
     let settings = super::super::Settings { text_bytes_max: TEXT_MAX as u32, ..plan.settings };
     let permissions = permission::PUBLISH | permission::STATE | permission::BRIDGE;
     let authority = Arc::new(OpenAuthority { permissions });
-    let mut hall = Hall::new(&Plan { settings, authority, ..Plan::default() });
-    let v = hall.member(0, "r");
-    let alias = hall.alias(v, "r");
+    let mut harness = Harness::new(&Plan { settings, authority, ..Plan::default() });
+    let v = harness.member(0, "r");
+    let alias = harness.alias(v, "r");
     let mut judge = Judge::new();
     let mut runner = TestRunner::deterministic();
     let strings = (string(), string(), string());
-    let refusals = |hall: &Hall| hall.viewers[v.0].refusals();
+    let refusals = |harness: &Harness| harness.viewers[v.0].refusals();
     let (mut seen, mut said) = (Vec::new(), HashSet::new());
     for nonce in 1..=400u32 {
         let tree = strings.new_tree(&mut runner).expect("strings");
@@ -145,12 +145,12 @@ fn client_edge_and_shard_give_the_same_verdicts() {
             continue;
         }
         let by_shard = judge.publish(nonce.into(), &text, &attachment, &author);
-        let before = refusals(&hall).len();
+        let before = refusals(&harness).len();
         let (text, attachment, author) = (&*text, &*attachment, &*author);
         let publish = Publish { alias, nonce: nonce.into(), text, attachment, author, ..Publish::default() };
-        hall.send(v, &ClientFrame::Publish(publish));
-        hall.run_ms(20);
-        let by_edge = refusals(&hall).get(before).map_or(Ok(()), |r| {
+        harness.send(v, &ClientFrame::Publish(publish));
+        harness.run_ms(20);
+        let by_edge = refusals(&harness).get(before).map_or(Ok(()), |r| {
             assert_eq!((r.0, r.1), (Kind::Publish as u8, u64::from(nonce)));
             Err(r.2)
         });
@@ -161,18 +161,18 @@ fn client_edge_and_shard_give_the_same_verdicts() {
         let by_rules = rules::check_state(text, Some(attachment.as_bytes()), STATE_VALUE_BYTES_MAX);
         if let Err(reason) = by_rules {
             assert_eq!(judge.set_state(nonce, text, attachment.as_bytes()), by_rules, "{text:?}");
-            let before = refusals(&hall).len();
-            hall.set_state(v, alias, text, Some(attachment.as_bytes()));
-            hall.run_ms(1);
-            assert_eq!(refusals(&hall)[before].2, reason, "{text:?}");
+            let before = refusals(&harness).len();
+            harness.set_state(v, alias, text, Some(attachment.as_bytes()));
+            harness.run_ms(1);
+            assert_eq!(refusals(&harness)[before].2, reason, "{text:?}");
         }
         let by_rules = rules::check_room_name(author, ROOM_NAME_BYTES_MAX);
         if by_rules.is_err() {
             assert_eq!(judge.attach(author).map(drop), by_rules, "{author:?}");
-            let before = refusals(&hall).len();
-            hall.subscribe(v, author, None, 0);
-            hall.run_ms(1);
-            assert_eq!(refusals(&hall)[before].2, Refusal::BadName, "{author:?}");
+            let before = refusals(&harness).len();
+            harness.subscribe(v, author, None, 0);
+            harness.run_ms(1);
+            assert_eq!(refusals(&harness)[before].2, Refusal::BadName, "{author:?}");
         }
     }
     for verdict in [Ok(()), Err(Refusal::TooLarge), Err(Refusal::Empty), Err(Refusal::BadText)] {

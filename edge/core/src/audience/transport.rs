@@ -1,17 +1,18 @@
-//! The door between the audience and whatever carries bytes: sockets in a node, a model in a simulation.
+//! The transport, as the audience sees it: what carries bytes to connections. Sockets in a node, a model in a
+//! simulation.
 
 use bytes::Bytes;
 
 /// A transport connection, as its driver names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WireKey(pub u32);
+pub struct LinkKey(pub u32);
 
 /// Takes bytes for connections without ever blocking.
-pub trait Carrier {
+pub trait Transport {
     /// Offer whole or begun frames, in order. Returns how many bytes were taken, from the front. When that is
     /// less than was offered, the driver calls [`super::Audience::handle_writable`] once there is room again.
     ///
     /// A frame that was taken in part is finished before any other byte goes to this wire: the audience sees
     /// to it.
-    fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize;
+    fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize;
 }

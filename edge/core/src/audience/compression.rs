@@ -30,11 +30,11 @@ impl Audience {
 
 /// What a worker compresses with. Made when the first batch needs it: a few hundred kilobytes.
 #[derive(Debug, Default)]
-pub(super) struct Forms {
+pub(super) struct BatchCompressor {
     compressor: Option<Compressor>,
 }
 
-impl Forms {
+impl BatchCompressor {
     /// Compress a batch of this room, where that pays and nobody has; `true` when it was done here.
     pub(super) fn compress(&mut self, batch: &Batch, room: &Room, settings: &Settings) -> bool {
         let pays = room.members_compressed as usize >= settings.compress_from_members;

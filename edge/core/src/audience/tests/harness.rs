@@ -1,6 +1,6 @@
 //! The house: audiences, shards, the links between them, wires and a clock, all of the test's making.
 //!
-//! A turn moves everything that is due; time passes only by [`Hall::run_ms`]. Links keep their order, as the
+//! A turn moves everything that is due; time passes only by [`Harness::run_ms`]. Links keep their order, as the
 //! engine promises, and delay each input and output by chance; wires take as many bytes as they are told to,
 //! and cut anywhere.
 //! Invariant: what happens is a function of the seed and the calls.
@@ -21,7 +21,7 @@ use grandstand_protocol::frame::{
 use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
-use super::super::{Audience, Carrier, ConnectionKey, Drain, Settings, WireKey};
+use super::super::{Audience, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use super::viewer::{Truth, Viewer};
 use crate::auth::Authorize;
 use crate::testing::{OpenAuthority, OpenTickets};
@@ -30,11 +30,11 @@ use grandstand_model::{Disk, Inboxes};
 /// 2023-11-14: any time will do.
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 
-/// Names a viewer of the hall.
+/// Names a viewer of the harness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct V(pub(super) usize);
 
-/// How a hall is made.
+/// How a harness is made.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) workers: u16,
@@ -84,8 +84,8 @@ struct Wires {
     sends: usize,
 }
 
-impl Carrier for Wires {
-    fn send(&mut self, wire: WireKey, frames: &[&Bytes]) -> usize {
+impl Transport for Wires {
+    fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         self.sends += 1;
         let wire = self.wires[wire.0 as usize].as_mut().expect("a wire that stands");
         assert!(!wire.wants_room, "offered although it was full and has not said otherwise");
@@ -109,7 +109,7 @@ impl Carrier for Wires {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     worker: usize,
-    wire: WireKey,
+    wire: LinkKey,
     key: ConnectionKey,
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Ended {
 }
 
 /// See the file's head.
-pub(super) struct Hall {
+pub(super) struct Harness {
     pub(super) us: u64,
     pub(super) audiences: Vec<Audience>,
     pub(super) shards: Vec<Shard>,
@@ -144,7 +144,7 @@ pub(super) struct Hall {
     random: u64,
 }
 
-impl Hall {
+impl Harness {
     pub(super) fn new(plan: &Plan) -> Self {
         let (workers, shards) = (usize::from(plan.workers), usize::from(plan.shards));
         let links = Arc::new(Inboxes::new(Directory::new(plan.shards, plan.seed), plan.inbox_max));
@@ -155,7 +155,7 @@ impl Hall {
             Audience::new(settings, plan.authority.clone(), tickets.clone(), links.clone(), seed)
         };
         let shard = |id| Shard::new(plan.rooms.clone(), ShardId(id), plan.shards, plan.workers, plan.seed);
-        Hall {
+        Harness {
             us: 1_000_000,
             audiences: (0..plan.workers).map(audience).collect(),
             shards: (0..plan.shards).map(shard).collect(),
@@ -243,7 +243,7 @@ impl Hall {
         } else {
             wires[at] = Some(wire);
         }
-        let wire = WireKey(at as u32);
+        let wire = LinkKey(at as u32);
         let now = self.now();
         let key = self.audiences[worker].handle_open(now, wire);
         self.places[v.0] = Some(Place { worker, wire, key });
@@ -568,8 +568,8 @@ impl Hall {
             let attached = audience.rooms.iter().filter(|(_, r)| r.attached.is_some());
             assert!(attached.clone().all(|(_, r)| !r.members.is_empty()), "a room that nobody is in");
             assert_eq!(audience.by_alias.len(), attached.count());
-            let counts = audience.counts();
-            assert_eq!((counts.members, counts.sessions), (members as u64, sessions));
+            let counters = audience.counters();
+            assert_eq!((counters.members, counters.sessions), (members as u64, sessions));
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The gate: how many connections may stand, in all and from one address, and how fast new ones may come.
+//! The connection limiter: how many connections a node holds, in all and from one address, and how fast one
+//! address may open new ones.
 //!
-//! Why: one address must not fill the node, and what is refused must cost next to nothing: one lock, one map
-//! entry, before any cryptography.
+//! Why: one address must not fill the node, and a refusal must cost next to nothing: one lock and one map entry,
+//! before any cryptography.
 //! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of
 //! the bounds per address where `limits.loopback_exempt` says so, but counts towards the node's own.
 //! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T
 //! I.371).
-//! Invariants: every `Pass` is given back exactly once; an address without connections and with a full bucket
+//! Invariants: every `Permit` is given back exactly once; an address without connections and with a full bucket
 //! costs nothing; at most `QUIET_MAX` addresses without connections are remembered.
 //! Not here: what a refusal looks like on the wire (`tcp`, `quic`), rates within a session (`audience`).
 
@@ -19,16 +20,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
-/// more addresses than that is not held by a bound per address. Beyond, the bucket of an address that leaves
-/// is forgotten: it begins anew.
+/// more addresses than that is not held by a bound per address. Beyond it, the bucket of an address that leaves
+/// is forgotten.
 const QUIET_MAX: usize = 65_536;
 
 /// How often full buckets are looked for: walking 65,536 entries takes under a millisecond.
 const SWEEP_EVERY_US: u64 = 5_000_000;
 
-/// Why a connection may not come in.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GateRefusal {
+pub enum LimitReached {
     /// The address holds as many connections as it may.
     TooManyConnections,
     /// The address opens them too fast.
@@ -40,14 +41,14 @@ pub enum GateRefusal {
     NodeFull,
 }
 
-/// Leave to stand; given back with [`Gate::leave`].
+/// A place for one connection; given back with [`ConnectionLimiter::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a pass that is not given back counts for ever"]
-pub struct Pass {
+#[must_use = "a permit that is not given back holds its place for ever"]
+pub struct Permit {
     address: Option<Address>,
 }
 
-/// What counts as one address; `None` in a [`Pass`] for an exempt one.
+/// What counts as one address; `None` in a [`Permit`] for an exempt one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Address {
     V4(u32),
@@ -57,15 +58,15 @@ enum Address {
 
 /// Counts connections for all workers. See the file's head.
 #[derive(Debug)]
-pub struct Gate {
+pub struct ConnectionLimiter {
     bounds: Bounds,
     state: Mutex<State>,
     handshakes: AtomicUsize,
 }
 
-/// What the gate is made with. Each is explained at its key in the node's configuration, under `limits`.
+/// What the limiter is made with. Each is explained at its key in the node's configuration, under `limits`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Connections of the node.
     pub connections_max: usize,
     /// Connections of one address; 0: no bound.
@@ -110,9 +111,9 @@ struct Count {
     full_us: u64,
 }
 
-impl Gate {
-    /// A gate with these bounds.
-    pub fn new(limits: &Limits) -> Gate {
+impl ConnectionLimiter {
+    /// A limiter with these limits, and no connection.
+    pub fn new(limits: &ConnectionLimits) -> ConnectionLimiter {
         let interval_us =
             1_000_000_u64.checked_div(u64::from(limits.handshakes_per_address_per_s)).unwrap_or(0);
         let bounds = Bounds {
@@ -127,43 +128,43 @@ impl Gate {
             interval_us,
             burst_us: interval_us * u64::from(limits.handshakes_per_address_burst),
         };
-        Gate { bounds, state: Mutex::default(), handshakes: AtomicUsize::new(0) }
+        ConnectionLimiter { bounds, state: Mutex::default(), handshakes: AtomicUsize::new(0) }
     }
 
     /// A connection came from this address; `now_us` is monotonic.
     ///
     /// # Errors
-    /// Why it may not come in; nothing is counted then.
-    pub fn try_enter(&self, addr: IpAddr, now_us: u64) -> Result<Pass, GateRefusal> {
+    /// Why it is refused; then nothing is counted.
+    pub fn try_acquire(&self, addr: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
         let address = self.bounds.address(addr);
-        let mut state = self.state.lock().expect("nothing panics at the gate");
+        let mut state = self.state.lock().expect("nothing panics under this lock");
         state.now_us = state.now_us.max(now_us);
         if state.connections >= self.bounds.connections_max {
-            return Err(GateRefusal::NodeFull);
+            return Err(LimitReached::NodeFull);
         }
         if let Some(address) = address {
             state.count_in(&self.bounds, address)?;
         }
         state.connections += 1;
-        Ok(Pass { address })
+        Ok(Permit { address })
     }
 
     /// The connection is gone.
-    pub fn leave(&self, pass: Pass) {
-        let mut state = self.state.lock().expect("nothing panics at the gate");
-        state.connections = state.connections.checked_sub(1).expect("a pass is given back once");
-        if let Some(address) = pass.address {
+    pub fn release(&self, permit: Permit) {
+        let mut state = self.state.lock().expect("nothing panics under this lock");
+        state.connections = state.connections.checked_sub(1).expect("a permit is given back once");
+        if let Some(address) = permit.address {
             state.count_out(address);
         }
     }
 
-    /// Connections that stand.
+    /// Connections now.
     pub fn connections(&self) -> usize {
-        self.state.lock().expect("nothing panics at the gate").connections
+        self.state.lock().expect("nothing panics under this lock").connections
     }
 
     /// A handshake begins, on any worker; false when as many as may are unfinished already. Every true is
-    /// followed by one [`Gate::end_handshake`], however it ends.
+    /// followed by one [`ConnectionLimiter::end_handshake`], however it ends.
     #[must_use]
     pub fn try_begin_handshake(&self) -> bool {
         let more = |n| (n < self.bounds.handshakes_max).then_some(n + 1);
@@ -196,11 +197,11 @@ impl Bounds {
     }
 
     /// The bucket after one more connection.
-    fn take(&self, full_us: u64, now_us: u64) -> Result<u64, GateRefusal> {
+    fn take(&self, full_us: u64, now_us: u64) -> Result<u64, LimitReached> {
         let full_us = full_us.max(now_us) + self.interval_us;
         match full_us.saturating_sub(now_us + self.burst_us) {
             0 => Ok(full_us),
-            early_us => Err(GateRefusal::TooManyHandshakes {
+            early_us => Err(LimitReached::TooManyHandshakes {
                 retry_after_ms: u32::try_from(early_us.div_ceil(1_000)).unwrap_or(u32::MAX),
             }),
         }
@@ -213,7 +214,7 @@ fn subscriber(v6: Ipv6Addr) -> u64 {
 }
 
 impl State {
-    fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), GateRefusal> {
+    fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), LimitReached> {
         self.sweep();
         match self.addresses.entry(address) {
             Entry::Vacant(entry) => {
@@ -223,7 +224,7 @@ impl State {
             Entry::Occupied(mut entry) => {
                 let count = entry.get_mut();
                 if count.connections as usize >= bounds.per_address_max {
-                    return Err(GateRefusal::TooManyConnections);
+                    return Err(LimitReached::TooManyConnections);
                 }
                 count.full_us = bounds.take(count.full_us, self.now_us)?;
                 self.quiet -= usize::from(count.connections == 0);
@@ -234,7 +235,7 @@ impl State {
     }
 
     fn count_out(&mut self, address: Address) {
-        let count = self.addresses.get_mut(&address).expect("a pass's address is counted");
+        let count = self.addresses.get_mut(&address).expect("a permit's address is counted");
         count.connections -= 1;
         if count.connections > 0 {
             return;
@@ -264,8 +265,8 @@ mod tests {
 
     const SECOND_US: u64 = 1_000_000;
 
-    fn limits() -> Limits {
-        Limits {
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits {
             connections_max: 10,
             connections_per_address_max: 3,
             handshakes_per_address_per_s: 2,
@@ -281,36 +282,38 @@ mod tests {
 
     #[test]
     fn an_address_holds_so_many_and_others_go_on() {
-        let gate = Gate::new(&limits());
-        let passes: Vec<_> = (0..3).map(|_| gate.try_enter(ip("192.0.2.1"), 0).unwrap()).collect();
-        assert_eq!(gate.try_enter(ip("192.0.2.1"), 0), Err(GateRefusal::TooManyConnections));
-        let other = gate.try_enter(ip("192.0.2.2"), 0).unwrap();
-        gate.leave(passes[0]);
-        let again = gate.try_enter(ip("192.0.2.1"), 0).unwrap();
-        [passes[1], passes[2], other, again].into_iter().for_each(|pass| gate.leave(pass));
-        assert_eq!(gate.connections(), 0);
+        let limiter = ConnectionLimiter::new(&limits());
+        let permites: Vec<_> = (0..3).map(|_| limiter.try_acquire(ip("192.0.2.1"), 0).unwrap()).collect();
+        assert_eq!(limiter.try_acquire(ip("192.0.2.1"), 0), Err(LimitReached::TooManyConnections));
+        let other = limiter.try_acquire(ip("192.0.2.2"), 0).unwrap();
+        limiter.release(permites[0]);
+        let again = limiter.try_acquire(ip("192.0.2.1"), 0).unwrap();
+        [permites[1], permites[2], other, again].into_iter().for_each(|permit| limiter.release(permit));
+        assert_eq!(limiter.connections(), 0);
     }
 
     #[test]
     fn a_slash_64_is_one_address_and_mapped_ipv4_is_ipv4() {
-        let gate = Gate::new(&limits());
-        let enter = |text| gate.try_enter(ip(text), 0).map(|_| ());
+        let limiter = ConnectionLimiter::new(&limits());
+        let enter = |text| limiter.try_acquire(ip(text), 0).map(|_| ());
         for last in ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:3"] {
             enter(last).unwrap();
         }
-        assert_eq!(enter("2001:db8::4"), Err(GateRefusal::TooManyConnections));
+        assert_eq!(enter("2001:db8::4"), Err(LimitReached::TooManyConnections));
         enter("2001:db8:0:1::1").unwrap();
         (0..3).for_each(|_| enter("192.0.2.1").unwrap());
-        assert_eq!(enter("::ffff:192.0.2.1"), Err(GateRefusal::TooManyConnections));
+        assert_eq!(enter("::ffff:192.0.2.1"), Err(LimitReached::TooManyConnections));
     }
 
     #[test]
     fn a_rush_is_let_in_and_then_the_rate_counts() {
-        let gate = Gate::new(&Limits { connections_per_address_max: 0, ..limits() });
-        let enter = |now_us| gate.try_enter(ip("192.0.2.1"), now_us).map(|pass| gate.leave(pass));
+        let limiter =
+            ConnectionLimiter::new(&ConnectionLimits { connections_per_address_max: 0, ..limits() });
+        let enter =
+            |now_us| limiter.try_acquire(ip("192.0.2.1"), now_us).map(|permit| limiter.release(permit));
         (0..4).for_each(|_| enter(0).unwrap());
-        assert_eq!(enter(0), Err(GateRefusal::TooManyHandshakes { retry_after_ms: 500 }));
-        assert_eq!(enter(SECOND_US / 4), Err(GateRefusal::TooManyHandshakes { retry_after_ms: 250 }));
+        assert_eq!(enter(0), Err(LimitReached::TooManyHandshakes { retry_after_ms: 500 }));
+        assert_eq!(enter(SECOND_US / 4), Err(LimitReached::TooManyHandshakes { retry_after_ms: 250 }));
         assert_eq!(enter(SECOND_US / 2), Ok(()), "a refusal takes nothing from the bucket");
         assert!(enter(SECOND_US / 2).is_err());
         (0..4).for_each(|_| enter(10 * SECOND_US).unwrap());
@@ -319,29 +322,29 @@ mod tests {
 
     #[test]
     fn the_node_is_full_for_everybody_loopback_included() {
-        let gate = Gate::new(&limits());
-        assert!((0..10).all(|_| gate.try_enter(ip("127.0.0.1"), 0).is_ok()));
-        assert_eq!(gate.try_enter(ip("::1"), 0), Err(GateRefusal::NodeFull));
-        assert_eq!(gate.try_enter(ip("192.0.2.1"), 0), Err(GateRefusal::NodeFull));
+        let limiter = ConnectionLimiter::new(&limits());
+        assert!((0..10).all(|_| limiter.try_acquire(ip("127.0.0.1"), 0).is_ok()));
+        assert_eq!(limiter.try_acquire(ip("::1"), 0), Err(LimitReached::NodeFull));
+        assert_eq!(limiter.try_acquire(ip("192.0.2.1"), 0), Err(LimitReached::NodeFull));
     }
 
     #[test]
     fn loopback_counts_per_address_when_it_is_not_exempt() {
-        let gate = Gate::new(&Limits { loopback_exempt: false, ..limits() });
-        assert!((0..3).all(|_| gate.try_enter(ip("127.0.0.1"), 0).is_ok()));
-        assert_eq!(gate.try_enter(ip("127.0.0.1"), 0), Err(GateRefusal::TooManyConnections));
+        let limiter = ConnectionLimiter::new(&ConnectionLimits { loopback_exempt: false, ..limits() });
+        assert!((0..3).all(|_| limiter.try_acquire(ip("127.0.0.1"), 0).is_ok()));
+        assert_eq!(limiter.try_acquire(ip("127.0.0.1"), 0), Err(LimitReached::TooManyConnections));
     }
 
     #[test]
     fn addresses_vanish_when_they_are_quiet_and_are_capped_until_then() {
-        let gate = Gate::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits());
         let come_and_go = |n: u32, now_us| {
-            let pass = gate.try_enter(IpAddr::V4(n.into()), now_us).unwrap();
-            gate.leave(pass);
+            let permit = limiter.try_acquire(IpAddr::V4(n.into()), now_us).unwrap();
+            limiter.release(permit);
         };
-        let known = || gate.state.lock().unwrap().addresses.len();
+        let known = || limiter.state.lock().unwrap().addresses.len();
         (0..3).for_each(|_| come_and_go(0, 0));
-        assert_eq!(gate.state.lock().unwrap().quiet, 1, "who comes again is not counted twice");
+        assert_eq!(limiter.state.lock().unwrap().quiet, 1, "who comes again is not counted twice");
         (0..QUIET_MAX as u32 + 100).for_each(|n| come_and_go(n << 8, 0));
         assert_eq!(known(), QUIET_MAX);
         come_and_go(1, 10 * SECOND_US);
@@ -350,10 +353,12 @@ mod tests {
 
     #[test]
     fn unfinished_handshakes_are_bounded_over_all_workers() {
-        let gate = Gate::new(&limits());
-        assert!(gate.try_begin_handshake() && gate.try_begin_handshake() && !gate.try_begin_handshake());
-        gate.end_handshake();
-        assert!(gate.try_begin_handshake());
-        assert_eq!(gate.handshakes_pending(), 2);
+        let limiter = ConnectionLimiter::new(&limits());
+        assert!(
+            limiter.try_begin_handshake() && limiter.try_begin_handshake() && !limiter.try_begin_handshake()
+        );
+        limiter.end_handshake();
+        assert!(limiter.try_begin_handshake());
+        assert_eq!(limiter.handshakes_pending(), 2);
     }
 }

@@ -25,7 +25,7 @@ impl Audience {
         let ix = key.0;
         let Some(connection) = self.connections.get_mut(ix as usize).filter(|c| !c.closing) else { return };
         connection.heard_s = seconds(now);
-        self.counts.frames_in += 1;
+        self.counters.frames_in += 1;
         let is_welcomed = connection.session.is_some();
         match ClientFrame::decode(frame) {
             Ok(ClientFrame::Hello(_)) if is_welcomed => {
@@ -88,7 +88,7 @@ impl Audience {
 
     fn handle_publish(&mut self, now: Now, ix: u32, publish: &Publish<'_>) {
         if let Err((reason, retry_after_ms)) = self.try_publish(now, ix, publish) {
-            self.counts.publications_refused += 1;
+            self.counters.publications_refused += 1;
             self.refuse(ix, Kind::Publish as u8, publish.nonce, reason, retry_after_ms);
         }
     }
@@ -128,10 +128,10 @@ impl Audience {
         let shard = self.backbone.shard_of_alias(Alias(p.alias));
         let submitted = self.backbone.submit(shard, Input::Publish(Box::new(publication)));
         if submitted.is_err() {
-            self.counts.submits_full += 1;
+            self.counters.submits_full += 1;
             return Err((Refusal::Overloaded, Some(OVERLOADED_RETRY_MS)));
         }
-        self.counts.publications += 1;
+        self.counters.publications += 1;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Audience {
                     let (kind, retry) = (Kind::React as u8, Some(OVERLOADED_RETRY_MS));
                     return self.refuse(ix, kind, react.alias.into(), Refusal::Overloaded, retry);
                 }
-                self.counts.reactions += u64::from(react.count);
+                self.counters.reactions += u64::from(react.count);
             }
         }
     }
@@ -195,7 +195,7 @@ impl Audience {
         };
         let shard = self.backbone.shard_of_alias(Alias(set.alias));
         self.backbone.submit(shard, input).map_err(|_| {
-            self.counts.submits_full += 1;
+            self.counters.submits_full += 1;
             Refusal::Overloaded
         })
     }

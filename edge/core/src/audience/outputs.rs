@@ -26,8 +26,8 @@ impl Audience {
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
         let Some(&key) = self.by_alias.get(&alias) else { return };
         let room = &mut self.rooms[key.0 as usize];
-        let is_compressed_here = self.forms.compress(&batch, room, &self.settings);
-        self.counts.batches_compressed += u64::from(is_compressed_here);
+        let is_compressed_here = self.compressor.compress(&batch, room, &self.settings);
+        self.counters.batches_compressed += u64::from(is_compressed_here);
         let Some(attached) = room.attached.as_mut() else { return };
         assert_eq!(batch.seq, attached.ring.next_seq(), "a hole in the batches of {}", room.name);
         attached.next_offset = batch.next_offset;
@@ -36,14 +36,14 @@ impl Audience {
             attached.snapshot = Some(snapshot.clone());
         }
         attached.ring.push(batch, self.settings.ring_batches_max, self.settings.ring_bytes_max);
-        self.counts.batches += 1;
+        self.counters.batches += 1;
         self.mark_dirty(key);
     }
 
     fn handle_answer(&mut self, answer: &Answer) {
         match answer.kind {
-            AnswerKind::Published { .. } => self.counts.publications_accepted += 1,
-            AnswerKind::PublishRefused { .. } => self.counts.publications_refused += 1,
+            AnswerKind::Published { .. } => self.counters.publications_accepted += 1,
+            AnswerKind::PublishRefused { .. } => self.counters.publications_refused += 1,
             AnswerKind::StateSet { .. } | AnswerKind::StateRefused { .. } => {}
         }
         let ix = slot(answer.connection);
@@ -81,10 +81,10 @@ impl Audience {
         debug_assert_eq!(m.alias, personal.alias);
         let waiting_bytes = connection.out.as_ref().map_or(0, |out| out.control.len());
         if connection.blocked || waiting_bytes > self.settings.control_queue_bytes_max / 2 {
-            self.counts.personals_dropped += 1;
+            self.counters.personals_dropped += 1;
             return;
         }
-        self.counts.personals += 1;
+        self.counters.personals += 1;
         self.push_shared(ix, &personal.wire);
     }
 

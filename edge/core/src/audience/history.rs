@@ -1,11 +1,11 @@
 //! Pages of the past that clients ask for: the log in full, with what pacing left out.
 //!
-//! Why apart from `catching`: a page that was asked for moves no cursor, and is answered as a request is, by
+//! Why apart from `catch_up`: a page that was asked for moves no cursor, and is answered as a request is, by
 //! a control frame.
 //! Invariants: each request is answered once. A page costs its session [`PAGE_FRAMES`] frames of its rate; at
 //! most [`ASKED_MAX`] are under way at a worker; none is queued for a connection that does not take what it
 //! was sent.
-//! Not here: reading the log (engine), members that catch up (`catching`).
+//! Not here: reading the log (engine), members that catch up (`catch_up`).
 
 use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, Now, PageOf};
 use grandstand_protocol::frame::{self, History, Kind, ServerFrame, permission};
@@ -83,7 +83,7 @@ impl Audience {
         let input = Input::History { worker, ticket, alias, epoch, from, of };
         if self.backbone.submit(self.backbone.shard_of_alias(alias), input).is_err() {
             self.pages.remove(ticket as usize);
-            self.counts.submits_full += 1;
+            self.counters.submits_full += 1;
             return Err(overloaded);
         }
         self.pages_asked += 1;

@@ -1,11 +1,11 @@
-//! What an audience counts: plain numbers of one thread, copied to the shared metrics by the worker.
+//! What an audience counters: plain numbers of one thread, copied to the shared metrics by the worker.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::refusal::Refusal;
 
 /// Counters of one worker's audience since start, and three levels.
 #[derive(Clone, Debug)]
-pub struct Counts {
+pub struct Counters {
     /// Frames from clients.
     pub frames_in: u64,
     /// Batch frames written.
@@ -16,7 +16,7 @@ pub struct Counts {
     pub deliveries: u64,
     /// Bytes of batch frames written.
     pub bytes_out: u64,
-    /// Offers to the carrier.
+    /// Offers to the transport.
     pub writes: u64,
     /// Of them, offers of batches.
     pub batch_writes: u64,
@@ -68,9 +68,9 @@ pub struct Counts {
     pub sessions: u64,
 }
 
-impl Default for Counts {
+impl Default for Counters {
     fn default() -> Self {
-        Counts {
+        Counters {
             frames_in: 0,
             frames_out: 0,
             control_frames_out: 0,
@@ -105,7 +105,7 @@ impl Default for Counts {
     }
 }
 
-impl Counts {
+impl Counters {
     /// Count a refusal.
     pub fn refused(&mut self, reason: Refusal) {
         let ix = Refusal::ALL.iter().position(|&r| r == reason).expect("every reason is listed");

@@ -3,7 +3,7 @@
 //! Why kept: most members of a room have read the same, so the walk asks for the same run a thousand times in
 //! a row. Gathering it anew for each took two thirds of the walk's instructions.
 //! Invariant: while a run is kept, its ring does not change: it borrows from it.
-//! Not here: who is offered what (`fanout`, `catching`).
+//! Not here: who is offered what (`fanout`, `catch_up`).
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use bytes::Bytes;
 use grandstand_engine::link::Batch;
 use smallvec::SmallVec;
 
-use super::Counts;
-use super::carrier::Carrier;
+use super::Counters;
+use super::compression::form;
 use super::connection::{Connection, Outgoing};
-use super::forms::form;
+use super::transport::Transport;
 
 /// Batches that one write can carry without allocating; `batches_per_write_max` may allow more.
 const INLINE: usize = 64;
 
 /// See the file's head.
 #[derive(Default)]
-pub(super) struct Run<'a> {
+pub(super) struct WriteRun<'a> {
     batches: SmallVec<[&'a Arc<Batch>; INLINE]>,
     /// What stands for each batch on the wire.
     frames: SmallVec<[&'a Bytes; INLINE]>,
@@ -29,7 +29,7 @@ pub(super) struct Run<'a> {
     messages: u64,
 }
 
-impl<'a> Run<'a> {
+impl<'a> WriteRun<'a> {
     /// Forget what is in it, and take these, in the form that a connection takes.
     pub(super) fn gather(&mut self, batches: impl Iterator<Item = &'a Arc<Batch>>, takes_compressed: bool) {
         (self.bytes, self.messages) = (0, 0);
@@ -53,38 +53,38 @@ impl<'a> Run<'a> {
     pub(super) fn send(
         &self,
         connection: &mut Connection,
-        carrier: &mut impl Carrier,
-        counts: &mut Counts,
+        transport: &mut impl Transport,
+        counters: &mut Counters,
     ) -> usize {
         debug_assert!(connection.out.is_none(), "batches come after what waits");
         if self.frames.is_empty() {
             return 0;
         }
-        counts.writes += 1;
-        counts.batch_writes += 1;
-        let taken = carrier.send(connection.wire, &self.frames);
-        counts.bytes_out += taken as u64;
+        counters.writes += 1;
+        counters.batch_writes += 1;
+        let taken = transport.send(connection.wire, &self.frames);
+        counters.bytes_out += taken as u64;
         if taken < self.bytes {
-            return self.take_part(taken, connection, counts);
+            return self.take_part(taken, connection, counters);
         }
-        counts.frames_out += self.frames.len() as u64;
-        counts.deliveries += self.messages;
+        counters.frames_out += self.frames.len() as u64;
+        counters.deliveries += self.messages;
         self.frames.len()
     }
 
-    /// The carrier took only so many bytes: what of it was begun is pinned.
+    /// The transport took only so many bytes: what of it was begun is pinned.
     #[cold]
-    fn take_part(&self, mut taken: usize, connection: &mut Connection, counts: &mut Counts) -> usize {
+    fn take_part(&self, mut taken: usize, connection: &mut Connection, counters: &mut Counters) -> usize {
         connection.blocked = true;
-        counts.writes_blocked += 1;
+        counters.writes_blocked += 1;
         let mut sent = 0;
         for (batch, frame) in self.batches.iter().zip(&self.frames) {
             if taken == 0 {
                 break;
             }
             sent += 1;
-            counts.frames_out += 1;
-            counts.deliveries += u64::from(batch.messages);
+            counters.frames_out += 1;
+            counters.deliveries += u64::from(batch.messages);
             if taken < frame.len() {
                 connection.out = Some(Box::new(Outgoing { head: frame.slice(taken..), control: Vec::new() }));
                 break;

@@ -75,7 +75,7 @@ impl Audience {
         let hello_s = self.settings.first_frame_timeout_ms.div_ceil(1000) as u32;
         let now_s = seconds(now);
         let mut ended = Vec::new();
-        self.counts.lagging = self.connections.iter().filter(|(_, c)| c.blocked).count() as u64;
+        self.counters.lagging = self.connections.iter().filter(|(_, c)| c.blocked).count() as u64;
         for (ix, connection) in &self.connections {
             let quiet_s = now_s.saturating_sub(connection.heard_s);
             match &connection.session {

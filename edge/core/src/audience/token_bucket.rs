@@ -6,7 +6,7 @@ use grandstand_engine::link::Now;
 
 /// Tokens in thousandths, so that slow rates work, as of a millisecond of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
+pub struct TokenBucket {
     missing_milli: u32,
     at_ms: u32,
 }
@@ -20,7 +20,7 @@ pub struct Rate {
     pub burst: u32,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// Take `tokens`, or say after how many milliseconds they are there.
     pub fn take(&mut self, now: Now, rate: Rate, tokens: u32) -> Result<(), u32> {
         let now_ms = (now.us / 1000) as u32;
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let rate = Rate { per_s: 5, burst: 10 };
-        let mut bucket = Bucket::default();
+        let mut bucket = TokenBucket::default();
         for _ in 0..10 {
             assert_eq!(bucket.take(at(1000), rate, 1), Ok(()));
         }

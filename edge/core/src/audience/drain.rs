@@ -1,4 +1,4 @@
-//! Leaving: each client is told when to go, and closed when it has not gone.
+//! DrainProgress: each client is told when to go, and closed when it has not gone.
 //!
 //! Why spread: clients that come back at once are a wave for whoever takes them in. The moments are those of
 //! the sequence n/φ mod 1 (Weyl's, for the golden ratio), which is even over the whole time and over every
@@ -8,7 +8,7 @@
 //! Invariants: a session is told once; a connection that was told is closed at its own deadline; what a shard
 //! answered before is written before the close.
 //! Not here: who decides that the node leaves (`node::drain`), who takes it over (`node::handover`), refusing
-//! newcomers (`worker`).
+//! new connections (`worker`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -40,7 +40,7 @@ pub struct Drain {
 
 /// A drain under way.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct DrainProgress {
     pub(super) drain: Drain,
     ends_us: u64,
     /// Of the next session that is told.
@@ -49,7 +49,7 @@ pub(super) struct Leaving {
     due: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
-impl Leaving {
+impl DrainProgress {
     /// After how many milliseconds the next one goes: somewhere in what is left of the spread.
     fn next_after_ms(&mut self, now: Now) -> u32 {
         let left_us = self.ends_us.saturating_sub(now.us);
@@ -62,13 +62,13 @@ impl Leaving {
 impl Audience {
     /// Send everybody away: where, and each when. A second drain changes nothing.
     pub fn handle_drain(&mut self, now: Now, drain: &Drain) {
-        if self.leaving.is_some() {
+        if self.drain_progress.is_some() {
             return;
         }
         let ends_us = now.us + u64::from(drain.spread_ms) * 1_000;
         let moment = u64::from(self.settings.worker.0).wrapping_mul(STEP_OF_WORKER);
-        let leaving = Leaving { drain: drain.clone(), ends_us, moment, due: BinaryHeap::new() };
-        self.leaving = Some(Box::new(leaving));
+        let leaving = DrainProgress { drain: drain.clone(), ends_us, moment, due: BinaryHeap::new() };
+        self.drain_progress = Some(Box::new(leaving));
         for ix in self.connection_slots() {
             if self.connections[ix as usize].session.is_some() {
                 self.tell_to_go(now, ix);
@@ -85,7 +85,7 @@ impl Audience {
 
     /// One session's moment; a session that comes while a drain is under way is told in its turn.
     pub(super) fn tell_to_go(&mut self, now: Now, ix: u32) {
-        let Some(leaving) = self.leaving.as_mut() else { return };
+        let Some(leaving) = self.drain_progress.as_mut() else { return };
         let after_ms = leaving.next_after_ms(now);
         let deadline_ms = after_ms.saturating_add(leaving.drain.grace_ms);
         let token = self.connections[ix as usize].token(ix);
@@ -93,19 +93,19 @@ impl Audience {
         let where_to = std::mem::take(&mut leaving.drain.where_to);
         let (detail, to) = ("the node is draining", &*where_to);
         self.send_control(ix, &ServerFrame::GoAway(GoAway { where_to: to, after_ms, deadline_ms, detail }));
-        self.leaving.as_mut().expect("it was there").drain.where_to = where_to;
+        self.drain_progress.as_mut().expect("it was there").drain.where_to = where_to;
     }
 
     /// A hello that is not welcomed any more: what it is told. `None`: it is.
     pub(super) fn turned_down(&self) -> Option<String> {
-        let drain = &self.leaving.as_ref()?.drain;
+        let drain = &self.drain_progress.as_ref()?.drain;
         (!drain.is_handed_over)
             .then(|| format!("the node is draining {}", drain.where_to).trim_end().to_owned())
     }
 
     /// Close who is still here past its deadline.
     pub(super) fn close_overdue(&mut self, now: Now) {
-        while let Some(leaving) = self.leaving.as_mut()
+        while let Some(leaving) = self.drain_progress.as_mut()
             && leaving.due.peek().is_some_and(|Reverse((due_us, _))| *due_us <= now.us)
             && let Some(Reverse((_, token))) = leaving.due.pop()
         {
@@ -118,6 +118,6 @@ impl Audience {
 
     /// When the next one is overdue.
     pub(super) fn next_overdue_us(&self) -> Option<u64> {
-        self.leaving.as_ref()?.due.peek().map(|Reverse((due_us, _))| *due_us)
+        self.drain_progress.as_ref()?.due.peek().map(|Reverse((due_us, _))| *due_us)
     }
 }

@@ -10,25 +10,25 @@ use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf
 use grandstand_protocol::frame::{Gap, GapReason};
 
 use super::Audience;
-use super::carrier::Carrier;
 use super::connection::slot;
-use super::past::PageFor;
+use super::history::PageFor;
 use super::room::{Cursor, RoomKey};
-use super::run::Run;
+use super::transport::Transport;
+use super::write_run::WriteRun;
 
 impl Audience {
     /// Offer a catching member the next run of its past; `false` when its connection can take no more now.
-    pub(super) fn flush_catching(
+    pub(super) fn flush_catch_up(
         &mut self,
         ix: u32,
         key: RoomKey,
         at: u32,
-        carrier: &mut impl Carrier,
+        transport: &mut impl Transport,
     ) -> bool {
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
-        let Cursor::Catching(catching) = &mut member.cursor else { return true };
+        let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
         if catching.waits_for.is_some() || catching.unanswered.is_some() {
             return true;
         }
@@ -42,14 +42,14 @@ impl Audience {
         }
         let batches_max = self.settings.batches_per_write_max;
         let connection = &mut self.connections[ix as usize];
-        let mut run = Run::default();
+        let mut run = WriteRun::default();
         if catching.page.is_empty() {
             let in_ring = attached.ring.since_offset(member.offset).into_iter().flatten();
             run.gather(in_ring.take(batches_max), connection.takes_compressed);
         } else {
             run.gather(catching.page.iter().take(batches_max), connection.takes_compressed);
         }
-        let sent = run.send(connection, carrier, &mut self.counts);
+        let sent = run.send(connection, transport, &mut self.counters);
         if let Some(last) = run.last_of(sent) {
             member.offset = last.next_offset;
         }
@@ -69,7 +69,7 @@ impl Audience {
         let room = &mut self.rooms[key.0 as usize];
         let attached = room.attached.as_ref().expect("members have an attached room");
         let member = &mut room.members[at as usize];
-        let Cursor::Catching(catching) = &member.cursor else { return };
+        let Cursor::CatchUp(catching) = &member.cursor else { return };
         let is_state_old = catching.state_version != attached.state_version();
         member.cursor = Cursor::Live(attached.ring.next_seq());
         if let Some(snapshot) = attached.snapshot.clone().filter(|_| is_state_old) {
@@ -88,7 +88,7 @@ impl Audience {
         };
         let member = &mut room.members[at as usize];
         let from = member.offset;
-        let Cursor::Catching(catching) = &mut member.cursor else { return };
+        let Cursor::CatchUp(catching) = &mut member.cursor else { return };
         let ticket =
             self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
         catching.waits_for = Some(ticket);
@@ -122,7 +122,7 @@ impl Audience {
     }
 
     fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
-        let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else {
+        let Cursor::CatchUp(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else {
             return;
         };
         if catching.waits_for != Some(ticket) {
@@ -141,7 +141,7 @@ impl Audience {
             self.rooms[key.0 as usize].members[at as usize].offset = offset;
         }
         let gap = self.close_hole(key, at, &batches);
-        if let Cursor::Catching(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor {
+        if let Cursor::CatchUp(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor {
             catching.page = batches.into();
         }
         if let Some(gap) = gap {

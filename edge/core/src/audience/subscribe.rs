@@ -15,7 +15,7 @@ use grandstand_protocol::rules;
 
 use super::Audience;
 use super::connection::slot;
-use super::room::{Attached, Catching, Cursor, Join, Member, Room, RoomKey};
+use super::room::{Attached, CatchUp, Cursor, Join, Member, Room, RoomKey};
 use super::session::Membership;
 
 /// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one.
@@ -149,8 +149,8 @@ impl Audience {
         membership.member = room.members.len() as u32;
         membership.alias = attached.alias;
         room.members_compressed += u32::from(connection.takes_compressed);
-        self.counts.joins += 1;
-        self.counts.members += 1;
+        self.counters.joins += 1;
+        self.counters.members += 1;
         // Before its answer: if that closes it, the room may be gone after.
         if !std::mem::replace(&mut room.is_recount_due, true) {
             self.recount.push(key);
@@ -162,7 +162,7 @@ impl Audience {
                     Cursor::Live(attached.ring.next_seq())
                 } else {
                     let (page, waits_for, unanswered) = (VecDeque::new(), None, None);
-                    Cursor::Catching(Box::new(Catching { state_version, page, waits_for, unanswered }))
+                    Cursor::CatchUp(Box::new(CatchUp { state_version, page, waits_for, unanswered }))
                 };
                 room.members.push(Member { connection: ix, offset, cursor });
                 self.answer_join(key, &join, &start);
@@ -171,11 +171,11 @@ impl Audience {
                 let (_, offset) = join.resume.expect("only a resume needs the past");
                 let state_version = attached.state_version();
                 let (page, waits_for, unanswered) = (VecDeque::new(), None, Some(join));
-                let catching = Catching { state_version, page, waits_for, unanswered };
+                let catching = CatchUp { state_version, page, waits_for, unanswered };
                 room.members.push(Member {
                     connection: ix,
                     offset,
-                    cursor: Cursor::Catching(Box::new(catching)),
+                    cursor: Cursor::CatchUp(Box::new(catching)),
                 });
                 self.ask_page(key, ix);
             }
@@ -196,7 +196,7 @@ impl Audience {
             phase: attached.phase,
         };
         let snapshot = attached.snapshot.clone();
-        self.counts.resumes += u64::from(start.outcome == Outcome::Resumed);
+        self.counters.resumes += u64::from(start.outcome == Outcome::Resumed);
         self.send_control(ix, &ServerFrame::Subscribed(subscribed));
         if let Some(snapshot) = snapshot {
             self.push_shared(ix, &snapshot.wire);
@@ -229,7 +229,7 @@ impl Audience {
             room.joining.retain(|join| slot(join.connection) != ix);
             return self.forget_if_empty(membership.room);
         }
-        self.counts.members -= 1;
+        self.counters.members -= 1;
         let takes_compressed = self.connections.get(ix as usize).is_some_and(|c| c.takes_compressed);
         room.members_compressed -= u32::from(takes_compressed);
         if let Some(moved) = room.remove_member(membership.member) {
@@ -250,14 +250,14 @@ impl Audience {
         room.walk = 0;
         room.members_compressed = 0;
         for member in std::mem::take(&mut room.members) {
-            self.counts.members -= 1;
+            self.counters.members -= 1;
             if let Some(session) =
                 self.connections.get_mut(member.connection as usize).and_then(|c| c.session.as_mut())
             {
                 session.memberships.retain(|m| m.room != key);
             }
             let unanswered =
-                if let Cursor::Catching(catching) = member.cursor { catching.unanswered } else { None };
+                if let Cursor::CatchUp(catching) = member.cursor { catching.unanswered } else { None };
             match unanswered {
                 Some(join) => {
                     self.refuse(member.connection, Kind::Subscribe as u8, join.request.into(), reason, None);
