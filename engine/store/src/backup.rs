@@ -1,10 +1,10 @@
-//! Backups: whole copies of a log, made while it serves, verified before they count.
+//! Backups: whole copies of a log, made while it serves, and verified before they get their name.
 //!
-//! How: SQLite's online backup, page by page, from one read transaction of a connection of its own; so the
-//! copy is of one moment, and neither commits nor this wait for each other. It goes to a temporary name, is
-//! verified end to end, synced, and only then renamed.
-//! Invariants: a file under a backup's name is whole and sound; [`restore`] replaces nothing without being
-//! told so, and keeps what it replaces.
+//! How: SQLite's online backup copies page by page, from one read transaction on a connection of its own. So
+//! the copy shows one moment, and it delays no commit. It is written under a temporary name, verified end to
+//! end, synced, and only then renamed.
+//! Invariants: a file with the name of a backup is whole and sound. [`restore`] replaces a log only when it
+//! is told to, and keeps what it replaces.
 //! Not here: what sound means (`verify`).
 
 use std::fs::{self, File};

@@ -1,12 +1,12 @@
-//! Checksums of everything stored: XXH3-64, chained by its seed.
+//! Checksums of everything stored: XXH3-64, chained by the seed.
 //!
-//! Why XXH3: rot and torn writes are accidents, no attacks; it runs at memory speed, also for a record of a
-//! hundred bytes.
-//! Invariant: what was summed once is summed the same for ever: these are on disk.
+//! Why XXH3: rot and torn writes are accidents and no attacks. It runs at memory speed, also for a record of
+//! a hundred bytes.
+//! Invariant: the function never changes, since its results are on disk.
 
 use twox_hash::XxHash3_64;
 
-/// The checksum of `bytes`, after what gave `seed`.
+/// The checksum of `bytes` that follow the bytes whose checksum is `seed`.
 pub(crate) fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(seed, bytes)
 }

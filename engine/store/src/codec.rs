@@ -1,4 +1,4 @@
-//! Bytes of stored things: varints, lengths and a reader that can only fail politely.
+//! The byte codec of stored things: varints, lengths, and a decoder that cannot panic.
 //!
 //! Invariant: a [`Decoder`] never reads past its end and never panics, whatever the bytes.
 //! Not here: what the bytes mean (`record`, `room_state`, `journal`).
@@ -14,19 +14,19 @@ pub(crate) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
-/// Append bytes behind their length.
+/// Append a length and the bytes.
 pub(crate) fn put_sized(bytes: &[u8], out: &mut Vec<u8>) {
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-/// Append bytes that may be missing: 0, or their length and one behind which they stand.
+/// Append bytes that may be missing: 0, or their length plus one and the bytes.
 pub(crate) fn put_option(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     put_varint(bytes.map_or(0, |bytes| bytes.len() as u64 + 1), out);
     out.extend_from_slice(bytes.unwrap_or_default());
 }
 
-/// Bytes that are no stored thing: what was expected.
+/// Bytes that cannot be decoded: what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 

@@ -1,15 +1,15 @@
-//! The log thread: gathers what all shards pushed and commits it, one synced transaction for the whole node.
+//! The committer: the thread that commits what all shards pushed, one synced transaction for the whole node.
 //!
-//! A turn: take what is queued, add it to the journal as one row, commit, tell the shards. What else there is
-//! to write rides along in small pieces: rooms that are moved into segments, what retention takes. Pages are
-//! written from the write-ahead log into the database between turns.
+//! A turn takes what is queued, adds it to the journal as one row, commits, and tells the shards. Other
+//! writes are small and share the transaction: a step of compaction, or a step of retention. Between two
+//! turns the thread copies pages from the write-ahead log into the database.
 //!
-//! Faults: whatever SQLite says, the transaction is rolled back, its connection closed, and the same entries
-//! are written anew with growing pauses: after a sync that failed nothing that was written before it is
-//! trusted. Meanwhile shards refuse.
+//! Faults: after any error of SQLite the transaction is rolled back and the connection is closed. The same
+//! entries are written again on a new connection, with growing pauses, since nothing that was written before
+//! a failed sync can be trusted. Meanwhile shards refuse publications.
 //!
-//! Invariants: entries are committed in the order of their push; `durable` is told after the sync and never
-//! before; nothing in memory moves on before the commit that it belongs to.
+//! Invariants: entries are committed in the order in which they were pushed. Shards hear that an entry is
+//! durable after the sync and never before. Memory changes only after the commit that the change belongs to.
 //! Not here: what a step writes (`compaction`, `retention`), reading (`reader`), opening (`recovery`).
 
 use std::path::PathBuf;
@@ -31,15 +31,15 @@ use crate::schema;
 use crate::status::Health;
 use crate::tables::{self, RowKind};
 
-/// From the beginning of one commit to the next: what comes in meanwhile shares its sync. Below what a viewer
-/// or an acknowledgement notices, above what an idle disk needs for a sync.
+/// From the beginning of one commit to the next. What comes in meanwhile shares one sync. It is shorter than
+/// a publisher notices, and longer than a sync of an idle disk takes.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Bytes that one commit takes; the rest is for the next.
+/// Bytes that one commit takes; the rest waits for the next.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// A round begins when the journal holds so much, or anything for so long: small enough to be read at a start
-/// in some tens of milliseconds, large enough that a room's segment has many batches.
+/// A round of compaction begins when the journal has this many bytes, or its oldest entry this age. A start
+/// reads so much in some tens of milliseconds, and it is enough to give each segment many batches.
 const JOURNAL_BYTES: u64 = 8 << 20;
 const JOURNAL_AGE: Duration = Duration::from_secs(20);
 
@@ -47,21 +47,22 @@ const JOURNAL_AGE: Duration = Duration::from_secs(20);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// How often sizes are looked at and retention looks for what is too old.
+/// Pause between two looks at sizes and ages, for figures and for retention.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long closing tries to write what is outstanding. Then the crash log keeps it for the next start.
+/// How long a close tries to write what is outstanding. After that the crash log keeps it for the next start.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Rows of the journal that are removed at a time.
 const JOURNAL_STEP: i64 = 64;
 
-/// Free pages above this part of the file, and above this many, are given back to the file system.
+/// Free pages are returned to the file system when they are more than this part of the file and more than
+/// this number.
 const FREE_PART: u64 = 4;
 const FREE_PAGES_MIN: u64 = 4096;
 const VACUUM_STEP: u32 = 256;
 
-/// What was taken from the queues and is not committed.
+/// What was taken from the queues and is not committed yet.
 #[derive(Debug)]
 struct Pending {
     data: Vec<u8>,
@@ -70,7 +71,7 @@ struct Pending {
     bytes: u64,
 }
 
-/// What rides along in a commit.
+/// Other work in the transaction of a commit.
 #[derive(Debug, Default)]
 struct Chore {
     moved: Option<Compacted>,
@@ -130,8 +131,7 @@ impl Committer {
         }
     }
 
-    /// Until the store is closed. Returns whether all is written and the log can be opened as if nothing had
-    /// been.
+    /// Run until the store is closed. `true`: everything is written, and the next start needs no recovery.
     pub(crate) fn run(mut self) -> bool {
         while !self.shared.stop.load(Acquire) {
             self.wait();
@@ -156,14 +156,14 @@ impl Committer {
         let since = clock::elapsed(self.began);
         let shared = self.shared.clone();
         if since < GATHER {
-            // Asleep and not parked: who pushes meanwhile has nobody to wake.
+            // Asleep and not parked: a push meanwhile has nobody to wake.
             thread::sleep(GATHER - since);
         }
         let idle = if self.has_chore() { Duration::ZERO } else { LOOK_EVERY };
         self.parker.park_timeout(Some(idle), || shared.is_waiting() || shared.stop.load(Acquire));
     }
 
-    /// After a fault: only the end of the store shortens it.
+    /// Wait after a fault. Only the end of the store shortens the pause.
     fn pause(&mut self) {
         if let Some(backoff) = self.backoff {
             let (shared, until) = (self.shared.clone(), clock::now() + backoff);
@@ -253,7 +253,7 @@ impl Committer {
         }
     }
 
-    /// One synced transaction; the new row's sum.
+    /// One synced transaction. Returns the checksum of the new row.
     fn transact(&mut self) -> rusqlite::Result<(Option<u64>, Chore)> {
         if self.conn.is_none() {
             self.conn = Some(schema::open_writer(&self.path)?);
@@ -265,7 +265,7 @@ impl Committer {
             None => None,
         };
         let mut chore = Chore::default();
-        // After a fault first what shards wait for.
+        // After a fault, the entries that shards wait for are written first.
         if self.backoff.is_none() && !self.is_chore_failing {
             match &self.round {
                 Some(round) if !round.is_done() => {
@@ -332,7 +332,7 @@ impl Committer {
         }
     }
 
-    /// Nothing of the transaction counts. The connection goes, and with it what it believed to be written.
+    /// Nothing of the transaction is used. The connection is closed, and with it what it took for written.
     fn fail(&mut self, error: &rusqlite::Error) {
         let health = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Health::Full,
@@ -367,7 +367,7 @@ impl Committer {
         }
     }
 
-    /// Once a second: sizes, and whether anything is too old.
+    /// Once a second: read sizes, and find out whether anything is too old.
     pub(crate) fn look(&mut self) {
         if self.looked.is_some_and(|looked| clock::elapsed(looked) < LOOK_EVERY) {
             return;
@@ -395,7 +395,8 @@ impl Committer {
         self.trims.is_due |= self.trims.vacuum_pages > 0;
     }
 
-    /// Everything into segments, the write-ahead log into the database, and a word that all is well.
+    /// Move everything into segments, the write-ahead log into the database, and write a last row that says
+    /// so.
     fn close(mut self, deadline: Instant) -> bool {
         self.claim_all();
         self.is_chore_failing = false;
@@ -421,7 +422,7 @@ impl Committer {
         closed.is_ok()
     }
 
-    /// Rooms that no shard has asked for are moved as well.
+    /// Rooms that no shard has asked for are moved too.
     fn claim_all(&mut self) {
         let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut memtable = self.shared.shards[0].memtable();

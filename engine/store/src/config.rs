@@ -1,4 +1,4 @@
-//! What a store is told at its start.
+//! The configuration of a store.
 //!
 //! Invariant: `0` in a bound of retention means no bound.
 

@@ -1,22 +1,21 @@
-//! The crash log: what was shown and is not yet synced, in files of memory that outlive the process.
+//! The crash log: what was shown and is not yet synced, in files in memory that outlive the process.
 //!
-//! Why: a disk's sync takes milliseconds, and viewers do not wait for it. After kill -9 the next process
-//! finds here what the database does not have, and goes on exactly where viewers stood. A power cut takes it
-//! away, and then it says so.
+//! Why: the sync of a disk takes milliseconds, and viewers do not wait for it. After kill -9 the next process
+//! finds here what the database lacks, and every room continues where its viewers are. A power cut erases
+//! these files, and their absence tells the next start that there was one.
 //!
 //! ```text
 //! file   = magic:8  run:u64  shard:u64  boot:16  sum:u64   frame*
-//! frame  = length:u32  position:u64  sum:u64  record     sum: XXH3-64 of the record, seeded with run ^ position
+//! frame  = length:u32  position:u64  sum:u64  record  sum: XXH3-64 of the record, seeded with run ^ position
 //! ```
 //!
-//! Each shard has a pair, used in turn: the next one is begun anew, over its old bytes, when everything in it
-//! is synced. Old frames behind new ones are told by their positions, which are lower. Where memory is full,
-//! a pair in the data directory takes over: it survives the process as well, though the kernel writes it to
-//! the disk in its own time.
+//! Each shard has a pair of files, used in turn. A file is overwritten from its beginning once everything in
+//! it is synced. Old frames behind the new ones are recognised by their lower positions. When memory is full,
+//! a pair in the data directory takes over. It survives the process too, though the kernel writes it to the
+//! disk later.
 //!
-//! Invariants: a frame is whole or not there; the positions of one run and shard are without holes over all
-//! files.
-//! Not here: what is done with what is found (`recovery`).
+//! Invariants: a frame is whole or absent. The positions of one run and shard have no holes over all files.
+//! Not here: what follows from the frames that are found (`recovery`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -183,12 +182,12 @@ pub(crate) struct CrashLog {
 #[derive(Debug)]
 struct Pair {
     dir: PathBuf,
-    files: [Option<Kept>; 2],
+    files: [Option<LogFile>; 2],
     active: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct LogFile {
     file: File,
     len: u64,
     newest: u64,
@@ -280,7 +279,7 @@ impl CrashLog {
         let path = self.place.path(&self.pairs[at].dir, self.run, self.shard, which);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all_at(&self.place.header(self.run, self.shard as u64), 0)?;
-        self.pairs[at].files[which] = Some(Kept { file, len: HEADER_BYTES as u64, newest: 0 });
+        self.pairs[at].files[which] = Some(LogFile { file, len: HEADER_BYTES as u64, newest: 0 });
         Ok(())
     }
 

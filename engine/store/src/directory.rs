@@ -20,8 +20,8 @@ pub(crate) const MARKER: &str = "log.id";
 /// Pause between two attempts to take the lock (see [`StoreConfig::lock_wait_ms`](crate::StoreConfig)).
 const LOCK_EVERY: Duration = Duration::from_millis(5);
 
-/// Lock the directory `dir`, and wait up to `wait` for another process to release it. The lock lasts as long as
-/// the returned file is open.
+/// Lock the directory `dir`, and wait up to `wait` for another process to release it. The lock lasts as long
+/// as the returned file is open.
 ///
 /// # Errors
 /// [`StoreError::Locked`] when another process still holds it.
@@ -55,9 +55,9 @@ pub(crate) fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool,
     }
 }
 
-/// What `log.id` says: the number of the database that was created here, and the runs of the processes that may
-/// have written to it last. It distinguishes a database that is gone, or has lost its newest part, from one that
-/// never existed.
+/// What `log.id` says: the number of the database that was created here, and the runs of the processes that
+/// may have written to it last. It distinguishes a database that is gone, or has lost its newest part, from
+/// one that never existed.
 #[derive(Debug)]
 pub(crate) struct Marker {
     pub(crate) number: u64,
@@ -89,8 +89,8 @@ impl Marker {
     }
 }
 
-/// The default folder of the crash log: a tmpfs, whose files survive the process. Where /dev/shm is no tmpfs it is
-/// the data directory.
+/// The default folder of the crash log: a tmpfs, whose files survive the process. Where /dev/shm is no tmpfs
+/// it is the data directory.
 pub(crate) fn default_crash_log_dir(dir: &Path) -> PathBuf {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let shm = Path::new("/dev/shm");

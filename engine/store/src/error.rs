@@ -1,4 +1,4 @@
-//! Why a store can't be opened, copied or read, and what to do about it.
+//! Errors of a store: why it cannot be opened, copied or read, and what an operator can do.
 
 use std::fmt;
 use std::io;

@@ -1,11 +1,11 @@
-//! The journal as the log thread knows it: which rows there are, how large they are, and up to where each
-//! shard is in them.
+//! The journal in memory: which rows it has, how large they are, and the position of each shard.
 //!
-//! Why marks: a room's records go from the journal into its segments, and a room that said megabytes is moved
-//! in parts, each up to a *mark*: a row of the journal and what each shard had committed with it. A room's
-//! row names the journal row that it was moved up to, so a part is all that a start has to know.
-//! Invariants: rows and marks are in the order of their ids; a mark is a row that is there.
-//! Not here: what a row holds (`tables`), moving (`compaction`), who writes (`committer`).
+//! Why marks: compaction moves a room's records from the journal into segments. A room with megabytes of
+//! records is moved in parts, each up to a *mark*: a row of the journal, with the positions that were
+//! committed with it. The room's row names the journal row up to which it was moved. That is all that a start
+//! must know of a part.
+//! Invariants: rows and marks are in the order of their ids. A mark is a row that exists.
+//! Not here: what a row holds (`tables`), moving (`compaction`), writing (`committer`).
 
 use std::collections::VecDeque;
 

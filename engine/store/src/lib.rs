@@ -1,16 +1,21 @@
-//! The durable log: what rooms of durability `disk` sealed, in SQLite, with backups and verification.
+//! Grandstand's durable log: the entries of rooms with durability `disk`, in SQLite, with backups and
+//! verification.
 //!
-//! The way of an entry: a shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)); it is
-//! encoded once, written to the *crash log* (memory that outlives the process) and queued. The *log thread*
-//! commits what all shards queued as one row of the *journal*, synced, and tells the shards. Every few
-//! seconds what the journal holds is moved into the rooms' *segments*, where history is read from. After a
-//! crash the crash log and the journal are brought together (`recovery`).
+//! The way of an entry:
+//! 1. A shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)). It is encoded once, written
+//!    to the *crash log* (files in memory that outlive the process) and queued in the *memtable*.
+//! 2. The *committer* thread writes what all shards queued as one row of the *journal*, syncs it, and tells
+//!    the shards that it is durable.
+//! 3. Every few seconds *compaction* moves the entries from the journal into the *segments* of their rooms,
+//!    where history is read from.
+//!
+//! After a crash `recovery` adds what the crash log has and the journal lacks.
 //!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
 //! - for operators: [`backup`], [`verify`].
 //!
-//! Not here: which rooms are kept on disk and what publishers are told (`engine::shard`), keys of the
-//! configuration (edge).
+//! Not here: which rooms are on disk and what publishers are told (`grandstand_engine::shard`), configuration
+//! keys (`grandstand-edge`).
 #![forbid(unsafe_code)]
 
 pub mod backup;

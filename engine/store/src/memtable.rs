@@ -1,10 +1,10 @@
-//! Memtables: what was pushed and is not yet in a room's segments, in memory, as shards, the log thread and
-//! the reader share it.
+//! Memtables: entries that were pushed and are not yet in a segment, in memory.
 //!
-//! Why shared: a page must hold what was shown a moment ago, and the disk may be slow: so the newest part of
-//! a room is read from here, whether it is committed or not, and nobody waits for anybody's disk.
-//! Invariants: a lock is held for moving references about, never over a read, a write or a sync. A memtable's
-//! records of one room are in the order of the push, each following the one before.
+//! Why: a page of history must hold what was shown a moment ago, and the disk may be slow. So the newest part
+//! of a room is read from here, committed or not, and nobody waits for a disk. Shards, the committer and the
+//! reader share them.
+//! Invariants: a lock is held while references are moved, never during a read, a write or a sync. The records
+//! of one room are in the order of the push, and each follows the one before.
 //! Not here: when records leave (`compaction`), pages (`reader`).
 
 use std::collections::{HashMap, VecDeque};
@@ -22,39 +22,45 @@ use crate::tables::Name;
 
 /// A record in a memtable.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    /// 0: from before this process.
+pub(crate) struct MemRecord {
+    /// 0: from an earlier process.
     pub(crate) position: u64,
     pub(crate) bytes: Bytes,
-    /// It begins the room's log, or ends it: nothing before it counts.
+    /// It begins the room's log, or ends it: nothing before it belongs to the log.
     pub(crate) begins: bool,
     /// Offset after it.
     pub(crate) next_offset: u64,
 }
 
-/// One shard's.
+/// The memtable of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Memtable {
-    /// What the log thread has not taken yet.
+    /// What the committer has not taken yet.
     pub(crate) queue: VecDeque<(u64, Bytes)>,
     /// What is not yet in segments.
-    pub(crate) rooms: HashMap<Name, VecDeque<Kept>, RandomState>,
+    pub(crate) rooms: HashMap<Name, VecDeque<MemRecord>, RandomState>,
 }
 
 impl Memtable {
-    /// Add a room's next record. One without an offset stands where the one before left off.
+    /// Add a room's next record. One without an offset takes that of the record before.
     pub(crate) fn keep(&mut self, name: Name, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
         keep(self.rooms.entry(name).or_default(), position, bytes, begins, next_offset);
     }
 }
 
 /// See [`Memtable::keep`].
-pub(crate) fn keep(room: &mut VecDeque<Kept>, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
+pub(crate) fn keep(
+    room: &mut VecDeque<MemRecord>,
+    position: u64,
+    bytes: Bytes,
+    begins: bool,
+    next_offset: u64,
+) {
     let before = room.back().filter(|_| !begins).map_or(0, |kept| kept.next_offset);
-    room.push_back(Kept { position, bytes, begins, next_offset: next_offset.max(before) });
+    room.push_back(MemRecord { position, bytes, begins, next_offset: next_offset.max(before) });
 }
 
-/// What a shard, the log thread and the reader share of one shard.
+/// What a shard, the committer and the reader share of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct ShardSide {
     memtable: Mutex<Memtable>,
@@ -112,16 +118,16 @@ impl ShardSide {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) shards: Box<[ShardSide]>,
-    /// What the last process left in the journal, of rooms that no shard has asked for yet.
-    pub(crate) unclaimed: Mutex<HashMap<Name, VecDeque<Kept>, RandomState>>,
-    /// Which shard owns a room: told of what retention takes.
+    /// Records that the last process left in the journal, of rooms that no shard has asked for yet.
+    pub(crate) unclaimed: Mutex<HashMap<Name, VecDeque<MemRecord>, RandomState>>,
+    /// Which shard owns a room, to tell it what retention removes.
     pub(crate) owners: Mutex<HashMap<Name, usize, RandomState>>,
     pub(crate) status: Arc<Status>,
-    /// Wakes the log thread.
+    /// Wakes the committer.
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) stop: AtomicBool,
     pub(crate) queue_bytes_max: u64,
-    /// After a fault: when the log thread tries again, milliseconds since `began`; 0: no fault.
+    /// After a fault: when the committer retries, milliseconds since the store was opened; 0: no fault.
     pub(crate) retry_ms: AtomicU64,
 }
 
@@ -143,12 +149,12 @@ impl Shared {
         self.status.now_us()
     }
 
-    /// Has a shard anything for the log thread?
+    /// Has a shard anything for the committer?
     pub(crate) fn is_waiting(&self) -> bool {
         self.status.queue_entries.load(Ordering::Acquire) > 0
     }
 
-    /// The shard that owns a room, if one has told.
+    /// The shard that owns a room, if it is known.
     pub(crate) fn owner(&self, room: &str) -> Option<usize> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(room).copied()
     }

@@ -1,13 +1,13 @@
-//! The reader: pages of a room's past, by a thread and a connection of its own.
+//! The reader: a thread with a connection of its own that reads pages of history.
 //!
 //! A page is the room's segments from an offset on, then its memtable, which holds what is not in segments
-//! yet, committed or not. The memtable is looked at first: what moves meanwhile is then in both, and never in
-//! neither.
+//! yet, committed or not. The reader looks at the memtable first: what compaction moves meanwhile is then in
+//! both and never in neither.
 //!
-//! Invariants: every record is verified before it is handed out; a page is without holes: it ends before what
-//! is rotten or missing, or begins after it, so that the shard names the gap; whatever is found rotten is
-//! noted.
-//! Not here: what a viewer is told (`engine::shard`).
+//! Invariants: every record is verified before it is handed out. A page has no holes: it ends before a rotten
+//! or missing record, or begins after it, and the shard names the gap. Everything that is found rotten is
+//! counted.
+//! Not here: what a viewer is told (`grandstand_engine::shard`).
 
 use std::path::PathBuf;
 use std::sync::Arc;

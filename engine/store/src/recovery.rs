@@ -1,19 +1,20 @@
-//! Recovery: from what lies on the disk and in the crash log to rooms that go on.
+//! Recovery: from the database and the crash log to rooms that continue.
 //!
-//! In this order: the rooms' rows; the journal, record by record, each only if it follows; the crash log of
-//! the run that wrote the journal's last row; then what was found is committed as one row, under a new run,
-//! before anybody is served.
+//! The order: the rows of rooms; the journal, record by record, each only if it follows; the crash log of the
+//! run that wrote the journal's last row. Then the result is committed as one row under a new run, before
+//! anybody is served.
 //!
 //! - *Closed*: nothing was outstanding.
-//! - *Crashed*: the crash log is there and goes on where the journal ends. Epochs stay, nothing that was seen
-//!   is unseen.
-//! - *Power cut*: it is not there, or something is missing between the two. What was shown and not synced may
-//!   be gone, so every room gets a new epoch, its offsets go on, and the old epoch holds up to them.
-//! - A *rotten* record, or one that does not follow, is cut off its room, which then gets a new epoch; it is
-//!   kept aside.
+//! - *Crashed*: the crash log exists and continues at the end of the journal. Epochs stay, and everything
+//!   that a viewer was shown is still there.
+//! - *Power cut*: the crash log is gone, or something between the two is missing. Messages that were shown
+//!   and not synced may be lost. So every room gets a new epoch, its offsets continue, and the old epoch is
+//!   valid up to the fork.
+//! - A *rotten* record, or one that does not follow, is cut off its room, which gets a new epoch. The record
+//!   is kept in a file.
 //!
-//! Invariant: nothing is deleted before it was copied or found to be of no use; a database that can't be
-//! walked is an error.
+//! Invariant: nothing is deleted before it was copied or found to be useless. A database that cannot be read
+//! to its end is an error.
 //! Not here: threads (`store`), the bytes of anything (`record`, `tables`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -31,7 +32,7 @@ use crate::compaction::Rooms;
 use crate::crash_log::CrashLogFiles;
 use crate::error::StoreError;
 use crate::journal::Journal;
-use crate::memtable::{self, Kept};
+use crate::memtable::{self, MemRecord};
 use crate::record::{self, Record, RecordFault, Sealed};
 use crate::room_state::RoomState;
 use crate::tables::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
@@ -82,7 +83,7 @@ pub(crate) struct Recovered {
     pub(crate) rooms: Rooms,
     /// Each room with everything, also what is not in segments.
     pub(crate) views: HashMap<Name, RoomState, RandomState>,
-    pub(crate) memtables: HashMap<Name, VecDeque<Kept>, RandomState>,
+    pub(crate) memtables: HashMap<Name, VecDeque<MemRecord>, RandomState>,
     pub(crate) journal: Journal,
     pub(crate) opening: Opening,
 }
@@ -90,7 +91,7 @@ pub(crate) struct Recovered {
 /// What is being found.
 struct Work {
     views: HashMap<Name, Option<RoomState>, RandomState>,
-    memtables: HashMap<Name, VecDeque<Kept>, RandomState>,
+    memtables: HashMap<Name, VecDeque<MemRecord>, RandomState>,
     /// Newest journal row that a name's rows have in segments.
     moved: HashMap<Name, i64, RandomState>,
     /// Rooms that lost something.

@@ -1,9 +1,10 @@
-//! What a room comes back with: its facts, its newest batches, and who said what lately.
+//! What a shard gets of each room at a start: its facts, its newest batches, and the nonces of recent
+//! publications.
 //!
-//! Read from the newest backwards: first the memtable, then segments, until enough is known of everything.
-//! Invariant: batches and nonces end with the room's next offset and are without holes; at a hole or at rot
-//! it ends.
-//! Not here: pages of the past (`reader`).
+//! It is read backwards from the newest record: first the memtable, then segments, until enough is known.
+//! Invariant: batches and nonces end at the room's next offset and have no holes. They end at a hole or at
+//! rot.
+//! Not here: pages of history (`reader`).
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,7 @@ use grandstand_engine::log::{BatchEntry, Entry, StoredNonce, StoredRoom};
 use rusqlite::Connection;
 
 use crate::config::StoreConfig;
-use crate::memtable::Kept;
+use crate::memtable::MemRecord;
 use crate::record::{self, Record};
 use crate::room_state::RoomState;
 use crate::tables;
@@ -25,7 +26,7 @@ pub(crate) fn room(
     conn: &Connection,
     id: Option<i64>,
     state: RoomState,
-    memtable: &VecDeque<Kept>,
+    memtable: &VecDeque<MemRecord>,
     config: &StoreConfig,
 ) -> (StoredRoom, Option<String>) {
     let mut back = Back::new(&state, config);

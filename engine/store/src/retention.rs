@@ -1,10 +1,9 @@
-//! Retention: the oldest segments go when they are too old or too much, a few at a time.
+//! Retention: removes the oldest segments when they are too old or too large in sum, a few at a time.
 //!
-//! Why by segments: a room's chain of checksums goes on from the oldest that is kept, which has its base in
-//! its own row.
-//! Order: what removed rooms left; then what is too old; then the node's oldest while it keeps too much; then
-//! a room's own.
-//! Invariant: a room loses its oldest first, so what is kept is without holes; a step removes at most
+//! Why whole segments: a room's chain of checksums continues from its oldest segment, whose row has its base.
+//! Order: segments of removed rooms, then those that are too old, then the oldest of the node while it keeps
+//! too many bytes, then the oldest of a room that keeps too many.
+//! Invariant: a room loses its oldest segments first, so the rest has no holes. A step removes at most
 //! [`STEP`] segments.
 //! Not here: transactions (`committer`).
 

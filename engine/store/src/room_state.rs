@@ -1,9 +1,9 @@
-//! A room as its log leaves it: facts, state and where the log stands, brought forward record by record.
+//! The state of a room as its log leaves it: facts, state lane and end of the log, advanced record by record.
 //!
-//! Why one type: moving records into segments, recovering them after a crash and verifying a backup are the
-//! same walk.
-//! Invariants: a record is taken only if it follows: its base is the head's sum, its offsets do not go back.
-//! One that begins a room's log anew (another epoch, or after a removal) has base 0.
+//! Why one type: compaction, recovery and verification walk the same records.
+//! Invariants: a record is accepted only if it follows: its base is the checksum of the record before, and
+//! its offsets do not go back. A record that begins a log anew (another epoch, or after a removal) has base
+//! 0.
 //! Not here: rows (`tables`), which records there are (`recovery`, `compaction`).
 
 use std::collections::BTreeMap;

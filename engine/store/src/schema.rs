@@ -1,18 +1,18 @@
-//! The database's tables, by version, and how a connection is set up.
+//! The schema: the tables of the database by version, and the set-up of a connection.
 //!
 //! ```text
 //! meta      one row: the database's own random number, when it was made
-//! journal   one row a commit: every shard's records as they came; moved on into segments every few seconds
-//! rooms     a room's facts and where its log stands, as far as its segments go
+//! journal   one row a commit: every shard's records in order; moved into segments every few seconds
+//! rooms     the facts of a room and the end of its log, as far as its segments reach
 //! states    a room's state lane, encoded whole
 //! segments  runs of a room's records; ids rise with time
 //! ```
 //!
-//! Why a journal: a commit touches many rooms. Rows of their own would rewrite a page of the index for each
-//! room and commit; the journal's row goes to the end of the file, and each room is written once in many
-//! commits (ARCHITECTURE has figures).
-//! Invariants: `user_version` names the version; migrations go forward only, each in one transaction, after a
-//! backup. Tables are made in an empty database only: one that lacks a table is damaged.
+//! Why a journal: a commit touches many rooms. Rows by room would rewrite a page of the index for each room
+//! and commit. A row of the journal is appended to the file, and each room is written once in many commits
+//! (ARCHITECTURE has figures).
+//! Invariants: `user_version` names the version. Migrations only move forward, each in one transaction, after
+//! a backup. Tables are created in an empty database only: a database that lacks a table is damaged.
 
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
      CREATE INDEX segments_by_room ON segments (room, next_offset);",
 ];
 
-/// Pages of the write-ahead log above which the log thread writes them into the database: 4 MB, some seconds
+/// Pages of the write-ahead log above which the committer writes them into the database: 4 MB, some seconds
 /// of a loaded node. Its file keeps that size, so that a full disk does not stop commits at once.
 pub(crate) const WAL_BYTES_KEPT: u64 = 4 << 20;
 
@@ -53,7 +53,7 @@ pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
-    // Written into the database by the log thread, between commits and not within one.
+    // Written into the database by the committer, between commits and not within one.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     conn.pragma_update(None, "cell_size_check", true)?;

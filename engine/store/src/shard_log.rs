@@ -1,7 +1,7 @@
-//! A shard's end of the log: pushes without waiting, asks for pages, hears news.
+//! A shard's handle of the log: it pushes without waiting, asks for pages, and receives news.
 //!
-//! Invariants: a push writes memory only: the crash log's file and the memtable. Each room's records are
-//! chained here, so that their order is the push's and nobody else's.
+//! Invariants: a push writes memory only (the file of the crash log and the memtable). The records of each
+//! room are chained here, so their order is the order of the pushes.
 //! Not here: the disk (`committer`), pages (`reader`).
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::record::{self, Record};
 use crate::status::Health;
 use crate::tables::Name;
 
-/// When to try again after the queue was full: the log thread has had many commits by then.
+/// When to try again after the queue was full: the committer has had many commits by then.
 const RETRY_MS: u32 = 500;
 
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl DurableLog for ShardLog {
             let mut memtable = side.memtable();
             memtable.queue.push_back((self.position, bytes.clone()));
             memtable.keep(name, self.position, bytes, begins, record.next_offset());
-            // Before the log thread can take it, or it would count what it took first.
+            // Before the committer can take it, or it would count what it took first.
             status.queue_entries.fetch_add(1, Ordering::Release);
         }
         self.shared.bell.ring();

@@ -1,6 +1,6 @@
-//! How the log is doing: figures that any thread may read at any time.
+//! The status of a store: figures that any thread may read at any time.
 //!
-//! Invariant: nothing waits here but a reader of the fault's text.
+//! Invariant: nothing here waits, except a reader of the text of the last fault.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! A store: a data directory that is open, its threads, and each shard's end.
+//! A store: an open data directory, its threads, and the handle of each shard.
 //!
-//! Invariants: one process at a time holds the directory, by a lock on `log.lock`; nothing is served before
-//! what was recovered is committed; a database that was there and is gone is an error, never an empty log.
+//! Invariants: one process at a time holds the directory (`directory`). Nothing is served before what was
+//! recovered is committed. A database that was there and is gone is an error, never an empty log.
 //! Not here: what is found (`recovery`), what the threads do (`committer`, `reader`).
 
 use std::collections::{HashMap, VecDeque};

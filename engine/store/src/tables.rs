@@ -1,7 +1,8 @@
-//! Rows, read and written, each with its checksum.
+//! Rows of the database: reading and writing, each with its checksum.
 //!
-//! Invariant: what is read was verified; a row that is not what was written is an error and never handed out.
-//! Not here: when rows are written (`committer`, `compaction`, `retention`), what a rotten one means
+//! Invariant: every row that is handed out was verified. A row that differs from what was written is an
+//! error.
+//! Not here: when rows are written (`committer`, `compaction`, `retention`), what follows from a rotten row
 //! (`recovery`, `reader`).
 
 use std::sync::Arc;

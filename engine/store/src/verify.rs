@@ -1,7 +1,8 @@
-//! Verification, end to end: SQLite's own check, every checksum, every chain, every offset, every room's row.
+//! Verification, end to end: SQLite's own check, every checksum, every chain, every offset, every row of a
+//! room.
 //!
-//! Invariant: it changes nothing, and it goes on behind a fault, so that the report names them all.
-//! Not here: mending.
+//! Invariant: it changes nothing, and it continues behind a fault, so the report names all faults.
+//! Not here: repair.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,8 +1,9 @@
-//! SQLite's write-ahead log, looked at before SQLite does: is it torn, and where?
+//! SQLite's write-ahead log, examined before SQLite opens it: is it torn, and where?
 //!
-//! Why: SQLite reads it up to the first frame whose checksum is wrong and forgets the rest without a word.
-//! After kill -9 no frame can be torn but the last; a frame behind a wrong one, written in the same run of
-//! the file, means that something committed is cut off. Then this is said, and the file is kept aside.
+//! Why: SQLite reads it up to the first frame with a wrong checksum and ignores the rest without a word.
+//! After kill -9 only the last frame can be torn. A frame behind a wrong one, from the same run of the file,
+//! means that something committed would be lost. Then the start reports it, checks the pages of the database,
+//! and does not take the log for closed.
 //!
 //! Format: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 //! Not here: what follows from it (`recovery`).

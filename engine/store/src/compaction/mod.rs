@@ -1,15 +1,15 @@
-//! Compaction: takes what the journal holds into the rooms' segments, some rooms at a time.
+//! Compaction: moves entries from the journal into the segments of their rooms, some rooms at a time.
 //!
-//! Why: the journal is in the order of time, and whoever reads wants a room. A room is moved once in some
-//! seconds or megabytes, so its pages are written once for many commits.
+//! Why: the journal is in the order of time, and readers want one room. A room is moved once in some seconds
+//! or megabytes, so its pages are written once for many commits.
 //!
-//! A *round* takes everything up to a row of the journal. Each step writes some rooms, within the transaction
-//! of a commit or one of its own, or of a large room as much as fits, up to a mark (`journal`); a room's row
-//! says up to which journal row it was moved, so a crash in the midst of a round is nothing special. When the
-//! last room is through, the journal's rows go, but for the newest, which says where each shard stands.
+//! A *round* moves everything up to a row of the journal. Each step writes some rooms, or a part of a large
+//! room up to a mark (`journal`), in the transaction of a commit or in one of its own. The row of a room
+//! names the journal row up to which the room was moved, so a crash in the middle of a round needs no repair.
+//! After the last room the journal's rows are deleted, except the newest, which has the position of each
+//! shard.
 //!
-//! Invariant: what a step did to memory is done after its commit, by [`Compacted::settle`]; before, nothing
-//! has changed.
+//! Invariant: a step changes memory only after its commit, in [`Compacted::settle`].
 //! Not here: transactions (`committer`), what is removed for age or size (`retention`).
 
 use std::collections::{HashMap, VecDeque};
@@ -19,7 +19,7 @@ use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 
 use crate::journal::{Mark, STEP_BYTES};
-use crate::memtable::{Kept, Shared};
+use crate::memtable::{MemRecord, Shared};
 use crate::record::{self, Record};
 use crate::room_state::{RoomState, Step};
 use crate::tables::{self, Name, RoomRow, Segment};
@@ -31,7 +31,7 @@ const SEGMENT_BYTES: usize = 128 << 10;
 /// Rooms that one step moves: their rows lie near each other, their index pages do not.
 const STEP_ROOMS: usize = 64;
 
-/// The rooms of a database as the log thread knows them, as far as their segments go.
+/// The rooms of a database as the committer knows them, as far as their segments go.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     pub(crate) live: HashMap<Name, RoomRow, RandomState>,
@@ -75,7 +75,7 @@ impl Round {
         let mut due: VecDeque<(usize, Name)> = VecDeque::new();
         for (shard, (side, &position)) in shared.shards.iter().zip(&end.positions).enumerate() {
             let memtable = side.memtable();
-            let has = |kept: &VecDeque<Kept>| kept.front().is_some_and(|kept| kept.position <= position);
+            let has = |kept: &VecDeque<MemRecord>| kept.front().is_some_and(|kept| kept.position <= position);
             due.extend(
                 memtable.rooms.iter().filter(|(_, kept)| has(kept)).map(|(name, _)| (shard, name.clone())),
             );
@@ -132,12 +132,12 @@ impl Round {
 
     /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and
     /// that mark's row.
-    fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<Kept>, i64) {
+    fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<MemRecord>, i64) {
         let memtable = shared.shards[shard].memtable();
         let Some(records) = memtable.rooms.get(name) else { return (Vec::new(), self.upto()) };
         let (mut taken, mut bytes, mut upto) = (0, 0, self.upto());
         for mark in &self.marks {
-            let is_before = |kept: &&Kept| kept.position <= mark.positions[shard];
+            let is_before = |kept: &&MemRecord| kept.position <= mark.positions[shard];
             let next = records.range(taken..).take_while(is_before).map(|kept| kept.bytes.len());
             let (count, more) = next.fold((0, 0), |(count, more), bytes| (count + 1, more + bytes));
             if taken > 0 && bytes + more > bytes_max {
@@ -153,7 +153,7 @@ impl Round {
 fn write_room(
     conn: &Connection,
     (row, upto): (Option<&RoomRow>, i64),
-    kept: &[Kept],
+    kept: &[MemRecord],
     moved: &mut Compacted,
 ) -> rusqlite::Result<()> {
     let gone = |id, state| RoomRow { id, is_removed: true, moved: upto, state };

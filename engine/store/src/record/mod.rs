@@ -1,16 +1,16 @@
-//! Records: the one byte layout of everything that a room's log is told.
+//! Records: the one byte layout of every entry of a room's log.
 //!
-//! Why one: an entry is encoded once, when it is pushed. The same bytes go into the crash log, the journal
-//! and, with their neighbours, into the room's segments, and the same checksum holds in all three.
+//! Why one: an entry is encoded once, when it is pushed. The same bytes are written to the crash log, to the
+//! journal and, with their neighbours, to the segments of the room, and the same checksum holds in all three.
 //!
 //! ```text
 //! record = length:u32  base:u64  sum:u64  kind:u8  body          length: bytes behind itself
 //! sum    = XXH3-64 of kind and body, seeded with base   base: checksum of the record before, 0 for the first
 //! ```
 //!
-//! Invariants: what [`encode`] writes [`read`] reads back; any other bytes give a [`RecordFault`], never a
-//! panic. A record that was changed, or that does not follow the one before it, is noticed by its checksums.
-//! Not here: where records stand (`crash_log`, `journal`, `segment`).
+//! Invariants: [`read`] returns what [`encode`] wrote. Any other bytes give a [`RecordFault`], never a panic.
+//! The checksums reveal a record that was changed, or that does not follow the one before.
+//! Not here: where records are stored (`crash_log`, `journal`, `tables`).
 
 use std::sync::Arc;
 
