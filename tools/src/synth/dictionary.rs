@@ -3,7 +3,7 @@
 //!
 //! Pieces are the generator's own words and sayings, each once, divided as texts are in a batch: the zero
 //! byte that ends a text, and the control byte of an ordinary message behind it. A piece that another one
-//! holds is left out. What is likely stands last, where a reference to it takes the fewest bits: short words
+//! holds is left out. What is likely comes last, where a reference to it takes the fewest bits: short words
 //! after sentences, the most spoken language after the others, emotes at the end.
 //! Why not trained on drawn samples: the generator draws from these lists and from nothing else, so the lists
 //! are what samples would converge to; and what depends on no seed and no floating point is the same on every
@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::generator::Language;
-use super::phrases::phrases;
 use super::words::{EMOTES, lexicon};
 
 /// Deflate reaches back 32 KB, and a batch needs some of that for itself; browsers load the dictionary with
@@ -28,7 +27,7 @@ const BYTES_MAX: usize = 24 * 1024;
 /// Between two pieces: a text's end, and the control byte of a viewer's message.
 const DIVIDER: &[u8] = b"\0\0";
 
-/// Shorter pieces are kept wherever they stand: behind a divider they are a whole message.
+/// Shorter pieces are kept wherever they are: behind a divider they are a whole message.
 const CONTAINED_BYTES_MIN: usize = 4;
 
 /// By how many of the large chats' viewers speak it, the most at the end, where distances are short.
@@ -69,12 +68,11 @@ fn pieces() -> Vec<&'static str> {
     let mut out = Vec::new();
     for language in ORDER {
         let words = lexicon(language);
-        out.extend([words.tails, words.subjects, words.predicates].into_iter().flatten());
-        out.extend(phrases(language));
+        out.extend([&words.tails, &words.subjects, &words.predicates, &words.sayings].into_iter().flatten());
         // Their lists begin with what is said most.
         out.extend(words.shorts.iter().rev());
     }
-    out.extend(EMOTES);
+    out.extend(EMOTES.iter());
     out
 }
 

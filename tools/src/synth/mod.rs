@@ -10,9 +10,6 @@ pub(crate) mod dictionary;
 pub(crate) mod generator;
 mod log;
 mod people;
-mod phrases;
-#[cfg(test)]
-mod shapes;
 mod texts;
 mod words;
 
@@ -111,44 +108,4 @@ fn write<W: Write>(args: &Args, mut out: W) -> io::Result<(W, Written)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-    use std::io::Read;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn log(options: &[&str]) -> String {
-        let args = Cli::try_parse_from([&["synth"], options].concat()).unwrap().args;
-        String::from_utf8(write(&args, Vec::new()).unwrap().0).unwrap()
-    }
-
-    #[test]
-    fn the_same_options_give_the_same_log_and_another_seed_another() {
-        let options = ["--minutes", "3", "--language", "en,ja", "--bans", "2"];
-        assert_eq!(log(&options), log(&options));
-        assert_ne!(log(&options), log(&[&options[..], &["--seed", "2"]].concat()));
-    }
-
-    #[test]
-    fn gzip_holds_the_same_as_plain() {
-        let args = Cli::parse_from(["synth", "--minutes", "1"]).args;
-        let encoder = write(&args, GzEncoder::new(Vec::new(), Compression::default())).unwrap().0;
-        let mut plain = String::new();
-        flate2::read::GzDecoder::new(&encoder.finish().unwrap()[..]).read_to_string(&mut plain).unwrap();
-        assert_eq!(plain, log(&["--minutes", "1"]));
-        assert!(!plain.is_empty());
-    }
-
-    #[tokio::test]
-    async fn nonsense_is_refused_with_a_reason() {
-        for options in [["--rate", "0"], ["--rate", "nan"], ["--minutes", "inf"], ["--bursts", "NaN"]] {
-            let args = Cli::try_parse_from([&["synth"], &options[..]].concat()).unwrap().args;
-            assert!(run(args).await.unwrap_err().to_string().contains(options[0]));
-        }
-    }
-}
+mod tests;

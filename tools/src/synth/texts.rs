@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::arrivals::Draws;
 use super::generator::Language;
-use super::phrases::phrases;
 use super::words::{EMOTES, Lexicon, lexicon};
 use grandstand_harness::random::Random;
 
@@ -82,7 +81,7 @@ impl Texts {
         let lexicon = lexicon(language);
         let mut text = String::new();
         for _ in 0..TRIES {
-            text = self.compose(language, lexicon);
+            text = self.compose(lexicon);
             if !self.counts.contains_key(text.as_str()) {
                 return text.into();
             }
@@ -90,7 +89,7 @@ impl Texts {
         while self.counts.contains_key(text.as_str()) {
             text.push_str(lexicon.space);
             text.push_str(if self.random.unit() < 0.5 {
-                self.random.pick(lexicon.tails)
+                self.random.pick(&lexicon.tails)
             } else {
                 self.random.pick(&EMOTES)
             });
@@ -98,24 +97,22 @@ impl Texts {
         text.into()
     }
 
-    fn compose(&mut self, language: Language, lexicon: &Lexicon) -> String {
+    fn compose(&mut self, lexicon: &Lexicon) -> String {
         if self.random.unit() < EMOTES_ONLY {
             return self.emotes();
         }
         let wanted = lexicon.median_bytes * (LENGTH_DEVIATION * self.random.normal()).exp();
         let wanted = wanted.min(BYTES_MAX) as usize;
         if self.random.unit() < SAYINGS {
-            return self.saying(language, wanted);
+            return self.saying(lexicon, wanted);
         }
         let shortest = lexicon.subjects[0].len() + lexicon.predicates[0].len();
         if wanted < shortest * 2 / 3 { self.short(lexicon, wanted) } else { self.sentence(lexicon, wanted) }
     }
 
     /// Of four, the one whose length is nearest.
-    fn saying(&mut self, language: Language, wanted: usize) -> String {
-        let all = phrases(language);
-        let count = all.clone().count();
-        let drawn = [0; 4].map(|_| all.clone().nth(self.random.below(count)).expect("below their number"));
+    fn saying(&mut self, lexicon: &Lexicon, wanted: usize) -> String {
+        let drawn = [0; 4].map(|_| self.random.pick(&lexicon.sayings));
         drawn.into_iter().min_by_key(|saying| saying.len().abs_diff(wanted)).expect("four").to_owned()
     }
 
@@ -131,7 +128,7 @@ impl Texts {
 
     /// One word, as far as it fits, stretched and shouted as people do.
     fn short(&mut self, lexicon: &Lexicon, wanted: usize) -> String {
-        let [a, b] = [0; 2].map(|_| self.random.pick(lexicon.shorts));
+        let [a, b] = [0; 2].map(|_| self.random.pick(&lexicon.shorts));
         let mut text = if a.len().abs_diff(wanted) < b.len().abs_diff(wanted) { a } else { b }.to_owned();
         if let Some(last) = text.chars().last().filter(char::is_ascii_lowercase) {
             let more = (wanted.saturating_sub(text.len())).min(self.random.below(5));
@@ -152,10 +149,10 @@ impl Texts {
         loop {
             let (before, more) = match self.random.below(3) {
                 0 => (lexicon.comma, self.clause(lexicon)),
-                1 => (lexicon.comma, self.random.pick(lexicon.tails).to_owned()),
+                1 => (lexicon.comma, self.random.pick(&lexicon.tails).to_owned()),
                 _ => (
                     if lexicon.space.is_empty() { lexicon.comma } else { lexicon.space },
-                    self.random.pick(lexicon.tails).to_owned(),
+                    self.random.pick(&lexicon.tails).to_owned(),
                 ),
             };
             if text.len() + (before.len() + more.len()) / 2 > wanted {
@@ -173,7 +170,7 @@ impl Texts {
     }
 
     fn clause(&mut self, lexicon: &Lexicon) -> String {
-        let (subject, predicate) = (self.random.pick(lexicon.subjects), self.random.pick(lexicon.predicates));
+        let (subject, predicate) = (self.random.pick(&lexicon.subjects), self.random.pick(&lexicon.predicates));
         format!("{subject}{}{predicate}", lexicon.space)
     }
 }

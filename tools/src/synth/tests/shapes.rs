@@ -10,9 +10,9 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::generator::{Chat, Language, Line, Settings, messages_per_s, reactions_per_s};
-use super::texts::ECHO_MS;
-use super::words::EMOTES;
+use super::super::generator::{Chat, Language, Line, Settings, messages_per_s, reactions_per_s};
+use super::super::texts::ECHO_MS;
+use super::super::words::EMOTES;
 use grandstand_harness::chat_log::Log;
 
 /// What was measured of one log.
