@@ -12,7 +12,7 @@ use crate::cpu::thread_ns;
 use crate::lean_clients::protocol::{ByName, Publication, Role};
 use crate::lean_clients::{ClientsPlan, LeanClients};
 use anyhow::{Context, Result, ensure};
-use grandstand_harness::chat_log::Line;
+use grandstand_harness::chat_log::Message;
 use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::histogram::Summary;
 use grandstand_harness::process::pin_here;
@@ -77,7 +77,7 @@ pub enum Script {
     /// A log, from its beginning; ends with it.
     Log {
         /// Its lines.
-        lines: Arc<Vec<Line>>,
+        lines: Arc<Vec<Message>>,
         /// How many times faster.
         speed: f64,
     },
@@ -109,7 +109,7 @@ impl Script {
             }
             Script::Log { lines, .. } => {
                 // Only a session that may bridge can speak in others' names; on an open node all may.
-                let Line { author, text, role, .. } = &lines[n as usize];
+                let Message { author, text, role, .. } = &lines[n as usize];
                 (author, *role, text.to_string())
             }
         }
@@ -324,7 +324,7 @@ mod tests {
     fn scripts_are_due_evenly_or_as_their_log() {
         let even = Script::even(200.0, 128);
         assert_eq!((even.due_after_ns(0), even.due_after_ns(3)), (Some(0), Some(15_000_000)));
-        let line = Line { t_ms: 50, author: "a".into(), text: "b".into(), role: frame::Role::Viewer };
+        let line = Message { t_ms: 50, author: "a".into(), text: "b".into(), role: frame::Role::Viewer };
         let log = Script::Log { lines: Arc::new(vec![line]), speed: 10.0 };
         assert_eq!((log.due_after_ns(0), log.due_after_ns(1)), (Some(5_000_000), None));
     }

@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
-#[command(name = "gs", version, about = "Tools for Grandstand, the chat of a live audience")]
+#[command(name = "gs", version, about = "Tools for Grandstand, a real-time chat and fan-out server")]
 struct Cli {
     #[command(subcommand)]
     command: Tool,
@@ -32,17 +32,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Tool {
-    /// Bring an audience that checks everything, and measure.
+    /// Generate load: viewers that check everything they receive, publishers, figures.
     Load(Box<load::Args>),
-    /// Compare a node's log with what a load wrote down (`gs load --ledger`).
+    /// Compare a node's log with what `gs load --ledger` recorded.
     Audit(audit::Args),
-    /// Play a chat log into a room.
+    /// Publish a recorded chat log into a room.
     Replay(replay::Args),
-    /// A node, a show and a crowd on this machine, to look at.
+    /// Run a node with a simulated audience on this machine, and watch it.
     Demo(demo::Args),
-    /// Follow a room in the terminal, and talk.
+    /// Chat: follow a room in the terminal and write into it.
     Chat(chat::Args),
-    /// Write a chat log that looks like a real one, in made-up words.
+    /// Generate a chat log with the shapes of real ones.
     Synth(synth::Args),
     /// Write the dictionary of compressed frames (cargo xtask dictionary).
     #[command(hide = true)]

@@ -1,7 +1,8 @@
 //! Reports: the figures of a run, for people and as one line of JSON.
 //!
-//! Why one type: `gs load` and `gs demo` speak of the same things, and whoever compares two runs needs the
-//! same names.
+//! Why one type: `gs load`, `gs replay` and `gs demo` report the same figures, and a comparison of two runs
+//! needs the same names.
+//! Every time is counted from when a message was due, or a connection was begun.
 //! Invariant: messages, frames and deliveries are never mixed up; what was not measured is null, never zero.
 //! Not here: measuring (`load`).
 
@@ -10,9 +11,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use crate::load::conductor::{Outcome, Server};
 use crate::load::prober::Probes;
-use crate::load::tally::{Gaps, Reasons};
+use crate::load::publisher::Published;
+use crate::load::run::{Outcome, Server};
+use crate::load::tally::{Counts, Gaps, Reasons};
 use grandstand_harness::histogram::Summary;
 
 /// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one
@@ -21,260 +23,237 @@ use grandstand_harness::histogram::Summary;
 pub(crate) struct Report {
     pub(crate) ok: bool,
     pub(crate) viewers: u64,
-    pub(crate) ws_viewers: usize,
-    pub(crate) quic_viewers: usize,
-    pub(crate) processes: usize,
-    pub(crate) seconds: f64,
-    pub(crate) messages: u64,
-    pub(crate) frames: u64,
-    pub(crate) deliveries: u64,
-    pub(crate) lost: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) out_of_order: u64,
-    pub(crate) wrong: u64,
-    pub(crate) gaps: u64,
-    pub(crate) gap_messages: u64,
-    pub(crate) gaps_by_reason: BTreeMap<String, Gaps>,
-    pub(crate) omitted: u64,
-    pub(crate) foreign: u64,
-    pub(crate) unsettled: u64,
-    pub(crate) due: u64,
-    pub(crate) unacknowledged: u64,
-    pub(crate) refused: Reasons,
-    /// Messages that were acknowledged as synced to a disk.
-    pub(crate) acknowledged_disk: u64,
-    /// Messages whose acknowledgement says that the node had taken them before.
-    pub(crate) repeated: u64,
-    /// Refusals after which a publication was said again.
-    pub(crate) retried: Reasons,
-    /// Publications that could not be said again, nor are known to stand.
-    pub(crate) uncertain: u64,
-    pub(crate) logs_changed: u64,
-    pub(crate) order_differences: u64,
-    pub(crate) refused_connections: u64,
+    ws_viewers: usize,
+    quic_viewers: usize,
+    processes: usize,
+    seconds: f64,
+    messages: u64,
+    unacknowledged: u64,
+    #[serde(flatten)]
+    published: Published,
+    #[serde(flatten)]
+    counts: Counts,
+    gaps: u64,
+    gap_messages: u64,
+    gaps_by_reason: BTreeMap<String, Gaps>,
+    disconnects: Reasons,
+    /// From due to received.
+    #[serde(flatten)]
+    latency: Summary,
+    /// The same, of viewers that were stalled or dropped on purpose.
+    disturbed: Summary,
+    join: Summary,
     /// Longest silence of each viewer, where that is watched.
-    pub(crate) silence: Summary,
-    /// Newcomers who knocked while the run went on; null where none did.
-    pub(crate) probes: Option<u64>,
-    /// Those that were not let in.
-    pub(crate) probes_refused: Reasons,
-    pub(crate) probe: Summary,
-    pub(crate) p50_us: u64,
-    pub(crate) p90_us: u64,
-    pub(crate) p99_us: u64,
-    pub(crate) p999_us: u64,
-    pub(crate) max_us: u64,
-    /// Of viewers that were stalled or dropped on purpose.
-    pub(crate) disturbed: Summary,
-    /// From due to acknowledged.
-    pub(crate) ack: Summary,
-    /// How late the generator itself was.
-    pub(crate) send_lag: Summary,
-    pub(crate) join: Summary,
-    pub(crate) joins: u64,
-    pub(crate) joins_per_s: f64,
-    pub(crate) messages_per_s: f64,
-    pub(crate) frames_per_s: f64,
-    pub(crate) deliveries_per_s: f64,
-    pub(crate) bytes_per_delivery: f64,
-    pub(crate) bytes_per_frame: f64,
-    pub(crate) text_bytes_per_message: f64,
-    pub(crate) cpu_ns_per_delivery: Option<f64>,
-    pub(crate) cpu_ns_per_frame: Option<f64>,
-    /// CPUs that the server kept busy.
-    pub(crate) server_cpus: Option<f64>,
-    pub(crate) server_user_bytes_per_viewer: Option<f64>,
-    pub(crate) server_resident_bytes: Option<u64>,
-    pub(crate) server_resident_max_bytes: Option<u64>,
-    pub(crate) client_cpu_ns_per_delivery: f64,
-    pub(crate) client_user_bytes_per_viewer: f64,
-    pub(crate) reactions_sent: u64,
-    pub(crate) reactions_seen: u64,
-    pub(crate) drops: u64,
-    pub(crate) resumes: u64,
-    pub(crate) churned: u64,
-    pub(crate) disconnects: Reasons,
-    pub(crate) interrupted: bool,
+    silence: Summary,
+    /// New connections that were tried while the run went on; null where none were.
+    probes: Option<u64>,
+    /// Those that were refused.
+    probes_refused: Reasons,
+    probe: Summary,
+    joins_per_s: f64,
+    messages_per_s: f64,
+    frames_per_s: f64,
+    deliveries_per_s: f64,
+    bytes_per_delivery: f64,
+    bytes_per_frame: f64,
+    text_bytes_per_message: f64,
+    client_cpu_ns_per_delivery: f64,
+    client_user_bytes_per_viewer: f64,
+    #[serde(flatten)]
+    server: ServerFigures,
+    interrupted: bool,
     pub(crate) faults: Vec<String>,
 }
 
+/// What the server cost; null where it was not measured.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct ServerFigures {
+    cpu_ns_per_delivery: Option<f64>,
+    cpu_ns_per_frame: Option<f64>,
+    /// CPUs that it kept busy.
+    server_cpus: Option<f64>,
+    server_user_bytes_per_viewer: Option<f64>,
+    server_resident_bytes: Option<u64>,
+    server_resident_max_bytes: Option<u64>,
+}
+
 impl Report {
-    /// The figures of an outcome with so many viewers of each transport.
-    pub(crate) fn new(outcome: &Outcome, ws_viewers: usize, quic_viewers: usize) -> Report {
+    /// The figures of an outcome with this number of viewers of each transport, and of the new connections
+    /// that were tried meanwhile.
+    pub(crate) fn new(
+        outcome: &Outcome,
+        ws_viewers: usize,
+        quic_viewers: usize,
+        probes: Option<&Probes>,
+    ) -> Report {
         let (tally, published) = (&outcome.tally, &outcome.published);
+        let counts = tally.counts;
         let seconds = outcome.publish_us as f64 / 1e6;
         let viewers = (ws_viewers + quic_viewers) as u64;
-        let cpu_ns = outcome.server.map(|s| s.cpu_us() as f64 * 1000.0);
-        let latency = tally.latency.summary();
+        let of = |amount: u64, of: u64| per(amount as f64, of as f64);
+        let per_s = |amount: u64| per(amount as f64, seconds);
         let mut faults = published.faults();
         faults.extend(tally.faults());
+        if let Some(refused) = probes.map(|probes| &probes.refused).filter(|refused| refused.total() > 0) {
+            faults.push(format!("{} new connections refused: {}", refused.total(), refused.sentence()));
+        }
         Report {
             ok: faults.is_empty(),
-            viewers: tally.joins.min(viewers),
+            viewers: counts.joins.min(viewers),
             ws_viewers,
             quic_viewers,
             processes: outcome.processes,
             seconds,
             messages: published.acknowledged,
-            frames: tally.frames,
-            deliveries: tally.deliveries,
-            lost: tally.lost,
-            duplicated: tally.duplicated,
-            out_of_order: tally.out_of_order,
-            wrong: tally.wrong,
+            unacknowledged: published.unacknowledged(),
+            published: published.clone(),
+            counts,
             gaps: tally.gap_notices(),
             gap_messages: tally.gap_messages(),
             gaps_by_reason: tally.gaps.clone(),
-            omitted: tally.omitted,
-            foreign: tally.foreign,
-            unsettled: tally.unsettled,
-            due: published.due,
-            unacknowledged: published.unacknowledged(),
-            refused: published.refused.clone(),
-            acknowledged_disk: published.acknowledged_disk,
-            repeated: published.repeated,
-            retried: published.retried.clone(),
-            uncertain: published.uncertain,
-            logs_changed: tally.logs_changed,
-            order_differences: tally.order_differences,
-            refused_connections: tally.refused_connections,
-            silence: tally.silence.summary(),
-            probes: None,
-            probes_refused: Reasons::default(),
-            probe: Summary::default(),
-            p50_us: latency.p50_us,
-            p90_us: latency.p90_us,
-            p99_us: latency.p99_us,
-            p999_us: latency.p999_us,
-            max_us: latency.max_us,
-            disturbed: tally.disturbed_latency.summary(),
-            ack: published.ack.summary(),
-            send_lag: published.send_lag.summary(),
-            join: tally.join_latency.summary(),
-            joins: tally.joins,
-            joins_per_s: per(tally.join_latency.count().min(viewers) as f64, outcome.ramp_us as f64 / 1e6),
-            messages_per_s: per(published.acknowledged as f64, seconds),
-            frames_per_s: per(tally.frames as f64, seconds),
-            deliveries_per_s: per(tally.deliveries as f64, seconds),
-            bytes_per_delivery: per(tally.bytes as f64, tally.deliveries as f64),
-            bytes_per_frame: per(tally.bytes as f64, tally.frames as f64),
-            text_bytes_per_message: per(published.text_bytes as f64, published.acknowledged as f64),
-            cpu_ns_per_delivery: cpu_ns.map(|ns| per(ns, tally.deliveries as f64)),
-            cpu_ns_per_frame: cpu_ns.map(|ns| per(ns, tally.frames as f64)),
-            server_cpus: cpu_ns.map(|ns| per(ns / 1e9, seconds)),
-            server_user_bytes_per_viewer: outcome.server.map(|s| s.user_bytes(viewers)),
-            server_resident_bytes: outcome.server.map(|s| s.end.resident_bytes),
-            server_resident_max_bytes: outcome.server.map(|s| s.resident_max_bytes),
-            client_cpu_ns_per_delivery: per(tally.cpu_us as f64 * 1000.0, tally.deliveries as f64),
-            client_user_bytes_per_viewer: per(tally.user_bytes as f64, viewers as f64),
-            reactions_sent: tally.reactions_sent,
-            reactions_seen: tally.reactions_seen,
-            drops: tally.drops,
-            resumes: tally.resumes,
-            churned: tally.churned,
             disconnects: tally.disconnects.clone(),
+            latency: tally.latency.summary(),
+            disturbed: tally.disturbed_latency.summary(),
+            join: tally.join_latency.summary(),
+            silence: tally.silence.summary(),
+            probes: probes.map(|probes| probes.tries),
+            probes_refused: probes.map_or_else(Reasons::default, |probes| probes.refused.clone()),
+            probe: probes.map_or_else(Summary::default, |probes| probes.welcome.summary()),
+            joins_per_s: per(tally.join_latency.count().min(viewers) as f64, outcome.ramp_us as f64 / 1e6),
+            messages_per_s: per_s(published.acknowledged),
+            frames_per_s: per_s(counts.frames),
+            deliveries_per_s: per_s(counts.deliveries),
+            bytes_per_delivery: of(counts.bytes, counts.deliveries),
+            bytes_per_frame: of(counts.bytes, counts.frames),
+            text_bytes_per_message: of(published.text_bytes, published.acknowledged),
+            client_cpu_ns_per_delivery: of(counts.cpu_us * 1000, counts.deliveries),
+            client_user_bytes_per_viewer: of(counts.user_bytes, viewers),
+            server: outcome.server.map_or_else(ServerFigures::default, |server| {
+                let cpu_ns = server.cpu_us() * 1000;
+                ServerFigures {
+                    cpu_ns_per_delivery: Some(of(cpu_ns, counts.deliveries)),
+                    cpu_ns_per_frame: Some(of(cpu_ns, counts.frames)),
+                    server_cpus: Some(per(cpu_ns as f64 / 1e9, seconds)),
+                    server_user_bytes_per_viewer: Some(server.user_bytes(viewers)),
+                    server_resident_bytes: Some(server.end.resident_bytes),
+                    server_resident_max_bytes: Some(server.resident_max_bytes),
+                }
+            }),
             interrupted: outcome.interrupted,
             faults,
         }
     }
 
-    /// What newcomers found who knocked meanwhile.
-    pub(crate) fn with_probes(mut self, probes: Option<&Probes>) -> Report {
-        let Some(probes) = probes else { return self };
-        self.probes = Some(probes.tries);
-        self.probe = probes.welcome.summary();
-        self.probes_refused = probes.refused.clone();
-        let refused = probes.refused.total();
-        if refused > 0 {
-            self.faults.push(format!("{refused} newcomers not let in: {}", probes.refused.sentence()));
-            self.ok = false;
+    /// Prints the figures, for people or as one line of JSON, and what went wrong; whether nothing did.
+    pub(crate) fn print(&self, is_json: bool) -> bool {
+        if is_json {
+            println!("{}", self.json());
+        } else {
+            print!("{}", self.text());
         }
-        self
+        if !self.ok {
+            eprintln!("error: {}", self.faults.join("; "));
+        }
+        self.ok
     }
 
-    /// One line.
-    pub(crate) fn json(&self) -> String {
+    fn json(&self) -> String {
         serde_json::to_string(self).expect("figures are JSON")
     }
 
-    /// For people.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut out = String::new();
         let mut line = |name: &str, text: String| {
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "{name:<12}{text}");
+            let _ = writeln!(out, "{name:<14}{text}");
         };
-        line("viewers", self.viewers_line());
-        line("joins", format!("{:.0}/s, {}", self.joins_per_s, times(&self.join)));
-        line("published", self.published_line());
-        line("delivered", self.delivered_line());
-        line("wire", self.wire_line());
-        line("latency", format!("{} (from due to received)", times(&self.latency())));
-        if self.disturbed.count > 0 {
-            line("", format!("{} (viewers that were stalled or dropped)", times(&self.disturbed)));
+        let (c, p, s) = (&self.counts, &self.published, &self.server);
+        let has_viewers = self.ws_viewers + self.quic_viewers > 0;
+        line(
+            "published",
+            format!("{} messages of {} due ({:.1}/s)", self.messages, p.due, self.messages_per_s),
+        );
+        line(
+            "",
+            format!(
+                "{} unacknowledged, {} refused{}",
+                self.unacknowledged,
+                p.refused.total(),
+                p.refused.in_brackets()
+            ),
+        );
+        line("  sent late", times(&p.send_lag.summary()));
+        line("  answered", times(&p.ack.summary()));
+        if has_viewers {
+            line("viewers", self.viewers_line());
+            line("  joined", times(&self.join));
+            line("", format!("{:.0} joins/s", self.joins_per_s));
+            line("received", format!("{} messages ({:.0}/s)", c.deliveries, self.deliveries_per_s));
+            line(
+                "",
+                format!("in {} frames ({:.0}/s) over {:.1} s", c.frames, self.frames_per_s, self.seconds),
+            );
+            line("  latency", times(&self.latency));
+            if self.disturbed.count > 0 {
+                line("  stalled", times(&self.disturbed));
+            }
+            line("bytes", self.bytes_line());
+            line("checked", self.checked_line());
         }
-        line("acks", format!("{}; sent late {}", times(&self.ack), times(&self.send_lag)));
-        line("complete", self.complete_line());
-        if self.gaps > 0 || self.omitted > 0 {
-            line("gaps", self.gaps_line());
+        for (reason, gaps) in &self.gaps_by_reason {
+            line("gap notices", format!("{} for {} messages ({reason})", gaps.notices, gaps.messages));
         }
-        if self.drops + self.churned + self.reactions_sent > 0 {
-            line("done to", self.done_line());
+        if c.omitted > 0 {
+            line("paced", format!("{} messages omitted", c.omitted));
+        }
+        if c.drops + c.churned > 0 {
+            line("reconnects", format!("{} connections dropped on purpose, {} resumed", c.drops, c.resumes));
+            line("", format!("{} viewers left and came back", c.churned));
+        }
+        if c.reactions_sent > 0 {
+            line("reactions", format!("{} sent, {} received", c.reactions_sent, c.reactions_seen));
         }
         if self.disconnects.total() > 0 {
-            line("disconnects", self.disconnects.sentence());
+            line("disconnected", self.disconnects.sentence());
         }
         if self.silence.count > 0 {
             line("restarts", self.restarts_line());
+            line("", self.retries_line());
         }
         if let Some(probes) = self.probes {
-            let refused = self.probes_refused.sentence();
+            let refused = self.probes_refused.in_brackets();
+            let total = self.probes_refused.total();
+            line("probes", format!("{probes} new connections, {total} refused{refused}"));
+            line("  welcomed", times(&self.probe));
+        }
+        if let (Some(delivery), Some(frame), Some(cpus)) =
+            (s.cpu_ns_per_delivery, s.cpu_ns_per_frame, s.server_cpus)
+        {
             line(
-                "newcomers",
-                format!(
-                    "{probes} knocked; not let in: {}; {}",
-                    if refused.is_empty() { "0" } else { &refused },
-                    times(&self.probe)
-                ),
+                "node CPU",
+                format!("{delivery:.0} ns per message received, {frame:.0} ns per frame, {cpus:.2} CPUs"),
             );
         }
-        line("server", self.server_line());
-        line(
-            "this side",
-            format!(
-                "{:.0} ns CPU per delivery, {:.0} bytes of user memory per viewer",
-                self.client_cpu_ns_per_delivery, self.client_user_bytes_per_viewer
-            ),
-        );
-        let verdict =
-            if self.ok { "nothing lost, duplicated or reordered".to_owned() } else { self.faults.join("; ") };
+        if let (Some(user), Some(resident), Some(max)) =
+            (s.server_user_bytes_per_viewer, s.server_resident_bytes, s.server_resident_max_bytes)
+        {
+            let (resident, max) = (mib(resident), mib(max));
+            line("node memory", format!("{user:.0} bytes per viewer; {resident} in all, peak {max}"));
+        }
+        if has_viewers {
+            if s.server_cpus.is_none() {
+                line("node", "not measured (give --pid)".to_owned());
+            }
+            let (cpu, memory) = (self.client_cpu_ns_per_delivery, self.client_user_bytes_per_viewer);
+            line("gs itself", format!("{cpu:.0} ns CPU per message received, {memory:.0} bytes per viewer"));
+        }
+        let verdict = match (self.ok, has_viewers) {
+            (true, true) => "nothing lost, duplicated or reordered".to_owned(),
+            (true, false) => "every message was acknowledged".to_owned(),
+            (false, _) => self.faults.join("; "),
+        };
         line(if self.ok { "OK" } else { "FAILED" }, verdict);
         out
-    }
-
-    fn restarts_line(&self) -> String {
-        format!(
-            "{} resumes, {} in another log, longest silence {}, {} connections refused; {} acknowledged as synced, {} repeated, {} uncertain, said again after {}",
-            self.resumes,
-            self.logs_changed,
-            duration(self.silence.max_us),
-            self.refused_connections,
-            self.acknowledged_disk,
-            self.repeated,
-            self.uncertain,
-            if self.retried.0.is_empty() { "no refusal".to_owned() } else { self.retried.sentence() },
-        )
-    }
-
-    fn latency(&self) -> Summary {
-        Summary {
-            count: self.deliveries,
-            p50_us: self.p50_us,
-            p90_us: self.p90_us,
-            p99_us: self.p99_us,
-            p999_us: self.p999_us,
-            max_us: self.max_us,
-        }
     }
 
     fn viewers_line(&self) -> String {
@@ -283,80 +262,42 @@ impl Report {
         format!("{} ({} WebSocket, {} QUIC{processes})", self.viewers, self.ws_viewers, self.quic_viewers)
     }
 
-    fn published_line(&self) -> String {
-        let refused = match self.refused.total() {
-            0 => String::new(),
-            n => format!(", {n} refused ({})", self.refused.sentence()),
-        };
+    fn bytes_line(&self) -> String {
         format!(
-            "{} messages acknowledged of {} due ({:.1}/s), {} unacknowledged{refused}",
-            self.messages, self.due, self.messages_per_s, self.unacknowledged
-        )
-    }
-
-    fn delivered_line(&self) -> String {
-        format!(
-            "{} deliveries ({:.0}/s) in {} frames ({:.0}/s) within {:.1} s",
-            self.deliveries, self.deliveries_per_s, self.frames, self.frames_per_s, self.seconds
-        )
-    }
-
-    fn wire_line(&self) -> String {
-        format!(
-            "{:.1} bytes per delivery, {:.1} per frame (text and name: {:.1} per message)",
+            "{:.1} per message received, {:.1} per frame; text and name: {:.1}",
             self.bytes_per_delivery, self.bytes_per_frame, self.text_bytes_per_message
         )
     }
 
-    fn complete_line(&self) -> String {
-        let foreign = if self.foreign > 0 {
-            format!(", {} deliveries of others' messages", self.foreign)
-        } else {
-            String::new()
-        };
+    fn checked_line(&self) -> String {
+        let c = &self.counts;
+        let others = if c.foreign > 0 { format!(", {} from others", c.foreign) } else { String::new() };
         format!(
-            "lost {}, duplicated {}, out of order {}, wrong content {}{foreign}",
-            self.lost, self.duplicated, self.out_of_order, self.wrong
+            "{} lost, {} not read yet, {} duplicated, {} out of order, {} wrong{others}",
+            c.lost, c.unread, c.duplicated, c.out_of_order, c.wrong
         )
     }
 
-    fn gaps_line(&self) -> String {
-        let mut parts: Vec<String> = self
-            .gaps_by_reason
-            .iter()
-            .map(|(reason, gaps)| {
-                format!("{reason}: {} notices for {} messages", gaps.notices, gaps.messages)
-            })
-            .collect();
-        if self.omitted > 0 {
-            parts.push(format!("{} messages omitted by pacing", self.omitted));
-        }
-        parts.join(", ")
-    }
-
-    fn done_line(&self) -> String {
+    fn restarts_line(&self) -> String {
+        let c = &self.counts;
         format!(
-            "{} dropped, {} resumed, {} left and came back, {} reactions given, {} seen",
-            self.drops, self.resumes, self.churned, self.reactions_sent, self.reactions_seen
+            "{} resumes, {} in a new log, longest silence {}, {} connections refused",
+            c.resumes,
+            c.logs_changed,
+            duration(self.silence.max_us),
+            c.refused_connections
         )
     }
 
-    fn server_line(&self) -> String {
-        let (Some(delivery), Some(frame), Some(cpus), Some(user), Some(resident), Some(max)) = (
-            self.cpu_ns_per_delivery,
-            self.cpu_ns_per_frame,
-            self.server_cpus,
-            self.server_user_bytes_per_viewer,
-            self.server_resident_bytes,
-            self.server_resident_max_bytes,
-        ) else {
-            return "not measured (give --pid)".to_owned();
-        };
+    fn retries_line(&self) -> String {
+        let p = &self.published;
         format!(
-            "{delivery:.0} ns CPU per delivery, {frame:.0} per frame ({cpus:.2} CPUs); {user:.0} bytes of user memory per viewer; \
-             {} resident, {} at most",
-            mib(resident),
-            mib(max)
+            "{} messages on disk, {} known to the node before, {} uncertain, {} retries{}",
+            p.acknowledged_disk,
+            p.repeated,
+            p.uncertain,
+            p.retried.total(),
+            p.retried.in_brackets()
         )
     }
 }
@@ -377,11 +318,11 @@ fn per(amount: f64, of: f64) -> f64 {
     if of > 0.0 { (amount / of * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
-/// `p50 1.2 ms, p90 ..`.
+/// `p50 1.2 ms  p90 ..`.
 pub(crate) fn times(s: &Summary) -> String {
     let t = duration;
     format!(
-        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+        "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
         t(s.p50_us),
         t(s.p90_us),
         t(s.p99_us),
@@ -394,7 +335,8 @@ pub(crate) fn times(s: &Summary) -> String {
 pub(crate) fn duration(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        1_000..100_000 => format!("{:.1} ms", us as f64 / 1e3),
+        100_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
     }
 }
@@ -413,7 +355,8 @@ mod tests {
         let mut outcome =
             Outcome { publish_us: 2_000_000, ramp_us: 500_000, processes: 1, ..Outcome::default() };
         let tally = &mut outcome.tally;
-        (tally.joins, tally.deliveries, tally.frames, tally.bytes) = (100, 1000, 400, 30_000);
+        let counts = &mut tally.counts;
+        (counts.joins, counts.deliveries, counts.frames, counts.bytes) = (100, 1000, 400, 30_000);
         (0..100).for_each(|_| tally.join_latency.record(900));
         (1..=1000).for_each(|us| tally.latency.record(us));
         (outcome.published.due, outcome.published.acknowledged) = (10, 10);
@@ -431,7 +374,8 @@ mod tests {
         };
         let (before, joined, begin, end) = (at(0, 1_000_000), at(5, 1_070_000), at(10, 0), at(1010, 0));
         outcome.server = Some(Server { before, joined, begin, end, resident_max_bytes: 5_000_000 });
-        let json: serde_json::Value = serde_json::from_str(&Report::new(&outcome, 50, 50).json()).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&Report::new(&outcome, 50, 50, None).json()).unwrap();
         for (name, value) in [
             ("viewers", 100.0),
             ("messages", 10.0),
@@ -459,12 +403,12 @@ mod tests {
     #[test]
     fn what_went_wrong_is_in_the_last_line_and_not_ok() {
         let mut outcome = outcome();
-        outcome.tally.lost = 3;
+        outcome.tally.counts.lost = 3;
         outcome.published.due += 1;
-        let report = Report::new(&outcome, 100, 0);
-        assert!(!report.ok && report.cpu_ns_per_delivery.is_none());
+        let report = Report::new(&outcome, 100, 0, None);
+        assert!(!report.ok && report.server.cpu_ns_per_delivery.is_none());
         let text = report.text();
         assert!(text.contains("not measured (give --pid)"), "{text}");
-        assert!(text.ends_with("FAILED      1 publications unacknowledged; 3 messages lost\n"), "{text}");
+        assert!(text.ends_with("FAILED        1 publications unacknowledged; 3 messages lost\n"), "{text}");
     }
 }

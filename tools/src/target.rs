@@ -1,4 +1,4 @@
-//! Where tools go, and whom they believe: the flags that all of them share.
+//! Flags that all tools share: the address of the node, and which certificates to trust.
 //!
 //! Not here: what they do there.
 
@@ -14,23 +14,24 @@ pub(crate) const DEFAULT_WS: &str = "ws://127.0.0.1:7400/v1";
 /// Where a node listens for QUIC by default.
 pub(crate) const DEFAULT_QUIC: &str = "quic://127.0.0.1:7443";
 
-/// Whose certificates to believe.
+/// Which certificates to trust.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TrustArgs {
-    /// SHA-256 of the node's certificate, as the node prints it: believe that one.
+    /// Trust the certificate with this SHA-256, which the node prints when it starts.
     #[arg(long, value_name = "HEX")]
     pub(crate) fingerprint: Option<String>,
-    /// Believe certificates that these authorities signed (PEM).
+    /// Trust certificates signed by these authorities (PEM).
     #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
     pub(crate) ca: Option<PathBuf>,
-    /// Believe anyone. On loopback that is so without asking.
+    /// Trust any certificate. This is the default on loopback.
     #[arg(long, conflicts_with_all = ["fingerprint", "ca"])]
     pub(crate) insecure: bool,
 }
 
-/// Whom to believe, in a form that goes to other processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Trust, in a form that goes to other processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum TrustBy {
+    #[default]
     Nobody,
     Fingerprint(String),
     Pem(PathBuf),
@@ -49,7 +50,7 @@ impl TrustArgs {
         let strict = |url: &&Url| url.scheme() != Scheme::Ws && !is_loopback(url);
         match urls.iter().find(strict) {
             Some(url) if !self.insecure => bail!(
-                "{url}: say whom to believe: --fingerprint HEX (the node prints it when it starts), --ca FILE, or --insecure"
+                "{url}: no trust given: use --fingerprint HEX (the node prints it when it starts), --ca FILE or --insecure"
             ),
             _ if urls.iter().all(|url| url.scheme() == Scheme::Ws) => Ok(TrustBy::Nobody),
             // What answers on loopback runs on this machine.

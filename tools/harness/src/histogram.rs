@@ -75,6 +75,16 @@ impl Times {
     }
 }
 
+impl Times {
+    /// As the percentiles that are reported, for `#[serde(serialize_with)]`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize_summary<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.summary().serialize(serializer)
+    }
+}
+
 /// Percentiles; all 0 when nothing was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {

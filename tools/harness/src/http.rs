@@ -16,17 +16,27 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// # Errors
 /// Nobody answers, or with another status than 2xx.
 pub fn request(admin: SocketAddr, method: &str, path: &str) -> Result<String> {
+    request_with(admin, method, path, "")
+}
+
+/// The answer's body to one HTTP request with a body of JSON.
+///
+/// # Errors
+/// Nobody answers, or with another status than 2xx; the answer is in the text then.
+pub fn request_with(admin: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(admin).context("the admin port does not answer")?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(|| format!("{method} {path} was not answered"))?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the admin port does not speak HTTP")?;
     let status = head.split(' ').nth(1).unwrap_or_default();
-    ensure!(status.starts_with('2'), "{method} {path} was answered with {status}");
+    ensure!(status.starts_with('2'), "{method} {path} was answered with {status} {}", body.trim());
     Ok(body.to_owned())
 }
 

@@ -1,13 +1,14 @@
 //! Random numbers from a seed, so that a run can be repeated.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014): eight bytes of state, good enough to spread viewers and arrivals.
+//! The sequence is [`grandstand_protocol::random`]'s; here are the draws that tools need.
 //! Not here: anything that must not be guessed.
 
+use grandstand_protocol::random;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(random::Random);
 
 /// A seed that nobody chose.
 #[must_use]
@@ -20,21 +21,17 @@ impl Random {
     /// The sequence of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Random {
-        Random(seed)
+        Random(random::Random::new(seed))
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// Evenly below `bound`; 0 when that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     /// Evenly above 0 and up to 1.

@@ -1,12 +1,12 @@
-//! The comparison: what was said and shown, and what the log holds.
+//! The comparison of what was published and shown with what the log holds.
 //!
-//! What a power cut may do, and nothing more: what was shown and not yet synced may be gone. Then it is the
-//! end of what an epoch showed: everything before the last message that was acknowledged in that epoch must
-//! stand where it was shown, or it is a difference of order. What differs behind is "shown and gone"; said
-//! again in the next epoch, a message of it may come to stand where it stood, which proves nothing.
+//! What a power cut may do, and nothing more: messages that were shown and not yet synced may be gone. They
+//! are then the last ones that an epoch showed. Everything before the last message that was acknowledged in
+//! that epoch must be where it was shown, or it is a difference of order. What differs after it is "shown and
+//! gone". A retry in the next epoch may get the offset that the message had; that proves nothing.
 //! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its
-//! number says is wrong.
-//! Not here: where the log comes from, what of this is a fault (`audit`).
+//! number requires is wrong.
+//! Not here: where the log comes from, which differences are faults (`audit`).
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::load::script::Marked;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Logged {
     pub(super) offset: u64,
-    /// Number and due time; `None`: not as this run said anything.
+    /// Number and due time; `None`: not a text of this run.
     pub(super) mark: Option<(u64, u64)>,
 }
 
@@ -52,9 +52,9 @@ pub(super) struct Comparison {
     log_messages: u64,
     /// Offsets between the first and the last of a log that hold nothing.
     log_holes: u64,
-    /// Messages that stand in the log more than once.
+    /// Messages that are in the log more than once.
     duplicates: u64,
-    /// Messages of the log that nobody said so.
+    /// Messages of the log that nobody published.
     wrong: u64,
     epochs: u64,
     shown: u64,
@@ -66,18 +66,18 @@ impl Comparison {
     /// `logs`: of each room of the ledger, offsets rising.
     pub(super) fn new(ledger: &Ledger, logs: &[Vec<Logged>]) -> Comparison {
         let mut found = Comparison::default();
-        let due: HashMap<u64, u64> = ledger.said.iter().map(|said| (said.seq, said.due_us)).collect();
-        // By room: where each number stands, and which number each offset holds.
+        let due: HashMap<u64, u64> = ledger.publications.iter().map(|p| (p.seq, p.due_us)).collect();
+        // By room: the offset of each number, and the number at each offset.
         let mut places = Vec::new();
         for log in logs {
             places.push(found.read_log(log, &due));
         }
-        found.compare_said(ledger, &places);
+        found.compare_publications(ledger, &places);
         let by_offset: Vec<HashMap<u64, u64>> =
             logs.iter().map(|log| log.iter().filter_map(|m| Some((m.offset, m.mark?.0))).collect()).collect();
-        let acknowledged = ledger.said.iter().filter_map(|said| match said.fate {
+        let acknowledged = ledger.publications.iter().filter_map(|p| match p.fate {
             // In memory an epoch ends with its process, and nothing is kept.
-            Fate::Acknowledged { epoch, durability, .. } if durability > 0 => Some((said.seq, epoch)),
+            Fate::Acknowledged { epoch, durability, .. } if durability > 0 => Some((p.seq, epoch)),
             _ => None,
         });
         let acknowledged = acknowledged.collect();
@@ -105,10 +105,10 @@ impl Comparison {
         places
     }
 
-    fn compare_said(&mut self, ledger: &Ledger, places: &[HashMap<u64, u64>]) {
-        for said in &ledger.said {
+    fn compare_publications(&mut self, ledger: &Ledger, places: &[HashMap<u64, u64>]) {
+        for publication in &ledger.publications {
             self.published += 1;
-            match said.fate {
+            match publication.fate {
                 Fate::Unanswered => self.unanswered += 1,
                 Fate::Uncertain => self.uncertain += 1,
                 Fate::Refused => {}
@@ -116,7 +116,7 @@ impl Comparison {
                     let is_disk = durability > 0;
                     self.acknowledged += 1;
                     self.acknowledged_disk += u64::from(is_disk);
-                    match places[said.room].get(&said.seq) {
+                    match places[publication.room].get(&publication.seq) {
                         Some(&at) => self.displaced += u64::from(at != offset),
                         None if is_disk => self.acknowledged_lost += 1,
                         None => self.acknowledged_memory_gone += 1,
@@ -177,26 +177,30 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::ledger::{Header, Said};
+    use crate::load::ledger::{Header, PublicationRecord};
     use crate::load::script::Arrivals;
 
     fn marked() -> Marked {
         Marked { run: 7, rate: 1.0, size_bytes: 40, arrivals: Arrivals::Even, hold_us: 1 }
     }
 
-    fn said(seq: u64, offset: u64, durability: u8) -> Said {
+    fn said(seq: u64, offset: u64, durability: u8) -> PublicationRecord {
         let fate = Fate::Acknowledged { epoch: 1, offset, durability, repeated: false };
-        Said { seq, room: 0, nonce: seq, due_us: seq * 10, fate }
+        PublicationRecord { seq, room: 0, nonce: seq, due_us: seq * 10, fate }
     }
 
-    fn ledger(said: Vec<Said>, shown: &[(u64, u64, &[u64])]) -> Ledger {
+    fn ledger(publications: Vec<PublicationRecord>, shown: &[(u64, u64, &[u64])]) -> Ledger {
         let shown = shown.iter().map(|&(epoch, first, seqs)| ShownLine {
             room: 0,
             epoch,
             first,
             seqs: seqs.iter().map(|&seq| Some(seq)).collect(),
         });
-        Ledger { header: Header { marked: marked(), rooms: vec!["r".into()] }, said, shown: shown.collect() }
+        Ledger {
+            header: Header { marked: marked(), rooms: vec!["r".into()] },
+            publications,
+            shown: shown.collect(),
+        }
     }
 
     fn log(of: &[(u64, u64)]) -> Vec<Vec<Logged>> {
@@ -229,14 +233,14 @@ mod tests {
 
     #[test]
     fn only_the_end_of_what_an_epoch_showed_may_be_gone() {
-        let all: Vec<Said> = (0..8).map(|n| said(n, n, 1)).collect();
+        let all: Vec<PublicationRecord> = (0..8).map(|n| said(n, n, 1)).collect();
         let mut cut = all.clone();
         for said in &mut cut[2..] {
             said.fate = Fate::Acknowledged { epoch: 2, offset: said.seq, durability: 1, repeated: false };
         }
         let (shown, log) =
             ([(1, 0, &[0, 1, 2, 6][..]), (2, 1, &[1, 5, 6])], log(&[(0, 0), (1, 1), (2, 5), (3, 6)]));
-        // Message 6 was said again, and came to stand where it stood.
+        // Message 6 was retried, and got the offset that it had.
         let found = Comparison::new(&ledger(cut, &shown), &log);
         assert_eq!((found.shown_and_gone, found.order_differences), (1, 0));
         let found = Comparison::new(&ledger(all, &shown), &log);

@@ -1,12 +1,12 @@
-//! `gs audit`: what a node's log holds, read back over the protocol and compared with what a load wrote down.
+//! `gs audit`: compares a node's log, read over the protocol, with what a load recorded.
 //!
-//! Why after the fact: whether something acknowledged is lost, or stands twice, shows only when everything
-//! that was said and everything that is still there lie side by side.
+//! Why after the run: whether something acknowledged is lost, or is in the log twice, shows only when
+//! everything that was published is compared with everything that is still there.
 //! - `compare`: the comparison, of numbers; this: reading every room's log, page by page, and the verdict.
 //!
 //! Invariant: every figure is reported by name; the exit code says whether one of those that must be 0 is
 //! not.
-//! Not here: writing it down (`load::ledger`), the database itself (`grandstand verify`).
+//! Not here: the recording (`load::ledger`), the database itself (`grandstand verify`).
 
 mod compare;
 
@@ -29,20 +29,20 @@ const REQUEST_MESSAGES: u64 = 5_000;
 /// For one request. A node that has just started may read from a cold disk.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
-/// The same, where the data was damaged on purpose: what cannot be read is refused as something that may
-/// pass, and the client asks again for as long as it is let.
+/// The same, where the data was damaged on purpose: the node refuses what it cannot read as something that may
+/// pass, and the client retries within this time.
 const DAMAGED_WAIT: Duration = Duration::from_secs(2);
 
-/// How far behind a place that cannot be read to look again, and how often.
+/// How far after an offset that cannot be read to try again, and how many times.
 const DAMAGED_SKIP: u64 = 64;
 const DAMAGED_SKIPS_MAX: u32 = 1;
 
 /// Arguments of `gs audit`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder that `gs load --ledger` wrote.
+    /// Directory that `gs load --ledger` wrote.
     ledger: PathBuf,
-    /// Where the node is: ws://, wss:// or quic://.
+    /// Address of the node: ws://, wss:// or quic://.
     #[arg(long, value_name = "URL", default_value = DEFAULT_WS)]
     url: Url,
     #[command(flatten)]
@@ -50,19 +50,19 @@ pub(crate) struct Args {
     /// File with a signed token.
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
-    /// Messages acknowledged as in memory must be there as well.
+    /// Require messages that were acknowledged from memory, too.
     #[arg(long)]
     all_levels: bool,
-    /// The node kept its logs: everything that anybody was shown must be there.
+    /// The node kept its logs: require everything that any viewer received.
     #[arg(long)]
     logs_kept: bool,
-    /// The data was damaged on purpose: what is missing is no fault, what is served and is wrong is.
+    /// The data was damaged on purpose: allow missing messages, but no wrong ones.
     #[arg(long)]
     damaged: bool,
-    /// Write what every offset holds into this file.
+    /// Write a fingerprint of every message to this file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// What is served must be what this file, of an earlier --save, says.
+    /// Require every message to match this file of an earlier --save.
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Print the figures as one line of JSON.
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     for (room, log) in rooms.iter().zip(read_all) {
         let log = match log {
             Ok(log) => log,
-            // A room whose data is damaged may be refused; that is not serving it.
+            // The node may refuse a room whose data is damaged; that is not serving it.
             Err(error) if args.damaged => {
                 eprintln!("{room}: {error:#}");
                 unread += 1;
@@ -152,7 +152,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
         let page = client.history(room, all.next, count);
         let page = tokio::select! {
             page = tokio::time::timeout(wait, page) => page,
-            () = drain(&client) => bail!("the session is over"),
+            () = drain(&client) => bail!("the session ended"),
         };
         let goes_on = match page {
             Ok(page) => {
@@ -163,7 +163,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
                 goes_on
             }
             Err(_) if !args.damaged => bail!("the node does not answer"),
-            // What it serves up to there, message by message; and then what lies behind.
+            // What it serves up to there, message by message; and then what comes after.
             Err(_) if count > 1 => {
                 count = 1;
                 true
@@ -181,7 +181,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
     }
 }
 
-/// What else happens on the connection is of no interest, and must not pile up.
+/// Takes other events off the connection, so that they do not pile up.
 async fn drain(client: &Client) {
     while client.next_event().await.is_some() {}
 }
@@ -196,7 +196,7 @@ fn prints(log: &History) -> Vec<(u64, u64)> {
     log.messages.iter().map(print).collect()
 }
 
-/// Messages that are served and are not what they were.
+/// Messages that are served and differ from the saved ones.
 fn differences(path: &Path, served: &[Vec<(u64, u64)>]) -> anyhow::Result<u64> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let truth: Vec<Vec<(u64, u64)>> = serde_json::from_slice(&bytes)?;

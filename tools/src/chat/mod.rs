@@ -32,18 +32,18 @@ use model::{Action, Model};
 
 /// Follow a room in the terminal, write in it, react.
 ///
-/// Without a terminal, lines of standard input are said, and what is said is printed, a line each; notices go
-/// to standard error. The end of input ends it, once everything is acknowledged; the exit code is not 0 if
-/// something was refused.
+/// Without a terminal, each line of standard input is published, and each message of the room is printed on a
+/// line; notices go to standard error. The chat ends with the input, once everything is acknowledged; the exit
+/// code is not 0 if something was refused.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where the node is: ws://, wss:// or quic://.
+    /// Address of the node: ws://, wss:// or quic://.
     #[arg(long, default_value = DEFAULT_WS)]
     url: Url,
-    /// Which room.
+    /// Room to follow.
     #[arg(long, default_value = "show")]
     room: String,
-    /// Display name wished for.
+    /// Display name to ask for.
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
     /// File that holds a signed token.
@@ -51,10 +51,10 @@ pub(crate) struct Args {
     token: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Earlier messages to begin with.
+    /// Number of earlier messages to show first.
     #[arg(long, default_value_t = 50, value_name = "N")]
     replay: u32,
-    /// Without a terminal: go on listening after the end of input.
+    /// Without a terminal: keep listening after the end of input.
     #[arg(long)]
     stay: bool,
 }

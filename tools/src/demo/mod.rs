@@ -1,4 +1,4 @@
-//! `gs demo`: a node, a show, a crowd and its chat on this machine, with nothing to set up.
+//! `gs demo`: a node, a show, its audience and their chat on this machine, with nothing to set up.
 //!
 //! Why the node is a process of its own: so that its CPU and memory are its own.
 //! Invariants: the node never outlives the demo; figures and exit code are those of `gs load`.
@@ -17,17 +17,17 @@ use tokio::sync::watch;
 
 pub(crate) use node::{NODE_COMMAND, run_node};
 
-use crate::load::conductor::{Outcome, Run, Watcher, conduct};
-use crate::load::oracle::Announcements;
-use crate::load::orders::{Content, Plan};
+use crate::load::expected::Announcements;
+use crate::load::messages::{Content, Plan};
 use crate::load::progress::Lines;
-use crate::load::publisher::{Publishers, Stage};
+use crate::load::publisher::{PublisherPlan, Publishers};
+use crate::load::run::{Outcome, RunPlan, Watcher, carry_out};
 use crate::load::script::Script;
 use crate::load::{micros, parse_time, stop_on_ctrl_c};
 use crate::report::Report;
 use crate::synth::generator::{Chat, Settings, reactions_per_s};
 use crate::target::TrustBy;
-use grandstand_harness::chat_log::Line;
+use grandstand_harness::chat_log::Message;
 use node::NodeProcess;
 use view::{Show, View};
 
@@ -40,31 +40,31 @@ const RATE_PER_S: f64 = 8.0;
 /// Moments at which everybody talks at once: one or two a minute, so that nobody waits long for one.
 const BURSTS_PER_HOUR: f64 = 90.0;
 
-/// This crowd reacts like one so many times its size, for the same reason.
+/// This audience reacts like one LIVELINESS times its size, for the same reason.
 const LIVELINESS: u64 = 5;
 
 /// Arguments of `gs demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Viewers, half over WebSocket, half over QUIC.
+    /// Number of viewers, half over WebSocket, half over QUIC.
     #[arg(long, default_value_t = 2_000)]
     viewers: usize,
-    /// Stop after so many seconds on air.
+    /// Stop after this many seconds on air.
     #[arg(long, value_name = "N", value_parser = parse_time)]
     seconds: Option<Duration>,
-    /// Joins per second.
+    /// Number of joins per second.
     #[arg(long, value_name = "PER_S", default_value_t = 1_000.0)]
     ramp: f64,
-    /// Messages per second in the mean.
+    /// Mean number of messages per second.
     #[arg(long, value_name = "PER_S", default_value_t = RATE_PER_S)]
     rate: f64,
-    /// Another number, another show.
+    /// Seed of the show: title, chat and reactions.
     #[arg(long)]
     seed: Option<u64>,
-    /// Print one line of JSON at the end, and nothing else but progress on standard error.
+    /// Print the figures as one line of JSON, and progress on standard error.
     #[arg(long)]
     json: bool,
-    /// No progress lines.
+    /// Print no progress lines.
     #[arg(long)]
     quiet: bool,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When the node does not start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
-    ensure!(args.viewers >= 2, "--viewers: a crowd has at least two, one for each transport");
+    ensure!(args.viewers >= 2, "got --viewers {}, expected at least 2: one for each transport", args.viewers);
     ensure!(args.ramp > 0.0 && args.rate > 0.0, "--ramp and --rate must be above 0");
     grandstand_harness::process::raise_file_limit();
     let seed = args.seed.unwrap_or_else(seed);
@@ -95,16 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     };
     node.stop().await;
     let (ws_viewers, quic_viewers) = halves(args.viewers);
-    let report = Report::new(&outcome, ws_viewers, quic_viewers);
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    if !report.ok {
-        eprintln!("error: {}", report.faults.join("; "));
-    }
-    Ok(report.ok)
+    Ok(Report::new(&outcome, ws_viewers, quic_viewers, None).print(args.json))
 }
 
 async fn perform(
@@ -117,14 +108,14 @@ async fn perform(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
     let trust = TrustBy::Fingerprint(node.fingerprint.clone());
-    let stage = Stage {
+    let publisher = PublisherPlan {
         urls: vec![node.ws_url()],
         token: String::new(),
         rooms: vec![title.room.clone()],
         count: 1,
-        survives: false,
+        restarts_expected: false,
     };
-    let publishers = Publishers::connect(&stage, &trust.connector(None)?).await?;
+    let publishers = Publishers::connect(&publisher, &trust.connector(None)?).await?;
     let hold = args.seconds.unwrap_or(SHOW);
     let (lines, reactions_by_s) = chat(args, seed, hold, publishers.text_bytes_max());
     let (ws_viewers, quic_viewers) = halves(args.viewers);
@@ -132,38 +123,30 @@ async fn perform(
         ws_urls: vec![node.ws_url().to_string()],
         quic_urls: vec![node.quic_url().to_string()],
         trust,
-        token: String::new(),
         compression: true,
         rooms: vec![title.room.clone()],
         ws_viewers,
         quic_viewers,
-        process: 0,
         ramp_per_s: args.ramp,
-        stalled: 0,
-        stall_at_us: 0,
-        stall_for_us: 0,
-        drops: 0,
-        churn_per_min: 0.0,
-        reactions_per_s: 0.0,
         reactions_by_s,
         hold_us: micros(hold),
         settle_us: 15_000_000,
         seed,
         content: Content::Announced,
-        ledger: None,
+        ..Plan::default()
     };
-    let run = Run {
+    let run = RunPlan {
         plans: vec![plan],
         in_processes: false,
         pid: Some(node.pid),
         announcements: Some(announcements),
     };
     let script = Script::Log { lines: lines.into(), speed: 1.0 };
-    conduct(&run, publishers, script, watcher, stopped).await
+    carry_out(&run, publishers, script, watcher, stopped).await
 }
 
-/// What is said during the show, and how many reactions there are in each of its seconds.
-fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<Line>, Vec<f32>) {
+/// The messages of the show, and the number of reactions in each of its seconds.
+fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<Message>, Vec<f32>) {
     let settings = Settings {
         seed,
         viewers: args.viewers as u64,
@@ -180,12 +163,7 @@ fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<L
             reactions.resize(second + 1, reactions_per_s(viewers, chat.heat()) as f32);
         }
         if line.text.len() <= text_bytes_max {
-            lines.push(Line {
-                t_ms: line.t_ms,
-                author: (&*line.user).into(),
-                text: (&*line.text).into(),
-                role: line.role,
-            });
+            lines.push(line);
         }
     }
     (lines, reactions)

@@ -1,8 +1,8 @@
-//! The demo's terminal view: what goes on, twice a second, and the chat as viewers see it.
+//! The demo's terminal view: figures, four times a second, and the chat as viewers see it.
 //!
 //! Invariants: the terminal is as it was when the view is dropped, also after a panic; only what arrived at a
 //! viewer is shown as chat.
-//! Not here: measuring (`load::conductor`), the figures at the end (`report`).
+//! Not here: measuring (`load::run`), the figures at the end (`report`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use super::node::NodeProcess;
 use super::title::Title;
-use crate::load::conductor::{Moment, Phase, Watcher};
-use crate::load::oracle::Announcements;
+use crate::load::expected::Announcements;
 use crate::load::progress::{Meter, Rates};
+use crate::load::run::{Moment, Phase, Watcher};
 use crate::report::{duration, mib};
 
 /// Rates are of the last second.
@@ -38,7 +38,9 @@ const NAME_COLOURS: [Color; 6] =
 /// What stays the same during a show.
 pub(super) struct Show {
     title: String,
+    /// The command that joins, in two lines.
     join: String,
+    room: String,
     quic: String,
     viewers: usize,
 }
@@ -52,15 +54,19 @@ impl Show {
         };
         Show {
             title: title.text.clone(),
-            join: format!("{program} chat --url ws://{}/v1 --room {}", node.ws, title.room),
-            quic: format!("or --url quic://{} --fingerprint {}", node.quic, node.fingerprint),
+            join: format!("{program} chat --url ws://{}/v1 \\", node.ws),
+            room: format!("--room {}", title.room),
+            quic: format!("quic://{}", node.quic),
             viewers,
         }
     }
 
-    /// For a terminal that is none.
+    /// How to join, for output that is no terminal.
     pub(super) fn invitation(&self) -> String {
-        format!("{}\njoin it:  {}\n          {}", self.title, self.join, self.quic)
+        format!(
+            "{}\njoin:  {}\n         {}\n       or over QUIC: --url {}",
+            self.title, self.join, self.room, self.quic
+        )
     }
 }
 
@@ -99,7 +105,7 @@ impl View {
             let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
             let is_end = is_ctrl_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
             if key.kind == KeyEventKind::Press && is_end {
-                // The conductor holds the other end as long as it runs.
+                // The run holds the other end until it ends.
                 let _ = self.stop.send(true);
             }
         }
@@ -168,9 +174,11 @@ impl Picture<'_> {
         self.draw_curves(frame, curves);
         self.draw_chat(frame, chat);
         let foot_lines = vec![
-            Line::from(vec!["join from another terminal:  ".dim(), self.show.join.as_str().bold()]),
-            Line::from(self.show.quic.as_str().dim()),
-            Line::from("q ends the show and prints the figures".dim()),
+            Line::from(vec!["join: ".dim(), self.show.join.as_str().bold()]),
+            Line::from(vec!["      ".dim(), self.show.room.as_str().bold()]),
+            Line::from(
+                format!("over QUIC: --url {}; q ends the show and prints the figures", self.show.quic).dim(),
+            ),
         ];
         frame.render_widget(Paragraph::new(foot_lines), foot);
     }
@@ -191,11 +199,12 @@ impl Picture<'_> {
     fn draw_figures(&self, frame: &mut Frame<'_>, area: Rect) {
         let columns = Layout::horizontal([Constraint::Ratio(1, 3); 3]).split(area);
         let tables =
-            [("audience", self.audience()), ("per second", self.per_second()), ("the node", self.node())];
+            [("audience", self.audience()), ("per second", self.per_second()), ("node", self.node())];
         for ((title, rows), column) in tables.into_iter().zip(columns.iter()) {
+            let width = 1 + rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             let lines: Vec<Line<'_>> = rows
                 .into_iter()
-                .map(|(name, value)| Line::from(vec![format!("{name:<15}").dim(), value.bold()]))
+                .map(|(name, value)| Line::from(vec![format!("{name:<width$}").dim(), value.bold()]))
                 .collect();
             frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), *column);
         }
@@ -203,17 +212,13 @@ impl Picture<'_> {
 
     fn audience(&self) -> Vec<(&'static str, String)> {
         let p = &self.moment.progress;
-        let bad = p.lost + p.duplicated + p.out_of_order + p.wrong;
-        let complete = if bad + p.failed == 0 {
-            "yes".to_owned()
-        } else {
-            format!("NO: {bad} wrong, {} failed", p.failed)
-        };
+        let c = &p.counts;
+        let bad = c.lost + c.duplicated + c.out_of_order + c.wrong;
         vec![
             ("viewers", format!("{} of {}", p.live, self.show.viewers)),
             ("latency p50", duration(p.p50_us)),
             ("latency p99", duration(p.p99_us)),
-            ("complete", complete),
+            ("faults", (bad + p.failed).to_string()),
             ("gaps", p.gaps.to_string()),
         ]
     }
@@ -222,20 +227,20 @@ impl Picture<'_> {
         let r = self.rates;
         vec![
             ("messages", format!("{:.1}", r.messages)),
-            ("frames", grouped(r.frames)),
-            ("deliveries", grouped(r.deliveries)),
+            ("frames sent", grouped(r.frames)),
+            ("received", grouped(r.deliveries)),
             ("reactions", format!("{:.0}", r.reactions / self.moment.progress.live.max(1) as f64)),
             ("joins", format!("{:.0}", r.joins)),
         ]
     }
 
     fn node(&self) -> Vec<(&'static str, String)> {
-        let p = &self.moment.progress;
-        let per_delivery = if p.deliveries > 0 { p.bytes as f64 / p.deliveries as f64 } else { 0.0 };
+        let c = &self.moment.progress.counts;
+        let per_delivery = if c.deliveries > 0 { c.bytes as f64 / c.deliveries as f64 } else { 0.0 };
         vec![
-            ("CPU", format!("{:.0} % of one", self.rates.server_cpus * 100.0)),
+            ("CPU", format!("{:.0} %", self.rates.server_cpus * 100.0)),
             ("memory", self.moment.server.map_or_else(String::new, |s| mib(s.resident_bytes))),
-            ("bytes/delivery", format!("{per_delivery:.1}")),
+            ("bytes/message", format!("{per_delivery:.1}")),
             ("acknowledged", self.moment.published.acknowledged.to_string()),
             ("refused", self.moment.published.refused.total().to_string()),
         ]
@@ -243,8 +248,8 @@ impl Picture<'_> {
 
     fn draw_curves(&self, frame: &mut Frame<'_>, area: Rect) {
         let columns = Layout::horizontal([Constraint::Ratio(1, 2); 2]).split(area);
-        self.draw_curve(frame, columns[0], "deliveries/s", Color::Cyan, |r| r.deliveries);
-        self.draw_curve(frame, columns[1], "reactions/s, over all viewers", Color::Magenta, |r| r.reactions);
+        self.draw_curve(frame, columns[0], "messages received/s", Color::Cyan, |r| r.deliveries);
+        self.draw_curve(frame, columns[1], "reactions received/s", Color::Magenta, |r| r.reactions);
     }
 
     fn draw_curve(
@@ -259,7 +264,7 @@ impl Picture<'_> {
         let newest = self.history.iter().skip(self.history.len().saturating_sub(width));
         let data: Vec<u64> = newest.map(|rates| value(rates) as u64).collect();
         let max = data.iter().max().copied().unwrap_or(0);
-        let title = format!("{title}, at most {}", grouped(max as f64));
+        let title = format!("{title}, peak {}", grouped(max as f64));
         let sparkline = Sparkline::default().data(&data).style(Style::new().fg(colour));
         frame.render_widget(sparkline.block(Block::bordered().title(title)), area);
     }
@@ -276,10 +281,7 @@ impl Picture<'_> {
                 Line::from(vec![name, Span::raw(format!("  {}", text.replace(['\n', '\t'], " ")))])
             })
             .collect();
-        frame.render_widget(
-            Paragraph::new(lines).block(Block::bordered().title("chat, as viewers get it")),
-            area,
-        );
+        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("chat")), area);
     }
 }
 

@@ -1,10 +1,10 @@
-//! Accounting of one viewer in one room: every offset since it joined is delivered, announced as missing, or
-//! lost.
+//! Accounting of one viewer in one room: every offset since it joined is delivered, announced as missing, not
+//! read yet, or lost.
 //!
 //! Why beside the client's own faults: the client drops what comes twice; whether the whole was complete is
 //! judged here, from nothing but the offsets that reached the application.
-//! Invariant: `delivered + gapped + omitted + lost == next - start`, or [`Checker::is_balanced`] says no.
-//! Not here: contents (`oracle`), times (`viewer`).
+//! Invariant: `delivered + gapped + omitted + unread + lost == next - start`, or [`Checker::is_balanced`] says no.
+//! Not here: contents (`expected`), times (`viewer`).
 
 /// How a message fits to those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Checker {
     pub(crate) gapped: u64,
     pub(crate) omitted: u64,
     pub(crate) lost: u64,
+    /// Not read yet at the end, by a viewer that was still connected.
+    pub(crate) unread: u64,
     pub(crate) duplicated: u32,
     pub(crate) out_of_order: u32,
     /// Ranges counted as lost. Empty in a good run.
@@ -77,9 +79,14 @@ impl Checker {
         self.next = self.next.max(to);
     }
 
-    /// The end: whatever was accepted before `head` and is not accounted for is lost.
-    pub(crate) fn finish(&mut self, head: Option<u64>) {
-        if let Some(head) = head {
+    /// The end: whatever was accepted before `head` and is not accounted for is lost, or not read yet by a
+    /// viewer that is still connected and behind.
+    pub(crate) fn finish(&mut self, head: Option<u64>, is_behind: bool) {
+        let Some(head) = head else { return };
+        if is_behind {
+            self.unread += head.saturating_sub(self.next);
+            self.next = self.next.max(head);
+        } else {
             self.miss_until(head);
         }
     }
@@ -102,7 +109,8 @@ impl Checker {
 
     /// Does every offset have one account?
     pub(crate) fn is_balanced(&self) -> bool {
-        self.delivered + self.gapped + self.omitted + self.lost == self.next.wrapping_sub(self.start)
+        self.delivered + self.gapped + self.omitted + self.unread + self.lost
+            == self.next.wrapping_sub(self.start)
     }
 
     fn miss_until(&mut self, offset: u64) {
@@ -152,7 +160,7 @@ mod tests {
         (10..15).for_each(|n| assert_eq!(c.handle_message(n), Fit::New));
         assert!(c.handle_subscribed(7, 15));
         (15..20).for_each(|n| assert_eq!(c.handle_message(n), Fit::New));
-        c.finish(Some(20));
+        c.finish(Some(20), false);
         assert_eq!(totals(&c), (10, 0, 0, 0, 0, 0));
     }
 
@@ -165,8 +173,17 @@ mod tests {
         c.handle_message(7);
         c.handle_message(10);
         c.handle_gap(12, 13, 1);
-        c.finish(Some(15));
+        c.finish(Some(15), false);
         assert_eq!(totals(&c), (3, 5, 2, 5, 0, 0));
+    }
+
+    #[test]
+    fn what_a_connected_viewer_did_not_read_yet_is_not_lost() {
+        let mut c = joined(0);
+        c.handle_message(0);
+        c.handle_message(2);
+        c.finish(Some(9), true);
+        assert_eq!((totals(&c), c.unread), ((2, 0, 0, 1, 0, 0), 6));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! A crowd: the viewers of one process, on one thread, from the first join to the last goodbye.
+//! A crowd: the viewers of one process, on one thread, from the first join to the last leave.
 //!
 //! Invariants: joins are paced and do not wait for each other; every viewer's accounts are closed exactly
-//! once per session; without its coordinator a crowd ends at once.
-//! Not here: one viewer (`viewer`), publishing (`publisher`), several processes (`crew`).
+//! once per session; without its run a crowd ends at once.
+//! Not here: one viewer (`viewer`), publishing (`publisher`), several processes (`processes`).
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,9 +16,9 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::oracle::{Announcements, Knowledge, Oracle};
-use super::orders::{Content, Head, Note, Order, Plan, Progress};
-use super::survival::Survival;
+use super::expected::{Announcements, Expected, Knowledge};
+use super::messages::{Content, Head, Note, Order, Plan, Progress};
+use super::restarts::Restarts;
 use super::tally::Tally;
 use super::viewer::{Shared, Slot, State, Viewer};
 use crate::clock::client_offset_us;
@@ -32,17 +32,17 @@ use grandstand_harness::random::Random;
 /// How often the crowd begins joins and looks after stalls, drops, churn and reactions.
 const TURN: Duration = Duration::from_millis(10);
 
-/// How often it tells where it stands.
+/// How often it reports its progress.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Viewers that share a UDP socket. At home each has its own; with 200, a burst of batches fits a default
 /// kernel buffer.
 const QUIC_PER_SOCKET: usize = 200;
 
-/// Tries to come in, or back, before a viewer counts as failed: with their pauses, some seconds.
+/// Tries to connect, or reconnect, before a viewer counts as failed: with their pauses, some seconds.
 const RETRIES_MAX: u32 = 6;
 
-/// For goodbyes at the end; who takes longer is cut off.
+/// For viewers to leave at the end; a viewer that takes longer is cut off.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Pause of a viewer that left and comes back: up to this.
@@ -52,9 +52,9 @@ const AWAY_US: usize = 1_000_000;
 struct Common {
     plan: Plan,
     shared: Rc<Shared>,
-    gates: Gates,
+    routes: Routes,
     heads: RefCell<Vec<Option<Head>>>,
-    /// Nobody comes back any more.
+    /// No viewer reconnects any more.
     is_over: Cell<bool>,
 }
 
@@ -68,7 +68,7 @@ struct Crowd {
     t0_us: Option<u64>,
     is_stall_due: bool,
     drops_ordered: u64,
-    /// What is owed of churn and reactions, in fractions.
+    /// Churn and reactions that are due, in fractions.
     churn: f64,
     reactions: f64,
     turned_us: u64,
@@ -94,14 +94,14 @@ pub(crate) async fn run(
     progress.set_missed_tick_behavior(MissedTickBehavior::Skip);
     turn.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        // A coordinator that is gone shows at the next order.
+        // A run that is gone shows at the next order.
         tokio::select! {
             order = orders.recv() => match order {
                 None => return Ok(()),
                 Some(Order::Close) => break,
                 Some(order) => crowd.handle_order(order),
             },
-            _ = progress.tick() => drop(notes.send((process, Note::Progress(crowd.progress()))).await),
+            _ = progress.tick() => drop(notes.send((process, Note::Progress(Box::new(crowd.progress())))).await),
             _ = turn.tick() => {
                 for note in crowd.turn() {
                     let _ = notes.send((process, note)).await;
@@ -117,17 +117,17 @@ pub(crate) async fn run(
 
 impl Crowd {
     fn new(plan: Plan, announcements: Option<&Announcements>) -> anyhow::Result<Crowd> {
-        let viewers = plan.ws_viewers + plan.quic_viewers;
+        let viewers = plan.viewers();
         let knowledge = knowledge(&plan, announcements)?;
         let shared = Shared {
             tally: RefCell::default(),
             recent: RefCell::new(Times::default()),
             slots: RefCell::new(slots(&plan)),
-            oracles: knowledge.into_iter().map(|k| RefCell::new(Oracle::new(k))).collect(),
+            expected: knowledge.into_iter().map(|k| RefCell::new(Expected::new(k))).collect(),
             live: Cell::new(0),
             outside: Cell::new(viewers),
             clock_offset_us: client_offset_us(),
-            survival: plan.ledger.is_some().then(|| Survival::new(viewers, plan.rooms.len())),
+            restarts: plan.ledger.is_some().then(|| Restarts::new(viewers, plan.rooms.len())),
             is_on_air: Cell::new(false),
         };
         Ok(Crowd {
@@ -146,7 +146,7 @@ impl Crowd {
             cpu_from_us: 0,
             random: Random::new(plan.seed ^ plan.process as u64),
             common: Rc::new(Common {
-                gates: Gates::new(&plan)?,
+                routes: Routes::new(&plan)?,
                 heads: RefCell::new(vec![None; plan.rooms.len()]),
                 plan,
                 shared: Rc::new(shared),
@@ -158,8 +158,8 @@ impl Crowd {
     fn handle_order(&mut self, order: Order) {
         match order {
             Order::Begin { t0_us, bases } => {
-                for (oracle, base) in self.common.shared.oracles.iter().zip(bases) {
-                    oracle.borrow_mut().begin(base, t0_us);
+                for (expected, base) in self.common.shared.expected.iter().zip(bases) {
+                    expected.borrow_mut().begin(base, t0_us);
                 }
                 self.t0_us = Some(t0_us);
                 self.common.shared.is_on_air.set(true);
@@ -204,7 +204,7 @@ impl Crowd {
 
     fn spawn_due(&mut self, now: u64) {
         let plan = &self.common.plan;
-        let count = plan.ws_viewers + plan.quic_viewers;
+        let count = plan.viewers();
         let due = ((now - self.began_us) as f64 / 1e6 * plan.ramp_per_s) as usize + 1;
         while self.spawned < due.min(count) {
             self.viewers.spawn_local(live(self.common.clone(), self.spawned));
@@ -215,7 +215,7 @@ impl Crowd {
     fn handle_ramped(&mut self, now: u64) -> Note {
         self.is_ramped = true;
         let bytes = own().anonymous_bytes;
-        self.common.shared.tally.borrow_mut().user_bytes = bytes.saturating_sub(self.before_bytes);
+        self.common.shared.tally.borrow_mut().counts.user_bytes = bytes.saturating_sub(self.before_bytes);
         Note::Ramped { took_us: now - self.began_us }
     }
 
@@ -252,7 +252,7 @@ impl Crowd {
             let slot = &mut slots[at];
             if slot.is_live && !slot.is_stalled && !slot.is_dropped {
                 slot.order_leave(true);
-                self.common.shared.tally.borrow_mut().churned += 1;
+                self.common.shared.tally.borrow_mut().counts.churned += 1;
             }
         }
     }
@@ -274,22 +274,19 @@ impl Crowd {
         let plan = &self.common.plan;
         let slots = self.common.shared.slots.borrow();
         let has_dropped = slots.iter().any(|slot| slot.is_dropped);
-        let has_all = |n: usize| {
-            let slot = &slots[n];
-            slot.state != State::In || self.common.head(n).is_none_or(|head| slot.checker.next() >= head)
-        };
-        (!has_dropped || self.drops_ordered >= plan.drops.into()) && (0..slots.len()).all(has_all)
+        (!has_dropped || self.drops_ordered >= plan.drops.into())
+            && !slots.iter().enumerate().any(|(n, slot)| self.common.is_behind(n, slot))
     }
 
     fn handle_settled(&mut self) -> Note {
-        let slots = self.common.shared.slots.borrow();
-        let behind = |n: &usize| {
-            let slot = &slots[*n];
-            slot.state == State::In && self.common.head(*n).is_some_and(|head| slot.checker.next() < head)
-        };
+        let mut slots = self.common.shared.slots.borrow_mut();
         let mut tally = self.common.shared.tally.borrow_mut();
-        tally.unsettled = (0..slots.len()).filter(behind).count() as u64;
-        tally.cpu_us = own().cpu_us().saturating_sub(self.cpu_from_us);
+        for (n, slot) in slots.iter_mut().enumerate() {
+            let is_behind = self.common.is_behind(n, slot);
+            tally.counts.unsettled += u64::from(is_behind);
+            slot.is_behind = is_behind && slot.is_live;
+        }
+        tally.counts.cpu_us = own().cpu_us().saturating_sub(self.cpu_from_us);
         Note::Settled
     }
 
@@ -298,20 +295,18 @@ impl Crowd {
         let tally = shared.tally.borrow();
         let mut recent = shared.recent.borrow_mut();
         let slots = shared.slots.borrow();
-        let sum = |f: fn(&Slot) -> u64| slots.iter().filter(|s| s.state == State::In).map(f).sum::<u64>();
+        let mut counts = tally.counts;
+        for checker in slots.iter().filter(|slot| slot.state == State::In).map(|slot| &slot.checker) {
+            counts.lost += checker.lost;
+            counts.duplicated += u64::from(checker.duplicated);
+            counts.out_of_order += u64::from(checker.out_of_order);
+        }
         let progress = Progress {
             at_us: monotonic_us(),
             live: shared.live.get(),
             failed: tally.failures.total(),
-            frames: tally.frames,
-            bytes: tally.bytes,
-            deliveries: tally.deliveries,
-            lost: tally.lost + sum(|s| s.checker.lost),
-            duplicated: tally.duplicated + sum(|s| s.checker.duplicated.into()),
-            out_of_order: tally.out_of_order + sum(|s| s.checker.out_of_order.into()),
-            wrong: tally.wrong,
             gaps: tally.gap_notices(),
-            reactions_seen: tally.reactions_seen,
+            counts,
             p50_us: recent.quantile_us(0.5),
             p99_us: recent.quantile_us(0.99),
         };
@@ -335,16 +330,16 @@ impl Crowd {
             }
         }
         let mut tally = self.common.shared.tally.take();
-        if let Some(survival) = &self.common.shared.survival {
-            survival.silences_us().into_iter().for_each(|us| tally.silence.record(us));
+        if let Some(restarts) = &self.common.shared.restarts {
+            restarts.silences_us().into_iter().for_each(|us| tally.silence.record(us));
         }
         tally
     }
 
     fn write_ledger(&self) -> anyhow::Result<()> {
         let Common { plan, shared, .. } = &*self.common;
-        match (&plan.ledger, &shared.survival) {
-            (Some(directory), Some(survival)) => survival.write(directory, plan.process),
+        match (&plan.ledger, &shared.restarts) {
+            (Some(directory), Some(restarts)) => restarts.write(directory, plan.process),
             _ => Ok(()),
         }
     }
@@ -354,6 +349,11 @@ impl Common {
     /// Next offset of the viewer's room at the end, once that is known.
     fn head(&self, number: usize) -> Option<u64> {
         self.heads.borrow()[number % self.plan.rooms.len()].map(|head| head.offset)
+    }
+
+    /// In the room, and not everything there was read.
+    fn is_behind(&self, number: usize, slot: &Slot) -> bool {
+        slot.state == State::In && self.head(number).is_some_and(|head| slot.checker.next() < head)
     }
 }
 
@@ -392,29 +392,29 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
     let room = session.subscribe(&common.plan.rooms[room_index], SubscribeOptions::default());
     common.shared.slots.borrow_mut()[number].begin();
     let viewer = Viewer { shared: common.shared.clone(), number, room, room_index, began_us: now_us() };
-    let (connector, url) = common.gates.of(&common.plan, number);
+    let (connector, url) = common.routes.of(&common.plan, number);
     // Boxed once: a future inside futures would be held in several copies.
     let driver = Box::pin(Driver::new(connector, url, session, viewer).run());
     async move { driver.await.reason }
 }
 
-/// Where viewers go, and by which sockets.
-struct Gates {
+/// Addresses that viewers connect to, and sockets that they share.
+struct Routes {
     ws_urls: Vec<Url>,
     quic_urls: Vec<Url>,
     ws: Connector,
     quic: Vec<Connector>,
 }
 
-impl Gates {
-    fn new(plan: &Plan) -> anyhow::Result<Gates> {
+impl Routes {
+    fn new(plan: &Plan) -> anyhow::Result<Routes> {
         let parse =
             |urls: &[String]| urls.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<Vec<Url>>>();
         let (ws_urls, quic_urls) = (parse(&plan.ws_urls)?, parse(&plan.quic_urls)?);
         let local = local_address(plan, ws_urls.iter().chain(&quic_urls));
         let sockets = plan.quic_viewers.div_ceil(QUIC_PER_SOCKET);
         let quic = (0..sockets).map(|_| plan.trust.connector(local)).collect::<anyhow::Result<_>>()?;
-        Ok(Gates { ws_urls, quic_urls, ws: plan.trust.connector(local)?, quic })
+        Ok(Routes { ws_urls, quic_urls, ws: plan.trust.connector(local)?, quic })
     }
 
     fn of(&self, plan: &Plan, number: usize) -> (&Connector, &Url) {
@@ -441,10 +441,7 @@ fn knowledge(plan: &Plan, announcements: Option<&Announcements>) -> anyhow::Resu
         Content::Unknown => (0..rooms).map(|_| Knowledge::Nothing).collect(),
         Content::Marked(marked) => (0..rooms).map(|_| Knowledge::Marked(*marked)).collect(),
         Content::Logs { files, text_bytes_max, speed } => {
-            let logs = files.iter().map(|file| Log::open(file)).collect::<anyhow::Result<Vec<_>>>()?;
-            let mut log = Log::merge(logs);
-            log.fit(*text_bytes_max);
-            let lines: Rc<[_]> = log.lines.into();
+            let lines: Rc<[_]> = Log::merged(files, *text_bytes_max)?.lines.into();
             (0..rooms).map(|_| Knowledge::Log { lines: lines.clone(), speed: *speed, start: None }).collect()
         }
         Content::Announced => {
@@ -458,7 +455,7 @@ fn knowledge(plan: &Plan, announcements: Option<&Announcements>) -> anyhow::Resu
 /// Who stalls: evenly over everybody, of each transport its share. Who is dropped: the first of each
 /// transport that does not stall.
 fn slots(plan: &Plan) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = (0..plan.ws_viewers + plan.quic_viewers).map(|_| Slot::default()).collect();
+    let mut slots: Vec<Slot> = (0..plan.viewers()).map(|_| Slot::default()).collect();
     let (of_quic, of_ws) = (0..slots.len()).partition::<Vec<usize>, _>(|&n| plan.is_quic(n));
     let stalled = plan.stalled.min(slots.len());
     let stalled_quic = stalled * of_quic.len() / slots.len().max(1);
@@ -479,7 +476,7 @@ fn slots(plan: &Plan) -> Vec<Slot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::orders::tests::plan;
+    use crate::load::messages::tests::plan;
 
     #[test]
     fn the_stalled_are_of_both_transports_and_the_dropped_are_others() {
@@ -500,13 +497,13 @@ mod tests {
     async fn gates_spread_viewers_over_urls_and_sockets() {
         let mut plan = Plan { trust: crate::target::TrustBy::Anyone, ..plan(3, 450) };
         plan.ws_urls.push("ws://127.0.0.2:1/v1".into());
-        let gates = Gates::new(&plan).unwrap();
-        assert_eq!(gates.quic.len(), 3);
+        let routes = Routes::new(&plan).unwrap();
+        assert_eq!(routes.quic.len(), 3);
         for n in 0..453 {
-            gates.of(&plan, n);
+            routes.of(&plan, n);
         }
         let ws: Vec<&str> =
-            (0..453).filter(|&n| !plan.is_quic(n)).map(|n| gates.of(&plan, n).1.host()).collect();
+            (0..453).filter(|&n| !plan.is_quic(n)).map(|n| routes.of(&plan, n).1.host()).collect();
         assert_eq!(ws, ["127.0.0.1", "127.0.0.2", "127.0.0.1"]);
     }
 

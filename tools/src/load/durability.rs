@@ -1,21 +1,13 @@
 //! The durability of a run's rooms, set through the node's admin port before anybody comes.
 //!
-//! Why a request by hand: one or two of them, to loopback or a trusted network, are not worth an HTTP client.
-//! Invariant: an answer other than success ends the run, with the node's own words.
+//! Invariant: an answer other than success ends the run, with the node's answer.
 //! Not here: what durability means (docs/PROTOCOL.md).
 
-use std::time::Duration;
+use std::net::ToSocketAddrs;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
+use grandstand_harness::http::request_with;
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// For one request.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
-
-/// Of an answer, more than any that is asked for here.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Where rooms are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -31,38 +23,15 @@ pub(crate) enum Level {
 ///
 /// # Errors
 /// When the node does not do so.
-pub(crate) async fn set(admin: &str, rooms: &[String], level: Level) -> anyhow::Result<()> {
+pub(crate) fn set(admin: &str, rooms: &[String], level: Level) -> anyhow::Result<()> {
+    let host = admin.trim_start_matches("http://").trim_end_matches('/');
+    let address = host.to_socket_addrs().ok().and_then(|mut found| found.next());
+    let address = address.with_context(|| format!("--admin: no address in {admin}"))?;
     for room in rooms {
         let name = serde_json::json!({ "name": room }).to_string();
-        ask(admin, "POST", "/rooms", &name).await?;
+        request_with(address, "POST", "/rooms", &name)?;
         let settings = serde_json::json!({ "durability": level }).to_string();
-        ask(admin, "PUT", &format!("/rooms/{}/settings", percent(room)), &settings).await?;
-    }
-    Ok(())
-}
-
-async fn ask(admin: &str, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
-    let host = admin.trim_start_matches("http://").trim_end_matches('/');
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let exchange = async {
-        let mut stream = TcpStream::connect(host).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let answer =
-        tokio::time::timeout(ANSWER_WAIT, exchange).await.context("the admin port does not answer")?;
-    let answer = answer.with_context(|| format!("asking the admin port at {admin}"))?;
-    let status = answer.split_whitespace().nth(1).context("the admin port does not speak HTTP")?;
-    ensure!(!answer.is_empty(), "the admin port says nothing");
-    if !status.starts_with('2') {
-        let said = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        bail!("{method} {path}: {status} {}", said.trim());
+        request_with(address, "PUT", &format!("/rooms/{}/settings", percent(room)), &settings)?;
     }
     Ok(())
 }

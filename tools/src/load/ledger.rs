@@ -3,10 +3,10 @@
 //!
 //! Why files: the node that is judged is restarted after the load has ended, and what it still has is
 //! compared with this (`gs audit`), perhaps a hundred times over.
-//! `publications.jsonl`: one [`Header`], then one [`Said`] per publication. `shown-N.jsonl`: of the crowd of
+//! `publications.jsonl`: one [`Header`], then one [`PublicationRecord`] per publication. `shown-N.jsonl`: of the crowd of
 //! process N, one [`ShownLine`] per room and log. `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
 //! Invariant: what is kept per message is a few numbers; the texts follow from them (`script::Marked`).
-//! Not here: counting while a run goes on (`survival`, `publisher`), judging (`audit`).
+//! Not here: counting while a run goes on (`restarts`, `publisher`), judging (`audit`).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -28,27 +28,27 @@ pub(crate) struct Header {
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fate {
-    /// Nobody answered.
+    /// The node did not answer.
     #[default]
     Unanswered,
-    /// Nobody answered, and under a new name it could not be said again: it may stand or not.
+    /// The node did not answer, and a retry was not possible: it may be in the log or not.
     Uncertain,
-    /// It was refused for good.
+    /// The node refused it for good.
     Refused,
-    /// It stands there.
+    /// It is in the log, there.
     Acknowledged {
         epoch: u64,
         offset: u64,
         /// The level that the answer named, as on the wire.
         durability: u8,
-        /// The answer said that it had been taken before.
+        /// The node answered that it had accepted it before.
         repeated: bool,
     },
 }
 
 /// A publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct PublicationRecord {
     pub(crate) seq: u64,
     /// Index among the header's rooms.
     pub(crate) room: usize,
@@ -95,7 +95,7 @@ pub(crate) struct ViewerLine {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) header: Header,
-    pub(crate) said: Vec<Said>,
+    pub(crate) publications: Vec<PublicationRecord>,
     pub(crate) shown: Vec<ShownLine>,
 }
 
@@ -136,7 +136,7 @@ impl Ledger {
         let mut lines = open(&path)?.lines();
         let first = lines.next().with_context(|| format!("{} is empty", path.display()))??;
         let header = serde_json::from_str(&first).context("a ledger begins with its header")?;
-        let said = lines.map(|line| parse(&line?)).collect::<anyhow::Result<_>>()?;
+        let publications = lines.map(|line| parse(&line?)).collect::<anyhow::Result<_>>()?;
         let mut shown = Vec::new();
         for process in 0.. {
             let path = shown_file(directory, process);
@@ -147,7 +147,7 @@ impl Ledger {
                 shown.push(parse(&line?)?);
             }
         }
-        Ok(Ledger { header, said, shown })
+        Ok(Ledger { header, publications, shown })
     }
 }
 

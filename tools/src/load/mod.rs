@@ -1,26 +1,26 @@
-//! `gs load`: an audience that checks everything, and measures.
+//! `gs load`: a load generator whose viewers check everything that they receive.
 //!
-//! - `publisher`, `script`: what is said, when, and what became of it;
-//! - `crowd`, `viewer`: who listens; `checker`: is it complete and in order; `oracle`: is it what was said;
-//! - `survival`, `ledger`: what is kept where the node may be killed or replaced meanwhile; `prober`: who is
-//!   refused then;
-//! - `crew`, `orders`: several processes; `conductor`: the order of a run; `tally`: what was counted.
+//! - `publisher`, `script`: what is published, when, and what became of it;
+//! - `crowd`, `viewer`: viewers; `checker`: completeness and order; `expected`: contents;
+//! - `restarts`, `ledger`: what is kept when the node is killed or replaced during the run; `prober`: new
+//!   connections meanwhile;
+//! - `processes`, `messages`: several processes; `run`: the order of a run; `tally`: counts.
 //!
 //! Not here: figures (`crate::report`), the protocol (`grandstand_client`).
 
 mod checker;
-pub(crate) mod conductor;
-mod crew;
 mod crowd;
 mod durability;
+pub(crate) mod expected;
 pub(crate) mod ledger;
-pub(crate) mod oracle;
-pub(crate) mod orders;
+pub(crate) mod messages;
 pub(crate) mod prober;
+mod processes;
 pub(crate) mod progress;
 pub(crate) mod publisher;
+mod restarts;
+pub(crate) mod run;
 pub(crate) mod script;
-mod survival;
 pub(crate) mod tally;
 mod viewer;
 
@@ -31,17 +31,17 @@ use anyhow::{Context, bail, ensure};
 use grandstand_client::net::{Scheme, Url, seed};
 use tokio::sync::watch;
 
-pub(crate) use crew::{CROWD_COMMAND, run_process as run_crowd_process};
+pub(crate) use processes::{CROWD_COMMAND, run_process as run_crowd_process};
 
 use crate::report::Report;
 use crate::target::{self, DEFAULT_QUIC, DEFAULT_WS, TrustArgs, TrustBy};
-use conductor::{Run, conduct};
 use grandstand_harness::chat_log::Log;
 use grandstand_harness::process;
-use orders::{Content, Plan};
+use messages::{Content, Plan};
 use prober::Probers;
 use progress::Lines;
-use publisher::{Publishers, Stage};
+use publisher::{PublisherPlan, Publishers};
+use run::{RunPlan, carry_out};
 use script::{Arrivals, Marked, Script};
 
 /// Files that a process needs beside its viewers: standard streams, timers, libraries, publishers, UDP
@@ -54,47 +54,47 @@ const WS_PER_PROCESS: usize = 20_000;
 /// Arguments of `gs load`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the node is: ws://, wss:// or quic://; give several to spread viewers over them.
+    /// Address of the node: ws://, wss:// or quic://. Viewers are spread over several.
     #[arg(long = "url", value_name = "URL", default_values = [DEFAULT_WS, DEFAULT_QUIC])]
-    urls: Vec<Url>,
+    pub(crate) urls: Vec<Url>,
     #[command(flatten)]
-    trust: TrustArgs,
+    pub(crate) trust: TrustArgs,
     /// File with a signed token, shown by every session.
     #[arg(long, value_name = "FILE")]
-    token: Option<PathBuf>,
-    /// Room to fill; give several to spread viewers and publishers over them.
+    pub(crate) token: Option<PathBuf>,
+    /// Room to fill. Viewers and publishers are spread over several.
     #[arg(long = "room", value_name = "NAME", default_values = ["load"])]
-    rooms: Vec<String>,
-    /// So many rooms instead, whose names begin with --room.
+    pub(crate) rooms: Vec<String>,
+    /// Number of rooms, named after --room: load-0, load-1 and so on.
     #[arg(long = "rooms", value_name = "COUNT")]
     rooms_count: Option<usize>,
-    /// Make the rooms with this durability, through --admin.
+    /// Durability of the rooms, which are created through --admin.
     #[arg(long, value_enum, requires = "admin")]
     durability: Option<durability::Level>,
     /// The node's admin port, such as http://127.0.0.1:7480.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
 
-    /// The node may be killed or replaced meanwhile: everybody comes back as often as it takes, what was not
-    /// acknowledged is said again under the same nonce, and what was said, shown and missed goes into files
-    /// in this folder, for `gs audit`.
+    /// Directory for `gs audit`. The node may be killed or replaced during the run: viewers reconnect without
+    /// limit, publishers retry what was not acknowledged under the same nonce, and what was published,
+    /// received and missed is written to files in this directory.
     #[arg(long, value_name = "DIR", conflicts_with = "replay", help_heading = "Restarts")]
     ledger: Option<PathBuf>,
-    /// Newcomers knock all the time at every --url; one that is not let in fails the run.
+    /// Open new connections to every --url during the whole run; one that is refused fails the run.
     #[arg(long, help_heading = "Restarts")]
     probe: bool,
 
-    /// Viewers.
+    /// Number of viewers.
     #[arg(long, default_value_t = 100, help_heading = "Audience")]
-    viewers: usize,
-    /// Share of the viewers that come over QUIC, such as 50%; by default half where a quic:// and another URL
+    pub(crate) viewers: usize,
+    /// Share of the viewers that connect over QUIC, such as 50%. Default: half, if a quic:// and another URL
     /// are given.
     #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Audience")]
     quic: Option<f64>,
-    /// Viewers over WebSocket, instead of --viewers.
+    /// Number of viewers over WebSocket, instead of --viewers.
     #[arg(long, conflicts_with_all = ["viewers", "quic"], help_heading = "Audience")]
     ws_viewers: Option<usize>,
-    /// Viewers over QUIC, instead of --viewers.
+    /// Number of viewers over QUIC, instead of --viewers.
     #[arg(long, conflicts_with_all = ["viewers", "quic"], help_heading = "Audience")]
     quic_viewers: Option<usize>,
     /// Joins per second.
@@ -106,67 +106,79 @@ pub(crate) struct Args {
     /// Reactions per second, of all viewers together.
     #[arg(long, value_name = "PER_S", default_value_t = 0.0, help_heading = "Audience")]
     reactions: f64,
-    /// Viewers that stop reading for a while.
+    /// Number of viewers that stop reading for a while.
     #[arg(long, value_name = "VIEWERS", default_value_t = 0, help_heading = "Audience")]
     stall: usize,
-    /// How long they do.
+    /// How long a stalled viewer stops reading.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "10s", help_heading = "Audience")]
     stall_for: Duration,
-    /// When they begin, after the first message.
+    /// When stalled viewers stop reading, after the first message.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s", help_heading = "Audience")]
     stall_at: Duration,
-    /// One viewer of each transport drops its connection so often, resumes each time, and has to end with the
-    /// whole log.
+    /// How many times one viewer of each transport drops its connection. It resumes each time and must end
+    /// with the complete log.
     #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Audience")]
     drop_viewer: u32,
-    /// Viewers take batches plain, as clients do that cannot open compressed ones.
+    /// Viewers accept uncompressed batches only.
     #[arg(long, help_heading = "Audience")]
     no_compression: bool,
 
-    /// Sessions that publish.
+    /// Number of sessions that publish.
     #[arg(long, default_value_t = 1, help_heading = "Chat")]
     publishers: usize,
-    /// Messages per second, of all publishers together; sent when due, whether or not earlier ones were
-    /// answered.
+    /// Messages per second of all publishers together. A message is sent when it is due, whether or not
+    /// earlier ones were answered.
     #[arg(long, value_name = "PER_S", default_value_t = 10.0, help_heading = "Chat")]
     rate: f64,
-    /// Bytes of a message's text.
+    /// Length of a message's text.
     #[arg(long, value_name = "BYTES", default_value_t = 60, help_heading = "Chat")]
     size: usize,
-    /// How messages are spread in time.
+    /// How messages are spread over time.
     #[arg(long, value_enum, default_value = "poisson", help_heading = "Chat")]
     arrivals: Arrivals,
-    /// How long to publish; with --replay: at most.
+    /// How long to publish; with --replay, the maximum. Default: 10s, or the whole log.
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "Chat")]
-    hold: Option<Duration>,
-    /// Publish these chat logs instead (JSON lines, plain or gzip), all from their beginnings, as a bridge.
+    pub(crate) hold: Option<Duration>,
+    /// Publish these chat logs instead, at once and from their beginnings (JSON lines, plain or gzip).
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Chat")]
-    replay: Vec<PathBuf>,
-    /// How many times as fast as they were.
+    pub(crate) replay: Vec<PathBuf>,
+    /// Speed of the replay, as a multiple of the original.
     #[arg(long, value_name = "TIMES", default_value_t = 1.0, requires = "replay", help_heading = "Chat")]
-    speed: f64,
+    pub(crate) speed: f64,
 
-    /// Process of the node: measure its CPU and memory.
+    /// Process ID of the node, to measure its CPU and memory.
     #[arg(long)]
     pid: Option<u32>,
-    /// Processes to hold the viewers; by default as many as the limit of open files asks for.
+    /// Number of processes that hold the viewers. Default: as many as the limit of open files requires.
     #[arg(long, value_name = "COUNT")]
     processes: Option<usize>,
-    /// Seed of what is random.
+    /// Seed of the random numbers.
     #[arg(long)]
     seed: Option<u64>,
-    /// How long viewers may take to receive the rest, after the last message was answered.
+    /// How long viewers may take to receive the rest, once the last message is answered.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15s")]
     settle: Duration,
     /// Print the figures as one line of JSON.
     #[arg(long)]
-    json: bool,
-    /// No progress lines.
+    pub(crate) json: bool,
+    /// Print no progress lines.
     #[arg(long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
 }
 
-/// Run a load; `Ok(false)` when something was lost, duplicated, reordered, unacknowledged, or somebody could
+impl Default for Args {
+    /// What no flag at all means.
+    fn default() -> Args {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            args: Args,
+        }
+        <Flags as clap::Parser>::parse_from(["load"]).args
+    }
+}
+
+/// Run a load; `Ok(false)` when a message was lost, duplicated, reordered or unacknowledged, or a viewer could
 /// not join.
 ///
 /// # Errors
@@ -184,25 +196,17 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
     let mut lines = Lines::new(args.quiet);
     let connector = goal.trust.connector(None)?;
     if let (Some(level), Some(admin)) = (args.durability, &args.admin) {
-        durability::set(admin, &args.rooms, level).await?;
+        durability::set(admin, &args.rooms, level)?;
     }
-    let stage = goal.stage(&args);
-    let publishers = Publishers::connect(&stage, &connector).await?;
-    let (script, content) = goal.script(&args, publishers.text_bytes_max(), &mut lines)?;
+    let log = Log::open_all(&args.replay)?;
+    let plan = goal.publisher_plan(&args);
+    let publishers = Publishers::connect(&plan, &connector).await?;
+    let (script, content) = goal.script(&args, log, publishers.text_bytes_max(), &mut lines)?;
     let run = goal.run(&args, content, &script);
     let probers = args.probe.then(|| Probers::start(&args.urls, &goal.token, &connector));
-    let outcome = conduct(&run, publishers, script, &mut lines, stopped).await?;
+    let outcome = carry_out(&run, publishers, script, &mut lines, stopped).await?;
     let probes = probers.map(|probers| probers.probes());
-    let report = Report::new(&outcome, goal.ws_viewers, goal.quic_viewers).with_probes(probes.as_ref());
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    if !report.ok {
-        eprintln!("error: {}", report.faults.join("; "));
-    }
-    Ok(report.ok)
+    Ok(Report::new(&outcome, goal.ws_viewers, goal.quic_viewers, probes.as_ref()).print(args.json))
 }
 
 /// What the arguments ask for, checked.
@@ -229,17 +233,17 @@ impl Goal {
         ensure!(quic_viewers == 0 || !quic_urls.is_empty(), "viewers over QUIC need a --url quic://...");
         ensure!(args.ramp > 0.0, "--ramp must be above 0");
         ensure!(args.speed > 0.0, "--speed must be above 0");
-        ensure!(args.rate >= 0.0 && args.reactions >= 0.0, "a rate cannot be below 0");
-        ensure!(!args.rooms.is_empty(), "a room is needed");
+        ensure!(args.rate >= 0.0 && args.reactions >= 0.0, "--rate and --reactions must be 0 or more");
+        ensure!(!args.rooms.is_empty(), "--room: at least one room is required");
         if !args.replay.is_empty() {
             ensure!(
                 args.rooms.len() == 1,
-                "--replay goes into one room, for its offsets tell which message is which"
+                "--replay takes one --room: messages are recognised by their offsets"
             );
         }
         ensure!(
             args.stall + 2 <= ws_viewers + quic_viewers || args.stall == 0,
-            "--stall: somebody has to watch"
+            "--stall: at least two viewers must not be stalled"
         );
         let limit = process::raise_file_limit();
         let processes = processes(args.processes, ws_viewers, limit)?;
@@ -255,19 +259,25 @@ impl Goal {
         })
     }
 
-    fn stage(&self, args: &Args) -> Stage {
+    fn publisher_plan(&self, args: &Args) -> PublisherPlan {
         let count = match (args.replay.is_empty(), args.rate > 0.0) {
             (false, _) => 1,
             (true, true) => args.publishers,
             (true, false) => 0,
         };
-        let (urls, rooms) = (args.urls.clone(), args.rooms.clone());
-        Stage { urls, token: self.token.clone(), rooms, count, survives: args.ledger.is_some() }
+        PublisherPlan {
+            urls: args.urls.clone(),
+            token: self.token.clone(),
+            rooms: args.rooms.clone(),
+            count,
+            restarts_expected: args.ledger.is_some(),
+        }
     }
 
     fn script(
         &self,
         args: &Args,
+        mut log: Log,
         text_bytes_max: usize,
         lines: &mut Lines,
     ) -> anyhow::Result<(Script, Content)> {
@@ -285,8 +295,6 @@ impl Goal {
             };
             return Ok((Script::Marked(marked), Content::Marked(marked)));
         }
-        let logs = args.replay.iter().map(|file| Log::open(file)).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut log = Log::merge(logs);
         log.fit(text_bytes_max);
         if let Some(notes) = log.notes.sentence() {
             lines.say(&format!("log: {notes}"));
@@ -299,7 +307,7 @@ impl Goal {
         Ok((Script::Log { lines: log.lines.into(), speed: args.speed }, content))
     }
 
-    fn run(&self, args: &Args, content: Content, script: &Script) -> Run {
+    fn run(&self, args: &Args, content: Content, script: &Script) -> RunPlan {
         let hold_us = match script {
             Script::Silent => micros(args.hold.unwrap_or(Duration::from_secs(10))),
             _ => script.length_us(),
@@ -313,7 +321,6 @@ impl Goal {
             rooms: args.rooms.clone(),
             ws_viewers: self.ws_viewers,
             quic_viewers: self.quic_viewers,
-            process: 0,
             ramp_per_s: args.ramp,
             stalled: args.stall,
             stall_at_us: micros(args.stall_at),
@@ -321,15 +328,15 @@ impl Goal {
             drops: args.drop_viewer,
             churn_per_min: args.churn,
             reactions_per_s: args.reactions,
-            reactions_by_s: Vec::new(),
             hold_us,
             // Whoever is still stalled when publishing ends gets its time first.
             settle_us: micros(args.settle) + if args.stall > 0 { micros(args.stall_for) } else { 0 },
             seed: self.seed,
             content,
             ledger: args.ledger.clone(),
+            ..Plan::default()
         };
-        Run {
+        RunPlan {
             plans: whole.split(self.processes),
             in_processes: args.processes.is_some() || self.processes > 1,
             pid: args.pid,
@@ -339,7 +346,7 @@ impl Goal {
 }
 
 impl Plan {
-    /// Shares for so many processes.
+    /// Shares for this number of processes.
     pub(crate) fn split(&self, processes: usize) -> Vec<Plan> {
         let share = |total: usize, n: usize| total * (n + 1) / processes - total * n / processes;
         (0..processes)
@@ -381,25 +388,25 @@ fn viewers(args: &Args, has_ws: bool, has_quic: bool) -> (usize, usize) {
     (args.viewers - quic, quic)
 }
 
-/// How many processes hold so many sockets.
+/// How many processes hold this number of sockets.
 fn processes(asked: Option<usize>, ws_viewers: usize, limit: u64) -> anyhow::Result<usize> {
     let each = usize::try_from(limit.saturating_sub(FILES_BESIDE)).unwrap_or(usize::MAX).min(WS_PER_PROCESS);
     if each == 0 {
-        bail!("only {limit} files may be open: raise `ulimit -n`");
+        bail!("the limit of open files is {limit}, too low for viewers: raise it with `ulimit -n`");
     }
     let needed = ws_viewers.div_ceil(each).max(1);
     let processes = asked.unwrap_or(needed);
     ensure!(
         (needed..=200).contains(&processes),
-        "--processes {processes}: {ws_viewers} WebSocket viewers need at least {needed} at {limit} open files, and 200 is the most"
+        "got --processes {processes}, expected {needed} to 200: {ws_viewers} WebSocket viewers, {limit} open files"
     );
     Ok(processes)
 }
 
 fn parse_share(text: &str) -> anyhow::Result<f64> {
     let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
-    let share = number.trim().parse::<f64>().context("a share is a number such as 50% or 0.5")? / of;
-    ensure!((0.0..=1.0).contains(&share), "a share lies between 0% and 100%");
+    let share = number.trim().parse::<f64>().context("expected a share such as 50% or 0.5")? / of;
+    ensure!((0.0..=1.0).contains(&share), "expected a share from 0% to 100%");
     Ok(share)
 }
 
@@ -412,9 +419,10 @@ pub(crate) fn parse_time(text: &str) -> anyhow::Result<Duration> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => bail!("a time is a number with ms, s, m or h"),
+        _ => bail!("expected a time such as 500ms, 10s, 2m or 1h"),
     };
-    let seconds = number.trim().parse::<f64>().context("a time is a number with ms, s, m or h")? * factor;
+    let seconds =
+        number.trim().parse::<f64>().context("expected a time such as 500ms, 10s, 2m or 1h")? * factor;
     Ok(Duration::try_from_secs_f64(seconds)?)
 }
 
@@ -449,7 +457,7 @@ mod tests {
 
     #[test]
     fn shares_of_a_plan_add_up() {
-        let plan = Plan { stalled: 5, drops: 7, ..orders::tests::plan(10, 7) };
+        let plan = Plan { stalled: 5, drops: 7, ..messages::tests::plan(10, 7) };
         let shares = plan.split(3);
         let sum = |f: fn(&Plan) -> usize| shares.iter().map(f).sum::<usize>();
         assert_eq!((sum(|p| p.ws_viewers), sum(|p| p.quic_viewers), sum(|p| p.stalled)), (10, 7, 5));

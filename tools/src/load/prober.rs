@@ -1,4 +1,4 @@
-//! Probers: newcomers who come all the time, one after the other, over each of the given addresses.
+//! Probers: new connections during the whole run, one after the other, to each of the given addresses.
 //!
 //! Why: whether a restart refuses a connection shows only to somebody who connects at that moment.
 //! Invariants: one try per address at a time, and none is made twice: what fails is counted. They end with
@@ -90,18 +90,18 @@ async fn probe(url: &Url, token: &str, connector: &Connector) -> Result<(), Stri
         keep_state: false,
         ..Options::default()
     };
-    let driver = Driver::new(connector, url, Session::new(options), Newcomer::default()).run();
+    let driver = Driver::new(connector, url, Session::new(options), Probe::default()).run();
     let finished = tokio::time::timeout(ANSWER_WAIT, driver).await.map_err(|_| "no answer".to_owned())?;
     if finished.handler.is_in { Ok(()) } else { Err(finished.handler.why.unwrap_or_default()) }
 }
 
 #[derive(Debug, Default)]
-struct Newcomer {
+struct Probe {
     is_in: bool,
     why: Option<String>,
 }
 
-impl Handler for Newcomer {
+impl Handler for Probe {
     fn handle_event(&mut self, _: u64, event: &Event<'_>) {
         match event {
             Event::Welcome { .. } => self.is_in = true,

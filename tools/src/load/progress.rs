@@ -4,8 +4,8 @@
 
 use std::io::Write;
 
-use super::conductor::{Moment, Phase, Watcher};
-use super::orders::Progress;
+use super::messages::Progress;
+use super::run::{Moment, Phase, Watcher};
 use crate::report::{duration, mib};
 
 /// One line a second.
@@ -49,10 +49,10 @@ impl Meter {
         let server_cpu_us = moment.server.map_or(0, |s| s.cpu_us());
         let rates = Rates {
             messages: per_s(passed_us, self.acknowledged, moment.published.acknowledged),
-            frames: of_crowd(was.frames, is.frames),
-            deliveries: of_crowd(was.deliveries, is.deliveries),
+            frames: of_crowd(was.counts.frames, is.counts.frames),
+            deliveries: of_crowd(was.counts.deliveries, is.counts.deliveries),
             joins: of_crowd(was.live, is.live),
-            reactions: of_crowd(was.reactions_seen, is.reactions_seen),
+            reactions: of_crowd(was.counts.reactions_seen, is.counts.reactions_seen),
             server_cpus: per_s(passed_us, self.server_cpu_us, server_cpu_us) / 1e6,
         };
         let is_first = self.at_us == 0;
@@ -99,28 +99,34 @@ fn line(moment: &Moment<'_>, rates: &Rates) -> String {
     let p = &moment.progress;
     let bad = [
         (p.failed, "failed"),
-        (p.lost, "lost"),
-        (p.duplicated, "duplicated"),
-        (p.out_of_order, "out of order"),
-        (p.wrong, "wrong"),
-        (p.gaps, "gaps"),
+        (p.counts.lost, "lost"),
+        (p.counts.duplicated, "duplicated"),
+        (p.counts.out_of_order, "out of order"),
+        (p.counts.wrong, "wrong"),
+        (p.gaps, "gap notices"),
         (moment.published.refused.total(), "refused"),
     ];
-    let bad: String = bad.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("  {n} {what}")).collect();
+    let bad: String = bad.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
     let server = moment.server.map_or_else(String::new, |s| {
-        format!("  server {:.2} CPUs, {}", rates.server_cpus, mib(s.resident_bytes))
+        format!(", node {:.2} CPUs, {}", rates.server_cpus, mib(s.resident_bytes))
     });
     match moment.phase {
         Phase::Joining => {
-            format!("joining  {}/{} viewers, {:.0}/s{server}{bad}", p.live, moment.viewers, rates.joins)
+            format!(
+                "joining  {} of {} viewers, {:.0} joins/s{server}{bad}",
+                p.live, moment.viewers, rates.joins
+            )
+        }
+        Phase::Publishing | Phase::Settling if moment.viewers == 0 => {
+            let (done, due) = (moment.published.acknowledged, moment.published.due);
+            format!("on air   {:.1} messages/s, {done} acknowledged of {due}{bad}", rates.messages)
         }
         Phase::Publishing | Phase::Settling => {
             let name = if moment.phase == Phase::Publishing { "on air " } else { "settling" };
             format!(
-                "{name}  {} viewers  {:.1} messages/s  {:.0} frames/s  {:.0} deliveries/s  p50 {} p99 {}{server}{bad}",
+                "{name}  {} viewers, {:.1} messages/s, {:.0} received/s, p50 {}, p99 {}{server}{bad}",
                 p.live,
                 rates.messages,
-                rates.frames,
                 rates.deliveries,
                 duration(p.p50_us),
                 duration(p.p99_us)

@@ -1,9 +1,9 @@
-//! Scripts: what a run says, and when each message is due. Open loop: nobody waits for an answer.
+//! Scripts: what a run publishes, and when each message is due. Open loop: nobody waits for an answer.
 //!
 //! Why open: a generator that waits for a slow node asks less of it, and the worst times never show.
 //! Invariant: a script is a function of its parts, so every process of a run can tell from an offset or a
 //! text when a message was due.
-//! Not here: sending (`publisher`), judging (`oracle`).
+//! Not here: sending (`publisher`), judging (`expected`).
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use grandstand_protocol::frame::Role;
 use serde::{Deserialize, Serialize};
 
-use grandstand_harness::chat_log::Line;
+use grandstand_harness::chat_log::Message;
 use grandstand_harness::random::Random;
 
 /// How messages are spread in time.
@@ -23,7 +23,7 @@ pub(crate) enum Arrivals {
     Poisson,
 }
 
-/// Texts that say themselves when they were due.
+/// Texts that hold the time at which they were due.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Marked {
     /// Tells this run's messages from others in the room.
@@ -36,14 +36,14 @@ pub(crate) struct Marked {
     pub(crate) hold_us: u64,
 }
 
-/// What is said.
+/// What is published.
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
     Silent,
     Marked(Marked),
     /// A log, `speed` times as fast as it was.
     Log {
-        lines: Rc<[Line]>,
+        lines: Rc<[Message]>,
         speed: f64,
     },
 }
@@ -59,7 +59,7 @@ pub(crate) struct Due {
 
 /// Something to publish.
 #[derive(Debug)]
-pub(crate) struct Said<'a> {
+pub(crate) struct Words<'a> {
     pub(crate) author: &'a str,
     pub(crate) role: Role,
     pub(crate) text: &'a str,
@@ -76,7 +76,7 @@ pub(crate) struct Part {
 }
 
 impl Script {
-    /// The part of publisher `index` of so many.
+    /// The part of publisher `index` of `publishers`.
     pub(crate) fn part(&self, index: u64, publishers: u64, seed: u64) -> Part {
         let mut part = Part {
             script: self.clone(),
@@ -95,7 +95,7 @@ impl Script {
     }
 
     /// When line `seq` of a log is due.
-    pub(crate) fn log_after_us(lines: &[Line], speed: f64, seq: u64) -> Option<u64> {
+    pub(crate) fn log_after_us(lines: &[Message], speed: f64, seq: u64) -> Option<u64> {
         let line = lines.get(usize::try_from(seq).ok()?)?;
         Some((line.t_ms as f64 * 1000.0 / speed) as u64)
     }
@@ -112,16 +112,16 @@ impl Script {
     }
 
     /// The words of message `seq`, due at `due_us` of the clock that all processes share.
-    pub(crate) fn said<'a>(&'a self, seq: u64, due_us: u64, scratch: &'a mut String) -> Said<'a> {
+    pub(crate) fn words<'a>(&'a self, seq: u64, due_us: u64, scratch: &'a mut String) -> Words<'a> {
         match self {
             Script::Silent => unreachable!("a silent script has no parts"),
             Script::Marked(marked) => {
                 marked.write(seq, due_us, scratch);
-                Said { author: "", role: Role::Viewer, text: scratch }
+                Words { author: "", role: Role::Viewer, text: scratch }
             }
             Script::Log { lines, .. } => {
                 let line = &lines[seq as usize];
-                Said { author: &line.author, role: line.role, text: &line.text }
+                Words { author: &line.author, role: line.role, text: &line.text }
             }
         }
     }
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_log_is_due_as_it_was_only_faster() {
-        let line = |t_ms| Line { t_ms, author: "a".into(), text: "b".into(), role: Role::Viewer };
+        let line = |t_ms| Message { t_ms, author: "a".into(), text: "b".into(), role: Role::Viewer };
         let script = Script::Log { lines: [0, 0, 1000, 5000].map(line).into(), speed: 20.0 };
         let after: Vec<u64> = dues(&script, 1).iter().map(|due| due.after_us).collect();
         assert_eq!(after, [0, 0, 50_000, 250_000]);

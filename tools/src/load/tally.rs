@@ -28,69 +28,95 @@ pub(crate) struct Gaps {
     pub(crate) messages: u64,
 }
 
-/// What a crowd counted.
+/// Sums over viewers, and their addition.
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Numbers that a crowd counted.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub(crate) struct Counts {
+            $($(#[$doc])* pub(crate) $name: u64,)*
+        }
+
+        impl Counts {
+            pub(crate) fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// Subscriptions that began: new ones, not resumes.
+    joins,
+    /// Connections that were dropped on purpose.
+    drops,
+    /// Subscriptions that went on where they had ended.
+    resumes,
+    /// Viewers that left and came back anew.
+    churned,
+    /// Batch frames.
+    frames,
+    /// Bytes of batch frames, headers included, above TLS and QUIC.
+    bytes,
+    /// Messages that reached viewers.
+    deliveries,
+    /// Of them: not this run's.
+    foreign,
+    /// Messages left out by pacing.
+    omitted,
+    /// Messages missing at viewers that were dropped and resumed, and so have to end with the complete log.
+    dropped_missed,
+    /// Messages that went missing without a notice.
+    lost,
+    /// Messages that viewers, connected to the end, had not read when the time to settle was over.
+    unread,
+    duplicated,
+    out_of_order,
+    /// Messages whose content was not what was published.
+    wrong,
+    /// Viewers that were behind the room's head when the time to settle was over.
+    unsettled,
+    /// Viewers for which some offset had no account, or two.
+    unbalanced,
+    /// Batches that did not continue the position.
+    desyncs,
+    /// Viewers that found the room's log begun anew, and were not told.
+    logs_lost,
+    /// The same, where the run expects it: the node said so, and the viewer went on in the new log.
+    logs_changed,
+    /// Messages at an offset of a log at which somebody else was shown another one.
+    order_differences,
+    /// Connections that the node's host refused.
+    refused_connections,
+    /// Reactions sent.
+    reactions_sent,
+    /// Reactions that viewers were told of, over all viewers.
+    reactions_seen,
+    /// CPU time of the processes that held the viewers, while publishing.
+    cpu_us,
+    /// User memory that they took for it.
+    user_bytes,
+}
+
+/// Everything that a crowd counted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    /// Subscriptions that began: newcomers, not resumes.
-    pub(crate) joins: u64,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
     /// Viewers that never got in, or were sent away before the end.
     pub(crate) failures: Reasons,
     /// Connections that ended although nobody here wanted it.
     pub(crate) disconnects: Reasons,
-    /// Connections that were dropped on purpose.
-    pub(crate) drops: u64,
-    /// Subscriptions that went on where they had ended.
-    pub(crate) resumes: u64,
-    /// Viewers that left and came back as newcomers.
-    pub(crate) churned: u64,
-    /// Batch frames.
-    pub(crate) frames: u64,
-    /// Bytes of batch frames, headers included, above TLS and QUIC.
-    pub(crate) bytes: u64,
-    /// Messages that reached viewers.
-    pub(crate) deliveries: u64,
-    /// Of them: not this run's.
-    pub(crate) foreign: u64,
-    /// Messages left out by pacing.
-    pub(crate) omitted: u64,
+    /// Gap notices by reason.
     pub(crate) gaps: BTreeMap<String, Gaps>,
-    /// Messages missing at viewers that were dropped and resumed, and so have to end with the complete log.
-    pub(crate) dropped_missed: u64,
-    pub(crate) lost: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) out_of_order: u64,
-    /// Messages whose content was not what was published.
-    pub(crate) wrong: u64,
-    /// Viewers that were behind the room's head when the time to settle was over.
-    pub(crate) unsettled: u64,
-    /// Viewers for which some offset had no account, or two.
-    pub(crate) unbalanced: u64,
-    /// Batches that did not continue the position.
-    pub(crate) desyncs: u64,
-    /// Viewers that found the room's log begun anew.
-    pub(crate) restarts: u64,
-    /// The same, where the run expects it: the node said so, and the audience went on in the new log.
-    pub(crate) logs_changed: u64,
-    /// Messages at an offset of a log at which somebody else was shown another one.
-    pub(crate) order_differences: u64,
-    /// Connections that the node's host refused.
-    pub(crate) refused_connections: u64,
     /// Longest silence of each viewer while publishing went on, where that is watched.
     pub(crate) silence: Times,
-    /// Reactions given.
-    pub(crate) reactions_sent: u64,
-    /// Reactions that viewers were told of, over all viewers.
-    pub(crate) reactions_seen: u64,
     /// From due to received, of viewers that only watch.
     pub(crate) latency: Times,
     /// The same, of viewers that were stalled or dropped on purpose.
     pub(crate) disturbed_latency: Times,
     /// From the begin of connecting to the answer to the subscription.
     pub(crate) join_latency: Times,
-    /// CPU time of the processes that held the viewers, while publishing.
-    pub(crate) cpu_us: u64,
-    /// User memory that they took for it.
-    pub(crate) user_bytes: u64,
 }
 
 impl Reasons {
@@ -112,6 +138,11 @@ impl Reasons {
         let parts: Vec<String> = self.0.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         parts.join(", ")
     }
+
+    /// The same behind a number; nothing where there are none.
+    pub(crate) fn in_brackets(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!(" ({})", self.sentence()) }
+    }
 }
 
 impl Tally {
@@ -123,11 +154,13 @@ impl Tally {
 
     /// A viewer ended; its accounts are final.
     pub(crate) fn take_accounts(&mut self, checker: &Checker) {
-        self.lost += checker.lost;
-        self.duplicated += u64::from(checker.duplicated);
-        self.out_of_order += u64::from(checker.out_of_order);
-        self.omitted += checker.omitted;
-        self.unbalanced += u64::from(!checker.is_balanced());
+        let counts = &mut self.counts;
+        counts.lost += checker.lost;
+        counts.unread += checker.unread;
+        counts.duplicated += u64::from(checker.duplicated);
+        counts.out_of_order += u64::from(checker.out_of_order);
+        counts.omitted += checker.omitted;
+        counts.unbalanced += u64::from(!checker.is_balanced());
     }
 
     pub(crate) fn gap_notices(&self) -> u64 {
@@ -139,6 +172,7 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, other: &Tally) {
+        self.counts.add(&other.counts);
         self.failures.add(&other.failures);
         self.disconnects.add(&other.disconnects);
         for (reason, gaps) in &other.gaps {
@@ -150,53 +184,22 @@ impl Tally {
         self.disturbed_latency.add(&other.disturbed_latency);
         self.join_latency.add(&other.join_latency);
         self.silence.add(&other.silence);
-        for (sum, part) in self.numbers_mut().into_iter().zip(other.clone().numbers_mut()) {
-            *sum += *part;
-        }
-    }
-
-    fn numbers_mut(&mut self) -> [&mut u64; 25] {
-        [
-            &mut self.joins,
-            &mut self.drops,
-            &mut self.resumes,
-            &mut self.churned,
-            &mut self.frames,
-            &mut self.bytes,
-            &mut self.deliveries,
-            &mut self.foreign,
-            &mut self.omitted,
-            &mut self.dropped_missed,
-            &mut self.lost,
-            &mut self.duplicated,
-            &mut self.out_of_order,
-            &mut self.wrong,
-            &mut self.unbalanced,
-            &mut self.desyncs,
-            &mut self.restarts,
-            &mut self.reactions_sent,
-            &mut self.reactions_seen,
-            &mut self.cpu_us,
-            &mut self.user_bytes,
-            &mut self.unsettled,
-            &mut self.logs_changed,
-            &mut self.order_differences,
-            &mut self.refused_connections,
-        ]
     }
 
     /// What must not have happened, in words; empty in a good run.
     pub(crate) fn faults(&self) -> Vec<String> {
+        let counts = &self.counts;
         let counted = [
-            (self.lost, "messages lost"),
-            (self.duplicated, "messages duplicated"),
-            (self.out_of_order, "messages out of order"),
-            (self.wrong, "messages with wrong content"),
-            (self.unbalanced, "viewers whose accounts do not add up"),
-            (self.dropped_missed, "messages missing at viewers that resumed after every drop"),
-            (self.desyncs, "batches that did not continue the position"),
-            (self.order_differences, "messages of which viewers saw different orders"),
-            (self.restarts, "viewers that found the room's log begun anew"),
+            (counts.lost, "messages lost"),
+            (counts.unread, "messages not read yet when the time to settle was over"),
+            (counts.duplicated, "messages duplicated"),
+            (counts.out_of_order, "messages out of order"),
+            (counts.wrong, "messages with wrong content"),
+            (counts.unbalanced, "viewers whose accounts do not add up"),
+            (counts.dropped_missed, "messages missing at viewers that resumed after every drop"),
+            (counts.desyncs, "batches that did not continue the position"),
+            (counts.order_differences, "messages of which viewers saw different orders"),
+            (counts.logs_lost, "viewers that found the room's log begun anew"),
         ];
         let mut faults: Vec<String> = counted
             .iter()
@@ -216,10 +219,11 @@ mod tests {
 
     #[test]
     fn every_number_adds_up() {
-        let mut one = Tally::default();
-        for (n, number) in one.numbers_mut().into_iter().enumerate() {
-            *number = n as u64 + 1;
-        }
+        let counts = serde_json::to_value(Counts::default()).unwrap();
+        let names = counts.as_object().unwrap().keys().cloned();
+        let counts = names.zip(1..).map(|(name, n)| (name, n.into())).collect();
+        let counts = serde_json::from_value(serde_json::Value::Object(counts)).unwrap();
+        let mut one = Tally { counts, ..Tally::default() };
         one.count_gap("slow", 40);
         one.failures.count("refused", 2);
         one.latency.record(1000);
@@ -255,8 +259,14 @@ mod tests {
         checker.handle_subscribed(1, 0);
         checker.handle_message(0);
         checker.handle_message(0);
-        checker.finish(Some(3));
+        checker.finish(Some(3), false);
         tally.take_accounts(&checker);
         assert_eq!(tally.faults(), ["2 messages lost", "1 messages duplicated"]);
+        let mut behind = Checker::default();
+        behind.handle_subscribed(1, 0);
+        behind.finish(Some(7), true);
+        let mut tally = Tally::default();
+        tally.take_accounts(&behind);
+        assert_eq!(tally.faults(), ["7 messages not read yet when the time to settle was over"]);
     }
 }

@@ -15,8 +15,8 @@ use grandstand_client::net::{Control, Handler};
 use grandstand_protocol::frame::{GapReason, Outcome};
 
 use super::checker::{Checker, Fit};
-use super::oracle::{Oracle, Verdict};
-use super::survival::Survival;
+use super::expected::{Expected, Verdict};
+use super::restarts::Restarts;
 use super::tally::Tally;
 use grandstand_harness::histogram::Times;
 
@@ -31,15 +31,15 @@ pub(crate) struct Shared {
     pub(crate) recent: RefCell<Times>,
     pub(crate) slots: RefCell<Vec<Slot>>,
     /// One per room.
-    pub(crate) oracles: Vec<RefCell<Oracle>>,
+    pub(crate) expected: Vec<RefCell<Expected>>,
     /// Viewers that are in the room now.
     pub(crate) live: Cell<u64>,
     /// Viewers that neither got in nor failed yet, of all that are to come.
     pub(crate) outside: Cell<usize>,
     /// From the client library's clock to the shared one.
     pub(crate) clock_offset_us: u64,
-    /// Where the run survives restarts: what was shown of each log.
-    pub(crate) survival: Option<Survival>,
+    /// Where restarts are expected: what was shown of each log.
+    pub(crate) restarts: Option<Restarts>,
     /// Publishing goes on.
     pub(crate) is_on_air: Cell<bool>,
 }
@@ -57,6 +57,8 @@ pub(crate) struct Slot {
     pub(crate) is_live: bool,
     /// When it leaves, it comes back.
     pub(crate) comes_back: bool,
+    /// Was connected and behind when the time to settle was over.
+    pub(crate) is_behind: bool,
     /// Was counted as in or failed.
     pub(crate) is_counted: bool,
     orders: Orders,
@@ -145,16 +147,16 @@ impl Shared {
         self.count_arrival(slot);
         if slot.state == State::In {
             let stayed = slot.orders.leave && !slot.comes_back;
-            slot.checker.finish(head.filter(|_| stayed));
+            slot.checker.finish(head.filter(|_| stayed), slot.is_behind);
             tally.take_accounts(&slot.checker);
             if slot.is_dropped {
-                tally.dropped_missed += slot.checker.gapped;
+                tally.counts.dropped_missed += slot.checker.gapped;
             }
         }
-        if let Some(survival) = &self.survival {
+        if let Some(restarts) = &self.restarts {
             let checker = &slot.checker;
             let (duplicated, out_of_order) = (checker.duplicated.into(), checker.out_of_order.into());
-            survival.handle_finished(number, checker.lost, duplicated, out_of_order);
+            restarts.handle_finished(number, checker.lost, duplicated, out_of_order);
         }
         slot.state = State::Out;
     }
@@ -178,7 +180,7 @@ impl Handler for Viewer {
         let mut tally = self.shared.tally.borrow_mut();
         match event {
             Event::Message { offset, author, text, replay, .. } => {
-                tally.deliveries += 1;
+                tally.counts.deliveries += 1;
                 if slot.checker.handle_message(*offset) == Fit::New {
                     let is_calm = !(*replay || slot.is_stalled || slot.is_dropped);
                     let at = (slot.checker.epoch(), *offset);
@@ -186,27 +188,27 @@ impl Handler for Viewer {
                 }
             }
             Event::BatchEnd { wire_bytes, .. } => {
-                if let Some(survival) = &self.shared.survival {
+                if let Some(restarts) = &self.shared.restarts {
                     let watches = !(slot.is_stalled || slot.is_dropped) && self.shared.is_on_air.get();
-                    survival.handle_heard(self.number, now_us, watches);
+                    restarts.handle_heard(self.number, now_us, watches);
                 }
-                tally.frames += 1;
-                tally.bytes += u64::from(*wire_bytes);
+                tally.counts.frames += 1;
+                tally.counts.bytes += u64::from(*wire_bytes);
             }
-            Event::Tally { count, .. } => tally.reactions_seen += count,
+            Event::Tally { count, .. } => tally.counts.reactions_seen += count,
             Event::Omitted { from, to, .. } => slot.checker.handle_omitted(*from, *to),
             Event::Gap { from, to, count, reason, .. } => {
                 slot.checker.handle_gap(*from, *to, *count);
                 tally.count_gap(gap_name(*reason), *count);
-                if let Some(survival) = &self.shared.survival {
+                if let Some(restarts) = &self.shared.restarts {
                     let (epoch, why) = (slot.checker.epoch(), gap_name(*reason));
-                    survival.handle_gap(self.number, epoch, *from, *to, *count, why);
+                    restarts.handle_gap(self.number, epoch, *from, *to, *count, why);
                 }
             }
             Event::Fault { fault: Fault::Duplicate { offset }, .. } => {
                 slot.checker.handle_message(*offset);
             }
-            Event::Fault { fault: Fault::Desync { .. }, .. } => tally.desyncs += 1,
+            Event::Fault { fault: Fault::Desync { .. }, .. } => tally.counts.desyncs += 1,
             Event::Subscribed { epoch, offset, outcome, .. } => {
                 self.handle_subscribed(now_us, (*epoch, *offset), *outcome, slot, &mut tally);
             }
@@ -221,12 +223,12 @@ impl Handler for Viewer {
                 }
                 let refused = Reason::Transport(Ending::Broken(std::io::ErrorKind::ConnectionRefused));
                 let was_refused = *reason == refused;
-                tally.refused_connections += u64::from(was_refused);
-                if let Some(survival) = &self.shared.survival {
-                    survival.handle_disconnected(self.number, was_refused);
+                tally.counts.refused_connections += u64::from(was_refused);
+                if let Some(restarts) = &self.shared.restarts {
+                    restarts.handle_disconnected(self.number, was_refused);
                 }
                 match reason {
-                    Reason::Transport(Ending::Dropped) => tally.drops += 1,
+                    Reason::Transport(Ending::Dropped) => tally.counts.drops += 1,
                     _ if slot.orders.leave => {}
                     other => tally.disconnects.count(&other.to_string(), 1),
                 }
@@ -254,7 +256,7 @@ impl Handler for Viewer {
         let reactions = std::mem::take(&mut orders.reactions);
         if reactions > 0 && control.session.is_live(self.room) {
             control.session.react(self.room, reaction(self.number), reactions);
-            self.shared.tally.borrow_mut().reactions_sent += u64::from(reactions);
+            self.shared.tally.borrow_mut().counts.reactions_sent += u64::from(reactions);
         }
         None
     }
@@ -270,20 +272,24 @@ impl Viewer {
         tally: &mut Tally,
     ) {
         if slot.state == State::In {
-            tally.resumes += 1;
+            tally.counts.resumes += 1;
         } else {
             slot.state = State::In;
-            tally.joins += 1;
+            tally.counts.joins += 1;
             tally.join_latency.record(now_us.saturating_sub(self.began_us));
             self.shared.count_arrival(slot);
         }
-        let survives = self.shared.survival.is_some();
-        let continues = survives && matches!(outcome, Outcome::Resumed | Outcome::Gapped);
+        let restarts_expected = self.shared.restarts.is_some();
+        let continues = restarts_expected && matches!(outcome, Outcome::Resumed | Outcome::Gapped);
         if continues && slot.checker.epoch() != epoch {
             slot.checker.handle_continued(epoch);
-            tally.logs_changed += 1;
+            tally.counts.logs_changed += 1;
         } else if !slot.checker.handle_subscribed(epoch, offset) {
-            *(if survives { &mut tally.logs_changed } else { &mut tally.restarts }) += 1;
+            *(if restarts_expected {
+                &mut tally.counts.logs_changed
+            } else {
+                &mut tally.counts.logs_lost
+            }) += 1;
         }
         if !std::mem::replace(&mut slot.is_live, true) {
             self.shared.live.set(self.shared.live.get() + 1);
@@ -299,15 +305,15 @@ impl Viewer {
         is_calm: bool,
         tally: &mut Tally,
     ) {
-        let mut oracle = self.shared.oracles[self.room_index].borrow_mut();
-        let verdict = if let Some(survival) = &self.shared.survival {
-            let (verdict, seq) = oracle.judge_alone(text);
-            if !survival.handle_shown(self.number, self.room_index, epoch, offset, seq) {
-                tally.order_differences += 1;
+        let mut expected = self.shared.expected[self.room_index].borrow_mut();
+        let verdict = if let Some(restarts) = &self.shared.restarts {
+            let (verdict, seq) = expected.judge_alone(text);
+            if !restarts.handle_shown(self.number, self.room_index, epoch, offset, seq) {
+                tally.counts.order_differences += 1;
             }
             verdict
         } else {
-            oracle.judge(offset, author, text)
+            expected.judge(offset, author, text)
         };
         match verdict {
             Verdict::Ours { due_us } => {
@@ -319,8 +325,8 @@ impl Viewer {
                     tally.disturbed_latency.record(latency_us);
                 }
             }
-            Verdict::Foreign => tally.foreign += 1,
-            Verdict::Wrong => tally.wrong += 1,
+            Verdict::Foreign => tally.counts.foreign += 1,
+            Verdict::Wrong => tally.counts.wrong += 1,
         }
     }
 }

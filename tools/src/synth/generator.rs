@@ -9,10 +9,8 @@
 //! grow with time.
 //! Not here: when (`arrivals`), who (`people`), what (`texts`), files (`synth`).
 
-use std::sync::Arc;
-
 use clap::ValueEnum;
-use grandstand_protocol::frame::Role;
+use grandstand_harness::chat_log::Message;
 
 use super::arrivals::Arrivals;
 use super::people::People;
@@ -66,19 +64,6 @@ pub(crate) enum Language {
     Ko,
 }
 
-/// One message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Since the beginning.
-    pub(crate) t_ms: u64,
-    /// Who says it.
-    pub(crate) user: Arc<str>,
-    /// What.
-    pub(crate) text: Arc<str>,
-    /// As whom.
-    pub(crate) role: Role,
-}
-
 /// An endless chat.
 #[derive(Debug)]
 pub(crate) struct Chat {
@@ -109,13 +94,13 @@ impl Chat {
 }
 
 impl Iterator for Chat {
-    type Item = Line;
+    type Item = Message;
 
-    fn next(&mut self) -> Option<Line> {
+    fn next(&mut self) -> Option<Message> {
         let t_ms = self.arrivals.next_ms();
         let person = self.people.next_author();
         let text = self.texts.next_text(t_ms, person.language, self.arrivals.heat());
-        Some(Line { t_ms, user: person.name.clone(), text, role: person.role })
+        Some(Message { t_ms, author: person.name.clone(), text, role: person.role })
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use grandstand_protocol::frame::Role;
 use serde::Serialize;
 
-use super::generator::Line;
+use grandstand_harness::chat_log::Message;
 use grandstand_harness::random::Random;
 
 /// A usual time-out.
@@ -34,7 +34,7 @@ impl fmt::Display for Written {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct MessageRow<'a> {
     t: u64,
     u: &'a str,
     m: &'a str,
@@ -43,7 +43,7 @@ struct Message<'a> {
 }
 
 #[derive(Serialize)]
-struct Ban<'a> {
+struct BanRow<'a> {
     t: u64,
     k: &'a str,
     u: &'a str,
@@ -53,7 +53,7 @@ struct Ban<'a> {
 /// Write every line that nobody's ban forbids.
 pub(super) fn write(
     out: &mut impl Write,
-    lines: impl Iterator<Item = Line>,
+    lines: impl Iterator<Item = Message>,
     mut bans: Bans,
 ) -> io::Result<Written> {
     let mut written = Written::default();
@@ -61,12 +61,12 @@ pub(super) fn write(
         if bans.is_banned(&line) {
             continue;
         }
-        let message = Message { t: line.t_ms, u: &line.user, m: &line.text, r: mark(line.role) };
+        let message = MessageRow { t: line.t_ms, u: &line.author, m: &line.text, r: mark(line.role) };
         row(out, &message)?;
         written.messages += 1;
         written.last_ms = line.t_ms;
         if bans.take(&line) {
-            row(out, &Ban { t: line.t_ms, k: "ban", u: &line.user, d: BAN_S })?;
+            row(out, &BanRow { t: line.t_ms, k: "ban", u: &line.author, d: BAN_S })?;
             written.bans += 1;
         }
     }
@@ -114,17 +114,17 @@ impl Bans {
         self.next_ms = self.next_ms.saturating_add(pause_ms.max(1));
     }
 
-    fn is_banned(&self, line: &Line) -> bool {
-        self.until_ms.get(&line.user).is_some_and(|until_ms| line.t_ms < *until_ms)
+    fn is_banned(&self, line: &Message) -> bool {
+        self.until_ms.get(&line.author).is_some_and(|until_ms| line.t_ms < *until_ms)
     }
 
     /// Is this the line that gets its author banned?
-    fn take(&mut self, line: &Line) -> bool {
+    fn take(&mut self, line: &Message) -> bool {
         if line.t_ms < self.next_ms || line.role != Role::Viewer {
             return false;
         }
         self.until_ms.retain(|_, until_ms| *until_ms > line.t_ms);
-        self.until_ms.insert(line.user.clone(), line.t_ms + BAN_S * 1000);
+        self.until_ms.insert(line.author.clone(), line.t_ms + BAN_S * 1000);
         self.draw_next();
         true
     }

@@ -23,7 +23,7 @@ use flate2::{Compression, write::GzEncoder};
 use generator::{Language, Settings};
 use log::{Bans, Written};
 
-/// Write a chat log that looks like a real one, in made-up words.
+/// Generate a chat log with the shapes of real ones, in made-up words.
 ///
 /// JSON lines, `{"t": ms, "u": name, "m": text, "r": role}`, in the order of time: what `gs replay` reads.
 /// The same options give the same log.
@@ -31,22 +31,22 @@ use log::{Bans, Written};
 pub(crate) struct Args {
     /// File to write; compressed when the name ends in .gz. Without it: standard output.
     file: Option<PathBuf>,
-    /// How long the show goes on.
+    /// Length of the log.
     #[arg(long, default_value_t = 10.0, value_name = "N")]
     minutes: f64,
-    /// How many people watch; decides how much is said.
+    /// Number of viewers; decides how much they write.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     viewers: u64,
-    /// Messages per second in the mean, instead of what that many viewers write.
+    /// Mean number of messages per second, instead of what that many viewers write.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Another number, another chat.
+    /// Seed: the same seed gives the same chat.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// What is spoken, with commas between; one that is named twice is heard twice as often.
+    /// Languages, separated by commas; one that is named twice is used twice as often.
     #[arg(long, value_delimiter = ',', default_value = "en", value_enum, value_name = "LIST")]
     language: Vec<Language>,
-    /// Moments per hour at which everybody talks at once; 0 for none.
+    /// Bursts per hour, when everybody writes at once; 0 for none.
     #[arg(long, default_value_t = Settings::default().bursts_per_hour, value_name = "PER_HOUR")]
     bursts: f64,
     /// Bans per minute, each for ten minutes, as rows of their own.

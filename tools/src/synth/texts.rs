@@ -170,7 +170,8 @@ impl Texts {
     }
 
     fn clause(&mut self, lexicon: &Lexicon) -> String {
-        let (subject, predicate) = (self.random.pick(&lexicon.subjects), self.random.pick(&lexicon.predicates));
+        let (subject, predicate) =
+            (self.random.pick(&lexicon.subjects), self.random.pick(&lexicon.predicates));
         format!("{subject}{}{predicate}", lexicon.space)
     }
 }

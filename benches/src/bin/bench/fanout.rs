@@ -15,7 +15,7 @@ use grandstand_benches::plan::{Cores, Plan};
 use grandstand_benches::publisher::Script;
 use grandstand_benches::record::{Row, Rows, noted, ratio, rounded};
 use grandstand_benches::trial::{TEXT_BYTES, Trial, Window, node_plan};
-use grandstand_harness::chat_log::{self, Line, Log};
+use grandstand_harness::chat_log::{self, Log, Message};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +105,7 @@ fn script(plan: &Plan, case: Case) -> Result<Option<Script>> {
 }
 
 /// The part of so long in which the most was said; its times begin at 0.
-fn busiest(lines: &[Line], span_ms: u64) -> Vec<Line> {
+fn busiest(lines: &[Message], span_ms: u64) -> Vec<Message> {
     let (mut best, mut end) = (0..0, 0);
     for (begin, line) in lines.iter().enumerate() {
         while lines.get(end).is_some_and(|last| last.t_ms < line.t_ms + span_ms) {
@@ -116,7 +116,7 @@ fn busiest(lines: &[Line], span_ms: u64) -> Vec<Line> {
         }
     }
     let first_ms = lines.get(best.start).map_or(0, |line| line.t_ms);
-    lines[best].iter().map(|line| Line { t_ms: line.t_ms - first_ms, ..line.clone() }).collect()
+    lines[best].iter().map(|line| Message { t_ms: line.t_ms - first_ms, ..line.clone() }).collect()
 }
 
 impl Case {
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_busiest_part_begins_at_zero() {
-        let at = |t_ms| Line { t_ms, author: "a".into(), text: "b".into(), role: Role::Viewer };
+        let at = |t_ms| Message { t_ms, author: "a".into(), text: "b".into(), role: Role::Viewer };
         let lines = [0, 500, 2_000, 2_100, 2_999, 3_000, 9_000].map(at);
         let times: Vec<u64> = busiest(&lines, 1_000).iter().map(|line| line.t_ms).collect();
         assert_eq!(times, [0, 100, 999]);

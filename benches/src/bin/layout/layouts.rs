@@ -14,7 +14,7 @@ use grandstand_protocol::stream::{header_len, read_header};
 use serde_json::json;
 
 use super::logs::Batch;
-use grandstand_harness::chat_log::Line;
+use grandstand_harness::chat_log::Message;
 
 /// A way to put a batch on the wire.
 pub(crate) struct Layout {
@@ -56,8 +56,8 @@ const ALIAS: u32 = 300;
 
 /// One message each, in the form of a publication of Centrifugo's JSON protocol.
 fn json_envelopes(batch: &Batch<'_>) -> Vec<Vec<u8>> {
-    let envelope = |(i, row): (usize, &Line)| {
-        let data = json!({ "u": row.author, "m": row.text });
+    let envelope = |(i, row): (usize, &Message)| {
+        let data = json!({ "u": &*row.author, "m": &*row.text });
         let push =
             json!({ "channel": "show/1", "pub": { "data": data, "offset": batch.first_offset + i as u64 } });
         json!({ "push": push }).to_string().into_bytes()
@@ -67,7 +67,8 @@ fn json_envelopes(batch: &Batch<'_>) -> Vec<Vec<u8>> {
 
 /// Names and texts and nothing else: less than a protocol needs, and so the measure.
 fn json_array(batch: &Batch<'_>) -> Vec<Vec<u8>> {
-    let messages: Vec<_> = batch.rows.iter().map(|row| json!({ "u": row.author, "m": row.text })).collect();
+    let messages: Vec<_> =
+        batch.rows.iter().map(|row| json!({ "u": &*row.author, "m": &*row.text })).collect();
     vec![json!(messages).to_string().into_bytes()]
 }
 
@@ -140,7 +141,8 @@ fn roles(batch: &Batch<'_>) -> Option<Vec<u8>> {
 /// }`. The struct's four bytes are written as one number, which has the same size and alignment.
 fn structs_and_blob(batch: &Batch<'_>) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
-    let of = |row: &Line| (row.author.len() as u32) << 24 | (row.role as u32) << 16 | row.text.len() as u32;
+    let of =
+        |row: &Message| (row.author.len() as u32) << 24 | (row.role as u32) << 16 | row.text.len() as u32;
     let structs: Vec<u32> = batch.rows.iter().map(of).collect();
     let blob: Vec<u8> =
         batch.rows.iter().flat_map(|row| [row.author.as_bytes(), row.text.as_bytes()].concat()).collect();
@@ -190,7 +192,7 @@ fn packed(batch: &Batch<'_>) -> Vec<u8> {
     let mut w = BatchWriter::begin(&mut body, ALIAS, batch.rows.len(), false, false, 0);
     w.chat(batch.first_offset, batch.time_delta_ms, 0);
     for row in batch.rows {
-        let Line { author, text, role, .. } = row;
+        let Message { author, text, role, .. } = row;
         w.message(&MessageParts { role: *role as u8, author, text, ..MessageParts::default() });
     }
     w.finish();
@@ -211,9 +213,13 @@ mod tests {
     use super::*;
     use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 
-    fn rows() -> Vec<Line> {
-        let row =
-            |author: &str, text: &str, role| Line { t_ms: 0, author: author.into(), text: text.into(), role };
+    fn rows() -> Vec<Message> {
+        let row = |author: &str, text: &str, role| Message {
+            t_ms: 0,
+            author: author.into(),
+            text: text.into(),
+            role,
+        };
         vec![
             row("ann", "hello there", Role::Viewer),
             row("bob", "two words", Role::Host),

@@ -4,7 +4,7 @@
 //! a log is ever printed.
 
 use anyhow::Result;
-use grandstand_harness::chat_log::{self, Line};
+use grandstand_harness::chat_log::{self, Message};
 use std::path::PathBuf;
 
 /// A log, in order.
@@ -12,7 +12,7 @@ pub(crate) struct Log {
     /// Its file's name without extensions.
     pub(crate) name: String,
     /// Its messages.
-    pub(crate) rows: Vec<Line>,
+    pub(crate) rows: Vec<Message>,
 }
 
 /// What a room seals in one tick.
@@ -22,7 +22,7 @@ pub(crate) struct Batch<'a> {
     /// Milliseconds since the batch before it, on the wall clock of the replay.
     pub(crate) time_delta_ms: u64,
     /// The messages.
-    pub(crate) rows: &'a [Line],
+    pub(crate) rows: &'a [Message],
 }
 
 impl Log {

@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
@@ -32,13 +33,13 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// One message of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct Message {
     /// Since the log's first message.
     pub t_ms: u64,
     /// Who said it.
-    pub author: Box<str>,
+    pub author: Arc<str>,
     /// What.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// As whom.
     pub role: Role,
 }
@@ -64,7 +65,7 @@ pub struct Notes {
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Its messages, in order of time.
-    pub lines: Vec<Line>,
+    pub lines: Vec<Message>,
     /// What is not in it.
     pub notes: Notes,
 }
@@ -131,13 +132,20 @@ impl Log {
         merged
     }
 
-    /// Reads files as one log whose messages a node with this limit accepts.
+    /// Reads files as one log, each from its own beginning.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no message.
+    pub fn open_all(files: &[PathBuf]) -> Result<Log> {
+        Ok(Log::merge(files.iter().map(|file| Log::open(file)).collect::<Result<Vec<_>>>()?))
+    }
+
+    /// As [`Log::open_all`], with messages that a node with this limit accepts.
     ///
     /// # Errors
     /// A file cannot be read, or holds no message.
     pub fn merged(files: &[PathBuf], text_bytes_max: usize) -> Result<Log> {
-        let logs = files.iter().map(|file| Log::open(file)).collect::<Result<Vec<_>>>()?;
-        let mut log = Log::merge(logs);
+        let mut log = Log::open_all(files)?;
         log.fit(text_bytes_max);
         Ok(log)
     }
@@ -186,7 +194,7 @@ impl Log {
             Ok(Row { k: Some(_), .. }) => self.notes.others += 1,
             Ok(Row { t: Some(t), u: Some(author), m: Some(text), r, .. }) if t >= 0.0 => {
                 let role = role(r.as_deref().unwrap_or(""));
-                self.lines.push(Line { t_ms: t as u64, author: author.into(), text: text.into(), role });
+                self.lines.push(Message { t_ms: t as u64, author: author.into(), text: text.into(), role });
             }
             Ok(_) => self.notes.bad(number, "it lacks `t`, `u` or `m`"),
         }
@@ -245,7 +253,7 @@ fn role(mark: &str) -> Role {
     }
 }
 
-fn fit_author(line: &mut Line, notes: &mut Notes) {
+fn fit_author(line: &mut Message, notes: &mut Notes) {
     if rules::is_name(&line.author) && line.author.len() <= NAME_BYTES_MAX {
         return;
     }
@@ -255,10 +263,11 @@ fn fit_author(line: &mut Line, notes: &mut Notes) {
     line.author = if name.is_empty() { "somebody" } else { name }.into();
 }
 
-fn fit_text(line: &mut Line, bytes_max: usize, notes: &mut Notes) {
+fn fit_text(line: &mut Message, bytes_max: usize, notes: &mut Notes) {
     if !rules::is_text(&line.text) {
         notes.cleaned += 1;
-        line.text = line.text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_ascii_control()).collect();
+        let kept = |c: &char| *c == '\n' || *c == '\t' || !c.is_ascii_control();
+        line.text = line.text.chars().filter(kept).collect::<String>().into();
     }
     if line.text.len() > bytes_max {
         notes.cut += 1;

@@ -62,8 +62,12 @@ fn a_line_without_end_is_bounded() {
 #[test]
 fn fitting_makes_texts_that_a_node_takes() {
     let mut log = Log::read(SAMPLE.as_bytes()).unwrap();
-    let line =
-        |text: &str| Line { t_ms: 9, author: "é".repeat(40).into(), text: text.into(), role: Role::Viewer };
+    let line = |text: &str| Message {
+        t_ms: 9,
+        author: "é".repeat(40).into(),
+        text: text.into(),
+        role: Role::Viewer,
+    };
     log.lines.push(line(&"日本".repeat(50)));
     log.lines.push(line("\u{1b}\r"));
     log.fit(100);

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::super::generator::{Chat, Language, Line, Settings, messages_per_s, reactions_per_s};
+use super::super::generator::{Chat, Language, Settings, messages_per_s, reactions_per_s};
 use super::super::texts::ECHO_MS;
 use super::super::words::EMOTES;
-use grandstand_harness::chat_log::Log;
+use grandstand_harness::chat_log::{Log, Message};
 
 /// What was measured of one log.
 #[derive(Debug)]
@@ -32,20 +32,14 @@ struct Shape {
     emotes_only: f64,
 }
 
-struct Row<'a> {
-    t_ms: u64,
-    user: &'a str,
-    text: &'a str,
-}
-
-fn measure(rows: &[Row<'_>]) -> Shape {
+fn measure(rows: &[Message]) -> Shape {
     let counts = per_second(rows);
     let mean = rows.len() as f64 / counts.len() as f64;
     let variance = counts.iter().map(|&c| (c - mean).powi(2)).sum::<f64>() / counts.len() as f64;
     let peak10 = counts.windows(10).map(|w| w.iter().sum::<f64>()).fold(0.0, f64::max) / 10.0 / mean;
-    let mut by_user: HashMap<&str, usize> = HashMap::new();
-    rows.iter().for_each(|row| *by_user.entry(row.user).or_default() += 1);
-    let mut writes: Vec<usize> = by_user.into_values().collect();
+    let mut by_author: HashMap<&str, usize> = HashMap::new();
+    rows.iter().for_each(|row| *by_author.entry(&*row.author).or_default() += 1);
+    let mut writes: Vec<usize> = by_author.into_values().collect();
     writes.sort_unstable();
     let top = &writes[writes.len() - writes.len().div_ceil(100)..];
     let part = |count: usize| count as f64 / rows.len() as f64;
@@ -55,7 +49,7 @@ fn measure(rows: &[Row<'_>]) -> Shape {
         dispersion: variance / mean,
         peak10,
         text_bytes: quantiles(rows.iter().map(|r| r.text.len()), [0.5, 0.95, 0.99]),
-        name_bytes: quantiles(rows.iter().map(|r| r.user.len()), [0.5, 0.95]),
+        name_bytes: quantiles(rows.iter().map(|r| r.author.len()), [0.5, 0.95]),
         once: writes.iter().filter(|w| **w == 1).count() as f64 / writes.len() as f64,
         top1: part(top.iter().sum()),
         repeats: part(repeats(rows)),
@@ -65,17 +59,17 @@ fn measure(rows: &[Row<'_>]) -> Shape {
     }
 }
 
-fn per_second(rows: &[Row<'_>]) -> Vec<f64> {
+fn per_second(rows: &[Message]) -> Vec<f64> {
     let first_s = rows[0].t_ms / 1000;
     let mut counts = vec![0.0; (rows[rows.len() - 1].t_ms / 1000 - first_s + 1) as usize];
     rows.iter().for_each(|row| counts[(row.t_ms / 1000 - first_s) as usize] += 1.0);
     counts
 }
 
-fn repeats(rows: &[Row<'_>]) -> usize {
+fn repeats(rows: &[Message]) -> usize {
     let mut said_ms: HashMap<&str, u64> = HashMap::new();
     rows.iter()
-        .filter(|row| said_ms.insert(row.text, row.t_ms).is_some_and(|ms| row.t_ms - ms <= ECHO_MS))
+        .filter(|row| said_ms.insert(&*row.text, row.t_ms).is_some_and(|ms| row.t_ms - ms <= ECHO_MS))
         .count()
 }
 
@@ -85,12 +79,8 @@ fn quantiles<const N: usize>(values: impl Iterator<Item = usize>, at: [f64; N]) 
     at.map(|q| values[(q * values.len() as f64) as usize])
 }
 
-fn chat(settings: &Settings, minutes: u64) -> Vec<Line> {
+fn chat(settings: &Settings, minutes: u64) -> Vec<Message> {
     Chat::new(settings).take_while(|line| line.t_ms < minutes * 60_000).collect()
-}
-
-fn shape_of(lines: &[Line]) -> Shape {
-    measure(&lines.iter().map(|l| Row { t_ms: l.t_ms, user: &l.user, text: &l.text }).collect::<Vec<_>>())
 }
 
 /// Everything that does not depend on how much is said.
@@ -115,7 +105,7 @@ fn crowds_of_every_size_have_the_measured_shapes() {
     for (viewers, minutes) in [(6000, 90), (20_000, 60), (100_000, 40)] {
         for seed in 1..=4 {
             let settings = Settings { seed, viewers, ..Settings::default() };
-            let shape = shape_of(&chat(&settings, minutes));
+            let shape = measure(&chat(&settings, minutes));
             println!("{viewers} viewers, seed {seed}: {shape:?}");
             assert_shape(&shape, &format!("{viewers} viewers, seed {seed}"));
             let asked = messages_per_s(viewers);
@@ -128,7 +118,7 @@ fn crowds_of_every_size_have_the_measured_shapes() {
 fn every_language_has_the_measured_shapes() {
     for &language in Language::value_variants() {
         let settings = Settings { viewers: 30_000, languages: vec![language], ..Settings::default() };
-        let shape = shape_of(&chat(&settings, 45));
+        let shape = measure(&chat(&settings, 45));
         println!("{language:?}: {shape:?}");
         assert_shape(&shape, &format!("{language:?}"));
     }
@@ -139,7 +129,7 @@ fn bursts_tower_over_background_and_can_be_had_without() {
     for seed in 1..=4 {
         let with = Settings { seed, viewers: 100_000, ..Settings::default() };
         let without = Settings { bursts_per_hour: 0.0, ..with.clone() };
-        let (with, without) = (shape_of(&chat(&with, 60)), shape_of(&chat(&without, 60)));
+        let (with, without) = (measure(&chat(&with, 60)), measure(&chat(&without, 60)));
         assert!((3.0..10.0).contains(&with.peak10), "seed {seed}: {with:?}");
         assert!(without.peak10 < 3.0 && without.peak10 < with.peak10, "seed {seed}: {without:?}");
         assert!(without.dispersion > 1.4, "seed {seed}: {without:?}");
@@ -157,16 +147,18 @@ fn audiences_write_and_react_as_measured() {
 
 #[test]
 fn the_measure_itself_sees_what_is_off() {
-    let even: Vec<Line> = chat(&Settings::default(), 30)
+    let even: Vec<Message> = chat(&Settings::default(), 30)
         .into_iter()
         .enumerate()
-        .map(|(at, line)| Line { t_ms: at as u64 * 500, ..line })
+        .map(|(at, line)| Message { t_ms: at as u64 * 500, ..line })
         .collect();
-    assert!(shape_of(&even).dispersion < 0.1, "a metronome");
-    let parrot: Vec<Line> = even.iter().map(|line| Line { text: "again".into(), ..line.clone() }).collect();
-    assert!(shape_of(&parrot).repeats > 0.99, "a parrot");
-    let alone: Vec<Line> = even.iter().map(|line| Line { user: "somebody".into(), ..line.clone() }).collect();
-    assert!(shape_of(&alone).top1 > 0.99 && shape_of(&alone).once < 0.01, "one person");
+    assert!(measure(&even).dispersion < 0.1, "a metronome");
+    let parrot: Vec<Message> =
+        even.iter().map(|line| Message { text: "again".into(), ..line.clone() }).collect();
+    assert!(measure(&parrot).repeats > 0.99, "a parrot");
+    let alone: Vec<Message> =
+        even.iter().map(|line| Message { author: "somebody".into(), ..line.clone() }).collect();
+    assert!(measure(&alone).top1 > 0.99 && measure(&alone).once < 0.01, "one person");
 }
 
 /// Real logs beside the checkout, for comparison; printed, since they are real whatever the ranges say.
@@ -179,9 +171,7 @@ fn real_logs_side_by_side() {
     };
     for path in files.filter_map(|entry| Some(entry.ok()?.path())) {
         let log = Log::open(&path).unwrap();
-        let rows: Vec<Row<'_>> =
-            log.lines.iter().map(|l| Row { t_ms: l.t_ms, user: &l.author, text: &l.text }).collect();
-        let shape = measure(&rows);
+        let shape = measure(&log.lines);
         println!("{}: {shape:?}", path.file_name().unwrap_or_default().display());
         assert!(shape.messages > 0 && shape.rate_per_s > 0.0);
     }

@@ -1,9 +1,9 @@
-//! A crew: the crowds of a run, one in a thread of this process or several in processes of their own.
+//! The processes of a run: its viewers in one thread of this process, or in several processes of their own.
 //!
 //! Why processes: a process may hold only so many files, and one thread only so many viewers. They share
 //! nothing but the clock; orders go to them, and notes come back, as lines of JSON.
-//! Invariants: a crowd never outlives its coordinator (its standard input ends); one that dies is noticed.
-//! Not here: what a crowd does (`crowd`), when orders are given (`conductor`).
+//! Invariants: viewers never outlive their run (their standard input ends); a process that dies is noticed.
+//! Not here: what viewers do (`crowd`), when orders are given (`run`).
 
 use std::io::Write;
 use std::process::Stdio;
@@ -15,8 +15,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::crowd;
-use super::oracle::Announcements;
-use super::orders::{Note, Order, Plan};
+use super::expected::Announcements;
+use super::messages::{Note, Order, Plan};
 
 /// Orders and notes that may wait: a run has a handful of each per second.
 const WAITING_MAX: usize = 256;
@@ -24,28 +24,28 @@ const WAITING_MAX: usize = 256;
 /// The hidden subcommand of a crowd's process.
 pub(crate) const CROWD_COMMAND: &str = "crowd";
 
-/// The crowds of a run. See the module's head.
-pub(crate) struct Crew {
+/// See the module's head.
+pub(crate) struct Processes {
     orders: Vec<Sender<Order>>,
     notes: Receiver<(usize, Note)>,
     /// Killed when dropped.
     _children: Vec<Child>,
 }
 
-impl Crew {
-    /// One crowd in a thread of this process.
-    pub(crate) fn in_thread(plan: Plan, announcements: Option<Announcements>) -> anyhow::Result<Crew> {
+impl Processes {
+    /// All viewers in a thread of this process.
+    pub(crate) fn in_thread(plan: Plan, announcements: Option<Announcements>) -> anyhow::Result<Processes> {
         let (order, orders) = channel(WAITING_MAX);
         let (note, notes) = channel(WAITING_MAX);
         std::thread::Builder::new()
             .name("crowd".into())
             .spawn(move || run_crowd(plan, announcements.as_ref(), orders, &note))
             .context("cannot start a thread")?;
-        Ok(Crew { orders: vec![order], notes, _children: Vec::new() })
+        Ok(Processes { orders: vec![order], notes, _children: Vec::new() })
     }
 
-    /// Each crowd in a process of its own.
-    pub(crate) async fn in_processes(plans: Vec<Plan>) -> anyhow::Result<Crew> {
+    /// Each plan in a process of its own.
+    pub(crate) async fn in_processes(plans: Vec<Plan>) -> anyhow::Result<Processes> {
         let (note, notes) = channel(WAITING_MAX);
         let (mut orders, mut children) = (Vec::new(), Vec::new());
         for plan in plans {
@@ -53,7 +53,7 @@ impl Crew {
             orders.push(order);
             children.push(child);
         }
-        Ok(Crew { orders, notes, _children: children })
+        Ok(Processes { orders, notes, _children: children })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,7 +64,7 @@ impl Crew {
     pub(crate) async fn order(&self, order: &Order) -> anyhow::Result<()> {
         for link in &self.orders {
             if link.send(order.clone()).await.is_err() {
-                bail!("a crowd has ended before its time");
+                bail!("the viewers ended early");
             }
         }
         Ok(())
@@ -103,14 +103,14 @@ async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Res
         .arg(CROWD_COMMAND)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // Ctrl-C is for the coordinator, which tells when to end.
+        // Ctrl-C is for the run, which tells when to end.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .context("cannot start another process for viewers")?;
     let mut stdin = child.stdin.take().expect("piped");
     let stdout = child.stdout.take().expect("piped");
-    write_line(&mut stdin, plan).await.context("a process for viewers does not listen")?;
+    write_line(&mut stdin, plan).await.context("a process for viewers does not read its plan")?;
     let (order, mut orders) = channel::<Order>(WAITING_MAX);
     tokio::spawn(async move {
         while let Some(order) = orders.recv().await {
@@ -146,7 +146,7 @@ async fn write_line(
     Ok(())
 }
 
-/// The other end of [`Crew::in_processes`]: the plan and orders on standard input, notes on standard output.
+/// The other end of [`Processes::in_processes`]: the plan and orders on standard input, notes on standard output.
 ///
 /// # Errors
 /// When the pipes are not as expected.
@@ -154,7 +154,7 @@ pub(crate) fn run_process() -> anyhow::Result<()> {
     grandstand_harness::process::raise_file_limit();
     let mut plan = String::new();
     std::io::stdin().read_line(&mut plan)?;
-    let plan = serde_json::from_str(&plan).context("this command is for `gs load`, which gives it a plan")?;
+    let plan = serde_json::from_str(&plan).context("this command is for `gs load`, which sends it a plan")?;
     let (order, orders) = channel(WAITING_MAX);
     std::thread::spawn(move || read_orders(&order));
     let (note, mut notes) = channel(WAITING_MAX);

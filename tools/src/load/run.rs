@@ -1,8 +1,7 @@
-//! The conductor of a run: publishers in, crowd in, say everything, wait until everybody has it, measure,
-//! leave.
+//! A run: publishers connect, viewers join, everything is published, received and measured, everybody leaves.
 //!
-//! Why in this order: memory is measured around the joins, CPU from the first message until the last is
-//! everywhere, and nobody says goodbye before that is known.
+//! Why in this order: memory is measured around the joins, CPU from the first message until the last one is
+//! received everywhere, and no viewer leaves before that is known.
 //! Invariant: every wait has an end.
 //! Not here: figures (`report`), what a person sees meanwhile ([`Watcher`]s).
 
@@ -11,10 +10,10 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::sync::watch;
 
-use super::crew::Crew;
+use super::expected::Announcements;
 use super::ledger::{self, Header};
-use super::oracle::Announcements;
-use super::orders::{Content, Note, Order, Plan, Progress};
+use super::messages::{Content, Note, Order, Plan, Progress};
+use super::processes::Processes;
 use super::publisher::{Published, Publishers};
 use super::script::Script;
 use super::tally::Tally;
@@ -22,7 +21,7 @@ use crate::clock::instant;
 use grandstand_harness::clock::monotonic_us;
 use grandstand_harness::process::{self, Sample};
 
-/// How often the conductor looks around, and a watcher may draw.
+/// How often the run looks around, and a watcher may draw.
 const TURN: Duration = Duration::from_millis(50);
 
 /// How often the server is looked at while publishing goes on.
@@ -37,20 +36,20 @@ const LEAD_US: u64 = 200_000;
 /// For answers to the last publications.
 const ANSWERS_US: u64 = 15_000_000;
 
-/// The same, where what is refused is said again and the node may just be starting.
+/// The same, where publishers retry and the node may just be starting.
 const ANSWERS_AGAIN_US: u64 = 60_000_000;
 
 /// Beyond what joins should take: a viewer that tries again and again gives up within it.
 const JOINS_US: u64 = 120_000_000;
 
-/// For crowds to leave.
+/// For viewers to leave.
 const LEAVE_US: u64 = 15_000_000;
 
-/// A run.
-pub(crate) struct Run {
+/// What a run does, and with whom.
+pub(crate) struct RunPlan {
     /// Of each process.
     pub(crate) plans: Vec<Plan>,
-    /// Crowds in processes of their own, even if it is only one.
+    /// Viewers in processes of their own, even if it is only one.
     pub(crate) in_processes: bool,
     pub(crate) pid: Option<u32>,
     pub(crate) announcements: Option<Announcements>,
@@ -104,10 +103,10 @@ pub(crate) struct Server {
     pub(crate) resident_max_bytes: u64,
 }
 
-struct Conductor<'a> {
-    run: &'a Run,
+struct Run<'a> {
+    plan: &'a RunPlan,
     publishers: Publishers,
-    crew: Crew,
+    processes: Processes,
     watcher: &'a mut dyn Watcher,
     stop: watch::Receiver<bool>,
     phase: Phase,
@@ -126,71 +125,69 @@ struct Conductor<'a> {
 ///
 /// # Errors
 /// When the run cannot be carried out. What went wrong for viewers and messages is in the outcome.
-pub(crate) async fn conduct(
-    run: &Run,
+pub(crate) async fn carry_out(
+    plan: &RunPlan,
     publishers: Publishers,
     script: Script,
     watcher: &mut dyn Watcher,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
-    let before = run.pid.map(process::sample).transpose()?;
-    let crew = match (run.in_processes, &run.plans[..]) {
-        (false, [plan]) => Crew::in_thread(plan.clone(), run.announcements.clone())?,
-        _ => Crew::in_processes(run.plans.clone()).await?,
+    let before = plan.pid.map(process::sample).transpose()?;
+    let processes = match (plan.in_processes, &plan.plans[..]) {
+        (false, [only]) => Processes::in_thread(only.clone(), plan.announcements.clone())?,
+        _ => Processes::in_processes(plan.plans.clone()).await?,
     };
-    let processes = crew.len();
-    let mut conductor = Conductor {
-        run,
+    let count = processes.len();
+    let mut running = Run {
+        plan,
         publishers,
-        crew,
+        processes,
         watcher,
         stop,
         phase: Phase::Joining,
-        latest: vec![Progress::default(); processes],
-        ramped: vec![None; processes],
-        settled: vec![false; processes],
-        done: vec![false; processes],
+        latest: vec![Progress::default(); count],
+        ramped: vec![None; count],
+        settled: vec![false; count],
+        done: vec![false; count],
         tally: Tally::default(),
         server: before,
         sampled_us: 0,
         resident_max_bytes: before.map_or(0, |s| s.resident_bytes),
     };
-    conductor.join().await?;
-    let joined = run.pid.map(process::sample).transpose()?;
-    let (begin, t0_us) = conductor.publish(script).await?;
-    conductor.settle().await?;
+    running.join().await?;
+    let joined = plan.pid.map(process::sample).transpose()?;
+    let (begin, t0_us) = running.publish(script).await?;
+    running.settle().await?;
     let publish_us = monotonic_us().saturating_sub(t0_us);
-    let end = run.pid.map(process::sample).transpose()?;
-    conductor.leave().await?;
+    let end = plan.pid.map(process::sample).transpose()?;
+    running.leave().await?;
     let server = match (before, joined, begin, end) {
         (Some(before), Some(joined), Some(begin), Some(end)) => {
-            let resident_max_bytes = conductor.resident_max_bytes.max(end.resident_bytes);
+            let resident_max_bytes = running.resident_max_bytes.max(end.resident_bytes);
             Some(Server { before, joined, begin, end, resident_max_bytes })
         }
         _ => None,
     };
-    let published = conductor.publishers.published().clone();
-    if let (Some(directory), Content::Marked(marked)) = (&run.plans[0].ledger, &run.plans[0].content) {
-        let header = Header { marked: *marked, rooms: run.plans[0].rooms.clone() };
-        ledger::write(&ledger::publications(directory), Some(&header), conductor.publishers.said())?;
+    let published = running.publishers.published().clone();
+    if let (Some(directory), Content::Marked(marked)) = (&plan.plans[0].ledger, &plan.plans[0].content) {
+        let header = Header { marked: *marked, rooms: plan.plans[0].rooms.clone() };
+        ledger::write(&ledger::publications(directory), Some(&header), running.publishers.records())?;
     }
     Ok(Outcome {
-        ramp_us: conductor.ramped.iter().flatten().copied().max().unwrap_or(0),
-        interrupted: *conductor.stop.borrow(),
-        tally: conductor.tally,
+        ramp_us: running.ramped.iter().flatten().copied().max().unwrap_or(0),
+        interrupted: *running.stop.borrow(),
+        tally: running.tally,
         published,
         publish_us,
         server,
-        processes,
+        processes: count,
     })
 }
 
-impl Conductor<'_> {
+impl Run<'_> {
     async fn join(&mut self) -> anyhow::Result<()> {
-        let joins_us = self.run.plans.iter().map(|plan| {
-            let viewers = plan.ws_viewers + plan.quic_viewers;
-            (viewers as f64 / plan.ramp_per_s * 1e6) as u64
-        });
+        let joins_us =
+            self.plan.plans.iter().map(|plan| (plan.viewers() as f64 / plan.ramp_per_s * 1e6) as u64);
         let deadline_us = monotonic_us() + joins_us.max().unwrap_or(0) + JOINS_US;
         self.pump(deadline_us, |c| c.ramped.iter().all(Option::is_some) || *c.stop.borrow()).await?;
         let until_us = monotonic_us() + SETTLE_JOINS.as_micros() as u64;
@@ -202,18 +199,18 @@ impl Conductor<'_> {
         self.phase = Phase::Publishing;
         let t0_us = monotonic_us() + LEAD_US;
         let bases = self.publishers.heads().iter().map(|head| head.map_or(0, |h| h.offset)).collect();
-        self.crew.order(&Order::Begin { t0_us, bases }).await?;
-        let hold_us = self.run.plans[0].hold_us.max(script.length_us());
-        self.publishers.begin(script, t0_us, self.run.plans[0].seed, self.run.announcements.clone());
+        self.processes.order(&Order::Begin { t0_us, bases }).await?;
+        let hold_us = self.plan.plans[0].hold_us.max(script.length_us());
+        self.publishers.begin(script, t0_us, self.plan.plans[0].seed, self.plan.announcements.clone());
         self.pump(t0_us, |_| false).await?;
-        let begin = self.run.pid.map(process::sample).transpose()?;
+        let begin = self.plan.pid.map(process::sample).transpose()?;
         let hold_until_us = t0_us + hold_us;
         self.pump(hold_until_us, |c| *c.stop.borrow()).await?;
         if *self.stop.borrow() {
             self.publishers.stop();
         }
-        let survives = self.run.plans[0].ledger.is_some();
-        let answers_until_us = monotonic_us() + if survives { ANSWERS_AGAIN_US } else { ANSWERS_US };
+        let restarts_expected = self.plan.plans[0].ledger.is_some();
+        let answers_until_us = monotonic_us() + if restarts_expected { ANSWERS_AGAIN_US } else { ANSWERS_US };
         self.pump(answers_until_us, |c| c.publishers.is_finished()).await?;
         self.publishers.stop();
         Ok((begin, t0_us))
@@ -221,14 +218,14 @@ impl Conductor<'_> {
 
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.phase = Phase::Settling;
-        self.crew.order(&Order::End { heads: self.publishers.heads() }).await?;
+        self.processes.order(&Order::End { heads: self.publishers.heads() }).await?;
         // A crowd ends this by itself; the rest is for its note to arrive.
-        let deadline_us = monotonic_us() + self.run.plans[0].settle_us + LEAVE_US;
+        let deadline_us = monotonic_us() + self.plan.plans[0].settle_us + LEAVE_US;
         self.pump(deadline_us, |c| c.settled.iter().all(|settled| *settled)).await
     }
 
     async fn leave(&mut self) -> anyhow::Result<()> {
-        self.crew.order(&Order::Close).await?;
+        self.processes.order(&Order::Close).await?;
         self.pump(monotonic_us() + LEAVE_US, |c| c.done.iter().all(|done| *done)).await?;
         if !self.done.iter().all(|done| *done) {
             bail!("a process with viewers does not end: its figures are missing");
@@ -244,7 +241,7 @@ impl Conductor<'_> {
         tokio::pin!(deadline);
         while !is_done(self) {
             tokio::select! {
-                note = self.crew.next_note() => match note {
+                note = self.processes.next_note() => match note {
                     Some((process, note)) => self.handle_note(process, note)?,
                     None => bail!("all viewers are gone before their time"),
                 },
@@ -257,7 +254,7 @@ impl Conductor<'_> {
 
     fn handle_note(&mut self, process: usize, note: Note) -> anyhow::Result<()> {
         match note {
-            Note::Progress(progress) => self.latest[process] = progress,
+            Note::Progress(progress) => self.latest[process] = *progress,
             Note::Ramped { took_us } => self.ramped[process] = Some(took_us),
             Note::Settled => self.settled[process] = true,
             Note::Done(tally) => {
@@ -272,19 +269,21 @@ impl Conductor<'_> {
     fn look(&mut self) -> anyhow::Result<()> {
         let now_us = monotonic_us();
         if now_us >= self.sampled_us + SAMPLE_EVERY_US
-            && let Some(pid) = self.run.pid
+            && let Some(pid) = self.plan.pid
         {
             self.sampled_us = now_us;
             let sample = process::sample(pid)?;
             self.resident_max_bytes = self.resident_max_bytes.max(sample.resident_bytes);
             self.server = Some(sample);
         }
+        let mut progress = Progress::default();
+        self.latest.iter().for_each(|part| progress.add(part));
         let published = self.publishers.published();
         self.watcher.watch(&Moment {
             phase: self.phase,
             now_us,
-            viewers: self.run.plans.iter().map(|plan| plan.ws_viewers + plan.quic_viewers).sum(),
-            progress: Progress::sum(self.latest.iter().copied()),
+            viewers: self.plan.plans.iter().map(Plan::viewers).sum(),
+            progress,
             published: &published,
             server: self.server,
         })

@@ -1,6 +1,6 @@
-//! What a crowd keeps in order to judge a node that is killed, cut off or replaced under it.
+//! Restarts: what viewers keep in order to check a node that is killed, cut off or replaced during the run.
 //!
-//! Why beside `checker` and `oracle`: those judge one log within what memory holds; here several logs follow
+//! Why beside `checker` and `expected`: those judge one log within what memory holds; here several logs follow
 //! each other, and everything that anybody was shown is compared with the log afterwards.
 //! Invariants: an offset of a log shows everybody the same message, or it counts as a difference of order;
 //! per message eight bytes are kept for all viewers of a process together, per viewer at most [`PLACES_MAX`]
@@ -24,7 +24,7 @@ const NOTHING: u64 = u64::MAX;
 
 /// What all viewers of a process were shown, and what each went through.
 #[derive(Debug, Default)]
-pub(crate) struct Survival {
+pub(crate) struct Restarts {
     shown: RefCell<BTreeMap<(usize, u64), Shown>>,
     stories: RefCell<Vec<Story>>,
 }
@@ -41,14 +41,14 @@ struct Story {
     heard_us: Option<u64>,
 }
 
-impl Survival {
-    /// For so many viewers, spread over so many rooms in turn.
-    pub(crate) fn new(viewers: usize, rooms: usize) -> Survival {
+impl Restarts {
+    /// For `viewers`, spread over `rooms` in turn.
+    pub(crate) fn new(viewers: usize, rooms: usize) -> Restarts {
         let story = |viewer| Story {
             line: ViewerLine { viewer, room: viewer % rooms, ..ViewerLine::default() },
             heard_us: None,
         };
-        Survival { shown: RefCell::default(), stories: RefCell::new((0..viewers).map(story).collect()) }
+        Restarts { shown: RefCell::default(), stories: RefCell::new((0..viewers).map(story).collect()) }
     }
 
     /// A viewer was shown message `seq` there. `false`: somebody was shown another one there.
@@ -173,31 +173,31 @@ mod tests {
 
     #[test]
     fn everybody_must_be_shown_the_same_at_an_offset_of_a_log_and_another_log_is_another_matter() {
-        let survival = Survival::new(4, 2);
-        assert!(survival.handle_shown(0, 0, 7, 10, Some(100)));
-        assert!(survival.handle_shown(2, 0, 7, 10, Some(100)));
-        assert!(survival.handle_shown(2, 0, 7, 4, Some(94)));
-        assert!(!survival.handle_shown(0, 0, 7, 4, Some(95)));
-        assert!(survival.handle_shown(0, 0, 8, 4, Some(95)));
-        assert!(survival.handle_shown(1, 1, 7, 4, Some(95)));
-        assert!(!survival.handle_shown(1, 1, 7, u64::MAX / 2, Some(1)), "no offset of this run");
+        let restarts = Restarts::new(4, 2);
+        assert!(restarts.handle_shown(0, 0, 7, 10, Some(100)));
+        assert!(restarts.handle_shown(2, 0, 7, 10, Some(100)));
+        assert!(restarts.handle_shown(2, 0, 7, 4, Some(94)));
+        assert!(!restarts.handle_shown(0, 0, 7, 4, Some(95)));
+        assert!(restarts.handle_shown(0, 0, 8, 4, Some(95)));
+        assert!(restarts.handle_shown(1, 1, 7, 4, Some(95)));
+        assert!(!restarts.handle_shown(1, 1, 7, u64::MAX / 2, Some(1)), "no offset of this run");
     }
 
     #[test]
     fn runs_are_ranges_and_silence_is_the_longest_time_between_batches() {
-        let survival = Survival::new(1, 1);
+        let restarts = Restarts::new(1, 1);
         for offset in [1, 2, 3, 7, 8] {
-            survival.handle_shown(0, 0, 5, offset, Some(offset));
+            restarts.handle_shown(0, 0, 5, offset, Some(offset));
         }
-        survival.handle_shown(0, 0, 6, 9, Some(9));
+        restarts.handle_shown(0, 0, 6, 9, Some(9));
         for (at_us, counts) in [(10, true), (30, true), (900, false), (910, true)] {
-            survival.handle_heard(0, at_us, counts);
+            restarts.handle_heard(0, at_us, counts);
         }
-        let line = survival.stories.borrow()[0].line.clone();
+        let line = restarts.stories.borrow()[0].line.clone();
         assert_eq!(line.runs, [(5, 1, 4), (5, 7, 9), (6, 9, 10)]);
-        assert_eq!(survival.silences_us(), [20]);
-        survival.handle_finished(0, 0, 0, 0);
-        survival.handle_heard(0, 5_000, true);
-        assert_eq!(survival.silences_us(), [20], "another session begins anew");
+        assert_eq!(restarts.silences_us(), [20]);
+        restarts.handle_finished(0, 0, 0, 0);
+        restarts.handle_heard(0, 5_000, true);
+        assert_eq!(restarts.silences_us(), [20], "another session begins anew");
     }
 }

@@ -1,4 +1,4 @@
-//! The oracle of a room: what each offset must hold, and when it was due.
+//! Expected contents of a room: what each offset must hold, and when it was due.
 //!
 //! Why shared by a process's viewers: the first to see an offset has it judged, and for the others it is one
 //! comparison with that: so everyone is known to have seen the same, at the cost of a memory comparison.
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::script::Marked;
-use grandstand_harness::chat_log::Line;
+use grandstand_harness::chat_log::Message;
 
 /// Messages remembered per room and process: minutes of the busiest room, about 10 MB.
 const SEEN_MAX: usize = 65_536;
@@ -46,7 +46,7 @@ pub(crate) enum Knowledge {
     /// Offset `base + n` holds line `n`.
     Log {
         /// The lines.
-        lines: Rc<[Line]>,
+        lines: Rc<[Message]>,
         /// How fast.
         speed: f64,
         /// Offset of the first, and the time of the start; once they are known.
@@ -86,16 +86,16 @@ struct Seen {
 
 /// See the module's head.
 #[derive(Debug)]
-pub(crate) struct Oracle {
+pub(crate) struct Expected {
     knowledge: Knowledge,
     first: u64,
     seen: VecDeque<Option<Seen>>,
     scratch: RefCell<String>,
 }
 
-impl Oracle {
-    pub(crate) fn new(knowledge: Knowledge) -> Oracle {
-        Oracle { knowledge, first: 0, seen: VecDeque::new(), scratch: RefCell::default() }
+impl Expected {
+    pub(crate) fn new(knowledge: Knowledge) -> Expected {
+        Expected { knowledge, first: 0, seen: VecDeque::new(), scratch: RefCell::default() }
     }
 
     /// Publishing begins: the next offset of the room then, and the time.
@@ -121,7 +121,7 @@ impl Oracle {
         }
     }
 
-    /// As [`Oracle::judge`], but from the text alone, where logs follow each other and `survival` compares
+    /// As [`Expected::judge`], but from the text alone, where logs follow each other and `restarts` compares
     /// what is shown: and the message's number, if it is one of this run.
     pub(crate) fn judge_alone(&self, text: &str) -> (Verdict, Option<u64>) {
         match &self.knowledge {
@@ -212,47 +212,47 @@ mod tests {
     use crate::load::script::Arrivals;
     use grandstand_protocol::frame::Role;
 
-    fn log() -> Oracle {
+    fn log() -> Expected {
         let line =
-            |text: &str| Line { t_ms: 1000, author: "ann".into(), text: text.into(), role: Role::Viewer };
-        Oracle::new(Knowledge::Log { lines: ["a", "b"].map(line).into(), speed: 10.0, start: None })
+            |text: &str| Message { t_ms: 1000, author: "ann".into(), text: text.into(), role: Role::Viewer };
+        Expected::new(Knowledge::Log { lines: ["a", "b"].map(line).into(), speed: 10.0, start: None })
     }
 
     #[test]
     fn a_logs_lines_are_known_by_their_offsets() {
-        let mut oracle = log();
-        assert_eq!(oracle.judge(4, "x", "before the start"), Verdict::Foreign);
-        oracle.begin(5, 1_000_000);
+        let mut expected = log();
+        assert_eq!(expected.judge(4, "x", "before the start"), Verdict::Foreign);
+        expected.begin(5, 1_000_000);
         for _ in 0..2 {
-            assert_eq!(oracle.judge(5, "ann", "a"), Verdict::Ours { due_us: 1_100_000 });
-            assert_eq!(oracle.judge(6, "ann", "a"), Verdict::Wrong);
-            assert_eq!(oracle.judge(7, "ann", "behind the end"), Verdict::Foreign);
+            assert_eq!(expected.judge(5, "ann", "a"), Verdict::Ours { due_us: 1_100_000 });
+            assert_eq!(expected.judge(6, "ann", "a"), Verdict::Wrong);
+            assert_eq!(expected.judge(7, "ann", "behind the end"), Verdict::Foreign);
         }
-        assert_eq!(oracle.judge(5, "eve", "a"), Verdict::Wrong);
+        assert_eq!(expected.judge(5, "eve", "a"), Verdict::Wrong);
     }
 
     #[test]
     fn a_mark_with_another_filling_is_wrong() {
         let marked = Marked { run: 9, rate: 1.0, size_bytes: 40, arrivals: Arrivals::Even, hold_us: 1 };
-        let (mut oracle, mut text) = (Oracle::new(Knowledge::Marked(marked)), String::new());
+        let (mut expected, mut text) = (Expected::new(Knowledge::Marked(marked)), String::new());
         marked.write(3, 50, &mut text);
-        assert_eq!(oracle.judge(0, "", &text), Verdict::Ours { due_us: 50 });
-        assert_eq!(oracle.judge(1, "", &text.to_uppercase().replace("GS", "gs")), Verdict::Wrong);
-        assert_eq!(oracle.judge(2, "", "hello"), Verdict::Foreign);
+        assert_eq!(expected.judge(0, "", &text), Verdict::Ours { due_us: 50 });
+        assert_eq!(expected.judge(1, "", &text.to_uppercase().replace("GS", "gs")), Verdict::Wrong);
+        assert_eq!(expected.judge(2, "", "hello"), Verdict::Foreign);
     }
 
     #[test]
     fn others_may_talk_between_announced_messages() {
         let announced = |text: &str, due_us| Announced { due_us, author: "a".into(), text: text.into() };
         let announcements = Announcements::default();
-        let mut oracle = Oracle::new(Knowledge::Announced(announcements.clone()));
+        let mut expected = Expected::new(Knowledge::Announced(announcements.clone()));
         for (text, due_us) in [("1", 1), ("refused", 2), ("3", 3)] {
             announcements.announce(announced(text, due_us));
         }
-        assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
-        assert_eq!(oracle.judge(1, "guest", "hi"), Verdict::Foreign);
-        assert_eq!(oracle.judge(2, "a", "3"), Verdict::Ours { due_us: 3 });
-        assert_eq!(oracle.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
+        assert_eq!(expected.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
+        assert_eq!(expected.judge(1, "guest", "hi"), Verdict::Foreign);
+        assert_eq!(expected.judge(2, "a", "3"), Verdict::Ours { due_us: 3 });
+        assert_eq!(expected.judge(0, "a", "1"), Verdict::Ours { due_us: 1 });
         assert!(announcements.board().waiting.is_empty());
         assert_eq!(
             announcements.arrived().iter().map(|(_, text)| &**text).collect::<Vec<_>>(),
@@ -262,14 +262,14 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_old_offsets_are_judged_anew() {
-        let mut oracle = log();
-        oracle.begin(0, 0);
+        let mut expected = log();
+        expected.begin(0, 0);
         for offset in 0..(SEEN_MAX as u64 + 10) {
-            oracle.judge(offset, "ann", "a");
+            expected.judge(offset, "ann", "a");
         }
-        assert_eq!(oracle.seen.len(), SEEN_MAX);
-        assert_eq!(oracle.judge(0, "ann", "a"), Verdict::Ours { due_us: 100_000 });
-        oracle.judge(u64::MAX / 2, "ann", "a");
-        assert_eq!(oracle.seen.len(), 1);
+        assert_eq!(expected.seen.len(), SEEN_MAX);
+        assert_eq!(expected.judge(0, "ann", "a"), Verdict::Ours { due_us: 100_000 });
+        expected.judge(u64::MAX / 2, "ann", "a");
+        assert_eq!(expected.seen.len(), 1);
     }
 }

@@ -1,18 +1,18 @@
-//! What coordinator and crowds say to each other: the same words over a channel and, as lines of JSON, over a
-//! pipe.
+//! Messages between the run and the processes that hold its viewers: over a channel or, as lines of JSON,
+//! over a pipe.
 //!
-//! Not here: pipes and channels (`crew`).
+//! Not here: pipes and channels (`processes`).
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::script::Marked;
-use super::tally::Tally;
+use super::tally::{Counts, Tally};
 use crate::target::TrustBy;
 
 /// What one process's viewers do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// Where WebSocket viewers go, in turn.
     pub(crate) ws_urls: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) stalled: usize,
     pub(crate) stall_at_us: u64,
     pub(crate) stall_for_us: u64,
-    /// One viewer per transport drops its connection so often while publishing goes on.
+    /// How many times one viewer of each transport drops its connection while publishing goes on.
     pub(crate) drops: u32,
     /// Share of the viewers that leave and come back each minute.
     pub(crate) churn_per_min: f64,
@@ -48,14 +48,15 @@ pub(crate) struct Plan {
     pub(crate) settle_us: u64,
     pub(crate) seed: u64,
     pub(crate) content: Content,
-    /// Viewers come back as often as it takes, and a new log is no fault; what they saw goes into this
+    /// Viewers reconnect without limit, and a new log is no fault; what they received is written to this
     /// directory.
     pub(crate) ledger: Option<PathBuf>,
 }
 
 /// What viewers can know of what they will see.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) enum Content {
+    #[default]
     Unknown,
     Marked(Marked),
     /// These files, fitted to this limit, at this speed.
@@ -68,7 +69,7 @@ pub(crate) enum Content {
     Announced,
 }
 
-/// From the coordinator.
+/// To the viewers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Publishing starts at this time; the next offset of each room then.
@@ -86,11 +87,11 @@ pub(crate) struct Head {
     pub(crate) offset: u64,
 }
 
-/// To the coordinator.
+/// From the viewers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Note {
     /// Once a second.
-    Progress(Progress),
+    Progress(Box<Progress>),
     /// Every viewer is in, or has failed; and how long that took.
     Ramped { took_us: u64 },
     /// Every viewer has everything, or the time for it is over.
@@ -101,7 +102,7 @@ pub(crate) enum Note {
     Failed(String),
 }
 
-/// Where a crowd stands.
+/// How far a crowd is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// When that was.
@@ -109,43 +110,33 @@ pub(crate) struct Progress {
     /// Viewers in the room now.
     pub(crate) live: u64,
     pub(crate) failed: u64,
-    pub(crate) frames: u64,
-    pub(crate) bytes: u64,
-    pub(crate) deliveries: u64,
-    pub(crate) lost: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) out_of_order: u64,
-    pub(crate) wrong: u64,
     pub(crate) gaps: u64,
-    pub(crate) reactions_seen: u64,
+    /// So far, open sessions included.
+    pub(crate) counts: Counts,
     /// Of the last second.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
 }
 
 impl Progress {
-    /// Of several crowds; the percentiles are those of the worst.
-    pub(crate) fn sum(parts: impl IntoIterator<Item = Progress>) -> Progress {
-        parts.into_iter().fold(Progress::default(), |a, b| Progress {
-            at_us: a.at_us.max(b.at_us),
-            live: a.live + b.live,
-            failed: a.failed + b.failed,
-            frames: a.frames + b.frames,
-            bytes: a.bytes + b.bytes,
-            deliveries: a.deliveries + b.deliveries,
-            lost: a.lost + b.lost,
-            duplicated: a.duplicated + b.duplicated,
-            out_of_order: a.out_of_order + b.out_of_order,
-            wrong: a.wrong + b.wrong,
-            gaps: a.gaps + b.gaps,
-            reactions_seen: a.reactions_seen + b.reactions_seen,
-            p50_us: a.p50_us.max(b.p50_us),
-            p99_us: a.p99_us.max(b.p99_us),
-        })
+    /// With another crowd's; the percentiles are those of the worst.
+    pub(crate) fn add(&mut self, other: &Progress) {
+        self.at_us = self.at_us.max(other.at_us);
+        self.live += other.live;
+        self.failed += other.failed;
+        self.gaps += other.gaps;
+        self.counts.add(&other.counts);
+        self.p50_us = self.p50_us.max(other.p50_us);
+        self.p99_us = self.p99_us.max(other.p99_us);
     }
 }
 
 impl Plan {
+    /// Of both transports.
+    pub(crate) fn viewers(&self) -> usize {
+        self.ws_viewers + self.quic_viewers
+    }
+
     /// Transports are interleaved, so that joins and stalls meet both alike.
     pub(crate) fn is_quic(&self, number: usize) -> bool {
         self.quic_before(number + 1) > self.quic_before(number)
@@ -158,7 +149,7 @@ impl Plan {
     }
 
     fn quic_before(&self, number: usize) -> usize {
-        number * self.quic_viewers / (self.ws_viewers + self.quic_viewers).max(1)
+        number * self.quic_viewers / self.viewers().max(1)
     }
 }
 
@@ -170,26 +161,15 @@ pub(super) mod tests {
         Plan {
             ws_urls: vec!["ws://127.0.0.1:1/v1".into()],
             quic_urls: vec!["quic://127.0.0.1:1".into()],
-            trust: TrustBy::Nobody,
-            token: String::new(),
             compression: true,
             rooms: vec!["room".into()],
             ws_viewers,
             quic_viewers,
-            process: 0,
             ramp_per_s: 100.0,
-            stalled: 0,
-            stall_at_us: 0,
-            stall_for_us: 0,
-            drops: 0,
-            churn_per_min: 0.0,
-            reactions_per_s: 0.0,
-            reactions_by_s: Vec::new(),
             hold_us: 1_000_000,
             settle_us: 1_000_000,
             seed: 1,
-            content: Content::Unknown,
-            ledger: None,
+            ..Plan::default()
         }
     }
 

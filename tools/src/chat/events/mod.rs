@@ -334,5 +334,4 @@ pub(super) fn seconds(ms: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "events_tests.rs"]
 mod tests;
