@@ -11,7 +11,6 @@ mod clock;
 mod demo;
 mod load;
 mod replay;
-mod report;
 mod synth;
 mod target;
 

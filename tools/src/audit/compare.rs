@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::load::ledger::{Fate, Ledger, ShownLine};
 use crate::load::script::Marked;
@@ -36,7 +37,7 @@ impl Logged {
 }
 
 /// What was found, as counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Comparison {
     published: u64,
     acknowledged: u64,
@@ -150,27 +151,10 @@ impl Comparison {
 
     /// By name.
     pub(super) fn figures(&self) -> Map<String, Value> {
-        [
-            ("published", self.published),
-            ("acknowledged", self.acknowledged),
-            ("acknowledged_disk", self.acknowledged_disk),
-            ("acknowledged_lost", self.acknowledged_lost),
-            ("acknowledged_memory_gone", self.acknowledged_memory_gone),
-            ("displaced", self.displaced),
-            ("unanswered", self.unanswered),
-            ("uncertain", self.uncertain),
-            ("log_messages", self.log_messages),
-            ("log_holes", self.log_holes),
-            ("duplicates", self.duplicates),
-            ("wrong", self.wrong),
-            ("epochs", self.epochs),
-            ("shown", self.shown),
-            ("shown_and_gone", self.shown_and_gone),
-            ("order_differences", self.order_differences),
-        ]
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), json!(count)))
-        .collect()
+        match serde_json::to_value(self) {
+            Ok(Value::Object(figures)) => figures,
+            _ => unreachable!("named numbers are an object"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Text from strangers, made fit for a terminal.
+//! Cleaning: text from strangers, made safe for a terminal.
 //!
-//! Why: an escape sequence in a chat message could retitle the window, rewrite what stands on screen or
+//! Why: an escape sequence in a chat message could retitle the window, rewrite the screen or
 //! answer in the user's name. Nodes refuse control characters, but a terminal must not depend on the node.
 //! Invariants: no control characters (C0, DEL, C1), no characters that turn the direction of what follows, no
 //! line ends, no towers of combining marks; what is harmless is left as it is.

@@ -1,6 +1,6 @@
-//! The line that is being written, and the lines that were.
+//! Editor: the line that is being written, and the history of lines.
 //!
-//! Invariants: the cursor stands between graphemes; the text has no control characters; history keeps
+//! Invariants: the cursor is between graphemes; the text has no control characters; history keeps
 //! [`HISTORY_MAX`] lines.
 //! Not here: which key does what (`keys`), what a line means (`command`).
 
@@ -123,7 +123,7 @@ impl Editor {
         }
     }
 
-    /// As much as fits into so many columns, with the cursor in it, and the cursor's column.
+    /// The part around the cursor that fits into `columns`, and the column of the cursor.
     pub(super) fn window(&self, columns: usize) -> (&str, usize) {
         let graphemes = self.graphemes();
         let mut at = 0;

@@ -1,7 +1,7 @@
-//! What stands in the scrollback: messages and notices, as words and as rows of a given width.
+//! Entries of the scrollback: messages and notices, as plain text and as rows of a given width.
 //!
 //! Invariant: all text in an entry is clean (`clean`).
-//! Not here: which entries there are (`model`), where they stand on the screen (`screen`).
+//! Not here: which entries there are (`model`), where they are on the screen (`screen`).
 
 use grandstand_client::protocol::frame::Role;
 use ratatui::style::{Color, Modifier, Style};
@@ -76,7 +76,7 @@ impl Entry {
         }
     }
 
-    /// As rows of so many columns.
+    /// As rows of this number of columns.
     pub(super) fn rows(&self, columns: usize, coloured: bool) -> Vec<Line<'static>> {
         let spans = match self {
             Entry::Notice(tone, text) => {

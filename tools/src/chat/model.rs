@@ -33,7 +33,7 @@ pub(super) enum Action {
 pub(super) struct Pending {
     pub(super) nonce: u64,
     pub(super) text: String,
-    /// Where it stands, once the room has taken it.
+    /// Its offset, once the room has accepted it.
     pub(super) offset: Option<u64>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Model {
     /// Left out by pacing since `omitted_ms`, and not told yet.
     pub(super) omitted: u64,
     pub(super) omitted_ms: u64,
-    /// What was said of the connection last, so that it is not said again with every try.
+    /// The last notice about the connection, so that it is not repeated with every try.
     pub(super) trouble: Option<String>,
 }
 
@@ -159,13 +159,13 @@ impl Model {
         self.look_at_now();
     }
 
-    /// The session took it not: too much waits already.
+    /// The session did not accept it: too much is waiting already.
     pub(super) fn handle_busy(&mut self, text: &str) {
         self.failures += 1;
         self.notice(Tone::Warning, &format!("not sent, too much is waiting already: {text}"));
     }
 
-    /// It is so late.
+    /// The time is now `now_ms`.
     pub(super) fn handle_time(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         self.tally.handle_time(self.now_ms);
@@ -189,13 +189,13 @@ impl Model {
         }
     }
 
-    /// The entries after the first so many that there ever were.
+    /// The entries after the first `pushed` that there ever were.
     pub(super) fn entries_since(&self, pushed: u64) -> impl Iterator<Item = &Entry> {
         let missing = (self.pushed - pushed).min(self.entries.len() as u64) as usize;
         self.entries.range(self.entries.len() - missing..)
     }
 
-    /// Look back (positive) or forward by so many rows.
+    /// Look back (positive) or forward by this number of rows.
     pub(super) fn scroll(&mut self, rows: isize) {
         let total: usize = self.entries.iter().map(|entry| entry.rows(self.view.0, false).len()).sum();
         let most = total.saturating_sub(self.view.1);

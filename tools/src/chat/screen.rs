@@ -1,4 +1,4 @@
-//! The model, drawn.
+//! Screen: draws the model.
 //!
 //! ```text
 //! show · 1,234 viewers · score 3:1                     ann · connected     header
@@ -28,7 +28,7 @@ use super::tally::Reaction;
 
 /// The engine's key for how many watch.
 const VIEWERS: &str = "gs.viewers";
-/// Ours on their way, so many of them; the rest is counted.
+/// Rows for messages of ours on their way; the rest is counted.
 const PENDING_ROWS: usize = 3;
 /// Reactions in the bar.
 const BARS: usize = 5;

@@ -1,10 +1,9 @@
-//! The demo's node: a child process on loopback, which says where it listens, and ends when its parent does.
+//! The demo's node: a child process on loopback, which reports its addresses, and ends with its parent.
 //!
 //! Not here: the node itself (`grandstand`).
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -12,7 +11,9 @@ use grandstand::Node;
 use grandstand_edge::config::Config;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
+
+use crate::load::start_self;
 
 /// The hidden subcommand of the node's process.
 pub(crate) const NODE_COMMAND: &str = "node";
@@ -23,7 +24,7 @@ const START_WAIT: Duration = Duration::from_secs(15);
 /// For the node to end; then it is killed.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
-/// What the node says when it serves.
+/// What the node reports when it serves.
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
     pid: u32,
@@ -44,23 +45,14 @@ pub(super) struct NodeProcess {
 impl NodeProcess {
     /// Start one.
     pub(super) async fn start() -> anyhow::Result<NodeProcess> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut child = Command::new(program)
-            .arg(NODE_COMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Ctrl-C is for the demo, which ends the node when it has measured it.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start a process for the node")?;
+        let mut child = start_self(NODE_COMMAND)?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_WAIT, lines.next_line())
             .await
-            .context("the node does not start")??;
+            .context("the node does not start in time")??;
         let line = line.context("the node ended at its start")?;
         let Hello { pid, ws, quic, fingerprint } =
-            serde_json::from_str(&line).context("the node says nonsense")?;
+            serde_json::from_str(&line).context("the node did not report its addresses")?;
         Ok(NodeProcess { pid, ws, quic, fingerprint, child })
     }
 

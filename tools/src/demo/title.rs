@@ -2,29 +2,8 @@
 
 use grandstand_harness::random::Random;
 
-const FIRST: [&str; 16] = [
-    "Midnight", "Golden", "Lost", "Electric", "Northern", "Secret", "Velvet", "Wild", "Crimson", "Quiet",
-    "Hollow", "Silver", "Burning", "Distant", "Paper", "Restless",
-];
-
-const SECOND: [&str; 16] = [
-    "Kitchen",
-    "Harbour",
-    "Detectives",
-    "Island",
-    "Orchestra",
-    "Express",
-    "Garden",
-    "Hospital",
-    "Circus",
-    "Academy",
-    "Coast",
-    "Courtroom",
-    "Planet",
-    "Bakery",
-    "Rangers",
-    "Lighthouse",
-];
+/// Two lines of words: what comes first in a title, and what second.
+const WORDS: &str = include_str!("title.txt");
 
 /// A show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +17,11 @@ pub(super) struct Title {
 /// The show of this seed.
 pub(super) fn title(seed: u64) -> Title {
     let mut random = Random::new(seed);
-    let (first, second) = (FIRST[random.below(FIRST.len())], SECOND[random.below(SECOND.len())]);
+    let mut word = |line: usize| {
+        let words: Vec<&str> = WORDS.lines().nth(line).expect("two lines").split(' ').collect();
+        words[random.below(words.len())]
+    };
+    let (first, second) = (word(0), word(1));
     let (season, episode) = (random.below(6) + 1, random.below(12) + 1);
     Title {
         text: format!("The {first} {second}, Season {season}, Episode {episode}"),

@@ -19,8 +19,8 @@ use super::node::NodeProcess;
 use super::title::Title;
 use crate::load::expected::Announcements;
 use crate::load::progress::{Meter, Rates};
+use crate::load::report::{duration, mib};
 use crate::load::run::{Moment, Phase, Watcher};
-use crate::report::{duration, mib};
 
 /// Rates are of the last second.
 const RATES_EVERY_US: u64 = 1_000_000;

@@ -91,8 +91,7 @@ impl Checker {
         }
     }
 
-    /// The room's log goes on under another name, exactly here or with a gap that follows: the accounts go
-    /// on.
+    /// The room's log continues under another epoch, exactly here or after a gap; so do the accounts.
     pub(crate) fn handle_continued(&mut self, epoch: u64) {
         self.epoch = epoch;
     }

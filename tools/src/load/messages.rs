@@ -132,6 +132,23 @@ impl Progress {
 }
 
 impl Plan {
+    /// Shares for this number of processes.
+    pub(crate) fn split(&self, processes: usize) -> Vec<Plan> {
+        let share = |total: usize, n: usize| total * (n + 1) / processes - total * n / processes;
+        (0..processes)
+            .map(|n| Plan {
+                ws_viewers: share(self.ws_viewers, n),
+                quic_viewers: share(self.quic_viewers, n),
+                stalled: share(self.stalled, n),
+                drops: if n == 0 { self.drops } else { 0 },
+                ramp_per_s: self.ramp_per_s / processes as f64,
+                reactions_per_s: self.reactions_per_s / processes as f64,
+                process: n,
+                ..self.clone()
+            })
+            .collect()
+    }
+
     /// Of both transports.
     pub(crate) fn viewers(&self) -> usize {
         self.ws_viewers + self.quic_viewers
@@ -195,5 +212,15 @@ pub(super) mod tests {
         let note = Note::Done(Box::default());
         let json = serde_json::to_string(&note).unwrap();
         assert!(matches!(serde_json::from_str(&json).unwrap(), Note::Done(_)));
+    }
+
+    #[test]
+    fn shares_of_a_plan_add_up() {
+        let plan = Plan { stalled: 5, drops: 7, ..plan(10, 7) };
+        let shares = plan.split(3);
+        let sum = |f: fn(&Plan) -> usize| shares.iter().map(f).sum::<usize>();
+        assert_eq!((sum(|p| p.ws_viewers), sum(|p| p.quic_viewers), sum(|p| p.stalled)), (10, 7, 5));
+        assert_eq!(sum(|p| p.drops as usize), 7);
+        assert!((shares.iter().map(|p| p.ramp_per_s).sum::<f64>() - plan.ramp_per_s).abs() < 1e-9);
     }
 }

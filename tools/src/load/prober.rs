@@ -3,7 +3,7 @@
 //! Why: whether a restart refuses a connection shows only to somebody who connects at that moment.
 //! Invariants: one try per address at a time, and none is made twice: what fails is counted. They end with
 //! the run.
-//! Not here: viewers, who come back by themselves and say how often that failed (`viewer`).
+//! Not here: viewers, which reconnect by themselves and count failures (`viewer`).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -97,17 +97,22 @@ fn run_crowd(
     }
 }
 
-async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Result<(Sender<Order>, Child)> {
+/// This program again, as a child that runs a hidden subcommand; its standard input and output are pipes.
+pub(crate) fn start_self(command: &str) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut child = Command::new(program)
-        .arg(CROWD_COMMAND)
+    Command::new(program)
+        .arg(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // Ctrl-C is for the run, which tells when to end.
+        // Ctrl-C is for the parent, which tells its children when to end.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .context("cannot start another process for viewers")?;
+        .with_context(|| format!("cannot start a process for `{command}`"))
+}
+
+async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Result<(Sender<Order>, Child)> {
+    let mut child = start_self(CROWD_COMMAND)?;
     let mut stdin = child.stdin.take().expect("piped");
     let stdout = child.stdout.take().expect("piped");
     write_line(&mut stdin, plan).await.context("a process for viewers does not read its plan")?;

@@ -5,8 +5,8 @@
 use std::io::Write;
 
 use super::messages::Progress;
+use super::report::{duration, mib};
 use super::run::{Moment, Phase, Watcher};
-use crate::report::{duration, mib};
 
 /// One line a second.
 const EVERY_US: u64 = 1_000_000;

@@ -1,4 +1,4 @@
-//! When messages come.
+//! Arrivals of a generated chat: when messages come.
 //!
 //! A Poisson process whose rate is the mean times a mood times a burst (a Cox process), where each arrival
 //! may draw answers within seconds. The mood wanders within half a minute; bursts rise in 2 to 10 s and fall
@@ -6,7 +6,7 @@
 //! Why all three: real one-second counts have variance over mean of 1.4 to 6.7 in slow rooms (answers) and
 //! fast ones (mood, bursts) alike; a plain Poisson process has 1.
 //! Invariant: times never fall; the mean over long is the rate asked for.
-//! Not here: what is said.
+//! Not here: texts (`texts`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

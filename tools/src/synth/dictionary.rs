@@ -17,8 +17,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::generator::Language;
-use super::words::{EMOTES, lexicon};
+use super::words::{EMOTES, Language, lexicon};
 
 /// Deflate reaches back 32 KB, and a batch needs some of that for itself; browsers load the dictionary with
 /// the page.

@@ -1,4 +1,4 @@
-//! Chat out of nothing: an endless run of lines with the shapes of real live chats, the same for the same
+//! The chat generator: an endless run of lines with the shapes of real live chats, the same for the same
 //! seed.
 //!
 //! Why: the repository, its tests and the demo need crowds that behave like crowds, and nobody's texts or
@@ -9,12 +9,12 @@
 //! grow with time.
 //! Not here: when (`arrivals`), who (`people`), what (`texts`), files (`synth`).
 
-use clap::ValueEnum;
 use grandstand_harness::chat_log::Message;
 
 use super::arrivals::Arrivals;
 use super::people::People;
 use super::texts::Texts;
+use super::words::Language;
 
 /// What kind of chat.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) viewers: u64,
     /// Messages per second in the mean, instead of what the audience suggests.
     pub(crate) rate_per_s: Option<f64>,
-    /// What is spoken; a language that stands twice is heard twice as often. Empty: English.
+    /// Languages; one that is named twice is used twice as often. Empty: English.
     pub(crate) languages: Vec<Language>,
     /// How often something happens that everybody talks about; 0: never.
     pub(crate) bursts_per_hour: f64,
@@ -43,25 +43,6 @@ impl Default for Settings {
             bursts_per_hour: 12.0,
         }
     }
-}
-
-/// A language that the generator has words in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Language {
-    /// English.
-    En,
-    /// Spanish.
-    Es,
-    /// Portuguese.
-    Pt,
-    /// French.
-    Fr,
-    /// German.
-    De,
-    /// Japanese.
-    Ja,
-    /// Korean.
-    Ko,
 }
 
 /// An endless chat.

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use flate2::{Compression, write::GzEncoder};
 
-use generator::{Language, Settings};
+use generator::Settings;
 use log::{Bans, Written};
+use words::Language;
 
 /// Generate a chat log with the shapes of real ones, in made-up words.
 ///

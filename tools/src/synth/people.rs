@@ -1,6 +1,6 @@
-//! Who writes: names, roles, and how much each of them says.
+//! Authors of a generated chat: names, roles, and how much each of them writes.
 //!
-//! The tickets in a hat: a newcomer puts one ticket into it for each message that they are going to write;
+//! The tickets in a hat: a new author puts one ticket into it for each message that they are going to write;
 //! the next author is whoever's ticket is drawn. The hat is kept so full that a ticket stays in it for five
 //! minutes in the mean, which is what makes chatters stay for minutes and leave.
 //! Why: half of real chatters write once, the top 1 % write 9 to 23 % of all, sessions have a median of 4 to
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use grandstand_protocol::frame::Role;
 
 use super::arrivals::Draws;
-use super::generator::Language;
+use super::words::Language;
 use grandstand_harness::random::Random;
 
 /// How long a ticket stays in the hat, in the mean.
@@ -20,7 +20,7 @@ const STAY_S: f64 = 300.0;
 /// Tickets in the hat at least: in a small room the same dozen people talk.
 const TICKETS_MIN: usize = 12;
 
-/// Part of the newcomers that come to say one thing.
+/// Share of the authors that write one message.
 const ONCE: f64 = 0.45;
 /// The others bring two tickets or more: a Pareto tail with this exponent, cut off at a mean and lively
 /// evening.
@@ -34,7 +34,7 @@ const LIVELY: usize = 8;
 /// Parts of all messages that the host and the moderators write, who stay.
 const HOST: f64 = 0.003;
 const MODERATORS: f64 = 0.02;
-/// Part of the newcomers that support the show.
+/// Share of the authors that support the show.
 const SUBSCRIBERS: f64 = 0.2;
 
 /// Somebody.

@@ -1,15 +1,14 @@
-//! What is said: sentences of the wanted length, emotes, and what others just said.
+//! Texts of a generated chat: sentences of a given length, emotes, and repeats of recent texts.
 //!
-//! Invariant: a text that is meant to be fresh was not said within [`ECHO_MS`], so the part of repeats is
-//! what [`ECHO`] says and not what the size of the word lists makes of it.
+//! Invariant: a text that is meant to be fresh was not used within [`ECHO_MS`], so that the share of repeats
+//! follows from [`ECHO`] and not from the size of the word lists.
 //! Not here: the words (`words`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::arrivals::Draws;
-use super::generator::Language;
-use super::words::{EMOTES, Lexicon, lexicon};
+use super::words::{EMOTES, Language, Lexicon, lexicon};
 use grandstand_harness::random::Random;
 
 /// Repeats are counted against this much of the past, as they were measured.
@@ -30,7 +29,7 @@ const LENGTH_DEVIATION: f64 = 0.95;
 /// The longest text that was measured.
 const BYTES_MAX: f64 = 1500.0;
 
-/// So often something else is thought of, when a text was just said; then it is made longer until it is new.
+/// How many other texts are tried when one was used just before; then it is made longer until it is new.
 const TRIES: usize = 4;
 
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Texts {
         Texts { random: Random::new(seed), recent: VecDeque::new(), counts: HashMap::new() }
     }
 
-    /// What somebody says at this time, when the room is so hot.
+    /// The next text at this time, at this heat of the room.
     pub(super) fn next_text(&mut self, now_ms: u64, language: Language, heat: f64) -> Arc<str> {
         self.forget(now_ms);
         let hot = ((heat - 1.0) / 4.0).clamp(0.0, 1.0);
@@ -70,7 +69,7 @@ impl Texts {
         }
     }
 
-    /// Drawn from messages, not from texts: what many said is said again by more. The shortest of three:
+    /// Drawn from messages, not from texts: what many wrote is repeated by more. The shortest of three:
     /// people copy words before sentences.
     fn echo(&mut self) -> Arc<str> {
         let said = [0; 3].map(|_| &self.recent[self.random.below(self.recent.len())].1);

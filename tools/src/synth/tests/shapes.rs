@@ -10,9 +10,9 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::super::generator::{Chat, Language, Settings, messages_per_s, reactions_per_s};
+use super::super::generator::{Chat, Settings, messages_per_s, reactions_per_s};
 use super::super::texts::ECHO_MS;
-use super::super::words::EMOTES;
+use super::super::words::{EMOTES, Language};
 use grandstand_harness::chat_log::{Log, Message};
 
 /// What was measured of one log.

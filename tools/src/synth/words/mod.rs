@@ -11,7 +11,26 @@
 
 use std::sync::LazyLock;
 
-use super::generator::Language;
+use clap::ValueEnum;
+
+/// A language that the generator has words in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// English.
+    En,
+    /// Spanish.
+    Es,
+    /// Portuguese.
+    Pt,
+    /// French.
+    Fr,
+    /// German.
+    De,
+    /// Japanese.
+    Ja,
+    /// Korean.
+    Ko,
+}
 
 /// The words of one language.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The rules that every word and saying keeps.
 
 use super::*;
-use clap::ValueEnum;
 
 #[test]
 fn every_word_and_saying_is_a_text_and_is_in_its_list_once() {

@@ -4,17 +4,17 @@
 //! needs the same names.
 //! Every time is counted from when a message was due, or a connection was begun.
 //! Invariant: messages, frames and deliveries are never mixed up; what was not measured is null, never zero.
-//! Not here: measuring (`load`).
+//! Not here: measuring (`run`, `tally`).
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use crate::load::prober::Probes;
-use crate::load::publisher::Published;
-use crate::load::run::{Outcome, Server};
-use crate::load::tally::{Counts, Gaps, Reasons};
+use super::prober::Probes;
+use super::publisher::Published;
+use super::run::{Outcome, Server};
+use super::tally::{Counts, Gaps, Reasons};
 use grandstand_harness::histogram::Summary;
 
 /// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one
