@@ -1,14 +1,14 @@
 //! The edge: connections, sessions, cursors and fan-out, over sockets that it is given.
 //!
 //! - [`auth`]: who a session is and what it may do;
-//! - `worker`: one thread that drives an audience over sockets; `transport`: the links it drives; `quic`: QUIC
-//!   without tasks;
+//! - `worker`: one thread that drives an audience over sockets;
+//! - [`transport`]: the links it drives; `quic`: QUIC without tasks;
 //! - [`workers`]: all of them, as a node starts and stops them; [`stats`]: what they count;
 //! - [`config`]: the table of the node's keys; [`clock`]: where time is read.
 //!
 //! Arrows point one way: edge/node -> edge -> edge/core -> engine.
-//! Not here: the audience, the admission of handshakes and the limits on connections (the crate
-//! `grandstand-edge-core`); the process, HTTP, certificates and logs (the crate `grandstand`, in `edge/node`).
+//! Not here: the audience, the admission of handshakes and the limits on connections (`edge/core`); the
+//! process, HTTP, certificates and logs (`edge/node`).
 #![forbid(unsafe_code)]
 // Tests may read clocks.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]

@@ -5,7 +5,8 @@
 //! - [`certificates`], [`logging`]: what a process has once;
 //! - [`config_command`], [`store_command`]: the command line.
 //!
-//! Arrows point one way: this crate knows the edge, the engine and the store; none of them knows it.
+//! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows
+//! the edge, the engine and the store; none of them knows it.
 #![forbid(unsafe_code)]
 // Tests may read clocks.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]

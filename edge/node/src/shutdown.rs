@@ -100,8 +100,8 @@ impl Shutdown {
         }
     }
 
-    /// Let go of everything that the successor waits for; `forwarded` has, for each worker whose datagrams the
-    /// successor reads from now on, the way by which it forwards them. Connections stay, and are sent away by
+    /// Let go of everything that the successor waits for; `forwarded` has, for each worker whose datagrams
+    /// the successor reads from now on, the socket by which it forwards them. Connections stay until
     /// [`Self::send_over`].
     pub(crate) fn hand_over(&self, forwarded: Vec<UnixStream>) {
         self.ready.store(false, Ordering::Release);

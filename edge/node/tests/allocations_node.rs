@@ -159,7 +159,7 @@ impl Hall {
         })));
     }
 
-    /// So many times: the first viewer reacts so often, and knows by an answer that all of it was read.
+    /// Several rounds: the first viewer reacts, and knows by an answer that all of it was read.
     fn react(&mut self, rounds: u64, reactions: u64) {
         let react = frame(&ClientFrame::React(React { alias: self.alias, key: "heart", count: 1 }));
         let ping = frame(&ClientFrame::Ping { client_us: 1 });

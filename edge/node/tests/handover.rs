@@ -1,4 +1,6 @@
 //! Restarts on one host over real transports: the next process takes the sockets, and nobody is refused.
+//!
+//! Why real transports: what waits in a listener's queue, or comes by UDP, is the kernel's to hand over.
 #![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
@@ -61,7 +63,7 @@ impl Drop for Dir {
     }
 }
 
-/// Newcomers of one transport, one after another, until told to stop. A newcomer that is not welcomed ends
+/// New clients of one transport, one after another, until told to stop. One that is not welcomed ends
 /// its thread in a panic.
 struct Newcomers {
     stop: Arc<AtomicBool>,
@@ -85,15 +87,15 @@ impl Newcomers {
     fn wait_for_more(&self, more: u64) {
         let (start, from) = (Instant::now(), self.welcomed.load(Ordering::Relaxed));
         while self.welcomed.load(Ordering::Relaxed) < from + more {
-            assert!(!self.thread.is_finished(), "a newcomer was refused");
-            assert!(start.elapsed() < PATIENCE, "newcomers hang");
+            assert!(!self.thread.is_finished(), "a new client was refused");
+            assert!(start.elapsed() < PATIENCE, "new connections hang");
             std::thread::yield_now();
         }
     }
 
     fn all_were_welcomed(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("every newcomer is welcomed");
+        self.thread.join().expect("every new client is welcomed");
         self.welcomed.load(Ordering::Relaxed)
     }
 }
@@ -114,15 +116,15 @@ fn restarts_by_hand_over_refuse_nobody_on_any_transport() {
     let at = node.addresses();
     let crowd = crowd(at);
     for _ in 0..4 {
-        crowd.iter().for_each(|newcomers| newcomers.wait_for_more(5));
+        crowd.iter().for_each(|clients| clients.wait_for_more(5));
         let next = dir.node(&[]);
         assert_eq!(next.addresses(), at, "the same sockets, where any port was asked for");
         until("the one before is over", || node.is_over());
         std::mem::replace(&mut node, next).stop();
     }
-    crowd.iter().for_each(|newcomers| newcomers.wait_for_more(5));
-    for newcomers in crowd {
-        assert!(newcomers.all_were_welcomed() > 20);
+    crowd.iter().for_each(|clients| clients.wait_for_more(5));
+    for clients in crowd {
+        assert!(clients.all_were_welcomed() > 20);
     }
 }
 

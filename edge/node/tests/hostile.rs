@@ -1,4 +1,6 @@
 //! Bad input and every limit on clients: the right close code, no panic, nobody else hurt.
+//!
+//! Why over sockets: limits of transports and of the whole node meet only here.
 #![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;
@@ -288,7 +290,7 @@ fn unfinished_connections_fill_nothing_but_their_own_bound() {
             most = most.max(node.connections());
         }
     }
-    // The witness, and one that each worker is about to turn away.
+    // The witness, and one that each worker is about to refuse.
     assert!(most <= bound + 1 + workers, "{most} connections stood");
     until("the unfinished are gone", || node.connections() == 1);
     witness.is_well();

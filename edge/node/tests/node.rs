@@ -1,4 +1,6 @@
 //! A whole node over real sockets: the path of a message, on every transport.
+//!
+//! Invariant: what one transport publishes, all the others deliver.
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! The binary as an operator meets it: what it says when it cannot start, and how it stops.
+//!
+//! Why the binary: exit codes, standard error and signals are a process's.
 #![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;

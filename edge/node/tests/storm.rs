@@ -1,5 +1,7 @@
 //! Coming back: what the real client shows when it does, what a node makes of it, and what it says to those
 //! who are too many.
+//!
+//! Why the real client: its tickets, tokens and backoff are half of what is tested.
 #![allow(clippy::disallowed_methods, reason = "tests read clocks")]
 
 mod common;

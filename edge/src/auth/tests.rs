@@ -1,4 +1,6 @@
 //! Tokens and tickets, at times of the tests' own.
+//!
+//! Why: the core of auth takes the time as an argument, so no test waits.
 
 use std::sync::{Arc, Mutex};
 

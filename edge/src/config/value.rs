@@ -1,7 +1,7 @@
 //! Values: the types that a key can have, how they are read and shown.
 //!
-//! Why: the error about a wrong value names the key, the source, what was got and what was expected; so a type
-//! only says whether it can read a value and which values it allows.
+//! Why: the error about a wrong value names the key, the source, what was got and what was expected; so a
+//! type only says whether it can read a value and which values it allows.
 //! Invariant: what `json` shows, `read` takes back (secrets excepted).
 //! Not here: which key has which type (`table`), where a value comes from (`source`).
 

@@ -165,7 +165,7 @@ labels! {
 }
 
 labels! {
-    /// Why a connection was turned away before its handshake.
+    /// Why a connection was refused before its handshake.
     TurnedAway = "reason" {
         /// Its address holds as many connections as it may.
         TooManyConnections = "too_many_connections",

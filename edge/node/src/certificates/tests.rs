@@ -1,4 +1,6 @@
 //! Handshakes in memory with rustls' own client, and every fault of the files.
+//!
+//! Why rustls' own client: it says what was negotiated, and needs no socket.
 
 use super::*;
 use grandstand_harness::trust::AnyCertificate;

@@ -1,4 +1,7 @@
 //! The successor's side: find the predecessor, take its sockets, wait for its log.
+//!
+//! Why in two steps: sockets are taken at once, and the rooms only when all that can fail has been done.
+//! Invariant: a socket that is not configured is closed here, and stays open in the predecessor.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -125,8 +128,8 @@ fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
 }
 
 impl Predecessor {
-    /// Everything that could fail has been done: take its place. Returns when the predecessor has let go of its
-    /// log.
+    /// Everything that could fail has been done: take its place. Returns when the predecessor has let go of
+    /// its log.
     ///
     /// # Errors
     /// It does not let go in time.

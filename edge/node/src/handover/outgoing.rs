@@ -1,4 +1,7 @@
 //! The predecessor's side: a thread that waits for a successor, and gives it the sockets.
+//!
+//! Why a thread: it waits for as long as the node runs, and for the successor's disk.
+//! Invariant: up to `Take` this process serves as before.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -138,8 +141,8 @@ impl Waiting {
         }
     }
 
-    /// The conversation up to `Take`: whether the successor reads the UDP sockets from now on, and our ends of
-    /// the sockets for forwarded datagrams.
+    /// The conversation up to `Take`: whether the successor reads the UDP sockets from now on, and our ends
+    /// of the sockets for forwarded datagrams.
     fn offer(&self, channel: &Channel) -> io::Result<(bool, Vec<UnixStream>)> {
         let stop = Some(self.stopped.as_fd());
         match channel.receive(TAKE_WAIT, stop)?.0 {

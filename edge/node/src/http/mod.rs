@@ -1,10 +1,11 @@
 //! HTTP: what every resource that the node serves over HTTP shares, and the resources.
 //!
-//! - [`server`]: a port, its connections and its stop; `access`: who may ask; `request` and `response`: bodies
-//!   in, JSON and failures out; `shards`: questions to the engine;
+//! - [`server`]: a port, its connections and its stop; `access`: who may ask;
+//! - `request` and `response`: bodies in, JSON and failures out; `shards`: questions to the engine;
 //! - [`admin`]: rooms, metrics, health, drain and the durable log, for operators.
 //!
-//! Arrows point one way: a resource uses the plumbing; the plumbing knows no resource.
+//! Why apart: an API will share the plumbing. Arrows point one way: a resource uses the plumbing; the
+//! plumbing knows no resource.
 
 mod access;
 pub mod admin;

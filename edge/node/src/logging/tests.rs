@@ -1,4 +1,6 @@
 //! Lines to a disk that fails when told, and strangers' texts.
+//!
+//! Why a disk of its own: a real one cannot be filled and freed at a chosen line.
 
 use super::*;
 use std::sync::MutexGuard;

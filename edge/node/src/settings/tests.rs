@@ -1,4 +1,6 @@
 //! The effective settings of a node against the table of keys, key by key.
+//!
+//! Why: a setting with a default of its own would contradict the table, and nobody would see it.
 
 use super::*;
 use grandstand_edge::config::{self, Kind};
@@ -7,9 +9,9 @@ use std::collections::BTreeMap;
 /// A setting as the number that its key would show.
 type Effective = BTreeMap<&'static str, u64>;
 
-/// Numbers and switches that reach an audience, the engine or the log only through these settings, by key.
+/// Numbers and switches that reach an audience, the engine or the log through these settings, by key.
 ///
-/// Each structure is taken apart field by field, so that a new field does not compile until it has a key here.
+/// Each structure is taken apart field by field: a new field does not compile until it has a key here.
 fn effective(config: &Config) -> Effective {
     [of_engine(config), of_audience(config), of_log(config)].into_iter().flatten().collect()
 }
@@ -214,7 +216,7 @@ fn shown(config: &Config, key: &config::Key) -> u64 {
     value.as_u64().or_else(|| value.as_bool().map(u64::from)).expect("a number or a switch")
 }
 
-/// Every number one off its default and every switch turned, so that a setting with a default of its own shows.
+/// Every number one off its default and every switch turned: a setting with a default of its own shows.
 fn unlike_the_defaults() -> Config {
     let defaults = Config::default();
     let counted = config::keys().iter().filter(|key| matches!(key.kind, Kind::Number | Kind::Switch));

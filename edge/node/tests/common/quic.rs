@@ -1,4 +1,6 @@
 //! A blocking QUIC client that can send anything on the session's stream.
+//!
+//! Why raw: a conforming client cannot break the protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! A blocking WebSocket client that can send anything.
+//!
+//! Why raw: a conforming client cannot break the protocol.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,6 @@
 //! A clock that jumps an hour either way, while a node serves and across a restart.
+//!
+//! Why: times in the log come from the system's clock, and operators set clocks.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,7 +46,7 @@ fn a_clock_that_jumps_an_hour_loses_nothing_and_times_never_go_back() {
             acknowledged.insert(published.offset, text);
             viewer.listen_to(published.offset + 1);
         }
-        // Said again at once, whatever the clock says now.
+        // Retried at once, whatever the clock says now.
         let again = speaker.publish(nonce, &format!("text {nonce}"));
         assert!(matches!(again, Answer::Taken(published) if published.repeated), "{again:?}");
     }

@@ -1,5 +1,7 @@
 //! Disks that are full, read-only, broken or stuck: publishers to `disk` rooms are told, everything else goes
 //! on.
+//!
+//! Why real faults: what a disk refuses is decided by the kernel, by calls that a model would guess.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -85,7 +87,7 @@ fn a_stuck_disk_holds_nobody_up_but_those_who_wait_for_it() {
     assert!(retry_after_ms.is_some() && began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
     talk.others_go_on(&node);
     drop(frozen);
-    // Said again, it is acknowledged where it stands already.
+    // A retry is acknowledged at the offset that it has already.
     let published = talk.speaker.insist(1000, "said to a stuck disk");
     assert!(published.repeated && published.durability == Durability::Disk, "{published:?}");
     talk.acknowledged.insert(published.offset, "said to a stuck disk".into());
@@ -166,7 +168,7 @@ impl Talk {
         assert_eq!(node.metric("grandstand_store_healthy"), 0.0);
     }
 
-    /// The disk is well again: what was refused is said again and taken, and heard.
+    /// The disk is well again: what was refused is retried, accepted and delivered.
     fn goes_on(&mut self, node: &Running) {
         for _ in 0..3 {
             let text = self.next_text();

@@ -1,4 +1,6 @@
 //! Folders and disks of a test, which leave nothing behind.
+//!
+//! Why: small disks that fill up need mounts, which must go away when a test fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};

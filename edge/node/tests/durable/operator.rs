@@ -1,4 +1,6 @@
 //! What an operator does with the log: backups while it serves, verification, restoring, asking how it does.
+//!
+//! Why with the binary: exit codes and texts are what scripts and people meet.
 
 use std::collections::BTreeMap;
 use std::fs;

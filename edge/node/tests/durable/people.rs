@@ -1,4 +1,6 @@
 //! Somebody in a room, over a raw WebSocket: speaks with nonces of its own choice, and remembers offsets.
+//!
+//! Why raw: a retry must carry the nonce and the age that a test chooses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

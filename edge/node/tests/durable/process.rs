@@ -1,4 +1,6 @@
 //! The node as a process: started on free ports, asked by its admin port, killed without a word.
+//!
+//! Why a process: only a process can be killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,7 @@
 //! Killed, restarted, cut off from power: what was acknowledged is there, and everybody goes on where they
 //! stood.
+//!
+//! Invariant: what was acknowledged before is in the log after, once and at its offset.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,6 @@
 //! The whole port: real HTTP on loopback, real shards behind it.
+//!
+//! Why real ones: what a handler answers depends on the framework's rejections and the shards' refusals.
 
 use super::index::ENDPOINTS;
 use super::*;
