@@ -18,6 +18,8 @@ use grandstand_edge_core::auth::{Authorize, Denied, Grant, check_wished_name};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::permission;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject;
 
 use crate::config::{self, Config, Right};
 use claims::Claims;
@@ -145,6 +147,9 @@ impl Key {
 /// Ed25519 public keys have 32 bytes (RFC 8032, 5.1.5).
 const ED25519_KEY_BYTES: usize = 32;
 
+/// What a `SubjectPublicKeyInfo` of Ed25519 begins with, before the key itself (RFC 8410, 4 and 10.1).
+const ED25519_PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
 fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {
     let fault = |what: &str| format!("the file of auth.eddsa_public_key_file, {}, {what}", path.display());
     let pem = std::fs::read(path)
@@ -155,8 +160,9 @@ fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {
              (`openssl pkey -in private.pem -pubout -out public.pem`)",
         ));
     }
-    let key = DecodingKey::from_ed_pem(&pem).ok();
-    key.filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_KEY_BYTES)).ok_or_else(|| {
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(&pem).ok();
+    let key = key.as_ref().and_then(|der| der.strip_prefix(ED25519_PREFIX));
+    key.filter(|key| key.len() == ED25519_KEY_BYTES).map(DecodingKey::from_ed_der).ok_or_else(|| {
         fault("holds no Ed25519 public key in PEM form, `-----BEGIN PUBLIC KEY-----` (`openssl genpkey -algorithm ed25519`)")
     })
 }
