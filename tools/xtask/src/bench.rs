@@ -157,8 +157,17 @@ fn layout(purpose: Purpose, logs: &[PathBuf]) -> Result<()> {
         })?;
     }
     if purpose == Purpose::Measurement {
-        let bench =
-            ["run", "--release", "--quiet", "--package", "grandstand-benches", "--bin", "layout", "--"];
+        let bench = [
+            "run",
+            "--profile",
+            "dist",
+            "--quiet",
+            "--package",
+            "grandstand-benches",
+            "--bin",
+            "layout",
+            "--",
+        ];
         return run(cargo(bench).args(logs));
     }
     // The smallest will do.

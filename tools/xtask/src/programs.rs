@@ -1,6 +1,6 @@
 //! Our own programs: the node and `gs`, built for a measurement or for a smoke.
 //!
-//! Invariant: what is measured is built in release mode. A smoke takes what the workspace's tests were built
+//! Invariant: what is measured is built as packages are, with the profile `dist`. A smoke takes what the workspace's tests were built
 //! with, so that a machine builds everything once; building one package alone could choose other features of
 //! its dependencies.
 //! Not here: running them (`node`, `load`).
@@ -23,7 +23,7 @@ pub(crate) struct Programs {
 
 /// All programs, as they were built last.
 pub(crate) fn built(purpose: Purpose) -> Programs {
-    let directory = if purpose == Purpose::Measurement { "release" } else { "debug" };
+    let directory = if purpose == Purpose::Measurement { "dist" } else { "debug" };
     Programs { directory: target_dir().join(directory) }
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
         Purpose::Measurement => {
             let packages = ["grandstand", "grandstand-tools", "grandstand-benches"];
             let packages = packages.iter().flat_map(|package| ["--package", package]);
-            run(cargo(["build", "--release", "--quiet", "--bins"]).args(packages))?;
+            run(cargo(["build", "--profile", "dist", "--quiet", "--bins"]).args(packages))?;
         }
         Purpose::Smoke => {
             run(&mut cargo(["build", "--workspace", "--all-targets", "--quiet"]))?;
