@@ -17,10 +17,59 @@ pub(super) const WITHOUT_A_REASON: &[&str] = &[];
 pub(super) const CIRCLES: &[(&[&str], &str)] = &[];
 
 /// Where clocks, threads and random sources may be used: kind, file or folder, and why there.
-pub(super) const EFFECTS: &[(&str, &str, &str)] = &[];
+pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
+    ("clock", "edge/src/clock.rs", "the one clock of a node, passed down"),
+    ("clock", "engine/queue/src/parker.rs", "a park with a time limit"),
+    ("clock", "engine/src/runtime/", "shards' threads have the clock that cores are given"),
+    ("clock", "engine/store/src/clock.rs", "the clock of the log's threads"),
+    ("clock", "protocol/clients/rust/src/net/", "the client's driver has the clock that its core is given"),
+    ("clock", "tools/harness/", "waits for real programs"),
+    ("clock", "tools/sim/src/main.rs", "says how long a run took"),
+    ("clock", "tools/src/", "programs for people and real nodes"),
+    ("clock", "tools/xtask/", "programs that start and time programs"),
+    ("clock", "benches/", "what is measured is real time"),
+    ("thread", "edge/src/workers.rs", "a worker is a thread"),
+    ("thread", "edge/node/src/", "the admin port, hand-over and backups wait beside the workers"),
+    ("thread", "engine/queue/src/parker.rs", "tests of a park"),
+    ("thread", "engine/src/runtime/", "a shard is a thread"),
+    ("thread", "engine/store/src/", "the log's threads wait for the disk, so that nobody else does"),
+    ("thread", "tools/harness/", "waits for real programs"),
+    ("thread", "tools/sim/src/fleet.rs", "worlds are played side by side; each is one thread"),
+    ("thread", "tools/src/", "reads a terminal, starts processes"),
+    ("thread", "tools/xtask/", "programs that start and time programs"),
+    ("thread", "benches/", "load generators are threads"),
+    ("chance", "edge/src/auth/", "keys"),
+    ("chance", "edge/src/quic/connection_id.rs", "connection IDs must not be guessed"),
+    ("chance", "edge/src/workers.rs", "seeds of workers"),
+    ("chance", "edge/node/src/", "seeds and generations of a process"),
+    ("chance", "engine/store/src/recovery.rs", "new epochs"),
+    ("chance", "protocol/clients/rust/src/net/", "seeds of sessions, masks of frames"),
+    ("chance", "tools/xtask/src/tidy/effects.rs", "the words themselves"),
+];
 
 /// Names in code that were given up: in which folder, and what the thing is called now.
-pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[];
+pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[
+    ("edge/", "Gate", "`ConnectionLimiter`"),
+    ("edge/", "GateRefusal", "`LimitReached`"),
+    ("edge/", "Pass", "`Permit`"),
+    ("edge/", "Visitor", "`Pending`"),
+    ("edge/", "Appointments", "`RetrySchedule`"),
+    ("edge/", "Door", "`HelloThrottle`"),
+    ("edge/", "Carrier", "`Transport`"),
+    ("edge/", "Wire", "`Link`"),
+    ("edge/", "Inlet", "`Forwarded`"),
+    ("edge/", "Outlet", "`Forwarder`"),
+    ("edge/", "Departure", "`Shutdown`"),
+    ("edge/", "Before", "`Predecessor`"),
+    ("engine/", "Keeper", "`PendingAcks`"),
+    ("engine/", "Mover", "`Compaction`"),
+    ("engine/", "Recorder", "`CrashLog`"),
+    ("benches/", "Canon", "`FrameCache`"),
+    ("benches/", "Guest", "`LeanClient`"),
+    ("tools/xtask/", "Habit", "`Task`"),
+    ("tools/xtask/", "Ledger", "`Summary`"),
+    ("tools/xtask/", "Stand", "`Restartable`"),
+];
 
 /// Names of other people's things that heads mention: functions, options, crates.
 pub(super) const FOREIGN_NAMES: &[&str] = &["memcpy", "rtrb", "serverCertificateHashes", "SO_REUSEPORT"];
