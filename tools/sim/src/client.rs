@@ -1,7 +1,7 @@
-//! A viewer: the real client core, and an app above it that behaves as apps should.
+//! A viewer's app over the real client core, which behaves as apps should.
 //!
-//! The app wants some rooms, says things, and says them again under the same nonce when it was refused for
-//! the moment. What the node said for good it takes for good; what became uncertain it leaves alone, as the
+//! The app follows some rooms and publishes. It retries under the same nonce when a publication was refused
+//! for the moment. It takes a final answer for final, and it does not retry what became uncertain, as the
 //! client tells it to.
 //! Not here: connections (`network`, `people`), what is true (`checker`).
 

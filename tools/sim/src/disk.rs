@@ -1,9 +1,10 @@
 //! The disk of a node: the model of a durable log, with commits in virtual time and ends of all kinds.
 //!
 //! Three levels, as `grandstand_engine::log` has them. What was pushed is in the crash log and survives the
-//! process. What was synced, some time later and many entries at once, survives a power cut; a commit that was
-//! under way when the power went did happen or did not. Nothing else survives. The disk can be slow or full:
-//! then commits wait, and the log takes no more once too much waits. Retention takes the oldest rows of a room.
+//! process. What was synced, some time later and many entries at once, survives a power cut; a commit that
+//! was under way when the power went did happen or did not. Nothing else survives. The disk can be slow or
+//! full: then commits wait, and the log takes no more once too much waits. Retention takes the oldest rows of
+//! a room.
 //! Not here: what entries make of a room (`grandstand_model::StoredLog`, which panics over one that does not
 //! continue its room's log), SQLite and files (`grandstand-store`), when commits are (`node`).
 
@@ -73,8 +74,8 @@ impl Disk {
         state.news = (0..shards).map(|_| VecDeque::new()).collect();
     }
 
-    /// The power goes. The commit that is under way is through, or not. Each room goes on under a new epoch: the
-    /// result has that epoch, the one before, and the offset at which it forks.
+    /// The power goes. The commit that is under way is through, or not. Each room goes on under a new epoch:
+    /// the result has that epoch, the one before, and the offset at which it forks.
     pub fn cut_power(&self, is_through: bool, epoch: impl FnMut() -> u64) -> Vec<(u64, u64, u64)> {
         let mut state = self.state();
         if let Some((entries, _)) = state.commit.take().filter(|_| is_through) {

@@ -1,6 +1,6 @@
-//! A fleet: many worlds, one after the other on each thread, and what came of them.
+//! A fleet: many worlds, one after the other on each thread, and their results.
 //!
-//! Invariant: a world that panics is a broken promise like any other (`panic`), with what it said.
+//! Invariant: a world that panics is a broken promise like any other (`panic`), with the text of the panic.
 //! Not here: a world (`world`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

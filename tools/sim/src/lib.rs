@@ -2,11 +2,13 @@
 //! checker of everything that they promise.
 //!
 //! Why: a fault between a crash, a slow viewer and a full queue shows once in a hundred thousand times, and
-//! cannot be seen again. Here the real cores (shards, audiences, client sessions) run in a world in which every
-//! delay, break and death is drawn from a seed. A fault that was found once is found again, and made small.
+//! cannot be seen again. Here the real cores (shards, audiences, client sessions) run in a world in which
+//! every delay, break and death is drawn from a seed. A fault that was found once is found again, and made
+//! small.
 //!
-//! A world has one to three nodes. Each has processes, a disk, a clock, rooms and viewers of its own. They know
-//! nothing of each other: what nodes say to each other, and what moves between them, is not simulated yet.
+//! A world has one to three nodes. Each has processes, a disk, a clock, rooms and viewers of its own. They
+//! know nothing of each other: what nodes say to each other, and what moves between them, is not simulated
+//! yet.
 //!
 //! - [`plan`], [`story`]: the world of a seed, and what happens in it, as a list of steps;
 //! - [`world`]: plays a story; [`queue`]: events in virtual time; [`network`]: connections;

@@ -15,30 +15,29 @@ use serde_json::{Map, Value, json};
 
 /// Run the real cores of node and clients in simulated worlds, each from a seed, and check every promise.
 ///
-/// A world that went wrong is played again from its seed, and shrunk to a short story. Exits with 1 if one
-/// did.
+/// A world in which a promise was broken is shrunk to a short story. Exits with 1 if there was one.
 #[derive(Parser)]
 #[command(name = "gs-sim", version)]
 struct Args {
-    /// Play this seed only, and print its story's trace.
+    /// Play this seed only, and print its trace.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How many seeds.
+    /// Number of seeds to play.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     seeds: u64,
-    /// The first of them.
+    /// First seed.
     #[arg(long, value_name = "N", default_value_t = 1)]
     first: u64,
-    /// Steps of each story.
+    /// Number of steps of each story.
     #[arg(long, value_name = "N", default_value_t = 500)]
     steps: usize,
-    /// Threads; 0: as many as there are cores.
+    /// Number of threads; 0: one for each core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Stop after so many seeds that went wrong.
+    /// Stop after this number of seeds with a broken promise.
     #[arg(long, value_name = "N", default_value_t = 1)]
     found_max: usize,
-    /// Do not shrink what went wrong.
+    /// Do not shrink the stories of broken promises.
     #[arg(long)]
     no_shrink: bool,
     /// Print the figures as one line of JSON.

@@ -1,7 +1,7 @@
 //! A node: one process after another on one machine, with a disk and a clock of its own.
 //!
-//! Threads are turns, some time after their doorbell rang. A process dies in the middle of a turn when its fuse
-//! has burnt down. The next one starts after a while, with a new seed, and finds what the disk kept.
+//! Threads are turns, some time after their doorbell rang. A process dies in the middle of a turn when its
+//! fuse has burnt down. The next one starts after a while, with a new seed, and finds what the disk kept.
 //! Not here: what a turn does (`process`), what the disk keeps (`disk`), when a node dies (`story`).
 
 use std::sync::{Arc, Mutex};
@@ -306,8 +306,8 @@ impl Node {
         for connection in scene.network.of_process(self.life) {
             let until_us = now_us + scene.network.draw_delay(&mut scene.random);
             scene.network.cut(connection, To::Viewer, until_us);
-            // The kernel tells of a process that dies. Nobody tells of a machine that is gone, until it is back
-            // and is asked.
+            // The kernel tells of a process that dies. Nobody tells of a machine that is gone, until it is
+            // back and is asked.
             let hears_us = match death {
                 Death::Killed => Some(until_us.max(scene.network.last_us(connection, To::Viewer))),
                 Death::PowerCut if scene.random.chance(50) => Some(until_us + down_us + 20_000),

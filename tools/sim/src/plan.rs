@@ -1,9 +1,8 @@
-//! The plan of a world: how large it is, how tight its bounds are, and which kinds of trouble it knows; all
-//! drawn from its seed.
+//! The plan of a world: its size, its bounds, and the kinds of trouble in it, all drawn from its seed.
 //!
-//! Why not every trouble in every world: a fault that happens all the time hides the ones that need quiet
-//! between (a node that crashes twice a second never fills a ring). So each world draws which kinds it has,
-//! and how often.
+//! Why not every trouble in every world: a fault that happens all the time hides the faults that need quiet
+//! in between. A node that crashes twice a second never fills a ring. So each world draws its kinds of
+//! trouble.
 //! Not here: what happens when (`story`).
 
 use grandstand_edge_core::audience::{Rate, Settings};
@@ -34,7 +33,7 @@ pub mod trouble {
     pub const DISK: u32 = 1 << 8;
     /// Operators open, close, remove and configure rooms.
     pub const OPERATORS: u32 = 1 << 9;
-    /// The same publication, said again.
+    /// Retries of the same publication.
     pub const REPEATS: u32 = 1 << 10;
     /// Clients that end and come back as new ones, with the positions that they kept.
     pub const RESTARTS: u32 = 1 << 11;
@@ -77,9 +76,9 @@ pub struct Plan {
     pub chunk_inputs: usize,
     /// Writes of a worker in one turn.
     pub writes_max: usize,
-    /// A thread wakes up to so long after its doorbell rang.
+    /// The longest time from the ring of a doorbell to the wake-up of its thread.
     pub wake_us_max: u64,
-    /// One way through the network.
+    /// The longest way through the network, in one direction.
     pub delay_us_max: u64,
     /// What a connection takes before its reader has read.
     pub window_bytes: usize,

@@ -1,10 +1,9 @@
 //! A node's process: the real shards and audiences, with modelled threads, queues and sockets between them.
 //!
-//! It does what `grandstand_engine::runtime` and the edge's workers do around the cores: bounded inboxes that
-//! give inputs back, a bounded queue from each shard to each worker with an overflow behind it, a shard that
-//! takes nothing while an overflow is long, workers that write within a budget. Each turn takes what is
-//! there; the world says when a turn is.
-//! Invariant: once the fuse has burnt down the process does nothing that anybody could see: it died at that
+//! It does what `grandstand_engine::runtime` and the workers of the edge do around the cores: bounded inboxes
+//! that return inputs, a bounded queue with an overflow from each shard to each worker, a shard that takes no
+//! input while an overflow is long, and workers that write within a budget. A turn takes what is there.
+//! Invariant: once the fuse has burnt down, the process does nothing that anybody could see. It died at that
 //! point, in the middle of whatever it did.
 //! Not here: when turns are (`node`), what the network does (`network`).
 

@@ -1,7 +1,7 @@
 //! The event queue: what happens next, in virtual time.
 //!
-//! Invariant: time never goes back, and events of one moment happen in the order in which they were planned. So
-//! a run is a function of what was planned.
+//! Invariant: time never goes back, and events of one moment happen in the order in which they were planned.
+//! So a run is a function of what was planned.
 //! Not here: what an event does (`world`).
 
 use std::cmp::{Ordering, Reverse};
@@ -45,7 +45,8 @@ impl<E> Queue<E> {
         self.events.push(Reverse(Planned { us: self.us + after_us, seq: self.planned, event }));
     }
 
-    /// The next event up to a time, and time moves to it. `None`: there is none, and time moves to `until_us`.
+    /// The next event up to a time, and time moves to it. `None`: there is none, and time moves to
+    /// `until_us`.
     pub fn pop(&mut self, until_us: u64) -> Option<E> {
         if self.events.peek().is_none_or(|Reverse(planned)| planned.us > until_us) {
             self.us = self.us.max(until_us);

@@ -1,7 +1,8 @@
-//! The scene: what nodes and people share. That is the plan, virtual time, chance, the network and the checker.
+//! The scene: what nodes and people share. That is the plan, virtual time, chance, the network and the
+//! checker.
 //!
-//! Invariant: everything that happens later is an [`Event`] in the scene's queue, so nodes and people never call
-//! each other.
+//! Invariant: everything that happens later is an [`Event`] in the scene's queue, so nodes and people never
+//! call each other.
 //! Not here: who handles an event (`world`).
 
 use bytes::Bytes;

@@ -1,8 +1,8 @@
-//! Shrinking: a story that goes wrong, without what its fault does not need.
+//! Shrinking: a story with a fault, without the steps that the fault does not need.
 //!
-//! Delta debugging (Zeller and Hildebrandt 2002): leave out runs of steps, of half the story first and of one
-//! step last, as long as a promise of the same kind is broken. Times are kept: what was left out leaves its
-//! time behind, so the rest happens when it did; then the waits are shortened as well.
+//! Delta debugging (Zeller and Hildebrandt 2002): leave out runs of steps, first half of the story and last
+//! single steps, as long as a promise of the same kind is broken. The time of a step that was left out stays,
+//! so the other steps happen when they did. At the end the waits are shortened too.
 //! Not here: playing (`world`).
 
 use crate::fleet::play_caught;

@@ -1,11 +1,10 @@
-//! The story of a world: what people, operators and fate do to it, step by step, drawn from its seed before
+//! The story of a world: what people, operators and chance do to it, step by step, drawn from its seed before
 //! it begins.
 //!
-//! Why drawn before: a story is a list, so it can be run again with any of its steps left out. That is how a
-//! long story that went wrong becomes a short one (`shrink`). Each step brings a stream of chance of its own,
-//! which all small decisions until the next step are drawn from (delays, sizes, moments).
-//! Invariant: who and what is named by number and taken modulo what there is, so every step means something
-//! in every world.
+//! Why before: a story is a list, so it can be played again without any of its steps. That is how a long
+//! story with a fault becomes a short one (`shrink`). Each step has a random stream of its own, from which
+//! all small decisions until the next step are drawn (delays, sizes, moments).
+//! Invariant: steps name clients, nodes, rooms and threads by number, below the counts of the plan.
 //! Not here: what steps do (`world`).
 
 use grandstand_protocol::frame::Durability;
@@ -51,9 +50,9 @@ pub enum DiskMood {
 #[expect(missing_docs, reason = "fields are numbers of clients, rooms and threads, and times")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A client says things in one of its rooms.
+    /// A client publishes in one of its rooms.
     Say { client: usize, room: usize, times: usize },
-    /// A client says once more what it said before, under the same nonce.
+    /// A client retries an earlier publication, under the same nonce.
     SayAgain { client: usize, which: usize },
     /// A client reacts.
     React { client: usize, room: usize },
@@ -63,7 +62,7 @@ pub enum What {
     Join { client: usize, room: usize, replay: u32 },
     /// A client follows a room no longer.
     Leave { client: usize, room: usize },
-    /// A client reads the past.
+    /// A client reads history.
     History { client: usize, room: usize, back: u64, count: u64 },
     /// A connection breaks.
     Cut { client: usize, how: Break },
@@ -85,9 +84,9 @@ pub enum What {
     Crash { node: usize, fuse: u64, down_us: u64 },
     /// The power goes, in the same way.
     PowerCut { node: usize, fuse: u64, down_us: u64 },
-    /// SIGTERM: clients are sent away, the log is flushed, and another process takes over.
+    /// SIGTERM: clients are told to reconnect, the log is flushed, and another process takes over.
     Drain { node: usize, spread_us: u64, down_us: u64 },
-    /// The disk changes its mood.
+    /// The disk becomes slow, full or well.
     Disk { node: usize, mood: DiskMood },
     /// An operator closes a room.
     Close { node: usize, room: usize },
@@ -95,7 +94,7 @@ pub enum What {
     Open { node: usize, room: usize },
     /// An operator removes a room.
     Remove { node: usize, room: usize },
-    /// An operator makes a room, or makes it stay.
+    /// An operator creates a room, or makes it stay.
     Create { node: usize, room: usize },
     /// An operator changes tick, pacing and where the log is kept.
     Configure {

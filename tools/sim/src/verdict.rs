@@ -1,7 +1,7 @@
 //! The verdict: everything heals, the world comes to rest, and then everything must be in its place.
 //!
-//! A probe joins each node, reads every room from its oldest message, and stands where every viewer of that node
-//! must stand.
+//! A probe joins each node, reads every room from its oldest message, and stands where every viewer of that
+//! node must stand.
 //! Not here: what must hold while a story goes on (`checker`).
 
 use std::collections::BTreeSet;

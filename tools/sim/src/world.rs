@@ -1,10 +1,11 @@
 //! A world: nodes and their viewers, run by events in virtual time. It plays a story and lets everything come
 //! to rest.
 //!
-//! A world has one node, or a few that know nothing of each other: each has rooms and viewers of its own, since
-//! there is no cluster yet. Everything small is drawn from the stream of the newest step.
+//! A world has one node, or a few that know nothing of each other: each has rooms and viewers of its own,
+//! since there is no cluster yet. Everything small is drawn from the stream of the newest step.
 //! Invariant: what happens is a function of plan and story. The trace of two runs of the same is the same.
-//! Not here: what is drawn (`plan`, `story`), what must hold during a story (`checker`) and after it (`verdict`).
+//! Not here: what is drawn (`plan`, `story`), what must hold during a story (`checker`) and after it
+//! (`verdict`).
 
 use grandstand_engine::RoomSettings;
 use grandstand_engine::link::AdminRequest;

@@ -1,20 +1,19 @@
-//! The checker: what was promised, held against everything that clients saw.
+//! The checker: holds every promise against what clients saw.
 //!
-//! It knows nothing of how the engine works. It is told what people said, which frames went over each
-//! connection, every event that a client was given, which log came out of which after a power cut, and which
-//! rooms an operator removed. Promises:
+//! It knows nothing of how the engine works. The world tells it what people published, which frames crossed
+//! each connection, every event that a client was given, which log continues which one after a power cut, and
+//! which rooms an operator removed. Promises:
 //!
-//! - what was acknowledged stands at its offset, and is still there at the end (`lost`): with durability
+//! - an acknowledged publication is at its offset, and is still there at the end (`lost`): with durability
 //!   `disk` through every crash and power cut, with `memory` as long as the process lives;
-//! - no publication stands twice in a log (`twice`), and everybody sees the same at the same place
-//!   (`differs`);
-//! - a viewer's offsets rise without holes but for what was counted or named (`hole`), and never go back
-//!   (`again`);
-//! - a request is answered once (`answered`), and at rest every one is (`unanswered`);
-//! - at rest everybody stands at the head (`behind`) with the same state (`state`).
+//! - no publication is in a log twice (`twice`), and everybody sees the same at the same offset (`differs`);
+//! - a viewer's offsets rise without holes, except those that were counted or named (`hole`), and never go
+//!   back (`again`);
+//! - a request is answered once (`answered`), and at rest every request is (`unanswered`);
+//! - at rest everybody is at the end of the log (`behind`) with the same state (`state`).
 //!
-//! A log that goes on under a new epoch after a power cut is the same log up to the fork: places are compared
-//! by the epoch in which they came to be.
+//! A log that continues under a new epoch after a power cut is the same log up to the fork. So places are
+//! compared by the epoch in which they came to be.
 //! Invariant: it never looks into the code under test.
 
 use std::collections::{BTreeMap, BTreeSet};
