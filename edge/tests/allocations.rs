@@ -96,7 +96,7 @@ fn attached() -> Output {
         batches: Vec::new(),
         snapshot: None,
         phase: Phase::Open,
-        previous: None,
+        previous: grandstand_engine::link::Lineage::default(),
     };
     Output::Attached { room: "show".into(), result: Ok(Box::new(attachment)) }
 }

@@ -54,14 +54,9 @@ fn refusal(stage: &mut Stage) -> (Refusal, Option<u32>) {
 }
 
 fn set(stage: &mut Stage, alias: Alias, key: &str, value: Option<&'static [u8]>) {
-    stage.input(Input::SetState {
-        worker: WorkerId(0),
-        connection: ConnectionToken(9),
-        request: 5,
-        alias,
-        key: key.into(),
-        value: value.map(Bytes::from_static),
-    });
+    let from = ReplyTo { worker: WorkerId(0), connection: ConnectionToken(9) };
+    let value = value.map(Bytes::from_static);
+    stage.input(Input::SetState(Box::new(StateChange { from, request: 5, alias, key: key.into(), value })));
     stage.pass_ms(20);
 }
 
@@ -70,14 +65,14 @@ fn configure(stage: &mut Stage, durability: Option<Durability>) -> Result<AdminA
     stage.admin(AdminRequest::Configure { room: "show".into(), settings })
 }
 
-fn page(stage: &mut Stage, a: &Attachment, ticket: u64, from: u64) {
+fn page(stage: &mut Stage, a: &Attachment, request: u64, from: u64) {
     let (worker, of) = (WorkerId(0), PageOf::Shown);
-    stage.input(Input::History { worker, ticket, alias: a.alias, epoch: a.epoch, from, of });
+    stage.input(Input::History { worker, request, alias: a.alias, epoch: a.epoch, from, of });
 }
 
 fn pages(stage: &mut Stage) -> Vec<(u64, HistoryPage)> {
     let page = |(_, output)| match output {
-        Output::History { ticket, page } => Some((ticket, *page)),
+        Output::History { request, page } => Some((request, *page)),
         _ => None,
     };
     stage.outputs().into_iter().filter_map(page).collect()
@@ -214,12 +209,10 @@ fn rooms_in_memory_know_nothing_of_the_disk() {
     disk.sync(usize::MAX);
     let settings = RoomSettings { durability: Some(Durability::Memory), ..RoomSettings::default() };
     let request = AdminRequest::Configure { room: "in memory".into(), settings };
-    let (sender, answers) = std::sync::mpsc::channel();
-    let reply = AdminReply(Box::new(move |answer| sender.send(answer).unwrap()));
-    stage.input(Input::Admin(request, reply));
+    stage.ask(request);
     disk.sync(usize::MAX);
+    assert!(stage.admin_answer().unwrap().is_ok());
     stage.outputs();
-    assert!(answers.try_recv().unwrap().is_ok());
     disk.fail(true);
     say(&mut stage, a.alias, 1);
     say(&mut stage, a.alias, 1);
@@ -277,30 +270,22 @@ fn a_room_that_was_in_memory_is_kept_from_the_change_on() {
 fn an_operators_answer_waits_for_the_disk() {
     let disk = Disk::default();
     let mut stage = Stage::on(&disk, ShardConfig { answer_within_ms: 500, ..config() });
-    let (sender, answers) = std::sync::mpsc::channel();
-    let ask = |stage: &mut Stage, request| {
-        let sender = sender.clone();
-        let reply = AdminReply(Box::new(move |answer| sender.send(answer).unwrap()));
-        stage.input(Input::Admin(request, reply));
-    };
-    ask(&mut stage, AdminRequest::Create { room: "show".into() });
-    assert!(answers.try_recv().is_err());
+    stage.ask(AdminRequest::Create { room: "show".into() });
+    assert_eq!(stage.admin_answer(), None);
     disk.sync(usize::MAX);
-    stage.outputs();
-    assert!(answers.try_recv().unwrap().is_ok());
+    assert!(stage.admin_answer().unwrap().is_ok());
     let (room, key) = ("show".to_owned(), "score".to_owned());
-    ask(&mut stage, AdminRequest::SetState { room, key, value: Some(b"1".to_vec()) });
-    ask(&mut stage, AdminRequest::Close { room: "show".into() });
+    stage.ask(AdminRequest::SetState { room, key, value: Some(b"1".to_vec()) });
+    stage.ask(AdminRequest::Close { room: "show".into() });
     stage.pass_ms(600);
-    assert_eq!(answers.try_recv().unwrap(), Err(Refusal::StorageUnavailable));
-    assert_eq!(answers.try_recv().unwrap(), Err(Refusal::StorageUnavailable));
+    assert_eq!(stage.admin_answer(), Some(Err(Refusal::StorageUnavailable)));
+    assert_eq!(stage.admin_answer(), Some(Err(Refusal::StorageUnavailable)));
     disk.sync(usize::MAX);
     let stored = disk.room("show").unwrap();
     assert_eq!((stored.room.phase, stored.room.is_operators, stored.state.len()), (Phase::Closed, true, 1));
-    ask(&mut stage, AdminRequest::Remove { room: "show".into() });
+    stage.ask(AdminRequest::Remove { room: "show".into() });
     disk.sync(usize::MAX);
-    stage.outputs();
-    assert!(answers.try_recv().unwrap().is_ok());
+    assert!(stage.admin_answer().unwrap().is_ok());
     assert_eq!(disk.room("show"), None);
 }
 
@@ -370,7 +355,7 @@ fn after_a_power_cut_the_log_is_another_one_that_goes_on_from_the_cut() {
     let mut stage = Stage::on(&disk, config());
     let back = stage.attach(0, "show").unwrap();
     assert_eq!((back.epoch, back.next_offset), (4711, 2));
-    let previous = back.previous.expect("what still holds of the old log");
+    let previous = back.previous.epochs()[0];
     assert_eq!((previous.epoch, previous.next_offset), (a.epoch, 2));
     say(&mut stage, back.alias, 1);
     assert_eq!(offsets(&mut stage), [(1, true)]);
@@ -392,8 +377,8 @@ fn what_memory_does_not_keep_is_read_from_the_disk_once_for_all() {
     page(&mut stage, &a, 1, 17);
     assert_eq!((pages(&mut stage).len(), disk.read_count()), (1, 0), "memory has it");
     disk.hold_reads();
-    for ticket in 2..50 {
-        page(&mut stage, &a, ticket, 5);
+    for request in 2..50 {
+        page(&mut stage, &a, request, 5);
     }
     assert_eq!((pages(&mut stage).len(), disk.read_count()), (0, 1));
     disk.answer_reads();
@@ -413,8 +398,8 @@ fn a_disk_that_does_not_answer_hangs_nobody() {
     stage.outputs();
     disk.hold_reads();
     for from in 0..15 {
-        for ticket in 0..4 {
-            page(&mut stage, &a, 100 * from + ticket, from);
+        for request in 0..4 {
+            page(&mut stage, &a, 100 * from + request, from);
         }
     }
     stage.pass_ms(600);

@@ -5,7 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use grandstand_engine::link::{AdminReply, AdminRequest, Input, Now, ShardId};
+use grandstand_engine::link::{
+    AdminRequest, ConnectionToken, Input, Now, Output, ReplyTo, ShardId, WorkerId,
+};
 use grandstand_engine::{Shard, ShardConfig};
 
 struct Counting;
@@ -39,13 +41,15 @@ fn name(i: usize) -> String {
 
 fn create(shard: &mut Shard, i: usize) {
     let request = AdminRequest::Create { room: name(i) };
-    let reply = AdminReply(Box::new(|answer| assert!(answer.is_ok())));
-    shard.handle_input(Now::default(), Input::Admin(request, reply));
+    let from = ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) };
+    shard.handle_input(Now::default(), Input::Admin { from, request: Box::new(request) });
+    let Some((_, Output::Admin(reply))) = shard.poll_output() else { panic!("no answer") };
+    assert!(reply.answer.is_ok());
 }
 
 #[test]
 fn a_dormant_room_costs_at_most_200_bytes() {
-    let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 4, 1);
+    let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 1);
     create(&mut shard, 0);
     let before = BYTES.load(Ordering::Relaxed);
     let mut worst = 0;

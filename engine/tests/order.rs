@@ -154,8 +154,9 @@ impl World {
                 let request = self.next_connection as u32;
                 let connection = self.connection(Asked::SetState { request });
                 let (key, value) = (format!("s{key}").into(), value.map(|v| Bytes::from(vec![v])));
-                let (worker, alias) = (WorkerId(worker), self.aliases[room]);
-                self.stage.input(Input::SetState { worker, connection, request, alias, key, value });
+                let from = ReplyTo { worker: WorkerId(worker), connection };
+                let change = StateChange { from, request, alias: self.aliases[room], key, value };
+                self.stage.input(Input::SetState(Box::new(change)));
             }
             Step::Pass { ms } => self.stage.pass_ms(ms),
             Step::WallClock { back_ms } => self.stage.clock.step_wall_ms(-(back_ms as i64)),
@@ -176,7 +177,7 @@ impl World {
         let text = format!("room {room} user {user} nonce {nonce} try {}{tail}", tried.len());
         tried.push(text.clone());
         let mut publication = publication(self.aliases[room], worker, user, nonce, &text);
-        publication.connection = self.connection(Asked::Publish { room, user, nonce });
+        publication.from.connection = self.connection(Asked::Publish { room, user, nonce });
         publication.reply_to = reply_to;
         self.stage.input(Input::Publish(publication));
     }
@@ -307,12 +308,12 @@ impl World {
         for start in 0..=head {
             let (mut from, mut is_first) = (start, true);
             while from < head || is_first {
-                let input = Input::History { worker, ticket: from, alias, epoch, from, of: PageOf::Shown };
+                let input = Input::History { worker, request: from, alias, epoch, from, of: PageOf::Shown };
                 self.stage.input(input);
-                let Some((_, Output::History { ticket, page })) = self.stage.outputs().pop() else {
+                let Some((_, Output::History { request, page })) = self.stage.outputs().pop() else {
                     panic!("no page")
                 };
-                assert_eq!((ticket, page.same_epoch), (from, true));
+                assert_eq!((request, page.same_epoch), (from, true));
                 let Some((first, last)) = page.batches.first().zip(page.batches.last()) else {
                     assert_eq!(from, head, "an empty page is the end");
                     break;

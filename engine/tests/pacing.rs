@@ -99,7 +99,7 @@ impl World {
         };
         let nonce = self.said.len() as u64;
         let mut p = publication(self.alias, (user % 3) as u16, user, nonce, &text);
-        p.connection = ConnectionToken(100 + user);
+        p.from.connection = ConnectionToken(100 + user);
         p.role = if saying.role == 0 { Role::Host } else { Role::Viewer };
         p.reply_to = saying.reply_to.and_then(|back| nonce.checked_sub(back + 1));
         self.said.push((*p).clone());
@@ -192,7 +192,7 @@ impl World {
         while from < self.at.offset {
             let of = PageOf::Full { messages_max };
             let (alias, epoch) = (self.alias, at.epoch);
-            self.stage.input(Input::History { worker: WorkerId(0), ticket: 1, alias, epoch, from, of });
+            self.stage.input(Input::History { worker: WorkerId(0), request: 1, alias, epoch, from, of });
             let Some((_, Output::History { page, .. })) = self.stage.outputs().pop() else {
                 panic!("no page")
             };

@@ -124,23 +124,25 @@ impl World {
                 let nonce = self.base + nonce;
                 let connection = self.connection(Asked::Publish { room, user, nonce });
                 let text = format!("{user} {nonce}");
-                let said = Publication { connection, ..*publication(alias, 0, user, nonce, &text) };
+                let from = ReplyTo { worker: WorkerId(0), connection };
+                let said = Publication { from, ..*publication(alias, 0, user, nonce, &text) };
                 self.stage.input(Input::Publish(Box::new(said)));
             }
             Step::SetState { room, key, value } => {
                 let alias = self.follow(room);
                 let connection = self.connection(Asked::SetState { room, key, value });
-                let (worker, request) = (WorkerId(0), 1);
+                let from = ReplyTo { worker: WorkerId(0), connection };
                 let (name, value) = (format!("k{key}").into(), Some(vec![value].into()));
-                self.stage.input(Input::SetState { worker, connection, request, alias, key: name, value });
+                let change = StateChange { from, request: 1, alias, key: name, value };
+                self.stage.input(Input::SetState(Box::new(change)));
             }
             Step::History { room, from } => {
                 let alias = self.follow(room);
                 self.next += 1;
-                let (worker, ticket, of) = (WorkerId(0), self.next, PageOf::Shown);
-                self.pages.insert(ticket);
+                let (worker, request, of) = (WorkerId(0), self.next, PageOf::Shown);
+                self.pages.insert(request);
                 let epoch = self.epochs[room];
-                self.stage.input(Input::History { worker, ticket, alias, epoch, from, of });
+                self.stage.input(Input::History { worker, request, alias, epoch, from, of });
             }
             Step::Pass { ms } => {
                 self.stage.pass_ms(ms);
@@ -177,7 +179,7 @@ impl World {
                     let held = stored.as_ref().map_or(0, |stored| stored.next_offset);
                     self.seen[room].truncate(held as usize);
                     if let Some(stored) = stored.filter(|_| self.epochs[room] > 0) {
-                        let previous = stored.previous.expect("a cut");
+                        let previous = stored.previous.epochs()[0];
                         // Another log, if its removal was lost: one in which nobody ever spoke.
                         assert!(previous.epoch == self.epochs[room] || held == 0);
                         assert_eq!(previous.next_offset, held);
@@ -244,8 +246,8 @@ impl World {
                 }
                 Output::Batch { alias, batch } => self.batch(alias, &batch),
                 Output::Answers(answers) => answers.iter().for_each(|answer| self.answer(*answer)),
-                Output::History { ticket, page } => {
-                    assert!(self.pages.remove(&ticket), "a page twice");
+                Output::History { request, page } => {
+                    assert!(self.pages.remove(&request), "a page twice");
                     let pairs = || page.batches.windows(2);
                     assert!(pairs().all(|pair| pair[0].next_offset == pair[1].first_offset));
                 }

@@ -11,7 +11,7 @@ use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Set
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{
-    Alias, ConnectionToken, Input, Now, Output, Publication, ShardId, UserId, WorkerId,
+    Alias, ConnectionToken, Input, Now, Output, Publication, ReplyTo, ShardId, UserId, WorkerId,
 };
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, Subscribe, permission};
@@ -107,7 +107,7 @@ impl Fixture {
         let inbox = Arc::new(Inbox::default());
         let audience = Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), 1);
         Fixture {
-            shard: Shard::new(rooms, ShardId(0), 1, 1, 7),
+            shard: Shard::new(rooms, ShardId(0), 1, 7),
             audience,
             taker: Taker { sends: 0, kept: Vec::new(), keeps: LinkKey(u32::MAX) },
             now: Now { us: 1_000_000, unix_ms: 1_700_000_000_000 },
@@ -160,8 +160,7 @@ impl Fixture {
     fn publication(&mut self) -> Input {
         self.next_nonce += 1;
         Input::Publish(Box::new(Publication {
-            worker: WorkerId(0),
-            connection: ConnectionToken(u64::MAX),
+            from: ReplyTo { worker: WorkerId(0), connection: ConnectionToken(u64::MAX) },
             alias: ALIAS,
             user: UserId(self.next_nonce % 100),
             nonce: self.next_nonce,

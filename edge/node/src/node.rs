@@ -176,10 +176,8 @@ impl Node {
         let Some(listener) = listeners.clone_admin()? else { return Ok(None) };
         let key = self.config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?;
         let (stop, stopped) = watch::channel(false);
-        let backbone = rooms.engine.backbone();
         let state = AdminState {
-            shards: backbone.shards(),
-            backbone,
+            desk: rooms.engine.desk(),
             stats: self.workers.stats().to_vec(),
             metrics: Metrics::new(&self.config.node.name, self.shutdown.clock()),
             clock: self.shutdown.clock(),

@@ -12,6 +12,7 @@ use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{
     DurableLog, Entry, LogSource, News, Position, ReadRequest, StoredRoom, Unavailable,
 };
+use grandstand_protocol::frame::Durability;
 use grandstand_queue::Doorbell;
 
 use crate::stored::StoredLog;
@@ -116,6 +117,11 @@ impl Disk {
         inner.news.extend(news);
     }
 
+    /// A room is as it was stored before slots were recorded.
+    pub fn forget_slot(&self, room: &str) {
+        self.inner().synced.forget_slot(room);
+    }
+
     /// What the synced log says of a room.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
         self.inner().synced.room(name)
@@ -128,7 +134,7 @@ impl Disk {
 }
 
 impl LogSource for Disk {
-    fn shard_log(
+    fn open(
         &mut self,
         _: ShardId,
         owns: &dyn Fn(&str) -> bool,
@@ -137,6 +143,11 @@ impl LogSource for Disk {
         let log = self.log();
         self.inner().bell = Some(bell);
         (Box::new(log), self.inner().synced.rooms(owns))
+    }
+
+    /// As of a process that has ended: what was pushed is on the disk when the log is opened again.
+    fn close(&mut self, _: ShardId) {
+        self.kill();
     }
 }
 
@@ -154,7 +165,7 @@ impl Inner {
 
     fn answer(&mut self, request: &ReadRequest) {
         let batches = self.synced.page(request, PAGE_BATCHES_MAX);
-        self.news.push_back(News::Page { ticket: request.ticket, batches });
+        self.news.push_back(News::Page { request: request.request, batches });
     }
 }
 
@@ -163,6 +174,10 @@ impl Inner {
 pub struct DiskLog(Disk);
 
 impl DurableLog for DiskLog {
+    fn level(&self) -> Durability {
+        Durability::Disk
+    }
+
     fn check(&self) -> Result<(), Unavailable> {
         if self.0.inner().is_failing { Err(Unavailable { retry_after_ms: 1234 }) } else { Ok(()) }
     }

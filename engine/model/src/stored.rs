@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_engine::link::{Alias, Batch, Compressed, PageOf, PreviousEpoch};
+use grandstand_engine::link::{Alias, Batch, Compressed, Lineage, PageOf, PreviousEpoch};
 use grandstand_engine::log::{
     BatchEntry, Entry, News, ReadRequest, RoomEntry, StateEntry, StoredNonce, StoredRoom,
 };
@@ -24,7 +24,7 @@ pub struct StoredLog {
 #[derive(Clone, Debug)]
 struct Stored {
     entry: RoomEntry,
-    previous: Option<PreviousEpoch>,
+    previous: Lineage,
     next_offset: u64,
     time_ms: u64,
     state: BTreeMap<Box<str>, Bytes>,
@@ -103,8 +103,15 @@ impl StoredLog {
     pub fn renew(&mut self, mut epoch: impl FnMut() -> u64) {
         for stored in self.rooms.values_mut() {
             let before = PreviousEpoch { epoch: stored.entry.epoch, next_offset: stored.next_offset };
-            stored.previous = Some(before);
+            stored.previous = stored.previous.continued(before);
             stored.entry.epoch = epoch();
+        }
+    }
+
+    /// A room is as it was stored before slots were recorded.
+    pub fn forget_slot(&mut self, room: &str) {
+        if let Some(stored) = self.rooms.get_mut(room) {
+            stored.entry.slot = None;
         }
     }
 
@@ -124,7 +131,7 @@ impl Stored {
         Stored {
             next_offset: entry.next_offset,
             entry,
-            previous: None,
+            previous: Lineage::default(),
             time_ms: 0,
             state: BTreeMap::new(),
             state_version: 0,
@@ -173,7 +180,7 @@ impl Stored {
         });
         StoredRoom {
             room: RoomEntry { next_offset: self.next_offset, ..self.entry.clone() },
-            previous: self.previous,
+            previous: self.previous.clone(),
             oldest_offset: self.oldest_offset(),
             next_offset: self.next_offset,
             time_ms: self.time_ms,

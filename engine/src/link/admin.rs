@@ -5,7 +5,7 @@
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 
-use super::id::Alias;
+use super::id::{Alias, ConnectionToken};
 use super::settings::RoomSettings;
 
 /// What an operator asks of a shard.
@@ -60,13 +60,28 @@ pub enum AdminRequest {
     Counters,
 }
 
-/// Where an [`AdminRequest`] is answered; called once, on the shard's thread, and must not block.
-pub struct AdminReply(pub Box<dyn FnOnce(Result<AdminAnswer, Refusal>) + Send>);
-
-impl std::fmt::Debug for AdminReply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AdminReply")
+impl AdminRequest {
+    /// The room that it is about; `None`: it is for all shards.
+    pub fn room(&self) -> Option<&str> {
+        match self {
+            AdminRequest::Create { room }
+            | AdminRequest::Open { room }
+            | AdminRequest::Close { room }
+            | AdminRequest::Remove { room }
+            | AdminRequest::SetState { room, .. }
+            | AdminRequest::Configure { room, .. } => Some(room),
+            AdminRequest::List { .. } | AdminRequest::Counters => None,
+        }
     }
+}
+
+/// The answer to one [`AdminRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminReply {
+    /// Who asked: a connection, or the number of the request where the node itself asked.
+    pub connection: ConnectionToken,
+    /// The answer, or why the request was refused.
+    pub answer: Result<AdminAnswer, Refusal>,
 }
 
 /// See [`AdminRequest`].
@@ -76,7 +91,7 @@ pub enum AdminAnswer {
     Room(RoomInfo),
     /// Rooms.
     Rooms(Vec<RoomInfo>),
-    /// Counters of the shard, by metric name.
+    /// Counters of the shard, by metric name. The names are a fixed list, so a decoder looks them up in its own.
     Counters(Vec<(&'static str, u64)>),
 }
 

@@ -48,6 +48,13 @@ impl Directory {
         Alias(slot * u32::from(self.shards) + u32::from(shard.0))
     }
 
+    /// Has a shard's slot an alias?
+    pub(crate) fn has_alias(&self, shard: ShardId, slot: u32) -> bool {
+        let alias = u64::from(slot) * u64::from(self.shards) + u64::from(shard.0);
+        // The last number is nobody's: edges name by it what is not there.
+        alias < u64::from(u32::MAX)
+    }
+
     /// The slot of an alias within its shard.
     pub(crate) fn slot(&self, alias: Alias) -> u32 {
         alias.0 / u32::from(self.shards)

@@ -3,9 +3,30 @@
 //! Why types of their own: most are integers of the same width, and the compiler keeps them apart.
 //! Not here: how a name becomes a shard or an alias (`directory`).
 
-/// A worker: one edge thread.
+/// A worker of a node: one edge thread. The high byte is the node, the low byte the worker within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
+
+impl WorkerId {
+    /// The worker number that stands for the node itself: its HTTP handlers, and whoever else asks a shard and
+    /// has no connection.
+    pub const NODE_ITSELF: u8 = 0xff;
+
+    /// A worker of a node.
+    pub const fn new(node: u8, worker: u8) -> Self {
+        WorkerId((node as u16) << 8 | worker as u16)
+    }
+
+    /// The node itself.
+    pub const fn of_node(node: u8) -> Self {
+        Self::new(node, Self::NODE_ITSELF)
+    }
+
+    /// Is this a node itself, and none of its workers?
+    pub const fn is_node(self) -> bool {
+        self.0 as u8 == Self::NODE_ITSELF
+    }
+}
 
 /// A shard: one engine thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +44,15 @@ pub struct UserId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionToken(pub u64);
 
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyTo {
+    /// The worker, or the node itself.
+    pub worker: WorkerId,
+    /// A connection of the worker; the number of a request where the node itself asks.
+    pub connection: ConnectionToken,
+}
+
 /// The time, passed in: cores know no clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -30,13 +60,4 @@ pub struct Now {
     pub us: u64,
     /// Wall clock, milliseconds since 1970; may step.
     pub unix_ms: u64,
-}
-
-/// A log that a room had before, and how much of it the log of today continues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PreviousEpoch {
-    /// The log.
-    pub epoch: u64,
-    /// Everything before this offset holds.
-    pub next_offset: u64,
 }

@@ -8,23 +8,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grandstand_protocol::frame::Role;
 
-use super::admin::{AdminReply, AdminRequest};
-use super::id::{Alias, ConnectionToken, UserId, WorkerId};
+use super::admin::AdminRequest;
+use super::id::{Alias, ReplyTo, UserId, WorkerId};
 
 /// A chat message on its way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// Where the answer goes.
-    pub worker: WorkerId,
-    /// Where the answer goes.
-    pub connection: ConnectionToken,
+    pub from: ReplyTo,
     /// The room.
     pub alias: Alias,
     /// Scope of the nonce.
     pub user: UserId,
     /// Chosen by the client.
     pub nonce: u64,
-    /// How long ago it was said first, where it is said again; 0: not before.
+    /// Of a retry: time since the first attempt; 0 for a first attempt.
     pub age_ms: u32,
     /// Display name.
     pub author: Box<str>,
@@ -40,10 +38,25 @@ pub struct Publication {
     pub exempt: bool,
 }
 
-/// From a worker to a shard.
-#[derive(Debug)]
+/// A change of a room's state on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// Where the answer goes.
+    pub from: ReplyTo,
+    /// Comes back in the answer.
+    pub request: u32,
+    /// The room.
+    pub alias: Alias,
+    /// The key.
+    pub key: Box<str>,
+    /// The value; `None` removes.
+    pub value: Option<Bytes>,
+}
+
+/// From a worker to a shard. What is large is boxed: an inbox has a slot for each input that it could hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Begin to follow a room; answered by [`Output::Attached`]. Repeating it is harmless and is answered
+    /// Begin to follow a room; answered by [`Output::Attached`](super::Output::Attached). Repeating it is harmless and is answered
     /// again.
     Attach {
         /// Who follows.
@@ -67,7 +80,7 @@ pub enum Input {
         /// Members.
         count: u32,
     },
-    /// A chat message; answered by [`Output::Answers`].
+    /// A chat message; answered by [`Output::Answers`](super::Output::Answers).
     Publish(Box<Publication>),
     /// Reactions that a worker added up.
     React {
@@ -76,27 +89,14 @@ pub enum Input {
         /// Reaction and count, each key once.
         tallies: Vec<(Box<str>, u64)>,
     },
-    /// Set or remove a key of the state; answered by [`Output::Answers`].
-    SetState {
-        /// Where the answer goes.
-        worker: WorkerId,
-        /// Where the answer goes.
-        connection: ConnectionToken,
-        /// Comes back in the answer.
-        request: u32,
-        /// The room.
-        alias: Alias,
-        /// The key.
-        key: Box<str>,
-        /// The value; `None` removes.
-        value: Option<Bytes>,
-    },
-    /// Batches older than a worker's ring; answered by [`Output::History`].
+    /// Set or remove a key of the state; answered by [`Output::Answers`](super::Output::Answers).
+    SetState(Box<StateChange>),
+    /// Batches older than a worker's ring; answered by [`Output::History`](super::Output::History).
     History {
         /// Where the answer goes.
         worker: WorkerId,
         /// Comes back in the answer.
-        ticket: u64,
+        request: u64,
         /// The room.
         alias: Alias,
         /// The log that is meant.
@@ -113,8 +113,13 @@ pub enum Input {
         /// Since its last report.
         load: Load,
     },
-    /// From the admin API.
-    Admin(AdminRequest, AdminReply),
+    /// From an operator; answered by [`Output::Admin`](super::Output::Admin).
+    Admin {
+        /// Where the answer goes.
+        from: ReplyTo,
+        /// What is asked.
+        request: Box<AdminRequest>,
+    },
 }
 
 /// What fan-out took a worker over some time.

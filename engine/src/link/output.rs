@@ -9,11 +9,13 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 
+use super::admin::AdminReply;
 use super::batch::{Batch, StateImage};
-use super::id::{Alias, ConnectionToken, PreviousEpoch};
+use super::id::{Alias, ConnectionToken};
+use super::lineage::Lineage;
 
 /// What a worker gets when it begins to follow a room: where the room stands, and its newest batches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The room's alias.
     pub alias: Alias,
@@ -31,15 +33,14 @@ pub struct Attachment {
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
-    /// The log that the room had before a power cut, and how much of it still holds: a resume there, before
-    /// or at that offset, is one in this log.
-    pub previous: Option<PreviousEpoch>,
+    /// The logs that the room had before: a resume in one of them, as far as it still holds, is one in this log.
+    pub previous: Lineage,
 }
 
 /// From a shard to a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Answer to [`Input::Attach`]. When it comes again for a room that is followed, batches were lost on the
+    /// Answer to [`Input::Attach`](super::Input::Attach). When it comes again for a room that is followed, batches were lost on the
     /// way and the worker takes it as the room's new ring.
     Attached {
         /// The room's name.
@@ -58,10 +59,10 @@ pub enum Output {
     Answers(Vec<Answer>),
     /// Messages that pacing left out, for those whom they mean.
     Personals(Vec<Personal>),
-    /// Answer to [`Input::History`]: one page.
+    /// Answer to [`Input::History`](super::Input::History): one page.
     History {
-        /// Of the request.
-        ticket: u64,
+        /// Of [`Input::History`](super::Input::History).
+        request: u64,
         /// The page, apart: outputs are moved often, and pages are few.
         page: Box<HistoryPage>,
     },
@@ -79,10 +80,12 @@ pub enum Output {
         /// The room.
         alias: Alias,
     },
+    /// Answer to [`Input::Admin`](super::Input::Admin).
+    Admin(Box<AdminReply>),
 }
 
 /// One page of history.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Batches without holes, oldest first, none without chat; the first covers the offset asked for, or is
     /// the oldest there is. Empty when nothing from there on is kept.
@@ -160,4 +163,22 @@ pub enum AnswerKind {
         /// When it may succeed.
         retry_after_ms: Option<u32>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Input;
+
+    /// Whatever passes is plain data: no closure, no lock, no borrow, so a codec can write every input and output
+    /// down and read it back.
+    const fn is_plain<T: Clone + PartialEq + Send + Sync + std::panic::UnwindSafe + 'static>() {}
+
+    const _: () = is_plain::<Input>();
+    const _: () = is_plain::<super::Output>();
+
+    #[test]
+    fn outputs_are_small_enough_to_be_moved_often() {
+        assert!(size_of::<super::Output>() <= 48, "{}", size_of::<super::Output>());
+        assert!(size_of::<Input>() <= 48, "{}", size_of::<Input>());
+    }
 }

@@ -22,10 +22,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_protocol::frame::Phase;
+use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_queue::Doorbell;
 
-use crate::link::{Alias, Batch, PageOf, PreviousEpoch, RoomSettings, ShardId, UserId};
+use crate::link::{Alias, Batch, Lineage, PageOf, RoomSettings, ShardId, UserId};
 
 /// Place of an entry in one shard's sequence of entries: 1 for the first of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ pub struct BatchEntry {
     pub room: Arc<str>,
     /// Its log.
     pub epoch: u64,
-    /// As it was sealed. Its `wire` holds the room's alias of today, which is another one after a restart.
+    /// As it was sealed. Its `wire` holds the room's alias.
     pub batch: Arc<Batch>,
     /// Its chat in full, header and frame, where the batch does not show all of it.
     pub full: Option<Bytes>,
@@ -84,6 +84,9 @@ pub struct RoomEntry {
     /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a
     /// room of durability `memory` becomes one of `disk`: what was said before is not kept.
     pub next_offset: u64,
+    /// Its slot within its shard, and so its alias. `None`: it was stored by a version that did not record slots,
+    /// and the shard chooses one.
+    pub slot: Option<u32>,
     /// Does it stay when nobody is there (an operator made it)?
     pub is_operators: bool,
     /// Its phase.
@@ -103,10 +106,10 @@ pub struct Unavailable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
     /// Comes back with the page.
-    pub ticket: u64,
+    pub request: u64,
     /// The room's name.
     pub room: Arc<str>,
-    /// Its alias today: what the batches of the page will name.
+    /// Its alias: what the batches of the page will name.
     pub alias: Alias,
     /// First offset wanted.
     pub from: u64,
@@ -129,7 +132,7 @@ pub enum News {
     /// in them.
     Page {
         /// Of the request.
-        ticket: u64,
+        request: u64,
         /// The batches.
         batches: Vec<Arc<Batch>>,
     },
@@ -146,6 +149,9 @@ pub enum News {
 
 /// A log that outlives the process, as one shard has it.
 pub trait DurableLog: Send {
+    /// How safe an entry is that it has named in [`News::Durable`]: what rooms that are kept here promise.
+    fn level(&self) -> Durability;
+
     /// May more be pushed?
     ///
     /// # Errors
@@ -167,9 +173,8 @@ pub trait DurableLog: Send {
 pub struct StoredRoom {
     /// What was last said of it.
     pub room: RoomEntry,
-    /// The log that it had before a power cut, of which everything before an offset still holds: who resumes
-    /// there, before or at that offset, misses nothing.
-    pub previous: Option<PreviousEpoch>,
+    /// The logs that it had before: one more after each power cut.
+    pub previous: Lineage,
     /// First offset that is kept.
     pub oldest_offset: u64,
     /// Next offset.
@@ -183,8 +188,8 @@ pub struct StoredRoom {
     pub state_version: u64,
     /// Who said what lately: for the offsets that end with `next_offset`, without holes, oldest first.
     pub nonces: Vec<StoredNonce>,
-    /// Its newest batches with chat, ending with `next_offset`, oldest first; `wire` names no alias that
-    /// holds today, see [`grandstand_protocol::batch`] for how it is given another.
+    /// Its newest batches with chat, ending with `next_offset`, oldest first; `wire` may
+    /// name another alias than the room has, see [`grandstand_protocol::batch`] for how it is given that.
     pub newest: Vec<(Arc<Batch>, Option<Bytes>)>,
 }
 
@@ -199,13 +204,21 @@ pub struct StoredNonce {
     pub time_ms: u64,
 }
 
-/// Where an engine gets its shards' logs from, at its start.
+/// Where an engine gets its shards' logs from: a log is opened when an owner takes its seat, and closed when the
+/// shard is released, while the others go on.
 pub trait LogSource {
-    /// The log of one shard and the rooms that it owns; called once for each. `bell` is rung when news waits.
-    fn shard_log(
+    /// Open the log of one shard, with the rooms that it owns. `bell` is rung when news waits.
+    ///
+    /// # Panics
+    /// If the shard's log is open.
+    fn open(
         &mut self,
         shard: ShardId,
         owns: &dyn Fn(&str) -> bool,
         bell: Arc<Doorbell>,
     ) -> (Box<dyn DurableLog>, Vec<StoredRoom>);
+
+    /// Close the log of a shard whose [`DurableLog`] was dropped: it may be opened again, and finds everything
+    /// that was pushed.
+    fn close(&mut self, shard: ShardId);
 }

@@ -7,7 +7,7 @@
 
 #![expect(clippy::vec_box, reason = "see above")]
 
-use crate::link::{ConnectionToken, Publication, WorkerId};
+use crate::link::{Publication, ReplyTo};
 
 /// What waits in one room.
 #[derive(Debug, Default)]
@@ -21,8 +21,7 @@ pub(crate) struct Chat {
 pub(crate) struct Repeat {
     pub(crate) offset: u64,
     pub(crate) nonce: u64,
-    pub(crate) worker: WorkerId,
-    pub(crate) connection: ConnectionToken,
+    pub(crate) from: ReplyTo,
 }
 
 impl Chat {
@@ -33,7 +32,7 @@ impl Chat {
 
     /// Take a repetition of the one that waits for `offset`.
     pub(crate) fn repeat(&mut self, offset: u64, p: &Publication) {
-        self.repeats.push(Repeat { offset, nonce: p.nonce, worker: p.worker, connection: p.connection });
+        self.repeats.push(Repeat { offset, nonce: p.nonce, from: p.from });
     }
 
     /// Publications that wait.

@@ -24,7 +24,7 @@ use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::random::Random;
 
 use crate::config::ShardConfig;
-use crate::link::{Now, PreviousEpoch, RoomSettings};
+use crate::link::{Lineage, Now, RoomSettings};
 use crate::log::RoomEntry;
 use crate::room::chat::Chat;
 use crate::room::nonces::Nonces;
@@ -44,15 +44,15 @@ pub(crate) enum Origin {
     Operator,
 }
 
-/// Is a room in the durable log?
+/// Is a room in the durable log, and how safe is what that has?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeping {
     /// No.
     Memory,
     /// It will be, from the first batch that has to be kept on: the log took nothing when it was made.
-    Unannounced,
+    Unannounced(Durability),
     /// Yes.
-    Disk,
+    Logged(Durability),
 }
 
 impl Disk {
@@ -61,9 +61,9 @@ impl Disk {
         offset >= self.synced_offset
     }
 
-    /// How safe what stands at an offset is, when it is answered for.
-    pub(crate) fn durability_of(&self, offset: u64) -> Durability {
-        if offset < self.since_offset { Durability::Memory } else { Durability::Disk }
+    /// Was what stands at an offset said while the room was kept in memory only?
+    pub(crate) fn is_before(&self, offset: u64) -> bool {
+        offset < self.since_offset
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Dormant {
 }
 
 /// What is known of a room's part of the durable log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     /// Offsets before this one are synced, or were acknowledged as being in memory.
     pub(crate) synced_offset: u64,
@@ -106,7 +106,7 @@ pub(crate) struct Disk {
     /// Batches on their way.
     pub(crate) unsynced: u32,
     /// See [`crate::log::StoredRoom::previous`].
-    pub(crate) previous: Option<PreviousEpoch>,
+    pub(crate) previous: Lineage,
 }
 
 /// What a room has once it is alive.
@@ -163,7 +163,10 @@ impl Room {
 
     /// How safe the room makes what is said in it.
     pub(crate) fn durability(&self) -> Durability {
-        if self.is_on_disk() { Durability::Disk } else { Durability::Memory }
+        match self.keeping {
+            Keeping::Memory => Durability::Memory,
+            Keeping::Unannounced(level) | Keeping::Logged(level) => level,
+        }
     }
 
     /// Next offset.
@@ -185,8 +188,9 @@ impl Room {
     }
 
     /// What the durable log is told of it.
-    pub(crate) fn entry(&self) -> RoomEntry {
+    pub(crate) fn entry(&self, slot: u32) -> RoomEntry {
         RoomEntry {
+            slot: Some(slot),
             room: self.name.clone(),
             epoch: self.epoch,
             next_offset: self.next_offset(),
@@ -311,7 +315,7 @@ impl Live {
             next_seq: self.next_seq,
             next_offset: self.next_offset,
             time_ms: self.time_ms,
-            disk: self.disk,
+            disk: self.disk.clone(),
             state: state.collect(),
             state_version: self.state.version(),
         }
@@ -382,7 +386,7 @@ mod tests {
     use super::*;
 
     fn live(config: &ShardConfig) -> (Live, Ticks) {
-        (Live::new(Now::default(), config, &RoomSettings::default(), 0), Ticks::new(config, 1))
+        (Live::new(Now::default(), config, &RoomSettings::default(), 0), Ticks::new(config))
     }
 
     #[test]

@@ -200,15 +200,14 @@ fn parts(p: &Publication, offset: u64) -> MessageParts<'_> {
 mod tests {
     use super::*;
     use crate::config::ShardConfig;
-    use crate::link::{ConnectionToken, Now, UserId, WorkerId};
+    use crate::link::{ConnectionToken, Now, ReplyTo, UserId, WorkerId};
     use crate::room::{Keeping, Origin, Room};
     use grandstand_protocol::batch::{BatchReader, Item};
     use grandstand_protocol::frame::{Phase, Role, ServerFrame};
 
     fn said(text: &str, reply_to: Option<u64>, nonce: u64) -> Box<Publication> {
         Box::new(Publication {
-            worker: WorkerId(0),
-            connection: ConnectionToken(1),
+            from: ReplyTo { worker: WorkerId(0), connection: ConnectionToken(1) },
             alias: Alias(9),
             user: UserId(1),
             nonce,

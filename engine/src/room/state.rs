@@ -14,7 +14,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Encoder, ServerFrame, Snapshot};
 use grandstand_protocol::refusal::Refusal;
 
-use crate::link::{Alias, ConnectionToken, StateImage, WorkerId};
+use crate::link::{Alias, ReplyTo, StateImage};
 use crate::log::StateEntry;
 
 /// Keys that begin so are the node's: clients can't set them, operators can, but for [`VIEWERS_KEY`].
@@ -45,8 +45,7 @@ pub(crate) struct State {
 /// Who is told when its change is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
-    pub(crate) worker: WorkerId,
-    pub(crate) connection: ConnectionToken,
+    pub(crate) from: ReplyTo,
     pub(crate) request: u32,
     pub(crate) version: u64,
 }

@@ -25,7 +25,7 @@
 //! Not here: when a room seals (`room`), measuring (edge), what the share is (`config`).
 
 use crate::config::ShardConfig;
-use crate::link::{Load, RoomSettings, WorkerId};
+use crate::link::{Load, PerWorker, RoomSettings, WorkerId};
 
 /// Cost of a write before any was measured: a plain socket on a current server takes 3 to 5 µs.
 const PRIOR_NS_PER_WRITE: f64 = 5_000.0;
@@ -92,7 +92,9 @@ impl TickBounds {
 pub(crate) struct Ticks {
     // Of a worker's time, 0 to 1.
     share: f64,
-    workers: Vec<Pace>,
+    workers: PerWorker<Pace>,
+    // Of a worker that has not reported.
+    unknown: Pace,
 }
 
 /// What is known of one worker.
@@ -119,14 +121,14 @@ struct Window {
 
 impl Ticks {
     /// Before anything was measured.
-    pub(crate) fn new(config: &ShardConfig, workers: u16) -> Self {
+    pub(crate) fn new(config: &ShardConfig) -> Self {
         let share = f64::from(config.fanout_share_percent) / 100.0;
-        Ticks { share, workers: (0..workers).map(|_| Pace::new()).collect() }
+        Ticks { share, workers: PerWorker::default(), unknown: Pace::new() }
     }
 
     /// Take a worker's report.
     pub(crate) fn handle_load(&mut self, worker: WorkerId, load: &Load) {
-        let pace = &mut self.workers[usize::from(worker.0)];
+        let pace = self.workers.entry(worker, Pace::new);
         pace.learn(load);
         pace.window.elapsed_us += load.elapsed_us;
         pace.window.fanout_us += load.fanout_us;
@@ -136,7 +138,7 @@ impl Ticks {
     /// The tick of a room with so many members per worker.
     pub(crate) fn tick_us(&self, members: impl Iterator<Item = (WorkerId, u32)>, bounds: TickBounds) -> u64 {
         let wanted = |(worker, members): (WorkerId, u32)| {
-            let pace = &self.workers[usize::from(worker.0)];
+            let pace = self.workers.get(worker).unwrap_or(&self.unknown);
             pace.stretch * pace.own_us(members, bounds, self.share)
         };
         let longest_us = members.map(wanted).fold(0.0, f64::max);
@@ -151,7 +153,7 @@ impl Ticks {
     ) -> u64 {
         let tick_us = self.tick_us(members.clone(), bounds);
         for (worker, members) in members {
-            let pace = &mut self.workers[usize::from(worker.0)];
+            let pace = self.workers.entry(worker, Pace::new);
             let cost_us = pace.cost_us(members);
             // From where its tick cannot grow, to where it would have doubled: a threshold would make the
             // stretch swing about it.
@@ -164,9 +166,14 @@ impl Ticks {
         tick_us
     }
 
+    /// A worker is gone: what is known of it counts no more.
+    pub(crate) fn forget(&mut self, worker: WorkerId) {
+        self.workers.remove(worker);
+    }
+
     /// The largest stretch of any worker, in thousandths.
     pub(crate) fn stretch_permille(&self) -> u64 {
-        (self.workers.iter().map(|pace| pace.stretch).fold(1.0, f64::max) * 1000.0) as u64
+        (self.workers.values().map(|pace| pace.stretch).fold(1.0, f64::max) * 1000.0) as u64
     }
 }
 
@@ -282,7 +289,7 @@ mod tests {
     #[test]
     fn the_stretch_moves_once_per_window_and_falls_back_in_a_pause() {
         let config = ShardConfig::for_tests();
-        let mut ticks = Ticks::new(&config, 1);
+        let mut ticks = Ticks::new(&config);
         let bounds = TickBounds::new(&config, &RoomSettings::default());
         let room = [(W, 100)];
         ticks.plan_us(room.into_iter(), bounds);

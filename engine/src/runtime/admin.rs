@@ -1,9 +1,7 @@
-//! Administration over a backbone: a request goes to the shard that owns the room, or to all and their
-//! answers are merged.
+//! Requests to all shards: one for each, and their answers merged into one.
 //!
-//! Invariant: `reply` is called exactly once if the request was taken and the shards live, on a shard's
-//! thread.
-//! Not here: what a shard does with a request (`shard`), HTTP (edge).
+//! Invariant: `reply` is called exactly once if the seats live, on a seat's thread.
+//! Not here: what a shard does with a request (`shard::admin`), one request to one shard (`desk`), HTTP (edge).
 
 #![expect(
     clippy::disallowed_types,
@@ -13,49 +11,29 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use grandstand_protocol::refusal::Refusal;
+use super::desk::{Answered, Desk};
+use crate::link::{AdminAnswer, AdminRequest, ShardId};
 
-use crate::link::{AdminAnswer, AdminReply, AdminRequest, Backbone, Input, ShardId};
-
-type Answered = Result<AdminAnswer, Refusal>;
-
-/// Ask. `reply` must not block; it is called with `Overloaded` at once when a shard's inbox is full.
-pub fn ask(backbone: &dyn Backbone, request: AdminRequest, reply: impl FnOnce(Answered) + Send + 'static) {
-    let shard = match &request {
-        AdminRequest::Create { room }
-        | AdminRequest::Open { room }
-        | AdminRequest::Close { room }
-        | AdminRequest::Remove { room }
-        | AdminRequest::SetState { room, .. }
-        | AdminRequest::Configure { room, .. } => backbone.shard_of(room),
-        AdminRequest::List { .. } | AdminRequest::Counters => return ask_all(backbone, &request, reply),
+/// Ask the shard that owns the room, or all shards. `reply` must not block; it is called with `Overloaded` at
+/// once when a shard's inbox is full.
+pub fn ask(desk: &Desk, request: &AdminRequest, reply: impl FnOnce(Answered) + Send + 'static) {
+    let shards = match request.room() {
+        Some(room) => vec![desk.backbone().shard_of(room)],
+        None => (0..desk.backbone().shards()).map(ShardId).collect(),
     };
-    submit(backbone, shard, request, AdminReply(Box::new(reply)));
-}
-
-fn submit(backbone: &dyn Backbone, shard: ShardId, request: AdminRequest, reply: AdminReply) {
-    if let Err(Input::Admin(_, reply)) = backbone.submit(shard, Input::Admin(request, reply)) {
-        (reply.0)(Err(Refusal::Overloaded));
-    }
-}
-
-fn ask_all(backbone: &dyn Backbone, request: &AdminRequest, reply: impl FnOnce(Answered) + Send + 'static) {
     let gather = Gather {
-        due: backbone.shards(),
+        due: shards.len(),
         answers: Vec::new(),
         request: request.clone(),
         reply: Some(Box::new(reply)),
     };
     let gather = Arc::new(Mutex::new(gather));
-    for shard in 0..backbone.shards() {
-        let gather = gather.clone();
-        let one = move |answer| {
-            let last = gather.lock().unwrap_or_else(PoisonError::into_inner).take(answer);
-            if let Some((reply, answer)) = last {
-                reply(answer);
-            }
-        };
-        submit(backbone, ShardId(shard), request.clone(), AdminReply(Box::new(one)));
+    for shard in shards {
+        let of_shard = gather.clone();
+        let asked = desk.ask(shard, request.clone(), move |answer| Gather::take(&of_shard, answer));
+        if let Err(refusal) = asked {
+            Gather::take(&gather, Err(refusal));
+        }
     }
 }
 
@@ -63,15 +41,23 @@ type Reply = Box<dyn FnOnce(Answered) + Send>;
 
 /// The answers of some shards so far.
 struct Gather {
-    due: u16,
+    due: usize,
     answers: Vec<Answered>,
     request: AdminRequest,
     reply: Option<Reply>,
 }
 
 impl Gather {
-    /// Take one; with the last, what to call and with what.
-    fn take(&mut self, answer: Answered) -> Option<(Reply, Answered)> {
+    /// Take one answer; with the last, reply.
+    fn take(gather: &Mutex<Gather>, answer: Answered) {
+        let last = gather.lock().unwrap_or_else(PoisonError::into_inner).add(answer);
+        if let Some((reply, answer)) = last {
+            reply(answer);
+        }
+    }
+
+    /// With the last answer, what to call and with what.
+    fn add(&mut self, answer: Answered) -> Option<(Reply, Answered)> {
         self.answers.push(answer);
         self.due -= 1;
         if self.due > 0 {
@@ -92,8 +78,11 @@ pub fn add_up(
     }
 }
 
-/// One answer out of one per shard: rooms in name order and within the limit, counters summed.
-fn merge(request: &AdminRequest, answers: Vec<Answered>) -> Answered {
+/// One answer out of one per shard: a room as it is, rooms in name order and within the limit, counters summed.
+fn merge(request: &AdminRequest, mut answers: Vec<Answered>) -> Answered {
+    if request.room().is_some() {
+        return answers.pop().expect("one shard was asked");
+    }
     let (mut rooms, mut counters) = (Vec::new(), BTreeMap::new());
     for answer in answers {
         match answer? {
@@ -118,16 +107,17 @@ fn merge(request: &AdminRequest, answers: Vec<Answered>) -> Answered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grandstand_protocol::refusal::Refusal;
 
     #[test]
     fn counters_are_summed_and_a_refusal_wins() {
-        let counters =
-            |n| Ok(AdminAnswer::Counters(vec![("rooms", n), ("viewers", 1), ("largest_tick_us", n)]));
+        let counters = |n| {
+            let counters = [("rooms", n), ("viewers", 1), ("largest_tick_us", n)];
+            Ok(AdminAnswer::Counters(counters.to_vec()))
+        };
         let merged = merge(&AdminRequest::Counters, vec![counters(2), counters(3)]);
-        assert_eq!(
-            merged,
-            Ok(AdminAnswer::Counters(vec![("largest_tick_us", 3), ("rooms", 5), ("viewers", 2)]))
-        );
+        let expected = [("largest_tick_us", 3), ("rooms", 5), ("viewers", 2)];
+        assert_eq!(merged, Ok(AdminAnswer::Counters(expected.to_vec())));
         let refused = merge(&AdminRequest::Counters, vec![counters(2), Err(Refusal::Overloaded)]);
         assert_eq!(refused, Err(Refusal::Overloaded));
     }

@@ -19,16 +19,12 @@
 use std::sync::Arc;
 
 use grandstand_protocol::batch;
-use grandstand_protocol::frame::Durability;
-use grandstand_protocol::refusal::Refusal;
 
 use super::Shard;
-use crate::link::{Alias, Batch, Compressed, Now, RoomSettings};
+use super::history::Past;
+use crate::link::{Alias, Batch, Compressed, Now};
 use crate::log::{DurableLog, Entry, News, StoredRoom};
 use crate::room::{Disk, Dormant, Keeping, Origin, Room};
-
-/// What a dormant room's newest batches may take: some dozens of messages for the next who joins.
-const DORMANT_BYTES_MAX: usize = 16 << 10;
 
 /// Versions of the state that may have been shown and not stored: those of the viewer count alone, which
 /// changes once a millisecond at the most; so this is twelve days, and decades at the default. Eight million
@@ -39,26 +35,27 @@ impl Shard {
     /// With a log that outlives the process, from the start.
     #[must_use]
     pub fn with_durable_log(mut self, log: Box<dyn DurableLog>) -> Self {
-        self.pending_acks.set_log(log);
+        self.acks.set_log(log);
         self
     }
 
-    /// Take the rooms that the durable log found. They come alive when somebody joins or speaks; those in
-    /// which somebody spoke lately, at once, to remember nonces.
+    /// Take the rooms that the durable log found, each in the slot that the log recorded. A room without one, or
+    /// whose slot is taken, gets another, which is recorded now. Rooms come alive when somebody joins or speaks;
+    /// those in which somebody spoke lately, at once, to remember nonces.
     ///
     /// # Panics
     /// If there is no durable log, or rooms were made before.
     pub fn restore(&mut self, now: Now, rooms: Vec<StoredRoom>) {
-        assert!(
-            self.pending_acks.is_there() && self.rooms.len() == 0,
-            "rooms are restored first, and from a log"
-        );
-        rooms.into_iter().for_each(|room| self.restore_room(now, room));
+        assert!(self.acks.level().is_some() && self.rooms.len() == 0, "rooms are restored first, from a log");
+        let (with_slot, without): (Vec<_>, Vec<_>) =
+            rooms.into_iter().partition(|stored| stored.room.slot.is_some());
+        with_slot.into_iter().chain(without).for_each(|stored| self.restore_room(now, stored));
     }
 
     fn restore_room(&mut self, now: Now, stored: StoredRoom) {
         let entry = stored.room;
-        assert!(self.directory.shard_of(&entry.room) == self.id, "a room of another shard");
+        assert!(self.rooms.owns(&entry.room), "a room of another shard");
+        let level = self.acks.level().expect("asked before");
         let disk = Disk {
             synced_offset: stored.next_offset,
             since_offset: 0,
@@ -66,7 +63,7 @@ impl Shard {
             unsynced: 0,
             previous: stored.previous,
         };
-        let slot = self.rooms.restore(Room {
+        let room = Room {
             name: entry.room,
             epoch: entry.epoch,
             live: None,
@@ -81,9 +78,10 @@ impl Shard {
             phase: entry.phase,
             origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
             settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
-            keeping: Keeping::Disk,
-        });
-        let alias = self.alias(slot);
+            keeping: Keeping::Logged(level),
+        };
+        let slot = self.take_slot(now, entry.slot, room);
+        let alias = self.rooms.alias(slot);
         for (seq, (batch, full)) in (0..).zip(stored.newest) {
             let batch = Arc::new(Batch {
                 seq,
@@ -98,19 +96,36 @@ impl Shard {
             let room = self.rooms.get_mut(slot).expect("just restored");
             let live = room.wake(now, &self.config, self.seed);
             live.nonces.restore(stored.next_offset, &stored.nonces, now);
-            self.arm(slot);
+            self.rooms.arm(slot, &self.config);
         }
+    }
+
+    /// The slot of a room that comes back: the one that was recorded, or else another, which is recorded now.
+    fn take_slot(&mut self, now: Now, recorded: Option<u32>, room: Room) -> u32 {
+        let placed = match recorded {
+            Some(slot) => self.rooms.restore_at(slot, room, now.us),
+            None => Err(room),
+        };
+        placed.unwrap_or_else(|room| {
+            let slot = self.rooms.restore(room);
+            self.announce(slot);
+            slot
+        })
     }
 
     /// Take what the durable log has to say.
     pub fn handle_news(&mut self, now: Now) {
-        while let Some(news) = self.pending_acks.poll_news() {
+        while let Some(news) = self.acks.poll_news() {
             match news {
                 News::Durable(position) => {
-                    self.pending_acks.handle_synced(position, &mut self.outbox);
+                    self.acks.handle_synced(position, &mut self.outbox);
                     self.note_synced(now);
                 }
-                News::Page { ticket, batches } => self.handle_page(ticket, batches),
+                News::Page { request, batches } => {
+                    let past = Past { rooms: &self.rooms, log: &*self.log };
+                    self.pages.handle_page(request, batches, past, &mut self.outbox);
+                    self.start_reads();
+                }
                 News::Trimmed { room, epoch, oldest_offset } => {
                     self.note_trimmed(now, &room, epoch, oldest_offset);
                 }
@@ -120,22 +135,29 @@ impl Shard {
 
     /// Is there news for [`Self::handle_news`]? To be asked before a thread sleeps.
     pub fn has_news(&mut self) -> bool {
-        self.pending_acks.has_news()
+        self.acks.has_news()
     }
 
     /// Is everything synced that was to be kept, and every answer given that waited for that?
     pub fn is_flushed(&self) -> bool {
-        self.pending_acks.is_flushed()
+        self.acks.is_flushed()
     }
 
     /// Wait for the disk no longer: refuse what still waits for an answer.
     pub fn give_up_answers(&mut self) {
-        self.pending_acks.give_up(&mut self.outbox);
-        self.end_late_reads(u64::MAX);
+        self.acks.give_up(&mut self.outbox);
+        let past = Past { rooms: &self.rooms, log: &*self.log };
+        self.pages.end_late(u64::MAX, past, &mut self.outbox);
+    }
+
+    pub(super) fn start_reads(&mut self) {
+        if let Some(log) = self.acks.log_mut() {
+            self.pages.start(&self.rooms, log);
+        }
     }
 
     fn note_synced(&mut self, now: Now) {
-        while let Some(batch) = self.pending_acks.poll_synced() {
+        while let Some(batch) = self.acks.poll_synced() {
             let Some(room) = self.rooms.get_mut(batch.slot).filter(|room| room.epoch == batch.epoch) else {
                 continue;
             };
@@ -147,7 +169,7 @@ impl Shard {
                 live.nonces.synced(from, batch.next_offset, now.us);
             }
             if live.disk.unsynced == 0 {
-                self.arm(batch.slot);
+                self.rooms.arm(batch.slot, &self.config);
             }
         }
     }
@@ -163,90 +185,20 @@ impl Shard {
         }
     }
 
-    /// Is a room with these settings kept in the durable log?
-    ///
-    /// # Errors
-    /// `StorageUnavailable`: they ask for what the node does not have.
-    pub(super) fn is_kept_with(&self, settings: &RoomSettings) -> Result<bool, Refusal> {
-        match settings.durability {
-            Some(Durability::Memory) => Ok(false),
-            Some(Durability::Disk) if self.pending_acks.is_there() => Ok(true),
-            Some(_) => Err(Refusal::StorageUnavailable),
-            None => Ok(self.pending_acks.is_there() && self.config.durability != Durability::Memory),
-        }
-    }
-
-    /// Give a room settings of its own.
-    pub(super) fn configure(&mut self, now: Now, slot: u32, settings: RoomSettings) -> Result<(), Refusal> {
-        let is_kept = self.is_kept_with(&settings)?;
-        let was_kept = self.rooms.get(slot).ok_or(Refusal::UnknownRoom)?.is_on_disk();
-        if is_kept && !was_kept {
-            self.pending_acks.check().map_err(|_| Refusal::StorageUnavailable)?;
-        }
-        if is_kept != was_kept {
-            // What was accepted so far was accepted as the room was.
-            self.seal_now(slot, now);
-        }
-        self.rooms.get_mut(slot).expect("just found").configure(settings, &self.config);
-        match (was_kept, is_kept) {
-            (false, true) => self.begin_to_keep(slot, now),
-            (true, false) => self.end_keeping(slot, now),
-            (true, true) => self.announce(slot),
-            (false, false) => {}
-        }
-        Ok(())
-    }
-
     /// Tell the durable log what is said of a room now, if it is kept there.
     pub(super) fn announce(&mut self, slot: u32) {
-        let Some(room) = self.rooms.get_mut(slot).filter(|room| room.is_on_disk()) else { return };
-        room.keeping = Keeping::Disk;
-        self.pending_acks.push(Entry::Room(room.entry()));
-    }
-
-    fn begin_to_keep(&mut self, slot: u32, now: Now) {
-        let room = self.rooms.get_mut(slot).expect("configured");
-        room.keeping = Keeping::Disk;
-        if let Some(live) = &mut room.live {
-            let here = live.next_offset;
-            live.disk =
-                Disk { synced_offset: here, since_offset: here, oldest_offset: here, ..Disk::default() };
+        let Some(room) = self.rooms.get_mut(slot) else { return };
+        if let Keeping::Unannounced(level) | Keeping::Logged(level) = room.keeping {
+            room.keeping = Keeping::Logged(level);
+            self.acks.push(Entry::Room(room.entry(slot)));
         }
-        self.announce(slot);
-        let room = self.rooms.get_mut(slot).expect("configured");
-        if let Some(live) = &mut room.live {
-            live.state.restate();
-            if live.state.is_changed() {
-                live.plan_seal(now.us, &self.config, &mut self.ticks);
-            }
-        }
-        self.seal_now(slot, now);
-        self.arm(slot);
-    }
-
-    fn end_keeping(&mut self, slot: u32, now: Now) {
-        let room = self.rooms.get_mut(slot).expect("configured");
-        let (name, epoch) = (room.name.clone(), room.epoch);
-        if std::mem::replace(&mut room.keeping, Keeping::Memory) == Keeping::Disk {
-            self.pending_acks.push(Entry::Removed { room: name, epoch });
-        }
-        // Alive, so that it goes as rooms in memory go.
-        room.wake(now, &self.config, self.seed);
-        self.arm(slot);
-    }
-
-    /// Nobody is there: keep the room's head, and give the rest back.
-    pub(super) fn make_dormant_on_disk(&mut self, slot: u32) {
-        let alias = self.alias(slot);
-        let room = self.rooms.get_mut(slot).expect("only rooms go dormant");
-        if let Some(live) = room.live.take() {
-            self.timers.arm(slot, live.armed_us, None);
-            room.dormant = Some(Box::new(live.rest()));
-        }
-        self.log.shrink(alias, DORMANT_BYTES_MAX);
     }
 }
 
+/// The same batch under the room's alias: only one that was stored under another is copied.
 fn renamed(wire: &bytes::Bytes, alias: Alias) -> bytes::Bytes {
+    if batch::alias_of(wire) == Some(alias.0) {
+        return wire.clone();
+    }
     batch::with_alias(wire, alias.0).expect("the log checked what it gave back")
 }

@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Shard;
+use super::outbox::Outbox;
 use super::pending_acks::RETRY_MS;
-use crate::link::{Alias, Batch, HistoryPage, Now, Output, PageOf, WorkerId};
-use crate::log::ReadRequest;
+use super::rooms::Rooms;
+use crate::link::{Alias, Batch, HistoryPage, Output, PageOf, WorkerId};
+use crate::log::{DurableLog, Log, ReadRequest};
 
 /// Batches in one page of history: at a tick of 100 ms, six seconds of a busy room.
 const PAGE_BATCHES_MAX: usize = 64;
@@ -36,17 +37,20 @@ pub(super) struct Wanted {
     pub(super) of: PageOf,
 }
 
+/// Who waits for a page: a worker, and the number of its request.
+type Reader = (WorkerId, u64);
+
 /// Pages that are read from the durable log.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
-    // By ticket, and so in the order in which they were asked for.
+pub(super) struct Pages {
+    // By number, and so in the order in which they were asked for.
     asked: BTreeMap<u64, Read>,
     by_page: BTreeMap<Wanted, u64>,
     // Asked of the log and not answered by it: of `asked`, or given up.
     under_way: BTreeSet<u64>,
     // Of those in `asked` that were not asked of the log yet; all above are waiting.
     next_to_start: u64,
-    next_ticket: u64,
+    next: u64,
     late: u64,
 }
 
@@ -54,10 +58,17 @@ pub(super) struct Reads {
 struct Read {
     wanted: Wanted,
     due_us: u64,
-    readers: Vec<(WorkerId, u64)>,
+    readers: Vec<Reader>,
 }
 
-impl Reads {
+/// What is known of the past without the durable log.
+#[derive(Clone, Copy)]
+pub(super) struct Past<'a> {
+    pub(super) rooms: &'a Rooms,
+    pub(super) log: &'a dyn Log,
+}
+
+impl Pages {
     /// When a reader has waited long enough.
     pub(super) fn due_us(&self) -> Option<u64> {
         self.asked.first_key_value().map(|(_, read)| read.due_us)
@@ -68,17 +79,71 @@ impl Reads {
         (self.next_to_start, self.late)
     }
 
-    fn ask(&mut self, wanted: Wanted, due_us: u64, reader: (WorkerId, u64)) {
-        let ticket = *self.by_page.entry(wanted).or_insert(self.next_ticket);
-        if ticket == self.next_ticket {
-            self.next_ticket += 1;
+    /// Ask the durable log for a page, until `due_us`, unless memory has it: then the page.
+    pub(super) fn ask(
+        &mut self,
+        wanted: Wanted,
+        due_us: u64,
+        reader: Reader,
+        past: Past<'_>,
+    ) -> Option<HistoryPage> {
+        let Some(slot) = past.slot(wanted) else { return Some(HistoryPage::default()) };
+        if !past.is_further_back(slot, wanted) {
+            return Some(past.page(wanted));
         }
-        let read = self.asked.entry(ticket).or_insert_with(|| Read { wanted, due_us, readers: Vec::new() });
+        let number = *self.by_page.entry(wanted).or_insert(self.next);
+        if number == self.next {
+            self.next += 1;
+        }
+        let read = self.asked.entry(number).or_insert_with(|| Read { wanted, due_us, readers: Vec::new() });
         read.readers.push(reader);
+        None
     }
 
-    fn end(&mut self, ticket: u64) -> Option<Read> {
-        let read = self.asked.remove(&ticket)?;
+    /// A page came from the disk. Where that has nothing, memory may.
+    pub(super) fn handle_page(
+        &mut self,
+        number: u64,
+        batches: Vec<Arc<Batch>>,
+        past: Past<'_>,
+        outbox: &mut Outbox,
+    ) {
+        self.under_way.remove(&number);
+        let Some(read) = self.end(number) else { return };
+        let page = match past.slot(read.wanted) {
+            Some(_) if batches.is_empty() => past.page(read.wanted),
+            Some(_) => HistoryPage { batches, same_epoch: true, retry_after_ms: None },
+            None => HistoryPage::default(),
+        };
+        read.send(&page, outbox);
+    }
+
+    /// Answer those who have waited long enough for the disk.
+    pub(super) fn end_late(&mut self, now_us: u64, past: Past<'_>, outbox: &mut Outbox) {
+        while let Some((&number, _)) = self.asked.first_key_value().filter(|(_, r)| r.due_us <= now_us) {
+            let read = self.end(number).expect("just seen");
+            self.late += 1;
+            let page = match past.slot(read.wanted) {
+                Some(_) => HistoryPage { retry_after_ms: Some(RETRY_MS), ..past.page(read.wanted) },
+                None => HistoryPage::default(),
+            };
+            read.send(&page, outbox);
+        }
+    }
+
+    /// Ask the log for what waits, as much as may be under way.
+    pub(super) fn start(&mut self, rooms: &Rooms, log: &mut dyn DurableLog) {
+        while let Some((request, wanted)) = self.poll_start() {
+            let Wanted { alias, from, of, .. } = wanted;
+            let (batches_max, bytes_max) = bounds(of);
+            let room = rooms.slot(alias).and_then(|slot| rooms.get(slot));
+            let room = room.map_or_else(|| "".into(), |room| room.name.clone());
+            log.read(ReadRequest { request, room, alias, from, of, batches_max, bytes_max });
+        }
+    }
+
+    fn end(&mut self, number: u64) -> Option<Read> {
+        let read = self.asked.remove(&number)?;
         self.by_page.remove(&read.wanted);
         Some(read)
     }
@@ -88,77 +153,25 @@ impl Reads {
         if self.under_way.len() >= READS_MAX {
             return None;
         }
-        let (&ticket, read) = self.asked.range(self.next_to_start..).next()?;
-        self.next_to_start = ticket + 1;
-        self.under_way.insert(ticket);
-        Some((ticket, read.wanted))
+        let (&number, read) = self.asked.range(self.next_to_start..).next()?;
+        self.next_to_start = number + 1;
+        self.under_way.insert(number);
+        Some((number, read.wanted))
     }
 }
 
-impl Shard {
-    pub(super) fn history(&mut self, now: Now, worker: WorkerId, ticket: u64, wanted: Wanted) {
-        self.counters.history_pages += 1;
-        let Some(slot) = self.slot_of(wanted) else {
-            return self.outbox.push(worker, Output::History { ticket, page: Box::default() });
-        };
-        if !self.is_further_back(slot, wanted) {
-            let page = self.page_in_memory(wanted);
-            return self.outbox.push(worker, Output::History { ticket, page: Box::new(page) });
-        }
-        let due_us = now.us.saturating_add(self.config.answer_within_ms.saturating_mul(1000));
-        self.reads.ask(wanted, due_us, (worker, ticket));
-        self.start_reads();
-    }
-
-    /// A page came from the disk. Where that has nothing, memory may.
-    pub(super) fn handle_page(&mut self, ticket: u64, batches: Vec<Arc<Batch>>) {
-        self.reads.under_way.remove(&ticket);
-        if let Some(read) = self.reads.end(ticket) {
-            let is_there = self.slot_of(read.wanted).is_some();
-            let page = match is_there {
-                true if batches.is_empty() => self.page_in_memory(read.wanted),
-                true => HistoryPage { batches, same_epoch: true, retry_after_ms: None },
-                false => HistoryPage::default(),
-            };
-            self.send_page(read, &page);
-        }
-        self.start_reads();
-    }
-
-    /// Answer those who have waited long enough for the disk.
-    pub(super) fn end_late_reads(&mut self, now_us: u64) {
-        while let Some((&ticket, _)) = self.reads.asked.first_key_value().filter(|(_, r)| r.due_us <= now_us)
-        {
-            let read = self.reads.end(ticket).expect("just seen");
-            self.reads.late += 1;
-            let page = match self.slot_of(read.wanted) {
-                Some(_) => HistoryPage { retry_after_ms: Some(RETRY_MS), ..self.page_in_memory(read.wanted) },
-                None => HistoryPage::default(),
-            };
-            self.send_page(read, &page);
+impl Read {
+    fn send(self, page: &HistoryPage, outbox: &mut Outbox) {
+        for (worker, request) in self.readers {
+            outbox.push(worker, Output::History { request, page: Box::new(page.clone()) });
         }
     }
+}
 
-    fn send_page(&mut self, read: Read, page: &HistoryPage) {
-        for (worker, ticket) in read.readers {
-            self.outbox.push(worker, Output::History { ticket, page: Box::new(page.clone()) });
-        }
-    }
-
-    fn start_reads(&mut self) {
-        while let Some((ticket, wanted)) = self.reads.poll_start() {
-            let slot = self.directory.slot(wanted.alias);
-            let (batches_max, bytes_max) = bounds(wanted.of);
-            let room = self.rooms.get(slot).map_or_else(|| "".into(), |room| room.name.clone());
-            let Wanted { alias, from, of, .. } = wanted;
-            let request = ReadRequest { ticket, room, alias, from, of, batches_max, bytes_max };
-            self.pending_acks.log_mut().expect("only with a log is anything read").read(request);
-        }
-    }
-
+impl Past<'_> {
     /// The slot of the room that is meant, if its log still is the one that is meant.
-    fn slot_of(&self, wanted: Wanted) -> Option<u32> {
-        let slot = self.slot(wanted.alias)?;
+    fn slot(&self, wanted: Wanted) -> Option<u32> {
+        let slot = self.rooms.slot(wanted.alias)?;
         self.rooms.get(slot).filter(|room| room.epoch == wanted.epoch).map(|_| slot)
     }
 
@@ -171,7 +184,8 @@ impl Shard {
         wanted.from < in_memory && disk.oldest_offset < in_memory
     }
 
-    fn page_in_memory(&self, Wanted { alias, from, of, .. }: Wanted) -> HistoryPage {
+    /// The page as memory has it.
+    fn page(&self, Wanted { alias, from, of, .. }: Wanted) -> HistoryPage {
         let (batches_max, bytes_max) = bounds(of);
         let batches = match of {
             PageOf::Shown => self.log.read(alias, from, batches_max, bytes_max),

@@ -9,6 +9,9 @@
 //! once: an accepted publication at once where the room is kept in memory, for its place is certain and a
 //! seal would make it no safer; in a room on disk when it is synced (`pending_acks`). Nothing here waits or grows
 //! without a bound of [`ShardConfig`].
+//!
+//! A shard is handed over by [`Shard::handle_handing`]: what waits is sealed, nothing more is taken, and once the
+//! log has everything and every answer has left ([`Shard::is_handed`]) another owner may have it.
 //! Not here: threads, queues and clocks (`runtime`), routing (`backbone`).
 
 mod admin;
@@ -24,21 +27,19 @@ mod timers;
 
 use std::sync::Arc;
 
-use grandstand_protocol::frame::Phase;
+use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
+use self::admin::Administration;
 use self::counters::Counters;
-use self::history::{Reads, Wanted};
+use self::history::{Pages, Past, Wanted};
 use self::outbox::Outbox;
 use self::pending_acks::PendingAcks;
 use self::rooms::Rooms;
-use self::timers::Timers;
 use crate::config::ShardConfig;
-use crate::link::{
-    AdminAnswer, Alias, Attachment, Directory, Input, Now, Output, RoomInfo, RoomSettings, ShardId, WorkerId,
-};
-use crate::log::{Log, MemoryLog, Position};
+use crate::link::{Alias, Attachment, Directory, Input, Now, Output, RoomSettings, ShardId, WorkerId};
+use crate::log::{Log, MemoryLog};
 use crate::room::pacing::Selector;
 use crate::room::seal::Sealer;
 use crate::room::tick::Ticks;
@@ -47,114 +48,85 @@ use crate::room::{Epochs, Keeping, Origin, Room};
 /// A shard.
 pub struct Shard {
     config: ShardConfig,
-    id: ShardId,
-    directory: Directory,
-    workers: u16,
     seed: u64,
     rooms: Rooms,
-    timers: Timers,
     ticks: Ticks,
     epochs: Epochs,
     sealer: Sealer,
     selector: Selector,
     log: Box<dyn Log>,
-    pending_acks: PendingAcks,
-    reads: Reads,
+    acks: PendingAcks,
+    pages: Pages,
     outbox: Outbox,
     counters: Counters,
+    is_handing: bool,
+}
+
+/// A room that workers follow, with the members that each has in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// Who follows it.
+    pub followers: Vec<(WorkerId, u32)>,
 }
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard")
-            .field("id", &self.id)
-            .field("rooms", &self.rooms.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Shard").field("rooms", &self.rooms.len()).finish_non_exhaustive()
     }
 }
 
 impl Shard {
     /// A shard with a log in memory. `seed` is the node's: directory and epochs follow from it.
-    pub fn new(config: ShardConfig, id: ShardId, shards: u16, workers: u16, seed: u64) -> Self {
-        let log = Box::new(MemoryLog::new(&config, shards));
-        Self::with_log(config, id, shards, workers, seed, log)
-    }
-
-    /// A shard with a log of the caller's.
     ///
     /// # Panics
     /// If the configuration does not hold together, or `id` is not below `shards`.
-    pub fn with_log(
-        config: ShardConfig,
-        id: ShardId,
-        shards: u16,
-        workers: u16,
-        seed: u64,
-        log: Box<dyn Log>,
-    ) -> Self {
+    pub fn new(config: ShardConfig, id: ShardId, shards: u16, seed: u64) -> Self {
         assert!(id.0 < shards, "shard {} of {shards}", id.0);
         assert_eq!(config.check(), Ok(()), "check a configuration before it is used");
+        let rooms_max = config.rooms_max.div_ceil(usize::from(shards));
         Shard {
-            id,
-            directory: Directory::new(shards, seed),
-            workers,
             seed,
-            rooms: Rooms::new(config.rooms_max.div_ceil(usize::from(shards))),
-            timers: Timers::default(),
-            ticks: Ticks::new(&config, workers),
+            rooms: Rooms::new(rooms_max, id, Directory::new(shards, seed)),
+            ticks: Ticks::new(&config),
             epochs: Epochs::new(seed ^ u64::from(id.0).rotate_left(48)),
             sealer: Sealer::default(),
             selector: Selector::default(),
-            log,
-            pending_acks: PendingAcks::new(&config),
-            reads: Reads::default(),
-            outbox: Outbox::new(workers),
+            log: Box::new(MemoryLog::new(&config, shards)),
+            acks: PendingAcks::new(&config),
+            pages: Pages::default(),
+            outbox: Outbox::default(),
             counters: Counters::default(),
+            is_handing: false,
             config,
         }
     }
 
     /// Take an input.
+    ///
+    /// # Panics
+    /// If the shard is being handed over: inputs wait for the next owner.
     pub fn handle_input(&mut self, now: Now, input: Input) {
+        assert!(!self.is_handing, "a shard that is handed over takes nothing");
         match input {
-            Input::Attach { worker, room } => self.attach(now, self.known(worker), room),
+            Input::Attach { worker, room } => self.attach(now, worker, room),
             Input::Detach { worker, alias } => self.detach(now, worker, alias),
             Input::Viewers { worker, alias, count } => self.viewers(now, worker, alias, count),
             Input::Publish(publication) => self.publish(now, publication),
             Input::React { alias, tallies } => self.react(now, alias, tallies),
-            Input::SetState { worker, connection, request, alias, key, value } => {
-                self.set_state(now, (self.known(worker), connection, request), alias, key, value);
+            Input::SetState(change) => self.set_state(now, *change),
+            Input::History { worker, request, alias, epoch, from, of } => {
+                self.history(now, (worker, request), Wanted { alias, epoch, from, of });
             }
-            Input::History { worker, ticket, alias, epoch, from, of } => {
-                self.history(now, self.known(worker), ticket, Wanted { alias, epoch, from, of });
-            }
-            Input::Load { worker, load } => self.ticks.handle_load(self.known(worker), &load),
-            Input::Admin(request, reply) => {
-                let pushed = self.pending_acks.pushed();
-                match self.administer(now, request) {
-                    Ok(answer) if self.waits_for_disk(&answer, pushed) => {
-                        self.pending_acks.reply(now, reply, answer, &mut self.outbox);
-                    }
-                    answer => (reply.0)(answer),
-                }
-            }
-        }
-    }
-
-    /// Does an operator's answer speak of what has to be synced first?
-    fn waits_for_disk(&self, answer: &AdminAnswer, pushed_before: Position) -> bool {
-        let is_on_disk = |info: &RoomInfo| {
-            self.slot(info.alias).and_then(|slot| self.rooms.get(slot)).is_some_and(Room::is_on_disk)
-        };
-        match answer {
-            AdminAnswer::Room(info) => self.pending_acks.pushed() > pushed_before || is_on_disk(info),
-            _ => false,
+            Input::Load { worker, load } => self.ticks.handle_load(worker, &load),
+            Input::Admin { from, request } => Administration(self).handle(now, from, *request),
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do next, by the monotonic clock of [`Now`].
     pub fn poll_timeout(&self) -> Option<u64> {
-        [self.timers.next_us(), self.pending_acks.due_us(), self.reads.due_us()].into_iter().flatten().min()
+        [self.rooms.next_us(), self.acks.due_us(), self.pages.due_us()].into_iter().flatten().min()
     }
 
     /// The next output and the worker that it is for.
@@ -166,31 +138,6 @@ impl Shard {
     pub fn count_outputs(&mut self, overflowed: u64, dropped: u64) {
         self.counters.outputs_overflowed += overflowed;
         self.counters.outputs_dropped += dropped;
-    }
-
-    fn known(&self, worker: WorkerId) -> WorkerId {
-        assert!(worker.0 < self.workers, "worker {} of {}", worker.0, self.workers);
-        worker
-    }
-
-    fn alias(&self, slot: u32) -> Alias {
-        self.directory.alias(self.id, slot)
-    }
-
-    /// The slot of a room that lives here under this alias.
-    fn slot(&self, alias: Alias) -> Option<u32> {
-        let slot = self.directory.slot(alias);
-        (self.directory.shard_of_alias(alias) == self.id && self.rooms.get(slot).is_some()).then_some(slot)
-    }
-
-    /// Set the room's timer by what is due in it.
-    fn arm(&mut self, slot: u32) {
-        let Some(room) = self.rooms.get_mut(slot) else { return };
-        let due_us = room.due_us(&self.config);
-        if let Some(live) = &mut room.live {
-            self.timers.arm(slot, live.armed_us, due_us);
-            live.armed_us = due_us;
-        }
     }
 
     fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>) {
@@ -211,10 +158,15 @@ impl Shard {
         }
     }
 
+    /// The level at which a room without settings of its own is kept in the durable log; `None`: in memory.
+    fn level_by_default(&self) -> Result<Option<Durability>, Refusal> {
+        self.acks.level_for(&RoomSettings::default(), self.config.durability)
+    }
+
     fn make(&mut self, now: Now, name: Arc<str>, origin: Origin) -> Result<u32, Refusal> {
-        assert!(self.directory.shard_of(&name) == self.id, "a room of another shard");
+        assert!(self.rooms.owns(&name), "a room of another shard");
         let epoch = self.epochs.make(now.unix_ms);
-        let is_kept = self.is_kept_with(&RoomSettings::default())?;
+        let level = self.level_by_default()?;
         let room = Room {
             name,
             epoch,
@@ -223,10 +175,10 @@ impl Shard {
             phase: Phase::Open,
             origin,
             settings: None,
-            keeping: if is_kept { Keeping::Unannounced } else { Keeping::Memory },
+            keeping: level.map_or(Keeping::Memory, Keeping::Unannounced),
         };
         let slot = self.rooms.insert(room, now.us)?;
-        if is_kept && self.pending_acks.check().is_ok() {
+        if level.is_some() && self.acks.check().is_ok() {
             self.announce(slot);
         }
         self.counters.rooms_created += 1;
@@ -234,7 +186,7 @@ impl Shard {
     }
 
     fn follow(&mut self, now: Now, worker: WorkerId, slot: u32) -> Attachment {
-        let alias = self.alias(slot);
+        let alias = self.rooms.alias(slot);
         let room = self.rooms.get_mut(slot).expect("just found");
         let (epoch, phase) = (room.epoch, room.phase);
         let live = room.wake(now, &self.config, self.seed);
@@ -249,26 +201,36 @@ impl Shard {
             batches: self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max),
             snapshot: live.state.image(alias, epoch, &mut self.sealer.encoder),
             phase,
-            previous: live.disk.previous,
+            previous: live.disk.previous.clone(),
         };
-        self.arm(slot);
+        self.rooms.arm(slot, &self.config);
         attachment
     }
 
     fn detach(&mut self, now: Now, worker: WorkerId, alias: Alias) {
-        let Some(slot) = self.slot(alias) else { return };
+        let Some(slot) = self.rooms.slot(alias) else { return };
         let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
         if live.viewers.leave(worker) {
             live.active_us = now.us;
-            self.arm(slot);
+            self.rooms.arm(slot, &self.config);
         }
     }
 
     fn viewers(&mut self, now: Now, worker: WorkerId, alias: Alias, count: u32) {
-        let Some(slot) = self.slot(alias) else { return };
+        let Some(slot) = self.rooms.slot(alias) else { return };
         let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
         live.viewers.count(worker, count);
         live.active_us = now.us;
-        self.arm(slot);
+        self.rooms.arm(slot, &self.config);
+    }
+
+    fn history(&mut self, now: Now, (worker, request): (WorkerId, u64), wanted: Wanted) {
+        self.counters.history_pages += 1;
+        let due_us = now.us.saturating_add(self.config.answer_within_ms.saturating_mul(1000));
+        let past = Past { rooms: &self.rooms, log: &*self.log };
+        match self.pages.ask(wanted, due_us, (worker, request), past) {
+            Some(page) => self.outbox.push(worker, Output::History { request, page: Box::new(page) }),
+            None => self.start_reads(),
+        }
     }
 }

@@ -7,52 +7,73 @@
 
 use std::collections::VecDeque;
 
-use crate::link::{Answer, Output, Personal, WorkerId};
+use grandstand_protocol::refusal::Refusal;
+
+use crate::link::{
+    AdminAnswer, AdminReply, Answer, AnswerKind, Output, PerWorker, Personal, ReplyTo, WorkerId,
+};
 
 /// A shard's outputs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
     outputs: VecDeque<(WorkerId, Output)>,
-    // By worker.
-    answers: Vec<Vec<Answer>>,
-    // Workers with answers.
-    answered: VecDeque<WorkerId>,
-    // By worker.
-    personals: Vec<Vec<Personal>>,
-    // Workers with personal frames.
-    addressed: VecDeque<WorkerId>,
+    answers: Gathered<Answer>,
+    personals: Gathered<Personal>,
+}
+
+/// What is gathered per worker until it leaves as one output.
+#[derive(Debug)]
+struct Gathered<T> {
+    by_worker: PerWorker<Vec<T>>,
+    // Workers for which something is gathered.
+    waiting: VecDeque<WorkerId>,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Gathered { by_worker: PerWorker::default(), waiting: VecDeque::new() }
+    }
+}
+
+impl<T> Gathered<T> {
+    fn push(&mut self, worker: WorkerId, one: T) {
+        let gathered = self.by_worker.entry(worker, Vec::new);
+        if gathered.is_empty() {
+            self.waiting.push_back(worker);
+        }
+        gathered.push(one);
+    }
+
+    fn pop(&mut self) -> Option<(WorkerId, Vec<T>)> {
+        let worker = self.waiting.pop_front()?;
+        Some((worker, std::mem::take(self.by_worker.entry(worker, Vec::new))))
+    }
 }
 
 impl Outbox {
-    /// For workers 0 to `workers - 1`.
-    pub(crate) fn new(workers: u16) -> Self {
-        let answers = (0..workers).map(|_| Vec::new()).collect();
-        let personals = (0..workers).map(|_| Vec::new()).collect();
-        let (outputs, answered, addressed) = Default::default();
-        Outbox { outputs, answers, answered, personals, addressed }
-    }
-
     /// Send an output.
     pub(crate) fn push(&mut self, worker: WorkerId, output: Output) {
         self.outputs.push_back((worker, output));
     }
 
     /// Send an answer.
-    pub(crate) fn answer(&mut self, worker: WorkerId, answer: Answer) {
-        let answers = &mut self.answers[usize::from(worker.0)];
-        if answers.is_empty() {
-            self.answered.push_back(worker);
-        }
-        answers.push(answer);
+    pub(crate) fn answer(&mut self, to: ReplyTo, kind: AnswerKind) {
+        self.answers.push(to.worker, Answer { connection: to.connection, kind });
+    }
+
+    /// Send an operator's answer.
+    pub(crate) fn reply(&mut self, to: ReplyTo, answer: Result<AdminAnswer, Refusal>) {
+        self.push(to.worker, Output::Admin(Box::new(AdminReply { connection: to.connection, answer })));
     }
 
     /// Send a personal frame.
     pub(crate) fn address(&mut self, worker: WorkerId, personal: Personal) {
-        let personals = &mut self.personals[usize::from(worker.0)];
-        if personals.is_empty() {
-            self.addressed.push_back(worker);
-        }
-        personals.push(personal);
+        self.personals.push(worker, personal);
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outputs.is_empty() && self.personals.waiting.is_empty() && self.answers.waiting.is_empty()
     }
 
     /// The next to go.
@@ -60,11 +81,10 @@ impl Outbox {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        if let Some(worker) = self.addressed.pop_front() {
-            let personals = std::mem::take(&mut self.personals[usize::from(worker.0)]);
+        if let Some((worker, personals)) = self.personals.pop() {
             return Some((worker, Output::Personals(personals)));
         }
-        let worker = self.answered.pop_front()?;
-        Some((worker, Output::Answers(std::mem::take(&mut self.answers[usize::from(worker.0)]))))
+        let (worker, answers) = self.answers.pop()?;
+        Some((worker, Output::Answers(answers)))
     }
 }

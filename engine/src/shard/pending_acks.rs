@@ -1,5 +1,8 @@
-//! What a shard has on its way to the durable log: entries that are not synced yet, and the answers that wait
-//! for them.
+//! Acknowledgements: what a shard has on its way to the durable log, the answers that wait for it, and the one
+//! rule that says which answers wait.
+//!
+//! The rule ([`AckPolicy`]): a room in memory answers a publication when it is accepted, for its place is
+//! certain and a seal would make it no safer; a room in the durable log answers when the log has it.
 //!
 //! Why one queue: entries are synced in the order in which they were pushed, so an answer that waits for
 //! everything pushed so far waits for its own entry too; a repetition is answered with the newest entry
@@ -9,20 +12,49 @@
 //! Invariants: an answer leaves once: when what it speaks of is synced, or, after `answer_within_ms`, as a
 //! refusal that undoes nothing. What waits is bounded by `answers_held_max` and what was admitted before it
 //! was reached.
-//! Not here: which rooms are kept, what is pushed (`timeouts`, `admin`), reading (`history`).
+//! Not here: which rooms are kept (`durability`), what is pushed (`timeouts`, `admin`), reading (`history`).
 
 use std::collections::VecDeque;
 
+use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 
 use super::outbox::Outbox;
 use crate::config::ShardConfig;
-use crate::link::{AdminAnswer, AdminReply, Answer, AnswerKind, Now, WorkerId};
+use crate::link::{AdminAnswer, AnswerKind, Now, ReplyTo, RoomSettings};
 use crate::log::{BatchEntry, DurableLog, Entry, News, Position, Unavailable};
+use crate::room::Room;
 
 /// After a refusal, when the log does not say: a commit that takes longer than the answer's time may be
 /// through by then.
 pub(super) const RETRY_MS: u32 = 1000;
+
+/// How a room acknowledges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckPolicy {
+    epoch: u64,
+    durability: Durability,
+    /// Do its answers wait for the durable log?
+    pub(super) waits: bool,
+}
+
+impl AckPolicy {
+    /// A room's, as it is now.
+    pub(super) fn of(room: &Room) -> Self {
+        AckPolicy { epoch: room.epoch, durability: room.durability(), waits: room.is_on_disk() }
+    }
+
+    /// The same for what was said while the room was kept in memory.
+    pub(super) fn of_memory(self) -> Self {
+        AckPolicy { durability: Durability::Memory, ..self }
+    }
+
+    /// The answer to a publication that has its place.
+    pub(super) fn published(self, nonce: u64, offset: u64, time_ms: u64, repeated: bool) -> AnswerKind {
+        let AckPolicy { epoch, durability, .. } = self;
+        AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated }
+    }
+}
 
 /// See the file's head.
 pub(super) struct PendingAcks {
@@ -53,12 +85,13 @@ pub(super) struct Unsynced {
 struct Held {
     position: Position,
     due_us: u64,
+    to: ReplyTo,
     what: Answering,
 }
 
 enum Answering {
-    Worker(WorkerId, Answer),
-    Operator(AdminReply, AdminAnswer),
+    Publisher(AnswerKind),
+    Operator(AdminAnswer),
 }
 
 impl PendingAcks {
@@ -81,8 +114,26 @@ impl PendingAcks {
         self.log = Some(log);
     }
 
-    pub(super) fn is_there(&self) -> bool {
-        self.log.is_some()
+    /// How safe the log keeps what it is given; `None`: there is no log.
+    pub(super) fn level(&self) -> Option<Durability> {
+        self.log.as_ref().map(|log| log.level())
+    }
+
+    /// The level at which a room with these settings is kept in the log; `None`: it is kept in memory.
+    ///
+    /// # Errors
+    /// `StorageUnavailable`: they ask for what the node does not have.
+    pub(super) fn level_for(
+        &self,
+        settings: &RoomSettings,
+        by_default: Durability,
+    ) -> Result<Option<Durability>, Refusal> {
+        match settings.durability {
+            Some(Durability::Memory) => Ok(None),
+            Some(wanted) if self.level() == Some(wanted) => Ok(Some(wanted)),
+            Some(_) => Err(Refusal::StorageUnavailable),
+            None => Ok(self.level().filter(|_| by_default != Durability::Memory)),
+        }
     }
 
     /// May something be taken that will have to be pushed?
@@ -142,7 +193,7 @@ impl PendingAcks {
         self.synced = self.synced.max(position);
         let synced = self.synced;
         while let Some(held) = self.held.pop_front_if(|held| held.position <= synced) {
-            held.what.keep(outbox);
+            held.keep(outbox);
         }
     }
 
@@ -152,23 +203,35 @@ impl PendingAcks {
         self.batches.pop_front_if(|batch| batch.position <= synced)
     }
 
-    /// Answer a worker when all that was pushed so far is synced.
-    pub(super) fn answer(&mut self, now: Now, worker: WorkerId, answer: Answer, outbox: &mut Outbox) {
-        self.hold(now, Answering::Worker(worker, answer), outbox);
+    /// Answer a publisher: where `waits`, when all that was pushed so far is synced, else at once.
+    pub(super) fn answer(
+        &mut self,
+        now: Now,
+        waits: bool,
+        to: ReplyTo,
+        kind: AnswerKind,
+        outbox: &mut Outbox,
+    ) {
+        if waits {
+            self.hold(now, to, Answering::Publisher(kind), outbox);
+        } else {
+            outbox.answer(to, kind);
+        }
     }
 
     /// Answer an operator when all that was pushed so far is synced.
-    pub(super) fn reply(&mut self, now: Now, reply: AdminReply, answer: AdminAnswer, outbox: &mut Outbox) {
-        self.hold(now, Answering::Operator(reply, answer), outbox);
+    pub(super) fn reply(&mut self, now: Now, to: ReplyTo, answer: AdminAnswer, outbox: &mut Outbox) {
+        self.hold(now, to, Answering::Operator(answer), outbox);
     }
 
-    fn hold(&mut self, now: Now, what: Answering, outbox: &mut Outbox) {
-        if self.pushed <= self.synced || cfg!(feature = "planted-early-answer") {
-            return what.keep(outbox);
-        }
+    fn hold(&mut self, now: Now, to: ReplyTo, what: Answering, outbox: &mut Outbox) {
         let due_us = now.us.saturating_add(self.answer_within_us);
         let due_us = self.held.back().map_or(due_us, |held| due_us.max(held.due_us));
-        self.held.push_back(Held { position: self.pushed, due_us, what });
+        let held = Held { position: self.pushed, due_us, to, what };
+        if self.pushed <= self.synced || cfg!(feature = "planted-early-answer") {
+            return held.keep(outbox);
+        }
+        self.held.push_back(held);
     }
 
     /// When an answer has waited long enough.
@@ -192,7 +255,7 @@ impl PendingAcks {
 
     fn refuse(&mut self, held: Held, outbox: &mut Outbox) {
         self.refused_late += 1;
-        held.what.refuse(self.retry_after_ms(), outbox);
+        held.refuse(self.retry_after_ms(), outbox);
     }
 
     /// Is everything synced that was pushed?
@@ -206,21 +269,18 @@ impl PendingAcks {
     }
 }
 
-impl Answering {
+impl Held {
     fn keep(self, outbox: &mut Outbox) {
-        match self {
-            Answering::Worker(worker, answer) => outbox.answer(worker, answer),
-            Answering::Operator(reply, answer) => (reply.0)(Ok(answer)),
+        match self.what {
+            Answering::Publisher(kind) => outbox.answer(self.to, kind),
+            Answering::Operator(answer) => outbox.reply(self.to, Ok(answer)),
         }
     }
 
     fn refuse(self, retry_after_ms: u32, outbox: &mut Outbox) {
-        match self {
-            Answering::Worker(worker, answer) => {
-                let kind = unavailable(answer.kind, retry_after_ms);
-                outbox.answer(worker, Answer { kind, ..answer });
-            }
-            Answering::Operator(reply, _) => (reply.0)(Err(Refusal::StorageUnavailable)),
+        match self.what {
+            Answering::Publisher(kind) => outbox.answer(self.to, unavailable(kind, retry_after_ms)),
+            Answering::Operator(_) => outbox.reply(self.to, Err(Refusal::StorageUnavailable)),
         }
     }
 }

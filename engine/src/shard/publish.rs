@@ -10,7 +10,8 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules;
 
 use super::Shard;
-use crate::link::{Alias, Answer, AnswerKind, ConnectionToken, Now, Publication, WorkerId};
+use super::pending_acks::AckPolicy;
+use crate::link::{Alias, AnswerKind, Now, Publication, ReplyTo, StateChange};
 use crate::log::Unavailable;
 use crate::room::judge::{self, Verdict};
 use crate::room::state::{RESERVED_PREFIX, Waiter};
@@ -20,21 +21,17 @@ type Refused = (Refusal, Option<u32>);
 
 impl Shard {
     pub(super) fn publish(&mut self, now: Now, p: Box<Publication>) {
-        let (worker, connection, nonce) = (self.known(p.worker), p.connection, p.nonce);
-        let Some(slot) = self.slot(p.alias) else {
-            return self.refuse_publication(worker, connection, nonce, Refusal::UnknownRoom, None);
+        let (from, nonce) = (p.from, p.nonce);
+        let Some(slot) = self.rooms.slot(p.alias) else {
+            return self.refuse_publication(from, nonce, (Refusal::UnknownRoom, None));
         };
         let room = self.rooms.get_mut(slot).expect("just found");
-        let (phase, epoch, durability, at_once) =
-            (room.phase, room.epoch, room.durability(), !room.is_on_disk());
+        let (phase, policy) = (room.phase, AckPolicy::of(room));
         let live = room.wake(now, &self.config, self.seed);
-        let published = |offset, time_ms, durability, repeated| Answer {
-            connection,
-            kind: AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated },
-        };
-        match judge::judge(live, phase, &p, now, at_once, &self.config) {
-            Verdict::Accepted if !at_once && self.pending_acks.check().is_err() => {
-                self.refuse_for_disk(worker, connection, nonce);
+        match judge::judge(live, phase, &p, now, !policy.waits, &self.config) {
+            Verdict::Accepted if policy.waits && self.acks.check().is_err() => {
+                let later = Some(self.acks.retry_after_ms());
+                self.refuse_publication(from, nonce, (Refusal::StorageUnavailable, later));
             }
             Verdict::Accepted => {
                 let offset = live.free_offset();
@@ -44,60 +41,45 @@ impl Shard {
                 live.active_us = now.us;
                 live.plan_seal(now.us, &self.config, &mut self.ticks);
                 self.counters.publications_accepted += 1;
-                if at_once {
+                if !policy.waits {
                     let time_ms = live.accept_ms(now.unix_ms);
-                    self.outbox.answer(worker, published(offset, time_ms, durability, false));
+                    self.outbox.answer(from, policy.published(nonce, offset, time_ms, false));
                 }
             }
-            Verdict::Waits { offset } if at_once => {
+            Verdict::Waits { offset } if policy.waits => live.chat.repeat(offset, &p),
+            Verdict::Waits { offset } => {
                 let time_ms = live.accept_ms(now.unix_ms);
                 self.counters.publications_repeated += 1;
-                self.outbox.answer(worker, published(offset, time_ms, durability, true));
-            }
-            Verdict::Waits { offset } => live.chat.repeat(offset, &p),
-            Verdict::Repeated { offset, .. }
-                if live.disk.is_on_its_way(offset) && self.pending_acks.is_full() && !at_once =>
-            {
-                self.refuse_for_disk(worker, connection, nonce);
+                self.outbox.answer(from, policy.published(nonce, offset, time_ms, true));
             }
             Verdict::Repeated { offset, time_ms } => {
-                self.counters.publications_repeated += 1;
-                let durability = if at_once { durability } else { live.disk.durability_of(offset) };
-                let answer = published(offset, time_ms, durability, true);
-                if !at_once && live.disk.is_on_its_way(offset) {
-                    self.pending_acks.answer(now, worker, answer, &mut self.outbox);
+                let waits = policy.waits && live.disk.is_on_its_way(offset);
+                if waits && self.acks.is_full() {
+                    let later = Some(self.acks.retry_after_ms());
+                    self.refuse_publication(from, nonce, (Refusal::StorageUnavailable, later));
                 } else {
-                    self.outbox.answer(worker, answer);
+                    self.counters.publications_repeated += 1;
+                    let was_logged = policy.waits && !live.disk.is_before(offset);
+                    let policy = if was_logged { policy } else { policy.of_memory() };
+                    let answer = policy.published(nonce, offset, time_ms, true);
+                    self.acks.answer(now, waits, from, answer, &mut self.outbox);
                 }
             }
             Verdict::Refused { reason, retry_after_ms } => {
-                self.refuse_publication(worker, connection, nonce, reason, retry_after_ms);
+                self.refuse_publication(from, nonce, (reason, retry_after_ms));
             }
         }
-        self.arm(slot);
+        self.rooms.arm(slot, &self.config);
     }
 
-    fn refuse_for_disk(&mut self, worker: WorkerId, connection: ConnectionToken, nonce: u64) {
-        let retry_after_ms = Some(self.pending_acks.retry_after_ms());
-        self.refuse_publication(worker, connection, nonce, Refusal::StorageUnavailable, retry_after_ms);
-    }
-
-    fn refuse_publication(
-        &mut self,
-        worker: WorkerId,
-        connection: ConnectionToken,
-        nonce: u64,
-        reason: Refusal,
-        retry_after_ms: Option<u32>,
-    ) {
+    fn refuse_publication(&mut self, to: ReplyTo, nonce: u64, (reason, retry_after_ms): Refused) {
         self.counters.refuse_publication(reason);
-        let kind = AnswerKind::PublishRefused { nonce, reason, retry_after_ms };
-        self.outbox.answer(worker, Answer { connection, kind });
+        self.outbox.answer(to, AnswerKind::PublishRefused { nonce, reason, retry_after_ms });
     }
 
     pub(super) fn react(&mut self, now: Now, alias: Alias, tallies: Vec<(Box<str>, u64)>) {
-        let open =
-            self.slot(alias).filter(|&slot| self.rooms.get(slot).is_some_and(|r| r.phase != Phase::Closed));
+        let slot = self.rooms.slot(alias);
+        let open = slot.filter(|&slot| self.rooms.get(slot).is_some_and(|r| r.phase != Phase::Closed));
         let Some(slot) = open else {
             self.counters.reactions_refused += tallies.iter().map(|(_, n)| n).sum::<u64>();
             return;
@@ -115,52 +97,35 @@ impl Shard {
             live.active_us = now.us;
             live.plan_seal(now.us, &self.config, &mut self.ticks);
         }
-        self.arm(slot);
+        self.rooms.arm(slot, &self.config);
     }
 
-    pub(super) fn set_state(
-        &mut self,
-        now: Now,
-        (worker, connection, request): (WorkerId, ConnectionToken, u32),
-        alias: Alias,
-        key: Box<str>,
-        value: Option<Bytes>,
-    ) {
-        match self.try_set_state(now, alias, key, value) {
+    pub(super) fn set_state(&mut self, now: Now, change: StateChange) {
+        let StateChange { from, request, alias, key, value } = change;
+        let set = match self.rooms.slot(alias) {
+            None => Err((Refusal::UnknownRoom, None)),
+            Some(_) if key.starts_with(RESERVED_PREFIX) => Err((Refusal::Forbidden, None)),
+            Some(slot) => self.change_state(now, slot, key, value).map(|version| (slot, version)),
+        };
+        match set {
             Ok((slot, version)) => {
                 let room = self.rooms.get_mut(slot).expect("just set");
                 let is_on_disk = room.is_on_disk();
                 let live = room.live.as_mut().expect("just set");
-                let answer = Answer { connection, kind: AnswerKind::StateSet { request, version } };
                 if live.state.is_changed() {
-                    live.state.wait(Waiter { worker, connection, request, version });
-                } else if is_on_disk && live.disk.unsynced > 0 {
-                    self.pending_acks.answer(now, worker, answer, &mut self.outbox);
+                    live.state.wait(Waiter { from, request, version });
                 } else {
-                    self.outbox.answer(worker, answer);
+                    let waits = is_on_disk && live.disk.unsynced > 0;
+                    let answer = AnswerKind::StateSet { request, version };
+                    self.acks.answer(now, waits, from, answer, &mut self.outbox);
                 }
-                self.arm(slot);
+                self.rooms.arm(slot, &self.config);
             }
             Err((reason, retry_after_ms)) => {
                 self.counters.state_refused += 1;
-                let kind = AnswerKind::StateRefused { request, reason, retry_after_ms };
-                self.outbox.answer(worker, Answer { connection, kind });
+                self.outbox.answer(from, AnswerKind::StateRefused { request, reason, retry_after_ms });
             }
         }
-    }
-
-    fn try_set_state(
-        &mut self,
-        now: Now,
-        alias: Alias,
-        key: Box<str>,
-        value: Option<Bytes>,
-    ) -> Result<(u32, u64), Refused> {
-        let slot = self.slot(alias).ok_or((Refusal::UnknownRoom, None))?;
-        if key.starts_with(RESERVED_PREFIX) {
-            return Err((Refusal::Forbidden, None));
-        }
-        Ok((slot, self.change_state(now, slot, key, value)?))
     }
 
     /// Change a room's state; the version of the change.
@@ -176,7 +141,7 @@ impl Shard {
         let room = self.rooms.get_mut(slot).ok_or((Refusal::UnknownRoom, None))?;
         if room.is_on_disk() {
             let later = |u: Unavailable| (Refusal::StorageUnavailable, Some(u.retry_after_ms));
-            self.pending_acks.check().map_err(later)?;
+            self.acks.check().map_err(later)?;
         }
         let live = room.wake(now, &self.config, self.seed);
         if live.state.waiting() >= self.config.pending_messages_max {

@@ -1,12 +1,14 @@
-//! The rooms of a shard: by slot, which is the alias's part within the shard, and by name.
+//! The rooms of a shard: by slot, which is the alias's part within the shard, by name, and by when something is
+//! due in them.
 //!
 //! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker
 //! and room).
-//! Invariant: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input
-//! that was on its way for the old room does not find the new one.
+//! Invariants: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input
+//! that was on its way for the old room does not find the new one. A room that the durable log recorded with a
+//! slot has it after every restart.
 //! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or
 //! splitting.
-//! Not here: what a room is (`room`), which shard it belongs to (`directory`).
+//! Not here: what a room is (`room`), which shard it belongs to (`link::Directory`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -14,7 +16,10 @@ use std::sync::Arc;
 
 use grandstand_protocol::refusal::Refusal;
 
-use crate::room::Room;
+use super::timers::Timers;
+use crate::config::ShardConfig;
+use crate::link::{Alias, Directory, ShardId};
+use crate::room::{Live, Room};
 
 /// An input waits in a shard's inbox for milliseconds, behind a full one for seconds.
 const SLOT_REST_US: u64 = 30_000_000;
@@ -26,13 +31,72 @@ pub(crate) struct Rooms {
     names: BTreeMap<Arc<str>, u32>,
     // Slots without a room and since when, in that order.
     free: VecDeque<(u32, u64)>,
+    timers: Timers,
     rooms_max: usize,
+    id: ShardId,
+    directory: Directory,
 }
 
 impl Rooms {
-    /// None yet.
-    pub(crate) fn new(rooms_max: usize) -> Self {
-        Rooms { slots: Vec::new(), names: BTreeMap::new(), free: VecDeque::new(), rooms_max }
+    /// None yet; at most `rooms_max`, of a shard.
+    pub(crate) fn new(rooms_max: usize, id: ShardId, directory: Directory) -> Self {
+        Rooms {
+            slots: Vec::new(),
+            names: BTreeMap::new(),
+            free: VecDeque::new(),
+            timers: Timers::default(),
+            rooms_max,
+            id,
+            directory,
+        }
+    }
+
+    /// Does a room of this name belong to this shard?
+    pub(crate) fn owns(&self, name: &str) -> bool {
+        self.directory.shard_of(name) == self.id
+    }
+
+    /// The alias of a slot.
+    pub(crate) fn alias(&self, slot: u32) -> Alias {
+        self.directory.alias(self.id, slot)
+    }
+
+    /// The slot of a room that lives here under this alias.
+    pub(crate) fn slot(&self, alias: Alias) -> Option<u32> {
+        let slot = self.directory.slot(alias);
+        (self.directory.shard_of_alias(alias) == self.id && self.get(slot).is_some()).then_some(slot)
+    }
+
+    /// Set a room's timer by what is due in it.
+    pub(crate) fn arm(&mut self, slot: u32, config: &ShardConfig) {
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let due_us = room.due_us(config);
+        if let Some(live) = &mut room.live {
+            self.timers.arm(slot, live.armed_us, due_us);
+            live.armed_us = due_us;
+        }
+    }
+
+    /// Take the live part of a room that has nothing due any more.
+    pub(crate) fn take_live(&mut self, slot: u32) -> Option<Box<Live>> {
+        let live = self.slots.get_mut(slot as usize)?.as_mut()?.live.take()?;
+        self.timers.arm(slot, live.armed_us, None);
+        Some(live)
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_us(&self) -> Option<u64> {
+        self.timers.next_us()
+    }
+
+    /// A room in which something is due by now; it stays armed.
+    pub(crate) fn due(&self, now_us: u64) -> Option<u32> {
+        self.timers.due(now_us)
+    }
+
+    /// The slots of all rooms.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.iter().map(|(slot, _)| slot).collect()
     }
 
     /// The slot of a name.
@@ -83,19 +147,40 @@ impl Rooms {
                 self.slots.len() as u32 - 1
             }
         };
-        let before = self.names.insert(room.name.clone(), slot);
-        assert!(before.is_none() && self.slots[slot as usize].is_none(), "a room inserted twice");
-        self.slots[slot as usize] = Some(room);
+        self.put(slot, room);
         Ok(slot)
     }
 
-    /// Add a room that the durable log had, whether or not there are as many as may be: it is there.
+    /// Add a room that the durable log had, in the slot that it recorded, whether or not there are as many rooms
+    /// as may be. `None`, and the room back: the slot is taken, or is no slot of a table of this size.
+    pub(crate) fn restore_at(&mut self, slot: u32, room: Room, now_us: u64) -> Result<u32, Room> {
+        let at = slot as usize;
+        let is_far = at >= self.slots.len() && at >= 2 * self.rooms_max.max(self.len());
+        if is_far || !self.directory.has_alias(self.id, slot) || self.get(slot).is_some() {
+            return Err(room);
+        }
+        while self.slots.len() <= at {
+            // What had the slots between may have gone just before the restart.
+            self.free.push_back((self.slots.len() as u32, now_us));
+            self.slots.push(None);
+        }
+        self.free.retain(|&(free, _)| free != slot);
+        self.put(slot, room);
+        Ok(slot)
+    }
+
+    /// Add a room that the durable log had, in a slot behind all others.
     pub(crate) fn restore(&mut self, room: Room) -> u32 {
         let slot = self.slots.len() as u32;
-        let before = self.names.insert(room.name.clone(), slot);
-        assert!(before.is_none(), "the log has a name once");
-        self.slots.push(Some(room));
+        self.slots.push(None);
+        self.put(slot, room);
         slot
+    }
+
+    fn put(&mut self, slot: u32, room: Room) {
+        let before = self.names.insert(room.name.clone(), slot);
+        assert!(before.is_none() && self.slots[slot as usize].is_none(), "a room inserted twice");
+        self.slots[slot as usize] = Some(room);
     }
 
     /// Take a room away.
@@ -126,9 +211,26 @@ mod tests {
         }
     }
 
+    fn rooms_of(rooms_max: usize) -> Rooms {
+        Rooms::new(rooms_max, ShardId(0), Directory::new(1, 0))
+    }
+
+    #[test]
+    fn a_restored_room_has_its_slot_and_the_slots_between_rest() {
+        let mut rooms = rooms_of(4);
+        assert_eq!(rooms.restore_at(2, room("a"), 10).ok(), Some(2));
+        assert_eq!(rooms.restore_at(1, room("b"), 10).ok(), Some(1));
+        assert!(rooms.restore_at(2, room("c"), 10).is_err(), "taken");
+        assert!(rooms.restore_at(u32::MAX, room("c"), 10).is_err(), "no table is so large");
+        assert_eq!(rooms.restore(room("c")), 3);
+        assert_eq!(rooms.insert(room("d"), 11), Ok(4));
+        rooms.remove(4, 11);
+        assert_eq!(rooms.insert(room("d"), SLOT_REST_US + 10), Ok(0), "free since the restart");
+    }
+
     #[test]
     fn slots_rest_before_they_are_given_again() {
-        let mut rooms = Rooms::new(2);
+        let mut rooms = rooms_of(2);
         assert_eq!(rooms.insert(room("a"), 0), Ok(0));
         rooms.remove(0, 10);
         assert_eq!(rooms.insert(room("b"), 11), Ok(1));
@@ -139,7 +241,7 @@ mod tests {
 
     #[test]
     fn rooms_that_come_and_go_are_bounded() {
-        let mut rooms = Rooms::new(2);
+        let mut rooms = rooms_of(2);
         for i in 0..4 {
             let slot = rooms.insert(room("a"), i).unwrap();
             rooms.remove(slot, i);
@@ -150,7 +252,7 @@ mod tests {
 
     #[test]
     fn pages_are_in_name_order() {
-        let mut rooms = Rooms::new(9);
+        let mut rooms = rooms_of(9);
         for name in ["b/2", "a", "b/1", "c", "b"] {
             rooms.insert(room(name), 0).unwrap();
         }

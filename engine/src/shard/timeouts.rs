@@ -7,42 +7,80 @@
 use bytes::Bytes;
 use grandstand_protocol::frame;
 
-use super::Shard;
+use super::history::Past;
 use super::outbox::Outbox;
-use crate::link::{Alias, Answer, AnswerKind, Now, Output, Personal, Publication, WorkerId};
+use super::pending_acks::AckPolicy;
+use super::{Followed, Shard};
+use crate::link::{Alias, AnswerKind, Now, Output, Personal, Publication, WorkerId};
 use crate::log::{BatchEntry, Entry};
 use crate::room::pacing::{Fate, Pacing};
 use crate::room::seal::{self, Lanes, Said, Sealed};
 use crate::room::state::{VIEWERS_KEY, Waiter};
-use crate::room::{Keeping, Origin};
+use crate::room::{Keeping, Live, Origin, Room};
+
+/// What a dormant room's newest batches may take: some dozens of messages for the next who joins.
+const DORMANT_BYTES_MAX: usize = 16 << 10;
 
 impl Shard {
     /// Do what is due by now.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some(slot) = self.timers.due(now.us) {
+        while let Some(slot) = self.rooms.due(now.us) {
             self.publish_viewers(slot, now);
             self.seal_if_due(slot, now);
             self.end_if_idle(slot, now);
-            self.arm(slot);
+            self.rooms.arm(slot, &self.config);
         }
-        self.pending_acks.handle_timeout(now, &mut self.outbox);
-        self.end_late_reads(now.us);
+        self.acks.handle_timeout(now, &mut self.outbox);
+        let past = Past { rooms: &self.rooms, log: &*self.log };
+        self.pages.end_late(now.us, past, &mut self.outbox);
     }
 
     /// Seal everything that waits, whatever the tick: the node is about to stop.
     pub fn handle_shutdown(&mut self, now: Now) {
-        let slots: Vec<u32> = self.rooms.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
+        for slot in self.rooms.slots() {
             self.seal_now(slot, now);
+        }
+    }
+
+    /// Another owner is to have the shard: seal everything that waits, and take nothing more.
+    pub fn handle_handing(&mut self, now: Now) {
+        self.handle_shutdown(now);
+        self.is_handing = true;
+    }
+
+    /// Whether nothing is left that another owner, or a worker, does not have: the log has everything, every
+    /// answer was given, every output was taken.
+    pub fn is_handed(&self) -> bool {
+        self.is_handing && self.is_flushed() && self.outbox.is_empty()
+    }
+
+    /// The rooms that somebody follows: what workers would have to say again to the next owner.
+    pub fn followed(&self) -> Vec<Followed> {
+        let live = self.rooms.iter().filter_map(|(_, room)| Some((room, room.live.as_deref()?)));
+        let followed = live.filter(|(_, live)| !live.viewers.is_unfollowed());
+        let one = |(room, live): (&Room, &Live)| Followed {
+            room: room.name.clone(),
+            followers: live.viewers.members().collect(),
+        };
+        followed.map(one).collect()
+    }
+
+    /// What workers followed under the owner before: each hears `Attached` again, if the room is there.
+    pub fn handle_followed(&mut self, now: Now, followed: &Followed) {
+        for &(worker, members) in &followed.followers {
+            self.attach(now, worker, followed.room.clone());
+            if let Some(slot) = self.rooms.find(&followed.room) {
+                self.viewers(now, worker, self.rooms.alias(slot), members);
+            }
         }
     }
 
     /// A worker is gone: it follows nothing any more.
     pub fn handle_worker_gone(&mut self, now: Now, worker: WorkerId) {
-        let slots: Vec<u32> = self.rooms.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.detach(now, worker, self.alias(slot));
+        for slot in self.rooms.slots() {
+            self.detach(now, worker, self.rooms.alias(slot));
         }
+        self.ticks.forget(worker);
     }
 
     /// Seal a room at once, if anything waits in it.
@@ -50,7 +88,7 @@ impl Shard {
         let live = self.rooms.get(slot).and_then(|room| room.live.as_ref());
         if live.is_some_and(|live| live.seal_due_us.is_some()) {
             self.seal(slot, now);
-            self.arm(slot);
+            self.rooms.arm(slot, &self.config);
         }
     }
 
@@ -76,26 +114,19 @@ impl Shard {
     /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer
     /// what was not.
     fn seal(&mut self, slot: u32, now: Now) {
-        let alias = self.alias(slot);
+        let alias = self.rooms.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
-        let (durability, is_kept, name) = (room.durability(), room.is_on_disk(), room.name.clone());
-        if room.keeping == Keeping::Unannounced {
-            room.keeping = Keeping::Disk;
-            self.pending_acks.push(Entry::Room(room.entry()));
+        let (policy, name) = (AckPolicy::of(room), room.name.clone());
+        let is_kept = policy.waits;
+        if let Keeping::Unannounced(level) = room.keeping {
+            room.keeping = Keeping::Logged(level);
+            self.acks.push(Entry::Room(room.entry(slot)));
         }
         let pacing_per_s = room.pace(now, &self.config, self.seed);
         let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
         (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
         let now = Now { unix_ms: now.unix_ms.max(live.accepted_ms), ..now };
         let (messages, repeats) = live.chat.take();
-        let published = |nonce, offset, time_ms, repeated| AnswerKind::Published {
-            nonce,
-            epoch,
-            offset,
-            time_ms,
-            durability,
-            repeated,
-        };
         let fates = pacing_per_s
             .zip(live.pacing.as_mut())
             .and_then(|(per_s, pacing)| self.selector.select(pacing, &messages, now.us, per_s));
@@ -116,7 +147,7 @@ impl Shard {
             if is_kept && (batch.has_chat() || state.is_some()) {
                 let nonces = now_sealed.iter().map(|p| (p.user, p.nonce)).collect();
                 let (room, batch, full) = (name.clone(), batch.clone(), full.clone());
-                self.pending_acks.push_batch(slot, BatchEntry { room, epoch, batch, full, nonces, state });
+                self.acks.push_batch(slot, BatchEntry { room, epoch, batch, full, nonces, state });
                 live.disk.unsynced += 1;
             }
             self.log.append(alias, epoch, &batch, full);
@@ -127,16 +158,12 @@ impl Shard {
             }
             let unanswered = if is_kept { now_sealed } else { &[] };
             for (offset, p) in (batch.first_offset..).zip(unanswered) {
-                let kind = published(p.nonce, offset, batch.time_ms, false);
-                self.pending_acks.answer(now, p.worker, answer_to(p, kind), &mut self.outbox);
+                let answer = policy.published(p.nonce, offset, batch.time_ms, false);
+                self.acks.answer(now, is_kept, p.from, answer, &mut self.outbox);
             }
-            for Waiter { worker, connection, request, version } in waiters {
-                let answer = Answer { connection, kind: AnswerKind::StateSet { request, version } };
-                if is_kept {
-                    self.pending_acks.answer(now, worker, answer, &mut self.outbox);
-                } else {
-                    self.outbox.answer(worker, answer);
-                }
+            for Waiter { from, request, version } in waiters {
+                let answer = AnswerKind::StateSet { request, version };
+                self.acks.answer(now, is_kept, from, answer, &mut self.outbox);
             }
             rest = later;
             if rest.is_empty() {
@@ -151,9 +178,8 @@ impl Shard {
         }
         self.counters.publications_repeated += repeats.len() as u64;
         for repeat in repeats {
-            let kind = published(repeat.nonce, repeat.offset, live.time_ms, true);
-            let answer = Answer { connection: repeat.connection, kind };
-            self.pending_acks.answer(now, repeat.worker, answer, &mut self.outbox);
+            let answer = policy.published(repeat.nonce, repeat.offset, live.time_ms, true);
+            self.acks.answer(now, is_kept, repeat.from, answer, &mut self.outbox);
         }
     }
 
@@ -163,39 +189,40 @@ impl Shard {
             return;
         }
         match room.origin {
-            _ if room.is_on_disk() && !room.is_forgettable() => self.make_dormant_on_disk(slot),
-            Origin::FirstUse => self.remove(slot, now),
-            Origin::Operator => self.make_dormant(slot, now),
+            Origin::FirstUse if !room.is_on_disk() || room.is_forgettable() => self.remove(slot, now),
+            _ => self.make_dormant(slot, now),
         }
     }
 
     /// Forget a room: seal what waits, tell who follows, free the slot.
     pub(super) fn remove(&mut self, slot: u32, now: Now) {
         self.seal_now(slot, now);
-        let alias = self.alias(slot);
-        let Some(mut room) = self.rooms.remove(slot, now.us) else { return };
-        if let Some(live) = room.live.take() {
-            self.timers.arm(slot, live.armed_us, None);
-            for worker in live.viewers.followers() {
-                self.outbox.push(worker, Output::Removed { alias });
-            }
+        let alias = self.rooms.alias(slot);
+        for worker in self.rooms.take_live(slot).iter().flat_map(|live| live.viewers.followers()) {
+            self.outbox.push(worker, Output::Removed { alias });
         }
-        if room.keeping == Keeping::Disk {
-            self.pending_acks.push(Entry::Removed { room: room.name, epoch: room.epoch });
+        let Some(room) = self.rooms.remove(slot, now.us) else { return };
+        if let Keeping::Logged(_) = room.keeping {
+            self.acks.push(Entry::Removed { room: room.name, epoch: room.epoch });
         }
         self.log.remove(alias);
         self.counters.rooms_removed += 1;
     }
 
-    /// Nobody is there and nobody ever spoke: keep the room, and nothing else. Its sequence begins anew, and
-    /// so its epoch.
+    /// Nobody is there. Of a room in the durable log stay its head and its newest batches. Of one in memory, in
+    /// which nobody ever spoke, stays its name: its sequence begins anew, and so its epoch.
     fn make_dormant(&mut self, slot: u32, now: Now) {
-        let alias = self.alias(slot);
-        let epoch = self.epochs.make(now.unix_ms);
+        let alias = self.rooms.alias(slot);
+        let live = self.rooms.take_live(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms go dormant");
-        if let Some(live) = room.live.take() {
-            self.timers.arm(slot, live.armed_us, None);
-            room.epoch = epoch;
+        if room.is_on_disk() {
+            if let Some(live) = live {
+                room.dormant = Some(Box::new(live.rest()));
+            }
+            return self.log.shrink(alias, DORMANT_BYTES_MAX);
+        }
+        if live.is_some() {
+            room.epoch = self.epochs.make(now.unix_ms);
         }
         self.log.remove(alias);
     }
@@ -256,8 +283,4 @@ impl PacedTick<'_> {
             reply_to: p.reply_to.filter(|&to| to < offset),
         }
     }
-}
-
-fn answer_to(p: &Publication, kind: AnswerKind) -> Answer {
-    Answer { connection: p.connection, kind }
 }

@@ -27,7 +27,7 @@ fn main() {
     let (seconds, rooms, per_s) = (number(2, 10).min(600), number(3, 500), number(4, 5000));
     let began = Instant::now();
     let mut store = Store::open(StoreConfig::new(dir)).expect("a log that can be opened");
-    let (mut log, stored) = store.shard_log(ShardId(0), &|_| true, Doorbell::new(|| {}));
+    let (mut log, stored) = LogSource::open(&mut store, ShardId(0), &|_| true, Doorbell::new(|| {}));
     println!("open_ms {} {:?}", began.elapsed().as_millis(), store.opening());
     let mut next: Vec<(u64, u64)> = vec![(1, 0); rooms as usize];
     for room in &stored {

@@ -17,6 +17,7 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::{News, Position};
 use grandstand_queue::Doorbell;
 
+use crate::shard_log::ShardEnd;
 use crate::status::Status;
 use crate::tables::Name;
 
@@ -70,6 +71,8 @@ pub(crate) struct ShardSide {
     /// Position up to which everything is synced. The shard compares it with the last one that it took, so of
     /// several commits between two of its turns it sees the newest.
     durable: AtomicU64,
+    /// Left by an owner that let go of the shard, for the next.
+    left: Mutex<Option<ShardEnd>>,
 }
 
 impl ShardSide {
@@ -89,6 +92,21 @@ impl ShardSide {
 
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// An owner lets go of the shard.
+    pub(crate) fn leave(&self, end: ShardEnd) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// Has an owner let go, and none come since?
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// What the owner before left; `None`: there was none, or it has not let go.
+    pub(crate) fn take_left(&self) -> Option<ShardEnd> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Leave news for the shard.

@@ -48,7 +48,7 @@ impl Reader {
         while let Ok(Ask { shard, request }) = self.asks.recv() {
             let batches = self.page(shard, &request);
             self.shared.status.pages.fetch_add(1, Ordering::Relaxed);
-            self.shared.shards[shard].tell(News::Page { ticket: request.ticket, batches });
+            self.shared.shards[shard].tell(News::Page { request: request.request, batches });
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_page_ends_before_a_hole_and_takes_nothing_twice() {
         let request = ReadRequest {
-            ticket: 0,
+            request: 0,
             room: "r".into(),
             alias: Alias(300),
             from: 3,

@@ -16,7 +16,7 @@ use crate::config::StoreConfig;
 use crate::memtable::MemRecord;
 use crate::record::{self, Record};
 use crate::room_state::RoomState;
-use crate::tables;
+use crate::tables::{self, RowFault};
 
 /// Segments whose ids are looked up at a time: most rooms need one.
 const SEGMENTS: usize = 4;
@@ -68,6 +68,32 @@ pub(crate) fn room(
     (back.finish(state), fault)
 }
 
+/// A room's state as it is now, while the log runs: its row, brought forward by the records of the memtable. Of
+/// these, some may have been moved into segments since they were looked up; the row has those.
+pub(crate) fn state_now(
+    conn: &Connection,
+    name: &str,
+    memtable: &VecDeque<Kept>,
+) -> Result<(Option<i64>, Option<RoomState>), RowFault> {
+    let row = tables::room_whole(conn, name)?;
+    let (id, mut state) = row.map_or((None, None), |row| (Some(row.id), Some(row.state)));
+    for kept in memtable {
+        let Ok(sealed) = record::read(&kept.bytes) else { continue };
+        let follows = state.as_ref().is_none_or(|state| sealed.base == state.checksum);
+        if follows || (kept.begins && !is_in(&state, memtable)) {
+            let _ = RoomState::advance(&mut state, &sealed);
+        }
+    }
+    Ok((id, state))
+}
+
+/// Does a state end with a record of the memtable?
+fn is_in(state: &Option<RoomState>, memtable: &VecDeque<Kept>) -> bool {
+    let Some(state) = state else { return false };
+    let ends = |kept: &Kept| record::read(&kept.bytes).is_ok_and(|sealed| sealed.checksum == state.checksum);
+    memtable.iter().any(ends)
+}
+
 /// Walks backwards.
 struct Back {
     due: u64,
@@ -98,6 +124,10 @@ impl Back {
     fn take(&mut self, record: Record) -> bool {
         let Record::Entry(Entry::Batch(entry)) = record else { return true };
         if !entry.batch.has_chat() {
+            return true;
+        }
+        if entry.batch.next_offset > self.due {
+            // Taken from the memtable before, and moved into a segment since.
             return true;
         }
         if entry.batch.next_offset != self.due {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::RoomSettings;
-use grandstand_engine::link::PreviousEpoch;
+use grandstand_engine::link::{Lineage, PreviousEpoch};
 use grandstand_engine::log::{Entry, RoomEntry};
 use grandstand_protocol::frame::Phase;
 
@@ -23,7 +23,7 @@ use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
 pub(crate) struct RoomState {
     /// What was last said of it.
     pub(crate) room: RoomEntry,
-    pub(crate) previous: Option<PreviousEpoch>,
+    pub(crate) previous: Lineage,
     pub(crate) oldest_offset: u64,
     pub(crate) next_offset: u64,
     /// Of the last batch with chat.
@@ -36,6 +36,9 @@ pub(crate) struct RoomState {
     pub(crate) state_version: u64,
     pub(crate) values: BTreeMap<Box<str>, Bytes>,
 }
+
+/// The form of a room's facts that has its slot and several epochs. The first form has a flag of 0 or 1 here.
+const FORM_WITH_SLOT: u8 = 2;
 
 /// What a record did to a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +60,16 @@ impl RoomState {
     pub(crate) fn new(room: Arc<str>, epoch: u64, next_offset: u64) -> Self {
         let settings = RoomSettings::default();
         RoomState {
-            room: RoomEntry { room, epoch, next_offset, is_operators: false, phase: Phase::Open, settings },
-            previous: None,
+            room: RoomEntry {
+                room,
+                epoch,
+                next_offset,
+                slot: None,
+                is_operators: false,
+                phase: Phase::Open,
+                settings,
+            },
+            previous: Lineage::default(),
             oldest_offset: next_offset,
             next_offset,
             time_ms: 0,
@@ -136,7 +147,7 @@ impl RoomState {
             Record::Entry(Entry::Removed { .. }) => {}
             Record::Epoch { epoch, previous, .. } => {
                 self.room.epoch = *epoch;
-                self.previous = Some(*previous);
+                self.previous = self.previous.continued(*previous);
             }
         }
     }
@@ -148,15 +159,17 @@ impl RoomState {
         out.push(u8::from(self.room.is_operators));
         out.push(self.room.phase as u8);
         put_settings(&self.room.settings, &mut out);
-        out.push(u8::from(self.previous.is_some()));
-        let previous = self.previous.unwrap_or(PreviousEpoch { epoch: 0, next_offset: 0 });
-        out.extend_from_slice(&previous.epoch.to_le_bytes());
+        out.push(FORM_WITH_SLOT);
+        let epochs = self.previous.epochs();
+        put_varint(epochs.len() as u64, &mut out);
+        for previous in epochs {
+            out.extend_from_slice(&previous.epoch.to_le_bytes());
+            put_varint(previous.next_offset, &mut out);
+        }
+        put_varint(self.room.slot.map_or(0, |slot| u64::from(slot) + 1), &mut out);
         let keys = self.values.len() as u64;
         let (oldest, next) = (self.oldest_offset, self.next_offset);
-        let kept = [self.segments, self.bytes];
-        for n in
-            [previous.next_offset, oldest, next, self.time_ms, kept[0], kept[1], self.state_version, keys]
-        {
+        for n in [oldest, next, self.time_ms, self.segments, self.bytes, self.state_version, keys] {
             put_varint(n, &mut out);
         }
         out.extend_from_slice(&self.checksum.to_le_bytes());
@@ -170,10 +183,24 @@ impl RoomState {
         state.room.is_operators = source.u8("a flag")? != 0;
         state.room.phase = phase_of(source.u8("a phase")?)?;
         state.room.settings = take_settings(&mut source)?;
-        let has_previous = source.u8("a flag")? != 0;
-        let epoch = source.u64("an epoch")?;
-        let next_offset = source.varint("an offset")?;
-        state.previous = has_previous.then_some(PreviousEpoch { epoch, next_offset });
+        (state.previous, state.room.slot) = match source.u8("a form of facts")? {
+            FORM_WITH_SLOT => {
+                let mut epochs = Vec::new();
+                for _ in 0..source.count(9, "a count of epochs")? {
+                    let (epoch, next_offset) = (source.u64("an epoch")?, source.varint("an offset")?);
+                    epochs.push(PreviousEpoch { epoch, next_offset });
+                }
+                let slot = source.varint("a slot")?.checked_sub(1).map(u32::try_from).transpose();
+                (epochs.into_iter().collect(), slot.map_err(|_| Malformed("a slot"))?)
+            }
+            // The first form: one epoch or none, behind this flag, and no slot.
+            has_previous @ (0 | 1) => {
+                let (epoch, next_offset) = (source.u64("an epoch")?, source.varint("an offset")?);
+                let previous = PreviousEpoch { epoch, next_offset };
+                ((has_previous == 1).then_some(previous).into_iter().collect(), None)
+            }
+            _ => return Err(Malformed("a known form of facts")),
+        };
         state.oldest_offset = source.varint("an offset")?;
         state.next_offset = source.varint("an offset")?;
         state.room.next_offset = state.next_offset;
@@ -207,5 +234,52 @@ impl RoomState {
         }
         source.end("the end of a state")?;
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A room's facts as the first version wrote them.
+    fn first_form(state: &RoomState, previous: Option<PreviousEpoch>) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&state.room.epoch.to_le_bytes());
+        out.extend_from_slice(&[u8::from(state.room.is_operators), state.room.phase as u8]);
+        put_settings(&state.room.settings, &mut out);
+        out.push(u8::from(previous.is_some()));
+        let previous = previous.unwrap_or(PreviousEpoch { epoch: 0, next_offset: 0 });
+        out.extend_from_slice(&previous.epoch.to_le_bytes());
+        let (oldest, next, keys) = (state.oldest_offset, state.next_offset, state.values.len() as u64);
+        let kept = [state.segments, state.bytes];
+        for n in
+            [previous.next_offset, oldest, next, state.time_ms, kept[0], kept[1], state.state_version, keys]
+        {
+            put_varint(n, &mut out);
+        }
+        out.extend_from_slice(&state.checksum.to_le_bytes());
+        out
+    }
+
+    #[test]
+    fn facts_of_the_first_form_are_read_and_written_in_the_new_one() {
+        let mut state = RoomState::new("show".into(), 7, 100);
+        (state.oldest_offset, state.time_ms, state.segments, state.bytes) = (10, 1_700_000_000_000, 3, 4096);
+        (state.checksum, state.state_version, state.room.is_operators) = (99, 5, true);
+        let before = PreviousEpoch { epoch: 6, next_offset: 80 };
+        for previous in [None, Some(before)] {
+            let old = first_form(&state, previous);
+            let (read, keys) = RoomState::from_facts("show".into(), old.into()).unwrap();
+            let expected = RoomState { previous: previous.into_iter().collect(), ..state.clone() };
+            assert_eq!((&read, keys, read.room.slot), (&expected, 0, None));
+            let mut moved = read;
+            moved.room.slot = Some(12);
+            moved.previous = moved.previous.continued(PreviousEpoch { epoch: 7, next_offset: 100 });
+            let (again, _) = RoomState::from_facts("show".into(), moved.facts().into()).unwrap();
+            assert_eq!(again, moved);
+        }
+        let mut unknown = state.facts();
+        unknown[8 + 2 + 4] = 9;
+        assert!(RoomState::from_facts("show".into(), unknown.into()).is_err());
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use crossbeam::channel::Sender;
 use foldhash::quality::RandomState;
 use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
+use grandstand_protocol::frame::Durability;
 
 use crate::crash_log::CrashLog;
 use crate::memtable::Shared;
@@ -22,24 +23,35 @@ use crate::tables::Name;
 /// When to try again after the queue was full: the committer has had many commits by then.
 const RETRY_MS: u32 = 500;
 
+/// Requests of an owner before are told from this one's by the high bits of their numbers.
+const GENERATION_SHIFT: u32 = 48;
+
 #[derive(Debug)]
 pub(crate) struct ShardLog {
     pub(crate) shard: usize,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) end: ShardEnd,
+    pub(crate) asks: Sender<Ask>,
+}
+
+/// What goes from one owner of a shard to the next, while the store is open.
+#[derive(Debug)]
+pub(crate) struct ShardEnd {
     /// Epoch and newest checksum of each room that was ever pushed or restored.
     pub(crate) checksums: HashMap<Name, (u64, u64), RandomState>,
     /// Of the newest entry pushed.
     pub(crate) position: u64,
     /// Position up to which the shard knows that everything is durable.
     pub(crate) told: u64,
-    pub(crate) crash_log: CrashLog,
-    pub(crate) asks: Sender<Ask>,
+    pub(crate) crash_log: Option<CrashLog>,
+    /// Rises with every owner.
+    pub(crate) generation: u16,
 }
 
 impl ShardLog {
     /// The sum that a record follows: 0 where it begins its room's log. And the room's name as it is shared.
     fn base(&self, record: &Record) -> (Name, u64) {
-        match self.checksums.get_key_value(record.room()) {
+        match self.end.checksums.get_key_value(record.room()) {
             Some((name, &(epoch, checksum))) if epoch == record.epoch() => (name.clone(), checksum),
             Some((name, _)) => (name.clone(), 0),
             None => (record.room().clone(), 0),
@@ -48,6 +60,10 @@ impl ShardLog {
 }
 
 impl DurableLog for ShardLog {
+    fn level(&self) -> Durability {
+        Durability::Disk
+    }
+
     fn check(&self) -> Result<(), Unavailable> {
         let (shared, status) = (&self.shared, &self.shared.status);
         let retry_ms = shared.retry_ms.load(Ordering::Relaxed);
@@ -61,7 +77,7 @@ impl DurableLog for ShardLog {
             // Until the next commit is through.
             status.set_health(Health::Slow);
         }
-        if is_long || is_full || !self.crash_log.is_on() {
+        if is_long || is_full || !self.end.crash_log.as_ref().is_some_and(CrashLog::is_on) {
             return Err(Unavailable { retry_after_ms: RETRY_MS });
         }
         Ok(())
@@ -71,13 +87,14 @@ impl DurableLog for ShardLog {
         let record = Record::Entry(entry);
         let (name, base) = self.base(&record);
         let (bytes, checksum) = record::encode(&record, base);
-        self.position += 1;
+        self.end.position += 1;
         let side = &self.shared.shards[self.shard];
-        self.crash_log.write(self.position, &bytes, side.durable());
+        let crash_log = self.end.crash_log.as_mut().expect("an open log has one");
+        crash_log.write(self.end.position, &bytes, side.durable());
         let is_removed = matches!(record, Record::Entry(Entry::Removed { .. }));
         if is_removed {
-            self.checksums.remove(&name);
-        } else if self.checksums.insert(name.clone(), (record.epoch(), checksum)).is_none() {
+            self.end.checksums.remove(&name);
+        } else if self.end.checksums.insert(name.clone(), (record.epoch(), checksum)).is_none() {
             self.shared.set_owner(&name, self.shard);
         }
         let status = &self.shared.status;
@@ -85,21 +102,40 @@ impl DurableLog for ShardLog {
         let begins = base == 0 || is_removed;
         {
             let mut memtable = side.memtable();
-            memtable.queue.push_back((self.position, bytes.clone()));
-            memtable.keep(name, self.position, bytes, begins, record.next_offset());
+            memtable.queue.push_back((self.end.position, bytes.clone()));
+            memtable.keep(name, self.end.position, bytes, begins, record.next_offset());
             // Before the committer can take it, or it would count what it took first.
             status.queue_entries.fetch_add(1, Ordering::Release);
         }
         self.shared.bell.ring();
-        Position(self.position)
+        Position(self.end.position)
     }
 
-    fn read(&mut self, request: ReadRequest) {
+    fn read(&mut self, mut request: ReadRequest) {
+        request.request |= u64::from(self.end.generation) << GENERATION_SHIFT;
         // The reader is gone only when the store is being closed, and then nobody waits for pages.
         let _ = self.asks.send(Ask { shard: self.shard, request });
     }
 
     fn poll(&mut self) -> Option<News> {
-        self.shared.shards[self.shard].poll(&mut self.told)
+        loop {
+            let news = self.shared.shards[self.shard].poll(&mut self.end.told)?;
+            let News::Page { request, batches } = news else { return Some(news) };
+            if request >> GENERATION_SHIFT == u64::from(self.end.generation) {
+                let request = request & ((1 << GENERATION_SHIFT) - 1);
+                return Some(News::Page { request, batches });
+            }
+        }
+    }
+}
+
+impl Drop for ShardLog {
+    fn drop(&mut self) {
+        let end = ShardEnd {
+            checksums: std::mem::take(&mut self.end.checksums),
+            crash_log: self.end.crash_log.take(),
+            ..self.end
+        };
+        self.shared.shards[self.shard].leave(end);
     }
 }

@@ -4,7 +4,7 @@
 //! recovered is committed. A database that was there and is gone is an error, never an empty log.
 //! Not here: what is found (`recovery`), what the threads do (`committer`, `reader`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,10 +33,13 @@ use crate::recovery::{self, Opening, Recovered};
 use crate::restore;
 use crate::room_state::RoomState;
 use crate::schema;
-use crate::shard_log::ShardLog;
+use crate::shard_log::{ShardEnd, ShardLog};
 use crate::status::Status;
 use crate::tables::{self, Name};
 use crate::wal;
+
+/// How often it is looked whether what an owner left is synced.
+const LEFT_EVERY: Duration = Duration::from_millis(1);
 
 /// An open log. Give it to the engine, stop the engine, then [`close`](Store::close) it.
 #[derive(Debug)]
@@ -49,7 +52,8 @@ pub struct Store {
     conn: Connection,
     views: HashMap<Name, RoomState, RandomState>,
     ids: HashMap<Name, i64, RandomState>,
-    crash_logs: VecDeque<CrashLog>,
+    /// By shard, until it is opened for the first time.
+    crash_logs: Vec<Option<CrashLog>>,
     asks: Option<Sender<Ask>>,
     writer: Option<JoinHandle<bool>>,
     reader: Option<JoinHandle<()>>,
@@ -82,7 +86,7 @@ impl Store {
         let place = CrashLogFiles::new(&crash_log_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
         let (run, (bell, parker)) = (recovery::number(), thread_bell());
         let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
-        let mut crash_logs = VecDeque::new();
+        let mut crash_logs = Vec::new();
         let runs = marker.filter(|marker| marker.number == number).map(|marker| marker.runs);
         let found = (is_new, wal);
         let recovered = recovery::recover(
@@ -94,7 +98,7 @@ impl Store {
             |last| {
                 Marker { number, runs: vec![last, run] }.write(dir)?;
                 let begin = |shard| CrashLog::begin(&place, run, shard, shared.status.clone());
-                crash_logs.extend((0..shared.shards.len()).map(begin));
+                crash_logs.extend((0..shared.shards.len()).map(begin).map(Some));
                 Ok(())
             },
         )?;
@@ -179,15 +183,33 @@ impl Drop for Store {
 }
 
 impl LogSource for Store {
-    fn shard_log(
+    /// Waits, where an owner before has pushed what is not synced yet, until it is.
+    fn open(
         &mut self,
         shard: ShardId,
         owns: &dyn Fn(&str) -> bool,
         bell: Arc<Doorbell>,
     ) -> (Box<dyn DurableLog>, Vec<StoredRoom>) {
         let shard = usize::from(shard.0);
+        self.shared.shards[shard].set_bell(bell);
+        let (end, stored) = match self.shared.shards[shard].take_left() {
+            Some(end) => self.open_again(shard, end),
+            None => self.open_first(shard, owns),
+        };
+        let asks = self.asks.clone().expect("there until the store is closed");
+        (Box::new(ShardLog { shard, shared: self.shared.clone(), end, asks }), stored)
+    }
+
+    fn close(&mut self, shard: ShardId) {
+        let left = &self.shared.shards[usize::from(shard.0)];
+        assert!(left.has_left(), "a log is closed after its shard has dropped it");
+    }
+}
+
+impl Store {
+    /// What the last process left of a shard's rooms.
+    fn open_first(&mut self, shard: usize, owns: &dyn Fn(&str) -> bool) -> (ShardEnd, Vec<StoredRoom>) {
         let side = &self.shared.shards[shard];
-        side.set_bell(bell);
         let owned: Vec<Name> = self.views.keys().filter(|name| owns(name)).cloned().collect();
         let (mut checksums, mut stored) = (HashMap::default(), Vec::with_capacity(owned.len()));
         for name in owned {
@@ -215,11 +237,33 @@ impl LogSource for Store {
             }
         }
         drop(unclaimed);
-        let crash_log = self.crash_logs.pop_front().expect("one for each shard, asked for once and in order");
-        let asks = self.asks.clone().expect("there until the store is closed");
-        let log =
-            ShardLog { shard, shared: self.shared.clone(), checksums, position: 0, told: 0, crash_log, asks };
-        (Box::new(log), stored)
+        let crash_log = self.crash_logs.get_mut(shard).and_then(Option::take);
+        assert!(crash_log.is_some(), "shard {shard} is open, or the store has no such shard");
+        (ShardEnd { checksums, position: 0, told: 0, crash_log, generation: 0 }, stored)
+    }
+
+    /// What an owner of this process has left of a shard's rooms, once all of it is synced.
+    fn open_again(&mut self, shard: usize, mut end: ShardEnd) -> (ShardEnd, Vec<StoredRoom>) {
+        let side = &self.shared.shards[shard];
+        while side.durable() < end.position {
+            thread::park_timeout(LEFT_EVERY);
+        }
+        (end.told, end.generation) = (end.position, end.generation.wrapping_add(1));
+        let mut stored = Vec::with_capacity(end.checksums.len());
+        for name in end.checksums.keys() {
+            // The memtable first: what is moved into segments meanwhile is then in both, and in neither never.
+            let memtable = side.memtable().rooms.get(name).cloned().unwrap_or_default();
+            match restore::state_now(&self.conn, name, &memtable) {
+                Ok((id, Some(state))) => {
+                    let (room, fault) = restore::room(&self.conn, id, state, &memtable, &self.config);
+                    fault.into_iter().for_each(|text| self.shared.status.note_rot(text));
+                    stored.push(room);
+                }
+                Ok((_, None)) => self.shared.status.note_rot(format!("room {name}: its row is missing")),
+                Err(fault) => self.shared.status.note_rot(format!("room {name}: {fault}")),
+            }
+        }
+        (end, stored)
     }
 }
 

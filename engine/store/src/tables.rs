@@ -202,6 +202,16 @@ pub(crate) fn room(conn: &Connection, name: &str) -> Result<Option<RoomRow>, Row
     }
 }
 
+/// A room's row by its name, with its state.
+pub(crate) fn room_whole(conn: &Connection, name: &str) -> Result<Option<RoomRow>, RowFault> {
+    let mut room = conn.prepare(
+        "SELECT r.id, r.name, r.is_removed, r.moved, r.facts, r.sum, s.data, s.sum FROM rooms r \
+         LEFT JOIN states s ON s.room = r.id WHERE r.name = ?1 AND r.is_removed = 0",
+    )?;
+    let mut rows = room.query([name])?;
+    rows.next()?.map(room_row).transpose()
+}
+
 /// All rows of `rooms` with their states, in the order of their ids, but for those set aside (`is_removed` 2:
 /// rotten).
 ///

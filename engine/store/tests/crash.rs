@@ -235,7 +235,7 @@ fn after_a_power_cut_all_that_was_acknowledged_is_there_under_a_new_epoch() {
     for stored in rig.rooms.clone() {
         let room = &*stored.room.room;
         assert!(stored.next_offset >= acknowledged.get(room).copied().unwrap_or(0));
-        let previous = stored.previous.unwrap();
+        let previous = stored.previous.epochs()[0];
         assert_eq!((previous.epoch, previous.next_offset), (7, stored.next_offset));
         assert_ne!(stored.room.epoch, 7);
         assert_eq!(said(&rig.page(room, 0, PageOf::Shown)), expected(room, 0..stored.next_offset));

@@ -29,7 +29,7 @@ fn what_was_pushed_is_durable_readable_and_there_after_a_clean_restart() {
     let mut rig = Rig::open(dir.config());
     assert_eq!(rig.store.opening().found, Found::Clean);
     let stored = rig.rooms[0].clone();
-    assert_eq!((stored.room.epoch, stored.previous, stored.next_offset), (5, None, 5));
+    assert_eq!((stored.room.epoch, stored.previous.epochs().len(), stored.next_offset), (5, 0, 5));
     assert_eq!((stored.oldest_offset, stored.time_ms), (0, 1_000_030));
     assert!(stored.room.is_operators && stored.room.settings.tick_min_ms == Some(20));
     assert_eq!(stored.state, vec![("score".into(), "1:0".into())]);
@@ -77,7 +77,7 @@ fn pages_keep_their_bounds() {
     let dir = Dir::new("bounds");
     let mut rig = Rig::open(dir.config());
     let mut request = ReadRequest {
-        ticket: 7,
+        request: 7,
         room: "a".into(),
         alias: Alias(1),
         from: 10,

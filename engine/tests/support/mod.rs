@@ -5,7 +5,7 @@
 //! Not here: what a test expects.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -156,14 +156,20 @@ fn read_image(image: &StateImage, a: &Attachment) -> (BTreeMap<String, Vec<u8>>,
 pub(crate) struct Stage {
     pub(crate) shard: Shard,
     pub(crate) clock: Clock,
+    /// Outputs that were passed over.
+    pub(crate) left: VecDeque<(WorkerId, Output)>,
 }
 
 pub(crate) const WORKERS: u16 = 4;
 
+/// Who asks as an operator.
+pub(crate) const OPERATOR: ReplyTo =
+    ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(77) };
+
 impl Stage {
     pub(crate) fn new(config: ShardConfig) -> Self {
-        let shard = Shard::new(config, ShardId(0), 1, WORKERS, 7);
-        Stage { shard, clock: Clock::start() }
+        let shard = Shard::new(config, ShardId(0), 1, 7);
+        Stage { shard, clock: Clock::start(), left: VecDeque::new() }
     }
 
     /// With rooms on a disk that syncs whatever it is given at once.
@@ -174,10 +180,10 @@ impl Stage {
     /// With rooms on this disk, where those that it has come back.
     pub(crate) fn on(disk: &Disk, config: ShardConfig) -> Self {
         let config = ShardConfig { durability: Durability::Disk, ..config };
-        let mut shard = Shard::new(config, ShardId(0), 1, WORKERS, 7).with_durable_log(Box::new(disk.log()));
+        let mut shard = Shard::new(config, ShardId(0), 1, 7).with_durable_log(Box::new(disk.log()));
         let clock = Clock::start();
         shard.restore(clock.now(), disk.stored());
-        Stage { shard, clock }
+        Stage { shard, clock, left: VecDeque::new() }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -203,7 +209,8 @@ impl Stage {
 
     pub(crate) fn outputs(&mut self) -> Vec<(WorkerId, Output)> {
         self.shard.handle_news(self.now());
-        std::iter::from_fn(|| self.shard.poll_output()).collect()
+        let new = std::iter::from_fn(|| self.shard.poll_output());
+        self.left.drain(..).chain(new).collect()
     }
 
     /// Attach and take everything that was waiting; the attachment.
@@ -217,10 +224,28 @@ impl Stage {
     }
 
     pub(crate) fn admin(&mut self, request: AdminRequest) -> Result<AdminAnswer, Refusal> {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let reply = AdminReply(Box::new(move |answer| sender.send(answer).expect("the test listens")));
-        self.input(Input::Admin(request, reply));
-        receiver.try_recv().expect("answered at once")
+        self.ask(request);
+        self.admin_answer().expect("answered at once")
+    }
+
+    pub(crate) fn set(&mut self, change: StateChange) {
+        self.input(Input::SetState(Box::new(change)));
+    }
+
+    /// Ask as an operator, and leave the answer.
+    pub(crate) fn ask(&mut self, request: AdminRequest) {
+        self.input(Input::Admin { from: OPERATOR, request: Box::new(request) });
+    }
+
+    /// The operator's answer, if it came: other outputs stay.
+    pub(crate) fn admin_answer(&mut self) -> Option<Result<AdminAnswer, Refusal>> {
+        let outputs = self.outputs();
+        self.left.extend(outputs);
+        let is_answer = |(_, output): &(WorkerId, Output)| matches!(output, Output::Admin(_));
+        let at = self.left.iter().position(is_answer)?;
+        let Some((worker, Output::Admin(reply))) = self.left.remove(at) else { return None };
+        assert_eq!(ReplyTo { worker, connection: reply.connection }, OPERATOR);
+        Some(reply.answer)
     }
 
     pub(crate) fn room(&mut self, request: AdminRequest) -> RoomInfo {
@@ -250,8 +275,7 @@ impl Stage {
 
 pub(crate) fn publication(alias: Alias, worker: u16, user: u64, nonce: u64, text: &str) -> Box<Publication> {
     Box::new(Publication {
-        worker: WorkerId(worker),
-        connection: ConnectionToken(user << 32 | nonce),
+        from: ReplyTo { worker: WorkerId(worker), connection: ConnectionToken(user << 32 | nonce) },
         alias,
         user: UserId(user),
         nonce,
@@ -272,4 +296,52 @@ pub(crate) fn batches(outputs: Vec<(WorkerId, Output)>, of: u16) -> Vec<Arc<Batc
         _ => None,
     });
     batches.collect()
+}
+
+pub(crate) fn fixed() -> ShardConfig {
+    ShardConfig { tick_ms: 100, ..ShardConfig::for_tests() }
+}
+
+pub(crate) fn stage() -> Stage {
+    Stage::new(ShardConfig { viewers_every_ms: 0, ..fixed() })
+}
+
+/// A stage with one room that worker 0 follows.
+pub(crate) fn followed(config: ShardConfig) -> (Stage, Alias, Follower) {
+    follow(Stage::new(config))
+}
+
+/// The same over a log that answers for what it keeps.
+pub(crate) fn followed_durably(config: ShardConfig) -> (Stage, Alias, Follower) {
+    follow(Stage::durable(config))
+}
+
+pub(crate) fn follow(mut stage: Stage) -> (Stage, Alias, Follower) {
+    let attachment = stage.attach(0, "show").expect("made on first use");
+    let follower = Follower::attach(&attachment);
+    (stage, attachment.alias, follower)
+}
+
+pub(crate) fn say(stage: &mut Stage, alias: Alias, user: u64, nonce: u64, text: &str) {
+    stage.input(Input::Publish(publication(alias, 0, user, nonce, text)));
+}
+
+pub(crate) fn only_answer(stage: &mut Stage) -> AnswerKind {
+    let answers = stage.answers();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers[0].1.kind
+}
+
+pub(crate) fn refusal(kind: AnswerKind) -> (Refusal, Option<u32>) {
+    match kind {
+        AnswerKind::PublishRefused { reason, retry_after_ms, .. } => (reason, retry_after_ms),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+pub(crate) fn offset(kind: AnswerKind) -> (u64, bool) {
+    match kind {
+        AnswerKind::Published { offset, repeated, .. } => (offset, repeated),
+        other => panic!("not published: {other:?}"),
+    }
 }

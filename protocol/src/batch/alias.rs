@@ -10,6 +10,14 @@ use super::{BatchFault, varint};
 use crate::frame::Kind;
 use crate::stream;
 
+/// The alias that a batch's frame behind its header names; `None`: it is no plain frame of a batch.
+pub fn alias_of(framed: &[u8]) -> Option<u32> {
+    let (header, _) = stream::read_header(framed, usize::MAX).ok()??;
+    let mut at = header + 1;
+    let is_batch = framed.get(header) == Some(&(Kind::Batch as u8));
+    varint::read(framed, &mut at).filter(|_| is_batch).and_then(|alias| u32::try_from(alias).ok())
+}
+
 /// A batch's frame behind its header, as it was stored, under another alias. What stands behind the alias is
 /// not looked at.
 ///

@@ -30,7 +30,7 @@ mod reader;
 mod varint;
 mod writer;
 
-pub use alias::with_alias;
+pub use alias::{alias_of, with_alias};
 pub use position::{Desync, Position};
 pub use reader::{BatchFault, BatchReader, Item, Message, StateChange};
 pub use writer::{BatchWriter, MessageParts};

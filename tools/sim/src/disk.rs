@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, StoredRoom, Unavailable};
 use grandstand_model::StoredLog;
+use grandstand_protocol::frame::Durability;
 
 use crate::process::Fuse;
 use crate::story::DiskMood;
@@ -85,7 +86,7 @@ impl Disk {
         state.synced.renew(epoch);
         state.pushed = state.synced.clone();
         let fork = |stored: StoredRoom| {
-            let previous = stored.previous.expect("renewed above");
+            let previous = stored.previous.epochs()[0];
             (stored.room.epoch, previous.epoch, previous.next_offset)
         };
         state.synced.rooms(|_| true).into_iter().map(fork).collect()
@@ -101,7 +102,7 @@ impl Disk {
         let mut state = self.state();
         while let Some((_, shard, request)) = state.reads.pop_front_if(|(due_us, ..)| *due_us <= now_us) {
             let batches = state.pushed.page(&request, usize::MAX);
-            state.news[shard].push_back(News::Page { ticket: request.ticket, batches });
+            state.news[shard].push_back(News::Page { request: request.request, batches });
         }
         if let Some((entries, done_us)) = state.commit.filter(|(_, done_us)| *done_us <= now_us) {
             state.commit = None;
@@ -174,6 +175,10 @@ pub struct ShardLog {
 }
 
 impl DurableLog for ShardLog {
+    fn level(&self) -> Durability {
+        Durability::Disk
+    }
+
     fn check(&self) -> Result<(), Unavailable> {
         let state = self.disk.state();
         let is_full = state.mood == DiskMood::Full || state.queue.len() >= state.queue_max;

@@ -4,18 +4,18 @@
 //! fuse has burnt down. The next one starts after a while, with a new seed, and finds what the disk kept.
 //! Not here: what a turn does (`process`), what the disk keeps (`disk`), when a node dies (`story`).
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use grandstand_client::core::Ending;
 use grandstand_edge_core::audience::Drain;
 use grandstand_engine::Shard;
-use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Directory, Input, Now, ShardId};
+use grandstand_engine::link::{AdminRequest, Directory, Input, Now, ReplyTo, ShardId, WorkerId};
 use grandstand_protocol::close::CloseCode;
 
 use crate::disk::Disk;
 use crate::network::To;
 use crate::plan::Plan;
-use crate::process::{FromNetwork, Fuse, Process, ToNetwork, seed_of};
+use crate::process::{FromNetwork, Fuse, OTHER_REQUEST, Process, REMOVAL, ToNetwork, seed_of};
 use crate::scene::{Event, Scene, room_name};
 use crate::story::DiskMood;
 
@@ -57,7 +57,6 @@ pub(crate) struct Node {
     /// The listening sockets stay while one process follows another.
     is_handing_over: bool,
     clock_ms: i64,
-    removed: Arc<Mutex<Vec<u64>>>,
     disk: Disk,
     disk_planned_us: u64,
 }
@@ -74,7 +73,6 @@ impl Node {
             death: None,
             is_handing_over: false,
             clock_ms: 0,
-            removed: Arc::default(),
             disk: Disk::new(plan.log_queue_max, plan.log_rows_max),
             disk_planned_us: u64::MAX,
         }
@@ -103,7 +101,7 @@ impl Node {
     }
 
     fn shard(&self, plan: &Plan, id: ShardId, seed: u64, now: Now, fuse: &Arc<Fuse>) -> Shard {
-        let shard = Shard::new(plan.shard.clone(), id, plan.shards, plan.workers, seed);
+        let shard = Shard::new(plan.shard.clone(), id, plan.shards, seed);
         if !plan.has_log {
             return shard;
         }
@@ -208,8 +206,9 @@ impl Node {
         self.wake_workers_with_outputs(scene);
     }
 
-    fn note_removed(&self, scene: &mut Scene<'_>) {
-        let replied = std::mem::take(&mut *self.removed.lock().expect("one thread"));
+    fn note_removed(&mut self, scene: &mut Scene<'_>) {
+        let process = self.process.as_mut();
+        let replied = process.map(|process| std::mem::take(&mut process.removed)).unwrap_or_default();
         for epoch in replied.into_iter().chain(self.disk.take_removed()) {
             scene.checker.handle_removed(epoch);
         }
@@ -402,13 +401,9 @@ impl Node {
         let name = room_name(self.number, room % scene.plan.rooms);
         let Some(process) = self.process.as_mut().filter(|process| !process.is_draining) else { return };
         let request = request(name.clone());
-        let removed = matches!(request, AdminRequest::Remove { .. }).then(|| self.removed.clone());
-        let reply = AdminReply(Box::new(move |answer| {
-            if let (Some(removed), Ok(AdminAnswer::Room(info))) = (removed, answer) {
-                removed.lock().expect("one thread").push(info.epoch);
-            }
-        }));
-        let shard = process.submit(&name, Input::Admin(request, reply));
+        let number = if matches!(request, AdminRequest::Remove { .. }) { REMOVAL } else { OTHER_REQUEST };
+        let from = ReplyTo { worker: WorkerId::of_node(0), connection: number };
+        let shard = process.submit(&name, Input::Admin { from, request: Box::new(request) });
         self.wake_shard(scene, shard);
     }
 

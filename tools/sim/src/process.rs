@@ -15,11 +15,19 @@ use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
-use grandstand_engine::link::{Backbone, Directory, Input, Now, Output, WorkerId};
+use grandstand_engine::link::{
+    AdminAnswer, Backbone, ConnectionToken, Directory, Input, Now, Output, WorkerId,
+};
 use grandstand_model::Inboxes;
 use grandstand_protocol::frame::permission;
 
 use crate::plan::Plan;
+
+/// The number of an operator's request to remove a room.
+pub const REMOVAL: ConnectionToken = ConnectionToken(1);
+
+/// The number of an operator's other requests.
+pub const OTHER_REQUEST: ConnectionToken = ConnectionToken(0);
 
 /// Counts down to the moment at which a process dies.
 #[derive(Debug)]
@@ -160,6 +168,8 @@ pub struct Process {
     pub life: u64,
     /// Its end.
     pub fuse: Arc<Fuse>,
+    /// Logs that an operator was told are gone, since the node last took them.
+    pub removed: Vec<u64>,
     /// Shards take nothing more, and clients are being sent away.
     pub is_draining: bool,
     /// How often it was looked whether all is synced.
@@ -209,6 +219,7 @@ impl Process {
             |_| Wires { wires: Vec::new(), touched: Vec::new(), fuse: fuse.clone(), broken_rule: None };
         Process {
             life,
+            removed: Vec::new(),
             is_draining: false,
             is_stopped: false,
             flush_tries: 0,
@@ -269,12 +280,24 @@ impl Process {
 
     fn hand_out(&mut self, shard: usize) {
         while let Some((worker, output)) = self.shards[shard].poll_output() {
+            if worker.is_node() {
+                self.note_answer(output);
+                continue;
+            }
             if !self.fuse.burn() {
                 return;
             }
             let outbox = &mut self.outboxes[shard][usize::from(worker.0)];
             outbox.overflow.push_back(output);
             outbox.flush(self.outbox_max);
+        }
+    }
+
+    /// An answer to the operator: the node wants to know of logs that are gone.
+    fn note_answer(&mut self, output: Output) {
+        let Output::Admin(reply) = output else { return };
+        if let (REMOVAL, Ok(AdminAnswer::Room(info))) = (reply.connection, reply.answer) {
+            self.removed.push(info.epoch);
         }
     }
 

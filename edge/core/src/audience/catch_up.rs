@@ -95,7 +95,14 @@ impl Audience {
         let shard = self.backbone.shard_of_alias(alias);
         self.submit_surely(
             shard,
-            Input::History { worker: self.settings.worker, ticket, alias, epoch, from, of: PageOf::Shown },
+            Input::History {
+                worker: self.settings.worker,
+                request: ticket,
+                alias,
+                epoch,
+                from,
+                of: PageOf::Shown,
+            },
         );
     }
 

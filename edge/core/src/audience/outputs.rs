@@ -17,9 +17,11 @@ impl Audience {
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
             Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
             Output::Attached { room, result } => self.handle_attached(&room, result),
-            Output::History { ticket, page } => self.handle_history(ticket, *page),
+            Output::History { request, page } => self.handle_history(request, *page),
             Output::Phase { alias, phase, at_ms } => self.handle_phase(alias, phase, at_ms),
             Output::Removed { alias } => self.handle_removed(alias),
+            // A worker asks nothing as an operator.
+            Output::Admin(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@
 //! client sends ends the connection with a close code.
 
 use bytes::Bytes;
-use grandstand_engine::link::{Alias, Input, Now, Publication};
+use grandstand_engine::link::{Alias, Input, Now, Publication, ReplyTo, StateChange};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{
     ClientFrame, FrameFault, Kind, Publish, React, ServerFrame, SetState, permission,
@@ -112,8 +112,7 @@ impl Audience {
         let (author, role) =
             if p.author.is_empty() { (&*session.name, session.role) } else { (p.author, p.role) };
         let publication = Publication {
-            worker: self.settings.worker,
-            connection: token,
+            from: ReplyTo { worker: self.settings.worker, connection: token },
             alias: Alias(p.alias),
             user: session.user,
             nonce: p.nonce,
@@ -185,14 +184,13 @@ impl Audience {
             return Err(Refusal::NotSubscribed);
         }
         rules::check_state(set.key, set.value, limits::STATE_VALUE_BYTES_MAX)?;
-        let input = Input::SetState {
-            worker: self.settings.worker,
-            connection: connection.token(ix),
+        let input = Input::SetState(Box::new(StateChange {
+            from: ReplyTo { worker: self.settings.worker, connection: connection.token(ix) },
             request: set.request,
             alias: Alias(set.alias),
             key: set.key.into(),
             value: set.value.map(Bytes::copy_from_slice),
-        };
+        }));
         let shard = self.backbone.shard_of_alias(Alias(set.alias));
         self.backbone.submit(shard, input).map_err(|_| {
             self.counters.submits_full += 1;

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use grandstand_engine::link::PreviousEpoch;
-use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, StateImage};
+use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, Lineage, StateImage};
 use grandstand_protocol::frame::Phase;
 
 use super::ring::Ring;
@@ -70,7 +69,7 @@ pub(super) struct Attached {
     pub(super) time_ms: u64,
     pub(super) snapshot: Option<Arc<StateImage>>,
     pub(super) phase: Phase,
-    pub(super) previous: Option<PreviousEpoch>,
+    pub(super) previous: Lineage,
 }
 
 impl Attached {
@@ -87,11 +86,10 @@ impl Attached {
         }
     }
 
-    /// The offset at which a reader of a log goes on in this one: the same log, or the one before a power
-    /// cut, as far as that still holds. `None`: it can't go on.
+    /// The offset at which a reader of a log goes on in this one: the same log, or one that the
+    /// room had before, as far as that still holds. `None`: it can't go on.
     pub(super) fn goes_on_at(&self, (epoch, offset): (u64, u64)) -> Option<u64> {
-        let is_before = |p: &PreviousEpoch| p.epoch == epoch && offset <= p.next_offset;
-        let is_same_log = epoch == self.epoch || self.previous.as_ref().is_some_and(is_before);
+        let is_same_log = epoch == self.epoch || self.previous.holds(epoch, offset);
         (is_same_log && offset <= self.next_offset).then_some(offset)
     }
 

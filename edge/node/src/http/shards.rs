@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use grandstand_engine::link::Backbone;
-use grandstand_engine::link::{AdminAnswer, AdminReply, AdminRequest, Input, ShardId};
+use grandstand_engine::link::{AdminAnswer, AdminRequest, ShardId};
+use grandstand_engine::runtime::Desk;
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
 
@@ -18,20 +18,19 @@ use super::response::Failure;
 const WAIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Shards {
-    backbone: Arc<dyn Backbone>,
-    count: u16,
+    desk: Arc<Desk>,
 }
 
 type Asked = Result<oneshot::Receiver<Result<AdminAnswer, Refusal>>, Failure>;
 
 impl Shards {
-    pub(super) fn new(backbone: Arc<dyn Backbone>, count: u16) -> Shards {
-        Shards { backbone, count }
+    pub(super) fn new(desk: Arc<Desk>) -> Shards {
+        Shards { desk }
     }
 
     /// Asks the shard of a room.
     pub(super) async fn ask(&self, room: &str, request: AdminRequest) -> Result<AdminAnswer, Failure> {
-        answered(self.send(self.backbone.shard_of(room), request), WAIT).await
+        answered(self.send(self.desk.backbone().shard_of(room), request), WAIT).await
     }
 
     /// Asks all shards at once and waits for all together; answers in their order.
@@ -40,7 +39,9 @@ impl Shards {
         request: &AdminRequest,
         wait: Duration,
     ) -> Vec<Result<AdminAnswer, Failure>> {
-        let asked: Vec<_> = (0..self.count).map(|shard| self.send(ShardId(shard), request.clone())).collect();
+        let asked: Vec<_> = (0..self.desk.backbone().shards())
+            .map(|shard| self.send(ShardId(shard), request.clone()))
+            .collect();
         let deadline = tokio::time::Instant::now() + wait;
         let mut answers = Vec::with_capacity(asked.len());
         for one in asked {
@@ -58,8 +59,8 @@ impl Shards {
     fn send(&self, shard: ShardId, request: AdminRequest) -> Asked {
         let (reply, answer) = oneshot::channel();
         // The asker may have stopped waiting; then nobody needs the answer.
-        let reply = AdminReply(Box::new(move |result| drop(reply.send(result))));
-        self.backbone.submit(shard, Input::Admin(request, reply)).map_err(|_| {
+        let asked = self.desk.ask(shard, request, move |result| drop(reply.send(result)));
+        asked.map_err(|_| {
             Failure::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the room's shard has more to do than it can take",

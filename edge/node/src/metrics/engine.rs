@@ -94,10 +94,10 @@ fn number(short: &str, value: f64) -> EngineNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_engine::link::{AdminAnswer, AdminRequest, Now};
-    use grandstand_engine::link::{AdminReply, Input, ShardId};
+    use grandstand_engine::link::{
+        AdminAnswer, AdminRequest, ConnectionToken, Input, Now, Output, ReplyTo, ShardId, WorkerId,
+    };
     use grandstand_engine::{Shard, ShardConfig};
-    use std::sync::mpsc;
 
     #[test]
     fn shards_are_added_up() {
@@ -125,13 +125,12 @@ mod tests {
     /// What a real shard counts is in the table, and nothing else is.
     #[test]
     fn the_table_is_what_a_shard_counts() {
-        let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 1, 0);
-        let (sender, answer) = mpsc::channel();
-        let reply = AdminReply(Box::new(move |result| sender.send(result).unwrap()));
-        shard.handle_input(Now::default(), Input::Admin(AdminRequest::Counters, reply));
-        let Ok(AdminAnswer::Counters(counters)) = answer.recv().unwrap() else {
-            panic!("counters were asked for")
-        };
+        let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 0);
+        let from = ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(1) };
+        let request = Box::new(AdminRequest::Counters);
+        shard.handle_input(Now::default(), Input::Admin { from, request });
+        let Some((_, Output::Admin(reply))) = shard.poll_output() else { panic!("no answer") };
+        let Ok(AdminAnswer::Counters(counters)) = reply.answer else { panic!("counters were asked for") };
         for (name, _) in &counters {
             assert_ne!(number(name, 0.0).help, UNKNOWN_HELP, "{name}");
         }

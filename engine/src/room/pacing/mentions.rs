@@ -14,7 +14,7 @@ use foldhash::quality::FixedState;
 use grandstand_protocol::limits;
 
 use super::AuthorKey;
-use crate::link::{ConnectionToken, Publication, UserId, WorkerId};
+use crate::link::{Publication, ReplyTo, UserId};
 
 /// Mentions remembered in a room: some 0.5 MB. Beyond, one who has not spoken since the last round is
 /// forgotten.
@@ -39,14 +39,7 @@ pub(crate) struct Mentions {
     said: VecDeque<(u64, AuthorKey)>,
     lower: String,
     ends: Vec<usize>,
-    meant: Vec<Address>,
-}
-
-/// Where a person is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) worker: WorkerId,
-    pub(crate) connection: ConnectionToken,
+    meant: Vec<ReplyTo>,
 }
 
 #[derive(Debug)]
@@ -55,7 +48,7 @@ struct Speaker {
     user: UserId,
     // In lower case.
     name: Box<str>,
-    address: Address,
+    address: ReplyTo,
     spoke: bool,
 }
 
@@ -75,7 +68,7 @@ impl Mentions {
 
     /// Somebody spoke, from here.
     pub(crate) fn note_speaker(&mut self, author: AuthorKey, p: &Publication) {
-        let address = Address { worker: p.worker, connection: p.connection };
+        let address = p.from;
         if let Some(&slot) = self.by_author.get(&author) {
             let speaker = &mut self.speakers[slot as usize];
             (speaker.address, speaker.spoke) = (address, true);
@@ -103,7 +96,7 @@ impl Mentions {
     }
 
     /// Where those are whom a message means.
-    pub(crate) fn meant_by(&mut self, p: &Publication) -> &[Address] {
+    pub(crate) fn meant_by(&mut self, p: &Publication) -> &[ReplyTo] {
         self.meant.clear();
         if let Some(author) = p.reply_to.and_then(|offset| self.author_of(offset)) {
             let slot = self.by_author.get(&author).copied();
@@ -130,7 +123,7 @@ impl Mentions {
 
     fn add(&mut self, p: &Publication, slot: Option<u32>) {
         let Some(speaker) = slot.map(|slot| &self.speakers[slot as usize]) else { return };
-        let sender = Address { worker: p.worker, connection: p.connection };
+        let sender = p.from;
         if speaker.user != p.user && speaker.address != sender && !self.meant.contains(&speaker.address) {
             self.meant.push(speaker.address);
         }
@@ -253,8 +246,7 @@ mod tests {
         assert_eq!(meant(&mut room, "@me and @ann", Some(2)), [1]);
         // A bridge's people share its connection: it knows what it sent.
         let mut bridged = by(5, "carol", "");
-        bridged.connection = ConnectionToken(99);
-        bridged.worker = said(99, Role::Viewer, "").worker;
+        bridged.from = said(99, Role::Viewer, "").from;
         let author = room.author(&bridged);
         room.mentions.note_speaker(author, &bridged);
         assert_eq!(meant(&mut room, "@carol", None), [0; 0]);

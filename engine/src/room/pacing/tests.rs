@@ -2,13 +2,12 @@
 //! `mentions`.
 
 use super::*;
-use crate::link::{Alias, ConnectionToken, UserId, WorkerId};
+use crate::link::{Alias, ConnectionToken, ReplyTo, UserId, WorkerId};
 use proptest::prelude::*;
 
 pub(super) fn said(user: u64, role: Role, text: &str) -> Box<Publication> {
     Box::new(Publication {
-        worker: WorkerId((user % 3) as u16),
-        connection: ConnectionToken(user),
+        from: ReplyTo { worker: WorkerId((user % 3) as u16), connection: ConnectionToken(user) },
         alias: Alias(1),
         user: UserId(user),
         nonce: 0,

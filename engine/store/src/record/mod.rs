@@ -137,12 +137,15 @@ mod kind {
     pub(super) const ROOM: u8 = 2;
     pub(super) const REMOVED: u8 = 3;
     pub(super) const EPOCH: u8 = 4;
+    /// As `ROOM`, and its slot.
+    pub(super) const ROOM_AT: u8 = 5;
 }
 
 fn put_body(record: &Record, out: &mut Vec<u8>) {
     out.push(match record {
         Record::Entry(Entry::Batch(_)) => kind::BATCH,
-        Record::Entry(Entry::Room(_)) => kind::ROOM,
+        Record::Entry(Entry::Room(RoomEntry { slot: None, .. })) => kind::ROOM,
+        Record::Entry(Entry::Room(_)) => kind::ROOM_AT,
         Record::Entry(Entry::Removed { .. }) => kind::REMOVED,
         Record::Epoch { .. } => kind::EPOCH,
     });
@@ -166,6 +169,10 @@ fn take_body(source: &mut Decoder) -> Result<Record, Malformed> {
     let record = match kind {
         kind::BATCH => Record::Entry(Entry::Batch(Box::new(take_batch(room, epoch, source)?))),
         kind::ROOM => Record::Entry(Entry::Room(take_room(room, epoch, source)?)),
+        kind::ROOM_AT => {
+            let entry = take_room(room, epoch, source)?;
+            Record::Entry(Entry::Room(RoomEntry { slot: Some(source.u32("a slot")?), ..entry }))
+        }
         kind::REMOVED => Record::Entry(Entry::Removed { room, epoch }),
         kind::EPOCH => {
             let previous = source.u64("an epoch")?;
@@ -254,6 +261,9 @@ fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
     out.push(entry.phase as u8);
     put_settings(&entry.settings, out);
     put_varint(entry.next_offset, out);
+    if let Some(slot) = entry.slot {
+        put_varint(slot.into(), out);
+    }
 }
 
 fn take_room(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<RoomEntry, Malformed> {
@@ -261,7 +271,7 @@ fn take_room(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<RoomEnt
     let phase = phase_of(source.u8("a phase")?)?;
     let settings = take_settings(source)?;
     let next_offset = source.varint("an offset")?;
-    Ok(RoomEntry { room, epoch, next_offset, is_operators, phase, settings })
+    Ok(RoomEntry { room, epoch, next_offset, slot: None, is_operators, phase, settings })
 }
 
 /// Of a number as it is stored.

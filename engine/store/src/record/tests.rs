@@ -51,12 +51,12 @@ fn record() -> impl Strategy<Value = Record> {
         let durability = d.map(Durability::from_wire);
         RoomSettings { tick_min_ms: a, tick_max_ms: b, pacing_per_s: c, durability }
     });
-    let room = (name(), any::<u64>(), any::<u64>(), any::<bool>(), 0..3u8, settings).prop_map(
-        |(room, epoch, next_offset, is_operators, phase, settings)| {
-            let phase = phase_of(phase).unwrap();
-            Entry::Room(RoomEntry { room, epoch, next_offset, is_operators, phase, settings })
-        },
-    );
+    let room =
+        (name(), any::<u64>(), any::<u64>(), option::of(any::<u32>()), any::<bool>(), 0..3u8, settings)
+            .prop_map(|(room, epoch, next_offset, slot, is_operators, phase, settings)| {
+                let phase = phase_of(phase).unwrap();
+                Entry::Room(RoomEntry { room, epoch, next_offset, slot, is_operators, phase, settings })
+            });
     let removed = (name(), any::<u64>()).prop_map(|(room, epoch)| Entry::Removed { room, epoch });
     let epoch = (name(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(room, epoch, old, next)| {
         Record::Epoch { room, epoch, previous: PreviousEpoch { epoch: old, next_offset: next } }
@@ -97,7 +97,7 @@ proptest! {
             let length = (bytes.len() - 4) as u32;
             bytes[..4].copy_from_slice(&length.to_le_bytes());
             let base = u64::from_le_bytes(bytes[4..12].try_into().unwrap());
-            bytes[20] %= 5;
+            bytes[20] %= 6;
             let own = checksum(base, &bytes[HEAD_BYTES..]);
             bytes[12..20].copy_from_slice(&own.to_le_bytes());
         }

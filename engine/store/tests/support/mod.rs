@@ -78,7 +78,7 @@ impl Rig {
     }
 
     pub fn of(mut store: Store) -> Rig {
-        let (log, mut rooms) = store.shard_log(ShardId(0), &|_| true, Doorbell::new(|| {}));
+        let (log, mut rooms) = LogSource::open(&mut store, ShardId(0), &|_| true, Doorbell::new(|| {}));
         rooms.sort_by(|a, b| a.room.room.cmp(&b.room.room));
         Rig { store, log, rooms, durable: Position(0), trimmed: Vec::new() }
     }
@@ -112,7 +112,7 @@ impl Rig {
     pub fn page(&mut self, room: &str, from: u64, of: PageOf) -> Vec<Arc<Batch>> {
         let (batches_max, bytes_max) = (100_000, usize::MAX / 4);
         self.page_of(ReadRequest {
-            ticket: 7,
+            request: 7,
             room: room.into(),
             alias: Alias(9),
             from,
@@ -126,7 +126,7 @@ impl Rig {
         self.log.read(request);
         loop {
             match self.news() {
-                News::Page { ticket: 7, batches } => return batches,
+                News::Page { request: 7, batches } => return batches,
                 News::Trimmed { .. } | News::Durable(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -199,6 +199,7 @@ pub fn batch_of(room: &str, epoch: u64, offset: u64, count: u64, state: Option<S
 pub fn room(room: &str, epoch: u64) -> Entry {
     let settings = RoomSettings { tick_min_ms: Some(20), ..RoomSettings::default() };
     Entry::Room(RoomEntry {
+        slot: None,
         room: room.into(),
         epoch,
         next_offset: 0,

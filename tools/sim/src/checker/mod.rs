@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grandstand_client::core::{Event, Reason, Room, RoomId};
+use grandstand_engine::link::Lineage;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Durability, Kind, Outcome, ServerFrame};
 
@@ -293,10 +294,7 @@ impl Checker {
             }
             (Outcome::Resumed | Outcome::Gapped, Some(at)) => {
                 let is_same = at.epoch == epoch;
-                let is_forked = self
-                    .forks
-                    .get(&epoch)
-                    .is_some_and(|&(before, fork)| before == at.epoch && at.next <= fork);
+                let is_forked = self.is_continued(at.epoch, at.next, epoch, |_| true);
                 self.counts.resumed += 1;
                 self.counts.resumed_over_power_cut += u64::from(is_forked);
                 if !is_same && !is_forked {
@@ -314,10 +312,9 @@ impl Checker {
             (Outcome::Restarted, at) => {
                 self.counts.restarted += 1;
                 // A log that went to memory and back has forgotten what it came out of.
-                let at_fork = self.forks.get(&epoch).filter(|_| !self.removed.contains(&epoch));
+                let is_kept = |epoch| !self.removed.contains(&epoch);
                 let is_needless = at.is_some_and(|at| {
-                    at.epoch == epoch
-                        || at_fork.is_some_and(|&(before, fork)| before == at.epoch && at.next <= fork)
+                    at.epoch == epoch || self.is_continued(at.epoch, at.next, epoch, is_kept)
                 });
                 if is_needless {
                     let detail =
@@ -444,6 +441,20 @@ impl Checker {
         }
         self.texts.insert(place, text.to_owned());
         self.places.entry(text.to_owned()).or_default().push(place);
+    }
+
+    /// Does a log continue what a reader of another one has, over as many forks as a node remembers? Only forks
+    /// of epochs that `counts` counts.
+    fn is_continued(&self, read: u64, next: u64, mut epoch: u64, counts: impl Fn(u64) -> bool) -> bool {
+        for _ in 0..Lineage::EPOCHS_MAX {
+            let fork = self.forks.get(&epoch).filter(|&&(_, fork)| next <= fork && counts(epoch));
+            let Some(&(before, _)) = fork else { return false };
+            if before == read {
+                return true;
+            }
+            epoch = before;
+        }
+        false
     }
 
     /// The epoch in which an offset of a log came to be.

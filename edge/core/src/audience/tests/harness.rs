@@ -154,7 +154,7 @@ impl Harness {
             let seed = plan.seed.wrapping_mul(1 + u64::from(worker));
             Audience::new(settings, plan.authority.clone(), tickets.clone(), links.clone(), seed)
         };
-        let shard = |id| Shard::new(plan.rooms.clone(), ShardId(id), plan.shards, plan.workers, plan.seed);
+        let shard = |id| Shard::new(plan.rooms.clone(), ShardId(id), plan.shards, plan.seed);
         Harness {
             us: 1_000_000,
             audiences: (0..plan.workers).map(audience).collect(),
@@ -178,7 +178,7 @@ impl Harness {
     /// The only shard, newly started over what a disk has.
     pub(super) fn start_shard_on(&mut self, disk: &Disk, plan: &Plan) {
         let rooms = ShardConfig { durability: Durability::Disk, ..plan.rooms.clone() };
-        let shard = Shard::new(rooms, ShardId(0), 1, plan.workers, plan.seed);
+        let shard = Shard::new(rooms, ShardId(0), 1, plan.seed);
         self.shards[0] = shard.with_durable_log(Box::new(disk.log()));
         let now = self.now();
         self.shards[0].restore(now, disk.stored());
@@ -352,8 +352,9 @@ impl Harness {
 
     pub(super) fn administer(&mut self, room: &str, request: AdminRequest) {
         let (shard, now) = (self.links.shard_of(room), self.now());
-        let reply = AdminReply(Box::new(|answer| assert!(answer.is_ok(), "{answer:?}")));
-        self.shards[usize::from(shard.0)].handle_input(now, Input::Admin(request, reply));
+        let from = ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) };
+        let input = Input::Admin { from, request: Box::new(request) };
+        self.shards[usize::from(shard.0)].handle_input(now, input);
     }
 
     pub(super) fn drain(&mut self, drain: &Drain) {
@@ -403,6 +404,10 @@ impl Harness {
             self.shards[shard].handle_news(now);
             self.shards[shard].handle_timeout(now);
             while let Some((worker, output)) = self.shards[shard].poll_output() {
+                if let Output::Admin(reply) = output {
+                    assert!(reply.answer.is_ok(), "{:?}", reply.answer);
+                    continue;
+                }
                 let due = self.us + self.delay();
                 self.coming[shard][usize::from(worker.0)].push_back((due, output));
             }

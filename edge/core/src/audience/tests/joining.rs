@@ -349,7 +349,7 @@ fn joiners_who_leave_before_the_room_is_there_leave_nothing() {
 
 #[test]
 fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
-    use grandstand_engine::link::{Alias, Attachment, Output};
+    use grandstand_engine::link::{Alias, Attachment, Lineage, Output};
     let mut harness = Harness::new(&Plan::default());
     let v = harness.member(0, "r");
     harness.talk(v, "r", 3);
@@ -365,7 +365,7 @@ fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
             batches: Vec::new(),
             snapshot: None,
             phase: grandstand_protocol::frame::Phase::Open,
-            previous: None,
+            previous: Lineage::default(),
         })),
     };
     harness.audiences[0].handle_output(again(at.epoch, 10, 13));

@@ -22,6 +22,9 @@ use crate::testing::OpenAuthority;
 /// A lower limit than the protocol's, so that an edge or a shard that took the wrong one is found out.
 const TEXT_MAX: usize = 300;
 
+/// Where the shard answers: the only one that is asked.
+const NOBODY: ReplyTo = ReplyTo { worker: WorkerId(0), connection: ConnectionToken(0) };
+
 type Verdict = Result<(), Refusal>;
 
 fn string() -> impl Strategy<Value = String> {
@@ -47,7 +50,7 @@ struct Judge {
 impl Judge {
     fn new() -> Judge {
         let config = ShardConfig { text_bytes_max: TEXT_MAX, ..Plan::default().rooms };
-        let mut judge = Judge { shard: Shard::new(config, ShardId(0), 1, 1, 1), alias: Alias(0), us: 1_000 };
+        let mut judge = Judge { shard: Shard::new(config, ShardId(0), 1, 1), alias: Alias(0), us: 1_000 };
         judge.alias = judge.attach("r").expect("a room");
         judge
     }
@@ -97,8 +100,7 @@ impl Judge {
 
     fn publish(&mut self, nonce: u64, text: &str, attachment: &str, author: &str) -> Verdict {
         self.answer(Input::Publish(Box::new(Publication {
-            worker: WorkerId(0),
-            connection: ConnectionToken(0),
+            from: NOBODY,
             alias: self.alias,
             user: UserId(1),
             nonce,
@@ -113,9 +115,8 @@ impl Judge {
     }
 
     fn set_state(&mut self, request: u32, key: &str, value: &[u8]) -> Verdict {
-        let (worker, connection, alias) = (WorkerId(0), ConnectionToken(0), self.alias);
-        let value = Some(value.to_vec().into());
-        self.answer(Input::SetState { worker, connection, request, alias, key: key.into(), value })
+        let (alias, key, value) = (self.alias, key.into(), Some(value.to_vec().into()));
+        self.answer(Input::SetState(Box::new(StateChange { from: NOBODY, request, alias, key, value })))
     }
 }
 

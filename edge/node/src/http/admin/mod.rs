@@ -28,7 +28,7 @@ use axum::routing::{get, post, put};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Secret;
 use grandstand_edge::stats::Stats;
-use grandstand_engine::link::Backbone;
+use grandstand_engine::runtime::Desk;
 use tokio::sync::watch;
 
 use super::access::{self, Access};
@@ -48,10 +48,8 @@ const BOUNDS: Bounds = Bounds { connections_max: 256, life: Duration::from_secs(
 
 /// What the admin port sees of the node.
 pub struct AdminState {
-    /// Way to the shards.
-    pub backbone: Arc<dyn Backbone>,
-    /// How many there are.
-    pub shards: u16,
+    /// Where shards are asked in the node's name.
+    pub desk: Arc<Desk>,
     /// The workers' numbers, in their order.
     pub stats: Vec<Arc<Stats>>,
     /// Writes scrapes.
@@ -95,9 +93,8 @@ struct Port {
 type Shared = State<Arc<Port>>;
 
 fn router(state: AdminState) -> Router {
-    let AdminState { clock, backbone, shards, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
-    let port =
-        Arc::new(Port { clock, store, shards: Shards::new(backbone, shards), stats, metrics, ready, drain });
+    let AdminState { clock, desk, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
+    let port = Arc::new(Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain });
     Router::new()
         .route("/", get(index::show))
         .route("/metrics", get(scrape::show))

@@ -7,7 +7,8 @@ use super::*;
 use axum::response::IntoResponse;
 use grandstand_edge::clock::Clock;
 use grandstand_engine::link::AdminRequest;
-use grandstand_engine::link::{Alias, Input, ShardId};
+use grandstand_engine::link::{Alias, Backbone, Input, ShardId};
+use grandstand_engine::runtime::Desk;
 use grandstand_engine::{Engine, EngineConfig};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -27,19 +28,17 @@ impl Node {
     fn with_shards(shards: u16, key: Option<&str>) -> Node {
         let config = EngineConfig { shards, ..EngineConfig::for_tests() };
         let (engine, _ports) = Engine::start(config, Vec::new()).unwrap();
-        let backbone = engine.backbone();
-        Node::over(backbone, key, Some(engine))
+        Node::over(engine.desk(), key, Some(engine))
     }
 
-    fn over(backbone: Arc<dyn Backbone>, key: Option<&str>, engine: Option<Engine>) -> Node {
+    fn over(desk: Arc<Desk>, key: Option<&str>, engine: Option<Engine>) -> Node {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (at, ready) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(true)));
         let (stop, stopped) = watch::channel(false);
         let stats = vec![Arc::new(Stats::default())];
         stats[0].deliveries.add(41);
         let state = AdminState {
-            shards: backbone.shards(),
-            backbone,
+            desk,
             stats,
             metrics: Metrics::new("test", Clock::start()),
             clock: Clock::start(),
@@ -330,7 +329,13 @@ impl Backbone for Broken {
 #[test]
 fn full_and_stopped_shards_are_told_and_health_goes_on() {
     for broken in [Broken::Full, Broken::Gone] {
-        let node = Node::over(Arc::new(broken), None, None);
+        let is_gone = matches!(broken, Broken::Gone);
+        let desk = Arc::new(Desk::new(0, Arc::new(broken)));
+        if is_gone {
+            desk.handle_end(ShardId(0));
+            desk.handle_end(ShardId(1));
+        }
+        let node = Node::over(desk, None, None);
         assert_eq!(node.make("a").0, 503);
         assert_eq!(node.ask("GET", "/healthz", b"").0, 200);
         let (status, text) = node.ask("GET", "/metrics", b"");
@@ -342,7 +347,7 @@ fn full_and_stopped_shards_are_told_and_health_goes_on() {
 /// In virtual time: a silent shard costs the asker five seconds in all, however many there are.
 #[tokio::test(start_paused = true)]
 async fn a_silent_shard_is_waited_for_so_long_and_no_longer() {
-    let shards = Shards::new(Arc::new(Broken::Silent(std::sync::Mutex::default())), 2);
+    let shards = Shards::new(Arc::new(Desk::new(0, Arc::new(Broken::Silent(std::sync::Mutex::default())))));
     let begun = tokio::time::Instant::now();
     let failure = shards.all(&AdminRequest::Counters).await.unwrap_err();
     assert_eq!(begun.elapsed(), Duration::from_secs(5));

@@ -1,0 +1,185 @@
+//! The desk: where a node asks shards in its own name, and gets their answers by number.
+//!
+//! Why: an HTTP handler, and whoever else has no connection, must be able to ask a shard, publish and be
+//! answered. An input that carried a closure could not cross a network, so the closure stays here, in a table,
+//! and the input carries its number: it names the node itself ([`WorkerId::of_node`]) in its [`ReplyTo`], with
+//! the number in the place of the connection. The answer comes back as an output for that worker, which a seat
+//! gives to [`Desk::handle_output`] instead of a ring.
+//!
+//! How an HTTP handler publishes: find the room's alias by [`Desk::ask`] (`AdminRequest::List` with the whole name
+//! as prefix), then call [`Desk::publish`] with a closure that wakes the handler (a oneshot channel's `send`). It
+//! is called with the same [`AnswerKind`] that a connection would hear.
+//!
+//! Invariants: a closure is called at most once, on a seat's thread, so it must not block. It is dropped uncalled
+//! when the seat ends first. The table holds one entry for each request that a shard has, so the inboxes bound it.
+//! Not here: requests to all shards (`admin`), time limits (the asking side).
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "one lock, a handful of instructions, only for requests of the node"
+)]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use grandstand_protocol::refusal::Refusal;
+
+use crate::link::{
+    AdminAnswer, AdminRequest, Alias, AnswerKind, Backbone, ConnectionToken, Input, Output, Publication,
+    ReplyTo, ShardId, StateChange, WorkerId,
+};
+
+/// What an operator's request comes to.
+pub type Answered = Result<AdminAnswer, Refusal>;
+
+/// See the file's head.
+pub struct Desk {
+    node: WorkerId,
+    backbone: Arc<dyn Backbone>,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Default)]
+struct Requests {
+    next: u64,
+    waiting: HashMap<u64, (ShardId, Waiting)>,
+    ended: Vec<ShardId>,
+}
+
+enum Waiting {
+    Admin(Box<dyn FnOnce(Answered) + Send>),
+    Publisher(Box<dyn FnOnce(AnswerKind) + Send>),
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// The desk of a node.
+    pub fn new(node: u8, backbone: Arc<dyn Backbone>) -> Self {
+        Desk { node: WorkerId::of_node(node), backbone, requests: Mutex::default() }
+    }
+
+    /// Where the desk's inputs go.
+    pub fn backbone(&self) -> &Arc<dyn Backbone> {
+        &self.backbone
+    }
+
+    /// Ask one shard as an operator.
+    ///
+    /// # Errors
+    /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
+    pub fn ask(
+        &self,
+        shard: ShardId,
+        request: AdminRequest,
+        reply: impl FnOnce(Answered) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let waiting = Waiting::Admin(Box::new(reply));
+        self.submit(shard, waiting, |from| Input::Admin { from, request: Box::new(request) })
+    }
+
+    /// Publish in the node's name: `from` of the publication is filled in here.
+    ///
+    /// # Errors
+    /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
+    pub fn publish(
+        &self,
+        publication: Box<Publication>,
+        reply: impl FnOnce(AnswerKind) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let shard = self.backbone.shard_of_alias(publication.alias);
+        let waiting = Waiting::Publisher(Box::new(reply));
+        self.submit(shard, waiting, |from| {
+            let mut publication = publication;
+            publication.from = from;
+            Input::Publish(publication)
+        })
+    }
+
+    /// Set a key of a room's state in the node's name, under the rules of connections.
+    ///
+    /// # Errors
+    /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
+    pub fn set_state(
+        &self,
+        alias: Alias,
+        key: Box<str>,
+        value: Option<Bytes>,
+        reply: impl FnOnce(AnswerKind) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let shard = self.backbone.shard_of_alias(alias);
+        self.submit(shard, Waiting::Publisher(Box::new(reply)), |from| {
+            Input::SetState(Box::new(StateChange { from, request: 0, alias, key, value }))
+        })
+    }
+
+    fn submit(
+        &self,
+        shard: ShardId,
+        waiting: Waiting,
+        input: impl FnOnce(ReplyTo) -> Input,
+    ) -> Result<(), Refusal> {
+        let number = self.requests().enter(shard, waiting).ok_or(Refusal::Overloaded)?;
+        let from = ReplyTo { worker: self.node, connection: ConnectionToken(number) };
+        self.backbone.submit(shard, input(from)).map_err(|_| {
+            let forgotten = self.requests().waiting.remove(&number);
+            drop(forgotten);
+            Refusal::Overloaded
+        })
+    }
+
+    /// An output for the node itself. Those that answer nothing that is asked here are passed over.
+    pub fn handle_output(&self, output: Output) {
+        match output {
+            Output::Admin(reply) => {
+                if let Some(Waiting::Admin(call)) = self.take(reply.connection) {
+                    call(reply.answer);
+                }
+            }
+            Output::Answers(answers) => {
+                for answer in answers {
+                    if let Some(Waiting::Publisher(call)) = self.take(answer.connection) {
+                        call(answer.kind);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A seat ends: whatever was asked there and not answered is never answered.
+    pub fn handle_end(&self, shard: ShardId) {
+        let dropped: Vec<_> = {
+            let mut requests = self.requests();
+            requests.ended.push(shard);
+            requests.waiting.extract_if(|_, (asked, _)| *asked == shard).collect()
+        };
+        // What they hold may come back here.
+        drop(dropped);
+    }
+
+    fn take(&self, ConnectionToken(number): ConnectionToken) -> Option<Waiting> {
+        self.requests().waiting.remove(&number).map(|(_, waiting)| waiting)
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Requests {
+    /// A number for a request; `None`: the shard's seat has ended.
+    fn enter(&mut self, shard: ShardId, waiting: Waiting) -> Option<u64> {
+        if self.ended.contains(&shard) {
+            return None;
+        }
+        self.next += 1;
+        self.waiting.insert(self.next, (shard, waiting));
+        Some(self.next)
+    }
+}

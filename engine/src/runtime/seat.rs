@@ -1,0 +1,264 @@
+//! A seat: the inbox, the outlets and the thread of one logical shard, in which its owner sits.
+//!
+//! Why apart from the shard: who owns a shard changes while workers live, and neither they nor what they send may
+//! notice. A seat outlives its owner: while it is empty, inputs wait in the inbox, and edges refuse publications
+//! with `Overloaded` once that is full. A follower of an owner elsewhere would sit here too, behind the same
+//! inbox and outlets.
+//!
+//! A turn: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due; hand out what
+//! came of it; sleep until the next input or the next room is due.
+//!
+//! **Release.** The owner seals what waits and takes nothing more; the seat waits until the log has everything
+//! and every answer has left, at most `flush_ms`, then drops the owner and with it the log. It remembers which
+//! workers follow which rooms and says so to the next owner, so each worker hears `Attached` again.
+//!
+//! **When a worker does not keep up**, its ring fills, and what comes after waits in the outlet's overflow, in
+//! order. While any overflow is longer than [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max),
+//! the seat takes nothing from its inbox: the inbox fills, and edges refuse publishers with `Overloaded`. So
+//! nothing that was acknowledged, and no acknowledgement, is dropped; a shard never blocks; and what waits is
+//! bounded by the overflow, one chunk's outputs and one tick of the rooms. Ticks go on meanwhile. A worker that is
+//! gone is taken off every room, and what was meant for it is dropped and counted.
+//!
+//! Invariants: outputs of one seat reach one worker in order. At most one owner sits in a seat.
+//! Not here: what a shard decides (`shard`), how workers sleep (edge: its doorbell is passed in).
+
+#![expect(clippy::disallowed_methods, reason = "the seat's thread, and its deadlines")]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use grandstand_queue::{Parker, Receiver};
+
+use super::clock::Clock;
+use super::desk::Desk;
+use super::outlet::{Outlet, Sent};
+use crate::link::{Input, ShardId, WorkerId};
+use crate::shard::{Followed, Shard};
+
+/// Inputs taken before time and outputs have their turn: some 100 µs of publications.
+const CHUNK_INPUTS: usize = 256;
+
+/// How soon a full ring is tried again: a worker does not ring when it has made room.
+const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
+
+/// What a seat is told.
+pub(super) enum Command {
+    /// This is the owner from now on.
+    Sit(Box<Shard>),
+    /// Let the owner go; the answer says whether the log has everything.
+    Release(mpsc::Sender<bool>),
+}
+
+/// See the file's head.
+pub(super) struct Seat {
+    pub(super) id: ShardId,
+    pub(super) owner: Option<Box<Shard>>,
+    /// What workers followed when the last owner was released.
+    pub(super) followed: Vec<Followed>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) inbox: Receiver<Input>,
+    /// By worker of this node.
+    pub(super) outlets: Vec<Outlet>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) parker: Parker,
+    pub(super) clock: Clock,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) overflow_max: usize,
+    pub(super) flush: Duration,
+}
+
+impl Seat {
+    /// Begin the seat's thread, on a core of its own where one is given.
+    pub(super) fn spawn(mut self, core: Option<usize>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(format!("shard-{}", self.id.0)).spawn(move || {
+            if let Some(core) = core {
+                pin(core);
+            }
+            self.run();
+            let Seat { id, inbox, desk, .. } = self;
+            drop(inbox);
+            desk.handle_end(id);
+        })
+    }
+
+    fn run(&mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            self.obey();
+            self.turn(CHUNK_INPUTS);
+            self.sleep();
+        }
+        self.finish();
+    }
+
+    fn obey(&mut self) {
+        while let Some(command) = self.commands.pop() {
+            match command {
+                Command::Sit(owner) => self.sit(owner),
+                Command::Release(released) => {
+                    let is_flushed = self.release();
+                    // Who asked may have given up.
+                    let _ = released.send(is_flushed);
+                }
+            }
+        }
+    }
+
+    /// An owner comes: it hears who follows what.
+    fn sit(&mut self, mut owner: Box<Shard>) {
+        assert!(self.owner.is_none(), "one owner in a seat");
+        let now = self.clock.now();
+        for followed in std::mem::take(&mut self.followed) {
+            owner.handle_followed(now, &followed);
+        }
+        self.owner = Some(owner);
+        self.hand_out();
+    }
+
+    /// The owner goes. Does the log have everything?
+    fn release(&mut self) -> bool {
+        let Some(owner) = &mut self.owner else { return true };
+        owner.handle_handing(self.clock.now());
+        self.hand_out();
+        let is_flushed = self.wait_for_disk(Instant::now() + self.flush);
+        if let Some(owner) = self.owner.take() {
+            self.followed = owner.followed();
+        }
+        is_flushed
+    }
+
+    fn turn(&mut self, inputs_max: usize) {
+        self.notice_gone();
+        self.outlets.iter_mut().for_each(Outlet::flush);
+        let (now, is_held_up) = (self.clock.now(), self.is_held_up());
+        let Some(owner) = &mut self.owner else { return };
+        if !is_held_up {
+            for _ in 0..inputs_max {
+                let Some(input) = self.inbox.pop() else { break };
+                owner.handle_input(now, input);
+            }
+        }
+        owner.handle_news(now);
+        owner.handle_timeout(now);
+        self.hand_out();
+    }
+
+    fn hand_out(&mut self) {
+        let Some(owner) = &mut self.owner else { return };
+        let (mut overflowed, mut dropped) = (0, 0);
+        while let Some((worker, output)) = owner.poll_output() {
+            if worker.is_node() {
+                self.desk.handle_output(output);
+                continue;
+            }
+            match self.outlets.get_mut(usize::from(worker.0)).map(|outlet| outlet.send(output)) {
+                Some(Sent::Now) => {}
+                Some(Sent::Later) => overflowed += 1,
+                Some(Sent::Never) | None => dropped += 1,
+            }
+        }
+        owner.count_outputs(overflowed, dropped);
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.outlets.iter().any(|outlet| outlet.waiting() > self.overflow_max)
+    }
+
+    fn has_overflow(&self) -> bool {
+        self.outlets.iter().any(|outlet| outlet.waiting() > 0)
+    }
+
+    fn notice_gone(&mut self) {
+        for (worker, outlet) in (0..).zip(&mut self.outlets) {
+            let Some(dropped) = outlet.notice_gone() else { continue };
+            let worker = WorkerId(worker);
+            for followed in &mut self.followed {
+                followed.followers.retain(|(follower, _)| *follower != worker);
+            }
+            if let Some(owner) = &mut self.owner {
+                owner.count_outputs(0, dropped as u64);
+                owner.handle_worker_gone(self.clock.now(), worker);
+            }
+        }
+    }
+
+    /// Until there is an input that may be taken, a room is due, or a full ring is worth another try.
+    fn sleep(&mut self) {
+        let is_held_up = self.is_held_up();
+        let now_us = self.clock.now().us;
+        let due_us = self.owner.as_ref().and_then(|owner| owner.poll_timeout());
+        let due = due_us.map(|us| Duration::from_micros(us.saturating_sub(now_us)));
+        let timeout = due.into_iter().chain(self.has_overflow().then_some(OVERFLOW_RETRY)).min();
+        let (inbox, commands, owner, stop) = (&self.inbox, &self.commands, &mut self.owner, &self.stop);
+        self.parker.park_timeout(timeout, || {
+            let has_work =
+                owner.as_mut().is_some_and(|owner| (!is_held_up && !inbox.is_empty()) || owner.has_news());
+            has_work || !commands.is_empty() || stop.load(Ordering::Acquire)
+        });
+    }
+
+    /// Take what was sent before the stop, seal everything, wait for the disk, and let the workers have it.
+    fn finish(&mut self) {
+        let deadline = Instant::now() + self.flush;
+        let mut left = self.inbox.capacity();
+        while self.owner.is_some() && left > 0 && !self.inbox.is_empty() && Instant::now() < deadline {
+            self.turn(CHUNK_INPUTS.min(left));
+            left -= CHUNK_INPUTS.min(left);
+            self.wait_for_workers(deadline, Self::is_held_up);
+        }
+        if let Some(owner) = &mut self.owner {
+            owner.handle_handing(self.clock.now());
+        }
+        self.hand_out();
+        self.wait_for_disk(deadline);
+        self.wait_for_workers(deadline, Self::has_overflow);
+    }
+
+    /// Answer what is synced in time; refuse the rest. Was everything?
+    fn wait_for_disk(&mut self, deadline: Instant) -> bool {
+        while self.owner.as_ref().is_some_and(|owner| !owner.is_handed()) && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = if self.has_overflow() { left.min(OVERFLOW_RETRY) } else { left };
+            let owner = &mut self.owner;
+            self.parker.park_timeout(Some(timeout), || owner.as_mut().is_some_and(|owner| owner.has_news()));
+            self.notice_gone();
+            self.outlets.iter_mut().for_each(Outlet::flush);
+            if let Some(owner) = &mut self.owner {
+                owner.handle_news(self.clock.now());
+                owner.handle_timeout(self.clock.now());
+            }
+            self.hand_out();
+        }
+        let Some(owner) = &mut self.owner else { return true };
+        let is_flushed = owner.is_flushed();
+        owner.give_up_answers();
+        self.hand_out();
+        is_flushed
+    }
+
+    fn wait_for_workers(&mut self, deadline: Instant, is_waiting: impl Fn(&Self) -> bool) {
+        loop {
+            self.notice_gone();
+            self.outlets.iter_mut().for_each(Outlet::flush);
+            if !is_waiting(self) || Instant::now() >= deadline {
+                return;
+            }
+            self.parker.park_timeout(Some(OVERFLOW_RETRY), || false);
+        }
+    }
+}
+
+/// Pin this thread to a core. Where that is not possible it runs unpinned: pinning is for speed only.
+fn pin(core: usize) {
+    #[cfg(target_os = "linux")]
+    if core < rustix::thread::CpuSet::MAX_CPU {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(core);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = core;
+}
