@@ -73,7 +73,7 @@ pub(crate) fn room(
 pub(crate) fn state_now(
     conn: &Connection,
     name: &str,
-    memtable: &VecDeque<Kept>,
+    memtable: &VecDeque<MemRecord>,
 ) -> Result<(Option<i64>, Option<RoomState>), RowFault> {
     let row = tables::room_whole(conn, name)?;
     let (id, mut state) = row.map_or((None, None), |row| (Some(row.id), Some(row.state)));
@@ -88,9 +88,10 @@ pub(crate) fn state_now(
 }
 
 /// Does a state end with a record of the memtable?
-fn is_in(state: &Option<RoomState>, memtable: &VecDeque<Kept>) -> bool {
+fn is_in(state: &Option<RoomState>, memtable: &VecDeque<MemRecord>) -> bool {
     let Some(state) = state else { return false };
-    let ends = |kept: &Kept| record::read(&kept.bytes).is_ok_and(|sealed| sealed.checksum == state.checksum);
+    let ends =
+        |kept: &MemRecord| record::read(&kept.bytes).is_ok_and(|sealed| sealed.checksum == state.checksum);
     memtable.iter().any(ends)
 }
 
