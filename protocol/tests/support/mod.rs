@@ -11,6 +11,7 @@ pub(crate) mod frames;
 pub(crate) mod invalid;
 pub(crate) mod json;
 pub(crate) mod raw;
+pub(crate) mod server_frames;
 pub(crate) mod streams;
 
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub(crate) fn files() -> Vec<(&'static str, String)> {
         ),
         (
             "server.json",
-            array(frames::server().iter().chain(&invalid::server()).map(frames::Vector::to_json)),
+            array(server_frames::all().iter().chain(&invalid::server()).map(frames::Vector::to_json)),
         ),
         ("batch.json", array(batches::all().iter().map(batches::BatchVector::to_json))),
         ("compressed.json", array(compressed::all().iter().map(compressed::CompressedVector::to_json))),
@@ -78,7 +79,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         out.push(("stream", v.name, [stream, v.bytes].concat()));
     }
     out.extend(
-        frames::server().into_iter().chain(invalid::server()).map(|v| ("server_frame", v.name, v.bytes)),
+        server_frames::all().into_iter().chain(invalid::server()).map(|v| ("server_frame", v.name, v.bytes)),
     );
     out.extend(batches::all().into_iter().map(|v| ("batch_reader", v.name.to_owned(), v.body)));
     // Not the largest, which are slow to open.

@@ -79,7 +79,7 @@ impl Road {
         while self.session.poll_transmit(self.now_us, &mut frame) {
             self.to_old.push_back(std::mem::take(&mut frame));
         }
-        while self.session.poll_next_transmit(&mut frame) {
+        while self.session.next_connection().poll_transmit(&mut frame) {
             self.to_new.push_back(std::mem::take(&mut frame));
         }
     }
@@ -105,10 +105,10 @@ impl Road {
     }
 
     fn client_hears_new(&mut self) {
-        while !self.session.is_next_greeted()
+        while !self.session.next_connection().is_greeted()
             && let Some(frame) = self.new.to_client.pop_front()
         {
-            self.session.handle_next_frame(self.now_us, &frame);
+            self.session.next_connection().handle_frame(self.now_us, &frame);
         }
     }
 
@@ -143,12 +143,12 @@ impl Road {
 
     /// The next connection is made and greeted.
     fn greet(&mut self) {
-        assert!(self.session.poll_next_connection().is_some());
-        self.session.handle_next_connected(self.now_us);
+        assert!(self.session.next_connection().poll_open().is_some());
+        self.session.next_connection().handle_connected(self.now_us);
         self.transmit();
         self.new_hears();
         self.client_hears_new();
-        assert!(self.session.is_next_greeted());
+        assert!(self.session.next_connection().is_greeted());
     }
 
     fn offsets(&self) -> Vec<u64> {
@@ -174,15 +174,15 @@ fn the_old_connection_delivers_until_the_new_one_stands() {
     road.go_away("b:1", 800);
     road.settle();
     road.advance(799_999);
-    assert_eq!(road.session.poll_next_connection(), None, "not before its time");
+    assert_eq!(road.session.next_connection().poll_open(), None, "not before its time");
     road.advance(MOVE_US - 799_999);
     assert_eq!(road.session.poll_close(), None, "nothing is given up");
-    assert_eq!(road.session.poll_next_connection().as_deref(), Some("b:1"));
-    assert_eq!(road.session.poll_next_connection(), None, "once");
+    assert_eq!(road.session.next_connection().poll_open().as_deref(), Some("b:1"));
+    assert_eq!(road.session.next_connection().poll_open(), None, "once");
     road.say();
     road.old.pump(9);
     road.settle();
-    road.session.handle_next_connected(road.now_us);
+    road.session.next_connection().handle_connected(road.now_us);
     road.transmit();
     road.say();
     road.old.pump(9);
@@ -255,18 +255,22 @@ fn where_nobody_answers_the_given_address_is_tried_and_this_connection_goes_on()
     road.go_away("nowhere:1", 800);
     road.settle();
     road.advance(MOVE_US);
-    assert_eq!(road.session.poll_next_connection().as_deref(), Some("nowhere:1"));
-    road.session.handle_next_failed(road.now_us);
-    assert!(!road.session.wants_next() && road.session.is_up() && road.session.has_fallen_back());
+    assert_eq!(road.session.next_connection().poll_open().as_deref(), Some("nowhere:1"));
+    road.session.next_connection().handle_failed(road.now_us);
+    assert!(
+        !road.session.next_connection().is_wanted()
+            && road.session.is_up()
+            && road.session.next_connection().has_fallen_back()
+    );
     road.advance(500_000);
-    assert_eq!(road.session.poll_next_connection().as_deref(), Some(""));
+    assert_eq!(road.session.next_connection().poll_open().as_deref(), Some(""));
     // Somebody answers there, but never says welcome.
-    road.session.handle_next_connected(road.now_us);
+    road.session.next_connection().handle_connected(road.now_us);
     for _ in 0..21 {
         road.advance(HEARTBEAT_MS as u64 * 500);
         road.settle();
     }
-    assert!(!road.session.wants_next() && road.session.is_up());
+    assert!(!road.session.next_connection().is_wanted() && road.session.is_up());
 }
 
 #[test]
@@ -284,10 +288,10 @@ fn the_old_connection_may_end_first() {
             road.settle();
             assert!(road.session.is_live(road.room));
         } else {
-            assert!(road.session.poll_next_connection().is_some());
+            assert!(road.session.next_connection().poll_open().is_some());
             let next = road.session.handle_disconnected(road.now_us, Ending::Eof, &mut |_| {});
             assert!(matches!(next, Next::Reconnect { .. }));
-            assert!(!road.session.wants_next());
+            assert!(!road.session.next_connection().is_wanted());
         }
     }
 }
@@ -308,17 +312,17 @@ proptest! {
                 3 => road.old_hears(n),
                 4 => road.client_hears_old(n),
                 5 => road.advance(n as u64 * 60_000),
-                6 if road.session.poll_next_connection().is_some() => {
+                6 if road.session.next_connection().poll_open().is_some() => {
                     road.new.handle_disconnected();
                     road.to_new.clear();
-                    road.session.handle_next_connected(road.now_us);
+                    road.session.next_connection().handle_connected(road.now_us);
                 }
                 7 => {
                     road.transmit();
                     road.new_hears();
                     road.client_hears_new();
                 }
-                8 if n == 1 && road.session.wants_next() => road.session.handle_next_failed(road.now_us),
+                8 if n == 1 && road.session.next_connection().is_wanted() => road.session.next_connection().handle_failed(road.now_us),
                 9 => drop(road.change(n == 3)),
                 _ => {}
             }

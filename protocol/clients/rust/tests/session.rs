@@ -1,139 +1,17 @@
 //! The session in virtual time, against a scripted node: resuming, repeating, gaps, state, desyncs, silence,
-//! moving.
+//! migration.
 //!
 //! The property at the end is the promise itself: whatever is cut, and whenever, each message comes once, in
-//! order, or is announced as missed; and each publication stands in the log once and is acknowledged once.
+//! order, or is announced as missed; and each publication is in the log once and is acknowledged once.
 
 mod common;
 
-use std::collections::VecDeque;
-
-use common::{EPOCH, Entry, HEARTBEAT_MS, ScriptedNode};
-use grandstand_client::core::{
-    Ending, Fault, Next, Options, OwnedEvent as E, Publication, Reason, RoomId, Session, SubscribeOptions,
-};
+use common::world::{HEARTBEAT_US, World};
+use common::{EPOCH, Entry};
+use grandstand_client::core::{Ending, Fault, Next, Options, OwnedEvent as E, Publication, Reason};
 use grandstand_client::protocol::close::{CloseCode, Retry};
-use grandstand_client::protocol::frame::{
-    ErrorFrame, GapReason, GoAway, Kind, Outcome, Personal, ServerFrame,
-};
-use grandstand_client::protocol::refusal::Refusal;
+use grandstand_client::protocol::frame::{ErrorFrame, GapReason, GoAway, Kind, Outcome, ServerFrame};
 use proptest::prelude::*;
-
-const HEARTBEAT_US: u64 = HEARTBEAT_MS as u64 * 1000;
-
-/// A session, a node, and what is under way between them.
-struct World {
-    now_us: u64,
-    session: Session,
-    room: RoomId,
-    node: ScriptedNode,
-    to_node: VecDeque<Vec<u8>>,
-    events: Vec<E>,
-}
-
-impl World {
-    fn new(options: Options) -> World {
-        World::replaying(options, 0)
-    }
-
-    fn replaying(options: Options, replay: u32) -> World {
-        let mut session = Session::new(options);
-        let room = session.subscribe("show", SubscribeOptions { replay, resume: None });
-        let (node, to_node) = (ScriptedNode::new(), VecDeque::new());
-        World { now_us: 1_000_000, session, room, node, to_node, events: Vec::new() }
-    }
-
-    /// Connected, welcomed, subscribed.
-    fn up() -> World {
-        let mut world = World::new(Options { seed: 5, ..Options::default() });
-        world.connect();
-        world.settle();
-        assert!(world.session.is_live(world.room));
-        world
-    }
-
-    fn connect(&mut self) {
-        self.session.handle_connected(self.now_us);
-        self.transmit();
-    }
-
-    fn transmit(&mut self) {
-        let mut frame = Vec::new();
-        while self.session.poll_transmit(self.now_us, &mut frame) {
-            self.to_node.push_back(std::mem::take(&mut frame));
-        }
-    }
-
-    fn deliver_to_node(&mut self, frames_max: usize) {
-        for frame in self.to_node.drain(..frames_max.min(self.to_node.len())) {
-            self.node.handle_frame(&frame);
-        }
-    }
-
-    fn deliver_to_client(&mut self, frames_max: usize) {
-        for _ in 0..frames_max {
-            let Some(frame) = self.node.to_client.pop_front() else { break };
-            self.session.handle_frame(self.now_us, &frame, &mut |event| self.events.push(event.to_owned()));
-        }
-        self.transmit();
-    }
-
-    /// Until nothing is under way.
-    fn settle(&mut self) {
-        self.transmit();
-        while !self.to_node.is_empty() || !self.node.to_client.is_empty() {
-            self.deliver_to_node(usize::MAX);
-            self.deliver_to_client(usize::MAX);
-        }
-    }
-
-    fn disconnect(&mut self, ending: Ending) -> Next {
-        self.node.handle_disconnected();
-        self.to_node.clear();
-        self.session.handle_disconnected(self.now_us, ending, &mut |event| self.events.push(event.to_owned()))
-    }
-
-    /// Cut, back, settled.
-    fn reconnect(&mut self) {
-        assert!(matches!(self.disconnect(Ending::Eof), Next::Reconnect { .. }));
-        self.connect();
-        self.settle();
-    }
-
-    fn pump(&mut self) {
-        self.node.pump(3);
-        self.settle();
-    }
-
-    fn advance(&mut self, by_us: u64) {
-        self.now_us += by_us;
-        self.session.handle_timeout(self.now_us);
-        self.transmit();
-    }
-
-    fn publish(&mut self, text: &str) -> u64 {
-        self.session.publish(self.now_us, self.room, &Publication { text, ..Publication::default() }).unwrap()
-    }
-
-    fn texts(&self) -> Vec<(u64, &str, bool)> {
-        let message = |e| match e {
-            &E::Message { offset, ref text, replay, .. } => Some((offset, &**text, replay)),
-            _ => None,
-        };
-        self.events.iter().filter_map(message).collect()
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.events
-            .iter()
-            .filter_map(|e| if let E::Fault { fault, .. } = e { Some(*fault) } else { None })
-            .collect()
-    }
-
-    fn count(&self, which: impl Fn(&E) -> bool) -> usize {
-        self.events.iter().filter(|e| which(e)).count()
-    }
-}
 
 #[test]
 fn a_first_subscription_replays_then_goes_live() {
@@ -517,74 +395,6 @@ fn dropping_on_purpose_comes_back_at_once() {
 }
 
 #[test]
-fn a_refused_subscription_is_tried_again_where_that_can_help() {
-    let mut world = World::new(Options::default());
-    world.node.refuse_subscribe = Some((Refusal::Overloaded, Some(200)));
-    world.connect();
-    world.settle();
-    assert!(!world.session.is_live(world.room));
-    world.advance(300_000);
-    world.settle();
-    assert!(world.session.is_live(world.room));
-
-    let mut world = World::new(Options::default());
-    world.node.refuse_subscribe = Some((Refusal::UnknownRoom, None));
-    let nonce = world.publish("to nobody");
-    world.connect();
-    world.settle();
-    assert!(world.events.iter().any(|e| {
-        matches!(e, E::Refused { room: Some(room), reason: Refusal::UnknownRoom, .. } if *room.name == *"show")
-    }));
-    assert!(world.events.iter().any(|e| matches!(e, E::Unsubscribed { asked: false, .. })));
-    assert!(
-        world
-            .events
-            .iter()
-            .any(|e| { matches!(e, E::Refused { id, reason: Refusal::NotSubscribed, .. } if *id == nonce) })
-    );
-    assert_eq!(world.session.room_id("show"), None);
-}
-
-#[test]
-fn rooms_can_be_left_and_entered_again() {
-    let mut world = World::up();
-    world.session.unsubscribe(world.room);
-    world.settle();
-    assert_eq!(world.count(|e| matches!(e, E::Unsubscribed { asked: true, .. })), 1);
-    world.reconnect();
-    assert_eq!(world.node.seen, [Kind::Hello]);
-    let again = world.session.subscribe("show", SubscribeOptions::default());
-    assert_ne!(again, world.room);
-    world.settle();
-    assert!(world.session.is_live(again));
-}
-
-#[test]
-fn a_room_that_is_entered_while_it_is_left_is_asked_for_when_that_is_over() {
-    let mut world = World::new(Options::default());
-    world.connect();
-    world.deliver_to_node(usize::MAX);
-    world.deliver_to_client(1);
-    world.deliver_to_node(usize::MAX);
-    assert_eq!(world.node.seen, [Kind::Hello, Kind::Subscribe]);
-    // Asked for, not answered yet.
-    world.session.unsubscribe(world.room);
-    let again = world.session.subscribe("show", SubscribeOptions::default());
-    world.transmit();
-    assert!(world.to_node.is_empty());
-    world.settle();
-    assert_eq!(world.node.seen[2..], [Kind::Unsubscribe, Kind::Subscribe]);
-    assert!(world.session.is_live(again));
-    // And while it waits for the answer that it has left.
-    world.session.unsubscribe(again);
-    world.transmit();
-    let once_more = world.session.subscribe("show", SubscribeOptions::default());
-    world.settle();
-    assert_eq!(world.node.seen[4..], [Kind::Unsubscribe, Kind::Subscribe]);
-    assert!(world.session.is_live(once_more));
-}
-
-#[test]
 fn reactions_are_added_up_and_do_not_survive() {
     let mut world = World::up();
     (0..3).for_each(|_| world.session.react(world.room, "❤", 50));
@@ -614,54 +424,6 @@ fn closing_waits_for_answers_but_not_for_ever() {
         assert!(due_us > world.now_us, "a timer that fires again and again");
         world.advance(due_us - world.now_us);
         world.to_node.clear();
-    }
-}
-
-/// Long and of few letters, so that it shrinks.
-fn shrinking() -> Vec<String> {
-    (0..20).map(|n| format!("{n}: that was so good, see you all next week, that was so good")).collect()
-}
-
-fn say_all(world: &mut World) -> Vec<String> {
-    world.node.say_all(&shrinking().iter().map(String::as_str).collect::<Vec<_>>());
-    world.pump();
-    let texts = world.events.iter().filter_map(|event| match event {
-        E::Message { text, .. } => Some(text.to_string()),
-        _ => None,
-    });
-    texts.collect()
-}
-
-#[test]
-fn compressed_batches_are_opened_where_that_was_agreed() {
-    let mut world = World::up();
-    assert_eq!(say_all(&mut world), shrinking());
-    assert!(world.node.compressed > 0);
-    let none = Options { compression: false, ..Options::default() };
-    for (options, withheld) in [(none, 0), (Options::default(), u64::MAX)] {
-        let mut world = World::new(options);
-        world.node.withheld = withheld;
-        world.connect();
-        world.settle();
-        assert_eq!(say_all(&mut world), shrinking());
-        assert_eq!((world.node.granted, world.node.compressed), (0, 0));
-    }
-}
-
-/// F-5, F-9.
-#[test]
-fn compressed_frames_that_were_not_agreed_or_are_broken_end_the_connection() {
-    for (granted, frame, code) in [
-        (true, vec![0xc7], CloseCode::Malformed),
-        (true, vec![0xc7, 0xff, 0xff], CloseCode::Malformed),
-        (true, vec![0xc8, 3, 0], CloseCode::UnknownKind),
-        (false, vec![0xc7, 3, 0], CloseCode::UnknownKind),
-    ] {
-        let mut world = World::new(Options { compression: granted, ..Options::default() });
-        world.connect();
-        world.settle();
-        world.session.handle_frame(world.now_us, &frame, &mut |_| {});
-        assert_eq!(world.session.poll_close(), Some(code), "{frame:x?}");
     }
 }
 
@@ -744,107 +506,6 @@ fn apply(world: &mut World, step: &Step) {
 fn cut(world: &mut World) {
     assert!(matches!(world.disconnect(Ending::Eof), Next::Reconnect { .. }));
     world.connect();
-}
-
-/// Offsets and texts of one request, and how it ended: next and head.
-type Past = (Vec<(u64, String)>, Option<(u64, u64)>);
-
-fn past(world: &World, request: u32) -> Past {
-    let mut messages = Vec::new();
-    let mut end = None;
-    for event in &world.events {
-        match event {
-            E::History { request: r, offset, text, .. } if *r == request => {
-                assert!(end.is_none());
-                messages.push((*offset, text.to_string()));
-            }
-            E::HistoryEnd { request: r, next, head, .. } if *r == request => end = Some((*next, *head)),
-            _ => {}
-        }
-    }
-    (messages, end)
-}
-
-/// O-5, O-6: pages until as many came as were asked for, what was left out among them.
-#[test]
-fn the_past_comes_page_by_page_and_moves_no_position() {
-    let mut world = World::up();
-    world.node.say_numbers(0..10);
-    world.node.log.extend([Entry::LeftOut, Entry::LeftOut]);
-    world.node.say_numbers(12..40);
-    world.pump();
-    let position = world.session.position(world.room);
-    let request = world.session.history(world.room, 3, 23).unwrap();
-    world.settle();
-    let (messages, end) = past(&world, request);
-    let text = |at: u64| if (10..12).contains(&at) { format!("left out {at}") } else { at.to_string() };
-    assert_eq!(messages, (3..26).map(|at| (at, text(at))).collect::<Vec<_>>());
-    assert_eq!(end, Some((26, 40)));
-    let request = world.session.history(world.room, 26, 1000).unwrap();
-    world.settle();
-    let (messages, end) = past(&world, request);
-    assert_eq!((messages.len(), end), (14, Some((40, 40))));
-    assert_eq!(world.session.position(world.room), position);
-    world.node.first = 30;
-    let request = world.session.history(world.room, 0, 3).unwrap();
-    world.settle();
-    assert_eq!(past(&world, request).0.first().map(|m| m.0), Some(30), "what is gone is passed over");
-}
-
-#[test]
-fn a_page_that_may_come_later_is_asked_for_again_and_a_cut_begins_anew() {
-    let mut world = World::up();
-    world.node.say_numbers(0..30);
-    world.pump();
-    world.node.refuse_history = Some((Refusal::RateLimited, Some(200)));
-    let request = world.session.history(world.room, 0, 30).unwrap();
-    world.settle();
-    assert_eq!(past(&world, request), (vec![], None));
-    assert!(world.session.poll_timeout().is_some_and(|us| us <= world.now_us + 250_000));
-    world.advance(300_000);
-    world.deliver_to_node(usize::MAX);
-    world.deliver_to_client(1);
-    world.reconnect();
-    let (messages, end) = past(&world, request);
-    assert_eq!(messages.iter().map(|m| m.0).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
-    assert_eq!(end, Some((30, 30)));
-}
-
-#[test]
-fn a_request_of_the_past_that_cannot_be_answered_is_refused_once() {
-    let mut world = World::up();
-    world.node.refuse_history = Some((Refusal::TooOld, None));
-    let first = world.session.history(world.room, 0, 30).unwrap();
-    world.settle();
-    world.session.unsubscribe(world.room);
-    world.settle();
-    let refused: Vec<_> = world
-        .events
-        .iter()
-        .filter_map(|e| match e {
-            E::Refused { kind, id, reason, .. } => Some((*kind, *id, *reason)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(refused, [(Kind::History as u8, u64::from(first), Refusal::TooOld)]);
-}
-
-/// O-3: it is told apart, and leaves the reader where it stands.
-#[test]
-fn a_personal_frame_moves_no_position() {
-    let mut world = World::up();
-    world.node.log.push(Entry::LeftOut);
-    let alias = world.node.alias();
-    let personal =
-        Personal { alias, epoch: EPOCH, offset: 0, author: "bob", text: "@ann hi", ..Personal::default() };
-    world.node.send(&ServerFrame::Personal(personal));
-    world.node.send(&ServerFrame::Personal(Personal { alias: alias + 1, ..personal }));
-    world.settle();
-    world.pump();
-    let personals = world.events.iter().filter(|e| matches!(e, E::Personal { offset: 0, .. })).count();
-    assert_eq!(personals, 1);
-    assert!(world.events.iter().any(|e| matches!(e, E::Omitted { from: 0, to: 1, .. })));
-    assert_eq!(world.session.position(world.room), Some((EPOCH, 1)));
 }
 
 proptest! {

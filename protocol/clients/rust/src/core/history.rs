@@ -1,20 +1,21 @@
-//! The past on request: pages of a room's log, with what pacing left out, until as many messages came as were
-//! asked for.
+//! History: pages of a room's log that the application asks for, with what pacing left out, until as many
+//! messages came as it asked for.
 //!
 //! Why page by page: each is asked for when the one before came, so a node never has more than one under way
-//! for a request, and a refusal that may pass is waited for here.
+//! for a request. A refusal that may pass is waited out here.
 //! Invariants: the messages of a request come with rising offsets, each once; a request ends with `HistoryEnd`
 //! or `Refused`. No subscription's position is touched.
 //! Not here: batches that come by themselves (`batch`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
-use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{History, HistoryPage, Kind, Personal, Refused, Role};
+use grandstand_protocol::frame::{History, HistoryPage, Kind, Refused, Role};
 use grandstand_protocol::limits::HISTORY_MESSAGES_MAX;
 use grandstand_protocol::refusal::Refusal;
 
-use super::room::{RoomState, Stage};
-use super::{Event, Full, RoomId, Session};
+use super::retry::Backoff;
+use super::room::RoomState;
+use super::subscriptions::{RequestNumbers, Subscriptions};
+use super::{Event, Full, RoomId};
 
 /// Requests under way: an app scrolls in one or two rooms.
 const REQUESTS_MAX: usize = 16;
@@ -24,7 +25,7 @@ const RETRY_WAIT_MS: u32 = 1000;
 
 /// A request of the application's.
 #[derive(Debug)]
-pub(super) struct HistoryRequest {
+struct HistoryRequest {
     number: u32,
     room: RoomId,
     // Of the log that is meant; known when the first page is asked for.
@@ -41,36 +42,35 @@ enum PageStage {
     Asked,
 }
 
-impl Session {
-    /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the
-    /// number under which they come, as [`History`](super::EventOf::History) and
-    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or are refused. What is no longer kept is passed over.
+/// The application's requests for messages of the past.
+#[derive(Debug, Default)]
+pub(super) struct HistoryRequests(Vec<HistoryRequest>);
+
+impl HistoryRequests {
+    /// A request of the application's: its number.
     ///
     /// # Errors
     /// [`Full`] while too many requests are under way.
-    pub fn history(&mut self, room: RoomId, from: u64, count: u64) -> Result<u32, Full> {
-        if self.history_requests.len() >= REQUESTS_MAX {
+    pub(super) fn begin(
+        &mut self,
+        numbers: &mut RequestNumbers,
+        room: RoomId,
+        from: u64,
+        count: u64,
+    ) -> Result<u32, Full> {
+        if self.0.len() >= REQUESTS_MAX {
             return Err(Full);
         }
-        let number = self.take_request();
-        self.history_requests.push(HistoryRequest {
-            number,
-            room,
-            epoch: None,
-            from,
-            left: count.max(1),
-            stage: PageStage::Due,
-        });
+        let (number, left) = (numbers.take(), count.max(1));
+        self.0.push(HistoryRequest { number, room, epoch: None, from, left, stage: PageStage::Due });
         Ok(number)
     }
 
     /// The next page to ask for.
-    pub(super) fn poll_history(&mut self) -> Option<History> {
-        let rooms = &self.rooms;
-        let live = |id: RoomId| rooms.iter().find(|r| r.id == id && r.stage == Stage::Live);
-        let due = |p: &&mut HistoryRequest| p.stage == PageStage::Due && live(p.room).is_some();
-        let request = self.history_requests.iter_mut().find(due)?;
-        let room = live(request.room)?;
+    pub(super) fn poll(&mut self, subscriptions: &Subscriptions) -> Option<History> {
+        let due = |r: &&mut HistoryRequest| r.stage == PageStage::Due && subscriptions.live(r.room).is_some();
+        let request = self.0.iter_mut().find(due)?;
+        let room = subscriptions.live(request.room)?;
         request.stage = PageStage::Asked;
         let epoch = *request.epoch.get_or_insert(room.position.epoch);
         let count_max = request.left.min(HISTORY_MESSAGES_MAX.into()) as u32;
@@ -78,16 +78,16 @@ impl Session {
     }
 
     /// When a page that was refused may be asked for again.
-    pub(super) fn history_due_us(&self) -> Option<u64> {
-        let waiting = self.history_requests.iter().filter_map(|p| match p.stage {
+    pub(super) fn due_us(&self) -> Option<u64> {
+        let waiting = self.0.iter().filter_map(|r| match r.stage {
             PageStage::Waiting(until_us) => Some(until_us),
             _ => None,
         });
         waiting.min()
     }
 
-    pub(super) fn handle_history_timeout(&mut self, now_us: u64) {
-        for request in &mut self.history_requests {
+    pub(super) fn handle_timeout(&mut self, now_us: u64) {
+        for request in &mut self.0 {
             if matches!(request.stage, PageStage::Waiting(until_us) if now_us >= until_us) {
                 request.stage = PageStage::Due;
             }
@@ -95,18 +95,25 @@ impl Session {
     }
 
     /// A new connection asks anew.
-    pub(super) fn handle_history_disconnected(&mut self) {
-        self.history_requests.iter_mut().for_each(|request| request.stage = PageStage::Due);
+    pub(super) fn handle_disconnected(&mut self) {
+        self.0.iter_mut().for_each(|request| request.stage = PageStage::Due);
     }
 
-    pub(super) fn handle_history_page(&mut self, page: &HistoryPage<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let Some(at) = self.history_requests.iter().position(|p| p.number == page.request) else { return };
-        let request = &mut self.history_requests[at];
-        let Some(room) = self.rooms.iter().find(|r| r.id == request.room) else { return };
+    /// A page came.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn handle_page(
+        &mut self,
+        subscriptions: &Subscriptions,
+        page: &HistoryPage<'_>,
+        emit: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), String> {
+        let Some(at) = self.0.iter().position(|r| r.number == page.request) else { return Ok(()) };
+        let request = &mut self.0[at];
+        let Some(room) = subscriptions.get(request.room) else { return Ok(()) };
         let asked_from = request.from;
-        if let Err(fault) = read_page(request, room, page, emit) {
-            return self.handle_malformed(CloseCode::Malformed, &fault);
-        }
+        read_page(request, room, page, emit)?;
         // A page that does not go on would be asked for for ever.
         let is_over = request.left == 0 || page.next >= page.head || page.next <= asked_from;
         if request.left > 0 {
@@ -114,51 +121,36 @@ impl Session {
         }
         request.stage = PageStage::Due;
         if is_over {
-            let (number, next, head) = (request.number, request.from, page.head);
-            let request = number;
+            let (request, next, head) = (request.number, request.from, page.head);
             emit(Event::HistoryEnd { room: room.room(), request, next, head });
-            self.history_requests.remove(at);
+            self.0.remove(at);
         }
+        Ok(())
     }
 
     /// Whether the refusal is waited out here, and is none of the application's business.
-    pub(super) fn handle_history_refused(&mut self, now_us: u64, r: &Refused<'_>) -> bool {
-        let Some(at) = self.history_requests.iter().position(|p| u64::from(p.number) == r.id) else {
+    pub(super) fn handle_refused(&mut self, now_us: u64, r: &Refused<'_>, backoff: &mut Backoff) -> bool {
+        let Some(at) = self.0.iter().position(|request| u64::from(request.number) == r.id) else {
             return false;
         };
         if !r.reason.may_retry() {
-            self.history_requests.remove(at);
+            self.0.remove(at);
             return false;
         }
         let wait_us = u64::from(r.retry_after_ms.unwrap_or(RETRY_WAIT_MS)) * 1000;
-        let until_us = now_us + wait_us + self.jitter_us(wait_us / 4);
-        self.history_requests[at].stage = PageStage::Waiting(until_us);
+        let until_us = now_us + wait_us + backoff.jitter_us(wait_us / 4);
+        self.0[at].stage = PageStage::Waiting(until_us);
         true
     }
 
     /// A room is no longer followed: what was asked of it is refused.
-    pub(super) fn refuse_history(&mut self, room: RoomId, emit: &mut impl FnMut(Event<'_>)) {
-        self.history_requests.retain(|request| {
+    pub(super) fn refuse_room(&mut self, room: RoomId, emit: &mut impl FnMut(Event<'_>)) {
+        self.0.retain(|request| {
             if request.room == room {
                 let (kind, id, reason) = (Kind::History as u8, request.number.into(), Refusal::NotSubscribed);
                 emit(Event::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: "" });
             }
             request.room != room
-        });
-    }
-
-    pub(super) fn handle_personal(&mut self, p: &Personal<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let room = self.rooms.iter().find(|r| r.alias == p.alias && r.stage == Stage::Live);
-        let Some(room) = room.filter(|room| room.position.epoch == p.epoch) else { return };
-        emit(Event::Personal {
-            room: room.room(),
-            offset: p.offset,
-            time_ms: p.time_ms,
-            author: p.author,
-            role: p.role,
-            text: p.text,
-            attachment: p.attachment,
-            reply_to: p.reply_to,
         });
     }
 }

@@ -5,6 +5,7 @@
 //! apps share one answer.
 //!
 //! - [`Session`]: outlives its connections; `handle_*` in, `poll_*` out;
+//! - [`NextConnection`]: the connection to which it migrates, while the present one goes on;
 //! - [`Event`], [`OwnedEvent`]: what the application learns, borrowed from the frame or kept;
 //! - [`Options`], [`SubscribeOptions`], [`Publication`]: what it asks for;
 //! - [`Ending`], [`Reason`], [`Next`]: how connections end and what follows.
@@ -12,7 +13,9 @@
 //! Not here: sockets, clocks, randomness other than the seed that it is given (`net`).
 
 mod batch;
+mod ending;
 mod event;
+mod heartbeat;
 mod history;
 mod migration;
 mod options;
@@ -21,8 +24,10 @@ mod receive;
 mod retry;
 mod room;
 mod session;
+mod subscriptions;
 
 pub use event::{Event, EventOf, Fault, OwnedEvent, Room, RoomOf};
+pub use migration::NextConnection;
 pub use options::{Options, Publication, SubscribeOptions};
 pub use outbox::Full;
 pub use retry::{Ending, Next, Reason};

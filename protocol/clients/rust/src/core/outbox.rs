@@ -4,11 +4,12 @@
 //! gets the answer of then, so nothing is lost and nothing is said twice.
 //! Invariants: bounded by `unanswered_max`; publications of one room go out in the order in which they were
 //! given; reactions do not survive a disconnect, for they are of the moment.
-//! Not here: frames (`session`).
+//! Not here: which rooms are followed (`subscriptions`).
 
 use std::collections::VecDeque;
 
-use grandstand_protocol::frame::Role;
+use grandstand_protocol::frame::{ClientFrame, Encoder, Publish, React, Role, SetState};
+use grandstand_protocol::limits::REACTION_COUNT_MAX;
 
 use super::{Publication, RoomId};
 
@@ -69,6 +70,12 @@ impl Outbox {
         self.publications.len() + self.states.len()
     }
 
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn check_room_left(&self, unanswered_max: u32) -> Result<(), Full> {
+        if self.unanswered() < unanswered_max as usize { Ok(()) } else { Err(Full) }
+    }
+
     /// Does something that was sent on this connection wait for its answer?
     pub(super) fn has_in_flight(&self) -> bool {
         self.publications.iter().any(|p| p.in_flight) || self.states.iter().any(|s| s.in_flight)
@@ -106,9 +113,47 @@ impl Outbox {
         }
     }
 
+    /// The next frame, for a room for which `alias` has an alias; `false` if there is none.
+    pub(super) fn encode_next(
+        &mut self,
+        now_us: u64,
+        alias: impl Fn(RoomId) -> Option<u32>,
+        encoder: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        if let Some((alias, age_ms, p)) = self.poll_publication(now_us, &alias) {
+            let publish = Publish {
+                alias,
+                nonce: p.nonce,
+                text: &p.text,
+                reply_to: p.reply_to,
+                attachment: &p.attachment,
+                author: &p.author,
+                role: p.role,
+                age_ms,
+            };
+            encoder.client(&ClientFrame::Publish(publish), out);
+        } else if let Some((alias, s)) = self.poll_state(&alias) {
+            let set = SetState { request: s.request, alias, key: &s.key, value: s.value.as_deref() };
+            encoder.client(&ClientFrame::SetState(set), out);
+        } else if let Some((alias, r)) = self.poll_reaction(&alias) {
+            let count = r.count.min(REACTION_COUNT_MAX);
+            encoder.client(&ClientFrame::React(React { alias, key: &r.key, count }), out);
+            if r.count > count {
+                self.react(r.room, &r.key, r.count - count);
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
     /// The first publication that is due, in a room for which `alias` has an alias, with its age in
-    /// milliseconds; it counts as sent.
-    pub(super) fn poll_publication(
+    /// milliseconds; it is taken as sent.
+    fn poll_publication(
         &mut self,
         now_us: u64,
         alias: impl Fn(RoomId) -> Option<u32>,
@@ -125,20 +170,14 @@ impl Outbox {
     }
 
     /// As [`Outbox::poll_publication`], for state changes.
-    pub(super) fn poll_state(
-        &mut self,
-        alias: impl Fn(RoomId) -> Option<u32>,
-    ) -> Option<(u32, &PendingState)> {
+    fn poll_state(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, &PendingState)> {
         let state = self.states.iter_mut().find(|s| !s.in_flight && alias(s.room).is_some())?;
         state.in_flight = true;
         Some((alias(state.room)?, state))
     }
 
     /// A reaction that is due; it is forgotten.
-    pub(super) fn poll_reaction(
-        &mut self,
-        alias: impl Fn(RoomId) -> Option<u32>,
-    ) -> Option<(u32, PendingReaction)> {
+    fn poll_reaction(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, PendingReaction)> {
         let at = self.reactions.iter().position(|r| alias(r.room).is_some())?;
         let reaction = self.reactions.swap_remove(at);
         Some((alias(reaction.room)?, reaction))

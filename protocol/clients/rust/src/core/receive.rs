@@ -10,7 +10,7 @@ use grandstand_protocol::batch::BatchReader;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
-    ErrorFrame, FrameFault, Kind, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
+    FrameFault, Kind, Personal, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
@@ -18,7 +18,7 @@ use grandstand_protocol::version::capability;
 
 use super::batch::BatchError;
 use super::room::{RoomState, Stage};
-use super::session::{HEARTBEAT_US, Link, Told};
+use super::session::Link;
 use super::{Event, Session};
 
 /// So many batches in a row that do not fit, and the connection itself is in doubt.
@@ -27,43 +27,43 @@ const DESYNCS_MAX: u8 = 3;
 /// Before a refused subscription is tried again, where the node did not say when.
 const SUBSCRIBE_WAIT_MS: u32 = 1000;
 
-impl Session {
-    /// A frame came, without its header.
-    pub fn handle_frame(&mut self, now_us: u64, frame: &[u8], emit: &mut impl FnMut(Event<'_>)) {
-        if self.is_failed() {
-            return;
-        }
-        self.heard_us = self.heard_us.max(now_us);
+/// Takes one frame for a session.
+pub(super) struct Receiver<'s> {
+    pub(super) session: &'s mut Session,
+    pub(super) now_us: u64,
+}
+
+impl Receiver<'_> {
+    pub(super) fn handle_frame(&mut self, frame: &[u8], emit: &mut impl FnMut(Event<'_>)) {
         let wire_bytes = (stream::header_len(frame.len()) + frame.len()) as u32;
         match ServerFrame::decode(frame) {
-            Err(FrameFault::UnknownKind(COMPRESSED_BATCH)) if self.takes_compressed => {
+            Err(FrameFault::UnknownKind(COMPRESSED_BATCH)) if self.session.takes_compressed => {
                 self.handle_compressed(&frame[1..], wire_bytes, emit);
             }
             Err(FrameFault::UnknownKind(kind)) if is_ignorable(kind) => {}
             Err(fault @ FrameFault::UnknownKind(_)) => {
-                self.handle_malformed(CloseCode::UnknownKind, &fault.to_string());
+                self.session.handle_malformed(CloseCode::UnknownKind, &fault.to_string());
             }
-            Err(fault) => self.handle_malformed(CloseCode::Malformed, &fault.to_string()),
+            Err(fault) => self.session.handle_malformed(CloseCode::Malformed, &fault.to_string()),
             Ok(frame) if self.is_out_of_order(&frame) => {
-                self.handle_malformed(CloseCode::WrongOrder, &format!("{:?} out of order", frame.kind()));
+                let what = format!("{:?} out of order", frame.kind());
+                self.session.handle_malformed(CloseCode::WrongOrder, &what);
             }
-            Ok(frame) => self.handle_server_frame(now_us, frame, wire_bytes, emit),
+            Ok(frame) => self.handle_server_frame(frame, wire_bytes, emit),
         }
-        self.settle_close(now_us);
     }
 
     /// `Welcome` comes first and once; only a farewell may come before it.
     fn is_out_of_order(&self, frame: &ServerFrame<'_>) -> bool {
         match frame {
-            ServerFrame::Error(_) | ServerFrame::GoAway(_) => self.link == Link::Down,
-            ServerFrame::Welcome(_) => self.link != Link::Greeting,
-            _ => self.link != Link::Up,
+            ServerFrame::Error(_) | ServerFrame::GoAway(_) => self.session.link == Link::Down,
+            ServerFrame::Welcome(_) => self.session.link != Link::Greeting,
+            _ => self.session.link != Link::Up,
         }
     }
 
     fn handle_server_frame(
         &mut self,
-        now_us: u64,
         frame: ServerFrame<'_>,
         wire_bytes: u32,
         emit: &mut impl FnMut(Event<'_>),
@@ -73,35 +73,44 @@ impl Session {
             ServerFrame::Welcome(welcome) => self.handle_welcome(&welcome, emit),
             ServerFrame::Subscribed(subscribed) => self.handle_subscribed(&subscribed, emit),
             ServerFrame::Unsubscribed { request, alias } => self.handle_unsubscribed(request, alias, emit),
-            ServerFrame::Published(published) => self.handle_published(now_us, &published, emit),
+            ServerFrame::Published(published) => self.handle_published(&published, emit),
             ServerFrame::StateSet { request, version } => {
-                if self.outbox.take_state(request) {
+                if self.session.outbox.take_state(request) {
                     emit(Event::StateSet { request, version });
                 }
             }
-            ServerFrame::Refused(refused) => self.handle_refused(now_us, &refused, emit),
+            ServerFrame::Refused(refused) => self.handle_refused(&refused, emit),
             ServerFrame::Snapshot(snapshot) => {
-                if let Some(at) = self.live(snapshot.alias) {
-                    self.rooms[at].handle_snapshot(&snapshot, emit);
+                if let Some(room) = self.session.subscriptions.live_alias(snapshot.alias) {
+                    room.handle_snapshot(&snapshot, emit);
                 }
             }
             ServerFrame::Gap(gap) => {
-                if let Some(at) = self.live(gap.alias) {
-                    self.rooms[at].handle_gap(&gap, &mut self.faults, emit);
+                if let Some(room) = self.session.subscriptions.live_alias(gap.alias) {
+                    room.handle_gap(&gap, &mut self.session.faults, emit);
                 }
             }
             ServerFrame::RoomEvent(event) => {
-                if let Some(at) = self.live(event.alias) {
+                if let Some(room) = self.session.subscriptions.live_alias(event.alias) {
                     let (phase, at_ms, detail) = (event.phase, event.at_ms, event.detail);
-                    emit(Event::Phase { room: self.rooms[at].room(), phase, at_ms, detail });
+                    emit(Event::Phase { room: room.room(), phase, at_ms, detail });
                 }
             }
             ServerFrame::Pong { client_us, server_ms } => {
-                emit(Event::Pong { rtt_us: now_us.saturating_sub(client_us), server_ms });
+                emit(Event::Pong { rtt_us: self.now_us.saturating_sub(client_us), server_ms });
             }
-            ServerFrame::GoAway(go_away) => self.handle_go_away(now_us, &go_away, emit),
-            ServerFrame::Error(error) => self.handle_error(&error),
-            ServerFrame::HistoryPage(page) => self.handle_history_page(&page, emit),
+            ServerFrame::GoAway(g) => {
+                emit(Event::GoAway { where_to: g.where_to, after_ms: g.after_ms, detail: g.detail });
+                self.session.migrations.handle_go_away(self.now_us, &g, &mut self.session.backoff);
+            }
+            // The close follows; this only says why.
+            ServerFrame::Error(error) => self.session.end.handle_error(&error),
+            ServerFrame::HistoryPage(page) => {
+                let session = &mut *self.session;
+                if let Err(fault) = session.history.handle_page(&session.subscriptions, &page, emit) {
+                    session.handle_malformed(CloseCode::Malformed, &fault);
+                }
+            }
             ServerFrame::Personal(personal) => self.handle_personal(&personal, emit),
         }
     }
@@ -115,38 +124,39 @@ impl Session {
         let mut decompressor = DECOMPRESSOR.take().unwrap_or_default();
         match decompressor.open(payload) {
             Ok(body) => self.handle_batch(body, wire_bytes, emit),
-            Err(fault) => self.handle_malformed(fault.close_code(), &fault.to_string()),
+            Err(fault) => self.session.handle_malformed(fault.close_code(), &fault.to_string()),
         }
         DECOMPRESSOR.set(Some(decompressor));
     }
 
     fn handle_batch(&mut self, body: &[u8], wire_bytes: u32, emit: &mut impl FnMut(Event<'_>)) {
+        let session = &mut *self.session;
         let batch = match BatchReader::new(body) {
             Ok(batch) => batch,
-            Err(fault) => return self.handle_malformed(CloseCode::Malformed, &fault.to_string()),
+            Err(fault) => return session.handle_malformed(CloseCode::Malformed, &fault.to_string()),
         };
-        let Some(at) = self.live(batch.alias()) else { return };
-        let room = &mut self.rooms[at];
-        match room.handle_batch(batch, wire_bytes, &mut self.faults, emit) {
+        let Some(room) = session.subscriptions.live_alias(batch.alias()) else { return };
+        match room.handle_batch(batch, wire_bytes, &mut session.faults, emit) {
             Ok(()) => {}
             Err(BatchError::Malformed(fault)) => {
-                self.handle_malformed(CloseCode::Malformed, &fault.to_string());
+                session.handle_malformed(CloseCode::Malformed, &fault.to_string());
             }
             Err(BatchError::Desync) if room.desyncs < DESYNCS_MAX => room.resubscribe(),
             Err(BatchError::Desync) => {
                 room.desyncs = 0;
-                self.handle_malformed(CloseCode::Malformed, "batches that do not continue the room's log");
+                let what = "batches that do not continue the room's log";
+                session.handle_malformed(CloseCode::Malformed, what);
             }
         }
     }
 
     fn handle_welcome(&mut self, w: &Welcome<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        self.link = Link::Up;
-        self.migration = None;
-        self.takes_compressed = w.capabilities & self.offered() & capability::DEFLATE_1 != 0;
-        let is_first = std::mem::replace(&mut self.ticket, w.ticket.into()).is_empty();
-        self.heartbeat_us =
-            (u64::from(w.heartbeat_ms) * 1000).clamp(*HEARTBEAT_US.start(), *HEARTBEAT_US.end());
+        let session = &mut *self.session;
+        session.link = Link::Up;
+        session.migrations.forget();
+        session.takes_compressed = w.capabilities & session.offered() & capability::DEFLATE_1 != 0;
+        let is_first = std::mem::replace(&mut session.ticket, w.ticket.into()).is_empty();
+        session.heartbeat.set_interval_ms(w.heartbeat_ms);
         emit(Event::Welcome {
             session: w.session,
             node: w.node,
@@ -161,102 +171,107 @@ impl Session {
         });
         // A nonce is known to the node by its user, who is a new one now unless ticket or token says
         // otherwise. Before the first welcome nothing was taken.
-        if !w.resumed && !is_first && self.options.token.is_empty() {
-            for p in self.outbox.take_tried() {
+        if !w.resumed && !is_first && session.options.token.is_empty() {
+            for p in session.outbox.take_tried() {
                 emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
             }
         }
     }
 
     fn handle_subscribed(&mut self, s: &Subscribed, emit: &mut impl FnMut(Event<'_>)) {
-        let asked = |r: &&mut RoomState| r.stage == Stage::Asked && r.request == s.request;
-        if let Some(room) = self.rooms.iter_mut().find(asked) {
-            room.handle_subscribed(s, emit);
+        let subscriptions = &mut self.session.subscriptions;
+        let asked = subscriptions.position(|r| r.stage == Stage::Asked && r.request == s.request);
+        if let Some(at) = asked {
+            subscriptions.at(at).handle_subscribed(s, emit);
         }
     }
 
     fn handle_unsubscribed(&mut self, request: u32, alias: u32, emit: &mut impl FnMut(Event<'_>)) {
-        let ended = self.rooms.iter().position(|r| match r.stage {
+        let ended = self.session.subscriptions.position(|r| match r.stage {
             Stage::Leaving => r.request == request || (request == 0 && r.alias == alias),
             Stage::Live | Stage::Unwanted => request == 0 && r.alias == alias,
             _ => false,
         });
         if let Some(at) = ended {
-            let asked = self.rooms[at].stage != Stage::Live;
-            self.remove_room(at, asked, emit);
+            let asked = self.session.subscriptions.at(at).stage != Stage::Live;
+            self.session.remove_room(at, asked, emit);
         }
     }
 
-    fn handle_published(&mut self, now_us: u64, p: &Published, emit: &mut impl FnMut(Event<'_>)) {
-        let Some(publication) = self.outbox.take_publication(p.nonce) else { return };
+    fn handle_published(&mut self, p: &Published, emit: &mut impl FnMut(Event<'_>)) {
+        let Some(publication) = self.session.outbox.take_publication(p.nonce) else { return };
         emit(Event::Published {
             nonce: p.nonce,
             epoch: p.epoch,
             offset: p.offset,
             durability: p.durability,
             repeated: p.repeated,
-            rtt_us: now_us.saturating_sub(publication.queued_us),
+            rtt_us: self.now_us.saturating_sub(publication.queued_us),
         });
     }
 
-    fn handle_refused(&mut self, now_us: u64, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
-        let is_history = Kind::from_wire(r.kind) == Some(Kind::History);
-        if is_history && self.handle_history_refused(now_us, r) {
+    fn handle_refused(&mut self, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
+        let session = &mut *self.session;
+        let kind = Kind::from_wire(r.kind);
+        if kind == Some(Kind::History) && session.history.handle_refused(self.now_us, r, &mut session.backoff)
+        {
             return;
         }
         let mut refused_room = None;
-        match Kind::from_wire(r.kind) {
+        match kind {
             Some(Kind::Subscribe) => {
                 let asked = |room: &RoomState| room.stage == Stage::Asked && u64::from(room.request) == r.id;
-                refused_room = self.rooms.iter().position(asked);
+                refused_room = session.subscriptions.position(asked);
             }
             Some(Kind::Publish) => {
-                let publication = self.outbox.take_publication(r.id);
+                let publication = session.outbox.take_publication(r.id);
                 if let Some(p) = publication.filter(|_| r.reason == Refusal::Forgotten) {
                     return emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
                 }
             }
-            Some(Kind::SetState) => drop(self.outbox.take_state(r.id as u32)),
+            Some(Kind::SetState) => drop(session.outbox.take_state(r.id as u32)),
             _ => {}
         }
         emit(Event::Refused {
             kind: r.kind,
             id: r.id,
-            room: refused_room.map(|at| self.rooms[at].room()),
+            room: refused_room.map(|at| session.subscriptions.at(at).room()),
             reason: r.reason,
             retry_after_ms: r.retry_after_ms,
             detail: r.detail,
         });
         if let Some(at) = refused_room {
-            self.handle_subscription_refused(now_us, at, r, emit);
+            self.handle_subscription_refused(at, r, emit);
         }
     }
 
     /// Ask again later where that can help; otherwise the room is not followed any more.
-    fn handle_subscription_refused(
-        &mut self,
-        now_us: u64,
-        at: usize,
-        r: &Refused<'_>,
-        emit: &mut impl FnMut(Event<'_>),
-    ) {
-        if r.reason.may_retry() && !self.rooms[at].leave {
+    fn handle_subscription_refused(&mut self, at: usize, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
+        let session = &mut *self.session;
+        let room = session.subscriptions.at(at);
+        if r.reason.may_retry() && !room.leave {
             let wait_us = u64::from(r.retry_after_ms.unwrap_or(SUBSCRIBE_WAIT_MS)) * 1000;
-            let until_us = now_us + wait_us + self.jitter_us(wait_us / 2);
-            self.rooms[at].stage = Stage::Waiting(until_us);
+            room.stage = Stage::Waiting(self.now_us + wait_us + session.backoff.jitter_us(wait_us / 2));
         } else {
-            let asked = self.rooms[at].leave;
-            self.remove_room(at, asked, emit);
+            let asked = room.leave;
+            session.remove_room(at, asked, emit);
         }
     }
 
-    /// The close follows; this only says why.
-    fn handle_error(&mut self, e: &ErrorFrame<'_>) {
-        let after_us = u64::from(e.retry_after_ms) * 1000;
-        self.told = Some(Box::new(Told { code: e.code, retry: e.retry, after_us, detail: e.detail.into() }));
-    }
-
-    fn live(&self, alias: u32) -> Option<usize> {
-        self.rooms.iter().position(|r| r.alias == alias && r.stage == Stage::Live)
+    fn handle_personal(&mut self, p: &Personal<'_>, emit: &mut impl FnMut(Event<'_>)) {
+        let Some(room) = self.session.subscriptions.live_alias(p.alias) else { return };
+        if room.position.epoch != p.epoch {
+            return;
+        }
+        emit(Event::Personal {
+            room: room.room(),
+            offset: p.offset,
+            time_ms: p.time_ms,
+            author: p.author,
+            role: p.role,
+            text: p.text,
+            attachment: p.attachment,
+            reply_to: p.reply_to,
+        });
     }
 }

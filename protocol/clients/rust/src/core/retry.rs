@@ -177,6 +177,11 @@ impl Backoff {
         bound_ms * 1_000
     }
 
+    /// Jitter below a bound, for what is tried again on the same connection.
+    pub(super) fn jitter_us(&mut self, below_us: u64) -> u64 {
+        self.random() % below_us.max(1)
+    }
+
     /// 64 random bits.
     pub(super) fn random(&mut self) -> u64 {
         self.random.next_u64()

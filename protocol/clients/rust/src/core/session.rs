@@ -4,26 +4,31 @@
 //! `handle_timeout` (at `poll_timeout`), each followed by `poll_transmit` until it gives nothing and by
 //! `poll_close`; at the end `handle_disconnected`, which says what next.
 //!
-//! Invariants: `Hello` goes first and once on each connection; something is sent at least every half
-//! heartbeat; an idle session has no heap but names and ticket; time never goes back.
-//! Not here: what frames mean (`receive`), moving to another connection (`migration`), delays (`retry`),
-//! cursors (`room`), what waits for answers (`outbox`).
+//! Invariants: `Hello` is sent first and once on each connection; something is sent at least every half
+//! heartbeat; an idle session has no heap except names and ticket; time never goes back.
+//! Not here: what frames mean (`receive`), the rooms (`subscriptions`), what waits for answers (`outbox`),
+//! requests for the past (`history`), the next connection (`migration`), times of a connection (`heartbeat`),
+//! reasons of its end (`ending`), delays (`retry`).
 
 use std::cell::RefCell;
 
 use grandstand_protocol::close::{CloseCode, Retry};
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind, Publish, React, SetState, Subscribe};
-use grandstand_protocol::limits::REACTION_COUNT_MAX;
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::is_reaction_key;
 use grandstand_protocol::version::capability;
 
-use super::history::HistoryRequest;
-use super::migration::Migration;
+use super::ending::ConnectionEnd;
+use super::heartbeat::Heartbeat;
+use super::history::HistoryRequests;
+use super::migration::Migrations;
 use super::outbox::Outbox;
-use super::retry::{Backoff, verdict};
-use super::room::{RoomState, Stage};
-use super::{Ending, Event, Full, Next, Options, Publication, Reason, RoomId, SubscribeOptions};
+use super::receive::Receiver;
+use super::retry::Backoff;
+use super::subscriptions::{RequestNumbers, Subscriptions};
+use super::{
+    Ending, Event, Full, Next, NextConnection, Options, Publication, Reason, RoomId, SubscribeOptions,
+};
 
 /// From `handle_connected` to `Welcome`. The node allows as long for its part.
 pub(super) const WELCOME_WAIT_US: u64 = 10_000_000;
@@ -34,10 +39,6 @@ const HELD_US: u64 = 5_000_000;
 
 /// After `close`, how long to wait for answers to publications.
 const LINGER_US: u64 = 2_000_000;
-
-/// Heartbeats are taken within these bounds, whatever `Welcome` says: neither a flood of pings nor none at
-/// all.
-pub(super) const HEARTBEAT_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
 
 /// What the other side did wrong so far; each was an [`Event::Fault`](super::EventOf::Fault) too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,47 +60,27 @@ pub(super) enum Link {
     Up,
 }
 
-/// What an `Error` frame announced.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) code: u16,
-    pub(super) retry: Retry,
-    pub(super) after_us: u64,
-    pub(super) detail: Box<str>,
-}
-
-/// A session. See the module's head for how it is driven.
+/// A session. See the file's head for how it is driven.
 #[derive(Debug)]
 pub struct Session {
     pub(super) options: Options,
-    pub(super) rooms: Vec<RoomState>,
+    pub(super) subscriptions: Subscriptions,
     pub(super) outbox: Outbox,
-    pub(super) history_requests: Vec<HistoryRequest>,
+    pub(super) history: HistoryRequests,
+    pub(super) migrations: Migrations,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) end: ConnectionEnd,
+    pub(super) backoff: Backoff,
     pub(super) faults: Faults,
     pub(super) link: Link,
     pub(super) ticket: Box<[u8]>,
-    pub(super) told: Option<Box<Told>>,
-    pub(super) migration: Option<Box<Migration>>,
     /// On this connection batches may come compressed.
     pub(super) takes_compressed: bool,
-    pub(super) heartbeat_us: u64,
-    pub(super) heard_us: u64,
-    /// The driver holds two connections while it moves.
-    pub(super) overlaps: bool,
-    pub(super) fell_back: bool,
-    backoff: Backoff,
-    pub(super) reason: Option<Reason>,
-    close_due: Option<CloseCode>,
     closing_at_us: Option<u64>,
     connected_us: u64,
-    sent_us: u64,
-    pinged_us: u64,
     next_nonce: u64,
-    next_request: u32,
-    next_room: u32,
-    pub(super) hello_due: bool,
-    ping_due: bool,
-    reading_held: bool,
+    requests: RequestNumbers,
+    is_hello_due: bool,
 }
 
 impl Session {
@@ -111,32 +92,22 @@ impl Session {
         let next_nonce = backoff.random() >> 1;
         Session {
             options,
-            rooms: Vec::new(),
+            subscriptions: Subscriptions::default(),
             outbox: Outbox::default(),
-            history_requests: Vec::new(),
+            history: HistoryRequests::default(),
+            migrations: Migrations::default(),
+            heartbeat: Heartbeat::new(),
+            end: ConnectionEnd::default(),
+            backoff,
             faults: Faults::default(),
             link: Link::Down,
             ticket: Box::default(),
-            told: None,
-            migration: None,
             takes_compressed: false,
-            heartbeat_us: *HEARTBEAT_US.end(),
-            heard_us: 0,
-            overlaps: false,
-            fell_back: false,
-            backoff,
-            reason: None,
-            close_due: None,
             closing_at_us: None,
             connected_us: 0,
-            sent_us: 0,
-            pinged_us: 0,
             next_nonce,
-            next_request: 1,
-            next_room: 0,
-            hello_due: false,
-            ping_due: false,
-            reading_held: false,
+            requests: RequestNumbers::new(),
+            is_hello_due: false,
         }
     }
 
@@ -145,29 +116,15 @@ impl Session {
 
     /// Follow a room, now and after every reconnect. A room that is followed already keeps its options.
     pub fn subscribe(&mut self, room: &str, options: SubscribeOptions) -> RoomId {
-        if let Some(known) = self.rooms.iter_mut().find(|r| *r.name == *room && r.is_wanted()) {
-            return known.id;
-        }
-        let id = RoomId(self.next_room);
-        self.next_room += 1;
-        self.rooms.push(RoomState::new(id, room, options, self.options.keep_state));
-        id
+        self.subscriptions.subscribe(room, options, self.options.keep_state)
     }
 
     /// Stop following a room. What was said in it and not answered is refused, by this side; where the room
     /// was not followed yet, it is forgotten.
     pub fn unsubscribe(&mut self, room: RoomId) {
-        let Some(at) = self.rooms.iter().position(|r| r.id == room) else { return };
-        let room = &mut self.rooms[at];
-        match (room.stage, room.stale_alias.take()) {
-            (Stage::Live, _) | (Stage::Wanted, Some(_)) => room.stage = Stage::Unwanted,
-            (Stage::Unwanted | Stage::Leaving, _) => {}
-            (Stage::Asked, _) => room.leave = true,
-            (Stage::Wanted | Stage::Waiting(_), _) => {
-                let room = self.rooms.remove(at);
-                self.outbox.take_room(room.id);
-                self.refuse_history(room.id, &mut |_| {});
-            }
+        if self.subscriptions.unsubscribe(room) {
+            self.outbox.take_room(room);
+            self.history.refuse_room(room, &mut |_| {});
         }
     }
 
@@ -176,7 +133,7 @@ impl Session {
     /// # Errors
     /// [`Full`] while too much waits for an answer.
     pub fn publish(&mut self, now_us: u64, room: RoomId, publication: &Publication<'_>) -> Result<u64, Full> {
-        self.check_room_left()?;
+        self.outbox.check_room_left(self.options.unanswered_max)?;
         let nonce = publication.nonce.unwrap_or(self.next_nonce);
         if publication.nonce.is_none() {
             self.next_nonce = self.next_nonce.wrapping_add(1);
@@ -199,10 +156,20 @@ impl Session {
     /// # Errors
     /// [`Full`] while too much waits for an answer.
     pub fn set_state(&mut self, room: RoomId, key: &str, value: Option<&[u8]>) -> Result<u32, Full> {
-        self.check_room_left()?;
-        let request = self.take_request();
+        self.outbox.check_room_left(self.options.unanswered_max)?;
+        let request = self.requests.take();
         self.outbox.set_state(request, room, key, value);
         Ok(request)
+    }
+
+    /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the
+    /// number under which they come, as [`History`](super::EventOf::History) and
+    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or are refused. What is no longer kept is passed over.
+    ///
+    /// # Errors
+    /// [`Full`] while too many requests are under way.
+    pub fn history(&mut self, room: RoomId, from: u64, count: u64) -> Result<u32, Full> {
+        self.history.begin(&mut self.requests, room, from, count)
     }
 
     /// Use this token from the next connection on.
@@ -221,22 +188,22 @@ impl Session {
 
     /// The number of a followed room.
     pub fn room_id(&self, name: &str) -> Option<RoomId> {
-        self.rooms.iter().find(|r| *r.name == *name && r.is_wanted()).map(|r| r.id)
+        self.subscriptions.id(name)
     }
 
     /// Epoch and next offset of a room: what to give as [`SubscribeOptions::resume`] in a later run.
     pub fn position(&self, room: RoomId) -> Option<(u64, u64)> {
-        self.rooms.iter().find(|r| r.id == room)?.resume_point()
+        self.subscriptions.get(room)?.resume_point()
     }
 
     /// The value of a key of the room's state.
     pub fn state(&self, room: RoomId, key: &str) -> Option<&[u8]> {
-        self.rooms.iter().find(|r| r.id == room)?.lane.get(key)
+        self.subscriptions.get(room)?.lane.get(key)
     }
 
     /// All keys and values of the room's state, in the order of the keys.
     pub fn states(&self, room: RoomId) -> impl Iterator<Item = (&str, &[u8])> {
-        self.rooms.iter().filter(move |r| r.id == room).flat_map(|r| r.lane.iter())
+        self.subscriptions.get(room).into_iter().flat_map(|r| r.lane.iter())
     }
 
     /// What the other side did wrong so far.
@@ -251,7 +218,7 @@ impl Session {
 
     /// Is this room followed at this moment?
     pub fn is_live(&self, room: RoomId) -> bool {
-        self.link == Link::Up && self.rooms.iter().any(|r| r.id == room && r.stage == Stage::Live)
+        self.link == Link::Up && self.subscriptions.live(room).is_some()
     }
 
     /// Publications and state changes without an answer.
@@ -266,7 +233,7 @@ impl Session {
 
     /// Where `GoAway` wants the next connection to go; given once.
     pub fn take_where_to(&mut self) -> Option<Box<str>> {
-        self.migration.take().map(|migration| migration.where_to).filter(|where_to| !where_to.is_empty())
+        self.migrations.take_where_to()
     }
 
     // --- what the driver tells
@@ -276,14 +243,14 @@ impl Session {
     pub fn handle_connected(&mut self, now_us: u64) {
         assert!(self.link == Link::Down, "a connection within a connection");
         self.link = Link::Greeting;
-        self.hello_due = true;
-        (self.connected_us, self.heard_us, self.sent_us, self.pinged_us) = (now_us, now_us, now_us, now_us);
+        self.is_hello_due = true;
+        self.connected_us = now_us;
+        self.heartbeat.handle_connected(now_us);
     }
 
     /// While the driver does not read on purpose, silence is no sign.
     pub fn handle_reading_held(&mut self, now_us: u64, held: bool) {
-        self.reading_held = held;
-        self.heard_us = self.heard_us.max(now_us);
+        self.heartbeat.handle_reading_held(now_us, held);
     }
 
     /// It is (at least) `poll_timeout`.
@@ -292,26 +259,24 @@ impl Session {
         match self.link {
             Link::Down => return,
             Link::Greeting if now_us >= self.connected_us + WELCOME_WAIT_US => {
-                self.fail(CloseCode::HandshakeTimeout, Reason::NoWelcome);
+                self.end.decide(CloseCode::HandshakeTimeout, Reason::NoWelcome);
             }
             Link::Greeting => {}
             Link::Up => self.handle_up_timeout(now_us),
         }
-        self.handle_history_timeout(now_us);
-        for room in &mut self.rooms {
-            if matches!(room.stage, Stage::Waiting(until_us) if now_us >= until_us) {
-                room.stage = Stage::Wanted;
-            }
-        }
+        self.history.handle_timeout(now_us);
+        self.subscriptions.handle_timeout(now_us);
     }
 
     fn handle_up_timeout(&mut self, now_us: u64) {
-        if now_us >= self.dead_at_us() {
-            self.fail(CloseCode::HeartbeatTimeout, Reason::Silent);
-        } else {
-            self.handle_migration_timeout(now_us);
+        if self.heartbeat.is_dead(now_us) {
+            self.end.decide(CloseCode::HeartbeatTimeout, Reason::Silent);
+        } else if self.migrations.handle_timeout(now_us) {
+            self.end.decide(CloseCode::GoingAway, Reason::GoAway);
+        } else if self.migrations.is_next_late(now_us) {
+            self.next_connection().handle_failed(now_us);
         }
-        self.ping_due |= now_us >= self.ping_at_us();
+        self.heartbeat.handle_timeout(now_us);
     }
 
     /// When to call `handle_timeout`, if nothing happens before.
@@ -319,15 +284,11 @@ impl Session {
         let of_link = match self.link {
             Link::Down => None,
             Link::Greeting => Some(self.connected_us + WELCOME_WAIT_US),
-            Link::Up => Some(self.dead_at_us().min(self.ping_at_us())),
+            Link::Up => Some(self.heartbeat.due_us()),
         };
-        let of_move = self.migration_due_us().filter(|_| self.link == Link::Up);
-        let of_rooms = self.rooms.iter().filter_map(|room| match room.stage {
-            Stage::Waiting(until_us) if self.link == Link::Up => Some(until_us),
-            _ => None,
-        });
-        let of_past = self.history_due_us().filter(|_| self.link == Link::Up);
-        [of_link, of_move, of_past, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
+        let of_rooms = [self.migrations.due_us(), self.history.due_us(), self.subscriptions.due_us()];
+        let of_rooms = of_rooms.into_iter().flatten().filter(|_| self.link == Link::Up);
+        [of_link, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
     }
 
     /// The next frame to send, without any header, appended to `out`; `false` if there is none.
@@ -338,7 +299,7 @@ impl Session {
         }
         let sent = ENCODER.with_borrow_mut(|encoder| self.encode_next(now_us, encoder, out));
         if sent {
-            self.sent_us = now_us;
+            self.heartbeat.handle_sent(now_us);
         }
         sent
     }
@@ -346,7 +307,7 @@ impl Session {
     /// The connection is to be closed with this code: what the driver then hears of it does not matter any
     /// more.
     pub fn poll_close(&mut self) -> Option<CloseCode> {
-        self.close_due.take()
+        self.end.poll_close()
     }
 
     /// The connection is gone, or could not be made.
@@ -359,7 +320,7 @@ impl Session {
         let held = self.link == Link::Up && now_us >= self.connected_us + HELD_US;
         let was_dropped = ending == Ending::Dropped;
         let in_seconds = matches!(ending, Ending::Http { .. });
-        let (reason, retry, after_us) = self.judge(ending);
+        let (reason, retry, after_us) = self.end.judge(ending);
         self.handle_link_down(emit);
         emit(Event::Disconnected { reason: reason.clone() });
         if held {
@@ -374,10 +335,10 @@ impl Session {
                 emit(Event::TokenWanted);
                 Next::Reauthenticate
             }
-            Retry::Backoff if was_dropped => self.reconnect(0, emit),
-            Retry::Backoff => match &self.migration {
+            Retry::Backoff if was_dropped => reconnect(&self.backoff, 0, emit),
+            Retry::Backoff => match self.migrations.planned_us() {
                 // The node spread its clients itself.
-                Some(migration) if held => self.reconnect(migration.at_us.saturating_sub(now_us), emit),
+                Some(at_us) if held => reconnect(&self.backoff, at_us.saturating_sub(now_us), emit),
                 _ if self.backoff.attempt >= self.options.retries_max => give_up(reason, emit),
                 _ => {
                     let (first_ms, max_ms) = (self.options.backoff_ms, self.options.backoff_max_ms);
@@ -385,45 +346,67 @@ impl Session {
                         0 => self.backoff.delay_us(first_ms, max_ms),
                         told => self.backoff.delay_after_us(told, in_seconds, first_ms, max_ms),
                     };
-                    self.reconnect(delay_us, emit)
+                    reconnect(&self.backoff, delay_us, emit)
                 }
             },
         }
     }
 
-    // --- details
-    // ----------------------------------------------------------------------------------------------------
-
-    /// Close the connection with `code`; `reason` is what the application will hear.
-    pub(super) fn fail(&mut self, code: CloseCode, reason: Reason) {
-        if self.reason.is_none() {
-            self.reason = Some(reason);
-            self.close_due = Some(code);
+    /// A frame came, without its header.
+    pub fn handle_frame(&mut self, now_us: u64, frame: &[u8], emit: &mut impl FnMut(Event<'_>)) {
+        if self.end.is_decided() {
+            return;
         }
+        self.heartbeat.handle_heard(now_us);
+        Receiver { session: self, now_us }.handle_frame(frame, emit);
+        self.settle_close(now_us);
     }
 
     /// The other side broke the rules of transport or protocol.
     pub fn handle_malformed(&mut self, code: CloseCode, what: &str) {
-        self.fail(code, Reason::Malformed(what.into()));
+        self.end.decide(code, Reason::Malformed(what.into()));
     }
 
-    /// This connection is to be closed: nothing of it counts any more.
-    pub(super) fn is_failed(&self) -> bool {
-        self.reason.is_some()
+    // --- the next connection, beside this one
+    // -----------------------------------------------------------------------
+
+    /// The driver can hold two connections at a time: see [`NextConnection::poll_open`].
+    pub fn overlap_migrations(&mut self) {
+        self.migrations.overlap();
     }
 
-    /// Number of a request: never 0, which means that the server began.
-    pub(super) fn take_request(&mut self) -> u32 {
-        let request = self.next_request;
-        self.next_request = request.checked_add(1).unwrap_or(1);
-        request
+    /// The connection that is to follow this one.
+    pub fn next_connection(&mut self) -> NextConnection<'_> {
+        NextConnection(self)
     }
+
+    /// Change over, if it is time: `true`: the next connection is the connection now, and the old one is to
+    /// be closed. `ended`: the old one has ended, so nothing is waited for.
+    pub fn poll_change(&mut self, now_us: u64, ended: bool, emit: &mut impl FnMut(Event<'_>)) -> bool {
+        let waits = self.outbox.has_in_flight() && !ended;
+        if self.end.is_decided() {
+            return false;
+        }
+        let Some(frames) = self.migrations.poll_change(now_us, waits) else { return false };
+        self.handle_link_down(emit);
+        self.end.forget_announced();
+        emit(Event::Disconnected { reason: Reason::GoAway });
+        self.handle_connected(now_us);
+        self.is_hello_due = false;
+        for frame in &frames {
+            self.handle_frame(now_us, frame, emit);
+        }
+        true
+    }
+
+    // --- details
+    // ----------------------------------------------------------------------------------------------------
 
     /// Forget a room, and refuse what was said in it.
     pub(super) fn remove_room(&mut self, at: usize, asked: bool, emit: &mut impl FnMut(Event<'_>)) {
-        let room = self.rooms.remove(at);
+        let room = self.subscriptions.remove(at);
         emit(Event::Unsubscribed { room: room.room(), asked });
-        self.refuse_history(room.id, emit);
+        self.history.refuse_room(room.id, emit);
         for publication in self.outbox.take_room(room.id) {
             emit(Event::Refused {
                 kind: Kind::Publish as u8,
@@ -436,76 +419,25 @@ impl Session {
         }
     }
 
-    /// Jitter for what is tried again on the same connection.
-    pub(super) fn jitter_us(&mut self, below_us: u64) -> u64 {
-        self.backoff.random() % below_us.max(1)
-    }
-
-    /// The delay before another try.
-    pub(super) fn backoff_us(&mut self) -> u64 {
-        self.backoff.delay_us(self.options.backoff_ms, self.options.backoff_max_ms)
-    }
-
     /// `close` was called, and nothing stands in its way, or it waited long enough.
     pub(super) fn settle_close(&mut self, now_us: u64) {
         let Some(at_us) = self.closing_at_us else { return };
         if self.link != Link::Down && (self.outbox.is_empty() || now_us >= at_us) {
             // In the past nothing is waited for: the timer must not fire again.
             self.closing_at_us = Some(u64::MAX);
-            self.fail(CloseCode::Normal, Reason::Asked);
+            self.end.decide(CloseCode::Normal, Reason::Asked);
         }
     }
 
-    fn check_room_left(&self) -> Result<(), Full> {
-        if self.outbox.unanswered() < self.options.unanswered_max as usize { Ok(()) } else { Err(Full) }
-    }
-
-    /// A node that is not heard for two heartbeats, though it was asked, is gone.
-    fn dead_at_us(&self) -> u64 {
-        if self.reading_held { u64::MAX } else { self.heard_us + 2 * self.heartbeat_us }
-    }
-
-    /// Half a heartbeat after the last frame sent; and a heartbeat after the last one heard, since reactions
-    /// alone have no answer.
-    fn ping_at_us(&self) -> u64 {
-        let silence_at_us = self.heard_us.max(self.pinged_us) + self.heartbeat_us;
-        (self.sent_us + self.heartbeat_us / 2).min(silence_at_us)
-    }
-
-    /// Why it ended, and what that allows. What this side decided goes before what the node said, and that
-    /// before what the transport saw.
-    fn judge(&mut self, ending: Ending) -> (Reason, Retry, u64) {
-        let (own, told) = (self.reason.take(), self.told.take());
-        self.close_due = None;
-        match (own, told) {
-            (Some(own), _) => {
-                let (retry, after_us) = verdict(&own);
-                (own, retry, after_us)
-            }
-            (None, Some(told)) => {
-                (Reason::Told { code: told.code, detail: told.detail }, told.retry, told.after_us)
-            }
-            (None, None) => {
-                let reason = match ending {
-                    Ending::Code(code) => Reason::Told { code, detail: Box::default() },
-                    other => Reason::Transport(other),
-                };
-                let (retry, after_us) = verdict(&reason);
-                (reason, retry, after_us)
-            }
-        }
-    }
-
-    pub(super) fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
+    fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
         self.link = Link::Down;
-        self.forget_next();
-        (self.hello_due, self.ping_due, self.takes_compressed) = (false, false, false);
+        (self.is_hello_due, self.takes_compressed) = (false, false);
+        self.migrations.forget_next();
+        self.heartbeat.handle_disconnected();
         self.outbox.handle_disconnected();
-        self.handle_history_disconnected();
-        for at in (0..self.rooms.len()).rev() {
-            if !self.rooms[at].handle_disconnected() {
-                self.remove_room(at, true, emit);
-            }
+        self.history.handle_disconnected();
+        for at in self.subscriptions.handle_disconnected() {
+            self.remove_room(at, true, emit);
         }
     }
 
@@ -514,106 +446,47 @@ impl Session {
         if self.options.compression { capability::DEFLATE_1 } else { 0 }
     }
 
-    fn reconnect(&mut self, after_us: u64, emit: &mut impl FnMut(Event<'_>)) -> Next {
-        emit(Event::Reconnecting { after_us, attempt: self.backoff.attempt });
-        Next::Reconnect { after_us }
+    pub(super) fn encode_hello(&self, encoder: &mut Encoder, out: &mut Vec<u8>) {
+        let Options { token, name, agent, .. } = &self.options;
+        let (capabilities, ticket) = (self.offered(), &*self.ticket);
+        let hello = Hello { token, name, agent, ticket, capabilities, ..Hello::default() };
+        encoder.client(&ClientFrame::Hello(hello), out);
     }
 
     fn encode_next(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        if self.link == Link::Down || self.reason.is_some() {
+        if self.link == Link::Down || self.end.is_decided() {
             return false;
         }
-        if std::mem::take(&mut self.hello_due) {
-            let Options { token, name, agent, .. } = &self.options;
-            let (capabilities, ticket) = (self.offered(), &*self.ticket);
-            let hello = Hello { token, name, agent, ticket, capabilities, ..Hello::default() };
-            encoder.client(&ClientFrame::Hello(hello), out);
+        if std::mem::take(&mut self.is_hello_due) {
+            self.encode_hello(encoder, out);
             return true;
         }
-        self.encode_room(encoder, out)
-            || self.encode_outbox(now_us, encoder, out)
-            || self.encode_history(encoder, out)
-            || self.encode_ping(now_us, encoder, out)
-    }
-
-    fn encode_room(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        let is_due = |at: usize| match self.rooms[at].stage {
-            Stage::Unwanted => true,
-            // The node knows one subscription of a room: the one before, which is being left, goes first.
-            Stage::Wanted => self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name),
-            _ => false,
-        };
-        let Some(at) = (0..self.rooms.len()).find(|&at| is_due(at)) else { return false };
-        let request = self.take_request();
-        let room = &mut self.rooms[at];
-        if let Some(alias) = room.stale_alias.take() {
-            encoder.client(&ClientFrame::Unsubscribe { request, alias }, out);
+        if self.subscriptions.encode_next(&mut self.requests, encoder, out) {
             return true;
         }
-        room.request = request;
-        if room.stage == Stage::Unwanted {
-            room.stage = Stage::Leaving;
-            encoder.client(&ClientFrame::Unsubscribe { request, alias: room.alias }, out);
-        } else {
-            room.stage = Stage::Asked;
-            let (resume, replay) = room.wish();
-            encoder.client(
-                &ClientFrame::Subscribe(Subscribe { request, room: &room.name, resume, replay }),
-                out,
-            );
-        }
-        true
-    }
-
-    fn encode_outbox(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        if self.link != Link::Up || self.outbox.is_empty() || self.is_changing() {
+        if self.link != Link::Up {
             return false;
         }
-        let rooms = &self.rooms;
-        let alias = |id: RoomId| rooms.iter().find(|r| r.id == id && r.stage == Stage::Live).map(|r| r.alias);
-        if let Some((alias, age_ms, p)) = self.outbox.poll_publication(now_us, alias) {
-            let publish = Publish {
-                alias,
-                nonce: p.nonce,
-                text: &p.text,
-                reply_to: p.reply_to,
-                attachment: &p.attachment,
-                author: &p.author,
-                role: p.role,
-                age_ms,
-            };
-            encoder.client(&ClientFrame::Publish(publish), out);
-        } else if let Some((alias, s)) = self.outbox.poll_state(alias) {
-            let set = SetState { request: s.request, alias, key: &s.key, value: s.value.as_deref() };
-            encoder.client(&ClientFrame::SetState(set), out);
-        } else if let Some((alias, r)) = self.outbox.poll_reaction(alias) {
-            let count = r.count.min(REACTION_COUNT_MAX);
-            encoder.client(&ClientFrame::React(React { alias, key: &r.key, count }), out);
-            if r.count > count {
-                self.outbox.react(r.room, &r.key, r.count - count);
-            }
-        } else {
-            return false;
+        let subscriptions = &self.subscriptions;
+        let alias = |id: RoomId| subscriptions.live(id).map(|room| room.alias);
+        if !self.migrations.is_changing() && self.outbox.encode_next(now_us, alias, encoder, out) {
+            return true;
         }
-        true
-    }
-
-    fn encode_history(&mut self, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        let history = if self.link == Link::Up { self.poll_history() } else { None };
-        if let Some(history) = history {
+        if let Some(history) = self.history.poll(&self.subscriptions) {
             encoder.client(&ClientFrame::History(history), out);
+            return true;
         }
-        history.is_some()
+        let is_ping_due = self.heartbeat.poll_ping(now_us);
+        if is_ping_due {
+            encoder.client(&ClientFrame::Ping { client_us: now_us }, out);
+        }
+        is_ping_due
     }
+}
 
-    fn encode_ping(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        if self.link != Link::Up || !std::mem::take(&mut self.ping_due) {
-            return false;
-        }
-        self.pinged_us = now_us;
-        encoder.client(&ClientFrame::Ping { client_us: now_us }, out);
-        true
-    }
+fn reconnect(backoff: &Backoff, after_us: u64, emit: &mut impl FnMut(Event<'_>)) -> Next {
+    emit(Event::Reconnecting { after_us, attempt: backoff.attempt });
+    Next::Reconnect { after_us }
 }
 
 fn give_up(reason: Reason, emit: &mut impl FnMut(Event<'_>)) -> Next {

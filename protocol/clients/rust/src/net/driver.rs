@@ -408,8 +408,12 @@ impl<H: Handler> Driver<H> {
 
     /// The next connection, while this one goes on: when to look again.
     fn poll_next(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<u64> {
-        if let Some(where_to) = self.session.poll_next_connection() {
-            let here = if self.session.has_fallen_back() { None } else { self.moved_to.as_deref() };
+        if let Some(where_to) = self.session.next_connection().poll_open() {
+            let here = if self.session.next_connection().has_fallen_back() {
+                None
+            } else {
+                self.moved_to.as_deref()
+            };
             let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| self.url.moved(to));
             let url = url.unwrap_or_else(|| here.unwrap_or(&self.url).clone());
             self.migration.open(&self.connector, url, now_us);

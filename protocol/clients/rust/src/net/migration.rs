@@ -49,20 +49,20 @@ impl Migration {
             match connecting.as_mut().poll(cx) {
                 Poll::Ready(Ok(link)) => {
                     stats.connects += 1;
-                    session.handle_next_connected(now_us);
+                    session.next_connection().handle_connected(now_us);
                     *next = Next::Standing(link);
                 }
-                Poll::Ready(Err(_)) => session.handle_next_failed(now_us),
-                Poll::Pending if now_us >= *deadline_us => session.handle_next_failed(now_us),
+                Poll::Ready(Err(_)) => session.next_connection().handle_failed(now_us),
+                Poll::Pending if now_us >= *deadline_us => session.next_connection().handle_failed(now_us),
                 Poll::Pending => due = Some(*deadline_us),
             }
         }
         if let Next::Standing(link) = next
             && greet(link, cx, now_us, session, stats).is_err()
         {
-            session.handle_next_failed(now_us);
+            session.next_connection().handle_failed(now_us);
         }
-        if !session.wants_next() {
+        if !session.next_connection().is_wanted() {
             self.next = None;
         }
         due
@@ -121,7 +121,7 @@ fn greet(
 ) -> Result<(), Ending> {
     with_frame(|frame| {
         frame.clear();
-        if session.poll_next_transmit(frame) {
+        if session.next_connection().poll_transmit(frame) {
             stats.frames_out += 1;
             link.queue(frame);
         }
@@ -129,14 +129,14 @@ fn greet(
     if let Poll::Ready(flushed) = link.poll_flush(cx, &mut stats.bytes_out) {
         flushed?;
     }
-    while !session.is_next_greeted() && session.wants_next() {
+    while !session.next_connection().is_greeted() && session.next_connection().is_wanted() {
         let mut fault = None;
         let (frames_in, session) = (&mut stats.frames_in, &mut *session);
         let read = with_scratch(|scratch| {
             link.poll_read(cx, scratch, &mut |incoming| match incoming {
                 Incoming::Frame(frame) => {
                     *frames_in += 1;
-                    session.handle_next_frame(now_us, frame);
+                    session.next_connection().handle_frame(now_us, frame);
                 }
                 Incoming::Fault(..) => fault = Some(Ending::Broken(io::ErrorKind::InvalidData)),
             })

@@ -5,6 +5,8 @@
 //! Not here: sockets (`sockets.rs`), virtual time (`session.rs`).
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod world;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use grandstand_client::protocol::batch::{BatchWriter, MessageParts};

@@ -1,0 +1,83 @@
+//! Ending: why a connection ends, as far as it is known before the transport has ended.
+//!
+//! Why kept: the reason is known in three places at three times. What this side decided takes precedence over
+//! what the node said in `Error`, and that over what the transport saw.
+//! Not here: what a reason allows (`retry`).
+
+use grandstand_protocol::close::{CloseCode, Retry};
+use grandstand_protocol::frame::ErrorFrame;
+
+use super::retry::verdict;
+use super::{Ending, Reason};
+
+/// What an `Error` frame announced.
+#[derive(Debug)]
+struct Announced {
+    code: u16,
+    retry: Retry,
+    after_us: u64,
+    detail: Box<str>,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionEnd {
+    decided: Option<Reason>,
+    announced: Option<Box<Announced>>,
+    close_due: Option<CloseCode>,
+}
+
+impl ConnectionEnd {
+    /// This side ends the connection. The first reason is kept.
+    pub(super) fn decide(&mut self, code: CloseCode, reason: Reason) {
+        if self.decided.is_none() {
+            self.decided = Some(reason);
+            self.close_due = Some(code);
+        }
+    }
+
+    /// Has this side ended the connection? Its frames mean nothing any more.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decided.is_some()
+    }
+
+    /// The node says why it is about to close.
+    pub(super) fn handle_error(&mut self, e: &ErrorFrame<'_>) {
+        let (after_us, detail) = (u64::from(e.retry_after_ms) * 1000, e.detail.into());
+        self.announced = Some(Box::new(Announced { code: e.code, retry: e.retry, after_us, detail }));
+    }
+
+    /// Another connection takes over: what the node said of the old one is void.
+    pub(super) fn forget_announced(&mut self) {
+        self.announced = None;
+    }
+
+    /// The code to close the transport with; given once.
+    pub(super) fn poll_close(&mut self) -> Option<CloseCode> {
+        self.close_due.take()
+    }
+
+    /// The transport has ended: the reason, what it allows, and the delay in microseconds that the node asked
+    /// for.
+    pub(super) fn judge(&mut self, ending: Ending) -> (Reason, Retry, u64) {
+        let (decided, announced) = (self.decided.take(), self.announced.take());
+        self.close_due = None;
+        match (decided, announced) {
+            (Some(decided), _) => {
+                let (retry, after_us) = verdict(&decided);
+                (decided, retry, after_us)
+            }
+            (None, Some(told)) => {
+                (Reason::Told { code: told.code, detail: told.detail }, told.retry, told.after_us)
+            }
+            (None, None) => {
+                let reason = match ending {
+                    Ending::Code(code) => Reason::Told { code, detail: Box::default() },
+                    other => Reason::Transport(other),
+                };
+                let (retry, after_us) = verdict(&reason);
+                (reason, retry, after_us)
+            }
+        }
+    }
+}

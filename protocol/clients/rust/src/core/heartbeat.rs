@@ -1,0 +1,99 @@
+//! Heartbeat: when a connection has to send something, and when its node is taken for dead.
+//!
+//! Why pings as well as frames: reactions have no answer, so a session that only reacts would never hear that
+//! its node is gone.
+//! Invariants: something is due at least every half interval. A node that was asked and is not heard for two
+//! intervals is dead, unless the driver does not read on purpose.
+//! Not here: what a dead node means (`session`).
+
+/// The interval is kept within these bounds, whatever `Welcome` says: no flood of pings, and never none.
+const INTERVAL_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
+
+/// The times of one connection. See the file's head.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    interval_us: u64,
+    heard_us: u64,
+    sent_us: u64,
+    pinged_us: u64,
+    is_ping_due: bool,
+    is_reading_held: bool,
+}
+
+impl Heartbeat {
+    pub(super) fn new() -> Heartbeat {
+        Heartbeat {
+            interval_us: *INTERVAL_US.end(),
+            heard_us: 0,
+            sent_us: 0,
+            pinged_us: 0,
+            is_ping_due: false,
+            is_reading_held: false,
+        }
+    }
+
+    /// A connection is established.
+    pub(super) fn handle_connected(&mut self, now_us: u64) {
+        (self.heard_us, self.sent_us, self.pinged_us) = (now_us, now_us, now_us);
+    }
+
+    /// The connection has ended.
+    pub(super) fn handle_disconnected(&mut self) {
+        self.is_ping_due = false;
+    }
+
+    /// The interval that the node asks for.
+    pub(super) fn set_interval_ms(&mut self, ms: u32) {
+        self.interval_us = (u64::from(ms) * 1000).clamp(*INTERVAL_US.start(), *INTERVAL_US.end());
+    }
+
+    /// A frame came.
+    pub(super) fn handle_heard(&mut self, now_us: u64) {
+        self.heard_us = self.heard_us.max(now_us);
+    }
+
+    /// A frame was sent.
+    pub(super) fn handle_sent(&mut self, now_us: u64) {
+        self.sent_us = now_us;
+    }
+
+    /// While the driver does not read on purpose, silence says nothing about the node.
+    pub(super) fn handle_reading_held(&mut self, now_us: u64, held: bool) {
+        self.is_reading_held = held;
+        self.handle_heard(now_us);
+    }
+
+    /// It is (at least) [`Heartbeat::due_us`].
+    pub(super) fn handle_timeout(&mut self, now_us: u64) {
+        self.is_ping_due |= now_us >= self.ping_at_us();
+    }
+
+    /// Was the node asked, and not heard for two intervals?
+    pub(super) fn is_dead(&self, now_us: u64) -> bool {
+        now_us >= self.dead_at_us()
+    }
+
+    /// When a ping is due, or the node is dead.
+    pub(super) fn due_us(&self) -> u64 {
+        self.dead_at_us().min(self.ping_at_us())
+    }
+
+    /// Whether a ping is to be sent now.
+    pub(super) fn poll_ping(&mut self, now_us: u64) -> bool {
+        let is_due = std::mem::take(&mut self.is_ping_due);
+        if is_due {
+            self.pinged_us = now_us;
+        }
+        is_due
+    }
+
+    fn dead_at_us(&self) -> u64 {
+        if self.is_reading_held { u64::MAX } else { self.heard_us + 2 * self.interval_us }
+    }
+
+    /// Half an interval after the last frame sent; and an interval after the last frame heard.
+    fn ping_at_us(&self) -> u64 {
+        let silence_at_us = self.heard_us.max(self.pinged_us) + self.interval_us;
+        (self.sent_us + self.interval_us / 2).min(silence_at_us)
+    }
+}

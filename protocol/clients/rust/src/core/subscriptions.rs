@@ -1,0 +1,150 @@
+//! Subscriptions: the rooms that a session follows, across its connections.
+//!
+//! Invariants: a room that is followed has one entry; one that is left and followed again has a second, which
+//! is asked for only when the first is gone, since a node knows one subscription of a room.
+//! Not here: a room's cursor and state (`room`), what its frames mean (`receive`).
+
+use grandstand_protocol::frame::{ClientFrame, Encoder, Subscribe};
+
+use super::room::{RoomState, Stage};
+use super::{RoomId, SubscribeOptions};
+
+/// Numbers of requests: never 0, which means that the server began.
+#[derive(Debug)]
+pub(super) struct RequestNumbers(u32);
+
+impl RequestNumbers {
+    pub(super) fn new() -> RequestNumbers {
+        RequestNumbers(1)
+    }
+
+    pub(super) fn take(&mut self) -> u32 {
+        let number = self.0;
+        self.0 = number.checked_add(1).unwrap_or(1);
+        number
+    }
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    rooms: Vec<RoomState>,
+    next_id: u32,
+}
+
+impl Subscriptions {
+    /// Follow a room. A room that is followed already keeps its options.
+    pub(super) fn subscribe(&mut self, name: &str, options: SubscribeOptions, keep_state: bool) -> RoomId {
+        if let Some(known) = self.id(name) {
+            return known;
+        }
+        let id = RoomId(self.next_id);
+        self.next_id += 1;
+        self.rooms.push(RoomState::new(id, name, options, keep_state));
+        id
+    }
+
+    /// Leave a room: `true` when the node does not know of it, so that it is forgotten at once.
+    pub(super) fn unsubscribe(&mut self, id: RoomId) -> bool {
+        let Some(at) = self.rooms.iter().position(|r| r.id == id) else { return false };
+        let room = &mut self.rooms[at];
+        match (room.stage, room.stale_alias.take()) {
+            (Stage::Live, _) | (Stage::Wanted, Some(_)) => room.stage = Stage::Unwanted,
+            (Stage::Unwanted | Stage::Leaving, _) => {}
+            (Stage::Asked, _) => room.leave = true,
+            (Stage::Wanted | Stage::Waiting(_), _) => {
+                self.rooms.remove(at);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The number of a followed room.
+    pub(super) fn id(&self, name: &str) -> Option<RoomId> {
+        self.rooms.iter().find(|r| *r.name == *name && r.is_wanted()).map(|r| r.id)
+    }
+
+    pub(super) fn get(&self, id: RoomId) -> Option<&RoomState> {
+        self.rooms.iter().find(|r| r.id == id)
+    }
+
+    /// A room that is followed at this moment.
+    pub(super) fn live(&self, id: RoomId) -> Option<&RoomState> {
+        self.get(id).filter(|r| r.stage == Stage::Live)
+    }
+
+    /// As [`Subscriptions::live`], by the alias of this connection.
+    pub(super) fn live_alias(&mut self, alias: u32) -> Option<&mut RoomState> {
+        self.rooms.iter_mut().find(|r| r.alias == alias && r.stage == Stage::Live)
+    }
+
+    /// The first room of which this is true.
+    pub(super) fn position(&self, which: impl Fn(&RoomState) -> bool) -> Option<usize> {
+        self.rooms.iter().position(which)
+    }
+
+    pub(super) fn at(&mut self, at: usize) -> &mut RoomState {
+        &mut self.rooms[at]
+    }
+
+    pub(super) fn remove(&mut self, at: usize) -> RoomState {
+        self.rooms.remove(at)
+    }
+
+    /// The connection has ended: the rooms that are not followed any more, to be removed from the last on.
+    pub(super) fn handle_disconnected(&mut self) -> Vec<usize> {
+        let last_first = (0..self.rooms.len()).rev();
+        last_first.filter(|&at| !self.rooms[at].handle_disconnected()).collect()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now_us: u64) {
+        for room in &mut self.rooms {
+            if matches!(room.stage, Stage::Waiting(until_us) if now_us >= until_us) {
+                room.stage = Stage::Wanted;
+            }
+        }
+    }
+
+    /// When a refused subscription may be asked for again.
+    pub(super) fn due_us(&self) -> Option<u64> {
+        let waiting = self.rooms.iter().filter_map(|room| match room.stage {
+            Stage::Waiting(until_us) => Some(until_us),
+            _ => None,
+        });
+        waiting.min()
+    }
+
+    /// The next `Subscribe` or `Unsubscribe`; `false` if none is due.
+    pub(super) fn encode_next(
+        &mut self,
+        requests: &mut RequestNumbers,
+        encoder: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let is_due = |at: usize| match self.rooms[at].stage {
+            Stage::Unwanted => true,
+            // The node knows one subscription of a room: the one before, which is being left, goes first.
+            Stage::Wanted => self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name),
+            _ => false,
+        };
+        let Some(at) = (0..self.rooms.len()).find(|&at| is_due(at)) else { return false };
+        let request = requests.take();
+        let room = &mut self.rooms[at];
+        if let Some(alias) = room.stale_alias.take() {
+            encoder.client(&ClientFrame::Unsubscribe { request, alias }, out);
+            return true;
+        }
+        room.request = request;
+        if room.stage == Stage::Unwanted {
+            room.stage = Stage::Leaving;
+            encoder.client(&ClientFrame::Unsubscribe { request, alias: room.alias }, out);
+        } else {
+            room.stage = Stage::Asked;
+            let (resume, replay) = room.wish();
+            let subscribe = Subscribe { request, room: &room.name, resume, replay };
+            encoder.client(&ClientFrame::Subscribe(subscribe), out);
+        }
+        true
+    }
+}
