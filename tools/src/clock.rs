@@ -1,5 +1,7 @@
-//! Times of the client library and of tokio, in terms of the clock that all processes of a machine share
-//! (`grandstand_harness::clock`).
+//! Clock conversion: times of the client library and of tokio, on the clock that all processes share.
+//!
+//! Why: the client library counts from the start of its process, and latencies span processes.
+//! Not here: the shared clock (`grandstand_harness::clock`).
 
 use grandstand_harness::clock::monotonic_us;
 use tokio::time::Instant;

@@ -29,8 +29,8 @@ const REQUEST_MESSAGES: u64 = 5_000;
 /// For one request. A node that has just started may read from a cold disk.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
-/// The same, where the data was damaged on purpose: the node refuses what it cannot read as something that may
-/// pass, and the client retries within this time.
+/// The same, where the data was damaged on purpose: the node refuses what it cannot read for a while, and the
+/// client retries within this time.
 const DAMAGED_WAIT: Duration = Duration::from_secs(2);
 
 /// How far after an offset that cannot be read to try again, and how many times.

@@ -32,9 +32,9 @@ use model::{Action, Model};
 
 /// Follow a room in the terminal, write in it, react.
 ///
-/// Without a terminal, each line of standard input is published, and each message of the room is printed on a
-/// line; notices go to standard error. The chat ends with the input, once everything is acknowledged; the exit
-/// code is not 0 if something was refused.
+/// Without a terminal, each line of standard input is published, and each message of the room is printed on
+/// a line; notices go to standard error. The chat ends with the input, once everything is acknowledged. The
+/// exit code is not 0 if something was refused.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Address of the node: ws://, wss:// or quic://.

@@ -1,4 +1,6 @@
-//! The show's title and its room, made up.
+//! The show's title and its room, made up from a seed.
+//!
+//! Invariant: a room can be typed: lower-case letters, digits and hyphens.
 
 use grandstand_harness::random::Random;
 

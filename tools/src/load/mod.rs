@@ -4,7 +4,8 @@
 //! - `crowd`, `viewer`: viewers; `checker`: completeness and order; `expected`: contents;
 //! - `restarts`, `ledger`: what is kept when the node is killed or replaced during the run; `prober`: new
 //!   connections meanwhile;
-//! - `processes`, `messages`: several processes; `run`: the order of a run; `tally`: counts; `report`: figures.
+//! - `processes`, `messages`: several processes; `run`: the order of a run; `tally`: counts; `report`:
+//!   figures.
 //!
 //! Not here: the protocol (`grandstand_client`).
 
@@ -53,7 +54,7 @@ const FILES_BESIDE: u64 = 200;
 /// WebSocket viewers of one process, whatever its limits: a loopback address has 28,000 ports.
 const WS_PER_PROCESS: usize = 20_000;
 
-/// Run a load; `Ok(false)` when a message was lost, duplicated, reordered or unacknowledged, or a viewer could
+/// Run a load; `Ok(false)` when a message was lost, duplicated, reordered or unacknowledged, or a viewer did
 /// not join.
 ///
 /// # Errors

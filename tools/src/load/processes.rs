@@ -151,7 +151,7 @@ async fn write_line(
     Ok(())
 }
 
-/// The other end of [`Processes::in_processes`]: the plan and orders on standard input, notes on standard output.
+/// The other end of [`Processes::in_processes`]: plan and orders on standard input, notes on standard output.
 ///
 /// # Errors
 /// When the pipes are not as expected.

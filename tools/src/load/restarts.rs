@@ -1,7 +1,7 @@
 //! Restarts: what viewers keep in order to check a node that is killed, cut off or replaced during the run.
 //!
-//! Why beside `checker` and `expected`: those judge one log within what memory holds; here several logs follow
-//! each other, and everything that anybody was shown is compared with the log afterwards.
+//! Why beside `checker` and `expected`: those check one log within what memory holds; here several logs
+//! follow each other, and everything that any viewer was shown is compared with the log afterwards.
 //! Invariants: an offset of a log shows everybody the same message, or it counts as a difference of order;
 //! per message eight bytes are kept for all viewers of a process together, per viewer at most [`PLACES_MAX`]
 //! runs and gaps.

@@ -103,7 +103,7 @@ counts! {
 pub(crate) struct Tally {
     #[serde(flatten)]
     pub(crate) counts: Counts,
-    /// Viewers that never got in, or were sent away before the end.
+    /// Viewers that never got in, or were refused before the end.
     pub(crate) failures: Reasons,
     /// Connections that ended although nobody here wanted it.
     pub(crate) disconnects: Reasons,

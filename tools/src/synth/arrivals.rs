@@ -23,7 +23,7 @@ const ANSWER_MS: f64 = 500.0;
 
 /// How far the mood goes: deviation of its logarithm. Its share of variance over mean is 0.09 times the rate.
 const MOOD_DEVIATION: f64 = 0.3;
-/// What is left of a mood after a second: half of it after 23 s.
+/// The part of a mood that remains after a second; half remains after 23 s.
 const MOOD_KEPT: f64 = 0.97;
 
 /// Measured bounds of bursts: times background; milliseconds of rise and of half-decay.

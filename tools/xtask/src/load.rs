@@ -1,7 +1,7 @@
 //! Loads: `gs load` against a node, and what it reports.
 //!
 //! Invariant: a load that found something lost still reports its figures; one that does not end is stopped.
-//! Not here: what the figures mean (`soak`, `bench`), their names (`tools/src/report.rs`).
+//! Not here: what the figures mean (`soak`, `bench`), their names (`tools/src/load/report.rs`).
 
 use crate::run::{Running, command, run};
 use anyhow::{Context, Result, ensure};

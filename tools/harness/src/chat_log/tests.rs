@@ -1,4 +1,6 @@
-//! Reading, fitting and merging of chat logs.
+//! Tests of chat logs: reading, fitting and merging.
+//!
+//! Not here: generated logs (`tools/src/synth`).
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};

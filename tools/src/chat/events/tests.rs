@@ -1,4 +1,6 @@
-//! What a person reads after each kind of event.
+//! Tests of events: what a person reads after each kind.
+//!
+//! Not here: drawing (`screen`).
 
 use grandstand_client::core::{Ending, OwnedEvent, Reason, RoomId, RoomOf};
 use grandstand_client::protocol::frame::Durability;

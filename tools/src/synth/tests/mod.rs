@@ -1,4 +1,6 @@
-//! The written logs, and (`shapes`) their likeness to real ones.
+//! Tests of generated logs, and (`shapes`) of their likeness to real ones.
+//!
+//! Not here: words (`words`).
 
 mod shapes;
 

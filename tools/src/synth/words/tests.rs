@@ -1,4 +1,6 @@
-//! The rules that every word and saying keeps.
+//! Tests of the rules that every word and saying keeps.
+//!
+//! Not here: the bytes of the dictionary (`dictionary`).
 
 use super::*;
 
