@@ -13,7 +13,8 @@
 //!
 //! Invariants: one datagram per send, since segmentation offload joins packets of one connection only and
 //! costs 12 KB for each; only QUIC version 1 is spoken.
-//! Not here: what frames mean (`audience`), who may connect (`admission::limits`), when a handshake begins (`worker`).
+//! Not here: what frames mean (`audience`), who may connect (`admission::limits`), when a handshake begins
+//! (`worker`).
 
 mod connection;
 mod connection_id;

@@ -41,7 +41,7 @@ impl Streams {
 }
 
 impl StreamState {
-    /// Cut `chunk` into frames, behind what is left of earlier ones.
+    /// Cut `chunk` into frames. A frame that began in earlier chunks is completed first.
     ///
     /// # Errors
     /// A close code, and why: the header is not one of ours, or the frame is too large.

@@ -1,6 +1,9 @@
 //! The node's QUIC parameters against quinn's own client, over a path in virtual time that loses the
 //! datagrams it is told to lose: how often the client acknowledges, when a lost frame comes again, and how a
 //! client is refused that speaks another protocol or opens more streams than it may.
+//!
+//! Why virtual time: seconds of a slow path take milliseconds, and each run is the same.
+//! Not here: the endpoint over real sockets (the node's tests of conformance and of hostile clients).
 
 use std::any::Any;
 use std::collections::VecDeque;

@@ -35,7 +35,7 @@ impl Worker {
         let clock = self.shared.clock;
         let (began, time) = (clock.instant(), self.handshake_time() / 4);
         let more = self.accept_for(now, is_tls, began, time);
-        self.handshakes.admission.handle_spent(clock.elapsed(began).as_nanos() as u64);
+        self.handshakes.queue.handle_spent(clock.elapsed(began).as_nanos() as u64);
         self.stats.admission_us.add(clock.elapsed(began).as_micros() as u64);
         more
     }
@@ -75,15 +75,12 @@ impl Worker {
             }
         };
         // Under TLS the first bytes decide, and they are not here yet.
-        let is_full = !is_tls && self.handshakes.admission.is_full_for(HandshakeKind::Upgrade);
+        let is_full = !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade);
         if is_full || !self.shared.limiter.try_begin_handshake() {
             self.shared.limiter.release(permit);
             let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
-            let after_s = if is_tls {
-                0
-            } else {
-                self.handshakes.admission.refuse(HandshakeKind::Upgrade).retry_after_s()
-            };
+            let after_s =
+                if is_tls { 0 } else { self.handshakes.queue.refuse(HandshakeKind::Upgrade).retry_after_s() };
             return self.refuse(&stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();

@@ -1,12 +1,15 @@
-//! Beginning handshakes: a new connection waits in the handshake queue until its handshake may begin. Handshakes
-//! that have begun go on in the order in which their bytes came. Both get a few milliseconds of a turn.
+//! Beginning handshakes: a new connection waits in the handshake queue until its handshake may begin.
+//! Handshakes that have begun go on in the order in which their bytes came. Both get a few milliseconds of a
+//! turn.
 //!
-//! Why a budget: one handshake costs as much as a hundred writes. A rush of thousands must not hold up established
-//! connections, whose batches are written between two turns.
-//! The first bytes of a TCP connection are looked at and left in the socket, so until its turn it costs a socket and
-//! a link, and no cryptography. Under TLS these bytes may show a ticket of this node. Without TLS nothing before the
-//! `Hello` shows that a client is returning. The first packet of a QUIC client may hold a token.
-//! Not here: how many handshakes may be unfinished (`admission::limits`), the order of the queue (`admission`).
+//! Why a budget: one handshake costs as much as a hundred writes. A rush of thousands must not hold up
+//! established connections, whose batches are written between two turns.
+//! The first bytes of a TCP connection are looked at and left in the socket, so until its turn it costs a
+//! socket and a link, and no cryptography. Under TLS these bytes may show a ticket of this node. Without TLS
+//! nothing before the `Hello` shows that a client is returning. The first packet of a QUIC client may hold a
+//! token.
+//! Not here: how many handshakes may be unfinished (`admission::limits`), the order of the queue
+//! (`admission`).
 
 use std::time::{Duration, Instant};
 
@@ -36,13 +39,13 @@ impl Worker {
     /// A turn begins: how much of it handshakes may take, and whether the audience must hold off new
     /// sessions.
     pub(super) fn begin_handshakes(&mut self, now: Now) {
-        let admission = &mut self.handshakes.admission;
-        admission.handle_turn(now.us, !self.driver.audience.has_work());
+        let queue = &mut self.handshakes.queue;
+        queue.handle_turn(now.us, !self.driver.audience.has_work());
         let newest = HandshakeKind::TlsFull;
-        let pressure = admission
+        let overload = queue
             .is_full_for(newest)
-            .then(|| Overload { wait_us: admission.wait_us(newest), step_us: admission.step_us(newest) });
-        self.driver.audience.handle_overload(pressure);
+            .then(|| Overload { wait_us: queue.wait_us(newest), step_us: queue.step_us(newest) });
+        self.driver.audience.handle_overload(overload);
     }
 
     /// The first bytes of a TCP connection are there.
@@ -50,7 +53,7 @@ impl Worker {
         let kind = if is_tls { self.kind_of_hello(ix) } else { HandshakeKind::Upgrade };
         // Queued or refused, it holds none of the places for handshakes any longer.
         self.shared.limiter.end_handshake();
-        if self.handshakes.admission.handle_incoming(kind, Pending::Link(token)) {
+        if self.handshakes.queue.handle_incoming(kind, Pending::Link(token)) {
             self.driver.links.get_mut(ix).expect("its bytes have come").state = LinkState::Queued { is_tls };
         } else {
             self.refuse_pending(now, ix, kind, TurnedAway::Overloaded);
@@ -70,7 +73,7 @@ impl Worker {
     /// there is more.
     pub(super) fn drive_handshakes(&mut self, instant: Instant, now: Now) -> bool {
         let (began, time) = (self.shared.clock.instant(), self.handshake_time());
-        while self.handshakes.admission.may_work()
+        while self.handshakes.queue.may_work()
             && self.shared.clock.elapsed(began) < time
             && let Some(token) = self.handshakes.due.pop_front()
         {
@@ -79,27 +82,26 @@ impl Worker {
                 // To its end: the event that told of it may be older than what is there now.
                 self.driver.handle_link_readable(now, ix, true);
             }
-            self.handshakes.admission.handle_spent(self.shared.clock.elapsed(step).as_nanos() as u64);
+            self.handshakes.queue.handle_spent(self.shared.clock.elapsed(step).as_nanos() as u64);
         }
         self.handshakes.is_blocked = false;
         while self.shared.clock.elapsed(began) < time && self.admit_next(instant, now) {}
         self.refuse_impatient(now);
         self.stats.admission_us.add(self.shared.clock.elapsed(began).as_micros() as u64);
         // While the limiter is full, nothing more can begin until a handshake ends.
-        !self.handshakes.due.is_empty()
-            || !(self.handshakes.admission.is_empty() || self.handshakes.is_blocked)
+        !self.handshakes.due.is_empty() || !(self.handshakes.queue.is_empty() || self.handshakes.is_blocked)
     }
 
     /// Begin the next handshake; `false` when none may begin now.
     fn admit_next(&mut self, instant: Instant, now: Now) -> bool {
-        if self.handshakes.admission.is_empty() {
+        if self.handshakes.queue.is_empty() {
             return false;
         }
         if !self.shared.limiter.try_begin_handshake() {
             self.handshakes.is_blocked = true;
             return false;
         }
-        let Some((kind, pending)) = self.handshakes.admission.poll_admit() else {
+        let Some((kind, pending)) = self.handshakes.queue.poll_admit() else {
             self.shared.limiter.end_handshake();
             return false;
         };
@@ -110,9 +112,9 @@ impl Worker {
             self.shared.limiter.end_handshake();
         } else if matches!(pending, Pending::Link(token) if self.driver.links.of_token(token).is_none()) {
             // It ended at once: nothing to learn a kind's cost from.
-            self.handshakes.admission.handle_spent(spent_ns);
+            self.handshakes.queue.handle_spent(spent_ns);
         } else {
-            self.handshakes.admission.handle_cost(kind, spent_ns);
+            self.handshakes.queue.handle_cost(kind, spent_ns);
             self.stats.admissions.of(kind).inc();
         }
         true
@@ -153,7 +155,7 @@ impl Worker {
     }
 
     fn refuse_impatient(&mut self, now: Now) {
-        while let Some((kind, pending)) = self.handshakes.admission.poll_overdue() {
+        while let Some((kind, pending)) = self.handshakes.queue.poll_overdue() {
             match pending {
                 Pending::Quic(number) => {
                     if let Some(permit) = self.driver.links.quic.as_mut().and_then(|quic| quic.refuse(number))
@@ -180,7 +182,7 @@ impl Worker {
         if kind != HandshakeKind::Upgrade {
             return self.driver.drop_link(ix);
         }
-        let refusal = self.handshakes.admission.refuse(kind);
+        let refusal = self.handshakes.queue.refuse(kind);
         let mut answer = Vec::new();
         write_refusal(503, "many clients are connecting at once", Some(refusal.retry_after_s()), &mut answer);
         if !self.driver.links.send_own(ix, answer) {

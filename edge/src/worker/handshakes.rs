@@ -1,8 +1,8 @@
 //! Handshakes of one worker: the queue of those that have not begun, and the list of those that have.
 //!
 //! Invariants: handshakes that have begun go before those that have not, so that few are half done. A queued
-//! connection holds none of the limiter's places for unfinished handshakes, since it waits for the node and not the node
-//! for it.
+//! connection holds none of the limiter's places for unfinished handshakes, since it waits for the node and
+//! not the node for it.
 //! Not here: when they get time (`begin`), the order of the queue (`admission`).
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub(super) enum Pending {
 pub(super) struct Handshakes {
     /// Tokens of links whose handshake has begun, and goes on.
     pub(super) due: VecDeque<u64>,
-    pub(super) admission: HandshakeQueue<Pending>,
+    pub(super) queue: HandshakeQueue<Pending>,
     /// All of the limiter's places for unfinished handshakes are taken.
     pub(super) is_blocked: bool,
 }
@@ -37,16 +37,16 @@ impl Handshakes {
             patience_us: limits.handshake_patience_ms * 1_000,
             seed,
         };
-        Handshakes { due: VecDeque::new(), admission: HandshakeQueue::new(settings), is_blocked: false }
+        Handshakes { due: VecDeque::new(), queue: HandshakeQueue::new(settings), is_blocked: false }
     }
 
     /// Copy what the queue counts to where the metrics are read.
     pub(super) fn publish(&self, stats: &Stats) {
         for kind in HandshakeKind::ALL {
-            stats.admissions_waiting.of(kind).set(self.admission.waiting_of(kind) as u64);
-            stats.admission_cost_ns.of(kind).set(self.admission.cost_ns(kind));
+            stats.admissions_waiting.of(kind).set(self.queue.waiting_of(kind) as u64);
+            stats.admission_cost_ns.of(kind).set(self.queue.cost_ns(kind));
         }
-        stats.admission_wait_ns.set(self.admission.wait_us(HandshakeKind::TlsFull) * 1_000);
+        stats.admission_wait_ns.set(self.queue.wait_us(HandshakeKind::TlsFull) * 1_000);
     }
 
     /// There are bytes for a handshake that has begun.

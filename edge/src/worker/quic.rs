@@ -24,7 +24,7 @@ impl Worker {
     /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
         let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
-        let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
+        let (queue, stats) = (&mut self.handshakes.queue, &self.stats);
         let Some(quic) = self.driver.links.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
@@ -35,7 +35,7 @@ impl Worker {
         }
         let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
         let claim = |datagram: Datagram| sorter.claim(datagram);
-        let admit = |incoming| admit(&shared, stats, admission, now, incoming, is_draining);
+        let admit = |incoming| admit(&shared, stats, queue, now, incoming, is_draining);
         let has_more = quic.handle_readable(instant, claim, admit);
         sorter.settle();
         self.udp_has_more = has_more;
@@ -67,10 +67,10 @@ impl Worker {
 
     pub(super) fn handle_forwarded_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
         let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
-        let (admission, stats) = (&mut self.handshakes.admission, &self.stats);
+        let (queue, stats) = (&mut self.handshakes.queue, &self.stats);
         if let Some(quic) = self.driver.links.quic.as_mut() {
             quic.handle_datagram(instant, datagram, &mut |incoming| {
-                admit(&shared, stats, admission, now, incoming, is_draining)
+                admit(&shared, stats, queue, now, incoming, is_draining)
             });
         }
     }
@@ -142,7 +142,7 @@ fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audie
 fn admit(
     shared: &Shared,
     stats: &Stats,
-    admission: &mut HandshakeQueue<Pending>,
+    queue: &mut HandshakeQueue<Pending>,
     now: Now,
     incoming: NewConnection,
     is_draining: bool,
@@ -155,7 +155,7 @@ fn admit(
     let kind = if incoming.is_returning { HandshakeKind::QuicReturning } else { HandshakeKind::QuicNew };
     let permit =
         shared.limiter.try_acquire(incoming.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
-    if !admission.handle_incoming(kind, Pending::Quic(incoming.number)) {
+    if !queue.handle_incoming(kind, Pending::Quic(incoming.number)) {
         shared.limiter.release(permit);
         turned_away(TurnedAway::Overloaded);
         return None;

@@ -1,4 +1,4 @@
-//! Shared state of a node's workers: configuration, gate, clock, command inboxes, and loads.
+//! Shared state of a node's workers: configuration, limiter, clock, command inboxes, and loads.
 //!
 //! Invariant: nothing here is locked but what the limiter locks; a full inbox gives the command back.
 //! Not here: what one worker owns (`Worker`).

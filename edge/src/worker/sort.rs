@@ -1,7 +1,8 @@
 //! Sorting datagrams: each is this worker's, another worker's, or the previous process's.
 //!
 //! Invariant: a datagram goes to one of them; where the way is full it is lost, as a full socket loses it.
-//! Not here: how a connection ID is read (`quic::connection_id`), the way to the previous process (`quic::forward`).
+//! Not here: how a connection ID is read (`quic::connection_id`), the way to the previous process
+//! (`quic::forward`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Epoll tokens that are not links'. A link's token never has all of its upper bits set (`transport::links`).
+//! Epoll tokens of the descriptors that are not links.
+//!
+//! Invariant: a link's token never has all of its upper bits set, so none of these is taken for a link.
+//! Not here: the tokens of links (`transport::links`).
 
 /// The worker's doorbell.
 pub(super) const BELL: u64 = u64::MAX;
