@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimits};
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
+use grandstand_edge_core::key::Key;
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_queue::Doorbell;
 
@@ -166,9 +167,10 @@ impl Workers {
             .map_err(|error| StartError::QuicTls(error.to_string()))?;
         let quic_config = Arc::new(quic_config);
         let (commands, inboxes): (Vec<_>, Vec<_>) = bells.doorbells().into_iter().map(command_inbox).unzip();
+        let key = random_key().map_err(|error| StartError::Worker { id: 0, error })?;
         let shared = Arc::new(Shared {
             config: config.clone(),
-            limiter: ConnectionLimiter::new(&connection_limits(&config.limits)),
+            limiter: ConnectionLimiter::new(&connection_limits(&config.limits), key),
             tls: tcp_tls,
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
@@ -200,8 +202,6 @@ impl Workers {
                     let forwarder = Forwarder::new(way.try_clone()?);
                     io::Result::Ok(PreviousProcess { generations: generations.clone(), forwarder })
                 });
-                let mut seed = [0; 8];
-                getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
                 let parts = Parts {
                     id,
                     shared: workers.shared.clone(),
@@ -210,7 +210,7 @@ impl Workers {
                         authority.clone(),
                         tickets.clone(),
                         port.backbone.clone(),
-                        u64::from_le_bytes(seed),
+                        random_key()?,
                     ),
                     port,
                     commands,
@@ -328,4 +328,11 @@ fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
         handshakes_pending_max: limits.handshakes_pending_max,
         loopback_exempt: limits.loopback_exempt,
     }
+}
+
+/// A key that nobody else has.
+fn random_key() -> io::Result<Key> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(Key::new(bytes))
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
+use grandstand_edge_core::key::Key;
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
@@ -63,8 +64,8 @@ fn audience() -> Audience {
         permissions: permission::PUBLISH | permission::REACT | permission::STATE | permission::BRIDGE,
     };
     let tickets = OpenTickets { ttl_ms: 1_000 };
-    let settings = Settings { ring_batches_max: 8, ..Settings::default() };
-    Audience::new(settings, Arc::new(authority), Arc::new(tickets), Arc::new(Silent), 1)
+    let settings = Settings { ring_batches_max: 8, ..Settings::for_tests() };
+    Audience::new(settings, Arc::new(authority), Arc::new(tickets), Arc::new(Silent), Key::from_seed(1))
 }
 
 /// `count` sessions, each a member of the one room, with nothing left to write.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Settings, Transport};
+use grandstand_edge_core::key::Key;
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{
@@ -90,7 +91,7 @@ impl Fixture {
             frames: rate,
             // Full after the warm-up.
             ring_batches_max: 16,
-            ..Settings::default()
+            ..Settings::for_tests()
         };
         let rooms = ShardConfig {
             // Of the same size for both, and nothing but chat in the batches.
@@ -105,7 +106,8 @@ impl Fixture {
         };
         let tickets = OpenTickets { ttl_ms: 1_000 };
         let inbox = Arc::new(Inbox::default());
-        let audience = Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), 1);
+        let audience =
+            Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), Key::from_seed(1));
         Fixture {
             shard: Shard::new(rooms, ShardId(0), 1, 7),
             audience,

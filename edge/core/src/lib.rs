@@ -3,6 +3,7 @@
 //! - [`audience`]: sessions, rooms, viewers as cursors, fan-out;
 //! - [`admission`]: every refusal before a session: limits on connections, the queue of handshakes, overload;
 //! - [`auth`]: who a session is, as data, and the traits by which a driver decides that;
+//! - [`key`]: session numbers and hashing that strangers cannot foresee;
 //! - [`testing`]: the parts that tests, the simulator and the micro benches start an audience with.
 //!
 //! Why a crate: it takes the time, bytes and a seed, and returns what to do. It cannot name a runtime, TLS or a
@@ -14,4 +15,5 @@
 pub mod admission;
 pub mod audience;
 pub mod auth;
+pub mod key;
 pub mod testing;

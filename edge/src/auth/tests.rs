@@ -352,9 +352,9 @@ fn split_frame(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn an_audience_opens_a_tokens_rooms_for_its_time() {
     let authority = Authority::from_config(&config::Auth { leeway_s: 0, ..auth() }).unwrap();
     let (shards, mut wire) = (Arc::new(Kept::default()), Kept::default());
-    let tickets = Tickets::new([7; 32], 60_000);
+    let (tickets, key) = (Tickets::new([7; 32], 60_000), grandstand_edge_core::key::Key::from_seed(1));
     let mut audience =
-        Audience::new(Settings::default(), Arc::new(authority), Arc::new(tickets), shards.clone(), 1);
+        Audience::new(Settings::for_tests(), Arc::new(authority), Arc::new(tickets), shards.clone(), key);
     let at = |s: u64| Now { us: s * 1_000_000, unix_ms: NOW_MS + s * 1_000 };
     let key = audience.handle_open(at(0), LinkKey(0));
     let token = token(&json!({ "sub": "u1", "rooms": ["show/*"], "exp": NOW_S + 10 }));

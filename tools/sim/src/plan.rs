@@ -138,7 +138,7 @@ impl Plan {
             compress_from_members: r.pick(&[1, 3, 1000]),
             replay_max: 50,
             ticket_ttl_ms: 300_000,
-            ..Settings::default()
+            ..Settings::for_tests()
         };
         let plan = Plan {
             seed,

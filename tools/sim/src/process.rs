@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, LinkKey, Settings, Transport};
+use grandstand_edge_core::key::Key;
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
 use grandstand_engine::link::{
@@ -213,7 +214,7 @@ impl Process {
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.edge.clone() };
             let seed = seed.wrapping_mul(3 + 2 * u64::from(worker));
-            Audience::new(settings, authority.clone(), tickets.clone(), inboxes.clone(), seed)
+            Audience::new(settings, authority.clone(), tickets.clone(), inboxes.clone(), Key::from_seed(seed))
         };
         let wires =
             |_| Wires { wires: Vec::new(), touched: Vec::new(), fuse: fuse.clone(), broken_rule: None };

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use foldhash::fast::RandomState;
+use crate::key::Key;
 
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
 /// more addresses than that is not held by a bound per address. Beyond it, the bucket of an address that leaves
@@ -93,10 +93,10 @@ struct Bounds {
     burst_us: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     connections: usize,
-    addresses: HashMap<Address, Count, RandomState>,
+    addresses: HashMap<Address, Count, Key>,
     /// Entries of `addresses` without connections.
     quiet: usize,
     /// Newest time seen, for those who leave without one.
@@ -112,8 +112,8 @@ struct Count {
 }
 
 impl ConnectionLimiter {
-    /// A limiter with these limits, and no connection.
-    pub fn new(limits: &ConnectionLimits) -> ConnectionLimiter {
+    /// A limiter with these limits, and no connection. `key` hashes addresses: a node draws it from the kernel.
+    pub fn new(limits: &ConnectionLimits, key: Key) -> ConnectionLimiter {
         let interval_us =
             1_000_000_u64.checked_div(u64::from(limits.handshakes_per_address_per_s)).unwrap_or(0);
         let bounds = Bounds {
@@ -128,7 +128,7 @@ impl ConnectionLimiter {
             interval_us,
             burst_us: interval_us * u64::from(limits.handshakes_per_address_burst),
         };
-        ConnectionLimiter { bounds, state: Mutex::default(), handshakes: AtomicUsize::new(0) }
+        ConnectionLimiter { bounds, state: Mutex::new(State::new(key)), handshakes: AtomicUsize::new(0) }
     }
 
     /// A connection came from this address; `now_us` is monotonic.
@@ -214,6 +214,10 @@ fn subscriber(v6: Ipv6Addr) -> u64 {
 }
 
 impl State {
+    fn new(key: Key) -> State {
+        State { connections: 0, addresses: HashMap::with_hasher(key), quiet: 0, now_us: 0, swept_us: 0 }
+    }
+
     fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), LimitReached> {
         self.sweep();
         match self.addresses.entry(address) {
@@ -265,6 +269,8 @@ mod tests {
 
     const SECOND_US: u64 = 1_000_000;
 
+    const KEY: Key = Key::from_seed(1);
+
     fn limits() -> ConnectionLimits {
         ConnectionLimits {
             connections_max: 10,
@@ -282,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_address_holds_so_many_and_others_go_on() {
-        let limiter = ConnectionLimiter::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits(), KEY);
         let permites: Vec<_> = (0..3).map(|_| limiter.try_acquire(ip("192.0.2.1"), 0).unwrap()).collect();
         assert_eq!(limiter.try_acquire(ip("192.0.2.1"), 0), Err(LimitReached::TooManyConnections));
         let other = limiter.try_acquire(ip("192.0.2.2"), 0).unwrap();
@@ -294,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_slash_64_is_one_address_and_mapped_ipv4_is_ipv4() {
-        let limiter = ConnectionLimiter::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits(), KEY);
         let enter = |text| limiter.try_acquire(ip(text), 0).map(|_| ());
         for last in ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:3"] {
             enter(last).unwrap();
@@ -308,7 +314,7 @@ mod tests {
     #[test]
     fn a_rush_is_let_in_and_then_the_rate_counts() {
         let limiter =
-            ConnectionLimiter::new(&ConnectionLimits { connections_per_address_max: 0, ..limits() });
+            ConnectionLimiter::new(&ConnectionLimits { connections_per_address_max: 0, ..limits() }, KEY);
         let enter =
             |now_us| limiter.try_acquire(ip("192.0.2.1"), now_us).map(|permit| limiter.release(permit));
         (0..4).for_each(|_| enter(0).unwrap());
@@ -322,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_node_is_full_for_everybody_loopback_included() {
-        let limiter = ConnectionLimiter::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits(), KEY);
         assert!((0..10).all(|_| limiter.try_acquire(ip("127.0.0.1"), 0).is_ok()));
         assert_eq!(limiter.try_acquire(ip("::1"), 0), Err(LimitReached::NodeFull));
         assert_eq!(limiter.try_acquire(ip("192.0.2.1"), 0), Err(LimitReached::NodeFull));
@@ -330,14 +336,14 @@ mod tests {
 
     #[test]
     fn loopback_counts_per_address_when_it_is_not_exempt() {
-        let limiter = ConnectionLimiter::new(&ConnectionLimits { loopback_exempt: false, ..limits() });
+        let limiter = ConnectionLimiter::new(&ConnectionLimits { loopback_exempt: false, ..limits() }, KEY);
         assert!((0..3).all(|_| limiter.try_acquire(ip("127.0.0.1"), 0).is_ok()));
         assert_eq!(limiter.try_acquire(ip("127.0.0.1"), 0), Err(LimitReached::TooManyConnections));
     }
 
     #[test]
     fn addresses_vanish_when_they_are_quiet_and_are_capped_until_then() {
-        let limiter = ConnectionLimiter::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits(), KEY);
         let come_and_go = |n: u32, now_us| {
             let permit = limiter.try_acquire(IpAddr::V4(n.into()), now_us).unwrap();
             limiter.release(permit);
@@ -353,7 +359,7 @@ mod tests {
 
     #[test]
     fn unfinished_handshakes_are_bounded_over_all_workers() {
-        let limiter = ConnectionLimiter::new(&limits());
+        let limiter = ConnectionLimiter::new(&limits(), KEY);
         assert!(
             limiter.try_begin_handshake() && limiter.try_begin_handshake() && !limiter.try_begin_handshake()
         );

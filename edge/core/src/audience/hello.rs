@@ -46,7 +46,7 @@ impl Audience {
             return self.refuse_for_overload(ix, retry_after_ms);
         }
         let body = ticket.unwrap_or_else(|| {
-            let session = self.next_random().max(1);
+            let session = self.next_session();
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
         });
         let name = if grant.name.is_empty() { guest_name(body.session) } else { grant.name };
@@ -98,12 +98,10 @@ impl Audience {
         }
     }
 
-    /// The next of a sequence that cannot be guessed without the seed (SplitMix64, Steele and others 2014).
-    fn next_random(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    /// The next session number. Without the key it tells nothing of any other.
+    fn next_session(&mut self) -> u64 {
+        self.sessions_numbered += 1;
+        self.key.number(self.sessions_numbered).max(1)
     }
 }
 

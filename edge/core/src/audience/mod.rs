@@ -53,6 +53,7 @@ use slab::Slab;
 
 use crate::admission::overload::HelloThrottle;
 use crate::auth::{Authorize, SealTickets};
+use crate::key::Key;
 use compression::BatchCompressor;
 use connection::{Connection, slot};
 pub use counters::Counters;
@@ -91,7 +92,8 @@ pub struct Audience {
     backbone: Arc<dyn Backbone>,
     connections: Slab<Connection>,
     rooms: Slab<Room>,
-    by_name: HashMap<Arc<str>, RoomKey, RandomState>,
+    /// Keyed by strangers: they choose the names.
+    by_name: HashMap<Arc<str>, RoomKey, Key>,
     by_alias: HashMap<Alias, RoomKey, RandomState>,
     /// Rooms with news, in the order in which the news came.
     dirty: VecDeque<RoomKey>,
@@ -117,7 +119,9 @@ pub struct Audience {
     is_released: bool,
     sweep_us: u64,
     generation: u32,
-    seed: u64,
+    key: Key,
+    /// Session numbers given so far.
+    sessions_numbered: u64,
     encoder: Encoder,
     compressor: BatchCompressor,
     counters: Counters,
@@ -133,14 +137,14 @@ impl std::fmt::Debug for Audience {
 }
 
 impl Audience {
-    /// An audience of nobody. `seed` makes session numbers and hashing unguessable in a node, repeatable in a
-    /// test.
+    /// An audience of nobody. `key` makes session numbers and hashing unforeseeable: a node draws it from the
+    /// kernel, a test fixes it.
     pub fn new(
         settings: Settings,
         authority: Arc<dyn Authorize>,
         tickets: Arc<dyn SealTickets>,
         backbone: Arc<dyn Backbone>,
-        seed: u64,
+        key: Key,
     ) -> Self {
         let connections = Slab::with_capacity(settings.connections_reserved);
         Audience {
@@ -150,7 +154,7 @@ impl Audience {
             backbone,
             connections,
             rooms: Slab::new(),
-            by_name: HashMap::with_hasher(RandomState::default()),
+            by_name: HashMap::with_hasher(key),
             by_alias: HashMap::with_hasher(RandomState::default()),
             dirty: VecDeque::new(),
             flush: VecDeque::new(),
@@ -162,12 +166,13 @@ impl Audience {
             recount_flush_us: 0,
             pages: Slab::new(),
             pages_asked: 0,
-            throttle: HelloThrottle::new(seed),
+            throttle: HelloThrottle::new(key.number(u64::MAX)),
             drain_progress: None,
             is_released: false,
             sweep_us: 0,
             generation: 0,
-            seed,
+            key,
+            sessions_numbered: 0,
             encoder: Encoder::new(),
             compressor: BatchCompressor::default(),
             counters: Counters::default(),

@@ -57,8 +57,9 @@ pub struct Settings {
     pub recount_ms: u64,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Settings that suit tests, the simulator and the micro benches. A node takes each from its configuration.
+    pub fn for_tests() -> Self {
         Settings {
             worker: WorkerId(0),
             node: "node".into(),

@@ -24,6 +24,7 @@ use super::super::room::Member;
 use super::super::{Audience, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use super::viewer::{Truth, Viewer};
 use crate::auth::Authorize;
+use crate::key::Key;
 use crate::testing::{OpenAuthority, OpenTickets};
 use grandstand_model::{Disk, Inboxes};
 
@@ -57,7 +58,7 @@ impl Default for Plan {
         Plan {
             workers: 1,
             shards: 1,
-            settings: Settings { publish: rates, reactions: rates, frames: rates, ..Settings::default() },
+            settings: Settings { publish: rates, reactions: rates, frames: rates, ..Settings::for_tests() },
             rooms: ShardConfig { viewers_every_ms: 0, ..ShardConfig::for_tests() },
             authority: Arc::new(OpenAuthority { permissions }),
             seed: 1,
@@ -152,7 +153,13 @@ impl Harness {
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.settings.clone() };
             let seed = plan.seed.wrapping_mul(1 + u64::from(worker));
-            Audience::new(settings, plan.authority.clone(), tickets.clone(), links.clone(), seed)
+            Audience::new(
+                settings,
+                plan.authority.clone(),
+                tickets.clone(),
+                links.clone(),
+                Key::from_seed(seed),
+            )
         };
         let shard = |id| Shard::new(plan.rooms.clone(), ShardId(id), plan.shards, plan.seed);
         Harness {
