@@ -384,14 +384,14 @@ config_table! {
         shard_inbox: usize = 65_536, [64, 16_777_216],
             "Inputs that wait for one shard. When it is full a publication is refused with a time to retry after.",
             "one second of three bridges at full rate";
-        worker_outbox: usize = 16_384, [64, 16_777_216],
-            "Sealed batches and answers that wait for one worker. When it is full they wait at the shard, which takes no \
-             more inputs while too many do: publishers are refused with a time to retry; nothing is dropped.",
-            "a worker that is 16,384 batches behind has fallen off its rings anyway";
-        outbox_overflow_max: usize = 4_096, [1, 16_777_216],
+        worker_outbox: usize = 1_024, [64, 16_777_216],
+            "Sealed batches and answers of one shard that wait for one worker in a ring. When it is full they wait in a list \
+             at the shard, which grows as far as it is needed (queues.outbox_overflow_max).",
+            "the burst between two wake-ups of a worker; the ring is allocated whole";
+        outbox_overflow_max: usize = 16_384, [1, 16_777_216],
             "Batches and answers that wait at a shard for one worker whose outbox is full. Above it the shard takes no more \
-             inputs until the worker has caught up.",
-            "together with the outbox, seconds of the busiest shard";
+             inputs until the worker has caught up: publishers are refused with a time to retry; nothing is dropped.",
+            "a worker that is 16,384 batches behind has fallen off its rings anyway";
     }
 
     drain: Drain = "Drain: on SIGTERM, on POST /drain, and when another process takes over" {

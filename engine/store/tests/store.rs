@@ -2,7 +2,7 @@
 
 mod support;
 
-use grandstand_engine::link::{Alias, PageOf, UserId};
+use grandstand_engine::link::{Alias, PageOf, ShardId, UserId};
 use grandstand_engine::log::*;
 use grandstand_protocol::batch::BatchReader;
 use grandstand_store::{Found, Store, StoreError, verify};
@@ -132,4 +132,35 @@ fn a_database_that_is_gone_or_no_database_is_never_replaced() {
     assert!(matches!(Store::open(dir.config()), Err(StoreError::Missing { .. })));
     std::fs::write(dir.database(), database).unwrap();
     assert_eq!(Store::open(dir.config()).unwrap().opening().found, Found::Clean);
+}
+
+#[test]
+fn a_shards_log_is_closed_and_opened_again_while_the_store_lives() {
+    let dir = Dir::new("again");
+    let mut rig = Rig::open(dir.config());
+    rig.log.push(room("a", 5));
+    rig.log.push(batch_of("a", 5, 0, 3, Some(state(1, "pinned", Some("hello")))));
+    rig.log.push(room("gone", 6));
+    rig.log.push(Entry::Removed { room: "gone".into(), epoch: 6 });
+    let mut last = rig.log.push(batch("a", 5, 3));
+    for round in 0..3u64 {
+        // Not synced yet: whoever opens it waits for that.
+        let Rig { mut store, log, .. } = rig;
+        drop(log);
+        LogSource::close(&mut store, ShardId(0));
+        rig = Rig::of(store);
+        let [stored] = &rig.rooms[..] else { panic!("one room") };
+        let next = 4 + round;
+        assert_eq!((stored.room.epoch, stored.next_offset, stored.state_version), (5, next, 1));
+        assert_eq!(stored.state, vec![("pinned".into(), "hello".into())]);
+        assert_eq!(stored.nonces.len() as u64, next, "each once");
+        assert_eq!(said(&rig.page("a", 0, PageOf::Shown)), expected("a", 0..next));
+        let position = rig.log.push(batch("a", 5, next));
+        assert!(position > last, "positions rise over owners");
+        last = position;
+    }
+    rig.wait_durable(last);
+    assert!(rig.close());
+    let rig = Rig::open(dir.config());
+    assert_eq!((rig.rooms.len(), rig.rooms[0].next_offset), (1, 7));
 }
