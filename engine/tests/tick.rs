@@ -5,7 +5,7 @@
 //! cost. A room that seals again before its round is over begins its round anew, for writes carry all that is
 //! new. Messages come at random times (Poisson). Every 100 ms in which it wrote, a worker reports.
 //!
-//! Not here: real workers (edge), the estimate and the stretch by themselves (`src/tick.rs`).
+//! Not here: real workers (edge), the estimate and the stretch by themselves (`engine/src/room/tick.rs`).
 
 mod support;
 

@@ -185,7 +185,7 @@ impl Work {
         Found::PowerCut
     }
 
-    /// Rooms as their rows have them. Returns rows that are rotten: they are set aside.
+    /// Rooms as their rows have them. Returns rows that are rotten: they are kept apart and not served.
     fn take_rooms(
         &mut self,
         conn: &Connection,

@@ -212,7 +212,7 @@ pub(crate) fn room_whole(conn: &Connection, name: &str) -> Result<Option<RoomRow
     rows.next()?.map(room_row).transpose()
 }
 
-/// All rows of `rooms` with their states, in the order of their ids, but for those set aside (`is_removed` 2:
+/// All rows of `rooms` with their states, in the order of their ids, except those kept apart (`is_removed` 2:
 /// rotten).
 ///
 /// # Errors

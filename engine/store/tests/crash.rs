@@ -2,6 +2,8 @@
 //! then it is killed, and whoever opens the log next finds all of it.
 //!
 //! The child is this test binary, run again for its one ignored test.
+//!
+//! Why: a shard shows what it pushed, so what was pushed must outlive the process.
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! Rot: flipped bits are noticed and nothing of them is served.
+//!
+//! Why: a disk may return other bytes than were written, and a viewer must never see them.
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! A store from open to close: what is pushed is synced, read, and there again.
+//!
+//! Why: the other tests take these few steps for granted.
 
 mod support;
 

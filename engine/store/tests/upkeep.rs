@@ -1,4 +1,6 @@
 //! What goes on beside commits: retention, backups, faults of the disk, changes of the schema.
+//!
+//! Why: upkeep runs beside commits for months, and none of it may delay or lose one.
 
 mod support;
 

@@ -1,4 +1,6 @@
-//! See `bodies::client_frame`.
+//! A fuzz target: see `bodies::client_frame`.
+//!
+//! Why so short: a target is a program of its own, and its body is also an ordinary test.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,4 +1,6 @@
-//! See `bodies::compressed`.
+//! A fuzz target: see `bodies::compressed`.
+//!
+//! Why so short: a target is a program of its own, and its body is also an ordinary test.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,4 +1,6 @@
-//! See `bodies::hello`.
+//! A fuzz target: see `bodies::hello`.
+//!
+//! Why so short: a target is a program of its own, and its body is also an ordinary test.
 #![no_main]
 
 #[path = "../bodies.rs"]

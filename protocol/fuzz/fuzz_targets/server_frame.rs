@@ -1,4 +1,6 @@
-//! See `bodies::server_frame`.
+//! A fuzz target: see `bodies::server_frame`.
+//!
+//! Why so short: a target is a program of its own, and its body is also an ordinary test.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,4 +1,6 @@
 //! Waiting: for what must happen, and for a port that is free.
+//!
+//! Why: a test that sleeps is too short on a busy machine and too long on a fast one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

@@ -43,7 +43,7 @@ pub struct Wanted {
     pub text: String,
     /// When it was said first.
     pub said_us: u64,
-    /// Refused for the moment: to be said again at this time.
+    /// Refused for the moment: to be retried at this time.
     pub again_us: Option<u64>,
 }
 
@@ -83,7 +83,7 @@ pub struct Viewer {
     seed: u64,
 }
 
-/// How many of the newest things said may be said again.
+/// How many of the newest publications may be retried.
 const RECENT: usize = 8;
 
 /// An app waits so long before it follows again a room that it was sent out of.
@@ -303,7 +303,7 @@ impl Viewer {
                         wanted.remove(&id);
                     }
                 }
-                // A new user: what the old one said can't be said again as the same.
+                // A new user: a retry of the old one's publications would be another user's.
                 Event::Welcome { resumed: false, .. } => {
                     wanted.retain(|_, wanted| wanted.again_us.is_none());
                     recent.clear();

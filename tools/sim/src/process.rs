@@ -171,7 +171,7 @@ pub struct Process {
     pub fuse: Arc<Fuse>,
     /// Logs that an operator was told are gone, since the node last took them.
     pub removed: Vec<u64>,
-    /// Shards take nothing more, and clients are being sent away.
+    /// Shards accept nothing more, and clients are told to go.
     pub is_draining: bool,
     /// How often it was looked whether all is synced.
     pub flush_tries: u32,

@@ -1,6 +1,8 @@
 //! Some worlds in every test run, and proof that a seed is played again exactly.
 //!
 //! Thousands of them: `cargo xtask sim`; the faults that must be found: `cargo xtask sim --planted`.
+//!
+//! Why: a simulator that nobody runs rots, and one that cannot repeat a seed is of no use.
 
 use grandstand_sim::fleet::{play_caught, play_seed, run};
 use grandstand_sim::plan::Plan;

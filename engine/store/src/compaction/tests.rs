@@ -1,4 +1,6 @@
 //! Tests of compaction: a large room is moved in parts.
+//!
+//! Why: a commit must never wait for all that one room said.
 
 use std::path::Path;
 use std::sync::Arc;

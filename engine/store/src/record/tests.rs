@@ -1,4 +1,6 @@
 //! Tests of records: what was written is read back, and nothing else is.
+//!
+//! Why: records are read back from disks that rot, so no bytes may make the reader panic.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,4 +1,6 @@
 //! A store without an engine: rooms that say numbered things, and a look at what came of them.
+//!
+//! Why: a test of the store should not depend on what a room accepts.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
