@@ -3,8 +3,8 @@
 //!
 //! Why beside the client's own faults: the client drops what comes twice; whether the whole was complete is
 //! judged here, from nothing but the offsets that reached the application.
-//! Invariant: `delivered + gapped + omitted + unread + lost == next - start`, or [`Checker::is_balanced`] says
-//! no.
+//! Invariant: `delivered + gapped + omitted + unread + lost == next - start`, or
+//! [`Checker::is_balanced`] says no.
 //! Not here: contents (`expected`), times (`viewer`).
 
 /// How a message fits to those before.

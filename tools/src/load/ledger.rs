@@ -3,8 +3,9 @@
 //!
 //! Why files: the node that is judged is restarted after the load has ended, and what it still has is
 //! compared with this (`gs audit`), perhaps a hundred times over.
-//! `publications.jsonl`: one [`Header`], then one [`PublicationRecord`] per publication. `shown-N.jsonl`: of
-//! the viewers of process N, one [`ShownLine`] per room and log. `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
+//! `publications.jsonl`: one [`Header`], then one [`PublicationRecord`] per publication.
+//! `shown-N.jsonl`: of the viewers of process N, one [`ShownLine`] per room and log.
+//! `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
 //! Invariant: what is kept per message is a few numbers; the texts follow from them (`script::Marked`).
 //! Not here: counting while a run goes on (`restarts`, `publisher`), judging (`audit`).
 

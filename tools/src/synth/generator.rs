@@ -3,8 +3,8 @@
 //!
 //! Why: the repository, its tests and the demo need crowds that behave like crowds, and nobody's texts or
 //! names. Shapes (measured over 17 real logs of 50 to 130,000 viewers; `tests::shapes` holds each range
-//! and tests it): over-dispersed arrivals, bursts of 3 to 10 times background, short texts with a long tail, many who
-//! write once and few who write much, one message in four said before within 30 s.
+//! and tests it): over-dispersed arrivals, bursts of 3 to 10 times background, short texts with a long tail,
+//! many who write once and few who write much, one message in four said before within 30 s.
 //! Invariants: times never fall; every text and name passes [`grandstand_protocol::rules`]; memory does not
 //! grow with time.
 //! Not here: when (`arrivals`), who (`people`), what (`texts`), files (`synth`).
