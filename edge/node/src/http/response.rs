@@ -19,28 +19,48 @@ pub(super) struct Failure {
     status: StatusCode,
     error: String,
     hint: String,
+    retry_after_ms: Option<u32>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure { status, error: error.into(), hint: hint.into() }
+        Failure { status, error: error.into(), hint: hint.into(), retry_after_ms: None }
     }
 
     pub(super) fn bad_request(error: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure::new(StatusCode::BAD_REQUEST, error, hint)
     }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: hint.into(), ..self }
+    }
+
+    /// When the request may succeed; `None`: nobody knows.
+    pub(super) fn with_retry(self, retry_after_ms: Option<u32>) -> Failure {
+        Failure { retry_after_ms, ..self }
+    }
+
+    /// For `Retry-After`, which knows whole seconds.
+    fn retry_after_s(&self) -> Option<u32> {
+        let unknown = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        self.retry_after_ms.map(|ms| ms.div_ceil(1_000).max(1)).or(unknown)
+    }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.error, "hint": self.hint }));
-        let mut response = (self.status, body).into_response();
+        let retry_after_s = self.retry_after_s();
+        let mut body = json!({ "error": self.error, "hint": self.hint });
+        if let Some(ms) = self.retry_after_ms {
+            body["retry_after_ms"] = json!(ms);
+        }
+        let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(s) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(s));
         }
         response
     }

@@ -1,4 +1,4 @@
-//! Asking shards: one, or all of them, with an end to waiting.
+//! Asking shards, and publishing, with an end to waiting.
 //!
 //! Why oneshots: a shard answers on its own thread and must not block; the waiting is on this side.
 //! Invariant: every question ends within its time, also when a shard is stuck, full or gone.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use grandstand_engine::link::{AdminAnswer, AdminRequest, ShardId};
+use grandstand_engine::link::{AdminAnswer, AdminRequest, AnswerKind, Publication, ShardId};
 use grandstand_engine::runtime::Desk;
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
@@ -17,11 +17,15 @@ use super::response::Failure;
 /// How long a request waits: a shard answers between two batches, so seconds mean that it is stuck.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// How long a publication waits: longer than the shard waits for the disk by default (`log.answer_within_ms`),
+/// so that its refusal comes first, and less than a connection lives.
+const PUBLISH_WAIT: Duration = Duration::from_secs(8);
+
 pub(super) struct Shards {
     desk: Arc<Desk>,
 }
 
-type Asked = Result<oneshot::Receiver<Result<AdminAnswer, Refusal>>, Failure>;
+type Asked<T> = Result<oneshot::Receiver<T>, Failure>;
 
 impl Shards {
     pub(super) fn new(desk: Arc<Desk>) -> Shards {
@@ -30,7 +34,17 @@ impl Shards {
 
     /// Asks the shard of a room.
     pub(super) async fn ask(&self, room: &str, request: AdminRequest) -> Result<AdminAnswer, Failure> {
-        answered(self.send(self.desk.backbone().shard_of(room), request), WAIT).await
+        Ok(answered(self.send(self.desk.backbone().shard_of(room), request), WAIT, REQUEST_HINT).await??)
+    }
+
+    /// Publishes in the node's name; the answer is the one that a connection would get.
+    pub(super) async fn publish(&self, publication: Publication) -> Result<AnswerKind, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.desk.publish(Box::new(publication), move |answer| {
+            // The asker may have stopped waiting; then nobody needs the answer.
+            let _ = reply.send(answer);
+        });
+        answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, PUBLISH_HINT).await
     }
 
     /// Asks all shards at once and waits for all together; answers in their order.
@@ -46,7 +60,8 @@ impl Shards {
         let mut answers = Vec::with_capacity(asked.len());
         for one in asked {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            answers.push(answered(one, left).await);
+            let answer = answered(one, left, REQUEST_HINT).await;
+            answers.push(answer.and_then(|answer| answer.map_err(Failure::from)));
         }
         answers
     }
@@ -56,24 +71,32 @@ impl Shards {
         self.ask_all(request, WAIT).await.into_iter().collect()
     }
 
-    fn send(&self, shard: ShardId, request: AdminRequest) -> Asked {
+    fn send(&self, shard: ShardId, request: AdminRequest) -> Asked<Result<AdminAnswer, Refusal>> {
         let (reply, answer) = oneshot::channel();
         // The asker may have stopped waiting; then nobody needs the answer.
         let asked = self.desk.ask(shard, request, move |result| drop(reply.send(result)));
-        asked.map_err(|_| {
-            Failure::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the room's shard has more to do than it can take",
-                "try again later",
-            )
-        })?;
-        Ok(answer)
+        asked.map(|()| answer).map_err(|_| full())
     }
 }
 
-async fn answered(asked: Asked, wait: Duration) -> Result<AdminAnswer, Failure> {
+/// What to do when a request was not answered in time.
+const REQUEST_HINT: &str =
+    "look at the room again before repeating it; the metrics and the log tell what keeps the shard busy";
+
+/// What to do when a publication was not answered in time.
+const PUBLISH_HINT: &str = "repeat it with the same nonce and its age_ms: it is then in the log once";
+
+fn full() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the room's shard has more to do than it can take",
+        "try again later",
+    )
+}
+
+async fn answered<T>(asked: Asked<T>, wait: Duration, hint: &str) -> Result<T, Failure> {
     match tokio::time::timeout(wait, asked?).await {
-        Ok(Ok(result)) => result.map_err(Failure::from),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the node is stopping",
@@ -82,7 +105,7 @@ async fn answered(asked: Asked, wait: Duration) -> Result<AdminAnswer, Failure> 
         Err(_) => Err(Failure::new(
             StatusCode::GATEWAY_TIMEOUT,
             "the room's shard did not answer in time; the request may still be done",
-            "look at the room again before repeating it; the metrics and the log tell what keeps the shard busy",
+            hint,
         )),
     }
 }

@@ -50,6 +50,12 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "curl -X DELETE {at}/rooms/show-1",
     ),
     (
+        "POST",
+        "/rooms/{name}/messages",
+        "publish a message as this author and role; answered when it is in the log, under the rules of everybody's messages",
+        "curl {at}/rooms/show-1/messages -d '{\"author\":\"Ann\",\"role\":\"host\",\"text\":\"Welcome!\",\"nonce\":7}'",
+    ),
+    (
         "PUT",
         "/rooms/{name}/settings",
         "give the room bounds of its own in place of the node's; what is left out is the node's again",

@@ -9,6 +9,7 @@
 mod drain;
 mod health;
 mod index;
+mod messages;
 mod rooms;
 mod scrape;
 mod store;
@@ -102,6 +103,7 @@ fn router(state: AdminState) -> Router {
         .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
         .route("/rooms/{name}/open", post(rooms::open))
         .route("/rooms/{name}/close", post(rooms::close))
+        .route("/rooms/{name}/messages", post(messages::publish))
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))

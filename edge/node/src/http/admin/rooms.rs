@@ -118,13 +118,9 @@ pub(super) async fn configure(
     port.change(&path(name)?, |room| AdminRequest::Configure { room, settings }).await
 }
 
-/// The engine lists by beginning; a name is the first of those that begin with it.
 pub(super) async fn show(State(port): Shared, name: Name) -> Answer {
-    let name = path(name)?;
-    let request = AdminRequest::List { prefix: name.clone(), after: String::new(), limit: 1 };
-    let rooms = rooms([port.shards.ask(&name, request).await?]);
-    let found = rooms.iter().find(|info| info.name == name).ok_or(Refusal::UnknownRoom)?;
-    Ok(Json(room(found)))
+    let found = port.find_room(&path(name)?).await?;
+    Ok(Json(room(&found)))
 }
 
 pub(super) async fn open(State(port): Shared, name: Name) -> Answer {
@@ -158,6 +154,13 @@ pub(super) async fn remove_state(
 }
 
 impl Port {
+    /// The engine lists by prefix; a name is the first of those that begin with it.
+    pub(super) async fn find_room(&self, name: &str) -> Result<RoomInfo, Failure> {
+        let request = AdminRequest::List { prefix: name.to_owned(), after: String::new(), limit: 1 };
+        let rooms = rooms([self.shards.ask(name, request).await?]);
+        Ok(rooms.into_iter().find(|info| info.name == name).ok_or(Refusal::UnknownRoom)?)
+    }
+
     /// Does something to a room and shows it afterwards.
     async fn change(&self, name: &str, request: impl FnOnce(String) -> AdminRequest) -> Answer {
         match self.shards.ask(name, request(name.to_owned())).await? {
@@ -203,7 +206,7 @@ fn settings(settings: &RoomSettings) -> Value {
     })
 }
 
-fn durability(level: Durability) -> &'static str {
+pub(super) fn durability(level: Durability) -> &'static str {
     match level {
         Durability::Memory => "memory",
         Durability::Disk => "disk",
