@@ -92,9 +92,8 @@ impl Audience {
         let ticket =
             self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
         catching.waits_for = Some(ticket);
-        let shard = self.backbone.shard_of_alias(alias);
-        self.submit_surely(
-            shard,
+        self.shards.submit_surely(
+            alias,
             Input::History {
                 worker: self.settings.worker,
                 request: ticket,

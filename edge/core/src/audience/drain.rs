@@ -79,8 +79,7 @@ impl Audience {
     /// The shards take nothing any more: what would be for them is left without an answer, for the client to
     /// say again over its next connection, under the same nonce. What they have answered still goes out.
     pub fn handle_released(&mut self) {
-        self.is_released = true;
-        self.deferred.clear();
+        self.shards.release();
     }
 
     /// One session's moment; a session that comes while a drain is under way is told in its turn.

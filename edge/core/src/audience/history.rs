@@ -81,7 +81,7 @@ impl Audience {
         let ticket = self.pages.insert(PageFor::Client(asked)) as u64;
         let (worker, of) = (self.settings.worker, PageOf::Full { messages_max });
         let input = Input::History { worker, request: ticket, alias, epoch, from, of };
-        if self.backbone.submit(self.backbone.shard_of_alias(alias), input).is_err() {
+        if self.shards.submit(alias, input).is_err() {
             self.pages.remove(ticket as usize);
             self.counters.submits_full += 1;
             return Err(overloaded);

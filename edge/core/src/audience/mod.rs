@@ -30,6 +30,7 @@ mod ring;
 mod room;
 mod session;
 mod settings;
+mod shards;
 mod subscribe;
 #[cfg(test)]
 #[allow(clippy::disallowed_types, reason = "the test's links stand between threads of a node")]
@@ -45,7 +46,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use grandstand_engine::link::Backbone;
-use grandstand_engine::link::{Alias, ConnectionToken, Input, Now, ShardId};
+use grandstand_engine::link::{Alias, ConnectionToken, Now};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Encoder, ErrorFrame, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
@@ -62,6 +63,7 @@ use drain::DrainProgress;
 use history::PageFor;
 use room::{Room, RoomKey};
 pub use settings::Settings;
+use shards::ShardLink;
 pub use token_bucket::{Rate, TokenBucket};
 pub use transport::{LinkKey, Transport};
 
@@ -89,7 +91,7 @@ pub struct Audience {
     settings: Settings,
     authority: Arc<dyn Authorize>,
     tickets: Arc<dyn SealTickets>,
-    backbone: Arc<dyn Backbone>,
+    shards: ShardLink,
     connections: Slab<Connection>,
     rooms: Slab<Room>,
     /// Keyed by strangers: they choose the names.
@@ -102,8 +104,6 @@ pub struct Audience {
     /// Ends that were decided, by the connection's token: its transport may break first, and its slot be
     /// taken again.
     closes: VecDeque<(ConnectionToken, Close)>,
-    /// Inputs that a shard had no room for: only those that repeat themselves or must not be lost.
-    deferred: VecDeque<(ShardId, Input)>,
     /// Rooms with reactions, and since when.
     reacted: Vec<RoomKey>,
     reacted_flush_us: u64,
@@ -115,8 +115,6 @@ pub struct Audience {
     pages_asked: usize,
     throttle: HelloThrottle,
     drain_progress: Option<Box<DrainProgress>>,
-    /// The shards have stopped.
-    is_released: bool,
     sweep_us: u64,
     generation: u32,
     key: Key,
@@ -151,7 +149,7 @@ impl Audience {
             settings,
             authority,
             tickets,
-            backbone,
+            shards: ShardLink::new(backbone),
             connections,
             rooms: Slab::new(),
             by_name: HashMap::with_hasher(key),
@@ -159,7 +157,6 @@ impl Audience {
             dirty: VecDeque::new(),
             flush: VecDeque::new(),
             closes: VecDeque::new(),
-            deferred: VecDeque::new(),
             reacted: Vec::new(),
             reacted_flush_us: 0,
             recount: Vec::new(),
@@ -168,7 +165,6 @@ impl Audience {
             pages_asked: 0,
             throttle: HelloThrottle::new(key.number(u64::MAX)),
             drain_progress: None,
-            is_released: false,
             sweep_us: 0,
             generation: 0,
             key,
@@ -357,27 +353,6 @@ impl Audience {
         room.walk_again = true;
         if !std::mem::replace(&mut room.is_dirty, true) {
             self.dirty.push_back(key);
-        }
-    }
-
-    /// Submit what must not be lost; keeps the order of what is deferred.
-    fn submit_surely(&mut self, shard: ShardId, input: Input) {
-        if self.is_released {
-            return;
-        }
-        if !self.deferred.is_empty() {
-            self.deferred.push_back((shard, input));
-        } else if let Err(input) = self.backbone.submit(shard, input) {
-            self.deferred.push_back((shard, input));
-        }
-    }
-
-    fn flush_deferred(&mut self) {
-        while let Some((shard, input)) = self.deferred.pop_front() {
-            if let Err(input) = self.backbone.submit(shard, input) {
-                self.deferred.push_front((shard, input));
-                return;
-            }
         }
     }
 }

@@ -58,7 +58,7 @@ impl Audience {
             | ClientFrame::React(_)
             | ClientFrame::SetState(_)
             | ClientFrame::History(_)
-                if self.is_released => {}
+                if self.shards.is_released() => {}
             ClientFrame::Subscribe(subscribe) => self.handle_subscribe(ix, subscribe),
             ClientFrame::Unsubscribe { request, alias } => self.handle_unsubscribe(ix, *request, *alias),
             ClientFrame::Publish(publish) => self.handle_publish(now, ix, publish),
@@ -124,8 +124,7 @@ impl Audience {
             reply_to: p.reply_to,
             exempt: is_bridge || session.role >= grandstand_protocol::frame::Role::Moderator,
         };
-        let shard = self.backbone.shard_of_alias(Alias(p.alias));
-        let submitted = self.backbone.submit(shard, Input::Publish(Box::new(publication)));
+        let submitted = self.shards.submit(Alias(p.alias), Input::Publish(Box::new(publication)));
         if submitted.is_err() {
             self.counters.submits_full += 1;
             return Err((Refusal::Overloaded, Some(OVERLOADED_RETRY_MS)));
@@ -191,8 +190,7 @@ impl Audience {
             key: set.key.into(),
             value: set.value.map(Bytes::copy_from_slice),
         }));
-        let shard = self.backbone.shard_of_alias(Alias(set.alias));
-        self.backbone.submit(shard, input).map_err(|_| {
+        self.shards.submit(Alias(set.alias), input).map_err(|_| {
             self.counters.submits_full += 1;
             Refusal::Overloaded
         })

@@ -49,7 +49,7 @@ impl Audience {
         if self.by_name.get(s.room).is_some_and(|key| session.membership(*key).is_some()) {
             return Err(Refusal::AlreadySubscribed);
         }
-        if self.deferred.len() >= DEFERRED_MAX {
+        if self.shards.deferred() >= DEFERRED_MAX {
             return Err(Refusal::Overloaded);
         }
         let (connection, replay) = (connection.token(ix), s.replay.min(self.settings.replay_max));
@@ -77,8 +77,8 @@ impl Audience {
         let name: Arc<str> = name.into();
         let key = RoomKey(self.rooms.insert(Room::new(name.clone())) as u32);
         self.by_name.insert(name.clone(), key);
-        let shard = self.backbone.shard_of(&name);
-        self.submit_surely(shard, Input::Attach { worker: self.settings.worker, room: name });
+        let shard = self.shards.shard_of(&name);
+        self.shards.submit_surely_to(shard, Input::Attach { worker: self.settings.worker, room: name });
         key
     }
 
@@ -280,8 +280,7 @@ impl Audience {
         let room = self.rooms.remove(key.0 as usize);
         self.by_name.remove(&room.name);
         self.by_alias.remove(&alias);
-        let shard = self.backbone.shard_of_alias(alias);
-        self.submit_surely(shard, Input::Detach { worker: self.settings.worker, alias });
+        self.shards.submit_surely(alias, Input::Detach { worker: self.settings.worker, alias });
     }
 
     fn recount(&mut self, key: RoomKey) {

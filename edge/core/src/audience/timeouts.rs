@@ -13,9 +13,9 @@ const SWEEP_US: u64 = 1_000_000;
 impl Audience {
     /// Do what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.flush_deferred();
+        self.shards.flush();
         // While shards are full, reactions and counts add up here, where they need no more room.
-        let may_submit = self.deferred.is_empty();
+        let may_submit = self.shards.deferred() == 0;
         if may_submit && !self.reacted.is_empty() && now.us >= self.reacted_flush_us {
             self.reacted_flush_us = now.us + self.settings.tally_flush_ms * 1000;
             for key in std::mem::take(&mut self.reacted) {
@@ -46,7 +46,7 @@ impl Audience {
         }
         due = self.next_overdue_us().map_or(due, |overdue| due.min(overdue));
         // A shard that was full empties within its tick.
-        if self.deferred.is_empty() { due } else { 0 }
+        if self.shards.deferred() == 0 { due } else { 0 }
     }
 
     pub(super) fn flush_tallies(&mut self, key: RoomKey) {
@@ -55,8 +55,7 @@ impl Audience {
             return;
         };
         let tallies = std::mem::take(&mut room.tallies);
-        let shard = self.backbone.shard_of_alias(alias);
-        self.submit_surely(shard, Input::React { alias, tallies });
+        self.shards.submit_surely(alias, Input::React { alias, tallies });
     }
 
     fn flush_recount(&mut self, key: RoomKey) {
@@ -66,8 +65,7 @@ impl Audience {
         }
         let Some(alias) = room.attached.as_ref().map(|a| a.alias) else { return };
         let (worker, count) = (self.settings.worker, room.members.len() as u32);
-        let shard = self.backbone.shard_of_alias(alias);
-        self.submit_surely(shard, Input::Viewers { worker, alias, count });
+        self.shards.submit_surely(alias, Input::Viewers { worker, alias, count });
     }
 
     fn sweep(&mut self, now: Now) {

@@ -545,7 +545,7 @@ impl Harness {
         self.run_ms(100);
         self.check_inside();
         for audience in &self.audiences {
-            assert!(!audience.has_work() && audience.deferred.is_empty() && audience.pages.is_empty());
+            assert!(!audience.has_work() && audience.shards.deferred() == 0 && audience.pages.is_empty());
             assert!(audience.connections.iter().all(|(_, c)| c.out.is_none() && !c.blocked && !c.queued));
         }
     }
