@@ -49,68 +49,7 @@ impl Shard {
         assert!(self.acks.level().is_some() && self.rooms.len() == 0, "rooms are restored first, from a log");
         let (with_slot, without): (Vec<_>, Vec<_>) =
             rooms.into_iter().partition(|stored| stored.room.slot.is_some());
-        with_slot.into_iter().chain(without).for_each(|stored| self.restore_room(now, stored));
-    }
-
-    fn restore_room(&mut self, now: Now, stored: StoredRoom) {
-        let entry = stored.room;
-        assert!(self.rooms.owns(&entry.room), "a room of another shard");
-        let level = self.acks.level().expect("asked before");
-        let disk = Disk {
-            synced_offset: stored.next_offset,
-            since_offset: 0,
-            oldest_offset: stored.oldest_offset,
-            unsynced: 0,
-            previous: stored.previous,
-        };
-        let room = Room {
-            name: entry.room,
-            epoch: entry.epoch,
-            live: None,
-            dormant: Some(Box::new(Dormant {
-                next_seq: stored.newest.len() as u64,
-                next_offset: stored.next_offset,
-                time_ms: stored.time_ms,
-                disk,
-                state: stored.state.into_boxed_slice(),
-                state_version: stored.state_version + VERSIONS_UNSTORED_MAX,
-            })),
-            phase: entry.phase,
-            origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
-            settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
-            keeping: Keeping::Logged(level),
-        };
-        let slot = self.take_slot(now, entry.slot, room);
-        let alias = self.rooms.alias(slot);
-        for (seq, (batch, full)) in (0..).zip(stored.newest) {
-            let batch = Arc::new(Batch {
-                seq,
-                wire: renamed(&batch.wire, alias),
-                compressed: Compressed::default(),
-                snapshot: None,
-                ..(*batch).clone()
-            });
-            self.log.append(alias, entry.epoch, &batch, full.map(|full| renamed(&full, alias)));
-        }
-        if !stored.nonces.is_empty() {
-            let room = self.rooms.get_mut(slot).expect("just restored");
-            let live = room.wake(now, &self.config, self.seed);
-            live.nonces.restore(stored.next_offset, &stored.nonces, now);
-            self.rooms.arm(slot, &self.config);
-        }
-    }
-
-    /// The slot of a room that comes back: the one that was recorded, or else another, which is recorded now.
-    fn take_slot(&mut self, now: Now, recorded: Option<u32>, room: Room) -> u32 {
-        let placed = match recorded {
-            Some(slot) => self.rooms.restore_at(slot, room, now.us),
-            None => Err(room),
-        };
-        placed.unwrap_or_else(|room| {
-            let slot = self.rooms.restore(room);
-            self.announce(slot);
-            slot
-        })
+        with_slot.into_iter().chain(without).for_each(|stored| Logged(self).restore_room(now, stored));
     }
 
     /// Take what the durable log has to say.
@@ -119,7 +58,7 @@ impl Shard {
             match news {
                 News::Durable(position) => {
                     self.acks.handle_synced(position, &mut self.outbox);
-                    self.note_synced(now);
+                    Logged(self).note_synced(now);
                 }
                 News::Page { request, batches } => {
                     let past = Past { rooms: &self.rooms, log: &*self.log };
@@ -127,7 +66,7 @@ impl Shard {
                     self.start_reads();
                 }
                 News::Trimmed { room, epoch, oldest_offset } => {
-                    self.note_trimmed(now, &room, epoch, oldest_offset);
+                    Logged(self).note_trimmed(now, &room, epoch, oldest_offset);
                 }
             }
         }
@@ -156,9 +95,84 @@ impl Shard {
         }
     }
 
+    /// Tell the durable log what is said of a room now, if it is kept there.
+    pub(super) fn announce(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot) else { return };
+        if let Keeping::Unannounced(level) | Keeping::Logged(level) = room.keeping {
+            room.keeping = Keeping::Logged(level);
+            self.acks.push(Entry::Room(room.entry(slot)));
+        }
+    }
+}
+
+/// A shard, as its durable log speaks to it.
+struct Logged<'a>(&'a mut Shard);
+
+impl Logged<'_> {
+    fn restore_room(&mut self, now: Now, stored: StoredRoom) {
+        let entry = stored.room;
+        assert!(self.0.rooms.owns(&entry.room), "a room of another shard");
+        let level = self.0.acks.level().expect("asked before");
+        let disk = Disk {
+            synced_offset: stored.next_offset,
+            since_offset: 0,
+            oldest_offset: stored.oldest_offset,
+            unsynced: 0,
+            previous: stored.previous,
+        };
+        let room = Room {
+            name: entry.room,
+            epoch: entry.epoch,
+            live: None,
+            dormant: Some(Box::new(Dormant {
+                next_seq: stored.newest.len() as u64,
+                next_offset: stored.next_offset,
+                time_ms: stored.time_ms,
+                disk,
+                state: stored.state.into_boxed_slice(),
+                state_version: stored.state_version + VERSIONS_UNSTORED_MAX,
+            })),
+            phase: entry.phase,
+            origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
+            settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
+            keeping: Keeping::Logged(level),
+        };
+        let slot = self.take_slot(now, entry.slot, room);
+        let alias = self.0.rooms.alias(slot);
+        for (seq, (batch, full)) in (0..).zip(stored.newest) {
+            let batch = Arc::new(Batch {
+                seq,
+                wire: renamed(&batch.wire, alias),
+                compressed: Compressed::default(),
+                snapshot: None,
+                ..(*batch).clone()
+            });
+            self.0.log.append(alias, entry.epoch, &batch, full.map(|full| renamed(&full, alias)));
+        }
+        if !stored.nonces.is_empty() {
+            let room = self.0.rooms.get_mut(slot).expect("just restored");
+            let live = room.wake(now, &self.0.config, self.0.seed);
+            live.nonces.restore(stored.next_offset, &stored.nonces, now);
+            self.0.rooms.arm(slot, &self.0.config);
+        }
+    }
+
+    /// The slot of a room that comes back: the one that was recorded, or else another, which is recorded now.
+    fn take_slot(&mut self, now: Now, recorded: Option<u32>, room: Room) -> u32 {
+        let placed = match recorded {
+            Some(slot) => self.0.rooms.restore_at(slot, room, now.us),
+            None => Err(room),
+        };
+        placed.unwrap_or_else(|room| {
+            let slot = self.0.rooms.restore(room);
+            self.0.announce(slot);
+            slot
+        })
+    }
+
     fn note_synced(&mut self, now: Now) {
-        while let Some(batch) = self.acks.poll_synced() {
-            let Some(room) = self.rooms.get_mut(batch.slot).filter(|room| room.epoch == batch.epoch) else {
+        while let Some(batch) = self.0.acks.poll_synced() {
+            let Some(room) = self.0.rooms.get_mut(batch.slot).filter(|room| room.epoch == batch.epoch) else {
                 continue;
             };
             let Some(live) = room.live.as_mut() else { continue };
@@ -169,28 +183,19 @@ impl Shard {
                 live.nonces.synced(from, batch.next_offset, now.us);
             }
             if live.disk.unsynced == 0 {
-                self.rooms.arm(batch.slot, &self.config);
+                self.0.rooms.arm(batch.slot, &self.0.config);
             }
         }
     }
 
     fn note_trimmed(&mut self, now: Now, name: &str, epoch: u64, oldest_offset: u64) {
-        let Some(slot) = self.rooms.find(name) else { return };
-        let Some(room) = self.rooms.get_mut(slot).filter(|room| room.epoch == epoch) else { return };
+        let Some(slot) = self.0.rooms.find(name) else { return };
+        let Some(room) = self.0.rooms.get_mut(slot).filter(|room| room.epoch == epoch) else { return };
         if let Some(disk) = room.disk_mut() {
             disk.oldest_offset = disk.oldest_offset.max(oldest_offset);
         }
         if room.live.is_none() && room.is_forgettable() {
-            self.remove(slot, now);
-        }
-    }
-
-    /// Tell the durable log what is said of a room now, if it is kept there.
-    pub(super) fn announce(&mut self, slot: u32) {
-        let Some(room) = self.rooms.get_mut(slot) else { return };
-        if let Keeping::Unannounced(level) | Keeping::Logged(level) = room.keeping {
-            room.keeping = Keeping::Logged(level);
-            self.acks.push(Entry::Room(room.entry(slot)));
+            self.0.remove(slot, now);
         }
     }
 }

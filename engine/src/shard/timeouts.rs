@@ -25,9 +25,9 @@ impl Shard {
     /// Do what is due by now.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(slot) = self.rooms.due(now.us) {
-            self.publish_viewers(slot, now);
-            self.seal_if_due(slot, now);
-            self.end_if_idle(slot, now);
+            Due(self).publish_viewers(slot, now);
+            Due(self).seal_if_due(slot, now);
+            Due(self).end_if_idle(slot, now);
             self.rooms.arm(slot, &self.config);
         }
         self.acks.handle_timeout(now, &mut self.outbox);
@@ -89,25 +89,6 @@ impl Shard {
         if live.is_some_and(|live| live.seal_due_us.is_some()) {
             self.seal(slot, now);
             self.rooms.arm(slot, &self.config);
-        }
-    }
-
-    fn publish_viewers(&mut self, slot: u32, now: Now) {
-        let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
-        let due_us = live.viewers.due_us(self.config.viewers_every_ms.saturating_mul(1000));
-        if due_us.is_some_and(|us| us <= now.us) {
-            let count = live.viewers.publish(now.us).to_string();
-            let set =
-                live.state.set(VIEWERS_KEY.into(), Some(Bytes::from(count)), self.config.state_keys_max);
-            set.expect("the viewer count is not one of the keys that are bounded");
-            live.plan_seal(now.us, &self.config, &mut self.ticks);
-        }
-    }
-
-    fn seal_if_due(&mut self, slot: u32, now: Now) {
-        let live = self.rooms.get(slot).and_then(|room| room.live.as_ref());
-        if live.and_then(|live| live.seal_due_us).is_some_and(|us| us <= now.us) {
-            self.seal(slot, now);
         }
     }
 
@@ -183,17 +164,6 @@ impl Shard {
         }
     }
 
-    fn end_if_idle(&mut self, slot: u32, now: Now) {
-        let Some(room) = self.rooms.get(slot) else { return };
-        if room.idle_due_us(&self.config).is_none_or(|us| us > now.us) {
-            return;
-        }
-        match room.origin {
-            Origin::FirstUse if !room.is_on_disk() || room.is_forgettable() => self.remove(slot, now),
-            _ => self.make_dormant(slot, now),
-        }
-    }
-
     /// Forget a room: seal what waits, tell who follows, free the slot.
     pub(super) fn remove(&mut self, slot: u32, now: Now) {
         self.seal_now(slot, now);
@@ -225,6 +195,41 @@ impl Shard {
             room.epoch = self.epochs.make(now.unix_ms);
         }
         self.log.remove(alias);
+    }
+}
+
+/// A shard, while time has passed.
+struct Due<'a>(&'a mut Shard);
+
+impl Due<'_> {
+    fn publish_viewers(&mut self, slot: u32, now: Now) {
+        let Some(live) = self.0.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        let due_us = live.viewers.due_us(self.0.config.viewers_every_ms.saturating_mul(1000));
+        if due_us.is_some_and(|us| us <= now.us) {
+            let count = live.viewers.publish(now.us).to_string();
+            let set =
+                live.state.set(VIEWERS_KEY.into(), Some(Bytes::from(count)), self.0.config.state_keys_max);
+            set.expect("the viewer count is not one of the keys that are bounded");
+            live.plan_seal(now.us, &self.0.config, &mut self.0.ticks);
+        }
+    }
+
+    fn seal_if_due(&mut self, slot: u32, now: Now) {
+        let live = self.0.rooms.get(slot).and_then(|room| room.live.as_ref());
+        if live.and_then(|live| live.seal_due_us).is_some_and(|us| us <= now.us) {
+            self.0.seal(slot, now);
+        }
+    }
+
+    fn end_if_idle(&mut self, slot: u32, now: Now) {
+        let Some(room) = self.0.rooms.get(slot) else { return };
+        if room.idle_due_us(&self.0.config).is_none_or(|us| us > now.us) {
+            return;
+        }
+        match room.origin {
+            Origin::FirstUse if !room.is_on_disk() || room.is_forgettable() => self.0.remove(slot, now),
+            _ => self.0.make_dormant(slot, now),
+        }
     }
 }
 
