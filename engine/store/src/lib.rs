@@ -37,6 +37,7 @@ mod restore;
 mod retention;
 mod room_state;
 mod schema;
+mod shard_end;
 mod shard_log;
 mod status;
 mod store;

@@ -17,7 +17,7 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::{News, Position};
 use grandstand_queue::Doorbell;
 
-use crate::shard_log::ShardEnd;
+use crate::shard_end::ShardEnd;
 use crate::status::Status;
 use crate::tables::Name;
 

@@ -4,12 +4,10 @@
 //! room are chained here, so their order is the order of the pushes.
 //! Not here: the disk (`committer`), pages (`reader`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam::channel::Sender;
-use foldhash::quality::RandomState;
 use grandstand_engine::log::{DurableLog, Entry, News, Position, ReadRequest, Unavailable};
 use grandstand_protocol::frame::Durability;
 
@@ -17,6 +15,7 @@ use crate::crash_log::CrashLog;
 use crate::memtable::Shared;
 use crate::reader::Ask;
 use crate::record::{self, Record};
+use crate::shard_end::ShardEnd;
 use crate::status::Health;
 use crate::tables::Name;
 
@@ -32,20 +31,6 @@ pub(crate) struct ShardLog {
     pub(crate) shared: Arc<Shared>,
     pub(crate) end: ShardEnd,
     pub(crate) asks: Sender<Ask>,
-}
-
-/// What goes from one owner of a shard to the next, while the store is open.
-#[derive(Debug)]
-pub(crate) struct ShardEnd {
-    /// Epoch and newest checksum of each room that was ever pushed or restored.
-    pub(crate) checksums: HashMap<Name, (u64, u64), RandomState>,
-    /// Of the newest entry pushed.
-    pub(crate) position: u64,
-    /// Position up to which the shard knows that everything is durable.
-    pub(crate) told: u64,
-    pub(crate) crash_log: Option<CrashLog>,
-    /// Rises with every owner.
-    pub(crate) generation: u16,
 }
 
 impl ShardLog {
