@@ -50,7 +50,7 @@ refusals! {
     SlowMode = 7, true, "slow mode";
     /// A bounded queue between connection and room is full.
     Overloaded = 8, true, "overloaded";
-    /// A filter of the room took exception to it. Set aside.
+    /// A filter of the room does not allow it. Reserved.
     Filtered = 9, false, "filtered";
     /// NUL or other control characters in a text, key or name.
     BadText = 10, false, "bad text";
@@ -70,7 +70,7 @@ refusals! {
     UnknownEpoch = 17, false, "another log";
     /// Nothing from the offset asked for up to the head is kept.
     TooOld = 18, false, "no longer kept";
-    /// Said again after longer than is remembered who said what: whether it stands is not known any more.
+    /// A retry that is older than the room's memory of nonces: whether the message is in the log is not known.
     Forgotten = 19, false, "no longer remembered";
 }
 

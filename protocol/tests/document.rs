@@ -1,5 +1,7 @@
 //! docs/PROTOCOL.md and the code say the same: kinds, refusals, close codes, limits, names; and clauses are
 //! in order.
+//!
+//! Why: a normative text that nobody compares with the code is wrong within a month.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Kind, permission};

@@ -1,4 +1,6 @@
 //! The WebSocket handshake, both sides, rule by rule of RFC 6455 §4 and RFC 9112 §3.2.
+//!
+//! Why: browsers and proxies send whatever the RFCs allow, and attackers the rest.
 
 use grandstand_protocol::websocket::handshake::{
     HandshakeFault, Request, Response, ResponseFault, parse_request, parse_response, write_refusal,

@@ -1,4 +1,6 @@
 //! The clocks: where the engine reads the time, once for both kinds.
+//!
+//! Why one: batches and acknowledgements of a node are ordered by its times.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the engine that reads clocks")]
 

@@ -1,4 +1,6 @@
 //! LEB128 varints of up to 64 bits, in their shortest form only.
+//!
+//! Why the shortest form only: two encodings of one number would make two batches out of one.
 
 /// Append `n`.
 pub(super) fn write(mut n: u64, out: &mut Vec<u8>) {

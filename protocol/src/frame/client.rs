@@ -1,7 +1,7 @@
 //! Frames that clients send.
 //!
-//! Sizes of texts, attachments and names of rooms are not judged here: passing them is a refusal of one
-//! request, which is admission's to give, not a fault of the frame.
+//! Not here: sizes of texts, attachments and room names (`rules`). A text that is too large is a refusal of one
+//! request, and not a fault of the frame.
 
 use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
 use crate::limits;
@@ -63,7 +63,7 @@ pub struct Publish<'a> {
     pub author: &'a str,
     /// A bridge's author's role.
     pub role: Role,
-    /// How long ago it was said first, in milliseconds, where it is said again; 0: not before.
+    /// Of a retry: the age of the first attempt, in milliseconds. 0: this is the first attempt.
     pub age_ms: u32,
 }
 

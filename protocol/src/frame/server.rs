@@ -1,4 +1,7 @@
 //! Frames that servers send.
+//!
+//! Why apart from `client`: each side decodes what the other sends, and encodes nothing of it.
+//! Not here: batches, which have a layout of their own (`batch`).
 
 use super::{Durability, FrameFault, Kind, Role, fb, split, table};
 use crate::close::Retry;

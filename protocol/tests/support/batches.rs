@@ -1,5 +1,7 @@
 //! Bodies of batches, as test vectors: what is in them, where they leave a reader, or where they stop making
 //! sense.
+//!
+//! Why: clients in other languages are held to the same bytes.
 
 use grandstand_protocol::batch::*;
 use serde_json::{Value, json};

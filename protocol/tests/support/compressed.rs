@@ -1,4 +1,6 @@
 //! Compressed frames, as test vectors (clauses F-5, F-9).
+//!
+//! Why: clients in other languages are held to the same bytes.
 
 use flate2::{Compress, Compression, FlushCompress};
 use grandstand_protocol::batch::{BatchWriter, MessageParts};

@@ -1,4 +1,6 @@
 //! Frames that decoding refuses or passes over, each with the clause that says so.
+//!
+//! Why: what a reader must refuse is as much a part of the protocol as what it must accept.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind, ServerFrame, Subscribe, Welcome};

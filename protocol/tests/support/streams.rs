@@ -1,4 +1,6 @@
 //! Headers on a byte stream, as test vectors (clause Q-3).
+//!
+//! Why: clients in other languages are held to the same bytes.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::stream::HeaderFault;

@@ -1,5 +1,7 @@
 //! Tests of the selection by itself, against what a reader would count by hand; of who is meant, in
 //! `mentions`.
+//!
+//! Why: people notice at once if pacing is unfair, and no figure shows it.
 
 use super::*;
 use crate::link::{Alias, ConnectionToken, ReplyTo, UserId, WorkerId};

@@ -7,11 +7,11 @@
 //! The cargo feature `net` (default) brings [`net`] with tokio, quinn and rustls. Without it only [`core`] is
 //! compiled.
 //!
-//! A session comes back by itself: it reconnects with jitter, resumes every room after the last message that
-//! it gave out, and says again what was not acknowledged, under the same nonce. What the viewer missed is an
-//! event with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence; what
-//! pacing left out can be asked for ([`Client::history`](net::Client::history)), and comes by itself where it
-//! is meant for this session ([`Personal`](core::EventOf::Personal)).
+//! A session recovers by itself: it reconnects with jitter, resumes every room after the last message that it
+//! delivered, and retries what was not acknowledged, under the same nonce. What the viewer missed is an event
+//! with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence. An app can
+//! ask for what pacing left out ([`Client::history`](net::Client::history)); messages that mean this session's
+//! user arrive by themselves ([`Personal`](core::EventOf::Personal)).
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};

@@ -3,6 +3,8 @@
 //! Measured as the growth of the process per viewer: future, task, socket, timer, session and the allocator's
 //! own share; the peer keeps only the socket. The first viewers are not counted, for they pay for what all
 //! share.
+//!
+//! Why: a load generator that needs more memory than the node cannot fill it from one machine.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -3,6 +3,8 @@
 //! The property at the end is the promise: whenever the old connection ends, however frames of both come, and
 //! whatever does not answer, each message comes once and in order, and each publication stands in the log
 //! once and is acknowledged once.
+//!
+//! Why: a drain must not be noticed, and nothing else tests two connections of one session.
 
 mod common;
 

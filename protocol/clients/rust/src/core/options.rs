@@ -73,13 +73,13 @@ pub struct Publication<'a> {
     pub author: &'a str,
     /// A bridge's author's role.
     pub role: Role,
-    /// Identity of this publication, if the application brings one: new for the user, or with `age_ms` that
-    /// of one to be said again. `None`: the session chooses.
+    /// Nonce of this publication, if the application chooses it: a new one for the user, or with `age_ms` the
+    /// nonce of the publication that this one retries. `None`: the session chooses.
     pub nonce: Option<u64>,
-    /// How long ago it was said first, in milliseconds, where it is said again, after a refusal that may
-    /// pass: 1 at least. If the session can't be continued before it is sent, or the node does not remember
-    /// that far back, it comes back as [`Uncertain`](super::EventOf::Uncertain). 0: it was never said. What
-    /// was not answered the session says again by itself.
+    /// Of a retry after a refusal that may pass: the age of the first attempt in milliseconds, at least 1. If
+    /// the session cannot be continued before the retry is sent, or the node's memory of nonces does not reach
+    /// back so far, the retry is reported as [`Uncertain`](super::EventOf::Uncertain). 0: a first attempt. The
+    /// session itself retries what was not answered.
     pub age_ms: u32,
 }
 

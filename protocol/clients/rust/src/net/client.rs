@@ -62,12 +62,12 @@ pub struct OwnedPublication {
     pub author: String,
     /// A bridge's author's role.
     pub role: Role,
-    /// It is said again, after a refusal that may pass: then it stands once, whatever became of it before.
-    /// What was not answered because a connection ended is said again by itself.
+    /// Set on a retry after a refusal that may pass: the message is then in the log once, whatever became of the
+    /// first attempt. The session itself retries what was not answered because a connection ended.
     pub again: Option<Again>,
 }
 
-/// What a publication that is said again was called, and since when.
+/// Of a retry: the nonce of the publication, and the time of the first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again {
     /// What [`Client::publish`] gave then.

@@ -1,4 +1,6 @@
 //! The clock of a process: microseconds that never go back.
+//!
+//! Why: the core takes times of one monotonic clock, whatever task drives it.
 
 use std::sync::OnceLock;
 
