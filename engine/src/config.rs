@@ -81,8 +81,8 @@ pub struct ShardConfig {
 
 #[cfg(any(test, feature = "test-support"))]
 impl ShardConfig {
-    /// Bounds for tests: wide ones, so that a test sets the one that it is about. A node takes every bound from
-    /// its configuration.
+    /// Bounds for tests: wide ones, so that a test sets the one that it is about. A node takes every bound
+    /// from its configuration.
     pub fn for_tests() -> Self {
         ShardConfig {
             tick_ms: 0,

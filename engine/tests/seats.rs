@@ -190,7 +190,7 @@ fn a_shard_is_released_and_taken_again_while_workers_live() {
             submit(Input::Publish(publication(first.alias, 0, n, round, "while the seat is empty")));
         }
         engine.seat(id, Some(&mut disk)).expect("taken again");
-        // Said again: known, and not said twice.
+        // A retry is known, and is not in the log twice.
         submit(Input::Publish(publication(first.alias, 0, 0, round, "before the release")));
         acknowledged.extend(worker.acknowledged(21));
     }

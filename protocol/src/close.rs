@@ -73,8 +73,8 @@ close_codes! {
     Overloaded = 104, Backoff, "the node is at its limit: try again later";
     /// The peer does not read even its acknowledgements.
     ControlQueueFull = 105, Backoff, "the peer does not read: its control queue is full";
-    /// A fault of the server's own. Reserved: this node does not send it; the Rust client uses it when it drops a
-    /// QUIC connection.
+    /// A fault of the server's own. Reserved: this node does not send it; the Rust client uses it when it
+    /// drops a QUIC connection.
     Internal = 106, Backoff, "an internal error";
     /// Too many connections from one address. Reserved: this node refuses before the handshake (C-6).
     TooManyConnections = 107, Backoff, "too many connections from this address";

@@ -35,7 +35,8 @@ impl Random {
     }
 }
 
-/// The function from state to number: each bit of the input changes half of the output's bits. It maps 0 to 0.
+/// The function from state to number: each bit of the input changes half of the output's bits. It maps 0 to
+/// 0.
 pub const fn mix(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

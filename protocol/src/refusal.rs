@@ -70,7 +70,8 @@ refusals! {
     UnknownEpoch = 17, false, "another log";
     /// Nothing from the offset asked for up to the head is kept.
     TooOld = 18, false, "no longer kept";
-    /// A retry that is older than the room's memory of nonces: whether the message is in the log is not known.
+    /// A retry that is older than the room's memory of nonces: whether the message is in the log is not
+    /// known.
     Forgotten = 19, false, "no longer remembered";
 }
 

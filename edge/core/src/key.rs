@@ -1,12 +1,13 @@
 //! A secret key of 128 bits, and what the core derives from it: session numbers and the hashing of strangers'
 //! input.
 //!
-//! Why a keyed function: a client sees its own session number, and chooses the names that it sends. From these it
-//! must learn nothing of other numbers, and it must not find names that fall together in a table.
-//! SipHash (Aumasson and Bernstein 2012) is a pseudorandom function for as long as its key is secret: SipHash-2-4
-//! for numbers that clients see, SipHash-1-3 for tables.
+//! Why a keyed function: a client sees its own session number, and chooses the names that it sends. From
+//! these it must learn nothing of other numbers, and it must not find names that fall together in a table.
+//! SipHash (Aumasson and Bernstein 2012) is a pseudorandom function for as long as its key is secret:
+//! SipHash-2-4 for numbers that clients see, SipHash-1-3 for tables.
 //! Invariant: a key does the same for ever, so a test or a simulation that fixes it is repeatable.
-//! Not here: where keys come from. A node draws them from the kernel, anew in each process and for each worker.
+//! Not here: where keys come from. A node draws them from the kernel, anew in each process and for each
+//! worker.
 
 use std::hash::{BuildHasher, Hasher};
 

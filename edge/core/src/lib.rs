@@ -6,9 +6,9 @@
 //! - [`key`]: session numbers and hashing that strangers cannot foresee;
 //! - [`testing`]: the parts that tests, the simulator and the micro benches start an audience with.
 //!
-//! Why a crate: it takes the time, bytes and a seed, and returns what to do. It cannot name a runtime, TLS or a
-//! database, since cargo resolves none of them for it. So a whole cluster runs in one test in virtual time, and
-//! the same code runs in a node.
+//! Why a crate: it takes the time, bytes and a seed, and returns what to do. It cannot name a runtime, TLS or
+//! a database, since cargo resolves none of them for it. So a whole cluster runs in one test in virtual time,
+//! and the same code runs in a node.
 //! Arrows point one way: edge -> edge/core -> engine.
 #![forbid(unsafe_code)]
 

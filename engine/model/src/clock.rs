@@ -1,6 +1,7 @@
 //! The clock of a test: both of its times move together, and only when the test says so.
 //!
-//! The wall clock can be stepped, as clocks are in production, and the monotonic one begins anew with a process.
+//! The wall clock can be stepped, as clocks are in production, and the monotonic one begins anew with a
+//! process.
 //! Not here: clocks that drift (`grandstand-sim`).
 
 use grandstand_engine::link::Now;

@@ -3,12 +3,12 @@
 //!
 //! Why a crate: three test suites and the simulator drive the same cores, and a model that each of them had
 //! written would promise something else each time.
-//! Invariants: a model takes nothing for granted: entries that do not continue a room's log are broken promises
-//! (a panic). It reads no clock and draws no random number: what happens is a function of the calls.
+//! Invariants: a model takes nothing for granted: entries that do not continue a room's log are broken
+//! promises (a panic). It reads no clock and draws no random number: what happens is a function of the calls.
 //! Not here: what a test expects; SQLite (`grandstand-store`); network faults (`grandstand-sim`).
 //!
-//! This crate is a dependency of tests and tools only. It switches the engine's feature `test-support` on, which
-//! adds `ShardConfig::for_tests` and `EngineConfig::for_tests`.
+//! This crate is a dependency of tests and tools only. It switches the engine's feature `test-support` on,
+//! which adds `ShardConfig::for_tests` and `EngineConfig::for_tests`.
 #![forbid(unsafe_code)]
 
 mod clock;

@@ -30,8 +30,8 @@
 //! consumer sleeps, and then for one producer only.
 //!
 //! **Own code rather than crossbeam's queues**, because loom cannot see into those, and the doorbell's proof
-//! spans the ring's publishing store. crossbeam gives them the padding of their indices; its queues and channels
-//! serve the control plane (`grandstand-store`).
+//! spans the ring's publishing store. crossbeam gives them the padding of their indices; its queues and
+//! channels serve the control plane (`grandstand-store`).
 //!
 //! **Checks.** Every atomic, cell and park goes through one private module (`sync`), which loom replaces:
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p grandstand-queue --release --lib` runs

@@ -91,7 +91,8 @@ pub enum AdminAnswer {
     Room(RoomInfo),
     /// Rooms.
     Rooms(Vec<RoomInfo>),
-    /// Counters of the shard, by metric name. The names are a fixed list, so a decoder looks them up in its own.
+    /// Counters of the shard, by metric name. The names are a fixed list, so a decoder looks them up in its
+    /// own.
     Counters(Vec<(&'static str, u64)>),
 }
 

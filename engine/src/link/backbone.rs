@@ -1,8 +1,8 @@
 //! The backbone: how an input finds the shard that owns its room.
 //!
 //! Why a trait: it is the seam at which tests and the simulator put inboxes of their own between the cores
-//! (`grandstand-model`). With more than one node it stays what it is, an inbox per shard: whether a seat's owner
-//! is here or elsewhere is the seat's matter (`runtime`), and nothing above the inbox knows.
+//! (`grandstand-model`). With more than one node it stays what it is, an inbox per shard: whether a seat's
+//! owner is here or elsewhere is the seat's matter (`runtime`), and nothing above the inbox knows.
 //! Invariants: inputs of one caller to one shard arrive in the order in which they were submitted, or come
 //! back at once; a submit never waits.
 //! Not here: the way back (`runtime::WorkerPort`), the threads (`runtime`).

@@ -8,8 +8,8 @@
 pub struct WorkerId(pub u16);
 
 impl WorkerId {
-    /// The worker number that stands for the node itself: its HTTP handlers, and whoever else asks a shard and
-    /// has no connection.
+    /// The worker number that stands for the node itself: its HTTP handlers, and whoever else asks a shard
+    /// and has no connection.
     pub const NODE_ITSELF: u8 = 0xff;
 
     /// A worker of a node.

@@ -56,8 +56,8 @@ pub struct StateChange {
 /// From a worker to a shard. What is large is boxed: an inbox has a slot for each input that it could hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Begin to follow a room; answered by [`Output::Attached`](super::Output::Attached). Repeating it is harmless and is answered
-    /// again.
+    /// Begin to follow a room; answered by [`Output::Attached`](super::Output::Attached). Repeating it is
+    /// harmless and is answered again.
     Attach {
         /// Who follows.
         worker: WorkerId,

@@ -1,10 +1,10 @@
 //! The lineage of a room's log: the epochs that it had before, and how far each of them still holds.
 //!
 //! Why: after a power cut, or an unclean change of owner, a room goes on under a new epoch, and a viewer that
-//! comes back with an old one misses nothing as long as it read no further than what still holds. Two such ends
-//! within one absence must not cost it its place, so several epochs are kept.
-//! Invariants: the newest comes first; there are at most [`Lineage::EPOCHS_MAX`]; none holds further than a newer
-//! one does.
+//! comes back with an old one misses nothing as long as it read no further than what still holds. Two such
+//! ends within one absence must not cost it its place, so several epochs are kept.
+//! Invariants: the newest comes first; there are at most [`Lineage::EPOCHS_MAX`]; none holds further than a
+//! newer one does.
 
 use std::sync::Arc;
 

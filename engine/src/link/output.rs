@@ -1,6 +1,7 @@
 //! Outputs: what a shard sends to workers.
 //!
-//! Invariant: everything that a shard sends about one room reaches a worker in the order in which it was sent.
+//! Invariant: everything that a shard sends about one room reaches a worker in the order in which it was
+//! sent.
 //! Not here: when a shard sends what (`shard`), the queues to the workers (`runtime`).
 
 use std::sync::Arc;
@@ -33,15 +34,16 @@ pub struct Attachment {
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
-    /// The logs that the room had before: a resume in one of them, as far as it still holds, is one in this log.
+    /// The logs that the room had before: a resume in one of them, as far as it still holds, is one in this
+    /// log.
     pub previous: Lineage,
 }
 
 /// From a shard to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Answer to [`Input::Attach`](super::Input::Attach). When it comes again for a room that is followed, batches were lost on the
-    /// way and the worker takes it as the room's new ring.
+    /// Answer to [`Input::Attach`](super::Input::Attach). When it comes again for a room that is followed,
+    /// batches were lost on the way and the worker takes it as the room's new ring.
     Attached {
         /// The room's name.
         room: Arc<str>,
@@ -169,8 +171,8 @@ pub enum AnswerKind {
 mod tests {
     use super::super::Input;
 
-    /// Whatever passes is plain data: no closure, no lock, no borrow, so a codec can write every input and output
-    /// down and read it back.
+    /// Whatever passes is plain data: no closure, no lock, no borrow, so a codec can write every input and
+    /// output down and read it back.
     const fn is_plain<T: Clone + PartialEq + Send + Sync + std::panic::UnwindSafe + 'static>() {}
 
     const _: () = is_plain::<Input>();

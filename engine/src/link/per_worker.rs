@@ -1,7 +1,7 @@
 //! A map from workers to values: what a shard remembers of each worker that it has heard of.
 //!
-//! Why a sorted vector: a node has some dozens of workers at most, a cluster some hundreds; a search over a few
-//! cache lines is cheaper than a hash, and a worker's number need not be small.
+//! Why a sorted vector: a node has some dozens of workers at most, a cluster some hundreds; a search over a
+//! few cache lines is cheaper than a hash, and a worker's number need not be small.
 //! Invariant: a worker is in it at most once.
 
 use super::id::WorkerId;

@@ -84,8 +84,8 @@ pub struct RoomEntry {
     /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a
     /// room of durability `memory` becomes one of `disk`: what was said before is not kept.
     pub next_offset: u64,
-    /// Its slot within its shard, and so its alias. `None`: it was stored by a version that did not record slots,
-    /// and the shard chooses one.
+    /// Its slot within its shard, and so its alias. `None`: it was stored by a version that did not record
+    /// slots, and the shard chooses one.
     pub slot: Option<u32>,
     /// Does it stay when nobody is there (an operator made it)?
     pub is_operators: bool,
@@ -204,8 +204,8 @@ pub struct StoredNonce {
     pub time_ms: u64,
 }
 
-/// Where an engine gets its shards' logs from: a log is opened when an owner takes its seat, and closed when the
-/// shard is released, while the others go on.
+/// Where an engine gets its shards' logs from: a log is opened when an owner takes its seat, and closed when
+/// the shard is released, while the others go on.
 pub trait LogSource {
     /// Open the log of one shard, with the rooms that it owns. `bell` is rung when news waits.
     ///
@@ -218,7 +218,7 @@ pub trait LogSource {
         bell: Arc<Doorbell>,
     ) -> (Box<dyn DurableLog>, Vec<StoredRoom>);
 
-    /// Close the log of a shard whose [`DurableLog`] was dropped: it may be opened again, and finds everything
-    /// that was pushed.
+    /// Close the log of a shard whose [`DurableLog`] was dropped: it may be opened again, and finds
+    /// everything that was pushed.
     fn close(&mut self, shard: ShardId);
 }

@@ -308,7 +308,7 @@ impl Live {
         self.state = State::restored(dormant.state, dormant.state_version);
     }
 
-    /// What is left of it when it goes dormant.
+    /// What the room keeps when it becomes dormant.
     pub(crate) fn rest(&self) -> Dormant {
         let state = self.state.said().map(|(key, value)| (key.into(), value.clone()));
         Dormant {

@@ -1,13 +1,13 @@
-//! Nonces: which publications a room has taken lately, and where they stand.
+//! Nonces: which publications a room accepted lately, and their offsets.
 //!
-//! Why: a client that lost its connection before the answer came says it again; it must not stand there
-//! twice.
+//! Why: a client that lost its connection before the answer came retries, and the message must not be in the
+//! log twice.
 //! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's
-//! offset is the first one's plus its index. What is not sealed yet, or in a room on disk not synced, is
-//! never forgotten; beyond that, the window is bounded in number and time. It is known since when nothing was
-//! forgotten, so that what is said again can be told to be new, to stand already, or neither: then it is
-//! refused, for it could stand twice.
-//! Not here: who is told about a repetition, and when (`shard`).
+//! offset is the first one's plus its index. A publication that is not sealed yet, or in a room on disk not
+//! synced yet, is never forgotten; beyond that, the window is bounded in number and time. The room knows
+//! since when it has forgotten nothing, so a retry is known to be new, known to be in the log, or older than
+//! that: then it is refused, because it could be in the log twice.
+//! Not here: who is told about a retry, and when (`shard`).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,8 +16,8 @@ use foldhash::quality::FixedState;
 use crate::link::{Now, UserId};
 use crate::log::StoredNonce;
 
-/// What is said again was on its way for so long at most: a connection that takes longer has lost its
-/// heartbeat's answer.
+/// The longest time that a retry is under way: a connection that takes longer has lost its heartbeat's
+/// answer.
 const TRANSIT_US: i64 = 10_000_000;
 
 /// Whether a publication was seen before.

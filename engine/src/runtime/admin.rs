@@ -1,7 +1,8 @@
 //! Requests to all shards: one for each, and their answers merged into one.
 //!
 //! Invariant: `reply` is called exactly once if the seats live, on a seat's thread.
-//! Not here: what a shard does with a request (`shard::admin`), one request to one shard (`desk`), HTTP (edge).
+//! Not here: what a shard does with a request (`shard::admin`), one request to one shard (`desk`), HTTP
+//! (edge).
 
 #![expect(
     clippy::disallowed_types,
@@ -78,7 +79,8 @@ pub fn add_up(
     }
 }
 
-/// One answer out of one per shard: a room as it is, rooms in name order and within the limit, counters summed.
+/// One answer out of one per shard: a room as it is, rooms in name order and within the limit, counters
+/// summed.
 fn merge(request: &AdminRequest, mut answers: Vec<Answered>) -> Answered {
     if request.room().is_some() {
         return answers.pop().expect("one shard was asked");

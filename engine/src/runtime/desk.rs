@@ -1,17 +1,18 @@
 //! The desk: where a node asks shards in its own name, and gets their answers by number.
 //!
 //! Why: an HTTP handler, and whoever else has no connection, must be able to ask a shard, publish and be
-//! answered. An input that carried a closure could not cross a network, so the closure stays here, in a table,
-//! and the input carries its number: it names the node itself ([`WorkerId::of_node`]) in its [`ReplyTo`], with
-//! the number in the place of the connection. The answer comes back as an output for that worker, which a seat
-//! gives to [`Desk::handle_output`] instead of a ring.
+//! answered. An input that carried a closure could not cross a network, so the closure stays here, in a
+//! table, and the input carries its number: it names the node itself ([`WorkerId::of_node`]) in its
+//! [`ReplyTo`], with the number in the place of the connection. The answer comes back as an output for that
+//! worker, which a seat gives to [`Desk::handle_output`] instead of a ring.
 //!
-//! How an HTTP handler publishes: find the room's alias by [`Desk::ask`] (`AdminRequest::List` with the whole name
-//! as prefix), then call [`Desk::publish`] with a closure that wakes the handler (a oneshot channel's `send`). It
-//! is called with the same [`AnswerKind`] that a connection would hear.
+//! How an HTTP handler publishes: find the room's alias by [`Desk::ask`] (`AdminRequest::List` with the whole
+//! name as prefix), then call [`Desk::publish`] with a closure that wakes the handler (a oneshot channel's
+//! `send`). It is called with the same [`AnswerKind`] that a connection would hear.
 //!
-//! Invariants: a closure is called at most once, on a seat's thread, so it must not block. It is dropped uncalled
-//! when the seat ends first. The table holds one entry for each request that a shard has, so the inboxes bound it.
+//! Invariants: a closure is called at most once, on a seat's thread, so it must not block. It is dropped
+//! uncalled when the seat ends first. The table holds one entry for each request that a shard has, so the
+//! inboxes bound it.
 //! Not here: requests to all shards (`admin`), time limits (the asking side).
 
 #![expect(

@@ -200,8 +200,8 @@ impl Engine {
         Ok((engine, (0..WorkerId::NODE_ITSELF).zip(consumers).map(port).collect()))
     }
 
-    /// Take a shard: open its log, restore its rooms, and let the owner sit down in its seat. What waits in the
-    /// seat's inbox is taken then; workers that followed rooms of it hear `Attached` again.
+    /// Take a shard: open its log, restore its rooms, and let the owner sit down in its seat. What waits in
+    /// the seat's inbox is taken then; workers that followed rooms of it hear `Attached` again.
     ///
     /// # Errors
     /// The shard has an owner, or the engine has no such shard.
@@ -222,9 +222,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Release a shard: its owner seals what waits, takes nothing more, and goes when the log has everything and
-    /// every answer has left, or after `flush_ms`; then its log is closed. Rooms in memory are gone with their
-    /// owner. Workers live on; what they send waits in the seat's inbox. `true`: the log has everything.
+    /// Release a shard: its owner seals what waits, takes nothing more, and goes when the log has everything
+    /// and every answer has left, or after `flush_ms`; then its log is closed. Rooms in memory are gone with
+    /// their owner. Workers live on; what they send waits in the seat's inbox. `true`: the log has
+    /// everything.
     ///
     /// # Errors
     /// The shard has no owner, or the engine has no such shard.

@@ -1,9 +1,10 @@
 //! An outlet: the way from one seat to one worker, a ring with a list behind it.
 //!
-//! Why both: the ring is allocated whole and is as long as the burst between two wake-ups of a worker; the list
-//! (the overflow) begins empty and grows as far as a worker lags. So an empty seat costs little, and what waits is
-//! bounded by [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max) all the same.
-//! Invariant: outputs leave in the order in which they came; while the overflow is not empty, nothing passes it.
+//! Why both: the ring is allocated whole and is as long as the burst between two wake-ups of a worker; the
+//! list (the overflow) begins empty and grows as far as a worker lags. So an empty seat costs little, and
+//! what waits is bounded by [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max) all the same.
+//! Invariant: outputs leave in the order in which they came; while the overflow is not empty, nothing passes
+//! it.
 //! Not here: when a seat stops taking inputs (`seat`).
 
 use std::collections::VecDeque;

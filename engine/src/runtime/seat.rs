@@ -1,23 +1,25 @@
 //! A seat: the inbox, the outlets and the thread of one logical shard, in which its owner sits.
 //!
-//! Why apart from the shard: who owns a shard changes while workers live, and neither they nor what they send may
-//! notice. A seat outlives its owner: while it is empty, inputs wait in the inbox, and edges refuse publications
-//! with `Overloaded` once that is full. A follower of an owner elsewhere would sit here too, behind the same
-//! inbox and outlets.
+//! Why apart from the shard: who owns a shard changes while workers live, and neither they nor what they send
+//! may notice. A seat outlives its owner: while it is empty, inputs wait in the inbox, and edges refuse
+//! publications with `Overloaded` once that is full. A follower of an owner elsewhere would sit here too,
+//! behind the same inbox and outlets.
 //!
-//! A turn: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due; hand out what
-//! came of it; sleep until the next input or the next room is due.
+//! A turn: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due; hand out
+//! what came of it; sleep until the next input or the next room is due.
 //!
-//! **Release.** The owner seals what waits and takes nothing more; the seat waits until the log has everything
-//! and every answer has left, at most `flush_ms`, then drops the owner and with it the log. It remembers which
-//! workers follow which rooms and says so to the next owner, so each worker hears `Attached` again.
+//! **Release.** The owner seals what waits and takes nothing more; the seat waits until the log has
+//! everything and every answer has left, at most `flush_ms`, then drops the owner and with it the log. It
+//! remembers which workers follow which rooms and says so to the next owner, so each worker hears `Attached`
+//! again.
 //!
-//! **When a worker does not keep up**, its ring fills, and what comes after waits in the outlet's overflow, in
-//! order. While any overflow is longer than [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max),
-//! the seat takes nothing from its inbox: the inbox fills, and edges refuse publishers with `Overloaded`. So
-//! nothing that was acknowledged, and no acknowledgement, is dropped; a shard never blocks; and what waits is
-//! bounded by the overflow, one chunk's outputs and one tick of the rooms. Ticks go on meanwhile. A worker that is
-//! gone is taken off every room, and what was meant for it is dropped and counted.
+//! **When a worker does not keep up**, its ring fills, and what comes after waits in the outlet's overflow,
+//! in order. While any overflow is longer than
+//! [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max), the seat takes nothing from its inbox:
+//! the inbox fills, and edges refuse publishers with `Overloaded`. So nothing that was acknowledged, and no
+//! acknowledgement, is dropped; a shard never blocks; and what waits is bounded by the overflow, one chunk's
+//! outputs and one tick of the rooms. Ticks go on meanwhile. A worker that is gone is taken off every room,
+//! and what was meant for it is dropped and counted.
 //!
 //! Invariants: outputs of one seat reach one worker in order. At most one owner sits in a seat.
 //! Not here: what a shard decides (`shard`), how workers sleep (edge: its doorbell is passed in).

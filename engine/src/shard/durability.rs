@@ -4,9 +4,9 @@
 //! made and when it is configured: a room that the log holds goes on being kept after a restart, whatever the
 //! node's default is then.
 //!
-//! - memory to disk: from then on kept, state included. Offsets before are not on disk, nor are their nonces:
-//!   said again after a restart, such a message is refused, for it may stand. Their acknowledgements go on
-//!   saying `memory`.
+//! - memory to disk: the room is kept from then on, state included. Earlier offsets and their nonces are not
+//!   on disk: a retry of such a message after a restart is refused, because the message may be in the log.
+//!   Their acknowledgements keep saying `memory`.
 //! - disk to memory: what is stored goes, so that no later start finds the room as it once was.
 //! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being
 //!   forgotten by then, and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history
@@ -39,9 +39,9 @@ impl Shard {
         self
     }
 
-    /// Take the rooms that the durable log found, each in the slot that the log recorded. A room without one, or
-    /// whose slot is taken, gets another, which is recorded now. Rooms come alive when somebody joins or speaks;
-    /// those in which somebody spoke lately, at once, to remember nonces.
+    /// Take the rooms that the durable log found, each in the slot that the log recorded. A room without one,
+    /// or whose slot is taken, gets another, which is recorded now. Rooms come alive when somebody joins or
+    /// speaks; those in which somebody spoke lately, at once, to remember nonces.
     ///
     /// # Panics
     /// If there is no durable log, or rooms were made before.

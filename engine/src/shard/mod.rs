@@ -7,11 +7,11 @@
 //! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room
 //! leaves in the order in which it happened. Every publication, state change and attach is answered exactly
 //! once: an accepted publication at once where the room is kept in memory, for its place is certain and a
-//! seal would make it no safer; in a room on disk when it is synced (`pending_acks`). Nothing here waits or grows
-//! without a bound of [`ShardConfig`].
+//! seal would make it no safer; in a room on disk when it is synced (`pending_acks`). Nothing here waits or
+//! grows without a bound of [`ShardConfig`].
 //!
-//! A shard is handed over by [`Shard::handle_handing`]: what waits is sealed, nothing more is taken, and once the
-//! log has everything and every answer has left ([`Shard::is_handed`]) another owner may have it.
+//! A shard is handed over by [`Shard::handle_handing`]: what waits is sealed, nothing more is taken, and once
+//! the log has everything and every answer has left ([`Shard::is_handed`]) another owner may have it.
 //! Not here: threads, queues and clocks (`runtime`), routing (`backbone`).
 
 mod admin;

@@ -1,5 +1,5 @@
-//! Acknowledgements: what a shard has on its way to the durable log, the answers that wait for it, and the one
-//! rule that says which answers wait.
+//! Acknowledgements: what a shard has on its way to the durable log, the answers that wait for it, and the
+//! one rule that says which answers wait.
 //!
 //! The rule ([`AckPolicy`]): a room in memory answers a publication when it is accepted, for its place is
 //! certain and a seal would make it no safer; a room in the durable log answers when the log has it.

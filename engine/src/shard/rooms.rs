@@ -1,11 +1,11 @@
-//! The rooms of a shard: by slot, which is the alias's part within the shard, by name, and by when something is
-//! due in them.
+//! The rooms of a shard: by slot, which is the alias's part within the shard, by name, and by when something
+//! is due in them.
 //!
 //! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker
 //! and room).
 //! Invariants: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input
-//! that was on its way for the old room does not find the new one. A room that the durable log recorded with a
-//! slot has it after every restart.
+//! that was on its way for the old room does not find the new one. A room that the durable log recorded with
+//! a slot has it after every restart.
 //! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or
 //! splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`link::Directory`).
@@ -151,8 +151,8 @@ impl Rooms {
         Ok(slot)
     }
 
-    /// Add a room that the durable log had, in the slot that it recorded, whether or not there are as many rooms
-    /// as may be. `None`, and the room back: the slot is taken, or is no slot of a table of this size.
+    /// Add a room that the durable log had, in the slot that it recorded, whether or not there are as many
+    /// rooms as may be. `None`, and the room back: the slot is taken, or is no slot of a table of this size.
     pub(crate) fn restore_at(&mut self, slot: u32, room: Room, now_us: u64) -> Result<u32, Room> {
         let at = slot as usize;
         let is_far = at >= self.slots.len() && at >= 2 * self.rooms_max.max(self.len());

@@ -179,8 +179,8 @@ impl Shard {
         self.counters.rooms_removed += 1;
     }
 
-    /// Nobody is there. Of a room in the durable log stay its head and its newest batches. Of one in memory, in
-    /// which nobody ever spoke, stays its name: its sequence begins anew, and so its epoch.
+    /// Nobody is there. Of a room in the durable log stay its head and its newest batches. Of one in memory,
+    /// in which nobody ever spoke, stays its name: its sequence begins anew, and so its epoch.
     fn make_dormant(&mut self, slot: u32, now: Now) {
         let alias = self.rooms.alias(slot);
         let live = self.rooms.take_live(slot);

@@ -68,8 +68,8 @@ pub(crate) fn room(
     (back.finish(state), fault)
 }
 
-/// A room's state as it is now, while the log runs: its row, brought forward by the records of the memtable. Of
-/// these, some may have been moved into segments since they were looked up; the row has those.
+/// A room's state as it is now, while the log runs: its row, brought forward by the records of the memtable.
+/// Of these, some may have been moved into segments since they were looked up; the row has those.
 pub(crate) fn state_now(
     conn: &Connection,
     name: &str,

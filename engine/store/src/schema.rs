@@ -37,8 +37,8 @@ pub(crate) const MIGRATIONS: &[&str] = &[
                             next_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL, base INTEGER NOT NULL, \
                             newest INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT NULL);
      CREATE INDEX segments_by_room ON segments (room, next_offset);",
-    // A room's facts hold its slot and up to four epochs, and a record may say a slot: tables stay as they are, and
-    // a program that does not know these refuses the database.
+    // A room's facts hold its slot and up to four epochs, and a record may say a slot: tables stay as they
+    // are, and a program that does not know these refuses the database.
     "-- facts and records of rooms with their slots",
 ];
 

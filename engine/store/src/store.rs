@@ -252,7 +252,8 @@ impl Store {
         (end.told, end.generation) = (end.position, end.generation.wrapping_add(1));
         let mut stored = Vec::with_capacity(end.checksums.len());
         for name in end.checksums.keys() {
-            // The memtable first: what is moved into segments meanwhile is then in both, and in neither never.
+            // The memtable first: what is moved into segments meanwhile is then in both, and in neither
+            // never.
             let memtable = side.memtable().rooms.get(name).cloned().unwrap_or_default();
             match restore::state_now(&self.conn, name, &memtable) {
                 Ok((id, Some(state))) => {

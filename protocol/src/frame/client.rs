@@ -1,7 +1,7 @@
 //! Frames that clients send.
 //!
-//! Not here: sizes of texts, attachments and room names (`rules`). A text that is too large is a refusal of one
-//! request, and not a fault of the frame.
+//! Not here: sizes of texts, attachments and room names (`rules`). A text that is too large is a refusal of
+//! one request, and not a fault of the frame.
 
 use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
 use crate::limits;

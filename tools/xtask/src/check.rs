@@ -4,11 +4,11 @@
 //! Not here: integration tests, doctests, models and suites (`test`), everything that CI asks (`ci`).
 
 use crate::run::{cargo, output, run};
-use crate::test;
+use crate::{test, tidy};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The quick inner loop: formatting, clippy and unit tests.
+/// The quick inner loop: formatting, tidy, clippy and unit tests.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Packages to check, such as grandstand-queue; all of the workspace if none is named.
@@ -22,6 +22,7 @@ pub(crate) fn go(args: &Args) -> Result<()> {
     };
     let formatted = if args.packages.is_empty() { vec!["--all"] } else { packages.clone() };
     run(cargo(["fmt", "--check"]).args(formatted))?;
+    tidy::go(&tidy::Args {})?;
     run(cargo(["clippy", "--all-targets"]).args(&packages).args(["--", "-D", "warnings"]))?;
     let counts = test::runner(&unit_targets(&args.packages)?, &packages)?;
     println!("{counts}");

@@ -8,10 +8,10 @@
 
 use crate::run::{cargo, run};
 use crate::summary::Summary;
-use crate::{deny, micro, schema, test};
+use crate::{deny, micro, schema, test, tidy};
 use std::process::ExitCode;
 
-/// Everything that a change must pass: formatting, lints, docs, schema, dependency policy, all tests,
+/// Everything that a change must pass: formatting, tidy, lints, docs, schema, dependency policy, all tests,
 /// instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -19,6 +19,7 @@ pub(crate) struct Args {}
 pub(crate) fn go(_: &Args) -> ExitCode {
     let mut summary = Summary::new();
     summary.check("formatting", || run(&mut cargo(["fmt", "--all", "--check"])));
+    summary.check("tidy", || tidy::go(&tidy::Args {}));
     summary.check("clippy", || {
         run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     });

@@ -1,14 +1,14 @@
 //! The connection limiter: how many connections a node holds, in all and from one address, and how fast one
 //! address may open new ones.
 //!
-//! Why: one address must not fill the node, and a refusal must cost next to nothing: one lock and one map entry,
-//! before any cryptography.
+//! Why: one address must not fill the node, and a refusal must cost next to nothing: one lock and one map
+//! entry, before any cryptography.
 //! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of
 //! the bounds per address where `limits.loopback_exempt` says so, but counts towards the node's own.
 //! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T
 //! I.371).
-//! Invariants: every `Permit` is given back exactly once; an address without connections and with a full bucket
-//! costs nothing; at most `QUIET_MAX` addresses without connections are remembered.
+//! Invariants: every `Permit` is given back exactly once; an address without connections and with a full
+//! bucket costs nothing; at most `QUIET_MAX` addresses without connections are remembered.
 //! Not here: what a refusal looks like on the wire (`tcp`, `quic`), rates within a session (`audience`).
 
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::key::Key;
 
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
-/// more addresses than that is not held by a bound per address. Beyond it, the bucket of an address that leaves
-/// is forgotten.
+/// more addresses than that is not held by a bound per address. Beyond it, the bucket of an address that
+/// leaves is forgotten.
 const QUIET_MAX: usize = 65_536;
 
 /// How often full buckets are looked for: walking 65,536 entries takes under a millisecond.
@@ -112,7 +112,8 @@ struct Count {
 }
 
 impl ConnectionLimiter {
-    /// A limiter with these limits, and no connection. `key` hashes addresses: a node draws it from the kernel.
+    /// A limiter with these limits, and no connection. `key` hashes addresses: a node draws it from the
+    /// kernel.
     pub fn new(limits: &ConnectionLimits, key: Key) -> ConnectionLimiter {
         let interval_us =
             1_000_000_u64.checked_div(u64::from(limits.handshakes_per_address_per_s)).unwrap_or(0);

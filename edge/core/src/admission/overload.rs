@@ -1,7 +1,8 @@
 //! Overload: new sessions are refused at their `Hello` while returning clients crowd in.
 //!
-//! Why at the `Hello`: over plain WebSocket only its ticket shows who is returning. Only while most hellos carry
-//! one: in the rush of a first evening none does, and a client that has paid for its handshake is let in.
+//! Why at the `Hello`: over plain WebSocket only its ticket shows who is returning. Only while most hellos
+//! carry one: in the rush of a first evening none does, and a client that has paid for its handshake is let
+//! in.
 //! Not here: when the queue is full (`queue`, told by the worker), the `Error` that tells the client
 //! (`audience::hello`).
 
@@ -21,7 +22,8 @@ pub struct Overload {
 pub struct HelloThrottle {
     overload: Option<Overload>,
     retries: RetrySchedule,
-    /// Of the latest hellos, the part with a good ticket, in 65,536ths; the newest has a weight of a sixteenth.
+    /// Of the latest hellos, the part with a good ticket, in 65,536ths; the newest has a weight of a
+    /// sixteenth.
     returning: u32,
 }
 

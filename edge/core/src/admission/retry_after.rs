@@ -1,10 +1,10 @@
 //! Retry times: each refused client is told a time of its own to come back.
 //!
-//! Why: clients that are all told the same time come back all at once. Clients that are told times as far apart
-//! as they can be served come back as a queue that nobody has to store: the schedule remembers only when the
-//! last of them is due.
-//! Invariants: within the horizon, times rise and lie at least as far apart as clients can be served. Beyond it
-//! they are spread evenly over its second half, since a time that is far away would be wrong anyway.
+//! Why: clients that are all told the same time come back all at once. Clients that are told times as far
+//! apart as they can be served come back as a queue that nobody has to store: the schedule remembers only
+//! when the last of them is due.
+//! Invariants: within the horizon, times rise and lie at least as far apart as clients can be served. Beyond
+//! it they are spread evenly over its second half, since a time that is far away would be wrong anyway.
 //! Not here: how long a handshake takes (`queue`); the jitter that clients add.
 
 use grandstand_protocol::random::Random;
@@ -28,8 +28,8 @@ impl RetrySchedule {
         RetrySchedule { last_us: 0, random: Random::new(seed) }
     }
 
-    /// Give one more client a time: those that wait already take `wait_us`, this one takes `step_us`. Returns the
-    /// microseconds from now.
+    /// Give one more client a time: those that wait already take `wait_us`, this one takes `step_us`. Returns
+    /// the microseconds from now.
     pub fn book(&mut self, now_us: u64, wait_us: u64, step_us: u64) -> u64 {
         // A quarter is left for clients that come without having been told.
         let at_us = self.last_us.max(now_us + wait_us.max(AFTER_US_MIN)) + step_us + step_us / 4;

@@ -1,4 +1,6 @@
-//! What an audience counters: plain numbers of one thread, copied to the shared metrics by the worker.
+//! Counters of an audience: plain numbers of one thread, which the worker copies to the shared metrics.
+//!
+//! Why plain: they are written on the hottest path, and nobody else reads them there.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::refusal::Refusal;

@@ -50,7 +50,7 @@ pub(super) struct DrainProgress {
 }
 
 impl DrainProgress {
-    /// After how many milliseconds the next one goes: somewhere in what is left of the spread.
+    /// After how many milliseconds the next client is to leave: a time within the rest of the spread.
     fn next_after_ms(&mut self, now: Now) -> u32 {
         let left_us = self.ends_us.saturating_sub(now.us);
         let after_us = (u128::from(self.moment) * u128::from(left_us)) >> 64;

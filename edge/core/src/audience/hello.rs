@@ -1,4 +1,7 @@
-//! The first frame: versions, tickets and tokens, and the answer.
+//! The first frame of a connection, `Hello`: version, ticket, token, and the answer.
+//!
+//! Why apart: until `Hello` is answered a connection has no session, and may do nothing else.
+//! Not here: what a token contains (`auth`), whether a storm lets it in (`admission`).
 
 use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;

@@ -1,4 +1,7 @@
-//! What shards send: batches into rings, answers to their connections, phases to members.
+//! Outputs of shards: batches enter rings, answers reach their connections, phases reach members.
+//!
+//! Why apart from requests: a shard speaks to a worker, and the worker finds the connections that are meant.
+//! Not here: pages of history (`history`), fan-out (`fanout`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! A session: who speaks on a connection, what they may do, and the rooms that they follow.
+//!
+//! Why apart from the connection: a connection exists before its session, and a session could outlive it.
 
 use grandstand_engine::link::{Alias, UserId};
 use grandstand_protocol::frame::Role;

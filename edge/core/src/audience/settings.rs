@@ -1,4 +1,6 @@
-//! What an audience is configured with: the part of the node's configuration that its core uses.
+//! Settings of an audience: the part of the node's configuration that its core uses.
+//!
+//! Why its own struct: the core does not know the configuration table, and tests set single values.
 
 use grandstand_engine::link::WorkerId;
 
@@ -11,7 +13,7 @@ pub struct Settings {
     pub worker: WorkerId,
     /// The node's name, told in `Welcome`.
     pub node: String,
-    /// Connections for which room is set aside at the start; more are taken too.
+    /// Connections for which memory is reserved at the start; more are accepted too.
     pub connections_reserved: usize,
     /// Largest frame that clients may send.
     pub frame_bytes_max: u32,
@@ -58,7 +60,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings that suit tests, the simulator and the micro benches. A node takes each from its configuration.
+    /// Settings that suit tests, the simulator and the micro benches. A node takes each from its
+    /// configuration.
     pub fn for_tests() -> Self {
         Settings {
             worker: WorkerId(0),

@@ -1,4 +1,6 @@
-//! What time alone brings about: silent connections, tokens that run out, reactions and counts handed on.
+//! Timeouts of an audience: silent connections, tokens that end, and reactions and counts that are due.
+//!
+//! Why in one place: a walk over all connections is dear, so it is made once a second for all of this.
 
 use grandstand_engine::link::{Input, Now};
 use grandstand_protocol::close::CloseCode;

@@ -1,5 +1,7 @@
-//! The transport, as the audience sees it: what carries bytes to connections. Sockets in a node, a model in a
+//! The transport as the audience sees it: what carries bytes to connections. Sockets in a node, a model in a
 //! simulation.
+//!
+//! Why a trait: the audience decides what is sent, and must not know by what.
 
 use bytes::Bytes;
 

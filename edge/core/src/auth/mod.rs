@@ -1,7 +1,7 @@
 //! Who a session is and what it may do, as data; and the two traits by which a driver decides that.
 //!
-//! Why traits: the audience needs the answers and none of the cryptography behind them. Both are asked once per
-//! `Hello`, never per frame.
+//! Why traits: the audience needs the answers and none of the cryptography behind them. Both are asked once
+//! per `Hello`, never per frame.
 //! Not here: tokens, keys and the layout of tickets (`grandstand_edge::auth`), what a permission allows
 //! (`audience`), rates.
 

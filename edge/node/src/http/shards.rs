@@ -17,8 +17,8 @@ use super::response::Failure;
 /// How long a request waits: a shard answers between two batches, so seconds mean that it is stuck.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// How long a publication waits: longer than the shard waits for the disk by default (`log.answer_within_ms`),
-/// so that its refusal comes first, and less than a connection lives.
+/// How long a publication waits: longer than the shard waits for the disk by default
+/// (`log.answer_within_ms`), so that its refusal comes first, and less than a connection lives.
 const PUBLISH_WAIT: Duration = Duration::from_secs(8);
 
 pub(super) struct Shards {

@@ -1,5 +1,5 @@
-//! Mentions: who spoke lately in a paced room, so that a message that is left out still reaches the person whom
-//! it means.
+//! Mentions: who spoke lately in a paced room, so that a message that is left out still reaches the person
+//! whom it means.
 //!
 //! Meant is the author of the message that is answered, and everyone whose name stands in the text behind an
 //! `@`: letters of either case; the longest name that ends where a word ends.

@@ -10,8 +10,8 @@
 //! A session recovers by itself: it reconnects with jitter, resumes every room after the last message that it
 //! delivered, and retries what was not acknowledged, under the same nonce. What the viewer missed is an event
 //! with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence. An app can
-//! ask for what pacing left out ([`Client::history`](net::Client::history)); messages that mean this session's
-//! user arrive by themselves ([`Personal`](core::EventOf::Personal)).
+//! ask for what pacing left out ([`Client::history`](net::Client::history)); messages that mean this
+//! session's user arrive by themselves ([`Personal`](core::EventOf::Personal)).
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};

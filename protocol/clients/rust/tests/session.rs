@@ -330,7 +330,7 @@ fn going_away_from_a_good_connection_takes_no_longer_than_it_says() {
     }
     world.node.send(&ServerFrame::GoAway(GoAway { after_ms: 300, ..GoAway::default() }));
     world.settle();
-    // The node closes before the time that it gave: what is left of it is waited for.
+    // The node closes before the time that it gave: the client waits for the rest of it.
     world.advance(100_000);
     assert_eq!(world.disconnect(Ending::Code(100)), Next::Reconnect { after_us: 200_000 });
 }

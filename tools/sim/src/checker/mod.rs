@@ -443,8 +443,8 @@ impl Checker {
         self.places.entry(text.to_owned()).or_default().push(place);
     }
 
-    /// Does a log continue what a reader of another one has, over as many forks as a node remembers? Only forks
-    /// of epochs that `counts` counts.
+    /// Does a log continue what a reader of another one has, over as many forks as a node remembers? Only
+    /// forks of epochs that `counts` counts.
     fn is_continued(&self, read: u64, next: u64, mut epoch: u64, counts: impl Fn(u64) -> bool) -> bool {
         for _ in 0..Lineage::EPOCHS_MAX {
             let fork = self.forks.get(&epoch).filter(|&&(_, fork)| next <= fork && counts(epoch));

@@ -2,14 +2,14 @@
 //!
 //! Why: a worker that begins every handshake at once serves nobody while everyone reconnects; one that takes
 //! them in order of arrival makes returning clients wait behind strangers. So handshakes have a share of a
-//! worker's time while batches are being written, and all of its spare time otherwise. They are weighed by what
-//! their kind costs, as measured. Clients that prove to be returning go first. A client that could not be served
-//! within the patience is refused at once, with a time of its own to come back (`retry_after`).
+//! worker's time while batches are being written, and all of its spare time otherwise. They are weighed by
+//! what their kind costs, as measured. Clients that prove to be returning go first. A client that could not
+//! be served within the patience is refused at once, with a time of its own to come back (`retry_after`).
 //! The queue does no IO: time is passed in, and what waits is a value of the caller's.
-//! Invariants: at most `waiting_max` wait. One of eight handshakes goes to whoever has waited longest, whatever
-//! its rank, so nobody starves. Nobody waits longer than twice the patience.
-//! Not here: what a refusal looks like on the wire, and how a kind is recognised (`worker`); limits per address
-//! (`limits`).
+//! Invariants: at most `waiting_max` wait. One of eight handshakes goes to whoever has waited longest,
+//! whatever its rank, so nobody starves. Nobody waits longer than twice the patience.
+//! Not here: what a refusal looks like on the wire, and how a kind is recognised (`worker`); limits per
+//! address (`limits`).
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,7 @@
-//! The handshake queue in virtual time: a worker that writes rounds, and crowds that connect, some of them again.
+//! Tests of the handshake queue in virtual time: a worker that writes rounds, and crowds that connect, some
+//! of them again.
+//!
+//! Why in virtual time: a storm lasts for seconds, and its fairness shows only over thousands of clients.
 
 use std::collections::BTreeMap;
 

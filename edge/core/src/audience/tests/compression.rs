@@ -1,5 +1,6 @@
-//! Compressed batches: who gets them, from how many members on, and that they are cut and counted as what
-//! they are.
+//! Tests of compressed batches: who gets them, from how many members on, and how they are cut and counted.
+//!
+//! Why: a viewer that gets a form that it cannot open is lost.
 
 use super::super::Settings;
 use super::harness::{Harness, Plan, V};

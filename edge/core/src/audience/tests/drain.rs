@@ -1,5 +1,7 @@
-//! Drains in virtual time: how clients are spread, when they are closed, and what a released audience still
-//! does.
+//! Tests of drains in virtual time: how clients are spread, when they are closed, and what a released
+//! audience still does.
+//!
+//! Why: clients that all leave at one moment are the next node's storm.
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::ClientFrame;

@@ -1,5 +1,7 @@
-//! Rooms on disk as viewers see them: a resume that reaches the disk, while live batches arrive; one in the
-//! log before a power cut; and a disk that does not answer.
+//! Tests of rooms on disk as viewers see them: a resume that reaches the disk while live batches arrive, one
+//! before a power cut, and a disk that does not answer.
+//!
+//! Why: between ring, memory and disk a message is easily lost or repeated.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, GapReason, History, Kind, Outcome};

@@ -1,4 +1,6 @@
-//! How connections and rooms end: full control queues, removed rooms, and slots that are taken again.
+//! Tests of how connections and rooms end: full control queues, removed rooms, slots that are used again.
+//!
+//! Why: a slot that is used again must never receive what was meant for the connection before.
 
 use grandstand_engine::link::AdminRequest;
 use grandstand_protocol::close::CloseCode;

@@ -1,4 +1,6 @@
-//! Fan-out: partial writes, slow viewers, walks that are interrupted, budgets, and what is counted.
+//! Tests of fan-out: partial writes, slow viewers, interrupted walks, budgets, and the counters.
+//!
+//! Why: sockets take any number of bytes, and viewers any amount of time.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, GapReason};

@@ -1,4 +1,6 @@
-//! Hellos: versions, order, tickets, tokens and how long a stranger may wait.
+//! Tests of `Hello`: versions, order, tickets, tokens, and how long a connection may wait without it.
+//!
+//! Why: strangers send it, before anything is known of them.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The house: audiences, shards, the links between them, wires and a clock, all of the test's making.
 //!
-//! A turn moves everything that is due; time passes only by [`Harness::run_ms`]. Links keep their order, as the
-//! engine promises, and delay each input and output by chance; wires take as many bytes as they are told to,
-//! and cut anywhere.
+//! A turn moves everything that is due; time passes only by [`Harness::run_ms`]. Links keep their order, as
+//! the engine promises, and delay each input and output by chance; wires take as many bytes as they are told
+//! to, and cut anywhere.
 //! Invariant: what happens is a function of the seed and the calls.
 
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ impl Default for Plan {
 }
 
 #[derive(Debug)]
-struct Wire {
+struct ModelLink {
     viewer: usize,
     /// Bytes that it still takes.
     room: usize,
@@ -78,14 +78,14 @@ struct Wire {
     wants_room: bool,
 }
 
-/// The wires of one worker.
+/// The links of one worker.
 #[derive(Debug, Default)]
-struct Wires {
-    wires: Vec<Option<Wire>>,
+struct ModelLinks {
+    wires: Vec<Option<ModelLink>>,
     sends: usize,
 }
 
-impl Transport for Wires {
+impl Transport for ModelLinks {
     fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         self.sends += 1;
         let wire = self.wires[wire.0 as usize].as_mut().expect("a wire that stands");
@@ -132,7 +132,7 @@ pub(super) struct Harness {
     going: Vec<VecDeque<(u64, Input)>>,
     /// By shard and worker: outputs on their way, in order.
     coming: Vec<Vec<VecDeque<(u64, Output)>>>,
-    wires: Vec<Wires>,
+    wires: Vec<ModelLinks>,
     places: Vec<Option<Place>>,
     pub(super) ended: Vec<Option<Ended>>,
     pub(super) viewers: Vec<Viewer>,
@@ -169,7 +169,7 @@ impl Harness {
             links,
             going: (0..shards).map(|_| VecDeque::new()).collect(),
             coming: (0..shards).map(|_| (0..workers).map(|_| VecDeque::new()).collect()).collect(),
-            wires: (0..workers).map(|_| Wires::default()).collect(),
+            wires: (0..workers).map(|_| ModelLinks::default()).collect(),
             places: Vec::new(),
             ended: Vec::new(),
             viewers: Vec::new(),
@@ -244,7 +244,7 @@ impl Harness {
         self.ended[v.0] = None;
         let wires = &mut self.wires[worker].wires;
         let at = wires.iter().position(Option::is_none).unwrap_or(wires.len());
-        let wire = Wire { viewer: v.0, room: usize::MAX, taken: Vec::new(), wants_room: false };
+        let wire = ModelLink { viewer: v.0, room: usize::MAX, taken: Vec::new(), wants_room: false };
         if at == wires.len() {
             wires.push(Some(wire));
         } else {

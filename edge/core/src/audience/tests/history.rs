@@ -1,4 +1,6 @@
-//! Pages of the past that clients ask for.
+//! Tests of pages of history that clients ask for.
+//!
+//! Why: a page is read elsewhere and arrives late, when its reader may be gone.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, History, Kind};

@@ -1,5 +1,7 @@
-//! Where a reader begins: at the head, at a replay, at its old place, behind a gap, or anew; and how it
-//! leaves.
+//! Tests of where a reader begins: at the head, at a replay, at its old place, behind a gap, or anew; and of
+//! how it leaves.
+//!
+//! Why: everything that a viewer may miss or see twice is decided where it begins.
 
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::AdminRequest;

@@ -1,5 +1,7 @@
-//! A paced room as its viewers see it: what is left out is counted, can be asked for, and reaches whom it
-//! means.
+//! Tests of a paced room as its viewers see it: omitted messages are counted, can be asked for, and reach the
+//! persons whom they mean.
+//!
+//! Why: an omitted message that nobody counts would be a lost one.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::frame::{ClientFrame, History, Publish};

@@ -1,6 +1,8 @@
-//! Anything at all, in any order: whoever publishes, stalls, leaves, resumes or is cut off, and however slow
-//! or full the links are, the promises that `viewer` checks on every frame hold, and at rest everyone stands
-//! at the same head.
+//! Property tests: whoever publishes, stalls, leaves, resumes or is cut off, in any order, and however slow
+//! or full the links are, the promises that `viewer` checks on every frame hold, and at rest all are at one
+//! head.
+//!
+//! Why: the order of events that breaks a promise is one that nobody thought of.
 
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::AdminRequest;

@@ -1,4 +1,6 @@
-//! Requests that are refused: each by its reason, exactly once, and the connection goes on.
+//! Tests of refusals: each has its reason, comes exactly once, and the connection continues.
+//!
+//! Why: a request without an answer is one that its client waits for.
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::close::CloseCode;

@@ -3,8 +3,8 @@
 //!
 //! Why page by page: each is asked for when the one before came, so a node never has more than one under way
 //! for a request. A refusal that may pass is waited out here.
-//! Invariants: the messages of a request come with rising offsets, each once; a request ends with `HistoryEnd`
-//! or `Refused`. No subscription's position is touched.
+//! Invariants: the messages of a request come with rising offsets, each once; a request ends with
+//! `HistoryEnd` or `Refused`. No subscription's position is touched.
 //! Not here: batches that come by themselves (`batch`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};

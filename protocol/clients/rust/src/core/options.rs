@@ -77,9 +77,9 @@ pub struct Publication<'a> {
     /// nonce of the publication that this one retries. `None`: the session chooses.
     pub nonce: Option<u64>,
     /// Of a retry after a refusal that may pass: the age of the first attempt in milliseconds, at least 1. If
-    /// the session cannot be continued before the retry is sent, or the node's memory of nonces does not reach
-    /// back so far, the retry is reported as [`Uncertain`](super::EventOf::Uncertain). 0: a first attempt. The
-    /// session itself retries what was not answered.
+    /// the session cannot be continued before the retry is sent, or the node's memory of nonces does not
+    /// reach back so far, the retry is reported as [`Uncertain`](super::EventOf::Uncertain). 0: a first
+    /// attempt. The session itself retries what was not answered.
     pub age_ms: u32,
 }
 

@@ -62,8 +62,8 @@ pub struct OwnedPublication {
     pub author: String,
     /// A bridge's author's role.
     pub role: Role,
-    /// Set on a retry after a refusal that may pass: the message is then in the log once, whatever became of the
-    /// first attempt. The session itself retries what was not answered because a connection ended.
+    /// Set on a retry after a refusal that may pass: the message is then in the log once, whatever became of
+    /// the first attempt. The session itself retries what was not answered because a connection ended.
     pub again: Option<Again>,
 }
 
