@@ -1,10 +1,10 @@
-//! The bounds of rooms: every one a plain field, with its reason and what happens when it is reached.
+//! The configuration of a shard's rooms: every bound and interval is a plain field, with its reason and what
+//! happens when it is reached.
 //!
-//! Why here and not in the edge's configuration: the core is used without files and flags, by tests and
-//! simulations.
+//! Why here and not in the edge's configuration: tests and simulations use the core without files and flags.
 //! Invariant: a configuration that passed [`ShardConfig::check`] can't make a batch larger than a client
-//! takes.
-//! Not here: names of keys, environment, flags (edge); threads and queues (`runtime`).
+//! accepts.
+//! Not here: names of keys, environment variables and flags (edge); threads and queues (`runtime`).
 
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::limits;
@@ -12,77 +12,80 @@ use grandstand_protocol::limits;
 /// Bounds and intervals of a shard's rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
-    /// Time between two batches of a busy room; 0: as fan-out needs it, between the next two.
+    /// Time between two batches of a busy room. 0: the tick adapts to the cost of fan-out, between
+    /// `tick_min_ms` and `tick_max_ms`.
     pub tick_ms: u64,
-    /// Shortest tick, where it adapts.
+    /// Shortest tick, when ticks adapt.
     pub tick_min_ms: u64,
-    /// Longest tick, where it adapts.
+    /// Longest tick, when ticks adapt.
     pub tick_max_ms: u64,
-    /// Part of the workers' time that fan-out may take before ticks grow.
+    /// Share of the workers' time that fan-out may take before ticks grow.
     pub fanout_share_percent: u32,
-    /// Whether a room that was quiet for a tick seals at once; otherwise a tick after the first thing said.
+    /// Whether a room that was quiet for a tick seals at once. Otherwise it seals a tick after the first
+    /// message.
     pub leading_edge: bool,
-    /// Newest batches that a worker gets when it attaches; the edge keeps as many.
+    /// Newest batches that a worker gets when it attaches. The edge keeps the same number.
     pub ring_batches_max: usize,
-    /// Bytes of these.
+    /// Bytes of the batches that a worker gets when it attaches.
     pub ring_bytes_max: usize,
-    /// Batches with chat that a room keeps; the oldest go first.
+    /// Batches with chat that a room keeps; the oldest are removed first.
     pub history_batches_max: usize,
-    /// Bytes that a room's log keeps; the oldest go first.
+    /// Bytes that a room's log keeps; the oldest batches are removed first.
     pub history_bytes_max: usize,
-    /// Bytes that all logs of the node keep; beyond, the room that keeps the most loses its oldest. Shards
-    /// have equal shares.
+    /// Bytes that all logs of the node keep. Above this, the room that keeps the most loses its oldest
+    /// batches. Each shard has an equal share.
     pub history_bytes_total_max: usize,
-    /// Publications of a room whose nonces are remembered; beyond, the oldest is forgotten.
+    /// Publications of a room whose nonces are remembered; above this, the oldest nonce is forgotten.
     pub nonces_max: usize,
     /// How long a nonce is remembered.
     pub nonce_window_ms: u64,
-    /// Keys counted in a tick; beyond, the least counted joins the rest, which is counted under the empty
-    /// key.
+    /// Keys counted in a tick. Above this, the key with the lowest count joins the rest, which is counted
+    /// under the empty key.
     pub tally_keys_max: usize,
-    /// Keys told in a batch; those below are told as the rest.
+    /// Keys listed in a batch; the keys below them are counted as the rest.
     pub tally_top: usize,
-    /// Keys of a room's state; beyond: refusal `TooManyKeys`.
+    /// Keys of a room's state; above this, a change is refused with `TooManyKeys`.
     pub state_keys_max: usize,
-    /// Bytes of a value; beyond: refusal `TooLarge`.
+    /// Bytes of a state value; above this, a change is refused with `TooLarge`.
     pub state_value_bytes_max: usize,
-    /// Publications (and repetitions, and state changes) that wait for a room's tick; beyond: refusal
+    /// Publications, retries and state changes that wait for a room's tick; above this, they are refused with
     /// `Overloaded`.
     pub pending_messages_max: usize,
     /// Shortest time between two messages of one user in a room; 0 for none. A room's state key `gs.slow_ms`
     /// overrides it.
     pub slow_mode_ms: u64,
-    /// Shortest time between two changes of the state key `gs.viewers`; 0: it is not published.
+    /// Shortest time between two changes of the state key `gs.viewers`; 0: the viewer count is not published.
     pub viewers_every_ms: u64,
-    /// Chat messages per second that a batch shows people; the rest is counted. 0: no pacing. A room's own
-    /// settings go first.
+    /// Chat messages per second that a batch shows people; the rest is only counted. 0: no pacing. A room's
+    /// own setting takes precedence.
     pub pacing_per_s: u32,
-    /// Rooms with more viewers than this are paced; one with a rate of its own is whatever its audience.
+    /// Rooms with more viewers than this are paced. A room with a rate of its own is paced whatever its
+    /// audience.
     pub pacing_above_viewers: u64,
-    /// Rooms of the node; beyond: refusal `Overloaded`. Shards have equal shares.
+    /// Rooms of the node; above this, a new room is refused with `Overloaded`. Each shard has an equal share.
     pub rooms_max: usize,
-    /// After so long without viewers and publications, a room made on first use is removed; 0: never.
+    /// A room made on first use is removed after this time without viewers and publications; 0: never.
     pub idle_ms: u64,
-    /// Names that come into being on first use: exact, or beginnings followed by `*`.
+    /// Names of rooms that may be made on first use: exact names, or prefixes followed by `*`.
     pub on_first_use: Vec<String>,
     /// Where rooms without a setting of their own are kept. `Disk` without a durable log: in memory.
     pub durability: Durability,
-    /// How long an answer waits for the disk; beyond: refusal `StorageUnavailable`, which does not undo what
-    /// was asked for.
+    /// How long an answer waits for the disk. After this, the request is refused with `StorageUnavailable`,
+    /// which does not undo it.
     pub answer_within_ms: u64,
-    /// Answers of a shard that wait for the disk; beyond: refusal `StorageUnavailable`. Five seconds of
-    /// 50,000 a second.
+    /// Answers of a shard that wait for the disk; above this, requests are refused with `StorageUnavailable`.
+    /// The default is five seconds of 50,000 a second.
     pub answers_held_max: usize,
-    /// Bytes of a chat text; beyond: refusal `TooLarge`.
+    /// Bytes of a chat text; above this, a message is refused with `TooLarge`.
     pub text_bytes_max: usize,
-    /// Bytes of chat in one batch; what is over goes into a further batch of the same tick.
+    /// Bytes of chat in one batch; the surplus goes into a further batch of the same tick.
     pub batch_bytes_max: usize,
 }
 
 #[cfg(any(test, feature = "test-support"))]
 impl ShardConfig {
-    /// Bounds for tests: wide ones, so that a test sets the one that it is about. A node takes every bound
-    /// from its configuration.
+    /// Bounds for tests. They are wide, so that a test sets only the bound that it tests. A node takes every
+    /// bound from its configuration.
     pub fn for_tests() -> Self {
         ShardConfig {
             tick_ms: 0,
@@ -118,11 +121,11 @@ impl ShardConfig {
     }
 }
 
-/// Bytes around one message, change or tally in a batch, at most: control and varints.
+/// The most bytes that a message, change or tally takes in a batch beside its content: control and varints.
 pub(crate) const ITEM_OVERHEAD_BYTES: usize = 40;
 
 impl ShardConfig {
-    /// Check what the fields promise together.
+    /// Check that the fields agree with each other.
     ///
     /// # Errors
     /// A sentence that names the field at fault.
@@ -155,7 +158,7 @@ impl ShardConfig {
         }
     }
 
-    /// Does one of the patterns (exact names, or beginnings followed by `*`) allow this name on first use?
+    /// Does one of the patterns (exact names, or prefixes followed by `*`) allow this name on first use?
     pub fn allows_on_first_use(&self, name: &str) -> bool {
         self.on_first_use.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
@@ -163,8 +166,8 @@ impl ShardConfig {
         })
     }
 
-    /// Bytes of the largest batch that can be sealed: a message that was just within the chat's bound, every
-    /// key of the state replaced by another, and the tallies.
+    /// Bytes of the largest batch that can be sealed: one message of the largest size, a new value for every
+    /// key of the state, and the tallies.
     fn largest_batch_bytes(&self) -> usize {
         let message = self.text_bytes_max + limits::ATTACHMENT_BYTES_MAX + limits::NAME_BYTES_MAX;
         let key = limits::STATE_KEY_BYTES_MAX + ITEM_OVERHEAD_BYTES;

@@ -1,7 +1,8 @@
-//! Rooms: takes publications, seals batches, keeps logs.
+//! The engine: rooms and the shards that own them. It takes publications, seals batches and keeps logs.
 //!
-//! Why a crate of its own: what a room is does not depend on who is connected how. Edges see the vocabulary
-//! in [`link`], a [`Backbone`] to send inputs by, and a [`WorkerPort`] to hear outputs from.
+//! Why a crate of its own: what a room is does not depend on how clients are connected. Edges see the
+//! vocabulary in [`link`], a [`Backbone`] to which they submit inputs, and a [`WorkerPort`] from which they
+//! take outputs.
 //!
 //! - [`link`]: what passes between edges and shards;
 //! - [`log`]: the log in memory, and the contract of a log that outlives the process;

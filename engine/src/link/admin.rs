@@ -1,6 +1,6 @@
-//! Administration: what an operator asks of a shard, and the answers.
+//! Administration: an operator's requests to a shard, and their answers.
 //!
-//! Not here: what a shard does with a request (`shard::admin`), one request to all shards (`runtime::admin`).
+//! Not here: what a shard does with a request (`shard::admin`), requests to all shards (`runtime::admin`).
 
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
@@ -8,25 +8,25 @@ use grandstand_protocol::refusal::Refusal;
 use super::id::{Alias, ConnectionToken};
 use super::settings::RoomSettings;
 
-/// What an operator asks of a shard.
+/// An operator's request to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
-    /// Make a room, or find it.
+    /// Make a room, or return the room that exists.
     Create {
         /// Its name.
         room: String,
     },
-    /// Take publications (again).
+    /// Accept publications (again).
     Open {
         /// Its name.
         room: String,
     },
-    /// Take none from now on; viewers stay.
+    /// Refuse publications from now on; viewers stay.
     Close {
         /// Its name.
         room: String,
     },
-    /// Forget the room and send its members away.
+    /// Remove the room and detach its members.
     Remove {
         /// Its name.
         room: String,
@@ -40,7 +40,7 @@ pub enum AdminRequest {
         /// The value; `None` removes.
         value: Option<Vec<u8>>,
     },
-    /// Give a room settings of its own, in place of all that it had.
+    /// Give a room settings of its own, which replace all its earlier ones.
     Configure {
         /// Its name.
         room: String,
@@ -53,7 +53,7 @@ pub enum AdminRequest {
         prefix: String,
         /// Names after this one.
         after: String,
-        /// At most so many.
+        /// The most rooms in the answer.
         limit: usize,
     },
     /// This shard's counters.
@@ -61,7 +61,7 @@ pub enum AdminRequest {
 }
 
 impl AdminRequest {
-    /// The room that it is about; `None`: it is for all shards.
+    /// The room of the request; `None`: the request is for all shards.
     pub fn room(&self) -> Option<&str> {
         match self {
             AdminRequest::Create { room }
@@ -78,7 +78,7 @@ impl AdminRequest {
 /// The answer to one [`AdminRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminReply {
-    /// Who asked: a connection, or the number of the request where the node itself asked.
+    /// Who asked: a connection, or the request's number when the node itself asked.
     pub connection: ConnectionToken,
     /// The answer, or why the request was refused.
     pub answer: Result<AdminAnswer, Refusal>,
@@ -89,10 +89,10 @@ pub struct AdminReply {
 pub enum AdminAnswer {
     /// One room.
     Room(RoomInfo),
-    /// Rooms.
+    /// Several rooms.
     Rooms(Vec<RoomInfo>),
-    /// Counters of the shard, by metric name. The names are a fixed list, so a decoder looks them up in its
-    /// own.
+    /// Counters of the shard, by metric name. The names are a fixed list, so a decoder can look them up in
+    /// its own.
     Counters(Vec<(&'static str, u64)>),
 }
 
@@ -103,11 +103,11 @@ pub struct RoomInfo {
     pub name: String,
     /// Its alias.
     pub alias: Alias,
-    /// Its log.
+    /// The epoch of its log.
     pub epoch: u64,
     /// Its phase.
     pub phase: Phase,
-    /// Next offset: how many messages it ever took.
+    /// Next offset: the number of messages that it ever accepted.
     pub next_offset: u64,
     /// Oldest offset still kept.
     pub oldest_offset: u64,
@@ -117,9 +117,9 @@ pub struct RoomInfo {
     pub history_bytes: u64,
     /// Version of its state.
     pub state_version: u64,
-    /// Shortest time between two of its batches, as it is now.
+    /// Shortest time between two of its batches at present.
     pub tick_ms: u64,
-    /// Settings of its own.
+    /// The room's own settings.
     pub settings: RoomSettings,
     /// Where its log is kept.
     pub durability: Durability,

@@ -1,10 +1,10 @@
-//! The backbone: how an input finds the shard that owns its room.
+//! The backbone: sends an input to the shard that owns its room.
 //!
-//! Why a trait: it is the seam at which tests and the simulator put inboxes of their own between the cores
-//! (`grandstand-model`). With more than one node it stays what it is, an inbox per shard: whether a seat's
-//! owner is here or elsewhere is the seat's matter (`runtime`), and nothing above the inbox knows.
+//! Why a trait: tests and the simulator (`grandstand-model`) put inboxes of their own between the cores here.
+//! With more than one node it stays an inbox per shard: only the seat (`runtime`) knows whether a shard's
+//! owner is on this node or another.
 //! Invariants: inputs of one caller to one shard arrive in the order in which they were submitted, or come
-//! back at once; a submit never waits.
+//! back at once. A submit never waits.
 //! Not here: the way back (`runtime::WorkerPort`), the threads (`runtime`).
 
 use grandstand_queue::Sender;
@@ -25,8 +25,9 @@ pub trait Backbone: Send + Sync {
     /// Send an input to a shard.
     ///
     /// # Errors
-    /// Gives the input back when the shard's inbox is full or the shard has stopped: refuse with
-    /// `Overloaded`, or keep what must not get lost (`Attach`, `Detach`, `Viewers`) and try again.
+    /// Gives the input back when the shard's inbox is full or the shard has stopped. The caller then refuses
+    /// with `Overloaded`, or keeps an input that must not get lost (`Attach`, `Detach`, `Viewers`) and tries
+    /// again.
     fn submit(&self, shard: ShardId, input: Input) -> Result<(), Input>;
 }
 
@@ -38,7 +39,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// Over the inboxes of shards 0, 1 and so on.
+    /// A backbone over the inboxes of shards 0, 1 and so on.
     pub fn new(directory: Directory, inboxes: Vec<Sender<Input>>) -> Self {
         assert_eq!(usize::from(directory.shards()), inboxes.len(), "one inbox per shard");
         InProcess { directory, inboxes }

@@ -10,31 +10,32 @@ use bytes::Bytes;
 use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::stream;
 
-/// A sealed, encoded run of one room: the same bytes for everyone.
+/// A sealed, encoded run of one room: the same bytes for every viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Number of the batch within the epoch, without holes.
+    /// Number of the batch within the epoch; numbers have no gaps.
     pub seq: u64,
     /// First offset that it covers.
     pub first_offset: u64,
     /// Offset after the last that it covers; equal to `first_offset` when it holds no chat.
     pub next_offset: u64,
-    /// Messages in it; less than the offsets covered when some were left out.
+    /// Messages in it; fewer than the offsets covered when pacing omitted some.
     pub messages: u32,
-    /// Time of the last batch with chat before this one: what a reader that begins here adds to.
+    /// Time of the last batch with chat before this one. A reader that begins here adds time differences to
+    /// it.
     pub base_time_ms: u64,
     /// Time of the last batch with chat, this one included.
     pub time_ms: u64,
     /// Stream header and frame, ready for any transport.
     pub wire: Bytes,
-    /// The same, compressed, once a worker has made it for all of the node.
+    /// The same bytes compressed, once a worker has compressed them for the whole node.
     pub compressed: Compressed,
     /// The room's state after this batch, if the batch changes it.
     pub snapshot: Option<Arc<StateImage>>,
 }
 
-/// A batch's compressed form: not made yet, or not smaller, or there. It follows from the batch's bytes, so
-/// all are equal.
+/// A batch's compressed form: not made yet, not smaller than the batch, or present. It follows from the
+/// batch's bytes, so all values compare equal.
 #[derive(Clone, Debug, Default)]
 pub struct Compressed(OnceLock<Option<Bytes>>);
 
@@ -52,7 +53,7 @@ impl Batch {
         self.first_offset != self.next_offset
     }
 
-    /// Make the compressed form, unless another worker has; `true` when it was this one that made it.
+    /// Make the compressed form, unless another worker has. Returns `true` when this call made it.
     pub fn compress(&self, compressor: &mut Compressor) -> bool {
         let mut is_new = false;
         self.compressed.0.get_or_init(|| {
@@ -68,7 +69,7 @@ impl Batch {
         self.compressed.0.get()?.as_ref()
     }
 
-    /// Bytes that it keeps at the most: its compressed form, which is smaller, may come later.
+    /// The most bytes that it keeps. The compressed form is smaller and may be made later.
     pub fn kept_bytes(&self) -> usize {
         2 * self.wire.len()
     }

@@ -1,8 +1,7 @@
-//! Directory: which shard owns a room, and what number the room has.
+//! The directory: maps a room's name to its shard, and its slot to its alias.
 //!
-//! Invariants: everyone with the same seed and number of shards places a name on the same shard. An alias
-//! names its shard by itself (`alias = slot * shards + shard`), so that a frame finds its shard without a
-//! look-up.
+//! Invariants: all holders of the same seed and number of shards place a name on the same shard. An alias
+//! contains its shard (`alias = slot * shards + shard`), so a frame finds its shard without a look-up.
 //! Not here: moving rooms between nodes, which slot is free (`rooms`).
 
 use std::hash::{BuildHasher, Hasher};
@@ -11,7 +10,7 @@ use foldhash::quality::FixedState;
 
 use crate::link::{Alias, ShardId};
 
-/// Where rooms belong.
+/// Maps rooms to shards.
 #[derive(Clone, Debug)]
 pub struct Directory {
     shards: u16,
@@ -19,7 +18,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Over `shards` shards.
+    /// A directory over `shards` shards.
     pub fn new(shards: u16, seed: u64) -> Self {
         assert!(shards > 0, "a node has at least one shard");
         Directory { shards, hash: FixedState::with_seed(seed) }
@@ -34,7 +33,7 @@ impl Directory {
     pub fn shard_of(&self, room: &str) -> ShardId {
         let mut hasher = self.hash.build_hasher();
         hasher.write(room.as_bytes());
-        // The high half of the product: even, and without a division.
+        // The high half of the product spreads names evenly, without a division.
         ShardId(((u128::from(hasher.finish()) * u128::from(self.shards)) >> 64) as u16)
     }
 
@@ -51,7 +50,7 @@ impl Directory {
     /// Has a shard's slot an alias?
     pub(crate) fn has_alias(&self, shard: ShardId, slot: u32) -> bool {
         let alias = u64::from(slot) * u64::from(self.shards) + u64::from(shard.0);
-        // The last number is nobody's: edges name by it what is not there.
+        // The highest number is reserved: edges use it for a room that does not exist.
         alias < u64::from(u32::MAX)
     }
 

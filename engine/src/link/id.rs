@@ -8,8 +8,8 @@
 pub struct WorkerId(pub u16);
 
 impl WorkerId {
-    /// The worker number that stands for the node itself: its HTTP handlers, and whoever else asks a shard
-    /// and has no connection.
+    /// The worker number of the node itself: its HTTP handlers, and other code that asks a shard without a
+    /// connection.
     pub const NODE_ITSELF: u8 = 0xff;
 
     /// A worker of a node.
@@ -22,7 +22,7 @@ impl WorkerId {
         Self::new(node, Self::NODE_ITSELF)
     }
 
-    /// Is this a node itself, and none of its workers?
+    /// Is this a node itself, rather than one of its workers?
     pub const fn is_node(self) -> bool {
         self.0 as u8 == Self::NODE_ITSELF
     }
@@ -36,11 +36,12 @@ pub struct ShardId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Alias(pub u32);
 
-/// Who publishes, across reconnects: the scope of nonces.
+/// The identity of a publisher across reconnects: the scope of nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub u64);
 
-/// A connection of one worker, with its generation, so that an answer to a closed one is recognised.
+/// A connection of one worker, with its generation, so that the worker recognises an answer to a closed
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionToken(pub u64);
 
@@ -49,11 +50,11 @@ pub struct ConnectionToken(pub u64);
 pub struct ReplyTo {
     /// The worker, or the node itself.
     pub worker: WorkerId,
-    /// A connection of the worker; the number of a request where the node itself asks.
+    /// A connection of the worker, or a request's number when the node itself asks.
     pub connection: ConnectionToken,
 }
 
-/// The time, passed in: cores know no clock.
+/// The current time, passed in: cores read no clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Monotonic, microseconds since any fixed point.

@@ -1,4 +1,4 @@
-//! Inputs: what workers, and operators, send to a shard.
+//! Inputs: messages from workers and operators to a shard.
 //!
 //! Invariant: an input is complete in itself; a shard needs no other message to handle it.
 //! Not here: what a shard does with it (`shard`), how it finds its shard (`backbone`).
@@ -11,7 +11,7 @@ use grandstand_protocol::frame::Role;
 use super::admin::AdminRequest;
 use super::id::{Alias, ReplyTo, UserId, WorkerId};
 
-/// A chat message on its way in.
+/// A chat message that was not accepted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// Where the answer goes.
@@ -22,7 +22,7 @@ pub struct Publication {
     pub user: UserId,
     /// Chosen by the client.
     pub nonce: u64,
-    /// Of a retry: time since the first attempt; 0 for a first attempt.
+    /// The time since the first attempt, for a retry; 0 for a first attempt.
     pub age_ms: u32,
     /// Display name.
     pub author: Box<str>,
@@ -32,18 +32,18 @@ pub struct Publication {
     pub text: Box<str>,
     /// Attachment reference; empty for none.
     pub attachment: Box<str>,
-    /// Offset answered.
+    /// The offset of the message that this one answers.
     pub reply_to: Option<u64>,
     /// Exempt from slow mode (a bridge, a moderator).
     pub exempt: bool,
 }
 
-/// A change of a room's state on its way in.
+/// A change of a room's state that was not accepted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
     /// Where the answer goes.
     pub from: ReplyTo,
-    /// Comes back in the answer.
+    /// The request's number, returned in the answer.
     pub request: u32,
     /// The room.
     pub alias: Alias,
@@ -53,25 +53,26 @@ pub struct StateChange {
     pub value: Option<Bytes>,
 }
 
-/// From a worker to a shard. What is large is boxed: an inbox has a slot for each input that it could hold.
+/// A message from a worker to a shard. Large contents are boxed, since an inbox has a slot for each input
+/// that it can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Begin to follow a room; answered by [`Output::Attached`](super::Output::Attached). Repeating it is
-    /// harmless and is answered again.
+    /// Begin to follow a room; answered by [`Output::Attached`](super::Output::Attached). A repeated attach
+    /// is harmless and is answered again.
     Attach {
         /// Who follows.
         worker: WorkerId,
         /// The room's name.
         room: Arc<str>,
     },
-    /// Stop following a room: no further batch of it comes after those already on the way.
+    /// Stop following a room. No batch follows after those already on the way.
     Detach {
-        /// Who follows no more.
+        /// The worker that stops following.
         worker: WorkerId,
         /// The room.
         alias: Alias,
     },
-    /// How many members a worker has in a room now.
+    /// The number of members that a worker has in a room now.
     Viewers {
         /// The worker.
         worker: WorkerId,
@@ -82,7 +83,7 @@ pub enum Input {
     },
     /// A chat message; answered by [`Output::Answers`](super::Output::Answers).
     Publish(Box<Publication>),
-    /// Reactions that a worker added up.
+    /// Reactions, added up by a worker.
     React {
         /// The room.
         alias: Alias,
@@ -95,25 +96,25 @@ pub enum Input {
     History {
         /// Where the answer goes.
         worker: WorkerId,
-        /// Comes back in the answer.
+        /// The request's number, returned in the answer.
         request: u64,
         /// The room.
         alias: Alias,
-        /// The log that is meant.
+        /// The epoch that the reader has.
         epoch: u64,
         /// First offset wanted.
         from: u64,
         /// What the page holds.
         of: PageOf,
     },
-    /// What fan-out took a worker lately. May get lost.
+    /// The time that a worker's fan-out took lately. This input may get lost.
     Load {
         /// The worker.
         worker: WorkerId,
-        /// Since its last report.
+        /// The load since the worker's last report.
         load: Load,
     },
-    /// From an operator; answered by [`Output::Admin`](super::Output::Admin).
+    /// An operator's request; answered by [`Output::Admin`](super::Output::Admin).
     Admin {
         /// Where the answer goes.
         from: ReplyTo,
@@ -122,12 +123,12 @@ pub enum Input {
     },
 }
 
-/// What fan-out took a worker over some time.
+/// The time that a worker's fan-out took during some period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// The time.
+    /// Length of the period.
     pub elapsed_us: u64,
-    /// Of it, how long the worker wrote batches.
+    /// The part of it in which the worker wrote batches.
     pub fanout_us: u64,
     /// Writes of batches to connections.
     pub writes: u64,
@@ -136,11 +137,11 @@ pub struct Load {
 /// What a page of history holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageOf {
-    /// Batches as viewers are shown them: for those who catch up.
+    /// Batches as viewers see them, for viewers that catch up.
     Shown,
-    /// Batches in full, with what pacing left out, until they hold so many messages.
+    /// Batches in full, with what pacing omitted, until they hold the number of messages asked for.
     Full {
-        /// At most so many, but for those of the batch that passes it.
+        /// The most messages in the page. The batch that passes this number is included whole.
         messages_max: u32,
     },
 }

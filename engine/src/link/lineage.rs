@@ -1,23 +1,25 @@
-//! The lineage of a room's log: the epochs that it had before, and how far each of them still holds.
+//! The lineage of a room's log: the log's earlier epochs, and the offset up to which the present log
+//! continues each.
 //!
-//! Why: after a power cut, or an unclean change of owner, a room goes on under a new epoch, and a viewer that
-//! comes back with an old one misses nothing as long as it read no further than what still holds. Two such
-//! ends within one absence must not cost it its place, so several epochs are kept.
-//! Invariants: the newest comes first; there are at most [`Lineage::EPOCHS_MAX`]; none holds further than a
-//! newer one does.
+//! Why: after a power cut, or an unclean change of owner, a room gets a new epoch. A viewer that returns with
+//! an old epoch misses nothing if it read no further than the part that was kept. Two such changes within one
+//! absence must not cost a viewer its place, so several epochs are kept.
+//! Invariants: the newest comes first. There are at most [`Lineage::EPOCHS_MAX`]. No epoch is valid up to a
+//! higher offset than a newer one.
 
 use std::sync::Arc;
 
-/// A log that a room had before, and how much of it the log of today continues.
+/// An earlier log of a room, and how much of it the present log continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreviousEpoch {
     /// The log.
     pub epoch: u64,
-    /// Everything before this offset holds.
+    /// Everything before this offset is in the present log too.
     pub next_offset: u64,
 }
 
-/// See the file's head. Cloning is one atomic increment; a room without a past owns no memory for it.
+/// The earlier epochs of a log. Cloning is one atomic increment. A room without earlier epochs owns no memory
+/// for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage(Option<Arc<[PreviousEpoch]>>);
 
@@ -25,7 +27,7 @@ impl Lineage {
     /// Epochs that are kept; the oldest is forgotten first.
     pub const EPOCHS_MAX: usize = 4;
 
-    /// The lineage of a log that continues another up to an offset, whose lineage this is.
+    /// The lineage of a log that continues another one, whose lineage this is, up to an offset.
     #[must_use]
     pub fn continued(&self, newest: PreviousEpoch) -> Lineage {
         let clamped =
@@ -39,13 +41,13 @@ impl Lineage {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Does a reader of this epoch, up to this offset, go on in the log of today without missing anything?
+    /// Can a reader of this epoch, up to this offset, go on in the present log without missing anything?
     pub fn holds(&self, epoch: u64, offset: u64) -> bool {
         self.epochs().iter().any(|p| p.epoch == epoch && offset <= p.next_offset)
     }
 }
 
-/// Newest first; those beyond [`Lineage::EPOCHS_MAX`] are passed over.
+/// Newest first. Epochs above [`Lineage::EPOCHS_MAX`] are ignored.
 impl FromIterator<PreviousEpoch> for Lineage {
     fn from_iter<I: IntoIterator<Item = PreviousEpoch>>(epochs: I) -> Self {
         let epochs: Arc<[_]> = epochs.into_iter().take(Self::EPOCHS_MAX).collect();

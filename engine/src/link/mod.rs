@@ -1,8 +1,9 @@
-//! The link between edges and shards: every message that passes between the two, and how it finds its way.
+//! The link between edges and shards: every message that passes between the two, and its route.
 //!
-//! Why one folder: both sides, the queues in a process and a network speak exactly this.
-//! Invariants: everything a shard sends about one room reaches a worker in the order in which it was sent; a
-//! batch is shared by reference and never copied. Every bounded queue gives back what it could not take.
+//! Why one folder: both sides, the queues in a process and a network use exactly these messages.
+//! Invariants: everything that a shard sends about one room reaches a worker in the order in which it was
+//! sent. A batch is shared by reference and never copied. Every bounded queue gives back what it could not
+//! take.
 //! Not here: what a shard does with an input (`shard`), the queues and threads (`runtime`).
 
 mod admin;

@@ -1,8 +1,8 @@
-//! Outputs: what a shard sends to workers.
+//! Outputs: messages from a shard to workers.
 //!
 //! Invariant: everything that a shard sends about one room reaches a worker in the order in which it was
 //! sent.
-//! Not here: when a shard sends what (`shard`), the queues to the workers (`runtime`).
+//! Not here: when a shard sends an output (`shard`), the queues to the workers (`runtime`).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::batch::{Batch, StateImage};
 use super::id::{Alias, ConnectionToken};
 use super::lineage::Lineage;
 
-/// What a worker gets when it begins to follow a room: where the room stands, and its newest batches.
+/// What a worker gets when it begins to follow a room: the room's position, state and newest batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The room's alias.
@@ -28,26 +28,27 @@ pub struct Attachment {
     pub next_offset: u64,
     /// Time of the last batch with chat.
     pub time_ms: u64,
-    /// The newest batches without holes, oldest first, ending before `next_seq`; within the ring's bounds.
+    /// The newest batches, oldest first, ending before `next_seq`: without gaps, and within the ring's
+    /// bounds.
     pub batches: Vec<Arc<Batch>>,
     /// The state, if any was ever set.
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
-    /// The logs that the room had before: a resume in one of them, as far as it still holds, is one in this
-    /// log.
+    /// The earlier epochs of the log. A resume in one of them is a resume in this log, as far as this log
+    /// continues it.
     pub previous: Lineage,
 }
 
 /// From a shard to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Answer to [`Input::Attach`](super::Input::Attach). When it comes again for a room that is followed,
-    /// batches were lost on the way and the worker takes it as the room's new ring.
+    /// Answer to [`Input::Attach`](super::Input::Attach). A second one for a followed room means that batches
+    /// were lost on the way. The worker takes it as the room's new ring.
     Attached {
         /// The room's name.
         room: Arc<str>,
-        /// Where it stands, or why it can't be followed.
+        /// The room's position and batches, or why it can't be followed.
         result: Result<Box<Attachment>, Refusal>,
     },
     /// A sealed batch of a room that the worker follows.
@@ -59,13 +60,13 @@ pub enum Output {
     },
     /// Answers to publications and state changes.
     Answers(Vec<Answer>),
-    /// Messages that pacing left out, for those whom they mean.
+    /// Messages that pacing omitted, for the connections of the people whom they mention or answer.
     Personals(Vec<Personal>),
     /// Answer to [`Input::History`](super::Input::History): one page.
     History {
-        /// Of [`Input::History`](super::Input::History).
+        /// The number in [`Input::History`](super::Input::History).
         request: u64,
-        /// The page, apart: outputs are moved often, and pages are few.
+        /// The page. It is boxed because outputs are moved often and pages are rare.
         page: Box<HistoryPage>,
     },
     /// The room's phase changed.
@@ -74,10 +75,10 @@ pub enum Output {
         alias: Alias,
         /// The phase.
         phase: Phase,
-        /// Since or until when.
+        /// When the phase began or will end.
         at_ms: u64,
     },
-    /// The room is gone; its alias may be given again after this.
+    /// The room was removed. Another room may get its alias after this.
     Removed {
         /// The room.
         alias: Alias,
@@ -89,18 +90,18 @@ pub enum Output {
 /// One page of history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Batches without holes, oldest first, none without chat; the first covers the offset asked for, or is
-    /// the oldest there is. Empty when nothing from there on is kept.
+    /// Batches with chat, oldest first and without gaps. The first covers the offset asked for, or is the
+    /// oldest one kept. Empty when no batch from that offset on is kept.
     pub batches: Vec<Arc<Batch>>,
-    /// Is the epoch asked for still the room's?
+    /// Is the epoch of the request still the room's?
     pub same_epoch: bool,
-    /// The disk could not be read in time: when it may be. Then `batches` are what memory has, which may
+    /// Set when the disk was not read in time: when to ask again. Then `batches` come from memory, which may
     /// begin later.
     pub retry_after_ms: Option<u32>,
 }
 
-/// A message that pacing left out, for one connection that it means; nothing to a connection that is not in
-/// the room any more.
+/// A message that pacing omitted, for one connection whose user it mentions or answers. A connection that has
+/// left the room does not get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Personal {
     /// The room.
@@ -123,46 +124,46 @@ pub struct Answer {
 /// See [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerKind {
-    /// A publication has its place in the log: as safely as `durability` says, it stands there.
+    /// A publication has its offset in the log, and is kept as safely as `durability` says.
     Published {
-        /// Of the publication.
+        /// The nonce of the publication.
         nonce: u64,
         /// The log.
         epoch: u64,
-        /// Where it stands.
+        /// Its offset.
         offset: u64,
-        /// Time of its batch, or, before that is sealed, when it was accepted: the batch's time is not before
-        /// it.
+        /// Time of its batch. Before the batch is sealed, the time of acceptance; the batch's time is not
+        /// earlier.
         time_ms: u64,
         /// How safe it is.
         durability: Durability,
-        /// Whether the nonce had been seen before.
+        /// Whether the publication was a retry of one that is in the log.
         repeated: bool,
     },
-    /// A publication was refused. With `StorageUnavailable` it may stand all the same; a repetition of its
-    /// nonce tells.
+    /// A publication was refused. After `StorageUnavailable` it may be in the log all the same; a retry of
+    /// its nonce tells.
     PublishRefused {
-        /// Of the publication.
+        /// The nonce of the publication.
         nonce: u64,
         /// Why.
         reason: Refusal,
-        /// When it may succeed.
+        /// When a retry may succeed.
         retry_after_ms: Option<u32>,
     },
-    /// A state change stands.
+    /// A state change took effect.
     StateSet {
-        /// Of the request.
+        /// The number of the request.
         request: u32,
-        /// Version with it.
+        /// The version of the state with this change.
         version: u64,
     },
     /// A state change was refused.
     StateRefused {
-        /// Of the request.
+        /// The number of the request.
         request: u32,
         /// Why.
         reason: Refusal,
-        /// When it may succeed.
+        /// When a retry may succeed.
         retry_after_ms: Option<u32>,
     },
 }
@@ -171,8 +172,8 @@ pub enum AnswerKind {
 mod tests {
     use super::super::Input;
 
-    /// Whatever passes is plain data: no closure, no lock, no borrow, so a codec can write every input and
-    /// output down and read it back.
+    /// Inputs and outputs are plain data: no closure, no lock, no borrow. So a codec can write and read each
+    /// of them.
     const fn is_plain<T: Clone + PartialEq + Send + Sync + std::panic::UnwindSafe + 'static>() {}
 
     const _: () = is_plain::<Input>();

@@ -1,15 +1,15 @@
-//! A map from workers to values: what a shard remembers of each worker that it has heard of.
+//! A map from workers to values: what a shard remembers of each worker.
 //!
-//! Why a sorted vector: a node has some dozens of workers at most, a cluster some hundreds; a search over a
+//! Why a sorted vector: a node has some dozens of workers at most, a cluster some hundreds. A search over a
 //! few cache lines is cheaper than a hash, and a worker's number need not be small.
-//! Invariant: a worker is in it at most once.
+//! Invariant: a worker is in the map at most once.
 
 use super::id::WorkerId;
 
-/// See the file's head.
+/// A map from workers to values, sorted by worker.
 #[derive(Debug)]
 pub(crate) struct PerWorker<T> {
-    // Rising; `values` are in the same order.
+    // Ascending; `values` have the same order.
     workers: Vec<WorkerId>,
     values: Vec<T>,
 }
@@ -21,12 +21,12 @@ impl<T> Default for PerWorker<T> {
 }
 
 impl<T> PerWorker<T> {
-    /// What is known of a worker.
+    /// The value of a worker.
     pub(crate) fn get(&self, worker: WorkerId) -> Option<&T> {
         self.workers.binary_search(&worker).ok().map(|at| &self.values[at])
     }
 
-    /// What is known of a worker, which begins now if nothing is.
+    /// The value of a worker; `begin` makes it if there is none.
     pub(crate) fn entry(&mut self, worker: WorkerId, begin: impl FnOnce() -> T) -> &mut T {
         let at = self.workers.binary_search(&worker).unwrap_or_else(|at| {
             self.workers.insert(at, worker);
@@ -36,7 +36,7 @@ impl<T> PerWorker<T> {
         &mut self.values[at]
     }
 
-    /// Forget a worker.
+    /// Remove a worker.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         if let Ok(at) = self.workers.binary_search(&worker) {
             self.workers.remove(at);
@@ -44,7 +44,7 @@ impl<T> PerWorker<T> {
         }
     }
 
-    /// What is known, in the order of the workers.
+    /// All values, in the order of the workers.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.values.iter()
     }

@@ -1,25 +1,27 @@
-//! What an operator set for one room; what is not set, the node's configuration says.
+//! A room's own settings, which an operator set. Where a room has none, the node's configuration takes
+//! effect.
 //!
 //! Why apart from the room's state: viewers do not see these, and a dormant room keeps them in one small box.
-//! Not here: what follows from them (`tick`, `seal`), the names by which they are set (edge).
+//! Not here: their effects (`tick`, `seal`), the names by which an operator sets them (edge).
 
 use grandstand_protocol::frame::Durability;
 
-/// Settings of one room: each, where given, stands in place of the node's.
+/// Settings of one room. Each setting that is given replaces the node's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomSettings {
     /// Shortest tick. Equal to `tick_max_ms`: a fixed tick. At least 1.
     pub tick_min_ms: Option<u32>,
     /// Longest tick. At least 1.
     pub tick_max_ms: Option<u32>,
-    /// Chat messages per second that a batch shows people; 0: all of them.
+    /// Chat messages per second that a batch shows people; 0 shows all of them.
     pub pacing_per_s: Option<u32>,
-    /// Where its log is kept, and so what an acknowledgement says. `Disk` needs a node with a durable log.
+    /// Where its log is kept, and so what an acknowledgement promises. `Disk` needs a node with a durable
+    /// log.
     pub durability: Option<Durability>,
 }
 
 impl RoomSettings {
-    /// Longest tick that a room can be given: beyond, it is no live chat.
+    /// Longest tick that a room can be given; a longer one is not live chat.
     pub const TICK_MS_MAX: u32 = 10_000;
 
     /// Is nothing set?
@@ -27,7 +29,7 @@ impl RoomSettings {
         *self == RoomSettings::default()
     }
 
-    /// Are the values within their bounds, and do they fit each other?
+    /// Check that the values are within their bounds and agree with each other.
     ///
     /// # Errors
     /// A sentence that names the fields at fault.

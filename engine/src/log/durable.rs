@@ -1,23 +1,24 @@
-//! The durable log as a shard sees it: entries go in, in order and without waiting; news comes back.
+//! The durable log as a shard sees it: a shard pushes entries in order and without waiting, and polls news.
 //!
-//! Why apart from `log`: memory answers at once, a disk later. A room of durability `disk` is kept in both:
-//! its newest batches in memory, as every room's, and everything that was said in the durable log.
+//! Why apart from `memory`: memory answers at once, a disk later. A room of durability `disk` is kept in
+//! both: its newest batches in memory, as every room's, and its whole history in the durable log.
 //!
-//! What a shard may rely on, and what whoever implements this holds to:
+//! An implementation guarantees the following, and a shard relies on it:
 //!
-//! - **Order.** Entries of one shard are kept in the order in which they were pushed; each has a
-//!   [`Position`], one above the one before. [`News::Durable`] names a position up to which everything is
-//!   synced: it survives a power cut.
+//! - **Order.** Entries of one shard are kept in the order in which they were pushed. Each has a
+//!   [`Position`], one above that of the entry before. [`News::Durable`] names the position up to which
+//!   everything is synced and so survives a power cut.
 //! - **Shown means remembered.** When [`DurableLog::push`] returns, the entry survives the death of this
-//!   process (kill -9), though not yet a power cut. So a shard pushes first and shows after, and a restarted
-//!   node goes on exactly where viewers stood. After a power cut what was shown and not yet synced may be
-//!   gone: then every room that could have lost anything comes back under a new epoch, with
-//!   [`StoredRoom::previous`] saying what still holds of the old one.
-//! - **Nothing waits.** `push` never waits for the disk. What is queued is bounded by [`DurableLog::check`]:
-//!   a shard asks it before it takes anything that it would have to push, and refuses with what it answers.
-//! - **Acknowledged means synced.** A shard tells a publisher of `disk` only after the news.
+//!   process (kill -9), though not yet a power cut. So a shard pushes a batch before it shows it, and a
+//!   restarted node goes on exactly at the viewers' position. After a power cut, batches that were shown and
+//!   not yet synced may be lost. Then every room that could have lost anything gets a new epoch, and
+//!   [`StoredRoom::previous`] says how much of the old one was kept.
+//! - **Nothing waits.** `push` never waits for the disk. [`DurableLog::check`] bounds the queue: a shard
+//!   calls it before it accepts anything that it would have to push, and refuses with its answer.
+//! - **Acknowledged means synced.** A shard acknowledges a publication to a room of durability `disk` only
+//!   after the news.
 //!
-//! Not here: SQLite, threads, recovery, backups (`grandstand-store`); who is told what, when (`shard`).
+//! Not here: SQLite, threads, recovery, backups (`grandstand-store`); when a shard answers whom (`shard`).
 
 use std::sync::Arc;
 
@@ -27,19 +28,19 @@ use grandstand_queue::Doorbell;
 
 use crate::link::{Alias, Batch, Lineage, PageOf, RoomSettings, ShardId, UserId};
 
-/// Place of an entry in one shard's sequence of entries: 1 for the first of this process.
+/// Number of an entry in one shard's sequence of entries: 1 for the first entry of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
-/// One thing to keep.
+/// One entry of the durable log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// What a tick sealed in a room: its chat, its changes of state, or both. Batches with neither are not
     /// kept.
     Batch(Box<BatchEntry>),
-    /// A room came into being, or what an operator says of it changed.
+    /// A room was made, or an operator changed it.
     Room(RoomEntry),
-    /// A room is gone, with everything that was said in it.
+    /// A room was removed, with all its messages.
     Removed {
         /// Its name.
         room: Arc<str>,
@@ -55,39 +56,39 @@ pub struct BatchEntry {
     pub room: Arc<str>,
     /// Its log.
     pub epoch: u64,
-    /// As it was sealed. Its `wire` holds the room's alias.
+    /// The batch as it was sealed. Its `wire` holds the room's alias.
     pub batch: Arc<Batch>,
-    /// Its chat in full, header and frame, where the batch does not show all of it.
+    /// Its chat in full, header and frame, when the batch does not show all of it.
     pub full: Option<Bytes>,
-    /// Who said each message, and under which nonce: one for each offset of the batch, in order.
+    /// The author and nonce of each message: one for each offset of the batch, in order.
     pub nonces: Box<[(UserId, u64)]>,
-    /// Changes of state that it carries.
+    /// The changes of state in the batch.
     pub state: Option<StateEntry>,
 }
 
-/// Changes of a room's state, without the node's own viewer count.
+/// Changes of a room's state, without the viewer count, which the node sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateEntry {
     /// The room's version after them.
     pub version: u64,
-    /// Keys, each once; `None` removes.
+    /// Changed keys, each once; `None` removes the key.
     pub changes: Vec<(Box<str>, Option<Bytes>)>,
 }
 
-/// See [`Entry::Room`]. The last one holds.
+/// A room's description, see [`Entry::Room`]. The latest one is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomEntry {
     /// The room's name.
     pub room: Arc<str>,
     /// Its log.
     pub epoch: u64,
-    /// Its next offset: the next batch that is pushed begins there. Above 0 for a log that is new here when a
-    /// room of durability `memory` becomes one of `disk`: what was said before is not kept.
+    /// Its next offset, at which its next batch begins. Above 0 when a room of durability `memory` becomes
+    /// one of `disk`: its earlier messages are not kept.
     pub next_offset: u64,
-    /// Its slot within its shard, and so its alias. `None`: it was stored by a version that did not record
-    /// slots, and the shard chooses one.
+    /// Its slot within its shard, which determines its alias. `None`: a version that did not record slots
+    /// stored it, and the shard chooses one.
     pub slot: Option<u32>,
-    /// Does it stay when nobody is there (an operator made it)?
+    /// Does it stay without viewers, because an operator made it?
     pub is_operators: bool,
     /// Its phase.
     pub phase: Phase,
@@ -95,48 +96,48 @@ pub struct RoomEntry {
     pub settings: RoomSettings,
 }
 
-/// Why the log takes nothing now: it is full, read-only, or further behind than it may be.
+/// Why the log accepts nothing now: it is full, read-only, or further behind than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// When it is worth another try.
+    /// When to try again.
     pub retry_after_ms: u32,
 }
 
-/// A page of a room's past that is wanted.
+/// A request for a page of a room's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
-    /// Comes back with the page.
+    /// The request's number, returned with the page.
     pub request: u64,
     /// The room's name.
     pub room: Arc<str>,
-    /// Its alias: what the batches of the page will name.
+    /// Its alias, which the batches of the page will contain.
     pub alias: Alias,
     /// First offset wanted.
     pub from: u64,
     /// Batches as they were shown, or in full.
     pub of: PageOf,
-    /// At most so many batches.
+    /// The most batches in the page.
     pub batches_max: usize,
-    /// At most so many bytes, but for the first batch.
+    /// The most bytes in the page; the first batch may exceed it.
     pub bytes_max: usize,
 }
 
-/// What a durable log has to say.
+/// News from a durable log to its shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Everything up to here is synced.
+    /// Everything up to this position is synced.
     Durable(Position),
     /// Answer to [`DurableLog::read`]: batches with chat from the one that covers the offset asked for, or
-    /// the oldest there is, oldest first and without holes; those pushed before the request are among them.
-    /// Empty when nothing from there on is kept, or what is kept can't be read soundly. `seq` means nothing
-    /// in them.
+    /// the oldest kept, oldest first and without gaps. Batches pushed before the request are included. Empty
+    /// when no batch from that offset on is kept, or when the stored ones are damaged. Their `seq` has no
+    /// meaning.
     Page {
-        /// Of the request.
+        /// The number of the request.
         request: u64,
         /// The batches.
         batches: Vec<Arc<Batch>>,
     },
-    /// Retention took the oldest of a room.
+    /// Retention removed the oldest messages of a room.
     Trimmed {
         /// The room's name.
         room: Arc<str>,
@@ -147,15 +148,16 @@ pub enum News {
     },
 }
 
-/// A log that outlives the process, as one shard has it.
+/// A log that outlives the process, as one shard uses it.
 pub trait DurableLog: Send {
-    /// How safe an entry is that it has named in [`News::Durable`]: what rooms that are kept here promise.
+    /// How safe an entry is once [`News::Durable`] covers it: the durability that rooms in this log promise.
     fn level(&self) -> Durability;
 
     /// May more be pushed?
     ///
     /// # Errors
-    /// Not now; what is pushed all the same is kept in order and in memory until the log can take it.
+    /// The log accepts nothing now. Entries that are pushed all the same are kept in order and in memory
+    /// until the log can write them.
     fn check(&self) -> Result<(), Unavailable>;
 
     /// Keep an entry. Never waits for the disk.
@@ -171,32 +173,33 @@ pub trait DurableLog: Send {
 /// A room as the log found it. All of it is synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRoom {
-    /// What was last said of it.
+    /// Its latest description.
     pub room: RoomEntry,
-    /// The logs that it had before: one more after each power cut.
+    /// The earlier epochs of its log: one more after each power cut.
     pub previous: Lineage,
     /// First offset that is kept.
     pub oldest_offset: u64,
     /// Next offset.
     pub next_offset: u64,
-    /// Time of the last batch with chat, milliseconds since 1970; 0 when none is kept.
+    /// Time of the last batch with chat, milliseconds since 1970; 0 when no chat is kept.
     pub time_ms: u64,
     /// Its state.
     pub state: Vec<(Box<str>, Bytes)>,
-    /// Version of its state as it was stored. Versions above may have been shown (the viewer count is not
-    /// stored).
+    /// Version of its state as it was stored. Higher versions may have been shown, since the viewer count is
+    /// not stored.
     pub state_version: u64,
-    /// Who said what lately: for the offsets that end with `next_offset`, without holes, oldest first.
+    /// The authors and nonces of the latest messages, oldest first: for the offsets that end with
+    /// `next_offset`, without gaps.
     pub nonces: Vec<StoredNonce>,
-    /// Its newest batches with chat, ending with `next_offset`, oldest first; `wire` may
-    /// name another alias than the room has, see [`grandstand_protocol::batch`] for how it is given that.
+    /// Its newest batches with chat, ending with `next_offset`, oldest first. `wire` may contain another
+    /// alias than the room's; [`grandstand_protocol::batch`] says how to replace it.
     pub newest: Vec<(Arc<Batch>, Option<Bytes>)>,
 }
 
-/// A publication that was taken before the restart.
+/// A publication that was accepted before the restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredNonce {
-    /// Whose.
+    /// The publisher.
     pub user: UserId,
     /// Chosen by the client.
     pub nonce: u64,
@@ -204,10 +207,10 @@ pub struct StoredNonce {
     pub time_ms: u64,
 }
 
-/// Where an engine gets its shards' logs from: a log is opened when an owner takes its seat, and closed when
-/// the shard is released, while the others go on.
+/// Opens the logs of an engine's shards. A log is opened when an owner takes its seat, and closed when the
+/// shard is released, while the other logs stay open.
 pub trait LogSource {
-    /// Open the log of one shard, with the rooms that it owns. `bell` is rung when news waits.
+    /// Open the log of one shard, with the rooms that it owns. The log rings `bell` when news waits.
     ///
     /// # Panics
     /// If the shard's log is open.
@@ -218,7 +221,7 @@ pub trait LogSource {
         bell: Arc<Doorbell>,
     ) -> (Box<dyn DurableLog>, Vec<StoredRoom>);
 
-    /// Close the log of a shard whose [`DurableLog`] was dropped: it may be opened again, and finds
-    /// everything that was pushed.
+    /// Close the log of a shard whose [`DurableLog`] was dropped. It may be opened again, and then has every
+    /// entry that was pushed.
     fn close(&mut self, shard: ShardId);
 }

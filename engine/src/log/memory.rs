@@ -1,20 +1,19 @@
-//! The log: a room's sealed batches, further back than any worker's ring.
+//! The log in memory: a room's sealed batches, further back than any worker's ring.
 //!
-//! Why a trait: rooms do not know where batches are kept. What outlives the process is in `durable`, beside
-//! it.
+//! Why a trait: rooms do not know where batches are kept. The log that outlives the process is in `durable`.
 //!
-//! A batch is what viewers were shown. Where pacing left anything out or folded it, the log keeps the *full*
-//! form beside it: the chat of the same run with nothing missing, for those who ask. Workers' rings never
-//! hold that.
+//! A batch is what viewers were shown. Where pacing omitted or folded messages, the log keeps the *full* form
+//! beside it: the chat of the same run with nothing missing, for readers that ask for it. Workers' rings
+//! never hold the full form.
 //!
 //! [`MemoryLog`] keeps two runs of a room, by reference: the newest batches of every kind, for workers that
-//! attach, and batches with chat, for history. Bounds: per room in batches and bytes, where the oldest go;
-//! and over all rooms in bytes, where the room that keeps the most loses its oldest: so a loud room pays for
-//! itself, and a quiet one keeps what was said an hour ago.
+//! attach, and batches with chat, for history. Each room is bounded in batches and bytes; its oldest batches
+//! are removed first. All rooms together are bounded in bytes; the room that keeps the most loses its oldest
+//! batches. So only a loud room pays for its size, and a quiet room keeps its messages of an hour ago.
 //!
-//! Invariants: the newest batches are without holes in `seq`, the kept chat without holes in offsets; what
+//! Invariants: the newest batches have no gaps in `seq`, and the kept chat no gaps in offsets. A batch that
 //! was removed for a bound never comes back. Kept batches carry no image of the state: the room has the only
-//! one that counts.
+//! valid one.
 //! Not here: sealing (`seal`), pages and epochs (`shard`).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -28,19 +27,19 @@ use crate::link::{Alias, Batch, Compressed};
 
 /// Keeps batches.
 pub trait Log: Send {
-    /// Add a room's next batch. Another epoch than before begins the room's log anew. `full` is its chat with
-    /// nothing left out, header and frame, where the batch does not show all of it.
+    /// Append a room's next batch. Another epoch than before clears the room's log first. `full` is the
+    /// batch's chat with nothing omitted, header and frame, when the batch does not show all of it.
     fn append(&mut self, room: Alias, epoch: u64, batch: &Arc<Batch>, full: Option<Bytes>);
 
-    /// The newest batches without holes, oldest first, ending with the last one appended.
+    /// The newest batches without gaps, oldest first, ending with the last one appended.
     fn newest(&self, room: Alias, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
 
-    /// Batches with chat from the one that covers `from_offset`, or the oldest there is, oldest first and
-    /// without holes: at most `batches_max`, and `bytes_max` but for the first.
+    /// Batches with chat from the one that covers `from_offset`, or the oldest kept, oldest first and without
+    /// gaps: at most `batches_max`, and at most `bytes_max` unless the first alone is larger.
     fn read(&self, room: Alias, from_offset: u64, batches_max: usize, bytes_max: usize) -> Vec<Arc<Batch>>;
 
-    /// The same run as it is kept, nothing left out: batches as they would be without pacing, until they hold
-    /// `messages_max`. Sections other than chat mean nothing in them.
+    /// The same run with nothing omitted: batches as they would be without pacing, until they hold
+    /// `messages_max`. Sections other than chat have no meaning in them.
     fn read_full(
         &self,
         room: Alias,
@@ -58,14 +57,14 @@ pub trait Log: Send {
     /// Bytes kept of all rooms.
     fn bytes_total(&self) -> usize;
 
-    /// Keep at most so many bytes of a room, the newest.
+    /// Keep only the newest batches of a room, within `bytes_max`.
     fn shrink(&mut self, room: Alias, bytes_max: usize);
 
     /// Forget a room.
     fn remove(&mut self, room: Alias);
 }
 
-/// What a kept batch costs beside its bytes: the record with its counters, and a slot in both runs.
+/// The memory of a kept batch beside its bytes: the record with its counters, and a slot in both runs.
 const BATCH_OVERHEAD_BYTES: usize =
     size_of::<Batch>() + 2 * size_of::<usize>() + size_of::<Arc<Batch>>() + size_of::<Kept>();
 
@@ -73,7 +72,7 @@ const BATCH_OVERHEAD_BYTES: usize =
 #[derive(Debug)]
 pub struct MemoryLog {
     rooms: HashMap<Alias, RoomLog, FixedState>,
-    // Every room of `rooms` by its bytes, to find the one that keeps the most.
+    // Every room of `rooms`, sorted by its bytes, to find the room that keeps the most.
     by_bytes: BTreeSet<(usize, Alias)>,
     bytes: usize,
     bounds: Bounds,
@@ -91,12 +90,12 @@ struct Bounds {
 #[derive(Debug, Default)]
 struct RoomLog {
     epoch: u64,
-    // Every kind, without holes in `seq`. Those with chat are in `chat` too.
+    // Batches of every kind, without gaps in `seq`. Those with chat are in `chat` too.
     newest: VecDeque<Arc<Batch>>,
     newest_bytes: usize,
-    // Only with chat, without holes in offsets.
+    // Batches with chat only, without gaps in offsets.
     chat: VecDeque<Kept>,
-    // Each batch once, with its full form.
+    // Each batch is counted once, with its full form.
     bytes: usize,
 }
 
@@ -130,7 +129,7 @@ impl Kept {
 }
 
 impl MemoryLog {
-    /// With the bounds of a shard that has its share of the node's bytes.
+    /// A log with the bounds of a shard, which has its share of the node's bytes.
     pub fn new(config: &ShardConfig, shards: u16) -> Self {
         let bounds = Bounds {
             newest_batches: config.ring_batches_max,
@@ -148,7 +147,7 @@ impl MemoryLog {
         self.bytes = self.bytes - before + after;
     }
 
-    /// Shrink the rooms that keep the most.
+    /// Remove batches of the largest rooms until all rooms are within the total bound.
     fn keep_total(&mut self) {
         while self.bytes > self.bounds.bytes {
             let Some(&(before, room)) = self.by_bytes.last() else { break };
@@ -272,7 +271,7 @@ impl RoomLog {
         }
     }
 
-    /// Remove the oldest batch of the room from wherever it is.
+    /// Remove the oldest batch of the room from both runs.
     fn remove_oldest(&mut self) {
         let chat = self.chat.front().map(|kept| kept.batch.seq);
         let newest = self.newest.front().map(|batch| batch.seq);

@@ -1,22 +1,23 @@
 //! The chat lane: publications that wait for the tick.
 //!
-//! Invariant: the first that waits stands at the room's next offset, and so on without holes; nothing leaves
-//! but by being sealed, so an offset that was promised is kept.
-//! Boxes stay boxes: a publication is moved from queue to queue, and only its bytes are wanted in the end.
+//! Invariant: the first waiting publication has the room's next offset, and the others follow without gaps. A
+//! publication leaves only by being sealed, so every promised offset is kept.
+//! Publications stay boxed: they are moved from queue to queue, and only their bytes are needed in the end.
 //! Not here: who may speak (`judge`), the encoding (`seal`).
 
 #![expect(clippy::vec_box, reason = "see above")]
 
 use crate::link::{Publication, ReplyTo};
 
-/// What waits in one room.
+/// The waiting publications of one room.
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
     pending: Vec<Box<Publication>>,
     repeats: Vec<Repeat>,
 }
 
-/// A repetition of a publication that waits: answered when that one is, where that is not at once.
+/// A retry of a waiting publication. It is answered together with that publication, unless publications are
+/// answered at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Repeat {
     pub(crate) offset: u64,
@@ -30,22 +31,22 @@ impl Chat {
         self.pending.push(publication);
     }
 
-    /// Take a repetition of the one that waits for `offset`.
+    /// Take a retry of the publication that waits for `offset`.
     pub(crate) fn repeat(&mut self, offset: u64, p: &Publication) {
         self.repeats.push(Repeat { offset, nonce: p.nonce, from: p.from });
     }
 
-    /// Publications that wait.
+    /// Number of waiting publications.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Everything that waits for an answer.
+    /// Number of waiting publications and retries.
     pub(crate) fn waiting(&self) -> usize {
         self.pending.len() + self.repeats.len()
     }
 
-    /// Take all of it out, to be sealed.
+    /// Take all of them out, to be sealed.
     pub(crate) fn take(&mut self) -> (Vec<Box<Publication>>, Vec<Repeat>) {
         (std::mem::take(&mut self.pending), std::mem::take(&mut self.repeats))
     }

@@ -1,10 +1,10 @@
-//! Judge: whether a shard accepts a publication.
+//! The judge: decides whether a shard accepts a publication.
 //!
-//! Why the text is judged here again, though the edge did: a shard trusts no edge, since a NUL in a text
-//! would break a batch for everybody. Both call the same rules (`grandstand_protocol::rules`).
-//! Invariants: a publication that the room remembers is recognised before any other check, so a retry never
-//! gets a refusal of what was accepted. A retry that is older than the room's memory is refused as
-//! `Forgotten`, since the room may have accepted it before.
+//! Why the shard checks the text although the edge did: a shard trusts no edge, since a NUL in a text would
+//! break a batch for every reader. Both call the same rules (`grandstand_protocol::rules`).
+//! Invariants: a publication that the room remembers is recognised before any other check, so the retry of an
+//! accepted message is never refused. A retry that is older than the room's memory is refused as `Forgotten`,
+//! since the room may have accepted it before.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
@@ -21,16 +21,16 @@ use crate::room::nonces::Seen;
 pub(crate) enum Verdict {
     /// It gets the next free offset.
     Accepted,
-    /// It is in the log.
+    /// It is in the log already.
     Repeated { offset: u64, time_ms: u64 },
     /// It waits for the next seal, which gives it this offset.
     Waits { offset: u64 },
-    /// It is refused for good, or for now.
+    /// It is refused, for good or for now.
     Refused { reason: Refusal, retry_after_ms: Option<u32> },
 }
 
 /// Judge a publication. Changes nothing, except that the room forgets nonces older than its memory. A retry
-/// that is answered `at_once` takes no place among those that wait.
+/// that is answered `at_once` is not added to the waiting ones.
 pub(crate) fn judge(
     live: &mut Live,
     phase: Phase,

@@ -1,9 +1,10 @@
-//! A room: an identity, and, once anything happens in it, everything that is alive.
+//! A room: its identity, and a live part from the first join or message on.
 //!
-//! Why two parts: a node may hold 100,000 rooms of a programme guide of which a hundred are watched. A
-//! dormant room is its name, epoch and phase; lanes, windows and counts begin when somebody joins or speaks.
+//! Why two parts: a node may hold 100,000 rooms of a programme guide, of which a hundred are watched. A
+//! dormant room is its name, epoch and phase. Lanes, windows and counts are made when somebody joins or
+//! speaks.
 //! Invariants: `next_seq` and `next_offset` only grow within an epoch. A room has a time to seal exactly
-//! while something waits. Batch times never go back, even when the wall clock does.
+//! while something waits. Batch times never decrease, even when the wall clock is set back.
 //! Not here: sealing and answering (`shard`), the log (`log`).
 
 pub(crate) mod chat;
@@ -35,33 +36,34 @@ use crate::room::tallies::Tallies;
 use crate::room::tick::{TickBounds, Ticks};
 use crate::room::viewers::Viewers;
 
-/// How a room came into being.
+/// How a room was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Somebody joined: it goes when everybody has.
+    /// By the first join: it is removed after everybody has left.
     FirstUse,
-    /// An operator made it: it stays.
+    /// By an operator: it stays.
     Operator,
 }
 
-/// Is a room in the durable log, and how safe is what that has?
+/// Is a room in the durable log, and how safely are its messages kept there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeping {
-    /// No.
+    /// It is in memory only.
     Memory,
-    /// It will be, from the first batch that has to be kept on: the log took nothing when it was made.
+    /// It is not in the log yet, because the log accepted nothing when the room was made. The first batch
+    /// that must be kept adds it.
     Unannounced(Durability),
-    /// Yes.
+    /// It is in the log.
     Logged(Durability),
 }
 
 impl Disk {
-    /// Is what stands at an offset not synced yet, and has to be?
+    /// Does the message at an offset have to be synced, and is it not synced yet?
     pub(crate) fn is_on_its_way(&self, offset: u64) -> bool {
         offset >= self.synced_offset
     }
 
-    /// Was what stands at an offset said while the room was kept in memory only?
+    /// Was the message at an offset published while the room was kept in memory only?
     pub(crate) fn is_before(&self, offset: u64) -> bool {
         offset < self.since_offset
     }
@@ -73,43 +75,43 @@ pub(crate) struct Room {
     pub(crate) name: Arc<str>,
     pub(crate) epoch: u64,
     pub(crate) live: Option<Box<Live>>,
-    /// Of a room on disk, while it is dormant.
+    /// The dormant part of a room on disk.
     pub(crate) dormant: Option<Box<Dormant>>,
     pub(crate) phase: Phase,
     pub(crate) origin: Origin,
-    /// Of its own; none in most rooms.
+    /// The room's own settings; most rooms have none.
     pub(crate) settings: Option<Box<RoomSettings>>,
     pub(crate) keeping: Keeping,
 }
 
-/// What a dormant room on disk still knows, so that it goes on where it stood.
+/// What a dormant room on disk still remembers, so that it goes on at the same position.
 #[derive(Debug)]
 pub(crate) struct Dormant {
     pub(crate) next_seq: u64,
     pub(crate) next_offset: u64,
-    /// 0: not known.
+    /// 0: unknown.
     pub(crate) time_ms: u64,
     pub(crate) disk: Disk,
     pub(crate) state: Box<[(Box<str>, Bytes)]>,
     pub(crate) state_version: u64,
 }
 
-/// What is known of a room's part of the durable log.
+/// The state of a room's part of the durable log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    /// Offsets before this one are synced, or were acknowledged as being in memory.
+    /// Offsets before this one are synced, or were acknowledged as kept in memory.
     pub(crate) synced_offset: u64,
-    /// Offsets before this one were said while the room was kept in memory only.
+    /// Offsets before this one were published while the room was kept in memory only.
     pub(crate) since_offset: u64,
     /// First offset that is kept.
     pub(crate) oldest_offset: u64,
-    /// Batches on their way.
+    /// Batches that were pushed and are not synced yet.
     pub(crate) unsynced: u32,
     /// See [`crate::log::StoredRoom::previous`].
     pub(crate) previous: Lineage,
 }
 
-/// What a room has once it is alive.
+/// The live part of a room.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) chat: Chat,
@@ -118,19 +120,18 @@ pub(crate) struct Live {
     pub(crate) nonces: Nonces,
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
-    /// Means something while the room is on disk.
+    /// Valid while the room is on disk.
     pub(crate) disk: Disk,
-    /// While it is paced.
+    /// Present while the room is paced.
     pub(crate) pacing: Option<Box<Pacing>>,
     pub(crate) next_seq: u64,
     pub(crate) next_offset: u64,
     pub(crate) bounds: TickBounds,
-    /// Time between two batches, as it was last planned.
+    /// Time between two batches, as it was planned last.
     pub(crate) tick_us: u64,
-    /// Time of the last batch with chat; before the first, of coming alive.
+    /// Time of the last batch with chat; before the first, the time at which the room became live.
     pub(crate) time_ms: u64,
-    /// Latest time at which an answer said that a publication was accepted: its batch's time is not before
-    /// it.
+    /// The latest time that an answer gave for an accepted publication; the time of its batch is not earlier.
     pub(crate) accepted_ms: u64,
     /// When it sealed last.
     pub(crate) sealed_us: Option<u64>,
@@ -138,12 +139,12 @@ pub(crate) struct Live {
     pub(crate) seal_due_us: Option<u64>,
     /// When anybody last joined, left, spoke or reacted.
     pub(crate) active_us: u64,
-    /// For when its timer stands.
+    /// The time for which its timer is armed.
     pub(crate) armed_us: Option<u64>,
 }
 
 impl Room {
-    /// The live part, which begins now if there is none.
+    /// The live part, made now if there is none.
     pub(crate) fn wake(&mut self, now: Now, config: &ShardConfig, seed: u64) -> &mut Live {
         let settings = self.settings();
         let dormant = &mut self.dormant;
@@ -161,7 +162,7 @@ impl Room {
         self.keeping != Keeping::Memory
     }
 
-    /// How safe the room makes what is said in it.
+    /// The durability of messages in this room.
     pub(crate) fn durability(&self) -> Durability {
         match self.keeping {
             Keeping::Memory => Durability::Memory,
@@ -175,7 +176,7 @@ impl Room {
         self.live.as_ref().map_or(dormant, |live| live.next_offset)
     }
 
-    /// What is known of its part of the durable log.
+    /// The state of its part of the durable log.
     pub(crate) fn disk(&self) -> Option<&Disk> {
         let dormant = self.dormant.as_ref().map(|dormant| &dormant.disk);
         self.live.as_ref().map(|live| &live.disk).or(dormant).filter(|_| self.is_on_disk())
@@ -187,7 +188,7 @@ impl Room {
         self.live.as_mut().map(|live| &mut live.disk).or(dormant)
     }
 
-    /// What the durable log is told of it.
+    /// The room's description for the durable log.
     pub(crate) fn entry(&self, slot: u32) -> RoomEntry {
         RoomEntry {
             slot: Some(slot),
@@ -200,7 +201,7 @@ impl Room {
         }
     }
 
-    /// Would nobody miss it: it came on first use, and nothing is kept of it?
+    /// May the room be removed: it was made on first use, and nothing of it is kept?
     pub(crate) fn is_forgettable(&self) -> bool {
         let is_empty =
             |dormant: &Dormant| dormant.state.is_empty() && dormant.disk.oldest_offset == dormant.next_offset;
@@ -211,12 +212,12 @@ impl Room {
             && self.live.as_deref().is_none_or(is_live_empty)
     }
 
-    /// What an operator set for it.
+    /// The settings that an operator gave it.
     pub(crate) fn settings(&self) -> RoomSettings {
         self.settings.as_deref().copied().unwrap_or_default()
     }
 
-    /// Take settings in place of all before.
+    /// Replace all its settings.
     pub(crate) fn configure(&mut self, settings: RoomSettings, config: &ShardConfig) {
         self.settings = (!settings.is_empty()).then(|| Box::new(settings));
         if let Some(live) = &mut self.live {
@@ -224,9 +225,9 @@ impl Room {
         }
     }
 
-    /// Is the room paced now, and at how many messages per second? What it remembers for that begins when it
-    /// is first, and goes when half the audience that it takes is gone, so that one who comes and goes does
-    /// not wipe it.
+    /// Is the room paced now, and at how many messages per second? Its pacing memory is made when pacing
+    /// begins. It is removed when the audience falls below half of the threshold, so that one viewer who
+    /// leaves and returns does not clear it.
     pub(crate) fn pace(&mut self, now: Now, config: &ShardConfig, seed: u64) -> Option<u32> {
         let own = self.settings().pacing_per_s;
         let per_s = own.unwrap_or(config.pacing_per_s);
@@ -243,16 +244,16 @@ impl Room {
         None
     }
 
-    /// When something is due next.
+    /// When the room's next action is due.
     pub(crate) fn due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let viewers_us = live.viewers.due_us(config.viewers_every_ms.saturating_mul(1000));
         [live.seal_due_us, viewers_us, self.idle_due_us(config)].into_iter().flatten().min()
     }
 
-    /// When the room goes, or goes dormant, if nothing happens. A room made by an operator goes dormant only
-    /// if it was never spoken in, so that no position in it can be lost; one on disk goes dormant whoever
-    /// made it, once all of it is synced and its nonces are forgotten.
+    /// When the room is removed or becomes dormant, if nothing happens. A room made by an operator becomes
+    /// dormant only if it has no messages, so that no position in it can be lost. A room on disk becomes
+    /// dormant whoever made it, once it is synced completely and its nonces are forgotten.
     pub(crate) fn idle_due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let may_end = match self.origin {
@@ -293,7 +294,7 @@ impl Live {
         }
     }
 
-    /// Go on where a dormant room stood.
+    /// Go on at the position of a dormant room.
     fn go_on(&mut self, now: Now, dormant: Dormant) {
         let slow_ms = dormant.state.iter().find(|(key, _)| &**key == SLOW_MODE_KEY);
         if let Some(interval_ms) = slow_ms.and_then(|(_, digits)| milliseconds(digits)) {
@@ -321,8 +322,8 @@ impl Live {
         }
     }
 
-    /// Something waits: seal at the next tick. With a leading edge that is at once, if the room was quiet for
-    /// a tick.
+    /// Something waits: seal at the next tick. With a leading edge, a room that was quiet for a tick seals at
+    /// once.
     pub(crate) fn plan_seal(&mut self, now_us: u64, config: &ShardConfig, ticks: &mut Ticks) {
         if self.seal_due_us.is_some() {
             return;
@@ -338,14 +339,14 @@ impl Live {
         self.seal_due_us = Some(due_us);
     }
 
-    /// The time at which a publication is accepted now; the next batch's time is not before it, whatever the
-    /// wall clock does.
+    /// The time at which a publication is accepted now. The next batch's time is not earlier, even if the
+    /// wall clock is set back.
     pub(crate) fn accept_ms(&mut self, unix_ms: u64) -> u64 {
         self.accepted_ms = unix_ms.max(self.time_ms).max(self.accepted_ms);
         self.accepted_ms
     }
 
-    /// The offset that the next publication will stand at.
+    /// The offset of the next publication.
     pub(crate) fn free_offset(&self) -> u64 {
         self.next_offset + self.chat.pending() as u64
     }
@@ -355,12 +356,12 @@ impl Live {
     }
 }
 
-/// The value of [`SLOW_MODE_KEY`].
+/// Parse the value of [`SLOW_MODE_KEY`].
 pub(crate) fn milliseconds(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Makes epochs: never 0, and unlike each other over rooms, restarts and seeds.
+/// Makes epochs: never 0, and different over rooms, restarts and seeds.
 #[derive(Debug)]
 pub(crate) struct Epochs {
     seed: u64,
@@ -368,12 +369,12 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
-    /// From a shard's seed.
+    /// A maker with a shard's seed.
     pub(crate) fn new(seed: u64) -> Self {
         Epochs { seed, made: 0 }
     }
 
-    /// The next one.
+    /// Make the next epoch.
     pub(crate) fn make(&mut self, unix_ms: u64) -> u64 {
         self.made += 1;
         let mixed = |n| Random::new(n).next_u64();

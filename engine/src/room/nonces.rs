@@ -1,12 +1,12 @@
-//! Nonces: which publications a room accepted lately, and their offsets.
+//! Nonces: the publications that a room accepted lately, with their offsets.
 //!
 //! Why: a client that lost its connection before the answer came retries, and the message must not be in the
 //! log twice.
-//! Invariants: one entry per accepted publication, in the order of offsets and without holes, so an entry's
-//! offset is the first one's plus its index. A publication that is not sealed yet, or in a room on disk not
-//! synced yet, is never forgotten; beyond that, the window is bounded in number and time. The room knows
-//! since when it has forgotten nothing, so a retry is known to be new, known to be in the log, or older than
-//! that: then it is refused, because it could be in the log twice.
+//! Invariants: there is one entry per accepted publication, in the order of offsets and without gaps, so an
+//! entry's offset is the first one's plus its index. A publication that is not sealed yet, or not synced yet
+//! in a room on disk, is never forgotten. All other entries are bounded in number and time. The room knows
+//! since when it has forgotten nothing. So a retry is known to be new, known to be in the log, or older than
+//! the memory. It is then refused, because it could be in the log twice.
 //! Not here: who is told about a retry, and when (`shard`).
 
 use std::collections::{HashMap, VecDeque};
@@ -16,30 +16,30 @@ use foldhash::quality::FixedState;
 use crate::link::{Now, UserId};
 use crate::log::StoredNonce;
 
-/// The longest time that a retry is under way: a connection that takes longer has lost its heartbeat's
-/// answer.
+/// The longest time that a retry is on its way. A connection that takes longer has missed its heartbeat.
 const TRANSIT_US: i64 = 10_000_000;
 
-/// Whether a publication was seen before.
+/// Whether a publication was accepted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// Not within the window.
     Never,
     /// It waits for the tick.
     Pending { offset: u64 },
-    /// It stands.
+    /// It is sealed.
     Sealed { offset: u64, time_ms: u64 },
 }
 
 /// The window of one room.
 #[derive(Debug)]
 pub(crate) struct Nonces {
-    // Names the offset of an entry that is in `entries`.
+    // The offset of each entry in `entries`.
     offsets: HashMap<(UserId, u64), u64, FixedState>,
     entries: VecDeque<Entry>,
-    // Offset of the front entry; of the next one when there is none.
+    // Offset of the front entry; the next offset when there is no entry.
     first_offset: u64,
-    // Whatever was taken after this is in `entries`: before the process began, it may be below zero.
+    // Every publication accepted after this time is in `entries`. It is negative for a time before the
+    // process began.
     complete_after_us: i64,
     entries_max: usize,
     window_us: u64,
@@ -54,7 +54,7 @@ struct Entry {
 }
 
 impl Nonces {
-    /// Empty; `seed` keeps strangers from choosing nonces that collide.
+    /// An empty window. `seed` keeps clients from choosing nonces that collide in the table.
     pub(crate) fn new(entries_max: usize, window_ms: u64, seed: u64) -> Self {
         let offsets = HashMap::with_hasher(FixedState::with_seed(seed));
         let window_us = window_ms.saturating_mul(1000);
@@ -68,7 +68,7 @@ impl Nonces {
         }
     }
 
-    /// Was it seen? Offsets below `next_offset` are sealed.
+    /// Was it accepted before? Offsets below `next_offset` are sealed.
     pub(crate) fn look(&self, user: UserId, nonce: u64, next_offset: u64) -> Seen {
         match self.offsets.get(&(user, nonce)) {
             None => Seen::Never,
@@ -77,12 +77,12 @@ impl Nonces {
         }
     }
 
-    /// Would a publication be known here that was said first so long ago?
+    /// Would the room remember a publication whose first attempt is this old?
     pub(crate) fn reach_back(&self, now_us: u64, age_ms: u32) -> bool {
         now_us as i64 - i64::from(age_ms) * 1000 - TRANSIT_US > self.complete_after_us
     }
 
-    /// Take a publication that was never seen, for the next offset.
+    /// Remember a new publication, for the next offset.
     pub(crate) fn take(&mut self, user: UserId, nonce: u64, offset: u64, now_us: u64) {
         if self.entries.is_empty() {
             self.first_offset = offset;
@@ -93,7 +93,7 @@ impl Nonces {
         assert!(before.is_none(), "a nonce taken twice");
     }
 
-    /// Those from `from` to before `to` were sealed at a time.
+    /// The publications from `from` to before `to` were sealed, with this batch time.
     pub(crate) fn sealed(&mut self, from: u64, to: u64, time_ms: u64) {
         let (from, to) = (self.index(from), self.index(to));
         for entry in self.entries.range_mut(from..to) {
@@ -101,8 +101,8 @@ impl Nonces {
         }
     }
 
-    /// Those from `from` to before `to` were synced now: whoever has not heard of it has the whole window
-    /// from here on.
+    /// The publications from `from` to before `to` were synced now. A client that has not received the
+    /// acknowledgement has the whole window from now on.
     pub(crate) fn synced(&mut self, from: u64, to: u64, now_us: u64) {
         let (from, to) = (self.index(from.max(self.first_offset)), self.index(to.max(self.first_offset)));
         let to = to.min(self.entries.len());
@@ -111,14 +111,14 @@ impl Nonces {
         }
     }
 
-    /// Go on where a room stood of which none is remembered, and in which nobody spoke after
-    /// `silent_since_ms` (0: not known).
+    /// Go on at a position whose nonces are not remembered, in a room without messages after
+    /// `silent_since_ms` (0: unknown).
     pub(crate) fn go_on(&mut self, next_offset: u64, silent_since_ms: u64, now: Now) {
         self.first_offset = next_offset;
         self.note_complete_after(Some(silent_since_ms).filter(|&ms| ms > 0), now);
     }
 
-    /// Begin with those that end before `next_offset`, oldest first, as if they were taken now.
+    /// Begin with stored nonces that end before `next_offset`, oldest first, as if they were accepted now.
     pub(crate) fn restore(&mut self, next_offset: u64, stored: &[StoredNonce], now: Now) {
         let first = stored.len().saturating_sub(self.entries_max.min(next_offset as usize));
         let stored = &stored[first..];
@@ -131,14 +131,14 @@ impl Nonces {
         }
     }
 
-    /// Forget those before `safe_offset` that are too old or too many.
+    /// Forget entries before `safe_offset` that are too old or too many.
     pub(crate) fn forget(&mut self, safe_offset: u64, now_us: u64) {
         while let Some(front) = self.entries.front() {
             let is_old = now_us.saturating_sub(front.taken_us) > self.window_us;
             if self.first_offset >= safe_offset || !(is_old || self.entries.len() > self.entries_max) {
                 break;
             }
-            // A restored one may have been taken again since.
+            // A restored nonce may have been accepted again since.
             if self.offsets.get(&front.key) == Some(&self.first_offset) {
                 self.offsets.remove(&front.key);
             }
@@ -148,8 +148,8 @@ impl Nonces {
         }
     }
 
-    /// By the wall clock, for want of another that runs on while nobody does. One that steps ahead meanwhile
-    /// makes it seem longer, but not longer than the window.
+    /// Uses the wall clock, since no other clock runs while the process does not. If the wall clock was set
+    /// forward meanwhile, the time seems longer, but not longer than the window.
     fn note_complete_after(&mut self, time_ms: Option<u64>, now: Now) {
         let since_us = time_ms.map_or(0, |ms| now.unix_ms.saturating_sub(ms).saturating_mul(1000));
         self.complete_after_us = match self.first_offset {
@@ -205,7 +205,7 @@ mod tests {
         }
         n.sealed(0, 4, 1);
         n.forget(4, 400 * second);
-        // The second one was taken at 200 s, and forgotten.
+        // The second publication was accepted at 200 s, and forgotten.
         assert!(n.reach_back(401 * second, 190_999) && !n.reach_back(401 * second, 191_000));
 
         let now = Now { us: 5 * second, unix_ms: 1_000_000 };
@@ -215,16 +215,16 @@ mod tests {
             n.restore(next_offset, stored, now);
             n
         };
-        // All that was ever said; all since 100 s ago; nothing.
+        // The memory reaches back to the beginning; to 100 s ago; not at all.
         assert!(restored(2, &[stored(900_000), stored(950_000)]).reach_back(now.us, u32::MAX));
         let of_three = restored(3, &[stored(800_000), stored(900_000), stored(950_000)]);
         assert!(of_three.reach_back(now.us, 89_999) && !of_three.reach_back(now.us, 90_000));
         assert!(!restored(3, &[]).reach_back(now.us, 1));
-        // A clock that stepped by a day.
+        // A clock that was set forward by a day.
         let stepped = restored(3, &[stored(0), stored(0), stored(0)]);
         assert!(stepped.reach_back(now.us, 289_999) && !stepped.reach_back(now.us, 290_000));
 
-        // A room that went dormant, and goes on: nobody spoke for 50 s, or it is not known.
+        // A dormant room becomes live again: nobody spoke for 50 s, or the time is unknown.
         let mut silent = Nonces::new(2, 300_000, 7);
         silent.go_on(4, 950_000, now);
         assert!(silent.reach_back(now.us, 39_999) && !silent.reach_back(now.us, 40_000));

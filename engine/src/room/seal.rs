@@ -1,9 +1,10 @@
-//! Sealing: what a room gathered in a tick becomes one encoded batch, the same bytes for everyone.
+//! Sealing: encodes the messages, state and tallies of a tick as one batch, the same bytes for every viewer.
 //!
-//! Why a struct: its buffers are used again, so a batch costs two allocations, its bytes and its record.
+//! Why a struct: its buffers are reused, so a batch costs two allocations, its bytes and its record.
 //! A batch that does not show everything is encoded twice: as it is shown, and its chat in full, for the log.
-//! Invariant: a batch is within `batch_bytes_max` of chat, or is a single message, in full as well.
-//! Not here: when a room seals, who is told (`shard`), what is shown (`pacing`).
+//! Invariant: a batch is within `batch_bytes_max` of chat, or is a single message. This holds for its full
+//! form too.
+//! Not here: when a room seals and who is told (`shard`), which messages are shown (`pacing`).
 
 use std::sync::Arc;
 
@@ -28,30 +29,30 @@ pub(crate) struct Sealer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said<'a> {
     pub(crate) messages: &'a [Box<Publication>],
-    /// What becomes of each; `None`: all are shown as they are.
+    /// The outcome for each message; `None`: all are shown unchanged.
     pub(crate) fates: Option<&'a [Fate]>,
 }
 
-/// What came of sealing.
+/// The result of sealing.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) batch: Arc<Batch>,
-    /// The chat in full, where the batch does not show all of it.
+    /// The chat in full, when the batch does not show all of it.
     pub(crate) full: Option<Bytes>,
-    /// Whose state changes stand now.
+    /// The senders of state changes that took effect.
     pub(crate) waiters: Vec<Waiter>,
 }
 
-/// What the batch holds beside chat.
+/// The contents of the batch beside chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lanes {
-    /// Nothing: a further batch of the same tick follows.
+    /// None: a further batch of the same tick follows.
     Chat,
-    /// Tallies, so many keys at most, and state.
+    /// State, and tallies for at most `tally_top` keys.
     All { tally_top: usize },
 }
 
-/// How many of the first messages fit into one batch: one at least, if there is any.
+/// How many of the first messages fit into one batch: at least one, if there is any.
 pub(crate) fn fitting(messages: &[Box<Publication>], bytes_max: usize) -> usize {
     let mut bytes = 0;
     let mut fits = |p: &Publication| {
@@ -62,7 +63,7 @@ pub(crate) fn fitting(messages: &[Box<Publication>], bytes_max: usize) -> usize 
 }
 
 impl Sealer {
-    /// Seal messages, and the other lanes of the room. Moves the room on.
+    /// Seal messages and the other lanes of the room, and advance the room's offsets.
     pub(crate) fn seal(
         &mut self,
         (alias, epoch): (Alias, u64),
@@ -144,7 +145,7 @@ impl Sealer {
         writer.finish();
     }
 
-    /// The image is made here only if someone follows; otherwise when someone attaches.
+    /// The image is made here only if a worker follows the room; otherwise when a worker attaches.
     fn seal_state(
         &mut self,
         alias: Alias,
@@ -163,13 +164,13 @@ impl Said<'_> {
         self.fates.map_or(Fate::Shown { folded: 0 }, |fates| fates[at])
     }
 
-    /// How many the batch shows.
+    /// The number of messages that the batch shows.
     pub(crate) fn shown(&self) -> usize {
         let shown = |fates: &[Fate]| fates.iter().filter(|f| matches!(f, Fate::Shown { .. })).count();
         self.fates.map_or(self.messages.len(), shown)
     }
 
-    /// How many stand behind the last that is shown.
+    /// The number of messages after the last one that is shown.
     fn omitted_after(&self) -> u64 {
         let after = |fates: &[Fate]| {
             fates.iter().rev().take_while(|f| !matches!(f, Fate::Shown { .. })).count() as u64
@@ -177,13 +178,13 @@ impl Said<'_> {
         self.fates.map_or(0, after)
     }
 
-    /// Is anything left out, or folded?
+    /// Is any message omitted or folded?
     fn leaves_out(&self) -> bool {
         self.fates.is_some_and(|fates| fates.iter().any(|f| *f != Fate::Shown { folded: 0 }))
     }
 }
 
-/// What is written of a publication at its offset. An answer to what is not there yet is no answer.
+/// The encoded fields of a publication at its offset. A `reply_to` that is not below the offset is dropped.
 fn parts(p: &Publication, offset: u64) -> MessageParts<'_> {
     let reply_back = p.reply_to.and_then(|to| offset.checked_sub(to)).unwrap_or(0);
     MessageParts {

@@ -1,7 +1,8 @@
 //! Slow mode: the shortest time between two messages of one user in a room.
 //!
-//! Invariants: only users whose wait is not over are remembered, and at most [`USERS_MAX`] of them: beyond,
-//! who spoke longest ago is forgotten and may speak early. A room without slow mode remembers nobody.
+//! Invariants: only users whose wait is not over are remembered, and at most [`USERS_MAX`] of them. Above
+//! that, the user who spoke longest ago is forgotten and may speak early. A room without slow mode remembers
+//! nobody.
 //! Not here: who is exempt (`judge`), rates of a session over all rooms (edge).
 
 use std::collections::{HashMap, VecDeque};
@@ -17,20 +18,20 @@ const USERS_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct SlowMode {
     interval_us: u64,
-    // When a user spoke last.
+    // When each user spoke last.
     spoke_us: HashMap<UserId, u64, FixedState>,
-    // The same in order of time; an entry that the map contradicts is out of date.
+    // The same, sorted by time; an entry that differs from the map is out of date.
     order: VecDeque<(u64, UserId)>,
 }
 
 impl SlowMode {
-    /// With an interval; 0 for none.
+    /// Slow mode with an interval; 0 for none.
     pub(crate) fn new(interval_ms: u64, seed: u64) -> Self {
         let spoke_us = HashMap::with_hasher(FixedState::with_seed(seed));
         SlowMode { interval_us: interval_ms.saturating_mul(1000), spoke_us, order: VecDeque::new() }
     }
 
-    /// Another interval from now on.
+    /// Set the interval, from now on.
     pub(crate) fn set_interval_ms(&mut self, interval_ms: u64) {
         self.interval_us = interval_ms.saturating_mul(1000);
         if interval_ms == 0 {
@@ -39,7 +40,7 @@ impl SlowMode {
         }
     }
 
-    /// How long a user still has to wait, rounded up; `None` if not at all.
+    /// The user's remaining wait, rounded up; `None` if there is none.
     pub(crate) fn wait_ms(&mut self, user: UserId, now_us: u64) -> Option<u32> {
         if self.interval_us == 0 {
             return None;

@@ -1,10 +1,10 @@
 //! The state lane: the latest value per key, with a version.
 //!
-//! Why two maps: a joiner gets the state as it stood after the last batch, and the next batch brings the
-//! changes since; so changes wait apart, one per key, until they are sealed.
-//! Invariants: a version is given to every accepted change and never again within the epoch. What waits
-//! touches at most the keys sealed and the keys allowed, however often it changes. The image is built at most
-//! once per sealed batch.
+//! Why two maps: a worker that attaches gets the state after the last batch, and the next batch brings the
+//! changes since. So changes wait apart, one per key, until they are sealed.
+//! Invariants: every accepted change gets a version that is used only once within the epoch. Waiting changes
+//! touch at most the sealed keys and the keys allowed, however often values change. The image is built at
+//! most once per sealed batch.
 //! Not here: who may set it (edge), the answers (`shard`).
 
 use std::collections::BTreeMap;
@@ -17,11 +17,10 @@ use grandstand_protocol::refusal::Refusal;
 use crate::link::{Alias, ReplyTo, StateImage};
 use crate::log::StateEntry;
 
-/// Keys that begin so are the node's: clients can't set them, operators can, but for [`VIEWERS_KEY`].
+/// Prefix of the node's own keys. Clients can't set them; operators can, except [`VIEWERS_KEY`].
 pub(crate) const RESERVED_PREFIX: &str = "gs.";
 
-/// State key under which a room's viewer count stands, in decimal digits. It does not count as one of the
-/// keys allowed.
+/// State key of a room's viewer count, in decimal digits. It is not counted in the number of keys allowed.
 pub const VIEWERS_KEY: &str = "gs.viewers";
 
 /// State key by which an operator sets a room's slow mode: milliseconds in decimal digits.
@@ -31,18 +30,18 @@ pub const SLOW_MODE_KEY: &str = "gs.slow_ms";
 #[derive(Debug, Default)]
 pub(crate) struct State {
     sealed: BTreeMap<Box<str>, Bytes>,
-    // Since the last seal; `None` removes, and only what is sealed.
+    // Changes since the last seal. `None` removes a key, which is in the sealed state.
     changes: BTreeMap<Box<str>, Option<Bytes>>,
     version: u64,
-    // Of the last change that was not the viewer count.
+    // The version of the last change that was not the viewer count.
     said_version: u64,
     sealed_version: u64,
     waiters: Vec<Waiter>,
-    // Of the sealed state; `None` when it must be built.
+    // The encoded sealed state; `None` when it must be built.
     image: Option<Arc<StateImage>>,
 }
 
-/// Who is told when its change is sealed.
+/// A request that is answered when its change is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub(crate) from: ReplyTo,
@@ -51,7 +50,7 @@ pub(crate) struct Waiter {
 }
 
 impl State {
-    /// Set or remove a key; the version of the change. Removing what is not there changes nothing.
+    /// Set or remove a key. Returns the version of the change. Removing an absent key changes nothing.
     ///
     /// # Errors
     /// `TooManyKeys`.
@@ -81,17 +80,17 @@ impl State {
         Ok(self.version)
     }
 
-    /// Tell someone when the change of a version is sealed.
+    /// Answer this request when the change of its version is sealed.
     pub(crate) fn wait(&mut self, waiter: Waiter) {
         self.waiters.push(waiter);
     }
 
-    /// How many wait to be told.
+    /// The number of requests that wait for an answer.
     pub(crate) fn waiting(&self) -> usize {
         self.waiters.len()
     }
 
-    /// Is there anything to seal?
+    /// Is there a change to seal?
     pub(crate) fn is_changed(&self) -> bool {
         self.version != self.sealed_version
     }
@@ -101,22 +100,22 @@ impl State {
         self.sealed_version
     }
 
-    /// Version after everything that waits.
+    /// Version after all waiting changes.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Has nobody but the node set anything?
+    /// Has only the node set keys?
     pub(crate) fn is_untouched(&self) -> bool {
         !self.is_changed() && self.sealed.keys().all(|key| &**key == VIEWERS_KEY)
     }
 
-    /// What changed since the last seal, in key order.
+    /// The changes since the last seal, in key order.
     pub(crate) fn changes(&self) -> &BTreeMap<Box<str>, Option<Bytes>> {
         &self.changes
     }
 
-    /// What waits for the seal and is worth keeping: the viewer count is not.
+    /// The waiting changes that must be kept in the log: all but the viewer count.
     pub(crate) fn to_keep(&self) -> Option<StateEntry> {
         let said = self.changes.iter().filter(|(key, _)| &***key != VIEWERS_KEY);
         let entry = || StateEntry {
@@ -126,12 +125,12 @@ impl State {
         (self.said_version > self.sealed_version).then(entry)
     }
 
-    /// What is sealed, without the viewer count.
+    /// The sealed state, without the viewer count.
     pub(crate) fn said(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         self.sealed.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| *key != VIEWERS_KEY)
     }
 
-    /// Say everything again at the next seal, for whoever keeps it from then on.
+    /// Include every key in the next seal, for a log that keeps the room from then on.
     pub(crate) fn restate(&mut self) {
         let said: Vec<_> = self.said().map(|(key, value)| (Box::from(key), value.clone())).collect();
         for (key, value) in said {
@@ -140,15 +139,15 @@ impl State {
             self.said_version = self.version;
         }
         if self.version > 0 {
-            // Where no key is left to say it with, the version has to be kept all the same.
+            // When no key is left to carry the version, the version has to be kept all the same.
             self.version += 1;
             self.said_version = self.version;
         }
     }
 
-    /// As it was, at a version not below any that was given before. The next seal, of whatever, is kept with
-    /// a version above: or else versions that are given to viewer counts alone would be given again after the
-    /// next restart.
+    /// Restore a stored state, at a version not below any that was given before. The log keeps the next seal
+    /// with a higher version, whatever it holds. Otherwise versions given only to viewer counts would be
+    /// given again after the next restart.
     pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
         State {
             sealed: entries.into_iter().collect(),
@@ -159,7 +158,7 @@ impl State {
         }
     }
 
-    /// The changes are sealed: take them on, and say who waits for that.
+    /// Apply the changes, which are sealed, and return the requests that wait for them.
     pub(crate) fn seal(&mut self) -> Vec<Waiter> {
         if self.is_changed() {
             self.image = None;
@@ -174,7 +173,7 @@ impl State {
         std::mem::take(&mut self.waiters)
     }
 
-    /// The sealed state, encoded; `None` if none was ever sealed.
+    /// The sealed state, encoded; `None` if no state was ever sealed.
     pub(crate) fn image(
         &mut self,
         alias: Alias,
@@ -203,7 +202,7 @@ impl State {
         }
     }
 
-    /// Keys after everything that waits, the viewer count left out.
+    /// The number of keys after all waiting changes, without the viewer count.
     fn keys_after(&self) -> usize {
         let new =
             self.changes.iter().filter(|(key, v)| v.is_some() && !self.sealed.contains_key(*key)).count();

@@ -1,16 +1,16 @@
 //! Tallies: reactions counted per key within one tick.
 //!
-//! Why: they arrive far faster than a screen can show them.
+//! Why: reactions arrive far faster than a screen can show them.
 //! Invariants: a key appears at most once in a sealed batch, and the counts of a batch add up to the
-//! reactions that came in: what is not told by its key is told under the empty key, which no reaction can
-//! have.
+//! reactions that came in. Reactions without a key in the batch are counted under the empty key, which no
+//! reaction can have.
 //!
-//! Bounded in keys. When one more comes than may be counted, the least counted of them all joins the rest,
-//! the newest first among equals: so popular keys stay exact, and a stranger who invents keys only feeds the
+//! The number of keys is bounded. A key beyond the bound moves the key with the lowest count, the newest
+//! among equals, to the rest. So popular keys stay exact, and a client that invents keys only adds to the
 //! rest.
 //! Not here: rates (edge), which keys a show offers (the application).
 
-/// The empty key: all reactions that are not told by their own.
+/// The empty key: all reactions that are not counted under their own key.
 pub(crate) const REST: &str = "";
 
 /// One tick's reactions in one room.
@@ -22,7 +22,7 @@ pub(crate) struct Tallies {
 }
 
 impl Tallies {
-    /// Add to a key.
+    /// Add a count to a key.
     pub(crate) fn add(&mut self, key: Box<str>, count: u64, keys_max: usize) {
         if let Some((_, sum)) = self.counts.iter_mut().find(|(k, _)| *k == key) {
             *sum = sum.saturating_add(count);
@@ -34,12 +34,12 @@ impl Tallies {
         }
     }
 
-    /// Nothing counted?
+    /// Is nothing counted?
     pub(crate) fn is_empty(&self) -> bool {
         self.counts.is_empty() && self.rest == 0
     }
 
-    /// Take the tick's counts: the `top` most counted, most first, then the rest, if any. Begins anew.
+    /// Take the tick's counts and clear them: the `top` highest, highest first, then the rest, if any.
     pub(crate) fn take(&mut self, top: usize) -> Vec<(Box<str>, u64)> {
         let mut counts = std::mem::take(&mut self.counts);
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -1,28 +1,28 @@
 //! The tick: how often a room seals, so that fan-out takes at most its share of the workers' time.
 //!
-//! Why measured and not from a table: what a write costs depends on the transport, the kernel, the machine
-//! and on what else runs there. Workers report how long fan-out took them and how many writes that was
-//! ([`Load`]); from that follow
+//! Why measured and not from a table: the cost of a write depends on the transport, the kernel, the machine
+//! and its other processes. Workers report the time and the number of writes of their fan-out ([`Load`]).
+//! From these reports follow two controls:
 //!
-//! - **feed-forward**: a round of a room costs a worker `members * cost of a write`, so a tick of that cost
-//!   divided by the share makes the room keep to the share by itself. A giant gets the tick that it needs,
-//!   and a small room beside it stays at the shortest;
-//! - **feedback**: several rooms together, other shards' rooms and what the estimate misses show in the share
-//!   that a worker measured. While it is above the target, the worker's *stretch* grows, and every tick on it
-//!   in proportion; while it is below, the stretch falls back towards 1.
+//! - **feed-forward**: a round of a room costs a worker `members * cost of a write`. With a tick of that cost
+//!   divided by the share, the room keeps to the share by itself. A giant room gets the tick that it needs,
+//!   and a small room beside it keeps the shortest;
+//! - **feedback**: the measured share also shows the effects of several rooms together, of other shards'
+//!   rooms and of errors in the estimate. While the share is above the target, the worker's *stretch* grows,
+//!   and every tick on it grows in proportion. While the share is below, the stretch falls back towards 1.
 //!
 //! A room's tick is the longest that any of its workers asks for, within the room's bounds.
 //!
 //! The feedback acts once per *window*. Rounds come in bursts, so a window spans several of the longest ticks
-//! on the worker, or ends as soon as it holds as much fan-out as a whole window may: overload is noticed
-//! early. Steps are the square root of what is wanted, since a part of each window was under the ticks
-//! before. Rooms that are at their longest tick cannot be stretched further; what they take is taken off the
-//! target, but never so much that less than a part of it ([`FREE_PART`]) is left to the others: a giant that
-//! is over every bound does not take the small rooms along.
+//! on the worker. It ends early once it holds as much fan-out as a whole window may, so overload is noticed
+//! soon. Each step is the square root of the wanted factor, since a part of each window was under the ticks
+//! before. Rooms that are at their longest tick cannot be stretched further, so their cost is subtracted from
+//! the target. At least a part of the target ([`FREE_PART`]) is left to the other rooms, so a giant room over
+//! every bound does not slow the small rooms down.
 //!
-//! Invariants: a tick is within its room's bounds. One report moves the cost by at most [`COST_STEP_UP`]
-//! upwards, one window the stretch by at most [`STRETCH_STEP`].
-//! Not here: when a room seals (`room`), measuring (edge), what the share is (`config`).
+//! Invariants: a tick is within its room's bounds. One report raises the cost by at most [`COST_STEP_UP`];
+//! one window moves the stretch by at most [`STRETCH_STEP`].
+//! Not here: when a room seals (`room`), measuring (edge), the size of the share (`config`).
 
 use crate::config::ShardConfig;
 use crate::link::{Load, PerWorker, RoomSettings, WorkerId};
@@ -30,38 +30,40 @@ use crate::link::{Load, PerWorker, RoomSettings, WorkerId};
 /// Cost of a write before any was measured: a plain socket on a current server takes 3 to 5 µs.
 const PRIOR_NS_PER_WRITE: f64 = 5_000.0;
 
-/// No kernel writes to a socket in less than 100 ns, and above a millisecond it is not the writes that cost.
+/// Bounds of the cost of a write: no kernel writes to a socket in less than 100 ns, and above a millisecond
+/// the writes are not the cause.
 const NS_PER_WRITE: (f64, f64) = (100.0, 1_000_000.0);
 
-/// A report counts by half once it holds so many writes: the first few after a pause pay for cold caches.
+/// A report has half its weight at this many writes: the first few after a pause pay for cold caches.
 const WRITES_HALF: f64 = 100.0;
 
-/// How far a report moves the cost towards its own, at most. Upwards slowly, for a round that was preempted
-/// looks expensive and none looks too cheap.
+/// The highest weights of a report, upwards and downwards. The upward one is lower, since a preempted round
+/// looks expensive and no round looks too cheap.
 const WEIGHT: (f64, f64) = (0.25, 0.5);
 
-/// A report counts as at most this many times the cost so far; so it moves it by a quarter at most.
+/// A report's cost is capped at this multiple of the cost so far, so a report raises the cost by at most a
+/// quarter.
 const COST_STEP_UP: f64 = 2.0;
 
-/// Longest ticks in a window: fewer, and it would depend on how many rounds happen to fall into it.
+/// Longest ticks in a window: with fewer, the result would depend on how many rounds fall into it.
 const WINDOW_TICKS: u64 = 4;
 
-/// Four reports, and four of the longest ticks that there are by default.
+/// Bounds of a window: four reports, and four of the longest default ticks.
 const WINDOW_US: (u64, u64) = (400_000, 4_000_000);
 
-/// The share may miss its target by so much before the stretch moves: noise must not move ticks.
+/// The share may miss its target by this part before the stretch moves, so that noise does not move ticks.
 const TOLERANCE: f64 = 0.1;
 
-/// Factor by which a window moves the stretch, at most.
+/// The largest factor by which a window moves the stretch.
 const STRETCH_STEP: f64 = 2.0;
 
-/// From the shortest to the longest tick by default; beyond, nothing would change.
+/// The largest stretch: from the shortest to the longest default tick. A larger one would change nothing.
 const STRETCH_MAX: f64 = 100.0;
 
-/// Part of the share that is left to rooms that can be stretched, whatever the others take.
+/// Part of the share that is left to rooms that can be stretched, whatever the other rooms take.
 const FREE_PART: f64 = 0.25;
 
-/// Windows that may be made up for at once after a pause: half as often halved, a stretch is 1 again.
+/// Windows made up for at once after a pause. Half as many halvings bring the stretch back to 1.
 const WINDOWS_MISSED_MAX: u64 = 8;
 
 /// Shortest and longest tick of a room.
@@ -72,8 +74,8 @@ pub(crate) struct TickBounds {
 }
 
 impl TickBounds {
-    /// The node's, or in their place the room's own. Where one of its own contradicts one of the node's, its
-    /// own counts.
+    /// The node's bounds, or the room's own in their place. When the two contradict each other, the room's
+    /// own take precedence.
     pub(crate) fn new(config: &ShardConfig, settings: &RoomSettings) -> Self {
         let (min_ms, max_ms) = match config.tick_ms {
             0 => (config.tick_min_ms, config.tick_max_ms),
@@ -90,37 +92,37 @@ impl TickBounds {
 /// The ticks of one shard's rooms.
 #[derive(Debug)]
 pub(crate) struct Ticks {
-    // Of a worker's time, 0 to 1.
+    // A part of a worker's time, 0 to 1.
     share: f64,
     workers: PerWorker<Pace>,
-    // Of a worker that has not reported.
+    // The pace of a worker that has not reported.
     unknown: Pace,
 }
 
-/// What is known of one worker.
+/// The measurements of one worker.
 #[derive(Debug)]
 struct Pace {
     ns_per_write: f64,
     // At least 1.
     stretch: f64,
     window: Window,
-    // Longest tick in the window before.
+    // Longest tick in the previous window.
     longest_before_us: u64,
 }
 
-/// What happened since the stretch was last looked at.
+/// The load since the stretch was last adjusted.
 #[derive(Debug, Default)]
 struct Window {
     elapsed_us: u64,
     fanout_us: u64,
     longest_us: u64,
-    // Rounds that were planned: of rooms that cannot be stretched any further, and of the others.
+    // Cost of the planned rounds: of rooms that cannot be stretched further, and of the others.
     stuck_us: f64,
     free_us: f64,
 }
 
 impl Ticks {
-    /// Before anything was measured.
+    /// Ticks without any measurement.
     pub(crate) fn new(config: &ShardConfig) -> Self {
         let share = f64::from(config.fanout_share_percent) / 100.0;
         Ticks { share, workers: PerWorker::default(), unknown: Pace::new() }
@@ -135,7 +137,7 @@ impl Ticks {
         pace.steer(self.share);
     }
 
-    /// The tick of a room with so many members per worker.
+    /// The tick of a room with these members per worker.
     pub(crate) fn tick_us(&self, members: impl Iterator<Item = (WorkerId, u32)>, bounds: TickBounds) -> u64 {
         let wanted = |(worker, members): (WorkerId, u32)| {
             let pace = self.workers.get(worker).unwrap_or(&self.unknown);
@@ -145,7 +147,7 @@ impl Ticks {
         (longest_us as u64).clamp(bounds.min_us, bounds.max_us)
     }
 
-    /// The same, of a room that is going to seal.
+    /// The same, for a room that is about to seal.
     pub(crate) fn plan_us(
         &mut self,
         members: impl Iterator<Item = (WorkerId, u32)> + Clone,
@@ -155,8 +157,8 @@ impl Ticks {
         for (worker, members) in members {
             let pace = self.workers.entry(worker, Pace::new);
             let cost_us = pace.cost_us(members);
-            // From where its tick cannot grow, to where it would have doubled: a threshold would make the
-            // stretch swing about it.
+            // From the point where its tick cannot grow, to the point where it would have doubled: a
+            // threshold would make the stretch swing about it.
             let over = pace.stretch * pace.own_us(members, bounds, self.share) / bounds.max_us as f64;
             let stuck = (over - 1.0).clamp(0.0, 1.0);
             pace.window.longest_us = pace.window.longest_us.max(tick_us);
@@ -166,7 +168,7 @@ impl Ticks {
         tick_us
     }
 
-    /// A worker is gone: what is known of it counts no more.
+    /// A worker is gone: forget its measurements.
     pub(crate) fn forget(&mut self, worker: WorkerId) {
         self.workers.remove(worker);
     }
@@ -187,12 +189,12 @@ impl Pace {
         }
     }
 
-    /// What a round of so many writes costs.
+    /// The cost of a round of this many writes.
     fn cost_us(&self, members: u32) -> f64 {
         f64::from(members) * self.ns_per_write / 1000.0
     }
 
-    /// The tick that a room needs for itself.
+    /// The tick that a room needs by itself.
     fn own_us(&self, members: u32, bounds: TickBounds, share: f64) -> f64 {
         (self.cost_us(members) / share).max(bounds.min_us as f64)
     }
@@ -208,7 +210,7 @@ impl Pace {
         self.ns_per_write = (before + weight * (seen - before)).clamp(NS_PER_WRITE.0, NS_PER_WRITE.1);
     }
 
-    /// Move the stretch, if the window is full.
+    /// Adjust the stretch, if the window is full.
     fn steer(&mut self, share: f64) {
         let longest_us = self.window.longest_us.max(self.longest_before_us);
         let full_us = longest_us.saturating_mul(WINDOW_TICKS).clamp(WINDOW_US.0, WINDOW_US.1);
@@ -230,7 +232,7 @@ impl Pace {
 }
 
 impl Window {
-    /// What the rooms that can be stretched took, as a multiple of what is left to them.
+    /// The cost of the rooms that can be stretched, as a multiple of the share left to them.
     fn off_target(&self, share: f64) -> f64 {
         let measured = self.fanout_us as f64 / self.elapsed_us.max(1) as f64;
         let planned_us = self.stuck_us + self.free_us;

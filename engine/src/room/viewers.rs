@@ -1,14 +1,15 @@
-//! Viewers: which workers follow a room, and how many members they have in it.
+//! Viewers: the workers that follow a room, and the number of its members on each.
 //!
 //! Why one list: a batch goes once to each worker that follows, and the count is the sum over the same
 //! workers.
-//! Invariant: a worker is in the list at most once. The published count is exact up to 1,000, has three
-//! significant digits above, and changes at most once per interval: joins cost O(1), however large the room.
+//! Invariants: a worker is in the list at most once. The published count is exact up to 1,000 and has three
+//! significant digits above. It changes at most once per interval, so a join costs O(1), however large the
+//! room.
 //! Not here: where the count is published (`state`), who the members are (edge).
 
 use crate::link::WorkerId;
 
-/// Counts up to this are told exactly.
+/// Counts up to this are published exactly.
 const EXACT_MAX: u64 = 1000;
 
 /// Followers of one room.
@@ -27,22 +28,22 @@ struct Follower {
 }
 
 impl Viewers {
-    /// A worker follows; harmless when it does already.
+    /// A worker follows the room; harmless when it does already.
     pub(crate) fn follow(&mut self, worker: WorkerId) {
         if !self.followers.iter().any(|f| f.worker == worker) {
             self.followers.push(Follower { worker, members: 0 });
         }
     }
 
-    /// A worker follows no more. Did it before?
+    /// A worker stops following. Returns whether it followed before.
     pub(crate) fn leave(&mut self, worker: WorkerId) -> bool {
         let Some(i) = self.followers.iter().position(|f| f.worker == worker) else { return false };
         self.total -= u64::from(self.followers.swap_remove(i).members);
         true
     }
 
-    /// A worker that follows has so many members now. Others are not counted, for they would never be taken
-    /// off again.
+    /// Set the number of members of a worker that follows. A worker that does not follow is ignored, for its
+    /// members would never be subtracted again.
     pub(crate) fn count(&mut self, worker: WorkerId, members: u32) {
         if let Some(f) = self.followers.iter_mut().find(|f| f.worker == worker) {
             self.total = self.total - u64::from(f.members) + u64::from(members);
@@ -50,17 +51,17 @@ impl Viewers {
         }
     }
 
-    /// Who follows.
+    /// The workers that follow.
     pub(crate) fn followers(&self) -> impl Iterator<Item = WorkerId> {
         self.followers.iter().map(|f| f.worker)
     }
 
-    /// Who follows, and with how many members.
+    /// The workers that follow, with their numbers of members.
     pub(crate) fn members(&self) -> impl Iterator<Item = (WorkerId, u32)> + Clone {
         self.followers.iter().map(|f| (f.worker, f.members))
     }
 
-    /// Does nobody follow?
+    /// Does no worker follow?
     pub(crate) fn is_unfollowed(&self) -> bool {
         self.followers.is_empty()
     }
@@ -70,7 +71,7 @@ impl Viewers {
         self.total
     }
 
-    /// When the count has to be published next; `None` while the published one is right.
+    /// When the count has to be published next; `None` while the published count is right.
     pub(crate) fn due_us(&self, every_us: u64) -> Option<u64> {
         let due_us = self.published_us.map_or(0, |us| us.saturating_add(every_us));
         (every_us > 0 && rounded(self.total) != self.published).then_some(due_us)

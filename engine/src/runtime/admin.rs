@@ -1,8 +1,7 @@
-//! Requests to all shards: one for each, and their answers merged into one.
+//! Requests to all shards: sends one to each shard, and merges their answers into one.
 //!
 //! Invariant: `reply` is called exactly once if the seats live, on a seat's thread.
-//! Not here: what a shard does with a request (`shard::admin`), one request to one shard (`desk`), HTTP
-//! (edge).
+//! Not here: what a shard does with a request (`shard::admin`), requests to one shard (`desk`), HTTP (edge).
 
 #![expect(
     clippy::disallowed_types,
@@ -15,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::desk::{Answered, Desk};
 use crate::link::{AdminAnswer, AdminRequest, ShardId};
 
-/// Ask the shard that owns the room, or all shards. `reply` must not block; it is called with `Overloaded` at
-/// once when a shard's inbox is full.
+/// Ask the shard that owns the request's room, or all shards. `reply` must not block. It is called with
+/// `Overloaded` at once when a shard's inbox is full.
 pub fn ask(desk: &Desk, request: &AdminRequest, reply: impl FnOnce(Answered) + Send + 'static) {
     let shards = match request.room() {
         Some(room) => vec![desk.backbone().shard_of(room)],
@@ -40,7 +39,7 @@ pub fn ask(desk: &Desk, request: &AdminRequest, reply: impl FnOnce(Answered) + S
 
 type Reply = Box<dyn FnOnce(Answered) + Send>;
 
-/// The answers of some shards so far.
+/// The answers that have come so far.
 struct Gather {
     due: usize,
     answers: Vec<Answered>,
@@ -49,7 +48,7 @@ struct Gather {
 }
 
 impl Gather {
-    /// Take one answer; with the last, reply.
+    /// Take one answer; after the last, call `reply`.
     fn take(gather: &Mutex<Gather>, answer: Answered) {
         let last = gather.lock().unwrap_or_else(PoisonError::into_inner).add(answer);
         if let Some((reply, answer)) = last {
@@ -57,7 +56,7 @@ impl Gather {
         }
     }
 
-    /// With the last answer, what to call and with what.
+    /// After the last answer: the closure to call, and its argument.
     fn add(&mut self, answer: Answered) -> Option<(Reply, Answered)> {
         self.answers.push(answer);
         self.due -= 1;
@@ -68,7 +67,8 @@ impl Gather {
     }
 }
 
-/// Numbers of several shards as one: of those that begin with `largest_` the largest, of all others the sum.
+/// Add the counters of several shards: the largest of those whose names begin with `largest_`, the sum of all
+/// others.
 pub fn add_up(
     numbers: &mut BTreeMap<&'static str, u64>,
     more: impl IntoIterator<Item = (&'static str, u64)>,
@@ -79,8 +79,8 @@ pub fn add_up(
     }
 }
 
-/// One answer out of one per shard: a room as it is, rooms in name order and within the limit, counters
-/// summed.
+/// Merge one answer per shard into one: a room unchanged, rooms in name order and within the limit, counters
+/// added.
 fn merge(request: &AdminRequest, mut answers: Vec<Answered>) -> Answered {
     if request.room().is_some() {
         return answers.pop().expect("one shard was asked");

@@ -1,6 +1,6 @@
-//! The clocks: where the engine reads the time, once for both kinds.
+//! The engine's clocks: the one place where the engine reads the monotonic and the wall clock.
 //!
-//! Why one: batches and acknowledgements of a node are ordered by its times.
+//! Why one place: the order of a node's batches and acknowledgements depends on these times.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the engine that reads clocks")]
 
@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::link::Now;
 
-/// The monotonic clock since it was started, and the wall clock.
+/// The monotonic clock since the engine's start, and the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,

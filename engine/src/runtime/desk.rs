@@ -1,19 +1,19 @@
-//! The desk: where a node asks shards in its own name, and gets their answers by number.
+//! The desk: the node's own requests to shards, and the table of closures that take the answers.
 //!
-//! Why: an HTTP handler, and whoever else has no connection, must be able to ask a shard, publish and be
-//! answered. An input that carried a closure could not cross a network, so the closure stays here, in a
-//! table, and the input carries its number: it names the node itself ([`WorkerId::of_node`]) in its
-//! [`ReplyTo`], with the number in the place of the connection. The answer comes back as an output for that
-//! worker, which a seat gives to [`Desk::handle_output`] instead of a ring.
+//! Why: an HTTP handler, or other code without a connection, must be able to ask a shard and to publish. An
+//! input with a closure could not cross a network. So the closure stays here in a table, and the input
+//! carries its number: its [`ReplyTo`] names the node itself ([`WorkerId::of_node`]), and the number in place
+//! of the connection. The answer comes back as an output for that worker, and a seat gives it to
+//! [`Desk::handle_output`] instead of a ring.
 //!
-//! How an HTTP handler publishes: find the room's alias by [`Desk::ask`] (`AdminRequest::List` with the whole
-//! name as prefix), then call [`Desk::publish`] with a closure that wakes the handler (a oneshot channel's
-//! `send`). It is called with the same [`AnswerKind`] that a connection would hear.
+//! An HTTP handler publishes in two steps. It finds the room's alias with [`Desk::ask`] (`AdminRequest::List`
+//! with the whole name as prefix). Then it calls [`Desk::publish`] with a closure that wakes it (a oneshot
+//! channel's `send`). The closure gets the same [`AnswerKind`] that a connection would get.
 //!
 //! Invariants: a closure is called at most once, on a seat's thread, so it must not block. It is dropped
-//! uncalled when the seat ends first. The table holds one entry for each request that a shard has, so the
+//! without a call when the seat ends first. The table holds one entry for each request in a shard, so the
 //! inboxes bound it.
-//! Not here: requests to all shards (`admin`), time limits (the asking side).
+//! Not here: requests to all shards (`admin`), time limits (the caller).
 
 #![expect(
     clippy::disallowed_types,
@@ -31,10 +31,10 @@ use crate::link::{
     ReplyTo, ShardId, StateChange, WorkerId,
 };
 
-/// What an operator's request comes to.
+/// The answer to an operator's request.
 pub type Answered = Result<AdminAnswer, Refusal>;
 
-/// See the file's head.
+/// Sends the node's own requests and keeps their closures.
 pub struct Desk {
     node: WorkerId,
     backbone: Arc<dyn Backbone>,
@@ -65,7 +65,7 @@ impl Desk {
         Desk { node: WorkerId::of_node(node), backbone, requests: Mutex::default() }
     }
 
-    /// Where the desk's inputs go.
+    /// The backbone that takes the desk's inputs.
     pub fn backbone(&self) -> &Arc<dyn Backbone> {
         &self.backbone
     }
@@ -84,7 +84,7 @@ impl Desk {
         self.submit(shard, waiting, |from| Input::Admin { from, request: Box::new(request) })
     }
 
-    /// Publish in the node's name: `from` of the publication is filled in here.
+    /// Publish in the node's name. This call fills in `from` of the publication.
     ///
     /// # Errors
     /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
@@ -134,7 +134,7 @@ impl Desk {
         })
     }
 
-    /// An output for the node itself. Those that answer nothing that is asked here are passed over.
+    /// Take an output for the node itself. Outputs that answer no request of the desk are ignored.
     pub fn handle_output(&self, output: Output) {
         match output {
             Output::Admin(reply) => {
@@ -153,14 +153,14 @@ impl Desk {
         }
     }
 
-    /// A seat ends: whatever was asked there and not answered is never answered.
+    /// A seat ends: drop the closures of its unanswered requests.
     pub fn handle_end(&self, shard: ShardId) {
         let dropped: Vec<_> = {
             let mut requests = self.requests();
             requests.ended.push(shard);
             requests.waiting.extract_if(|_, (asked, _)| *asked == shard).collect()
         };
-        // What they hold may come back here.
+        // The closures may call the desk when they are dropped, so they are dropped after the lock.
         drop(dropped);
     }
 
@@ -174,7 +174,7 @@ impl Desk {
 }
 
 impl Requests {
-    /// A number for a request; `None`: the shard's seat has ended.
+    /// Enter a request, and return its number; `None`: the shard's seat has ended.
     fn enter(&mut self, shard: ShardId, waiting: Waiting) -> Option<u64> {
         if self.ended.contains(&shard) {
             return None;

@@ -1,6 +1,7 @@
-//! The runtime: a seat with a thread per shard, the queues to and from the workers, and the only clocks.
+//! The runtime: the engine's threads, queues and clocks. Each shard has a seat with a thread, and queues to
+//! and from the workers.
 //!
-//! Invariant: clocks are read and threads begun here and in no other folder of the engine.
+//! Invariant: in the engine, only this folder reads clocks and starts threads.
 //! Not here: what a shard decides (`shard`), a seat's turn (`seat`), requests of the node itself (`desk`).
 
 pub mod admin;
@@ -28,27 +29,27 @@ use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId,
 use crate::log::LogSource;
 use crate::shard::Shard;
 
-/// Commands that wait for a seat: one, and room for the next.
+/// Commands that may wait for a seat: one, and one more.
 const COMMANDS: usize = 2;
 
-/// An engine's threads and queues.
+/// The configuration of an engine's threads and queues.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Shards, each a thread.
+    /// Number of shards, each with a thread.
     pub shards: u16,
-    /// Inputs that wait for one shard, over all workers. Beyond, a submit gives its input back.
+    /// Inputs that may wait for one shard, over all workers. Above this, a submit gives its input back.
     pub inbox_capacity: usize,
-    /// Outputs of one shard that wait for one worker. Beyond, they wait in the overflow.
+    /// Outputs of one shard that may wait for one worker in the ring. Above this, they wait in the overflow.
     pub outbox_capacity: usize,
     /// Outputs of one shard that wait in the overflow for one worker before the shard stops taking inputs.
     pub overflow_max: usize,
-    /// Cores to which shard threads are pinned, in turn; empty: none is.
+    /// Cores to which shard threads are pinned, in turn; empty: no thread is pinned.
     pub cores: Vec<usize>,
-    /// For directory and epochs: random in production, fixed in tests.
+    /// Seed of the directory and of epochs: random in production, fixed in tests.
     pub seed: u64,
-    /// How long a shutdown waits for the disk to sync, and for workers to take, what is left.
+    /// How long a shutdown waits until the disk has synced, and workers have taken, the rest.
     pub flush_ms: u64,
-    /// The rooms.
+    /// The configuration of the rooms.
     pub shard: ShardConfig,
 }
 
@@ -69,7 +70,7 @@ impl EngineConfig {
     }
 }
 
-/// Running shards. Dropping it shuts them down.
+/// Running shards. Dropping the engine shuts them down.
 pub struct Engine {
     config: EngineConfig,
     clock: Clock,
@@ -81,7 +82,7 @@ pub struct Engine {
     seats: Vec<SeatHandle>,
 }
 
-/// A seat, as the engine has it.
+/// The engine's handle of a seat.
 struct SeatHandle {
     bell: Arc<Doorbell>,
     commands: Sender<Command>,
@@ -92,9 +93,9 @@ struct SeatHandle {
 /// Why a shard was not seated or released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeatError {
-    /// It has an owner.
+    /// It has an owner already.
     Taken,
-    /// It has none.
+    /// It has no owner.
     Empty,
     /// The engine has no such shard, or the seat's thread is gone.
     Gone,
@@ -119,11 +120,11 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Start the shards, for one worker per doorbell: worker `i` is rung by `worker_bells[i]` and has the
-    /// `i`th port.
+    /// Start the shards, for one worker per doorbell. Outputs for worker `i` ring `worker_bells[i]` and come
+    /// out of the port at index `i`.
     ///
     /// # Errors
-    /// When the configuration does not hold together, or the system gives no thread.
+    /// The configuration contradicts itself, or the system gives no thread.
     pub fn start(
         config: EngineConfig,
         worker_bells: Vec<Arc<Doorbell>>,
@@ -131,7 +132,7 @@ impl Engine {
         Self::start_with_log(config, worker_bells, None)
     }
 
-    /// The same, over logs that outlive the process, with the rooms that they have.
+    /// The same, with logs that outlive the process and the rooms in them.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -200,8 +201,9 @@ impl Engine {
         Ok((engine, (0..WorkerId::NODE_ITSELF).zip(consumers).map(port).collect()))
     }
 
-    /// Take a shard: open its log, restore its rooms, and let the owner sit down in its seat. What waits in
-    /// the seat's inbox is taken then; workers that followed rooms of it hear `Attached` again.
+    /// Take a shard: open its log, restore its rooms, and put the owner into its seat. The owner then takes
+    /// the inputs that waited in the seat's inbox. Workers that followed rooms of the shard get `Attached`
+    /// again.
     ///
     /// # Errors
     /// The shard has an owner, or the engine has no such shard.
@@ -222,10 +224,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Release a shard: its owner seals what waits, takes nothing more, and goes when the log has everything
-    /// and every answer has left, or after `flush_ms`; then its log is closed. Rooms in memory are gone with
-    /// their owner. Workers live on; what they send waits in the seat's inbox. `true`: the log has
-    /// everything.
+    /// Release a shard. Its owner seals what waits and takes no more inputs. It leaves when the log has
+    /// everything and every answer has left, or after `flush_ms`; then its log is closed. Rooms in memory are
+    /// lost with their owner. Workers go on, and their inputs wait in the seat's inbox. Returns `true` if the
+    /// log has everything.
     ///
     /// # Errors
     /// The shard has no owner, or the engine has no such shard.
@@ -244,12 +246,12 @@ impl Engine {
         Ok(is_flushed)
     }
 
-    /// Where inputs go.
+    /// The backbone that takes inputs.
     pub fn backbone(&self) -> Arc<dyn Backbone> {
         self.backbone.clone()
     }
 
-    /// Where the node asks shards in its own name.
+    /// The desk, for requests in the node's own name.
     pub fn desk(&self) -> Arc<Desk> {
         self.desk.clone()
     }
@@ -272,8 +274,8 @@ impl Engine {
         receiver.recv().unwrap_or(Err(Refusal::Overloaded))
     }
 
-    /// Seal what waits, hand out what is left, stop and join. Workers go on polling until it returns; what
-    /// they do not take within `flush_ms` is dropped.
+    /// Seal what waits, hand out the remaining outputs, and stop and join the threads. Workers go on polling
+    /// until this returns. Outputs that they do not take within `flush_ms` are dropped.
     pub fn shutdown(mut self) {
         self.stop_and_join();
     }
@@ -299,9 +301,9 @@ impl Drop for Engine {
 
 /// A worker's side of the engine.
 pub struct WorkerPort {
-    /// Which worker this is.
+    /// The number of this worker.
     pub worker: WorkerId,
-    /// Where its inputs go.
+    /// The backbone that takes the worker's inputs.
     pub backbone: Arc<dyn Backbone>,
     consumers: Vec<spsc::Consumer<Output>>,
     next: usize,
@@ -326,12 +328,12 @@ impl WorkerPort {
         None
     }
 
-    /// Whether nothing waits: what to look at between a doorbell's `prepare_park` and the sleep.
+    /// Whether no output waits. Check this between a doorbell's `prepare_park` and the sleep.
     pub fn is_empty(&self) -> bool {
         self.consumers.iter().all(spsc::Consumer::is_empty)
     }
 
-    /// Whether every shard has stopped; what polls still find is the last.
+    /// Whether every shard has stopped. The outputs that polls still find are the last.
     pub fn is_closed(&self) -> bool {
         self.consumers.iter().all(spsc::Consumer::is_closed)
     }

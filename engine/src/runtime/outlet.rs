@@ -1,10 +1,10 @@
-//! An outlet: the way from one seat to one worker, a ring with a list behind it.
+//! An outlet: the queue from one seat to one worker, a ring with a list behind it.
 //!
-//! Why both: the ring is allocated whole and is as long as the burst between two wake-ups of a worker; the
-//! list (the overflow) begins empty and grows as far as a worker lags. So an empty seat costs little, and
-//! what waits is bounded by [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max) all the same.
-//! Invariant: outputs leave in the order in which they came; while the overflow is not empty, nothing passes
-//! it.
+//! Why both: the ring is allocated whole, and holds the burst between two wake-ups of a worker. The list (the
+//! overflow) begins empty and grows as far as a worker lags. So an idle seat needs little memory, and
+//! [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max) still bounds what waits.
+//! Invariant: outputs leave in the order in which they came. While the overflow is not empty, new outputs go
+//! behind it.
 //! Not here: when a seat stops taking inputs (`seat`).
 
 use std::collections::VecDeque;
@@ -13,14 +13,14 @@ use grandstand_queue::{SendError, spsc};
 
 use crate::link::Output;
 
-/// See the file's head.
+/// The queue from one seat to one worker.
 pub(super) struct Outlet {
     producer: spsc::Producer<Output>,
     overflow: VecDeque<Output>,
     is_gone: bool,
 }
 
-/// What became of an output.
+/// The result of a send.
 pub(super) enum Sent {
     Now,
     Later,
@@ -32,7 +32,7 @@ impl Outlet {
         Outlet { producer, overflow: VecDeque::new(), is_gone: false }
     }
 
-    /// Hand out, or keep in order.
+    /// Push an output to the ring, or behind the overflow.
     pub(super) fn send(&mut self, output: Output) -> Sent {
         if !self.overflow.is_empty() {
             self.overflow.push_back(output);
@@ -48,7 +48,7 @@ impl Outlet {
         }
     }
 
-    /// Hand out what waited. A list that was long gives its memory back.
+    /// Move waiting outputs to the ring. An overflow that was long gives its memory back.
     pub(super) fn flush(&mut self) {
         if self.overflow.is_empty() {
             return;
@@ -63,12 +63,12 @@ impl Outlet {
         self.overflow = VecDeque::new();
     }
 
-    /// Outputs that wait behind the ring.
+    /// Outputs that wait in the overflow.
     pub(super) fn waiting(&self) -> usize {
         self.overflow.len()
     }
 
-    /// When the worker has gone since the last call: how many outputs are dropped for that.
+    /// If the worker has gone since the last call: the number of outputs that are dropped.
     pub(super) fn notice_gone(&mut self) -> Option<usize> {
         if self.is_gone || !self.producer.is_closed() {
             return None;

@@ -1,28 +1,29 @@
-//! A seat: the inbox, the outlets and the thread of one logical shard, in which its owner sits.
+//! A seat: the inbox, the outlets and the thread of one shard, in which the shard's owner runs.
 //!
-//! Why apart from the shard: who owns a shard changes while workers live, and neither they nor what they send
-//! may notice. A seat outlives its owner: while it is empty, inputs wait in the inbox, and edges refuse
-//! publications with `Overloaded` once that is full. A follower of an owner elsewhere would sit here too,
-//! behind the same inbox and outlets.
+//! Why apart from the shard: a shard's owner may change while workers run, and neither workers nor their
+//! inputs may notice. A seat outlives its owner. While it is empty, inputs wait in the inbox. Once the inbox
+//! is full, edges refuse publications with `Overloaded`. A follower of an owner on another node would sit
+//! here too, behind the same inbox and outlets.
 //!
-//! A turn: hand out what waited for a worker; take a bounded chunk from the inbox; do what is due; hand out
-//! what came of it; sleep until the next input or the next room is due.
+//! **A turn.** The seat hands out outputs that waited for a worker, takes a bounded chunk from the inbox,
+//! does what is due, and hands out the results. Then it sleeps until the next input comes or the next room is
+//! due.
 //!
-//! **Release.** The owner seals what waits and takes nothing more; the seat waits until the log has
-//! everything and every answer has left, at most `flush_ms`, then drops the owner and with it the log. It
-//! remembers which workers follow which rooms and says so to the next owner, so each worker hears `Attached`
+//! **Release.** The owner seals what waits and takes no more inputs. The seat waits until the log has
+//! everything and every answer has left, at most `flush_ms`. Then it drops the owner and with it the log. The
+//! seat remembers which workers follow which rooms and tells the next owner, so each worker gets `Attached`
 //! again.
 //!
-//! **When a worker does not keep up**, its ring fills, and what comes after waits in the outlet's overflow,
-//! in order. While any overflow is longer than
-//! [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max), the seat takes nothing from its inbox:
-//! the inbox fills, and edges refuse publishers with `Overloaded`. So nothing that was acknowledged, and no
-//! acknowledgement, is dropped; a shard never blocks; and what waits is bounded by the overflow, one chunk's
-//! outputs and one tick of the rooms. Ticks go on meanwhile. A worker that is gone is taken off every room,
-//! and what was meant for it is dropped and counted.
+//! **When a worker does not keep up**, its ring fills, and later outputs wait in the outlet's overflow, in
+//! order. While any overflow is longer than
+//! [`EngineConfig::overflow_max`](super::EngineConfig::overflow_max), the seat takes nothing from its inbox.
+//! The inbox fills, and edges refuse publications with `Overloaded`. So no acknowledged message and no
+//! acknowledgement is dropped, and a shard never blocks. The overflow, one chunk's outputs and one tick of
+//! the rooms bound what waits. Ticks go on meanwhile. A worker that is gone is removed from every room, and
+//! its outputs are dropped and counted.
 //!
 //! Invariants: outputs of one seat reach one worker in order. At most one owner sits in a seat.
-//! Not here: what a shard decides (`shard`), how workers sleep (edge: its doorbell is passed in).
+//! Not here: what a shard decides (`shard`), how workers sleep (edge, which passes its doorbells in).
 
 #![expect(clippy::disallowed_methods, reason = "the seat's thread, and its deadlines")]
 
@@ -41,29 +42,29 @@ use super::outlet::{Outlet, Sent};
 use crate::link::{Input, ShardId, WorkerId};
 use crate::shard::{Followed, Shard};
 
-/// Inputs taken before time and outputs have their turn: some 100 µs of publications.
+/// Inputs taken before timers and outputs have their turn: some 100 µs of publications.
 const CHUNK_INPUTS: usize = 256;
 
-/// How soon a full ring is tried again: a worker does not ring when it has made room.
+/// Time until a full ring is tried again, since a worker does not ring when it has made room.
 const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 
-/// What a seat is told.
+/// A command to a seat.
 pub(super) enum Command {
-    /// This is the owner from now on.
+    /// Seat this owner.
     Sit(Box<Shard>),
-    /// Let the owner go; the answer says whether the log has everything.
+    /// Release the owner; the answer says whether the log has everything.
     Release(mpsc::Sender<bool>),
 }
 
-/// See the file's head.
+/// The inbox, the outlets and the thread of one shard.
 pub(super) struct Seat {
     pub(super) id: ShardId,
     pub(super) owner: Option<Box<Shard>>,
-    /// What workers followed when the last owner was released.
+    /// The rooms that workers followed when the last owner was released.
     pub(super) followed: Vec<Followed>,
     pub(super) commands: Receiver<Command>,
     pub(super) inbox: Receiver<Input>,
-    /// By worker of this node.
+    /// One for each worker of this node.
     pub(super) outlets: Vec<Outlet>,
     pub(super) desk: Arc<Desk>,
     pub(super) parker: Parker,
@@ -74,7 +75,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Begin the seat's thread, on a core of its own where one is given.
+    /// Start the seat's thread, pinned to a core if one is given.
     pub(super) fn spawn(mut self, core: Option<usize>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name(format!("shard-{}", self.id.0)).spawn(move || {
             if let Some(core) = core {
@@ -102,14 +103,14 @@ impl Seat {
                 Command::Sit(owner) => self.sit(owner),
                 Command::Release(released) => {
                     let is_flushed = self.release();
-                    // Who asked may have given up.
+                    // The caller may have given up.
                     let _ = released.send(is_flushed);
                 }
             }
         }
     }
 
-    /// An owner comes: it hears who follows what.
+    /// Seat an owner, and tell it which workers follow which rooms.
     fn sit(&mut self, mut owner: Box<Shard>) {
         assert!(self.owner.is_none(), "one owner in a seat");
         let now = self.clock.now();
@@ -120,7 +121,7 @@ impl Seat {
         self.hand_out();
     }
 
-    /// The owner goes. Does the log have everything?
+    /// Release the owner. Returns whether the log has everything.
     fn release(&mut self) -> bool {
         let Some(owner) = &mut self.owner else { return true };
         owner.handle_handing(self.clock.now());
@@ -187,7 +188,7 @@ impl Seat {
         }
     }
 
-    /// Until there is an input that may be taken, a room is due, or a full ring is worth another try.
+    /// Sleep until there is an input that may be taken, a room is due, or a full ring is worth another try.
     fn sleep(&mut self) {
         let is_held_up = self.is_held_up();
         let now_us = self.clock.now().us;
@@ -202,7 +203,8 @@ impl Seat {
         });
     }
 
-    /// Take what was sent before the stop, seal everything, wait for the disk, and let the workers have it.
+    /// Take the inputs that were sent before the stop, seal everything, wait for the disk, and hand out the
+    /// outputs.
     fn finish(&mut self) {
         let deadline = Instant::now() + self.flush;
         let mut left = self.inbox.capacity();
@@ -219,7 +221,7 @@ impl Seat {
         self.wait_for_workers(deadline, Self::has_overflow);
     }
 
-    /// Answer what is synced in time; refuse the rest. Was everything?
+    /// Answer requests that are synced in time, and refuse the rest. Returns whether all were synced.
     fn wait_for_disk(&mut self, deadline: Instant) -> bool {
         while self.owner.as_ref().is_some_and(|owner| !owner.is_handed()) && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -253,7 +255,8 @@ impl Seat {
     }
 }
 
-/// Pin this thread to a core. Where that is not possible it runs unpinned: pinning is for speed only.
+/// Pin this thread to a core. Where that is not possible, the thread runs unpinned: pinning is for speed
+/// only.
 fn pin(core: usize) {
     #[cfg(target_os = "linux")]
     if core < rustix::thread::CpuSet::MAX_CPU {

@@ -1,7 +1,7 @@
-//! Administration: what operators ask of a shard.
+//! Administration: a shard's handling of operators' requests.
 //!
-//! Invariant: before a phase changes or a room goes, what waits in it is sealed, so that nothing accepted
-//! before comes after.
+//! Invariant: before a phase changes or a room is removed, everything that waits in it is sealed, so an
+//! accepted message never comes after the change.
 //! Not here: requests to all shards (`runtime::admin`), who may ask (edge).
 
 use bytes::Bytes;
@@ -16,14 +16,14 @@ use crate::room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 use crate::room::tick::TickBounds;
 use crate::room::{Disk, Keeping, Live, Origin, Room, milliseconds};
 
-/// A room is busy if it sealed so lately: twice the longest tick by default.
+/// A room is busy if it sealed within this time: twice the longest default tick.
 const BUSY_US: u64 = 2_000_000;
 
-/// A shard, as its operators have it.
+/// A shard's operations for its operators.
 pub(super) struct Administration<'a>(pub(super) &'a mut Shard);
 
 impl Administration<'_> {
-    /// Do what is asked, and answer: once the durable log has what the answer speaks of.
+    /// Handle a request, and answer once the durable log has the change.
     pub(super) fn handle(&mut self, now: Now, from: ReplyTo, request: AdminRequest) {
         let pushed = self.0.acks.pushed();
         let answer = self.answer(now, request);
@@ -65,7 +65,7 @@ impl Administration<'_> {
         self.0.rooms.find(name).ok_or(Refusal::UnknownRoom)
     }
 
-    /// Make a room that stays; one that came on first use stays from now on.
+    /// Make a room that stays. A room made on first use stays from now on.
     fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         let found = self.0.rooms.find(name);
@@ -107,7 +107,7 @@ impl Administration<'_> {
         self.info(slot).map(AdminAnswer::Room)
     }
 
-    /// Set state as an operator, who may use the node's own keys but for the viewer count.
+    /// Set state as an operator, who may set the node's own keys except the viewer count.
     fn operate(
         &mut self,
         now: Now,
@@ -128,14 +128,14 @@ impl Administration<'_> {
             live.slow_mode.set_interval_ms(interval_ms);
         }
         if self.0.rooms.get(slot).is_some_and(Room::is_on_disk) {
-            // The operator's answer waits for the disk, so the change must be on its way.
+            // The operator's answer waits for the disk, so the change must be pushed now.
             self.0.seal_now(slot, now);
         }
         self.0.rooms.arm(slot, &self.0.config);
         self.info(slot).map(AdminAnswer::Room)
     }
 
-    /// Give a room settings of its own, in place of all that it had.
+    /// Give a room settings of its own, which replace all its earlier ones.
     fn configure(&mut self, now: Now, slot: u32, settings: RoomSettings) -> Result<(), Refusal> {
         let shard = &mut *self.0;
         let level = shard.acks.level_for(&settings, shard.config.durability)?;
@@ -144,7 +144,7 @@ impl Administration<'_> {
             shard.acks.check().map_err(|_| Refusal::StorageUnavailable)?;
         }
         if level.is_some() != was_kept {
-            // What was accepted so far was accepted as the room was.
+            // Publications accepted so far are kept under the earlier settings.
             shard.seal_now(slot, now);
         }
         shard.rooms.get_mut(slot).expect("just found").configure(settings, &shard.config);
@@ -185,7 +185,7 @@ impl Administration<'_> {
         if let Keeping::Logged(_) = std::mem::replace(&mut room.keeping, Keeping::Memory) {
             shard.acks.push(Entry::Removed { room: name, epoch });
         }
-        // Alive, so that it goes as rooms in memory go.
+        // Live, so that it is removed as other rooms in memory are.
         room.wake(now, &shard.config, shard.seed);
         shard.rooms.arm(slot, &shard.config);
     }
@@ -214,7 +214,7 @@ impl Administration<'_> {
         })
     }
 
-    /// The tick that a room would have now.
+    /// The room's present tick.
     fn tick_us(&self, room: &Room) -> u64 {
         match &room.live {
             Some(live) => self.0.ticks.tick_us(live.viewers.members(), live.bounds),

@@ -1,13 +1,13 @@
 //! Counters of a shard, by metric name.
 //!
-//! Invariant: they only grow; gauges (rooms, viewers, bytes kept) are read off when asked for.
-//! Not here: how they are shown (edge).
+//! Invariant: counters only grow. Gauges (rooms, viewers, bytes kept) are computed on request.
+//! Not here: how they are exported (edge).
 
 use grandstand_protocol::refusal::Refusal;
 
 use crate::room::pacing::Fate;
 
-/// What a shard has done so far.
+/// Counts of everything that a shard did.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) attaches: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Counters {
     pub(crate) rooms_removed: u64,
     pub(crate) outputs_overflowed: u64,
     pub(crate) outputs_dropped: u64,
-    // By the refusal's number on the wire.
+    // Indexed by the refusal's number on the wire.
     publications_refused: [u64; Refusal::ALL.len()],
 }
 
@@ -39,7 +39,7 @@ impl Counters {
         self.publications_refused[usize::from(reason.wire())] += 1;
     }
 
-    /// What became of a tick's messages; `None`: all are shown.
+    /// Count the outcomes of a tick's messages; `None`: all are shown.
     pub(crate) fn count_fates(&mut self, messages: usize, fates: Option<&[Fate]>) {
         let count = |fate: fn(&Fate) -> bool| {
             fates.map_or(0, |fates| fates.iter().filter(|f| fate(f)).count() as u64)
@@ -50,7 +50,7 @@ impl Counters {
         self.messages_shown += messages as u64 - folded - omitted;
     }
 
-    /// All of them.
+    /// All counters.
     pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
         let mut list = vec![
             ("attaches", self.attaches),

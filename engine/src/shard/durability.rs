@@ -1,18 +1,18 @@
-//! Rooms on disk: which are kept, what the durable log says, and how they come back.
+//! Rooms on disk: which rooms are kept in the durable log, and how they are restored.
 //!
-//! A room is kept if its setting says so, or, where it has none, the node's. That is decided when the room is
-//! made and when it is configured: a room that the log holds goes on being kept after a restart, whatever the
-//! node's default is then.
+//! A room is kept in the log if its own setting says so, or, if it has none, the node's. That is decided when
+//! the room is made and when it is configured. A room in the log is still kept there after a restart,
+//! whatever the node's default is then.
 //!
-//! - memory to disk: the room is kept from then on, state included. Earlier offsets and their nonces are not
-//!   on disk: a retry of such a message after a restart is refused, because the message may be in the log.
-//!   Their acknowledgements keep saying `memory`.
-//! - disk to memory: what is stored goes, so that no later start finds the room as it once was.
-//! - A room that nobody is in goes dormant: of it stays a record of its head and state, its nonces being
-//!   forgotten by then, and up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's history
-//!   has room. One that came on first use and of which nothing is kept any more (nobody ever spoke, or
-//!   retention took it all) is removed. At `rooms_max`, new rooms are refused: a dormant room's head must not
-//!   be forgotten, or its offsets would begin anew.
+//! - From memory to disk: the room is kept in the log from then on, with its state. Earlier offsets and their
+//!   nonces are not on disk. So a retry of such a message after a restart is refused, because the message may
+//!   be in the log. Acknowledgements of such messages go on saying `memory`.
+//! - From disk to memory: the stored room is removed, so that no later start finds an old copy.
+//! - A room without viewers becomes dormant. It keeps a record of its head and state; its nonces are
+//!   forgotten by then. It also keeps up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's
+//!   history has room. It is removed if it was made on first use and nothing of it is kept (nobody spoke, or
+//!   retention removed everything). At `rooms_max`, new rooms are refused. A dormant room's head must not be
+//!   forgotten, or its offsets would begin anew.
 //!
 //! Not here: answers that wait (`pending_acks`), reading (`history`), pushing batches (`timeouts`).
 
@@ -26,22 +26,22 @@ use crate::link::{Alias, Batch, Compressed, Now};
 use crate::log::{DurableLog, Entry, News, StoredRoom};
 use crate::room::{Disk, Dormant, Keeping, Origin, Room};
 
-/// Versions of the state that may have been shown and not stored: those of the viewer count alone, which
-/// changes once a millisecond at the most; so this is twelve days, and decades at the default. Eight million
-/// restarts stay below 2^53.
+/// Versions of the state that may have been shown and not stored. Only the viewer count makes them, which
+/// changes once a millisecond at most. So this is twelve days, and decades at the default interval. Eight
+/// million restarts stay below 2^53.
 const VERSIONS_UNSTORED_MAX: u64 = 1 << 30;
 
 impl Shard {
-    /// With a log that outlives the process, from the start.
+    /// Use a log that outlives the process, from the start.
     #[must_use]
     pub fn with_durable_log(mut self, log: Box<dyn DurableLog>) -> Self {
         self.acks.set_log(log);
         self
     }
 
-    /// Take the rooms that the durable log found, each in the slot that the log recorded. A room without one,
-    /// or whose slot is taken, gets another, which is recorded now. Rooms come alive when somebody joins or
-    /// speaks; those in which somebody spoke lately, at once, to remember nonces.
+    /// Restore the rooms of the durable log, each in the slot that the log recorded. A room without a slot,
+    /// or whose slot is taken, gets another, which is recorded now. Rooms become live when somebody joins or
+    /// speaks. Rooms in which somebody spoke lately become live at once, to remember nonces.
     ///
     /// # Panics
     /// If there is no durable log, or rooms were made before.
@@ -52,7 +52,7 @@ impl Shard {
         with_slot.into_iter().chain(without).for_each(|stored| Logged(self).restore_room(now, stored));
     }
 
-    /// Take what the durable log has to say.
+    /// Take the news of the durable log.
     pub fn handle_news(&mut self, now: Now) {
         while let Some(news) = self.acks.poll_news() {
             match news {
@@ -72,17 +72,17 @@ impl Shard {
         }
     }
 
-    /// Is there news for [`Self::handle_news`]? To be asked before a thread sleeps.
+    /// Is there news for [`Self::handle_news`]? Check this before the thread sleeps.
     pub fn has_news(&mut self) -> bool {
         self.acks.has_news()
     }
 
-    /// Is everything synced that was to be kept, and every answer given that waited for that?
+    /// Is everything synced that was pushed, and is every answer given that waited for it?
     pub fn is_flushed(&self) -> bool {
         self.acks.is_flushed()
     }
 
-    /// Wait for the disk no longer: refuse what still waits for an answer.
+    /// Stop waiting for the disk: refuse every request that still waits for an answer.
     pub fn give_up_answers(&mut self) {
         self.acks.give_up(&mut self.outbox);
         let past = Past { rooms: &self.rooms, log: &*self.log };
@@ -95,7 +95,7 @@ impl Shard {
         }
     }
 
-    /// Tell the durable log what is said of a room now, if it is kept there.
+    /// Push a room's present description to the durable log, if the room is kept there.
     pub(super) fn announce(&mut self, slot: u32) {
         let Some(room) = self.rooms.get_mut(slot) else { return };
         if let Keeping::Unannounced(level) | Keeping::Logged(level) = room.keeping {
@@ -105,7 +105,7 @@ impl Shard {
     }
 }
 
-/// A shard, as its durable log speaks to it.
+/// A shard's handling of its durable log.
 struct Logged<'a>(&'a mut Shard);
 
 impl Logged<'_> {
@@ -157,7 +157,7 @@ impl Logged<'_> {
         }
     }
 
-    /// The slot of a room that comes back: the one that was recorded, or else another, which is recorded now.
+    /// A slot for a restored room: the recorded one, or another, which is recorded now.
     fn take_slot(&mut self, now: Now, recorded: Option<u32>, room: Room) -> u32 {
         let placed = match recorded {
             Some(slot) => self.0.rooms.restore_at(slot, room, now.us),
@@ -200,7 +200,7 @@ impl Logged<'_> {
     }
 }
 
-/// The same batch under the room's alias: only one that was stored under another is copied.
+/// The same batch under the room's alias. It is copied only if it was stored under another.
 fn renamed(wire: &bytes::Bytes, alias: Alias) -> bytes::Bytes {
     if batch::alias_of(wire) == Some(alias.0) {
         return wire.clone();

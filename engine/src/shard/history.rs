@@ -1,10 +1,10 @@
-//! Pages of a room's past: from memory, and from the durable log where that reaches further back.
+//! History: pages of a room's past, from memory, or from the durable log where that reaches further back.
 //!
-//! Invariants: every request is answered once: with the page, or, when the disk does not answer within
-//! `answer_within_ms`, with what memory has and when to ask again. Who asks for the same page while it is
-//! being read shares the read: a crowd that comes back reads it once. At most [`READS_MAX`] are under way;
-//! the others wait in order, one per reader at most.
-//! Not here: what a reader makes of a page (edge).
+//! Invariants: every request is answered once. If the disk does not answer within `answer_within_ms`, the
+//! answer holds the page from memory and the time to ask again. Requests for a page that is already being
+//! read share that read, so a crowd of returning clients causes one read. At most [`READS_MAX`] reads are
+//! under way. Other requests wait in order, at most one per reader.
+//! Not here: what a reader does with a page (edge).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,20 +15,19 @@ use super::rooms::Rooms;
 use crate::link::{Alias, Batch, HistoryPage, Output, PageOf, WorkerId};
 use crate::log::{DurableLog, Log, ReadRequest};
 
-/// Batches in one page of history: at a tick of 100 ms, six seconds of a busy room.
+/// Batches in one page of history: six seconds of a busy room at a tick of 100 ms.
 const PAGE_BATCHES_MAX: usize = 64;
 
-/// Bytes of one page of history: what a viewer that catches up can have in flight.
+/// Bytes of one page of history: the most that a viewer that catches up can have in flight.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes of one page that was asked for in full: it goes out as one frame, and copied, so a quarter of the
-/// above.
+/// Bytes of one page in full. It is copied and sent as one frame, so it is a quarter of the above.
 const FULL_PAGE_BYTES_MAX: usize = 64 << 10;
 
-/// Reads of one shard under way: together 8 MiB, and enough to keep one reading thread busy.
+/// Reads of one shard under way: 8 MiB in all, and enough to keep one reading thread busy.
 const READS_MAX: usize = 32;
 
-/// What is asked for.
+/// The page that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted {
     pub(super) alias: Alias,
@@ -37,18 +36,18 @@ pub(super) struct Wanted {
     pub(super) of: PageOf,
 }
 
-/// Who waits for a page: a worker, and the number of its request.
+/// The reader of a page: a worker, and the number of its request.
 type Reader = (WorkerId, u64);
 
-/// Pages that are read from the durable log.
+/// Pages that are being read from the durable log.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    // By number, and so in the order in which they were asked for.
+    // By number, so in the order of the requests.
     asked: BTreeMap<u64, Read>,
     by_page: BTreeMap<Wanted, u64>,
-    // Asked of the log and not answered by it: of `asked`, or given up.
+    // Reads that the log has not answered yet: those in `asked`, and those that were given up.
     under_way: BTreeSet<u64>,
-    // Of those in `asked` that were not asked of the log yet; all above are waiting.
+    // The first read in `asked` that was not sent to the log yet; all above it wait.
     next_to_start: u64,
     next: u64,
     late: u64,
@@ -61,7 +60,7 @@ struct Read {
     readers: Vec<Reader>,
 }
 
-/// What is known of the past without the durable log.
+/// The sources of history other than the durable log.
 #[derive(Clone, Copy)]
 pub(super) struct Past<'a> {
     pub(super) rooms: &'a Rooms,
@@ -69,17 +68,17 @@ pub(super) struct Past<'a> {
 }
 
 impl Pages {
-    /// When a reader has waited long enough.
+    /// When the oldest request has waited long enough.
     pub(super) fn due_us(&self) -> Option<u64> {
         self.asked.first_key_value().map(|(_, read)| read.due_us)
     }
 
-    /// For the counters: pages asked of the log so far, and those that came too late.
+    /// For the counters: pages requested from the log so far, and pages that came too late.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.next_to_start, self.late)
     }
 
-    /// Ask the durable log for a page, until `due_us`, unless memory has it: then the page.
+    /// Ask the durable log for a page, until `due_us`. A page that memory has is returned at once.
     pub(super) fn ask(
         &mut self,
         wanted: Wanted,
@@ -100,7 +99,7 @@ impl Pages {
         None
     }
 
-    /// A page came from the disk. Where that has nothing, memory may.
+    /// A page came from the disk. If it is empty, memory may have one.
     pub(super) fn handle_page(
         &mut self,
         number: u64,
@@ -118,7 +117,7 @@ impl Pages {
         read.send(&page, outbox);
     }
 
-    /// Answer those who have waited long enough for the disk.
+    /// Answer the requests that have waited long enough for the disk.
     pub(super) fn end_late(&mut self, now_us: u64, past: Past<'_>, outbox: &mut Outbox) {
         while let Some((&number, _)) = self.asked.first_key_value().filter(|(_, r)| r.due_us <= now_us) {
             let read = self.end(number).expect("just seen");
@@ -131,7 +130,7 @@ impl Pages {
         }
     }
 
-    /// Ask the log for what waits, as much as may be under way.
+    /// Send waiting requests to the log, as many as may be under way.
     pub(super) fn start(&mut self, rooms: &Rooms, log: &mut dyn DurableLog) {
         while let Some((request, wanted)) = self.poll_start() {
             let Wanted { alias, from, of, .. } = wanted;
@@ -148,7 +147,7 @@ impl Pages {
         Some(read)
     }
 
-    /// The next that is to be asked of the log.
+    /// The next request to send to the log.
     fn poll_start(&mut self) -> Option<(u64, Wanted)> {
         if self.under_way.len() >= READS_MAX {
             return None;
@@ -169,13 +168,13 @@ impl Read {
 }
 
 impl Past<'_> {
-    /// The slot of the room that is meant, if its log still is the one that is meant.
+    /// The slot of the room, if its epoch is still that of the request.
     fn slot(&self, wanted: Wanted) -> Option<u32> {
         let slot = self.rooms.slot(wanted.alias)?;
         self.rooms.get(slot).filter(|room| room.epoch == wanted.epoch).map(|_| slot)
     }
 
-    /// Does the durable log have what is wanted, and memory not?
+    /// Does the durable log reach further back than memory for this request?
     fn is_further_back(&self, slot: u32, wanted: Wanted) -> bool {
         let Some(room) = self.rooms.get(slot) else { return false };
         let Some(disk) = room.disk() else { return false };
@@ -184,7 +183,7 @@ impl Past<'_> {
         wanted.from < in_memory && disk.oldest_offset < in_memory
     }
 
-    /// The page as memory has it.
+    /// The page from memory.
     fn page(&self, Wanted { alias, from, of, .. }: Wanted) -> HistoryPage {
         let (batches_max, bytes_max) = bounds(of);
         let batches = match of {

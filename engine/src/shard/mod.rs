@@ -1,17 +1,17 @@
-//! A shard: the one owner of a set of rooms. Inputs and the time go in by `handle_*`, outputs come out by
-//! `poll_*`.
+//! A shard: the one owner of a set of rooms. The caller passes inputs and the time in by `handle_*`, and
+//! takes outputs by `poll_*`.
 //!
-//! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] when to come
-//! again.
+//! After any `handle_*`, take outputs until there are none, then ask [`Shard::poll_timeout`] for the time of
+//! the next [`Shard::handle_timeout`].
 //!
-//! Invariants: what it does is a function of its inputs, the times and the seed. What is sent about one room
-//! leaves in the order in which it happened. Every publication, state change and attach is answered exactly
-//! once: an accepted publication at once where the room is kept in memory, for its place is certain and a
-//! seal would make it no safer; in a room on disk when it is synced (`pending_acks`). Nothing here waits or
+//! Invariants: what a shard does is a function of its inputs, the times and the seed. Outputs about one room
+//! leave in the order of the events. Every publication, state change and attach is answered exactly once. A
+//! room in memory answers an accepted publication at once, for its offset is certain and a seal would make it
+//! no safer. A room on disk answers when the publication is synced (`pending_acks`). Nothing here waits, or
 //! grows without a bound of [`ShardConfig`].
 //!
-//! A shard is handed over by [`Shard::handle_handing`]: what waits is sealed, nothing more is taken, and once
-//! the log has everything and every answer has left ([`Shard::is_handed`]) another owner may have it.
+//! A shard is handed over by [`Shard::handle_handing`]: it seals what waits and takes no more inputs. Once
+//! the log has everything and every answer has left ([`Shard::is_handed`]), another owner may take it.
 //! Not here: threads, queues and clocks (`runtime`), routing (`backbone`).
 
 mod admin;
@@ -62,12 +62,12 @@ pub struct Shard {
     is_handing: bool,
 }
 
-/// A room that workers follow, with the members that each has in it.
+/// A room that workers follow, with the number of members on each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
     /// The room's name.
     pub room: Arc<str>,
-    /// Who follows it.
+    /// The workers that follow it, with their numbers of members.
     pub followers: Vec<(WorkerId, u32)>,
 }
 
@@ -78,10 +78,10 @@ impl std::fmt::Debug for Shard {
 }
 
 impl Shard {
-    /// A shard with a log in memory. `seed` is the node's: directory and epochs follow from it.
+    /// A shard with a log in memory. `seed` is the node's; the directory and epochs are derived from it.
     ///
     /// # Panics
-    /// If the configuration does not hold together, or `id` is not below `shards`.
+    /// If the configuration contradicts itself, or `id` is not below `shards`.
     pub fn new(config: ShardConfig, id: ShardId, shards: u16, seed: u64) -> Self {
         assert!(id.0 < shards, "shard {} of {shards}", id.0);
         assert_eq!(config.check(), Ok(()), "check a configuration before it is used");
@@ -106,7 +106,7 @@ impl Shard {
     /// Take an input.
     ///
     /// # Panics
-    /// If the shard is being handed over: inputs wait for the next owner.
+    /// If the shard is being handed over: inputs must wait for the next owner.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         assert!(!self.is_handing, "a shard that is handed over takes nothing");
         match input {
@@ -124,12 +124,12 @@ impl Shard {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do next, by the monotonic clock of [`Now`].
+    /// The time of the next [`Self::handle_timeout`], by the monotonic clock of [`Now`].
     pub fn poll_timeout(&self) -> Option<u64> {
         [self.rooms.next_us(), self.acks.due_us(), self.pages.due_us()].into_iter().flatten().min()
     }
 
-    /// The next output and the worker that it is for.
+    /// The next output, and the worker that gets it.
     pub fn poll_output(&mut self) -> Option<(WorkerId, Output)> {
         self.outbox.pop()
     }

@@ -1,8 +1,8 @@
-//! What a shard has to send: outputs in order, and answers gathered per worker.
+//! The outbox: a shard's outputs in order, and answers gathered per worker.
 //!
-//! Invariants: outputs leave in the order in which they came; answers leave after every output that came
-//! before them, so that a batch reaches a worker before the acknowledgements that came of its seal. Personal
-//! frames leave between the two.
+//! Invariants: outputs leave in the order in which they were pushed. Answers leave after every output pushed
+//! before them, so a batch reaches a worker before the acknowledgements of its messages. Personal frames
+//! leave between the two.
 //! Not here: queues to the workers (`runtime`).
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ pub(crate) struct Outbox {
     personals: Gathered<Personal>,
 }
 
-/// What is gathered per worker until it leaves as one output.
+/// Answers and frames, gathered per worker until each list leaves as one output.
 #[derive(Debug)]
 struct Gathered<T> {
     by_worker: PerWorker<Vec<T>>,
@@ -71,12 +71,12 @@ impl Outbox {
         self.personals.push(worker, personal);
     }
 
-    /// Whether nothing waits.
+    /// Whether no output waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.outputs.is_empty() && self.personals.waiting.is_empty() && self.answers.waiting.is_empty()
     }
 
-    /// The next to go.
+    /// The next output to leave.
     pub(crate) fn pop(&mut self) -> Option<(WorkerId, Output)> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);

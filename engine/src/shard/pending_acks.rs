@@ -1,17 +1,17 @@
-//! Acknowledgements: what a shard has on its way to the durable log, the answers that wait for it, and the
-//! one rule that says which answers wait.
+//! Pending acknowledgements: a shard's entries on their way to the durable log, the answers that wait for
+//! them, and the rule that decides which answers wait.
 //!
-//! The rule ([`AckPolicy`]): a room in memory answers a publication when it is accepted, for its place is
-//! certain and a seal would make it no safer; a room in the durable log answers when the log has it.
+//! The rule ([`AckPolicy`]): a room in memory answers a publication when it is accepted, for its offset is
+//! certain and a seal would make it no safer. A room in the durable log answers when the log has the
+//! publication.
 //!
-//! Why one queue: entries are synced in the order in which they were pushed, so an answer that waits for
-//! everything pushed so far waits for its own entry too; a repetition is answered with the newest entry
-//! rather than its own, at most one commit later. So both positions and deadlines rise along the queue, and
-//! whatever ends stands at its front.
+//! Why one queue: entries are synced in the order in which they were pushed. So an answer that waits for
+//! everything pushed so far waits for its own entry too. A retry is answered with the newest entry rather
+//! than its own, at most one commit later. So positions and deadlines both rise along the queue, and the next
+//! answer to leave is at its front.
 //!
-//! Invariants: an answer leaves once: when what it speaks of is synced, or, after `answer_within_ms`, as a
-//! refusal that undoes nothing. What waits is bounded by `answers_held_max` and what was admitted before it
-//! was reached.
+//! Invariants: an answer leaves once: when its entry is synced, or, after `answer_within_ms`, as a refusal
+//! that undoes nothing. `answers_held_max` and the requests admitted before it was reached bound what waits.
 //! Not here: which rooms are kept (`durability`), what is pushed (`timeouts`, `admin`), reading (`history`).
 
 use std::collections::VecDeque;
@@ -25,11 +25,11 @@ use crate::link::{AdminAnswer, AnswerKind, Now, ReplyTo, RoomSettings};
 use crate::log::{BatchEntry, DurableLog, Entry, News, Position, Unavailable};
 use crate::room::Room;
 
-/// After a refusal, when the log does not say: a commit that takes longer than the answer's time may be
-/// through by then.
+/// Time to retry after a refusal, when the log names none. A commit that took longer than the answer's time
+/// may be complete by then.
 pub(super) const RETRY_MS: u32 = 1000;
 
-/// How a room acknowledges.
+/// How a room acknowledges publications.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckPolicy {
     epoch: u64,
@@ -39,34 +39,34 @@ pub(super) struct AckPolicy {
 }
 
 impl AckPolicy {
-    /// A room's, as it is now.
+    /// The policy of a room at present.
     pub(super) fn of(room: &Room) -> Self {
         AckPolicy { epoch: room.epoch, durability: room.durability(), waits: room.is_on_disk() }
     }
 
-    /// The same for what was said while the room was kept in memory.
+    /// The policy for messages published while the room was kept in memory.
     pub(super) fn of_memory(self) -> Self {
         AckPolicy { durability: Durability::Memory, ..self }
     }
 
-    /// The answer to a publication that has its place.
+    /// The acknowledgement of an accepted publication.
     pub(super) fn published(self, nonce: u64, offset: u64, time_ms: u64, repeated: bool) -> AnswerKind {
         let AckPolicy { epoch, durability, .. } = self;
         AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated }
     }
 }
 
-/// See the file's head.
+/// The answers of a shard that wait for the durable log.
 pub(super) struct PendingAcks {
     log: Option<Box<dyn DurableLog>>,
-    // Of the last entry pushed.
+    // Position of the last entry pushed.
     pushed: Position,
     synced: Position,
-    // Positions and deadlines rise.
+    // Answers that wait. Positions and deadlines rise.
     held: VecDeque<Held>,
-    // Positions rise; those that are not synced.
+    // Batches that are not synced. Positions rise.
     batches: VecDeque<Unsynced>,
-    // Seen while looking whether there is any.
+    // News that [`Self::has_news`] polled.
     news: Option<News>,
     answer_within_us: u64,
     held_max: usize,
@@ -114,7 +114,7 @@ impl PendingAcks {
         self.log = Some(log);
     }
 
-    /// How safe the log keeps what it is given; `None`: there is no log.
+    /// How safely the log keeps its entries; `None`: there is no log.
     pub(super) fn level(&self) -> Option<Durability> {
         self.log.as_ref().map(|log| log.level())
     }
@@ -122,7 +122,7 @@ impl PendingAcks {
     /// The level at which a room with these settings is kept in the log; `None`: it is kept in memory.
     ///
     /// # Errors
-    /// `StorageUnavailable`: they ask for what the node does not have.
+    /// `StorageUnavailable`: the settings ask for a durability that the node does not have.
     pub(super) fn level_for(
         &self,
         settings: &RoomSettings,
@@ -136,7 +136,7 @@ impl PendingAcks {
         }
     }
 
-    /// May something be taken that will have to be pushed?
+    /// Does the log accept another entry?
     pub(super) fn check(&self) -> Result<(), Unavailable> {
         if self.is_full() {
             return Err(Unavailable { retry_after_ms: RETRY_MS });
@@ -144,12 +144,12 @@ impl PendingAcks {
         self.log.as_ref().map_or(Err(Unavailable { retry_after_ms: RETRY_MS }), |log| log.check())
     }
 
-    /// Wait as many answers as may?
+    /// Has the number of waiting answers reached its bound?
     pub(super) fn is_full(&self) -> bool {
         self.held.len() >= self.held_max
     }
 
-    /// How long until it is worth trying again.
+    /// Time until a retry is worthwhile.
     pub(super) fn retry_after_ms(&self) -> u32 {
         self.check().err().map_or(RETRY_MS, |unavailable| unavailable.retry_after_ms)
     }
@@ -188,7 +188,7 @@ impl PendingAcks {
         self.news.take().or_else(|| self.log.as_mut()?.poll())
     }
 
-    /// Everything up to a position is synced: what waited for it is answered.
+    /// Everything up to a position is synced: send the answers that waited for it.
     pub(super) fn handle_synced(&mut self, position: Position, outbox: &mut Outbox) {
         self.synced = self.synced.max(position);
         let synced = self.synced;
@@ -203,7 +203,7 @@ impl PendingAcks {
         self.batches.pop_front_if(|batch| batch.position <= synced)
     }
 
-    /// Answer a publisher: where `waits`, when all that was pushed so far is synced, else at once.
+    /// Answer a publisher: if `waits`, when everything pushed so far is synced, else at once.
     pub(super) fn answer(
         &mut self,
         now: Now,
@@ -219,7 +219,7 @@ impl PendingAcks {
         }
     }
 
-    /// Answer an operator when all that was pushed so far is synced.
+    /// Answer an operator when everything pushed so far is synced.
     pub(super) fn reply(&mut self, now: Now, to: ReplyTo, answer: AdminAnswer, outbox: &mut Outbox) {
         self.hold(now, to, Answering::Operator(answer), outbox);
     }
@@ -234,19 +234,19 @@ impl PendingAcks {
         self.held.push_back(held);
     }
 
-    /// When an answer has waited long enough.
+    /// When the oldest answer has waited long enough.
     pub(super) fn due_us(&self) -> Option<u64> {
         self.held.front().map(|held| held.due_us)
     }
 
-    /// Refuse those that have waited long enough.
+    /// Refuse requests whose answers have waited long enough.
     pub(super) fn handle_timeout(&mut self, now: Now, outbox: &mut Outbox) {
         while let Some(held) = self.held.pop_front_if(|held| held.due_us <= now.us) {
             self.refuse(held, outbox);
         }
     }
 
-    /// Refuse all that wait.
+    /// Refuse all requests whose answers wait.
     pub(super) fn give_up(&mut self, outbox: &mut Outbox) {
         while let Some(held) = self.held.pop_front() {
             self.refuse(held, outbox);
@@ -263,7 +263,7 @@ impl PendingAcks {
         self.synced >= self.pushed
     }
 
-    /// For the counters: answers that wait, and those that waited in vain.
+    /// For the counters: answers that wait, and those whose wait ended in a refusal.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.held.len() as u64, self.refused_late)
     }

@@ -1,4 +1,4 @@
-//! What people do in a room: publish, react, and set its state.
+//! Publishing: a shard's handling of publications, reactions and state changes.
 //!
 //! Invariant: each publication and each change of state is answered exactly once.
 //! Not here: the judgement of a publication (`room::judge`), sealing (`timeouts`), answers that wait for the
@@ -16,7 +16,7 @@ use crate::log::Unavailable;
 use crate::room::judge::{self, Verdict};
 use crate::room::state::{RESERVED_PREFIX, Waiter};
 
-/// Why not, and when it may be worth another try.
+/// The reason of a refusal, and when a retry may succeed.
 type Refused = (Refusal, Option<u32>);
 
 impl Shard {
@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// Change a room's state; the version of the change.
+    /// Change a room's state. Returns the version of the change.
     pub(super) fn change_state(
         &mut self,
         now: Now,

@@ -1,12 +1,12 @@
-//! The rooms of a shard: by slot, which is the alias's part within the shard, by name, and by when something
-//! is due in them.
+//! The rooms of a shard: by slot (the part of an alias within the shard), by name, and by the time at which
+//! something is due.
 //!
-//! Why a sorted index: operators list by name, and strangers choose names; lookups are rare (once per worker
-//! and room).
-//! Invariants: a slot is given again [`SLOT_REST_US`] after its room went at the earliest, so that an input
-//! that was on its way for the old room does not find the new one. A room that the durable log recorded with
-//! a slot has it after every restart.
-//! Memory of a dormant room: 56 bytes of slot, 24 of index, 16 and the name; both tables grow by doubling or
+//! Why a sorted index of names: operators list rooms by name, clients choose names, and lookups are rare
+//! (once per worker and room).
+//! Invariants: a slot is reused at the earliest [`SLOT_REST_US`] after its room was removed, so an input on
+//! its way to the old room does not reach the new one. A room whose slot is recorded in the durable log has
+//! that slot after every restart.
+//! A dormant room takes 56 bytes of slot, 24 of index, 16 and its name. Both tables grow by doubling or
 //! splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`link::Directory`).
 
@@ -21,7 +21,7 @@ use crate::config::ShardConfig;
 use crate::link::{Alias, Directory, ShardId};
 use crate::room::{Live, Room};
 
-/// An input waits in a shard's inbox for milliseconds, behind a full one for seconds.
+/// Rest of a slot. An input waits in a shard's inbox for milliseconds, or for seconds if the inbox is full.
 const SLOT_REST_US: u64 = 30_000_000;
 
 /// A shard's rooms.
@@ -29,7 +29,7 @@ const SLOT_REST_US: u64 = 30_000_000;
 pub(crate) struct Rooms {
     slots: Vec<Option<Room>>,
     names: BTreeMap<Arc<str>, u32>,
-    // Slots without a room and since when, in that order.
+    // Slots without a room, with the time since when, in that order.
     free: VecDeque<(u32, u64)>,
     timers: Timers,
     rooms_max: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    /// None yet; at most `rooms_max`, of a shard.
+    /// No rooms yet; at most `rooms_max` in this shard.
     pub(crate) fn new(rooms_max: usize, id: ShardId, directory: Directory) -> Self {
         Rooms {
             slots: Vec::new(),
@@ -77,19 +77,19 @@ impl Rooms {
         }
     }
 
-    /// Take the live part of a room that has nothing due any more.
+    /// Take out the live part of a room in which nothing is due any more.
     pub(crate) fn take_live(&mut self, slot: u32) -> Option<Box<Live>> {
         let live = self.slots.get_mut(slot as usize)?.as_mut()?.live.take()?;
         self.timers.arm(slot, live.armed_us, None);
         Some(live)
     }
 
-    /// When something is due next.
+    /// When something is due next in any room.
     pub(crate) fn next_us(&self) -> Option<u64> {
         self.timers.next_us()
     }
 
-    /// A room in which something is due by now; it stays armed.
+    /// A room in which something is due now; it stays armed.
     pub(crate) fn due(&self, now_us: u64) -> Option<u32> {
         self.timers.due(now_us)
     }
@@ -114,7 +114,7 @@ impl Rooms {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
-    /// How many there are.
+    /// Number of rooms.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
@@ -134,7 +134,8 @@ impl Rooms {
     /// Add a room whose name is new.
     ///
     /// # Errors
-    /// `Overloaded` when there are as many as may be, or as many again came and went within the slots' rest.
+    /// `Overloaded`: there are as many rooms as allowed, or as many again were removed within the rest of
+    /// their slots.
     pub(crate) fn insert(&mut self, room: Room, now_us: u64) -> Result<u32, Refusal> {
         let rested = self.free.front().is_some_and(|&(_, us)| us.saturating_add(SLOT_REST_US) <= now_us);
         if self.len() >= self.rooms_max || (!rested && self.slots.len() >= 2 * self.rooms_max) {
@@ -151,8 +152,8 @@ impl Rooms {
         Ok(slot)
     }
 
-    /// Add a room that the durable log had, in the slot that it recorded, whether or not there are as many
-    /// rooms as may be. `None`, and the room back: the slot is taken, or is no slot of a table of this size.
+    /// Restore a room in the slot that the durable log recorded, even above the number of rooms allowed. The
+    /// room comes back if the slot is taken, or is no slot of a table of this size.
     pub(crate) fn restore_at(&mut self, slot: u32, room: Room, now_us: u64) -> Result<u32, Room> {
         let at = slot as usize;
         let is_far = at >= self.slots.len() && at >= 2 * self.rooms_max.max(self.len());
@@ -160,7 +161,7 @@ impl Rooms {
             return Err(room);
         }
         while self.slots.len() <= at {
-            // What had the slots between may have gone just before the restart.
+            // The rooms of the slots between may have been removed just before the restart.
             self.free.push_back((self.slots.len() as u32, now_us));
             self.slots.push(None);
         }
@@ -169,7 +170,7 @@ impl Rooms {
         Ok(slot)
     }
 
-    /// Add a room that the durable log had, in a slot behind all others.
+    /// Restore a room of the durable log in a slot behind all others.
     pub(crate) fn restore(&mut self, room: Room) -> u32 {
         let slot = self.slots.len() as u32;
         self.slots.push(None);
@@ -183,7 +184,7 @@ impl Rooms {
         self.slots[slot as usize] = Some(room);
     }
 
-    /// Take a room away.
+    /// Remove a room.
     pub(crate) fn remove(&mut self, slot: u32, now_us: u64) -> Option<Room> {
         let room = self.slots.get_mut(slot as usize)?.take()?;
         self.names.remove(&*room.name);

@@ -1,8 +1,8 @@
-//! A shard's turns: what happens because time passed, or must happen at once.
+//! Timeouts: a shard's actions that are due, and those that must happen at once.
 //!
-//! Invariant: a room that is due is brought on (sealed, counted, removed) so that it is not due at the same
-//! time again.
-//! Not here: what a batch looks like (`seal`).
+//! Invariant: the handling of a due room (seal, count, remove) changes the time at which it is due, so no
+//! room is due twice at the same time.
+//! Not here: the contents of a batch (`seal`).
 
 use bytes::Bytes;
 use grandstand_protocol::frame;
@@ -18,11 +18,11 @@ use crate::room::seal::{self, Lanes, Said, Sealed};
 use crate::room::state::{VIEWERS_KEY, Waiter};
 use crate::room::{Keeping, Live, Origin, Room};
 
-/// What a dormant room's newest batches may take: some dozens of messages for the next who joins.
+/// Bytes of a dormant room's newest batches: some dozens of messages for the next viewer.
 const DORMANT_BYTES_MAX: usize = 16 << 10;
 
 impl Shard {
-    /// Do what is due by now.
+    /// Do everything that is due now.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(slot) = self.rooms.due(now.us) {
             Due(self).publish_viewers(slot, now);
@@ -35,26 +35,26 @@ impl Shard {
         self.pages.end_late(now.us, past, &mut self.outbox);
     }
 
-    /// Seal everything that waits, whatever the tick: the node is about to stop.
+    /// The node is about to stop: seal everything that waits, whatever the tick.
     pub fn handle_shutdown(&mut self, now: Now) {
         for slot in self.rooms.slots() {
             self.seal_now(slot, now);
         }
     }
 
-    /// Another owner is to have the shard: seal everything that waits, and take nothing more.
+    /// Another owner is to take the shard: seal everything that waits, and take no more inputs.
     pub fn handle_handing(&mut self, now: Now) {
         self.handle_shutdown(now);
         self.is_handing = true;
     }
 
-    /// Whether nothing is left that another owner, or a worker, does not have: the log has everything, every
-    /// answer was given, every output was taken.
+    /// Whether the handing over is complete: the log has everything, every answer was given, and every output
+    /// was taken.
     pub fn is_handed(&self) -> bool {
         self.is_handing && self.is_flushed() && self.outbox.is_empty()
     }
 
-    /// The rooms that somebody follows: what workers would have to say again to the next owner.
+    /// The followed rooms, which a seat tells the next owner.
     pub fn followed(&self) -> Vec<Followed> {
         let live = self.rooms.iter().filter_map(|(_, room)| Some((room, room.live.as_deref()?)));
         let followed = live.filter(|(_, live)| !live.viewers.is_unfollowed());
@@ -65,7 +65,8 @@ impl Shard {
         followed.map(one).collect()
     }
 
-    /// What workers followed under the owner before: each hears `Attached` again, if the room is there.
+    /// The rooms that workers followed under the previous owner. Each worker gets `Attached` again if the
+    /// room exists.
     pub fn handle_followed(&mut self, now: Now, followed: &Followed) {
         for &(worker, members) in &followed.followers {
             self.attach(now, worker, followed.room.clone());
@@ -75,7 +76,7 @@ impl Shard {
         }
     }
 
-    /// A worker is gone: it follows nothing any more.
+    /// A worker is gone: remove it from every room.
     pub fn handle_worker_gone(&mut self, now: Now, worker: WorkerId) {
         for slot in self.rooms.slots() {
             self.detach(now, worker, self.rooms.alias(slot));
@@ -92,8 +93,8 @@ impl Shard {
         }
     }
 
-    /// Seal what waits into one batch, or into as many as the bound of a batch needs; append, send, answer
-    /// what was not.
+    /// Seal what waits into one batch, or into as many as the bound of a batch needs. Append the batches,
+    /// send them, and answer what was not answered yet.
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.rooms.alias(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms seal");
@@ -164,7 +165,7 @@ impl Shard {
         }
     }
 
-    /// Forget a room: seal what waits, tell who follows, free the slot.
+    /// Remove a room: seal what waits, tell the followers, free the slot.
     pub(super) fn remove(&mut self, slot: u32, now: Now) {
         self.seal_now(slot, now);
         let alias = self.rooms.alias(slot);
@@ -179,8 +180,8 @@ impl Shard {
         self.counters.rooms_removed += 1;
     }
 
-    /// Nobody is there. Of a room in the durable log stay its head and its newest batches. Of one in memory,
-    /// in which nobody ever spoke, stays its name: its sequence begins anew, and so its epoch.
+    /// Make a room without viewers dormant. A room in the durable log keeps its head and its newest batches.
+    /// A room in memory without messages keeps its name; its sequence begins anew, and so its epoch changes.
     fn make_dormant(&mut self, slot: u32, now: Now) {
         let alias = self.rooms.alias(slot);
         let live = self.rooms.take_live(slot);
@@ -198,7 +199,7 @@ impl Shard {
     }
 }
 
-/// A shard, while time has passed.
+/// A shard's handling of due rooms.
 struct Due<'a>(&'a mut Shard);
 
 impl Due<'_> {
@@ -233,7 +234,7 @@ impl Due<'_> {
     }
 }
 
-/// What a paced room sealed in one tick.
+/// The sealed messages of one tick of a paced room.
 struct PacedTick<'a> {
     alias: Alias,
     epoch: u64,
@@ -244,7 +245,8 @@ struct PacedTick<'a> {
 }
 
 impl PacedTick<'_> {
-    /// Remember who spoke, and send what is left out to those whom it means: how many frames.
+    /// Remember the speakers, and send omitted messages to the people whom they mean. Returns the number of
+    /// frames.
     fn personals(&self, pacing: &mut Pacing, encoder: &mut frame::Encoder, outbox: &mut Outbox) -> u64 {
         let mut sent = 0;
         for p in self.messages {

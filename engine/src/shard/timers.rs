@@ -1,19 +1,19 @@
 //! Timers: which rooms have something due, and when.
 //!
-//! Invariant: a room is armed for at most one time; a room with nothing due, and so a dormant one, costs
+//! Invariant: a room is armed for at most one time. A room with nothing due, such as a dormant one, costs
 //! nothing here.
 //! Not here: what is due (`room`), the clock (`runtime`).
 
 use std::collections::BTreeSet;
 
-/// Rooms by when they are due.
+/// Rooms by the time at which they are due.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeSet<(u64, u32)>,
 }
 
 impl Timers {
-    /// Move a room from the time for which it is armed to another.
+    /// Move a room's timer from one time to another.
     pub(crate) fn arm(&mut self, slot: u32, from_us: Option<u64>, to_us: Option<u64>) {
         if from_us == to_us {
             return;
@@ -32,7 +32,7 @@ impl Timers {
         self.due.first().map(|&(us, _)| us)
     }
 
-    /// A room that is due by now; it stays armed.
+    /// A room that is due now; it stays armed.
     pub(crate) fn due(&self, now_us: u64) -> Option<u32> {
         self.due.first().filter(|&&(us, _)| us <= now_us).map(|&(_, slot)| slot)
     }

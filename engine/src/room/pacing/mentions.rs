@@ -1,12 +1,12 @@
-//! Mentions: who spoke lately in a paced room, so that a message that is left out still reaches the person
-//! whom it means.
+//! Mentions: the recent speakers of a paced room, so that a message that pacing omits still reaches the
+//! person whom it mentions or answers.
 //!
-//! Meant is the author of the message that is answered, and everyone whose name stands in the text behind an
-//! `@`: letters of either case; the longest name that ends where a word ends.
+//! A message means the author of the message that it answers, and everyone whose name follows an `@` in its
+//! text. Names match in either case; the longest name that ends at the end of a word matches.
 //! Invariants: at most [`SPEAKERS_MAX`] people are remembered, those who spoke lately, and the authors of the
-//! last [`SAID_MAX`] messages that anybody was shown. Nobody is meant by their own message; nobody twice by
-//! one.
-//! Not here: whether the person's connection is still there (edge), which messages are left out (`pacing`).
+//! last [`SAID_MAX`] messages that were shown to anybody. No message means its own author, and none means a
+//! person twice.
+//! Not here: whether the person's connection still exists (edge), which messages are omitted (`pacing`).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,26 +16,26 @@ use grandstand_protocol::limits;
 use super::AuthorKey;
 use crate::link::{Publication, ReplyTo, UserId};
 
-/// Mentions remembered in a room: some 0.5 MB. Beyond, one who has not spoken since the last round is
+/// Speakers remembered in a room: some 0.5 MB. Above this, a speaker who was silent since the last round is
 /// forgotten.
 pub(super) const SPEAKERS_MAX: usize = 4096;
 
-/// Messages whose authors are remembered: minutes of what is shown, in 128 KB. Answers to older ones mean
-/// nobody.
+/// Messages whose authors are remembered: minutes of what is shown, in 128 KB. An answer to an older message
+/// means nobody.
 const SAID_MAX: usize = 8192;
 
-/// Names that one message may call: more is a list, not a conversation.
+/// The most names that one message may mention: a longer list is not a conversation.
 const MENTIONS_MAX: usize = 8;
 
-/// See the file's head.
+/// The recent speakers of a paced room.
 #[derive(Debug)]
 pub(crate) struct Mentions {
     speakers: Vec<Speaker>,
     by_author: HashMap<AuthorKey, u32, FixedState>,
     by_name: HashMap<Box<str>, u32, FixedState>,
-    // Where the search for somebody to forget goes on.
+    // Where the search for a speaker to forget goes on.
     hand: usize,
-    // Offsets that were shown, rising, and their authors.
+    // Offsets that were shown, ascending, and their authors.
     said: VecDeque<(u64, AuthorKey)>,
     lower: String,
     ends: Vec<usize>,
@@ -66,7 +66,7 @@ impl Mentions {
         }
     }
 
-    /// Somebody spoke, from here.
+    /// Remember the author of a message, and the connection that sent it.
     pub(crate) fn note_speaker(&mut self, author: AuthorKey, p: &Publication) {
         let address = p.from;
         if let Some(&slot) = self.by_author.get(&author) {
@@ -77,7 +77,7 @@ impl Mentions {
             }
             return;
         }
-        // Letter by letter, as names are looked up in texts.
+        // Letter by letter, as names in texts are compared.
         let name: Box<str> = p.author.chars().flat_map(char::to_lowercase).collect::<String>().into();
         let speaker = Speaker { author, user: p.user, name: name.clone(), address, spoke: true };
         let slot = self.take_slot(speaker);
@@ -87,7 +87,8 @@ impl Mentions {
         }
     }
 
-    /// A message that somebody is shown, so that it can be answered. Offsets rise.
+    /// Remember the author of a message that was shown, so that answers to it reach the author. Offsets
+    /// ascend.
     pub(crate) fn note_said(&mut self, offset: u64, author: AuthorKey) {
         self.said.push_back((offset, author));
         if self.said.len() > SAID_MAX {
@@ -95,7 +96,7 @@ impl Mentions {
         }
     }
 
-    /// Where those are whom a message means.
+    /// The connections of the people whom a message means.
     pub(crate) fn meant_by(&mut self, p: &Publication) -> &[ReplyTo] {
         self.meant.clear();
         if let Some(author) = p.reply_to.and_then(|offset| self.author_of(offset)) {
@@ -129,7 +130,7 @@ impl Mentions {
         }
     }
 
-    /// Who is named at the beginning of a text.
+    /// The person whose name begins a text.
     fn named_at(&mut self, text: &str) -> Option<u32> {
         self.lower.clear();
         self.ends.clear();
@@ -146,8 +147,8 @@ impl Mentions {
         self.ends.iter().rev().find_map(|&end| self.by_name.get(&self.lower[..end]).copied())
     }
 
-    /// A place for somebody new: a free one, or that of who has not spoken since the last round (the clock
-    /// algorithm of Corbató, 1968).
+    /// A slot for a new speaker: a free one, or that of a speaker who was silent since the last round (the
+    /// clock algorithm of Corbató, 1968).
     fn take_slot(&mut self, speaker: Speaker) -> u32 {
         if self.speakers.len() < SPEAKERS_MAX {
             self.speakers.push(speaker);
@@ -181,7 +182,7 @@ mod tests {
     use grandstand_protocol::frame::Role;
     use proptest::prelude::*;
 
-    /// A room in which these spoke, user 1 first, at offsets 0, 1 and so on.
+    /// A room with these speakers, user 1 first, at offsets 0, 1 and so on.
     fn room(names: &[&str]) -> Pacing {
         let mut pacing = Pacing::new(1, 0, 7);
         for (offset, name) in (0..).zip(names) {
@@ -244,7 +245,7 @@ mod tests {
         let mut room = room(&["ann", "me"]);
         speak(&mut room, 2, 99, "me");
         assert_eq!(meant(&mut room, "@me and @ann", Some(2)), [1]);
-        // A bridge's people share its connection: it knows what it sent.
+        // A bridge's people share its connection, and the bridge knows what it sent.
         let mut bridged = by(5, "carol", "");
         bridged.from = said(99, Role::Viewer, "").from;
         let author = room.author(&bridged);

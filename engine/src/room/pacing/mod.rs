@@ -1,17 +1,20 @@
-//! Pacing: of a tick's messages, which ones a batch shows people, so that a large audience can read what it
-//! is shown.
+//! Pacing: selects which of a tick's messages a batch shows, so that a large audience can read them.
 //!
-//! A token bucket gives the room so many messages a second. While a tick fits it, everything is shown as it
-//! is. Otherwise, in this order: hosts and moderators are shown always, beyond the budget; equal texts are
-//! folded into one, with a count; of what remains, those are shown whose authors were shown least within the
-//! last [`WINDOW_US`], a chatter's first message before another's second, the newest first among equals. The
-//! rest is omitted: counted in the batch, kept in the log.
+//! A token bucket gives the room a number of messages a second. A tick within that budget is shown complete.
+//! Otherwise, pacing selects in this order:
 //!
-//! Invariants: what is shown, folded and omitted adds up to the tick; of two people nobody is shown twice
-//! more than the other while that one has a message left; the order of messages never changes. Costs O(n log
-//! n) in a tick over the budget, O(n) below, and allocates nothing per message once its buffers have grown. A
-//! room that is not paced has none of this.
-//! Not here: when a room is paced (`shard/turn`), the bytes of a batch (`seal`), who a message means
+//! - hosts and moderators are always shown, beyond the budget;
+//! - equal texts are folded into one message, with a count;
+//! - of the rest, the authors who were shown least within the last [`WINDOW_US`] are shown first. An author's
+//!   first message comes before another author's second; among equals, the newest comes first.
+//!
+//! All other messages are omitted: counted in the batch, kept in the log.
+//!
+//! Invariants: shown, folded and omitted messages add up to the tick. No author is shown two messages more
+//! than another who has a message left. The order of messages never changes. A tick over the budget costs O(n
+//! log n), one within it O(n). Once its buffers have grown, pacing allocates nothing per message. A room that
+//! is not paced has none of this.
+//! Not here: when a room is paced (`shard::timeouts`), the bytes of a batch (`seal`), whom a message means
 //! (`mentions`).
 
 pub(crate) mod mentions;
@@ -26,32 +29,32 @@ use grandstand_protocol::frame::Role;
 use crate::link::Publication;
 pub(crate) use mentions::Mentions;
 
-/// How far back it counts who was shown: a screen of chat at the rate that people can read.
+/// How far back shown messages are counted: a screen of chat at the rate that people can read.
 const WINDOW_US: u64 = 10_000_000;
 
-/// Messages counted in the window: 10 s at 800 messages/s, beyond which nobody reads. Beyond, the oldest are
+/// Messages counted in the window: 10 s at 800 messages/s, which nobody can read. Above this, the oldest are
 /// forgotten.
 const WINDOW_MESSAGES_MAX: usize = 8192;
 
 /// One message, in millionths.
 const MESSAGE: u64 = 1_000_000;
 
-/// What becomes of a message.
+/// The outcome for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It stands in the batch, for itself and so many others with an equal text.
+    /// The batch shows it, for itself and for `folded` others with an equal text.
     Shown { folded: u32 },
-    /// Another message with an equal text stands for it.
+    /// The batch shows another message with an equal text in its place.
     Folded,
-    /// It is counted, and no more.
+    /// The batch only counts it.
     Omitted,
 }
 
-/// An author, whatever connection they speak on: a bridge's authors are told apart by their names.
+/// An author, on any connection. The authors of a bridge are told apart by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AuthorKey(u64);
 
-/// What one paced room remembers.
+/// The memory of one paced room.
 #[derive(Debug)]
 pub(crate) struct Pacing {
     hash: FixedState,
@@ -63,11 +66,11 @@ pub(crate) struct Pacing {
     pub(crate) mentions: Mentions,
 }
 
-/// Selects; its buffers serve all rooms of a shard.
+/// Selects messages. Its buffers serve all rooms of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Selector {
     fates: Vec<Fate>,
-    // By message: its group, for those that are not always shown.
+    // The group of each message, for messages that are not always shown.
     group_of: Vec<u32>,
     groups: Vec<Group>,
     by_text: HashMap<u64, u32, FixedState>,
@@ -78,7 +81,7 @@ pub(crate) struct Selector {
 /// Messages with equal texts, or a single one.
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    // The message that stands for all: its index, its author, and how often that one was shown lately.
+    // The message shown for the group: its index, its author, and how often that author was shown lately.
     at: u32,
     author: AuthorKey,
     lately: u32,
@@ -86,12 +89,13 @@ struct Group {
     is_shown: bool,
 }
 
-/// In what order groups are shown: how often the author will have been shown before, the newest first.
+/// The order in which groups are shown: by how often the author will have been shown before, then the newest
+/// first.
 type Rank = (u32, Reverse<u32>, u32);
 
 impl Pacing {
-    /// Nobody was shown yet; there is a second's worth of credit. `seed` keeps strangers from choosing what
-    /// collides.
+    /// A memory without shown messages, with credit for a second. `seed` keeps clients from choosing keys
+    /// that collide in the tables.
     pub(crate) fn new(per_s: u32, now_us: u64, seed: u64) -> Self {
         let hash = FixedState::with_seed(seed);
         Pacing {
@@ -105,17 +109,17 @@ impl Pacing {
         }
     }
 
-    /// No two batches nearer than this: a tick that is too short for one message would only count.
+    /// The shortest time between two batches: a tick too short for one message would only count.
     pub(crate) fn spacing_us(&self) -> u64 {
         self.spacing_us
     }
 
-    /// Who says this.
+    /// The author of a publication.
     pub(crate) fn author(&self, p: &Publication) -> AuthorKey {
         AuthorKey(self.hash.hash_one((p.user, &*p.author)))
     }
 
-    /// Take on the time: credit grows, up to a second's worth, and who was shown long ago is forgotten.
+    /// Advance the time: credit grows, up to a second's worth, and messages shown long ago are forgotten.
     fn earn(&mut self, now_us: u64, per_s: u32) {
         let passed_us = now_us.saturating_sub(self.earned_us);
         self.earned_us = self.earned_us.max(now_us);
@@ -147,7 +151,7 @@ impl Pacing {
 }
 
 impl Selector {
-    /// What becomes of each of a tick's messages, in their order; `None`: all are shown as they are.
+    /// The outcome for each of a tick's messages, in their order; `None`: all are shown unchanged.
     pub(crate) fn select(
         &mut self,
         pacing: &mut Pacing,
@@ -179,7 +183,7 @@ impl Selector {
         Some(&self.fates)
     }
 
-    /// Put equal texts together. For each group speaks who was shown least, of those the last.
+    /// Group equal texts. The group shows the last message of the author who was shown least.
     fn group(&mut self, pacing: &Pacing, messages: &[Box<Publication>]) {
         self.groups.clear();
         self.group_of.clear();
@@ -247,7 +251,7 @@ impl Selector {
     }
 }
 
-/// Those who run the show and keep order in it; a bridge's authors by the role that it gives them.
+/// Hosts and moderators; for a bridge's authors, by the role that the bridge gives them.
 fn is_always_shown(p: &Publication) -> bool {
     matches!(p.role, Role::Host | Role::Moderator)
 }

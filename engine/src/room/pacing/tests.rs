@@ -1,7 +1,7 @@
-//! Tests of the selection by itself, against what a reader would count by hand; of who is meant, in
-//! `mentions`.
+//! Tests of the selection by itself, against a reader's count by hand. `mentions` has the tests of whom a
+//! message means.
 //!
-//! Why: people notice at once if pacing is unfair, and no figure shows it.
+//! Why: people notice at once if pacing is unfair, and no metric shows it.
 
 use super::*;
 use crate::link::{Alias, ConnectionToken, ReplyTo, UserId, WorkerId};
@@ -27,7 +27,7 @@ fn viewer(user: u64, text: &str) -> Box<Publication> {
     said(user, Role::Viewer, text)
 }
 
-/// A second's tick in a room that was quiet before, with an empty bucket but for that second.
+/// A tick of one second in a room that was quiet before. The bucket holds only that second's credit.
 fn tick(per_s: u32, messages: &[Box<Publication>]) -> Option<Vec<Fate>> {
     let mut pacing = Pacing::new(per_s, 0, 7);
     Selector::default().select(&mut pacing, messages, 1_000_000, per_s).map(<[Fate]>::to_vec)
@@ -142,7 +142,8 @@ fn messages(of: &[Saying], tick: usize, distinct: bool) -> Vec<Box<Publication>>
 }
 
 proptest! {
-    /// Counts are conserved, "always" is always, folded counts are right, and the rate holds.
+    /// Counts are conserved, hosts and moderators are always shown, folded counts are right, and the rate is
+    /// kept.
     #[test]
     fn every_message_has_one_fate_and_the_rate_holds(ticks in ticks(6), per_s in 1u32..40) {
         let (mut pacing, mut selector) = (Pacing::new(per_s, 0, 7), Selector::default());
@@ -176,12 +177,12 @@ proptest! {
         }
     }
 
-    /// Nobody is shown twice more than somebody who has a message left.
+    /// No author is shown two messages more than another who has a message left.
     #[test]
     fn people_are_shown_fairly(ticks in ticks(1), per_s in 1u32..30) {
         let (mut pacing, mut selector) = (Pacing::new(per_s, 0, 7), Selector::default());
         let mut us = 0;
-        // What was shown, by hand: when, and of whom.
+        // A count of shown messages by hand: the time, and the author.
         let mut shown: Vec<(u64, UserId)> = Vec::new();
         for (at, (passed_us, of)) in ticks.iter().enumerate() {
             us += passed_us;
