@@ -3,8 +3,8 @@
 //! How: SQLite's online backup copies page by page, from one read transaction on a connection of its own. So
 //! the copy shows one moment, and it delays no commit. It is written under a temporary name, verified end to
 //! end, synced, and only then renamed.
-//! Invariants: a file with the name of a backup is whole and sound. [`restore`] replaces a log only when it
-//! is told to, and keeps what it replaces.
+//! Invariants: a file with the name of a backup is whole and sound. [`restore`] replaces a log only with
+//! `force`, and keeps the replaced log.
 //! Not here: what sound means (`verify`).
 
 use std::fs::{self, File};
@@ -27,11 +27,11 @@ use crate::status::Status;
 use crate::tables::{self, RowKind};
 use crate::verify::{self, Report};
 
-/// Pages at a time, and the pause behind them: 100 MB/s at the most, and others get the disk in between.
+/// Pages copied at a time, and the pause after them: at most 100 MB/s, and others use the disk in between.
 const PAGES: i32 = 256;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Copy a log, be it open in some process or not, to the file `to`.
+/// Copy a log to the file `to`, whether a process has it open or not.
 ///
 /// `from` is a data directory or a database's file.
 ///
@@ -54,11 +54,11 @@ pub fn run(from: &Path, to: &Path) -> Result<Report, StoreError> {
     }
 }
 
-/// Put a backup in place as the log of `dir`. `force`: what is there is kept aside; else the directory must
-/// have no log. Rooms go on under new epochs, since what was said after the backup may have been seen.
+/// Put a backup in place as the log of `dir`. With `force`, an existing log is kept aside; without, the
+/// directory must have no log. Rooms get new epochs, since clients may have seen messages after the backup.
 ///
 /// # Errors
-/// [`StoreError`]: the backup is not sound, `dir` is open in some process, or has a log.
+/// [`StoreError`]: the backup is not sound, a process has `dir` open, or `dir` has a log.
 pub fn restore(from: &Path, dir: &Path, force: bool) -> Result<Report, StoreError> {
     let source = database(from);
     let report = check(&source)?;
@@ -102,7 +102,7 @@ fn copy(source: &Path, to: &Path) -> Result<(), StoreError> {
             }
         }
     }
-    // One file, that needs no other beside it.
+    // One file that needs no other file beside it.
     target.pragma_update(None, "journal_mode", "DELETE").map_err(StoreError::sqlite(to))?;
     drop(target);
     File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io(to, "sync"))
@@ -122,7 +122,7 @@ fn put(part: &Path, to: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io(dir, "sync"))
 }
 
-/// Another log from here on: its own number, and a last row that says so.
+/// Make it another log: give it a new number, and a last row that records the restore.
 fn mark_restored(path: &Path) -> Result<(), StoreError> {
     let fault = StoreError::sqlite(path);
     let mut conn = Connection::open(path).map_err(&fault)?;
@@ -153,7 +153,7 @@ fn keep_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Before a schema change.
+/// A backup before a schema change.
 pub(crate) fn before_migration(path: &Path, dir: &Path, version: i64) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
     let to = dir.join(format!("before-{version}-{}.db", stamp(unix_ms())));
@@ -162,7 +162,7 @@ pub(crate) fn before_migration(path: &Path, dir: &Path, version: i64) -> Result<
     put(&part, &to)
 }
 
-/// Makes backups as planned, until it is dropped.
+/// Makes backups on a schedule, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     stop: Option<Sender<()>>,
@@ -185,7 +185,7 @@ impl Schedule {
                     _ => return,
                 }
                 let failed = one(&plan, &path, &status).is_err();
-                // Not in a circle, where the disk is full.
+                // A pause, so that a full disk does not cause a busy loop.
                 let pause = Duration::from_millis(plan.every_ms.min(60_000));
                 if failed && !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
                     return;

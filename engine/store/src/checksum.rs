@@ -1,7 +1,7 @@
 //! Checksums of everything stored: XXH3-64, chained by the seed.
 //!
-//! Why XXH3: rot and torn writes are accidents and no attacks. It runs at memory speed, also for a record of
-//! a hundred bytes.
+//! Why XXH3: damage on a disk and torn writes are accidents, not attacks. It runs at memory speed, also for a
+//! record of a hundred bytes.
 //! Invariant: the function never changes, since its results are on disk.
 
 use twox_hash::XxHash3_64;

@@ -1,7 +1,7 @@
 //! The store's clocks: the one place where this crate reads the time.
 //!
-//! Why: pauses, ages and durations come from the monotonic clock, names of files and retention from the wall
-//! clock. Whoever looks for the influence of time on the store finds the callers of [`now`] and [`unix_ms`].
+//! Why: pauses, ages and durations come from the monotonic clock; names of files and retention use the wall
+//! clock. The callers of [`now`] and [`unix_ms`] are all the places where time affects the store.
 //! Not here: the times of batches; those come from shards.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

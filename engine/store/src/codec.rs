@@ -1,4 +1,4 @@
-//! The byte codec of stored things: varints, lengths, and a decoder that cannot panic.
+//! The byte codec of stored data: varints, lengths, and a decoder that cannot panic.
 //!
 //! Invariant: a [`Decoder`] never reads past its end and never panics, whatever the bytes.
 //! Not here: what the bytes mean (`record`, `room_state`, `journal`).
@@ -26,11 +26,11 @@ pub(crate) fn put_option(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(bytes.unwrap_or_default());
 }
 
-/// Bytes that cannot be decoded: what was expected.
+/// Bytes that cannot be decoded, with what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Reads from shared bytes; what it hands out shares them.
+/// Reads from shared bytes; the values that it returns share them.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     bytes: Bytes,
@@ -98,7 +98,7 @@ impl Decoder {
         std::str::from_utf8(&bytes).map(Box::from).map_err(|_| Malformed(what))
     }
 
-    /// A count of things of at least `bytes_min` each: never more than the bytes left can hold.
+    /// A number of items of at least `bytes_min` each: never more than the remaining bytes can hold.
     pub(crate) fn count(&mut self, bytes_min: usize, what: &'static str) -> Result<usize, Malformed> {
         let n = usize::try_from(self.varint(what)?).map_err(|_| Malformed(what))?;
         if n > self.bytes.len() / bytes_min { Err(Malformed(what)) } else { Ok(n) }

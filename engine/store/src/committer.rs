@@ -1,6 +1,6 @@
 //! The committer: the thread that commits what all shards pushed, one synced transaction for the whole node.
 //!
-//! A turn takes what is queued, adds it to the journal as one row, commits, and tells the shards. Other
+//! A turn takes the queued entries, adds them to the journal as one row, commits, and tells the shards. Other
 //! writes are small and share the transaction: a step of compaction, or a step of retention. Between two
 //! turns the thread copies pages from the write-ahead log into the database.
 //!
@@ -31,15 +31,15 @@ use crate::schema;
 use crate::status::Health;
 use crate::tables::{self, RowKind};
 
-/// From the beginning of one commit to the next. What comes in meanwhile shares one sync. It is shorter than
-/// a publisher notices, and longer than a sync of an idle disk takes.
+/// From the beginning of one commit to the next. Entries that arrive meanwhile share one sync. It is shorter
+/// than a publisher notices, and longer than a sync of an idle disk takes.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Bytes that one commit takes; the rest waits for the next.
+/// Bytes in one commit; the rest waits for the next.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// A round of compaction begins when the journal has this many bytes, or its oldest entry this age. A start
-/// reads so much in some tens of milliseconds, and it is enough to give each segment many batches.
+/// A round of compaction begins when the journal has this many bytes, or its oldest entry has this age. A
+/// start reads this much in some tens of milliseconds. It is enough to give each segment many batches.
 const JOURNAL_BYTES: u64 = 8 << 20;
 const JOURNAL_AGE: Duration = Duration::from_secs(20);
 
@@ -47,10 +47,11 @@ const JOURNAL_AGE: Duration = Duration::from_secs(20);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Pause between two looks at sizes and ages, for figures and for retention.
+/// Pause between two looks at sizes and ages, for metrics and for retention.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a close tries to write what is outstanding. After that the crash log keeps it for the next start.
+/// How long a close tries to write outstanding entries. After that the crash log keeps them for the next
+/// start.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Rows of the journal that are removed at a time.
@@ -62,7 +63,7 @@ const FREE_PART: u64 = 4;
 const FREE_PAGES_MIN: u64 = 4096;
 const VACUUM_STEP: u32 = 256;
 
-/// What was taken from the queues and is not committed yet.
+/// Entries that were taken from the queues and are not committed yet.
 #[derive(Debug)]
 struct Pending {
     data: Vec<u8>,
@@ -75,7 +76,7 @@ struct Pending {
 #[derive(Debug, Default)]
 struct Chore {
     moved: Option<Compacted>,
-    /// Journal rows below this one are gone.
+    /// Journal rows below this one are deleted.
     forgotten: Option<i64>,
     trimmed: Option<Trimmed>,
 }
@@ -90,13 +91,13 @@ pub(crate) struct Committer {
     pub(crate) retention: Retention,
     pending: Option<Pending>,
     round: Option<Round>,
-    /// Since when the journal holds anything to be moved.
+    /// The time since when the journal holds entries to be moved.
     waiting_since: Option<Instant>,
     trims: retention::Cursor,
     looked: Option<Instant>,
     backoff: Option<Duration>,
     began: Instant,
-    /// Estimated, since the last checkpoint.
+    /// Estimated bytes since the last checkpoint.
     wal_bytes: u64,
     is_chore_failing: bool,
 }
@@ -156,7 +157,7 @@ impl Committer {
         let since = clock::elapsed(self.began);
         let shared = self.shared.clone();
         if since < GATHER {
-            // Asleep and not parked: a push meanwhile has nobody to wake.
+            // It sleeps and does not park, since a push meanwhile need not wake anybody.
             thread::sleep(GATHER - since);
         }
         let idle = if self.has_chore() { Duration::ZERO } else { LOOK_EVERY };
@@ -185,7 +186,7 @@ impl Committer {
         self.look();
     }
 
-    /// Take what is queued, unless the last commit is still to be done.
+    /// Take the queued entries, unless the last commit is still to be done.
     fn gather(&mut self) {
         if self.pending.is_some() || !self.shared.is_waiting() {
             return;
@@ -214,7 +215,7 @@ impl Committer {
         self.pending = Some(Pending { data, positions, entries, bytes: bytes as u64 });
     }
 
-    /// Begin a round when it is time.
+    /// Begin a round of compaction when it is time.
     fn plan(&mut self) {
         let is_due = self.waiting_since.is_some_and(|since| clock::elapsed(since) >= JOURNAL_AGE)
             || self.journal.bytes() >= JOURNAL_BYTES;
@@ -320,7 +321,7 @@ impl Committer {
             if self.round.as_ref().is_some_and(|round| upto >= round.upto()) {
                 self.round = None;
                 self.trims.is_due = true;
-                // The newest row stays; it holds nothing that is to be moved.
+                // The newest row stays; it holds no entries that are to be moved.
                 if self.journal.has_more_than_the_newest() {
                     self.waiting_since.get_or_insert_with(clock::now);
                 }
@@ -332,7 +333,8 @@ impl Committer {
         }
     }
 
-    /// Nothing of the transaction is used. The connection is closed, and with it what it took for written.
+    /// Discard the transaction. The connection is closed, and with it everything that it believed to be
+    /// written.
     fn fail(&mut self, error: &rusqlite::Error) {
         let health = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Health::Full,
@@ -353,8 +355,8 @@ impl Committer {
         self.conn = None;
     }
 
-    /// Write pages into the database while nobody waits for a commit: the write-ahead log begins anew, its
-    /// file as large as it is.
+    /// Write pages into the database while no commit is waiting. The write-ahead log then begins anew in its
+    /// file, which keeps its size.
     fn checkpoint(&mut self) {
         if self.wal_bytes < schema::WAL_BYTES_KEPT || self.backoff.is_some() {
             return;
@@ -367,7 +369,7 @@ impl Committer {
         }
     }
 
-    /// Once a second: read sizes, and find out whether anything is too old.
+    /// Once a second: read sizes, and check whether anything is too old.
     pub(crate) fn look(&mut self) {
         if self.looked.is_some_and(|looked| clock::elapsed(looked) < LOOK_EVERY) {
             return;
@@ -395,8 +397,8 @@ impl Committer {
         self.trims.is_due |= self.trims.vacuum_pages > 0;
     }
 
-    /// Move everything into segments, the write-ahead log into the database, and write a last row that says
-    /// so.
+    /// Move all entries into segments and the write-ahead log into the database, then write a last row that
+    /// records the close.
     fn close(mut self, deadline: Instant) -> bool {
         self.claim_all();
         self.is_chore_failing = false;

@@ -4,40 +4,40 @@
 
 use std::path::PathBuf;
 
-/// How a log is kept.
+/// The configuration of a durable log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// The data directory; made when missing. One process at a time owns it.
     pub dir: PathBuf,
-    /// Where the crash log lies. `None`: /dev/shm where that is a tmpfs, else `dir`.
+    /// Folder of the crash log. `None`: /dev/shm if that is a tmpfs, else `dir`.
     pub crash_log_dir: Option<PathBuf>,
-    /// Shards that will ask for their log.
+    /// Number of shards, each of which opens its log.
     pub shards: u16,
-    /// Bytes that may wait for the disk; beyond, [`check`](grandstand_engine::log::DurableLog::check) is
-    /// an error.
+    /// Bytes that may wait for the disk; above this, [`check`](grandstand_engine::log::DurableLog::check)
+    /// returns an error.
     pub queue_bytes_max: usize,
-    /// What is kept.
+    /// How much is kept.
     pub retention: Retention,
-    /// Nonces that a room comes back with.
+    /// Nonces that are restored for a room.
     pub nonces_max: usize,
-    /// How old they may be.
+    /// The highest age of these nonces.
     pub nonce_window_ms: u64,
-    /// Batches that a room comes back with.
+    /// Batches that are restored for a room.
     pub newest_batches_max: usize,
-    /// Their bytes.
+    /// Bytes of these batches.
     pub newest_bytes_max: usize,
     /// Scheduled backups.
     pub backups: Option<BackupPlan>,
-    /// Where a backup goes before a schema change. `None`: `backups` in `dir`.
+    /// Folder of the backup before a schema change. `None`: `backups` in `dir`.
     pub backup_dir: Option<PathBuf>,
-    /// How long [`Store::open`](crate::Store::open) waits for another process to let go of the directory.
+    /// How long [`Store::open`](crate::Store::open) waits for another process to release the directory.
     pub lock_wait_ms: u64,
 }
 
-/// What is kept; 0: no bound. The oldest goes first, a segment at a time.
+/// Bounds of retention; 0: no bound. The oldest messages are removed first, a segment at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// How old a message may be.
+    /// The highest age of a message.
     pub age_ms: u64,
     /// Bytes of one room.
     pub room_bytes_max: u64,
@@ -48,11 +48,11 @@ pub struct Retention {
 /// Backups on a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupPlan {
-    /// Time from one to the next, also across restarts.
+    /// Time from one backup to the next, also across restarts.
     pub every_ms: u64,
-    /// So many of the newest are kept.
+    /// Number of backups that are kept, the newest.
     pub keep: usize,
-    /// Where.
+    /// The folder of the backups.
     pub dir: PathBuf,
 }
 

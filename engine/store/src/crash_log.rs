@@ -1,4 +1,5 @@
-//! The crash log: what was shown and is not yet synced, in files in memory that outlive the process.
+//! The crash log: entries that were shown and are not yet synced, in files in memory that outlive the
+//! process.
 //!
 //! Why: the sync of a disk takes milliseconds, and viewers do not wait for it. After kill -9 the next process
 //! finds here what the database lacks, and every room continues where its viewers are. A power cut erases
@@ -33,22 +34,22 @@ const MAGIC: [u8; 8] = *b"GSrec\0\0\x01";
 const HEADER_BYTES: usize = 8 + 8 + 8 + 16 + 8;
 const FRAME_BYTES: usize = 4 + 8 + 8;
 
-/// A file above this hands over to the other of its pair, if that one is free: half a second of a loaded
-/// node.
+/// A full file: above this size, the pair's other file is used if it is free. This is half a second of a
+/// loaded node.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Where files of this log lie and how they are named.
+/// The folders and names of one log's crash log files.
 #[derive(Clone, Debug)]
 pub(crate) struct CrashLogFiles {
     dirs: Vec<PathBuf>,
-    /// Of the data directory and the database's own number: a copy of either is another log.
+    /// Derived from the data directory and the database's number, since a copy of either is another log.
     identity: u64,
     boot: [u8; 16],
 }
 
 impl CrashLogFiles {
-    /// Of the log in `dir` whose database has this number. Files are looked for in both folders and written
-    /// to the first that takes them.
+    /// The files of the log in `dir` whose database has this number. Files are searched for in both folders,
+    /// and written to the first folder that accepts them.
     pub(crate) fn new(crash_log_dir: &Path, dir: &Path, number: u64) -> io::Result<CrashLogFiles> {
         let (canonical, facts) = (fs::canonicalize(dir)?, fs::metadata(dir)?);
         let place = [facts.dev().to_le_bytes(), facts.ino().to_le_bytes()].concat();
@@ -78,7 +79,7 @@ impl CrashLogFiles {
         entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_ours).collect()
     }
 
-    /// Remove all files of this log but those of `run`.
+    /// Remove all files of this log except those of `run`.
     pub(crate) fn remove_others(&self, run: Option<u64>) {
         let own = run.map(|run| format!("{}{run:016x}-", self.prefix()));
         for path in self.files() {
@@ -89,9 +90,8 @@ impl CrashLogFiles {
         }
     }
 
-    /// What a run left, shard by shard: records with their positions, in order and without holes from
-    /// `positions` on. `None`: no file of that run and boot is there, or what is there does not go on from
-    /// `positions`.
+    /// The records that a run left, shard by shard, with their positions, in order and without gaps after
+    /// `positions`. `None`: no file of that run and boot exists, or the files do not continue at `positions`.
     pub(crate) fn found(&self, run: u64, positions: &[u64]) -> Option<Vec<Vec<(u64, Bytes)>>> {
         let mut shards: Vec<Vec<(u64, Bytes)>> = vec![Vec::new(); positions.len()];
         let mut is_there = vec![false; positions.len()];
@@ -137,8 +137,8 @@ impl CrashLogFiles {
     }
 }
 
-/// Memory outlives a process, not a boot; a file in the data directory would, without what was not synced of
-/// it.
+/// The boot's identity. Files in memory survive a process, not a boot. A file in the data directory would
+/// survive the boot, but without the part that was not synced.
 fn boot() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut boot = [0; 16];
@@ -172,7 +172,7 @@ pub(crate) struct CrashLog {
     run: u64,
     shard: usize,
     pairs: Vec<Pair>,
-    /// Of `pairs`.
+    /// Index into `pairs`.
     at: usize,
     frame: Vec<u8>,
     status: Arc<Status>,
@@ -194,7 +194,7 @@ struct LogFile {
 }
 
 impl CrashLog {
-    /// With its first file made, so that a process that is killed at once leaves it behind.
+    /// Make the first file at once, so that a process that is killed immediately leaves it behind.
     pub(crate) fn begin(place: &CrashLogFiles, run: u64, shard: usize, status: Arc<Status>) -> CrashLog {
         let pair = |dir: &PathBuf| Pair { dir: dir.clone(), files: [None, None], active: 0 };
         let pairs = place.dirs.iter().map(pair).collect();
@@ -214,19 +214,19 @@ impl CrashLog {
         self.turn_off(true);
     }
 
-    /// Is what is written here kept over the death of the process?
+    /// Do written records survive the death of the process?
     pub(crate) fn is_on(&self) -> bool {
         !self.is_off
     }
 
-    /// Keep a record; everything up to `durable` is needed no more.
+    /// Write a record. Records up to `durable` are no longer needed.
     pub(crate) fn write(&mut self, position: u64, record: &[u8], durable: u64) {
         self.frame.clear();
         self.frame.extend_from_slice(&(record.len() as u32).to_le_bytes());
         self.frame.extend_from_slice(&position.to_le_bytes());
         self.frame.extend_from_slice(&checksum(self.run ^ position, record).to_le_bytes());
         self.frame.extend_from_slice(record);
-        // The first place again at every turn of the other's files: memory may be free again.
+        // The first pair is tried again each time the other pair's file changes: memory may be free again.
         let from = if self.is_turn(self.at, durable) { 0 } else { self.at };
         for at in from..self.pairs.len() {
             match self.write_to(at, position, durable) {
@@ -247,7 +247,7 @@ impl CrashLog {
         is_full && pair.files[1 - pair.active].as_ref().is_none_or(|kept| kept.newest <= durable)
     }
 
-    /// Write the frame to a pair. `false`: it comes back to a pair that still holds what is needed.
+    /// Write the frame to a pair. Returns `false` if the pair still holds needed records of an earlier use.
     fn write_to(&mut self, at: usize, position: u64, durable: u64) -> io::Result<bool> {
         if self.is_turn(at, durable) && self.pairs[at].files[self.pairs[at].active].is_some() {
             let pair = &mut self.pairs[at];
@@ -261,8 +261,8 @@ impl CrashLog {
             self.open(at, active)?;
         }
         let kept = self.pairs[at].files[active].as_mut().expect("opened above");
-        // Frames of one file are without holes: after a while elsewhere it is begun anew, when nothing in it
-        // is needed.
+        // The frames of one file have no gaps. So after writing elsewhere the file is begun anew, once
+        // nothing in it is needed.
         if kept.newest != 0 && kept.len > HEADER_BYTES as u64 && kept.newest + 1 != position {
             if kept.newest > durable {
                 return Ok(false);

@@ -1,4 +1,4 @@
-//! The data directory: its lock, its marker file, and where its crash log lies by default.
+//! The data directory: its lock, its marker file, and the default folder of its crash log.
 //!
 //! Why a marker: an empty log must never replace a database that somebody deleted by accident. `log.id` is
 //! written when a database is created, so a database that is gone is an error.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::error::StoreError;
 
-/// Name of the file that says that a database was created here.
+/// Name of the file that records that a database was created here.
 pub(crate) const MARKER: &str = "log.id";
 
 /// Pause between two attempts to take the lock (see [`StoreConfig::lock_wait_ms`](crate::StoreConfig)).
@@ -38,15 +38,15 @@ pub(crate) fn lock(dir: &Path, wait: Duration) -> Result<File, StoreError> {
             Err(error) => return Err(StoreError::io(&path, "lock")(io::Error::from(error))),
         }
     }
-    // The number is for people. What excludes others is the lock.
+    // The number is for people. The lock is what excludes other processes.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
 
-/// Must the database be created? Only where neither it nor a marker exists.
+/// Must the database be created? Only if neither the database nor a marker exists.
 ///
 /// # Errors
-/// [`StoreError::Missing`] when the marker says that there was a database and it is gone.
+/// [`StoreError::Missing`] when the marker exists and the database does not.
 pub(crate) fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool, StoreError> {
     let is_empty = fs::metadata(path).map_or(true, |facts| facts.len() == 0);
     match (is_empty, marker) {
@@ -55,9 +55,9 @@ pub(crate) fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool,
     }
 }
 
-/// What `log.id` says: the number of the database that was created here, and the runs of the processes that
-/// may have written to it last. It distinguishes a database that is gone, or has lost its newest part, from
-/// one that never existed.
+/// The contents of `log.id`: the number of the database that was created here, and the runs of the processes
+/// that may have written to it last. It distinguishes a database that was deleted, or has lost its newest
+/// part, from one that never existed.
 #[derive(Debug)]
 pub(crate) struct Marker {
     pub(crate) number: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Marker {
 }
 
 impl Marker {
-    /// `None`: there is no marker. One that cannot be parsed still says that there was a database.
+    /// `None`: there is no marker. A marker that cannot be parsed still shows that there was a database.
     pub(crate) fn read(dir: &Path) -> Option<Marker> {
         let path = dir.join(MARKER);
         let bytes = fs::read(&path).ok().or_else(|| path.exists().then(Vec::new))?;
@@ -89,7 +89,7 @@ impl Marker {
     }
 }
 
-/// The default folder of the crash log: a tmpfs, whose files survive the process. Where /dev/shm is no tmpfs
+/// The default folder of the crash log: a tmpfs, whose files survive the process. If /dev/shm is not a tmpfs,
 /// it is the data directory.
 pub(crate) fn default_crash_log_dir(dir: &Path) -> PathBuf {
     const TMPFS_MAGIC: i64 = 0x0102_1994;

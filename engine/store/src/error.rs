@@ -4,16 +4,16 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An operating fault: each says its place, and what to do.
+/// An operating fault. Each names its file, and what to do.
 #[derive(Debug)]
 pub enum StoreError {
     /// A file or folder can't be used.
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// What was wanted.
+        /// What the store tried to do.
         doing: &'static str,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// Another process owns the directory.
@@ -21,35 +21,35 @@ pub enum StoreError {
         /// The lock's file.
         path: PathBuf,
     },
-    /// The database is there, but damaged where nothing can go on without it. It was left as it is.
+    /// The database is damaged in a place without which nothing can continue. It was not changed.
     Corrupt {
         /// The database.
         path: PathBuf,
         /// What is wrong with it.
         detail: String,
     },
-    /// The directory had a database, and it is gone.
+    /// The directory had a database, which is missing now.
     Missing {
-        /// Where it stood.
+        /// The path of the missing database.
         path: PathBuf,
     },
-    /// Written by a newer program.
+    /// A newer program wrote the database.
     Newer {
         /// The database.
         path: PathBuf,
         /// Its version.
         version: i64,
     },
-    /// Something stands where a backup or a restored log shall go.
+    /// A file is in the place of a backup or of a restored log.
     InTheWay {
-        /// What.
+        /// The file.
         path: PathBuf,
     },
-    /// SQLite could not do what it was asked; the disk may be full or read-only.
+    /// SQLite could not carry out an operation; the disk may be full or read-only.
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: rusqlite::Error,
     },
 }
@@ -60,7 +60,7 @@ impl StoreError {
         move |source| StoreError::Io { path, doing, source }
     }
 
-    /// Of an error of SQLite: damage is told apart from a disk that does not do its work.
+    /// Convert an error of SQLite: damage is distinguished from a disk that fails.
     pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
         let path = path.to_owned();
         move |source| {
@@ -77,7 +77,7 @@ impl StoreError {
     }
 }
 
-/// Does this error mean that the file is not what was written?
+/// Does this error mean that the file differs from what was written?
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     match error {

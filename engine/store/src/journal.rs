@@ -11,27 +11,27 @@ use std::collections::VecDeque;
 
 use crate::tables::{self, RowKind};
 
-/// Bytes of records that one step of a compaction moves, or those of one commit if it alone has more: some
+/// Bytes of records that one step of compaction moves, or the records of one commit if they are more: some
 /// milliseconds of writing. It is also the distance from one mark to the next.
 pub(crate) const STEP_BYTES: usize = 256 << 10;
 const MARK_BYTES: u64 = STEP_BYTES as u64;
 
-/// See the file's head.
+/// A row of the journal up to which rooms may be moved.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mark {
     pub(crate) row: i64,
-    /// For each shard, what is committed.
+    /// The committed position of each shard.
     pub(crate) positions: Vec<u64>,
 }
 
-/// Where the journal stands.
+/// The journal's rows, newest checksum and positions.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     pub(crate) run: u64,
     pub(crate) next_id: i64,
-    /// Of its newest row.
+    /// Checksum of its newest row.
     pub(crate) checksum: u64,
-    /// For each shard, what is committed.
+    /// The committed position of each shard.
     pub(crate) positions: Vec<u64>,
     /// Id and bytes of each row.
     rows: VecDeque<(i64, u64)>,
@@ -41,12 +41,12 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Without a row, for so many shards.
+    /// A journal without rows, for this number of shards.
     pub(crate) fn empty(shards: usize) -> Journal {
         Journal { next_id: 1, positions: vec![0; shards], ..Journal::default() }
     }
 
-    /// Of all its rows.
+    /// Bytes of all its rows.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -55,7 +55,7 @@ impl Journal {
         self.rows.front().map_or(0, |&(id, _)| id)
     }
 
-    /// The newest row stays always; is there any other?
+    /// Is there any row besides the newest, which always stays?
     pub(crate) fn has_more_than_the_newest(&self) -> bool {
         self.rows.len() > 1
     }
@@ -64,7 +64,7 @@ impl Journal {
         tables::journal_header(kind, self.run, positions, self.checksum)
     }
 
-    /// A row that is there: found at a start, or committed.
+    /// Add an existing row: found at a start, or committed.
     pub(crate) fn add(&mut self, id: i64, checksum: u64, bytes: u64) {
         self.rows.push_back((id, bytes));
         self.bytes += bytes;
@@ -88,7 +88,7 @@ impl Journal {
         Mark { row: self.next_id - 1, positions: self.positions.clone() }
     }
 
-    /// The marks up to its newest row, which is the last of them; the next ones are of what is still to come.
+    /// Take the marks up to its newest row, which is the last of them. Later calls return only newer marks.
     pub(crate) fn take_marks(&mut self) -> Vec<Mark> {
         let end = self.end();
         let mut marks = std::mem::take(&mut self.marks);
@@ -99,7 +99,7 @@ impl Journal {
         marks
     }
 
-    /// Rows before this one are gone.
+    /// Rows before this one are deleted.
     pub(crate) fn forget_before(&mut self, id: i64) {
         while let Some(&(_, bytes)) = self.rows.front().filter(|&&(oldest, _)| oldest < id) {
             self.rows.pop_front();
@@ -107,7 +107,7 @@ impl Journal {
         }
     }
 
-    /// All rows are gone.
+    /// All rows are deleted.
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.bytes = 0;
@@ -130,7 +130,7 @@ mod tests {
         let marks = journal.take_marks();
         assert_eq!(marks.iter().map(|mark| mark.row).collect::<Vec<_>>(), [4, 8, 10]);
         assert!(marks.iter().all(|mark| mark.positions == [mark.row as u64]));
-        // Nothing since then: the end is the only mark.
+        // No row since then: the end is the only mark.
         assert_eq!(journal.take_marks().iter().map(|mark| mark.row).collect::<Vec<_>>(), [10]);
         journal.clear();
         assert_eq!((journal.bytes(), journal.has_more_than_the_newest()), (0, false));

@@ -1,7 +1,7 @@
 //! Grandstand's durable log: the entries of rooms with durability `disk`, in SQLite, with backups and
 //! verification.
 //!
-//! The way of an entry:
+//! The path of an entry:
 //! 1. A shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)). It is encoded once, written
 //!    to the *crash log* (files in memory that outlive the process) and queued in the *memtable*.
 //! 2. The *committer* thread writes what all shards queued as one row of the *journal*, syncs it, and tells

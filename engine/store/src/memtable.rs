@@ -1,8 +1,8 @@
-//! Memtables: entries that were pushed and are not yet in a segment, in memory.
+//! The memtable: entries that were pushed and are not yet in a segment, in memory.
 //!
-//! Why: a page of history must hold what was shown a moment ago, and the disk may be slow. So the newest part
-//! of a room is read from here, committed or not, and nobody waits for a disk. Shards, the committer and the
-//! reader share them.
+//! Why: a page of history must hold the messages shown a moment ago, and the disk may be slow. So the newest
+//! part of a room is read from here, committed or not, without waiting for a disk. Shards, the committer and
+//! the reader share memtables.
 //! Invariants: a lock is held while references are moved, never during a read, a write or a sync. The records
 //! of one room are in the order of the push, and each follows the one before.
 //! Not here: when records leave (`compaction`), pages (`reader`).
@@ -24,10 +24,10 @@ use crate::tables::Name;
 /// A record in a memtable.
 #[derive(Clone, Debug)]
 pub(crate) struct MemRecord {
-    /// 0: from an earlier process.
+    /// 0 for a record of an earlier process.
     pub(crate) position: u64,
     pub(crate) bytes: Bytes,
-    /// It begins the room's log, or ends it: nothing before it belongs to the log.
+    /// It begins or ends the room's log: nothing before it belongs to the log.
     pub(crate) begins: bool,
     /// Offset after it.
     pub(crate) next_offset: u64,
@@ -36,14 +36,14 @@ pub(crate) struct MemRecord {
 /// The memtable of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Memtable {
-    /// What the committer has not taken yet.
+    /// Records that the committer has not taken yet.
     pub(crate) queue: VecDeque<(u64, Bytes)>,
-    /// What is not yet in segments.
+    /// Records that are not yet in segments.
     pub(crate) rooms: HashMap<Name, VecDeque<MemRecord>, RandomState>,
 }
 
 impl Memtable {
-    /// Add a room's next record. One without an offset takes that of the record before.
+    /// Add a room's next record. A record without an offset takes that of the record before.
     pub(crate) fn keep(&mut self, name: Name, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
         keep(self.rooms.entry(name).or_default(), position, bytes, begins, next_offset);
     }
@@ -61,17 +61,17 @@ pub(crate) fn keep(
     room.push_back(MemRecord { position, bytes, begins, next_offset: next_offset.max(before) });
 }
 
-/// What a shard, the committer and the reader share of one shard.
+/// The state of one shard that the shard, the committer and the reader share.
 #[derive(Debug, Default)]
 pub(crate) struct ShardSide {
     memtable: Mutex<Memtable>,
-    /// Pages and retention, for the shard. What is durable needs no queue: see `durable`.
+    /// Pages and retention, for the shard. Durable positions need no queue: see `durable`.
     news: SegQueue<News>,
     bell: OnceLock<Arc<Doorbell>>,
-    /// Position up to which everything is synced. The shard compares it with the last one that it took, so of
+    /// Position up to which everything is synced. The shard compares it with the one that it saw last. After
     /// several commits between two of its turns it sees the newest.
     durable: AtomicU64,
-    /// Left by an owner that let go of the shard, for the next.
+    /// The end of the log that a released owner left for the next.
     left: Mutex<Option<ShardEnd>>,
 }
 
@@ -94,17 +94,17 @@ impl ShardSide {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// An owner lets go of the shard.
+    /// Store the end of a released owner's log.
     pub(crate) fn leave(&self, end: ShardEnd) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
-    /// Has an owner let go, and none come since?
+    /// Has an owner been released, and no other come since?
     pub(crate) fn has_left(&self) -> bool {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// What the owner before left; `None`: there was none, or it has not let go.
+    /// The end that the previous owner left; `None`: there was no owner, or it was not released.
     pub(crate) fn take_left(&self) -> Option<ShardEnd> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -121,7 +121,7 @@ impl ShardSide {
         }
     }
 
-    /// The next news, for a shard that was told of `told` before.
+    /// The next news, for a shard whose last durable position is `told`.
     pub(crate) fn poll(&self, told: &mut u64) -> Option<News> {
         let durable = self.durable();
         if durable > *told {
@@ -132,13 +132,13 @@ impl ShardSide {
     }
 }
 
-/// What all of a store's threads share.
+/// The state that all of a store's threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) shards: Box<[ShardSide]>,
-    /// Records that the last process left in the journal, of rooms that no shard has asked for yet.
+    /// Records that the last process left in the journal, for rooms that no shard has asked for yet.
     pub(crate) unclaimed: Mutex<HashMap<Name, VecDeque<MemRecord>, RandomState>>,
-    /// Which shard owns a room, to tell it what retention removes.
+    /// The shard that owns each room, which is told what retention removes.
     pub(crate) owners: Mutex<HashMap<Name, usize, RandomState>>,
     pub(crate) status: Arc<Status>,
     /// Wakes the committer.
@@ -167,7 +167,7 @@ impl Shared {
         self.status.now_us()
     }
 
-    /// Has a shard anything for the committer?
+    /// Has any shard entries for the committer?
     pub(crate) fn is_waiting(&self) -> bool {
         self.status.queue_entries.load(Ordering::Acquire) > 0
     }

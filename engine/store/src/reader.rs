@@ -1,8 +1,8 @@
 //! The reader: a thread with a connection of its own that reads pages of history.
 //!
-//! A page is the room's segments from an offset on, then its memtable, which holds what is not in segments
-//! yet, committed or not. The reader looks at the memtable first: what compaction moves meanwhile is then in
-//! both and never in neither.
+//! A page is the room's segments from an offset on, then its memtable, which holds the records that are not
+//! in segments yet, committed or not. The reader looks at the memtable first. So records that compaction
+//! moves meanwhile are in both, and never in neither.
 //!
 //! Invariants: every record is verified before it is handed out. A page has no holes: it ends before a rotten
 //! or missing record, or begins after it, and the shard names the gap. Everything that is found rotten is
@@ -25,10 +25,10 @@ use crate::record::{self, Record};
 use crate::schema;
 use crate::tables::{self, RowFault};
 
-/// Segments whose ids are looked up at a time.
+/// Segment ids looked up at a time.
 const SEGMENTS: usize = 16;
 
-/// A page that a shard wants.
+/// A shard's request for a page.
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) shard: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Until every shard's log and the store are gone.
+    /// Run until every shard's log and the store are dropped.
     pub(crate) fn run(mut self) {
         while let Ok(Ask { shard, request }) = self.asks.recv() {
             let batches = self.page(shard, &request);
@@ -67,7 +67,7 @@ impl Reader {
                     self.conn = None;
                 }
             }
-            // Segments and memtable meet, or something between them is missing.
+            // The segments and the memtable must be adjacent, or records between them are missing.
             page.due = page.due.or(page.end);
         }
         for bytes in &memtable {
@@ -160,11 +160,12 @@ struct Page<'a> {
     messages: u64,
     /// Where the next batch must begin.
     due: Option<u64>,
-    /// Where the segments end, by the room's row.
+    /// The offset at which the segments end, by the room's row.
     end: Option<u64>,
     /// The oldest offset kept, by the room's row.
     oldest: u64,
-    /// A hole has a reason: something rotten that was noted, or the room was kept in memory for a while.
+    /// A gap has a known reason: damaged records that were noted, or a time in which the room was kept in
+    /// memory.
     has_reason: bool,
     hole: Option<(u64, u64)>,
 }
@@ -184,21 +185,21 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A rotten segment. Does the page go on, to begin behind it?
+    /// A damaged segment. Returns whether the page can continue after it.
     fn note(&mut self, shared: &Shared, text: &str) -> bool {
         shared.status.note_rot(format!("room {}: {text}", self.request.room));
         self.has_reason = true;
         self.batches.is_empty()
     }
 
-    /// A record that is no batch: it may say that offsets were passed over.
+    /// A record that is not a batch: it may skip offsets.
     fn pass(&mut self, record: &Record) {
         if let Record::Entry(Entry::Room(entry)) = record {
             self.has_reason |= self.due.is_some_and(|due| entry.next_offset > due);
         }
     }
 
-    /// Add a batch, if it belongs here. Does the page want another?
+    /// Add a batch, if it follows. Returns whether the page needs another.
     fn offer(&mut self, entry: &BatchEntry) -> bool {
         let batch = &entry.batch;
         let is_behind = batch.next_offset <= self.due.unwrap_or(self.request.from).max(self.request.from);

@@ -1,4 +1,4 @@
-//! Recovery: from the database and the crash log to rooms that continue.
+//! Recovery: builds the rooms from the database and the crash log at a start.
 //!
 //! The order: the rows of rooms; the journal, record by record, each only if it follows; the crash log of the
 //! run that wrote the journal's last row. Then the result is committed as one row under a new run, before
@@ -15,7 +15,7 @@
 //!
 //! Invariant: nothing is deleted before it was copied or found to be useless. A database that cannot be read
 //! to its end is an error.
-//! Not here: threads (`store`), the bytes of anything (`record`, `tables`).
+//! Not here: threads (`store`), byte layouts (`record`, `tables`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
@@ -38,75 +38,75 @@ use crate::room_state::RoomState;
 use crate::tables::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
 use crate::wal;
 
-/// How the log was found.
+/// The condition in which the log was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// There was none.
+    /// There was no log.
     New,
-    /// As the last process left it.
+    /// The last process closed it.
     Clean,
-    /// The last process died; the crash log had so many entries that the database did not.
+    /// The last process died. The crash log had entries that the database did not have.
     Crashed {
         /// Entries taken from the crash log.
         recovered: u64,
     },
-    /// The last process died and its crash log is gone, or does not fit: rooms go on under new epochs.
+    /// The last process died, and its crash log is gone or does not fit. Rooms get new epochs.
     PowerCut,
-    /// A backup was put in place: rooms go on under new epochs.
+    /// A backup was put in place. Rooms get new epochs.
     Restored,
 }
 
-/// What opening found and did.
+/// The result of opening a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Opening {
-    /// How the log was found.
+    /// The condition in which the log was found.
     pub found: Found,
-    /// Rooms that are there.
+    /// Number of rooms.
     pub rooms: u64,
-    /// Rooms that go on under a new epoch.
+    /// Rooms that got a new epoch.
     pub new_epochs: u64,
-    /// Records at the journal's end that were rotten or did not follow. They are in `kept_aside`.
+    /// Records at the journal's end that were damaged or did not follow. They are in `kept_aside`.
     pub cut: u64,
-    /// Where what was cut lies.
+    /// File with the records that were cut off.
     pub kept_aside: Option<PathBuf>,
-    /// What is rotten, in words; none of it is served.
+    /// Descriptions of damaged data, none of which is served.
     pub rotten: Vec<String>,
-    /// The version that the schema had, where it was brought forward.
+    /// The earlier version of the schema, if it was migrated.
     pub migrated_from: Option<i64>,
     /// How long opening took.
     pub took_ms: u64,
 }
 
-/// Rooms as they go on.
+/// The rooms after recovery.
 pub(crate) struct Recovered {
     pub(crate) rooms: Rooms,
-    /// Each room with everything, also what is not in segments.
+    /// Each room with all its records, also those that are not in segments.
     pub(crate) views: HashMap<Name, RoomState, RandomState>,
     pub(crate) memtables: HashMap<Name, VecDeque<MemRecord>, RandomState>,
     pub(crate) journal: Journal,
     pub(crate) opening: Opening,
 }
 
-/// What is being found.
+/// The state of a recovery under way.
 struct Work {
     views: HashMap<Name, Option<RoomState>, RandomState>,
     memtables: HashMap<Name, VecDeque<MemRecord>, RandomState>,
-    /// Newest journal row that a name's rows have in segments.
+    /// The newest journal row that a name's segments include.
     moved: HashMap<Name, i64, RandomState>,
-    /// Rooms that lost something.
+    /// Rooms that lost records.
     cut: HashSet<Name, RandomState>,
     aside: Vec<u8>,
-    /// Rooms made from their segments again.
+    /// Rooms that were rebuilt from their segments.
     rebuilt: Vec<RoomRow>,
     opening: Opening,
-    /// Something is missing, and nobody knows of which room.
+    /// Records are missing, and it is unknown of which room.
     is_lost: bool,
 }
 
-/// Bring the log to where it can go on, under `run`. `runs` are those of which one must have written last,
-/// where that is known. `prepare` is called with the last one when what was found is known, before anything
-/// is written: it makes the new run's crash log.
+/// Recover the log, under `run`. `runs` are the runs of which one must have written last, if they are known.
+/// `prepare` is called with that last run after reading and before anything is written. It makes the new
+/// run's crash log.
 pub(crate) fn recover(
     conn: &mut Connection,
     path: &Path,
@@ -185,7 +185,7 @@ impl Work {
         Found::PowerCut
     }
 
-    /// Rooms as their rows have them. Returns rows that are rotten: they are kept apart and not served.
+    /// Take the rooms of the rows. Returns damaged rows, which are kept apart and not served.
     fn take_rooms(
         &mut self,
         conn: &Connection,
@@ -233,7 +233,8 @@ impl Work {
         *moved = row.moved.max(*moved);
     }
 
-    /// A room whose row or state is rotten, from its newest segment: its log goes on, its facts begin anew.
+    /// Rebuild a room whose row or state is damaged from its newest segment. Its log goes on, its facts begin
+    /// anew.
     fn rebuild(&mut self, conn: &Connection, id: i64, rooms: &mut Rooms, aside: &mut Vec<i64>) {
         let newest = tables::segments_newest(conn, id, 0, 1).ok().and_then(|ids| ids.first().copied());
         let read = newest.and_then(|newest| tables::segment(conn, newest, id).ok());
@@ -259,7 +260,7 @@ impl Work {
             (state.segments, state.bytes, state.oldest_offset) =
                 (segments as u64, bytes as u64, oldest as u64);
         }
-        // What of the journal is in the segments is told by the chain: see `take_record`.
+        // The chain of checksums shows which journal records are in the segments: see `take_record`.
         self.cut.insert(name.clone());
         self.views.insert(name, Some(state.clone()));
         let row = RoomRow { id, is_removed: false, moved: 0, state };
@@ -267,7 +268,7 @@ impl Work {
         rooms.put(row);
     }
 
-    /// The journal's rows: their records, where they stand, and the newest row.
+    /// Read the journal's rows: their records, the positions, and the newest row.
     fn take_journal(&mut self, conn: &Connection) -> (Journal, Option<JournalRow>) {
         let (found, end) = tables::journal(conn);
         let mut journal = Journal::empty(0);
@@ -320,7 +321,7 @@ impl Work {
         let view = self.views.entry(name.clone()).or_default();
         let Ok(step) = RoomState::advance(view, sealed) else {
             if !self.memtables.contains_key(&name) && self.cut.contains(&name) {
-                // Of a room rebuilt from its segments, which have this one.
+                // A record of a rebuilt room that its segments already have.
                 return false;
             }
             self.cut_off(&sealed.bytes, Some(name));
@@ -343,7 +344,7 @@ impl Work {
         }
     }
 
-    /// What the crash log has beyond the journal.
+    /// Take the records of the crash log that are not in the journal.
     fn take_recorded(&mut self, found: impl Iterator<Item = Bytes>, data: &mut Vec<u8>) -> u64 {
         let mut recovered = 0;
         for bytes in found {
@@ -360,7 +361,7 @@ impl Work {
         recovered
     }
 
-    /// New epochs for all rooms, or for those that lost something.
+    /// Give new epochs to all rooms, or to those that lost records.
     fn begin_epochs(&mut self, all: bool, data: &mut Vec<u8>) {
         let names: Vec<Name> =
             self.views.keys().filter(|name| all || self.cut.contains(*name)).cloned().collect();
@@ -376,7 +377,7 @@ impl Work {
         }
     }
 
-    /// What was cut off, and a torn write-ahead log's database, as they were found.
+    /// Copy the records that were cut off, and the database of a torn write-ahead log, unchanged.
     fn keep_aside(&mut self, path: &Path) -> Result<(), StoreError> {
         if self.aside.is_empty() {
             return Ok(());
@@ -387,7 +388,7 @@ impl Work {
         Ok(())
     }
 
-    /// One synced row that says who goes on from here, and with what.
+    /// Commit one synced row that records the new run and the recovered records.
     fn commit(
         &self,
         conn: &mut Connection,
@@ -438,9 +439,9 @@ fn row_error(path: &Path, fault: RowFault) -> StoreError {
     }
 }
 
-/// A random number that is not 0: of an epoch, a run, a database.
+/// A random number that is not 0, for an epoch, a run or a database.
 pub(crate) fn number() -> u64 {
     let number = getrandom::u64().expect("the system's random numbers");
-    // Epochs and rows hold it in 63 bits of SQLite's integers.
+    // Epochs and rows store it in 63 bits of SQLite's integers.
     (number >> 1).max(1)
 }

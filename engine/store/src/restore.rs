@@ -1,9 +1,8 @@
-//! What a shard gets of each room at a start: its facts, its newest batches, and the nonces of recent
-//! publications.
+//! Restore: the facts, newest batches and recent nonces of each room that a shard gets at a start.
 //!
-//! It is read backwards from the newest record: first the memtable, then segments, until enough is known.
-//! Invariant: batches and nonces end at the room's next offset and have no holes. They end at a hole or at
-//! rot.
+//! Records are read backwards from the newest: first the memtable, then segments, until enough is known.
+//! Invariant: batches and nonces end at the room's next offset and have no gaps. Reading stops at a gap or at
+//! damage.
 //! Not here: pages of history (`reader`).
 
 use std::collections::VecDeque;
@@ -18,10 +17,10 @@ use crate::record::{self, Record};
 use crate::room_state::RoomState;
 use crate::tables::{self, RowFault};
 
-/// Segments whose ids are looked up at a time: most rooms need one.
+/// Segment ids looked up at a time: most rooms need one.
 const SEGMENTS: usize = 4;
 
-/// A room as a shard gets it, and what was found rotten on the way.
+/// A room as a shard gets it, and descriptions of the damage found.
 pub(crate) fn room(
     conn: &Connection,
     id: Option<i64>,
@@ -68,8 +67,8 @@ pub(crate) fn room(
     (back.finish(state), fault)
 }
 
-/// A room's state as it is now, while the log runs: its row, brought forward by the records of the memtable.
-/// Of these, some may have been moved into segments since they were looked up; the row has those.
+/// A room's present state while the log runs: its row, advanced by the records of the memtable. Some of these
+/// may have been moved into segments since they were looked up; then the row includes them.
 pub(crate) fn state_now(
     conn: &Connection,
     name: &str,
@@ -95,7 +94,7 @@ fn is_in(state: &Option<RoomState>, memtable: &VecDeque<MemRecord>) -> bool {
     memtable.iter().any(ends)
 }
 
-/// Walks backwards.
+/// Reads records backwards.
 struct Back {
     due: u64,
     oldest_ms: u64,
@@ -111,7 +110,7 @@ impl Back {
     fn new(state: &RoomState, config: &StoreConfig) -> Back {
         Back {
             due: state.next_offset,
-            // By the room's own time: the clock may have jumped.
+            // By the room's own time, since the clock may have jumped.
             oldest_ms: state.time_ms.saturating_sub(config.nonce_window_ms),
             batches_left: config.newest_batches_max,
             bytes_left: config.newest_bytes_max,
@@ -121,14 +120,14 @@ impl Back {
         }
     }
 
-    /// The record before those taken. Is another wanted?
+    /// Take the record before those taken. Returns whether another is needed.
     fn take(&mut self, record: Record) -> bool {
         let Record::Entry(Entry::Batch(entry)) = record else { return true };
         if !entry.batch.has_chat() {
             return true;
         }
         if entry.batch.next_offset > self.due {
-            // Taken from the memtable before, and moved into a segment since.
+            // It was taken from the memtable before, and was moved into a segment since.
             return true;
         }
         if entry.batch.next_offset != self.due {

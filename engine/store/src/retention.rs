@@ -1,4 +1,4 @@
-//! Retention: removes the oldest segments when they are too old or too large in sum, a few at a time.
+//! Retention: removes the oldest segments when they are too old or too large in all, a few at a time.
 //!
 //! Why whole segments: a room's chain of checksums continues from its oldest segment, whose row has its base.
 //! Order: segments of removed rooms, then those that are too old, then the oldest of the node while it keeps
@@ -19,32 +19,32 @@ use crate::tables::{self, RoomRow};
 /// Segments that a step removes: two megabytes at most, whose pages go to the free list.
 const STEP: usize = 16;
 
-/// Free pages that stay, to be used again: a second of a loaded node.
+/// Free pages that stay in the file for reuse: a second of a loaded node.
 const FREE_PAGES_KEPT: u64 = 1024;
 
-/// What is to be done next.
+/// The work for the next step.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     pub(crate) is_due: bool,
     /// Free pages to give back to the file system in the next step.
     pub(crate) vacuum_pages: u32,
-    /// Segments up to this one belong to rooms that are kept aside, or to none.
+    /// Segments up to this one belong to rooms that are kept aside, or to no room.
     after: i64,
 }
 
-/// What a step removed: to be settled when it is committed.
+/// The removals of one step, settled after its commit.
 #[derive(Debug, Default)]
 pub(crate) struct Trimmed {
     rows: Vec<RoomRow>,
     segments: u64,
-    /// The first of the removed rooms has nothing left.
+    /// The first of the removed rooms has no segments left.
     forgotten: bool,
     after: i64,
     pub(crate) vacuumed: bool,
     is_more: bool,
 }
 
-/// Is more kept than may be?
+/// Is more kept than allowed?
 pub(crate) fn is_over(rooms: &Rooms, retention: Retention) -> bool {
     let is_over = |bytes: u64, max: u64| max > 0 && bytes > max;
     is_over(rooms.bytes, retention.node_bytes_max)
@@ -99,7 +99,8 @@ pub(crate) fn step(
     Ok(trimmed)
 }
 
-/// Segments of a removed room; with the last of them its rows, once the journal does not tell of it.
+/// Remove segments of a removed room. After the last, its rows are deleted once the journal has no record of
+/// it.
 fn forget(conn: &Connection, room: &RoomRow, journal: i64, trimmed: &mut Trimmed) -> rusqlite::Result<()> {
     let sql = "DELETE FROM segments WHERE id IN (SELECT id FROM segments WHERE room = ?1 LIMIT ?2)";
     let gone = conn.execute(sql, params![room.id, STEP as i64])?;
@@ -113,7 +114,7 @@ fn forget(conn: &Connection, room: &RoomRow, journal: i64, trimmed: &mut Trimmed
     Ok(())
 }
 
-/// Of a room that keeps too much, its oldest.
+/// The oldest segments of a room that keeps too much.
 fn largest(
     conn: &Connection,
     rooms: &Rooms,
@@ -177,7 +178,7 @@ impl Trimmed {
         Ok(())
     }
 
-    /// The step is committed: shards hear what is gone.
+    /// The step is committed: tell the shards what was removed.
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms, cursor: &mut Cursor) {
         shared.status.trimmed.fetch_add(self.segments, std::sync::atomic::Ordering::Relaxed);
         (cursor.is_due, cursor.after) = (self.is_more, self.after);

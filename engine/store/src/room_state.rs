@@ -1,8 +1,8 @@
-//! The state of a room as its log leaves it: facts, state lane and end of the log, advanced record by record.
+//! The state of a room at some record of its log: its facts, its state lane and the end of the log.
 //!
-//! Why one type: compaction, recovery and verification walk the same records.
+//! Why one type: compaction, recovery and verification advance through the same records.
 //! Invariants: a record is accepted only if it follows: its base is the checksum of the record before, and
-//! its offsets do not go back. A record that begins a log anew (another epoch, or after a removal) has base
+//! its offsets do not decrease. A record that begins a log anew (another epoch, or after a removal) has base
 //! 0.
 //! Not here: rows (`tables`), which records there are (`recovery`, `compaction`).
 
@@ -21,17 +21,17 @@ use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
 /// A room's log, up to some record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RoomState {
-    /// What was last said of it.
+    /// The latest description of the room.
     pub(crate) room: RoomEntry,
     pub(crate) previous: Lineage,
     pub(crate) oldest_offset: u64,
     pub(crate) next_offset: u64,
-    /// Of the last batch with chat.
+    /// Time of the last batch with chat.
     pub(crate) time_ms: u64,
-    /// Segments that are kept, and bytes of records in them.
+    /// Number of segments kept, and bytes of records in them.
     pub(crate) segments: u64,
     pub(crate) bytes: u64,
-    /// Of its newest record.
+    /// Checksum of its newest record.
     pub(crate) checksum: u64,
     pub(crate) state_version: u64,
     pub(crate) values: BTreeMap<Box<str>, Bytes>,
@@ -40,23 +40,23 @@ pub(crate) struct RoomState {
 /// The form of a room's facts that has its slot and several epochs. The first form has a flag of 0 or 1 here.
 const FORM_WITH_SLOT: u8 = 2;
 
-/// What a record did to a head.
+/// The effect of a record on a room's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It went on.
+    /// It continues the log.
     On,
-    /// It begins the room's log: what was before is gone.
+    /// It begins the room's log: earlier records no longer belong to it.
     Anew,
-    /// The room is gone.
+    /// It removes the room.
     Gone,
 }
 
-/// The record does not follow the head.
+/// The record does not follow the log's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfOrder;
 
 impl RoomState {
-    /// A room that nothing was said in.
+    /// A room without messages.
     pub(crate) fn new(room: Arc<str>, epoch: u64, next_offset: u64) -> Self {
         let settings = RoomSettings::default();
         RoomState {
@@ -81,10 +81,10 @@ impl RoomState {
         }
     }
 
-    /// Bring `room_state` (`None`: no such room) forward by one record.
+    /// Advance `room_state` (`None`: no such room) by one record.
     ///
     /// # Errors
-    /// The record does not follow; the head is as it was.
+    /// The record does not follow; the state is unchanged.
     pub(crate) fn advance(state: &mut Option<RoomState>, sealed: &Sealed) -> Result<Step, OutOfOrder> {
         let record = &sealed.record;
         let step = match state {
@@ -113,8 +113,7 @@ impl RoomState {
     fn takes(&self, record: &Record) -> bool {
         match record {
             Record::Entry(Entry::Batch(entry)) => {
-                // A hole that was pushed is a shard's, and kept as it is; one that came later breaks the
-                // chain.
+                // A gap that a shard pushed is kept as it is. A gap that came later breaks the chain.
                 entry.epoch == self.room.epoch && entry.batch.first_offset >= self.next_offset
             }
             Record::Entry(_) => record.epoch() == self.room.epoch,
@@ -140,7 +139,7 @@ impl RoomState {
                 }
             }
             Record::Entry(Entry::Room(entry)) => {
-                // Beyond what is here, where the room was kept in memory for a while.
+                // Offsets above this end, if the room was kept in memory for a while.
                 self.next_offset = self.next_offset.max(entry.next_offset);
                 self.room = entry.clone();
             }
@@ -152,7 +151,7 @@ impl RoomState {
         }
     }
 
-    /// Everything but name and state, as its row has it.
+    /// The row's form of everything except name and state.
     pub(crate) fn facts(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         out.extend_from_slice(&self.room.epoch.to_le_bytes());
@@ -176,7 +175,7 @@ impl RoomState {
         out
     }
 
-    /// From a row's facts, without the state; with how many keys that has.
+    /// Decode a row's facts, without the state; with the number of keys of the state.
     pub(crate) fn from_facts(name: Arc<str>, facts: Bytes) -> Result<(RoomState, u64), Malformed> {
         let mut source = Decoder::new(facts);
         let mut state = RoomState::new(name, source.u64("an epoch")?, 0);
@@ -193,7 +192,7 @@ impl RoomState {
                 let slot = source.varint("a slot")?.checked_sub(1).map(u32::try_from).transpose();
                 (epochs.into_iter().collect(), slot.map_err(|_| Malformed("a slot"))?)
             }
-            // The first form: one epoch or none, behind this flag, and no slot.
+            // The first form: one epoch or none, after this flag, and no slot.
             has_previous @ (0 | 1) => {
                 let (epoch, next_offset) = (source.u64("an epoch")?, source.varint("an offset")?);
                 let previous = PreviousEpoch { epoch, next_offset };
@@ -214,7 +213,7 @@ impl RoomState {
         Ok((state, keys))
     }
 
-    /// The state, as its row has it.
+    /// The row's form of the state.
     pub(crate) fn values_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(self.values.len() as u64, &mut out);
@@ -225,7 +224,7 @@ impl RoomState {
         out
     }
 
-    /// From a row's bytes.
+    /// Decode the state of a row.
     pub(crate) fn values_from(bytes: Bytes) -> Result<BTreeMap<Box<str>, Bytes>, Malformed> {
         let mut source = Decoder::new(bytes);
         let mut state = BTreeMap::new();

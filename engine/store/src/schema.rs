@@ -24,7 +24,7 @@ use crate::error::StoreError;
 /// The database's file in the data directory.
 pub const DATABASE: &str = "grandstand.db";
 
-/// From version `n` to `n + 1` stands at `n`; the first makes an empty database.
+/// The statements from version `n` to `n + 1` are at index `n`; the first creates an empty database.
 pub(crate) const MIGRATIONS: &[&str] = &[
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, made_ms INTEGER NOT NULL, \
                         rooms INTEGER NOT NULL, sum INTEGER NOT NULL);
@@ -37,16 +37,16 @@ pub(crate) const MIGRATIONS: &[&str] = &[
                             next_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL, base INTEGER NOT NULL, \
                             newest INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT NULL);
      CREATE INDEX segments_by_room ON segments (room, next_offset);",
-    // A room's facts hold its slot and up to four epochs, and a record may say a slot: tables stay as they
-    // are, and a program that does not know these refuses the database.
+    // A room's facts hold its slot and up to four epochs, and a record may contain a slot. The tables stay
+    // unchanged; a program without this version refuses the database.
     "-- facts and records of rooms with their slots",
 ];
 
-/// Pages of the write-ahead log above which the committer writes them into the database: 4 MB, some seconds
-/// of a loaded node. Its file keeps that size, so that a full disk does not stop commits at once.
+/// Bytes of the write-ahead log above which the committer writes its pages into the database: 4 MB, some
+/// seconds of a loaded node. Its file keeps that size, so that a full disk does not stop commits at once.
 pub(crate) const WAL_BYTES_KEPT: u64 = 4 << 20;
 
-/// Above this its file is cut back.
+/// Above this size its file is truncated.
 const WAL_BYTES_MAX: i64 = 16 << 20;
 
 /// A connection that writes: nothing is committed before it is synced.
@@ -56,7 +56,7 @@ pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
-    // Written into the database by the committer, between commits and not within one.
+    // The committer copies pages into the database between commits, not within one.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     conn.pragma_update(None, "cell_size_check", true)?;
@@ -81,10 +81,11 @@ pub(crate) fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Bring a database to the newest version; `before` is called once before anything that is there is changed.
+/// Migrate a database to the newest version. `before` is called once before existing data is changed.
 ///
 /// # Errors
-/// What `before` or SQLite says; a newer version; tables where the version says that there are none.
+/// An error of `before` or of SQLite; a newer version; tables in a database whose version says that it is
+/// empty.
 pub(crate) fn migrate(
     conn: &mut Connection,
     path: &Path,

@@ -19,10 +19,10 @@ use crate::shard_end::ShardEnd;
 use crate::status::Health;
 use crate::tables::Name;
 
-/// When to try again after the queue was full: the committer has had many commits by then.
+/// Time to retry after the queue was full: by then the committer has made many commits.
 const RETRY_MS: u32 = 500;
 
-/// Requests of an owner before are told from this one's by the high bits of their numbers.
+/// The high bits of a request's number distinguish an owner's requests from those of earlier owners.
 const GENERATION_SHIFT: u32 = 48;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct ShardLog {
 }
 
 impl ShardLog {
-    /// The sum that a record follows: 0 where it begins its room's log. And the room's name as it is shared.
+    /// The checksum that a record follows (0 if it begins its room's log), and the room's shared name.
     fn base(&self, record: &Record) -> (Name, u64) {
         match self.end.checksums.get_key_value(record.room()) {
             Some((name, &(epoch, checksum))) if epoch == record.epoch() => (name.clone(), checksum),
@@ -59,7 +59,7 @@ impl DurableLog for ShardLog {
         let is_long = status.is_commit_long();
         let is_full = status.queue_bytes.load(Ordering::Relaxed) >= shared.queue_bytes_max;
         if (is_long || is_full) && status.health() == Health::Good {
-            // Until the next commit is through.
+            // Slow until the next commit is complete.
             status.set_health(Health::Slow);
         }
         if is_long || is_full || !self.end.crash_log.as_ref().is_some_and(CrashLog::is_on) {
@@ -89,7 +89,7 @@ impl DurableLog for ShardLog {
             let mut memtable = side.memtable();
             memtable.queue.push_back((self.end.position, bytes.clone()));
             memtable.keep(name, self.end.position, bytes, begins, record.next_offset());
-            // Before the committer can take it, or it would count what it took first.
+            // Counted before the committer can take it; otherwise the committer would subtract first.
             status.queue_entries.fetch_add(1, Ordering::Release);
         }
         self.shared.bell.ring();
@@ -98,7 +98,7 @@ impl DurableLog for ShardLog {
 
     fn read(&mut self, mut request: ReadRequest) {
         request.request |= u64::from(self.end.generation) << GENERATION_SHIFT;
-        // The reader is gone only when the store is being closed, and then nobody waits for pages.
+        // The reader ends only when the store is being closed, and then no page is needed.
         let _ = self.asks.send(Ask { shard: self.shard, request });
     }
 

@@ -1,4 +1,4 @@
-//! The status of a store: figures that any thread may read at any time.
+//! The status of a store: metrics that any thread may read at any time.
 //!
 //! Invariant: nothing here waits, except a reader of the text of the last fault.
 
@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::clock;
 
-/// A commit that runs longer than this will keep publishers waiting: new ones are refused until it is
-/// through.
+/// A commit that runs longer than this would make publishers wait. New publications are refused until it is
+/// complete.
 const COMMIT_US_MAX: u64 = 2_000_000;
 
 /// Upper bounds of [`Status::commit_buckets`], microseconds; the last bucket has none.
@@ -18,7 +18,7 @@ pub const COMMIT_BUCKETS_US: [u64; 13] = [
     10_000_000,
 ];
 
-/// Is the log doing its work?
+/// Does the log work?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Health {
@@ -31,7 +31,7 @@ pub enum Health {
     ReadOnly = 2,
     /// The disk reports errors.
     Failing = 3,
-    /// A commit takes long, or much waits for the disk.
+    /// A commit takes long, or many bytes wait for the disk.
     Slow = 4,
 }
 
@@ -48,7 +48,7 @@ impl Health {
     }
 }
 
-/// Figures of a store; each can be read alone. Counters begin at the start of the process.
+/// Metrics of a store; each can be read alone. Counters begin at the start of the process.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Status {
@@ -61,15 +61,15 @@ pub struct Status {
     pub entries: AtomicU64,
     /// Bytes of those entries.
     pub entry_bytes: AtomicU64,
-    /// Attempts that failed.
+    /// Commits that failed.
     pub commit_failures: AtomicU64,
-    /// Microseconds that commits took, in all.
+    /// Microseconds of all commits.
     pub commit_us_total: AtomicU64,
-    /// The longest of them.
+    /// Microseconds of the longest commit.
     pub commit_us_max: AtomicU64,
-    /// How many took how long, by [`COMMIT_BUCKETS_US`].
+    /// Commits by duration, in the buckets of [`COMMIT_BUCKETS_US`].
     pub commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
-    /// Since when the current commit runs, microseconds since the store was opened; 0: none runs.
+    /// The start of the current commit, microseconds since the store was opened; 0: none runs.
     pub commit_since_us: AtomicU64,
     /// Bytes that wait for the disk.
     pub queue_bytes: AtomicU64,
@@ -77,17 +77,17 @@ pub struct Status {
     pub queue_entries: AtomicU64,
     /// Bytes of the database file.
     pub database_bytes: AtomicU64,
-    /// Of them free, to be used again.
+    /// Free bytes of the database file, to be reused.
     pub free_bytes: AtomicU64,
     /// Bytes of the write-ahead log.
     pub wal_bytes: AtomicU64,
-    /// Bytes of the journal: what is not yet in the rooms' segments.
+    /// Bytes of the journal: entries that are not yet in the rooms' segments.
     pub journal_bytes: AtomicU64,
     /// Rooms kept.
     pub rooms: AtomicU64,
     /// Segments kept.
     pub segments: AtomicU64,
-    /// Bytes of them.
+    /// Bytes of the segments kept.
     pub segment_bytes: AtomicU64,
     /// Time of the oldest message kept, milliseconds since 1970; 0: none.
     pub oldest_ms: AtomicU64,
@@ -95,21 +95,21 @@ pub struct Status {
     pub trimmed: AtomicU64,
     /// Pages read.
     pub pages: AtomicU64,
-    /// Stored things that were found rotten and were not served.
+    /// Stored data that was found damaged and was not served.
     pub rotten: AtomicU64,
     /// Bytes in the crash log.
     pub crash_log_bytes: AtomicU64,
-    /// Times that the crash log could not be written where it should be.
+    /// Failures to write the crash log in its folder.
     pub crash_log_faults: AtomicU64,
     /// Shards whose crash log writes to the data directory instead.
     pub crash_log_fallbacks: AtomicU64,
-    /// Shards that have no crash log at all: they take nothing.
+    /// Shards without any crash log, which accept nothing.
     pub crash_log_off: AtomicU64,
     /// Backups made on schedule.
     pub backups: AtomicU64,
-    /// Those that failed.
+    /// Scheduled backups that failed.
     pub backup_failures: AtomicU64,
-    /// When the last one was made, milliseconds since 1970; 0: none.
+    /// Time of the last backup, milliseconds since 1970; 0: none.
     pub backup_ms: AtomicU64,
 }
 
@@ -124,7 +124,7 @@ impl Default for Began {
 }
 
 impl Status {
-    /// Is the log doing its work?
+    /// Does the log work?
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             0 if self.is_commit_long() => Health::Slow,
@@ -136,7 +136,7 @@ impl Status {
         }
     }
 
-    /// What was last at fault, in words; empty: nothing since the start.
+    /// Description of the last fault; empty: no fault since the start.
     pub fn fault(&self) -> String {
         self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -146,7 +146,7 @@ impl Status {
         clock::elapsed(self.began.0).as_micros() as u64
     }
 
-    /// Has a commit been running for so long that publishers are to be kept waiting?
+    /// Has a commit run for so long that publications must be refused?
     pub(crate) fn is_commit_long(&self) -> bool {
         let since_us = self.commit_since_us.load(Ordering::Relaxed);
         since_us > 0 && self.now_us().saturating_sub(since_us) > COMMIT_US_MAX
@@ -168,7 +168,7 @@ impl Status {
         *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text.into();
     }
 
-    /// Something stored is not what was written.
+    /// Note stored data that differs from what was written.
     pub(crate) fn note_rot(&self, text: impl Into<String>) {
         self.rotten.fetch_add(1, Ordering::Relaxed);
         self.set_fault(text);

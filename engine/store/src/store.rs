@@ -1,8 +1,8 @@
 //! A store: an open data directory, its threads, and the handle of each shard.
 //!
-//! Invariants: one process at a time holds the directory (`directory`). Nothing is served before what was
-//! recovered is committed. A database that was there and is gone is an error, never an empty log.
-//! Not here: what is found (`recovery`), what the threads do (`committer`, `reader`).
+//! Invariants: one process at a time holds the directory (`directory`). Nothing is served before the
+//! recovered records are committed. A database that is missing is an error, never an empty log.
+//! Not here: reading the log at a start (`recovery`), the threads' work (`committer`, `reader`).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -39,7 +39,7 @@ use crate::status::Status;
 use crate::tables::{self, Name};
 use crate::wal;
 
-/// How often it is looked whether what an owner left is synced.
+/// Pause between two checks whether a released owner's entries are synced.
 const LEFT_EVERY: Duration = Duration::from_millis(1);
 
 /// An open log. Give it to the engine, stop the engine, then [`close`](Store::close) it.
@@ -49,11 +49,11 @@ pub struct Store {
     shared: Arc<Shared>,
     opening: Opening,
     place: CrashLogFiles,
-    /// Reads what rooms come back with.
+    /// Reads the rooms for restore.
     conn: Connection,
     views: HashMap<Name, RoomState, RandomState>,
     ids: HashMap<Name, i64, RandomState>,
-    /// By shard, until it is opened for the first time.
+    /// The crash log of each shard, until the shard's log is opened for the first time.
     crash_logs: Vec<Option<CrashLog>>,
     asks: Option<Sender<Ask>>,
     writer: Option<JoinHandle<bool>>,
@@ -64,10 +64,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Open the log in `config.dir`, or make it.
+    /// Open the log in `config.dir`, or create it.
     ///
     /// # Errors
-    /// [`StoreError`]: each says what to do. Nothing that is damaged is replaced by anything empty.
+    /// [`StoreError`]: each says what to do. Damaged data is never replaced by empty data.
     pub fn open(config: StoreConfig) -> Result<Store, StoreError> {
         let began = clock::now();
         let dir = &config.dir;
@@ -143,19 +143,19 @@ impl Store {
         })
     }
 
-    /// What was found.
+    /// The result of opening.
     pub fn opening(&self) -> &Opening {
         &self.opening
     }
 
-    /// How it is doing, now and later.
+    /// The status of the store, which is updated while it runs.
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.clone()
     }
 
-    /// Write what is outstanding, mark the log as closed and release the directory. Shards must have been
-    /// stopped. `false`: the disk would not take all of it in time; the crash log keeps it for the next start
-    /// on this machine.
+    /// Write outstanding entries, mark the log as closed and release the directory. Shards must have been
+    /// stopped. `false`: the disk did not accept everything in time, and the crash log keeps it for the next
+    /// start on this machine.
     pub fn close(mut self) -> bool {
         self.end()
     }
@@ -169,7 +169,7 @@ impl Store {
         if is_clean {
             self.place.remove_others(None);
         }
-        // Ends by itself when the last shard's end is dropped.
+        // It ends by itself when the last shard's handle is dropped.
         drop(self.reader.take());
         is_clean
     }
@@ -184,7 +184,7 @@ impl Drop for Store {
 }
 
 impl LogSource for Store {
-    /// Waits, where an owner before has pushed what is not synced yet, until it is.
+    /// Waits until the entries of the previous owner are synced.
     fn open(
         &mut self,
         shard: ShardId,
@@ -208,7 +208,7 @@ impl LogSource for Store {
 }
 
 impl Store {
-    /// What the last process left of a shard's rooms.
+    /// Open a shard's log for the first time, with the rooms that the last process left.
     fn open_first(&mut self, shard: usize, owns: &dyn Fn(&str) -> bool) -> (ShardEnd, Vec<StoredRoom>) {
         let side = &self.shared.shards[shard];
         let owned: Vec<Name> = self.views.keys().filter(|name| owns(name)).cloned().collect();
@@ -217,7 +217,7 @@ impl Store {
             let Some(state) = self.views.remove(&name) else { continue };
             checksums.insert(name.clone(), (state.room.epoch, state.checksum));
             self.shared.set_owner(&name, shard);
-            // In its own statement: the lock must not be held when the shard's is taken.
+            // A statement of its own, since the lock must not be held when the shard's is taken.
             let memtable = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             let memtable = memtable.unwrap_or_default();
             let room =
@@ -228,8 +228,7 @@ impl Store {
                 side.memtable().rooms.insert(name, memtable);
             }
         }
-        // Names of rooms that are gone, of which the journal still tells: whoever owns the name takes them
-        // along.
+        // Names of removed rooms that are still in the journal: the owner of the name takes them too.
         let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Name> = unclaimed.keys().filter(|name| owns(name)).cloned().collect();
         for name in gone {
@@ -243,7 +242,7 @@ impl Store {
         (ShardEnd { checksums, position: 0, told: 0, crash_log, generation: 0 }, stored)
     }
 
-    /// What an owner of this process has left of a shard's rooms, once all of it is synced.
+    /// Open a shard's log again, after the entries of the previous owner are synced.
     fn open_again(&mut self, shard: usize, mut end: ShardEnd) -> (ShardEnd, Vec<StoredRoom>) {
         let side = &self.shared.shards[shard];
         while side.durable() < end.position {
@@ -252,8 +251,8 @@ impl Store {
         (end.told, end.generation) = (end.position, end.generation.wrapping_add(1));
         let mut stored = Vec::with_capacity(end.checksums.len());
         for name in end.checksums.keys() {
-            // The memtable first: what is moved into segments meanwhile is then in both, and in neither
-            // never.
+            // The memtable is read first. So records that are moved into segments meanwhile are in both, and
+            // never in neither.
             let memtable = side.memtable().rooms.get(name).cloned().unwrap_or_default();
             match restore::state_now(&self.conn, name, &memtable) {
                 Ok((id, Some(state))) => {
@@ -287,7 +286,7 @@ fn open_database(
     Ok((conn, is_old.then_some(found)))
 }
 
-/// A torn write-ahead log may have left pages of different times beside each other.
+/// A torn write-ahead log may have left pages of different times side by side.
 fn check_pages(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let found: String =
         conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::sqlite(path))?;

@@ -16,12 +16,12 @@ use crate::error::is_damage;
 use crate::record::{self, Sealed};
 use crate::room_state::RoomState;
 
-/// Why a row can't be used.
+/// Why a row cannot be used.
 #[derive(Debug)]
 pub(crate) enum RowFault {
-    /// It is not what was written.
+    /// It differs from what was written.
     Rotten(String),
-    /// SQLite could not read it, and it may be there another time.
+    /// SQLite could not read it; a later read may succeed.
     Unreadable(rusqlite::Error),
 }
 
@@ -50,16 +50,16 @@ fn rotten<T>(text: impl Into<String>) -> Result<T, RowFault> {
     Err(RowFault::Rotten(text.into()))
 }
 
-/// What a row of the journal is.
+/// The kind of a row of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowKind {
     /// A commit.
     Commit = 0,
-    /// A process took the log: entries that it recovered, and epochs that it made.
+    /// A process opened the log: entries that it recovered, and epochs that it made.
     Opened = 1,
-    /// It let go of it, and nothing is outstanding.
+    /// A process closed the log, and nothing is outstanding.
     Closed = 2,
-    /// This is a backup that was put in place.
+    /// The log is a restored backup.
     Restored = 3,
 }
 
@@ -70,13 +70,13 @@ pub(crate) struct JournalRow {
     pub(crate) checksum: u64,
     /// Checksum of the row before it.
     pub(crate) before: u64,
-    /// Does its checksum hold?
+    /// Is its checksum right?
     pub(crate) is_sound: bool,
     pub(crate) bytes: u64,
     pub(crate) kind: RowKind,
-    /// Which process.
+    /// The run of the process that wrote it.
     pub(crate) run: u64,
-    /// For each of its shards, up to where it is committed.
+    /// The committed position of each shard.
     pub(crate) positions: Vec<u64>,
     /// The records.
     pub(crate) records: Bytes,
@@ -93,14 +93,14 @@ pub(crate) fn journal_header(kind: RowKind, run: u64, positions: &[u64], before:
     out
 }
 
-/// Add a row; its checksum.
+/// Insert a row. Returns its checksum.
 pub(crate) fn insert_journal(conn: &Connection, id: i64, data: &[u8]) -> rusqlite::Result<u64> {
     let own = checksum(id as u64, data);
     conn.execute("INSERT INTO journal (id, sum, data) VALUES (?1, ?2, ?3)", params![id, own as i64, data])?;
     Ok(own)
 }
 
-/// A row's parts, and whether its checksum holds: its records have checksums of their own.
+/// A row's parts, and whether its checksum is right. Its records have checksums of their own.
 fn journal_row(id: i64, own: i64, data: Vec<u8>) -> Result<JournalRow, RowFault> {
     let is_sound = checksum(id as u64, &data) == own as u64;
     let bytes = data.len() as u64;
@@ -129,7 +129,7 @@ pub(crate) type JournalRead = (i64, Result<JournalRow, RowFault>);
 /// All rows of the journal, in order. A row that can't be read at all is an error in its place.
 ///
 /// # Errors
-/// The table can't be walked, or no further: what was read until then.
+/// The table cannot be read, or no further: the rows until then are returned.
 pub(crate) fn journal(conn: &Connection) -> (Vec<JournalRead>, Option<RowFault>) {
     let mut all = Vec::new();
     let end = walk_journal(conn, &mut all).err();
@@ -167,7 +167,7 @@ fn room_checksum(id: i64, is_removed: bool, moved: i64, name: &str, facts: &[u8]
     checksum(0, &all)
 }
 
-/// Write a room's row, and its state's where `with_state`.
+/// Write a room's row, and its state if `with_state`.
 pub(crate) fn put_room(conn: &Connection, row: &RoomRow, with_state: bool) -> rusqlite::Result<()> {
     let (name, facts) = (&*row.state.room.room, row.state.facts());
     let own = room_checksum(row.id, row.is_removed, row.moved, name, &facts);
@@ -213,10 +213,10 @@ pub(crate) fn room_whole(conn: &Connection, name: &str) -> Result<Option<RoomRow
 }
 
 /// All rows of `rooms` with their states, in the order of their ids, except those kept apart (`is_removed` 2:
-/// rotten).
+/// damaged).
 ///
 /// # Errors
-/// The table can't be walked. A row that is rotten is in its place.
+/// The table cannot be read. A damaged row is an error in its place.
 pub(crate) fn rooms(conn: &Connection) -> Result<Vec<RoomRead>, RowFault> {
     let mut rooms = conn.prepare(
         "SELECT r.id, r.name, r.is_removed, r.moved, r.facts, r.sum, s.data, s.sum FROM rooms r \
@@ -234,7 +234,7 @@ pub(crate) fn rooms(conn: &Connection) -> Result<Vec<RoomRead>, RowFault> {
     Ok(all)
 }
 
-/// A row, and how many keys its state has.
+/// A row, and the number of keys in its state.
 fn facts_row(row: &rusqlite::Row<'_>) -> Result<(RoomRow, u64), RowFault> {
     let (id, name, is_removed, moved): (i64, String, bool, i64) =
         (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
@@ -267,11 +267,11 @@ pub(crate) struct Segment {
     pub(crate) room: i64,
     pub(crate) first_offset: u64,
     pub(crate) next_offset: u64,
-    /// Of its newest batch with chat.
+    /// Time of its newest batch with chat.
     pub(crate) time_ms: u64,
     /// Checksum before its first record.
     pub(crate) base: u64,
-    /// Checksum of its last.
+    /// Checksum of its last record.
     pub(crate) newest: u64,
     pub(crate) data: Vec<u8>,
 }
@@ -293,7 +293,7 @@ fn segment_checksum(id: i64, segment: &Segment) -> u64 {
     checksum(segment.newest, &all)
 }
 
-/// Add a segment under an id that rises from one to the next.
+/// Insert a segment under an id greater than all before.
 pub(crate) fn insert_segment(conn: &Connection, id: i64, segment: &Segment) -> rusqlite::Result<()> {
     let (first, next) = (segment.first_offset as i64, segment.next_offset as i64);
     let (base, newest) = (segment.base as i64, segment.newest as i64);
@@ -306,7 +306,7 @@ pub(crate) fn insert_segment(conn: &Connection, id: i64, segment: &Segment) -> r
     Ok(())
 }
 
-/// Ids of a room's segments that hold anything from an offset on, in order.
+/// Ids of a room's segments that hold records from an offset on, in order.
 pub(crate) fn segments_from(
     conn: &Connection,
     room: i64,
@@ -327,7 +327,7 @@ pub(crate) fn segments_from_all(conn: &Connection, room: i64) -> Result<Vec<i64>
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Ids of a room's newest segments, the newest first, behind the `skip` newest.
+/// Ids of a room's newest segments, the newest first, after skipping `skip` of them.
 pub(crate) fn segments_newest(
     conn: &Connection,
     room: i64,
@@ -341,7 +341,7 @@ pub(crate) fn segments_newest(
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A segment that was read: its records as far as they are sound, and what is wrong with the others.
+/// A segment that was read: its sound records, and the fault of the others.
 #[derive(Debug)]
 pub(crate) struct SegmentRead {
     pub(crate) first_offset: u64,
@@ -355,7 +355,7 @@ pub(crate) struct SegmentRead {
 /// Read a segment and verify it.
 ///
 /// # Errors
-/// It can't be read at all, or is not the room's.
+/// It cannot be read at all, or belongs to another room.
 pub(crate) fn segment(conn: &Connection, id: i64, room: i64) -> Result<SegmentRead, RowFault> {
     let mut segment = conn.prepare(
         "SELECT room, first_offset, next_offset, time_ms, base, newest, data, sum FROM segments WHERE id = ?1",
@@ -387,7 +387,7 @@ pub(crate) fn segment(conn: &Connection, id: i64, room: i64) -> Result<SegmentRe
     Ok(SegmentRead { first_offset, base, newest, bytes, records, fault })
 }
 
-/// The sound records of a run, and what is wrong with it: each must follow the one before.
+/// The sound records of a run, and its first fault: each record must follow the one before.
 fn records(mut data: Bytes, base: u64, newest: u64) -> (Vec<Sealed>, Option<String>) {
     let (mut sound, mut fault, mut before) = (Vec::new(), None, base);
     while !data.is_empty() {
@@ -423,7 +423,7 @@ fn records(mut data: Bytes, base: u64, newest: u64) -> (Vec<Sealed>, Option<Stri
     (sound, fault)
 }
 
-/// The database's own random number and how many rooms there are.
+/// The database's own random number, and the number of rooms.
 pub(crate) fn meta(conn: &Connection) -> Result<(u64, u64), RowFault> {
     let (number, made_ms, rooms, own): (i64, i64, i64, i64) =
         conn.query_row("SELECT number, made_ms, rooms, sum FROM meta WHERE id = 1", [], |row| {
@@ -450,7 +450,7 @@ pub(crate) fn put_meta(conn: &Connection, number: u64, made_ms: u64) -> rusqlite
     Ok(())
 }
 
-/// Write how many rooms there are.
+/// Write the number of rooms.
 pub(crate) fn put_room_count(conn: &Connection, rooms: u64) -> rusqlite::Result<()> {
     let (number, made_ms): (i64, i64) =
         conn.query_row("SELECT number, made_ms FROM meta WHERE id = 1", [], |row| {
@@ -461,7 +461,7 @@ pub(crate) fn put_room_count(conn: &Connection, rooms: u64) -> rusqlite::Result<
     Ok(())
 }
 
-/// Give the database another number: it is another log from here on.
+/// Give the database another number, which makes it another log.
 pub(crate) fn renumber(conn: &Connection, number: u64) -> rusqlite::Result<()> {
     let (made_ms, rooms): (i64, i64) =
         conn.query_row("SELECT made_ms, rooms FROM meta WHERE id = 1", [], |row| {
@@ -472,5 +472,5 @@ pub(crate) fn renumber(conn: &Connection, number: u64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A room's name as other rows share it.
+/// A room's name, shared between rows.
 pub(crate) type Name = Arc<str>;

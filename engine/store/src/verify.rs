@@ -1,7 +1,7 @@
-//! Verification, end to end: SQLite's own check, every checksum, every chain, every offset, every row of a
-//! room.
+//! Verification of a log, end to end: SQLite's own check, every checksum, chain and offset, and every row of
+//! a room.
 //!
-//! Invariant: it changes nothing, and it continues behind a fault, so the report names all faults.
+//! Invariant: verification changes nothing, and it continues after a fault, so the report names all faults.
 //! Not here: repair.
 
 use std::collections::HashMap;
@@ -17,10 +17,10 @@ use crate::room_state::RoomState;
 use crate::schema;
 use crate::tables::{self, Name, RoomRow};
 
-/// Faults that a report names; the rest is counted.
+/// Faults that a report describes; the rest is only counted.
 const FAULTS_MAX: usize = 100;
 
-/// What a log holds.
+/// The contents of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -38,16 +38,16 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
-    /// What is not as it was written, in words; at most a hundred of them.
+    /// Descriptions of data that differs from what was written; at most a hundred.
     pub faults: Vec<String>,
-    /// All of them.
+    /// Number of all faults.
     pub fault_count: u64,
 }
 
 /// Check a database, a backup, or a data directory.
 ///
 /// # Errors
-/// It can't be opened as a log at all.
+/// It cannot be opened as a log at all.
 pub fn run(path: &Path) -> Result<Report, StoreError> {
     let path = if path.is_dir() { path.join(schema::DATABASE) } else { path.to_owned() };
     if !path.exists() {
@@ -65,7 +65,7 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     walk.integrity(&tx);
     walk.rooms(&tx);
     walk.journal(&tx);
-    // With those that are in the journal alone.
+    // Including rooms that are only in the journal.
     walk.report.rooms = walk.rooms.values().flatten().count() as u64;
     Ok(walk.report)
 }

@@ -1,9 +1,9 @@
 //! SQLite's write-ahead log, examined before SQLite opens it: is it torn, and where?
 //!
-//! Why: SQLite reads it up to the first frame with a wrong checksum and ignores the rest without a word.
-//! After kill -9 only the last frame can be torn. A frame behind a wrong one, from the same run of the file,
-//! means that something committed would be lost. Then the start reports it, checks the pages of the database,
-//! and does not take the log for closed.
+//! Why: SQLite reads it up to the first frame with a wrong checksum and ignores the rest silently. After kill
+//! -9 only the last frame can be torn. A frame after a wrong one, from the same run of the file, means that
+//! committed data would be lost. Then the start reports it, checks the pages of the database, and does not
+//! treat the log as closed.
 //!
 //! Format: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 //! Not here: what follows from it (`recovery`).
@@ -22,19 +22,19 @@ pub(crate) fn path(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What a write-ahead log holds.
+/// The frames of a write-ahead log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Frames that SQLite will read, were they all of whole transactions.
+    /// Frames that SQLite will read, if all belong to whole transactions.
     pub(crate) sound: usize,
-    /// Frames of the same run of the file behind the first one that is not sound, itself counted.
+    /// Frames of the same run of the file from the first one that is not sound.
     pub(crate) lost: usize,
 }
 
-/// Look at the write-ahead log of a database; nothing is found where there is none.
+/// Read the write-ahead log of a database; a missing file has no frames.
 ///
 /// # Errors
-/// It can't be read.
+/// It cannot be read.
 pub(crate) fn look(database: &Path) -> io::Result<Found> {
     match fs::read(path(database)) {
         Ok(data) => Ok(judge(&data)),
@@ -53,7 +53,7 @@ fn judge(data: &[u8]) -> Found {
     let mut sums = checksum(is_big_endian, [0, 0], &header[..24]);
     let is_header_sound = be(header, 0) & !1 == 0x377f_0682 && sums == [be(header, 24), be(header, 28)];
     if !is_header_sound {
-        // Its salt can't be told: every frame may be lost, unless there is none.
+        // Its salt is unknown: every frame may be lost, unless there is none.
         found.lost = frames.len();
         return found;
     }
@@ -68,7 +68,7 @@ fn judge(data: &[u8]) -> Found {
                 continue;
             }
         }
-        // A salt that is off by a bit or so is one that rotted; another run's is unlike it.
+        // A salt that differs by a bit or so is damaged; another run's salt differs in many bits.
         let off = frame[8..16].iter().zip(salt).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
         found.lost += usize::from(off <= 2);
         if found.lost == 0 {

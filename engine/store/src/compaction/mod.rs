@@ -1,6 +1,6 @@
 //! Compaction: moves entries from the journal into the segments of their rooms, some rooms at a time.
 //!
-//! Why: the journal is in the order of time, and readers want one room. A room is moved once in some seconds
+//! Why: the journal is ordered by time, and readers want one room. A room is moved only once in some seconds
 //! or megabytes, so its pages are written once for many commits.
 //!
 //! A *round* moves everything up to a row of the journal. Each step writes some rooms, or a part of a large
@@ -24,41 +24,41 @@ use crate::record::{self, Record};
 use crate::room_state::{RoomState, Step};
 use crate::tables::{self, Name, RoomRow, Segment};
 
-/// A segment is begun anew above this: large enough that its index entry and its row's head cost nothing
-/// beside it, small enough that a page of history reads little in vain.
+/// A new segment begins above this size. It is large enough that its index entry and its row's head are
+/// negligible, and small enough that a page of history reads little in vain.
 const SEGMENT_BYTES: usize = 128 << 10;
 
-/// Rooms that one step moves: their rows lie near each other, their index pages do not.
+/// Rooms moved in one step. Their rows are near each other, their index pages are not.
 const STEP_ROOMS: usize = 64;
 
-/// The rooms of a database as the committer knows them, as far as their segments go.
+/// The committer's record of a database's rooms, as far as their segments reach.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     pub(crate) live: HashMap<Name, RoomRow, RandomState>,
     /// Their names by their ids.
     pub(crate) names: HashMap<i64, Name, RandomState>,
-    /// Of all live rooms.
+    /// Number of segments of all live rooms.
     pub(crate) segments: u64,
     pub(crate) bytes: u64,
-    /// Removed ones whose rows are still there.
+    /// Removed rooms whose rows still exist.
     pub(crate) removed: VecDeque<RoomRow>,
     pub(crate) next_room: i64,
     pub(crate) next_segment: i64,
 }
 
-/// One pass over all rooms that have anything in the journal.
+/// One pass over all rooms that have entries in the journal.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Where a room may be cut; the last one is the end.
+    /// Marks at which a room may be cut; the last one is the end.
     marks: Vec<Mark>,
     due: VecDeque<(usize, Name)>,
 }
 
-/// What one step wrote: to be settled when it is committed.
+/// The writes of one step, settled after its commit.
 #[derive(Debug, Default)]
 pub(crate) struct Compacted {
     rooms: Vec<(usize, Name, usize, Option<RoomRow>)>,
-    /// Of the last of `rooms` only a part.
+    /// Only a part of the last of `rooms` was moved.
     is_partial: bool,
     removed: Vec<RoomRow>,
     next_room: i64,
@@ -69,7 +69,7 @@ pub(crate) struct Compacted {
 }
 
 impl Round {
-    /// Over everything up to the last of `marks`.
+    /// A round over everything up to the last of `marks`.
     pub(crate) fn begin(shared: &Shared, marks: Vec<Mark>) -> Round {
         let end = marks.last().expect("the journal's newest row is one");
         let mut due: VecDeque<(usize, Name)> = VecDeque::new();
@@ -83,7 +83,7 @@ impl Round {
         Round { marks, due }
     }
 
-    /// Newest row of the journal that it takes.
+    /// The newest row of the journal in this round.
     pub(crate) fn upto(&self) -> i64 {
         self.marks.last().expect("never empty").row
     }
@@ -125,12 +125,12 @@ impl Round {
         Ok(moved)
     }
 
-    /// Rooms that a settled step has done.
+    /// Skip the rooms that a settled step has moved.
     pub(crate) fn pass(&mut self, moved: &Compacted) {
         self.due.drain(..moved.rooms.len() - usize::from(moved.is_partial));
     }
 
-    /// A room's next records, up to the last mark that they fit in front of, the first one in any case; and
+    /// A room's next records, up to the last mark within the budget, but at least up to the first mark; and
     /// that mark's row.
     fn part(&self, shared: &Shared, shard: usize, name: &Name, bytes_max: usize) -> (Vec<MemRecord>, i64) {
         let memtable = shared.shards[shard].memtable();
@@ -149,7 +149,7 @@ impl Round {
     }
 }
 
-/// Write what was kept of a room behind the row that it has, moved up to row `upto` of the journal then.
+/// Append a room's records to its row; afterwards the room is moved up to row `upto` of the journal.
 fn write_room(
     conn: &Connection,
     (row, upto): (Option<&RoomRow>, i64),
@@ -192,7 +192,7 @@ fn write_room(
     }
     runs.extend(run);
     if state.is_none() && !kept.is_empty() {
-        // Its tombstone: the journal still tells of it.
+        // Its tombstone: the journal still has records of it.
         let Some(first) = kept.first() else { return Ok(()) };
         let sealed = record::read(&first.bytes).expect("a record in memory is as it was encoded");
         let id = id.unwrap_or(moved.next_room);
@@ -223,7 +223,7 @@ fn write_room(
     Ok(())
 }
 
-/// Add a record to the run of a segment.
+/// Add a record to the open run of a segment.
 fn append(run: &mut Option<Segment>, runs: &mut Vec<Segment>, state: &RoomState, sealed: &record::Sealed) {
     if run.as_ref().is_some_and(|run| run.data.len() >= SEGMENT_BYTES) {
         runs.extend(run.take());
@@ -248,7 +248,7 @@ fn append(run: &mut Option<Segment>, runs: &mut Vec<Segment>, state: &RoomState,
 }
 
 impl Rooms {
-    /// Take a room's row as it is now.
+    /// Remember a room's present row.
     pub(crate) fn put(&mut self, row: RoomRow) {
         let name = row.state.room.room.clone();
         self.remove(&name);
@@ -268,8 +268,8 @@ impl Rooms {
 }
 
 impl Compacted {
-    /// The step is committed: the memtables let go of what is in segments now, and rooms stand where their
-    /// rows do.
+    /// The step is committed: the memtables drop the records that are now in segments, and the rooms'
+    /// positions become those of their rows.
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms) {
         (rooms.next_room, rooms.next_segment) = (self.next_room, self.next_segment);
         rooms.removed.extend(self.removed);

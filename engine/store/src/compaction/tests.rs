@@ -1,6 +1,6 @@
 //! Tests of compaction: a large room is moved in parts.
 //!
-//! Why: a commit must never wait for all that one room said.
+//! Why: a commit must never wait until all messages of one room are moved.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Hall {
         self.stands.insert(room, (offset + 1, checksum));
     }
 
-    /// One step, committed. Bytes that it wrote.
+    /// One step, committed. Returns the bytes that it wrote.
     fn step(&mut self, round: &mut Round) -> u64 {
         let moved = round.step(&self.conn, &self.shared, &self.rooms).unwrap();
         assert_eq!(moved.faults, Vec::<String>::new());
@@ -71,7 +71,7 @@ impl Hall {
         bytes
     }
 
-    /// Offsets of a room's segments, and of what its memtable holds.
+    /// The offsets of a room's segments, and the number of records in its memtable.
     fn stored(&self, room: &str) -> (Vec<(u64, u64)>, usize) {
         let row = tables::room(&self.conn, room).unwrap().unwrap();
         let ids = tables::segments_from_all(&self.conn, row.id).unwrap();
@@ -99,13 +99,13 @@ fn a_large_room_is_moved_in_parts_and_each_part_is_all_that_a_start_must_know() 
     let mut steps = 0;
     while !round.is_done() {
         let bytes = hall.step(&mut round);
-        // A part is cut at a mark, and one more may fit in front of the budget's end.
+        // A part is cut at a mark, and one more may fit before the budget's end.
         assert!(bytes <= 2 * STEP_BYTES as u64, "{bytes} bytes in step {steps}");
         steps += 1;
         for room in ["large", "small"] {
             let Some(row) = tables::room(&hall.conn, room).unwrap() else { continue };
-            // What a start takes from the journal, rows after `moved`, is just what is still in the
-            // memtable.
+            // The rows after `moved`, which a start takes from the journal, are exactly the memtable's
+            // records.
             let positions = hall.shared.shards[0].memtable();
             let left = positions.rooms.get(room).and_then(|kept| kept.front().map(|kept| kept.position));
             assert!(left.is_none_or(|position| position as i64 > row.moved), "{room}: {left:?}");

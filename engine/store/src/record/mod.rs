@@ -24,15 +24,15 @@ use grandstand_protocol::frame::{Durability, Phase};
 use crate::checksum::checksum;
 use crate::codec::{Decoder, Malformed, put_option, put_sized, put_varint};
 
-/// Length, base and sum.
+/// Bytes of length, base and sum.
 const HEAD_BYTES: usize = 4 + 8 + 8;
 
-/// What a record says.
+/// The contents of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// From a shard.
+    /// An entry of a shard.
     Entry(Entry),
-    /// From the store, at its start: the room goes on under a new epoch.
+    /// Written by the store at its start: the room gets a new epoch.
     Epoch { room: Arc<str>, epoch: u64, previous: PreviousEpoch },
 }
 
@@ -45,7 +45,7 @@ impl Record {
         }
     }
 
-    /// Offset after it, where it says one; else 0.
+    /// Offset after it, if it contains one; else 0.
     pub(crate) fn next_offset(&self) -> u64 {
         match self {
             Record::Entry(Entry::Batch(entry)) => entry.batch.next_offset,
@@ -74,18 +74,18 @@ pub(crate) struct Sealed {
     pub(crate) bytes: Bytes,
 }
 
-/// Why bytes are no record.
+/// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordFault {
-    /// Cut off, or a length that can't be.
+    /// Cut off, or an impossible length.
     Short,
-    /// Its sum is another; the bytes that it says to have.
+    /// Its checksum is wrong; `bytes` is the length that it claims.
     Checksum { bytes: usize },
-    /// Summed well, but not understood: written by another program.
+    /// Its checksum is right, but its contents are not understood: another program wrote it.
     Malformed { bytes: usize, expected: &'static str },
 }
 
-/// A record's bytes, exactly as many as it needs, and its checksum.
+/// Encode a record. Returns exactly its bytes, and its checksum.
 pub(crate) fn encode(record: &Record, base: u64) -> (Bytes, u64) {
     let mut out = Vec::with_capacity(HEAD_BYTES + 64 + weight(record));
     out.resize(HEAD_BYTES, 0);
@@ -137,7 +137,7 @@ mod kind {
     pub(super) const ROOM: u8 = 2;
     pub(super) const REMOVED: u8 = 3;
     pub(super) const EPOCH: u8 = 4;
-    /// As `ROOM`, and its slot.
+    /// `ROOM` with a slot.
     pub(super) const ROOM_AT: u8 = 5;
 }
 
@@ -274,7 +274,7 @@ fn take_room(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<RoomEnt
     Ok(RoomEntry { room, epoch, next_offset, slot: None, is_operators, phase, settings })
 }
 
-/// Of a number as it is stored.
+/// The phase of a stored number.
 pub(crate) fn phase_of(n: u8) -> Result<Phase, Malformed> {
     [Phase::Open, Phase::Closing, Phase::Closed]
         .into_iter()
@@ -282,7 +282,7 @@ pub(crate) fn phase_of(n: u8) -> Result<Phase, Malformed> {
         .ok_or(Malformed("a phase"))
 }
 
-/// Each as 0, or its value and one.
+/// Each setting as 0, or as its value plus one.
 pub(crate) fn put_settings(settings: &RoomSettings, out: &mut Vec<u8>) {
     for n in [
         settings.tick_min_ms,

@@ -1,6 +1,6 @@
-//! Tests of records: what was written is read back, and nothing else is.
+//! Tests of records: encoded records are read back unchanged, and any other bytes are rejected.
 //!
-//! Why: records are read back from disks that rot, so no bytes may make the reader panic.
+//! Why: records are read back from disks whose data may be damaged, so no bytes may make the reader panic.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in bytes(200), own in any::<bool>()) {
         let mut bytes = bytes.to_vec();
-        // Half of them with length and sum right, so that the body's reader sees them.
+        // Half of them have the right length and sum, so that they reach the decoder of the body.
         if own && bytes.len() > HEAD_BYTES {
             let length = (bytes.len() - 4) as u32;
             bytes[..4].copy_from_slice(&length.to_le_bytes());
