@@ -1,18 +1,17 @@
-//! The clock of a test: both of its times move together, and only when the test says so.
+//! A test's clock: both of its times advance together, and only when the test says so.
 //!
-//! The wall clock can be stepped, as clocks are in production, and the monotonic one begins anew with a
-//! process.
+//! The wall clock can be stepped, as in production. The monotonic clock begins anew with each process.
 //! Not here: clocks that drift (`grandstand-sim`).
 
 use grandstand_engine::link::Now;
 
-/// Where every clock begins: high enough for a test to look back.
+/// The first time of every clock: high enough for a test to look back.
 const BEGIN_US: u64 = 1_000_000;
 
-/// 2023-11-14: any time will do.
+/// 2023-11-14, an arbitrary date.
 const BEGIN_WALL_US: u64 = 1_700_000_000_000_000;
 
-/// See the file's head.
+/// A monotonic and a wall clock in the hands of a test.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     us: u64,
@@ -30,7 +29,7 @@ impl Clock {
         Now { us: self.us, unix_ms: self.wall_us / 1000 }
     }
 
-    /// Move to a monotonic time; an earlier one is passed over.
+    /// Advance to a monotonic time; an earlier one is ignored.
     pub fn move_to_us(&mut self, us: u64) {
         self.wall_us += us.max(self.us) - self.us;
         self.us = us.max(self.us);

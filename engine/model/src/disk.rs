@@ -1,8 +1,8 @@
-//! A durable log under the test's hand: what it was given, what of it is synced, and what a shard finds after
-//! a restart.
+//! A durable log that the test controls: which entries were pushed, which of them are synced, and what a
+//! shard finds after a restart.
 //!
-//! Three levels, as `grandstand_engine::log` has them: what was pushed survives the process ([`Disk::kill`]);
-//! what was synced survives a power cut ([`Disk::cut_power`]); nothing else survives.
+//! It has the three levels of `grandstand_engine::log`. Pushed entries survive the process ([`Disk::kill`]),
+//! synced entries survive a power cut ([`Disk::cut_power`]), and nothing else survives.
 //! Not here: commits in virtual time, slow and full disks (`grandstand-sim`).
 
 use std::collections::VecDeque;
@@ -17,10 +17,10 @@ use grandstand_queue::Doorbell;
 
 use crate::stored::StoredLog;
 
-/// Batches of one page: few, so that a reader comes back for more.
+/// Batches of one page: few, so that a reader has to ask again.
 const PAGE_BATCHES_MAX: usize = 3;
 
-/// A disk; clones are the same one.
+/// A disk; its clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<Inner>>);
 
@@ -30,7 +30,7 @@ struct Inner {
     is_failing: bool,
     holds_reads: bool,
     position: u64,
-    // Pushed and not synced.
+    // Entries that were pushed and not synced.
     queue: VecDeque<Entry>,
     synced: StoredLog,
     news: VecDeque<News>,
@@ -40,7 +40,7 @@ struct Inner {
 }
 
 impl Disk {
-    /// One that syncs each entry as soon as it is pushed.
+    /// A disk that syncs each entry as soon as it is pushed.
     pub fn prompt() -> Disk {
         let disk = Disk::default();
         disk.inner().is_prompt = true;
@@ -58,7 +58,7 @@ impl Disk {
         DiskLog(self.clone())
     }
 
-    /// Sync so many of the entries that wait.
+    /// Sync this number of waiting entries.
     pub fn sync(&self, entries: usize) {
         let mut inner = self.inner();
         inner.sync(entries);
@@ -72,7 +72,7 @@ impl Disk {
         self.inner().queue.len()
     }
 
-    /// Take nothing from now on, or everything again.
+    /// Accept nothing from now on, or accept entries again.
     pub fn fail(&self, is_failing: bool) {
         self.inner().is_failing = is_failing;
     }
@@ -82,7 +82,7 @@ impl Disk {
         self.inner().holds_reads = true;
     }
 
-    /// Answer the reads that wait, and each later one at once.
+    /// Answer the waiting reads, and each later one at once.
     pub fn answer_reads(&self) {
         let mut inner = self.inner();
         inner.holds_reads = false;
@@ -90,19 +90,19 @@ impl Disk {
         reads.iter().for_each(|request| inner.answer(request));
     }
 
-    /// Reads that came.
+    /// Number of reads so far.
     pub fn read_count(&self) -> usize {
         self.inner().read_count
     }
 
-    /// The process was killed: what was pushed is on the disk when it starts again.
+    /// The process is killed: pushed entries are on the disk when it starts again.
     pub fn kill(&self) {
         let mut inner = self.inner();
         inner.is_failing = false;
         inner.sync(usize::MAX);
     }
 
-    /// A power cut: what is not synced is lost, and every room has another log from now on.
+    /// The power is cut: entries that are not synced are lost, and every room gets a new epoch.
     pub fn cut_power(&self, epoch: u64) {
         let mut inner = self.inner();
         inner.is_failing = false;
@@ -110,24 +110,24 @@ impl Disk {
         inner.synced.renew(|| epoch);
     }
 
-    /// Retention takes the oldest batches of a room but for so many.
+    /// Retention removes the oldest batches of a room, until `left` remain.
     pub fn trim(&self, room: &str, left: usize) {
         let mut inner = self.inner();
         let news = inner.synced.trim(room, left);
         inner.news.extend(news);
     }
 
-    /// A room is as it was stored before slots were recorded.
+    /// Store a room as versions without recorded slots did.
     pub fn forget_slot(&self, room: &str) {
         self.inner().synced.forget_slot(room);
     }
 
-    /// What the synced log says of a room.
+    /// A room as the synced log holds it.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
         self.inner().synced.room(name)
     }
 
-    /// What a shard finds at its start.
+    /// The rooms that a shard finds at its start.
     pub fn stored(&self) -> Vec<StoredRoom> {
         self.inner().synced.rooms(|_| true)
     }
@@ -145,7 +145,7 @@ impl LogSource for Disk {
         (Box::new(log), self.inner().synced.rooms(owns))
     }
 
-    /// As of a process that has ended: what was pushed is on the disk when the log is opened again.
+    /// The process has ended: pushed entries are on the disk when the log is opened again.
     fn close(&mut self, _: ShardId) {
         self.kill();
     }
@@ -169,7 +169,7 @@ impl Inner {
     }
 }
 
-/// The disk as a shard has it.
+/// One shard's handle of the disk.
 #[derive(Debug)]
 pub struct DiskLog(Disk);
 

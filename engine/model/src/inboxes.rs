@@ -1,4 +1,4 @@
-//! The backbone, modelled: one bounded inbox per shard, which the test empties by hand.
+//! A model of the backbone: one bounded inbox per shard, which the test empties by hand.
 //!
 //! Invariant: an input that does not fit comes back at once, as the engine promises.
 //! Not here: delays, and who takes the inputs (the test).
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use grandstand_engine::link::{Alias, Backbone, Directory, Input, ShardId};
 
-/// See the file's head.
+/// The bounded inboxes of all shards.
 #[derive(Debug)]
 pub struct Inboxes {
     directory: Directory,
@@ -19,7 +19,7 @@ pub struct Inboxes {
 }
 
 impl Inboxes {
-    /// Empty inboxes for the directory's shards, each for so many inputs.
+    /// Empty inboxes for the directory's shards, each for `inbox_max` inputs.
     pub fn new(directory: Directory, inbox_max: usize) -> Inboxes {
         let inboxes = Mutex::new((0..directory.shards()).map(|_| VecDeque::new()).collect());
         Inboxes { directory, inboxes, inbox_max, is_full: AtomicBool::new(false) }
@@ -34,7 +34,7 @@ impl Inboxes {
         self.inboxes()[shard].pop_front()
     }
 
-    /// Whether nothing waits for a shard.
+    /// Whether no input waits for a shard.
     pub fn is_empty(&self, shard: usize) -> bool {
         self.inboxes()[shard].is_empty()
     }
@@ -44,7 +44,7 @@ impl Inboxes {
         self.inboxes()[usize::from(shard.0)].push_back(input);
     }
 
-    /// Refuse every input from now on, or take inputs again.
+    /// Refuse every input from now on, or accept inputs again.
     pub fn set_full(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! A durable log's contents, modelled: what entries make of each room.
+//! A model of a durable log's contents: the state of each room after its entries.
 //!
 //! Invariant: an entry that does not continue its room's log is a broken promise, and panics.
-//! Not here: when an entry is synced, what survives which end of a process (`disk`, `grandstand-sim`).
+//! Not here: when an entry is synced, which entries survive a crash (`disk`, `grandstand-sim`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use grandstand_engine::log::{
     BatchEntry, Entry, News, ReadRequest, RoomEntry, StateEntry, StoredNonce, StoredRoom,
 };
 
-/// Newest batches of a room that a shard finds at its start.
+/// Newest batches of a room that a shard gets at its start.
 const NEWEST_MAX: usize = 8;
 
-/// Rooms as a log has them.
+/// The rooms of a log.
 #[derive(Clone, Debug, Default)]
 pub struct StoredLog {
     rooms: BTreeMap<Arc<str>, Stored>,
@@ -61,7 +61,7 @@ impl StoredLog {
         }
     }
 
-    /// The batches that a request asks for, `batches_max` at most.
+    /// The batches of a requested page, at most `batches_max`.
     pub fn page(&self, request: &ReadRequest, batches_max: usize) -> Vec<Arc<Batch>> {
         let Some(stored) = self.rooms.get(&request.room) else { return Vec::new() };
         let mut bytes = 0;
@@ -79,7 +79,7 @@ impl StoredLog {
         reaching.take(request.batches_max.min(batches_max)).take_while(fits).map(renamed).collect()
     }
 
-    /// Retention takes the oldest batches of a room but for so many; what a shard hears of it.
+    /// Retention removes the oldest batches of a room, until `left` remain. Returns the news for the shard.
     pub fn trim(&mut self, room: &str, left: usize) -> Option<News> {
         let stored = self.rooms.get_mut(room)?;
         stored.chat.drain(..stored.chat.len().saturating_sub(left));
@@ -87,19 +87,19 @@ impl StoredLog {
         Some(News::Trimmed { room, epoch, oldest_offset: stored.oldest_offset() })
     }
 
-    /// How many batches with chat each room has.
+    /// Number of batches with chat of each room.
     pub fn batch_counts(&self) -> Vec<(Arc<str>, usize)> {
         self.rooms.iter().map(|(name, stored)| (name.clone(), stored.chat.len())).collect()
     }
 
-    /// The batches of a room's log that end at an offset or before it are gone.
+    /// Remove the batches of a room's log that end at an offset or before it.
     pub fn forget_before(&mut self, room: &str, epoch: u64, offset: u64) {
         if let Some(stored) = self.rooms.get_mut(room).filter(|stored| stored.entry.epoch == epoch) {
             stored.chat.retain(|(batch, _)| batch.next_offset > offset);
         }
     }
 
-    /// Every room goes on under another epoch, as after a power cut.
+    /// Give every room a new epoch, as after a power cut.
     pub fn renew(&mut self, mut epoch: impl FnMut() -> u64) {
         for stored in self.rooms.values_mut() {
             let before = PreviousEpoch { epoch: stored.entry.epoch, next_offset: stored.next_offset };
@@ -108,19 +108,19 @@ impl StoredLog {
         }
     }
 
-    /// A room is as it was stored before slots were recorded.
+    /// Store a room as versions without recorded slots did.
     pub fn forget_slot(&mut self, room: &str) {
         if let Some(stored) = self.rooms.get_mut(room) {
             stored.entry.slot = None;
         }
     }
 
-    /// A room as a shard finds it.
+    /// A room as a shard finds it at its start.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
         self.rooms.get(name).map(Stored::found)
     }
 
-    /// The rooms as a shard finds them that owns some names.
+    /// The rooms that a shard finds at its start, if it owns these names.
     pub fn rooms(&self, owns: impl Fn(&str) -> bool) -> Vec<StoredRoom> {
         self.rooms.iter().filter(|(name, _)| owns(name)).map(|(_, stored)| stored.found()).collect()
     }
@@ -192,16 +192,16 @@ impl Stored {
     }
 }
 
-/// A batch as a log gives it back: its number is one that nobody may use.
+/// A batch as a log returns it: its number must not be used.
 fn anonymous(batch: &Batch, wire: Bytes) -> Arc<Batch> {
     let (seq, compressed) = (u64::MAX / 2, Compressed::default());
     Arc::new(Batch { seq, wire, compressed, snapshot: None, ..batch.clone() })
 }
 
-/// The same batch, naming another alias.
+/// The same batch under another alias.
 ///
 /// # Panics
-/// If it is no batch that a shard sealed.
+/// If `wire` is not a batch that a shard sealed.
 pub fn under_alias(wire: &Bytes, alias: Alias) -> Bytes {
     grandstand_protocol::batch::with_alias(wire, alias.0).expect("a batch that a shard sealed")
 }

@@ -1,8 +1,8 @@
-//! The doorbell: wakes one sleeping consumer, neither too seldom nor twice.
+//! The doorbell: wakes one sleeping consumer, never too seldom and never twice.
 //!
-//! Why: the wake itself (an eventfd write, `Thread::unpark`) is a system call, far dearer than a push. A
-//! consumer that is awake will look at its queues anyway; so only a consumer that sleeps is rung for, and by
-//! one producer only.
+//! Why: the wake itself (an eventfd write, `Thread::unpark`) is a system call, far more expensive than a
+//! push. A consumer that is awake looks at its queues anyway. So producers ring only for a sleeping consumer,
+//! and only one of them rings.
 //!
 //! # Protocol
 //!

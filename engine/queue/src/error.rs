@@ -1,4 +1,4 @@
-//! Why a push did not go through; the value comes back with the reason.
+//! Errors of a push: the reason, and the value that was not sent.
 //!
 //! Not here: what to do about it. Both are operating conditions, so the caller decides.
 

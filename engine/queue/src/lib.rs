@@ -9,17 +9,17 @@
 //! | [`parker`] | the doorbell of a thread that sleeps in `std::thread::park` | one `unpark` per park |
 //! | [`mod@prefetch`] | a hint to the CPU | one prefetch per cache line |
 //!
-//! **Which is for what.** Workers hand publications to a shard through its inbox. A shard hands sealed
-//! batches to each worker through one `spsc` channel per pair (share the batch by reference; the ring carries
-//! the reference), so the fan from one shard to many workers has no contended word at all. A consumer owns
-//! one [`Doorbell`], shared by all the rings that it reads.
+//! **Which queue is used where.** Workers send publications to a shard through its inbox. A shard sends
+//! sealed batches to each worker through one `spsc` channel per pair. The ring carries a reference to the
+//! batch, so fan-out from one shard to many workers has no contended word at all. A consumer owns one
+//! [`Doorbell`], shared by all the rings that it reads.
 //!
-//! **Full is an answer, not a wait.** Nothing here blocks, grows, or drops: a push into a full ring gives the
-//! value back in [`SendError::Full`], and the caller decides (refuse the client, count and skip, try at the
-//! next turn). A push to a consumer that is gone gives it back in [`SendError::Closed`].
+//! **A full ring answers at once.** Nothing here blocks, grows, or drops. A push into a full ring gives the
+//! value back in [`SendError::Full`], and the caller decides: refuse the client, count and skip, or try at
+//! the next turn. A push to a consumer that is gone gives the value back in [`SendError::Closed`].
 //!
-//! **Order.** Values of one producer arrive in the order in which it pushed them. Between producers of an
-//! inbox the order is that in which they claimed a slot.
+//! **Order.** Values of one producer arrive in the order in which it pushed them. Values of several producers
+//! arrive in the order in which the producers claimed slots.
 //!
 //! **Memory.** All of it is allocated when the ring is made. Capacities are rounded up to a power of two, at
 //! least 2; `capacity()` tells the real one. With `T` of size *s* and alignment *a*, a slot costs *s* bytes
@@ -38,10 +38,10 @@
 //! the models in `loom_tests`. `tests/properties.rs` compares the rings with a `VecDeque`, `tests/stress.rs`
 //! runs them on real threads. The counts shrink under miri: `cargo +nightly miri test -p grandstand-queue`.
 //!
-//! Invariant: this is the only crate of the workspace where hand-written `unsafe` may stand, and within it
-//! only [`mod@inbox`], [`spsc`] and [`mod@prefetch`] have any.
-//! Not here: what travels (generic), what to do when full (the caller), waiting for free space (poll at the
-//! next turn).
+//! Invariant: this is the only crate of the workspace with hand-written `unsafe` code, and only
+//! [`mod@inbox`], [`spsc`] and [`mod@prefetch`] have any.
+//! Not here: the type of the values (generic), what to do when a ring is full (the caller), waiting for free
+//! space (poll at the next turn).
 
 #![deny(unsafe_code)]
 
@@ -62,9 +62,9 @@ pub use inbox::{Receiver, Sender, inbox};
 pub use parker::{Parker, thread_bell};
 pub use prefetch::prefetch;
 
-/// The number of slots of a ring that shall hold `capacity` values: the next power of two, so that a position
-/// becomes a slot by masking, and at least 2, since with one slot the inbox's stamps "filled" and "free
-/// again" are the same number.
+/// The number of slots of a ring for `capacity` values: the next power of two, so that masking a position
+/// gives its slot. It is at least 2, since with one slot the inbox's stamps "filled" and "free again" are the
+/// same number.
 fn slots_for(capacity: usize) -> usize {
     capacity.max(2).next_power_of_two()
 }

@@ -1,4 +1,4 @@
-//! The doorbell of a plain thread: sleeps in `std::thread::park`, woken by `unpark`.
+//! The parker: the doorbell of a plain thread, which sleeps in `std::thread::park` and is woken by `unpark`.
 //!
 //! Why: shard threads wait for nothing but their queues and their next tick, so they need no event loop.
 //! Invariant: a `Parker` belongs to the thread that first parks with it.

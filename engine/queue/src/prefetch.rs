@@ -1,16 +1,16 @@
-//! A hint to the CPU that something will be used soon.
+//! Prefetch: a hint to the CPU that a value will be used soon.
 //!
-//! Why: a loop over thousands of connections finds each one's state out of the cache. Asked for one visit
-//! ahead, it arrives while the visit before is in its system call.
-//! Invariant: a hint changes no value, and none is read.
+//! Why: a loop over thousands of connections finds each one's state outside the cache. With a hint one visit
+//! ahead, the state arrives during the system call of the visit before.
+//! Invariant: a hint changes no value and reads none.
 
 #![allow(unsafe_code)]
 
-/// Bytes that come into the cache at once, on every CPU that this is written for.
+/// Bytes of a cache line, on every CPU that this is written for.
 #[cfg(target_arch = "x86_64")]
 const LINE_BYTES: usize = 64;
 
-/// Ask for all of a value to come into the cache. Does nothing on a CPU for which it is not written.
+/// Fetch all of a value into the cache. Does nothing on other CPUs.
 #[inline]
 pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
