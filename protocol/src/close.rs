@@ -1,9 +1,9 @@
-//! Why a connection ends, and what its client should do: every close code in one place.
+//! Close codes: every reason to end a connection, and what the client should do after it.
 //!
-//! A code travels as WebSocket close code `4000 + code` and as QUIC application error code `code`; a node
-//! sends an `Error` frame with the detail first wherever the peer can still read it. Faults of the WebSocket
-//! layer itself use RFC 6455's own codes (1002, 1007, 1008, 1009) and mean "do not retry".
-//! Invariant: codes are never given a second meaning.
+//! On the wire a code is the WebSocket close code `4000 + code` or the QUIC application error code `code`. A
+//! node first sends an `Error` frame with the detail wherever the peer can still read it. Faults of the
+//! WebSocket layer itself use RFC 6455's own codes (1002, 1007, 1008, 1009) and mean "do not retry".
+//! Invariant: a code never gets a second meaning.
 
 /// What a client may do after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// From its number on the wire; unknown numbers are taken as `Backoff`.
+    /// From its number on the wire; an unknown number means `Backoff`.
     pub fn from_wire(n: u8) -> Retry {
         match n {
             0 => Retry::Never,
@@ -44,7 +44,7 @@ macro_rules! close_codes {
                 match code { $($code => Some(CloseCode::$name),)* _ => None }
             }
 
-            /// Whether, and how, to come back.
+            /// Whether and how the client may reconnect.
             pub fn retry(self) -> Retry {
                 match self { $(CloseCode::$name => Retry::$retry,)* }
             }
@@ -58,30 +58,30 @@ macro_rules! close_codes {
 }
 
 close_codes! {
-    /// The client asked for it.
+    /// The client asked to close.
     Normal = 0, Never, "closed as asked";
     /// The node drains or stops.
     GoingAway = 100, Backoff, "the node is stopping: reconnect and resume";
-    /// Nothing was heard for two and a half heartbeats.
+    /// The node received nothing for two and a half heartbeats.
     HeartbeatTimeout = 101, Backoff, "no frame within the heartbeat time";
-    /// TLS, WebSocket or QUIC handshake not finished in time.
+    /// The TLS, WebSocket or QUIC handshake was not finished in time.
     HandshakeTimeout = 102, Backoff, "the handshake was not finished in time";
-    /// The connection stood, but no `Hello` came in time.
+    /// The connection was established, but no `Hello` arrived in time.
     HelloTimeout = 103, Backoff, "no Hello within the first-frame time";
-    /// More come than can be served, or the node is at a limit; with a time to come back (C-6). Mostly said
-    /// before the handshake.
+    /// The node gets more connections than it can serve, or is at a limit. It gives a time to come back
+    /// (C-6). Most such refusals happen before the handshake.
     Overloaded = 104, Backoff, "the node is at its limit: try again later";
     /// The peer does not read even its acknowledgements.
     ControlQueueFull = 105, Backoff, "the peer does not read: its control queue is full";
-    /// A fault of the server's own. Reserved: this node does not send it; the Rust client uses it when it
-    /// drops a QUIC connection.
+    /// The server has an internal fault. Reserved: this node does not send it; the Rust client uses it when
+    /// it drops a QUIC connection.
     Internal = 106, Backoff, "an internal error";
     /// Too many connections from one address. Reserved: this node refuses before the handshake (C-6).
     TooManyConnections = 107, Backoff, "too many connections from this address";
-    /// More frames, for longer, than any honest client sends.
+    /// The client sends frames at a higher rate, and for longer, than any honest client does.
     Flooding = 108, Backoff, "too many frames: slow down";
 
-    /// The token has run out.
+    /// The token has expired.
     TokenExpired = 150, Reauthenticate, "the token has expired: get a new one";
     /// A frame that is not a valid table of its kind, or a field outside its limits.
     Malformed = 200, Never, "a frame was malformed";

@@ -1,14 +1,15 @@
-//! Compressed frames: raw deflate (RFC 1951) against a preset dictionary that both sides have
-//! (docs/PROTOCOL.md, F-5).
+//! Compressed frames: raw deflate (RFC 1951) with a preset dictionary that both sides have (docs/PROTOCOL.md,
+//! F-5).
 //!
 //! Why deflate: every browser has a decoder of a few kilobytes, and it takes fewer bytes than zstd where a
 //! batch holds one to six messages, as chat does (docs/ARCHITECTURE.md has the figures). Why no state from
-//! frame to frame: a frame is compressed once for everybody, and each viewer gets other frames than its
-//! neighbour.
-//! Invariants: what would not shrink stays plain; a frame decompresses to at most
-//! [`limits::SERVER_FRAME_BYTES_MAX`], whatever it says, and uses all of its bytes; both sides keep their
-//! buffers, so a frame costs one allocation to make and none to open.
-//! Not here: how the two sides agree on it (`version::capability`), who gets which form (the edge).
+//! frame to frame: a frame is compressed once for all viewers, and two viewers do not receive the same
+//! sequence of frames.
+//! Invariants: a frame that would not shrink stays plain; a frame decompresses to at most
+//! [`limits::SERVER_FRAME_BYTES_MAX`], whatever it claims, and uses all of its bytes; both sides keep their
+//! buffers, so compressing a frame costs one allocation and decompressing it none.
+//! Not here: how the two sides agree on compression (`version::capability`), which viewer gets which form
+//! (the edge).
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -17,24 +18,25 @@ use crate::close::CloseCode;
 use crate::frame::Kind;
 use crate::{limits, stream};
 
-/// The bit of a frame's kind that says that it is compressed.
+/// The bit in a frame's kind that marks the frame as compressed.
 pub const COMPRESSED: u8 = 0x80;
 
-/// First byte of a compressed batch, the only kind that comes compressed.
+/// First byte of a compressed batch, the only kind of frame that can be compressed.
 pub const COMPRESSED_BATCH: u8 = Kind::Batch as u8 | COMPRESSED;
 
 /// The dictionary of [`crate::version::capability::DEFLATE_1`]: pieces of generated chat, the likeliest last,
-/// where a reference to them is shortest. Once released it never changes; a better one gets a bit of its own.
+/// where a reference to them is shortest. A released dictionary never changes; a better one gets a capability
+/// bit of its own.
 pub const DICTIONARY_1: &[u8] = include_bytes!("../dictionary/1.bin");
 
-/// Finds matches of three bytes as well, which short texts need; below, they would have to be four. Batches
-/// are so short that the search itself costs less than reading the dictionary in.
+/// This level also finds matches of three bytes, which short texts need; lower levels need four. Batches are
+/// so short that the search costs less than loading the dictionary.
 const LEVEL: u32 = 9;
 
-/// A buffer above this goes back after the frame: an honest batch is far smaller.
+/// A buffer above this size is freed after the frame: an honest batch is far smaller.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
-/// Compresses batches. A few hundred kilobytes: one per thread.
+/// Compresses batches. It takes a few hundred kilobytes: one per thread.
 pub struct Compressor {
     deflate: Compress,
     out: Vec<u8>,
@@ -53,8 +55,8 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// A batch's body as a compressed frame behind its header; `None` when that would not take fewer bytes
-    /// than the plain one.
+    /// A batch's body as a compressed frame, with its header. `None` when it would not be smaller than the
+    /// plain frame.
     pub fn batch_framed(&mut self, body: &[u8]) -> Option<Bytes> {
         self.deflate.reset();
         self.deflate.set_dictionary(DICTIONARY_1).expect("a dictionary fits before any input");
@@ -75,16 +77,16 @@ fn framed(payload: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-/// Why a compressed frame cannot be opened.
+/// Why a compressed frame cannot be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressFault {
-    /// No deflate stream, or one that refers to what is not there.
+    /// Not a deflate stream, or one that refers to bytes that do not exist.
     Garbage,
-    /// Cut off before its last block ends.
+    /// The stream is cut off before its last block ends.
     Short,
-    /// Bytes stand behind its last block.
+    /// Bytes follow the last block.
     Trailing,
-    /// It opens to more than [`limits::SERVER_FRAME_BYTES_MAX`].
+    /// The frame decompresses to more than [`limits::SERVER_FRAME_BYTES_MAX`].
     TooLarge,
 }
 
@@ -111,7 +113,7 @@ impl std::fmt::Display for CompressFault {
 
 impl std::error::Error for CompressFault {}
 
-/// Opens compressed frames. Some fifty kilobytes: one per thread, not per session.
+/// Decompresses frames. It takes about fifty kilobytes: one per thread, not per session.
 pub struct Decompressor {
     inflate: Decompress,
     out: Vec<u8>,
@@ -130,11 +132,10 @@ impl std::fmt::Debug for Decompressor {
 }
 
 impl Decompressor {
-    /// What stands behind a compressed frame's kind byte, opened.
+    /// Decompresses the bytes after a compressed frame's kind byte.
     ///
     /// # Errors
-    /// A [`CompressFault`] for bytes that no [`Compressor`] wrote; the next frame is read as if this one had
-    /// not been.
+    /// A [`CompressFault`] for bytes that no [`Compressor`] wrote; a fault does not affect the next frame.
     pub fn open(&mut self, payload: &[u8]) -> Result<&[u8], CompressFault> {
         // One byte of the frame is its kind.
         const BODY_BYTES_MAX: usize = limits::SERVER_FRAME_BYTES_MAX - 1;

@@ -1,19 +1,17 @@
 //! Grandstand's wire protocol, version 1: everything that client and server must agree on.
 //!
 //! Why a crate of its own: the engine seals batches, the edge parses and fans out, clients read; all three
-//! follow the one layout here, and none of them depends on another for it. docs/PROTOCOL.md is the normative
-//! text.
+//! follow the one layout here, and none of them depends on another for it. docs/PROTOCOL.md is normative.
 //!
 //! - [`frame`]: the frames, one kind byte and one FlatBuffers table each (a batch: its body), decoded into
 //!   borrowed structs;
 //! - [`batch`]: the packed body of a batch, the one frame that is sent to everyone;
-//! - [`compress`]: a batch's other form, for those who can open it;
-//! - [`stream`]: the header that stands before every frame on a byte stream, the same bytes as a WebSocket
-//!   header;
+//! - [`compress`]: compressed batches, for clients that can decompress them;
+//! - [`stream`]: the header before every frame on a byte stream, the same bytes as a WebSocket header;
 //! - [`websocket`]: RFC 6455 without IO, for both sides;
 //! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one
 //!   place each;
-//! - [`rules`]: what names, texts and keys may be, judged alike by clients, edges and shards;
+//! - [`rules`]: which names, texts and keys are valid, with one verdict for clients, edges and shards;
 //! - [`random`]: random numbers from a seed, not for secrets.
 //!
 //! Not here: sockets, clocks, rooms, sessions.
@@ -31,8 +29,8 @@ pub mod stream;
 pub mod version;
 pub mod websocket;
 
-// Compared with what the schema makes, byte by byte (`cargo xtask schema --check`), so nothing may reformat
-// it.
+// `cargo xtask schema --check` compares this file with the compiled schema, byte by byte, so nothing may
+// reformat it.
 #[rustfmt::skip]
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[path = "generated/grandstand.rs"]

@@ -1,6 +1,6 @@
-//! Every bound of the protocol, with its reason and what happens when it is passed.
+//! Limits: every bound of the protocol, with its reason and the answer to input beyond it.
 //!
-//! These are what the protocol allows at most; a node may be configured lower and says so in `Welcome`.
+//! A node may have lower limits by its configuration, and sends them in `Welcome`.
 //! Not here: bounds of a node (queues, rings, rates): those are its configuration.
 
 /// A room's name in bytes of UTF-8. 128 holds a channel, a programme and a date; beyond: refusal `BadName`.
@@ -20,37 +20,39 @@ pub const ATTACHMENT_BYTES_MAX: usize = 512;
 /// A reaction's key in bytes: the longest emoji sequence in use is 35 bytes, a custom emote's name 32.
 pub const REACTION_KEY_BYTES_MAX: usize = 40;
 
-/// Reactions that one `React` frame may carry: a client adds up for a second at most. Beyond: clamped.
+/// Reactions in one `React` frame: a client adds them up for at most a second. Beyond: clamped.
 pub const REACTION_COUNT_MAX: u32 = 100;
 
 /// A state key in bytes.
 pub const STATE_KEY_BYTES_MAX: usize = 64;
 
-/// A state value in bytes: a poll or a scoreboard, not a document; all keys together go to every joiner.
+/// A state value in bytes: a poll or a scoreboard, not a document, because every joining viewer gets all
+/// keys.
 pub const STATE_VALUE_BYTES_MAX: usize = 4096;
 
-/// Messages of one `HistoryPage`, but for those of the batch that passes it: five times a screen that scrolls
-/// back. Beyond: clamped.
+/// Messages in one `HistoryPage`: five screens of scrolling back. The batch that passes the limit is sent
+/// whole. Beyond: clamped.
 pub const HISTORY_MESSAGES_MAX: u32 = 500;
 
 /// A token in bytes: a JWT with a handful of claims is under 1 KB, with an EdDSA chain under 4.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// A resume ticket in bytes; ours are 97 at most, the rest is room for other issuers.
+/// A resume ticket in bytes. Tickets of this server have at most 97; the rest is room for other issuers.
 pub const TICKET_BYTES_MAX: usize = 256;
 
-/// A client's self-description in bytes.
+/// A client's name for itself (`Hello.client`) in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 
 /// A frame from a client in bytes: the largest is `Hello` with a token, or a text with an attachment.
-/// Beyond: close `FrameTooLarge`, as soon as the header announces it.
+/// Beyond: close `FrameTooLarge`, as soon as a header announces more.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
 
-/// A frame from a server in bytes: a full snapshot (64 keys of 4 KB) is the largest. A client closes beyond
-/// it.
+/// A frame from a server in bytes: a full snapshot (64 keys of 4 KB) is the largest. A client closes the
+/// connection beyond it.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 
-/// Depth, tables and apparent bytes that the verifier follows in one frame; ours need 3 and 65.
+/// Depth, tables and apparent bytes that the verifier follows in one frame. Valid frames need a depth of 3
+/// and 65 tables.
 pub const VERIFY_DEPTH_MAX: usize = 8;
 /// See [`VERIFY_DEPTH_MAX`].
 pub const VERIFY_TABLES_MAX: usize = 1024;

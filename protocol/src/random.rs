@@ -1,16 +1,16 @@
-//! Random numbers from a seed: SplitMix64, for spreading and for repeatable runs.
+//! Random numbers from a seed: SplitMix64, for jitter and for repeatable runs.
 //!
-//! Why one home: clients jitter their retries, edges spread the times that they give out, shards make epochs,
-//! and simulations repeat a run from its seed; all draw from the same few lines.
+//! Why one place: clients add jitter to their retries, edges spread the retry times that they give, shards
+//! make epochs, and simulations repeat a run from its seed. All of them use this generator.
 //! Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014. Eight bytes
 //! of state, one period through all 2^64 states.
-//! Invariant: the numbers follow from the seed and the number of draws. Seeds of simulations and tests depend
-//! on that, so the sequence never changes.
-//! Not here: secrets. Whoever knows one number knows all later ones; what must not be guessed comes from the
-//! operating system or from a keyed function.
+//! Invariant: each number depends only on the seed and the number of draws before it. Seeds of simulations
+//! and tests rely on that, so the sequence never changes.
+//! Not here: secrets. Anybody who knows one number can compute all later ones. Values that nobody may guess
+//! come from the operating system or from a keyed function.
 
-/// 2^64 divided by the golden ratio, made odd: the step of the state. Its multiples, taken as fractions of
-/// 2^64, are even over every part of the range, however many are taken (Weyl's sequence).
+/// 2^64 divided by the golden ratio, made odd: the step of the state. Its multiples modulo 2^64 are spread
+/// evenly over the range, for any number of them (Weyl's sequence).
 pub const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A sequence of random numbers. Not for secrets.
@@ -18,7 +18,7 @@ pub const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of a seed.
+    /// The sequence that a seed gives.
     pub const fn new(seed: u64) -> Random {
         Random(seed)
     }
@@ -29,7 +29,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// The next number, evenly below `bound`; 0 when that is 0.
+    /// The next number, uniform in `0..bound`; 0 when `bound` is 0.
     pub const fn below(&mut self, bound: u64) -> u64 {
         ((self.next_u64() as u128 * bound as u128) >> 64) as u64
     }

@@ -1,6 +1,6 @@
-//! Why a single request was refused while the connection goes on.
+//! Refusals: the reasons to refuse one request while the connection stays open.
 //!
-//! Invariant: numbers are never given a second meaning; a client treats an unknown number as `Other`.
+//! Invariant: a number never gets a second meaning; a client treats an unknown number as `Other`.
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $retry:literal, $text:literal;)*) => {
@@ -34,44 +34,44 @@ macro_rules! refusals {
 refusals! {
     /// A reason that this version does not know.
     Other = 0, true, "refused";
-    /// No such room, and it may not come into being on first use.
+    /// The room does not exist, and the node does not create it on first use.
     UnknownRoom = 1, false, "unknown room";
     /// The room is closing or closed.
     RoomClosed = 2, false, "room closed";
-    /// The session's permissions do not include it.
+    /// The session's permissions do not include the request.
     Forbidden = 3, false, "forbidden";
-    /// Text, attachment or value over its limit.
+    /// A text, attachment, key or value is over its limit.
     TooLarge = 4, false, "too large";
-    /// Neither text nor attachment.
+    /// The publication has neither a text nor an attachment.
     Empty = 5, false, "empty";
-    /// The session's own rate is used up.
+    /// The session has used up its own rate.
     RateLimited = 6, true, "rate limited";
     /// The room is in slow mode, and the last message was too recent.
     SlowMode = 7, true, "slow mode";
     /// A bounded queue between connection and room is full.
     Overloaded = 8, true, "overloaded";
-    /// A filter of the room does not allow it. Reserved.
+    /// A filter of the room does not allow the publication. Reserved.
     Filtered = 9, false, "filtered";
-    /// NUL or other control characters in a text, key or name.
+    /// A text, key or name contains NUL or another control character.
     BadText = 10, false, "bad text";
-    /// More rooms than one session may follow.
+    /// The session already follows as many rooms as it may.
     TooManyRooms = 11, false, "too many rooms";
-    /// A room name that is empty, too long or not printable.
+    /// The room name is empty, too long or not printable.
     BadName = 12, false, "bad room name";
-    /// The alias is not one of this session's.
+    /// The alias does not name a room that this session follows.
     NotSubscribed = 13, false, "not subscribed";
     /// The room already has as many state keys as it may.
     TooManyKeys = 14, false, "too many state keys";
-    /// The session follows this room already.
+    /// The session already follows this room.
     AlreadySubscribed = 15, false, "already subscribed";
-    /// The log cannot take it at the durability that the room asks for, or did not keep it in time.
+    /// The log cannot store the publication at the room's durability, or did not do so in time.
     StorageUnavailable = 16, true, "storage unavailable";
-    /// The epoch is not that of the room's log.
+    /// The request's epoch is not that of the room's log.
     UnknownEpoch = 17, false, "another log";
-    /// Nothing from the offset asked for up to the head is kept.
+    /// The log keeps nothing from the requested offset up to the head.
     TooOld = 18, false, "no longer kept";
-    /// A retry that is older than the room's memory of nonces: whether the message is in the log is not
-    /// known.
+    /// The retry is older than the room's memory of nonces, so the room does not know whether the message is
+    /// in the log.
     Forgotten = 19, false, "no longer remembered";
 }
 

@@ -1,27 +1,27 @@
-//! Rules: what a room name, a text, an attachment, an author, a reaction key and a state key may be.
+//! Rules: which room names, texts, attachments, authors, reaction keys and state keys are valid.
 //!
-//! Why one home: three sides judge the same input. A client judges before it sends, so that an application
-//! hears at once; an edge judges early and cheaply; a shard trusts no edge, since a NUL in a text would break
-//! a batch for everybody. All three call these functions, so their verdicts are equal.
+//! Why one place: three sides check the same input. A client checks before it sends, so that an application
+//! learns of a fault at once. An edge checks early and cheaply. A shard trusts no edge, since a NUL in a text
+//! would break a batch for every viewer. All three call these functions, so their verdicts are equal.
 //! Why these rules: names and texts end with NUL in a batch, reach terminals and logs, and are compared. So
-//! control characters are refused, except for the line feed and the tab that people type.
+//! the rules refuse control characters, except for the line feed and the tab that people type.
 //!
 //! The order of the checks is part of the protocol (clause P-8), so that one input always has one
 //! refusal:
 //!
-//! 1. size (`TooLarge`): it costs a comparison, and it bounds the work of the checks after it;
+//! 1. size (`TooLarge`): it costs one comparison, and it bounds the work of the later checks;
 //! 2. presence (`Empty`);
 //! 3. form (`BadText`).
 //!
 //! A room name has one refusal for all three: `BadName`.
 //!
 //! Invariants: a verdict depends on the arguments alone. A lower limit never accepts more.
-//! Not here: the numbers (`limits`), permissions, rates, slow mode, what a room remembers (edge, engine).
+//! Not here: the numbers (`limits`), permissions, rates, slow mode and nonces (edge, engine).
 
 use crate::limits;
 use crate::refusal::Refusal;
 
-/// What people wrote of one publication. Attachment and author are empty where there is none.
+/// The parts of one publication that people wrote. Attachment and author are empty when absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Content<'a> {
     /// The chat text.
@@ -32,8 +32,8 @@ pub struct Content<'a> {
     pub author: &'a str,
 }
 
-/// Judge what people wrote of one publication. A server may allow shorter texts than the protocol does; a
-/// `text_bytes_max` above the protocol's limit has no effect.
+/// Check the parts of one publication that people wrote. A server may allow only shorter texts than the
+/// protocol; a `text_bytes_max` above the protocol's limit has no effect.
 ///
 /// # Errors
 /// `TooLarge`, `Empty` or `BadText`, in this order.
@@ -56,7 +56,7 @@ pub fn check_content(content: &Content<'_>, text_bytes_max: usize) -> Result<(),
     }
 }
 
-/// Judge the name of a room. A `bytes_max` above the protocol's limit has no effect.
+/// Check the name of a room. A `bytes_max` above the protocol's limit has no effect.
 ///
 /// # Errors
 /// `BadName`.
@@ -68,7 +68,7 @@ pub fn check_room_name(name: &str, bytes_max: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Judge a key of a room's state and its value; `None` removes the key. A `value_bytes_max` above the
+/// Check a key of a room's state and its value; `None` removes the key. A `value_bytes_max` above the
 /// protocol's limit has no effect.
 ///
 /// # Errors
@@ -81,22 +81,22 @@ pub fn check_state(key: &str, value: Option<&[u8]>, value_bytes_max: usize) -> R
     if is_name(key) { Ok(()) } else { Err(Refusal::BadText) }
 }
 
-/// Is this a display name: a name within its limit?
+/// Whether this is a valid display name: a name within its limit.
 pub fn is_display_name(name: &str) -> bool {
     name.len() <= limits::NAME_BYTES_MAX && is_name(name)
 }
 
-/// Is this the key of a reaction: a name within its limit?
+/// Whether this is a valid key of a reaction: a name within its limit.
 pub fn is_reaction_key(key: &str) -> bool {
     key.len() <= limits::REACTION_KEY_BYTES_MAX && is_name(key)
 }
 
-/// Is this free of control characters other than line feed and tab? Any length.
+/// Whether this has no control characters other than line feed and tab. Any length.
 pub fn is_text(s: &str) -> bool {
     s.bytes().all(|b| (b >= 0x20 && b != 0x7f) || b == b'\n' || b == b'\t')
 }
 
-/// Is this a name: not empty, no control characters, no white space at either end? Any length.
+/// Whether this is a name: not empty, no control characters, no white space at either end. Any length.
 pub fn is_name(s: &str) -> bool {
     !s.is_empty()
         && s.bytes().all(|b| b >= 0x20 && b != 0x7f)

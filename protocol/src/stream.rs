@@ -1,8 +1,8 @@
-//! The header that stands before every frame on a byte stream (QUIC).
+//! The header before every frame on a byte stream (QUIC).
 //!
 //! It is byte for byte the header of an unmasked, final, binary WebSocket frame (RFC 6455, 5.2): `0x82`, then
-//! the length in 1, 3 or 9 bytes. Why: a batch is then the same bytes on every transport, so it is encoded
-//! once and kept once.
+//! the length in 1, 3 or 9 bytes. Why: a batch then has the same bytes on every transport, so the server
+//! encodes and stores it once.
 //! Invariant: the length takes its shortest form.
 //! Not here: masks, fragments and control frames, which only WebSocket has (`websocket`).
 
@@ -37,8 +37,7 @@ pub fn write_header(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A header cannot be read: the stream is not ours, and the connection ends with `BadStream` or
-/// `FrameTooLarge`.
+/// Bytes that are not a valid header. The receiver closes the connection with `BadStream` or `FrameTooLarge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
     /// The first byte is not the mark.

@@ -1,7 +1,7 @@
-//! Versions and capabilities, and how two peers agree on them.
+//! Versions and capabilities, and the negotiation of both between two peers.
 //!
-//! Invariant: a version once released never changes its meaning; additions go behind a capability bit or into
-//! new fields at a table's end (docs/PROTOCOL.md, clauses V).
+//! Invariant: a released version never changes its meaning; an addition needs a capability bit, or is a new
+//! field at a table's end (docs/PROTOCOL.md, clauses V).
 
 /// The protocol version that this code speaks.
 pub const VERSION: u16 = 1;
@@ -12,18 +12,19 @@ pub const ALPN: &[u8] = b"grandstand/1";
 /// The WebSocket subprotocol. A client that offers subprotocols must offer this one.
 pub const SUBPROTOCOL: &str = "grandstand.v1";
 
-/// Capability bits, offered in `Hello` and answered in `Welcome` with those in force.
+/// Capability bits. A client offers bits in `Hello`; the server answers in `Welcome` with those that take
+/// effect.
 ///
 /// A bit names an algorithm and a dictionary together: another dictionary gets a bit of its own, so that old
-/// clients keep what they have, and a server takes the best that both know.
+/// clients keep what they have, and a server chooses the best one that both sides know.
 pub mod capability {
-    /// Batches may come compressed (kind bit 7) by raw deflate with [`crate::compress::DICTIONARY_1`].
+    /// The server may compress batches (kind bit 7) by raw deflate with [`crate::compress::DICTIONARY_1`].
     pub const DEFLATE_1: u64 = 1;
-    /// What this code supports.
+    /// All bits that this code supports.
     pub const SUPPORTED: u64 = DEFLATE_1;
 }
 
-/// The highest version that both speak, if any.
+/// The highest version that both sides speak, if any.
 ///
 /// ```
 /// # use grandstand_protocol::version::negotiate;

@@ -1,8 +1,8 @@
-//! Another alias for a batch that was stored: the one thing in it that does not outlive a process.
+//! The replacement of the room alias in a stored batch.
 //!
-//! Why: aliases are given anew at each start, and a stored batch is as it was sealed. Its body begins with
-//! the alias, so another one costs a copy and no decoding.
-//! Invariant: everything behind the alias stays as it was, byte by byte.
+//! Why: a node assigns aliases anew at each start, but a stored batch still has the alias of the process that
+//! sealed it. The body begins with the alias, so a replacement costs one copy and no decoding.
+//! Invariant: the replacement changes no byte after the alias.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use super::{BatchFault, varint};
 use crate::frame::Kind;
 use crate::stream;
 
-/// The alias that a batch's frame behind its header names; `None`: it is no plain frame of a batch.
+/// The alias in a batch's frame, given with its header. `None` when the bytes are not a plain batch frame.
 pub fn alias_of(framed: &[u8]) -> Option<u32> {
     let (header, _) = stream::read_header(framed, usize::MAX).ok()??;
     let mut at = header + 1;
@@ -18,8 +18,7 @@ pub fn alias_of(framed: &[u8]) -> Option<u32> {
     varint::read(framed, &mut at).filter(|_| is_batch).and_then(|alias| u32::try_from(alias).ok())
 }
 
-/// A batch's frame behind its header, as it was stored, under another alias. What stands behind the alias is
-/// not looked at.
+/// A stored batch frame, with its header, whose alias is replaced. The bytes after the alias are not checked.
 ///
 /// # Errors
 /// The bytes are not one whole plain frame of a batch that begins with an alias.

@@ -2,8 +2,8 @@
 //!
 //! Why packed: bytes per delivered message are a headline figure, and a table per message costs three times
 //! its content (docs/PROTOCOL.md has the measured table). The body carries no absolute position: a reader
-//! starts from the position that `Subscribed` or `Gap` gave it and adds up. One check byte per batch proves
-//! that both sides still agree.
+//! starts from the position in `Subscribed` or `Gap` and adds the differences in each batch. One check byte
+//! per batch shows whether both sides still have the same position.
 //!
 //! ```text
 //! body    = alias:varint  head:varint  [extension]  [chat]  [tallies]  [state]
@@ -18,10 +18,10 @@
 //!
 //! `check` is the low byte of the first offset that the batch covers, `time` the milliseconds since the
 //! room's previous batch with chat, `skip` the offsets left out just before this message, `omitted` those
-//! left out after the last one, `reply` how many offsets back the answered message stands.
+//! left out after the last one, `reply` the distance in offsets to the message that this one answers.
 //!
-//! Invariant: what [`BatchWriter`] writes [`BatchReader`] reads back; any other bytes give a [`BatchFault`],
-//! never a panic.
+//! Invariant: [`BatchReader`] reads back exactly what [`BatchWriter`] wrote. Any other bytes give a
+//! [`BatchFault`], never a panic.
 //! Not here: which messages go into a batch (the engine), the frame around the body (`frame`).
 
 mod alias;

@@ -1,6 +1,7 @@
-//! Where a reader stands in a room: what it adds up from batch to batch.
+//! A reader's position in a room's log: the epoch, the next offset, and the time of the last batch.
 //!
-//! Why: batches carry no absolute offset or time, so that they are small and the same for everyone.
+//! Why: batches carry no absolute offset or time, so that they are small and the same for every viewer. A
+//! reader adds the differences in each batch to its position.
 //! Invariant: `offset` is the next offset that the reader expects; it never goes back within an epoch.
 
 use super::{BatchReader, Message};
@@ -16,7 +17,8 @@ pub struct Position {
     pub time_ms: u64,
 }
 
-/// A batch does not continue the position: a fault of one side; subscribe again from the position.
+/// A batch does not continue the position, so one of the two sides has a fault. The reader must subscribe
+/// again from its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Desync {
     /// The offset expected.
@@ -26,7 +28,8 @@ pub struct Desync {
 }
 
 impl Position {
-    /// Begin a batch: check that it continues here, and take on its time. Batches without chat move nothing.
+    /// Begin a batch: check that it continues this position, and add its time. A batch without chat does not
+    /// change the position.
     pub fn begin(&mut self, batch: &BatchReader<'_>) -> Result<(), Desync> {
         if !batch.has_chat() {
             return Ok(());
@@ -38,14 +41,14 @@ impl Position {
         Ok(())
     }
 
-    /// Take one message: its offset. Offsets before it that were left out are passed over.
+    /// Advance over one message, and over the omitted offsets before it. Returns the message's offset.
     pub fn message(&mut self, m: &Message<'_>) -> u64 {
         let offset = self.offset.saturating_add(m.skip);
         self.offset = offset.saturating_add(1);
         offset
     }
 
-    /// Take omissions at a batch's end.
+    /// Advance over the omitted offsets at a batch's end.
     pub fn omitted(&mut self, count: u64) {
         self.offset = self.offset.saturating_add(count);
     }

@@ -4,7 +4,7 @@
 
 use super::{control, head, varint};
 
-/// Bytes that are not a batch, and where they stop making sense.
+/// Bytes that are not a batch, and the place of the first fault in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchFault {
     /// Offset into the body.
@@ -34,7 +34,7 @@ pub struct Message<'a> {
     pub text: &'a str,
     /// Attachment reference; empty for none.
     pub attachment: &'a str,
-    /// How many offsets back the answered message stands; 0 for none.
+    /// Distance in offsets to the message that this one answers; 0 for none.
     pub reply_back: u64,
     /// How many equal texts were folded into this one.
     pub folded: u64,
@@ -56,11 +56,11 @@ pub enum Item<'a> {
     Message(Message<'a>),
     /// Offsets left out after the last message.
     Omitted(u64),
-    /// A reaction and how often it came in this tick.
+    /// A reaction and its count in this tick.
     Tally {
         /// The reaction.
         key: &'a str,
-        /// How often.
+        /// Its count.
         count: u64,
     },
     /// The state's version after this batch; its changes follow.
@@ -97,7 +97,7 @@ enum Stage {
 }
 
 impl<'a> BatchReader<'a> {
-    /// Read the head.
+    /// Read the head of a body.
     pub fn new(body: &'a [u8]) -> Result<Self, BatchFault> {
         let mut r = BatchReader {
             body,
@@ -142,7 +142,7 @@ impl<'a> BatchReader<'a> {
         self.count
     }
 
-    /// Does it cover any offsets?
+    /// Whether the batch covers any offsets.
     pub fn has_chat(&self) -> bool {
         self.count > 0 || self.has & head::OMITTED != 0
     }
@@ -157,7 +157,7 @@ impl<'a> BatchReader<'a> {
         self.time_delta_ms
     }
 
-    /// The next item; `None` at a proper end.
+    /// The next item; `None` at the end of a valid batch.
     pub fn next_item(&mut self) -> Result<Option<Item<'a>>, BatchFault> {
         loop {
             match self.stage {

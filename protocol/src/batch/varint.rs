@@ -1,6 +1,6 @@
 //! LEB128 varints of up to 64 bits, in their shortest form only.
 //!
-//! Why the shortest form only: two encodings of one number would make two batches out of one.
+//! Why the shortest form only: with two encodings of one number, equal batches could differ in their bytes.
 
 /// Append `n`.
 pub(super) fn write(mut n: u64, out: &mut Vec<u8>) {
@@ -11,7 +11,8 @@ pub(super) fn write(mut n: u64, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
-/// Read one from `bytes` at `*pos` and move on; `None` if it is cut off, over 64 bits or longer than needed.
+/// Read a varint from `bytes` at `*pos`, and move `*pos` after it. `None` if it is cut off, over 64 bits or
+/// longer than needed.
 pub(super) fn read(bytes: &[u8], pos: &mut usize) -> Option<u64> {
     let mut n = 0u64;
     for shift in (0..64).step_by(7) {

@@ -1,11 +1,11 @@
 //! Writes the packed body of a batch, in one pass over what the room sealed.
 //!
-//! Invariant: sections are begun in the order of the layout; `finish` panics when the counts announced and
-//! the items written differ, for that is our own bug.
+//! Invariant: the caller begins sections in the order of the layout. `finish` panics when the announced
+//! counts and the written items differ, because that is a bug of the caller.
 
 use super::{control, head, varint};
 
-/// What is written of one chat message.
+/// One chat message to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageParts<'a> {
     /// Role of the author, 0 to 7.
@@ -16,7 +16,7 @@ pub struct MessageParts<'a> {
     pub text: &'a str,
     /// Attachment reference, without NUL; empty for none.
     pub attachment: &'a str,
-    /// How many offsets back the answered message stands; 0 for none.
+    /// Distance in offsets to the message that this one answers; 0 for none.
     pub reply_back: u64,
     /// How many equal texts were folded into this one, itself not counted.
     pub folded: u64,
@@ -60,7 +60,7 @@ impl<'b> BatchWriter<'b> {
         BatchWriter { out, messages_due: count, tallies_due: 0, changes_due: 0, stage: Stage::Chat, has }
     }
 
-    /// The chat section's own head; due when there are messages or omissions.
+    /// Write the chat section's head. Required when the batch has messages or omissions.
     pub fn chat(&mut self, first_offset: u64, time_delta_ms: u64, omitted_after: u64) {
         self.out.push(first_offset as u8);
         varint::write(time_delta_ms, self.out);
@@ -69,7 +69,7 @@ impl<'b> BatchWriter<'b> {
         }
     }
 
-    /// One message.
+    /// Write one message.
     pub fn message(&mut self, m: &MessageParts<'_>) {
         assert!(self.stage == Stage::Chat && self.messages_due > 0, "a message out of place");
         debug_assert!(!m.author.contains('\0') && !m.text.contains('\0') && !m.attachment.contains('\0'));
@@ -102,7 +102,7 @@ impl<'b> BatchWriter<'b> {
         varint::write(n as u64, self.out);
     }
 
-    /// One tally.
+    /// Write one tally.
     pub fn tally(&mut self, key: &str, count: u64) {
         assert!(self.stage == Stage::Tallies && self.tallies_due > 0, "a tally out of place");
         self.tallies_due -= 1;
@@ -120,7 +120,7 @@ impl<'b> BatchWriter<'b> {
         varint::write(version, self.out);
     }
 
-    /// One changed key; `None` removes it.
+    /// Write one changed key; `None` removes it.
     pub fn change(&mut self, key: &str, value: Option<&[u8]>) {
         assert!(self.stage == Stage::State && self.changes_due > 0, "a state change out of place");
         self.changes_due -= 1;

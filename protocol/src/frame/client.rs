@@ -1,7 +1,7 @@
 //! Frames that clients send.
 //!
-//! Not here: sizes of texts, attachments and room names (`rules`). A text that is too large is a refusal of
-//! one request, and not a fault of the frame.
+//! Not here: sizes of texts, attachments and room names (`rules`). A server refuses one request for a text
+//! that is too large; that is not a fault of the frame.
 
 use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
 use crate::limits;
@@ -17,12 +17,12 @@ pub struct Hello<'a> {
     pub capabilities: u64,
     /// Signed token; empty for none.
     pub token: &'a str,
-    /// Display name wished for: empty, or a name by `rules::is_name`; a name in the token takes
+    /// Display name that the client asks for: empty, or a name by `rules::is_name`. A name in the token takes
     /// precedence.
     pub name: &'a str,
     /// Ticket of an earlier `Welcome`, to continue its session; empty for none.
     pub ticket: &'a [u8],
-    /// What the client calls itself.
+    /// The client's name and version, in its own words.
     pub agent: &'a str,
 }
 
@@ -36,7 +36,7 @@ impl Default for Hello<'_> {
 /// Follow a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subscribe<'a> {
-    /// Comes back in the answer.
+    /// Request number, repeated in the answer.
     pub request: u32,
     /// The room's name.
     pub room: &'a str,
@@ -46,12 +46,13 @@ pub struct Subscribe<'a> {
     pub replay: u32,
 }
 
-/// Say something.
+/// Publish a message in a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Publish<'a> {
     /// The room.
     pub alias: u32,
-    /// Chosen by the client, new for each publication; a repetition is answered, not published again.
+    /// Chosen by the client, new for each publication. The room answers a repeated nonce without publishing
+    /// again.
     pub nonce: u64,
     /// The text.
     pub text: &'a str,
@@ -67,21 +68,21 @@ pub struct Publish<'a> {
     pub age_ms: u32,
 }
 
-/// React.
+/// Send a reaction to a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct React<'a> {
     /// The room.
     pub alias: u32,
     /// The reaction.
     pub key: &'a str,
-    /// How often since the last frame.
+    /// Number of these reactions since the client's last `React` frame.
     pub count: u32,
 }
 
 /// Set or remove a key of a room's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetState<'a> {
-    /// Comes back in the answer.
+    /// Request number, repeated in the answer.
     pub request: u32,
     /// The room.
     pub alias: u32,
@@ -91,18 +92,18 @@ pub struct SetState<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// Ask for a page of the room's log as it is kept: with what pacing left out, and nothing folded.
+/// Ask for a page of the room's log as stored: with the messages that pacing left out, and nothing folded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Comes back in the answer; not 0.
+    /// Request number, repeated in the answer; not 0.
     pub request: u32,
     /// The room.
     pub alias: u32,
-    /// The log that is meant.
+    /// Epoch of the log that the client means.
     pub epoch: u64,
     /// First offset wanted.
     pub from: u64,
-    /// Messages wanted at most; 0, and more than [`limits::HISTORY_MESSAGES_MAX`], stand for that.
+    /// Most messages wanted; 0, and more than [`limits::HISTORY_MESSAGES_MAX`], mean that limit.
     pub count_max: u32,
 }
 
@@ -115,7 +116,7 @@ pub enum ClientFrame<'a> {
     Subscribe(Subscribe<'a>),
     /// Stop following a room.
     Unsubscribe {
-        /// Comes back in the answer.
+        /// Request number, repeated in the answer.
         request: u32,
         /// The room.
         alias: u32,
@@ -128,7 +129,7 @@ pub enum ClientFrame<'a> {
     SetState(SetState<'a>),
     /// Ask for a `Pong` with the same clock value.
     Ping {
-        /// The client's clock, in microseconds; its zero is the client's affair.
+        /// The client's clock, in microseconds; the client chooses its zero.
         client_us: u64,
     },
     /// See [`History`].
@@ -183,7 +184,7 @@ fn hello<'a>(t: &fb::Hello<'a>) -> Result<Hello<'a>, FrameFault> {
     })
 }
 
-/// A display name wished for: none, or one that can stand in a batch.
+/// Checks the display name in `Hello`: empty, or a name that a batch can carry.
 fn wish(name: &str) -> Result<&str, FrameFault> {
     if name.is_empty() || crate::rules::is_name(name) {
         Ok(name)

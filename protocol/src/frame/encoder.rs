@@ -48,28 +48,28 @@ impl Encoder {
         out.extend_from_slice(self.server_payload(frame));
     }
 
-    /// A server's frame behind its header, ready for any transport.
+    /// A server's frame with its header, ready for any transport.
     pub fn server_framed(&mut self, frame: &ServerFrame<'_>) -> Bytes {
         framed(frame.kind(), self.server_payload(frame))
     }
 
-    /// Append a server's frame behind its header to `out`.
+    /// Append a server's frame with its header to `out`.
     pub fn server_framed_to(&mut self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
         frame_to(frame.kind(), self.server_payload(frame), out);
     }
 
-    /// A batch's frame behind its header: one allocation of just its size, one copy of the body.
+    /// A batch's frame with its header: one allocation of its exact size, one copy of the body.
     pub fn batch_framed(body: &[u8]) -> Bytes {
         framed(Kind::Batch, body)
     }
 
-    /// A client's frame behind its stream header.
+    /// A client's frame with its stream header.
     pub fn client_framed(&mut self, frame: &ClientFrame<'_>) -> Bytes {
         self.build_client(frame);
         framed(frame.kind(), self.fbb.finished_data())
     }
 
-    /// What stands behind the kind: a table, or a batch's body as it is.
+    /// The bytes after the kind: a table, or a batch's body unchanged.
     fn server_payload<'a>(&'a mut self, frame: &ServerFrame<'a>) -> &'a [u8] {
         if let ServerFrame::Batch(body) = frame {
             return body;
@@ -356,7 +356,7 @@ impl Encoder {
     }
 }
 
-/// One allocation of just its size.
+/// Makes one allocation of its exact size.
 fn framed(kind: Kind, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(framed_len(payload));
     frame_to(kind, payload, &mut out);

@@ -1,13 +1,13 @@
-//! Frames: one kind byte, then one FlatBuffers table of that kind; behind a batch's kind stands its packed
-//! body itself.
+//! Frames: one kind byte, then one FlatBuffers table of that kind. Only in a batch, the packed body follows
+//! the kind directly.
 //!
 //! Why a kind byte and not a union: a union's wrapper costs 20 bytes in every frame, and the first byte alone
-//! tells a reader whether it may pass over a frame that it does not know. Why a batch has no table: one
-//! around its body would cost 26 bytes, a fifth of what a batch of one or two messages takes
-//! (docs/PROTOCOL.md has the figures).
-//! Invariants: a frame's table is verified once, here; what comes out borrows from it and is within the
+//! tells a reader whether it may ignore a frame of an unknown kind. Why a batch has no table: one around its
+//! body would cost 26 bytes, a fifth of what a batch of one or two messages takes (docs/PROTOCOL.md has the
+//! figures).
+//! Invariants: a frame's table is verified once, here; the decoded values borrow from it and are within the
 //! protocol's limits. A kind's bit 5 (0x20) marks it as ignorable; bit 7 as compressed (`compress`).
-//! Not here: what stands around a frame (`stream`, `websocket`), a batch's body (`batch`).
+//! Not here: the headers around a frame (`stream`, `websocket`), a batch's body (`batch`).
 
 mod client;
 mod encoder;
@@ -25,7 +25,7 @@ use crate::{close::CloseCode, limits};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $n:literal;)*) => {
-        /// What a frame is, by its first byte.
+        /// The kind of a frame: its first byte.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Kind { $($(#[$doc])* $name = $n,)* }
@@ -49,21 +49,21 @@ kinds! {
     Subscribe = 0x02;
     /// Stop following a room.
     Unsubscribe = 0x03;
-    /// Say something.
+    /// Publish a message in a room.
     Publish = 0x04;
-    /// React.
+    /// Send a reaction to a room.
     React = 0x05;
     /// Set a key of a room's state.
     SetState = 0x06;
     /// Ask for a `Pong`; keeps the connection alive.
     Ping = 0x07;
-    /// Ask for messages of the past, those left out by pacing included.
+    /// Ask for earlier messages, including those that pacing left out.
     History = 0x08;
     /// Answer to `Hello`.
     Welcome = 0x41;
     /// Answer to `Subscribe`.
     Subscribed = 0x42;
-    /// Answer to `Unsubscribe`, or the room is gone.
+    /// Answer to `Unsubscribe`, or a notice that the server ended the subscription.
     Unsubscribed = 0x43;
     /// A publication was accepted.
     Published = 0x44;
@@ -75,9 +75,9 @@ kinds! {
     Batch = 0x47;
     /// A room's whole state.
     Snapshot = 0x48;
-    /// What this viewer did not get.
+    /// A range of messages that this viewer did not get.
     Gap = 0x49;
-    /// A room opens, closes or is closed.
+    /// A room opens, is about to close, or is closed.
     RoomEvent = 0x4a;
     /// Answer to `Ping`.
     Pong = 0x4b;
@@ -87,29 +87,29 @@ kinds! {
     Error = 0x4d;
     /// Answer to `History`.
     HistoryPage = 0x4e;
-    /// A message that pacing left out, for the person whom it means.
+    /// A message that pacing left out, sent to the person whom it answers or names.
     Personal = 0x61;
 }
 
-/// May a reader pass over a frame of this unknown kind?
+/// Whether a reader may ignore a frame of this unknown kind.
 pub fn is_ignorable(kind: u8) -> bool {
     kind & 0xa0 == 0x20
 }
 
-/// Who an author is to the room.
+/// An author's role in the room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Role {
-    /// Anybody.
+    /// A viewer without a special role.
     #[default]
     Viewer = 0,
     /// A supporter of the show.
     Subscriber = 1,
-    /// Keeps order.
+    /// A moderator, who keeps order.
     Moderator = 2,
-    /// Runs the show.
+    /// The host, who runs the show.
     Host = 3,
-    /// A program.
+    /// A program, not a person.
     Bot = 4,
 }
 
@@ -130,11 +130,11 @@ impl Role {
 pub mod permission {
     /// Publish chat.
     pub const PUBLISH: u32 = 1;
-    /// React.
+    /// Send reactions.
     pub const REACT: u32 = 2;
     /// Set state.
     pub const STATE: u32 = 4;
-    /// Publish in other people's names and roles, at a bridge's rate.
+    /// Publish under other people's names and roles, at a bridge's rate.
     pub const BRIDGE: u32 = 8;
 }
 
@@ -145,14 +145,14 @@ pub enum Durability {
     /// In the memory of one node.
     #[default]
     Memory = 0,
-    /// Synced to one disk.
+    /// Synced to the disk of one node.
     Disk = 1,
     /// On a majority of nodes.
     Replicated = 2,
 }
 
 impl Durability {
-    /// From its number on the wire; unknown levels are the weakest.
+    /// From its number on the wire; an unknown level means the weakest.
     pub fn from_wire(n: u8) -> Durability {
         match n {
             1 => Durability::Disk,
@@ -167,7 +167,7 @@ impl Durability {
 pub enum FrameFault {
     /// No bytes at all.
     Empty,
-    /// An unknown kind; ignorable ones are passed over by the reader.
+    /// An unknown kind; a reader ignores those that are marked as ignorable.
     UnknownKind(u8),
     /// A kind that only the other side sends.
     WrongSide(Kind),
@@ -187,7 +187,7 @@ impl FrameFault {
         }
     }
 
-    /// May the reader pass over the frame and go on?
+    /// Whether the reader may ignore the frame and go on.
     pub fn is_ignorable(&self) -> bool {
         matches!(self, FrameFault::UnknownKind(kind) if is_ignorable(*kind))
     }

@@ -1,6 +1,6 @@
 //! Frames that servers send.
 //!
-//! Why apart from `client`: each side decodes what the other sends, and encodes nothing of it.
+//! Why apart from `client`: each side decodes only the frames that the other side sends.
 //! Not here: batches, which have a layout of their own (`batch`).
 
 use super::{Durability, FrameFault, Kind, Role, fb, split, table};
@@ -10,17 +10,17 @@ use crate::refusal::Refusal;
 /// Answer to `Hello`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// The version in force.
+    /// The protocol version of this connection.
     pub version: u16,
-    /// The capability bits in force.
+    /// The capability bits that both sides use on this connection.
     pub capabilities: u64,
     /// The session's number, for logs and support.
     pub session: u64,
-    /// Shown in a later `Hello` to continue this session.
+    /// Resume ticket, for a later `Hello` to continue this session.
     pub ticket: &'a [u8],
-    /// How long the ticket is good after the connection ends.
+    /// How long the ticket stays valid after the connection ends.
     pub ticket_ttl_ms: u32,
-    /// The client sends some frame at least this often.
+    /// The longest time between two frames of the client.
     pub heartbeat_ms: u32,
     /// The name under which the session publishes.
     pub name: &'a str,
@@ -30,15 +30,15 @@ pub struct Welcome<'a> {
     pub permissions: u32,
     /// The node's clock, milliseconds since 1970.
     pub server_ms: u64,
-    /// Largest frame that the node takes.
+    /// Largest frame that the node accepts.
     pub frame_bytes_max: u32,
-    /// Longest text that the node takes.
+    /// Longest text that the node accepts.
     pub text_bytes_max: u32,
     /// Most rooms that the session may follow at once.
     pub rooms_max: u32,
     /// The node's name.
     pub node: &'a str,
-    /// Whether the ticket was honoured.
+    /// Whether the node accepted the ticket.
     pub resumed: bool,
 }
 
@@ -46,14 +46,14 @@ pub struct Welcome<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Outcome {
-    /// At the head, or at the replay asked for.
+    /// At the head, or at the start of the requested replay.
     #[default]
     Live = 0,
-    /// Exactly after the position asked for.
+    /// Exactly after the requested position.
     Resumed = 1,
-    /// After it, with a `Gap` that follows at once.
+    /// After the requested position, with a `Gap` that follows at once.
     Gapped = 2,
-    /// The room's log is another one: begin anew at the replay.
+    /// The room has another log than the one asked for: the client begins anew at the replay.
     Restarted = 3,
 }
 
@@ -61,14 +61,14 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum GapReason {
-    /// This viewer read more slowly than the room spoke, and fell off the ring.
+    /// This viewer read too slowly, and the room's ring overwrote the messages before it read them.
     #[default]
     Slow = 0,
-    /// Left out by pacing.
+    /// Pacing left them out.
     Paced = 1,
-    /// Older than what the log keeps.
+    /// They are older than what the log keeps.
     Expired = 2,
-    /// The log was begun anew.
+    /// The room has a new log.
     Restarted = 3,
 }
 
@@ -90,13 +90,13 @@ pub enum Phase {
 pub struct Subscribed {
     /// Of the request.
     pub request: u32,
-    /// Stands for the room in this session from now on.
+    /// The room's alias in this session from now on.
     pub alias: u32,
     /// Identity of the room's log.
     pub epoch: u64,
     /// Offset at which this viewer begins: the next batch with chat covers it first.
     pub offset: u64,
-    /// Next offset that the room will give: what lies before it is replay.
+    /// Next offset that the room will assign: messages before it are replay.
     pub head: u64,
     /// Time of the last batch with chat before `offset`, milliseconds since 1970; times of batches add to it.
     pub time_ms: u64,
@@ -111,19 +111,19 @@ pub struct Subscribed {
 pub struct Published {
     /// Of the publication.
     pub nonce: u64,
-    /// The log in which it stands.
+    /// Epoch of the log that holds it.
     pub epoch: u64,
-    /// Where it stands.
+    /// Its offset.
     pub offset: u64,
     /// Time of its batch, milliseconds since 1970.
     pub time_ms: u64,
-    /// How safe it is.
+    /// Its durability.
     pub durability: Durability,
-    /// Whether the nonce had been seen, and this is the answer of then.
+    /// Whether the room had seen the nonce before, and repeats its first answer.
     pub repeated: bool,
 }
 
-/// One request was refused; the connection goes on.
+/// One request was refused; the connection stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused<'a> {
     /// Kind of the request.
@@ -132,13 +132,13 @@ pub struct Refused<'a> {
     pub id: u64,
     /// Why.
     pub reason: Refusal,
-    /// When the same request may succeed; `None` if not without a change.
+    /// Delay after which the same request may succeed; `None` if it needs a change first.
     pub retry_after_ms: Option<u32>,
-    /// More, for people.
+    /// Detail for people.
     pub detail: &'a str,
 }
 
-/// What this viewer did not get.
+/// A range of messages that this viewer did not get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
     /// The room.
@@ -147,9 +147,9 @@ pub struct Gap {
     pub epoch: u64,
     /// First offset missed.
     pub from: u64,
-    /// Next offset that comes.
+    /// Next offset that will be delivered.
     pub to: u64,
-    /// Messages missed.
+    /// Number of missed messages.
     pub count: u64,
     /// Why.
     pub reason: GapReason,
@@ -157,23 +157,23 @@ pub struct Gap {
     pub time_ms: u64,
 }
 
-/// A room opens, closes or is closed.
+/// A room opens, is about to close, or is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomEvent<'a> {
     /// The room.
     pub alias: u32,
     /// Its phase.
     pub phase: Phase,
-    /// Since or until when, milliseconds since 1970.
+    /// Time of the change of phase, milliseconds since 1970.
     pub at_ms: u64,
-    /// More, for people.
+    /// Detail for people.
     pub detail: &'a str,
 }
 
 /// Move to another node, or come back later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GoAway<'a> {
-    /// Where to go; empty for the same address.
+    /// Address of the other node; empty for the same address.
     pub where_to: &'a str,
     /// Reconnect after this time.
     pub after_ms: u32,
@@ -203,13 +203,13 @@ pub struct Snapshot<'a> {
     pub alias: u32,
     /// The log.
     pub epoch: u64,
-    /// Changes up to this version are in it.
+    /// The state's version: the snapshot contains all changes up to it.
     pub version: u64,
     /// Keys and values.
     pub entries: Vec<(&'a str, &'a [u8])>,
 }
 
-/// Answer to `History`: a run of the log, with what pacing left out, and nothing folded.
+/// Answer to `History`: a run of the log, with the messages that pacing left out, and nothing folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage<'a> {
     /// Of the request.
@@ -218,27 +218,27 @@ pub struct HistoryPage<'a> {
     pub alias: u32,
     /// The log.
     pub epoch: u64,
-    /// Offset at which the first batch begins; above the one asked for where what lies between is no longer
-    /// kept.
+    /// Offset at which the first batch begins. It is above the requested one when the log no longer keeps the
+    /// messages between.
     pub offset: u64,
     /// Time of the last batch with chat before `offset`, milliseconds since 1970; times of batches add to it.
     pub time_ms: u64,
-    /// Where the next page begins.
+    /// Offset at which the next page begins.
     pub next: u64,
-    /// The offset that the room gives next: with `next` there, nothing is left to ask for.
+    /// The next offset that the room will assign. When `next` equals it, there are no more pages.
     pub head: u64,
     /// Bodies of batches, without holes, for [`crate::batch::BatchReader`].
     pub batches: Vec<&'a [u8]>,
 }
 
-/// A message that pacing left out, to the person whom it answers or names.
+/// A message that pacing left out, sent to the person whom it answers or names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Personal<'a> {
     /// The room.
     pub alias: u32,
     /// The log.
     pub epoch: u64,
-    /// Where it stands: one of the offsets that a batch left out, or will.
+    /// Its offset: one of those that a batch, sent before or after it, leaves out.
     pub offset: u64,
     /// Time of its batch, milliseconds since 1970.
     pub time_ms: u64,
@@ -262,7 +262,7 @@ pub enum ServerFrame<'a> {
     Welcome(Welcome<'a>),
     /// See [`Subscribed`].
     Subscribed(Subscribed),
-    /// A room is no longer followed.
+    /// The session no longer follows a room.
     Unsubscribed {
         /// Of the request; 0 when the server ended it.
         request: u32,
@@ -280,8 +280,8 @@ pub enum ServerFrame<'a> {
     },
     /// See [`Refused`].
     Refused(Refused<'a>),
-    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`]. It stands behind the kind as it
-    /// is, so this frame alone is not verified by decoding it.
+    /// A sealed batch: its packed body, for [`crate::batch::BatchReader`]. The body follows the kind byte
+    /// directly, so decoding does not verify this one kind of frame.
     Batch(&'a [u8]),
     /// See [`Snapshot`].
     Snapshot(Snapshot<'a>),
@@ -307,7 +307,7 @@ pub enum ServerFrame<'a> {
 }
 
 impl<'a> ServerFrame<'a> {
-    /// Verify and read a frame; of a batch, which has no table, the kind.
+    /// Verify and read a frame. A batch has no table, so only its kind is checked.
     pub fn decode(frame: &'a [u8]) -> Result<Self, FrameFault> {
         let (kind, bytes) = split(frame)?;
         Ok(match kind {

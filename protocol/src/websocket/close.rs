@@ -1,5 +1,4 @@
-//! Close frames: which status codes may stand in one, and its payload, read and written (RFC 6455 §5.5.1,
-//! §7.4).
+//! Close frames: the valid status codes, and the payload, read and written (RFC 6455 §5.5.1, §7.4).
 //!
 //! Not here: when to close and what Grandstand's own codes mean (`crate::close`).
 
@@ -9,7 +8,7 @@ use super::header::CONTROL_PAYLOAD_LEN_MAX;
 /// The longest reason: a control frame less the two bytes of the code.
 pub const REASON_LEN_MAX: usize = CONTROL_PAYLOAD_LEN_MAX - 2;
 
-/// Whether `code` may stand in a Close frame: the registered codes that are not reserved for local use (1004,
+/// Whether `code` is valid in a Close frame: the registered codes that are not reserved for local use (1004,
 /// 1005, 1006, 1015), and those for libraries (3000 to 3999) and applications (4000 to 4999).
 #[must_use]
 pub const fn is_valid_code(code: u16) -> bool {

@@ -1,13 +1,12 @@
-//! Faults: what a peer can do wrong on an open WebSocket connection, each with the close code that answers
-//! it.
+//! Faults: every error that a peer can make on an open WebSocket connection, each with its close code.
 //!
 //! Why an enum and not text: the edge counts faults by kind, and the close code must follow from the kind
 //! alone.
-//! Not here: faults of the handshake, which are answered by an HTTP status (`handshake`).
+//! Not here: faults of the handshake, which the server answers with an HTTP status (`handshake`).
 
 use std::fmt;
 
-/// The peer broke a rule; the connection is to be closed with [`Fault::close_code`].
+/// The peer broke a rule. The caller must close the connection with [`Fault::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A rule of RFC 6455 was broken; the text says which.
@@ -16,14 +15,14 @@ pub enum Fault {
     InvalidUtf8,
     /// A message has, or by its headers will have, more bytes than the limit.
     MessageTooBig {
-        /// What the message would have come to, in bytes.
+        /// The size that the message would have had, in bytes.
         bytes: u64,
         /// The limit, in bytes.
         bytes_max: u64,
     },
-    /// A message came in more fragments than the limit.
+    /// A message has more fragments than the limit.
     TooManyFragments,
-    /// More control frames came in a row, or within one message, than the limit.
+    /// The peer sent more control frames in a row, or within one message, than the limit.
     TooManyControlFrames,
 }
 

@@ -1,10 +1,10 @@
-//! Frame headers: parsed from bytes and written to bytes, without allocation (RFC 6455 §5.2).
+//! Frame headers, parsed and written without allocation (RFC 6455 §5.2).
 //!
-//! Why apart from the reader: a sealed batch is framed once for everybody, so the server writes headers far
-//! from any connection's state.
+//! Why apart from the reader: the server frames a sealed batch once for all viewers, so it writes headers
+//! without any connection's state.
 //! Invariants: a parsed header is well-formed by itself (known opcode, RSV zero, shortest length form,
-//! control frames whole and at most 125 bytes); a header that is already wrong is refused before its last
-//! byte has come.
+//! control frames whole and at most 125 bytes); a wrong header is refused as soon as its bytes show the
+//! fault, before the last one arrives.
 //! Not here: rules that need the connection (masking by role, order of fragments, limits): `reader`.
 
 use super::Fault;
@@ -22,11 +22,11 @@ const MASKED: u8 = 0x80;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
 
-/// What a frame is (RFC 6455 §11.8).
+/// The opcode of a frame (RFC 6455 §11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// A further fragment of the message that is under way.
+    /// A further fragment of the message that has begun.
     Continuation = 0,
     /// The first or only fragment of a text message.
     Text = 1,
@@ -36,13 +36,13 @@ pub enum Opcode {
     Close = 8,
     /// Asks for a Pong with the same payload.
     Ping = 9,
-    /// Answers a Ping, or comes unasked.
+    /// Answers a Ping, or is unsolicited.
     Pong = 10,
 }
 
 impl Opcode {
-    /// Control frames may stand between the fragments of a message, are never fragmented and have at most 125
-    /// bytes.
+    /// Whether this is a control frame. Control frames may come between the fragments of a message, are never
+    /// fragmented, and have at most 125 bytes.
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 >= 8
@@ -66,7 +66,7 @@ impl Opcode {
 pub struct Header {
     /// Whether this is the last fragment of its message.
     pub fin: bool,
-    /// What the frame is.
+    /// The frame's opcode.
     pub opcode: Opcode,
     /// The masking key, if the payload is masked.
     pub mask: Option<[u8; 4]>,
@@ -78,7 +78,7 @@ impl Header {
     /// The header at the start of `bytes` and how many bytes it takes, or `None` while more bytes are needed.
     ///
     /// # Errors
-    /// [`Fault::ProtocolError`], as soon as the bytes at hand show one.
+    /// [`Fault::ProtocolError`], as soon as the given bytes show one.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         let (fin, opcode) = parse_first(first)?;
@@ -115,7 +115,8 @@ impl Header {
     }
 }
 
-/// How many bytes [`write_header`] writes for a payload of `len` bytes. A masked header has four more.
+/// The number of bytes that [`write_header`] writes for a payload of `len` bytes. A masked header has four
+/// more.
 #[must_use]
 pub const fn header_len(len: usize) -> usize {
     match len {

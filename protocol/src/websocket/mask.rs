@@ -1,10 +1,11 @@
 //! Masking: the XOR with a 4-byte key that every frame from a client carries (RFC 6455 §5.3).
 //!
 //! Masking and unmasking are the same operation.
-//! Not here: who must mask (`reader`), where keys come from (the caller: they must be unpredictable, §10.3).
+//! Not here: which side must mask (`reader`); the keys, which the caller makes and which must be
+//! unpredictable (§10.3).
 
-/// XORs `bytes` with `key`. `phase` is how many bytes of the same frame's payload came before these; a
-/// payload that arrives in pieces is unmasked piece by piece.
+/// XORs `bytes` with `key`. `phase` is the number of bytes of the same frame's payload before these, so a
+/// payload can be unmasked piece by piece as it arrives.
 pub fn unmask(bytes: &mut [u8], key: [u8; 4], phase: usize) {
     let key: [u8; 4] = std::array::from_fn(|i| key[phase.wrapping_add(i) % 4]);
     let wide = u64::from(u32::from_ne_bytes(key)) * 0x0000_0001_0000_0001;

@@ -1,22 +1,22 @@
-//! WebSocket (RFC 6455) without IO: frame headers, an incremental reader, masking, close payloads and the
-//! handshake.
+//! A WebSocket codec (RFC 6455) without IO: frame headers, an incremental reader, masking, close payloads and
+//! the handshake.
 //!
-//! Why our own: an edge holds a great many idle connections, so what one of them keeps between reads has to
-//! be a few dozen bytes, and a batch has to go out as shared bytes with a header made once. Both need the
-//! codec to own neither the socket nor the buffers.
+//! Why not an existing library: an edge holds many idle connections, so each may keep only a few dozen bytes
+//! between reads. A batch must be sent as shared bytes whose header was made once. Both require a codec that
+//! owns neither the socket nor the buffers.
 //!
 //! - [`header`]: one frame header, parsed and written; whole frames for either side;
 //! - [`mask`]: the XOR of RFC 6455 §5.3;
-//! - [`reader`]: bytes in, events out, in place where it can;
+//! - [`reader`]: bytes in, events out, unmasked in place where possible;
 //! - [`utf8`]: text validity that is decided byte by byte;
 //! - [`close`]: status codes and the payload of a Close frame;
-//! - [`fault`]: everything that a peer can do wrong, and the code that answers it;
+//! - [`fault`]: every error that a peer can make, and its close code;
 //! - [`handshake`]: the HTTP/1.1 upgrade, both sides.
 //!
-//! Invariants: nothing here panics on what a peer sends; memory grows only by bytes that have arrived; no
-//! extension is offered or accepted, so the RSV bits are always zero.
+//! Invariants: no bytes from a peer cause a panic; memory grows only by bytes that have arrived; neither side
+//! offers or accepts an extension, so the RSV bits are always zero.
 //!
-//! Not here: sockets, timeouts and rates over time (the edge), what the payloads mean (`frame`, `batch`).
+//! Not here: sockets, timeouts and rates over time (the edge), the meaning of payloads (`frame`, `batch`).
 
 pub mod close;
 pub mod fault;

@@ -1,10 +1,11 @@
-//! A partial: the memory of a connection whose peer is in the middle of a frame or of a fragmented message.
+//! A partial: the buffer of a connection whose peer has sent only a part of a frame or of a fragmented
+//! message.
 //!
-//! Why apart from the reader: almost every connection almost always has none, so all of it is behind one
-//! pointer.
+//! Why apart from the reader: most connections have none most of the time, so a reader holds only a pointer
+//! to it.
 //! Invariants: the message never has more capacity than `message_bytes_max` (or [`CAPACITY_MIN`], if that is
-//! more) and at most doubles when it grows; text in it is valid as far as it goes.
-//! Not here: which headers are allowed, that is decided before `begin_frame` (`reader`).
+//! more) and at most doubles when it grows; text in it is the beginning of valid UTF-8.
+//! Not here: which headers are allowed: the reader decides before it calls `begin_frame`.
 
 use super::Fault;
 use super::header::{CONTROL_PAYLOAD_LEN_MAX, Header, Opcode};
@@ -15,7 +16,7 @@ use super::utf8;
 /// The smallest buffer that is worth an allocation; most messages of viewers fit.
 const CAPACITY_MIN: usize = 64;
 
-/// A message under way, the frame under way, or both.
+/// An unfinished message, an unfinished frame, or both.
 #[derive(Debug)]
 pub(super) struct Partial {
     /// Payload of the message so far, unmasked.
@@ -25,7 +26,7 @@ pub(super) struct Partial {
     open: Option<Opcode>,
     fragments: u32,
     controls: u32,
-    /// The frame whose payload is not all there.
+    /// The frame whose payload has not arrived whole.
     frame: Option<Frame>,
     control: [u8; CONTROL_PAYLOAD_LEN_MAX],
     control_len: u8,
@@ -36,9 +37,9 @@ struct Frame {
     opcode: Opcode,
     fin: bool,
     mask: Option<[u8; 4]>,
-    /// Payload bytes that came.
+    /// Payload bytes that have arrived.
     len: usize,
-    /// Payload bytes to come.
+    /// Payload bytes that have not arrived.
     left: usize,
 }
 
@@ -58,17 +59,17 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Neither a frame nor a message is under way: nothing is kept here but what was lent out last.
+    /// Whether no frame and no message is unfinished. Only the payload that was lent out last is then kept.
     pub(super) fn is_done(&self) -> bool {
         self.frame.is_none() && self.open.is_none()
     }
 
-    /// A frame's payload is not all there.
+    /// Whether a frame's payload has not arrived whole.
     pub(super) fn is_mid_frame(&self) -> bool {
         self.frame.is_some()
     }
 
-    /// A message has begun and not ended.
+    /// Whether a message has begun and not ended.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -97,7 +98,7 @@ impl Partial {
         &self.control[..usize::from(self.control_len)]
     }
 
-    /// Begins a frame whose header was admitted.
+    /// Begins a frame whose header the reader has allowed.
     pub(super) fn begin_frame(&mut self, header: &Header) {
         assert!(self.frame.is_none(), "a frame within a frame");
         if header.opcode.is_control() {
@@ -106,13 +107,13 @@ impl Partial {
             self.open.get_or_insert(header.opcode);
             self.fragments += 1;
         }
-        // Admitted: not above `message_bytes_max`, which is a usize.
+        // The reader has checked that it is not above `message_bytes_max`, which is a usize.
         let left = header.len as usize;
         self.frame = Some(Frame { opcode: header.opcode, fin: header.fin, mask: header.mask, len: 0, left });
     }
 
-    /// Takes what `input` has of the frame's payload; gives an event if that ends a control frame or a
-    /// message.
+    /// Takes the bytes of the frame's payload that `input` has. Returns an event if they end a control frame
+    /// or a message.
     pub(super) fn handle_payload(
         &mut self,
         input: &mut Input<'_>,
@@ -156,7 +157,8 @@ impl Partial {
         Ok(ended.map(|opcode| Found { opcode, place: Place::PartialMessage }))
     }
 
-    /// Makes room for `len` bytes: doubles, but neither above the limit nor above what can still come.
+    /// Makes room for `len` bytes: doubles the buffer, but neither above the limit nor above the bytes that
+    /// can still arrive.
     fn reserve(&mut self, len: usize, left_max: usize, limits: &Limits) {
         let needed = self.message.len() + len;
         if needed <= self.message.capacity() {

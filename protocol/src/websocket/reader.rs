@@ -1,12 +1,12 @@
 //! The reader: bytes of a WebSocket connection in, messages and control frames out (RFC 6455 §5 to §8).
 //!
-//! Why incremental and bufferless: the caller reads every socket into one scratch buffer of its own. A
-//! message that lies whole in it is unmasked there and lent out; only what is cut short is copied, into
-//! memory that lives as long as the message.
-//! Invariants: between messages a reader holds no heap; memory grows only by bytes that arrived, never by
-//! what a header announces; after a Close event or a fault nothing more comes out.
-//! Not here: the buffer of a message under way (`partial`); answering (Pong, Close), timeouts, and how many
-//! frames a peer may send per second: the caller.
+//! Why incremental and bufferless: the caller reads every socket into one scratch buffer of its own. The
+//! reader unmasks a whole message there and lends it out. It copies only an incomplete message, into memory
+//! that lives as long as the message.
+//! Invariants: between messages a reader holds no heap memory; memory grows only by bytes that arrived, never
+//! by a header's announced length; after a Close event or a fault there are no more events.
+//! Not here: the buffer of an unfinished message (`partial`); answers (Pong, Close), timeouts and frame rates
+//! (the caller).
 //!
 //! ```
 //! use grandstand_protocol::websocket::{Event, Input, Limits, Opcode, Reader, Role, write_masked};
@@ -31,7 +31,7 @@ use super::header::{HEADER_LEN_MAX, Header, Opcode};
 use super::mask::unmask;
 use super::partial::Partial;
 
-/// Which side of the connection this is: it decides who masks (RFC 6455 §5.1).
+/// The side of the connection, which decides whether frames are masked (RFC 6455 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Reads what a client sent: every frame must be masked.
@@ -40,42 +40,43 @@ pub enum Role {
     Client,
 }
 
-/// What a peer may ask of a reader. Passed in with each call, so that no connection holds a copy.
+/// Limits on what a peer sends. The caller passes them with each call, so that no connection holds a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Payload bytes of one message, over all its fragments. A header that announces more is refused at once.
     pub message_bytes_max: usize,
-    /// Frames of one message. Apart from the bytes, since empty fragments cost time and no bytes.
+    /// Frames of one message. A limit beside that of bytes, since empty fragments cost time and no bytes.
     pub fragments_max: u32,
-    /// Control frames within one fragmented message, and, outside of one, in a row within one [`Input`]. A
-    /// quiet viewer that only answers pings never comes near it, however long it stays.
+    /// Control frames within one fragmented message; outside of one, control frames in a row within one
+    /// [`Input`]. A quiet viewer that only answers pings stays far below it, for any length of connection.
     pub control_frames_max: u32,
 }
 
-/// What came from the peer. Lent out until the next call.
+/// An event: a message or control frame from the peer. It borrows until the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message.
     Message {
-        /// Binary or text; text has been checked to be UTF-8.
+        /// Whether it is binary; a text message is valid UTF-8.
         binary: bool,
         /// Its bytes, unmasked.
         payload: &'a [u8],
     },
-    /// To be answered by a Pong with the same payload (at most 125 bytes).
+    /// A Ping. The caller answers with a Pong of the same payload (at most 125 bytes).
     Ping(&'a [u8]),
-    /// An answer to a Ping, or unasked.
+    /// A Pong: an answer to a Ping, or unsolicited.
     Pong(&'a [u8]),
-    /// The last event. To be answered by a Close frame unless one was sent already (RFC 6455 §5.5.1).
+    /// A Close, the last event. The caller answers with a Close frame unless it has already sent one (RFC
+    /// 6455 §5.5.1).
     Close {
-        /// The status code, if there was one; always one that may be sent.
+        /// The status code, if there was one; always one that is valid in a Close frame.
         code: Option<u16>,
         /// The reason, often empty.
         reason: &'a str,
     },
 }
 
-/// Bytes from one read of the socket, consumed by [`Reader::poll_event`]. They are unmasked where they lie.
+/// Bytes from one read of the socket, consumed by [`Reader::poll_event`]. The reader unmasks them in place.
 #[derive(Debug)]
 pub struct Input<'a> {
     bytes: &'a mut [u8],
@@ -90,7 +91,7 @@ impl<'a> Input<'a> {
         Input { bytes, at: 0, controls: 0 }
     }
 
-    /// How many bytes have not been consumed.
+    /// The number of bytes that are not yet consumed.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.at
@@ -106,26 +107,26 @@ impl<'a> Input<'a> {
         range
     }
 
-    /// The next `len` bytes, for the buffer of a message under way.
+    /// The next `len` bytes, for the buffer of an unfinished message.
     pub(super) fn take_mut(&mut self, len: usize) -> &mut [u8] {
         let range = self.take(len);
         &mut self.bytes[range]
     }
 }
 
-/// The state of one connection's incoming direction: 32 bytes, and a buffer while a message is cut short.
+/// The state of one connection's incoming direction: 32 bytes, and a buffer while a message is incomplete.
 #[derive(Debug)]
 pub struct Reader {
     /// Present while a frame or a message is unfinished, and while an event from it is lent out.
     partial: Option<Box<Partial>>,
-    /// The beginning of a header that was cut short.
+    /// The beginning of an incomplete header.
     head: [u8; HEADER_LEN_MAX],
     head_len: u8,
     role: Role,
     ended: bool,
 }
 
-/// Where an event's payload lies.
+/// The place of an event's payload.
 pub(super) enum Place {
     Input(Range<usize>),
     PartialMessage,
@@ -139,17 +140,17 @@ pub(super) struct Found {
 }
 
 impl Reader {
-    /// A reader at the start of a connection, behind the handshake.
+    /// A reader for a connection just after its handshake.
     #[must_use]
     pub fn new(role: Role) -> Reader {
         Reader { partial: None, head: [0; HEADER_LEN_MAX], head_len: 0, role, ended: false }
     }
 
-    /// The next event in `input`, or `None` when all of it is consumed. Call until `None`; what the reader
-    /// needs later it has copied by then. After a Close event or a fault all input is discarded.
+    /// The next event in `input`, or `None` when all of it is consumed. Call until `None`; by then the reader
+    /// has copied all bytes that it needs later. After a Close event or a fault it discards all input.
     ///
     /// # Errors
-    /// A [`Fault`] of the peer, once.
+    /// A [`Fault`] of the peer, reported once.
     pub fn poll_event<'e>(
         &'e mut self,
         input: &'e mut Input<'_>,
@@ -175,8 +176,8 @@ impl Reader {
         self.ended
     }
 
-    /// Whether the peer is in the middle of a header, a frame or a fragmented message; a caller may time
-    /// that.
+    /// Whether the peer has sent only a part of a header, a frame or a fragmented message. A caller may set a
+    /// timeout for that.
     #[must_use]
     pub fn is_mid_message(&self) -> bool {
         self.head_len > 0 || self.partial.as_ref().is_some_and(|partial| !partial.is_done())
@@ -211,7 +212,7 @@ impl Reader {
         }
     }
 
-    /// The next header; what is there of an unfinished one is kept.
+    /// The next header; the reader keeps the bytes of an incomplete one.
     fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Fault> {
         if self.head_len == 0
             && let Some((header, len)) = Header::parse(input.rest())?
@@ -230,7 +231,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Checks a header against the role, the message under way and the limits.
+    /// Checks a header against the role, the unfinished message and the limits.
     fn admit(&mut self, header: &Header, input: &mut Input<'_>, limits: &Limits) -> Result<(), Fault> {
         match (self.role, header.mask) {
             (Role::Server, None) => return Err(Fault::ProtocolError("frame from a client not masked")),
@@ -260,7 +261,7 @@ impl Reader {
         if fragments >= limits.fragments_max { Err(Fault::TooManyFragments) } else { Ok(()) }
     }
 
-    /// Whether the frame is an event by itself and all there.
+    /// Whether the frame is an event by itself and has arrived whole.
     fn is_whole(&self, header: &Header, input: &Input<'_>) -> bool {
         header.fin && header.opcode != Opcode::Continuation && header.len <= input.remaining() as u64
     }

@@ -1,13 +1,13 @@
-//! UTF-8 that is checked while it arrives (RFC 6455 §8.1): a wrong byte is found as soon as it is there, even
-//! in the middle of an unfinished frame.
+//! An incremental UTF-8 check (RFC 6455 §8.1): it finds a wrong byte as soon as the byte arrives, even in an
+//! unfinished frame.
 //!
-//! How: the message so far lies in one buffer, so only an offset is kept, up to which it is known to be whole
-//! characters. What stands behind it is at most three bytes of one unfinished character.
+//! How: the message so far is in one buffer, so the check keeps only an offset, up to which the buffer has
+//! whole characters. After the offset are at most three bytes of one unfinished character.
 //! Not here: whole messages in one piece, for which `std::str::from_utf8` is enough (`reader`).
 
 use super::Fault;
 
-/// How far a growing text is known to be valid.
+/// The length up to which a growing text is known to be valid.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checked {
     /// `text[..len]` is valid; `text[len..]` is the beginning of one character, at most 3 bytes.
@@ -15,7 +15,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Checks what was appended to `text` since the last call.
+    /// Checks the bytes that were appended to `text` since the last call.
     ///
     /// # Errors
     /// [`Fault::InvalidUtf8`] if no continuation could make `text` valid.
@@ -94,7 +94,8 @@ mod tests {
 
         #[test]
         fn refused_no_later_than_possible(text in nearly_text()) {
-            // The prefix up to the refused byte is hopeless, the one before it is not.
+            // No continuation can make the prefix with the refused byte valid; some can for the prefix before
+            // it.
             let expected = (0..text.len()).find(|&i| {
                 std::str::from_utf8(&text[..=i]).is_err_and(|error| error.error_len().is_some())
             });

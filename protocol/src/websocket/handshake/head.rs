@@ -1,6 +1,6 @@
-//! A head: the header lines of a request or a response, with the questions that a handshake asks of them.
+//! A head: the header lines of a request or a response, and the look-ups that a handshake needs.
 //!
-//! Not here: the first line, and which answer is a fault.
+//! Not here: the first line, and which header values are a fault.
 
 use httparse::Header;
 
@@ -19,7 +19,7 @@ impl<'h, 'a> Head<'h, 'a> {
             .map(|header| header.value)
     }
 
-    /// Whether a line of this name is there.
+    /// Whether there is a line of this name.
     pub(super) fn has(self, name: &'static str) -> bool {
         self.all(name).next().is_some()
     }
@@ -46,7 +46,7 @@ impl<'h, 'a> Head<'h, 'a> {
             .filter(|element| !element.is_empty())
     }
 
-    /// Whether a comma-separated list has this token, in any case (RFC 6455 §4.2.1).
+    /// Whether a comma-separated list has this token, without regard to case (RFC 6455 §4.2.1).
     pub(super) fn list_has(self, name: &'static str, token: &str) -> bool {
         self.list(name).any(|element| element.eq_ignore_ascii_case(token))
     }

@@ -1,11 +1,11 @@
 //! The handshake: from HTTP/1.1 to WebSocket, both sides (RFC 6455 §4).
 //!
-//! - [`request`]: the server's side: a request parsed and checked, the answer written;
-//! - [`response`]: the client's side: a request written, the answer parsed and checked.
+//! - [`request`]: the server's side: parses and checks a request, and writes the answer;
+//! - [`response`]: the client's side: writes a request, and parses and checks the answer.
 //!
-//! Invariants: nothing is parsed beyond a limit of bytes and [`HEADERS_MAX`] headers; bytes that are refused
-//! are refused as soon as they show what they are; no extension is offered or accepted.
-//! Not here: how long a peer may take, which origins and subprotocols are welcome, TLS: the caller.
+//! Invariants: the parser stops at a limit of bytes and at [`HEADERS_MAX`] headers; it refuses bad bytes as
+//! soon as they show a fault; neither side offers or accepts an extension.
+//! Not here: timeouts, allowed origins and subprotocols, TLS (the caller).
 
 mod head;
 pub mod request;
@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 pub use request::{HandshakeFault, Request, parse_request, write_refusal, write_response};
 pub use response::{Response, ResponseFault, parse_response, write_request};
 
-/// Headers in one request or response. Browsers behind two proxies send about 25.
+/// Most headers in one request or response. Browsers behind two proxies send about 25.
 pub const HEADERS_MAX: usize = 64;
 
 /// Length of `Sec-WebSocket-Accept`: 20 bytes in base64.
@@ -27,7 +27,7 @@ pub const ACCEPT_LEN: usize = 28;
 /// The fixed string of RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` as it stands in the request (RFC 6455
+/// The value of `Sec-WebSocket-Accept` for the `Sec-WebSocket-Key` of the request, unchanged (RFC 6455
 /// §4.2.2).
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; ACCEPT_LEN] {

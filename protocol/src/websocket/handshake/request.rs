@@ -1,11 +1,11 @@
 //! The server's side of the handshake: a request in, `101 Switching Protocols` or a refusal out (RFC 6455
 //! §4.2).
 //!
-//! Why strict about `Host`, bodies and repeats: a request that two parsers read differently is how requests
-//! are smuggled past a proxy (RFC 9112 §11.2).
-//! Invariants: a [`Request`] has passed every rule of RFC 6455 §4.2.1; nothing that a peer sent is ever
-//! echoed in a header.
-//! Not here: whether the origin, the path or the peer is welcome: the caller, who answers by
+//! Why strict about `Host`, bodies and repeated headers: attackers smuggle requests past a proxy by means of
+//! a request that two parsers read differently (RFC 9112 §11.2).
+//! Invariants: a [`Request`] has passed every rule of RFC 6455 §4.2.1; no header of an answer repeats bytes
+//! that a peer sent.
+//! Not here: which origins, paths and peers are allowed. The caller decides, and refuses with
 //! [`write_refusal`].
 
 use std::fmt;
@@ -17,39 +17,39 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use super::head::{Head, is_token};
 use super::{HEADERS_MAX, accept_key};
 
-/// A peer may leave bits in the last character of its key that no byte uses; all browsers clear them, some
-/// tools do not.
+/// The last character of a key has bits that no byte uses. All browsers clear them, some tools do not, so
+/// they may be set.
 const KEY_BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// A request to become a WebSocket, checked. Borrows from the bytes that it came in.
+/// A checked upgrade request. Borrows from the bytes that it was parsed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     /// Path and query, beginning with `/`.
     pub path: &'a str,
-    /// The authority that the client named: a host, with a port if not the default.
+    /// The authority that the client named: a host, with a port unless it is the default.
     pub host: &'a str,
-    /// The origin that a browser sends (RFC 6455 §10.2); `null` is one. Other clients send none.
+    /// The origin that a browser sends (RFC 6455 §10.2); `null` is a valid origin. Other clients send none.
     pub origin: Option<&'a str>,
     /// Subprotocols that the client speaks, best first.
     pub subprotocols: Vec<&'a str>,
     /// `Sec-WebSocket-Key`, for [`write_response`].
     pub key: &'a str,
-    /// All entries of `X-Forwarded-For`, the nearest proxy's last. True only as far as the proxies are
-    /// trusted.
+    /// All entries of `X-Forwarded-For`; the nearest proxy wrote the last. They are reliable only if the
+    /// proxies are.
     pub forwarded_for: Vec<&'a str>,
-    /// How many bytes the request has; what follows is the first of the WebSocket's.
+    /// The length of the request in bytes; the bytes after it belong to the WebSocket.
     pub len: usize,
 }
 
-/// A request that is refused, and why.
+/// Why the server refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFault {
-    /// 400: not HTTP, or against a rule.
+    /// 400: the request is not HTTP, or breaks a rule.
     BadRequest(&'static str),
     /// 405: a method other than GET.
     WrongMethod,
-    /// 426: does not ask for a WebSocket, or for another version than 13.
+    /// 426: the request does not ask for a WebSocket, or asks for another version than 13.
     UpgradeRequired(&'static str),
     /// 431: too many bytes or headers.
     TooLarge,
@@ -94,11 +94,11 @@ const fn bad(reason: &'static str) -> HandshakeFault {
     HandshakeFault::BadRequest(reason)
 }
 
-/// The request at the start of `bytes`, or `None` while more bytes are needed, of which a caller bounds the
-/// time and this function the number.
+/// The request at the start of `bytes`, or `None` while more bytes are needed. This function limits their
+/// number; the caller must limit the time.
 ///
 /// # Errors
-/// A [`HandshakeFault`], to be answered by [`write_refusal`].
+/// A [`HandshakeFault`], which the caller answers with [`write_refusal`].
 pub fn parse_request(bytes: &[u8], header_bytes_max: usize) -> Result<Option<Request<'_>>, HandshakeFault> {
     let bytes = &bytes[..bytes.len().min(header_bytes_max)];
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -113,7 +113,7 @@ pub fn parse_request(bytes: &[u8], header_bytes_max: usize) -> Result<Option<Req
     }
 }
 
-/// Appends the answer that makes the connection a WebSocket. `subprotocol` is one of the request's, or none.
+/// Appends the answer that accepts the WebSocket. `subprotocol` is one of the request's, or none.
 pub fn write_response(key: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -127,8 +127,8 @@ pub fn write_response(key: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Appends a refusal: the status, `reason` as a body of plain text, and after how many seconds to try again.
-/// The connection is to be closed after it.
+/// Appends a refusal: the status, `reason` as a plain-text body, and `Retry-After` in seconds. The caller
+/// must close the connection after it.
 pub fn write_refusal(status: u16, reason: &str, retry_after_s: Option<u32>, out: &mut Vec<u8>) {
     let mut head = format!("HTTP/1.1 {status} {}\r\n", phrase(status));
     head.push_str(match status {
@@ -199,7 +199,7 @@ fn is_authority(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@,\\\"<>".contains(&byte))
 }
 
-/// RFC 9112 §3.2: a path, or a whole URI, whose authority then stands above `Host`.
+/// RFC 9112 §3.2: a path, or a whole URI, whose authority then takes precedence over `Host`.
 fn split_target(target: &str) -> Result<(Option<&str>, &str), HandshakeFault> {
     if target.contains('#') {
         return Err(bad("request target with a fragment"));
@@ -244,7 +244,7 @@ fn check_upgrade(head: Head<'_, '_>) -> Result<(), HandshakeFault> {
 fn check_key<'a>(head: Head<'_, 'a>) -> Result<&'a str, HandshakeFault> {
     let key = head.at_most_one("Sec-WebSocket-Key", bad("more than one Sec-WebSocket-Key"))?;
     let key = key.ok_or(bad("no Sec-WebSocket-Key"))?;
-    // 18 is what 24 characters can decode to at most.
+    // 24 characters decode to at most 18 bytes.
     match KEY_BASE64.decode_slice(key, &mut [0; 18]) {
         Ok(16) => Ok(key),
         _ => Err(bad("Sec-WebSocket-Key is not 16 bytes in base64")),

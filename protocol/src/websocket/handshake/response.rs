@@ -1,9 +1,9 @@
 //! The client's side of the handshake: a request out, the server's answer in (RFC 6455 §4.1).
 //!
-//! Invariants: nothing from a caller gets into a request that could end its line; an answer is taken only if
-//! it proves, by `Sec-WebSocket-Accept`, that a WebSocket server read this request, and grants nothing that
-//! was not asked for.
-//! Not here: URLs, proxies, redirects, TLS, where the 16 key bytes come from (random, fresh): the caller.
+//! Invariants: no value from a caller can end its line in a request. The client accepts an answer only if its
+//! `Sec-WebSocket-Accept` proves that a WebSocket server read this request. An answer with an extension or
+//! subprotocol that the client did not request is a fault.
+//! Not here: URLs, proxies, redirects, TLS, the 16 fresh random bytes of the key (the caller).
 
 use std::fmt;
 
@@ -13,31 +13,31 @@ use base64::engine::general_purpose::STANDARD;
 use super::head::{Head, is_token};
 use super::{HEADERS_MAX, accept_key};
 
-/// Header bytes of an answer. What servers and the proxies before them add stays well under half of it.
+/// Most header bytes of an answer. Real servers and their proxies send well under half of it.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 
-/// An answer that makes the connection a WebSocket.
+/// An answer that accepts the WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The subprotocol that the server chose; the requested one, or none.
     pub subprotocol: Option<&'a str>,
-    /// How many bytes the answer has; what follows is the first of the WebSocket's.
+    /// The length of the answer in bytes; the bytes after it belong to the WebSocket.
     pub len: usize,
 }
 
-/// Why there is no WebSocket.
+/// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseFault {
-    /// Something in the request cannot stand in a header: our own caller's fault; the text says what.
+    /// A value that the caller gave cannot be written in a header; the text names it.
     Unwritable(&'static str),
-    /// The server refused, properly.
+    /// The server refused with a valid HTTP answer.
     Refused {
         /// Its HTTP status.
         status: u16,
-        /// When to try again, if it said so in seconds.
+        /// The server's `Retry-After`, if it is in seconds.
         retry_after_s: Option<u32>,
     },
-    /// The answer is against a rule; the text says which.
+    /// The answer breaks a rule; the text says which.
     Malformed(&'static str),
     /// The answer has too many bytes or headers.
     TooLarge,
@@ -61,11 +61,11 @@ impl fmt::Display for ResponseFault {
 
 impl std::error::Error for ResponseFault {}
 
-/// Appends the request. `host` has the port unless it is the default; `path` begins with `/` and has the
-/// query.
+/// Appends the request. `host` includes the port unless it is the default; `path` begins with `/` and
+/// includes the query.
 ///
 /// # Errors
-/// [`ResponseFault::Unwritable`] if a part could not stand where it belongs; nothing is written then.
+/// [`ResponseFault::Unwritable`] if a value cannot be written in its place; then nothing is appended.
 pub fn write_request(
     host: &str,
     path: &str,
@@ -142,7 +142,7 @@ fn check<'a>(
     Ok(Response { subprotocol: check_subprotocol(head, requested)?, len })
 }
 
-/// RFC 6455 §4.1: what the answer must have, and that it grants no extension.
+/// RFC 6455 §4.1: checks the required headers, and that the answer grants no extension.
 fn check_upgrade(head: Head<'_, '_>, key: &[u8; 16]) -> Result<(), ResponseFault> {
     use ResponseFault::Malformed;
     if !head.list_has("Upgrade", "websocket") {
