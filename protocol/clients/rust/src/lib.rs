@@ -1,17 +1,18 @@
-//! Grandstand's client for Rust: WebSocket and QUIC behind one API.
+//! Grandstand's client library for Rust: WebSocket and QUIC behind one API.
 //!
-//! - [`net::Client`]: a session in a task of its own, events by `await`: for apps;
-//! - [`net::Driver`]: the same as one future with a [`net::Handler`]: for load generators, bridges, tests;
-//! - [`core::Session`]: the state machine below both, without sockets and clocks.
+//! - [`net::Client`]: a session in its own task, events by `await`: for apps;
+//! - [`net::Driver`]: a session as one future with a [`net::Handler`]: for load generators, bridges, tests;
+//! - [`core::Session`]: the state machine under both, without sockets and clocks.
 //!
-//! The cargo feature `net` (default) brings [`net`] with tokio, quinn and rustls. Without it only [`core`] is
+//! The cargo feature `net` (default) adds [`net`] with tokio, quinn and rustls. Without it only [`core`] is
 //! compiled.
 //!
 //! A session recovers by itself: it reconnects with jitter, resumes every room after the last message that it
-//! delivered, and retries what was not acknowledged, under the same nonce. What the viewer missed is an event
-//! with numbers ([`Gap`](core::EventOf::Gap), [`Omitted`](core::EventOf::Omitted)), never silence. An app can
-//! ask for what pacing left out ([`Client::history`](net::Client::history)); messages that mean this
-//! session's user arrive by themselves ([`Personal`](core::EventOf::Personal)).
+//! delivered, and retries unacknowledged publications under the same nonce. It reports messages that the
+//! viewer missed as an event with their offsets ([`Gap`](core::EventOf::Gap),
+//! [`Omitted`](core::EventOf::Omitted)), never silence. An app can request the messages that pacing left out
+//! ([`Client::history`](net::Client::history)); those that answer or name this session's user arrive by
+//! themselves ([`Personal`](core::EventOf::Personal)).
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};
@@ -36,7 +37,7 @@
 //! # }
 //! ```
 //!
-//! Not here: what goes over the wire (`grandstand-protocol`, re-exported as [`protocol`]), user interfaces.
+//! Not here: frames and their layout (`grandstand-protocol`, re-exported as [`protocol`]), user interfaces.
 #![forbid(unsafe_code)]
 
 pub mod core;

@@ -1,9 +1,9 @@
-//! Reading a batch: offsets and times added up, what was seen before dropped, what is old in it left out.
+//! The reader of batches: it adds up offsets and times, drops messages that came before, and reports gaps.
 //!
-//! Invariants: offsets given to the application rise strictly; tallies of replayed batches are not given at
-//! all; a fault in the middle of a batch leaves the floor behind the last message given, so resuming is
-//! exact.
-//! Not here: the layout (`grandstand_protocol::batch`), what follows from a fault (`session`).
+//! Invariants: offsets given to the application rise strictly. The application gets no tallies of replayed
+//! batches. A fault in the middle of a batch leaves the floor just after the last message given, so resuming
+//! is exact.
+//! Not here: the layout (`grandstand_protocol::batch`), the handling of a fault (`session`).
 
 use grandstand_protocol::batch::{BatchFault, BatchReader, Desync, Item, Message};
 use grandstand_protocol::frame::Role;
@@ -14,7 +14,7 @@ use super::{Event, Fault, Faults, Room};
 /// Why a batch was not read to its end.
 #[derive(Debug)]
 pub(super) enum BatchError {
-    /// The application was told.
+    /// A desync, which the application was told of.
     Desync,
     Malformed(BatchFault),
 }
@@ -118,7 +118,7 @@ impl RoomState {
         }
     }
 
-    /// Chat goes on beyond the floor, and no gap said so.
+    /// The chat continues beyond the floor without a gap notice.
     fn note_skipped(&mut self, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) {
         let (from, to) = (self.floor, self.position.offset);
         if from < to {

@@ -1,8 +1,8 @@
-//! Ending: why a connection ends, as far as it is known before the transport has ended.
+//! An ending: the reason why a connection ends, as far as it is known before the transport ends.
 //!
-//! Why kept: the reason is known in three places at three times. What this side decided takes precedence over
-//! what the node said in `Error`, and that over what the transport saw.
-//! Not here: what a reason allows (`retry`).
+//! Why kept: three sources give a reason, at three times. This side's own decision takes precedence over the
+//! node's `Error` frame, and that over the transport's close code or error.
+//! Not here: whether a reason allows a reconnect (`retry`).
 
 use grandstand_protocol::close::{CloseCode, Retry};
 use grandstand_protocol::frame::ErrorFrame;
@@ -10,7 +10,7 @@ use grandstand_protocol::frame::ErrorFrame;
 use super::retry::verdict;
 use super::{Ending, Reason};
 
-/// What an `Error` frame announced.
+/// The content of an `Error` frame.
 #[derive(Debug)]
 struct Announced {
     code: u16,
@@ -28,7 +28,7 @@ pub(super) struct ConnectionEnd {
 }
 
 impl ConnectionEnd {
-    /// This side ends the connection. The first reason is kept.
+    /// This side ends the connection. The first reason is kept; later ones are ignored.
     pub(super) fn decide(&mut self, code: CloseCode, reason: Reason) {
         if self.decided.is_none() {
             self.decided = Some(reason);
@@ -36,7 +36,7 @@ impl ConnectionEnd {
         }
     }
 
-    /// Has this side ended the connection? Its frames mean nothing any more.
+    /// Whether this side has ended the connection. Its frames are then ignored.
     pub(super) fn is_decided(&self) -> bool {
         self.decided.is_some()
     }
@@ -47,18 +47,18 @@ impl ConnectionEnd {
         self.announced = Some(Box::new(Announced { code: e.code, retry: e.retry, after_us, detail }));
     }
 
-    /// Another connection takes over: what the node said of the old one is void.
+    /// Another connection takes over: the node's `Error` on the old one no longer applies.
     pub(super) fn forget_announced(&mut self) {
         self.announced = None;
     }
 
-    /// The code to close the transport with; given once.
+    /// The code with which to close the transport; returned once.
     pub(super) fn poll_close(&mut self) -> Option<CloseCode> {
         self.close_due.take()
     }
 
-    /// The transport has ended: the reason, what it allows, and the delay in microseconds that the node asked
-    /// for.
+    /// The transport has ended. Returns the reason, the retry that it allows, and the delay in microseconds
+    /// that the node asked for.
     pub(super) fn judge(&mut self, ending: Ending) -> (Reason, Retry, u64) {
         let (decided, announced) = (self.decided.take(), self.announced.take());
         self.close_due = None;

@@ -1,25 +1,25 @@
-//! Events: what the application learns, in the order in which it happened.
+//! Events: everything that a session reports to the application, in the order in which it happened.
 //!
-//! Why generic over the text type: a load generator reads fifteen thousand rooms' worth of events borrowed
-//! from one scratch buffer and keeps none; an app keeps them across tasks. One definition serves both
-//! ([`Event`], [`OwnedEvent`]).
-//! Not here: when an event is due (`session`, `batch`).
+//! Why generic over the text type: a load generator with fifteen thousand sessions borrows events from one
+//! scratch buffer and keeps none; an app keeps them across tasks. One definition serves both ([`Event`],
+//! [`OwnedEvent`]).
+//! Not here: what causes an event (`session`, `batch`).
 
 use grandstand_protocol::frame::{Durability, GapReason, Outcome, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 
 use super::{Reason, RoomId};
 
-/// An event that borrows its texts and values from the frame it came in.
+/// An event that borrows its texts and values from its frame.
 pub type Event<'a> = EventOf<&'a str, &'a [u8]>;
 
-/// An event that can be kept.
+/// An event that owns its texts and values, so an application can keep it.
 pub type OwnedEvent = EventOf<Box<str>, Box<[u8]>>;
 
 /// A room, by its number in this session and by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoomOf<S> {
-    /// Number in this session, never given twice.
+    /// Number in this session, never used twice.
     pub id: RoomId,
     /// The room's name.
     pub name: S,
@@ -28,23 +28,23 @@ pub struct RoomOf<S> {
 /// A room that borrows its name.
 pub type Room<'a> = RoomOf<&'a str>;
 
-/// Something that the other side did against the protocol, noticed by this one. Each is counted in
-/// [`Faults`](super::Faults) too; none is passed on as chat.
+/// A breach of the protocol by the node, which the session noticed. The session counts each in
+/// [`Faults`](super::Faults) too, and passes none on as chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A message that was delivered before came again; it was dropped.
+    /// The node delivered a message twice; the session dropped the second one.
     Duplicate {
         /// Its offset.
         offset: u64,
     },
-    /// Offsets went missing without a gap notice.
+    /// Offsets are missing, and the node sent no gap notice.
     Skipped {
         /// First offset missing.
         from: u64,
-        /// Next offset that came.
+        /// Next offset that arrived.
         to: u64,
     },
-    /// A batch did not continue the position; the room is subscribed to again from there.
+    /// A batch did not continue the position; the session subscribes to the room again from there.
     Desync {
         /// The offset expected.
         expected: u64,
@@ -53,10 +53,10 @@ pub enum Fault {
     },
 }
 
-/// Something that the application learns. See [`Event`] and [`OwnedEvent`].
+/// Something that the session reports to the application. See [`Event`] and [`OwnedEvent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventOf<S, B> {
-    /// The node took the session in.
+    /// The node accepted the session.
     Welcome {
         /// The session's number, for logs and support.
         session: u64,
@@ -68,46 +68,46 @@ pub enum EventOf<S, B> {
         role: Role,
         /// What it may do: bits of [`grandstand_protocol::frame::permission`].
         permissions: u32,
-        /// Interval within which something has to be sent; the session sees to it.
+        /// Heartbeat interval, within which the client must send something; the session does so by itself.
         heartbeat_ms: u32,
-        /// Longest text that the node takes, in bytes.
+        /// Longest text that the node accepts, in bytes.
         text_bytes_max: u32,
         /// Most rooms that the session may follow.
         rooms_max: u32,
         /// The node's clock, milliseconds since 1970.
         server_ms: u64,
-        /// Whether an earlier session was continued.
+        /// Whether the node continued an earlier session.
         resumed: bool,
     },
-    /// A room is followed from here on.
+    /// The session follows a room from now on.
     Subscribed {
         /// The room.
         room: RoomOf<S>,
-        /// How it begins.
+        /// How the subscription begins.
         outcome: Outcome,
         /// Identity of the room's log.
         epoch: u64,
-        /// The next offset that comes.
+        /// The next offset that will be delivered.
         offset: u64,
-        /// What lies before it is replay.
+        /// Messages before this offset are replay.
         head: u64,
         /// The room's phase.
         phase: Phase,
     },
-    /// A room is no longer followed.
+    /// The session no longer follows a room.
     Unsubscribed {
         /// The room.
         room: RoomOf<S>,
-        /// Whether this side asked for it.
+        /// Whether this side asked to stop following.
         asked: bool,
     },
-    /// A chat message. Offsets of a room rise from one to the next, within an epoch.
+    /// A chat message. Within an epoch, the offsets of a room's messages rise.
     Message {
         /// The room.
         room: RoomOf<S>,
-        /// Where it stands in the room's log.
+        /// Its offset in the room's log.
         offset: u64,
-        /// When it was sealed, milliseconds since 1970.
+        /// Time of its batch, milliseconds since 1970.
         time_ms: u64,
         /// Display name of the author.
         author: S,
@@ -121,26 +121,27 @@ pub enum EventOf<S, B> {
         reply_to: Option<u64>,
         /// How many equal texts were folded into this one.
         folded: u64,
-        /// Whether it was said before the (re)subscription.
+        /// Whether it is replay: older than the (re)subscription.
         replay: bool,
     },
-    /// Offsets that pacing left out; all that come with one batch and lie together.
+    /// A run of adjacent offsets that pacing left out of one batch.
     Omitted {
         /// The room.
         room: RoomOf<S>,
         /// First offset left out.
         from: u64,
-        /// Next offset that comes.
+        /// Next offset that will be delivered.
         to: u64,
     },
-    /// A message that pacing left out, and that answers this session or names it. Its offset is among those
-    /// of an [`Omitted`](EventOf::Omitted) that came or comes; it moves no position.
+    /// A message that pacing left out, and that answers this session's user or names them. Its offset is in
+    /// the range of an [`Omitted`](EventOf::Omitted), which may come before or after. It does not change the
+    /// position.
     Personal {
         /// The room.
         room: RoomOf<S>,
-        /// Where it stands in the room's log.
+        /// Its offset in the room's log.
         offset: u64,
-        /// When it was sealed, milliseconds since 1970.
+        /// Time of its batch, milliseconds since 1970.
         time_ms: u64,
         /// Display name of the author.
         author: S,
@@ -153,16 +154,16 @@ pub enum EventOf<S, B> {
         /// Offset of the message that this one answers.
         reply_to: Option<u64>,
     },
-    /// A message of the past that was asked for by [`Session::history`](super::Session::history); offsets
-    /// rise.
+    /// An earlier message, requested by [`Session::history`](super::Session::history); the offsets of one
+    /// request rise.
     History {
         /// The room.
         room: RoomOf<S>,
-        /// Of the request.
+        /// Number of the request.
         request: u32,
-        /// Where it stands in the room's log.
+        /// Its offset in the room's log.
         offset: u64,
-        /// When it was sealed, milliseconds since 1970.
+        /// Time of its batch, milliseconds since 1970.
         time_ms: u64,
         /// Display name of the author.
         author: S,
@@ -175,33 +176,34 @@ pub enum EventOf<S, B> {
         /// Offset of the message that this one answers.
         reply_to: Option<u64>,
     },
-    /// All messages that were asked for, or all that there are.
+    /// The end of a request for earlier messages: all requested ones, or all existing ones, have been given.
     HistoryEnd {
         /// The room.
         room: RoomOf<S>,
-        /// Of the request.
+        /// Number of the request.
         request: u32,
-        /// The next offset that was not given.
+        /// The first offset that was not given.
         next: u64,
-        /// The offset that the room gives next: with `next` there, nothing is left to ask for.
+        /// The next offset that the room will assign. When `next` equals it, there is nothing more to
+        /// request.
         head: u64,
     },
-    /// Reactions of one tick; live ones only.
+    /// Reactions of one tick. Replayed ones are not reported.
     Tally {
         /// The room.
         room: RoomOf<S>,
         /// The reaction.
         key: S,
-        /// How often.
+        /// Its count in this tick.
         count: u64,
     },
-    /// A whole state follows: forget the keys known so far. One [`State`](EventOf::State) per key comes next.
+    /// A whole state follows: forget the keys known so far. One [`State`](EventOf::State) per key follows.
     Snapshot {
         /// The room.
         room: RoomOf<S>,
         /// The state's version.
         version: u64,
-        /// Keys that follow.
+        /// Number of keys that follow.
         entries: u32,
     },
     /// A key of the room's state.
@@ -215,26 +217,26 @@ pub enum EventOf<S, B> {
         /// Its value; `None` when it was removed.
         value: Option<B>,
     },
-    /// A batch was read to its end.
+    /// The session has read a batch to its end.
     BatchEnd {
         /// The room.
         room: RoomOf<S>,
-        /// Messages passed on from it.
+        /// Number of its messages that were given to the application.
         messages: u32,
         /// Its bytes on the wire, frame header included; not those of TLS or below.
         wire_bytes: u32,
-        /// Whether it was replay.
+        /// Whether it is replay.
         replay: bool,
     },
-    /// What this viewer did not get.
+    /// A range of messages that this viewer did not get.
     Gap {
         /// The room.
         room: RoomOf<S>,
         /// First offset missed.
         from: u64,
-        /// Next offset that comes.
+        /// Next offset that will be delivered.
         to: u64,
-        /// Messages missed.
+        /// Number of missed messages.
         count: u64,
         /// Why.
         reason: GapReason,
@@ -245,90 +247,90 @@ pub enum EventOf<S, B> {
         room: RoomOf<S>,
         /// Its phase.
         phase: Phase,
-        /// Since or until when, milliseconds since 1970.
+        /// Time of the change of phase, milliseconds since 1970.
         at_ms: u64,
-        /// More, for people.
+        /// Detail for people.
         detail: S,
     },
     /// A publication was accepted.
     Published {
-        /// Of the publication.
+        /// Nonce of the publication.
         nonce: u64,
-        /// The log in which it stands.
+        /// Epoch of the log that holds it.
         epoch: u64,
-        /// Where it stands.
+        /// Its offset.
         offset: u64,
-        /// How safe it is.
+        /// Its durability.
         durability: Durability,
         /// Whether the node had accepted it before.
         repeated: bool,
-        /// From [`Session::publish`](super::Session::publish) to here.
+        /// Time from [`Session::publish`](super::Session::publish) to this event.
         rtt_us: u64,
     },
-    /// A publication was sent, its answer never came, and the session could not be continued, or was away for
-    /// longer than the node remembers what it took: it may or may not stand in the room. Sending it again
-    /// could say it twice, so that is left to a person.
+    /// The fate of a publication is unknown: it may or may not be in the log. It was sent, and its answer
+    /// never came. Then the session could not be continued, or was away for longer than the room remembers
+    /// nonces. A retry could publish it twice, so the decision is left to a person.
     Uncertain {
-        /// Of the publication.
+        /// Nonce of the publication.
         nonce: u64,
         /// Its text.
         text: S,
     },
     /// A state change was accepted.
     StateSet {
-        /// Of the request.
+        /// Number of the request.
         request: u32,
         /// The state's version with it.
         version: u64,
     },
-    /// One request was refused; the connection goes on.
+    /// One request was refused; the connection stays open.
     Refused {
         /// Kind of the request: the number of a [`grandstand_protocol::frame::Kind`].
         kind: u8,
         /// Its `request` or `nonce`.
         id: u64,
-        /// The room, where the request was one to subscribe.
+        /// The room, if the request was to subscribe.
         room: Option<RoomOf<S>>,
         /// Why.
         reason: Refusal,
-        /// When the same request may succeed; `None` if not without a change.
+        /// Delay after which the same request may succeed; `None` if it needs a change first.
         retry_after_ms: Option<u32>,
-        /// More, for people.
+        /// Detail for people.
         detail: S,
     },
     /// Answer to a ping.
     Pong {
-        /// From ping to pong.
+        /// Time from ping to pong.
         rtt_us: u64,
         /// The node's clock, milliseconds since 1970.
         server_ms: u64,
     },
-    /// The node asks to move; the session follows by itself.
+    /// The node asks the session to move to another node; the session does so by itself.
     GoAway {
-        /// Where to; empty for the same address.
+        /// Address of the other node; empty for the same address.
         where_to: S,
-        /// When.
+        /// Delay before the move.
         after_ms: u32,
         /// Why, for people.
         detail: S,
     },
-    /// The other side broke a rule.
+    /// The node broke a rule of the protocol.
     Fault {
-        /// In this room.
+        /// The room that it concerns.
         room: RoomOf<S>,
-        /// What it did.
+        /// The breach.
         fault: Fault,
     },
-    /// The connection is gone.
+    /// The connection has ended.
     Disconnected {
         /// Why.
         reason: Reason,
     },
-    /// A new connection will be tried.
+    /// The session will try a new connection.
     Reconnecting {
-        /// After this time.
+        /// Delay before the try.
         after_us: u64,
-        /// Tries since the last connection that held.
+        /// Tries since the last connection that stayed established.
         attempt: u32,
     },
     /// A new token is needed before the next try.
@@ -341,7 +343,7 @@ pub enum EventOf<S, B> {
 }
 
 impl Event<'_> {
-    /// A copy that can be kept.
+    /// A copy that owns its texts and values.
     pub fn to_owned(&self) -> OwnedEvent {
         self.clone().map(Box::from, Box::from)
     }

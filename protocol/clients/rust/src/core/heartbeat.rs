@@ -1,12 +1,12 @@
-//! Heartbeat: when a connection has to send something, and when its node is taken for dead.
+//! Heartbeat: the times at which a connection must send something, or treats its node as dead.
 //!
-//! Why pings as well as frames: reactions have no answer, so a session that only reacts would never hear that
-//! its node is gone.
-//! Invariants: something is due at least every half interval. A node that was asked and is not heard for two
-//! intervals is dead, unless the driver does not read on purpose.
-//! Not here: what a dead node means (`session`).
+//! Why pings as well as frames: reactions have no answer, so a session that sends only reactions would never
+//! notice a dead node.
+//! Invariants: a frame is due at least every half interval. A node that was pinged and sends nothing for two
+//! intervals is dead, unless the driver has paused reading.
+//! Not here: the reaction to a dead node (`session`).
 
-/// The interval is kept within these bounds, whatever `Welcome` says: no flood of pings, and never none.
+/// Bounds of the interval, whatever `Welcome` says, so that there is neither a flood of pings nor none.
 const INTERVAL_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
 
 /// The times of one connection. See the file's head.
@@ -42,12 +42,12 @@ impl Heartbeat {
         self.is_ping_due = false;
     }
 
-    /// The interval that the node asks for.
+    /// Set the interval that the node asks for.
     pub(super) fn set_interval_ms(&mut self, ms: u32) {
         self.interval_us = (u64::from(ms) * 1000).clamp(*INTERVAL_US.start(), *INTERVAL_US.end());
     }
 
-    /// A frame came.
+    /// A frame arrived.
     pub(super) fn handle_heard(&mut self, now_us: u64) {
         self.heard_us = self.heard_us.max(now_us);
     }
@@ -57,7 +57,7 @@ impl Heartbeat {
         self.sent_us = now_us;
     }
 
-    /// While the driver does not read on purpose, silence says nothing about the node.
+    /// The driver pauses or resumes reading. While it pauses, silence does not mean that the node is dead.
     pub(super) fn handle_reading_held(&mut self, now_us: u64, held: bool) {
         self.is_reading_held = held;
         self.handle_heard(now_us);
@@ -68,17 +68,17 @@ impl Heartbeat {
         self.is_ping_due |= now_us >= self.ping_at_us();
     }
 
-    /// Was the node asked, and not heard for two intervals?
+    /// Whether the node was pinged and has sent nothing for two intervals.
     pub(super) fn is_dead(&self, now_us: u64) -> bool {
         now_us >= self.dead_at_us()
     }
 
-    /// When a ping is due, or the node is dead.
+    /// The time at which a ping is due or the node is dead.
     pub(super) fn due_us(&self) -> u64 {
         self.dead_at_us().min(self.ping_at_us())
     }
 
-    /// Whether a ping is to be sent now.
+    /// Whether a ping is due now.
     pub(super) fn poll_ping(&mut self, now_us: u64) -> bool {
         let is_due = std::mem::take(&mut self.is_ping_due);
         if is_due {

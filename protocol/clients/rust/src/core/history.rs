@@ -1,11 +1,11 @@
-//! History: pages of a room's log that the application asks for, with what pacing left out, until as many
-//! messages came as it asked for.
+//! History: the application's requests for earlier messages of a room, including those that pacing left out.
+//! The session requests page after page until it has as many messages as the application asked for.
 //!
-//! Why page by page: each is asked for when the one before came, so a node never has more than one under way
-//! for a request. A refusal that may pass is waited out here.
-//! Invariants: the messages of a request come with rising offsets, each once; a request ends with
-//! `HistoryEnd` or `Refused`. No subscription's position is touched.
-//! Not here: batches that come by themselves (`batch`).
+//! Why page by page: the session requests a page when the one before has arrived, so a node never has more
+//! than one to answer per request. After a temporary refusal the session waits and asks again.
+//! Invariants: the messages of a request come once each, with rising offsets; a request ends with
+//! `HistoryEnd` or `Refused`. No subscription's position changes.
+//! Not here: live batches (`batch`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{History, HistoryPage, Kind, Refused, Role};
@@ -17,18 +17,18 @@ use super::room::RoomState;
 use super::subscriptions::{RequestNumbers, Subscriptions};
 use super::{Event, Full, RoomId};
 
-/// Requests under way: an app scrolls in one or two rooms.
+/// Most open requests: an app scrolls in one or two rooms.
 const REQUESTS_MAX: usize = 16;
 
-/// Before a refused page is asked for again, where the node did not say when.
+/// Delay before a refused page is requested again, if the node named none.
 const RETRY_WAIT_MS: u32 = 1000;
 
-/// A request of the application's.
+/// One request of the application.
 #[derive(Debug)]
 struct HistoryRequest {
     number: u32,
     room: RoomId,
-    // Of the log that is meant; known when the first page is asked for.
+    // Epoch of the log; known when the first page is requested.
     epoch: Option<u64>,
     from: u64,
     left: u64,
@@ -42,15 +42,15 @@ enum PageStage {
     Asked,
 }
 
-/// The application's requests for messages of the past.
+/// The application's requests for earlier messages.
 #[derive(Debug, Default)]
 pub(super) struct HistoryRequests(Vec<HistoryRequest>);
 
 impl HistoryRequests {
-    /// A request of the application's: its number.
+    /// Begin a request. Returns its number.
     ///
     /// # Errors
-    /// [`Full`] while too many requests are under way.
+    /// [`Full`] while too many requests are open.
     pub(super) fn begin(
         &mut self,
         numbers: &mut RequestNumbers,
@@ -66,7 +66,7 @@ impl HistoryRequests {
         Ok(number)
     }
 
-    /// The next page to ask for.
+    /// The next page to request.
     pub(super) fn poll(&mut self, subscriptions: &Subscriptions) -> Option<History> {
         let due = |r: &&mut HistoryRequest| r.stage == PageStage::Due && subscriptions.live(r.room).is_some();
         let request = self.0.iter_mut().find(due)?;
@@ -77,7 +77,7 @@ impl HistoryRequests {
         Some(History { request: request.number, alias: room.alias, epoch, from: request.from, count_max })
     }
 
-    /// When a page that was refused may be asked for again.
+    /// The time at which a refused page may be requested again.
     pub(super) fn due_us(&self) -> Option<u64> {
         let waiting = self.0.iter().filter_map(|r| match r.stage {
             PageStage::Waiting(until_us) => Some(until_us),
@@ -94,15 +94,15 @@ impl HistoryRequests {
         }
     }
 
-    /// A new connection asks anew.
+    /// The session has a new connection, which requests all open pages again.
     pub(super) fn handle_disconnected(&mut self) {
         self.0.iter_mut().for_each(|request| request.stage = PageStage::Due);
     }
 
-    /// A page came.
+    /// A page arrived.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A text that names the fault of the page.
     pub(super) fn handle_page(
         &mut self,
         subscriptions: &Subscriptions,
@@ -114,7 +114,7 @@ impl HistoryRequests {
         let Some(room) = subscriptions.get(request.room) else { return Ok(()) };
         let asked_from = request.from;
         read_page(request, room, page, emit)?;
-        // A page that does not go on would be asked for for ever.
+        // A page that does not advance would be requested for ever.
         let is_over = request.left == 0 || page.next >= page.head || page.next <= asked_from;
         if request.left > 0 {
             request.from = request.from.max(page.next);
@@ -128,7 +128,7 @@ impl HistoryRequests {
         Ok(())
     }
 
-    /// Whether the refusal is waited out here, and is none of the application's business.
+    /// Whether the session waits and asks again after this refusal, so the application does not learn of it.
     pub(super) fn handle_refused(&mut self, now_us: u64, r: &Refused<'_>, backoff: &mut Backoff) -> bool {
         let Some(at) = self.0.iter().position(|request| u64::from(request.number) == r.id) else {
             return false;
@@ -143,7 +143,7 @@ impl HistoryRequests {
         true
     }
 
-    /// A room is no longer followed: what was asked of it is refused.
+    /// The session no longer follows a room: its requests are refused.
     pub(super) fn refuse_room(&mut self, room: RoomId, emit: &mut impl FnMut(Event<'_>)) {
         self.0.retain(|request| {
             if request.room == room {
@@ -155,7 +155,7 @@ impl HistoryRequests {
     }
 }
 
-/// Give out what was asked for; what is wrong with the page.
+/// Give the requested messages to the application. The error names the fault of the page.
 fn read_page(
     request: &mut HistoryRequest,
     room: &RoomState,

@@ -1,15 +1,16 @@
-//! Migration: the next connection is made before this one is left, so that a viewer sees neither silence nor
-//! a message twice.
+//! Migration: the change from one connection to the next. The next one is made before this one is closed, so
+//! that a viewer sees neither a pause nor a message twice.
 //!
-//! At the time that `GoAway` gave, and a little jitter, the driver is asked for a second connection. It leads
-//! to the address that the node named or, when nobody answers there, to the one that the application gave.
-//! `Hello` is sent over it while this one goes on delivering. When `Welcome` is there and what was published
-//! has its answer, or had time for it, the session changes over in one step: it subscribes again after the
-//! last message that it gave out, sends again what has no answer under its nonce, and closes the old
-//! connection. A driver that holds one connection only leaves first and comes back.
-//! Invariants: frames of one connection at a time mean something; while the next one is not there, nothing is
-//! given up; a migration is over before the node's own deadline where somebody answers.
-//! Not here: what the frames mean (`receive`), changing over (`session`), connecting (the driver).
+//! At the time in `GoAway`, plus a little jitter, the session asks its driver for a second connection. It
+//! leads to the address that the node named or, when no node answers there, to the one that the application
+//! gave. The session sends `Hello` over it while the old connection goes on delivering. The session changes
+//! over in one step when `Welcome` has arrived and all publications are answered, or had time for an answer.
+//! It subscribes again after the last message that it delivered, retries unanswered publications under their
+//! nonces, and closes the old connection. A driver that can hold only one connection closes it first and
+//! reconnects.
+//! Invariants: the session acts on the frames of one connection at a time; it keeps the old connection until
+//! the next one is ready; a migration ends before the node's own deadline if a node answers.
+//! Not here: the meaning of frames (`receive`), the change-over itself (`session`), connecting (the driver).
 
 use grandstand_protocol::frame::{Encoder, GoAway, ServerFrame};
 
@@ -17,24 +18,23 @@ use super::Session;
 use super::retry::Backoff;
 use super::session::{Link, WELCOME_WAIT_US};
 
-/// The client's own jitter: at most a part of the time that the node gave, so that the node's spread stays
-/// what it is, ...
+/// The client's own jitter: at most a part of the time that the node gave, so that the node's spread keeps
+/// its shape, ...
 const JITTER_PART: u64 = 8;
-/// ... a little more than nothing, for nodes that tell everybody the same, ...
+/// ... at least a little, for nodes that give every client the same time, ...
 const JITTER_MIN_US: u64 = 20_000;
 /// ... and never so long that the node closes first.
 const JITTER_MAX_US: u64 = 1_000_000;
 
-/// An answer is waited for this long once the next connection is established: a disk and a round trip. Then
-/// the request is sent again there. Where another process has taken over, the old one has no answer to give,
-/// and the viewer waits this long for nothing.
+/// How long the session waits for answers once the next connection is established: a disk write and a round
+/// trip. Then it retries the publications there. When another process has taken over, the old one has no
+/// answer to give, and the viewer waits this long for nothing.
 const ANSWER_WAIT_US: u64 = 250_000;
 
-/// Frames that may follow `Welcome` before the change: a node sends none that was not asked, but for a
-/// `GoAway`.
+/// Most frames after `Welcome` before the change-over: a node sends none unasked except a `GoAway`.
 const FRAMES_MAX: usize = 8;
 
-/// What `GoAway` asked for.
+/// The content of a `GoAway`.
 #[derive(Debug)]
 struct Migration {
     at_us: u64,
@@ -42,26 +42,26 @@ struct Migration {
     next: Next,
 }
 
-/// How far the next connection is.
+/// The state of the next connection.
 #[derive(Debug)]
 enum Next {
-    /// It is not time.
+    /// It is not time for it yet.
     Later,
-    /// The driver is to be asked for it.
+    /// The session is about to ask the driver for it.
     Wanted,
-    /// The driver was.
+    /// The session has asked the driver for it.
     Opening,
     /// It is established; `Hello` is due or sent.
     Greeting { hello_due: bool, since_us: u64 },
-    /// `Welcome` is here, first of these frames.
+    /// `Welcome` has arrived, the first of these frames.
     Greeted { since_us: u64, frames: Vec<Box<[u8]>> },
 }
 
-/// The migration that a node asked for, if it did. See the file's head.
+/// The migration that a node asked for, if any. See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Migrations {
     current: Option<Box<Migration>>,
-    /// The driver holds two connections while it migrates.
+    /// Whether the driver can hold two connections during a migration.
     overlaps: bool,
     fell_back: bool,
 }
@@ -82,7 +82,8 @@ impl Migrations {
         self.current = Some(Box::new(Migration { at_us, where_to: g.where_to.into(), next: Next::Later }));
     }
 
-    /// It is (at least) [`Migrations::due_us`]. `true`: this connection is to be left without a next one.
+    /// It is (at least) [`Migrations::due_us`]. `true`: the driver must close this connection before there is
+    /// a next one.
     pub(super) fn handle_timeout(&mut self, now_us: u64) -> bool {
         let Some(migration) = self.current.as_mut() else { return false };
         let is_time = matches!(migration.next, Next::Later) && now_us >= migration.at_us;
@@ -92,7 +93,7 @@ impl Migrations {
         is_time && !self.overlaps
     }
 
-    /// Has the next connection had its time for `Welcome`?
+    /// Whether the next connection's time for `Welcome` has passed.
     pub(super) fn is_next_late(&self, now_us: u64) -> bool {
         let is_late = |m: &Migration| matches!(m.next, Next::Greeting { since_us, .. } if now_us >= since_us + WELCOME_WAIT_US);
         self.current.as_ref().is_some_and(|m| is_late(m))
@@ -108,13 +109,13 @@ impl Migrations {
         }
     }
 
-    /// Publications are held back while the next connection is about to take over.
+    /// Whether publications wait, because the next connection is about to take over.
     pub(super) fn is_changing(&self) -> bool {
         self.current.as_ref().is_some_and(|m| matches!(m.next, Next::Greeting { .. } | Next::Greeted { .. }))
     }
 
-    /// The frames of the next connection, when it is to take over: `Welcome` is the first. `has_in_flight`:
-    /// answers are waited for.
+    /// The frames of the next connection, once it may take over: `Welcome` is the first. `has_in_flight`:
+    /// some publications have no answer yet.
     pub(super) fn poll_change(&mut self, now_us: u64, has_in_flight: bool) -> Option<Vec<Box<[u8]>>> {
         let Some(Next::Greeted { since_us, frames }) = self.current.as_mut().map(|m| &mut m.next) else {
             return None;
@@ -127,12 +128,12 @@ impl Migrations {
         Some(frames)
     }
 
-    /// When this connection is, or was, to be left.
+    /// The time at which the session leaves, or should have left, this connection.
     pub(super) fn planned_us(&self) -> Option<u64> {
         self.current.as_ref().map(|m| m.at_us)
     }
 
-    /// Where `GoAway` wants the next connection to lead; given once.
+    /// The address that `GoAway` named for the next connection; returned once.
     pub(super) fn take_where_to(&mut self) -> Option<Box<str>> {
         self.current.take().map(|m| m.where_to).filter(|where_to| !where_to.is_empty())
     }
@@ -142,7 +143,7 @@ impl Migrations {
         self.current = None;
     }
 
-    /// The connection is gone: so is what was begun beside it.
+    /// The connection has ended, and with it the next connection that was begun.
     pub(super) fn forget_next(&mut self) {
         if let Some(migration) = self.current.as_mut() {
             migration.next = Next::Later;
@@ -150,13 +151,14 @@ impl Migrations {
     }
 }
 
-/// The connection that is to follow the present one, as its driver sees it.
+/// The next connection of a session, as its driver sees it.
 #[derive(Debug)]
 pub struct NextConnection<'s>(pub(super) &'s mut Session);
 
 impl NextConnection<'_> {
-    /// It is to be made, while the present one goes on: where to, empty for where the present one leads. To
-    /// be followed by [`NextConnection::handle_connected`] or [`NextConnection::handle_failed`].
+    /// The driver must make it now, beside the present one. Returns its address; empty for the present one's
+    /// address. The driver then calls [`NextConnection::handle_connected`] or
+    /// [`NextConnection::handle_failed`].
     pub fn poll_open(&mut self) -> Option<Box<str>> {
         let is_up = self.0.link == Link::Up;
         let migration = self.current().filter(|m| is_up && matches!(m.next, Next::Wanted))?;
@@ -164,7 +166,7 @@ impl NextConnection<'_> {
         Some(migration.where_to.clone())
     }
 
-    /// Is it still of use? Otherwise it is to be dropped.
+    /// Whether the session still wants it. If not, the driver drops it.
     pub fn is_wanted(&self) -> bool {
         let is_under_way = |m: &Migration| !matches!(m.next, Next::Later | Next::Wanted);
         self.0.migrations.current.as_ref().is_some_and(|migration| is_under_way(migration))
@@ -177,7 +179,8 @@ impl NextConnection<'_> {
         }
     }
 
-    /// It could not be made, or ended: it is tried again later, at the address that the application gave.
+    /// It could not be made, or has ended. The session tries again later, at the address that the application
+    /// gave.
     pub fn handle_failed(&mut self, now_us: u64) {
         let (first_ms, max_ms) = (self.0.options.backoff_ms, self.0.options.backoff_max_ms);
         let delay_us = self.0.backoff.delay_us(first_ms, max_ms);
@@ -188,7 +191,8 @@ impl NextConnection<'_> {
         }
     }
 
-    /// Nobody answered where `GoAway` pointed: the address that the application gave is to be tried.
+    /// Whether no node answered at the address in `GoAway`, so that the driver must try the one that the
+    /// application gave.
     pub fn has_fallen_back(&self) -> bool {
         self.0.migrations.fell_back
     }
@@ -205,7 +209,7 @@ impl NextConnection<'_> {
         is_due
     }
 
-    /// A frame came over it.
+    /// A frame arrived on it.
     pub fn handle_frame(&mut self, now_us: u64, frame: &[u8]) {
         let Some(migration) = self.current() else { return };
         match &mut migration.next {
@@ -217,7 +221,7 @@ impl NextConnection<'_> {
         }
     }
 
-    /// Has `Welcome` come over it? From then on it is not to be read before the change.
+    /// Whether `Welcome` has arrived on it. From then on the driver must not read it before the change-over.
     pub fn is_greeted(&self) -> bool {
         let current = self.0.migrations.current.as_ref();
         current.is_some_and(|m| matches!(m.next, Next::Greeted { .. }))

@@ -1,16 +1,16 @@
-//! What a client of Grandstand does, without IO: frames and time in, frames and events out.
+//! The core of the client, a state machine without IO: frames and time in, frames and events out.
 //!
-//! Why apart from sockets: resuming without loss or repetition is decided here alone, so tests drive it in
-//! virtual time through every order of frames and disconnects, and both transports, the load generator and
-//! apps share one answer.
+//! Why apart from sockets: resuming without loss or repetition is decided here alone. So tests drive it in
+//! virtual time through every order of frames and disconnects. Both transports, the load generator and apps
+//! share this code.
 //!
 //! - [`Session`]: outlives its connections; `handle_*` in, `poll_*` out;
-//! - [`NextConnection`]: the connection to which it migrates, while the present one goes on;
-//! - [`Event`], [`OwnedEvent`]: what the application learns, borrowed from the frame or kept;
-//! - [`Options`], [`SubscribeOptions`], [`Publication`]: what it asks for;
-//! - [`Ending`], [`Reason`], [`Next`]: how connections end and what follows.
+//! - [`NextConnection`]: the connection to which it migrates, beside the present one;
+//! - [`Event`], [`OwnedEvent`]: reports to the application, borrowed from the frame or owned;
+//! - [`Options`], [`SubscribeOptions`], [`Publication`]: the application's settings and requests;
+//! - [`Ending`], [`Reason`], [`Next`]: how a connection ends, and whether the session reconnects.
 //!
-//! Not here: sockets, clocks, randomness other than the seed that it is given (`net`).
+//! Not here: sockets, clocks, randomness beyond the given seed (`net`).
 
 mod batch;
 mod ending;

@@ -1,9 +1,9 @@
-//! The outbox: what the application said and the node has not answered.
+//! The outbox: publications, state changes and reactions that the node has not answered.
 //!
-//! Why kept: a connection may end between a publication and its answer. The same nonce on the next connection
-//! gets the answer of then, so nothing is lost and nothing is said twice.
-//! Invariants: bounded by `unanswered_max`; publications of one room go out in the order in which they were
-//! given; reactions do not survive a disconnect, for they are of the moment.
+//! Why kept: a connection may end between a publication and its answer. A retry with the same nonce on the
+//! next connection gets that answer, so no publication is lost or published twice.
+//! Invariants: `unanswered_max` bounds it; publications of one room are sent in the order in which the
+//! application gave them; reactions are dropped at a disconnect, because they soon lose their meaning.
 //! Not here: which rooms are followed (`subscriptions`).
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use grandstand_protocol::limits::REACTION_COUNT_MAX;
 
 use super::{Publication, RoomId};
 
-/// Too much is waiting for an answer already: try again after the next one.
+/// Too many requests are waiting for an answer: try again after the next answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -30,9 +30,9 @@ pub(super) struct PendingPublication {
     pub(super) nonce: u64,
     pub(super) room: RoomId,
     pub(super) queued_us: u64,
-    /// Sent on this connection.
+    /// Whether it was sent on this connection.
     pub(super) in_flight: bool,
-    /// When it was first sent, on some connection or before it was given to us.
+    /// Time of the first attempt, on any connection, or before the application gave it to this session.
     first_us: Option<i64>,
     pub(super) text: Box<str>,
     pub(super) attachment: Box<str>,
@@ -76,7 +76,7 @@ impl Outbox {
         if self.unanswered() < unanswered_max as usize { Ok(()) } else { Err(Full) }
     }
 
-    /// Does something that was sent on this connection wait for its answer?
+    /// Whether anything sent on this connection is waiting for its answer.
     pub(super) fn has_in_flight(&self) -> bool {
         self.publications.iter().any(|p| p.in_flight) || self.states.iter().any(|s| s.in_flight)
     }
@@ -105,7 +105,7 @@ impl Outbox {
         self.states.push_back(PendingState { request, room, in_flight: false, key, value });
     }
 
-    /// Adds to a reaction that still waits.
+    /// Adds to the count of a reaction that is not sent yet.
     pub(super) fn react(&mut self, room: RoomId, key: &str, count: u32) {
         match self.reactions.iter_mut().find(|r| r.room == room && *r.key == *key) {
             Some(waiting) => waiting.count = waiting.count.saturating_add(count),
@@ -113,7 +113,7 @@ impl Outbox {
         }
     }
 
-    /// The next frame, for a room for which `alias` has an alias; `false` if there is none.
+    /// Writes the next frame for a room that has an alias by `alias`; `false` if there is none.
     pub(super) fn encode_next(
         &mut self,
         now_us: u64,
@@ -151,8 +151,8 @@ impl Outbox {
         true
     }
 
-    /// The first publication that is due, in a room for which `alias` has an alias, with its age in
-    /// milliseconds; it is taken as sent.
+    /// The first due publication in a room that has an alias by `alias`, with its age in milliseconds. It is
+    /// then marked as sent.
     fn poll_publication(
         &mut self,
         now_us: u64,
@@ -176,14 +176,14 @@ impl Outbox {
         Some((alias(state.room)?, state))
     }
 
-    /// A reaction that is due; it is forgotten.
+    /// A reaction that is due; it is then removed.
     fn poll_reaction(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, PendingReaction)> {
         let at = self.reactions.iter().position(|r| alias(r.room).is_some())?;
         let reaction = self.reactions.swap_remove(at);
         Some((alias(reaction.room)?, reaction))
     }
 
-    /// The answer to a publication came.
+    /// The answer to a publication arrived.
     pub(super) fn take_publication(&mut self, nonce: u64) -> Option<PendingPublication> {
         let at = self.publications.iter().position(|p| p.nonce == nonce)?;
         let taken = self.publications.remove(at);
@@ -193,21 +193,21 @@ impl Outbox {
         taken
     }
 
-    /// The answer to a state change came.
+    /// The answer to a state change arrived.
     pub(super) fn take_state(&mut self, request: u32) -> bool {
         let before = self.states.len();
         self.states.retain(|s| s.request != request);
         self.states.len() < before
     }
 
-    /// Everything about a room that is no longer followed, with the publications among it.
+    /// Removes all entries of a room that the session no longer follows. Returns its publications.
     pub(super) fn take_room(&mut self, room: RoomId) -> Vec<PendingPublication> {
         self.states.retain(|s| s.room != room);
         self.reactions.retain(|r| r.room != room);
         self.take_publications(|p| p.room == room)
     }
 
-    /// Publications that were sent once and whose fate is not known.
+    /// Publications that were sent and whose fate is unknown.
     pub(super) fn take_tried(&mut self) -> Vec<PendingPublication> {
         self.take_publications(|p| p.first_us.is_some())
     }

@@ -1,7 +1,7 @@
-//! What each frame from a node means to a session.
+//! The handling of each frame that a session receives.
 //!
-//! Invariants: bytes that are no frame end the connection, never the process; frames about rooms that are not
-//! followed any more are passed over, for they were under way when we left.
+//! Invariants: bytes that are not a frame end the connection, never the process. The session ignores frames
+//! about rooms that it no longer follows: the node sent them before it processed `Unsubscribe`.
 //! Not here: batches (`batch`), rooms' cursors (`room`), sending and time (`session`).
 
 use std::cell::Cell;
@@ -21,13 +21,13 @@ use super::room::{RoomState, Stage};
 use super::session::Link;
 use super::{Event, Session};
 
-/// So many batches in a row that do not fit, and the connection itself is in doubt.
+/// Number of batches in a row that do not continue the position, after which the session ends the connection.
 const DESYNCS_MAX: u8 = 3;
 
-/// Before a refused subscription is tried again, where the node did not say when.
+/// Delay before a refused subscription is tried again, if the node named none.
 const SUBSCRIBE_WAIT_MS: u32 = 1000;
 
-/// Takes one frame for a session.
+/// Handles one frame for a session.
 pub(super) struct Receiver<'s> {
     pub(super) session: &'s mut Session,
     pub(super) now_us: u64,
@@ -103,7 +103,7 @@ impl Receiver<'_> {
                 emit(Event::GoAway { where_to: g.where_to, after_ms: g.after_ms, detail: g.detail });
                 self.session.migrations.handle_go_away(self.now_us, &g, &mut self.session.backoff);
             }
-            // The close follows; this only says why.
+            // The close follows; this frame only gives the reason.
             ServerFrame::Error(error) => self.session.end.handle_error(&error),
             ServerFrame::HistoryPage(page) => {
                 let session = &mut *self.session;
@@ -115,10 +115,10 @@ impl Receiver<'_> {
         }
     }
 
-    /// A batch as it was compressed for everybody.
+    /// A compressed batch.
     fn handle_compressed(&mut self, payload: &[u8], wire_bytes: u32, emit: &mut impl FnMut(Event<'_>)) {
         thread_local! {
-            // With its window it is larger than a session: one for all sessions of a thread.
+            // With its window a decompressor is larger than a session, so all sessions of a thread share one.
             static DECOMPRESSOR: Cell<Option<Box<Decompressor>>> = const { Cell::new(None) };
         }
         let mut decompressor = DECOMPRESSOR.take().unwrap_or_default();
@@ -169,8 +169,8 @@ impl Receiver<'_> {
             server_ms: w.server_ms,
             resumed: w.resumed,
         });
-        // A nonce is known to the node by its user, who is a new one now unless ticket or token says
-        // otherwise. Before the first welcome nothing was taken.
+        // The node knows a nonce by its user. Unless a ticket or token names the old user, this session has a
+        // new one. Before the first `Welcome` the node accepted no publication.
         if !w.resumed && !is_first && session.options.token.is_empty() {
             for p in session.outbox.take_tried() {
                 emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
@@ -245,7 +245,7 @@ impl Receiver<'_> {
         }
     }
 
-    /// Ask again later where that can help; otherwise the room is not followed any more.
+    /// Ask again later if that can help; otherwise stop following the room.
     fn handle_subscription_refused(&mut self, at: usize, r: &Refused<'_>, emit: &mut impl FnMut(Event<'_>)) {
         let session = &mut *self.session;
         let room = session.subscriptions.at(at);

@@ -1,8 +1,8 @@
-//! How a connection ends, and what follows: come back, with which delay, or not.
+//! Retries: how a connection ended, whether the session reconnects, and after which delay.
 //!
-//! Why one place: fifteen thousand clients that come back in step are an attack. Every delay is drawn evenly
-//! between zero and a bound that doubles ("full jitter"). Where the node said when to come back, it spread
-//! its clients itself: not before that, and soon after it.
+//! Why one place: fifteen thousand clients that reconnect at the same moment are an attack. Every delay is
+//! drawn evenly between zero and a bound that doubles ("full jitter"). When the node named a time, it has
+//! spread its clients itself, so the client reconnects at that time or soon after.
 //! Invariants: a code that says "never" ends the session; a delay is never below what the node asked for, nor
 //! above it by more than the bound.
 //! Not here: waiting (the driver).
@@ -13,51 +13,51 @@ use grandstand_protocol::random::Random;
 /// How a connection ended, as the transport saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It could not be made, or broke.
+    /// The connection could not be made, or broke.
     Broken(std::io::ErrorKind),
-    /// It ended without a code.
+    /// The connection ended without a code.
     Eof,
-    /// With one of Grandstand's close codes, by its number: WebSocket's less 4000, or QUIC's application
-    /// code.
+    /// The connection ended with one of Grandstand's close codes: WebSocket's number less 4000, or QUIC's
+    /// application code.
     Code(u16),
-    /// With a close code of WebSocket itself.
+    /// The connection ended with a close code of WebSocket itself.
     WebSocket(u16),
-    /// The upgrade to WebSocket was answered by another status.
+    /// The server answered the upgrade to WebSocket with a status other than 101.
     Http {
         /// The status.
         status: u16,
-        /// The server's wish.
+        /// The server's `Retry-After`.
         retry_after_s: Option<u32>,
     },
-    /// The server's certificate is not to be trusted, or the handshake was against the rules.
+    /// The server's certificate is not trusted, or the handshake broke the rules.
     Untrusted(Box<str>),
-    /// This side dropped it on purpose, to come back at once.
+    /// This side dropped the connection on purpose, to reconnect at once.
     Dropped,
 }
 
 /// Why a connection, or the session, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// As the application asked.
+    /// The application closed the session.
     Asked,
-    /// The node said so in an `Error` frame or by a close code.
+    /// The node closed it, with an `Error` frame or a close code.
     Told {
-        /// A [`CloseCode`] by its number, so that new ones pass through.
+        /// The number of a [`CloseCode`], so that new codes reach the application too.
         code: u16,
-        /// More, for people.
+        /// Detail for people.
         detail: Box<str>,
     },
-    /// The node asked to move.
+    /// The node asked the session to move to another node.
     GoAway,
-    /// No frame for two heartbeats.
+    /// No frame arrived for two heartbeats.
     Silent,
-    /// No `Welcome` in time.
+    /// No `Welcome` arrived in time.
     NoWelcome,
-    /// The node sent something that is not the protocol.
+    /// The node broke the protocol.
     Malformed(Box<str>),
-    /// The transport ended without any of these.
+    /// The transport ended without any of these reasons.
     Transport(Ending),
-    /// A new token was needed and none came.
+    /// The session needed a new token and got none.
     NoToken,
 }
 
@@ -102,13 +102,13 @@ pub enum Next {
         /// In microseconds.
         after_us: u64,
     },
-    /// Get a new token, give it to the session, then connect again.
+    /// Get a new token, give it to the session, then reconnect.
     Reauthenticate,
-    /// Do not come back.
+    /// Do not reconnect.
     GiveUp(Reason),
 }
 
-/// What the ending of a connection allows, and the delay that the node asked for.
+/// The retry that the ending of a connection allows, and the delay that the node asked for.
 pub(super) fn verdict(reason: &Reason) -> (Retry, u64) {
     match reason {
         Reason::Asked | Reason::NoToken => (Retry::Never, 0),
@@ -122,7 +122,7 @@ pub(super) fn verdict(reason: &Reason) -> (Retry, u64) {
 
 fn ending_verdict(ending: &Ending) -> (Retry, u64) {
     match ending {
-        // RFC 6455's codes for "you broke the protocol"; the others come from proxies and restarts as well.
+        // RFC 6455's codes for a breach of the protocol; proxies and restarts cause the others too.
         Ending::WebSocket(1002 | 1003 | 1007..=1010) | Ending::Untrusted(_) => (Retry::Never, 0),
         Ending::Http { status: 408 | 425 | 429 | 500.., retry_after_s } => {
             (Retry::Backoff, u64::from(retry_after_s.unwrap_or(0)) * 1_000_000)
@@ -133,7 +133,7 @@ fn ending_verdict(ending: &Ending) -> (Retry, u64) {
     }
 }
 
-/// Delays of tries in a row.
+/// The delays of consecutive tries.
 #[derive(Debug)]
 pub(super) struct Backoff {
     random: Random,
@@ -145,19 +145,19 @@ impl Backoff {
         Backoff { random: Random::new(seed), attempt: 0 }
     }
 
-    /// The connection held: begin anew.
+    /// The connection stayed established: the delays begin again at the first bound.
     pub(super) fn reset(&mut self) {
         self.attempt = 0;
     }
 
-    /// The next delay: even between zero and `first_ms * 2^attempt`, at most `max_ms`.
+    /// The next delay: uniform between zero and `first_ms * 2^attempt`, at most `max_ms`.
     pub(super) fn delay_us(&mut self, first_ms: u32, max_ms: u32) -> u64 {
         let bound_us = self.bound_us(first_ms, max_ms);
         self.random.below(bound_us)
     }
 
-    /// The next delay where the node said when: at least that, and jitter of at most half as much more, or of
-    /// the first bound. Where it could say whole seconds only, the jitter fills the second.
+    /// The next delay when the node named one: at least that, plus jitter of at most half as much, or of the
+    /// first bound. If the node could give only whole seconds, the jitter fills the second.
     pub(super) fn delay_after_us(
         &mut self,
         after_us: u64,
@@ -177,7 +177,7 @@ impl Backoff {
         bound_ms * 1_000
     }
 
-    /// Jitter below a bound, for what is tried again on the same connection.
+    /// Jitter below a bound, for retries on the same connection.
     pub(super) fn jitter_us(&mut self, below_us: u64) -> u64 {
         self.random() % below_us.max(1)
     }

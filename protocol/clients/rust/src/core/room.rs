@@ -1,9 +1,9 @@
-//! A room as one session follows it: how far the subscription is, where the reader stands, what it knows of
-//! the state.
+//! A room that a session follows: the state of the subscription, the reader's position, and the known state
+//! keys.
 //!
-//! Invariants: `floor` is the next offset that the application may be given and never falls within an epoch,
-//! so no message is given twice whatever the node sends; what lies between `floor` and `position` was missed,
-//! and is announced by a gap or counted as a fault.
+//! Invariants: `floor` is the lowest offset that the application may still get. It never falls within an
+//! epoch, so no message is delivered twice, whatever the node sends. Messages between `floor` and `position`
+//! were missed: a gap announces them, or they are counted as a fault.
 //! Not here: reading batches (`batch`), sending (`session`).
 
 use std::collections::BTreeMap;
@@ -13,20 +13,20 @@ use grandstand_protocol::frame::{Gap, Outcome, Snapshot, Subscribed};
 
 use super::{Event, Fault, Faults, Room, SubscribeOptions};
 
-/// A room's number in its session, never given twice.
+/// A room's number in its session, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(pub u32);
 
-/// How far a subscription is.
+/// The state of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// `Subscribe` is due.
     Wanted,
-    /// `Subscribe` is due at this time, after a refusal that may pass.
+    /// `Subscribe` is due at this time, after a temporary refusal.
     Waiting(u64),
     /// `Subscribe` was sent.
     Asked,
-    /// Followed, under the alias.
+    /// The session follows the room, under the alias.
     Live,
     /// `Unsubscribe` is due.
     Unwanted,
@@ -39,18 +39,19 @@ pub(super) struct RoomState {
     pub(super) id: RoomId,
     pub(super) name: Box<str>,
     pub(super) stage: Stage,
-    /// Of the last `Subscribe` or `Unsubscribe`.
+    /// Number of the last `Subscribe` or `Unsubscribe` request.
     pub(super) request: u32,
-    /// Good while `Live`, `Unwanted` or `Leaving`.
+    /// Valid while `Live`, `Unwanted` or `Leaving`.
     pub(super) alias: u32,
-    /// An alias to give back before subscribing again.
+    /// An alias to release before subscribing again.
     pub(super) stale_alias: Option<u32>,
-    /// Unsubscribe as soon as the answer to `Subscribe` is here.
+    /// Whether to unsubscribe as soon as the answer to `Subscribe` arrives.
     pub(super) leave: bool,
-    /// Desyncs since the last batch that fitted.
+    /// Desyncs since the last batch that continued the position.
     pub(super) desyncs: u8,
     replay: u32,
-    /// `position` means something: the room was subscribed to once, or resumes from an earlier run.
+    /// Whether `position` is valid: the session has subscribed to the room before, or resumes from an earlier
+    /// run.
     begun: bool,
     pub(super) position: Position,
     pub(super) floor: u64,
@@ -88,17 +89,17 @@ impl RoomState {
         (self.resume_point(), self.replay)
     }
 
-    /// Followed, or about to be.
+    /// Whether the room is followed, or about to be.
     pub(super) fn is_wanted(&self) -> bool {
         !self.leave && !matches!(self.stage, Stage::Unwanted | Stage::Leaving)
     }
 
-    /// Epoch and next offset, once there is one.
+    /// Epoch and next offset, once they are known.
     pub(super) fn resume_point(&self) -> Option<(u64, u64)> {
         self.begun.then_some((self.position.epoch, self.floor))
     }
 
-    /// The connection is gone: what has to be asked again on the next one. `false`: nothing, forget the room.
+    /// The connection has ended; the room subscribes again on the next one. `false`: forget the room instead.
     pub(super) fn handle_disconnected(&mut self) -> bool {
         self.stale_alias = None;
         let stays = self.is_wanted();
@@ -106,7 +107,7 @@ impl RoomState {
         stays
     }
 
-    /// A batch did not fit: give the alias back and subscribe again, from the floor.
+    /// A batch did not continue the position: release the alias and subscribe again, from the floor.
     pub(super) fn resubscribe(&mut self) {
         self.stale_alias = Some(self.alias);
         self.stage = Stage::Wanted;
@@ -158,7 +159,7 @@ impl RoomState {
         }
     }
 
-    /// Stand at a position that the node named. In another log there is no floor from before, and no state.
+    /// Move to a position that the node named. In another log, the old floor and state are not valid.
     fn enter(&mut self, epoch: u64, offset: u64, time_ms: u64) {
         if !self.begun || self.position.epoch != epoch {
             self.begun = true;
@@ -170,7 +171,7 @@ impl RoomState {
     }
 }
 
-/// Does a subscription go on where the last one stood?
+/// Whether a subscription continues from the position of the last one.
 fn goes_on(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Resumed | Outcome::Gapped)
 }
@@ -178,7 +179,7 @@ fn goes_on(outcome: Outcome) -> bool {
 /// The state lane: latest value per key.
 #[derive(Debug)]
 pub(super) struct StateLane {
-    /// Changes up to it are known; older ones are not taken again.
+    /// Version up to which all changes are known; older changes are ignored.
     pub(super) version: u64,
     keep: bool,
     values: BTreeMap<Box<str>, Box<[u8]>>,

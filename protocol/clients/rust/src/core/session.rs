@@ -1,14 +1,15 @@
-//! A session: what outlives connections. Frames and time go in, frames and events come out.
+//! A session: the state machine of a client, which outlives its connections. Frames and time go in, frames
+//! and events come out.
 //!
-//! A driver does, for each connection: `handle_connected`; then, as things happen, `handle_frame` and
-//! `handle_timeout` (at `poll_timeout`), each followed by `poll_transmit` until it gives nothing and by
-//! `poll_close`; at the end `handle_disconnected`, which says what next.
+//! A driver calls, for each connection: `handle_connected`; then `handle_frame` for each frame and
+//! `handle_timeout` at `poll_timeout`. After each of these it calls `poll_transmit` until that gives nothing,
+//! and then `poll_close`. At the end it calls `handle_disconnected`, which returns the next step.
 //!
-//! Invariants: `Hello` is sent first and once on each connection; something is sent at least every half
-//! heartbeat; an idle session has no heap except names and ticket; time never goes back.
-//! Not here: what frames mean (`receive`), the rooms (`subscriptions`), what waits for answers (`outbox`),
-//! requests for the past (`history`), the next connection (`migration`), times of a connection (`heartbeat`),
-//! reasons of its end (`ending`), delays (`retry`).
+//! Invariants: `Hello` is sent first and once on each connection; a frame is sent at least every half
+//! heartbeat; an idle session has no heap memory except names and the ticket; time never goes back.
+//! Not here: the meaning of frames (`receive`), rooms (`subscriptions`), unanswered publications (`outbox`),
+//! requests for earlier messages (`history`), the next connection (`migration`), timeouts (`heartbeat`),
+//! reasons of an end (`ending`), delays (`retry`).
 
 use std::cell::RefCell;
 
@@ -30,37 +31,37 @@ use super::{
     Ending, Event, Full, Next, NextConnection, Options, Publication, Reason, RoomId, SubscribeOptions,
 };
 
-/// From `handle_connected` to `Welcome`. The node allows as long for its part.
+/// Longest time from `handle_connected` to `Welcome`. The node allows the same time for `Hello`.
 pub(super) const WELCOME_WAIT_US: u64 = 10_000_000;
 
-/// A connection that lived so long was good: the next delay begins small again. Longer than a node takes to
-/// refuse.
+/// A connection that lasted this long was good: the next delay is small again. It is longer than a node takes
+/// to refuse.
 const HELD_US: u64 = 5_000_000;
 
-/// After `close`, how long to wait for answers to publications.
+/// How long the session waits for answers to publications after `close`.
 const LINGER_US: u64 = 2_000_000;
 
-/// What the other side did wrong so far; each was an [`Event::Fault`](super::EventOf::Fault) too.
+/// Counts of the node's breaches of the protocol; each was an [`Event::Fault`](super::EventOf::Fault) too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Messages that came again, and were dropped.
+    /// Messages that the node delivered twice; the session dropped the second one.
     pub duplicates: u64,
-    /// Offsets that went missing without a gap notice.
+    /// Missing offsets without a gap notice.
     pub skipped: u64,
     /// Batches that did not continue the position.
     pub desyncs: u64,
 }
 
-/// How far the connection is.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Down,
-    /// `Hello` is sent or due; `Welcome` is not here.
+    /// `Hello` is sent or due; `Welcome` has not arrived.
     Greeting,
     Up,
 }
 
-/// A session. See the file's head for how it is driven.
+/// A session. The file's head says how to drive it.
 #[derive(Debug)]
 pub struct Session {
     pub(super) options: Options,
@@ -74,7 +75,7 @@ pub struct Session {
     pub(super) faults: Faults,
     pub(super) link: Link,
     pub(super) ticket: Box<[u8]>,
-    /// On this connection batches may come compressed.
+    /// Whether the node may send compressed batches on this connection.
     pub(super) takes_compressed: bool,
     closing_at_us: Option<u64>,
     connected_us: u64,
@@ -87,8 +88,8 @@ impl Session {
     /// A session without a connection.
     pub fn new(options: Options) -> Session {
         let mut backoff = Backoff::new(options.seed);
-        // Nonces must be new for the user, whose other sessions choose theirs alike: a random start keeps
-        // them apart.
+        // Nonces must be new for the user, and the user's other sessions choose theirs in the same way. A
+        // random start keeps them apart.
         let next_nonce = backoff.random() >> 1;
         Session {
             options,
@@ -112,15 +113,14 @@ impl Session {
     }
 
     // --- what the application asks for
-    // ------------------------------------------------------------------------------
 
     /// Follow a room, now and after every reconnect. A room that is followed already keeps its options.
     pub fn subscribe(&mut self, room: &str, options: SubscribeOptions) -> RoomId {
         self.subscriptions.subscribe(room, options, self.options.keep_state)
     }
 
-    /// Stop following a room. What was said in it and not answered is refused, by this side; where the room
-    /// was not followed yet, it is forgotten.
+    /// Stop following a room. The session refuses its unanswered publications by itself. If the room was not
+    /// followed yet, they are forgotten.
     pub fn unsubscribe(&mut self, room: RoomId) {
         if self.subscriptions.unsubscribe(room) {
             self.outbox.take_room(room);
@@ -128,10 +128,10 @@ impl Session {
         }
     }
 
-    /// Say something: the nonce under which the answer will come.
+    /// Publish a message. Returns the nonce of the answer.
     ///
     /// # Errors
-    /// [`Full`] while too much waits for an answer.
+    /// [`Full`] while too many requests are waiting for an answer.
     pub fn publish(&mut self, now_us: u64, room: RoomId, publication: &Publication<'_>) -> Result<u64, Full> {
         self.outbox.check_room_left(self.options.unanswered_max)?;
         let nonce = publication.nonce.unwrap_or(self.next_nonce);
@@ -142,19 +142,19 @@ impl Session {
         Ok(nonce)
     }
 
-    /// React. Reactions that wait are added up; those that wait when the connection ends are forgotten. One
-    /// with a key that the protocol does not allow is forgotten too: a server would close the connection.
+    /// Send a reaction. Unsent reactions are added up, and dropped when the connection ends. A reaction with
+    /// a key that the protocol does not allow is dropped too, since a server would close the connection.
     pub fn react(&mut self, room: RoomId, key: &str, count: u32) {
         if self.link == Link::Up && count > 0 && is_reaction_key(key) {
             self.outbox.react(room, key, count);
         }
     }
 
-    /// Set a key of the room's state, or remove it: the number under which the answer will come. Sent again
-    /// after a reconnect if there was no answer.
+    /// Set a key of the room's state, or remove it. Returns the number of the answer. The session sends the
+    /// request again after a reconnect if it has no answer.
     ///
     /// # Errors
-    /// [`Full`] while too much waits for an answer.
+    /// [`Full`] while too many requests are waiting for an answer.
     pub fn set_state(&mut self, room: RoomId, key: &str, value: Option<&[u8]>) -> Result<u32, Full> {
         self.outbox.check_room_left(self.options.unanswered_max)?;
         let request = self.requests.take();
@@ -162,12 +162,13 @@ impl Session {
         Ok(request)
     }
 
-    /// Ask for messages of a followed room's past, from an offset on, those left out by pacing included: the
-    /// number under which they come, as [`History`](super::EventOf::History) and
-    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or are refused. What is no longer kept is passed over.
+    /// Request earlier messages of a followed room from an offset on, including those that pacing left out.
+    /// Returns the number of the answers, which are [`History`](super::EventOf::History) and
+    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or a refusal. Messages that the log no longer keeps are
+    /// skipped.
     ///
     /// # Errors
-    /// [`Full`] while too many requests are under way.
+    /// [`Full`] while too many requests are open.
     pub fn history(&mut self, room: RoomId, from: u64, count: u64) -> Result<u32, Full> {
         self.history.begin(&mut self.requests, room, from, count)
     }
@@ -177,21 +178,20 @@ impl Session {
         self.options.token = token.into();
     }
 
-    /// End the session: once all publications are answered, two seconds from now at the latest.
+    /// End the session as soon as all publications are answered, at the latest in two seconds.
     pub fn close(&mut self, now_us: u64) {
         self.closing_at_us.get_or_insert(now_us.saturating_add(LINGER_US));
         self.settle_close(now_us);
     }
 
     // --- what the application can look at
-    // ---------------------------------------------------------------------------
 
     /// The number of a followed room.
     pub fn room_id(&self, name: &str) -> Option<RoomId> {
         self.subscriptions.id(name)
     }
 
-    /// Epoch and next offset of a room: what to give as [`SubscribeOptions::resume`] in a later run.
+    /// Epoch and next offset of a room, to give as [`SubscribeOptions::resume`] in a later run.
     pub fn position(&self, room: RoomId) -> Option<(u64, u64)> {
         self.subscriptions.get(room)?.resume_point()
     }
@@ -206,40 +206,39 @@ impl Session {
         self.subscriptions.get(room).into_iter().flat_map(|r| r.lane.iter())
     }
 
-    /// What the other side did wrong so far.
+    /// Counts of the node's breaches of the protocol.
     pub fn faults(&self) -> Faults {
         self.faults
     }
 
-    /// Is the node's `Welcome` here, on a connection that stands?
+    /// Whether the connection is established and `Welcome` has arrived.
     pub fn is_up(&self) -> bool {
         self.link == Link::Up
     }
 
-    /// Is this room followed at this moment?
+    /// Whether this room is followed at this moment.
     pub fn is_live(&self, room: RoomId) -> bool {
         self.link == Link::Up && self.subscriptions.live(room).is_some()
     }
 
-    /// Publications and state changes without an answer.
+    /// Number of publications and state changes without an answer.
     pub fn unanswered(&self) -> usize {
         self.outbox.unanswered()
     }
 
-    /// Was [`Session::close`] called?
+    /// Whether [`Session::close`] was called.
     pub fn is_closing(&self) -> bool {
         self.closing_at_us.is_some()
     }
 
-    /// Where `GoAway` wants the next connection to go; given once.
+    /// The address that `GoAway` named for the next connection; returned once.
     pub fn take_where_to(&mut self) -> Option<Box<str>> {
         self.migrations.take_where_to()
     }
 
     // --- what the driver tells
-    // --------------------------------------------------------------------------------------
 
-    /// A connection stands.
+    /// A connection is established.
     pub fn handle_connected(&mut self, now_us: u64) {
         assert!(self.link == Link::Down, "a connection within a connection");
         self.link = Link::Greeting;
@@ -248,12 +247,12 @@ impl Session {
         self.heartbeat.handle_connected(now_us);
     }
 
-    /// While the driver does not read on purpose, silence is no sign.
+    /// The driver pauses or resumes reading. While it pauses, silence does not mean that the node is dead.
     pub fn handle_reading_held(&mut self, now_us: u64, held: bool) {
         self.heartbeat.handle_reading_held(now_us, held);
     }
 
-    /// It is (at least) `poll_timeout`.
+    /// The time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now_us: u64) {
         self.settle_close(now_us);
         match self.link {
@@ -279,7 +278,7 @@ impl Session {
         self.heartbeat.handle_timeout(now_us);
     }
 
-    /// When to call `handle_timeout`, if nothing happens before.
+    /// The time at which to call `handle_timeout`, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<u64> {
         let of_link = match self.link {
             Link::Down => None,
@@ -294,7 +293,7 @@ impl Session {
     /// The next frame to send, without any header, appended to `out`; `false` if there is none.
     pub fn poll_transmit(&mut self, now_us: u64, out: &mut Vec<u8>) -> bool {
         thread_local! {
-            // An encoder's buffer is as large as the largest frame: one for all sessions of a thread.
+            // An encoder's buffer is as large as the largest frame, so all sessions of a thread share one.
             static ENCODER: RefCell<Encoder> = RefCell::default();
         }
         let sent = ENCODER.with_borrow_mut(|encoder| self.encode_next(now_us, encoder, out));
@@ -304,13 +303,13 @@ impl Session {
         sent
     }
 
-    /// The connection is to be closed with this code: what the driver then hears of it does not matter any
-    /// more.
+    /// The code with which the driver must close the connection. The session then ignores further news of
+    /// that connection.
     pub fn poll_close(&mut self) -> Option<CloseCode> {
         self.end.poll_close()
     }
 
-    /// The connection is gone, or could not be made.
+    /// The connection has ended, or could not be made.
     pub fn handle_disconnected(
         &mut self,
         now_us: u64,
@@ -337,7 +336,7 @@ impl Session {
             }
             Retry::Backoff if was_dropped => reconnect(&self.backoff, 0, emit),
             Retry::Backoff => match self.migrations.planned_us() {
-                // The node spread its clients itself.
+                // The node has spread its clients itself.
                 Some(at_us) if held => reconnect(&self.backoff, at_us.saturating_sub(now_us), emit),
                 _ if self.backoff.attempt >= self.options.retries_max => give_up(reason, emit),
                 _ => {
@@ -352,7 +351,7 @@ impl Session {
         }
     }
 
-    /// A frame came, without its header.
+    /// A frame arrived; it is given without its header.
     pub fn handle_frame(&mut self, now_us: u64, frame: &[u8], emit: &mut impl FnMut(Event<'_>)) {
         if self.end.is_decided() {
             return;
@@ -362,15 +361,14 @@ impl Session {
         self.settle_close(now_us);
     }
 
-    /// The other side broke the rules of transport or protocol.
+    /// The node broke the rules of the transport or the protocol.
     pub fn handle_malformed(&mut self, code: CloseCode, what: &str) {
         self.end.decide(code, Reason::Malformed(what.into()));
     }
 
     // --- the next connection, beside this one
-    // -----------------------------------------------------------------------
 
-    /// The driver can hold two connections at a time: see [`NextConnection::poll_open`].
+    /// The driver declares that it can hold two connections at a time: see [`NextConnection::poll_open`].
     pub fn overlap_migrations(&mut self) {
         self.migrations.overlap();
     }
@@ -380,8 +378,8 @@ impl Session {
         NextConnection(self)
     }
 
-    /// Change over, if it is time: `true`: the next connection is the connection now, and the old one is to
-    /// be closed. `ended`: the old one has ended, so nothing is waited for.
+    /// Change over to the next connection if it may take over. `true`: it has, and the driver must close the
+    /// old one. `ended`: the old one has ended, so there is nothing to wait for.
     pub fn poll_change(&mut self, now_us: u64, ended: bool, emit: &mut impl FnMut(Event<'_>)) -> bool {
         let waits = self.outbox.has_in_flight() && !ended;
         if self.end.is_decided() {
@@ -400,9 +398,8 @@ impl Session {
     }
 
     // --- details
-    // ----------------------------------------------------------------------------------------------------
 
-    /// Forget a room, and refuse what was said in it.
+    /// Forget a room, and refuse its publications.
     pub(super) fn remove_room(&mut self, at: usize, asked: bool, emit: &mut impl FnMut(Event<'_>)) {
         let room = self.subscriptions.remove(at);
         emit(Event::Unsubscribed { room: room.room(), asked });
@@ -419,11 +416,11 @@ impl Session {
         }
     }
 
-    /// `close` was called, and nothing stands in its way, or it waited long enough.
+    /// After `close`: end the connection once every answer has arrived or the wait is over.
     pub(super) fn settle_close(&mut self, now_us: u64) {
         let Some(at_us) = self.closing_at_us else { return };
         if self.link != Link::Down && (self.outbox.is_empty() || now_us >= at_us) {
-            // In the past nothing is waited for: the timer must not fire again.
+            // A time in the past needs no timer: it must not fire again.
             self.closing_at_us = Some(u64::MAX);
             self.end.decide(CloseCode::Normal, Reason::Asked);
         }

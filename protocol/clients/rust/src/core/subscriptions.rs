@@ -1,15 +1,16 @@
 //! Subscriptions: the rooms that a session follows, across its connections.
 //!
-//! Invariants: a room that is followed has one entry; one that is left and followed again has a second, which
-//! is asked for only when the first is gone, since a node knows one subscription of a room.
-//! Not here: a room's cursor and state (`room`), what its frames mean (`receive`).
+//! Invariants: a followed room has one entry. A room that is left and followed again has a second one. The
+//! session subscribes for the second only after the first is removed, since a node allows one subscription
+//! per room.
+//! Not here: a room's position and state (`room`), the meaning of its frames (`receive`).
 
 use grandstand_protocol::frame::{ClientFrame, Encoder, Subscribe};
 
 use super::room::{RoomState, Stage};
 use super::{RoomId, SubscribeOptions};
 
-/// Numbers of requests: never 0, which means that the server began.
+/// Request numbers: never 0, which marks frames that the server sends unasked.
 #[derive(Debug)]
 pub(super) struct RequestNumbers(u32);
 
@@ -44,7 +45,8 @@ impl Subscriptions {
         id
     }
 
-    /// Leave a room: `true` when the node does not know of it, so that it is forgotten at once.
+    /// Stop following a room. `true` when the node has no subscription for it, so that it can be forgotten at
+    /// once.
     pub(super) fn unsubscribe(&mut self, id: RoomId) -> bool {
         let Some(at) = self.rooms.iter().position(|r| r.id == id) else { return false };
         let room = &mut self.rooms[at];
@@ -92,7 +94,8 @@ impl Subscriptions {
         self.rooms.remove(at)
     }
 
-    /// The connection has ended: the rooms that are not followed any more, to be removed from the last on.
+    /// The connection has ended. Returns the rooms that are no longer followed, which the caller removes from
+    /// the last on.
     pub(super) fn handle_disconnected(&mut self) -> Vec<usize> {
         let last_first = (0..self.rooms.len()).rev();
         last_first.filter(|&at| !self.rooms[at].handle_disconnected()).collect()
@@ -106,7 +109,7 @@ impl Subscriptions {
         }
     }
 
-    /// When a refused subscription may be asked for again.
+    /// The time at which a refused subscription may be requested again.
     pub(super) fn due_us(&self) -> Option<u64> {
         let waiting = self.rooms.iter().filter_map(|room| match room.stage {
             Stage::Waiting(until_us) => Some(until_us),
@@ -115,7 +118,7 @@ impl Subscriptions {
         waiting.min()
     }
 
-    /// The next `Subscribe` or `Unsubscribe`; `false` if none is due.
+    /// Writes the next `Subscribe` or `Unsubscribe`; `false` if none is due.
     pub(super) fn encode_next(
         &mut self,
         requests: &mut RequestNumbers,
@@ -124,7 +127,7 @@ impl Subscriptions {
     ) -> bool {
         let is_due = |at: usize| match self.rooms[at].stage {
             Stage::Unwanted => true,
-            // The node knows one subscription of a room: the one before, which is being left, goes first.
+            // The node allows one subscription per room, so the earlier one must end first.
             Stage::Wanted => self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name),
             _ => false,
         };

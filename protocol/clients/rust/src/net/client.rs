@@ -1,8 +1,8 @@
-//! A client: a session in a task of its own, for apps.
+//! A client: a session in its own task, for apps.
 //!
-//! Why no unbounded queue: an app that does not take its events makes its session stop reading, and so
-//! becomes one more cursor that lags, at the node, where lagging costs nothing. Nothing piles up here.
-//! Invariants: at most `events_max` events and what one read brought wait; at most [`COMMANDS_MAX`] commands
+//! Why no unbounded queue: when an app does not take its events, its session stops reading. The viewer's
+//! cursor then lags at the node, where lag costs nothing, and no events pile up here.
+//! Invariants: at most `events_max` events and those of one read wait; at most [`COMMANDS_MAX`] commands
 //! wait.
 //! Not here: sessions (`core`), connections (`driver`).
 
@@ -21,24 +21,24 @@ use super::history::HistoryRequests;
 use super::{Connector, Control, Driver, Handler, History, HistoryError, Url, seed};
 use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
 
-/// Commands that wait for the session: what a person, or a bridge in a burst, gives while a connection is
-/// down.
+/// Most commands that wait for the session: those of a person, or of a bridge in a burst, while a connection
+/// is down.
 const COMMANDS_MAX: usize = 1024;
 
-/// Reads go on when so few events wait.
+/// The session reads again when at most this many events wait.
 fn low_water(events_max: usize) -> usize {
     events_max / 2
 }
 
-/// How a client behaves.
+/// Settings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// Of the session; its seed is replaced by a random one if it is 0.
+    /// Settings of the session. A seed of 0 is replaced by a random one.
     pub session: Options,
-    /// Events that may wait for the app before the session stops reading.
+    /// Number of waiting events at which the session stops reading.
     pub events_max: usize,
     /// Whether the app answers [`Event::TokenWanted`](crate::core::EventOf::TokenWanted) with
-    /// [`Client::set_token`]; otherwise a token that ran out ends the session.
+    /// [`Client::set_token`]; otherwise an expired token ends the session.
     pub renews_token: bool,
 }
 
@@ -49,7 +49,7 @@ impl Default for ClientOptions {
     }
 }
 
-/// Something to say, kept until it is sent.
+/// A message to publish, which owns its texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnedPublication {
     /// The text.
@@ -62,21 +62,21 @@ pub struct OwnedPublication {
     pub author: String,
     /// A bridge's author's role.
     pub role: Role,
-    /// Set on a retry after a refusal that may pass: the message is then in the log once, whatever became of
-    /// the first attempt. The session itself retries what was not answered because a connection ended.
+    /// Set on a retry after a temporary refusal: the message is then in the log once, whatever became of the
+    /// first attempt. After the end of a connection the session itself retries unanswered publications.
     pub again: Option<Again>,
 }
 
-/// Of a retry: the nonce of the publication, and the time of the first attempt.
+/// Marks a retry: the nonce of the publication, and the age of the first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again {
-    /// What [`Client::publish`] gave then.
+    /// The nonce that [`Client::publish`] returned for the first attempt.
     pub nonce: u64,
-    /// How long ago that was.
+    /// Time since the first attempt.
     pub age: Duration,
 }
 
-/// Too many commands wait for the session, or it is over.
+/// Too many commands wait for the session, or the session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
@@ -88,7 +88,7 @@ impl fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// A session in a task of its own. Clones share it; when the last is dropped, the session is closed.
+/// A session in its own task. Clones share it; the session closes when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Handle>);
 
@@ -124,7 +124,7 @@ enum Command {
     History(Box<str>, u64, u64, u64),
 }
 
-/// A request of the past that somebody waits for.
+/// A request for earlier messages that a caller waits for.
 #[derive(Debug)]
 struct Waiting<'a> {
     shared: &'a Shared,
@@ -138,8 +138,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Client {
-    /// Begin a session; connecting and coming back go on by themselves. Must be called within a tokio
-    /// runtime.
+    /// Begin a session, which connects and reconnects by itself. Must be called within a tokio runtime.
     pub fn connect(connector: &Connector, url: &Url, mut options: ClientOptions) -> Client {
         if options.session.seed == 0 {
             options.session.seed = seed();
@@ -153,13 +152,13 @@ impl Client {
     }
 
     /// The next event; `None` after [`Closed`](crate::core::EventOf::Closed).
-    /// [`BatchEnd`](crate::core::EventOf::BatchEnd) is left out. May be dropped and called again without
-    /// loss.
+    /// [`BatchEnd`](crate::core::EventOf::BatchEnd) is left out. The future may be dropped and the function
+    /// called again without loss.
     pub async fn next_event(&self) -> Option<OwnedEvent> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// As [`Client::next_event`], polled. One task at a time can wait.
+    /// The polled form of [`Client::next_event`]. Only one task at a time can wait.
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
         let mut queues = self.0.shared.lock();
         if let Some(event) = queues.events.pop_front() {
@@ -191,9 +190,9 @@ impl Client {
         self.command(Command::Unsubscribe(room.into()))
     }
 
-    /// Say something in a followed room: the nonce of the [`Published`](crate::core::EventOf::Published),
-    /// [`Refused`](crate::core::EventOf::Refused) or [`Uncertain`](crate::core::EventOf::Uncertain) that
-    /// answers.
+    /// Publish a message in a followed room. Returns the nonce of the
+    /// [`Published`](crate::core::EventOf::Published), [`Refused`](crate::core::EventOf::Refused) or
+    /// [`Uncertain`](crate::core::EventOf::Uncertain) that answers.
     ///
     /// # Errors
     /// [`Busy`].
@@ -206,7 +205,7 @@ impl Client {
         Ok(nonce)
     }
 
-    /// React.
+    /// Send a reaction.
     ///
     /// # Errors
     /// [`Busy`].
@@ -222,8 +221,9 @@ impl Client {
         self.command(Command::SetState(room.into(), key.into(), value.map(Box::from)))
     }
 
-    /// Messages of a followed room's past, `count` at most, from an offset on: those left out by pacing
-    /// included, nothing folded. Pages, waits and reconnects are seen to; may be dropped.
+    /// Request at most `count` earlier messages of a followed room, from an offset on. They include those
+    /// that pacing left out, and none are folded. The client handles pages, waits and reconnects. The future
+    /// may be dropped.
     ///
     /// # Errors
     /// [`HistoryError`].
@@ -235,15 +235,15 @@ impl Client {
         std::future::poll_fn(|cx| waiting.shared.lock().history.poll(ticket, cx.waker())).await
     }
 
-    /// A new token, for the next connection.
+    /// Set a new token for the next connection.
     pub fn set_token(&self, token: &str) {
         let mut queues = self.0.shared.lock();
         queues.token = Some(token.into());
         queues.wake_session();
     }
 
-    /// End the session, once publications are answered, within two seconds. [`Client::next_event`] tells
-    /// when.
+    /// End the session as soon as publications are answered, within two seconds. [`Client::next_event`]
+    /// reports the end.
     pub fn close(&self) {
         self.0.close();
     }
@@ -328,7 +328,7 @@ impl Handler for Bridge {
         if queues.close && queues.commands.is_empty() {
             control.session.close(control.now_us);
         }
-        // Whoever closes may not read events any more; the goodbye must not wait for that.
+        // An app that closes may not read events any more, so the close must not wait for that.
         if queues.events.len() >= queues.events_max && !queues.close {
             control.hold_reading_until(u64::MAX);
         } else if queues.events.len() <= low_water(queues.events_max) || queues.close {
@@ -348,7 +348,7 @@ impl Handler for Bridge {
 }
 
 impl Drop for Bridge {
-    /// The runtime stopped, or the task panicked: whoever waits for events must not wait for ever.
+    /// The runtime stopped, or the task panicked: callers that wait for events must not wait for ever.
     fn drop(&mut self) {
         let mut queues = self.shared.lock();
         queues.over = true;
@@ -359,7 +359,7 @@ impl Drop for Bridge {
     }
 }
 
-/// The command itself comes back if the session is full.
+/// Returns the command if the session is full.
 fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> Option<Command> {
     let session = &mut *control.session;
     match &command {
@@ -376,7 +376,7 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
             };
             let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
             let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
-            // It gets older while it waits for the session.
+            // Its age grows while it waits for the session.
             let age = p.again.map(|again| again.age + given.elapsed());
             let age_ms = age.map_or(0, |age| age.as_millis().clamp(1, u32::MAX.into()) as u32);
             let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms };
@@ -418,7 +418,7 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
     None
 }
 
-/// A refusal by this side: nothing is sent.
+/// A refusal by this client: no request is sent.
 fn refused(kind: Kind, id: u64, reason: Refusal) -> OwnedEvent {
     let kind = kind as u8;
     OwnedEvent::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: Box::default() }

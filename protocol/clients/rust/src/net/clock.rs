@@ -1,6 +1,6 @@
-//! The clock of a process: microseconds that never go back.
+//! The clock of the client's process: microseconds that never go back.
 //!
-//! Why: the core takes times of one monotonic clock, whatever task drives it.
+//! Why: the core needs times of one monotonic clock, whichever task drives it.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ pub fn now_us() -> u64 {
 
 /// The instant of `at_us` on this clock.
 pub(super) fn instant(at_us: u64) -> Instant {
-    // A year is as good as never, and cannot overflow.
+    // A year stands for "never", and cannot overflow.
     start() + std::time::Duration::from_micros(at_us.min(31_536_000_000_000))
 }
 

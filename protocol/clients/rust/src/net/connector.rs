@@ -1,7 +1,8 @@
-//! A connector: what the connections of a process share, and how one is made.
+//! A connector: it makes connections, and holds the TLS and QUIC state that the connections of a process
+//! share.
 //!
 //! Why shared: TLS configurations hold resumption tickets, and a QUIC endpoint is a socket.
-//! Not here: when to connect (`driver`), what to believe (`trust`).
+//! Not here: when to connect (`driver`), which certificates to trust (`trust`).
 
 use std::fmt;
 use std::io;
@@ -17,7 +18,7 @@ use super::tls::TlsStream;
 use super::{QuicEndpoint, Scheme, Trust, Url, quic, websocket};
 use crate::core::Ending;
 
-/// Something on this side is not in order, before any connection.
+/// A fault of the local setup, before any connection.
 #[derive(Debug)]
 pub enum SetupError {
     /// The certificates to trust cannot be read.
@@ -40,11 +41,11 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
-/// Tickets kept for a server: an application has one session or a few, each of which gets a new one whenever
-/// it comes back.
+/// TLS tickets kept per server: an application has one session or a few, and each gets a new ticket at every
+/// reconnect.
 const TICKETS_MAX: usize = 8;
 
-/// What connections share. Clones are cheap and share it too.
+/// The state that connections share. Clones are cheap and share it too.
 #[derive(Clone, Debug)]
 pub struct Connector(Arc<Shared>);
 
@@ -52,7 +53,7 @@ pub struct Connector(Arc<Shared>);
 struct Shared {
     wss: Arc<rustls::ClientConfig>,
     quic: quinn::ClientConfig,
-    /// Given, or bound when first needed: one for IPv4, one for IPv6.
+    /// QUIC endpoints, given or bound when first needed: one for IPv4, one for IPv6.
     endpoints: Mutex<[Option<QuicEndpoint>; 2]>,
     local: Option<IpAddr>,
 }
@@ -60,7 +61,7 @@ struct Shared {
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Link, Ending>> + Send>>;
 
 impl Connector {
-    /// A connector that believes `trust`.
+    /// A connector that accepts the certificates of `trust`.
     ///
     /// # Errors
     /// [`SetupError::Pem`] when the certificates to trust cannot be read, [`SetupError::Tls`] from TLS
@@ -82,9 +83,8 @@ impl Connector {
         Connector::for_many(trust, endpoint, local, TICKETS_MAX)
     }
 
-    /// As [`Connector::with`], for so many sessions with one node: each finds a ticket when it comes back, by
-    /// which TLS goes on from its last connection and QUIC proves its address. 0: every handshake is a full
-    /// one.
+    /// As [`Connector::with`], for this number of sessions with one node: each finds a ticket when it
+    /// reconnects. With it TLS resumes, and QUIC proves its address. 0: every handshake is a full one.
     ///
     /// # Errors
     /// As [`Connector::new`].
@@ -100,7 +100,8 @@ impl Connector {
         Ok(Connector(Arc::new(Shared { wss, quic, endpoints, local })))
     }
 
-    /// Begin a connection, with all handshakes below `Hello`. Boxed, since it is large and soon over.
+    /// Begin a connection, with all handshakes below `Hello`. The future is boxed, since it is large and
+    /// short-lived.
     pub(super) fn connect(&self, url: &Url) -> Connecting {
         let (connector, url) = (self.clone(), url.clone());
         Box::pin(async move {
@@ -137,7 +138,7 @@ impl Connector {
             socket.bind(SocketAddr::new(local, 0))?;
         }
         let stream = socket.connect(address).await?;
-        // A message is one small write, and people wait for it.
+        // A message is one small write, and people wait for it, so Nagle's algorithm is off.
         stream.set_nodelay(true)?;
         Ok(stream)
     }

@@ -1,11 +1,11 @@
-//! A driver: one session over real connections, as one future; events by callback.
+//! A driver: one future that runs a session over real connections, and gives its events to a callback.
 //!
-//! Why one hand-polled future: a load generator runs fifteen thousand of these in one thread. Connecting is
-//! boxed and gone when done; a connection that waits is a socket, a timer and the session, without channels
-//! or buffers.
-//! Invariants: a turn reads a bounded number of times, then lets others run; events come in order, from
-//! within the future.
-//! Not here: what to do about anything that happens (`core`).
+//! Why one hand-polled future: a load generator runs fifteen thousand of these in one thread. The state of
+//! connecting is boxed and freed when done. An idle connection is a socket, a timer and the session, without
+//! channels or buffers.
+//! Invariants: a turn reads a bounded number of times, then yields to other tasks; the future calls the
+//! handler with events in order.
+//! Not here: all decisions (`core`).
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -20,35 +20,34 @@ use super::migration::Migration;
 use super::{Connector, Url};
 use crate::core::{Ending, Event, Next, Reason, Session};
 
-/// Bytes of one read: a TCP window's worth, so that a viewer that catches up does it in few calls. One per
-/// thread.
+/// Size of the read buffer: a TCP window, so that a viewer catches up in few calls. One buffer per thread.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// Reads in one turn, so that a busy connection does not keep the others of its thread waiting.
+/// Most reads in one turn, so that a busy connection does not delay the others of its thread.
 const READS_PER_TURN: usize = 4;
 
-/// Frames are gathered up to so many bytes before a write.
+/// Bytes of frames that the driver gathers before a write.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// For name, TCP or QUIC, TLS and upgrade together.
+/// Longest time for name resolution, TCP or QUIC, TLS and the upgrade together.
 pub(super) const CONNECT_WAIT_US: u64 = 10_000_000;
 
-/// For the other side's goodbye.
+/// Longest wait for the node's close.
 pub(super) const GOODBYE_WAIT_US: u64 = 1_000_000;
 
-/// What an application does with a session's events. A closure `FnMut(u64, &Event<'_>)` is one.
+/// An application's callbacks for a session's events. A closure `FnMut(u64, &Event<'_>)` is a handler.
 pub trait Handler {
-    /// Something happened, at this time on [`now_us`](super::now_us)'s clock.
+    /// An event happened, at this time on [`now_us`](super::now_us)'s clock.
     fn handle_event(&mut self, now_us: u64, event: &Event<'_>);
 
-    /// Called on every turn: the place to publish, subscribe, hold, drop or close. Gives the time at which to
-    /// be called again at the latest; what else wakes it can be registered with `cx`.
+    /// Called on every turn, to publish, subscribe, hold, drop or close. Returns the latest time of the next
+    /// call. The handler can register other wake-ups with `cx`.
     fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
         let _ = (cx, control);
         None
     }
 
-    /// The token has run out: a new one, or `None` to give up.
+    /// The token has expired. Returns a new one, or `None` to give up.
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
         let _ = cx;
         Poll::Ready(None)
@@ -61,37 +60,37 @@ impl<F: FnMut(u64, &Event<'_>)> Handler for F {
     }
 }
 
-/// What has gone over a driver's connections, all of them together.
+/// Traffic counts of a driver, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Bytes read; above TLS and QUIC, with WebSocket's headers.
+    /// Bytes read: without TLS and QUIC, with WebSocket's headers.
     pub bytes_in: u64,
-    /// Bytes written, likewise.
+    /// Bytes written, counted likewise.
     pub bytes_out: u64,
     /// Frames read.
     pub frames_in: u64,
     /// Frames written.
     pub frames_out: u64,
-    /// Connections that stood.
+    /// Connections that were established.
     pub connects: u64,
 }
 
-/// What a handler can do on its turn.
+/// The controls of a driver, for its handler's turn.
 #[derive(Debug)]
 pub struct Control<'a> {
-    /// To publish, react, subscribe, close and so on.
+    /// The session, to publish, react, subscribe, close and so on.
     pub session: &'a mut Session,
     /// The time of this turn.
     pub now_us: u64,
-    /// What has gone over the connections.
+    /// Traffic counts of the connections.
     pub stats: &'a Stats,
     held_until_us: &'a mut u64,
     drop_due: &'a mut Option<u64>,
 }
 
 impl Control<'_> {
-    /// Do not read the socket until then ([`u64::MAX`]: until told otherwise; 0: read again). Pings still go
-    /// out. What the node sends in the meantime waits in the socket's buffer, and then at the node.
+    /// Stop reading the socket until this time ([`u64::MAX`]: until told otherwise; 0: read again). Pings are
+    /// still sent. Frames from the node wait in the socket's buffer, and then at the node.
     pub fn hold_reading_until(&mut self, until_us: u64) {
         if (*self.held_until_us > self.now_us) != (until_us > self.now_us) {
             self.session.handle_reading_held(self.now_us, until_us > self.now_us);
@@ -99,23 +98,24 @@ impl Control<'_> {
         *self.held_until_us = until_us;
     }
 
-    /// Drop the connection without a goodbye; the session comes back at once, and resumes.
+    /// Drop the connection without a close; the session reconnects at once, and resumes.
     pub fn drop_connection(&mut self) {
         self.drop_connection_for(0);
     }
 
-    /// The same, and stay away for so long, as somebody does whose network was gone.
+    /// As [`Control::drop_connection`], but reconnect only after this time, like a viewer whose network has
+    /// failed.
     pub fn drop_connection_for(&mut self, away_us: u64) {
         *self.drop_due = Some(away_us);
     }
 }
 
-/// How a driver finished.
+/// The result of a driver.
 #[derive(Debug)]
 pub struct Finished<H> {
     /// Why the session ended.
     pub reason: Reason,
-    /// What has gone over its connections.
+    /// Traffic counts of its connections.
     pub stats: Stats,
     /// The session, with faults and positions.
     pub session: Session,
@@ -132,9 +132,9 @@ enum State {
     Over(Reason),
 }
 
-/// What a step of the state came to.
+/// The result of one step of the state.
 enum Step {
-    /// Something changed: look again.
+    /// The state changed: take another step.
     Again,
     /// Nothing to do before this time.
     Wait(Option<u64>),
@@ -144,7 +144,7 @@ enum Step {
 pub struct Driver<H> {
     connector: Connector,
     url: Url,
-    /// Where `GoAway` sent us.
+    /// The address that `GoAway` named.
     moved_to: Option<Box<Url>>,
     session: Session,
     handler: H,
@@ -158,7 +158,7 @@ pub struct Driver<H> {
 }
 
 impl<H: Handler> Driver<H> {
-    /// A driver that will connect when it is run.
+    /// A driver, which connects when it runs.
     pub fn new(connector: &Connector, url: &Url, mut session: Session, handler: H) -> Driver<H> {
         session.overlap_migrations();
         Driver {
@@ -177,9 +177,9 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    /// Connect, stay connected, and come back, until the session ends: asked to ([`Session::close`]), or
-    /// because it may not or cannot go on. To be spawned on a tokio runtime with net and time; dropping it
-    /// drops the connection without a goodbye.
+    /// Connect, and reconnect as needed, until the session ends: by [`Session::close`], or because it may not
+    /// or cannot continue. Spawn it on a tokio runtime with net and time. Dropping the future drops the
+    /// connection without a close.
     pub async fn run(mut self) -> Finished<H> {
         let reason = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
         Finished { reason, stats: self.stats, session: self.session, handler: self.handler }
@@ -225,7 +225,7 @@ impl<H: Handler> Driver<H> {
         self.handler.poll_control(cx, &mut control)
     }
 
-    /// Read what is there, within the turn's budget; how the connection ended, if it did.
+    /// Read available bytes, within the turn's budget. Returns how the connection ended, if it did.
     fn poll_incoming(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<Ending> {
         let State::Up(link) = &mut self.state else { return None };
         if self.held_until_us > now_us {
@@ -246,7 +246,7 @@ impl<H: Handler> Driver<H> {
                 match read {
                     Poll::Ready(Ok(bytes)) => stats.bytes_in += bytes as u64,
                     Poll::Ready(Err(ending)) => {
-                        // A goodbye is answered, if that goes at once.
+                        // The node's close gets an answer, if it can be sent at once.
                         let _ = link.poll_flush(cx, &mut stats.bytes_out);
                         return Some(ending);
                     }
@@ -334,7 +334,7 @@ impl<H: Handler> Driver<H> {
         Step::Again
     }
 
-    /// Write what is due, until there is nothing or the transport takes no more.
+    /// Write due frames, until there are none or the transport accepts no more.
     fn transmit(&mut self, cx: &mut Context<'_>, now_us: u64) -> Result<(), Ending> {
         let State::Up(link) = &mut self.state else { return Ok(()) };
         let (session, stats) = (&mut self.session, &mut self.stats);
@@ -358,7 +358,7 @@ impl<H: Handler> Driver<H> {
         })
     }
 
-    /// Our goodbye out, theirs in, or late.
+    /// Ends when our close is sent and the node's has arrived, or the time is over.
     fn step_closing(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
         let State::Closing { link, deadline_us } = &mut self.state else { return Step::Again };
         let flushed = link.poll_flush(cx, &mut self.stats.bytes_out);
@@ -379,7 +379,7 @@ impl<H: Handler> Driver<H> {
         self.handle_ended(now_us, Ending::Eof)
     }
 
-    /// Where `GoAway` sent us nobody answers: back to the address that the application gave.
+    /// No node answers at the address in `GoAway`: return to the address that the application gave.
     fn handle_unreachable(&mut self, now_us: u64, ending: Ending) -> Step {
         self.moved_to = None;
         self.handle_ended(now_us, ending)
@@ -406,7 +406,7 @@ impl<H: Handler> Driver<H> {
         Step::Again
     }
 
-    /// The next connection, while this one goes on: when to look again.
+    /// Advance the next connection, beside the present one. Returns the time of the next step.
     fn poll_next(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<u64> {
         if let Some(where_to) = self.session.next_connection().poll_open() {
             let here = if self.session.next_connection().has_fallen_back() {
@@ -421,7 +421,7 @@ impl<H: Handler> Driver<H> {
         self.migration.poll_next(cx, now_us, &mut self.session, &mut self.stats)
     }
 
-    /// Use the next connection from now on, if the session says so.
+    /// Change over to the next connection, if the session decides so.
     fn change_over(&mut self, now_us: u64, ended: bool) -> bool {
         let Self { session, handler, .. } = self;
         if !session.poll_change(now_us, ended, &mut |event| handler.handle_event(now_us, &event)) {
@@ -444,8 +444,8 @@ impl<H: Handler> Driver<H> {
         Step::Again
     }
 
-    /// See to it that there is a turn at this time. A timer that is set to an earlier time stays: most turns
-    /// only move the next ping further away, and a turn that comes too early finds nothing to do.
+    /// Ensure a turn at this time. A timer for an earlier time is kept: most turns only delay the next ping,
+    /// and a turn that is too early does nothing.
     fn arm(&mut self, cx: &mut Context<'_>, at_us: Option<u64>) {
         let Some(at_us) = at_us else { return };
         let at = instant(at_us);
@@ -460,8 +460,8 @@ impl<H: Handler> Driver<H> {
     }
 }
 
-/// The thread's scratch for reads. Taken out while in use: a handler that drives another session gets one of
-/// its own.
+/// The thread's scratch buffer for reads. It is taken out while in use, so a handler that drives another
+/// session gets its own.
 pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     thread_local! {
         static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
@@ -472,7 +472,7 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     result
 }
 
-/// The thread's scratch for a frame to be sent, likewise.
+/// The thread's scratch buffer for a frame to send, taken out likewise.
 pub(super) fn with_frame<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     thread_local! {
         static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

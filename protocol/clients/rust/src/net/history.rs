@@ -1,7 +1,7 @@
-//! The past on request, for apps: events of one request gathered into one answer.
+//! Requests for earlier messages, for apps: this gathers the events of one request into one answer.
 //!
-//! Invariants: what is gathered is bounded by what was asked for; a request whose future is dropped is
-//! forgotten here, and what still comes of it is passed over.
+//! Invariants: the requested count bounds the gathered messages. A request whose future is dropped is
+//! forgotten here, and its later events are ignored.
 //! Not here: pages (`core::history`), the queues (`client`).
 
 use std::fmt;
@@ -12,12 +12,12 @@ use grandstand_protocol::refusal::Refusal;
 
 use crate::core::Event;
 
-/// A message of the past.
+/// An earlier message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryMessage {
-    /// Where it stands in the room's log.
+    /// Its offset in the room's log.
     pub offset: u64,
-    /// When it was sealed, milliseconds since 1970.
+    /// Time of its batch, milliseconds since 1970.
     pub time_ms: u64,
     /// Display name of the author.
     pub author: Box<str>,
@@ -31,25 +31,26 @@ pub struct HistoryMessage {
     pub reply_to: Option<u64>,
 }
 
-/// A run of a room's log: nothing left out, nothing folded.
+/// A run of a room's log: no message left out, none folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Messages, offsets rising. The first is later than asked for where what lies before is no longer kept.
+    /// Messages, by rising offsets. The first is later than requested if the log no longer keeps those before
+    /// it.
     pub messages: Vec<HistoryMessage>,
-    /// The next offset that was not given.
+    /// The first offset that was not given.
     pub next: u64,
-    /// The offset that the room gives next: with `next` there, nothing is left.
+    /// The next offset that the room will assign. When `next` equals it, there is nothing more to request.
     pub head: u64,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryError {
-    /// The node refused, for a reason that does not pass by itself; or the room is not followed.
+    /// The node refused, for a reason that is not temporary; or the room is not followed.
     Refused(Refusal),
-    /// Too much waits for the session.
+    /// Too many commands or requests wait for the session.
     Busy,
-    /// The session is over.
+    /// The session has ended.
     Over,
 }
 
@@ -75,7 +76,7 @@ pub(super) struct HistoryRequests {
 #[derive(Debug)]
 struct Slot {
     ticket: u64,
-    /// The session's number of it, once it has one.
+    /// The session's number for the request, once it has one.
     request: Option<u32>,
     history: History,
     done: Option<Result<(), HistoryError>>,
@@ -91,7 +92,7 @@ impl HistoryRequests {
         ticket
     }
 
-    /// It was made under this number, or could not be.
+    /// The session made the request under this number, or could not make it.
     pub(super) fn made(&mut self, ticket: u64, made: Result<u32, HistoryError>) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else { return };
         match made {
@@ -100,12 +101,12 @@ impl HistoryRequests {
         }
     }
 
-    /// Nobody waits for it any more.
+    /// No caller waits for the request any more.
     pub(super) fn forget(&mut self, ticket: u64) {
         self.slots.retain(|slot| slot.ticket != ticket);
     }
 
-    /// The session is over.
+    /// The session has ended.
     pub(super) fn fail_all(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.finish(Err(HistoryError::Over)));
     }
@@ -123,7 +124,7 @@ impl HistoryRequests {
         }
     }
 
-    /// Take an event, if it belongs to a request of the past, made here or forgotten.
+    /// Take an event, if it belongs to a request for earlier messages, current or forgotten.
     pub(super) fn take(&mut self, event: &Event<'_>) -> bool {
         match *event {
             Event::History { request, offset, time_ms, author, role, text, attachment, reply_to, .. } => {

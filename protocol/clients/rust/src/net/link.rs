@@ -1,9 +1,10 @@
-//! A link: one connection, over whichever transport, as frames.
+//! A link: one connection over any transport, which carries frames.
 //!
-//! Why polled by hand: a task per viewer must not hold a read buffer while it waits, and futures of reads and
-//! writes hold theirs. A link reads into memory that the caller lends it for the moment.
-//! Invariants: between frames a link has no buffer; `out` holds what the transport did not take yet.
-//! Not here: making connections (`connector`), what frames mean (`core`).
+//! Why polled by hand: a viewer's task must not hold a read buffer while it waits, and futures of reads and
+//! writes hold one. A link reads into memory that the caller lends for each call.
+//! Invariants: between frames a link has no buffer; `out` holds only bytes that the transport has not
+//! accepted yet.
+//! Not here: making connections (`connector`), the meaning of frames (`core`).
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use super::tls::TlsStream;
 use super::websocket;
 use crate::core::Ending;
 
-/// Bytes on their way, without frames.
+/// A byte stream over any transport, below frames.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -36,12 +37,12 @@ pub(super) struct QuicStream {
     pub(super) recv: quinn::RecvStream,
 }
 
-/// What came.
+/// Received data.
 #[derive(Debug)]
 pub(super) enum Incoming<'a> {
     /// A frame, without its header.
     Frame(&'a [u8]),
-    /// Something against the rules of the transport; nothing more comes.
+    /// A breach of the transport's rules; no more data follows.
     Fault(CloseCode, &'a str),
 }
 
@@ -58,7 +59,7 @@ pub(super) struct Link {
     framing: Framing,
     out: Vec<u8>,
     out_at: usize,
-    /// Came with the answer to the upgrade.
+    /// Bytes that arrived with the answer to the upgrade.
     early: Vec<u8>,
 }
 
@@ -79,7 +80,8 @@ impl Link {
         }
     }
 
-    /// One read, and the frames that it completed: how many bytes came, or how the connection ended.
+    /// Read once, and give out the completed frames. Returns the number of bytes, or how the connection
+    /// ended.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +113,7 @@ impl Link {
         }
     }
 
-    /// Take a frame to be sent.
+    /// Queue a frame to send.
     pub(super) fn queue(&mut self, frame: &[u8]) {
         match self.framing {
             Framing::WebSocket(_) => websocket::write_message(frame, &mut self.out),
@@ -122,12 +124,12 @@ impl Link {
         }
     }
 
-    /// Bytes that the transport did not take yet.
+    /// Number of bytes that the transport has not accepted yet.
     pub(super) fn queued_bytes(&self) -> usize {
         self.out.len() - self.out_at
     }
 
-    /// Everything out; how many bytes went.
+    /// Send all queued bytes. Returns how many were sent.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, sent: &mut u64) -> Poll<Result<(), Ending>> {
         while self.out_at < self.out.len() {
             match ready!(self.stream.poll_write(cx, &self.out[self.out_at..])) {
@@ -146,7 +148,7 @@ impl Link {
         }
     }
 
-    /// Say goodbye. `true`: the other side's goodbye is worth waiting for.
+    /// Queue a close. `true`: the node's close is worth waiting for.
     pub(super) fn begin_close(&mut self, code: CloseCode) -> bool {
         match &mut self.stream {
             Stream::Quic(quic) => {
@@ -160,15 +162,15 @@ impl Link {
         }
     }
 
-    /// The last words of the layer below frames, after everything else went out.
+    /// The close of the layer below frames, after all other bytes are sent.
     pub(super) fn end_stream(&mut self) {
         if let Stream::Tls(stream) = &mut self.stream {
             stream.close_notify();
         }
     }
 
-    /// End without a goodbye. QUIC has no such thing that a live endpoint could do: it says "an error of
-    /// ours".
+    /// End without a close. A live QUIC endpoint cannot do that, so it closes with the code of an internal
+    /// error.
     pub(super) fn abort(self) {
         if let Stream::Quic(quic) = &self.stream {
             quic.connection.close(VarInt::from_u32(u32::from(CloseCode::Internal.wire())), b"");
@@ -200,7 +202,7 @@ impl Stream {
         }
     }
 
-    /// All of `bytes`, for handshakes.
+    /// Write all of `bytes`, for handshakes.
     pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = std::future::poll_fn(|cx| self.poll_write(cx, bytes)).await?;
@@ -213,8 +215,8 @@ impl Stream {
     }
 }
 
-/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and spares
-/// the system call that would say so.
+/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and saves
+/// the system call that would report it.
 pub(super) fn poll_read_tcp(
     tcp: &mut TcpStream,
     cx: &mut Context<'_>,
@@ -225,7 +227,7 @@ pub(super) fn poll_read_tcp(
     Poll::Ready(Ok(buf.filled().len()))
 }
 
-/// The beginning of a frame whose end is still to come.
+/// The beginning of a frame that has not arrived whole.
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
@@ -249,7 +251,7 @@ impl Partial {
         }
     }
 
-    /// How many bytes the whole frames took.
+    /// The number of bytes in whole frames.
     fn take_frames(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>)) -> usize {
         let mut at = 0;
         loop {
@@ -274,7 +276,7 @@ impl Partial {
     }
 }
 
-/// An end that QUIC gave a reason for, on its way through `io::Error`.
+/// A QUIC ending with a reason, carried in an `io::Error`.
 #[derive(Debug)]
 struct QuicEnd(Ending);
 
@@ -286,7 +288,7 @@ impl std::fmt::Display for QuicEnd {
 
 impl std::error::Error for QuicEnd {}
 
-/// What an error of any stream means.
+/// The ending that an error of any stream means.
 pub(super) fn ending_of(error: &io::Error) -> Ending {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<QuicEnd>()) {
         Some(QuicEnd(ending)) => ending.clone(),
@@ -312,7 +314,7 @@ fn write_error(error: WriteError) -> io::Error {
 
 /// How a QUIC connection ended.
 pub(super) fn connection_ending(error: &ConnectionError) -> Ending {
-    /// Transport errors of TLS are 0x100 and its alert (RFC 9001, 4.8).
+    /// TLS errors are transport errors 0x100 plus the alert (RFC 9001, 4.8).
     const CRYPTO: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
     match error {
         ConnectionError::ApplicationClosed(close) => {

@@ -1,8 +1,11 @@
-//! Two connections of one session: the next one while it is made, the old one while it says goodbye.
+//! The other connections of a migrating session: the next one while it is made, and the old one while it
+//! closes.
 //!
-//! Why apart from the driver's state: both are beside it, and mostly absent: two words of an idle session.
-//! Invariant: the old connection is read only to see its end; what it still brings was superseded.
-//! Not here: when to move, and what is said (`core::migration`).
+//! Why apart from the driver's state: both exist beside the present connection and are mostly absent, so they
+//! cost an idle session two words.
+//! Invariant: the driver reads the old connection only to see its end; frames that still arrive on it are
+//! superseded.
+//! Not here: when to migrate, and which frames to send (`core::migration`).
 
 use std::io;
 use std::task::{Context, Poll};
@@ -22,7 +25,7 @@ pub(super) struct Migration {
     old: Option<Box<(Link, u64)>>,
 }
 
-/// How far the next connection is.
+/// The state of the next connection.
 pub(super) enum Next {
     Connecting { connecting: Connecting, deadline_us: u64 },
     Standing(Link),
@@ -35,7 +38,7 @@ impl Migration {
         self.next = Some(Box::new((Next::Connecting { connecting, deadline_us }, url)));
     }
 
-    /// Go on with it: when to look again.
+    /// Advance the next connection. Returns the time of the next step.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -68,7 +71,7 @@ impl Migration {
         due
     }
 
-    /// The connection that stands, and where it leads.
+    /// The established connection, and its address.
     pub(super) fn take_next(&mut self) -> Option<(Link, Url)> {
         match *self.next.take()? {
             (Next::Standing(link), url) => Some((link, url)),
@@ -76,14 +79,15 @@ impl Migration {
         }
     }
 
-    /// Say goodbye on the old connection.
+    /// Begin to close the old connection.
     pub(super) fn leave(&mut self, mut link: Link, now_us: u64) {
         if link.begin_close(CloseCode::Normal) {
             self.old = Some(Box::new((link, now_us + GOODBYE_WAIT_US)));
         }
     }
 
-    /// Our goodbye out, theirs in, or late: when to look again.
+    /// Advance the close of the old connection, until the node's close arrives or the time is over. Returns
+    /// the time of the next step.
     pub(super) fn poll_goodbye(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +115,7 @@ impl Migration {
     }
 }
 
-/// `Hello` out, `Welcome` in, and no more.
+/// Send `Hello`, read `Welcome`, and no more.
 fn greet(
     link: &mut Link,
     cx: &mut Context<'_>,

@@ -1,13 +1,14 @@
 //! Sessions over real sockets: WebSocket (plain and TLS) and QUIC behind one [`Driver`] and one [`Client`].
 //!
-//! - [`Url`], [`Trust`], [`Connector`]: where to, whom to believe, and what connections share;
+//! - [`Url`], [`Trust`], [`Connector`]: the address, the accepted certificates, and the shared state of
+//!   connections;
 //! - [`Driver`], [`Handler`], [`Control`]: one session as one future, events by callback: for load, bridges,
 //!   tests;
-//! - [`Client`]: the same in a task of its own, with a bounded queue of events: for apps.
+//! - [`Client`]: the same in its own task, with a bounded queue of events: for apps.
 //!
-//! Invariant: a connection without data under way holds no buffer; all of a thread's drivers read into one
-//! scratch.
-//! Not here: anything that decides (`core`).
+//! Invariant: a connection without data in transit holds no buffer; all drivers of a thread read into one
+//! scratch buffer.
+//! Not here: all decisions (`core`).
 
 mod client;
 mod clock;

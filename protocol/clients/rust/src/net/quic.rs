@@ -1,7 +1,7 @@
-//! QUIC: one endpoint for many connections, one bidirectional stream each.
+//! The QUIC transport: one endpoint for many connections, with one bidirectional stream each.
 //!
-//! Why an endpoint of one's own: it is one UDP socket, so a load generator's thousands of connections share
-//! it, with socket buffers to match.
+//! Why the caller may give an endpoint: it is one UDP socket, which a load generator's thousands of
+//! connections share, with large socket buffers.
 //! Not here: frames on the stream (`link`), certificates (`trust`).
 
 use std::io;
@@ -17,18 +17,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::SetupError;
 
-/// Bytes that the kernel may hold for the socket in each direction: a round of batches to 2,500 connections
-/// is 2 MB. The kernel's own limit may be lower; then it is that.
+/// Size of the socket's kernel buffer in each direction: a round of batches to 2,500 connections is 2 MB. A
+/// lower limit of the kernel takes precedence.
 const SOCKET_BYTES: usize = 8 * 1024 * 1024;
 
 /// Unread bytes of the stream that a node may send: a few seconds of a busy room. A larger frame comes in
 /// several windows.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// Bytes sent and not acknowledged: a client says little.
+/// Most sent bytes without acknowledgement: a client sends little.
 const SEND_WINDOW_BYTES: u64 = 64 * 1024;
 
-/// Servers whose tokens are kept: the nodes of one cluster, or a few.
+/// Number of servers whose tokens are kept: the nodes of one cluster or a few.
 const SERVERS_MAX: u32 = 64;
 
 /// A UDP socket for any number of QUIC connections. Clones share it.
@@ -55,7 +55,7 @@ impl QuicEndpoint {
         QuicEndpoint::bind(SocketAddr::new(local.unwrap_or(any), 0))
     }
 
-    /// Wait until the other side of every connection knows that it ended, or gave up knowing.
+    /// Wait until every connection has ended: its peer knows of the end, or the time to report it is over.
     pub async fn wait_idle(&self) {
         self.0.wait_idle().await;
     }
@@ -63,15 +63,15 @@ impl QuicEndpoint {
 
 fn socket(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
-    // Best effort: the kernel takes what it allows.
+    // Best effort: the kernel caps the sizes at its own limit.
     let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BYTES);
     socket.bind(&local.into())?;
     Ok(socket.into())
 }
 
-/// The configuration of connections: few streams, small windows, no timers of its own. For so many sessions
-/// with a server tokens are kept that prove their address to it when they come back.
+/// The configuration of connections: few streams, small windows, no timers of its own. It keeps address
+/// tokens for this number of sessions per server, with which a reconnecting session proves its address.
 pub(super) fn client_config(
     tls: &Arc<rustls::ClientConfig>,
     tokens_max: usize,
@@ -85,11 +85,11 @@ pub(super) fn client_config(
         .receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
-        // Segmentation offload leaves 12 KB with a connection after a burst, and a client has no bursts.
+        // Segmentation offload leaves 12 KB per connection after a burst, and a client has no bursts.
         .enable_segmentation_offload(false)
-        // A client's packets are small: nothing to gain by finding out how large they may be.
+        // A client's packets are small, so path MTU discovery gains nothing.
         .mtu_discovery_config(None)
-        // The session pings and notices silence by itself; the node's limit stands in any case.
+        // The session pings and notices silence by itself; the node's idle limit applies in any case.
         .max_idle_timeout(None)
         .keep_alive_interval(None)
         .initial_rtt(Duration::from_millis(100));

@@ -1,11 +1,11 @@
-//! TLS session tickets: what lets a connection that is made again cost both sides less, and show that it was
-//! here.
+//! A store of TLS session tickets. A ticket makes a reconnect cheaper for both sides, and marks it as a
+//! returning client.
 //!
-//! Why not the store of `rustls`: it keeps eight for a server, which is plenty for an application and few for
-//! the thousands of sessions of a load generator or a bridge. Which ticket resumes which connection is all
-//! the same to the server.
-//! Invariants: a ticket is given out once (RFC 8446, C.4); at most `tickets_max` are kept for a server, the
-//! newest; at most [`SERVERS_MAX`] servers are remembered.
+//! Why not the store of `rustls`: it keeps eight tickets per server. That is plenty for an application, but
+//! too few for the thousands of sessions of a load generator or a bridge. The server accepts any of its
+//! tickets on any connection.
+//! Invariants: each ticket is used once (RFC 8446, C.4); the newest `tickets_max` are kept per server; at
+//! most [`SERVERS_MAX`] servers are remembered.
 //! Not here: Grandstand's own resume tickets (`core`), tokens of QUIC's addresses (quinn keeps them).
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +15,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls_pki_types::ServerName;
 
-/// A client goes to the nodes of one cluster, or a few.
+/// A client connects to the nodes of one cluster or a few.
 const SERVERS_MAX: usize = 64;
 
 /// See the file's head.
@@ -37,7 +37,7 @@ impl Tickets {
     }
 
     fn servers(&self) -> MutexGuard<'_, HashMap<ServerName<'static>, Server>> {
-        // Nothing that is half done can be seen after a panic: every change is one step.
+        // A panic cannot leave a change half done: every change is one step.
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
-//! TLS over a TCP stream, polled, with rustls' own buffers only while data is under way.
+//! TLS over a TCP stream, polled, with rustls' own buffers only while data is in transit.
 //!
-//! Why not an adapter crate: this is all of it, and it reads the socket only when rustls wants bytes.
-//! Not here: which certificates are good (`trust`).
+//! Why not an adapter crate: this file is short, and reads the socket only when rustls wants bytes.
+//! Not here: which certificates are accepted (`trust`).
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,7 +19,8 @@ pub(super) struct TlsStream {
     tls: ClientConnection,
 }
 
-/// A socket as rustls wants one to read from: to wait is an error, and the task is woken when it has passed.
+/// A socket that rustls reads from: "would block" is an error, and tokio wakes the task when the socket is
+/// readable.
 struct Incoming<'a, 'w>(&'a mut TcpStream, &'a mut Context<'w>);
 
 impl Read for Incoming<'_, '_> {
@@ -31,7 +32,7 @@ impl Read for Incoming<'_, '_> {
     }
 }
 
-/// Likewise to write to; who waits asks for the waking.
+/// The same socket to write to; the caller that waits registers for the wake-up.
 struct Outgoing<'a>(&'a TcpStream);
 
 impl Write for Outgoing<'_> {
@@ -45,7 +46,7 @@ impl Write for Outgoing<'_> {
 }
 
 impl TlsStream {
-    /// Handshake.
+    /// Do the handshake.
     pub(super) async fn connect(
         tcp: TcpStream,
         config: Arc<rustls::ClientConfig>,
@@ -61,7 +62,7 @@ impl TlsStream {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            // Even when the handshake failed: the alert tells the other side why.
+            // Sent even when the handshake failed: the alert tells the server why.
             let flushed = self.poll_flush(cx);
             if !self.tls.is_handshaking() {
                 return flushed;
@@ -75,12 +76,12 @@ impl TlsStream {
         }
     }
 
-    /// Plain bytes into `buf`; 0 at the end.
+    /// Read plain bytes into `buf`; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             match self.tls.reader().read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Without close_notify: whether that was the end is the frames' affair, not TLS'.
+                // The stream ended without close_notify: the frame layer decides whether it was complete.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
                 other => return Poll::Ready(other),
             }
@@ -90,7 +91,7 @@ impl TlsStream {
         }
     }
 
-    /// Plain bytes from `buf`, into records that go out now or at the next flush.
+    /// Write plain bytes from `buf` into records, which are sent now or at the next flush.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(cx))?;
         let taken = self.tls.writer().write(buf)?;
@@ -98,7 +99,7 @@ impl TlsStream {
         Poll::Ready(Ok(taken))
     }
 
-    /// All records out.
+    /// Send all records.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Outgoing(&self.tcp)) {
@@ -112,12 +113,12 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Say that no more comes; goes out at the next flush.
+    /// Queue close_notify, which is sent at the next flush.
     pub(super) fn close_notify(&mut self) {
         self.tls.send_close_notify();
     }
 
-    /// More records; 0 at the end of the stream.
+    /// Read more records; 0 at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self.tls.read_tls(&mut Incoming(&mut self.tcp, cx)) {
             Ok(bytes) => {
@@ -125,7 +126,7 @@ impl TlsStream {
                     let _ = self.poll_flush(cx);
                     return Poll::Ready(Err(invalid(error)));
                 }
-                // Answers to what was read, such as a key update; what does not fit goes with the next write.
+                // Answers to received records, such as a key update; the rest is sent with the next write.
                 let _ = self.poll_flush(cx)?;
                 Poll::Ready(Ok(bytes))
             }

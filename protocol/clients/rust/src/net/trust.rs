@@ -1,8 +1,8 @@
-//! Whom to believe: which server certificates a client accepts, and the TLS configurations that follow.
+//! Trust: which server certificates a client accepts, and the TLS configurations for that.
 //!
-//! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, whatever is said of
-//! the certificate itself.
-//! Not here: a list of public authorities: it would have to be kept up to date; give one as [`Trust::Pem`].
+//! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, even when any
+//! certificate is accepted.
+//! Not here: a list of public authorities, which would need constant updates; give one as [`Trust::Pem`].
 
 use std::sync::Arc;
 
@@ -21,21 +21,21 @@ use super::tickets::Tickets;
 /// Which server certificates to accept.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// None: for `ws://` alone.
+    /// No certificate: for `ws://` only.
     Nobody,
-    /// Those that these authorities signed for the host's name: certificates in PEM.
+    /// Certificates that these authorities (in PEM) signed for the host's name.
     Pem(Vec<u8>),
-    /// The one certificate with this SHA-256 hash (of its DER), whatever name or date stands in it. A node
-    /// prints the hash of its development certificate when it starts.
+    /// The one certificate with this SHA-256 hash (of its DER), whatever its name and dates. A node prints
+    /// the hash of its development certificate when it starts.
     Fingerprint([u8; 32]),
-    /// Anyone who answers. Nobody is authenticated: whoever can reach the network can be the server. For
-    /// tests.
+    /// Any certificate, for tests. The server is not authenticated: anybody with access to the network can
+    /// pose as it.
     AnyoneForTests,
 }
 
 impl Trust {
     /// From the hexadecimal digits of a hash, as a node prints them; colons and spaces between them are
-    /// passed over.
+    /// ignored.
     pub fn fingerprint(hex: &str) -> Option<Trust> {
         let digits: Vec<u8> = hex.bytes().filter(|b| !b": ".contains(b)).collect();
         if digits.len() != 64 {
@@ -48,8 +48,8 @@ impl Trust {
         Some(Trust::Fingerprint(hash))
     }
 
-    /// The configuration for one ALPN; its resumption tickets, so many for a server, are shared by all who
-    /// share it.
+    /// The configuration for one ALPN. All its users share its resumption tickets, of which it keeps the
+    /// given number per server.
     pub(super) fn config(&self, alpn: &[u8], tickets_max: usize) -> Result<Arc<ClientConfig>, SetupError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -89,7 +89,8 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, SetupError> {
     if roots.is_empty() { Err(SetupError::Pem("no certificate in it".into())) } else { Ok(roots) }
 }
 
-/// Accepts one certificate by its hash, or any if there is no hash; checks signatures in either case.
+/// A verifier that accepts one certificate by its hash, or any if there is no hash. It checks signatures in
+/// either case.
 #[derive(Debug)]
 struct Pinned {
     hash: Option<[u8; 32]>,

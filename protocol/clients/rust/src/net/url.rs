@@ -1,14 +1,14 @@
-//! Where a node is: `ws://host:port/path`, `wss://host:port/path`, `quic://host:port`.
+//! The URL of a node: `ws://host:port/path`, `wss://host:port/path` or `quic://host:port`.
 //!
 //! Not here: resolving names (`connector`).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How to speak to a node.
+/// The transport to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// WebSocket over TCP. Nothing is hidden or verified on the way.
+    /// WebSocket over TCP, without encryption or authentication.
     Ws,
     /// WebSocket over TLS.
     Wss,
@@ -16,7 +16,7 @@ pub enum Scheme {
     Quic,
 }
 
-/// Where a node is.
+/// The address of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: Scheme,
@@ -45,17 +45,17 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl Url {
-    /// How to speak to it.
+    /// The transport.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Name or address; an IPv6 address without brackets.
+    /// The host: a name or an address; an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Port.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -65,7 +65,7 @@ impl Url {
         &self.path
     }
 
-    /// Host and port as they stand in a URL and in HTTP's `Host`; the port only if it is not the default.
+    /// Host and port in the form of a URL and of HTTP's `Host`; the port only if it is not the default.
     pub fn authority(&self) -> String {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         let host = &self.host;
@@ -76,8 +76,9 @@ impl Url {
         }
     }
 
-    /// Where `GoAway` points: a whole URL, or a host with or without a port for the same scheme and path.
-    /// What is not understood, and what would give up encryption, is `None`: stay with the address at hand.
+    /// The address in a `GoAway`: a whole URL, or a host with or without a port for the same scheme and path.
+    /// `None` for an address that is not understood or would give up encryption: the client then keeps its
+    /// present address.
     pub fn moved(&self, where_to: &str) -> Option<Url> {
         let moved = if where_to.contains("://") {
             where_to.parse::<Url>().ok()?
@@ -98,7 +99,7 @@ impl Scheme {
         }
     }
 
-    /// The port where a URL names none: those of HTTP.
+    /// The port of a URL that names none: those of HTTP.
     const fn port(self) -> u16 {
         match self {
             Scheme::Ws => 80,

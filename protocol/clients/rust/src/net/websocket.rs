@@ -1,4 +1,4 @@
-//! WebSocket's client side on a byte stream: the upgrade, masked frames out, events in.
+//! The client side of WebSocket on a byte stream: the upgrade, masked frames out, events in.
 //!
 //! Not here: the codec (`grandstand_protocol::websocket`), sockets (`link`).
 
@@ -16,14 +16,14 @@ use super::Url;
 use super::link::{Incoming, Stream, ending_of};
 use crate::core::Ending;
 
-/// What a client takes from a node. Nodes send whole frames; proxies may cut them.
+/// Limits on frames from a node. Nodes send whole frames; proxies may fragment them.
 const LIMITS: Limits =
     Limits { message_bytes_max: SERVER_FRAME_BYTES_MAX, fragments_max: 1024, control_frames_max: 64 };
 
-/// Bytes of the answer to the upgrade that are read at once; it is about 200.
+/// Bytes that one read takes of the answer to the upgrade, which has about 200.
 const ANSWER_STEP_BYTES: usize = 1024;
 
-/// The upgrade. What the server sent behind its answer is given back: it belongs to the first frames.
+/// Do the upgrade. Returns the bytes after the server's answer, which belong to the first frames.
 pub(super) async fn upgrade(stream: &mut Stream, url: &Url) -> Result<Vec<u8>, Ending> {
     let mut key = [0; 16];
     fill_random(&mut key);
@@ -62,7 +62,7 @@ pub(super) fn write_close(code: CloseCode, out: &mut Vec<u8>) {
     write_masked(Opcode::Close, &close_payload(code.websocket(), ""), mask_key(), out);
 }
 
-/// What came from the socket, as events; answers are appended to `out`.
+/// Read received bytes and call `on` for each message or fault; answers are appended to `out`.
 pub(super) fn read(
     reader: &mut Reader,
     bytes: &mut [u8],
