@@ -9,14 +9,13 @@ use std::sync::Arc;
 use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
 use grandstand_protocol::frame::{Gap, GapReason};
 
-use super::Audience;
-use super::connection::slot;
-use super::history::PageFor;
+use super::connections::Connections;
 use super::room::{Cursor, RoomKey};
+use super::subscriptions::Subscriptions;
 use super::transport::Transport;
 use super::write_run::WriteRun;
 
-impl Audience {
+impl Subscriptions {
     /// Offer a catching member the next run of its past; `false` when its connection can take no more now.
     pub(super) fn flush_catch_up(
         &mut self,
@@ -25,9 +24,7 @@ impl Audience {
         at: u32,
         transport: &mut impl Transport,
     ) -> bool {
-        let room = &mut self.rooms[key.0 as usize];
-        let attached = room.attached.as_ref().expect("members have an attached room");
-        let member = &mut room.members[at as usize];
+        let (member, attached) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
         if catching.waits_for.is_some() || catching.unanswered.is_some() {
             return true;
@@ -37,11 +34,12 @@ impl Audience {
             return true;
         }
         if catching.page.is_empty() && attached.ring.since_offset(member.offset).is_none() {
-            self.ask_page(key, ix);
+            self.ask_page(key, ix, at);
             return true;
         }
         let batches_max = self.settings.batches_per_write_max;
-        let connection = &mut self.connections[ix as usize];
+        let Connections { slab, counters, .. } = &mut self.connections;
+        let connection = &mut slab[ix as usize];
         let mut run = WriteRun::default();
         if catching.page.is_empty() {
             let in_ring = attached.ring.since_offset(member.offset).into_iter().flatten();
@@ -49,7 +47,7 @@ impl Audience {
         } else {
             run.gather(catching.page.iter().take(batches_max), connection.takes_compressed);
         }
-        let sent = run.send(connection, transport, &mut self.counters);
+        let sent = run.send(connection, transport, counters);
         if let Some(last) = run.last_of(sent) {
             member.offset = last.next_offset;
         }
@@ -60,49 +58,30 @@ impl Audience {
         if connection.blocked {
             return false;
         }
-        self.queue_flush(ix);
+        self.connections.queue_flush(ix);
         true
     }
 
     /// The past is read: follow the room, with the state as it is now if it changed meanwhile.
     fn go_live(&mut self, ix: u32, key: RoomKey, at: u32) {
-        let room = &mut self.rooms[key.0 as usize];
-        let attached = room.attached.as_ref().expect("members have an attached room");
-        let member = &mut room.members[at as usize];
+        let (member, attached) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &member.cursor else { return };
         let is_state_old = catching.state_version != attached.state_version();
         member.cursor = Cursor::Live(attached.ring.next_seq());
         if let Some(snapshot) = attached.snapshot.clone().filter(|_| is_state_old) {
-            self.push_shared(ix, &snapshot.wire);
+            self.connections.write_shared(ix, &snapshot.wire);
         }
     }
 
     /// Ask the shard for the page from a member's offset on.
-    pub(super) fn ask_page(&mut self, key: RoomKey, ix: u32) {
-        let room = &mut self.rooms[key.0 as usize];
-        let attached = room.attached.as_ref().expect("members have an attached room");
-        let (alias, epoch) = (attached.alias, attached.epoch);
-        let connection = &self.connections[ix as usize];
-        let Some(at) = connection.session.as_ref().and_then(|s| s.membership(key)).map(|m| m.member) else {
-            return;
-        };
-        let member = &mut room.members[at as usize];
-        let from = member.offset;
+    pub(super) fn ask_page(&mut self, key: RoomKey, ix: u32, at: u32) {
+        let (member, attached) = self.rooms.member(key, at);
+        let (alias, epoch, from) = (attached.alias, attached.epoch, member.offset);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return };
-        let ticket =
-            self.pages.insert(PageFor::Member { room: key, connection: connection.token(ix) }) as u64;
-        catching.waits_for = Some(ticket);
-        self.shards.submit_surely(
-            alias,
-            Input::History {
-                worker: self.settings.worker,
-                request: ticket,
-                alias,
-                epoch,
-                from,
-                of: PageOf::Shown,
-            },
-        );
+        let request = self.pages.insert_member(key, self.connections[ix].token(ix));
+        catching.waits_for = Some(request);
+        let (worker, of) = (self.settings.worker, PageOf::Shown);
+        self.shards.submit_surely(alias, Input::History { worker, request, alias, epoch, from, of });
     }
 
     /// A page came for a member that catches up.
@@ -113,24 +92,20 @@ impl Audience {
         ticket: u64,
         page: HistoryPage,
     ) {
-        let ix = slot(token);
-        let Some(connection) = self.connections.get(ix as usize).filter(|c| c.is(token) && !c.closing) else {
+        let Some((ix, connection)) = self.connections.named(token).filter(|(_, c)| !c.closing) else {
             return;
         };
-        let Some(membership) = connection.session.as_ref().and_then(|s| s.membership(key)).copied() else {
-            return;
-        };
-        if membership.member == u32::MAX || !self.rooms.contains(key.0 as usize) {
-            return;
+        let membership = connection.session.as_ref().and_then(|s| s.membership(key));
+        let Some(place) = membership.and_then(|m| m.place) else { return };
+        if self.rooms.get(key).is_some() {
+            self.take_page(ix, key, place.member, ticket, page);
+            self.connections.queue_flush(ix);
         }
-        self.take_page(ix, key, membership.member, ticket, page);
-        self.queue_flush(ix);
     }
 
     fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
-        let Cursor::CatchUp(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor else {
-            return;
-        };
+        let (member, _) = self.rooms.member(key, at);
+        let Cursor::CatchUp(catching) = &mut member.cursor else { return };
         if catching.waits_for != Some(ticket) {
             // It was asked for by an earlier subscription, to this room or to one that had this key before.
             return;
@@ -141,13 +116,13 @@ impl Audience {
         if let Some(join) = unanswered {
             let offset = self.answer_resume(key, &join, batches.first().map(|b| &**b));
             // The answer may have been one too many for its control queue: then it has left.
-            if self.connections[ix as usize].closing {
+            if self.connections[ix].closing {
                 return;
             }
-            self.rooms[key.0 as usize].members[at as usize].offset = offset;
+            self.rooms.member(key, at).0.offset = offset;
         }
         let gap = self.close_hole(key, at, &batches);
-        if let Cursor::CatchUp(catching) = &mut self.rooms[key.0 as usize].members[at as usize].cursor {
+        if let Cursor::CatchUp(catching) = &mut self.rooms.member(key, at).0.cursor {
             catching.page = batches.into();
         }
         if let Some(gap) = gap {
@@ -158,9 +133,7 @@ impl Audience {
     /// What lies between a member's offset and the first batch that there is, is gone: go on behind it, and
     /// name it.
     fn close_hole(&mut self, key: RoomKey, at: u32, batches: &[Arc<Batch>]) -> Option<Gap> {
-        let room = &mut self.rooms[key.0 as usize];
-        let attached = room.attached.as_ref().expect("members have an attached room");
-        let member = &mut room.members[at as usize];
+        let (member, attached) = self.rooms.member(key, at);
         let from = member.offset;
         let in_ring = attached.ring.since_offset(attached.ring.first_offset().unwrap_or(u64::MAX));
         let first = batches.first().or_else(|| in_ring.and_then(|mut b| b.next()));

@@ -13,18 +13,13 @@ use grandstand_engine::link::Batch;
 use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::version::capability;
 
-use super::Audience;
 use super::room::Room;
 use super::settings::Settings;
 
-impl Audience {
+impl Settings {
     /// What this node agrees to.
     pub(super) fn capabilities(&self) -> u64 {
-        if self.settings.compression {
-            capability::SUPPORTED
-        } else {
-            capability::SUPPORTED & !capability::DEFLATE_1
-        }
+        if self.compression { capability::SUPPORTED } else { capability::SUPPORTED & !capability::DEFLATE_1 }
     }
 }
 

@@ -65,6 +65,16 @@ impl Connection {
         ConnectionToken(u64::from(self.generation) << 32 | u64::from(ix))
     }
 
+    /// Bytes of control frames that wait.
+    pub(super) fn control_bytes(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.control.len())
+    }
+
+    /// Is it too slow for what it can do without? Its queue, of at most so many bytes, is half full.
+    pub(super) fn is_backed_up(&self, control_queue_bytes_max: usize) -> bool {
+        self.blocked || self.control_bytes() > control_queue_bytes_max / 2
+    }
+
     pub(super) fn is(&self, token: ConnectionToken) -> bool {
         (token.0 >> 32) as u32 == self.generation
     }

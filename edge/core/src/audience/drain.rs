@@ -19,7 +19,6 @@ use grandstand_protocol::frame::{GoAway, ServerFrame};
 use grandstand_protocol::random::GOLDEN_STEP;
 
 use super::Audience;
-use super::connection::slot;
 
 /// Where the sequences of the workers begin, apart from each other: 2^64 (√2 - 1).
 const STEP_OF_WORKER: u64 = 0x6a09_e667_f3bc_c909;
@@ -41,7 +40,7 @@ pub struct Drain {
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct DrainProgress {
-    pub(super) drain: Drain,
+    drain: Drain,
     ends_us: u64,
     /// Of the next session that is told.
     moment: u64,
@@ -57,6 +56,24 @@ impl DrainProgress {
         self.moment = self.moment.wrapping_add(GOLDEN_STEP);
         (after_us / 1_000) as u32
     }
+
+    /// A connection that is past its deadline, if any.
+    fn pop_overdue(&mut self, now: Now) -> Option<ConnectionToken> {
+        self.due.peek().filter(|Reverse((due_us, _))| *due_us <= now.us)?;
+        let Reverse((_, token)) = self.due.pop()?;
+        Some(ConnectionToken(token))
+    }
+
+    /// When the next one is overdue.
+    pub(super) fn next_overdue_us(&self) -> Option<u64> {
+        self.due.peek().map(|Reverse((due_us, _))| *due_us)
+    }
+
+    /// A hello that is not welcomed any more: what it is told. `None`: it is.
+    pub(super) fn turned_down(&self) -> Option<String> {
+        let says = || format!("the node is draining {}", self.drain.where_to).trim_end().to_owned();
+        (!self.drain.is_handed_over).then(says)
+    }
 }
 
 impl Audience {
@@ -66,11 +83,11 @@ impl Audience {
             return;
         }
         let ends_us = now.us + u64::from(drain.spread_ms) * 1_000;
-        let moment = u64::from(self.settings.worker.0).wrapping_mul(STEP_OF_WORKER);
+        let moment = u64::from(self.subscriptions.settings.worker.0).wrapping_mul(STEP_OF_WORKER);
         let leaving = DrainProgress { drain: drain.clone(), ends_us, moment, due: BinaryHeap::new() };
         self.drain_progress = Some(Box::new(leaving));
-        for ix in self.connection_slots() {
-            if self.connections[ix as usize].session.is_some() {
+        for ix in self.subscriptions.connections.slots() {
+            if self.subscriptions.connections[ix].session.is_some() {
                 self.tell_to_go(now, ix);
             }
         }
@@ -79,7 +96,7 @@ impl Audience {
     /// The shards take nothing any more: what would be for them is left without an answer, for the client to
     /// say again over its next connection, under the same nonce. What they have answered still goes out.
     pub fn handle_released(&mut self) {
-        self.shards.release();
+        self.subscriptions.shards.release();
     }
 
     /// One session's moment; a session that comes while a drain is under way is told in its turn.
@@ -87,36 +104,20 @@ impl Audience {
         let Some(leaving) = self.drain_progress.as_mut() else { return };
         let after_ms = leaving.next_after_ms(now);
         let deadline_ms = after_ms.saturating_add(leaving.drain.grace_ms);
-        let token = self.connections[ix as usize].token(ix);
+        let token = self.subscriptions.connections[ix].token(ix);
         leaving.due.push(Reverse((now.us + u64::from(deadline_ms) * 1_000, token.0)));
-        let where_to = std::mem::take(&mut leaving.drain.where_to);
-        let (detail, to) = ("the node is draining", &*where_to);
-        self.send_control(ix, &ServerFrame::GoAway(GoAway { where_to: to, after_ms, deadline_ms, detail }));
-        self.drain_progress.as_mut().expect("it was there").drain.where_to = where_to;
-    }
-
-    /// A hello that is not welcomed any more: what it is told. `None`: it is.
-    pub(super) fn turned_down(&self) -> Option<String> {
-        let drain = &self.drain_progress.as_ref()?.drain;
-        (!drain.is_handed_over)
-            .then(|| format!("the node is draining {}", drain.where_to).trim_end().to_owned())
+        let (where_to, detail) = (&*leaving.drain.where_to, "the node is draining");
+        let go_away = GoAway { where_to, after_ms, deadline_ms, detail };
+        self.subscriptions.send_control(ix, &ServerFrame::GoAway(go_away));
     }
 
     /// Close who is still here past its deadline.
     pub(super) fn close_overdue(&mut self, now: Now) {
-        while let Some(leaving) = self.drain_progress.as_mut()
-            && leaving.due.peek().is_some_and(|Reverse((due_us, _))| *due_us <= now.us)
-            && let Some(Reverse((_, token))) = leaving.due.pop()
-        {
-            let (token, ix) = (ConnectionToken(token), slot(ConnectionToken(token)));
-            if self.connections.get(ix as usize).is_some_and(|c| c.is(token)) {
-                self.close(ix, CloseCode::GoingAway, "");
+        let Some(leaving) = self.drain_progress.as_mut() else { return };
+        while let Some(token) = leaving.pop_overdue(now) {
+            if let Some((ix, _)) = self.subscriptions.connections.named(token) {
+                self.subscriptions.close(ix, CloseCode::GoingAway, "");
             }
         }
-    }
-
-    /// When the next one is overdue.
-    pub(super) fn next_overdue_us(&self) -> Option<u64> {
-        self.drain_progress.as_ref()?.due.peek().map(|Reverse((due_us, _))| *due_us)
     }
 }

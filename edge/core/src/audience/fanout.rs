@@ -12,12 +12,14 @@ use grandstand_engine::link::StateImage;
 use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
 
+use super::Counters;
 use super::connection::Connection;
+use super::connections::Connections;
 use super::ring::Ring;
 use super::room::{Cursor, Member, RoomKey};
+use super::subscriptions::Subscriptions;
 use super::transport::Transport;
 use super::write_run::WriteRun;
-use super::{Audience, Counters};
 
 /// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small
 /// room does not wait for a round over thousands, and long enough that changing rooms costs nothing beside
@@ -36,33 +38,34 @@ enum Offer {
     Lost,
 }
 
-impl Audience {
+impl Subscriptions {
     /// Write until nothing is left or the budget of writes is used up; `true` when there is more to do.
-    pub fn poll_writes(&mut self, transport: &mut impl Transport, writes_max: usize) -> bool {
+    pub(super) fn poll_writes(&mut self, transport: &mut impl Transport, writes_max: usize) -> bool {
         let mut budget = writes_max;
         while budget > 0
-            && let Some(ix) = self.flush.pop_front()
+            && let Some(ix) = self.connections.flush.pop_front()
         {
             self.flush_connection(ix, transport, &mut budget);
         }
         while budget > 0
-            && let Some(key) = self.dirty.pop_front()
+            && let Some(key) = self.rooms.dirty.pop_front()
         {
             let slice = budget.min(WRITES_PER_ROOM);
             let mut left = slice;
             if !self.walk(key, transport, &mut left) {
-                self.dirty.push_back(key);
+                self.rooms.dirty.push_back(key);
             }
             budget -= slice - left;
         }
-        !self.flush.is_empty() || !self.dirty.is_empty()
+        !self.connections.flush.is_empty() || !self.rooms.dirty.is_empty()
     }
 
     /// Walk a room's members; `true` when the round is finished and nobody moved the head meanwhile.
     fn walk(&mut self, key: RoomKey, transport: &mut impl Transport, budget: &mut usize) -> bool {
-        let Some(room) = self.rooms.get_mut(key.0 as usize) else { return true };
+        let Some(room) = self.rooms.get_mut(key) else { return true };
         let Some(attached) = room.attached.as_ref() else { return true };
         let batches_max = self.settings.batches_per_write_max;
+        let Connections { slab, flush, counters, .. } = &mut self.connections;
         let mut runs = WriteRuns::default();
         loop {
             if room.walk == 0 {
@@ -77,14 +80,13 @@ impl Audience {
                     room.walk += 1;
                     continue;
                 };
-                let connection = &mut self.connections[member.connection as usize];
+                let connection = &mut slab[member.connection as usize];
                 if seq == head || connection.blocked || connection.out.is_some() {
                     room.walk += 1;
                     continue;
                 }
                 *budget -= 1;
                 let ring = &attached.ring;
-                let counters = &mut self.counters;
                 match offer_live(ring, &mut runs, member, connection, transport, batches_max, counters) {
                     Offer::More => {}
                     Offer::Done | Offer::Blocked => room.walk += 1,
@@ -92,7 +94,7 @@ impl Audience {
                     Offer::Lost => {
                         room.walk += 1;
                         if !std::mem::replace(&mut connection.queued, true) {
-                            self.flush.push_back(member.connection);
+                            flush.push_back(member.connection);
                         }
                     }
                 }
@@ -107,14 +109,15 @@ impl Audience {
 
     /// Send what waits for a connection, then bring its members to the head.
     fn flush_connection(&mut self, ix: u32, transport: &mut impl Transport, budget: &mut usize) {
-        let Some(connection) = self.connections.get_mut(ix as usize) else { return };
+        let Connections { slab, counters, .. } = &mut self.connections;
+        let Some(connection) = slab.get_mut(ix as usize) else { return };
         connection.queued = false;
         if connection.blocked {
             return;
         }
         if connection.out.is_some() {
             *budget -= 1;
-            if !send_waiting(connection, transport, &mut self.counters) {
+            if !send_waiting(connection, transport, counters) {
                 return;
             }
         }
@@ -122,18 +125,18 @@ impl Audience {
             return;
         }
         let Some(session) = connection.session.as_ref() else { return };
-        let memberships: SmallVec<[_; 4]> =
-            session.memberships.iter().filter(|m| m.member != u32::MAX).copied().collect();
-        for membership in memberships {
-            if !self.has_news(membership.room, membership.member) {
+        let members: SmallVec<[(RoomKey, u32); 4]> =
+            session.memberships.iter().filter_map(|m| Some((m.room, m.place?.member))).collect();
+        for (key, at) in members {
+            if !self.has_news(key, at) {
                 continue;
             }
             // A notice that the member before left behind goes before this one's batches.
-            if *budget == 0 || self.connections[ix as usize].out.is_some() {
-                return self.queue_flush(ix);
+            if *budget == 0 || self.connections[ix].out.is_some() {
+                return self.connections.queue_flush(ix);
             }
             *budget -= 1;
-            if !self.flush_member(ix, membership.room, membership.member, transport) {
+            if !self.flush_member(ix, key, at, transport) {
                 return;
             }
         }
@@ -142,7 +145,7 @@ impl Audience {
     /// Is there anything to offer to a member? Those at the head cost no budget, so that a small one reaches
     /// the others.
     fn has_news(&self, key: RoomKey, at: u32) -> bool {
-        let room = &self.rooms[key.0 as usize];
+        let room = &self.rooms[key];
         let Some(attached) = room.attached.as_ref() else { return false };
         match &room.members[at as usize].cursor {
             Cursor::Live(seq) => *seq != attached.ring.next_seq(),
@@ -152,15 +155,15 @@ impl Audience {
 
     /// Offer one member what it lacks; `false` when its connection can take no more now.
     fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, transport: &mut impl Transport) -> bool {
-        let room = &mut self.rooms[key.0 as usize];
+        let room = &mut self.rooms[key];
         let Some(attached) = room.attached.as_ref() else { return true };
         let member = &mut room.members[at as usize];
         if let Cursor::CatchUp(_) = member.cursor {
             return self.flush_catch_up(ix, key, at, transport);
         }
-        let connection = &mut self.connections[ix as usize];
         let batches_max = self.settings.batches_per_write_max;
-        let (ring, counters) = (&attached.ring, &mut self.counters);
+        let Connections { slab, counters, .. } = &mut self.connections;
+        let (ring, connection) = (&attached.ring, &mut slab[ix as usize]);
         let mut runs = WriteRuns::default();
         let offer = offer_live(ring, &mut runs, member, connection, transport, batches_max, counters);
         drop(runs);
@@ -168,7 +171,7 @@ impl Audience {
             Offer::Done => true,
             Offer::Blocked => false,
             Offer::More => {
-                self.queue_flush(ix);
+                self.connections.queue_flush(ix);
                 true
             }
             Offer::Lost => {
@@ -180,9 +183,7 @@ impl Audience {
 
     /// Move a member to the head, and tell it what it missed.
     pub(super) fn skip_to_head(&mut self, ix: u32, key: RoomKey, at: u32, reason: GapReason) {
-        let room = &mut self.rooms[key.0 as usize];
-        let attached = room.attached.as_ref().expect("members have an attached room");
-        let member = &mut room.members[at as usize];
+        let (member, attached) = self.rooms.member(key, at);
         let (from, to) = (member.offset, attached.next_offset);
         member.offset = to;
         member.cursor = Cursor::Live(attached.ring.next_seq());
@@ -202,12 +203,12 @@ impl Audience {
     /// Tell of a gap, if there is one, and give the state that the lost batches may have changed.
     pub(super) fn send_gap(&mut self, ix: u32, gap: &Gap, snapshot: Option<&StateImage>) {
         if gap.count > 0 {
-            self.counters.gaps[gap.reason as usize] += 1;
-            self.counters.gap_messages += gap.count;
+            self.connections.counters.gaps[gap.reason as usize] += 1;
+            self.connections.counters.gap_messages += gap.count;
             self.send_control(ix, &ServerFrame::Gap(*gap));
         }
         if let Some(snapshot) = snapshot {
-            self.push_shared(ix, &snapshot.wire);
+            self.connections.write_shared(ix, &snapshot.wire);
         }
     }
 }

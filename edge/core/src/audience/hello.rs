@@ -5,7 +5,7 @@
 
 use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ErrorFrame, Hello, ServerFrame, Welcome};
+use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
 use grandstand_protocol::version::{self, capability};
 use smallvec::SmallVec;
 
@@ -14,6 +14,7 @@ use super::session::Session;
 use super::token_bucket::TokenBucket;
 use crate::admission::overload::Overload;
 use crate::auth::{Grant, RoomScope, TicketBody};
+use crate::key::Key;
 
 impl Audience {
     /// The handshake queue is full for new connections, or no longer.
@@ -22,18 +23,18 @@ impl Audience {
     }
 
     pub(super) fn handle_hello(&mut self, now: Now, ix: u32, hello: &Hello<'_>) {
-        if let Some(detail) = self.turned_down() {
-            return self.close(ix, CloseCode::GoingAway, &detail);
+        if let Some(detail) = self.drain_progress.as_ref().and_then(|drain| drain.turned_down()) {
+            return self.subscriptions.close(ix, CloseCode::GoingAway, &detail);
         }
         let Some(version) = version::negotiate(hello.min_version, hello.max_version) else {
             let detail = format!("this node speaks version {}", version::VERSION);
-            return self.close(ix, CloseCode::UnsupportedVersion, &detail);
+            return self.subscriptions.close(ix, CloseCode::UnsupportedVersion, &detail);
         };
         match self.authority.authorize(hello.token, hello.name, now.unix_ms) {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
-                self.counters.sessions_denied += 1;
-                self.close(ix, denied.code, denied.detail);
+                self.subscriptions.connections.counters.sessions_denied += 1;
+                self.subscriptions.close(ix, denied.code, denied.detail);
             }
         }
     }
@@ -49,36 +50,38 @@ impl Audience {
             return self.refuse_for_overload(ix, retry_after_ms);
         }
         let body = ticket.unwrap_or_else(|| {
-            let session = self.next_session();
+            let session = self.session_numbers.next();
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
         });
         let name = if grant.name.is_empty() { guest_name(body.session) } else { grant.name };
         let ticket = self.tickets.issue(&body, now.unix_ms);
-        let node = self.settings.node.clone();
-        let capabilities = hello.capabilities & self.capabilities();
-        self.connections[ix as usize].takes_compressed = capabilities & capability::DEFLATE_1 != 0;
+        let settings = &self.subscriptions.settings;
+        let node = settings.node.clone();
+        let capabilities = hello.capabilities & settings.capabilities();
+        self.subscriptions.connections[ix].takes_compressed = capabilities & capability::DEFLATE_1 != 0;
         let welcome = Welcome {
             version,
             capabilities,
             session: body.session,
             ticket: &ticket,
-            ticket_ttl_ms: self.settings.ticket_ttl_ms,
-            heartbeat_ms: self.settings.heartbeat_ms,
+            ticket_ttl_ms: settings.ticket_ttl_ms,
+            heartbeat_ms: settings.heartbeat_ms,
             name: &name,
             role: grant.role,
             permissions: grant.permissions,
             server_ms: now.unix_ms,
-            frame_bytes_max: self.settings.frame_bytes_max,
-            text_bytes_max: self.settings.text_bytes_max,
-            rooms_max: self.settings.rooms_per_session_max,
+            frame_bytes_max: settings.frame_bytes_max,
+            text_bytes_max: settings.text_bytes_max,
+            rooms_max: settings.rooms_per_session_max,
             node: &node,
             resumed,
         };
-        self.send_control(ix, &ServerFrame::Welcome(welcome));
-        self.counters.sessions += 1;
-        self.counters.sessions_opened += 1;
-        self.counters.sessions_resumed += u64::from(resumed);
-        self.connections[ix as usize].session = Some(Box::new(Session {
+        self.subscriptions.send_control(ix, &ServerFrame::Welcome(welcome));
+        let connections = &mut self.subscriptions.connections;
+        connections.counters.sessions += 1;
+        connections.counters.sessions_opened += 1;
+        connections.counters.sessions_resumed += u64::from(resumed);
+        connections[ix].session = Some(Box::new(Session {
             user: body.user,
             name,
             role: grant.role,
@@ -95,16 +98,27 @@ impl Audience {
 
     fn refuse_for_overload(&mut self, ix: u32, retry_after_ms: u32) {
         let code = CloseCode::Overloaded;
-        if self.end(ix, code, code.text()) {
-            let (code, retry, detail) = (code.wire(), code.retry(), code.text());
-            self.write_control(ix, &ServerFrame::Error(ErrorFrame { code, retry, retry_after_ms, detail }));
+        if self.subscriptions.end(ix, code, code.text()) {
+            self.subscriptions.connections.write_error(ix, code, retry_after_ms, code.text());
         }
     }
+}
 
-    /// The next session number. Without the key it tells nothing of any other.
-    fn next_session(&mut self) -> u64 {
-        self.sessions_numbered += 1;
-        self.key.number(self.sessions_numbered).max(1)
+/// Numbers for new sessions. Without the key one tells nothing of any other.
+#[derive(Debug)]
+pub(super) struct SessionNumbers {
+    key: Key,
+    given: u64,
+}
+
+impl SessionNumbers {
+    pub(super) fn new(key: Key) -> Self {
+        SessionNumbers { key, given: 0 }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.given += 1;
+        self.key.number(self.given).max(1)
     }
 }
 

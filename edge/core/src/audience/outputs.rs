@@ -10,7 +10,7 @@ use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame}
 use grandstand_protocol::refusal::Refusal;
 
 use super::Audience;
-use super::connection::slot;
+use super::subscriptions::Subscriptions;
 
 impl Audience {
     /// One output of a shard.
@@ -19,8 +19,8 @@ impl Audience {
             Output::Batch { alias, batch } => self.handle_batch(alias, batch),
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
             Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
-            Output::Attached { room, result } => self.handle_attached(&room, result),
-            Output::History { request, page } => self.handle_history(request, *page),
+            Output::Attached { room, result } => self.subscriptions.handle_attached(&room, result),
+            Output::History { request, page } => self.subscriptions.handle_page(request, *page),
             Output::Phase { alias, phase, at_ms } => self.handle_phase(alias, phase, at_ms),
             Output::Removed { alias } => self.handle_removed(alias),
             // A worker asks nothing as an operator.
@@ -29,10 +29,11 @@ impl Audience {
     }
 
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
-        let Some(&key) = self.by_alias.get(&alias) else { return };
-        let room = &mut self.rooms[key.0 as usize];
-        let is_compressed_here = self.compressor.compress(&batch, room, &self.settings);
-        self.counters.batches_compressed += u64::from(is_compressed_here);
+        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
+        let Some(key) = rooms.with_alias(alias) else { return };
+        let room = &mut rooms[key];
+        let is_compressed_here = self.compressor.compress(&batch, room, settings);
+        connections.counters.batches_compressed += u64::from(is_compressed_here);
         let Some(attached) = room.attached.as_mut() else { return };
         assert_eq!(batch.seq, attached.ring.next_seq(), "a hole in the batches of {}", room.name);
         attached.next_offset = batch.next_offset;
@@ -40,34 +41,33 @@ impl Audience {
         if let Some(snapshot) = &batch.snapshot {
             attached.snapshot = Some(snapshot.clone());
         }
-        attached.ring.push(batch, self.settings.ring_batches_max, self.settings.ring_bytes_max);
-        self.counters.batches += 1;
-        self.mark_dirty(key);
+        attached.ring.push(batch, settings.ring_batches_max, settings.ring_bytes_max);
+        connections.counters.batches += 1;
+        rooms.mark_dirty(key);
     }
 
     fn handle_answer(&mut self, answer: &Answer) {
+        let subscriptions = &mut self.subscriptions;
+        let counters = &mut subscriptions.connections.counters;
         match answer.kind {
-            AnswerKind::Published { .. } => self.counters.publications_accepted += 1,
-            AnswerKind::PublishRefused { .. } => self.counters.publications_refused += 1,
+            AnswerKind::Published { .. } => counters.publications_accepted += 1,
+            AnswerKind::PublishRefused { .. } => counters.publications_refused += 1,
             AnswerKind::StateSet { .. } | AnswerKind::StateRefused { .. } => {}
         }
-        let ix = slot(answer.connection);
-        if self.connections.get(ix as usize).is_none_or(|c| !c.is(answer.connection)) {
-            return;
-        }
+        let Some((ix, _)) = subscriptions.connections.named(answer.connection) else { return };
         match answer.kind {
             AnswerKind::Published { nonce, epoch, offset, time_ms, durability, repeated } => {
                 let published = Published { nonce, epoch, offset, time_ms, durability, repeated };
-                self.send_control(ix, &ServerFrame::Published(published));
+                subscriptions.send_control(ix, &ServerFrame::Published(published));
             }
             AnswerKind::PublishRefused { nonce, reason, retry_after_ms } => {
-                self.refuse(ix, Kind::Publish as u8, nonce, reason, retry_after_ms);
+                subscriptions.refuse(ix, Kind::Publish, nonce, reason, retry_after_ms);
             }
             AnswerKind::StateSet { request, version } => {
-                self.send_control(ix, &ServerFrame::StateSet { request, version });
+                subscriptions.send_control(ix, &ServerFrame::StateSet { request, version });
             }
             AnswerKind::StateRefused { request, reason, retry_after_ms } => {
-                self.refuse(ix, Kind::SetState as u8, request.into(), reason, retry_after_ms);
+                subscriptions.refuse(ix, Kind::SetState, request.into(), reason, retry_after_ms);
             }
         }
     }
@@ -75,44 +75,38 @@ impl Audience {
     /// A message for one person. One whose connection does not take what it was sent learns of it as everyone
     /// does: by the batch that counts it; so nobody can be closed by what others say to them.
     fn handle_personal(&mut self, personal: &Personal) {
-        let ix = slot(personal.connection);
-        let connection =
-            self.connections.get(ix as usize).filter(|c| c.is(personal.connection) && !c.closing);
-        let Some(connection) = connection else { return };
-        let membership = connection.session.as_ref().and_then(|s| s.room(personal.alias.0));
-        let Some(m) = membership.filter(|m| !self.rooms[m.room.0 as usize].is_unanswered(m.member)) else {
-            return;
-        };
-        debug_assert_eq!(m.alias, personal.alias);
-        let waiting_bytes = connection.out.as_ref().map_or(0, |out| out.control.len());
-        if connection.blocked || waiting_bytes > self.settings.control_queue_bytes_max / 2 {
-            self.counters.personals_dropped += 1;
+        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
+        let named = connections.named(personal.connection);
+        let Some((ix, connection)) = named.filter(|(_, c)| !c.closing) else { return };
+        let place = connection.session.as_ref().and_then(|s| s.room(personal.alias.0));
+        if place.is_none_or(|(key, place)| rooms[key].is_unanswered(place.member)) {
             return;
         }
-        self.counters.personals += 1;
-        self.push_shared(ix, &personal.wire);
+        if connection.is_backed_up(settings.control_queue_bytes_max) {
+            connections.counters.personals_dropped += 1;
+            return;
+        }
+        connections.counters.personals += 1;
+        connections.write_shared(ix, &personal.wire);
     }
 
     fn handle_phase(&mut self, alias: Alias, phase: Phase, at_ms: u64) {
-        let Some(&key) = self.by_alias.get(&alias) else { return };
-        let room = &mut self.rooms[key.0 as usize];
+        let Some(key) = self.subscriptions.rooms.with_alias(alias) else { return };
+        let room = &mut self.subscriptions.rooms[key];
         let Some(attached) = room.attached.as_mut() else { return };
         attached.phase = phase;
         // Who waits for its subscription's answer learns the phase with it.
         let answered = (0..).zip(&room.members).filter(|(at, _)| !room.is_unanswered(*at));
         let members: Vec<u32> = answered.map(|(_, m)| m.connection).collect();
+        let event = RoomEvent { alias: alias.0, phase, at_ms, detail: "" };
         for ix in members {
-            self.send_control(
-                ix,
-                &ServerFrame::RoomEvent(RoomEvent { alias: alias.0, phase, at_ms, detail: "" }),
-            );
+            self.subscriptions.send_control(ix, &ServerFrame::RoomEvent(event));
         }
     }
 
     fn handle_removed(&mut self, alias: Alias) {
-        let Some(key) = self.by_alias.remove(&alias) else { return };
-        self.send_members_away(key, Refusal::UnknownRoom);
-        let room = self.rooms.remove(key.0 as usize);
-        self.by_name.remove(&room.name);
+        let Some(key) = self.subscriptions.rooms.with_alias(alias) else { return };
+        self.subscriptions.send_members_away(key, Refusal::UnknownRoom);
+        self.subscriptions.rooms.remove(key);
     }
 }

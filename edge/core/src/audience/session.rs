@@ -2,19 +2,27 @@
 //!
 //! Why apart from the connection: a connection exists before its session, and a session could outlive it.
 
-use grandstand_engine::link::{Alias, UserId};
-use grandstand_protocol::frame::Role;
+use grandstand_engine::link::{Alias, Now, UserId};
+use grandstand_protocol::frame::{Role, permission};
 use smallvec::SmallVec;
 
 use super::room::RoomKey;
-use super::token_bucket::TokenBucket;
+use super::settings::Settings;
+use super::token_bucket::{Rate, TokenBucket};
 use crate::auth::RoomScope;
 
 /// One room that a session follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Membership {
     pub(super) room: RoomKey,
-    /// Where the member stands in the room's list; `u32::MAX` while the room is being attached.
+    /// `None` while the room is being attached.
+    pub(super) place: Option<Place>,
+}
+
+/// A session's place in an attached room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Where the member is in the room's list.
     pub(super) member: u32,
     pub(super) alias: Alias,
 }
@@ -49,8 +57,19 @@ impl Session {
         self.memberships.iter_mut().find(|m| m.room == room)
     }
 
-    /// The room that an alias stands for in this session.
-    pub(super) fn room(&self, alias: u32) -> Option<&Membership> {
-        self.memberships.iter().find(|m| m.alias.0 == alias && m.member != u32::MAX)
+    /// The room that an alias names in this session, and the place in it.
+    pub(super) fn room(&self, alias: u32) -> Option<(RoomKey, Place)> {
+        self.memberships.iter().find_map(|m| Some((m.room, m.place.filter(|p| p.alias.0 == alias)?)))
+    }
+
+    /// How many frames it may send.
+    pub(super) fn frame_rate(&self, settings: &Settings) -> Rate {
+        if self.may(permission::BRIDGE) { settings.bridge_publish } else { settings.frames }
+    }
+
+    /// Take one frame from its rate; `false` when it floods.
+    pub(super) fn take_frame(&mut self, now: Now, settings: &Settings) -> bool {
+        let rate = self.frame_rate(settings);
+        self.frames.take(now, rate, 1).is_ok()
     }
 }

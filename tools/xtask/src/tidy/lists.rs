@@ -52,10 +52,7 @@ pub(super) const CIRCLES: &[(&[&str], &str)] = &[
 ];
 
 /// Types with more methods than a type may have: crate and name.
-pub(super) const LARGE_TYPES: &[(&str, &str)] = &[
-    // Connections and rooms are still to become types of their own, as the link to the shards is.
-    ("edge/core", "Audience"),
-];
+pub(super) const LARGE_TYPES: &[(&str, &str)] = &[];
 
 /// Where clocks, threads and random sources may be used: kind, file or folder, and why there.
 pub(super) const EFFECTS: &[(&str, &str, &str)] = &[

@@ -28,7 +28,7 @@ fn fill(harness: &mut Harness, v: V, bytes: usize) {
 }
 
 fn control_bytes(harness: &Harness, v: V) -> usize {
-    let connection = &harness.audiences[0].connections[harness.key(v).0 as usize];
+    let connection = &harness.audiences[0].subscriptions.connections[harness.key(v).0];
     connection.out.as_ref().map_or(0, |out| out.control.len())
 }
 

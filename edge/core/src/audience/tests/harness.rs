@@ -21,6 +21,7 @@ use grandstand_protocol::frame::{
 use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
+use super::super::subscriptions::Subscriptions;
 use super::super::{Audience, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use super::viewer::{Truth, Viewer};
 use crate::auth::Authorize;
@@ -545,8 +546,10 @@ impl Harness {
         self.run_ms(100);
         self.check_inside();
         for audience in &self.audiences {
-            assert!(!audience.has_work() && audience.shards.deferred() == 0 && audience.pages.is_empty());
-            assert!(audience.connections.iter().all(|(_, c)| c.out.is_none() && !c.blocked && !c.queued));
+            assert!(!audience.has_work() && audience.subscriptions.shards.deferred() == 0);
+            assert!(audience.subscriptions.pages.is_empty());
+            let connections = &audience.subscriptions.connections.slab;
+            assert!(connections.iter().all(|(_, c)| c.out.is_none() && !c.blocked && !c.queued));
         }
     }
 
@@ -554,7 +557,8 @@ impl Harness {
     pub(super) fn check_inside(&mut self) {
         for audience in &mut self.audiences {
             let (mut members, mut sessions) = (0, 0);
-            for (ix, connection) in &audience.connections {
+            let Subscriptions { connections, rooms, .. } = &audience.subscriptions;
+            for (ix, connection) in &connections.slab {
                 assert!(!(connection.closing && connection.session.is_some()));
                 assert!(
                     connection
@@ -564,22 +568,22 @@ impl Harness {
                 );
                 let Some(session) = &connection.session else { continue };
                 sessions += 1;
-                for m in session.memberships.iter().filter(|m| m.member != u32::MAX) {
+                for (key, place) in session.memberships.iter().filter_map(|m| Some((m.room, m.place?))) {
                     members += 1;
-                    let room = &audience.rooms[m.room.0 as usize];
-                    assert_eq!(room.members[m.member as usize].connection, ix as u32);
-                    assert_eq!(room.attached.as_ref().map(|a| a.alias), Some(m.alias));
+                    let room = &rooms[key];
+                    assert_eq!(room.members[place.member as usize].connection, ix as u32);
+                    assert_eq!(room.attached.as_ref().map(|a| a.alias), Some(place.alias));
                 }
             }
-            assert_eq!(members, audience.rooms.iter().map(|(_, r)| r.members.len()).sum::<usize>());
-            for (_, room) in &audience.rooms {
-                let takes = |m: &&Member| audience.connections[m.connection as usize].takes_compressed;
+            assert_eq!(members, rooms.slab.iter().map(|(_, r)| r.members.len()).sum::<usize>());
+            for (_, room) in &rooms.slab {
+                let takes = |m: &&Member| connections[m.connection].takes_compressed;
                 assert_eq!(room.members.iter().filter(takes).count(), room.members_compressed as usize);
             }
-            assert_eq!(audience.by_name.len(), audience.rooms.len());
-            let attached = audience.rooms.iter().filter(|(_, r)| r.attached.is_some());
+            assert_eq!(rooms.by_name.len(), rooms.slab.len());
+            let attached = rooms.slab.iter().filter(|(_, r)| r.attached.is_some());
             assert!(attached.clone().all(|(_, r)| !r.members.is_empty()), "a room that nobody is in");
-            assert_eq!(audience.by_alias.len(), attached.count());
+            assert_eq!(rooms.by_alias.len(), attached.count());
             let counters = audience.counters();
             assert_eq!((counters.members, counters.sessions), (members as u64, sessions));
         }

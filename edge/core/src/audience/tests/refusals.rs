@@ -211,12 +211,12 @@ fn what_waits_for_a_full_backbone_is_bounded() {
     harness.turn();
     assert_eq!(harness.viewers[w.0].refusals()[0].2, Refusal::Overloaded);
     // Reactions wait in their rooms, not in a queue.
-    let waiting = harness.audiences[0].shards.deferred();
+    let waiting = harness.audiences[0].subscriptions.shards.deferred();
     for _ in 0..20 {
         harness.react(v, alias, "x", 1);
         harness.run_ms(60);
     }
-    assert_eq!(harness.audiences[0].shards.deferred(), waiting);
+    assert_eq!(harness.audiences[0].subscriptions.shards.deferred(), waiting);
     for i in 0..2_000 {
         harness.react(v, alias, &format!("reaction {i}"), 1);
     }
@@ -224,7 +224,7 @@ fn what_waits_for_a_full_backbone_is_bounded() {
     let refused = harness.viewers[v.0].refusals();
     assert!(refused.iter().all(|r| r.0 == Kind::React as u8 && r.2 == Refusal::Overloaded));
     assert!((1_000..2_000).contains(&refused.len()), "{}", refused.len());
-    let waiting = harness.audiences[0].shards.deferred();
+    let waiting = harness.audiences[0].subscriptions.shards.deferred();
     assert!(waiting <= 2_048, "{waiting} wait");
     harness.settle();
 }
