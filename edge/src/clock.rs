@@ -1,9 +1,9 @@
-//! The clock: the one place where the edge and its node read time.
+//! The clock: the one place where the edge and its node read the time.
 //!
-//! Why one: the cores take time as an argument, and whoever drives them gets it here. What depends on time is
-//! then found by this type's name.
-//! Invariant: `clippy.toml` bans `Instant::now`, `Instant::elapsed` and `SystemTime::now` everywhere else but
-//! in tests.
+//! Why one place: the cores take the time as an argument, and their drivers read it here. So a search for
+//! this type's name finds all code that depends on time.
+//! Invariant: `clippy.toml` bans `Instant::now`, `Instant::elapsed` and `SystemTime::now` everywhere else
+//! except in tests.
 //! Not here: waiting (the runtime's timers), the clock of the shards (`grandstand_engine::runtime`).
 #![expect(clippy::disallowed_methods, reason = "the one place for clocks")]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grandstand_engine::link::Now;
 
-/// See the file's head. Copies tell the same time.
+/// Reads the monotonic and the wall clock. Copies give the same times.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -23,10 +23,10 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Both forms of the time: quinn's, and the cores'.
+    /// The time in two forms: quinn's, and the cores'.
     pub fn now(&self) -> (Instant, Now) {
         let instant = Instant::now();
-        // Zero means "never" to some; a monotonic clock that starts a second in avoids it.
+        // Zero means "never" in some fields, so the clock starts at one second.
         let us = (instant - self.start).as_micros() as u64 + 1_000_000;
         (instant, Now { us, unix_ms: self.unix().as_millis() as u64 })
     }
@@ -36,12 +36,12 @@ impl Clock {
         Instant::now()
     }
 
-    /// How long ago that was.
+    /// The time since `since`.
     pub fn elapsed(&self, since: Instant) -> Duration {
         self.instant().saturating_duration_since(since)
     }
 
-    /// How long this clock has run.
+    /// The time since this clock started.
     pub fn uptime(&self) -> Duration {
         self.elapsed(self.start)
     }

@@ -1,10 +1,10 @@
-//! The edge: connections, sessions, cursors and fan-out, over sockets that it is given.
+//! The edge: connections, sessions, cursors and fan-out, over sockets that the node passes in.
 //!
 //! - [`auth`]: who a session is and what it may do;
 //! - `worker`: one thread that drives an audience over sockets;
-//! - [`transport`]: the links it drives; `quic`: QUIC without tasks;
-//! - [`workers`]: all of them, as a node starts and stops them; [`stats`]: what they count;
-//! - [`config`]: the table of the node's keys; [`clock`]: where time is read.
+//! - [`transport`]: the links of a worker; `quic`: QUIC without tasks;
+//! - [`workers`]: all workers, which a node starts and stops; [`stats`]: their counters;
+//! - [`config`]: the table of the node's keys; [`clock`]: the reading of the time.
 //!
 //! Arrows point one way: edge/node -> edge -> edge/core -> engine.
 //! Not here: the audience, the admission of handshakes and the limits on connections (`edge/core`); the

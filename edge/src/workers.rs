@@ -1,9 +1,9 @@
-//! Workers: all of a node's, started together, told together, joined together.
+//! Workers: all workers of a node, which are started, commanded and joined together.
 //!
-//! Why here: what a worker is made of and what it can be told stays inside this crate; the node sees
-//! listeners in, and connections, counters and three commands out.
-//! Invariants: a worker has one UDP socket of its own where there is QUIC; a command reaches every worker, or
-//! the worker has ended.
+//! Why here: the parts and commands of a worker stay inside this crate. The node passes listeners in, and
+//! sees connections, counters and three commands.
+//! Invariants: with QUIC, a worker has one UDP socket of its own. A command reaches every worker that has not
+//! ended.
 //! Not here: one worker's loop (`worker`), binding and the order of start and stop (the node's crate).
 
 use std::fmt;
@@ -32,24 +32,24 @@ use crate::worker::{Command, Parts, PreviousProcess, Release, Shared, Worker, co
 pub use crate::quic::{WORKERS_MAX, pair as forwarding_pair};
 pub use crate::worker::{LINGER_S, reserved as connections_reserved};
 
-/// A worker answers within a turn; one that has panicked never does.
+/// The longest wait for a release. A worker answers within a turn; one that has panicked never does.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
 
-/// The doorbells of workers that are to be started: the engine rings them.
+/// The doorbells of workers that are to be started. The engine rings them.
 pub struct Bells(Vec<(Arc<Doorbell>, OwnedFd)>);
 
 impl Bells {
-    /// One for each worker.
+    /// Make one for each worker.
     ///
     /// # Errors
-    /// No file descriptors are left.
+    /// The process has no file descriptors left.
     pub fn new(workers: usize) -> io::Result<Bells> {
         use rustix::event::{EventfdFlags, eventfd};
         let bell = |_| {
             let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             let ringing = fd.try_clone()?;
             let bell = Doorbell::new(move || {
-                // It fails only when it has been rung 2^64 times without an answer.
+                // It fails only after 2^64 rings without an answer.
                 let _ = rustix::io::write(&ringing, &1u64.to_ne_bytes());
             });
             Ok((bell, fd))
@@ -57,7 +57,7 @@ impl Bells {
         (0..workers).map(bell).collect::<io::Result<_>>().map(Bells)
     }
 
-    /// What the engine rings, by worker.
+    /// The engine's side of the bells, by worker.
     pub fn doorbells(&self) -> Vec<Arc<Doorbell>> {
         self.0.iter().map(|(bell, _)| bell.clone()).collect()
     }
@@ -69,7 +69,7 @@ impl fmt::Debug for Bells {
     }
 }
 
-/// What workers listen on. They clone it: the sockets stay the caller's.
+/// The listening sockets of all workers. Workers clone them; the caller keeps its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Sockets<'a> {
     /// WebSocket without TLS.
@@ -78,31 +78,31 @@ pub struct Sockets<'a> {
     pub wss: Option<&'a TcpListener>,
     /// QUIC, one for each worker, all on one port; or none.
     pub quic: &'a [UdpSocket],
-    /// To the workers of the predecessor, whose connections still get datagrams by these UDP sockets.
+    /// Sockets to the predecessor's workers, which still get datagrams through these UDP sockets.
     pub forwarding: &'a [UnixStream],
     /// Generations of the predecessors that still have connections, the newest first.
     pub generations: &'a [u16],
 }
 
-/// What workers are started with besides their sockets.
+/// The parts with which workers are started, besides their sockets.
 pub struct Setup {
     /// The node's configuration.
     pub config: Arc<Config>,
-    /// Where workers read time.
+    /// The clock that workers read.
     pub clock: Clock,
     /// TLS for WebSocket.
     pub tcp_tls: Arc<rustls::ServerConfig>,
     /// TLS for QUIC.
     pub quic_tls: Arc<rustls::ServerConfig>,
-    /// Who may do what.
+    /// Decides what sessions may do.
     pub authority: Arc<Authority>,
-    /// Resume tickets, and the keys that QUIC takes from them.
+    /// Resume tickets, and the keys that QUIC derives from them.
     pub tickets: Arc<Tickets>,
-    /// Of this process, in its QUIC connection IDs.
+    /// The generation of this process, which is part of its QUIC connection IDs.
     pub generation: u16,
-    /// By which the engine rings.
+    /// The bells that the engine rings.
     pub bells: Bells,
-    /// To the engine, one for each bell.
+    /// The engine's ports, one for each bell.
     pub ports: Vec<WorkerPort>,
 }
 
@@ -112,16 +112,16 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// Why workers do not start.
+/// Why workers were not started.
 #[derive(Debug)]
 pub enum StartError {
     /// QUIC cannot use the TLS configuration.
     QuicTls(String),
-    /// The system does not give a worker what it needs.
+    /// The system refused a worker a resource.
     Worker {
-        /// Which one.
+        /// The worker's number.
         id: usize,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
@@ -138,25 +138,25 @@ pub struct Workers {
 pub struct WorkerThreads(Vec<JoinHandle<()>>);
 
 impl WorkerThreads {
-    /// Waits until all have ended.
+    /// Wait until all have ended.
     pub fn join(&mut self) {
         for thread in self.0.drain(..) {
-            // A worker that panicked has said so already.
+            // A worker that panicked has reported it already.
             let _ = thread.join();
         }
     }
 
-    /// How many have not been waited for.
+    /// The number of threads that were not joined yet.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 }
 
 impl Workers {
-    /// Starts a worker for each bell; `settings` says what the audience of a worker is started with.
+    /// Start a worker for each bell; `settings` returns the settings of a worker's audience.
     ///
     /// # Errors
-    /// See [`StartError`]; workers that had been started have been stopped.
+    /// See [`StartError`]. Workers that had been started are stopped.
     pub fn start(
         setup: Setup,
         sockets: Sockets<'_>,
@@ -236,7 +236,7 @@ impl Workers {
         Ok((workers, threads))
     }
 
-    /// What they count, by worker.
+    /// The counters, by worker.
     pub fn stats(&self) -> &[Arc<Stats>] {
         &self.stats
     }
@@ -246,18 +246,18 @@ impl Workers {
         self.shared.limiter.connections()
     }
 
-    /// Of this process, in its QUIC connection IDs.
+    /// The generation of this process, which is part of its QUIC connection IDs.
     pub fn generation(&self) -> u16 {
         self.shared.generation
     }
 
-    /// New connections are refused, and clients are told to go, over a time.
+    /// Refuse new connections, and tell clients to leave, spread over a time.
     pub fn drain(&self, drain: &Drain) {
         self.tell_all(|_| Command::Drain(drain.clone()));
     }
 
-    /// Nothing more is taken for the shards, nor are new connections. Where another process reads the UDP
-    /// sockets from now on, `forwarded` has, for each worker, the way by which it forwards datagrams.
+    /// Stop submitting to the shards and accepting new connections. If another process reads the UDP sockets
+    /// from now on, `forwarded` has a socket for each worker, over which that process forwards datagrams.
     /// Returns when every worker has done so.
     pub fn release(&self, forwarded: Vec<UnixStream>) {
         let (done, acknowledged) = mpsc::channel();
@@ -269,7 +269,7 @@ impl Workers {
         while let Ok(()) = acknowledged.recv_timeout(until.saturating_duration_since(clock.instant())) {}
     }
 
-    /// Everything is closed, and the threads end.
+    /// Close everything and end the threads.
     pub fn stop(&self) {
         self.tell_all(|_| Command::Stop);
     }
@@ -280,7 +280,7 @@ impl Workers {
         }
     }
 
-    /// Waits for room, for the command must arrive.
+    /// Waits for space in the inbox, since the command must arrive.
     fn tell(&self, worker: usize, mut command: Command) {
         loop {
             match self.shared.commands[worker].try_send(command) {
@@ -330,7 +330,7 @@ fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
     }
 }
 
-/// A key that nobody else has.
+/// A random key.
 fn random_key() -> io::Result<Key> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,8 +1,7 @@
-//! Claims: what a token says, read into what a session gets.
+//! Claims: the fields of a token, and their conversion to what a session gets.
 //!
-//! Why: a claim that is missing has a meaning, and one that is wrong must refuse the token rather than pass
-//! as missing.
-//! Invariant: claims that are not named here are passed over; none of them can widen what a session may do.
+//! Why: a missing claim has a meaning, and a wrong one must refuse the token rather than pass as missing.
+//! Invariant: claims that are not named here are ignored; none of them can widen what a session may do.
 //! Not here: signatures (`super`).
 
 use aws_lc_rs::digest;
@@ -16,22 +15,22 @@ use serde::Deserialize;
 use super::{bit, unauthorized};
 use crate::config::Right;
 
-/// The claims of a token, as they came.
+/// The claims of a token, as they were sent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
-    /// When it runs out, seconds since 1970, fractions allowed (RFC 7519, 2). Required.
+    /// Expiry, seconds since 1970, fractions allowed (RFC 7519, 2). Required.
     exp: Option<f64>,
     /// Not valid before, seconds since 1970.
     nbf: Option<f64>,
-    /// Who it is about. Missing: nobody in particular, as without a token.
+    /// The user. Missing: an anonymous one, as without a token.
     sub: Option<String>,
-    /// Display name. Missing: what the client wishes for.
+    /// Display name. Missing: the name that the client asks for.
     name: Option<String>,
-    /// Missing: viewer.
+    /// Role. Missing: viewer.
     role: Option<String>,
     /// Permissions. Missing: those of a session without a token.
     may: Option<Vec<String>>,
-    /// Names of rooms, or beginnings followed by `*`. Missing: all.
+    /// Names of rooms, or prefixes followed by `*`. Missing: all rooms.
     rooms: Option<Vec<String>>,
 }
 
@@ -90,8 +89,7 @@ impl Claims {
         })
     }
 
-    /// Bits of what it `may`; a word that is not known refuses the token, since it was meant to say
-    /// something.
+    /// Bits of `may`. An unknown word refuses the token, since the issuer meant something by it.
     pub(super) fn permissions(&self) -> Result<Option<u32>, Denied> {
         let Some(may) = &self.may else { return Ok(None) };
         let bits = may.iter().try_fold(0, |bits, word| Some(bits | bit(Right::from_word(word)?)));
@@ -106,7 +104,7 @@ impl Claims {
     }
 }
 
-/// Negative times are 1970, far ones the end of u64: `as` saturates.
+/// Negative times become 1970, far ones the end of u64: `as` saturates.
 fn unix_ms(seconds: f64) -> u64 {
     (seconds * 1_000.0) as u64
 }

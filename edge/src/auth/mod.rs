@@ -1,10 +1,10 @@
-//! Who may do what: tokens checked once in the hello, and tickets that carry a session over a reconnect.
+//! Authority: decides what a session may do. Tokens are checked once in the hello; tickets carry a session
+//! over a reconnect.
 //!
 //! Why: what a session may do is decided in one place, from one configured key and one string, before
 //! anything else of the session exists.
-//! Invariants: nothing is ever fetched or followed from a token; a token that is not accepted never counts as
-//! no token.
-//! Not here: what a permission allows (`audience`), where keys stand (`config`), rates.
+//! Invariants: a token never causes a fetch. A token that is not accepted is never treated as a missing one.
+//! Not here: the effect of a permission (`audience`), the paths of keys (`config`), rates.
 
 mod claims;
 #[cfg(test)]
@@ -29,17 +29,17 @@ pub use ticket::Tickets;
 #[derive(Debug)]
 pub struct Authority {
     key: Option<Key>,
-    /// Admit hellos without a token.
+    /// Accept hellos without a token.
     anonymous: bool,
-    /// Bits for a session without a token, and for a token without `may`.
+    /// Permissions of a session without a token, and of a token without `may`.
     anonymous_may: u32,
-    /// Bits for every session while there is no key.
+    /// Permissions of every session while there is no key.
     open_may: u32,
     leeway_ms: u64,
     ignored_told: Once,
 }
 
-/// One key and the one algorithm that it is for.
+/// A key and the one algorithm that it is used with.
 #[derive(Debug)]
 struct Key {
     decoding: DecodingKey,
@@ -47,10 +47,10 @@ struct Key {
 }
 
 impl Authority {
-    /// Reads the configured key, if there is one.
+    /// Read the configured key, if there is one.
     ///
     /// # Errors
-    /// A key file that cannot be read or holds no such key; says what to do.
+    /// A key file that cannot be read or holds no such key. The text says what to do.
     pub fn from_config(auth: &config::Auth) -> Result<Authority, String> {
         Ok(Authority {
             key: Key::from_config(auth)?,
@@ -62,7 +62,7 @@ impl Authority {
         })
     }
 
-    /// Is there no key, so that everybody may do what `auth.open_may` says?
+    /// Is there no key, so that every session may do what `auth.open_may` says?
     pub fn runs_open(&self) -> bool {
         self.key.is_none()
     }
@@ -115,7 +115,7 @@ impl Key {
     }
 
     /// The times are checked against the time passed in, not against the library's clock. A token for an
-    /// audience (`aud`) is refused, as RFC 7519, 4.1.3 asks: this node does not go by any such name.
+    /// audience (`aud`) is refused, as RFC 7519, 4.1.3 requires, since this node has no audience name.
     fn new(decoding: DecodingKey, algorithm: Algorithm) -> Key {
         let mut validation = Validation::new(algorithm);
         validation.required_spec_claims.clear();
@@ -124,7 +124,7 @@ impl Key {
         Key { decoding, validation }
     }
 
-    /// Signature first, then claims. Of the header only `alg` and `crit` are looked at.
+    /// Check the signature, then parse the claims. Of the header only `alg` and `crit` are read.
     fn verify(&self, token: &str) -> Result<Claims, Denied> {
         use jsonwebtoken::errors::ErrorKind;
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
@@ -147,7 +147,7 @@ impl Key {
 /// Ed25519 public keys have 32 bytes (RFC 8032, 5.1.5).
 const ED25519_KEY_BYTES: usize = 32;
 
-/// What a `SubjectPublicKeyInfo` of Ed25519 begins with, before the key itself (RFC 8410, 4 and 10.1).
+/// The first bytes of a `SubjectPublicKeyInfo` of Ed25519, before the key itself (RFC 8410, 4 and 10.1).
 const ED25519_PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {

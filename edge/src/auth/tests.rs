@@ -1,4 +1,4 @@
-//! Tokens and tickets, at times of the tests' own.
+//! Tests of tokens and tickets, at times that the tests choose.
 //!
 //! Why: the core of auth takes the time as an argument, so no test waits.
 
@@ -30,7 +30,7 @@ fn authority() -> Authority {
     Authority::from_config(&auth()).unwrap()
 }
 
-/// A token with these claims, good for a minute unless they say otherwise.
+/// A token with these claims, valid for a minute unless they say otherwise.
 fn token(claims: &Value) -> String {
     token_of(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET))
 }
@@ -49,7 +49,7 @@ fn code(result: Result<Grant, Denied>) -> CloseCode {
     result.expect_err("it is not to be admitted").code
 }
 
-/// Header and claims as they are, with a signature of HMAC-SHA256 by this key.
+/// A token with this header and these claims unchanged, and a signature of HMAC-SHA256 by this key.
 fn signed_by_hand(header: &str, claims: &str, key: &[u8]) -> String {
     let b64 = |bytes: &[u8]| {
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -204,7 +204,7 @@ fn a_wish_that_is_no_name_is_malformed() {
     assert_eq!(&*authority().authorize("", &"n".repeat(64), NOW_MS).unwrap().name, "n".repeat(64));
 }
 
-/// A directory of this test's own, gone when it ends.
+/// A directory of this test's own, removed when the test ends.
 struct Files(std::path::PathBuf);
 
 impl Files {
@@ -240,7 +240,7 @@ fn eddsa_tokens_are_checked_by_the_public_key_of_a_file() {
     assert!(authority.authorize(&sign(&pair), "", NOW_MS).unwrap().user.is_some());
     let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     assert_eq!(code(authority.authorize(&sign(&other), "", NOW_MS)), CloseCode::Unauthorized);
-    // The public key is no secret: taken as one, it must open nothing.
+    // The public key is not secret: used as a secret, it must open nothing.
     let confused =
         token_of(&Header::new(Algorithm::HS256), &json!({}), &EncodingKey::from_secret(public.as_bytes()));
     assert_eq!(code(authority.authorize(&confused, "", NOW_MS)), CloseCode::Unauthorized);
@@ -309,7 +309,7 @@ proptest! {
     }
 }
 
-/// Keeps what is submitted, and what is written.
+/// Keeps every input that is submitted, and every byte that is written.
 #[derive(Debug, Default)]
 struct Kept {
     inputs: Mutex<Vec<Input>>,
@@ -342,7 +342,7 @@ impl Transport for Kept {
     }
 }
 
-/// The first frame, without its header, and what follows it.
+/// The first frame, without its header, and the bytes after it.
 fn split_frame(bytes: &[u8]) -> (&[u8], &[u8]) {
     let (header, length) = stream::read_header(bytes, limits::SERVER_FRAME_BYTES_MAX).unwrap().unwrap();
     bytes[header..].split_at(length)

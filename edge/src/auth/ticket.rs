@@ -1,13 +1,14 @@
-//! Resume tickets: a session's number and user, sealed so that only who has the key can have written them.
+//! Resume tickets: a session's number and user, sealed so that only a holder of the key can write them.
 //!
-//! Why: the node keeps nothing of a session that is away; what must come back, the client carries. Where the
-//! key outlives the process (`ticket_keys`), or is shared, the next process or another node continues the
+//! Why: the node keeps nothing of a session that is away, so the client carries what must be restored. Where
+//! the key outlives the process (`ticket_keys`), or is shared, the next process or another node continues the
 //! session.
 //! Layout, 57 bytes: version 1, session u64, user u64, end in ms since 1970 u64 (all little-endian),
 //! HMAC-SHA256 over these.
-//! Invariant: a ticket that was changed in any bit, by another key or out of time reads as none.
-//! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token,
-//! anew).
+//! Invariant: a ticket that was changed in any bit, sealed with another key, or has expired is treated as a
+//! missing one.
+//! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token
+//! decides again).
 
 use aws_lc_rs::{hkdf, hmac};
 use grandstand_edge_core::auth::{SealTickets, TicketBody};
@@ -16,22 +17,22 @@ use grandstand_engine::link::UserId;
 use super::ticket_keys::{self, Key};
 use crate::config::Config;
 
-/// The first byte: tickets of another layout read as none.
+/// The first byte. Tickets of another layout are treated as missing.
 const VERSION: u8 = 1;
 /// The file of the node's own keys, in `log.dir`.
 const FILE: &str = "tickets.key";
 const BODY_BYTES: usize = 1 + 8 + 8 + 8;
 const TAG_BYTES: usize = 32;
 const TICKET_BYTES: usize = BODY_BYTES + TAG_BYTES;
-// `limits::TICKET_BYTES_MAX` counts on at most 97.
+// `limits::TICKET_BYTES_MAX` allows at most 97.
 const _: () = assert!(TICKET_BYTES <= 97);
 
 /// Issues tickets and reads them back.
 pub struct Tickets {
-    /// The newest first: it seals.
+    /// The newest key comes first and seals.
     keys: Vec<hmac::Key>,
     ttl_ms: u64,
-    /// For QUIC's own tokens, which a client may bring to the next process.
+    /// Key of QUIC's own tokens, which a client may bring to the next process.
     newest: Key,
 }
 
@@ -42,26 +43,26 @@ impl std::fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// With this key; tickets hold for `ttl_ms`.
+    /// Tickets with this key, valid for `ttl_ms`.
     pub fn new(key: [u8; 32], ttl_ms: u64) -> Tickets {
         Tickets::with_keys(&[key], ttl_ms)
     }
 
-    /// With these keys, the newest first: it seals, all open.
+    /// Tickets with these keys, the newest first: the first seals, all open.
     ///
     /// # Panics
-    /// Without any.
+    /// If there is no key.
     pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
         let newest = *keys.first().expect("tickets need a key");
         let keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
         Tickets { keys, ttl_ms, newest }
     }
 
-    /// With the keys that the configuration names: of `auth.ticket_key_file`, of `tickets.key` in `log.dir`,
-    /// or one that ends with the process.
+    /// Tickets with the keys that the configuration names: of `auth.ticket_key_file`, or of `tickets.key` in
+    /// `log.dir`, or else one that ends with the process.
     ///
     /// # Errors
-    /// A file that cannot be read or made, or is damaged; says what to do.
+    /// A file that cannot be read or made, or is damaged. The text says what to do.
     pub fn from_config(config: &Config) -> Result<Tickets, String> {
         let ttl_ms = config.auth.ticket_lifetime_ms;
         if let Some(path) = &config.auth.ticket_key_file {
@@ -73,21 +74,21 @@ impl Tickets {
         }
     }
 
-    /// What QUIC's address tokens are sealed with.
+    /// The key that seals QUIC's address tokens.
     pub(crate) fn quic_token_key(&self) -> hkdf::Prk {
         hkdf::Salt::new(hkdf::HKDF_SHA256, b"grandstand quic tokens").extract(&self.newest)
     }
 
-    /// What the tokens of QUIC's stateless resets are made with.
+    /// The key of the tokens of QUIC's stateless resets.
     pub(crate) fn quic_reset_key(&self) -> hmac::Key {
         let label = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.newest), b"grandstand quic resets");
         hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
     }
 
-    /// With a key that nobody else has: tickets end with the process.
+    /// Tickets with a random key: they end with the process.
     ///
     /// # Errors
-    /// The system has no randomness to give.
+    /// The system provides no random bytes.
     pub fn with_random_key(ttl_ms: u64) -> Result<Tickets, String> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)
@@ -95,7 +96,7 @@ impl Tickets {
         Ok(Tickets::new(key, ttl_ms))
     }
 
-    /// How long a ticket holds.
+    /// How long a ticket is valid.
     pub fn ttl_ms(&self) -> u64 {
         self.ttl_ms
     }

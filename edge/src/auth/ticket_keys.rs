@@ -1,13 +1,13 @@
-//! Ticket keys in a file: how tickets outlive the process, and how nodes share them.
+//! Ticket keys in a file, by which tickets outlive the process and nodes share them.
 //!
-//! Layout: text; a key of 32 bytes in hex per line, the newest first, behind it the first eight hex digits of
-//! the SHA-256 of the key, by which a damaged line is told from a key (`openssl rand -hex 32` alone is a
-//! line, too). `#` begins a comment. Rotation: put a new line first and restart; a line may go when tickets
-//! of its time have run out.
-//! Invariants: a file that is there and does not read is an error, never replaced by new keys; a new file
-//! appears whole or not at all, readable by its owner alone, and of two processes that make it at once both
-//! use the same.
-//! Not here: tickets (`ticket`), where the file stands (`config`).
+//! Layout: text, one key a line, the newest first. A line is a key of 32 bytes in hex, then the first eight
+//! hex digits of the key's SHA-256, which reveal a damaged line. A line without these digits is valid too
+//! (`openssl rand -hex 32`). `#` begins a comment. Rotation: insert a new first line and restart. A line may
+//! be removed when tickets of its time have expired.
+//! Invariants: a file that exists and cannot be parsed is an error; new keys never replace it. A new file
+//! appears whole or not at all, and only its owner may read it. Two processes that make it at once both use
+//! the same file.
+//! Not here: tickets (`ticket`), the file's path (`config`).
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ use std::path::Path;
 
 use aws_lc_rs::digest;
 
-/// Bytes of a key: as many as the hash of its HMAC gives (RFC 2104, 3).
+/// Bytes of a key: the length of its HMAC's hash (RFC 2104, 3).
 pub(crate) const KEY_BYTES: usize = 32;
 
-/// Keys of a file: a rotation a day for a week. Each is tried on a ticket that is not ours.
+/// Keys of a file: a rotation a day for a week. Each is tried on a ticket of another node.
 const KEYS_MAX: usize = 8;
 
 /// Hex digits of the check behind a key.
@@ -28,10 +28,10 @@ const CHECK_DIGITS: usize = 8;
 /// A key.
 pub(crate) type Key = [u8; KEY_BYTES];
 
-/// The keys of a file that must be there.
+/// Read the keys of a file that must exist.
 ///
 /// # Errors
-/// What is wrong with it, and what to do.
+/// The fault of the file, and what to do.
 pub(crate) fn read(path: &Path) -> Result<Vec<Key>, String> {
     let fault = |what: String| format!("the file of ticket keys, {}, {what}", path.display());
     let text = fs::read_to_string(path).map_err(|e| {
@@ -52,10 +52,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Key>, String> {
     }
 }
 
-/// The keys of a file of the node's own, which is made if it is not there.
+/// Read the keys of the node's own file, which is made if it does not exist.
 ///
 /// # Errors
-/// As [`read`], and a directory that cannot be written to.
+/// The errors of [`read`], and a directory that cannot be written to.
 pub(crate) fn read_or_make(path: &Path) -> Result<Vec<Key>, String> {
     if !path.exists() {
         make(path).map_err(|e| {
@@ -68,7 +68,8 @@ pub(crate) fn read_or_make(path: &Path) -> Result<Vec<Key>, String> {
     read(path)
 }
 
-/// Written aside, synced, and linked to its name: who comes second uses what the first one made.
+/// Write another file, sync it, and link it to the name. The second of two processes uses the file of the
+/// first.
 fn make(path: &Path) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -133,7 +134,7 @@ fn from_hex(text: &str) -> Option<Key> {
 mod tests {
     use super::*;
 
-    /// A directory that goes with its test.
+    /// A directory that is removed when its test ends.
     struct Dir(std::path::PathBuf);
 
     impl Dir {
@@ -187,7 +188,7 @@ mod tests {
             fs::write(&path, &text).unwrap();
             assert!(read_or_make(&path).is_err(), "a digit changed at {at}");
             fs::write(&path, &whole[..at]).unwrap();
-            // Cut right behind the key it is a line without a check: a whole key.
+            // Cut directly after the key, it is a line without a check: a whole key.
             let is_whole_key = (key_at + 64..key_at + 66).contains(&at);
             assert_eq!(read_or_make(&path).is_ok(), is_whole_key, "cut at {at}");
         }

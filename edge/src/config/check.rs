@@ -1,13 +1,14 @@
-//! Rules between keys: values that are fine alone and wrong together.
+//! Rules between keys: reject values that are valid alone and wrong together.
 //!
-//! Why: a limit that another limit makes unreachable, or a listener without its key, should be told at start.
+//! Why: a limit that another limit makes unreachable, or a listener without its key, must be reported at
+//! start.
 //! Invariant: the defaults break no rule.
-//! Not here: bounds of single values (`table`), whether files can be read (those who use them).
+//! Not here: bounds of single values (`table`), whether files can be read (the code that uses them).
 
 use super::{Config, Effective, RoomDurability};
 use std::net::SocketAddr;
 
-/// What contradicts what; empty when nothing does.
+/// The contradictions between values; empty when there are none.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
     let rules = Rules { effective, config: &effective.config };
     [rules.listeners(), rules.keys(), rules.limits(), rules.texts(), rules.log()]

@@ -1,7 +1,7 @@
-//! Derived values: what follows from the configuration and nothing else.
+//! Derived values: computed from the configuration alone.
 //!
-//! Why: a rule that two places would compute is computed here.
-//! Invariant: nothing here depends on time or on who is connected.
+//! Why: a rule that two places need is computed once, here.
+//! Invariant: nothing here depends on time or on connections.
 //! Not here: the rules between keys (`check`).
 
 use super::{Admin, Auth, Config, ConfigError, Limits, Node, RoomDurability, Rooms, Secret, Ws};
@@ -26,7 +26,7 @@ impl Config {
 }
 
 impl Config {
-    /// Whether rooms that say nothing themselves are kept on disk.
+    /// Whether rooms without a setting of their own are kept on disk.
     pub fn rooms_on_disk(&self) -> bool {
         match self.rooms.durability {
             RoomDurability::Auto => self.log.dir.is_some(),
@@ -36,7 +36,7 @@ impl Config {
     }
 }
 
-/// What a file holds has the bounds of the key that it stands for.
+/// A secret in a file has the bounds of the key that it replaces.
 fn secret(name: &str, given: &Option<Secret>, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
     let Some(path) = file else { return Ok(given.clone()) };
     let fault = |what: String| ConfigError::one(format!("the file of {name}, {}, {what}", path.display()));
@@ -96,7 +96,7 @@ impl Ws {
 }
 
 impl Rooms {
-    /// Whether a room of this name comes into being on first use.
+    /// Whether a room of this name may be made on first use.
     pub fn may_begin(&self, name: &str) -> bool {
         self.on_first_use.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),

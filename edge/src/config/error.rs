@@ -1,12 +1,12 @@
-//! Errors of the configuration: all of them at once, each saying what to do.
+//! Errors of the configuration: all faults at once, each with what to do.
 //!
-//! Why: an operator who fixes one key per restart loses an evening.
+//! Why: an operator who must restart after each fixed key loses an evening.
 //! Invariant: no text here contains a secret.
-//! Not here: what is wrong (`source`, `check`).
+//! Not here: finding the faults (`source`, `check`).
 
 use std::fmt;
 
-/// Everything that is wrong with a configuration; never empty.
+/// All faults of a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<String>,
@@ -22,7 +22,7 @@ impl ConfigError {
         ConfigError { faults: vec![fault] }
     }
 
-    /// `Ok` when nothing is wrong.
+    /// `Ok` when there is no fault.
     pub(super) fn unless_empty(faults: Vec<String>) -> Result<(), ConfigError> {
         if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
     }

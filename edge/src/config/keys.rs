@@ -1,7 +1,7 @@
-//! Keys: what is known about each line of the table, and the macro that reads it.
+//! Keys: the description of each line of the table, and the macro that reads the table.
 //!
 //! Why: sources, flags, printing and the sample file all walk one list, so none of them can forget a key.
-//! Invariant: `all()` has each dotted name once, in the order of the table, sections together.
+//! Invariant: `all()` has each dotted name once, in the order of the table, with each section in one run.
 //! Not here: the lines themselves (`table`), values (`value`).
 
 use super::table::{self, Config};
@@ -14,7 +14,7 @@ pub struct Key {
     pub section: &'static str,
     /// Name within the section: `listen`.
     pub field: &'static str,
-    /// What the section is about.
+    /// Title of the section.
     pub title: &'static str,
     /// Dotted name: `ws.listen`.
     pub name: &'static str,
@@ -22,24 +22,24 @@ pub struct Key {
     pub env: &'static str,
     /// Flag without dashes: `ws-listen`.
     pub flag: &'static str,
-    /// What it does, and what happens at its bound.
+    /// Its effect, and what happens at its bound.
     pub doc: &'static str,
-    /// Why the default is what it is.
+    /// The reason for the default.
     pub why: &'static str,
-    /// What shape its value has.
+    /// The shape of its value.
     pub kind: Kind,
     pub(super) rule: Rule,
     pub(super) access: Access,
 }
 
-/// The typed ends of a key, as plain functions.
+/// Functions that read and set the typed field of a key.
 pub(super) struct Access {
     pub(super) set: fn(&mut Config, &Raw, &Rule) -> bool,
     pub(super) json: fn(&Config) -> serde_json::Value,
     pub(super) allowed: fn(&Rule) -> String,
 }
 
-/// The words of one line of the table.
+/// The texts of one line of the table.
 pub(super) struct Line {
     pub(super) section: &'static str,
     pub(super) field: &'static str,
@@ -74,7 +74,7 @@ impl Key {
             section: line.section,
             field: line.field,
             title: line.title,
-            // Leaked once per key and process: clap keeps ids as 'static.
+            // Leaked once per key and process, since clap keeps ids as 'static.
             name: name.leak(),
             env: env.leak(),
             flag: flag.leak(),
@@ -86,12 +86,12 @@ impl Key {
         }
     }
 
-    /// What a value may be, in words: `an integer from 5 to 1000`.
+    /// The allowed values in words: `an integer from 5 to 1000`.
     pub fn allowed(&self) -> String {
         (self.access.allowed)(&self.rule)
     }
 
-    /// Lowest and highest number, or shortest and longest text in bytes, where there are bounds.
+    /// The bounds, if there are any: lowest and highest number, or shortest and longest text in bytes.
     pub fn bounds(&self) -> Option<(u64, u64)> {
         self.rule.bounds
     }
@@ -106,7 +106,7 @@ impl Key {
         (self.access.json)(config)
     }
 
-    /// Sets the value; false when `raw` is not allowed.
+    /// Set the value; false when `raw` is not allowed.
     pub(super) fn set(&self, config: &mut Config, raw: &Raw) -> bool {
         (self.access.set)(config, raw, &self.rule)
     }

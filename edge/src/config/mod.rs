@@ -1,12 +1,12 @@
 //! Configuration: one table of keys, set by file, environment and flags.
 //!
-//! Why: every bound of the node is found, explained and changed in one place, and an operator can always ask
+//! Why: every bound of the node is found, explained and changed in one place. An operator can always see
 //! which value takes effect and where it was set.
 //! Precedence: flag, then environment, then file, then default.
-//! Invariants: a [`Config`] from [`load`] obeys every bound of the table and every rule between keys; secrets
+//! Invariants: a [`Config`] from [`load`] obeys every bound of the table and every rule between keys. Secrets
 //! are never shown.
-//! Not here: what the values do. Certificates and public keys are read by those who use them; the secrets'
-//! files are read by [`Config::admin_key`] and [`Config::hs256_secret`].
+//! Not here: the effects of the values. Certificates and public keys are read by the code that uses them. The
+//! secrets' files are read by [`Config::admin_key`] and [`Config::hs256_secret`].
 //!
 //! ```
 //! use grandstand_edge::config;
@@ -62,7 +62,7 @@ impl Effective {
         &self.sources[at.unwrap_or_else(|| panic!("no key is named {name}"))]
     }
 
-    /// Sets one value; says what is wrong when it is not allowed.
+    /// Set one value. The error describes the fault.
     fn apply(&mut self, Given { key, raw, source }: Given) -> Result<(), String> {
         if !key.set(&mut self.config, &raw) {
             let shown =
@@ -75,15 +75,15 @@ impl Effective {
     }
 }
 
-/// Puts the configuration together: flags over environment over file over defaults.
+/// Load the configuration: flags take precedence over environment, environment over file, file over defaults.
 ///
-/// `file` is the one named by `--config`; without it, `GRANDSTAND_CONFIG` of `env` names one; else there is
-/// none. Of `env` only names that begin with `GRANDSTAND_` are looked at. `flags` are flag or dotted names
-/// with their texts.
+/// `file` is the one named by `--config`. Without it, `GRANDSTAND_CONFIG` of `env` names one, if it is set.
+/// Of `env` only names that begin with `GRANDSTAND_` are read. `flags` are flag or dotted names with their
+/// texts.
 ///
 /// # Errors
-/// Everything that is wrong, at once: an unreadable file, unknown names, values that are not allowed, values
-/// that contradict each other.
+/// All faults at once: an unreadable file, unknown names, values that are not allowed, values that contradict
+/// each other.
 pub fn load(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -107,8 +107,8 @@ pub fn load(
     Ok(effective)
 }
 
-/// The process's environment, as [`load`] wants it; what is not UTF-8 is replaced and so refused where it
-/// matters.
+/// The process's environment, for [`load`]. Parts that are not UTF-8 are replaced, so a key that has them is
+/// refused.
 pub fn environment() -> Vec<(String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()

@@ -1,7 +1,7 @@
 //! Printing: the effective configuration with its sources, and the commented sample file.
 //!
-//! Why: what is printed is itself a valid file, so an operator can take it, change it and give it back.
-//! Invariant: secrets are never printed; where one is set, a comment says so.
+//! Why: the output is itself a valid file, so an operator can change it and load it again.
+//! Invariant: secrets are never printed. Where one is set, a comment says so.
 //! Not here: the texts (`table`), help of the flags (the node's `config_command`).
 
 use super::keys::{self, Key};
@@ -9,7 +9,7 @@ use super::{Config, Effective};
 use serde_json::{Value as Json, json};
 use std::io::{self, Write};
 
-/// Width at which comments of the sample wrap: as prose reads well, and a diff of it still fits a screen.
+/// Width at which comments of the sample wrap: easy to read, and a diff of it still fits a screen.
 const WRAP_COLUMNS: usize = 100;
 
 impl Effective {
@@ -54,7 +54,7 @@ fn setting(key: &Key, config: &Config) -> String {
     format!("{} = {}", key.field, toml_value(&value))
 }
 
-/// Every key with its default, commented out, and everything that the table says about it.
+/// The sample file: every key with its default, commented out, and all texts of the table.
 pub fn sample() -> String {
     let mut text = String::from(
         "# Grandstand: every key of the configuration with its default.\n\
@@ -95,7 +95,7 @@ fn wrap(paragraph: &str, into: &mut String) {
     *into += "\n";
 }
 
-/// A value as TOML writes it. JSON's strings, numbers, booleans and arrays are TOML's, but for one control
+/// A value in TOML. JSON's strings, numbers, booleans and arrays are valid TOML, except for one control
 /// character.
 pub(super) fn toml_value(value: &Json) -> String {
     match value {

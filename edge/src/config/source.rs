@@ -1,8 +1,8 @@
 //! Sources: the file, the environment and the flags, read into one list of given values.
 //!
-//! Why: precedence is then only an order, and every value knows where it came from until it is shown.
-//! Invariant: a name that is not in the table never passes silently; what is wrong is told with its source.
-//! Not here: whether a value is allowed (`value`), which source wins (`mod`).
+//! Why: precedence is then only the order of the list, and every value keeps its source until it is shown.
+//! Invariant: a name that is not in the table is always reported, and each fault is reported with its source.
+//! Not here: whether a value is allowed (`value`), which source takes precedence (`mod`).
 
 use super::keys::{self, Key};
 use super::suggest;
@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// How every environment name begins.
+/// Prefix of all environment names.
 pub(super) const ENV_PREFIX: &str = "GRANDSTAND_";
-/// The environment name of the file itself.
+/// The environment name of the file's path.
 pub const FILE_ENV: &str = "GRANDSTAND_CONFIG";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody gave one.
+    /// No source set it.
     Default,
     /// A line, counted from 1, of the file.
     File(PathBuf, usize),
@@ -42,14 +42,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// One value that somebody gave.
+/// One value, its key and its source.
 pub(super) struct Given {
     pub(super) key: &'static Key,
     pub(super) raw: Raw,
     pub(super) source: Source,
 }
 
-/// Values given so far, and what was wrong with the rest.
+/// The values so far, and the faults of all others.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) given: Vec<Given>,
@@ -57,7 +57,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Reads a TOML file; `named_by` says who asked for it.
+    /// Read a TOML file; `named_by` is the source of its path.
     pub(super) fn file(&mut self, path: &Path, named_by: &str) {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -73,7 +73,7 @@ impl Gathered {
         }
     }
 
-    /// Takes every `GRANDSTAND_...` of the environment.
+    /// Take every `GRANDSTAND_...` variable of the environment.
     pub(super) fn env(&mut self, env: &[(String, String)]) {
         let ours = |(name, _): &&(String, String)| name.starts_with(ENV_PREFIX) && name != FILE_ENV;
         for (name, value) in env.iter().filter(ours) {
@@ -89,7 +89,7 @@ impl Gathered {
         }
     }
 
-    /// Takes flags, by flag name or dotted name.
+    /// Take flags, by flag name or dotted name.
     pub(super) fn flags(&mut self, flags: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in flags {
             match keys::all().iter().find(|key| key.flag == name || key.name == name) {
@@ -130,7 +130,7 @@ fn unreadable(path: &Path, named_by: &str, error: &std::io::Error) -> String {
     format!("cannot read the configuration file {} (from {named_by}): {error}; {advice}", path.display())
 }
 
-/// One file on its way into the list.
+/// A file that is being read into the list.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
@@ -184,7 +184,7 @@ impl File<'_> {
 
 type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
-/// The parser sorts by name; faults are told from the top of the file down.
+/// The parser sorts by name; faults are reported from the top of the file down.
 fn in_file_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);

@@ -1,13 +1,13 @@
 //! Suggestions: the known name that is nearest to a mistyped one.
 //!
-//! Why: an unknown key is nearly always a known one with a slip, or a right field under the wrong section.
-//! Invariant: there is always an answer; ties go to the earlier line of the table.
+//! Why: an unknown key is nearly always a known one with a typing error, or a field under the wrong section.
+//! Invariant: there is always an answer. Among equals it is the earlier line of the table.
 //! Not here: which names are known (`keys`).
 
 use super::keys::{self, Key};
 
-/// The key nearest to `given`, which is dotted (`ws.lisen`) or flat (`ws_lisen`, `ws-lisen`). The right field
-/// under a wrong section, or none, counts as one edit.
+/// The key nearest to `given`, which is dotted (`ws.lisen`) or flat (`ws_lisen`, `ws-lisen`). A known field
+/// under a wrong section, or without one, is one edit away.
 pub(super) fn nearest(given: &str) -> &'static Key {
     let given = given.to_lowercase();
     let field = own_field(&given);
@@ -22,7 +22,7 @@ pub(super) fn nearest_section(given: &str) -> &'static str {
     sections.min_by_key(|section| distance(&given.to_lowercase(), section)).expect("the table has keys")
 }
 
-/// What follows the section, if `given` has one.
+/// The part after the section, if `given` has one.
 fn own_field(given: &str) -> &str {
     if let Some((_, field)) = given.split_once('.') {
         return field;

@@ -1,13 +1,13 @@
 //! The table: every key of the node's configuration, once.
 //!
 //! Why: a key that is declared in one place cannot have a flag without a help text, or a default that the
-//! sample file contradicts. From each line come the typed field, the TOML key, the environment name, the flag
-//! and the texts. A line reads `field: type = default, [lowest, highest], "what it does; what happens at the
-//! bound", "why this default";`. Bounds of a number limit its value, those of a text or secret its length in
-//! bytes; `[]` leaves it free.
-//! Invariant: every default passes its own bounds and the rules between keys (`check`); tests/config.rs holds
-//! it.
-//! Not here: the macro that reads the table (`keys`), how a text becomes a value (`value`).
+//! sample file contradicts. The macro makes the typed field, the TOML key, the environment name, the flag and
+//! the texts from each line. A line has the form `field: type = default, [lowest, highest], "what it does;
+//! what happens at the bound", "why this default";`. Bounds of a number limit its value, those of a text or
+//! secret its length in bytes; `[]` sets no bounds.
+//! Invariant: every default passes its own bounds and the rules between keys (`check`); tests/config.rs
+//! checks this.
+//! Not here: the macro that reads the table (`keys`), parsing of values (`value`).
 
 use super::keys::config_table;
 use super::value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
@@ -480,7 +480,7 @@ config_table! {
     }
 }
 
-/// A listener on this machine only, by port.
+/// A listener's address on this machine only, with this port.
 fn loopback(port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }

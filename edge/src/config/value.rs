@@ -1,38 +1,38 @@
-//! Values: the types that a key can have, how they are read and shown.
+//! Values: the types that a key can have, with their parsing and printing.
 //!
-//! Why: the error about a wrong value names the key, the source, what was got and what was expected; so a
-//! type only says whether it can read a value and which values it allows.
-//! Invariant: what `json` shows, `read` takes back (secrets excepted).
-//! Not here: which key has which type (`table`), where a value comes from (`source`).
+//! Why: the error about a wrong value names the key, the source, the value and the expected values. So a type
+//! only says whether it can read a value, and which values it allows.
+//! Invariant: `read` accepts what `json` returns (except secrets).
+//! Not here: the type of each key (`table`), the source of a value (`source`).
 
 use serde_json::{Value as Json, json};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A value as it was given.
+/// A value as its source gave it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Raw {
-    /// From the environment or a flag: everything is text there.
+    /// A text of the environment or of a flag.
     Text(String),
     /// A string of the file.
     Str(String),
-    /// An integer of the file; those beyond i128 do not occur in TOML.
+    /// An integer of the file; TOML has none beyond i128.
     Int(i128),
     /// A boolean of the file.
     Bool(bool),
     /// An array of the file.
     List(Vec<Raw>),
-    /// Anything else of the file, by the name of its type: no key takes it.
+    /// Any other value of the file, by the name of its type: no key accepts it.
     Other(&'static str),
 }
 
-/// What the table says about a value besides its type.
+/// The table's conditions on a value besides its type.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     /// Lowest and highest number, or shortest and longest text in bytes.
     pub(super) bounds: Option<(u64, u64)>,
-    /// A number of bytes: `64KiB` and `1MiB` are understood.
+    /// A number of bytes, which may have a suffix: `64KiB`, `1MiB`.
     pub(super) bytes: bool,
 }
 
@@ -66,7 +66,7 @@ pub(super) trait Value: Sized {
 }
 
 impl Raw {
-    /// The text, where it is one.
+    /// The value as a text, if it is one.
     fn text(&self) -> Option<&str> {
         match self {
             Raw::Text(text) | Raw::Str(text) => Some(text),
@@ -74,7 +74,7 @@ impl Raw {
         }
     }
 
-    /// Parts of a list: an array in the file, separated by commas elsewhere.
+    /// Elements of a list: of an array in the file, or of a text separated by commas.
     fn parts(&self) -> Option<Vec<&str>> {
         match self {
             Raw::Text(text) if text.trim().is_empty() => Some(Vec::new()),
@@ -85,7 +85,7 @@ impl Raw {
     }
 }
 
-/// As an error shows it; callers hide secrets.
+/// The form in an error; callers hide secrets.
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,8 +160,8 @@ macro_rules! whole_numbers {
 }
 whole_numbers!(u32, u64, usize);
 
-/// `1000`, `1_000`, and for bytes `64KiB`; a string in the file must carry a suffix, else it is just a wrong
-/// type.
+/// Parse `1000`, `1_000`, and for bytes `64KiB`. A string in the file must have a suffix; otherwise it is a
+/// wrong type.
 fn number(raw: &Raw, bytes: bool) -> Option<u64> {
     match raw {
         Raw::Int(number) => u64::try_from(*number).ok(),
@@ -220,7 +220,7 @@ impl Value for Vec<String> {
     }
 }
 
-/// A listener's address; `off` is none.
+/// A listener's address; `off` is `None`.
 impl Value for Option<SocketAddr> {
     const KIND: Kind = Kind::Address;
 
@@ -240,7 +240,7 @@ impl Value for Option<SocketAddr> {
     }
 }
 
-/// A path; empty is none.
+/// A path; an empty text is `None`.
 impl Value for Option<PathBuf> {
     const KIND: Kind = Kind::Path;
 
@@ -258,17 +258,17 @@ impl Value for Option<PathBuf> {
     }
 }
 
-/// A value that is never shown: neither in logs nor by `grandstand config`.
+/// A value that is never shown: not in logs, and not by `grandstand config`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Keeps these bytes.
+    /// Store these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
         Secret(bytes.into())
     }
 
-    /// The bytes themselves, for the one place that checks them.
+    /// The bytes themselves, for the code that checks them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -280,7 +280,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret; empty is none.
+/// A secret; an empty text is `None`.
 impl Value for Option<Secret> {
     const KIND: Kind = Kind::Secret;
 
@@ -345,7 +345,7 @@ choices! {
 }
 
 choices! {
-    /// Where a room's log is kept when the room says nothing itself.
+    /// Where the log of a room without a setting of its own is kept.
     RoomDurability {
         /// On disk where the node has a durable log, else in memory.
         Auto = "auto",
@@ -357,7 +357,7 @@ choices! {
 }
 
 choices! {
-    /// How log lines look.
+    /// The format of log lines.
     LogFormat {
         /// For people.
         Text = "text",
@@ -367,9 +367,9 @@ choices! {
 }
 
 choices! {
-    /// How important a log line must be.
+    /// The lowest importance of logged lines.
     LogLevel {
-        /// The node cannot do what it should.
+        /// The node cannot do its work.
         Error = "error",
         /// Something needs attention.
         Warn = "warn",

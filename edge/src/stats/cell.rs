@@ -1,8 +1,8 @@
-//! Cells: the numbers that one thread writes and the scrape reads.
+//! Cells: numbers that one thread writes and the scrape reads.
 //!
-//! Why no read-modify-write: a cell has one writer, so a load and a store are enough, and cost what plain
-//! memory costs.
-//! Invariant: a cell is written by one thread at a time; a reader sees some value that it had.
+//! Why no read-modify-write: a cell has one writer, so a load and a store are enough, at the cost of plain
+//! memory.
+//! Invariant: a cell is written by one thread at a time. A reader sees some value that the cell had.
 //! Not here: names and help (the table).
 
 use std::borrow::Cow;
@@ -19,25 +19,25 @@ use grandstand_protocol::refusal::Refusal;
 pub struct Cell(AtomicU64);
 
 impl Cell {
-    /// Adds; wraps where u64 ends.
+    /// Add to the number, which wraps at the end of u64.
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Adds one.
+    /// Add one.
     #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// Takes away, from a level.
+    /// Subtract, for a gauge.
     #[inline]
     pub fn sub(&self, n: u64) {
         self.0.store(self.get().saturating_sub(n), Ordering::Relaxed);
     }
 
-    /// Replaces, for a level or a number that is counted elsewhere.
+    /// Replace, for a gauge or a number that is counted elsewhere.
     #[inline]
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
@@ -64,16 +64,16 @@ impl<L: Label> Labelled<L> {
         &self.cells[value.index()]
     }
 
-    /// Replaces all, in the label's order.
+    /// Replace all numbers, in the label's order.
     ///
     /// # Panics
-    /// When there are not as many as the label has values.
+    /// If `numbers` does not have one number for each value of the label.
     pub fn set_all(&self, numbers: &[u64]) {
         assert_eq!(numbers.len(), self.cells.len(), "one number per value of {}", L::NAME);
         self.cells.iter().zip(numbers).for_each(|(cell, &n)| cell.set(n));
     }
 
-    /// All together.
+    /// The sum of all numbers.
     pub fn sum(&self) -> u64 {
         self.cells.iter().map(Cell::get).sum()
     }
@@ -85,19 +85,19 @@ impl<L: Label> Default for Labelled<L> {
     }
 }
 
-/// What a number is broken down by.
+/// A label, by which a number is broken down.
 pub trait Label: Copy + 'static {
     /// The label's name.
     const NAME: &'static str;
-    /// How many values it has.
+    /// Number of its values.
     const COUNT: usize;
-    /// Where this value stands among them.
+    /// The index of this value.
     fn index(self) -> usize;
-    /// The value at this index, in words.
+    /// The word for the value at this index.
     fn word(index: usize) -> Cow<'static, str>;
 }
 
-/// What the scrape asks of a field.
+/// The scrape's view of a field.
 pub trait Series {
     /// The name of the label, if it has one.
     fn label(&self) -> Option<&'static str>;
@@ -153,7 +153,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// How a connection came.
+    /// The transport of a connection.
     Transport = "transport" {
         /// WebSocket without TLS.
         WebSocket = "websocket",
@@ -167,17 +167,17 @@ labels! {
 labels! {
     /// Why a connection was refused before its handshake.
     TurnedAway = "reason" {
-        /// Its address holds as many connections as it may.
+        /// Its address holds as many connections as allowed.
         TooManyConnections = "too_many_connections",
-        /// Its address opens them too fast.
+        /// Its address opens connections too fast.
         TooManyHandshakes = "too_many_handshakes",
-        /// The node holds as many as it may.
+        /// The node holds as many connections as allowed.
         NodeFull = "node_full",
-        /// As many handshakes as may are unfinished.
+        /// As many handshakes as allowed are unfinished.
         HandshakesPending = "handshakes_pending",
-        /// Its turn would not come soon enough: it is one of many at once.
+        /// Its handshake would not begin soon enough: too many clients wait.
         Overloaded = "overloaded",
-        /// Others went first for so long that its turn did not come.
+        /// Others took precedence for so long that its handshake did not begin in time.
         Overtaken = "overtaken",
         /// The node is draining.
         Draining = "draining",

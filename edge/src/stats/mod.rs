@@ -1,11 +1,11 @@
-//! The table of a worker's numbers: each declared once, with its name, help and kind.
+//! Statistics: the table of a worker's numbers, each declared once with its name, help and kind.
 //!
 //! Why: a field that is written cannot be missing from the scrape, and none can lack a help text.
-//! A line reads `kind field: type = "name", "help";`. Kinds: `counter` only grows, `gauge` is a level;
-//! `counter_us` holds microseconds and is shown in seconds.
-//! Invariant: names begin with `grandstand_`, counters end with `_total`, units stand before that; a test
-//! holds it.
-//! Not here: what the scrape looks like, numbers of the process and of shards (the node's `metrics`).
+//! A line has the form `kind field: type = "name", "help";`. Kinds: a `counter` only grows, a `gauge` is a
+//! level; a `counter_us` holds microseconds and is shown in seconds.
+//! Invariant: names begin with `grandstand_`, counters end with `_total`, and units come before that; a test
+//! checks it.
+//! Not here: the format of the scrape, numbers of the process and of shards (the node's `metrics`).
 
 mod cell;
 mod handshake_kind;
@@ -17,7 +17,7 @@ use grandstand_protocol::refusal::Refusal;
 
 pub use cell::{Cell, HandshakeFailure, Label, Labelled, Series, Transport, TurnedAway};
 
-/// How a number behaves and in which unit it is kept.
+/// The behaviour of a number, and its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows.
@@ -35,11 +35,11 @@ pub enum Kind {
 /// One line of the table.
 #[derive(Debug)]
 pub struct Declared {
-    /// How it behaves.
+    /// Its behaviour and unit.
     pub kind: Kind,
     /// Its name.
     pub name: &'static str,
-    /// What it says.
+    /// Its help text.
     pub help: &'static str,
     /// Its cells.
     pub series: fn(&Stats) -> &dyn Series,
@@ -47,8 +47,8 @@ pub struct Declared {
 
 macro_rules! stats {
     ($( $kind:ident $field:ident: $ty:ty = $name:literal, $help:literal; )*) => {
-        /// What one worker counts; written by that worker only, read by the scrape. On cache lines of its
-        /// own.
+        /// The numbers of one worker. Only that worker writes them, and the scrape reads them. They have
+        /// cache lines of their own.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct Stats { $( #[doc = $help] pub $field: $ty, )* }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// What stands before `_total`, or at the end, when a name says a unit.
+    /// Whether a name has its unit before `_total`, or at its end.
     fn unit_is_said(declared: &Declared) -> bool {
         let stem = declared.name.strip_suffix("_total").unwrap_or(declared.name);
         let in_seconds = matches!(declared.kind, Kind::CounterUs | Kind::GaugeNs);

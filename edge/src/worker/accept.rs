@@ -1,9 +1,9 @@
-//! Accepting: new TCP connections, through the limiter, to the least loaded worker.
+//! Accepting: takes new TCP connections, asks the limiter, and passes each to the least loaded worker.
 //!
 //! Why another worker may get one: the kernel wakes any of them, and fan-out needs connections in equal
 //! parts.
 //! Invariant: a connection that is refused costs its accept, one lock and one send.
-//! Not here: the sockets that listen (`listeners`), when a handshake begins (`handshakes`).
+//! Not here: the listening sockets (`listeners`), the beginning of handshakes (`handshakes`).
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -74,7 +74,7 @@ impl Worker {
                 return self.refuse(&stream, refusal.into(), is_tls, after_s);
             }
         };
-        // Under TLS the first bytes decide, and they are not here yet.
+        // Under TLS the first bytes decide, and they have not arrived yet.
         let is_full = !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade);
         if is_full || !self.shared.limiter.try_begin_handshake() {
             self.shared.limiter.release(permit);
@@ -98,8 +98,8 @@ impl Worker {
         }
     }
 
-    /// Refuse a new connection. Without TLS it is told at once when to come back. Under TLS it could be told
-    /// only after a handshake, so it is closed.
+    /// Refuse a new connection. Without TLS the client is told at once when to retry. Under TLS it could be
+    /// told only after a handshake, so the connection is closed.
     fn refuse(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
         self.stats.turned_away.of(why).inc();
         if is_tls {

@@ -1,13 +1,13 @@
 //! Beginning handshakes: a new connection waits in the handshake queue until its handshake may begin.
-//! Handshakes that have begun go on in the order in which their bytes came. Both get a few milliseconds of a
-//! turn.
+//! Handshakes that have begun continue in the order in which their bytes came. Both get a few milliseconds of
+//! a turn.
 //!
 //! Why a budget: one handshake costs as much as a hundred writes. A rush of thousands must not hold up
 //! established connections, whose batches are written between two turns.
-//! The first bytes of a TCP connection are looked at and left in the socket, so until its turn it costs a
-//! socket and a link, and no cryptography. Under TLS these bytes may show a ticket of this node. Without TLS
-//! nothing before the `Hello` shows that a client is returning. The first packet of a QUIC client may hold a
-//! token.
+//! The first bytes of a TCP connection are peeked at and left in the socket. So until its handshake begins, a
+//! connection costs a socket and a link, and no cryptography. Under TLS these bytes may show a ticket of this
+//! node. Without TLS nothing before the `Hello` shows that a client is returning. The first packet of a QUIC
+//! client may hold a token.
 //! Not here: how many handshakes may be unfinished (`admission::limits`), the order of the queue
 //! (`admission`).
 
@@ -25,18 +25,18 @@ use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;
 use crate::transport::tls::Tls;
 
-/// Time for handshakes in one turn: less than people notice, and enough that the rest of a turn costs little
-/// beside it.
+/// Time for handshakes in one turn: too short to be noticed, and long enough that the overhead of a turn is
+/// small.
 const TURN: Duration = Duration::from_millis(4);
 
-/// The same while a round of fan-out is under way, whose next writes wait meanwhile.
+/// The same during a round of fan-out, whose next writes wait meanwhile.
 const TURN_AMID_ROUND: Duration = Duration::from_millis(1);
 
 /// A ClientHello with every extension that browsers send, and a ticket, is 2 KB.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
 
 impl Worker {
-    /// A turn begins: how much of it handshakes may take, and whether the audience must hold off new
+    /// At the beginning of a turn: the time for handshakes, and whether the audience must hold off new
     /// sessions.
     pub(super) fn begin_handshakes(&mut self, now: Now) {
         let queue = &mut self.handshakes.queue;
@@ -48,10 +48,10 @@ impl Worker {
         self.driver.audience.handle_overload(overload);
     }
 
-    /// The first bytes of a TCP connection are there.
+    /// The first bytes of a TCP connection have arrived.
     pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
         let kind = if is_tls { self.kind_of_hello(ix) } else { HandshakeKind::Upgrade };
-        // Queued or refused, it holds none of the places for handshakes any longer.
+        // Queued or refused, it no longer holds one of the limiter's places for handshakes.
         self.shared.limiter.end_handshake();
         if self.handshakes.queue.handle_incoming(kind, Pending::Link(token)) {
             self.driver.links.get_mut(ix).expect("its bytes have come").state = LinkState::Queued { is_tls };
@@ -69,8 +69,8 @@ impl Worker {
         if is_ours { HandshakeKind::TlsResumed } else { HandshakeKind::TlsFull }
     }
 
-    /// Handshakes that are due, then those that may begin, for as long as a turn has for them; `true` when
-    /// there is more.
+    /// Continue handshakes that are due, then begin new ones, within the turn's time for them. Returns `true`
+    /// when there are more.
     pub(super) fn drive_handshakes(&mut self, instant: Instant, now: Now) -> bool {
         let (began, time) = (self.shared.clock.instant(), self.handshake_time());
         while self.handshakes.queue.may_work()
@@ -79,7 +79,7 @@ impl Worker {
         {
             let step = self.shared.clock.instant();
             if let Some(ix) = self.driver.links.of_token(token) {
-                // To its end: the event that told of it may be older than what is there now.
+                // Read to the end of the socket: more bytes may have come since the event.
                 self.driver.handle_link_readable(now, ix, true);
             }
             self.handshakes.queue.handle_spent(self.shared.clock.elapsed(step).as_nanos() as u64);
@@ -111,7 +111,7 @@ impl Worker {
         if !has_begun {
             self.shared.limiter.end_handshake();
         } else if matches!(pending, Pending::Link(token) if self.driver.links.of_token(token).is_none()) {
-            // It ended at once: nothing to learn a kind's cost from.
+            // It ended at once, so it says nothing about the cost of its kind.
             self.handshakes.queue.handle_spent(spent_ns);
         } else {
             self.handshakes.queue.handle_cost(kind, spent_ns);
@@ -120,8 +120,8 @@ impl Worker {
         true
     }
 
-    /// Begin a handshake for which a place has been taken; `false` if the client has left: then the caller
-    /// gives the place back.
+    /// Begin a handshake for which a place has been taken. Returns `false` if the client has left; then the
+    /// caller gives the place back.
     fn begin_pending(&mut self, instant: Instant, now: Now, pending: Pending) -> bool {
         match pending {
             Pending::Quic(number) => {
@@ -137,14 +137,14 @@ impl Worker {
     fn begin_handshake(&mut self, now: Now, ix: u32) -> bool {
         let Some(link) = self.driver.links.get_mut(ix) else { return false };
         let LinkState::Queued { is_tls } = link.state else { return false };
-        // Its time for the handshake begins now.
+        // Its time limit for the handshake begins now.
         (link.state, link.since_s) = (LinkState::Upgrade, (now.us / 1_000_000) as u32);
         if is_tls {
             match Tls::new(self.shared.tls.clone()) {
                 Ok(tls) => link.begin_tls(tls),
                 Err(error) => {
                     tracing::warn!(%error, "TLS cannot begin");
-                    // Its state is a handshake's by now, so its place is given back with it.
+                    // Its state is that of a handshake now, so its place is given back with it.
                     self.driver.drop_link(ix);
                     return true;
                 }
@@ -173,8 +173,9 @@ impl Worker {
         }
     }
 
-    /// Refuse a TCP connection whose handshake has not begun. Without TLS it is told when to come back, and
-    /// its request is not parsed. Under TLS it could be told only after a handshake, so it is closed.
+    /// Refuse a TCP connection whose handshake has not begun. Without TLS the client is told when to retry,
+    /// and its request is not parsed. Under TLS it could be told only after a handshake, so the connection is
+    /// closed.
     fn refuse_pending(&mut self, now: Now, ix: u32, kind: HandshakeKind, why: TurnedAway) {
         self.stats.turned_away.of(why).inc();
         let Some(link) = self.driver.links.get_mut(ix) else { return };
@@ -189,11 +190,11 @@ impl Worker {
             return self.driver.drop_link(ix);
         }
         self.driver.links.get(ix).inspect(|link| link.shutdown_write());
-        // Its request is read and thrown away, or the close would reset the answer that was just sent.
+        // Its request is read and dropped; otherwise the close would reset the answer that was just sent.
         self.driver.handle_link_readable(now, ix, true);
     }
 
-    /// What a turn has for handshakes.
+    /// The time for handshakes in a turn.
     pub(super) fn handshake_time(&self) -> Duration {
         if self.driver.audience.has_work() { TURN_AMID_ROUND } else { TURN }
     }

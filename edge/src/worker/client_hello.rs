@@ -1,9 +1,9 @@
-//! The session ticket in a TLS ClientHello, read before the handshake begins.
+//! The reader of a TLS ClientHello's session ticket, before the handshake begins.
 //!
 //! Why: a client that shows a ticket of this node is returning, and its handshake costs less. The handshake
-//! queue needs to know both before the handshake is paid for. A ClientHello in several records, or one that
-//! has not come whole, is not read: its client is taken for a new one.
-//! Invariant: whatever bytes a stranger sends, nothing here panics, allocates, or loops beyond them.
+//! queue needs to know both before the cost of the handshake. A ClientHello in several records, or one that
+//! has not arrived whole, is not read: its client is treated as a new one.
+//! Invariant: whatever bytes a client sends, nothing here panics, allocates, or loops beyond them.
 //! Not here: whether a ticket is valid (rustls decrypts it).
 
 /// The first ticket that a ClientHello (RFC 8446, 4.1.2) at the start of `bytes` offers to resume.
@@ -51,7 +51,7 @@ impl<'a> Bytes<'a> {
         Some(self.take(bytes)?.iter().fold(0, |n, &byte| n << 8 | u32::from(byte)))
     }
 
-    /// Its length in so many bytes, then it.
+    /// A vector: its length in `length_bytes` bytes, then its contents.
     fn vector(&mut self, length_bytes: usize) -> Option<&'a [u8]> {
         let len = self.number(length_bytes)?;
         self.take(len as usize)
@@ -83,7 +83,7 @@ mod tests {
         record
     }
 
-    /// One identity with its age, and a binder behind it.
+    /// An offer of one identity with its age, followed by a binder.
     fn offer(ticket: &[u8]) -> Vec<u8> {
         let mut body = (ticket.len() as u16 + 6).to_be_bytes().to_vec();
         body.extend((ticket.len() as u16).to_be_bytes());

@@ -1,6 +1,7 @@
-//! Closing: how links end, with a Close frame and a little patience, or at once.
+//! Closing: ends links with a Close frame and a short wait, or at once.
 //!
-//! Invariant: nothing follows a frame that is only half sent; such a connection is cut.
+//! Invariant: nothing is sent after a frame that is only half sent; such a connection is closed without a
+//! Close frame.
 //! Not here: why a connection is closed (`audience`).
 
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use super::driver::Driver;
 use crate::stats::HandshakeFailure;
 use crate::transport::link::{LinkState, Stream};
 
-/// How long a closed link waits for the peer's own close, so that our last frames are not lost to a reset.
+/// How long a closed link waits for the peer's own close, so that a reset does not lose our last frames.
 pub const LINGER_S: u32 = 2;
 
 impl Driver {
@@ -40,7 +41,7 @@ impl Driver {
         link.since_s = (now.us / 1_000_000) as u32;
         let mut frame = Vec::new();
         write_frame(Opcode::Close, &close_payload(code, &close.detail), &mut frame);
-        // A frame that is only half out cannot be followed by another: the connection is cut instead.
+        // No frame can follow a frame that is only half sent, so the connection is closed without one.
         if !close.is_clean || !self.links.send_own(ix, frame) {
             return self.drop_link(ix);
         }
@@ -52,7 +53,7 @@ impl Driver {
         }
     }
 
-    /// End what took too long.
+    /// End links whose state took too long.
     pub(super) fn end_late(&mut self, instant: Instant, now: Now) {
         let timeout = Duration::from_millis(self.shared.config.limits.handshake_timeout_ms);
         let now_s = (now.us / 1_000_000) as u32;
@@ -66,7 +67,8 @@ impl Driver {
                     is_late(link.since_s, handshake_s)
                 }
                 LinkState::Lingering => is_late(link.since_s, LINGER_S),
-                // A queued one waits for us, and is not late: the handshake queue refuses it.
+                // A queued connection waits for the node, so it is not late. The handshake queue refuses it
+                // in time.
                 LinkState::Queued { .. } | LinkState::Open => false,
             })
             .map(|(ix, link)| (ix, link.state))
@@ -85,7 +87,7 @@ impl Driver {
         }
     }
 
-    /// Levels that are counted by looking: once a second is often enough for them.
+    /// Count gauges by visiting all links: once a second is often enough.
     pub(super) fn count_links(&self) {
         let mut open = [0u64; 3];
         let mut pending = self.links.quic.as_ref().map_or(0, |quic| quic.counts.pending as u64);

@@ -1,9 +1,10 @@
-//! Draining: how a worker gives up its sockets, refuses new connections, and closes the rest.
+//! Draining: a worker gives up its sockets, refuses new connections, and closes all others.
 //!
-//! Order: a drain tells clients to go while rooms go on. A release comes before the shards stop: from then on
-//! nothing is taken for them, and new connections wait in the kernel's queues for the next process, or for
-//! none. A stop comes after the shards have: their last answers are written, then everything is closed.
-//! Not here: when each client is told to go (`audience`), the order of a node's end (the node's crate).
+//! Order: a drain tells clients to leave while rooms continue. A release comes before the shards stop. From
+//! then on the worker submits nothing to them, and new connections wait in the kernel's queues for the next
+//! process, if there is one. A stop comes after the shards have stopped: their last answers are written, then
+//! everything is closed.
+//! Not here: when each client is told to leave (`audience`), the order of a node's end (the node's crate).
 
 use std::net::TcpStream;
 
@@ -15,8 +16,8 @@ use crate::quic::Forwarded;
 use crate::stats::TurnedAway;
 use crate::transport::tcp;
 
-/// A client that a drain refuses may try again after this: another node can be found at once, and this one is
-/// back when its clients have gone.
+/// Time after which a client that a drain refuses may retry. Another node can be reached at once, and this
+/// one is back when its clients have left.
 pub(super) const RETRY_AFTER_S: u32 = 2;
 
 impl Worker {
@@ -25,7 +26,7 @@ impl Worker {
         match release.datagrams.map(Forwarded::new) {
             None => self.driver.refuse_new(),
             Some(forwarded) => {
-                // It fails only for want of memory; then its clients come back over new connections.
+                // It fails only when memory is short; then its clients return over new connections.
                 if let Err(error) = self.poller.add_stream(forwarded.as_fd(), token::FORWARDED) {
                     tracing::warn!(%error, "datagrams of open connections cannot be taken from the next process");
                 }
@@ -36,7 +37,7 @@ impl Worker {
             }
         }
         self.driver.audience.handle_released();
-        // Nobody waits any more: the node is on its way out by another way.
+        // The receiver is gone only if the node is already ending in another way.
         let _ = release.done.send(());
     }
 
@@ -47,8 +48,8 @@ impl Worker {
         self.driver.close_all();
     }
 
-    /// Refuse a new connection while the node drains: an accept and a send, nothing is kept. Under TLS it
-    /// could be told only after a handshake, so it is closed.
+    /// Refuse a new connection while the node drains, which costs an accept and a send. Under TLS the client
+    /// could be told only after a handshake, so the connection is closed.
     pub(super) fn refuse_for_drain(&self, stream: &TcpStream, drain_reason: &str, is_tls: bool) {
         self.stats.turned_away.of(TurnedAway::Draining).inc();
         if is_tls {

@@ -1,8 +1,8 @@
-//! Driver: the audience, and the links over which a worker drives it.
+//! The driver: the audience, and the links over which a worker drives it.
 //!
-//! Why apart from the worker: what a link's bytes lead to (a frame, an upgrade, a close) needs neither
+//! Why apart from the worker: the effects of a link's bytes (a frame, an upgrade, a close) need neither
 //! readiness nor turns. Its parts are in `read`, `upgrade`, `close` and `quic`.
-//! Invariant: a link that ends gives its places back to the limiter, and the audience is told, once.
+//! Invariant: a link that ends gives its places back to the limiter once, and the audience is told once.
 //! Not here: which link is ready, and whose handshake may begin (`Worker`).
 
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::transport::links::Links;
 /// Bytes read from one socket at once; larger than any client frame, and as large as a burst of them.
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// See the file's head.
+/// The audience and the links of one worker.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) stats: Arc<Stats>,
     pub(super) audience: Audience,
     pub(super) links: Links,
-    /// Bytes of one read.
+    /// The bytes of one read.
     pub(super) scratch: Vec<u8>,
-    /// What they are without TLS.
+    /// The same bytes, decrypted.
     pub(super) plain: Vec<u8>,
-    /// New connections are refused. They are told to go there, if it is not empty.
+    /// Set while new connections are refused: the address to which clients are sent, or an empty text.
     pub(super) drain_target: Option<String>,
     pub(super) is_stopping: bool,
 }
@@ -40,7 +40,8 @@ impl Driver {
         Driver { shared, stats, audience, links, scratch, plain, drain_target: None, is_stopping: false }
     }
 
-    /// Clients are told to go, over a time. New connections are refused, unless the next process takes them.
+    /// Tell clients to leave, spread over a time. New connections are refused, unless the next process takes
+    /// them.
     pub(super) fn drain(&mut self, now: Now, drain: &Drain) {
         if !drain.is_handed_over {
             self.drain_target = Some(drain.where_to.clone());
@@ -48,12 +49,12 @@ impl Driver {
         self.audience.handle_drain(now, drain);
     }
 
-    /// New connections are refused from now on, if they are not already.
+    /// Refuse new connections from now on.
     pub(super) fn refuse_new(&mut self) {
         self.drain_target.get_or_insert_default();
     }
 
-    /// Why new connections are refused, if they are.
+    /// The reason for refusing new connections, if they are refused.
     pub(super) fn drain_reason(&self) -> Option<String> {
         let where_to = self.drain_target.as_ref()?;
         Some(if where_to.is_empty() {
@@ -63,7 +64,7 @@ impl Driver {
         })
     }
 
-    /// Close every connection; from now on a link that closes does not linger.
+    /// Close every connection. From now on a link that closes does not linger.
     pub(super) fn close_all(&mut self) {
         let open: Vec<_> = self.links.iter().filter_map(|(_, link)| link.connection).collect();
         for key in open {
@@ -72,7 +73,7 @@ impl Driver {
         self.is_stopping = true;
     }
 
-    /// Forget a link, and tell the audience and the limiter.
+    /// Remove a link, and tell the audience and the limiter.
     pub(super) fn drop_link(&mut self, ix: u32) {
         let Some(link) = self.links.remove(ix) else { return };
         self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));

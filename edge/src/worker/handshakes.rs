@@ -1,8 +1,8 @@
-//! Handshakes of one worker: the queue of those that have not begun, and the list of those that have.
+//! The handshakes of one worker: the queue of those that have not begun, and the list of those that have.
 //!
-//! Invariants: handshakes that have begun go before those that have not, so that few are half done. A queued
-//! connection holds none of the limiter's places for unfinished handshakes, since it waits for the node and
-//! not the node for it.
+//! Invariants: handshakes that have begun take precedence over those that have not, so that few are half
+//! done. A queued connection holds none of the limiter's places for unfinished handshakes, since it waits for
+//! the node and not the node for it.
 //! Not here: when they get time (`begin`), the order of the queue (`admission`).
 
 use std::collections::VecDeque;
@@ -19,10 +19,10 @@ pub(super) enum Pending {
     Quic(u64),
 }
 
-/// See the file's head.
+/// The queue and the list of one worker's handshakes.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    /// Tokens of links whose handshake has begun, and goes on.
+    /// Tokens of links whose handshake has begun and can continue.
     pub(super) due: VecDeque<u64>,
     pub(super) queue: HandshakeQueue<Pending>,
     /// All of the limiter's places for unfinished handshakes are taken.
@@ -40,7 +40,7 @@ impl Handshakes {
         Handshakes { due: VecDeque::new(), queue: HandshakeQueue::new(settings), is_blocked: false }
     }
 
-    /// Copy what the queue counts to where the metrics are read.
+    /// Copy the queue's counters to the metrics.
     pub(super) fn publish(&self, stats: &Stats) {
         for kind in HandshakeKind::ALL {
             stats.admissions_waiting.of(kind).set(self.queue.waiting_of(kind) as u64);
@@ -49,7 +49,7 @@ impl Handshakes {
         stats.admission_wait_ns.set(self.queue.wait_us(HandshakeKind::TlsFull) * 1_000);
     }
 
-    /// There are bytes for a handshake that has begun.
+    /// Bytes for a handshake that has begun have arrived.
     pub(super) fn push(&mut self, token: u64) {
         self.due.push_back(token);
     }

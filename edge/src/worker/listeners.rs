@@ -1,7 +1,7 @@
 //! Listeners: the TCP sockets on which a worker accepts connections, shared with the other workers.
 //!
-//! Invariant: a listener that is here is watched by the worker's poller.
-//! Not here: what becomes of an accepted connection (`accept`).
+//! Invariant: the worker's poller watches every listener here.
+//! Not here: the handling of an accepted connection (`accept`).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -13,19 +13,19 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom_with};
 use super::poller::Poller;
 use super::token;
 
-/// See the file's head.
+/// The TCP listeners of one worker.
 pub(super) struct Listeners {
     ws: Option<TcpListener>,
     wss: Option<TcpListener>,
 }
 
-/// What one attempt to accept brought.
+/// The result of one attempt to accept.
 pub(super) enum Accepted {
-    /// A connection, and its peer's address if it is one of IP.
+    /// A connection, and its peer's IP address, if it has one.
     Connection(TcpStream, Option<IpAddr>),
-    /// A connection that broke, or a call that a signal ended: the next attempt may bring one.
+    /// A connection that broke, or a call that a signal ended. The next attempt may bring a connection.
     Nothing,
-    /// None is waiting, or nobody listens.
+    /// No connection is waiting, or there is no listener.
     Empty,
 }
 
@@ -55,7 +55,7 @@ impl Listeners {
         }
     }
 
-    /// Close them here. Other holders of the same sockets go on.
+    /// Close this worker's listeners. Other holders of the same sockets keep them open.
     pub(super) fn close(&mut self, poller: &Poller) {
         for listener in [self.ws.take(), self.wss.take()].into_iter().flatten() {
             poller.remove(listener.as_fd());

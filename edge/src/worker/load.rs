@@ -1,9 +1,9 @@
-//! Load: the share of its time that fan-out takes a worker. The shards set their ticks by it.
+//! Load: the share of a worker's time that fan-out takes. The shards set their ticks by it.
 //!
 //! Why wall time and not the thread's CPU time: the share is one of the time that the worker has, and on a
 //! crowded machine it has less.
-//! Invariant: control frames are written in the same calls, and their part of the time, by number of writes,
-//! is subtracted, since no tick makes it less.
+//! Invariant: control frames are written in the same calls. Their part of the time, by number of writes, is
+//! subtracted, since no tick reduces it.
 //! Not here: how a tick follows from it (the engine's shards).
 
 use std::time::{Duration, Instant};
@@ -13,32 +13,32 @@ use grandstand_engine::link::Load;
 /// Interval of the reports: a tenth of the longest tick, and long beside a round of fan-out.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// After this long without a write the share is shown as none.
+/// After this long without a write, the share is shown as zero.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Since the last report.
+/// The load since the last report.
 #[derive(Debug)]
 pub(super) struct LoadMeter {
     since: Instant,
     spent: Duration,
     writes: u64,
-    /// Since the start.
+    /// Time since the start.
     total: Duration,
 }
 
-/// Writes offered to connections so far: of batches, and all.
+/// Number of writes to connections so far: of batches, and of all frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writes {
     pub(super) of_batches: u64,
     pub(super) all: u64,
 }
 
-/// What a worker has to report.
+/// A worker's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
-    /// To the shards.
+    /// A load, for the shards.
     Load(Load),
-    /// Nothing was written for a while.
+    /// There was no write for a while.
     Quiet,
 }
 
@@ -59,12 +59,12 @@ impl LoadMeter {
         self.writes += of_batches;
     }
 
-    /// What fan-out took since the start.
+    /// The time of fan-out since the start.
     pub(super) fn total_us(&self) -> u64 {
         self.total.as_micros() as u64
     }
 
-    /// When the next report is due, if there is anything to tell.
+    /// When the next report is due, if there is one.
     pub(super) fn due(&self) -> Option<Instant> {
         (self.writes > 0).then(|| self.since + EVERY)
     }

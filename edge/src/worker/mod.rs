@@ -54,25 +54,25 @@ use poller::{Poller, Ready};
 pub(crate) use shared::{Command, Release, Shared, command_inbox};
 pub(crate) use sort::PreviousProcess;
 
-/// Outputs of the engine taken per turn: more than one tick of the busiest shard makes.
+/// Outputs of the engine taken per turn: more than the busiest shard makes in one tick.
 const OUTPUTS_PER_TURN: usize = 4096;
 
 /// The interval at which the worker looks for handshakes and closes that took too long.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Connections for which a worker's tables have room from the start, so that they are never moved while they
-/// grow: a table that doubles leaves its old half behind, as much memory again as it holds. Pages that are
-/// never touched cost nothing; the bound keeps a limit of millions from reserving gigabytes.
+/// Connections for which a worker's tables have room from the start, so that growth never moves them. A table
+/// that doubles leaves its old half behind, which is as much memory again. Pages that are never touched cost
+/// nothing. The bound keeps a limit of millions from reserving gigabytes.
 pub fn reserved(config: &Config) -> usize {
     config.limits.connections_max.min(65_536)
 }
 
-/// A seed for the times at which refused clients may retry: it must differ between workers, and is no secret.
+/// A seed for the retry times of refused clients: it must differ between workers, and is not secret.
 fn seed_of(worker: usize) -> u64 {
     u64::from(std::process::id()) << 8 | worker as u64
 }
 
-/// What a worker is made of.
+/// The parts from which a worker is made.
 pub(crate) struct Parts {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
@@ -89,7 +89,7 @@ pub(crate) struct Parts {
     pub(crate) previous: Option<PreviousProcess>,
 }
 
-/// See the file's head.
+/// One thread's audience, links, poller and handshakes.
 pub(crate) struct Worker {
     id: usize,
     shared: Arc<Shared>,
@@ -105,10 +105,10 @@ pub(crate) struct Worker {
     handshakes: Handshakes,
     load: LoadMeter,
     housekeeping_at: Instant,
-    /// The UDP socket was not read to its end: there will be no new event for what is left.
+    /// The UDP socket was not read to its end, and no new event will come for the rest.
     udp_has_more: bool,
     previous: Option<PreviousProcess>,
-    /// The next process reads the socket, and forwards what is ours.
+    /// Set when the next process reads the UDP socket: the datagrams that it forwards to this worker.
     forwarded: Option<Forwarded>,
     forwarded_has_more: bool,
 }
@@ -152,7 +152,7 @@ impl Worker {
         })
     }
 
-    /// Turn until told to stop.
+    /// Run turns until told to stop.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         #[expect(
             deprecated,
@@ -183,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// Do everything that can be done now; `true` when there is more.
+    /// Do everything that can be done now. Returns `true` when there is more.
     fn turn(&mut self) -> io::Result<bool> {
         let (instant, now) = self.shared.clock.now();
         let mut has_more = self.take_outputs();
@@ -237,7 +237,7 @@ impl Worker {
         }
     }
 
-    /// Fan out within the budget, and measure the time that it takes; `true` when there is more.
+    /// Fan out within the budget, and measure the time. Returns `true` when there is more.
     fn write(&mut self, instant: Instant, now: Now) -> bool {
         let writes_max = self.shared.config.fanout.writes_per_turn;
         let (begun, before) = (self.shared.clock.instant(), self.writes());
@@ -253,7 +253,7 @@ impl Worker {
         Writes { of_batches: counts.batch_writes, all: counts.writes }
     }
 
-    /// Tell the shards what share of the time fan-out took. Where an inbox is full, the next report will do.
+    /// Report fan-out's share of the time to the shards. If an inbox is full, the next report follows soon.
     fn tell_load(&mut self, instant: Instant) {
         match self.load.poll_report(instant) {
             Some(Report::Load(load)) => {
@@ -273,7 +273,7 @@ impl Worker {
         match event.token {
             token::BELL => {
                 let mut count = [0; 8];
-                // A non-blocking read, only to silence it.
+                // A non-blocking read, only to reset the bell.
                 let _ = rustix::io::read(&self.bell_fd, &mut count);
                 false
             }
@@ -298,7 +298,7 @@ impl Worker {
     fn handle_link_event(&mut self, now: Now, ix: u32, event: Ready) {
         match self.driver.links.get(ix).map(|link| link.state) {
             Some(LinkState::Accepted { is_tls }) => self.handle_incoming(now, ix, event.token, is_tls),
-            // The peer left before its turn.
+            // The peer left before its handshake began.
             Some(LinkState::Queued { .. }) if event.over => self.driver.drop_link(ix),
             Some(LinkState::Queued { .. }) => {}
             Some(LinkState::Tls) => self.handshakes.push(event.token),
@@ -332,7 +332,7 @@ impl Worker {
             .expect("the housekeeping always is due")
     }
 
-    /// Copy the counters to where the metrics are read, and the load to where other workers read it.
+    /// Copy the counters to the metrics, and the load to where other workers read it.
     fn publish_stats(&mut self) {
         let load =
             self.driver.links.len() + self.driver.links.quic.as_ref().map_or(0, |quic| quic.counts.pending);

@@ -1,10 +1,10 @@
-//! The poller: which of a worker's sockets are ready, by an epoll of the worker's own. The worker's tokio
-//! runtime watches that one descriptor.
+//! The poller: finds a worker's ready sockets, by an epoll of the worker's own. The worker's tokio runtime
+//! watches that one descriptor.
 //!
 //! Why not a tokio `TcpStream` for each viewer: its registration costs 288 bytes, and a task 700 more. Here a
 //! viewer's socket costs its entry in the kernel and nothing else.
 //! Invariant: an edge-triggered socket is read or written until it would block, or remembered as having more.
-//! Not here: what is done with a ready socket (`Worker`).
+//! Not here: the handling of a ready socket (`Worker`).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,20 +12,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// Events taken per look: more wait for the next turn.
+/// Events taken per call; more wait for the next turn.
 const EVENTS_PER_LOOK: usize = 512;
 
-/// What is ready.
+/// A ready descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) token: u64,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// The peer ended its side, or the connection broke: it is read to its end.
+    /// The peer ended its side, or the connection broke. The socket must be read to its end.
     pub(super) over: bool,
 }
 
-/// See the file's head.
+/// The epoll of one worker.
 pub(super) struct Poller {
     epoll: OwnedFd,
 }
@@ -51,7 +51,7 @@ impl Poller {
         self.add(fd, token, EventFlags::IN | EventFlags::EXCLUSIVE)
     }
 
-    /// Watch a socket only for writing from now on: another process reads it.
+    /// Watch a socket only for writing from now on, since another process reads it.
     pub(super) fn leave_reading(&self, fd: BorrowedFd<'_>, token: u64) {
         // It fails only if it was not watched.
         let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), EventFlags::OUT | EventFlags::ET);
@@ -72,7 +72,7 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
     }
 
-    /// What is ready now, without waiting.
+    /// The descriptors that are ready now, without waiting.
     pub(super) fn look(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         let no_wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut events = [MaybeUninit::<Event>::uninit(); EVENTS_PER_LOOK];

@@ -9,7 +9,7 @@ use grandstand_edge_core::audience::Counters;
 use crate::quic::Quic;
 use crate::stats::Stats;
 
-/// Set every cell that is counted elsewhere.
+/// Set every cell whose number is counted elsewhere.
 pub(super) fn publish(stats: &Stats, counters: &Counters, quic: Option<&Quic>) {
     stats.frames_in.set(counters.frames_in);
     stats.frames_out.set(counters.frames_out);

@@ -1,7 +1,7 @@
-//! QUIC in a worker's turn: datagrams are taken and sorted by their worker and process, events go to the
-//! audience, and packets leave in the same burst.
+//! QUIC in a worker's turn: takes datagrams, sorts them by worker and process, passes events to the audience,
+//! and sends packets in the same burst.
 //!
-//! Not here: packets and connections (`crate::quic`), which datagram is whose (`crate::quic::connection_id`).
+//! Not here: packets and connections (`crate::quic`), the owner of a datagram (`crate::quic::connection_id`).
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::stats::{HandshakeFailure, Stats, Transport, TurnedAway};
 use crate::transport::links::Links;
 
 impl Worker {
-    /// The worker's UDP socket is ready; `true` when it has more than one turn takes.
+    /// The worker's UDP socket is ready. Returns `true` when it has more than one turn takes.
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
         let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
         let (queue, stats) = (&mut self.handshakes.queue, &self.stats);
@@ -29,7 +29,7 @@ impl Worker {
         if event.writable {
             quic.handle_writable(instant);
         }
-        // The next process reads the socket and sorts what comes.
+        // The next process reads the socket and sorts the datagrams.
         if !event.readable || self.forwarded.is_some() {
             return false;
         }
@@ -43,7 +43,7 @@ impl Worker {
         has_more
     }
 
-    /// Datagrams that the next process forwards; `true` when there are more than one turn takes.
+    /// Take datagrams that the next process forwards. Returns `true` when there are more than one turn takes.
     pub(super) fn handle_forwarded(&mut self, instant: Instant, now: Now) -> bool {
         let shared = self.shared.clone();
         let (Some(quic), Some(forwarded)) = (self.driver.links.quic.as_mut(), self.forwarded.as_mut()) else {
@@ -52,7 +52,7 @@ impl Worker {
         let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
         let inflow = forwarded.receive(|datagram| {
             if let Some(datagram) = sorter.claim(datagram) {
-                // New connections are the next process's.
+                // New connections belong to the next process.
                 quic.handle_datagram(instant, datagram, &mut |_| None);
             }
         });
@@ -77,7 +77,7 @@ impl Worker {
 }
 
 impl Driver {
-    /// Send packets and hand on events, until neither leads to the other.
+    /// Send packets and pass on events, until neither causes the other.
     pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
         loop {
             let Some(quic) = self.links.quic.as_mut() else { return };
@@ -137,8 +137,8 @@ fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audie
     links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
 }
 
-/// Decide whether a new QUIC connection may wait for its handshake: its permit, or `None` to refuse it. A
-/// refusal in QUIC cannot say when to come back, so the retry schedule is not asked.
+/// Decide whether a new QUIC connection may wait for its handshake. Returns its permit, or `None` to refuse
+/// it. A refusal in QUIC cannot say when to retry, so the retry schedule is not used.
 fn admit(
     shared: &Shared,
     stats: &Stats,

@@ -1,4 +1,4 @@
-//! Reading: bytes from TCP links, through TLS and WebSocket, to the audience.
+//! Reading: passes bytes from TCP links, through TLS and WebSocket, to the audience.
 //!
 //! Invariant: sockets are read into the worker's own scratch buffer; a link keeps only what is incomplete.
 //! Not here: which links are ready (`poller`), upgrade requests (`upgrade`).
@@ -23,9 +23,9 @@ impl Driver {
         }
     }
 
-    /// Read until the socket has nothing more. A read that leaves room in the scratch buffer has emptied the
-    /// socket (epoll(7)), and bytes that come later bring a new event. An end that epoll has reported already
-    /// (`over`) brings none, so it is read up to.
+    /// Read until the socket has nothing more. A read that does not fill the scratch buffer has emptied the
+    /// socket (epoll(7)), and later bytes bring a new event. If epoll has reported the end already (`over`),
+    /// no new event follows, so the socket is read to its end.
     pub(super) fn handle_link_readable(&mut self, now: Now, ix: u32, over: bool) {
         let mut scratch = std::mem::take(&mut self.scratch);
         while let Some(link) = self.links.get(ix) {

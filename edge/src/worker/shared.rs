@@ -1,7 +1,7 @@
 //! Shared state of a node's workers: configuration, limiter, clock, command inboxes, and loads.
 //!
-//! Invariant: nothing here is locked but what the limiter locks; a full inbox gives the command back.
-//! Not here: what one worker owns (`Worker`).
+//! Invariant: the limiter has the only locks here. A full inbox gives the command back.
+//! Not here: the state of one worker (`Worker`).
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -23,9 +23,9 @@ pub(crate) enum Command {
     Adopt { stream: TcpStream, is_tls: bool, permit: Permit },
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
-    /// Tell clients to go. Refuse new connections too, unless another process has the sockets.
+    /// Tell clients to leave. Refuse new connections too, unless another process has the sockets.
     Drain(Drain),
-    /// The shards are about to stop: take nothing for them any more, and no new connections.
+    /// The shards are about to stop: submit nothing to them any more, and accept no new connections.
     Release(Release),
     /// Close everything and end.
     Stop,
@@ -34,13 +34,13 @@ pub(crate) enum Command {
 /// See [`Command::Release`].
 #[derive(Debug)]
 pub(crate) struct Release {
-    /// Where datagrams come from, if another process reads the socket from now on.
+    /// The datagrams, if another process reads the socket from now on.
     pub(crate) datagrams: Option<UnixStream>,
-    /// Told when it is done.
+    /// Notified when the release is done.
     pub(crate) done: std::sync::mpsc::Sender<()>,
 }
 
-/// See the file's head.
+/// The state that all workers of a node share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) limiter: ConnectionLimiter,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     /// Connections of each worker: a new one goes to the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
     pub(crate) clock: Clock,
-    /// Of this process: part of its QUIC connection IDs.
+    /// The generation of this process, which is part of its QUIC connection IDs.
     pub(crate) generation: u16,
 }
 
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The worker with the fewest connections; `own` among equals, for it needs no hand-over.
+    /// The worker with the fewest connections; `own` among equals, since it needs no passing on.
     pub(crate) fn least_loaded(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
         (0..self.loads.len()).min_by_key(|&worker| (load(worker), worker != own)).unwrap_or(own)

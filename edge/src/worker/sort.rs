@@ -1,7 +1,8 @@
-//! Sorting datagrams: each is this worker's, another worker's, or the previous process's.
+//! Sorting of datagrams: each belongs to this worker, to another worker, or to the previous process.
 //!
-//! Invariant: a datagram goes to one of them; where the way is full it is lost, as a full socket loses it.
-//! Not here: how a connection ID is read (`quic::connection_id`), the way to the previous process
+//! Invariant: a datagram goes to exactly one of them. If that queue is full, the datagram is lost, as a full
+//! socket would lose it.
+//! Not here: reading a connection ID (`quic::connection_id`), the queue to the previous process
 //! (`quic::forward`).
 
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use crate::quic::{Datagram, Forwarder, Route, route};
 /// The previous process, as one worker sees it while its clients leave.
 #[derive(Debug)]
 pub(crate) struct PreviousProcess {
-    /// Its generation, and those of the processes before it that still have connections.
+    /// Its generation, and those of earlier processes that still have connections.
     pub(crate) generations: Arc<[u16]>,
     pub(crate) forwarder: Forwarder,
 }
 
-/// Sorts datagrams: which are this worker's, and which another's.
+/// Sorts datagrams by their owner.
 pub(super) struct Sorter<'a> {
     pub(super) worker: usize,
     pub(super) shared: &'a Shared,
@@ -25,8 +26,8 @@ pub(super) struct Sorter<'a> {
 }
 
 impl Sorter<'_> {
-    /// The datagram if it is ours; `None` when it was forwarded, to another worker or to the previous
-    /// process.
+    /// Returns the datagram if it is this worker's; `None` when it was forwarded to another worker or to the
+    /// previous process.
     pub(super) fn claim(&mut self, datagram: Datagram) -> Option<Datagram> {
         let Some(Route { generation, worker }) = route(&datagram.bytes) else { return Some(datagram) };
         let worker = usize::from(worker);
@@ -47,8 +48,8 @@ impl Sorter<'_> {
         }
     }
 
-    /// Send the rest of a datagram that was forwarded in part. Once the previous process is gone, nothing is
-    /// forwarded any more, and its clients get stateless resets.
+    /// Send the rest of a datagram that was forwarded in part. Once the previous process is gone, nothing
+    /// more is forwarded, and its clients get stateless resets.
     pub(super) fn settle(&mut self) {
         if let Some(previous) = self.previous.as_mut() {
             previous.forwarder.flush();

@@ -1,6 +1,6 @@
 //! Epoll tokens of the descriptors that are not links.
 //!
-//! Invariant: a link's token never has all of its upper bits set, so none of these is taken for a link.
+//! Invariant: a link's token never has all of its upper bits set, so no link has one of these tokens.
 //! Not here: the tokens of links (`transport::links`).
 
 /// The worker's doorbell.

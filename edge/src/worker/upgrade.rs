@@ -13,7 +13,7 @@ use crate::transport::link::LinkState;
 use crate::transport::websocket::{self, Upgrade};
 
 impl Driver {
-    /// Bytes of the request; what follows it already belongs to the WebSocket and is returned.
+    /// Take the bytes of the request. The bytes after it belong to the WebSocket and are returned.
     pub(super) fn take_request(&mut self, now: Now, ix: u32, bytes: &[u8]) -> Option<Vec<u8>> {
         let link = self.links.get_mut(ix)?;
         let mut pending = link.pending.take().unwrap_or_default();
