@@ -1,8 +1,10 @@
 //! Members that read the past: a replay, or a resume, from the ring or by pages of history, until they reach
 //! the head.
 //!
+//! Why apart from the walk: such a member is at a place of its own, so that nothing is gathered for several.
 //! Only batches with chat are sent: tallies are never replayed, and the state comes as a snapshot.
 //! Invariant: offsets reach such a member without holes, but for a gap that names them.
+//! Not here: where it begins (`subscribe`), pages that clients ask for (`history`).
 
 use std::sync::Arc;
 
@@ -111,10 +113,10 @@ impl Subscriptions {
             return;
         }
         catching.waits_for = None;
-        let unanswered = catching.unanswered.take();
+        let (unanswered, asked) = (catching.unanswered.take(), member.offset);
         let batches = if page.same_epoch { page.batches } else { Vec::new() };
         if let Some(join) = unanswered {
-            let offset = self.answer_resume(key, &join, batches.first().map(|b| &**b));
+            let offset = self.answer_resume(key, &join, asked, batches.first().map(|b| &**b));
             // The answer may have been one too many for its control queue: then it has left.
             if self.connections[ix].closing {
                 return;

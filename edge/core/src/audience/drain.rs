@@ -1,4 +1,4 @@
-//! DrainProgress: each client is told when to go, and closed when it has not gone.
+//! Draining an audience: each client is told when to go, and closed when it has not gone.
 //!
 //! Why spread: clients that come back at once are a wave for whoever takes them in. The moments are those of
 //! the sequence n/φ mod 1 (Weyl's, for the golden ratio), which is even over the whole time and over every
@@ -32,8 +32,8 @@ pub struct Drain {
     pub spread_ms: u32,
     /// A connection is closed so long after its own moment.
     pub grace_ms: u32,
-    /// Another process has the sockets: who says hello on a connection that stands is welcomed and sent
-    /// there, not refused.
+    /// Another process has the listening sockets: a hello on an established connection is welcomed, and its
+    /// client told when to go there, not refused.
     pub is_handed_over: bool,
 }
 
@@ -93,8 +93,8 @@ impl Audience {
         }
     }
 
-    /// The shards take nothing any more: what would be for them is left without an answer, for the client to
-    /// say again over its next connection, under the same nonce. What they have answered still goes out.
+    /// The shards take nothing any more: requests for them get no answer. The client retries them over its
+    /// next connection, under the same nonces. What shards have answered is still sent.
     pub fn handle_released(&mut self) {
         self.subscriptions.shards.release();
     }

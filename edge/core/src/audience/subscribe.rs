@@ -31,6 +31,11 @@ struct Start {
     time_ms: u64,
 }
 
+/// A resume whose position the ring does not hold: the shard's history shows where it can begin.
+struct NotInRing {
+    asked: u64,
+}
+
 impl Request<'_> {
     pub(super) fn handle_subscribe(&mut self, s: &Subscribe<'_>) {
         if let Err(reason) = self.try_subscribe(s) {
@@ -77,7 +82,7 @@ impl Request<'_> {
 }
 
 impl Subscriptions {
-    /// The shard's answer: the room stands, or everyone who waits for it is refused.
+    /// The shard's answer: the room is attached, or everyone who waits for it is refused.
     pub(super) fn handle_attached(&mut self, name: &str, result: Result<Box<Attachment>, Refusal>) {
         let Some(key) = self.rooms.named(name) else { return };
         match result {
@@ -105,9 +110,7 @@ impl Subscriptions {
     }
 
     fn detach_refused(&mut self, key: RoomKey, reason: Refusal) {
-        if self.rooms[key].attached.is_some() {
-            self.send_members_away(key, reason);
-        }
+        self.send_members_away(key, reason);
         for join in self.rooms.remove(key).joining {
             let Some((ix, connection)) = self.connections.named_mut(join.connection) else { continue };
             if let Some(session) = connection.session.as_mut() {
@@ -133,28 +136,21 @@ impl Subscriptions {
         room.members_compressed += u32::from(takes_compressed);
         self.connections.counters.joins += 1;
         self.connections.counters.members += 1;
+        let state_version = attached.state_version();
+        let catch_up = |unanswered| {
+            let (page, waits_for) = (VecDeque::new(), None);
+            Cursor::CatchUp(Box::new(CatchUp { state_version, page, waits_for, unanswered }))
+        };
         match start(attached, &join) {
-            Some(start) => {
-                let (offset, state_version) = (start.offset, attached.state_version());
-                let cursor = if offset == attached.next_offset {
-                    Cursor::Live(attached.ring.next_seq())
-                } else {
-                    let (page, waits_for, unanswered) = (VecDeque::new(), None, None);
-                    Cursor::CatchUp(Box::new(CatchUp { state_version, page, waits_for, unanswered }))
-                };
-                room.members.push(Member { connection: ix, offset, cursor });
+            Ok(start) => {
+                let is_at_head = start.offset == attached.next_offset;
+                let cursor = if is_at_head { Cursor::Live(attached.ring.next_seq()) } else { catch_up(None) };
+                room.members.push(Member { connection: ix, offset: start.offset, cursor });
                 self.answer_join(key, &join, &start);
             }
-            None => {
-                let (_, offset) = join.resume.expect("only a resume needs the past");
-                let state_version = attached.state_version();
-                let (page, waits_for, unanswered) = (VecDeque::new(), None, Some(join));
-                let catching = CatchUp { state_version, page, waits_for, unanswered };
-                room.members.push(Member {
-                    connection: ix,
-                    offset,
-                    cursor: Cursor::CatchUp(Box::new(catching)),
-                });
+            Err(NotInRing { asked }) => {
+                let cursor = catch_up(Some(join));
+                room.members.push(Member { connection: ix, offset: asked, cursor });
                 self.ask_page(key, ix, member);
             }
         }
@@ -181,10 +177,15 @@ impl Subscriptions {
         }
     }
 
-    /// Answer a resume whose beginning the first page of history shows.
-    pub(super) fn answer_resume(&mut self, key: RoomKey, join: &Join, first: Option<&Batch>) -> u64 {
+    /// Answer a resume at the offset `asked`, now that the first page of history shows where it can begin.
+    pub(super) fn answer_resume(
+        &mut self,
+        key: RoomKey,
+        join: &Join,
+        asked: u64,
+        first: Option<&Batch>,
+    ) -> u64 {
         let attached = self.rooms.attached(key);
-        let (_, asked) = join.resume.expect("only a resume needs the past");
         let start = match first {
             Some(batch) if batch.first_offset <= asked => {
                 Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms }
@@ -208,23 +209,27 @@ fn anew(room: &Attached, join: &Join) -> Start {
 }
 
 /// Where a reader begins, if the ring can tell.
-fn start(room: &Attached, join: &Join) -> Option<Start> {
+fn start(room: &Attached, join: &Join) -> Result<Start, NotInRing> {
     // It comes from a worker that is ahead of this one: the shard's page comes after what this one has not
     // heard of yet.
-    if join.resume.is_some_and(|(epoch, offset)| epoch == room.epoch && offset > room.next_offset) {
-        return None;
+    if let Some((epoch, asked)) = join.resume
+        && epoch == room.epoch
+        && asked > room.next_offset
+    {
+        return Err(NotInRing { asked });
     }
     let head = |outcome| Start { outcome, offset: room.next_offset, time_ms: room.time_ms };
+    let at_replay = |outcome| replay_start(room, join.replay, outcome).unwrap_or_else(|| head(outcome));
     match join.resume.map(|position| room.goes_on_at(position)) {
-        Some(Some(offset)) if offset == room.next_offset => Some(head(Outcome::Resumed)),
-        Some(Some(offset)) => {
-            let batch = room.ring.since_offset(offset)?.next()?;
-            Some(Start { outcome: Outcome::Resumed, offset: batch.first_offset, time_ms: batch.base_time_ms })
+        Some(Some(offset)) if offset == room.next_offset => Ok(head(Outcome::Resumed)),
+        Some(Some(asked)) => {
+            let batch = room.ring.since_offset(asked).and_then(|mut batches| batches.next());
+            let batch = batch.ok_or(NotInRing { asked })?;
+            let (offset, time_ms) = (batch.first_offset, batch.base_time_ms);
+            Ok(Start { outcome: Outcome::Resumed, offset, time_ms })
         }
-        Some(None) => Some(
-            replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(|| head(Outcome::Restarted)),
-        ),
-        None => Some(replay_start(room, join.replay, Outcome::Live).unwrap_or_else(|| head(Outcome::Live))),
+        Some(None) => Ok(at_replay(Outcome::Restarted)),
+        None => Ok(at_replay(Outcome::Live)),
     }
 }
 

@@ -122,10 +122,10 @@ impl Subscriptions {
     }
 
     /// The room's members lose it: it is gone, or its log is another one. Those whose subscription has not
-    /// been answered are refused.
+    /// been answered are refused. A room that is not attached has no members.
     pub(super) fn send_members_away(&mut self, key: RoomKey, reason: Refusal) {
         let room = &mut self.rooms[key];
-        let alias = room.attached.as_ref().map_or(u32::MAX, |a| a.alias.0);
+        let Some(alias) = room.attached.as_ref().map(|a| a.alias.0) else { return };
         room.walk = 0;
         room.members_compressed = 0;
         for member in std::mem::take(&mut room.members) {
