@@ -27,7 +27,7 @@ pub fn flags(command: Command) -> Command {
     config::keys().iter().fold(command.arg(file), |command, key| command.arg(flag(key, &defaults)))
 }
 
-/// The flags that a first node needs: what `serve -h` shows.
+/// The flags that a first node needs, which `serve -h` shows.
 const MOST_IMPORTANT: [&str; 13] = [
     "ws.listen",
     "wss.listen",
@@ -71,7 +71,7 @@ pub fn serve() -> Command {
     flags(command)
 }
 
-/// Was `serve -h` asked for? clap's own short help lists every flag.
+/// Was `serve -h` given? clap's own short help would list every flag.
 pub fn wants_short_help(matches: &ArgMatches) -> bool {
     matches.get_flag(SHORT_HELP)
 }
@@ -115,8 +115,8 @@ pub fn command() -> Command {
 /// Runs the `config` command.
 ///
 /// # Errors
-/// Those of [`load`]; an error of the writer is returned inside. A reader that has seen enough (`| head`) is
-/// none.
+/// The errors of [`load`]. An error of the writer is returned inside. A reader that closes the pipe (`|
+/// head`) is not an error.
 pub fn run(matches: &ArgMatches, out: &mut impl Write) -> Result<io::Result<()>, ConfigError> {
     let written = if matches.get_flag("sample") {
         out.write_all(config::sample().as_bytes())
@@ -131,7 +131,7 @@ pub fn run(matches: &ArgMatches, out: &mut impl Write) -> Result<io::Result<()>,
 /// [`load`] with the process's environment and a command line that [`flags`] made.
 ///
 /// # Errors
-/// Those of [`load`].
+/// The errors of [`load`].
 pub fn from_matches(matches: &ArgMatches) -> Result<Effective, ConfigError> {
     let file = matches.get_one::<PathBuf>(FILE_FLAG).map(PathBuf::as_path);
     load(file.map(Path::new), environment(), given(matches))
@@ -184,7 +184,7 @@ fn value_name(kind: Kind) -> &'static str {
     }
 }
 
-/// The default as a flag would take it.
+/// The default in the form of a flag's value.
 fn shown(key: &Key, defaults: &Config) -> String {
     match key.value(defaults) {
         serde_json::Value::String(text) if text.is_empty() => "none".to_owned(),
@@ -196,7 +196,7 @@ fn shown(key: &Key, defaults: &Config) -> String {
     }
 }
 
-/// What a key is, without its conditions.
+/// The first clause of a key's help, without its conditions.
 fn first_clause(doc: &str) -> &str {
     let ends = [". ", ", ", "; ", ": ", " ("];
     ends.iter().filter_map(|end| doc.find(end)).min().map_or(doc.trim_end_matches('.'), |end| &doc[..end])

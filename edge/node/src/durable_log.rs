@@ -1,10 +1,10 @@
-//! The durable log in a node's life: opened before the engine, told of at start, closed after the engine.
+//! The durable log in a node's life: opened before the engine, announced at start, closed after the engine.
 //!
-//! Why before the engine: rooms come back from it, and a log that can't be opened stops the start before
-//! anything was served.
+//! Why before the engine: the engine's rooms are restored from it, and a log that cannot be opened stops the
+//! start before anything is served.
 //! Invariant: without `log.dir` nothing is written to disk.
-//! Not here: what the log does (`grandstand_store`), how it is asked for (`admin::log`), the order of a stop
-//! (`drain`).
+//! Not here: the log itself (`grandstand_store`), its admin endpoints (`http::admin`), the order of a stop
+//! (`shutdown`).
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::http::admin::StorePort;
 use crate::settings::{backup_dir, store_config};
 use grandstand_edge::config::Config;
 
-/// Opens the log, if the node has one, and says what was found.
+/// Open the log, if the node has one, and log what was found.
 pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
     let Some(wanted) = store_config(config) else { return Ok(None) };
     let store = Store::open(wanted).map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
@@ -23,7 +23,7 @@ pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
     Ok(Some(store))
 }
 
-/// Writes what is outstanding and lets go of the folder. The engine must have stopped.
+/// Write outstanding entries and release the folder. The engine must have stopped.
 pub(crate) fn close(store: Store) {
     if !store.close() {
         tracing::warn!(
@@ -32,7 +32,7 @@ pub(crate) fn close(store: Store) {
     }
 }
 
-/// What the admin port sees of it.
+/// The admin port's handle of the log.
 pub(crate) fn port(config: &Config, store: &Store) -> StorePort {
     StorePort {
         dir: config.log.dir.clone().unwrap_or_default(),
@@ -43,7 +43,7 @@ pub(crate) fn port(config: &Config, store: &Store) -> StorePort {
     }
 }
 
-/// In one line for each thing that matters; loud where something was lost or is rotten.
+/// Log one line for each result that matters: a warning or an error where entries were lost or are damaged.
 fn announce(store: &Store, config: &Config) {
     let opening = store.opening();
     let dir = config.log.dir.as_deref().unwrap_or(Path::new("")).display();
@@ -61,7 +61,7 @@ fn announce(store: &Store, config: &Config) {
     }
 }
 
-/// What was found, in a sentence.
+/// The result of opening, in a sentence.
 fn found(opening: &Opening) -> String {
     let rooms = if opening.rooms == 1 { "1 room".to_owned() } else { format!("{} rooms", opening.rooms) };
     let how = match opening.found {
@@ -71,7 +71,7 @@ fn found(opening: &Opening) -> String {
             format!("after a crash: {rooms}, {recovered} entries recovered from the crash log, epochs kept")
         }
         Found::PowerCut => {
-            // Where something was cut off or rotten, nobody can say that.
+            // Where a record was cut off or damaged, nothing can be said about completeness.
             let is_whole = opening.cut == 0 && opening.rotten.is_empty();
             let whole = if is_whole { "; everything acknowledged is there" } else { "" };
             format!("after a power cut: {rooms}, {} of them under new epochs{whole}", opening.new_epochs)

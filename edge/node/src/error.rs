@@ -1,10 +1,13 @@
-//! Why a node does not start, in words for operators: what, and what to do about it.
+//! Errors of a node's start, in words for operators: the fault, and what to do about it.
+//!
+//! Why a hint for each: an operator must be able to act on the text alone.
+//! Not here: faults of the configuration (`grandstand_edge::config`).
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// Why a node does not start or run on.
+/// Why a node does not start or go on.
 #[derive(Debug)]
 pub struct NodeError {
     what: String,
@@ -34,7 +37,7 @@ impl NodeError {
         NodeError::new(format!("cannot listen on {address} ({key}): {error}"), hint)
     }
 
-    /// What to do about it.
+    /// What the operator can do.
     pub fn hint(&self) -> &str {
         &self.hint
     }

@@ -1,8 +1,8 @@
 //! A node: the process around the edge and the engine, as a library for its binary, tests and the demo.
 //!
 //! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
-//! - [`http`]: the admin port, for operators; [`metrics`]: what is scraped there;
-//! - [`certificates`], [`logging`]: what a process has once;
+//! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
+//! - [`certificates`], [`logging`]: parts that a process has once;
 //! - [`config_command`], [`store_command`]: the command line.
 //!
 //! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows

@@ -1,11 +1,11 @@
-//! Listeners: every socket that a node serves on, taken over from the predecessor or bound here.
+//! Listeners: every socket on which a node serves, inherited from the predecessor or bound here.
 //!
-//! Why first of all: a taken port is reported before anything else is started. TCP listeners are shared by
-//! the workers. Each worker has its own UDP socket on one port (`SO_REUSEPORT`), which another program of the
-//! same user could join unnoticed; so the port is first bound alone.
-//! Invariants: a socket that is listed is the configured one; no two processes with connections have the same
-//! generation.
-//! Not here: how sockets pass from process to process (`handover`), what workers do with them
+//! Why first: a port in use is reported before anything else is started. Workers share the TCP listeners.
+//! Each worker has its own UDP socket on one port (`SO_REUSEPORT`), which another program of the same user
+//! could join unnoticed; so the port is first bound exclusively.
+//! Invariants: the address of every socket is the configured one. No two processes with connections have the
+//! same generation.
+//! Not here: how sockets pass between processes (`handover`), the workers' use of them
 //! (`grandstand_edge::workers`).
 
 use std::io;
@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::NodeError;
 use crate::handover::{Inherited, Offer};
 
-/// Where a node listens.
+/// The addresses of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// WebSocket without TLS.
@@ -32,20 +32,20 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// See the file's head.
+/// The listening sockets of a node.
 pub(crate) struct Listeners {
     ws: Option<TcpListener>,
     wss: Option<TcpListener>,
     quic: Vec<UdpSocket>,
     admin: Option<TcpListener>,
-    /// To the workers of the predecessor, whose connections still get datagrams by our UDP sockets.
+    /// Sockets to the predecessor's workers, whose connections still get datagrams through our UDP sockets.
     forwarding: Vec<UnixStream>,
-    /// Of the predecessors that still have connections, the newest first.
+    /// The generations of earlier processes that still have connections, the newest first.
     generations: Vec<u16>,
 }
 
 impl Listeners {
-    /// Everything that the configuration names: what was inherited, the rest bound.
+    /// Open every configured listener: the inherited ones, and all others by binding.
     pub(crate) fn open(
         config: &Config,
         workers: usize,
@@ -71,7 +71,7 @@ impl Listeners {
         })
     }
 
-    /// With the real ports where 0 was configured.
+    /// The addresses, with real ports where 0 was configured.
     pub(crate) fn addresses(&self) -> Result<Addresses, NodeError> {
         let of = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::local_addr).transpose();
         let addresses = || {
@@ -85,12 +85,12 @@ impl Listeners {
         addresses().map_err(|e| NodeError::new(e.to_string(), "try again"))
     }
 
-    /// Do datagrams for the predecessor's connections come here from now on?
+    /// Does this process read the datagrams of the predecessor's connections from now on?
     pub(crate) fn inherits_quic(&self) -> bool {
         !self.forwarding.is_empty()
     }
 
-    /// For this process: new with every process, and not that of one that still has connections.
+    /// A generation for this process: a new one, which no process with connections has.
     pub(crate) fn new_generation(&self) -> Result<u16, NodeError> {
         match self.generations.first() {
             Some(newest) => Ok((1..=u16::MAX)
@@ -106,7 +106,7 @@ impl Listeners {
         }
     }
 
-    /// What the workers clone.
+    /// The sockets that workers clone.
     pub(crate) fn of_workers(&self) -> Sockets<'_> {
         Sockets {
             ws: self.ws.as_ref(),
@@ -117,13 +117,13 @@ impl Listeners {
         }
     }
 
-    /// What the admin port listens on.
+    /// A clone of the admin port's listener.
     pub(crate) fn clone_admin(&self) -> Result<Option<TcpListener>, NodeError> {
         let clone = self.admin.as_ref().map(TcpListener::try_clone).transpose();
         clone.map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))
     }
 
-    /// What this process, of that generation, has for its successor.
+    /// The sockets that this process, with that generation, offers its successor.
     pub(crate) fn into_offer(self, generation: u16) -> Offer {
         let Listeners { ws, wss, quic, admin, generations, forwarding: _ } = self;
         let generations = std::iter::once(generation).chain(generations).collect();
@@ -131,8 +131,7 @@ impl Listeners {
     }
 }
 
-/// QUIC's sockets are one per worker: where they are inherited, there are as many workers as the predecessor
-/// has.
+/// QUIC has one socket per worker. If these are inherited, there are as many workers as the predecessor has.
 pub(crate) fn worker_count(config: &Config, inherited: Option<&Inherited>) -> usize {
     let wanted = config.node.workers_or_cpus().min(WORKERS_MAX);
     match inherited.map(|inherited| inherited.quic.len()).filter(|&count| count > 0 && count != wanted) {
@@ -144,14 +143,14 @@ pub(crate) fn worker_count(config: &Config, inherited: Option<&Inherited>) -> us
     }
 }
 
-/// Bind a TCP listener, non-blocking; its connections inherit the buffer sizes.
+/// Bind a TCP listener, non-blocking. Its connections inherit the buffer sizes.
 fn tcp(key: &'static str, address: SocketAddr, config: &SocketConfig) -> Result<TcpListener, NodeError> {
     try_tcp(address, config).map_err(|error| NodeError::bind(key, address, &error))
 }
 
 fn try_tcp(address: SocketAddr, config: &SocketConfig) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restart bind while old connections are in TIME_WAIT; a living listener still refuses.
+    // Lets a restart bind while old connections are in TIME_WAIT. A live listener still prevents it.
     socket.set_reuse_address(true)?;
     if config.send_buffer_bytes > 0 {
         socket.set_send_buffer_size(config.send_buffer_bytes)?;
@@ -197,7 +196,7 @@ fn one_udp(address: SocketAddr, config: &SocketConfig) -> io::Result<UdpSocket> 
     Ok(socket.into())
 }
 
-/// Ask for large buffers: past the system's limit where we may, up to it where we may not.
+/// Set large buffers: above the system's limit if permitted, else up to it.
 fn grow_buffers(socket: &Socket, config: &SocketConfig) -> io::Result<()> {
     use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size};
     if config.udp_receive_buffer_bytes > 0

@@ -1,8 +1,8 @@
 //! `grandstand`: a whole node in one binary.
 //!
-//! Why so little: what a node does is in the library, so that tests start it the same way.
-//! Exit codes: 0 after a drain or an answer, 1 when the node could not run or a command found something
-//! wrong, 2 for a wrong command line or configuration.
+//! Why so little: the node itself is in the library, so that tests start it the same way.
+//! Exit codes: 0 after a drain or an answer; 1 when the node could not run or a command found a fault; 2 for
+//! a wrong command line or configuration.
 //! Not here: start-up (the library), keys (`grandstand_edge::config`) and flags (`config_command`).
 #![forbid(unsafe_code)]
 
@@ -14,11 +14,11 @@ use clap::{ArgMatches, Command};
 use grandstand::{config_command, logging, store_command};
 use grandstand_edge::config::ConfigError;
 
-/// Batches are made on shards and freed on workers, all day long: what mimalloc is for.
+/// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A wrong command line or configuration; clap ends with the same.
+/// A wrong command line or configuration; clap uses the same code.
 const EXIT_USAGE: u8 = 2;
 /// The node could not run.
 const EXIT_FAILED: u8 = 1;
@@ -79,7 +79,7 @@ fn print_version() -> ExitCode {
     written(writeln!(io::stdout().lock(), "grandstand {}", env!("CARGO_PKG_VERSION")))
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// A reader that closes the pipe (`| head`) is not a failure.
 fn written(result: io::Result<()>) -> ExitCode {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(
@@ -102,7 +102,7 @@ fn wrong_config(error: &ConfigError) -> ExitCode {
 fn fail(code: u8, error: &impl fmt::Display, hint: impl fmt::Display) -> ExitCode {
     let hint = hint.to_string();
     let mut err = io::stderr().lock();
-    // Where standard error is closed, the exit code still tells.
+    // If standard error is closed, the exit code still reports the error.
     let _ = writeln!(err, "error: {error}");
     if !hint.is_empty() {
         let _ = writeln!(err, "help: {hint}");

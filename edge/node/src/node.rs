@@ -1,10 +1,10 @@
-//! A node: everything of one process, started in one order and stopped in the other.
+//! A node: all parts of one process, started in one order and stopped in the opposite order.
 //!
-//! Why one file: the order is what a start and a stop promise, and it reads from top to bottom in
-//! [`Node::start`]. Everything that can fail is done before the predecessor is asked for its rooms, and the
-//! node is ready only when everything serves.
-//! Invariants: a start that fails says what and what to do; until the predecessor is asked for its rooms, it
-//! has served nobody.
+//! Why one file: a start and a stop promise an order, and [`Node::start`] shows it from top to bottom.
+//! Everything that can fail is done before the predecessor is asked for its rooms. The node is ready only
+//! when everything serves.
+//! Invariants: a start that fails says why and what to do. A node serves no client before it asks the
+//! predecessor for its rooms.
 //! Not here: sockets (`listeners`), taking over and handing over (`handover`), the order of a stop
 //! (`shutdown`), signals (`run`).
 
@@ -51,13 +51,13 @@ impl Node {
     /// # Errors
     /// A port, file or key that cannot be used, with a hint.
     pub fn start(config: Config) -> Result<Node, NodeError> {
-        // Sockets: the predecessor's where it has what is configured, else bound here.
+        // Sockets: the predecessor's if they are configured, else bound here.
         let clock = Clock::start();
         let (predecessor, inherited) = find_predecessor(&config, clock)?.unzip();
         let worker_count = worker_count(&config, inherited.as_ref());
         let listeners = Listeners::open(&config, worker_count, inherited.unwrap_or_default())?;
 
-        // Whatever else can fail.
+        // Everything else that can fail.
         let addresses = listeners.addresses()?;
         let credentials = Credentials::load(&config, clock)?;
         let generation = listeners.new_generation()?;
@@ -71,7 +71,7 @@ impl Node {
         let config = Arc::new(config);
         let (rooms, ports) = Rooms::start(&config, &bells)?;
 
-        // Those who serve them.
+        // The workers that serve them.
         let (workers, threads) =
             start_workers(clock, &config, &credentials, &listeners, generation, bells, ports)?;
         let ready = Arc::new(AtomicBool::new(false));
@@ -91,7 +91,7 @@ impl Node {
         node.shutdown.own(rooms);
         ready.store(true, Ordering::Release);
 
-        // The successor may come, and the predecessor may send its clients over.
+        // From now on a successor may come, and the predecessor may send its clients over.
         node.handover = node.start_handover(listeners)?;
         if let Some(predecessor) = predecessor {
             predecessor.serving();
@@ -99,7 +99,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Where it listens: with the real ports where 0 was configured.
+    /// The addresses on which it listens, with real ports where 0 was configured.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
@@ -109,7 +109,7 @@ impl Node {
         &self.fingerprint
     }
 
-    /// What its workers count.
+    /// The counters of its workers.
     pub fn stats(&self) -> &[Arc<Stats>] {
         self.workers.stats()
     }
@@ -119,17 +119,18 @@ impl Node {
         self.workers.connections()
     }
 
-    /// Send clients away, as the configuration says, and take no new ones.
+    /// Begin a drain: send clients away, as the configuration says, and accept no new ones.
     pub fn drain(&self) {
         self.shutdown.drain(&DrainRequest::default());
     }
 
-    /// How far a drain is.
+    /// The progress of a drain.
     pub fn drain_status(&self) -> DrainStatus {
         self.shutdown.status()
     }
 
-    /// Has it drained, or handed over, and have all clients left or had their time? Then it is to be stopped.
+    /// Has it drained or handed over, and have all clients left or reached their deadline? Then the caller
+    /// stops it.
     pub fn is_over(&self) -> bool {
         self.shutdown.is_over()
     }
@@ -152,12 +153,12 @@ impl Node {
         self.runs_open
     }
 
-    /// Changes when a drain begins.
+    /// Watch for the beginning of a drain.
     pub(crate) fn watch_drain(&self) -> watch::Receiver<Option<Draining>> {
         self.shutdown.watch()
     }
 
-    /// No successor any more; answers, log and connections; then the threads.
+    /// Stop in order: the wait for a successor; answers, log and connections; then the threads.
     fn stop_in_order(&mut self) {
         self.handover = None;
         self.shutdown.stop();
@@ -192,11 +193,11 @@ impl Node {
         Ok(Some(AdminPort { stop, thread }))
     }
 
-    /// Wait for the successor, where the configuration says where.
+    /// Wait for a successor at the configured path, if there is one.
     fn start_handover(&self, listeners: Listeners) -> Result<Option<Handover>, NodeError> {
         let admin = self.admin.as_ref().map(|admin| admin.stop.clone());
         let on_taken = move || {
-            // It fails only where the port's thread has ended.
+            // It fails only if the port's thread has ended.
             let _ = admin.map(|stop| stop.send(true));
         };
         let offer = listeners.into_offer(self.workers.generation());
@@ -216,7 +217,7 @@ impl fmt::Debug for Node {
     }
 }
 
-/// What a node proves itself and checks others with.
+/// The certificates and keys of a node.
 struct Credentials {
     certificates: Certificates,
     authority: Arc<Authority>,
@@ -277,7 +278,7 @@ struct AdminPort {
 
 impl AdminPort {
     fn stop(self) {
-        // Both fail only when the port's thread has ended by itself.
+        // Both fail only if the port's thread has ended by itself.
         let _ = self.stop.send(true);
         let _ = self.thread.join();
     }

@@ -1,7 +1,7 @@
 //! The rooms of a process: the engine that runs them, and their durable log where there is one.
 //!
-//! Why together: one process at a time may have them. They are started before the workers that serve them,
-//! and released, log last, before another process starts them.
+//! Why together: only one process at a time may own them. They are started before the workers that serve
+//! them. They are released, log last, before another process starts them.
 //! Not here: how the log is configured and announced (`durable_log`), when rooms are released (`shutdown`).
 
 use grandstand_edge::config::Config;
@@ -13,14 +13,14 @@ use grandstand_store::Store;
 use crate::settings::engine_config;
 use crate::{NodeError, durable_log};
 
-/// See the file's head.
+/// The engine of a process and its durable log.
 pub(crate) struct Rooms {
     pub(crate) engine: Engine,
     pub(crate) store: Option<Store>,
 }
 
 impl Rooms {
-    /// Open the log, and start the shards on it; with a port for the worker of each bell.
+    /// Open the log, and start the shards on it. Returns a port for the worker of each bell.
     pub(crate) fn start(config: &Config, bells: &Bells) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
         let mut store = durable_log::open(config)?;
         let log = store.as_mut().map(|store| store as &mut dyn LogSource);
@@ -32,7 +32,7 @@ impl Rooms {
         Ok((Rooms { engine, store }, ports))
     }
 
-    /// Seal, answer, flush; when it returns another process may have them.
+    /// Seal, answer and flush. When this returns, another process may own the rooms.
     pub(crate) fn release(self) {
         self.engine.shutdown();
         if let Some(store) = self.store {

@@ -10,7 +10,7 @@ use grandstand_edge::config::{Config, Effective};
 
 use crate::{Node, NodeError};
 
-/// How often a drain is looked at: nobody waits for its end more closely.
+/// Interval at which a drain is checked; no caller needs to see its end sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Descriptors that a node needs besides one for each connection.
@@ -35,7 +35,7 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
         let mut draining = node.watch_drain();
         tokio::select! {
             () = signals.next() => node.drain(),
-            // Asked by the admin port, or by the successor.
+            // Requested by the admin port, or by the successor.
             _ = draining.wait_for(Option::is_some) => {}
         }
         while !node.is_over() {
@@ -108,13 +108,13 @@ fn check_file_limit(config: &Config) {
     }
 }
 
-/// As many open files as we may have; how many that is.
+/// Raise the limit on open files as far as permitted. Returns the limit.
 fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum;
     limit.current = wanted;
-    // Where it is not allowed, the warning about connections_max says so.
+    // If it is not permitted, the warning about connections_max says so.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -1,11 +1,16 @@
-//! A node's shutdown: the order in which it lets go, whoever asks for it: a signal, the admin port, the
-//! successor.
+//! Shutdown: the order in which a node releases its parts, whether a signal, the admin port or the successor
+//! asks for it.
 //!
-//! A drain: the node is not ready, new connections are told to go elsewhere, each client is told when to go;
-//! rooms go on until the end. A stop: nothing more is taken for the shards (a release), the shards seal what
-//! they have and their answers go out over workers that still write, the log is closed, and only then are
-//! connections closed and threads ended. A hand-over is the same in another order: first the release and the
-//! log, for the successor waits for it; then the drain.
+//! **A drain.** The node is not ready. New connections are told to use another node, and each client is told
+//! when to leave. Rooms continue until the end.
+//!
+//! **A stop.** Workers submit nothing more to the shards (a release). The shards seal what they have, and
+//! workers that still write send the answers. The log is closed. Only then are connections closed and threads
+//! ended.
+//!
+//! **A hand-over** has another order: first the release and the log, since the successor waits for it; then
+//! the drain.
+//!
 //! Invariants: a node drains once; its rooms are released once.
 //! Not here: sockets and how they are passed (`handover`), signals (`run`), what a client is told (the edge).
 
@@ -23,10 +28,10 @@ use tokio::sync::watch;
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};
 use crate::rooms::Rooms;
 
-/// Connections that the successor takes in per second, where `drain.handover_spread_ms` leaves it to us.
+/// Connections that the successor accepts per second, when `drain.handover_spread_ms` does not set the time.
 const HANDOVER_PER_S: u64 = 2_000;
 
-/// After the last deadline: closed links linger, and a worker looks for what is late once a second.
+/// Time after the last deadline: closed links linger, and a worker looks for late ones once a second.
 const LINGER: Duration = Duration::from_secs(LINGER_S as u64 + 1);
 
 /// A drain under way.
@@ -46,7 +51,7 @@ impl Draining {
     }
 }
 
-/// See the file's head.
+/// The drain and the release of one node.
 pub(crate) struct Shutdown {
     clock: Clock,
     config: Arc<Config>,
@@ -67,12 +72,12 @@ impl Shutdown {
         Shutdown { clock, config, workers, ready, rooms: Mutex::default(), draining }
     }
 
-    /// Where the end of this process reads time.
+    /// The clock for the end of this process.
     pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// From now on this process has the rooms.
+    /// From now on this process owns the rooms.
     pub(crate) fn own(&self, rooms: Rooms) {
         *self.rooms() = Some(rooms);
     }
@@ -81,18 +86,18 @@ impl Shutdown {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes when a drain begins.
+    /// Watch for the beginning of a drain.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<Draining>> {
         self.draining.subscribe()
     }
 
-    /// All clients have left, or had their time.
+    /// All clients have left, or have reached their deadline.
     pub(crate) fn is_over(&self) -> bool {
         let draining = self.draining.borrow();
         draining.as_ref().is_some_and(|l| self.workers.connections() == 0 || self.clock.instant() >= l.ends())
     }
 
-    /// The rooms end: their last answers are on their way to the workers when this returns.
+    /// Release the rooms. Their last answers are on their way to the workers when this returns.
     fn release_rooms(&self) {
         let rooms = self.rooms().take();
         if let Some(rooms) = rooms {
@@ -100,8 +105,8 @@ impl Shutdown {
         }
     }
 
-    /// Let go of everything that the successor waits for; `forwarded` has, for each worker whose datagrams
-    /// the successor reads from now on, the socket by which it forwards them. Connections stay until
+    /// Release everything that the successor waits for. `forwarded` has a socket for each worker whose
+    /// datagrams the successor reads from now on, over which it forwards them. Connections stay until
     /// [`Self::send_over`].
     pub(crate) fn hand_over(&self, forwarded: Vec<UnixStream>) {
         self.ready.store(false, Ordering::Release);
@@ -109,7 +114,7 @@ impl Shutdown {
         self.release_rooms();
     }
 
-    /// The successor serves (or is gone): send everybody there.
+    /// The successor serves (or is gone): send all clients there.
     pub(crate) fn send_over(&self) {
         let connections = self.workers.connections();
         let longest_ms = self.config.drain.spread_ms;
@@ -125,7 +130,7 @@ impl Shutdown {
         });
     }
 
-    /// Everything, to the end: answers first, then closes.
+    /// Stop everything: answers first, then connections.
     pub(crate) fn stop(&self) {
         self.ready.store(false, Ordering::Release);
         self.workers.release(Vec::new());
@@ -133,7 +138,7 @@ impl Shutdown {
         self.workers.stop();
     }
 
-    /// Begin, once; `false` when the node drains already.
+    /// Begin a drain, once; `false` when the node drains already.
     fn begin(&self, drain: &Drain) -> bool {
         let is_first = self.draining.send_if_modified(|draining| {
             let is_first = draining.is_none();

@@ -1,10 +1,10 @@
-//! `backup`, `restore` and `verify`: the durable log from the command line, beside a node that serves or
+//! The commands `backup`, `restore` and `verify`: the durable log on the command line, while a node serves or
 //! without one.
 //!
-//! Why in the node's own program: whoever can start a node can save what it kept, with nothing else to
-//! install. Exit codes: 0 done and sound, 1 not done or not sound, 2 a wrong command line. With `--json` one
-//! object on standard output, also for what is wrong.
-//! Not here: how it is done (`grandstand_store`), where a running node puts its own backups (`admin`, the
+//! Why in the node's own program: an operator who can start a node can back up its log, with nothing else to
+//! install. Exit codes: 0 done and sound, 1 not done or not sound, 2 a wrong command line. With `--json` the
+//! result is one object on standard output, also for faults.
+//! Not here: the operations themselves (`grandstand_store`), a running node's own backups (`http::admin`, the
 //! store's schedule).
 
 use std::io::{self, IsTerminal, Write};
@@ -21,17 +21,17 @@ use serde_json::{Value, json};
 
 use grandstand_edge::config;
 
-/// How often a copy says how far it is, on a terminal.
+/// Interval at which a copy shows its progress on a terminal.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
-/// What was done, for people and for programs, and whether it is well.
+/// The result of a command, for people and for programs, and whether all is well.
 struct Said {
     is_well: bool,
     text: String,
     json: Value,
 }
 
-/// A command that could not be done: what, and what to do.
+/// A command that could not be done: the fault, and what to do.
 struct Failed {
     what: String,
     hint: &'static str,
@@ -137,10 +137,10 @@ fn as_json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object instead")
 }
 
-/// Runs one of them: whether all is well.
+/// Run one of them. Returns whether all is well.
 ///
 /// # Errors
-/// Standard output can't be written.
+/// Standard output cannot be written.
 pub fn run(name: &str, matches: &ArgMatches, out: &mut impl Write) -> io::Result<bool> {
     let done = match name {
         "backup" => make_backup(matches),
@@ -156,7 +156,7 @@ pub fn run(name: &str, matches: &ArgMatches, out: &mut impl Write) -> io::Result
             if as_json {
                 writeln!(out, "{}", json!({ "error": what, "hint": hint }))?;
             }
-            // Where standard error is closed, the exit code still tells.
+            // If standard error is closed, the exit code still reports the error.
             let _ = writeln!(io::stderr().lock(), "error: {what}\nhelp: {hint}");
             Ok(false)
         }
@@ -211,7 +211,7 @@ fn restore(matches: &ArgMatches) -> Result<Said, Failed> {
     })
 }
 
-/// Folders of logs that were replaced here.
+/// Folders of logs that a restore replaced here.
 fn replaced(dir: &Path) -> Vec<PathBuf> {
     let is_one =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("replaced-"));
@@ -258,7 +258,7 @@ fn log_dir(matches: &ArgMatches) -> Result<PathBuf, Failed> {
     effective.config.log.dir.ok_or_else(|| Failed { what: "no folder of a log is given".to_owned(), hint })
 }
 
-/// A name that nothing has is a slip of the hand, and no log that got lost.
+/// A path that does not exist is a typing error, not a lost log.
 fn is_there(path: &Path) -> Result<&Path, Failed> {
     let is_log = if path.is_dir() { path.join(DATABASE).exists() } else { path.exists() };
     let what = || format!("there is no log or backup at {}", path.display());
@@ -269,7 +269,7 @@ fn is_there(path: &Path) -> Result<&Path, Failed> {
     }
 }
 
-/// Makes the copy, and says how far it is where somebody looks.
+/// Make the copy, and show its progress on a terminal.
 fn copied(from: &Path, to: &Path) -> Result<Report, Failed> {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
@@ -278,14 +278,14 @@ fn copied(from: &Path, to: &Path) -> Result<Report, Failed> {
     thread::scope(|scope| {
         let (done, waiting) = mpsc::channel::<()>();
         let copy = scope.spawn(move || {
-            // Dropped at the end, whatever that is.
+            // Dropped at the end, whatever the result.
             let _done = done;
             backup::run(from, to)
         });
         while let Err(mpsc::RecvTimeoutError::Timeout) = waiting.recv_timeout(PROGRESS_EVERY) {
             if shows {
                 let (now, all) = (bytes(&part) >> 20, bytes(&source) >> 20);
-                // Where standard error is closed, nobody looks.
+                // If standard error is closed, nobody watches the progress.
                 let _ = writeln!(io::stderr().lock(), "{now} of about {all} MiB");
             }
         }

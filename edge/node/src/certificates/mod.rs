@@ -1,10 +1,11 @@
-//! Certificates: from files, or made at start for development, and the two TLS configurations built on them.
+//! Certificates: loads them from files, or makes one for development, and builds the TLS configurations of
+//! both transports.
 //!
-//! Why: WebSocket over TLS and QUIC show the same certificate, and a first start must work without files.
-//! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser takes it by
+//! Why: WebSocket over TLS and QUIC use the same certificate, and a first start must work without files.
+//! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser accepts it by
 //! its hash (WebTransport's `serverCertificateHashes`).
-//! Invariants: TLS 1.3 only, by one explicit provider; no early data, since a hello must not be replayed.
-//! Not here: trust in clients (they have tokens), renewal (a restart reads the files anew).
+//! Invariants: TLS 1.3 only, by one explicit provider. No early data, since a hello must not be replayed.
+//! Not here: trust in clients (they have tokens), renewal (a restart reads the files again).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use grandstand_edge::config;
 use grandstand_protocol::version::ALPN;
 
-/// 13 days: browsers take a certificate by its hash for at most 14, and clocks differ.
+/// 13 days: browsers accept a certificate by its hash for at most 14, and clocks differ.
 const DEVELOPMENT_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3_600);
 
-/// A development certificate begins an hour ago, for clocks that are behind.
+/// A development certificate is valid from an hour ago, for clients whose clocks are behind.
 const DEVELOPMENT_BACKDATED: Duration = Duration::from_secs(3_600);
 
-/// Session tickets per handshake. A client that comes back gets a new one with each resumption, so one is
-/// enough; each costs a sealing and 200 bytes.
+/// Session tickets per handshake. A returning client gets a new one with each resumption, so one is enough.
+/// Each costs an encryption and 200 bytes.
 const TICKETS_PER_HANDSHAKE: usize = 1;
 
 /// The node's certificate, ready for both transports.
@@ -42,12 +43,12 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// From `tls.cert` and `tls.key`, or a development certificate for `tls.dev_names`
-    /// that begins `now`.
+    /// From `tls.cert` and `tls.key`, or else a development certificate for `tls.dev_names` that is valid
+    /// from `now`.
     ///
     /// # Errors
-    /// A file that is missing, unreadable or not what it should be, a key of another certificate, a name that
-    /// cannot stand in a certificate; says what to do.
+    /// A file that is missing, unreadable or of the wrong kind, a key of another certificate, or a name that
+    /// a certificate cannot contain. The text says what to do.
     pub fn load(tls: &config::Tls, now: SystemTime) -> Result<Certificates, String> {
         match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => Certificates::build(read_chain(cert)?, read_key(key)?, false)
@@ -67,7 +68,7 @@ impl Certificates {
             .collect()
     }
 
-    /// Was it made at start?
+    /// Is it a development certificate, made at start?
     pub fn is_development(&self) -> bool {
         self.is_development
     }
@@ -77,13 +78,13 @@ impl Certificates {
         &self.leaf
     }
 
-    /// For WebSocket: ALPN `http/1.1`, sessions resume by ticket. Shared by all workers, so that they resume
-    /// on any.
+    /// The configuration for WebSocket: ALPN `http/1.1`, sessions resume by ticket. All workers share it, so
+    /// a session resumes on any of them.
     pub fn tcp_config(&self) -> Arc<ServerConfig> {
         self.tcp.clone()
     }
 
-    /// For QUIC: the protocol's ALPN, sessions resume by ticket, without early data.
+    /// The configuration for QUIC: the protocol's ALPN, sessions resume by ticket, no early data.
     pub fn quic_config(&self) -> Arc<ServerConfig> {
         self.quic.clone()
     }
@@ -122,15 +123,15 @@ impl Certificates {
     }
 }
 
-/// AES-128 before the others: every TLS 1.3 client has it (RFC 8446, 9.1), CPUs of servers do it in hardware,
-/// and its keys and rounds are fewer than those of AES-256.
+/// AES-128 comes first: every TLS 1.3 client has it (RFC 8446, 9.1), server CPUs have instructions for it,
+/// and it has shorter keys and fewer rounds than AES-256.
 fn aes_128_first() -> CryptoProvider {
     let mut provider = provider::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     provider
 }
 
-/// TLS 1.3 without state of past sessions: what resumes one is in its ticket.
+/// A TLS 1.3 configuration that keeps no past sessions: a ticket contains all that resumes one.
 fn server_config(
     provider: &Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
@@ -143,7 +144,7 @@ fn server_config(
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![alpn.to_vec()];
-    // The node encrypts for thousands, a client decrypts for one: the node chooses.
+    // The node encrypts for thousands of clients, a client decrypts for one, so the node chooses.
     config.ignore_client_order = true;
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -152,7 +153,7 @@ fn server_config(
     Ok(config)
 }
 
-/// What rustls says about a certificate and its key.
+/// Convert an error of rustls about a certificate and its key.
 #[derive(Debug)]
 struct Fault(rustls::Error);
 

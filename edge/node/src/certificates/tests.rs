@@ -1,6 +1,6 @@
-//! Handshakes in memory with rustls' own client, and every fault of the files.
+//! Tests of certificates: handshakes in memory with rustls' own client, and every fault of the files.
 //!
-//! Why rustls' own client: it says what was negotiated, and needs no socket.
+//! Why rustls' own client: it reports what was negotiated, and needs no socket.
 
 use super::*;
 use grandstand_harness::trust::AnyCertificate;
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Serve
 use std::fs;
 use std::path::PathBuf;
 
-/// A directory of this test's own, gone when it ends.
+/// A directory of this test's own, removed when the test ends.
 struct Files(PathBuf);
 
 impl Files {
@@ -64,7 +64,7 @@ fn client(trusted: &Certificates, alpn: &[u8]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Shakes hands in memory until both are done.
+/// Run a handshake in memory until both sides are done.
 fn shake(
     client: &Arc<ClientConfig>,
     server: Arc<ServerConfig>,
@@ -150,7 +150,8 @@ fn quic_takes_the_configuration() {
     quinn_proto::crypto::rustls::QuicServerConfig::try_from(development().quic_config()).unwrap();
 }
 
-/// What browsers ask of a certificate that they take by its hash: at most 14 days in all, and P-256.
+/// The requirements of browsers on a certificate that they accept by its hash: at most 14 days in all, and
+/// P-256.
 #[test]
 fn a_development_certificate_is_short_lived() {
     let (made, now) = (development(), SystemTime::now());

@@ -1,6 +1,7 @@
-//! Messages and descriptors between two processes, over a unix socket that keeps messages apart.
+//! The channel: messages and descriptors between two processes, over a unix socket that preserves the
+//! boundaries of messages.
 //!
-//! Invariants: a wait ends: by its deadline, by the other side's end, or by this process's own stop.
+//! Invariant: every wait ends: by its deadline, by the other side's end, or by this process's own stop.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,7 +24,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Descriptors in one message; Linux takes 253.
 const DESCRIPTORS_MAX: usize = 64;
 
-/// One end of a conversation.
+/// One end of a hand-over's conversation.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
@@ -31,7 +32,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// To a process that listens there.
+    /// Connect to a process that listens at this path.
     pub(super) fn connect(path: &Path, clock: Clock) -> io::Result<Channel> {
         let socket = seqpacket()?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
@@ -42,7 +43,7 @@ impl Channel {
         self.send_with(message, &[])
     }
 
-    /// Descriptors, some in each message.
+    /// Send descriptors, some in each message.
     pub(super) fn send_descriptors(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         for some in descriptors.chunks(DESCRIPTORS_MAX) {
             self.send_with(&Message::Descriptors(some.len()), some)?;
@@ -62,7 +63,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message and its descriptors; `stop` readable, or the deadline, is an error.
+    /// Receive the next message and its descriptors. A readable `stop`, or the deadline, is an error.
     pub(super) fn receive(
         &self,
         wait: Duration,
@@ -89,7 +90,7 @@ impl Channel {
         Ok((serde_json::from_slice(&bytes[..got.bytes])?, descriptors))
     }
 
-    /// This many descriptors, from as many messages as it takes.
+    /// Receive this number of descriptors, from as many messages as needed.
     pub(super) fn receive_descriptors(&self, count: usize, wait: Duration) -> io::Result<Vec<OwnedFd>> {
         let mut all = Vec::with_capacity(count);
         while all.len() < count {
@@ -112,7 +113,7 @@ fn seqpacket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Listen at a path, for this user alone. The file of a process that died is replaced in one step.
+/// Listen at a path, for this user only. The file of a process that died is replaced in one step.
 pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
     use std::fs;
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -142,7 +143,7 @@ pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>, clock: Clock) -> 
     Ok(Some(Channel { socket, clock }))
 }
 
-/// Told to stop is `Interrupted`, late is `TimedOut`.
+/// Returns `Interrupted` when told to stop, and `TimedOut` after the deadline.
 fn wait_readable(
     fd: BorrowedFd<'_>,
     stop: Option<BorrowedFd<'_>>,

@@ -1,6 +1,7 @@
-//! The successor's side: find the predecessor, take its sockets, wait for its log.
+//! The successor's side: finds the predecessor, takes its sockets, and waits for its log.
 //!
-//! Why in two steps: sockets are taken at once, and the rooms only when all that can fail has been done.
+//! Why in two steps: sockets are taken at once, but the rooms only after everything that can fail has been
+//! done.
 //! Invariant: a socket that is not configured is closed here, and stays open in the predecessor.
 
 use std::io;
@@ -16,22 +17,23 @@ use super::channel::{Channel, unexpected};
 use super::{Message, PATH_BYTES_MAX, Sockets, VERSION, path};
 use crate::NodeError;
 
-/// The predecessor answers from a thread of its own, within microseconds; a busy machine gets more.
+/// The longest wait for an answer. The predecessor answers from a thread of its own, within microseconds; a
+/// busy machine gets more.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// When the predecessor ends or hands over to a third process meanwhile, look again after this.
+/// Pause before another look, when the predecessor ends or hands over to a third process meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// What was taken from the predecessor. What was not is closed here, and stays open there.
+/// The sockets that were taken from the predecessor. All others are closed here, and stay open there.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) admin: Option<TcpListener>,
     pub(crate) quic: Vec<UdpSocket>,
-    /// To forward datagrams of its connections, one per UDP socket.
+    /// Sockets over which datagrams of its connections are forwarded, one per UDP socket.
     pub(crate) forwarding: Vec<UnixStream>,
-    /// Of the predecessor and those before it, the newest first.
+    /// The generations of the predecessor and of earlier processes, the newest first.
     pub(crate) generations: Vec<u16>,
 }
 
@@ -45,7 +47,7 @@ pub(crate) struct Predecessor {
 /// Look for a predecessor, and take those of its sockets that the configuration asks for.
 ///
 /// # Errors
-/// A process listens there and does not keep to the conversation.
+/// A process listens there and breaks the protocol of the hand-over.
 pub(crate) fn find_predecessor(
     config: &Config,
     clock: Clock,
@@ -80,7 +82,7 @@ fn is_gone(error: &io::Error) -> bool {
 fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Predecessor, Inherited)>> {
     let channel = match Channel::connect(path, clock) {
         Ok(channel) => channel,
-        // There was no process, or it has died: its file is replaced when we listen ourselves.
+        // There was no process, or it has died. Its file is replaced when this process listens itself.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
@@ -98,7 +100,7 @@ fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Pr
     Ok(Some((Predecessor { channel, release_wait }, sort(sockets, descriptors.into_iter(), config))))
 }
 
-/// Keep what is configured.
+/// Keep the sockets that are configured.
 fn sort(
     sockets: Sockets,
     mut descriptors: impl Iterator<Item = std::os::fd::OwnedFd>,
@@ -120,7 +122,7 @@ fn sort(
     Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations }
 }
 
-/// Port 0 asks for any: the one that is there will do.
+/// Port 0 stands for any port, so the existing one is right.
 fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
     has.zip(wants).is_some_and(|(has, wants)| {
         has.ip() == wants.ip() && (wants.port() == 0 || has.port() == wants.port())
@@ -128,11 +130,11 @@ fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
 }
 
 impl Predecessor {
-    /// Everything that could fail has been done: take its place. Returns when the predecessor has let go of
-    /// its log.
+    /// Take the predecessor's place, after everything that could fail has been done. Returns when the
+    /// predecessor has released its log.
     ///
     /// # Errors
-    /// It does not let go in time.
+    /// The predecessor does not release its log in time.
     pub(crate) fn take(&self, quic: bool) -> Result<(), NodeError> {
         let told = self.channel.send(&Message::Take { quic });
         match told.and_then(|()| self.channel.receive(self.release_wait, None)) {
@@ -146,7 +148,7 @@ impl Predecessor {
         }
     }
 
-    /// This process serves: the predecessor may send its clients over.
+    /// Tell the predecessor that this process serves, so that it may send its clients over.
     pub(crate) fn serving(&self) {
         // A predecessor that is gone need not be told.
         let _ = self.channel.send(&Message::Serving);

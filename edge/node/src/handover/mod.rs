@@ -1,7 +1,7 @@
 //! The hand-over: on one host a successor takes the listening sockets, and no new connection is refused.
 //!
-//! Why sockets and not just the port: a client that is in a listener's queue, or sends to a UDP socket, waits
-//! there while the processes change places. They talk over a unix socket whose path both are configured with:
+//! Why sockets and not just the port: a client in a listener's queue, or one that sends to a UDP socket,
+//! waits there while the processes change places. They talk over a unix socket at a configured path:
 //!
 //! | successor (`incoming`) | predecessor (`outgoing`) |
 //! |---|---|
@@ -12,12 +12,14 @@
 //! | opens the log, starts, then `Serving` | |
 //! | | sends its clients over, spread over a short time, and ends |
 //!
-//! Up to `Take` nothing has changed: a successor that ends leaves the predecessor serving. After it there is
-//! no way back, and a successor that ends leaves the predecessor to drain. QUIC connections stay with the
-//! process that they were made with: the successor reads the socket and forwards their datagrams.
-//! Invariants: the log has one owner at any time; a socket whose address is not the configured one is not
+//! Up to `Take` nothing has changed: if the successor ends, the predecessor goes on serving. After `Take`
+//! there is no way back: if the successor ends, the predecessor drains. QUIC connections stay with the
+//! process that established them: the successor reads the socket and forwards their datagrams.
+//!
+//! Invariants: the log has one owner at any time. A socket whose address is not the configured one is not
 //! taken.
-//! Not here: how a node lets go (`shutdown`), binding where there is no predecessor (`listeners`), how
+//! Not here: how a node releases its rooms (`shutdown`), binding without a predecessor (`listeners`), how
+//! datagrams are forwarded (the edge).
 //! datagrams are forwarded (the edge).
 
 mod channel;
@@ -33,16 +35,16 @@ use grandstand_edge::config::Config;
 pub(crate) use incoming::{Inherited, find_predecessor};
 pub(crate) use outgoing::{Handover, Offer};
 
-/// Of this conversation: another one is not understood.
+/// Version of this conversation; any other one is refused.
 const VERSION: u32 = 1;
 
 /// The file in `log.dir`.
 const FILE: &str = "handover.sock";
 
-/// Bytes of a path, with its ending while it is made: unix addresses hold 108.
+/// Bytes of a path, with the suffix of its temporary name: unix addresses hold 108.
 const PATH_BYTES_MAX: usize = 100;
 
-/// Where a node hands over, if it does.
+/// The path at which a node hands over, if it does.
 fn path(config: &Config) -> Option<PathBuf> {
     config.node.handover.clone().or_else(|| config.log.dir.as_ref().map(|dir| dir.join(FILE)))
 }
@@ -55,7 +57,7 @@ enum Message {
         version: u32,
     },
     Sockets(Sockets),
-    /// How many descriptors come with this message.
+    /// The number of descriptors that come with this message.
     Descriptors(usize),
     /// `quic`: the successor reads the UDP sockets from now on.
     Take {
@@ -63,11 +65,11 @@ enum Message {
     },
     Released,
     Serving,
-    /// The predecessor does not hand over to this successor, and why.
+    /// The predecessor does not hand over to this successor, for this reason.
     No(String),
 }
 
-/// What a process can hand over.
+/// The sockets that a process can hand over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sockets {
     ws: Option<SocketAddr>,
@@ -76,6 +78,7 @@ struct Sockets {
     quic: Option<SocketAddr>,
     /// UDP sockets, one per worker, and as many sockets for forwarded datagrams.
     quic_count: usize,
-    /// Of the predecessor and those before it that still have connections, the newest first.
+    /// The generations of the predecessor and of earlier processes that still have connections, the newest
+    /// first.
     generations: Vec<u16>,
 }

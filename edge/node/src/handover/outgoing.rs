@@ -20,14 +20,14 @@ use super::{Message, Sockets, VERSION, path};
 use crate::NodeError;
 use crate::shutdown::Shutdown;
 
-/// A process that starts may have a slow disk below its certificates.
+/// The longest wait for `Take`. A starting process may have its certificates on a slow disk.
 const TAKE_WAIT: Duration = Duration::from_secs(120);
 
-/// From our log closed to theirs open. A log that has to be mended first takes its time, and our clients wait
-/// for it in any case.
+/// The longest wait from closing our log to opening theirs. A log that must be recovered first takes time,
+/// and our clients wait for it in any case.
 const SERVING_WAIT: Duration = Duration::from_secs(120);
 
-/// What a successor may take: this process's own descriptors of its sockets.
+/// The sockets that a successor may take: this process's own descriptors of them.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) ws: Option<TcpListener>,
@@ -56,7 +56,7 @@ impl Offer {
     }
 }
 
-/// The thread that waits. Dropping it ends the wait.
+/// The thread that waits for a successor. Dropping it ends the wait.
 #[derive(Debug)]
 pub(crate) struct Handover {
     stop: Option<UnixStream>,
@@ -64,8 +64,8 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Listen for a successor, where the configuration says where. `on_taken` is called when the sockets are
-    /// given away for good, before this process lets go of its rooms.
+    /// Listen for a successor at the configured path, if there is one. `on_taken` is called when the sockets
+    /// are given away for good, before this process releases its rooms.
     pub(crate) fn start(
         config: &Config,
         offer: Offer,
@@ -101,7 +101,7 @@ impl Drop for Handover {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
+            // A thread that panicked has reported it already.
             let _ = thread.join();
         }
     }
@@ -110,7 +110,7 @@ impl Drop for Handover {
 struct Waiting {
     path: PathBuf,
     listener: OwnedFd,
-    /// Readable, by its end, when this process stops.
+    /// Becomes readable, by its end, when this process stops.
     stopped: UnixStream,
     offer: Offer,
     shutdown: Arc<Shutdown>,
@@ -121,7 +121,7 @@ impl Waiting {
         loop {
             let channel = match accept(&self.listener, self.stopped.as_fd(), self.shutdown.clock()) {
                 Ok(Some(channel)) => channel,
-                // The file goes with the process, so that nobody waits for an answer.
+                // The file is removed with the process, so that no successor waits for an answer.
                 Ok(None) => return drop(std::fs::remove_file(&self.path)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a process that wants to take over");
@@ -141,8 +141,8 @@ impl Waiting {
         }
     }
 
-    /// The conversation up to `Take`: whether the successor reads the UDP sockets from now on, and our ends
-    /// of the sockets for forwarded datagrams.
+    /// Hold the conversation up to `Take`. Returns whether the successor reads the UDP sockets from now on,
+    /// and our ends of the sockets for forwarded datagrams.
     fn offer(&self, channel: &Channel) -> io::Result<(bool, Vec<UnixStream>)> {
         let stop = Some(self.stopped.as_fd());
         match channel.receive(TAKE_WAIT, stop)?.0 {
@@ -167,7 +167,7 @@ impl Waiting {
         }
     }
 
-    /// No way back from here.
+    /// Hand over; there is no way back from here.
     fn hand_over(self, channel: &Channel, forwarded: Vec<UnixStream>) {
         tracing::info!("handing over");
         self.shutdown.hand_over(forwarded);

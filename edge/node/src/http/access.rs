@@ -1,11 +1,11 @@
-//! Access: who may ask an HTTP port, and a line in the log for each request.
+//! Access: decides who may use an HTTP port, and logs a line for each request.
 //!
-//! Why more than a key: on loopback there is none by default, but every web page that somebody opens on this
-//! machine can send requests here. A page that points its own name at 127.0.0.1 (DNS rebinding) shows that
-//! name as `Host`; one that just posts shows its `Origin`. Beyond loopback the configuration asks for a key,
-//! which no foreign page has.
-//! Invariants: the key is compared in constant time; the paths without a key are answered to anybody who
-//! passes the other checks; paths appear in the log escaped, since strangers choose them.
+//! Why more than a key: on loopback there is no key by default, but every web page that is open on this
+//! machine can send requests here. A page that points its own name at 127.0.0.1 (DNS rebinding) sends that
+//! name as `Host`; a page that just posts sends its `Origin`. Beyond loopback the configuration requires a
+//! key, which no foreign page has.
+//! Invariants: the key is compared in constant time. Paths without a key are answered to every client that
+//! passes the other checks. Paths are escaped in the log, since clients choose them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use super::response::Failure;
 use crate::logging::Escaped;
 use grandstand_edge::config::Secret;
 
-/// Who may ask a port.
+/// The rules of access to a port.
 pub(super) struct Access {
-    /// SHA-256 of the key: equal lengths, whatever was sent.
+    /// SHA-256 of the key: its length is the same, whatever the client sent.
     key: Option<digest::Digest>,
-    /// Names are checked where the port is on loopback.
+    /// Set if the port is on loopback: then host names are checked.
     loopback: Option<IpAddr>,
     /// Paths that need no key: probes have none.
     without_key: &'static [&'static str],
 }
 
-/// Lets requests through to `router` that may ask, and answers the others.
+/// Passes permitted requests to `router`, and answers the others.
 pub(super) fn guarded(router: Router, access: Access) -> Router {
     router.layer(middleware::from_fn_with_state(Arc::new(access), check))
 }
 
-/// One request per connection: nothing idles, so slots come free by themselves.
+/// One request per connection: no connection is idle, so slots become free by themselves.
 async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match access.judge(&path, request.headers()) {
@@ -133,7 +133,7 @@ fn host(authority: &str) -> &str {
     authority.split_once(':').map_or(authority, |(host, _)| host)
 }
 
-/// A name for this machine that nobody else can point elsewhere.
+/// Is this a name of this machine that nobody else can point elsewhere?
 fn is_here(host: &str, listen: IpAddr) -> bool {
     let is_address = || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip == listen);
     host.eq_ignore_ascii_case("localhost") || is_address()

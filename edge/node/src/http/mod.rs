@@ -1,10 +1,10 @@
-//! HTTP: what every resource that the node serves over HTTP shares, and the resources.
+//! HTTP: the plumbing that all HTTP resources of the node share, and the resources.
 //!
-//! - [`server`]: a port, its connections and its stop; `access`: who may ask;
-//! - `request` and `response`: bodies in, JSON and failures out; `shards`: questions to the engine;
+//! - [`server`]: a port, its connections and its stop; `access`: who may use it;
+//! - `request` and `response`: bodies in, JSON and failures out; `shards`: requests to the engine;
 //! - [`admin`]: rooms, metrics, health, drain and the durable log, for operators.
 //!
-//! Why apart: an API will share the plumbing. Arrows point one way: a resource uses the plumbing; the
+//! Why apart: another API can share the plumbing. Arrows point one way: a resource uses the plumbing; the
 //! plumbing knows no resource.
 
 mod access;

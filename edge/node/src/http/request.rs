@@ -1,7 +1,7 @@
-//! Requests: names in the path and JSON in the body, or a failure that says what was expected.
+//! Requests: parses names in the path and JSON in the body; a failure says what was expected.
 //!
-//! Why: the framework's own rejections are plain text; ours are JSON with a hint, like every other failure.
-//! Not here: who may ask (`access`), what a request does (the resources).
+//! Why: the framework's own rejections are plain text. Ours are JSON with a hint, like every other failure.
+//! Not here: who may use a port (`access`), the effect of a request (the resources).
 
 use axum::body::Bytes;
 use axum::extract::Path;
@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::response::Failure;
 
-/// Bytes of a request's body: those of a client's largest frame, since no request asks for more than a frame
-/// can. Beyond: 413. What a value or a text may have is the engine's to say (`rooms.state_value_bytes_max`,
+/// Bytes of a request's body, as for a client's largest frame, since no request needs more than a frame does;
+/// above this, the answer is 413. The engine bounds values and texts (`rooms.state_value_bytes_max`,
 /// `limits.text_bytes_max`).
 pub(super) const BODY_BYTES_MAX: usize = CLIENT_FRAME_BYTES_MAX;
 
@@ -26,7 +26,7 @@ pub(super) fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Failure
     path.map(|Path(inner)| inner).map_err(fault)
 }
 
-/// The body as it came.
+/// The body unchanged.
 pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
     body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
@@ -37,7 +37,7 @@ pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failur
     })
 }
 
-/// The body as JSON; `hint` shows a good one.
+/// The body as JSON; `hint` shows a valid one.
 pub(super) fn json<T: DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
     hint: &str,

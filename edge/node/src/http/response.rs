@@ -1,8 +1,8 @@
-//! Failures: how a request that was not done looks in JSON, and with which status.
+//! Failures: the JSON and the status of a request that failed.
 //!
 //! Why JSON: programs read `error`, people read `hint`.
 //! Invariant: every failure says what to do about it.
-//! Not here: what a request that was done answers (the resources).
+//! Not here: the answers to successful requests (the resources).
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use grandstand_protocol::limits::{ROOM_NAME_BYTES_MAX, STATE_KEY_BYTES_MAX};
 use grandstand_protocol::refusal::Refusal;
 use serde_json::json;
 
-/// A request that was not done.
+/// A request that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
@@ -35,12 +35,12 @@ impl Failure {
         Failure { hint: hint.into(), ..self }
     }
 
-    /// When the request may succeed; `None`: nobody knows.
+    /// Add the time after which the request may succeed; `None`: unknown.
     pub(super) fn with_retry(self, retry_after_ms: Option<u32>) -> Failure {
         Failure { retry_after_ms, ..self }
     }
 
-    /// For `Retry-After`, which knows whole seconds.
+    /// The value of `Retry-After`, which is in whole seconds.
     fn retry_after_s(&self) -> Option<u32> {
         let unknown = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
         self.retry_after_ms.map(|ms| ms.div_ceil(1_000).max(1)).or(unknown)

@@ -1,10 +1,10 @@
 //! An HTTP server: one port on a thread of its own, until it is told to stop.
 //!
-//! Why a thread of its own: a scrape or a slow operator must not cost a worker a turn. Why bounds: probes and
-//! scrapes must get through even when somebody opens connections and says nothing.
-//! Invariants: a connection's slot is free again at the latest [`Bounds::life`] after it was taken; a stop
-//! takes at most [`STOP_GRACE`].
-//! Not here: who may ask (`access`), what is answered (the resources).
+//! Why a thread of its own: a scrape or a slow operator must not delay a worker's turn. Why bounds: probes
+//! and scrapes must be answered even when a client opens connections and sends nothing.
+//! Invariants: a connection's slot is free again at the latest `Bounds::life` after it was taken. A stop
+//! takes at most `STOP_GRACE`.
+//! Not here: who may use the port (`access`), the answers (the resources).
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,26 +20,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 
-/// How long a stop waits for requests that are being answered.
+/// How long a stop waits for requests under way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// After a failed accept, which means that the process has no file descriptor left, or the peer is gone
-/// already.
+/// Pause after a failed accept: the process has no file descriptor left, or the peer is gone already.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a port's connections may take.
+/// Bounds of a port's connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Connections at a time; the next ones wait in the kernel's queue.
+    /// Connections at a time; further ones wait in the kernel's queue.
     pub(super) connections_max: usize,
-    /// The life of a connection: one request and its answer.
+    /// The longest life of a connection: one request and its answer.
     pub(super) life: Duration,
 }
 
-/// Serves `router` on `listener`, on a thread of this name, until `stop` turns true or its sender is gone.
+/// Serve `router` on `listener`, on a thread with this name, until `stop` becomes true or its sender is
+/// dropped.
 ///
 /// # Errors
-/// The system gives no thread, or the listener is none.
+/// The system gives no thread, or `listener` cannot be used.
 pub(super) fn start(
     name: &str,
     listener: std::net::TcpListener,
@@ -76,11 +76,11 @@ async fn serve(
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error is a sender that is gone: the node is, too.
+    // An error means that the sender was dropped, and the node with it.
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-/// A listener whose connections are bounded in number and in time.
+/// A listener that bounds the number and the life of its connections.
 struct BoundedListener {
     listener: TcpListener,
     slots: Arc<Semaphore>,
@@ -122,7 +122,7 @@ impl axum::serve::Listener for BoundedListener {
     }
 }
 
-/// A connection that ends by itself when its time is over.
+/// A connection that ends by itself at the end of its life.
 struct TimedConnection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
@@ -130,7 +130,7 @@ struct TimedConnection {
 }
 
 impl TimedConnection {
-    /// Is its time over? Wakes the task when it will be.
+    /// Is its life over? Otherwise the task is woken when it will be.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.end.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
@@ -173,7 +173,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream as Client;
 
-    /// One slot, taken by somebody who says nothing: it comes free, and the next one is served.
+    /// A client takes the only slot and sends nothing: the slot becomes free, and the next client is served.
     #[test]
     fn who_says_nothing_is_let_go() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

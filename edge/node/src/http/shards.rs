@@ -1,7 +1,7 @@
-//! Asking shards, and publishing, with an end to waiting.
+//! Requests of HTTP handlers to shards, each with a time limit.
 //!
-//! Why oneshots: a shard answers on its own thread and must not block; the waiting is on this side.
-//! Invariant: every question ends within its time, also when a shard is stuck, full or gone.
+//! Why oneshots: a shard answers on its own thread and must not block, so this side waits.
+//! Invariant: every request ends within its time, also when a shard is stuck, full or gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 
 use super::response::Failure;
 
-/// How long a request waits: a shard answers between two batches, so seconds mean that it is stuck.
+/// How long a request waits. A shard answers between two batches, so a wait of seconds means that it is
+/// stuck.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// How long a publication waits: longer than the shard waits for the disk by default
-/// (`log.answer_within_ms`), so that its refusal comes first, and less than a connection lives.
+/// How long a publication waits. This is longer than the shard waits for the disk by default
+/// (`log.answer_within_ms`), so that its refusal comes first, and shorter than a connection's life.
 const PUBLISH_WAIT: Duration = Duration::from_secs(8);
 
 pub(super) struct Shards {
@@ -32,22 +33,22 @@ impl Shards {
         Shards { desk }
     }
 
-    /// Asks the shard of a room.
+    /// Ask the shard of a room.
     pub(super) async fn ask(&self, room: &str, request: AdminRequest) -> Result<AdminAnswer, Failure> {
         Ok(answered(self.send(self.desk.backbone().shard_of(room), request), WAIT, REQUEST_HINT).await??)
     }
 
-    /// Publishes in the node's name; the answer is the one that a connection would get.
+    /// Publish in the node's name. The answer is the one that a connection would get.
     pub(super) async fn publish(&self, publication: Publication) -> Result<AnswerKind, Failure> {
         let (reply, answer) = oneshot::channel();
         let asked = self.desk.publish(Box::new(publication), move |answer| {
-            // The asker may have stopped waiting; then nobody needs the answer.
+            // The handler may have stopped waiting; then the answer is not needed.
             let _ = reply.send(answer);
         });
         answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, PUBLISH_HINT).await
     }
 
-    /// Asks all shards at once and waits for all together; answers in their order.
+    /// Ask all shards at once and wait for all together. The answers are in the order of the shards.
     pub(super) async fn ask_all(
         &self,
         request: &AdminRequest,
@@ -66,14 +67,14 @@ impl Shards {
         answers
     }
 
-    /// As [`Shards::ask_all`], within the time of one request, or the first failure.
+    /// Like [`Shards::ask_all`], within the time of one request. Returns the first failure, if there is one.
     pub(super) async fn all(&self, request: &AdminRequest) -> Result<Vec<AdminAnswer>, Failure> {
         self.ask_all(request, WAIT).await.into_iter().collect()
     }
 
     fn send(&self, shard: ShardId, request: AdminRequest) -> Asked<Result<AdminAnswer, Refusal>> {
         let (reply, answer) = oneshot::channel();
-        // The asker may have stopped waiting; then nobody needs the answer.
+        // The handler may have stopped waiting; then the answer is not needed.
         let asked = self.desk.ask(shard, request, move |result| drop(reply.send(result)));
         asked.map(|()| answer).map_err(|_| full())
     }

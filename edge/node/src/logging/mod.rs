@@ -1,9 +1,10 @@
-//! Logs: where lines go, and how texts of strangers look in them.
+//! Logging: the destination of log lines, and the escaping of clients' texts in them.
 //!
-//! Why: a full disk, a vanished directory or a closed pipe must never stop the node or take it down: lines
-//! are lost and counted, standard error is told once, and the next line that can be written is.
-//! Invariants: writing a line never fails and never panics; a line that was cut off is ended before the next
-//! one begins; texts of strangers pass through [`Escaped`].
+//! Why: a full disk, a deleted directory or a closed pipe must never stop the node. Lines that cannot be
+//! written are lost and counted, standard error gets one notice, and the next line that can be written is
+//! written.
+//! Invariants: writing a line never fails and never panics. A line that was cut off is ended before the next
+//! one begins. Clients' texts pass through [`Escaped`].
 //! Not here: what is logged, and when (everywhere else); rotation (the file is opened for appending, so that
 //! a copying rotation works).
 
@@ -22,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use grandstand_edge::config::{self, LogFormat, LogLevel};
 
-/// Characters of a stranger's text that a log line shows: enough to recognise a message, and no flood.
+/// Characters of a client's text in a log line: enough to recognise a message, and too few to flood the log.
 pub const ESCAPED_CHARS_MAX: usize = 200;
 
 /// Lines that could not be written, in this process.
@@ -33,12 +34,12 @@ pub fn write_errors() -> u64 {
     WRITE_ERRORS.load(Ordering::Relaxed)
 }
 
-/// Sends this process's events where the configuration says. A file that cannot be opened is told on standard
-/// error, which is written to instead. Only the first call counts.
+/// Send this process's events to the configured destination. If a file cannot be opened, a notice and all
+/// lines go to standard error. Only the first call takes effect.
 pub fn init(log: &config::Log) {
     let sink = Sink::open(log.file.as_deref());
     let is_terminal = log.file.is_none() && io::stderr().is_terminal();
-    // A subscriber that stands already (a test's, an embedder's) is kept.
+    // An existing subscriber (a test's, an embedder's) is kept.
     let _ = tracing::subscriber::set_global_default(subscriber(log, sink, is_terminal));
 }
 
@@ -52,8 +53,7 @@ fn subscriber(log: &config::Log, sink: Sink, ansi: bool) -> Box<dyn Subscriber +
     }
 }
 
-/// The level counts for our own crates; of the libraries below, nothing less than a warning is of use to an
-/// operator.
+/// The level applies to our own crates. From the libraries below, operators need nothing less than warnings.
 fn targets(level: LogLevel) -> Targets {
     let ours = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -65,10 +65,10 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new().with_target("grandstand", ours).with_default(ours.min(LevelFilter::WARN))
 }
 
-/// Where lines go. Never fails: what cannot be written is counted.
+/// The destination of lines. It never fails: lines that cannot be written are counted.
 #[derive(Debug)]
 struct Sink {
-    /// Named in notices.
+    /// The path in notices.
     path: Option<PathBuf>,
     out: Mutex<Out>,
 }
@@ -76,9 +76,9 @@ struct Sink {
 #[derive(Debug)]
 struct Out {
     file: Target,
-    /// The last line was cut off in its middle.
+    /// The last line was cut off in the middle.
     is_torn: bool,
-    /// Lines are being lost, and standard error was told.
+    /// Lines are being lost, and standard error got a notice.
     is_failing: bool,
 }
 
@@ -131,7 +131,7 @@ impl Sink {
         }
     }
 
-    /// Where standard error itself is what fails, nobody can be told.
+    /// If standard error itself fails, there is no place for a notice.
     fn notice(&self, what: &str) {
         if let Some(path) = &self.path {
             tell(&format!("warning: the log file {} {what}", path.display()));
@@ -181,7 +181,7 @@ fn tell(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A sink as `tracing_subscriber` wants it: each event is one `write_all`.
+/// A sink in the form that `tracing_subscriber` needs: each event is one `write_all`.
 #[derive(Clone, Debug)]
 struct Shared(Arc<Sink>);
 
@@ -206,9 +206,9 @@ impl Write for Line<'_> {
     }
 }
 
-/// A stranger's text, as a log line may show it: quoted by nobody, ended by nothing, and at most
-/// [`ESCAPED_CHARS_MAX`] characters long. Control characters, quotes, backslashes, line separators and what
-/// turns the writing direction come out as escapes.
+/// A client's text in a safe form for a log line, at most [`ESCAPED_CHARS_MAX`] characters long. Control
+/// characters, quotes, backslashes, line separators and characters that change the writing direction are
+/// escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -231,8 +231,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Not control characters, but they move, hide or end text: Unicode's bidirectional controls (UAX 9), line
-/// and paragraph separators, zero-width characters, the byte-order mark, interlinear and tag characters.
+/// Characters that are not control characters, but move, hide or end text: Unicode's bidirectional controls
+/// (UAX 9), line and paragraph separators, zero-width characters, the byte-order mark, interlinear and tag
+/// characters.
 fn is_deceptive(c: char) -> bool {
     matches!(
         c,

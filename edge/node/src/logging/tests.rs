@@ -1,11 +1,11 @@
-//! Lines to a disk that fails when told, and strangers' texts.
+//! Tests of logging: lines to a disk that fails when told, and clients' texts.
 //!
-//! Why a disk of its own: a real one cannot be filled and freed at a chosen line.
+//! Why a model of the disk: a real one cannot be filled and freed at a chosen line.
 
 use super::*;
 use std::sync::MutexGuard;
 
-/// A disk with so much room. Shared, so that a test can look at it and free some.
+/// A disk with limited room. Clones share it, so that a test can read it and free some room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk(Arc<Mutex<Platter>>);
 
@@ -51,7 +51,7 @@ fn logged(log: &config::Log, events: impl FnOnce()) -> String {
     disk.text()
 }
 
-/// The counter of lost lines is the process's, so what loses lines stands in one test.
+/// The counter of lost lines is global, so one test has all cases that lose lines.
 #[test]
 fn a_full_disk_loses_lines_counts_them_and_recovers() {
     let disk = Disk::with_room(10);

@@ -1,8 +1,8 @@
-//! The shards' numbers: their short names, as metrics.
+//! Metrics of the shards: maps the engine's short names to metrics.
 //!
-//! Why a table: the engine counts by short names and knows no Prometheus; kind, unit and help are said here.
-//! Invariant: a number that this table does not know is shown all the same, as a level.
-//! Not here: what workers count (`stats`).
+//! Why a table: the engine counts by short names and knows no Prometheus. The table adds kind, unit and help.
+//! Invariant: a number that the table does not have is shown all the same, as a gauge.
+//! Not here: the workers' counters (`stats`).
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use grandstand_engine::runtime::admin;
 pub(super) struct EngineNumber {
     pub(super) name: String,
     pub(super) help: &'static str,
-    /// Why, for what was refused.
+    /// The reason, for refusals.
     pub(super) reason: Option<String>,
     pub(super) value: f64,
 }
@@ -60,14 +60,14 @@ const REFUSED: &str = "publications_refused_";
 const REFUSED_HELP: &str = "Messages that shards refused, by reason.";
 const UNKNOWN_HELP: &str = "A number of the engine that has no description here.";
 
-/// Adds up equal names over shards, but for those of which the largest counts.
+/// Add equal names over all shards, except those whose largest value is shown.
 pub(super) fn numbers(counters: Vec<(&'static str, u64)>) -> Vec<EngineNumber> {
     let mut sums = BTreeMap::new();
     admin::add_up(&mut sums, counters);
     sums.into_iter().map(|(name, value)| number(name, shown(name, value))).collect()
 }
 
-/// In the unit of the metric.
+/// The value in the unit of the metric.
 fn shown(short: &str, value: u64) -> f64 {
     let parts = if short.ends_with("_us") {
         1e6
@@ -86,7 +86,7 @@ fn number(short: &str, value: f64) -> EngineNumber {
     }
     let known = TABLE.iter().find(|(name, ..)| *name == short);
     let (name, help) = known.map_or((short, UNKNOWN_HELP), |&(_, name, help)| (name, help));
-    // A level must not end as a counter does, whatever the engine calls it.
+    // A gauge must not end like a counter, whatever the engine calls it.
     let name = if known.is_none() { name.trim_end_matches("_total") } else { name };
     EngineNumber { name: format!("{PREFIX}{name}"), help, reason: None, value }
 }
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!((unknown.name.as_str(), unknown.help), ("grandstand_engine_surprises", UNKNOWN_HELP));
     }
 
-    /// What a real shard counts is in the table, and nothing else is.
+    /// The table has every number of a real shard, and no others.
     #[test]
     fn the_table_is_what_a_shard_counts() {
         let mut shard = Shard::new(ShardConfig::for_tests(), ShardId(0), 1, 0);

@@ -1,10 +1,10 @@
-//! Metrics: what workers count, as Prometheus text.
+//! Metrics: renders the node's numbers as Prometheus text.
 //!
-//! Why a table of plain cells and not the client library's counters: counting stands in the fan-out loop, and
-//! must cost what adding to memory costs. The library sees the numbers at the scrape only, and writes the
-//! text format.
-//! Invariant: every metric has help and a unit in its name; a scrape never stops a worker.
-//! Not here: the port that it is scraped on (`admin`), what engine counters mean (`grandstand_engine`).
+//! Why a table of plain cells and not the client library's counters: the fan-out loop counts, and counting
+//! must cost no more than an addition in memory. The library sees the numbers only at the scrape, and writes
+//! the text format.
+//! Invariant: every metric has help, and a unit in its name. A scrape never stops a worker.
+//! Not here: the port of the scrape (`http::admin`), the meaning of engine counters (`grandstand_engine`).
 
 mod engine;
 mod process;
@@ -24,7 +24,7 @@ use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncod
 /// The content type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Writes scrapes.
+/// Renders scrapes.
 #[derive(Debug)]
 pub struct Metrics {
     node: String,
@@ -32,13 +32,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// For a node of this name, which started with this clock.
+    /// Metrics of a node with this name, which started with this clock.
     pub fn new(node: &str, clock: Clock) -> Metrics {
         Metrics { node: node.to_owned(), clock }
     }
 
-    /// One scrape: every worker's numbers in the order of `workers`, the shards' by their short names (equal
-    /// ones are added up), the durable log's where there is one, and the process.
+    /// Render one scrape: every worker's numbers in the order of `workers`, the shards' numbers by their
+    /// short names (equal ones are added), those of the durable log, if there is one, and those of the
+    /// process.
     pub fn render(
         &self,
         workers: &[Arc<Stats>],
@@ -75,7 +76,7 @@ impl Metrics {
     }
 }
 
-/// One scrape on its way.
+/// A scrape that is being rendered.
 struct Scrape {
     registry: Registry,
 }
@@ -112,7 +113,7 @@ impl Scrape {
         self.keep(by_reason);
     }
 
-    /// A metric without labels; a counter when its name says so.
+    /// A metric without labels. It is a counter when its name ends like one.
     fn number(&self, name: &str, help: &str, value: f64) {
         let opts = Opts::new(name, help);
         if name.ends_with("_total") {
@@ -131,7 +132,7 @@ impl Scrape {
     }
 }
 
-/// Every worker's numbers of one line, with their label values, in the unit that is shown.
+/// Every worker's numbers of one line, with their label values, in the unit of the metric.
 fn each(declared: &Declared, workers: &[Arc<Stats>], mut show: impl FnMut(&[&str], f64)) {
     for (worker, stats) in workers.iter().enumerate() {
         let series = (declared.series)(stats);
@@ -210,7 +211,7 @@ mod tests {
         has(&text, r#"grandstand_engine_publications_refused_total{reason="slow_mode"} 0"#);
     }
 
-    /// Over the whole text, so that nothing passes by the table.
+    /// Checks the whole text, so that no metric bypasses the table.
     #[test]
     fn every_metric_has_help_a_known_prefix_and_the_suffix_of_its_kind() {
         let text = scrape(vec![("rooms_created", 1), ("surprises_total", 1)]);

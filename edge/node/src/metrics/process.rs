@@ -1,8 +1,8 @@
-//! What the process itself costs, by the names that Prometheus clients share (`process_...`).
+//! Metrics of the process, under the names that Prometheus clients share (`process_...`).
 //!
-//! Why: memory, CPU and open files are the first things that an operator asks for.
-//! Invariant: what the system does not tell is left out, never shown as zero.
-//! Not here: what workers count (`stats`).
+//! Why: memory, CPU and open files are the first numbers that an operator needs.
+//! Invariant: a number that the system does not provide is omitted, never shown as zero.
+//! Not here: the workers' counters (`stats`).
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(super) struct Reading {
     pub(super) value: f64,
 }
 
-/// Everything that the system tells now.
+/// All numbers that the system provides now.
 pub(super) fn readings() -> Vec<Reading> {
     let reading = |name, help, value: Option<f64>| value.map(|value| Reading { name, help, value });
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -37,7 +37,7 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The kernel tells the number as the directory's size (Linux 6.2); before that, they are counted.
+/// The kernel gives the number as the directory's size (Linux 6.2); before that, the entries are counted.
 fn open_files() -> Option<f64> {
     let told = fs::metadata("/proc/self/fd").ok().map(|meta| meta.len()).filter(|&n| n > 0);
     let counted = || fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);

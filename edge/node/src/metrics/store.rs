@@ -1,7 +1,7 @@
-//! The durable log's numbers, as metrics and as JSON (`GET /log`).
+//! Metrics of the durable log, for the scrape and as JSON (`GET /log`).
 //!
-//! Why a table: the store counts in plain atomics and knows no Prometheus; names, units and help are said
-//! here, once for both.
+//! Why a table: the store counts in plain atomics and knows no Prometheus. The table has names, units and
+//! help once for both.
 //! Invariant: bytes and seconds are in the names; a counter ends with `_total`.
 //! Not here: what a number means for an operator (docs/OPERATING.md, the durable log).
 
@@ -12,19 +12,19 @@ use grandstand_store::{COMMIT_BUCKETS_US, Health, Status};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-/// In what a number is shown.
+/// The unit in which a number is shown.
 #[derive(Clone, Copy, PartialEq)]
 enum Shown {
-    /// As it is.
+    /// Unchanged.
     Plain,
     /// Counted in microseconds, shown in seconds.
     Us,
-    /// A time in milliseconds since 1970, shown as its age in seconds; none where it is 0.
+    /// A time in milliseconds since 1970, shown as its age in seconds; omitted where it is 0.
     Age,
 }
 
 struct Line {
-    /// Without its prefix.
+    /// The name without its prefix.
     name: &'static str,
     help: &'static str,
     shown: Shown,
@@ -69,7 +69,7 @@ pub(crate) struct StoreNumber {
     pub(crate) value: f64,
 }
 
-/// What the log counts now. A time that has not been is left out.
+/// The log's present numbers. The age of an event that never happened is omitted.
 pub(crate) fn numbers(status: &Status, clock: Clock) -> Vec<StoreNumber> {
     let now_ms = clock.unix().as_millis() as u64;
     let healthy = f64::from(u8::from(status.health() == Health::Good));
@@ -94,7 +94,7 @@ fn value(shown: Shown, number: u64, now_ms: u64) -> Option<f64> {
     }
 }
 
-/// How long commits took. The library's own histogram counts what it is shown one by one; this one is counted
+/// The durations of commits. The library's own histogram counts one observation at a time; these are counted
 /// already.
 pub(super) struct CommitTimes {
     desc: Desc,

@@ -1,8 +1,8 @@
-//! Settings: what the engine, the audiences and the durable log are started with, from the node's keys.
+//! Settings: builds the settings of the engine, the audiences and the durable log from the node's keys.
 //!
-//! Why here: none of them knows the node's configuration, nor each other's.
-//! Invariant: every field comes from a key, or is this process's own (a number, a seed); no field has a
-//! default of its own. A test walks over the table and proves it.
+//! Why here: these parts know neither the node's configuration nor each other's settings.
+//! Invariant: every field comes from a key, or is this process's own (a number, a seed). No field has a
+//! default of its own; a test walks the table and proves it.
 //! Not here: keys that are read where they are used (limits on addresses and handshakes, sockets, QUIC).
 
 #[cfg(test)]
@@ -21,7 +21,7 @@ use grandstand_store::{BackupPlan, Retention, StoreConfig};
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
 
-/// What the shards are started with.
+/// The settings of the shards.
 pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
     let rooms = &config.rooms;
     let mut seed = [0; 8];
@@ -69,7 +69,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
     }
 }
 
-/// What the audience of worker `id` is started with.
+/// The settings of worker `id`'s audience.
 pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
     let (limits, rooms) = (&config.limits, &config.rooms);
     Settings {
@@ -100,7 +100,7 @@ pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
     }
 }
 
-/// What the durable log is opened with, where the node has one.
+/// The settings of the durable log, if the node has one.
 pub(crate) fn store_config(config: &Config) -> Option<StoreConfig> {
     let (log, rooms) = (&config.log, &config.rooms);
     let dir = log.dir.clone()?;
@@ -121,7 +121,7 @@ pub(crate) fn store_config(config: &Config) -> Option<StoreConfig> {
         },
         nonces_max: rooms.nonces_max,
         nonce_window_ms: rooms.nonce_window_ms,
-        // What workers get when they attach; older batches are read when they are asked for.
+        // The batches that workers get when they attach; older ones are read on request.
         newest_batches_max: rooms.ring_batches_max.min(rooms.history_batches_max),
         newest_bytes_max: rooms.ring_bytes_max.min(rooms.history_bytes_max),
         backups: (log.backup_every_hours > 0).then_some(plan),
@@ -130,7 +130,7 @@ pub(crate) fn store_config(config: &Config) -> Option<StoreConfig> {
     })
 }
 
-/// Where backups go.
+/// The folder of backups.
 pub(crate) fn backup_dir(config: &Config) -> PathBuf {
     let log = &config.log;
     log.backup_dir.clone().unwrap_or_else(|| log.dir.clone().unwrap_or_default().join("backups"))

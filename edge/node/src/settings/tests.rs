@@ -6,7 +6,7 @@ use super::*;
 use grandstand_edge::config::{self, Kind};
 use std::collections::BTreeMap;
 
-/// A setting as the number that its key would show.
+/// Settings by key, each as the number that the key would show.
 type Effective = BTreeMap<&'static str, u64>;
 
 /// Numbers and switches that reach an audience, the engine or the log through these settings, by key.
@@ -188,8 +188,8 @@ fn of_log(config: &Config) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Numbers and switches that are read from the configuration itself, where they are used: nothing stands
-/// between them and their effect.
+/// Numbers and switches that are read from the configuration itself where they are used, so no setting can
+/// change their effect.
 const READ_IN_PLACE: &[&str] = &[
     "admin.",  // the admin port
     "socket.", // listeners
@@ -216,7 +216,8 @@ fn shown(config: &Config, key: &config::Key) -> u64 {
     value.as_u64().or_else(|| value.as_bool().map(u64::from)).expect("a number or a switch")
 }
 
-/// Every number one off its default and every switch turned: a setting with a default of its own shows.
+/// A configuration with every number one off its default and every switch turned, so that a setting with a
+/// default of its own is found.
 fn unlike_the_defaults() -> Config {
     let defaults = Config::default();
     let counted = config::keys().iter().filter(|key| matches!(key.kind, Kind::Number | Kind::Switch));

@@ -1,7 +1,8 @@
-//! The drain, for operators: begin it, and see how far it is.
+//! The drain endpoint: an operator begins a drain, and watches its progress.
 //!
-//! Why beside the signal: a program that replaces nodes says where to and how fast, and wants to see it end.
-//! Invariant: asked twice, the first holds; the answer says what is under way.
+//! Why beside the signal: a program that replaces nodes sets the destination and the speed, and wants to see
+//! the end.
+//! Invariant: the first request takes effect; a second one only gets the status of the drain under way.
 //! Not here: what a drain does (`shutdown`).
 
 use axum::Json;
@@ -15,11 +16,11 @@ use super::Shared;
 use crate::http::request::bytes;
 use crate::http::response::Failure;
 
-/// What is asked for; what is left out is the configuration's.
+/// A request for a drain. Fields that are left out have the configuration's values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
-    /// Where clients are sent, host and port; empty for the address that they came by.
+    /// Where clients are sent, host and port; empty: the address at which they connected.
     pub where_to: Option<String>,
     /// Time over which they leave.
     pub spread_ms: Option<u32>,
@@ -27,18 +28,18 @@ pub struct DrainRequest {
     pub deadline_ms: Option<u32>,
 }
 
-/// How far a node is with leaving.
+/// The progress of a node's drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DrainStatus {
     /// `serving`, `draining` or `handed_over`.
     pub state: &'static str,
     /// Connections that are established or in their handshake.
     pub connections: usize,
-    /// How many there were when it began.
+    /// Connections when the drain began.
     pub connections_at_start: usize,
     /// Where clients are sent.
     pub where_to: String,
-    /// Since it began.
+    /// Time since the drain began.
     pub elapsed_ms: u64,
     /// Time over which they leave.
     pub spread_ms: u64,
@@ -46,11 +47,11 @@ pub struct DrainStatus {
     pub deadline_ms: u64,
 }
 
-/// Who can drain the node.
+/// Drains the node.
 pub trait DrainControl: Send + Sync {
-    /// Begin, unless one is under way.
+    /// Begin a drain, unless one is under way.
     fn drain(&self, request: &DrainRequest) -> DrainStatus;
-    /// How far it is.
+    /// The progress of the drain.
     fn status(&self) -> DrainStatus;
 }
 
@@ -76,7 +77,7 @@ pub(super) async fn begin(
     Ok(Json(port.drain.drain(&request)))
 }
 
-/// A request may ask for what the key may say.
+/// A request may use the whole range of the key.
 fn highest(key: &str) -> u64 {
     config::key(key).and_then(config::Key::bounds).expect("the key has bounds").1
 }

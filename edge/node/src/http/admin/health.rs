@@ -1,7 +1,7 @@
 //! Health and readiness, for probes.
 //!
-//! Why two: a node that drains is healthy and takes no sessions; a node whose disk is at fault serves what it
-//! can, and a restart would not mend the disk.
+//! Why two endpoints: a node that drains is healthy and accepts no sessions. A node whose disk fails serves
+//! what it can, and a restart would not repair the disk.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Shared, StorePort};
 use crate::http::response::Failure;
 
-/// The process works when it answers; it names what it cannot do now.
+/// A process that answers works. The answer lists what the node cannot do now.
 pub(super) async fn live(State(port): Shared) -> Json<Value> {
     match port.store.as_ref().and_then(StorePort::fault) {
         None => Json(json!({ "status": "ok" })),

@@ -1,12 +1,12 @@
-//! The index: what the admin port answers, each with something to type.
+//! The index: the endpoints of the admin port, each with an example command.
 //!
-//! Invariant: what is listed exists (a test asks for each).
+//! Invariant: every listed endpoint exists (a test requests each).
 
 use axum::Json;
 use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};
 
-/// Method, path, what it does, and what to type.
+/// Method, path, effect, and an example command.
 pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
     (
         "GET",

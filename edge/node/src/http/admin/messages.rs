@@ -1,10 +1,10 @@
-//! Messages: an operator publishes in a room, and is answered as a client would be.
+//! Messages: an operator publishes in a room, and gets the answer that a client would get.
 //!
 //! Why here: a program without a connection (a moderator's tool, an announcement) publishes by one request.
-//! The shard judges it under the rules of every publication; a session's rates do not apply, since there is
-//! no session.
-//! Invariants: a nonce is remembered per author, so a request that is repeated with its nonce is in the log
-//! once; what is answered with 200 is in the log as safely as `durability` says.
+//! The shard judges it by the rules of every publication. A session's rates do not apply, since there is no
+//! session.
+//! Invariants: a nonce is remembered per author, so a retry with the same nonce is in the log once. A message
+//! that is answered with 200 is in the log as safely as `durability` says.
 //! Not here: the judgement (`grandstand_engine`), waiting for the shard (`shards`).
 
 use aws_lc_rs::digest;
@@ -45,7 +45,7 @@ struct NewMessage {
     reply_to: Option<u64>,
     /// Random when it is left out.
     nonce: Option<u64>,
-    /// Of a retry: time since the first attempt.
+    /// The time since the first attempt, for a retry.
     #[serde(default)]
     age_ms: u32,
 }
@@ -111,7 +111,7 @@ pub(super) async fn publish(
 fn publication(message: NewMessage, nonce: u64, alias: Alias) -> Publication {
     let role = Role::from(message.role);
     Publication {
-        // The desk fills in its own.
+        // The desk replaces it.
         from: ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) },
         alias,
         user: user(&message.author),
@@ -126,7 +126,7 @@ fn publication(message: NewMessage, nonce: u64, alias: Alias) -> Publication {
     }
 }
 
-/// Whose nonces and slow mode these are: an author's of this port, and no session's.
+/// The identity for nonces and slow mode: that of an author of this port, never that of a session.
 fn user(author: &str) -> UserId {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(b"operator:");

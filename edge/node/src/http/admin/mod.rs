@@ -1,10 +1,10 @@
 //! The admin port: rooms, metrics and health over HTTP, for operators and their programs.
 //!
-//! Answers are JSON but for the metrics; failures too, as `{"error": ..., "hint": ...}`. `GET /` lists what
-//! there is.
-//! Invariant: nothing but health is told without the key, where there is one.
-//! Not here: connections, access and failures (`http`), what a request does to a room (`grandstand_engine`),
-//! how numbers are counted (`metrics`).
+//! Answers are JSON, except metrics. Failures are JSON too: `{"error": ..., "hint": ...}`. `GET /` lists the
+//! endpoints.
+//! Invariant: if there is a key, only health is answered without it.
+//! Not here: connections, access and failures (`http`), the effect of a request on a room
+//! (`grandstand_engine`), the counting of numbers (`metrics`).
 
 mod drain;
 mod health;
@@ -44,35 +44,35 @@ pub use store::StorePort;
 /// Paths that need no key: probes have none.
 const WITHOUT_KEY: &[&str] = &["/healthz", "/readyz"];
 
-/// Connections: far more than operators and their programs need. A life: twice the longest wait for a shard.
+/// Connections: far more than operators and their programs need. Life: twice the longest wait for a shard.
 const BOUNDS: Bounds = Bounds { connections_max: 256, life: Duration::from_secs(10) };
 
-/// What the admin port sees of the node.
+/// The parts of the node that the admin port uses.
 pub struct AdminState {
-    /// Where shards are asked in the node's name.
+    /// The desk, for requests in the node's own name.
     pub desk: Arc<Desk>,
-    /// The workers' numbers, in their order.
+    /// The numbers of the workers, in the workers' order.
     pub stats: Vec<Arc<Stats>>,
-    /// Writes scrapes.
+    /// Renders scrapes.
     pub metrics: Metrics,
-    /// Where handlers read time.
+    /// The clock that handlers read.
     pub clock: Clock,
-    /// The durable log, where there is one.
+    /// The durable log, if the node has one.
     pub store: Option<StorePort>,
-    /// Does the node take new sessions? False while it starts and drain.
+    /// Does the node accept new sessions? False while it starts and while it drains.
     pub ready: Arc<AtomicBool>,
-    /// What requests must show, if anything.
+    /// The key that requests must show, if there is one.
     pub key: Option<Secret>,
-    /// Begins a drain, and says how far it is.
+    /// Begins a drain, and reports its progress.
     pub drain: Arc<dyn DrainControl>,
-    /// The port closes when this turns true, or its sender is gone.
+    /// The port closes when this becomes true, or when its sender is dropped.
     pub stop: watch::Receiver<bool>,
 }
 
 /// Serves on this listener until told to stop.
 ///
 /// # Errors
-/// The system gives no thread, or the listener is none.
+/// The system gives no thread, or `listener` cannot be used.
 pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
     let (stop, access) =
         (state.stop.clone(), Access::new(listener.local_addr()?, state.key.as_ref(), WITHOUT_KEY));
@@ -80,7 +80,7 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
     server::start("grandstand-admin", listener, BOUNDS, router, stop)
 }
 
-/// What handlers share.
+/// The state that handlers share.
 struct Port {
     clock: Clock,
     store: Option<StorePort>,

@@ -1,7 +1,7 @@
-//! Rooms: what an operator asks of them.
+//! Rooms: the admin endpoints of rooms.
 //!
-//! Invariant: names and keys come percent-encoded and are any UTF-8; whether they are good ones, the engine
-//! says.
+//! Invariant: names and keys come percent-encoded and may be any UTF-8; the engine decides whether they are
+//! valid.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -19,9 +19,9 @@ use super::{Port, Shared};
 use crate::http::request::{bytes, json as body_json, path};
 use crate::http::response::Failure;
 
-/// Rooms of a page, unless the request says otherwise.
+/// Rooms of a page, unless the request gives a limit.
 const LIMIT: usize = 100;
-/// Rooms of a page at most: some 300 KB of JSON.
+/// The most rooms of a page: some 300 KB of JSON.
 const LIMIT_MAX: usize = 1_000;
 
 type Answer = Result<Json<Value>, Failure>;
@@ -45,7 +45,8 @@ struct NewRoom {
     name: String,
 }
 
-/// The body of `PUT /rooms/{name}/settings`: what is left out or null, the node's configuration says.
+/// The body of `PUT /rooms/{name}/settings`. For a field that is left out or null, the node's configuration
+/// takes effect.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct NewSettings {
@@ -80,7 +81,7 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
         )
     })?;
     let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    // One more than asked for tells whether there is a next page.
+    // One more than the limit shows whether there is a next page.
     let request = AdminRequest::List { prefix: wanted.prefix, after: wanted.after, limit: limit + 1 };
     let mut rooms = rooms(port.shards.all(&request).await?);
     rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -95,7 +96,7 @@ pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejecti
     port.change(&name, |room| AdminRequest::Create { room }).await
 }
 
-/// In place of all settings before.
+/// Replace all settings of a room.
 pub(super) async fn configure(
     State(port): Shared,
     name: Name,
@@ -154,14 +155,15 @@ pub(super) async fn remove_state(
 }
 
 impl Port {
-    /// The engine lists by prefix; a name is the first of those that begin with it.
+    /// Find a room by its name. The engine lists by prefix, and the name itself is the first that begins with
+    /// it.
     pub(super) async fn find_room(&self, name: &str) -> Result<RoomInfo, Failure> {
         let request = AdminRequest::List { prefix: name.to_owned(), after: String::new(), limit: 1 };
         let rooms = rooms([self.shards.ask(name, request).await?]);
         Ok(rooms.into_iter().find(|info| info.name == name).ok_or(Refusal::UnknownRoom)?)
     }
 
-    /// Does something to a room and shows it afterwards.
+    /// Change a room, and answer with its state afterwards.
     async fn change(&self, name: &str, request: impl FnOnce(String) -> AdminRequest) -> Answer {
         match self.shards.ask(name, request(name.to_owned())).await? {
             AdminAnswer::Room(info) => Ok(Json(room(&info))),
@@ -178,7 +180,7 @@ fn rooms(answers: impl IntoIterator<Item = AdminAnswer>) -> Vec<RoomInfo> {
     rooms.flatten().collect()
 }
 
-/// A room as JSON. The epoch is a text: it can be greater than what JSON readers keep exactly.
+/// A room as JSON. The epoch is a string, since it may exceed the integers that JSON readers keep exactly.
 fn room(info: &RoomInfo) -> Value {
     json!({
         "name": info.name,
@@ -196,7 +198,7 @@ fn room(info: &RoomInfo) -> Value {
     })
 }
 
-/// What is not set is `null`: the node's configuration says it.
+/// A setting that is not set is `null`: the node's configuration takes effect.
 fn settings(settings: &RoomSettings) -> Value {
     json!({
         "tick_min_ms": settings.tick_min_ms,

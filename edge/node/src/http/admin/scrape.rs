@@ -1,6 +1,6 @@
 //! The scrape: the numbers of workers, shards, durable log and process, for Prometheus.
 //!
-//! Invariant: a shard that does not answer is counted, and what is known is shown all the same.
+//! Invariant: a shard that does not answer is counted, and all other numbers are shown all the same.
 //! Not here: names, units and help (`metrics`).
 
 use std::time::Duration;

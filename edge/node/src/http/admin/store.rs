@@ -1,6 +1,6 @@
-//! The durable log as an operator asks for it: how it does, and a backup now.
+//! The endpoints of the durable log: its status, and a backup on request.
 //!
-//! Invariant: one backup at a time; it runs on a thread of its own, so that a scrape does not wait for it.
+//! Invariant: one backup runs at a time, on a thread of its own, so that a scrape does not wait for it.
 //! Not here: what the numbers mean (`metrics`), the copy itself (`grandstand_store`).
 
 use std::path::PathBuf;
@@ -18,16 +18,16 @@ use super::Shared;
 use crate::http::response::Failure;
 use crate::metrics::store_numbers;
 
-/// What the admin port sees of the durable log.
+/// The admin port's handle of the durable log.
 #[derive(Debug)]
 pub struct StorePort {
     /// Its folder.
     pub dir: PathBuf,
-    /// Where backups go that are asked for here.
+    /// Folder of the backups that are requested here.
     pub backup_dir: PathBuf,
-    /// What was found at start, in a sentence.
+    /// The result of opening the log at start, in a sentence.
     pub found: String,
-    /// How it does.
+    /// The log's status.
     pub status: Arc<Status>,
     /// Held while a backup is made.
     pub backing_up: Mutex<()>,
@@ -38,7 +38,7 @@ impl StorePort {
         &self.status
     }
 
-    /// What is at fault now, in a sentence.
+    /// The present fault, in a sentence.
     pub(super) fn fault(&self) -> Option<String> {
         let said = match self.status.health() {
             Health::Good => return None,

@@ -1,6 +1,6 @@
-//! The whole port: real HTTP on loopback, real shards behind it.
+//! Tests of the whole admin port: real HTTP on loopback, with real shards.
 //!
-//! Why real ones: what a handler answers depends on the framework's rejections and the shards' refusals.
+//! Why real ones: a handler's answers depend on the framework's rejections and the shards' refusals.
 
 use super::index::ENDPOINTS;
 use super::*;
@@ -81,7 +81,7 @@ impl Node {
     }
 }
 
-/// A node that only says what it was asked.
+/// A node that only records the requests.
 #[derive(Default)]
 struct Draining(std::sync::Mutex<DrainStatus>);
 
@@ -169,11 +169,11 @@ fn names_are_any_utf_8() {
     }
 }
 
-/// A name that begins another must not be taken for it.
+/// A room whose name is a prefix of another room's name must not be confused with it.
 #[test]
 fn a_room_is_found_by_its_whole_name() {
     let node = Node::with_shards(3, None);
-    // Enough of them that some lie on the shard that is asked.
+    // Enough rooms that some belong to the same shard.
     (0..20).for_each(|n| assert_eq!(node.make(&format!("show-1{n}")).0, 200));
     assert_eq!(node.ask("GET", "/rooms/show-1", b"").0, 404);
 }
@@ -259,7 +259,7 @@ fn the_index_lists_what_there_is() {
     let (status, index) = node.json("GET", "/", b"");
     assert_eq!(status, 200);
     assert_eq!(index["endpoints"].as_array().unwrap().len(), ENDPOINTS.len());
-    // Every endpoint that is listed exists: a path without its room is another's 404, not the router's.
+    // Every listed endpoint exists: a path without its room gets the handler's 404, not the router's.
     for (method, path, ..) in ENDPOINTS {
         let path = path.split('?').next().unwrap().replace("{name}", "none").replace("{key}", "k");
         let (status, answer) = node.ask(method, &path, b"");
@@ -296,7 +296,7 @@ fn the_scrape_shows_workers_and_shards() {
     }
 }
 
-/// Shards that are full, gone, or take everything and never answer.
+/// Shards that are full, gone, or accept everything and never answer.
 enum Broken {
     Full,
     Gone,
@@ -344,7 +344,7 @@ fn full_and_stopped_shards_are_told_and_health_goes_on() {
     }
 }
 
-/// In virtual time: a silent shard costs the asker five seconds in all, however many there are.
+/// In virtual time: a silent shard costs a request five seconds in all, however many shards there are.
 #[tokio::test(start_paused = true)]
 async fn a_silent_shard_is_waited_for_so_long_and_no_longer() {
     let shards = Shards::new(Arc::new(Desk::new(0, Arc::new(Broken::Silent(std::sync::Mutex::default())))));
