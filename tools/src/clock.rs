@@ -1,6 +1,6 @@
-//! Clock conversion: times of the client library and of tokio, on the clock that all processes share.
+//! Conversion of the client library's and tokio's times to the clock that all processes share.
 //!
-//! Why: the client library counts from the start of its process, and latencies span processes.
+//! Why: the client library counts from the start of its process, but latencies span processes.
 //! Not here: the shared clock (`grandstand_harness::clock`).
 
 use grandstand_harness::clock::monotonic_us;

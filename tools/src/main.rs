@@ -1,8 +1,8 @@
 //! `gs`: Grandstand's tools in one binary.
 //!
-//! Why so little here: each tool is a module; this finds the one that is asked for.
-//! Exit codes: 0 when all is well, 1 when something was lost, refused or could not be done, 2 for a wrong
-//! command line.
+//! Why so little here: each tool is a module; this file parses the command line and calls one.
+//! Exit codes: 0 for success, 1 when a message was lost or refused or the tool failed, 2 for a wrong command
+//! line.
 #![forbid(unsafe_code)]
 
 mod audit;

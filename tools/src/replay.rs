@@ -1,8 +1,9 @@
-//! `gs replay`: a chat log into a room, at its own speed or faster, as a bridge: `gs load` without viewers.
+//! `gs replay`: publishes a chat log in a room as a bridge, at its own speed or faster. It is `gs load`
+//! without viewers.
 //!
-//! Invariants: messages go out in the log's order, each when it is due, whatever became of those before;
-//! every one of them is acknowledged, refused, or counted as unacknowledged.
-//! Not here: everything that it does (`load`).
+//! Invariants: messages are sent in the log's order, each when it is due, without waiting for earlier
+//! answers. Each is acknowledged, refused, or counted as unacknowledged.
+//! Not here: publishing itself (`load`).
 
 use std::path::PathBuf;
 use std::time::Duration;

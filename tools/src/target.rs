@@ -1,6 +1,6 @@
 //! Flags that all tools share: the address of the node, and which certificates to trust.
 //!
-//! Not here: what they do there.
+//! Not here: the tools' work on that node (each tool's module).
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(crate) struct TrustArgs {
     pub(crate) insecure: bool,
 }
 
-/// Trust, in a form that goes to other processes.
+/// Trust, in a form that can be sent to other processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum TrustBy {
     #[default]
@@ -39,7 +39,7 @@ pub(crate) enum TrustBy {
 }
 
 impl TrustArgs {
-    /// What these flags mean for these addresses.
+    /// Decide from these flags which certificates to accept at these addresses.
     pub(crate) fn decide(&self, urls: &[Url]) -> anyhow::Result<TrustBy> {
         if let Some(hex) = &self.fingerprint {
             return Ok(TrustBy::Fingerprint(hex.clone()));
@@ -53,7 +53,7 @@ impl TrustArgs {
                 "{url}: no trust given: use --fingerprint HEX (the node prints it when it starts), --ca FILE or --insecure"
             ),
             _ if urls.iter().all(|url| url.scheme() == Scheme::Ws) => Ok(TrustBy::Nobody),
-            // What answers on loopback runs on this machine.
+            // A server on loopback runs on this machine.
             _ => Ok(TrustBy::Anyone),
         }
     }

@@ -1,7 +1,7 @@
-//! The clock that all processes of a machine share: the system's monotonic one.
+//! The clock that all processes of a machine share: the system's monotonic clock.
 //!
-//! Why not `Instant`: a publisher writes a time into a message, and another process reads it.
-//! Why not wall time: it may be set while a run goes on, and a latency must not jump with it.
+//! Why not `Instant`: a publisher writes a time into a message, and another process reads that time.
+//! Why not wall time: somebody may set it during a run, and a latency must not jump with it.
 
 use std::time::Duration;
 

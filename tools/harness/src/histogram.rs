@@ -1,9 +1,9 @@
-//! Times in microseconds, counted in a histogram that adds up over processes.
+//! A histogram of times in microseconds, which can be merged with those of other processes.
 //!
-//! Invariants: a quantile is at most 0.1 % above a time that was counted; times beyond [`MAX_US`] count as
-//! that, and the maximum says so. Merging what processes report gives the same percentiles as counting
-//! everything in one.
-//! Not here: what is timed.
+//! Invariants: a quantile is at most 0.1 % above a time that was counted; a time above [`MAX_US`] is counted
+//! as that, and the maximum shows it. Merged histograms of several processes give the same percentiles as one
+//! histogram of all times.
+//! Not here: the measurement of times.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

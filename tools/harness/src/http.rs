@@ -1,6 +1,6 @@
-//! Requests to a node's admin port, and metrics by their names.
+//! HTTP requests to a node's admin port, and a reader of its metrics.
 //!
-//! Not here: what the metrics mean (docs/OPERATING.md).
+//! Not here: the meaning of the metrics (docs/OPERATING.md).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

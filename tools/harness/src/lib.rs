@@ -1,13 +1,13 @@
-//! The harness of tests, tools and benches: what each of them would otherwise write for itself.
+//! The harness: code that tests, tools and benches share.
 //!
 //! - [`node`]: the built binary as a process; [`local`]: a node in this process (feature `in-process`);
 //! - [`trust`]: a TLS client that trusts any certificate (feature `tls`);
-//! - [`process`] and [`http`]: what a process costs, and what its admin port answers;
-//! - [`histogram`], [`clock`], [`random`], [`wait`]: times, clocks, random numbers and patience;
+//! - [`process`] and [`http`]: a process's CPU and memory, and the answers of its admin port;
+//! - [`histogram`], [`clock`], [`random`], [`wait`]: latencies, clocks, random numbers and waits;
 //! - [`chat_log`]: recorded chats (feature `chat-log`).
 //!
 //! Why features: `cargo xtask` and the tests of small crates compile no TLS, no gzip and no node.
-//! Invariant: nothing that a node runs depends on this crate, but for its tests.
+//! Invariant: no code of a node depends on this crate, except its tests.
 
 #[cfg(feature = "chat-log")]
 pub mod chat_log;

@@ -1,8 +1,10 @@
-//! A node: the built binary as a process of its own, on free ports of loopback, alone on a core if wished.
+//! A node under test: the built binary as a process of its own, on free loopback ports, on its own core if
+//! requested.
 //!
-//! Why by its log: it says where it listens and that it is ready, so that no port has to be guessed.
-//! Invariants: a node ends with its value; it runs on what is given here, never on the configuration of
-//! whoever runs it.
+//! Why it reads the node's log: the log gives the node's addresses and readiness, so that no test guesses a
+//! port.
+//! Invariants: the node ends when its value is dropped; it uses the configuration given here, never that of
+//! the user who runs it.
 //! Not here: building the binary (`cargo xtask`), a node in this process (`local`).
 
 use std::fmt::Display;

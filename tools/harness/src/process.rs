@@ -1,9 +1,9 @@
-//! Processes: what one costs, as Linux tells it under /proc, and on which core it runs.
+//! Processes: the CPU time and memory that Linux reports under /proc, and the core of a process.
 //!
-//! Why anonymous memory: what a node takes for its viewers is heap; files mapped and kernel buffers are not
-//! its own.
-//! Invariant: what the system does not tell of another process is an error, never zero.
-//! Not here: CPU time below a tick of the kernel (the benches' meter).
+//! Why anonymous memory: a node's memory for viewers is on the heap; mapped files and kernel buffers are not
+//! the node's own.
+//! Invariant: a figure that the system does not report is an error, never zero.
+//! Not here: CPU time finer than a tick of the kernel (the benches' meter).
 
 use std::fs;
 use std::path::PathBuf;

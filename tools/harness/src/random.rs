@@ -1,7 +1,7 @@
 //! Random numbers from a seed, so that a run can be repeated.
 //!
-//! The sequence is [`grandstand_protocol::random`]'s; here are the draws that tools need.
-//! Not here: anything that must not be guessed.
+//! The sequence is [`grandstand_protocol::random`]'s; this file adds the distributions that tools need.
+//! Not here: secrets.
 
 use grandstand_protocol::random;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
-//! Trust in anybody: a TLS client that accepts any certificate, since a node under test makes its own.
+//! A TLS client that accepts any certificate, since a node under test makes its own.
 //!
-//! Invariants: TLS 1.3 only; the server always proves that it holds its certificate's key, which costs what
-//! it costs any client.
+//! Invariants: TLS 1.3 only; the server always proves that it holds its certificate's key, so a handshake
+//! costs the same as for any client.
 //! Not here: the client library's own trust (`grandstand_client::net::Trust`).
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Waiting: for what must happen, and for a port that is free.
+//! Waits: for a condition to become true, and for a port to become free.
 //!
-//! Why: a test that sleeps is too short on a busy machine and too long on a fast one.
+//! Why: a fixed sleep is too short on a busy machine and too long on a fast one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
-//! The comparison of what was published and shown with what the log holds.
+//! The comparison of the published and shown messages with the log.
 //!
-//! What a power cut may do, and nothing more: messages that were shown and not yet synced may be gone. They
-//! are then the last ones that an epoch showed. Everything before the last message that was acknowledged in
-//! that epoch must be where it was shown, or it is a difference of order. What differs after it is "shown and
-//! gone". A retry in the next epoch may get the offset that the message had; that proves nothing.
-//! Invariant: a message is known by its number, which its text holds; a text that is not exactly what its
-//! number requires is wrong.
-//! Not here: where the log comes from, which differences are faults (`audit`).
+//! A power cut may remove only messages that were shown and not yet synced: the last ones of an epoch. Every
+//! message up to the last acknowledged one of that epoch must be at the offset at which it was shown. A
+//! difference there is a difference of order; a difference after it is "shown and gone". A retry in the next
+//! epoch may get the offset that the message had; that proves nothing.
+//! Invariant: a message is identified by the number in its text; a text that its number does not require
+//! exactly is wrong.
+//! Not here: reading the log, which differences are faults (`audit`).
 
 use std::collections::HashMap;
 

@@ -1,11 +1,11 @@
-//! `gs audit`: compares a node's log, read over the protocol, with what a load recorded.
+//! `gs audit`: compares a node's log, read over the protocol, with the records of a load.
 //!
-//! Why after the run: whether something acknowledged is lost, or is in the log twice, shows only when
-//! everything that was published is compared with everything that is still there.
-//! - `compare`: the comparison, of numbers; this: reading every room's log, page by page, and the verdict.
+//! Why after the run: only a comparison of all publications with the whole log shows whether an acknowledged
+//! message is lost or is in the log twice.
+//! - `compare`: the comparison of message numbers. This file reads every room's log page by page, and gives
+//!   the verdict.
 //!
-//! Invariant: every figure is reported by name; the exit code says whether one of those that must be 0 is
-//! not.
+//! Invariant: every figure is reported by name; the exit code shows whether a figure that must be 0 is not.
 //! Not here: the recording (`load::ledger`), the database itself (`grandstand verify`).
 
 mod compare;

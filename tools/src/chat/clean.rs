@@ -1,10 +1,10 @@
-//! Cleaning: text from strangers, made safe for a terminal.
+//! Cleaning: makes text from strangers safe for a terminal.
 //!
 //! Why: an escape sequence in a chat message could retitle the window, rewrite the screen or
 //! answer in the user's name. Nodes refuse control characters, but a terminal must not depend on the node.
-//! Invariants: no control characters (C0, DEL, C1), no characters that turn the direction of what follows, no
-//! line ends, no towers of combining marks; what is harmless is left as it is.
-//! Not here: what is worth saying at all (the room's filters).
+//! Invariants: the output has no control characters (C0, DEL, C1), no characters that change the writing
+//! direction, no line ends, and no towers of combining marks. Harmless text is unchanged.
+//! Not here: judging the content of a message (the room's filters).
 
 use ratatui::text::Span;
 

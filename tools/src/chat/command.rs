@@ -1,6 +1,6 @@
-//! What a typed line means: something to say, or a command.
+//! A parser of typed lines: a line is a message to publish or a command.
 //!
-//! Not here: doing it (`model`, `chat`).
+//! Not here: carrying a command out (`model`, `chat`).
 
 use grandstand_client::protocol::limits::REACTION_COUNT_MAX;
 

@@ -1,8 +1,8 @@
-//! Editor: the line that is being written, and the history of lines.
+//! An editor of the input line, with a history of earlier lines.
 //!
 //! Invariants: the cursor is between graphemes; the text has no control characters; history keeps
 //! [`HISTORY_MAX`] lines.
-//! Not here: which key does what (`keys`), what a line means (`command`).
+//! Not here: key bindings (`keys`), the meaning of a line (`command`).
 
 use ratatui::style::Style;
 use ratatui::text::Span;

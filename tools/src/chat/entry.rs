@@ -1,7 +1,7 @@
 //! Entries of the scrollback: messages and notices, as plain text and as rows of a given width.
 //!
 //! Invariant: all text in an entry is clean (`clean`).
-//! Not here: which entries there are (`model`), where they are on the screen (`screen`).
+//! Not here: which entries exist (`model`), their place on the screen (`screen`).
 
 use grandstand_client::protocol::frame::Role;
 use ratatui::style::{Color, Modifier, Style};

@@ -1,6 +1,6 @@
-//! Which key does what.
+//! The key bindings of the chat.
 //!
-//! Not here: the line that is edited (`editor`), what it means (`command`).
+//! Not here: the edited line (`editor`), its meaning (`command`).
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 

@@ -1,10 +1,10 @@
 //! `gs chat`: a room in a terminal.
 //!
-//! - `model`, `events`, `keys`: what is shown, and what events and keys do to it, without IO;
-//! - `editor`, `command`, `tally`, `entry`, `clean`: its parts;
+//! - `model`, `events`, `keys`: the shown state, and its changes by events and keys, without IO;
+//! - `editor`, `command`, `tally`, `entry`, `clean`: the parts of the model;
 //! - `screen`, `terminal`: drawing and the loop on a terminal; `plain`: the loop without one.
 //!
-//! Not here: sessions, reconnects, resuming (the client library).
+//! Not here: sessions, reconnects and resuming (the client library).
 
 mod clean;
 mod command;
@@ -78,13 +78,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was written goes out; the client sees to it that this ends.
+/// Wait until pending publications are answered; the client bounds this wait.
 async fn say_goodbye(client: &Client) {
     client.close();
     while client.next_event().await.is_some() {}
 }
 
-/// Hand an action to the session. Whether it was the wish to leave.
+/// Pass an action to the session. Returns whether it was a request to leave.
 fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
     let room = model.room.clone();
     match action {
@@ -121,7 +121,7 @@ impl Clock {
     }
 }
 
-/// The signals that end a chat politely.
+/// The signals after which a chat closes its session and ends.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,

@@ -1,9 +1,9 @@
-//! What a chat client knows and shows: one room, as values.
+//! The model of the chat: the state of one room as a person sees it.
 //!
-//! Why apart from drawing and IO: what a person sees after a refusal, a gap or a reconnect is decided here,
-//! where tests can hand in events and read the answer.
-//! Invariants: at most [`ENTRIES_MAX`] entries are kept; everything kept is clean; a message of ours is
-//! either pending, or in the room, or a notice says what became of it: never nothing.
+//! Why apart from drawing and IO: this file decides what a person sees after a refusal, a gap or a reconnect.
+//! Tests pass events in and read the result.
+//! Invariants: at most [`ENTRIES_MAX`] entries are kept; all kept text is clean; each message of this user is
+//! pending, is in the room, or has a notice that gives its fate.
 //! Not here: events of the session (`events`), keys (`keys`), drawing (`screen`), sockets (`chat`).
 
 use std::collections::{BTreeMap, VecDeque};

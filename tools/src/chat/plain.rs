@@ -1,11 +1,10 @@
-//! The chat without a terminal: what is said on standard output, a line each; notices on standard error;
-//! lines of standard input are said.
+//! The chat without a terminal. It prints each message as a line on standard output and notices on standard
+//! error, and publishes each line of standard input.
 //!
 //! Why: scripts, tests, `gs chat | grep`, `echo hello | gs chat`.
-//! Invariants: standard output has messages and nothing else; the end of input ends the chat once everything
-//! is acknowledged, and what was said before is printed; a refusal, a loss or an end that nobody asked for is
-//! an error.
-//! Not here: what events mean (`events`).
+//! Invariants: standard output has only messages. The end of input ends the chat once every publication is
+//! acknowledged and all earlier messages are printed. A refusal, a loss or an unrequested end is an error.
+//! Not here: the meaning of events (`events`).
 
 use std::io::{self, BufRead, Write};
 

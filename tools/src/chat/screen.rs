@@ -1,4 +1,4 @@
-//! Screen: draws the model.
+//! The screen: draws the model.
 //!
 //! ```text
 //! show · 1,234 viewers · score 3:1                     ann · connected     header
@@ -9,8 +9,8 @@
 //! ❤ ▁▃█▂ 120   👏 ▂▁  9 ───────────────────── F1 ❤  F2 👏  F3 😂  F4 🎉    reactions of the last seconds
 //! > typing█
 //! ```
-//! Invariant: drawing changes nothing but the size that the model knows of its view.
-//! Not here: what is shown (`model`), how an entry is broken into rows (`entry`).
+//! Invariant: drawing changes only the view size in the model.
+//! Not here: the shown state (`model`), breaking an entry into rows (`entry`).
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

@@ -1,7 +1,7 @@
-//! Reactions of the last seconds, for the live bar.
+//! Counts of the last seconds' reactions, for the live bar.
 //!
-//! Invariant: nothing older than [`WINDOW_S`] is kept, and at most [`KEYS_MAX`] keys are: strangers choose
-//! them.
+//! Invariant: it keeps nothing older than [`WINDOW_S`], and at most [`KEYS_MAX`] keys, because strangers
+//! choose them.
 //! Not here: drawing (`screen`).
 
 use super::clean::clean;

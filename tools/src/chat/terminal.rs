@@ -1,8 +1,8 @@
-//! The chat on a terminal: keys and events in, the screen out.
+//! The loop of the chat on a terminal: keys and events in, the screen out.
 //!
-//! Invariants: the terminal is given back as it was, whether this ends by a key, a signal, an error or a
-//! panic; a flood of messages is drawn at most [`FRAMES_PER_S`] times a second, a key at once.
-//! Not here: what is shown (`model`), how (`screen`).
+//! Invariants: the terminal is restored after a key, a signal, an error or a panic. A flood of messages is
+//! drawn at most [`FRAMES_PER_S`] times a second; a key is drawn at once.
+//! Not here: the shown state (`model`), drawing (`screen`).
 
 use std::io::stdout;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! `gs demo`: a node, a show, its audience and their chat on this machine, with nothing to set up.
+//! `gs demo`: runs a node, a show, its audience and their chat on this machine, without any setup.
 //!
-//! Why the node is a process of its own: so that its CPU and memory are its own.
+//! Why the node is a process of its own: so that its CPU and memory can be measured alone.
 //! Invariants: the node never outlives the demo; figures and exit code are those of `gs load`.
-//! Not here: viewers and publishing (`load`), the chat's words (`synth`).
+//! Not here: viewers and publishers (`load`), the texts of the chat (`synth`).
 
 mod node;
 mod title;
@@ -31,16 +31,16 @@ use grandstand_harness::chat_log::Message;
 use node::NodeProcess;
 use view::{Show, View};
 
-/// How long a show goes on when nobody ends it: an evening's film.
+/// Length of a show that nobody ends: that of a film.
 const SHOW: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Messages per second in the mean: what a room of a hundred thousand has, so that there is something to see.
+/// Mean number of messages per second: that of a room of a hundred thousand, so that the chat is lively.
 const RATE_PER_S: f64 = 8.0;
 
-/// Moments at which everybody talks at once: one or two a minute, so that nobody waits long for one.
+/// Bursts, in which everybody writes at once: one or two a minute, so that nobody waits long for one.
 const BURSTS_PER_HOUR: f64 = 90.0;
 
-/// This audience reacts like one LIVELINESS times its size, for the same reason.
+/// This audience reacts like one of LIVELINESS times its size, for the same reason.
 const LIVELINESS: u64 = 5;
 
 /// Arguments of `gs demo`.

@@ -1,4 +1,4 @@
-//! The demo's node: a child process on loopback, which reports its addresses, and ends with its parent.
+//! The demo's node: a child process on loopback, which reports its addresses and ends with its parent.
 //!
 //! Not here: the node itself (`grandstand`).
 

@@ -1,6 +1,6 @@
-//! The show's title and its room, made up from a seed.
+//! The generator of the show's title and room name, from a seed.
 //!
-//! Invariant: a room can be typed: lower-case letters, digits and hyphens.
+//! Invariant: a room name is easy to type: lower-case letters, digits and hyphens.
 
 use grandstand_harness::random::Random;
 

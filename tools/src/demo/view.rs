@@ -1,7 +1,7 @@
-//! The demo's terminal view: figures, four times a second, and the chat as viewers see it.
+//! The demo's terminal view: the figures, updated four times a second, and the chat as viewers see it.
 //!
-//! Invariants: the terminal is as it was when the view is dropped, also after a panic; only what arrived at a
-//! viewer is shown as chat.
+//! Invariants: the terminal is restored when the view is dropped, also after a panic; the view shows only
+//! messages that a viewer received.
 //! Not here: measuring (`load::run`), the figures at the end (`report`).
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
-//! Flags of `gs load`, and how shares and times are read.
+//! Flags of `gs load`, and parsers of shares and times.
 //!
-//! Not here: what they mean together (`load`), flags of all tools (`target`).
+//! Not here: the checks of flags against each other (`load`), flags of all tools (`target`).
 
 use std::path::PathBuf;
 use std::time::Duration;

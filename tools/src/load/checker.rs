@@ -1,11 +1,11 @@
-//! Accounting of one viewer in one room: every offset since it joined is delivered, announced as missing, not
+//! A checker of one viewer in one room. Every offset since the join is delivered, announced as missing, not
 //! read yet, or lost.
 //!
-//! Why beside the client's own faults: the client drops what comes twice; whether the whole was complete is
-//! judged here, from nothing but the offsets that reached the application.
+//! Why beside the client's own faults: the client drops duplicates. This file checks whether the delivery was
+//! complete, from only the offsets that reached the application.
 //! Invariant: `delivered + gapped + omitted + unread + lost == next - start`, or
 //! [`Checker::is_balanced`] says no.
-//! Not here: contents (`expected`), times (`viewer`).
+//! Not here: the contents of messages (`expected`), latencies (`viewer`).
 
 /// How a message fits to those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! A crowd: the viewers of one process, on one thread, from the first join to the last leave.
+//! A crowd: all viewers of one process, on one thread, from the first join to the last leave.
 //!
-//! Invariants: joins are paced and do not wait for each other; every viewer's accounts are closed exactly
-//! once per session; without its run a crowd ends at once.
+//! Invariants: joins are paced and do not wait for each other; the counts of every viewer's session are taken
+//! exactly once; a crowd ends as soon as its run ends.
 //! Not here: one viewer (`viewer`), publishing (`publisher`), several processes (`processes`).
 
 use std::cell::{Cell, RefCell};

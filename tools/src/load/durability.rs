@@ -1,7 +1,7 @@
-//! The durability of a run's rooms, set through the node's admin port before anybody comes.
+//! The setting of the durability of a run's rooms, through the node's admin port, before any viewer joins.
 //!
-//! Invariant: an answer other than success ends the run, with the node's answer.
-//! Not here: what durability means (docs/PROTOCOL.md).
+//! Invariant: an error answer ends the run, and the run reports that answer.
+//! Not here: the meaning of durability (docs/PROTOCOL.md).
 
 use std::net::ToSocketAddrs;
 

@@ -1,7 +1,7 @@
-//! Expected contents of a room: what each offset must hold, and when it was due.
+//! The expected contents of a room: the message that each offset must hold, and the time at which it was due.
 //!
-//! Why shared by a process's viewers: the first to see an offset has it judged, and for the others it is one
-//! comparison with that: so everyone is known to have seen the same, at the cost of a memory comparison.
+//! Why all viewers of a process share it: the message at an offset is checked in full for the first viewer,
+//! and compared with that one for the others. So a memory comparison proves that all viewers saw the same.
 //! Invariant: at most [`SEEN_MAX`] messages are remembered.
 //! Not here: completeness and order (`checker`).
 

@@ -1,13 +1,13 @@
-//! The ledger of a run: what was published and what became of it, what was shown, and what each viewer went
-//! through.
+//! The ledger of a run: files with all publications and their answers, the messages that viewers were shown,
+//! and each viewer's course.
 //!
-//! Why files: the node that is judged is restarted after the load has ended, and what it still has is
-//! compared with this (`gs audit`), perhaps a hundred times over.
+//! Why files: after the load has ended, the node is restarted, perhaps a hundred times. After each start `gs
+//! audit` compares its log with these files.
 //! `publications.jsonl`: one [`Header`], then one [`PublicationRecord`] per publication.
 //! `shown-N.jsonl`: of the viewers of process N, one [`ShownLine`] per room and log.
 //! `viewers-N.jsonl`: one [`ViewerLine`] per viewer.
-//! Invariant: what is kept per message is a few numbers; the texts follow from them (`script::Marked`).
-//! Not here: counting while a run goes on (`restarts`, `publisher`), judging (`audit`).
+//! Invariant: a few numbers per message are kept; the texts follow from them (`script::Marked`).
+//! Not here: counting during a run (`restarts`, `publisher`), the verdict (`audit`).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};

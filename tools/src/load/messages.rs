@@ -1,5 +1,5 @@
-//! Messages between the run and the processes that hold its viewers: over a channel or, as lines of JSON,
-//! over a pipe.
+//! Messages between a run and the processes of its viewers, sent over a channel or as lines of JSON over a
+//! pipe.
 //!
 //! Not here: pipes and channels (`processes`).
 

@@ -1,10 +1,10 @@
-//! `gs load`: a load generator whose viewers check everything that they receive.
+//! `gs load`: a load generator whose viewers check every message that they receive.
 //!
-//! - `args`: flags; `publisher`, `script`: what is published, when, and what became of it;
+//! - `args`: flags; `publisher`, `script`: the publications, their times and their answers;
 //! - `crowd`, `viewer`: viewers; `checker`: completeness and order; `expected`: contents;
-//! - `restarts`, `ledger`: what is kept when the node is killed or replaced during the run; `prober`: new
+//! - `restarts`, `ledger`: records of a run in which the node is killed or replaced; `prober`: new
 //!   connections meanwhile;
-//! - `processes`, `messages`: several processes; `run`: the order of a run; `tally`: counts; `report`:
+//! - `processes`, `messages`: several processes; `run`: the steps of a run; `tally`: counts; `report`:
 //!   figures.
 //!
 //! Not here: the protocol (`grandstand_client`).

@@ -1,7 +1,7 @@
-//! Probers: new connections during the whole run, one after the other, to each of the given addresses.
+//! Probers: they open new connections during the whole run, one after the other, to each given address.
 //!
-//! Why: whether a restart refuses a connection shows only to somebody who connects at that moment.
-//! Invariants: one try per address at a time, and none is made twice: what fails is counted. They end with
+//! Why: only a client that connects during a restart can show whether the restart refuses a connection.
+//! Invariants: one try per address at a time; a failed try is counted and not repeated. The probers end with
 //! the run.
 //! Not here: viewers, which reconnect by themselves and count failures (`viewer`).
 

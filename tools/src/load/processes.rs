@@ -1,9 +1,9 @@
-//! The processes of a run: its viewers in one thread of this process, or in several processes of their own.
+//! The processes of a run, which hold its viewers: one thread of this process, or several child processes.
 //!
-//! Why processes: a process may hold only so many files, and one thread only so many viewers. They share
-//! nothing but the clock; orders go to them, and notes come back, as lines of JSON.
-//! Invariants: viewers never outlive their run (their standard input ends); a process that dies is noticed.
-//! Not here: what viewers do (`crowd`), when orders are given (`run`).
+//! Why processes: the number of files per process and of viewers per thread is limited. Processes share only
+//! the clock; they receive orders and send notes as lines of JSON.
+//! Invariants: viewers end with their run (their standard input ends); the run notices a process that dies.
+//! Not here: the viewers (`crowd`), the times of orders (`run`).
 
 use std::io::Write;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! Progress as lines on standard error, one a second.
+//! Progress lines on standard error, one a second.
 //!
 //! Not here: the terminal view (`demo`), the final figures (`report`).
 

@@ -1,11 +1,11 @@
-//! Publishers: sessions that publish what a script says, when it is due, and account for every answer.
+//! Publishers: sessions that publish the messages of a script when they are due, and record every answer.
 //!
-//! Why times count from when a message was due: a publisher that is late has made its viewers wait, whoever
-//! was at fault.
-//! Invariants: nothing waits for an answer; what was sent is acknowledged, refused, or unacknowledged at the
-//! end. Where restarts are expected, what was refused for a while is retried under the same nonce until it is
-//! acknowledged.
-//! Not here: what is published (`script`), viewers (`crowd`).
+//! Why latencies begin at the time when a message was due: viewers wait for a late publisher too, whatever
+//! the cause.
+//! Invariants: no publication waits for the answer to another one. At the end each is acknowledged, refused
+//! or unacknowledged. If restarts are expected, a publisher retries temporarily refused publications under
+//! the same nonce until they are acknowledged.
+//! Not here: the choice of messages (`script`), viewers (`crowd`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};

@@ -2,8 +2,9 @@
 //!
 //! Why one type: `gs load`, `gs replay` and `gs demo` report the same figures, and a comparison of two runs
 //! needs the same names.
-//! Every time is counted from when a message was due, or a connection was begun.
-//! Invariant: messages, frames and deliveries are never mixed up; what was not measured is null, never zero.
+//! Every latency begins when a message was due or when a connection was begun.
+//! Invariant: messages, frames and deliveries are counted apart; a figure that was not measured is null,
+//! never zero.
 //! Not here: measuring (`run`, `tally`).
 
 use std::fmt::Write as _;

@@ -1,11 +1,11 @@
-//! Restarts: what viewers keep in order to check a node that is killed, cut off or replaced during the run.
+//! Restarts: the records with which viewers check a node that is killed, cut off or replaced during the run.
 //!
-//! Why beside `checker` and `expected`: those check one log within what memory holds; here several logs
-//! follow each other, and everything that any viewer was shown is compared with the log afterwards.
-//! Invariants: an offset of a log shows everybody the same message, or it counts as a difference of order;
-//! per message eight bytes are kept for all viewers of a process together, per viewer at most [`PLACES_MAX`]
-//! runs and gaps.
-//! Not here: the files (`ledger`), what the log has in the end (`audit`).
+//! Why beside `checker` and `expected`: those check one log within a window of memory. Here several logs
+//! follow each other, and after the run every message that any viewer was shown is compared with the log.
+//! Invariants: if two viewers see different messages at one offset of a log, that is counted as a difference
+//! of order. A process keeps eight bytes per message for all its viewers together, and at most [`PLACES_MAX`]
+//! runs and gaps per viewer.
+//! Not here: the files (`ledger`), the comparison with the final log (`audit`).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
-//! A run: publishers connect, viewers join, everything is published, received and measured, everybody leaves.
+//! A run: publishers connect, viewers join, the script is published and received, figures are taken, and all
+//! viewers leave.
 //!
-//! Why in this order: memory is measured around the joins, CPU from the first message until the last one is
-//! received everywhere, and no viewer leaves before that is known.
-//! Invariant: every wait has an end.
-//! Not here: figures (`report`), what a person sees meanwhile ([`Watcher`]s).
+//! Why in this order: memory is measured around the joins. CPU is measured from the first message until every
+//! viewer has received the last one, and no viewer leaves before that.
+//! Invariant: every wait has a time limit.
+//! Not here: figures (`report`), the display during the run ([`Watcher`]s).
 
 use std::time::Duration;
 

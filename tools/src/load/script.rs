@@ -1,9 +1,10 @@
-//! Scripts: what a run publishes, and when each message is due. Open loop: nobody waits for an answer.
+//! Scripts: the messages of a run, and the time at which each is due. Open loop: no message waits for an
+//! answer.
 //!
-//! Why open: a generator that waits for a slow node asks less of it, and the worst times never show.
-//! Invariant: a script is a function of its parts, so every process of a run can tell from an offset or a
-//! text when a message was due.
-//! Not here: sending (`publisher`), judging (`expected`).
+//! Why open: a generator that waits for a slow node loads it less, so the worst latencies would not be seen.
+//! Invariant: a script depends only on its parameters, so every process of a run can compute from an offset
+//! or a text when a message was due.
+//! Not here: sending (`publisher`), checking (`expected`).
 
 use std::fmt::Write as _;
 use std::rc::Rc;

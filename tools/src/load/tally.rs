@@ -1,9 +1,9 @@
-//! Tallies: what a crowd counted, made to add up over processes.
+//! Tallies: the counts of a crowd, which can be added up over processes.
 //!
 //! Messages, frames and deliveries are three things: one message to a thousand viewers is a thousand
 //! deliveries, in as many frames or fewer.
-//! Invariant: a number that says something is wrong is in [`Tally::faults`], and only those.
-//! Not here: what publishers count (`publisher`), how it is shown (`report`).
+//! Invariant: [`Tally::faults`] has all counts that report a fault, and only those.
+//! Not here: the counts of publishers (`publisher`), the presentation (`report`).
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,9 @@
-//! One virtual viewer: a session whose every event is checked, and which does as the crowd tells it.
+//! One virtual viewer: a session that checks its every event and obeys the orders of the crowd.
 //!
-//! Why a slot apart from the handler: the crowd looks over everybody's accounts, and leaves orders, without a
-//! channel each.
-//! Invariant: a viewer holds no memory of its own but its session, its accounts and a reference to what all
-//! share.
-//! Not here: when viewers come and go (`crowd`).
+//! Why a slot apart from the handler: the crowd reads every viewer's counts and leaves orders there, without
+//! one channel per viewer.
+//! Invariant: a viewer's own memory is its session, its counts and a reference to the shared state.
+//! Not here: the times at which viewers join and leave (`crowd`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,11 +1,11 @@
-//! Arrivals of a generated chat: when messages come.
+//! The arrival times of a generated chat's messages.
 //!
-//! A Poisson process whose rate is the mean times a mood times a burst (a Cox process), where each arrival
-//! may draw answers within seconds. The mood wanders within half a minute; bursts rise in 2 to 10 s and fall
+//! They are a Poisson process whose rate is the mean times a mood times a burst (a Cox process). Each arrival
+//! may cause answers within seconds. The mood wanders within half a minute; bursts rise in 2 to 10 s and fall
 //! by half every 2 to 8 s.
 //! Why all three: real one-second counts have variance over mean of 1.4 to 6.7 in slow rooms (answers) and
 //! fast ones (mood, bursts) alike; a plain Poisson process has 1.
-//! Invariant: times never fall; the mean over long is the rate asked for.
+//! Invariant: times never fall; the long-term mean is the requested rate.
 //! Not here: texts (`texts`).
 
 use std::cmp::Reverse;

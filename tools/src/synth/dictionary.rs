@@ -1,17 +1,15 @@
-//! `gs dictionary`: what both sides of a compressed frame have before the first one: pieces of generated
-//! chat.
+//! `gs dictionary`: writes the preset dictionary of compressed frames, made of pieces of generated chat.
 //!
 //! Pieces are the generator's own words and sayings, each once, divided as texts are in a batch: the zero
-//! byte that ends a text, and the control byte of an ordinary message behind it. A piece that another one
-//! holds is left out. What is likely comes last, where a reference to it takes the fewest bits: short words
-//! after sentences, the most spoken language after the others, emotes at the end.
-//! Why not trained on drawn samples: the generator draws from these lists and from nothing else, so the lists
-//! are what samples would converge to; and what depends on no seed and no floating point is the same on every
-//! machine.
-//! Why nothing of real chats: their words belong to those who wrote them; real logs only measure (benches,
+//! byte that ends a text, and the control byte of an ordinary message behind it. A piece that is part of
+//! another one is left out. The likeliest pieces come last, where a reference to them takes the fewest bits:
+//! short words after sentences, the most spoken language after the others, emotes at the end.
+//! Why not trained on drawn samples: the generator draws from these lists and from nothing else, so samples
+//! would converge to the lists. Without a seed and floating point, the result is the same on every machine.
+//! Why no text of real chats: it belongs to its authors. Real logs are used only to measure (benches,
 //! `layout`).
 //! Invariants: at most [`BYTES_MAX`]; the same on every machine.
-//! Not here: compressing (`grandstand_protocol::compress`), keeping it current (`cargo xtask dictionary`).
+//! Not here: compression (`grandstand_protocol::compress`), updating the file (`cargo xtask dictionary`).
 
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@
 //! many who write once and few who write much, one message in four said before within 30 s.
 //! Invariants: times never fall; every text and name passes [`grandstand_protocol::rules`]; memory does not
 //! grow with time.
-//! Not here: when (`arrivals`), who (`people`), what (`texts`), files (`synth`).
+//! Not here: arrival times (`arrivals`), authors (`people`), texts (`texts`), files (`synth`).
 
 use grandstand_harness::chat_log::Message;
 

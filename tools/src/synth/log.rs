@@ -1,6 +1,6 @@
 //! A chat log's rows: messages, and bans where they are asked for.
 //!
-//! Invariants: rows are in the order of time; who is banned says nothing until the ban is over.
+//! Invariants: rows are in order of time; a banned author writes nothing until the ban is over.
 //! Not here: reading logs (`grandstand_harness::chat_log`).
 
 use std::collections::HashMap;

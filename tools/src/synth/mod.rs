@@ -1,9 +1,9 @@
-//! `gs synth`: a chat log with the shapes of real ones, and nobody's texts.
+//! `gs synth`: writes a generated chat log with the shapes of real ones and invented texts.
 //!
-//! - [`generator`]: the chat itself, endless, also for the demo;
+//! - [`generator`]: the endless generated chat, also for the demo;
 //! - [`Args`], [`run`]: the command, which writes a log in the format that `gs replay` reads.
 //!
-//! Not here: playing it (`replay`).
+//! Not here: publishing a log (`replay`).
 
 mod arrivals;
 pub(crate) mod dictionary;

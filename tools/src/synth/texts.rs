@@ -1,4 +1,4 @@
-//! Texts of a generated chat: sentences of a given length, emotes, and repeats of recent texts.
+//! The texts of a generated chat: sentences of a given length, emotes, and repeats of recent texts.
 //!
 //! Invariant: a text that is meant to be fresh was not used within [`ECHO_MS`], so that the share of repeats
 //! follows from [`ECHO`] and not from the size of the word lists.

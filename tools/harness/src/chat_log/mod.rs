@@ -1,10 +1,10 @@
-//! Chat logs: recorded chats to speak from, one JSON object a line, plain or gzip.
+//! Chat logs: recorded chats, which tools and benches publish again; one JSON object a line, plain or gzip.
 //!
 //! A row is `{"t": milliseconds, "u": name, "m": text}`, in some logs with `"r"`: `~` owner, `@` or `%`
-//! moderator, `+` subscriber. A row with `"k"` (such as a ban) is no message.
+//! moderator, `+` subscriber. A row with `"k"` (such as a ban) is not a message.
 //! Invariants: times of a [`Log`] begin at 0 and never fall; every author and text in it passes a node's
-//! rules once [`Log::fit`] has seen it; whatever was left out or changed is counted.
-//! Not here: when a message is due, sending it.
+//! rules after [`Log::fit`]; it counts the messages that it removes or changes.
+//! Not here: the time at which a message is due, sending it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -1,7 +1,7 @@
-//! What each event of the session does to the model.
+//! The effect of each session event on the model.
 //!
-//! Invariants: whatever was missed is said, with its number and its reason; an event that says nothing to a
-//! person leaves no line.
+//! Invariants: every missed range is shown, with the number of messages and the reason; an event that means
+//! nothing to a person adds no line.
 //! Not here: the model itself (`model`).
 
 use grandstand_client::core::{Fault, OwnedEvent, Reason};

@@ -1,4 +1,4 @@
-//! Tests of events: what a person reads after each kind.
+//! Tests of events: the lines that a person sees after each kind.
 //!
 //! Not here: drawing (`screen`).
 

@@ -1,7 +1,6 @@
-//! The measured shapes as ranges, and the generator held against them.
+//! Tests of the generator against the measured shapes of real chats, given as ranges.
 //!
-//! Why: a generator that drifts makes every figure of the demo and the tests meaningless without anybody
-//! noticing.
+//! Why: a generator that drifts makes every figure of the demo and the tests meaningless, and nobody notices.
 //! Not here: the shapes' source: a survey of 17 real logs; the five that lie beside the checkout are printed
 //! for comparison.
 

@@ -1,13 +1,12 @@
-//! Words to make chat of: a neutral, friendly crowd at some show, in seven languages. All of it was made up
-//! for this folder: `emotes.txt`, and one file per language, a word or a saying a line.
+//! The word lists of generated chat: a neutral, friendly crowd at a show, in seven languages. All words were
+//! invented for this folder: `emotes.txt`, and one file per language, a word or a saying a line.
 //!
-//! Why sayings beside words: sentences put together of subject and predicate have correct words, but not the
-//! turns that chats are full of. Generated chat needs both, and so does the dictionary that compression
-//! begins with.
+//! Why sayings beside words: sentences of subject and predicate lack the phrases that are common in chats.
+//! Generated chat needs both, and so does the compression dictionary.
 //! Invariants: every subject of a language goes with every predicate, and every tail may follow; shorts begin
 //! with the likeliest, sayings end with it; none is in a list twice; nobody's name, nobody's quotation,
 //! nothing unfriendly.
-//! Not here: how they are put together (`texts`, `dictionary`).
+//! Not here: building texts and the dictionary from them (`texts`, `dictionary`).
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Tests of the rules that every word and saying keeps.
+//! Tests of the rules for every word and saying.
 //!
 //! Not here: the bytes of the dictionary (`dictionary`).
 
