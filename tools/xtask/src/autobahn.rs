@@ -1,10 +1,11 @@
-//! `autobahn`: the conformance suite for WebSocket servers, against our own codec and rules or any server.
+//! `autobahn`: runs the conformance suite for WebSocket servers, against Grandstand's codec and rules or any
+//! server.
 //!
 //! Why: 301 cases of RFC 6455 by other people, from framing to UTF-8 cut in the middle of a code point.
-//! Invariants: chapters 12 and 13 (compression) are left out, since we do not offer it; every other case must
-//! run. The suite runs on Python 2.7 from a directory of its own, its packages pinned by hash
-//! (`python/autobahn.txt`).
-//! Not here: what counts as passed (`verdict`), which Python (`python`).
+//! Invariants: chapters 12 and 13 (compression) are left out, since Grandstand does not offer WebSocket
+//! compression; every other case must run. The suite runs on Python 2.7 from a directory of its own, its
+//! packages pinned by hash (`python/autobahn.txt`).
+//! Not here: the criteria for a pass (`verdict`), the choice of Python (`python`).
 
 use crate::python::python2;
 use crate::run::{cargo, command, root, run, run_within, target_dir, tools_dir};
@@ -21,7 +22,7 @@ use std::time::Duration;
 /// The cases of chapters 1 to 7, 9 and 10 in autobahntestsuite 25.10.1.
 const CASES: u64 = 301;
 
-/// A healthy server takes 20 s; single cases wait up to 100 s for an answer that does not come.
+/// A healthy server takes 20 s; single cases wait up to 100 s for a missing answer.
 const SUITE_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// The largest message of the suite (9.1.6, 9.2.6): 16 MB in one frame.

@@ -1,9 +1,9 @@
-//! `bench`: what things cost, printed for people to compare; nothing here passes or fails by time, and only
-//! `micro` by instructions.
+//! `bench`: runs the benches and prints their figures. No bench passes or fails by time, and only `micro`
+//! does by instructions.
 //!
-//! Invariants: figures come from release builds; with `--quick` they come from what the tests were built with
-//! and mean nothing, since only the benches themselves are on trial then.
-//! Not here: the benches (`benches`, the engine's tests), whether anything is lost over hours (`soak`).
+//! Invariants: figures come from release builds. With `--quick` they come from the build of the tests and
+//! mean nothing: such a run only tests the benches themselves.
+//! Not here: the benches (`benches`, the engine's tests), losses over hours (`soak`).
 
 use crate::micro;
 use crate::programs::{self, Purpose};
@@ -17,8 +17,7 @@ use std::path::{PathBuf, absolute};
 /// Where chat logs lie beside the workspace; they are not part of it.
 const LOGS: &str = "../shared/data/chat";
 
-/// Print what things cost: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of
-/// fan-out.
+/// Run benches: bytes of batch layouts, instructions of hot paths, messages/s, CPU and latency of fan-out.
 ///
 /// Rows of grandstand-bench are appended to the file of the day and commit in benches/results, unless --quick
 /// is given. Its own choices of viewers, rates and transports are in `grandstand-bench --help`; give them
@@ -28,13 +27,13 @@ pub(crate) struct Args {
     /// Benches to run; all of them if none is named.
     #[arg(value_enum)]
     benches: Vec<Bench>,
-    /// A smoke of seconds: small, and built as the tests are.
+    /// Run a smoke test of seconds, built as the tests are.
     #[arg(long)]
     quick: bool,
     /// peers: only check that its program compiles.
     #[arg(long)]
     check: bool,
-    /// micro: take what is counted as the new baseline.
+    /// micro: write the counted instructions as the new baseline.
     #[arg(long)]
     update: bool,
     /// Print rows of figures as JSON lines instead of tables.
@@ -57,27 +56,27 @@ enum Bench {
     Engine,
     /// Instructions of the hot paths, against their baseline (needs valgrind).
     Micro,
-    /// What the kernel and the ciphers take for the same writes: what everything else is a multiple of.
+    /// Cost of the same writes in the kernel and the ciphers alone, of which other figures are a multiple.
     Floor,
     /// One room, many viewers: CPU per frame and delivery, latency, bytes, memory.
     Fanout,
-    /// How far one core goes, and what happens beyond.
+    /// The highest rate that one core holds, and the behaviour at twice that rate.
     Saturation,
     /// Latency against audience with the adaptive tick.
     Tick,
     /// Bytes per idle viewer, room and shard, in the program and in the kernel.
     Memory,
-    /// CPU per join, and the latency of those who are there while ten thousand come at once.
+    /// CPU per join, and the latency of earlier viewers while ten thousand join at once.
     Joins,
-    /// Everybody is cut at once and comes back: how soon, how completely, and who of those who stayed
-    /// suffers.
+    /// All clients lose their connections at once and reconnect: time, completeness, and latency of viewers
+    /// who stayed.
     Storm,
-    /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
+    /// Rooms without viewers, ten thousand rooms with chat, and small rooms beside a giant.
     Rooms,
-    /// 5,000 messages/s into 500 rooms on disk beside the same in memory; fails where people wait longer for
-    /// the former.
+    /// 5,000 messages/s into 500 rooms on disk, beside the same in memory; fails if delivery from disk rooms
+    /// is slower.
     Durable,
-    /// A flood into a room that is paced, beside what it shows of it.
+    /// CPU of a flood in a paced room, beside a room with only the shown messages.
     Pacing,
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies,

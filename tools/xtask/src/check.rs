@@ -1,7 +1,7 @@
-//! `check`: the inner loop at a desk.
+//! `check`: the quick checks during development.
 //!
-//! Why: seconds, not minutes: formatting, lints and unit tests of what one is working on.
-//! Not here: integration tests, doctests, models and suites (`test`), everything that CI asks (`ci`).
+//! Why: it takes seconds, not minutes: formatting, lints and unit tests of the changed packages.
+//! Not here: integration tests, doctests, models and suites (`test`), all checks of CI (`ci`).
 
 use crate::run::{cargo, output, run};
 use crate::{test, tidy};

@@ -1,10 +1,9 @@
-//! `ci`: what a change must pass, in the order of how soon it can fail.
+//! `ci`: all checks that a change must pass, quickest first.
 //!
-//! Invariants: `.ci/run` calls this and nothing else; every step runs, so that one run says everything that
-//! is wrong.
-//! Why clippy comes before the documentation and the tests: `cargo doc` reuses what clippy checked of the
+//! Invariants: `.ci/run` calls only this; every step runs, so that one run reports every fault.
+//! Why clippy comes before the documentation and the tests: `cargo doc` reuses clippy's build of the
 //! dependencies.
-//! Not here: the tests (`test`), what a hot path may cost (`micro`), the policy's rules (deny.toml).
+//! Not here: the tests (`test`), the limits of hot paths (`micro`), the policy's rules (deny.toml).
 
 use crate::run::{cargo, run};
 use crate::summary::Summary;

@@ -1,6 +1,6 @@
-//! `clients`: third-party clients that the tests speak through.
+//! `clients`: installs third-party clients, with which the tests connect to a node.
 //!
-//! Why: a protocol that only its authors' code can read is not specified yet.
+//! Why: if only its authors' code can read a protocol, the protocol is not specified yet.
 //! Invariants: tests find the interpreter at `target/tools/py/bin/python`; packages are pinned by hash
 //! (`python/clients.txt`), and the environment is made anew whenever that file changes.
 //! Not here: the tests.

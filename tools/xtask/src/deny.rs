@@ -1,8 +1,8 @@
 //! `deny`: the dependency policy, checked by cargo-deny.
 //!
-//! Why advisories are left out: their database is a git repository that has to be fetched, and a build must
-//! be judged the same without a network. deny.toml holds the floors that the advisories known at writing ask
-//! for.
+//! Why it leaves advisories out: their database is a git repository that must be fetched, and a check must
+//! give the same result without a network. deny.toml has the lowest versions that the advisories known at its
+//! writing allow.
 //! Invariant: one version of the tool judges everywhere, since its lints change between versions.
 //! Not here: the rules (deny.toml).
 

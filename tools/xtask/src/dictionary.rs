@@ -1,8 +1,8 @@
-//! `dictionary`: the text that compressed frames begin with, made anew or compared.
+//! `dictionary`: makes the preset dictionary of compressed frames, or compares it with the file.
 //!
-//! Why a command: protocol/dictionary/1.bin is made from the generator's words (`gs dictionary`), and must be
-//! what they make.
-//! Not here: how it is made (`tools/src/synth/dictionary.rs`, whose test compares it too).
+//! Why a command: protocol/dictionary/1.bin is generated from the generator's words (`gs dictionary`), and
+//! must match them.
+//! Not here: the generation (`tools/src/synth/dictionary.rs`, whose test compares the file too).
 
 use crate::run::{cargo, root, run, target_dir};
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,7 @@ use std::fs;
 /// of its own.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing, and fail when what is checked in is not what the words make.
+    /// Write no file, and fail if the checked-in dictionary differs from the generated one.
     #[arg(long)]
     check: bool,
 }

@@ -1,7 +1,7 @@
-//! `fuzz`: the guided search for inputs that break a reader of bytes.
+//! `fuzz`: a guided search for inputs that break a parser.
 //!
-//! Why without cargo-fuzz: it would be one more tool to build, and what it adds is the flags below. They are
-//! unstable, so the compiler is told to accept them (`RUSTC_BOOTSTRAP`), which spares a second toolchain.
+//! Why without cargo-fuzz: it would be one more tool to build, and adds only the flags below. They are
+//! unstable; `RUSTC_BOOTSTRAP` makes the compiler accept them without a second toolchain.
 //! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since
 //! every crate in it is instrumented.
 //! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`).
@@ -11,16 +11,16 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
-/// What libFuzzer needs to see where an input leads, and AddressSanitizer to see what it touches.
+/// Compiler flags with which libFuzzer sees the coverage of an input, and AddressSanitizer its memory
+/// accesses.
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1";
 
-/// Search for inputs that break a reader of bytes, guided by coverage (libFuzzer).
+/// Search for inputs that break a parser, guided by coverage (libFuzzer).
 ///
-/// Inputs that led somewhere new are kept in target/fuzz/corpus, breaking ones in target/fuzz/artifacts. To
-/// repeat one: cargo xtask fuzz TARGET --input FILE. Needs a C++ compiler. The short form of this is part of
-/// `test`.
+/// Inputs with new coverage are kept in target/fuzz/corpus, breaking ones in target/fuzz/artifacts. To repeat
+/// one: cargo xtask fuzz TARGET --input FILE. Needs a C++ compiler. The short form of this is part of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Target to run, a file of protocol/fuzz/fuzz_targets; all in turn if none is named.
@@ -75,7 +75,7 @@ fn build(host: &str) -> Result<()> {
     run(build.env("CARGO_TARGET_DIR", target_dir().join("fuzz")))
 }
 
-/// The test vectors are where every search begins; what searches found before stays beside them.
+/// Every search begins with the test vectors and the inputs that earlier searches found.
 fn plant_seeds() -> Result<()> {
     let vectors =
         ["run", "--quiet", "--package", "grandstand-protocol", "--example", "vectors", "--", "--corpus"];

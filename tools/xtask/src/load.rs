@@ -1,7 +1,7 @@
-//! Loads: `gs load` against a node, and what it reports.
+//! A load: a `gs load` process against a node, and its report.
 //!
-//! Invariant: a load that found something lost still reports its figures; one that does not end is stopped.
-//! Not here: what the figures mean (`soak`, `bench`), their names (`tools/src/load/report.rs`).
+//! Invariant: a load that found a loss still reports its figures; a load that does not end is stopped.
+//! Not here: the judgement of the figures (`soak`, `bench`), their names (`tools/src/load/report.rs`).
 
 use crate::run::{Running, command, run};
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// itself.
 const SLACK: Duration = Duration::from_secs(180);
 
-/// A load that runs.
+/// A running load.
 pub(crate) struct Load(Running);
 
 impl Load {
@@ -38,12 +38,12 @@ impl Load {
         self.0.has_ended()
     }
 
-    /// Says that it is enough (Ctrl-C): it stops publishing, waits for what is under way, and reports.
+    /// Ends the load early (Ctrl-C): it stops publishing, waits for open answers, and reports.
     pub(crate) fn interrupt(&self) -> Result<()> {
         run(command("kill").args(["-INT", &self.0.pid().to_string()]))
     }
 
-    /// Its figures; waits until it has ended.
+    /// Waits until the load has ended, and returns its figures.
     pub(crate) fn figures(self) -> Result<Value> {
         let (status, said) = self.0.finish()?;
         let line = said.lines().last().with_context(|| format!("`gs load` reported nothing ({status})"))?;

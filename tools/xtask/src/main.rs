@@ -1,11 +1,10 @@
 //! `cargo xtask`: the development tasks of the workspace, one subcommand each.
 //!
-//! Why: nobody should have to learn which flags, tools and environment variables a check needs, and a
-//! developer's checks are the same code as CI's.
+//! Why: developers need not know the flags, tools and environment variables of a check, and their checks are
+//! the same code as CI's.
 //! Invariants: commands run in the workspace root; tools that they install go to `target/tools`, pinned; a
 //! check that could not run is named at the end, and fails the run where CI could have had its tool.
-//! Not here: what a command does (one file each), how programs are started (`run`), how results are added up
-//! (`summary`).
+//! Not here: the commands (one file each), starting programs (`run`), the sum of results (`summary`).
 
 #![forbid(unsafe_code)]
 

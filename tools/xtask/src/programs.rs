@@ -1,8 +1,8 @@
-//! Our own programs: the node and `gs`, built for a measurement or for a smoke.
+//! The workspace's own programs: the node and `gs`, built for a measurement or for a smoke test.
 //!
-//! Invariant: what is measured is built as packages are, with the profile `dist`. A smoke takes what the
-//! workspace's tests were built with, so that a machine builds everything once; building one package alone
-//! could choose other features of its dependencies.
+//! Invariant: measured programs are built like packages, with the profile `dist`. A smoke test uses the build
+//! of the workspace's tests, so that a machine builds everything once. A build of one package alone could
+//! choose other features of its dependencies.
 //! Not here: running them (`node`, `load`).
 
 use crate::run::{cargo, run, target_dir};

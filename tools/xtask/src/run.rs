@@ -1,9 +1,9 @@
-//! Programs: how they are found, started and judged.
+//! Programs: finding them, starting them, and checking their exit codes.
 //!
 //! Why: every command line is printed before it runs, so that a person can repeat it by hand.
 //! Invariants: a child sees the environment as it was before cargo started this program (what `cargo run`
 //! adds, such as `CARGO_MANIFEST_DIR`, would make build scripts run again), and has no standard input.
-//! Not here: which programs run (the file of each command).
+//! Not here: the choice of programs (the file of each command).
 
 use crate::summary::Counts;
 use anyhow::{Context, Result, bail};

@@ -1,7 +1,7 @@
 //! `schema`: the Rust code of the wire tables, generated from `protocol/schema`.
 //!
-//! Why generated code is checked in: the workspace builds without Node, and a change of the wire shows in
-//! review.
+//! Why generated code is checked in: the workspace builds without Node, and a review shows every change of
+//! the wire format.
 //! Invariant: one compiler makes it (`COMPILER`, its packages pinned by hash in `flatc/package-lock.json`),
 //! and the checked-in bytes are the compiler's bytes: nothing formats or edits them afterwards.
 //! Not here: the lint attributes that generated code needs (on the module that includes it, in `protocol`).

@@ -1,7 +1,7 @@
-//! `sim`: simulated worlds by their seeds, and proof that they would find a fault.
+//! `sim`: runs simulated worlds by their seeds, and proves that they find planted faults.
 //!
-//! Why the planted faults: a simulation that finds nothing may be right, or blind. Each planted fault is a
-//! feature of the engine or the edge that no other build has; a build with it must go wrong within
+//! Why the planted faults: a simulation that finds no fault may be right, or unable to find one. Each planted
+//! fault is a feature of the engine or the edge that no other build has; a build with it must fail within
 //! [`PLANTED_SEEDS`] seeds.
 //! Invariant: with the same seeds and steps, two runs of one commit find the same.
 //! Not here: the worlds (`tools/sim`).

@@ -1,10 +1,10 @@
-//! The summary: what ran, how it went, and the last line of a run.
+//! The summary: the steps of a run, their results, and the last line of the run.
 //!
-//! Why: a run of many steps should say everything that is wrong, not stop at the first; and a step that could
-//! not run must never look like one that passed.
-//! Invariant: the last line reads `N passed, N failed, N skipped`, and the exit code is zero only if nothing
+//! Why: a run of many steps should report every fault, not stop at the first one; and a step that could not
+//! run must never look like one that passed.
+//! Invariant: the last line reads `N passed, N failed, N skipped`, and the exit code is zero only if no step
 //! failed.
-//! Not here: how programs run (`run`), what the steps are (`test`, `ci`).
+//! Not here: running programs (`run`), the steps (`test`, `ci`).
 
 use anyhow::Result;
 use std::fmt;

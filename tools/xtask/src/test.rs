@@ -1,10 +1,10 @@
-//! `test`: everything that can be tested, on a fresh machine.
+//! `test`: runs all tests, on a fresh machine.
 //!
-//! Why: one command that passes or says what is wrong; `.ci/run` is this plus the checks of `ci`.
-//! Invariants: every step runs, whatever became of those before; steps share one build (the dev profile, the
-//! whole workspace, so that features are the same), except the loom models, whose atomics differ.
+//! Why: one command that passes or names each fault; `.ci/run` is this plus the checks of `ci`.
+//! Invariants: every step runs, even after a failed one; steps share one build (the dev profile, the whole
+//! workspace, so that features are the same), except the loom models, whose atomics differ.
 //! The smoke of each fuzz target is an ordinary test of the workspace; `fuzz` is the long, guided form.
-//! Not here: how results are added up (`summary`), the suites themselves (`autobahn`, `clients`, `soak`).
+//! Not here: the sum of results (`summary`), the suites themselves (`autobahn`, `clients`, `soak`).
 
 use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::summary::{Counts, Missing, Summary};

@@ -1,6 +1,6 @@
-//! The verdict: what the Autobahn suite wrote about a server, read and judged.
+//! The verdict: reads and judges the Autobahn suite's report about a server.
 //!
-//! Why a judgement of our own: the suite writes reports and exits with zero whatever they say.
+//! Why a judgement here: the suite exits with zero whatever its reports say.
 //! Invariant: a case counts as passed only if both its behaviour and its close were right; a case that is
 //! missing from the reports is a failure.
 //! Source of the words: class `Case` in autobahntestsuite/case/case.py.

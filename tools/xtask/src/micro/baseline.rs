@@ -1,8 +1,8 @@
-//! The baseline: instructions per operation of each bench, and with what they were counted.
+//! The baseline: instructions per operation of each bench, and the toolchain with which they were counted.
 //!
-//! Invariant: what is written reads back; one bench is one line, so that a change of the file shows what
-//! grew.
-//! Not here: where figures come from (the parent).
+//! Invariant: a written file reads back equal; one bench is one line, so that a diff of the file shows which
+//! bench grew.
+//! Not here: the measurement (the parent).
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

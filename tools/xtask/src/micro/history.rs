@@ -1,9 +1,10 @@
-//! What the baseline was before this change, and whether somebody said why it grew.
+//! The history of the baseline: its figures before this change, and the reason in a commit message for each
+//! growth.
 //!
-//! Why: a growth that is updated away is a growth. Whoever takes one names the bench in a commit message,
-//! with the reason. Before this change means: where the branch left the main branch; on the main branch
-//! itself, before the newest commit that touched the baseline.
-//! Not here: counting; a checkout without history (a tarball, a shallow clone) has nothing to say.
+//! Why: a new baseline must not hide a growth. The author of a growth names the bench and the reason in a
+//! commit message. "Before this change" means the point where the branch left the main branch. On the main
+//! branch itself, it means before the newest commit that changed the baseline.
+//! Not here: counting. A checkout without history (a tarball, a shallow clone) cannot be checked.
 
 use super::BASELINE;
 use super::baseline::{Baseline, Finding};

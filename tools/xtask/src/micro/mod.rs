@@ -1,4 +1,4 @@
-//! `bench micro`: how many instructions the hot paths take, against a baseline that is checked in.
+//! `bench micro`: counts the instructions of the hot paths, and compares them with a checked-in baseline.
 //!
 //! Why instructions: they are the same on a busy machine as on an idle one, so a growth of a few percent can
 //! fail a change. What they leave out (caches, system calls) is what the other benches measure.
@@ -7,7 +7,7 @@
 //! Invariants: one process per bench, with no environment but the switch that gives every CPU the same
 //! `memcpy`, so the same program gives the same counts to the last digit; a machine without valgrind says so
 //! and skips.
-//! Not here: the benches (benches/micro), what is judged (`baseline`), what commits must say (`history`).
+//! Not here: the benches (benches/micro), the comparison (`baseline`), the reasons in commits (`history`).
 
 mod baseline;
 mod history;

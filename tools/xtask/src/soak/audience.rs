@@ -1,9 +1,8 @@
-//! An audience: `gs load` for as long as it is wanted, and what `gs audit` and `grandstand verify` say
-//! afterwards.
+//! An audience: a `gs load` of any length, and the verdicts of `gs audit` and `grandstand verify` after it.
 //!
-//! Invariant: the load, the audit and the verification are the programs that anybody has; nothing is judged
-//! by other means.
-//! Not here: what they check (`tools/src/load`, `tools/src/audit`).
+//! Invariant: the load, the audit and the verification are the published programs; no other code judges a
+//! node.
+//! Not here: the checks themselves (`tools/src/load`, `tools/src/audit`).
 
 use crate::load::Load;
 use crate::programs::Programs;

@@ -1,13 +1,14 @@
-//! `flips`: bits of a stopped node's database that turn over, one at a time.
+//! `flips`: a soak that flips bits of a stopped node's database, one at a time.
 //!
-//! What must come of it: `grandstand verify` sees each that touches a stored message; a node that is started
-//! on it serves nothing that is not what was said. Elsewhere in the file a flip is seen, or it changes
-//! nothing that anybody is served (space that the database does not use).
+//! The requirements: `grandstand verify` detects each flip in a stored message, and a node that starts on the
+//! file serves only messages that were published. A flip elsewhere in the file is detected, or does not
+//! change any served message (space that the database does not use).
 //! Why stored messages are found by their texts: each holds its run's number, so no knowledge of the file's
-//! format is needed that could itself be wrong. A text in space that was given back (a page that was split)
-//! is no stored message: a flip there that neither `verify` sees nor anybody is served is drawn again, and
-//! counted as beside the data.
-//! Not here: what `verify` checks (`grandstand-store`), what is served (`gs audit --compare`).
+//! format is needed that could itself be wrong. A text in freed space (a page that was split) is not a stored
+//! message. If `verify` does not detect a flip there and no node serves it, another flip is drawn, and the
+//! first is counted as beside the data.
+//! Not here: the checks of `verify` (`grandstand-store`), the check of served messages (`gs audit
+//! --compare`).
 
 use crate::programs::Programs;
 use crate::run::target_dir;

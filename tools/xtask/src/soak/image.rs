@@ -1,10 +1,10 @@
 //! A disk whose power can be cut: an ext4 file system in a file, mounted through a loop device.
 //!
-//! Why the file is copied while it is mounted: what a program wrote and did not sync is then in the memory of
-//! the mounted file system and not in its file, as it would not be on a disk. The loop device passes on what
-//! it is given to write back or to flush, and nothing else; so the file is the disk at the moment of the cut.
+//! Why the file is copied while it is mounted: unsynced writes are then in the memory of the mounted file
+//! system and not in the file, just as they would not be on a disk. The loop device passes on only
+//! written-back and flushed data, so the file is the disk at the moment of the cut.
 //! Invariant: nothing stays mounted and no loop device stays in use when this ends.
-//! Not here: who writes there, what becomes of the recorder (`restarts`).
+//! Not here: the node that writes there, the crash log (`restarts`).
 
 use crate::run::{command, output, run};
 use crate::summary::Missing;

@@ -1,14 +1,14 @@
-//! `soak`: nodes that are used hard, and what they must not lose by it.
+//! `soak`: long runs of nodes under heavy use and faults, which must not lose acknowledged messages.
 //!
-//! - `rounds`: an hour of an audience that misbehaves in every lawful way; `restarts`: a node that is killed,
-//!   cut off or replaced under its audience; `flips`: a database whose bits rot;
-//! - `restartable`: a node that comes back at the same addresses; `image`: a disk whose power can be cut;
+//! - `rounds`: an hour of an audience that misbehaves in every way that the protocol allows; `restarts`: a
+//!   node that is killed, cut off or replaced during a load; `flips`: a database with flipped bits;
+//! - `restartable`: a node that restarts at the same addresses; `image`: a disk whose power can be cut;
 //!   `audience`: the viewers and publishers.
 //!
-//! Invariants: every figure is printed by name, good or bad; a run fails if one falls short, and says which.
-//! What is random follows from a seed that is printed.
-//! Not here: what a viewer checks (`gs load`), what is compared in the end (`gs audit`), unlawful input
-//! (`edge/node/tests/hostile.rs`), how fast it is (`bench`).
+//! Invariants: every figure is printed by name, good or bad; a run fails if a figure misses its limit, and
+//! names it. Random choices follow from a printed seed.
+//! Not here: the checks of a viewer (`gs load`), the final comparison (`gs audit`), invalid input
+//! (`edge/node/tests/hostile.rs`), speed (`bench`).
 
 mod audience;
 mod flips;

@@ -1,11 +1,11 @@
-//! A restartable node: it starts again at the same addresses, with the same configuration, however often it
-//! is stopped.
+//! A restartable node: it starts again at the same addresses, with the same configuration, any number of
+//! times.
 //!
-//! Why ports of our own: a node that chose free ports would choose others after a restart, and who watches
-//! would not find it. They lie outside the range from which the system takes the ports of outgoing
-//! connections, or a viewer that tries to come back could itself sit on the port that the node needs.
+//! Why fixed ports: a node that chose free ports would choose others after a restart, and viewers would not
+//! find it. The ports are outside the system's range for outgoing connections. Otherwise a reconnecting
+//! viewer could itself occupy the port that the node needs.
 //! Invariant: folders in memory are removed when the value is dropped.
-//! Not here: why and when the node is ended (`restarts`, `flips`).
+//! Not here: the reasons and times of stops (`restarts`, `flips`).
 
 use anyhow::{Context, Result, bail};
 use grandstand_harness::node::{Node, NodePlan};

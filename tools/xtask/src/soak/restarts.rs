@@ -1,11 +1,11 @@
-//! `restarts`: a node that is killed, loses its power or is replaced under its audience, again and again.
+//! `restarts`: a soak that repeatedly kills a node, cuts its power or replaces it during a load.
 //!
-//! Why one loop for the three: the audience is the same and so is what it must not lose; only how the node
-//! ends differs. What is compared in the end: what publishers were told, what every viewer was shown, and the
-//! log, read back over the protocol after the last restart, and by `grandstand verify` after the node has
-//! stopped.
-//! Invariants: the audience is there before the first end and for a while after the last start; every start
-//! is timed.
+//! Why one loop for the three: the audience and the requirements are the same; only the end of the node
+//! differs. The final comparison covers the answers to publishers, the messages that every viewer was shown,
+//! and the log. The log is read over the protocol after the last restart, and by `grandstand verify` after
+//! the node has stopped.
+//! Invariants: the audience joins before the first stop and stays for a while after the last start; every
+//! start is timed.
 //! Not here: the comparison (`gs audit`), disks that can be cut (`image`).
 
 use crate::programs::Programs;

@@ -1,10 +1,12 @@
-//! `rounds`: one node through rounds of an audience that misbehaves in every lawful way.
+//! `rounds`: a soak of one node, with rounds of an audience that misbehaves in every way that the protocol
+//! allows.
 //!
-//! The room is on disk, with retention that bites within the first rounds.
-//! Why rounds: when everybody has left, a node must hold what it held before; what it does not give back is a
-//! leak, and shows between rounds better than under load. A round begins with everybody joining at once.
-//! Invariant: every figure is printed by name, good or bad; the run fails if one falls short.
-//! Not here: what a viewer checks (`gs load`), unlawful input (`edge/node/tests/hostile.rs`), how fast it is
+//! The room is on disk, with a retention that takes effect within the first rounds.
+//! Why rounds: when all viewers have left, a node must hold as much memory as before. Memory that it does not
+//! free is a leak, which is easier to see between rounds than under load. A round begins with all viewers
+//! joining at once.
+//! Invariant: every figure is printed by name, good or bad; the run fails if a figure misses its limit.
+//! Not here: the checks of a viewer (`gs load`), invalid input (`edge/node/tests/hostile.rs`), speed
 //! (`bench`).
 
 use crate::load::Load;

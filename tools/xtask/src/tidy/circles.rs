@@ -1,10 +1,10 @@
 //! Circles: files of one crate that import each other in a loop, beyond those that are listed.
 //!
-//! Why: two files in a circle are one file in two places: neither is understood, tested or moved alone. An
-//! enum and its parts may stand together.
+//! Why: two files in a circle are one file in two places: neither can be understood, tested or moved alone.
+//! An enum and its parts are allowed to import each other.
 //! How: a name that a file imports leads to the file of the same crate that defines it, also over a
-//! re-export; what a module says of its own children (`mod`, `pub use`) is no import. Tarjan's algorithm
-//! finds the loops.
+//! re-export; a module's statements about its own children (`mod`, `pub use`) are not imports. Tarjan's
+//! algorithm finds the loops.
 
 use super::lists::CIRCLES;
 use super::tree::{Tree, is_test};

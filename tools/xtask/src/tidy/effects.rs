@@ -1,7 +1,7 @@
-//! Effects: clocks, threads and chance only where a list says so.
+//! Effects: a rule that allows clocks, threads and random numbers only in listed files.
 //!
-//! Why: a core that reads a clock cannot be run in virtual time, and a failure that depended on chance cannot
-//! be repeated. Crates hold most of this wall (a core cannot name tokio); std's own clocks are seen here.
+//! Why: a core that reads a clock cannot run in virtual time, and a failure that depended on chance cannot be
+//! repeated. The crates enforce most of this (a core cannot name tokio); this rule finds std's own clocks.
 
 use super::lists::EFFECTS;
 use super::tree::{Tree, is_test};

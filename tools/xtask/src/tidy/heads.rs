@@ -1,6 +1,7 @@
-//! Heads: every file that somebody wrote opens with what it is, and a Rust file with why it exists.
+//! Heads: a rule that every hand-written file opens with what it is, and a Rust file also with why it exists.
 //!
-//! Why: who looks for something else leaves after ten lines; who changes the file knows what must still hold.
+//! Why: a reader in the wrong file notices it after ten lines; an author who changes the file knows its
+//! invariants.
 
 use super::lists::WITHOUT_A_REASON;
 use super::tree::Tree;

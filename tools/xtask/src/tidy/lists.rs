@@ -1,4 +1,4 @@
-//! Lists: the exceptions to the rules, each with its reason, and the words that were given up.
+//! Lists: the exceptions to the rules, each with its reason, and the words that are no longer used.
 //!
 //! Invariant: lists of exceptions only shrink: an entry that is not needed any more is a finding.
 

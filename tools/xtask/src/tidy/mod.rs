@@ -1,11 +1,11 @@
-//! `tidy`: rules of the house that no compiler knows, checked over the text of the checkout.
+//! `tidy`: checks the text of the checkout against rules of the house that no compiler checks.
 //!
-//! Why: a rule that nobody checks holds until the first hurry. Each rule here was broken once: a head named a
-//! module that had gone, a type grew to 89 methods, clocks were read in 14 files that said "in one place".
+//! Why: people break an unchecked rule as soon as they are in a hurry. Each rule here was broken once: a head
+//! named a removed module, a type grew to 89 methods, clocks were read in 14 files that said "in one place".
 //! Invariants: a rule is a function from a [`Tree`] to findings, so each is tested on a few lines of text,
-//! and is seen to fail. An exception stands in [`lists`] with its reason, and one that is no longer needed is
-//! a finding itself: lists only shrink.
-//! Not here: formatting (rustfmt), what clippy can see, dependencies (`deny`).
+//! and its tests show it fail. An exception is in [`lists`] with its reason, and an unneeded exception is a
+//! finding itself: lists only shrink.
+//! Not here: formatting (rustfmt), lints (clippy), dependencies (`deny`).
 
 mod circles;
 mod effects;

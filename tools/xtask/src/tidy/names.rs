@@ -1,7 +1,7 @@
 //! Names: what documents and heads name exists, and a table that says where a behaviour is says true.
 //!
-//! Why: files move, and the sentences that name them do not. A reader who is sent to a file that is gone
-//! stops believing the rest.
+//! Why: files move, but the sentences that name them do not. A reader who is sent to a missing file stops
+//! trusting the other sentences.
 
 use super::lists::FOREIGN_NAMES;
 use super::tree::Tree;

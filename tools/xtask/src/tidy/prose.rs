@@ -1,4 +1,4 @@
-//! Prose: how wide comments are, and how documents break their lines.
+//! Prose: rules for the width of comments and the line breaks of documents.
 //!
 //! Why: two files fit side by side on a screen, and a change of a sentence is a change of one line.
 

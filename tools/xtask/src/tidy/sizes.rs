@@ -1,7 +1,8 @@
-//! Sizes and places: how long a file may be, how many methods a type may have, where a module's parts are.
+//! Sizes and places: rules for the length of a file, the number of methods of a type, and the place of a
+//! module's parts.
 //!
-//! Why: a file past 600 lines, or a type past 40 methods, holds two nouns, and its reader looks for either in
-//! both.
+//! Why: a file past 600 lines, or a type past 40 methods, holds two things, and its reader must search both
+//! to find either.
 
 use super::lists::{LARGE_TYPES, LONG_FILES};
 use super::tree::{Tree, is_test};

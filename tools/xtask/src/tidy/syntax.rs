@@ -1,4 +1,4 @@
-//! Just enough of Rust and Markdown: which lines are comments, which spans are code, where tests begin.
+//! A small scanner of Rust and Markdown: it finds comment lines, code spans and the beginning of tests.
 //!
 //! Why not a parser: the code is formatted by rustfmt, so an item's first word stands at a known column, and
 //! a parser would be the largest dependency of this program.

@@ -1,6 +1,6 @@
-//! Each rule is seen to fail, and to pass, on a few lines.
+//! Tests of the rules: each one fails, and passes, on a few lines.
 //!
-//! Why: a rule that finds nothing in a clean house may as well be blind.
+//! Why: a rule without findings in a clean checkout may be unable to find any.
 
 use super::tree::Tree;
 use super::{Finding, Rule, circles, effects, heads, names, prose, sizes, words};

@@ -1,7 +1,7 @@
 //! The tree: the text of every file of the checkout that somebody wrote by hand.
 //!
-//! Why one: rules read files many times, and a test makes a small tree of its own.
-//! Not here: what a line is (`syntax`), what is wrong with it (the rules).
+//! Why one tree: rules read files many times, and a test makes a small tree of its own.
+//! Not here: the kind of a line (`syntax`), the faults (the rules).
 
 use crate::run::{command, output, root};
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
-//! Words: one word for one thing, and none of those that were given up.
+//! Words: a rule against words that the vocabulary has replaced, so that one thing has one word.
 //!
-//! Why: two words for one thing cost every reader a question, and an old name comes back by copying.
+//! Why: two words for one thing confuse every reader, and an old name returns by copying.
 
 use super::lists::{OLD_NAMES, OLD_PHRASES};
 use super::tree::Tree;
