@@ -1,9 +1,9 @@
-//! CPU time of a process, and the cores that it may run on.
+//! The CPU time of a process, and the cores that it may run on.
 //!
 //! Method: nanoseconds on a core come from the scheduler (`/proc/PID/task/*/schedstat`). Threads that ended
-//! are missing there; `/proc/PID/stat` has them, in hundredths of a second, and so the larger of the two
-//! holds. Only `stat` tells user from system time; its shares are applied to the exact sum.
-//! Not here: what is divided by it (the benches).
+//! are missing there; `/proc/PID/stat` includes them, in hundredths of a second, so the larger of the two is
+//! used. Only `stat` separates user from system time; its shares are applied to the exact sum.
+//! Not here: figures per frame or viewer (the benches).
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};

@@ -1,8 +1,7 @@
-//! A fixture: a node of its own, in a memory group where the machine has them, and lean clients in this
-//! process.
+//! A fixture: a fresh node, in a memory group if the machine has them, and lean clients in this process.
 //!
-//! Why fresh for every figure: a heap that has held an audience does not shrink to what it was.
-//! Not here: what is measured (the benches).
+//! Why fresh for every figure: a heap that has held an audience does not shrink to its first size.
+//! Not here: the measurements (the benches).
 
 use crate::kernel::{self, Charged, MemoryGroup};
 use crate::lean_clients::protocol::Publication;

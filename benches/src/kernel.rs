@@ -1,9 +1,8 @@
-//! What the kernel holds for a process: memory control groups (version 1), and the caches that sockets live
-//! in.
+//! The kernel's memory for a process: memory control groups (version 1), and the slab caches of sockets.
 //!
-//! Why both: a group charges the node alone, kernel objects included, but says one sum; the slab caches say
-//! what the objects are, but for the whole machine.
-//! Invariant: a group that was made here is removed with its value, once its processes are gone.
+//! Why both: a group counts the node alone, with kernel objects, but gives only one sum; the slab caches name
+//! the objects, but for the whole machine.
+//! Invariant: a group that was made here is removed when its value is dropped, once its processes have ended.
 //! Not here: a process's own memory (`node`).
 
 use anyhow::{Context, Result, ensure};

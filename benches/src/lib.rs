@@ -1,20 +1,21 @@
-//! What every bench of Grandstand is made of: a node to measure, lean clients to watch it, and a record of
-//! what was seen.
+//! The library of Grandstand's benches: a node to measure, lean clients as its viewers, and records of the
+//! figures.
 //!
-//! Why a library: a figure is worth something beside another one only if both were taken in the same way, by
-//! the same clients, on the same cores.
+//! Why a library: two figures can be compared only if they were measured in the same way, by the same
+//! clients, on the same cores.
 //!
-//! - [`plan`]: the command line; [`record`], [`machine`]: rows, and what they were taken on;
-//! - [`cpu`], [`kernel`]: what is read;
+//! - [`plan`]: the command line; [`record`], [`machine`]: rows of figures, and the machine and commit of a
+//!   run;
+//! - [`cpu`], [`kernel`]: CPU time and memory;
 //! - [`fixture`]: a node on its own core and in a memory group of its own;
 //! - [`lean_clients`]: the generator: thousands of clients in one thread, which check every byte, publish and
 //!   react; [`viewers`]: the same as a process;
-//! - [`reconnecting_clients`]: sessions of the real client that are cut and come back;
-//! - [`publisher`]: who speaks, and when; [`probe`]: who asks whether the node still answers;
-//! - [`trial`]: one room and windows in it; [`search`]: the highest rate that a server holds.
+//! - [`reconnecting_clients`]: sessions of the real client that lose their connection and reconnect;
+//! - [`publisher`]: messages at an even rate; [`probe`]: a check of how soon the node answers;
+//! - [`trial`]: one room and its measured windows; [`search`]: the highest rate that a server holds.
 //!
 //! Not here: nodes, clocks, histograms, chat logs and trust (`grandstand-harness`), the benches (`bin/bench`,
-//! one file each), whether a figure is good enough (the reader).
+//! one file each), the judgement of a figure (the reader).
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
-//! The machine and the commit: what a figure was taken on.
+//! The machine and the commit of a measurement.
 //!
-//! Invariant: nothing here names a person, a host or a path.
-//! Not here: what was measured (`record`).
+//! Invariant: no field names a person, a host or a path.
+//! Not here: the figures (`record`).
 
 use serde::{Deserialize, Serialize};
 use std::process::Command;

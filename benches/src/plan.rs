@@ -1,6 +1,6 @@
-//! The plan: what every bench takes from its command line, and what becomes of its rows.
+//! The plan: the options that all benches share, and the output of their rows.
 //!
-//! Not here: what a bench makes of it.
+//! Not here: the options of one bench.
 
 use crate::cpu;
 use crate::lean_clients::Transport;
@@ -12,10 +12,10 @@ use grandstand_harness::process::pin_here;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Choices of a run. A list that is not given is the bench's own.
+/// Options of a run. If a list is not given, the bench uses its own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// Run a smoke of seconds, for debug builds: it fails if something is broken, its figures mean nothing.
+    /// Run a smoke test of seconds, for debug builds: it fails on faults, and its figures mean nothing.
     #[arg(long)]
     pub quick: bool,
     /// Print rows as JSON lines.
@@ -24,28 +24,28 @@ pub struct Plan {
     /// Keep the rows in benches/results.
     #[arg(long)]
     pub record: bool,
-    /// Viewers.
+    /// Numbers of viewers.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     pub viewers: Vec<usize>,
-    /// Messages per second; for a search the rate of its first try.
+    /// Messages per second; for a search, the rate of its first try.
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     pub rate: Vec<u64>,
-    /// Transports.
+    /// Transports of the viewers.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub transport: Vec<Transport>,
-    /// Ticks; 0 is the adaptive one.
+    /// Ticks of the room; 0 is the adaptive tick.
     #[arg(long, value_delimiter = ',', value_name = "MS,..")]
     pub tick_ms: Vec<u64>,
-    /// Length of the window that is measured, or of each step of a search; 10 if it is not given.
+    /// Length of the measured window, or of each step of a search; default: 10.
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
-    /// A key of the node's configuration, beside or against the bench's own.
+    /// A key of the node's configuration, which takes precedence over the bench's own.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub keys: Vec<(String, String)>,
-    /// Core of the server.
+    /// Core on which the server runs.
     #[arg(long, value_name = "N")]
     pub server_core: Option<usize>,
-    /// Core of the generator.
+    /// Core on which the load generator runs.
     #[arg(long, value_name = "N")]
     pub generator_core: Option<usize>,
 }
@@ -55,7 +55,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Where the two sides of a run are.
+/// The cores of the two sides of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
     /// The server's; `None` where there is only one core.
@@ -69,7 +69,7 @@ impl Plan {
     /// one core both run unpinned.
     ///
     /// # Errors
-    /// Both were given the same core, or the kernel does not give one.
+    /// Both sides were given the same core, or the kernel refuses one.
     pub fn cores(&self) -> Result<Cores> {
         let cores = cpu::cores()?;
         let [first, second, ..] = cores[..] else {
@@ -109,7 +109,7 @@ impl Plan {
     }
 }
 
-/// Runs a bench program, and says in one line why it failed.
+/// Runs a bench program, and prints in one line why it failed.
 pub fn main(run: fn() -> Result<()>) -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,7 +120,7 @@ pub fn main(run: fn() -> Result<()>) -> ExitCode {
     }
 }
 
-/// Prints what a bench found, and keeps it if that is wished.
+/// Prints the rows of a bench, and keeps them if requested.
 ///
 /// # Errors
 /// A row says that its case failed, or the rows cannot be kept.

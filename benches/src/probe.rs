@@ -1,9 +1,9 @@
-//! A probe: how soon a node answers somebody new while it has other things to do.
+//! A probe: a client that measures how soon a busy node answers a new connection.
 //!
 //! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping,
-//! publish, leave; again after a pause. An answer that does not come within [`ANSWER_MAX`] is timed as that
-//! long and is a failure.
-//! Not here: what the node is busy with (`publisher`, `viewers`).
+//! publish, leave; again after a pause. An answer that does not arrive within [`ANSWER_MAX`] is a failure,
+//! and is timed as that long.
+//! Not here: the other load of the node (`publisher`, `viewers`).
 
 use crate::lean_clients::protocol::{Publication, Role};
 use crate::lean_clients::{ClientsPlan, LeanClients, Reading};

@@ -1,12 +1,13 @@
-//! The publisher: messages at an even rate, due by the clock whatever the server does (open loop).
+//! The publisher: it sends messages at an even rate, each when the clock says, whatever the server does (open
+//! loop).
 //!
-//! Why open: a generator that waits for a slow server asks less of it, and the worst times never show. Why
-//! bounded all the same: what a server does not read for [`STUCK_MAX`] is given up and reported, not queued
-//! for ever.
-//! A message says when it was due and its number ([`stamp`]). Texts of real logs do not; their times go to
-//! the viewers by their offsets (`Viewers::due`).
+//! Why open: a generator that waits for a slow server loads it less, so the worst latencies would not be
+//! seen. Why bounded all the same: messages that a server does not read for [`STUCK_MAX`] are dropped and
+//! reported, not queued for ever.
+//! A message contains its number and the time at which it was due ([`stamp`]). Texts of real logs do not; the
+//! viewers get their times by offset (`Viewers::due`).
 //! Invariant: each message is sent at most once, and answered or counted as unanswered.
-//! Not here: who listens (`viewers`).
+//! Not here: the viewers (`viewers`).
 
 use crate::cpu::thread_ns;
 use crate::lean_clients::protocol::{ByName, Publication, Role};

@@ -1,13 +1,13 @@
-//! Reconnecting clients: thousands of sessions of the real client in one thread, all cut at once, and watched
-//! as they come back.
+//! Reconnecting clients: thousands of sessions of the real client in one thread, which lose their connections
+//! at once and are measured as they reconnect.
 //!
-//! Why the client library, where other benches have lean clients: how an audience comes back is the client's
-//! doing as much as the node's: its backoff, its tickets, the times it is told. Why a thread of lower
-//! priority: viewers who stayed run in another process on the same core, and must not take the handshakes of
-//! this one for the node's delay.
+//! Why the client library, where other benches have lean clients: the client decides as much as the node how
+//! an audience reconnects, by its backoff, its tickets and its handling of retry times. Why a thread of lower
+//! priority: viewers who stayed run in another process on the same core, and the handshakes of this one must
+//! not add to their latency.
 //! Invariants: every client accounts for every offset from its first on: a message, an omission or a gap, in
-//! order and once; what its session calls a fault is one.
-//! Not here: who stays (`viewers`), who speaks (`publisher`).
+//! order and once. Every fault of its session is counted.
+//! Not here: viewers who stay (`viewers`), messages (`publisher`).
 
 use anyhow::{Context as _, Result, bail, ensure};
 use grandstand_client::core::{Ending, Event, Fault, Options, Reason, Session, SubscribeOptions};

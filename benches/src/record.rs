@@ -1,9 +1,9 @@
-//! The record: rows of figures, kept with the machine, the commit and the command that made them.
+//! The record: rows of figures, kept with the machine, the commit and the command of the run.
 //!
-//! Why one file per day and commit: a figure without them is worth nothing, and two of them can be compared.
+//! Why one file per day and commit: a figure means nothing without them, and two files can be compared.
 //! benches/results/README.md describes the files.
-//! Invariant: every name of a figure that has a unit ends with it; every try of a case has its row.
-//! Not here: what is measured; whether a run is worth keeping (the caller: `--record`).
+//! Invariant: the name of every figure with a unit ends with the unit; every try of a case has its row.
+//! Not here: the measurements; the decision to keep a run (the caller: `--record`).
 
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};

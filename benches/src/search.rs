@@ -1,13 +1,13 @@
-//! The search for the highest rate that a server holds, the same for every server.
+//! A search for the highest rate that a server holds, the same for every server.
 //!
 //! Method: a step is some seconds at one rate. The rate doubles while steps hold; where the first misses it
 //! is halved until one holds; then the gap between the last that held and the first that missed is bisected.
-//! A step holds when every delivery came, nobody was cut, nothing was refused and the 99th percentile is at
-//! most [`P99_MAX_US`].
-//! Invariants: every try is a row, with the generator's own load beside the server's; a try that missed says
-//! so and is never repeated at the same rate. After a miss the server starts anew, so that what it could not
-//! do weighs on no later try.
-//! Not here: what a step is (`trial`), what the benches make of the rates.
+//! A step holds when every delivery arrived, no viewer was disconnected, no message was refused and the 99th
+//! percentile is at most [`P99_MAX_US`].
+//! Invariants: every try is a row, with the generator's own load beside the server's; a missed try is marked
+//! and never repeated at the same rate. After a miss the server restarts, so that the overload does not
+//! affect a later try.
+//! Not here: a step itself (`trial`), the use of the rates (the benches).
 
 use crate::plan::Plan;
 use crate::record::{Row, Rows, ms, noted, rounded};

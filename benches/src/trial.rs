@@ -1,8 +1,8 @@
-//! A trial: one room on one server, viewers in it, and windows in which somebody speaks.
+//! A trial: one room on one server, its viewers, and measured windows in which a publisher sends.
 //!
-//! Invariants: handshakes are before a window; the publisher, the probe and the viewers stay off the server's
-//! core; pacing is off unless a bench sets it, so that every viewer gets every message.
-//! Not here: which trials a bench makes and what it divides by what; the search for a rate (`search`).
+//! Invariants: all handshakes happen before a window; the publisher, the probe and the viewers run off the
+//! server's core; pacing is off unless a bench sets it, so that every viewer gets every message.
+//! Not here: the trials and ratios of a bench; the search for a rate (`search`).
 
 use crate::cpu::{Cpu, Meter};
 use crate::fixture::node_on;

@@ -1,10 +1,9 @@
-//! Viewers: lean clients in a process of their own, and the handle of a bench to them.
+//! Viewers: lean clients in a process of their own, and the bench's handle to that process.
 //!
-//! Why a process: it has a core and a table of files of its own, so that what it spends is not missing to the
-//! node. Orders go to its standard input and answers come from its standard output, a line of JSON each.
-//! Invariant: a process ends with its handle, or when its orders end.
-//! Not here: the clients (`lean_clients`), who publishes (`publisher`), whether figures are good (the
-//! benches).
+//! Why a process: it has its own core and its own table of files, so that it takes no CPU or files from the
+//! node. It reads orders from standard input and writes answers to standard output, a line of JSON each.
+//! Invariant: the process ends when its handle is dropped or its standard input ends.
+//! Not here: the clients (`lean_clients`), publishing (`publisher`), the judgement of figures (the benches).
 
 use crate::lean_clients::protocol::ByName;
 use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Settled};

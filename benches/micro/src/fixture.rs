@@ -1,8 +1,8 @@
-//! The fixture: a shard and an audience in one thread, under a clock of the bench's making.
+//! The fixture of the micro benches: a shard and an audience in one thread, under a simulated clock.
 //!
-//! Why both: a batch that is walked or read here was sealed by the real shard, so no bench builds its own
-//! idea of one.
-//! Invariant: nothing happens but by a call; the same calls do the same, instruction for instruction.
+//! Why both: the real shard seals every batch that a bench walks or reads, so no bench builds batches of its
+//! own.
+//! Invariant: the fixture acts only when called, and the same calls execute the same instructions.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,6 @@
-//! What a client's frame costs: verifying and reading it, and what the audience then does with it.
+//! A bench of a client's frame: verifying and reading it, and its handling by the audience.
 //!
-//! Not here: the WebSocket layer below it (`websocket`), what its shard then does (`seal`).
+//! Not here: the WebSocket layer below it (`websocket`), the work of the shard (`seal`).
 
 use std::hint::black_box;
 

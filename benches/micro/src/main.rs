@@ -1,15 +1,16 @@
-//! `micro`: the hot paths, one at a time, for callgrind to count their instructions.
+//! `micro`: runs the hot paths, one at a time, so that callgrind counts their instructions.
 //!
 //! `micro` lists its benches; `micro NAME` runs one and prints how many operations were inside
 //! `meter::collected`, the only function that callgrind collects for. Who runs all of them and judges:
 //! `cargo xtask bench micro`.
 //!
-//! Why one process per bench: what one of them leaves in the allocator must not move the figures of the next.
-//! Why plain callgrind: a function's name is all that it needs, so a machine with valgrind needs nothing
-//! else: no runner of the same version, no headers, no `unsafe`.
-//! Why a package of its own: it is built in a profile that nothing else uses, so it must not drag in the load
+//! Why one process per bench: the state of the allocator after one bench must not change the figures of the
+//! next.
+//! Why plain callgrind: it needs only a function's name. A machine with valgrind needs nothing else: no
+//! runner of the same version, no headers, no `unsafe`.
+//! Why a package of its own: it is built in a profile of its own, so it must not depend on the load
 //! generators.
-//! Invariants: no clock, thread, socket or random seed; a bench checks that it did what it says.
+//! Invariants: no clock, thread, socket or random seed; each bench checks its own result.
 //! Not here: time (the other benches), the baseline (benches/micro.json).
 
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
-//! The meter: what callgrind counts and what it does not.
+//! The meter: it marks the code whose instructions callgrind counts.
 //!
-//! Invariant: callgrind collects exactly while [`collected`] runs (`--toggle-collect`), so there is one such
-//! function, it is never inlined or generic, and it is never left by a jump.
+//! Invariant: callgrind collects exactly while [`collected`] runs (`--toggle-collect`). So there is one such
+//! function; it is never inlined or generic, and it is never left by a jump.
 //! Not here: running callgrind (`cargo xtask bench micro`).
 
 use std::hint::black_box;

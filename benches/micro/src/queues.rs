@@ -1,4 +1,5 @@
-//! What the ways between threads cost where nobody waits: both sides in one thread, so no cache line moves.
+//! A bench of the queues between threads without contention: both sides are in one thread, so no cache line
+//! moves.
 //!
 //! Not here: contention (the queue's own stress tests, fan-out).
 

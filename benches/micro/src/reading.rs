@@ -1,6 +1,6 @@
-//! What a batch costs whoever reads it: the packed body by itself, and a client's session around it.
+//! A bench of reading a batch: the packed body by itself, and a client's session around it.
 //!
-//! Not here: what it costs to write it (`walk`).
+//! Not here: the cost of writing it (`walk`).
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
-//! What a publication costs its shard: admission one by one, then sealing, encoding, logging and
-//! acknowledging together.
+//! A bench of publications in their shard: each is judged by itself, then all are sealed, encoded, logged and
+//! acknowledged together.
 //!
-//! Not here: what its batch costs per viewer (`walk`).
+//! Not here: the cost of the batch per viewer (`walk`).
 
 use crate::Bench;
 use crate::fixture::{Fixture, messages};

@@ -1,7 +1,7 @@
-//! What a batch costs per viewer: the walk over a room's cursors, with a carrier that takes everything.
+//! A bench of a batch's cost per viewer: the walk over a room's cursors, with a transport that accepts every
+//! write.
 //!
-//! Not here: the write itself (the floor), memory that is out of cache (fan-out, with as many viewers as are
-//! watching).
+//! Not here: the write itself (the floor), cache misses (fan-out, with a real number of viewers).
 
 use std::hint::black_box;
 

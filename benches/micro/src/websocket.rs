@@ -1,6 +1,6 @@
-//! What the WebSocket layer costs per frame read: header, unmasking, lending.
+//! A bench of the WebSocket layer per frame read: header, unmasking, lending.
 //!
-//! Not here: what the frame's payload costs (`frames`).
+//! Not here: the cost of the frame's payload (`frames`).
 
 use std::hint::black_box;
 

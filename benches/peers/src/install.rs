@@ -1,7 +1,7 @@
-//! What is installed of the peers under target/peers, and where.
+//! The installed peers: which of them are under target/peers, and their paths.
 //!
 //! Invariant: the pins are `versions.toml` and the lock files that it names.
-//! Not here: how they are installed (`install.sh`), who needs what (`servers`).
+//! Not here: the installation (`install.sh`), the needs of each server (`servers`).
 
 use anyhow::{Context, Result, ensure};
 use std::fs;

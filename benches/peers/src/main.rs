@@ -1,9 +1,11 @@
-//! `grandstand-peers`: the same room on other servers, in the same run: what rate each holds on one core.
+//! `grandstand-peers`: measures the same room on other servers, in the same run: the rate that each holds on
+//! one core.
 //!
-//! Method: the search of the library, the same for every server; then a row for where each ended, and ratios.
-//! Invariants: every server is alone on the same core, its viewers and its publisher on another; what is not
-//! installed is said to be missing; a rate that ended because the generator was full says so.
-//! Not here: the servers (`servers`), their installation (`install`), what they speak (`protocol`).
+//! Method: the library's search, the same for every server; then a row with each server's highest rate, and
+//! ratios.
+//! Invariants: every server runs alone on the same core, its viewers and its publisher on another. The report
+//! names each server that is not installed, and each rate that the generator limited.
+//! Not here: the servers (`servers`), their installation (`install`), their protocols (`protocol`).
 
 mod install;
 mod moq;

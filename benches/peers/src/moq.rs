@@ -1,8 +1,8 @@
 //! moq-relay: Media over QUIC, one track; its viewers and its publisher are moq's own client crates
 //! (`moq/src/viewers.rs`).
 //!
-//! `plain` is a group for every message, as moq's chat example and the chat preset of its load generator do
-//! it; `best` are frames of a group that lasts a second, one stream in place of twenty. Its pinned workers
+//! `plain` sends a group for every message, as moq's chat example and the chat preset of its load generator
+//! do. `best` sends frames of a group that lasts a second: one stream in place of twenty. Its pinned workers
 //! (`--runtime-workers 1`) showed no gain on one core. The client crates take more CPU than the relay per
 //! delivery, so the audience is smaller than over WebSocket.
 

@@ -1,6 +1,6 @@
-//! A server: a peer's process on its core, until this value ends.
+//! A server: a peer's process on its core, which ends when this value is dropped.
 //!
-//! Invariant: it chose its port by itself and says so in its log, so that no port is guessed.
+//! Invariant: the server chooses its port by itself and writes it to its log, so that no port is guessed.
 
 use anyhow::{Context, Result, bail};
 use grandstand_harness::process::spawn_on;

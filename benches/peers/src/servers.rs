@@ -1,11 +1,12 @@
-//! Servers: what a user would pick for a room's chat, each configured as its documentation says for
-//! throughput.
+//! Servers: the peers that a user would choose for a room's chat, each configured for throughput by its
+//! documentation.
 //!
-//! Forms: `plain` is a message a frame, as every user begins; `best` sets what the documentation offers;
-//! `batched` adds what an application can do by itself: it collects for [`BATCH_MS`] and sends what it has as
-//! one message, as Grandstand's tick does.
-//! - NATS: its server's own WebSocket port, one subject, a subscription for each viewer; `best` lifts what
-//!   would cut slow viewers off (`nats/best.conf`). The server joins what waits for a connection by itself.
+//! Forms: `plain` is one message per frame, as every user begins; `best` uses the options in the
+//! documentation; `batched` adds a step of the application: it collects messages for [`BATCH_MS`] and sends
+//! them as one, as Grandstand's tick does.
+//! - NATS: its server's own WebSocket port, one subject, a subscription for each viewer; `best` raises the
+//!   limits that would disconnect slow viewers (`nats/best.conf`). The server joins waiting messages of a
+//!   connection by itself.
 //! - uWebSockets: the fastest WebSocket server that installs by package name, through `socketify`, the Python
 //!   package around it. Fan-out is its own topic tree, in C++; Python runs once per publication.
 //! - `ws` on Node, alone: a loop of `send` over a set of sockets, as its documentation broadcasts.
@@ -13,9 +14,9 @@
 //!   choice here: eiows wants a newer Node than distributions carry, and uWebSockets.js is in no registry.
 //! - moq-relay: see `moq`.
 //!
-//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); nothing listens but
-//! on loopback; a server ends with its value.
-//! Not here: installing (`install`), how fast a server is asked to be (the library's `search`).
+//! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); servers listen on
+//! loopback only; a server ends when its value is dropped.
+//! Not here: installing (`install`), the rates of a run (the library's `search`).
 
 use crate::server::Server;
 use crate::{install, moq, protocol};

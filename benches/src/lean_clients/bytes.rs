@@ -1,7 +1,6 @@
-//! Bytes: the protocol of the floor. Bytes come and are counted, nothing is said.
+//! Bytes: the protocol of the floor. Clients count received bytes and send none.
 //!
-//! Why a lean client: the floor's reader must be the one that reads in the other benches, or it is another
-//! floor.
+//! Why a lean client: the floor must use the same reader as the other benches, or they cannot be compared.
 //! Not here: whether all bytes came (the floor compares sums).
 
 use super::context::Context;

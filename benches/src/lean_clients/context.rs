@@ -1,7 +1,7 @@
-//! Context: what all lean clients of one generator share: rooms, known frames, counts, what is to be sent
-//! next.
+//! The context: the state that all lean clients of one generator share: rooms, known frames, counts, queued
+//! messages.
 //!
-//! Not here: what is said (`protocol`), who takes what was said to a socket (`link`, `quic`).
+//! Not here: the messages (`protocol`), writing them to a socket (`link`, `quic`).
 
 use super::counters::{Counters, Reading};
 use super::frame_cache::FrameCache;

@@ -1,8 +1,8 @@
 //! A client's conversation: from bytes of a connection to messages for its protocol.
 //!
-//! Why by hand: what has come whole is read in place, in scratch space that all clients share; nothing is
-//! copied or kept unless a frame came in parts.
-//! Not here: sockets (`link`, `quic`), TLS (`tls`), what messages mean (protocols).
+//! Why by hand: whole frames are read in place, in scratch space that all clients share. Bytes are copied
+//! only if a frame arrived in parts.
+//! Not here: sockets (`link`, `quic`), TLS (`tls`), the meaning of messages (protocols).
 
 use super::Io;
 use super::framing::Framing;

@@ -1,7 +1,7 @@
-//! Counters: what lean clients saw since the mark.
+//! Counters: the counts of lean clients since the last mark.
 //!
-//! Why one record: what is counted in a process of viewers is what its bench reads, field by field.
-//! Not here: who counts (`context`, `frame_cache`, the protocols).
+//! Why one record: a bench reads the same fields that a process of viewers counts.
+//! Not here: the counting (`context`, `frame_cache`, the protocols).
 
 use grandstand_harness::histogram::{Summary, Times};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! The frame cache: frames that a client has had, by the place where they begin, so that another client's
-//! bytes need only be compared.
+//! The frame cache: frames that some client has received, by their first offset, so that another client's
+//! bytes need only a comparison.
 //!
 //! Method: a frame that is met for the first time is parsed by its protocol ([`FrameCache::insert`]); each
 //! further client at the same place with the same bytes ([`FrameCache::find`]) costs one look-up, one
@@ -8,7 +8,7 @@
 //! frame are timed exactly, later ones are counted in steps of [`STEP_NS`]; [`FrameCache::flush`] turns those
 //! into the times of every delivery, message by message.
 //! Invariant: memory is bounded by [`FRAMES_MAX`] and [`TEXTS_MAX`], oldest first.
-//! Not here: what a frame means (protocols).
+//! Not here: the meaning of a frame (protocols).
 
 use super::counters::Counters;
 use foldhash::fast::FixedState;

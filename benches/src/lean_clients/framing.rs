@@ -1,6 +1,6 @@
-//! Framing: how a client's message goes over its connection.
+//! Framing: the encoding of a client's message for its connection.
 //!
-//! Not here: what comes back (`conversation`).
+//! Not here: received bytes (`conversation`).
 
 use grandstand_protocol::stream;
 use grandstand_protocol::websocket::{Opcode, write_masked};

@@ -1,7 +1,7 @@
 //! Grandstand's own protocol: `Hello`, `Subscribe`, batches, publications and their answers.
 //!
-//! Invariant: a position moves only as docs/PROTOCOL.md (A) says; what a frame skips without a notice is
-//! lost, what comes below the position is a duplicate, unless it was counted as lost before: then it is late.
+//! Invariant: a position moves only as docs/PROTOCOL.md (A) says. Messages that a frame skips without a
+//! notice are lost. A message below the position is a duplicate, or late if it was counted as lost before.
 //! Not here: resuming a session (`reconnecting_clients`, the client's tests, `gs load`).
 
 use super::context::Context;

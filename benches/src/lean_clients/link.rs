@@ -1,9 +1,9 @@
 //! A client's socket: TCP, plain or under TLS, or bare datagrams.
 //!
-//! Invariants: one call of the kernel takes all that has come, into scratch space; what does not fit into the
-//! socket waits in the link, and then the epoll watches for room. A TCP socket that is dropped is reset, so
-//! that thousands of them leave no port in TIME_WAIT.
-//! Not here: what bytes mean (`conversation`), when a link is looked at (`super`).
+//! Invariants: one system call reads all received bytes into scratch space. Bytes that do not fit into the
+//! socket wait in the link, and epoll then watches for room. A dropped TCP socket is reset, so that thousands
+//! of them leave no port in TIME_WAIT.
+//! Not here: the meaning of bytes (`conversation`), the event loop (`super`).
 
 use super::Io;
 use super::conversation::Conversation;

@@ -1,19 +1,19 @@
-//! Lean clients: thousands of clients in one thread, at as little CPU per delivery as can be. They come,
-//! follow rooms, compare every byte, publish, react and drop when told.
+//! Lean clients: thousands of clients in one thread, with the least possible CPU per delivery. On orders they
+//! join, follow rooms, publish, react and disconnect; they check every received byte.
 //!
-//! Why lean: a generator that is full measures itself. All clients of a room get the same bytes, so a frame
-//! is parsed once and for every other client compared with the bytes of the first (`frame_cache`): every byte
-//! of every delivery is checked, at the speed of memory. Why not the client library: a client must cost its
-//! process so little that the server is what is measured.
-//! Invariants: nothing is taken for lost of which a client was told (gaps, omissions); nothing else is
-//! forgiven. A client that was told to come is counted once as joined or failed; one that is refused comes
-//! back when it was told to, with jitter, and is counted for each time. Nothing waits but the epoll.
+//! Why lean: a saturated generator measures itself. All clients of a room get the same bytes, so a frame is
+//! parsed once, and every other client's bytes are compared with the first (`frame_cache`). So every byte of
+//! every delivery is checked, at the speed of memory. Why not the client library: it costs more CPU, and then
+//! the generator would be measured, not the server.
+//! Invariants: announced gaps and omissions are not losses; every other missing message is. A client that was
+//! ordered to join is counted once, as joined or failed. A refused client comes back at the given time, with
+//! jitter, and each refusal is counted. Only epoll blocks.
 //!
-//! - [`LeanClients`]: the loop, and what clients are told to do;
-//! - [`protocol`]: what an application protocol must answer to be used, one file for each protocol;
+//! - [`LeanClients`]: the event loop, and the orders to clients;
+//! - [`protocol`]: the trait of an application protocol, with one file for each protocol;
 //! - `conversation`, `framing`, `link`, `tls`, `quic`: from sockets to messages and back.
 //!
-//! Not here: a process of their own (`viewers`), how the real client comes back (`reconnecting_clients`).
+//! Not here: a process of their own (`viewers`), reconnects of the real client (`reconnecting_clients`).
 
 mod bytes;
 mod context;

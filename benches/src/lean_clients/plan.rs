@@ -1,7 +1,7 @@
-//! The plan of lean clients, and how their coming and settling went: what crosses the border of their
-//! process.
+//! The plan of lean clients, and the results of their joins: the data that their process exchanges with the
+//! bench.
 //!
-//! Not here: who acts on it (`super`, `viewers`).
+//! Not here: carrying the plan out (`super`, `viewers`).
 
 use anyhow::{Result, bail};
 use grandstand_harness::histogram::Summary;

@@ -1,10 +1,10 @@
-//! Protocol: what an application protocol must answer so that a lean client can use it.
+//! Protocol: the trait that an application protocol implements for lean clients.
 //!
-//! Why a trait: other servers are measured by the same clients with the same checks, so that only the server
-//! differs. A protocol stands above WebSocket messages (over QUIC: above our stream's frames); sockets, TLS,
-//! the upgrade, fragments, pings and closes of WebSocket belong to the clients.
+//! Why a trait: the same clients with the same checks measure other servers too, so that only the server
+//! differs. A protocol handles WebSocket messages (over QUIC: the frames of Grandstand's stream). The clients
+//! handle sockets, TLS, the upgrade, fragments, pings and closes of WebSocket.
 //! Invariant: a protocol keeps nothing of a client but its [`Client`].
-//! Not here: the frames that a protocol compares with (`frame_cache`), the counts (`context`).
+//! Not here: the known frames (`frame_cache`), the counts (`context`).
 
 use super::context::Context;
 use anyhow::Result;

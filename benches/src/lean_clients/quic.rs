@@ -1,10 +1,10 @@
 //! A client's QUIC connection: quinn's state machine on a UDP socket of its own, driven by the generator's
 //! loop.
 //!
-//! Why a socket each: real viewers have an address each, and what that costs a server counts. Why no task: a
-//! task, a lock and a wake-up for each connection cost more than the protocol.
-//! Invariant: a connection is driven in the same turn in which it got a datagram or its timer rang.
-//! Not here: when that is (`super`), what the stream's bytes mean (`conversation`).
+//! Why a socket each: real viewers have an address each, and its cost to a server must be measured. Why no
+//! task: a task, a lock and a wake-up for each connection cost more than the protocol.
+//! Invariant: a connection is driven in the same turn in which it received a datagram or its timer fired.
+//! Not here: the event loop (`super`), the meaning of the stream's bytes (`conversation`).
 
 use super::Io;
 use super::conversation::Conversation;

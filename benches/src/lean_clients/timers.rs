@@ -1,8 +1,8 @@
 //! Timers of many connections in one heap.
 //!
-//! Why lazily: a connection's deadline moves with every packet, nearly always to later. An entry that rings
-//! early is looked at and armed again; only a deadline that moves to earlier costs a push.
-//! Not here: what rings (`process`).
+//! Why lazily: a connection's deadline moves with every packet, nearly always to later. An entry that fires
+//! early is set again; only a deadline that moves to an earlier time costs a push.
+//! Not here: the handling of a deadline (`process`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

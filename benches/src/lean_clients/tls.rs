@@ -3,7 +3,8 @@
 //! Why unbuffered: a buffered connection copies every byte twice and keeps kilobytes per client; the
 //! generator must cost less than what it measures.
 //! Invariant: between two calls a client keeps only ciphertext of a record that has not come whole.
-//! Not here: sockets (`link`); every certificate is trusted, since the server is our own child.
+//! Not here: sockets (`link`). Every certificate is accepted, since the server is the bench's own child
+//! process.
 
 use anyhow::{Result, bail};
 use grandstand_harness::trust::{AnyCertificate, client_config_with};

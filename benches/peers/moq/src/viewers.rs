@@ -1,16 +1,16 @@
-//! Viewers of one track of a moq-relay, and the one who speaks: in one thread, by moq's own client crates.
+//! Viewers and the publisher of one track of a moq-relay, in one thread, with moq's own client crates.
 //!
 //!     moq-viewers URL VIEWERS MESSAGE_BYTES groups|frames
 //!
-//! `groups`: every message is a group of its own, as moq's chat example and its own load generator's chat
-//! preset do it. `frames`: messages are frames of a group that lasts a second, as its clock example does it:
-//! one stream per second and viewer.
+//! `groups`: every message is a group of its own, as in moq's chat example and in the chat preset of its load
+//! generator. `frames`: messages are frames of a group that lasts a second, as in its clock example: one
+//! stream per second and viewer.
 //!
 //! Prints `joined VIEWERS` when everybody has subscribed and has received a first message. Then each line
 //! `RATE SECONDS` on standard input is a run, and one line is printed for it:
-//! `published delivered lost cut p50_us p99_us`. Ends with its input.
-//! Invariant: a viewer abandons nothing by itself (`MAX_AGE`), so that what is lost was dropped by the relay.
-//! Not here: CPU, memory and bytes, which the bench reads from outside.
+//! `published delivered lost cut p50_us p99_us`. The program ends with its input.
+//! Invariant: a viewer drops no message by itself (`MAX_AGE`), so the relay dropped every lost one.
+//! Not here: CPU, memory and bytes, which the bench measures from outside.
 
 use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};

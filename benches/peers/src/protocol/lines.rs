@@ -1,7 +1,7 @@
 //! Lines: the protocol of our small servers on bare libraries (`ws`, uWebSockets): texts, with line feeds
 //! between several.
 //!
-//! Why so little: what is said comes back to every viewer as it is.
+//! Why so little: the server sends each text unchanged to every viewer.
 
 use super::{Heard, PeerProtocol, Role};
 use anyhow::Result;

@@ -1,9 +1,9 @@
-//! Protocols of other servers over a WebSocket, so that the lean clients do for all of them.
+//! Protocols of other servers over a WebSocket, so that the lean clients can measure all of them.
 //!
-//! Why not their own clients: five thousand of those fill the generator's core before the server's is full;
-//! and what a client library costs is not the server's cost.
-//! Invariant: every message is numbered from 0 and says when it was due ([`numbered`]), so that whatever is
-//! missing, twice or late is seen, in every protocol by the same code.
+//! Why not their own clients: five thousand of those fill the generator's core before the server's core is
+//! full, and the cost of a client library is not the server's cost.
+//! Invariant: every message has a number from 0 and the time at which it was due ([`numbered`]), so that the
+//! same code finds missing, duplicate and late messages in every protocol.
 //! Not here: the servers (`servers`), Grandstand's own protocol (the library), Media over QUIC (`moq`).
 
 mod lines;

@@ -1,9 +1,9 @@
 //! NATS: its client protocol in binary WebSocket messages; one subject, `r`.
 //!
-//! The server joins what waits for a client into one message, and never cuts a protocol line: it writes whole
-//! lines to a client's buffer under that client's lock, and frames what is in the buffer.
+//! The server joins the waiting lines of a client into one message, and never splits a protocol line: it
+//! writes whole lines to a client's buffer under that client's lock, and frames the contents of the buffer.
 //! A text of several lines is an application's own batch.
-//! Not here: how the server is started (`servers`).
+//! Not here: starting the server (`servers`).
 
 use super::{Heard, PeerProtocol, Role};
 use anyhow::{Context, Result, bail};

@@ -1,6 +1,6 @@
-//! Numbered messages: the texts of the library's publisher, read again by their numbers.
+//! Numbered messages: a parser of the numbers in the texts of the library's publisher.
 //!
-//! Why by number: these servers give their messages no offsets, so that the texts have to say what is
+//! Why by number: these servers give messages no offsets, so only the texts can show which message is
 //! missing.
 
 use anyhow::{Context, Result};

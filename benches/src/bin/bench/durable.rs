@@ -1,13 +1,13 @@
-//! `durable`: rooms on disk beside rooms in memory, in one run: what it costs that nothing acknowledged is
-//! lost.
+//! `durable`: a bench of rooms on disk beside rooms in memory, in one run: the cost of never losing an
+//! acknowledged message.
 //!
-//! Method: 5,000 messages/s over 500 rooms of four viewers, each room spoken in by one of them, on a fresh
-//! node for each window. Windows of `memory` and `disk` take turns, so that a machine that changes its pace
-//! changes it for both, and their times are added up. An acknowledgement of `memory` comes when the batch is
-//! sealed, one of `disk` when it is synced; what a bare sync takes on the same disk stands beside it. Bytes
-//! written are the kernel's count for the process (`write_bytes`): the log's files, not the crash log's,
-//! which is in memory. Falls short when people wait over 1.2 times as long for what others say in `disk`
-//! rooms (p50 and p99): the disk must not be in the way of fan-out. Nothing may be lost or refused.
+//! Method: 5,000 messages/s over 500 rooms of four viewers, one of whom publishes in each room, on a fresh
+//! node for each window. Windows of `memory` and `disk` take turns, so that a change of the machine's speed
+//! affects both, and their times are added up. An acknowledgement of `memory` comes when the batch is sealed,
+//! one of `disk` when it is synced; the time of a bare sync on the same disk is shown beside it. Bytes
+//! written are the kernel's count for the process (`write_bytes`): the log's files, without the crash log,
+//! which is in memory. The bench fails when delivery in `disk` rooms takes over 1.2 times as long (p50 and
+//! p99): the disk must not delay fan-out. It also fails when a message is lost or refused.
 //! Not here: crashes (`cargo xtask soak --crashes`), full and slow disks (the node's own tests).
 
 use anyhow::{Context, Result, ensure};

@@ -1,12 +1,13 @@
-//! Fan-out: one room, many viewers, one core: what a frame and a delivery cost, as a multiple of the floor.
+//! `fanout`: a bench of one room with many viewers on one core: the cost of a frame and a delivery, as a
+//! multiple of the floor.
 //!
-//! Method: viewers join, a publisher speaks evenly (or a real log, ten times as fast), some seconds pass,
-//! then a window is measured: CPU time of the node's process, what viewers got and when. Right after it the
-//! floor is run with frames of the size that was seen, as many sockets and the same interval. A QUIC frame
-//! that takes several packets is compared with as many datagrams.
-//! Invariant: a row has figures only if nothing was lost, duplicated, late, wrong or omitted; otherwise it
+//! Method: viewers join, and a publisher sends at an even rate (or a real log, ten times as fast). After some
+//! seconds a window is measured: CPU time of the node's process, deliveries and their latency. Right after it
+//! the floor runs with frames of the observed size, as many sockets and the same interval. A QUIC frame that
+//! takes several packets is compared with as many datagrams.
+//! Invariant: a row has figures only if no message was lost, duplicated, late, wrong or omitted; otherwise it
 //! has a fault.
-//! Not here: how far it can go (`saturation`), the run itself (`trial`).
+//! Not here: the highest rate (`saturation`), the run itself (`trial`).
 
 use crate::floor::{self, Way};
 use anyhow::Result;

@@ -1,10 +1,10 @@
-//! The floor: what the kernel and the ciphers take for the same writes, in a loop that does nothing else.
+//! `floor`: a bench of the kernel and the ciphers alone: the same writes as a fan-out, in a loop that does
+//! nothing else.
 //!
-//! Why: nothing that fans out over sockets can cost less, so every other figure is shown as a multiple of it.
-//! Method: one thread on the server's core writes one buffer to each of N sockets, which the viewers of the
-//! other benches read on its own core; the thread's own CPU clock tells the cost. Rounds are spaced as ticks
-//! are (sockets are cold when their turn comes again), and also run back to back. Ratios take the spaced
-//! ones.
+//! Why: no server that fans out over sockets can cost less, so every other figure is shown as a multiple of
+//! it. Method: one thread on the server's core writes one buffer to each of N sockets, which the viewers of
+//! the other benches read on their own core; the thread's own CPU clock gives the cost. Rounds are spaced
+//! like ticks (so sockets are cold in the cache), and also run back to back. Ratios take the spaced ones.
 //! - `send`: one `send` for each socket; `io_uring`: 128 sends in one call;
 //! - `tls`: AES-256-GCM (what rustls and the clients agree on) with a key for each connection, then `send`;
 //! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in
@@ -12,7 +12,7 @@
 //!
 //! Invariant: the reader got every byte that was counted as written (datagrams: 99 of 100, since the kernel
 //! may drop them).
-//! Not here: headers' protection, acknowledgements, windows: a protocol's own work is what the ratios show.
+//! Not here: header protection, acknowledgements and windows. The ratios show a protocol's own work.
 
 use crate::uring::Ring;
 use anyhow::{Context, Result, ensure};

@@ -1,12 +1,14 @@
-//! `joins`: what it costs the node to let a viewer in, and who suffers when ten thousand come at once.
+//! `joins`: a bench of joins: the node's cost per join, and the latency of other viewers when ten thousand
+//! join at once.
 //!
-//! Method: *closed loop*: so many joins are under way at any time; the node's CPU from the first connection
-//! to the last `Subscribed`, divided by the joins; nobody leaves meanwhile. *Rush*: everybody connects at
-//! once, beside residents, viewers who are there already and are talked to; these have a thread of their own,
-//! so that the generator's own work on handshakes is not taken for their latency. A client that is refused
-//! with `Retry-After` comes back when it was told to.
-//! Full handshakes are counted by the certificates that clients checked; a resumed one checks none.
-//! Not here: what joined viewers cost (`memory`, `fanout`).
+//! Method: *closed loop*: a fixed number of joins is open at any time; the figure is the node's CPU from the
+//! first connection to the last `Subscribed`, divided by the joins; no viewer leaves meanwhile. *Rush*: all
+//! new viewers connect at once, beside residents, who joined earlier and receive messages. Residents have a
+//! thread of their own, so that the generator's work on handshakes does not add to their latency. A client
+//! that is refused with `Retry-After` comes back at the given time.
+//! The number of full handshakes is that of the certificates that clients checked; a resumed handshake checks
+//! none.
+//! Not here: the cost of joined viewers (`memory`, `fanout`).
 
 use anyhow::{Result, ensure};
 use grandstand_benches::cpu::Meter;

@@ -1,10 +1,10 @@
-//! `grandstand-bench`: what Grandstand costs, beside what it could cost at best.
+//! `grandstand-bench`: measures the cost of Grandstand, and compares it with the lowest possible cost.
 //!
-//! Why ratios: machines are noisy and differ; a bench that has a yardstick (the floor, a smaller audience)
-//! runs it in the same run, beside it.
+//! Why ratios: machines are noisy and differ. A bench that has a yardstick (the floor, a smaller audience)
+//! measures it in the same run.
 //! Invariants: figures come from a release build, with the node and the generator on different cores;
-//! `--quick` is a smoke of seconds that fails when something is broken, and never by time.
-//! Not here: building (`cargo xtask bench`), what benches are made of (the library), other servers
+//! `--quick` is a smoke test of seconds, which fails on faults and never on times.
+//! Not here: building (`cargo xtask bench`), the shared parts of benches (the library), other servers
 //! (benches/peers).
 
 #![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
@@ -30,7 +30,7 @@ use grandstand_benches::viewers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What Grandstand costs.
+/// Measure the cost of Grandstand.
 #[derive(Parser)]
 #[command(name = "grandstand-bench", version)]
 struct Cli {
@@ -46,26 +46,26 @@ struct Cli {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Bench {
-    /// What the kernel and the ciphers take for the same writes.
+    /// Cost of the same writes in the kernel and the ciphers alone.
     Floor,
     /// One room: CPU per frame and delivery, latency, bytes, memory.
     Fanout,
-    /// The highest rate that one core holds, and what happens beyond.
+    /// The highest rate that one core holds, and the behaviour at twice that rate.
     Saturation,
     /// Latency against audience with the adaptive tick.
     Tick,
     /// Bytes per idle viewer, room and shard, in the program and in the kernel.
     Memory,
-    /// CPU per join, and the latency of viewers who are there while ten thousand come at once.
+    /// CPU per join, and the latency of earlier viewers while ten thousand join at once.
     Joins,
     /// All clients are cut at once and come back: how soon, how completely, and what viewers who stayed
     /// notice.
     Storm,
-    /// Rooms that nobody joined, ten thousand that talk, small ones beside a giant.
+    /// Rooms without viewers, ten thousand rooms with chat, and small rooms beside a giant.
     Rooms,
     /// Rooms on disk beside rooms in memory: answers, commits, CPU and bytes per message, latency of both.
     Durable,
-    /// A flood into a room that is paced, beside what it shows of it.
+    /// CPU of a flood in a paced room, beside a room with only the shown messages.
     Pacing,
     /// CPU per reaction, beside the bare cost of reading its frame.
     Tallies,

@@ -1,14 +1,14 @@
-//! `memory`: what a viewer costs while nothing happens, in the program and in the kernel, and what rooms and
-//! shards cost.
+//! `memory`: a bench of the memory of an idle viewer, in the program and in the kernel, and of rooms and
+//! shards.
 //!
-//! Method: a fresh node for every figure, in a memory group of its own; read before the first viewer and two
-//! seconds after the last; the difference is divided by how many came. The slope between the smallest and the
-//! largest audience is free of what the first viewers cost alone.
-//! User memory is the node's anonymous resident memory; kernel memory is what its group is charged for kernel
-//! objects. Slab caches are the whole machine's and so hold both ends of each connection; they are there to
-//! compare.
+//! Method: a fresh node for every figure, in a memory group of its own. Memory is read before the first
+//! viewer and two seconds after the last; the difference is divided by the number of viewers. The slope
+//! between the smallest and the largest audience excludes the one-time cost of the first viewers.
+//! User memory is the node's anonymous resident memory; kernel memory is its group's charge for kernel
+//! objects. Slab caches are those of the whole machine and so hold both ends of each connection; they are
+//! shown for comparison.
 //! The promise: 15,000 viewers over plain WebSocket and the node, everything counted, within 200 MB.
-//! Not here: what an audience that is talked to costs in CPU (`fanout`).
+//! Not here: the CPU of an audience that receives messages (`fanout`).
 
 use anyhow::{Context, Result};
 use grandstand_benches::fixture::{Fixture, Held, come, plan as node_plan, publish_all};

@@ -1,11 +1,10 @@
-//! Pacing: what a flood costs in a room that shows people what they can read, beside a room in which only
-//! that is said.
+//! `pacing`: a bench of a flood in a paced room, beside a room with only as many messages as people can read.
 //!
 //! Method: the same node, viewers and publisher as in `fanout`, first at the rate that the room may show,
-//! then at a hundred times that. The ratio of the two CPU shares is the figure; what a flood costs beyond 1
-//! is reading it, not showing it.
+//! then at a hundred times that. The figure is the ratio of the two CPU shares. The part above 1 is the cost
+//! of reading the flood, not of showing it.
 //! Invariants: both rows come from one run; each message is delivered or counted as omitted for every viewer.
-//! Not here: what pacing chooses (the engine's tests).
+//! Not here: the choice of messages by pacing (the engine's tests).
 
 use anyhow::{Result, ensure};
 use grandstand_benches::lean_clients::Transport;

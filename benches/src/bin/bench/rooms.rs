@@ -1,9 +1,11 @@
-//! `rooms`: fifty thousand that nobody has joined, ten thousand that all talk, and small ones beside a giant.
+//! `rooms`: a bench of fifty thousand rooms without viewers, ten thousand rooms with chat, and small rooms
+//! beside a giant.
 //!
 //! Method: 10,000 rooms of three viewers each are 30,000 members, and a process holds 20,000 files; so each
 //! of 10,000 sessions follows three rooms, its own and its two neighbours'. The small rooms beside the giant
-//! have their members on sessions of 32 rooms, and on a thread of their own, so that reading for the giant is
-//! not taken for their latency. Everybody has to get everything: a run that lost a message has no figures.
+//! have their members on sessions of 32 rooms, and on a thread of their own, so that reading the giant's
+//! messages does not add to their latency. Every viewer must get every message: a run that lost one has no
+//! figures.
 //! Not here: memory of rooms (`memory`).
 
 use anyhow::{Result, ensure};

@@ -1,8 +1,8 @@
-//! Saturation: the highest rate that one core holds, and then twice that rate.
+//! `saturation`: a bench of the highest rate that one core holds, and of the behaviour at twice that rate.
 //!
-//! Why twice: a server that is asked for too much must bend (longer ticks, refusals with a time to retry),
-//! not collapse. What it still delivers is compared with the most that it ever delivered, and a probe says
-//! whether it still answers.
+//! Why twice: an overloaded server must degrade (longer ticks, refusals with a time to retry), not collapse.
+//! The bench compares its deliveries with the most that it ever delivered, and a probe checks whether it
+//! still answers.
 //! Not here: the search (`search`), the run itself (`trial`).
 
 use anyhow::{Result, ensure};

@@ -1,14 +1,15 @@
-//! `storm`: all clients are cut at once and come back, beside viewers who stayed.
+//! `storm`: a bench of a reconnect storm: the connections of all clients are cut at once, and the clients
+//! reconnect, beside viewers who stayed.
 //!
 //! Method: a paced room with steady chat, on a node of its own core. *Viewers who stay* are lean clients in a
 //! process of their own; *clients that are cut* are sessions of the real client, with its backoff, in a
-//! thread of lower priority. They are cut twice: to come back in one burst, and evenly over five seconds. A
-//! client is back when its session and its subscription go on where they were and it has everything up to the
-//! room's head at that time. In the end everybody must account for every offset since it first came: a
-//! message, an omission or a named gap, once and in order.
-//! A case falls short when somebody is not back, not resumed, not complete, or lost its connection a second
-//! time; at full size also when the last is back too late, or viewers who stayed waited longer than they are
-//! used to ([`LAST_BACK`], [`STAYED_P99_MAX`]).
+//! thread of lower priority. They are cut twice: to reconnect in one burst, and evenly over five seconds. A
+//! client is back when its session and its subscription are resumed and it has every message up to the room's
+//! head at that time. In the end every client must account for every offset since its first join: a message,
+//! an omission or a named gap, once and in order.
+//! A case fails when a client is not back, not resumed, not complete, or lost its connection a second time.
+//! At full size it also fails when the last client is back too late, or the latency of viewers who stayed
+//! rises above a limit ([`LAST_BACK`], [`STAYED_P99_MAX`]).
 //! Not here: joins of new connections (`joins`).
 
 use crate::joins::Way;

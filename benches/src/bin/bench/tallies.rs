@@ -1,10 +1,10 @@
-//! `tallies`: what a reaction costs the node, beside the bare cost of reading its frame.
+//! `tallies`: a bench of the node's cost per reaction, beside the bare cost of reading its frame.
 //!
 //! Method: as many sockets, the same frames in the same writes, at the same rate, go first to a bare loop
 //! (epoll, `recv`, walk the frame headers, count) on the node's core, then to a node. A node's cost is the
-//! difference to a run in which one viewer reacts just enough for every tick to have something to tell, since
-//! telling everybody each tick is fan-out's cost. Every viewer has to be told of every reaction that was
-//! sent: counts are conserved, or there are no figures.
+//! difference to a run in which one viewer reacts just enough that every tick has a tally, since sending a
+//! tally to all viewers each tick is the cost of fan-out. Every viewer must receive every reaction's count:
+//! if the sums differ, there are no figures.
 //! Not here: fan-out (`fanout`).
 
 use anyhow::{Result, ensure};

@@ -1,8 +1,9 @@
-//! The adaptive tick: latency against audience, from a hundred viewers to nearly as many as one process has
-//! files for.
+//! `tick`: a bench of the adaptive tick: latency by audience size, from a hundred viewers to nearly the file
+//! limit of one process.
 //!
-//! Method: one node, its room grows; at each size somebody speaks evenly, and the probe asks meanwhile.
-//! Invariant: nothing is lost at any size; where it is, the row has a fault in place of figures.
+//! Method: the room of one node grows; at each size a publisher sends at an even rate, and a probe measures
+//! the node's answers.
+//! Invariant: a row whose run lost a message has a fault in place of figures.
 //! Not here: how the tick is computed (the engine), its bounds (docs/OPERATING.md).
 
 use anyhow::Result;

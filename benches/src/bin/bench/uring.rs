@@ -1,8 +1,8 @@
 //! Sends by io_uring: one entry for each socket, one call of the kernel for many.
 //!
-//! Why here and nowhere else: the ring takes addresses of buffers that must live until the kernel is done,
-//! which no type says; this file is all of it.
-//! Not here: when and to whom (`floor`).
+//! Why only in this file: the ring takes addresses of buffers that must live until the kernel is done, which
+//! no type can express.
+//! Not here: the times and sockets of the sends (`floor`).
 
 #![allow(unsafe_code)]
 

@@ -2,7 +2,7 @@
 //!
 //! The FlatBuffers ones are built slot by slot, as generated code would: fields with default values take no
 //! bytes, equal vtables are shared.
-//! Not here: which batches, and what is made of the sizes (`main`).
+//! Not here: the choice of batches, the evaluation of the sizes (`main`).
 
 use std::cell::RefCell;
 

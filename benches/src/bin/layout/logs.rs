@@ -1,7 +1,7 @@
 //! Chat logs, cut into the batches that a room would seal.
 //!
-//! Not here: what is measured of them (`layouts`), reading them (`grandstand_harness::chat_log`). No text of
-//! a log is ever printed.
+//! Not here: the measured layouts (`layouts`), reading logs (`grandstand_harness::chat_log`). No text of a
+//! log is ever printed.
 
 use anyhow::Result;
 use grandstand_harness::chat_log::{self, Message};

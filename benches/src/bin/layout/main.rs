@@ -1,12 +1,10 @@
-//! `layout`: how many bytes a delivered chat message takes on the wire, in the layouts that a batch could
-//! have.
+//! `layout`: measures the bytes per delivered chat message on the wire, for several layouts of a batch.
 //!
-//! Why: bytes per delivered message decide what an audience costs; docs/PROTOCOL.md holds what this prints.
-//! Method: real logs are cut into batches of 250 ms, at recorded speed and ten times faster; every layout
-//! encodes the same batches with the same content (the room, where the batch stands, its time; of each
-//! message author, text and role), and its WebSocket header counts. Batches without messages are not sent and
-//! do not count.
-//! With `--check` it prints nothing but what misses [`TARGETS`], and fails then.
+//! Why: bytes per delivered message decide the cost of an audience; docs/PROTOCOL.md has the results. Method:
+//! real logs are cut into batches of 250 ms, at recorded speed and ten times faster; every layout encodes the
+//! same batches with the same content (the room, the position, the time; author, text and role of each
+//! message). The WebSocket header is included; batches without messages are not. With `--check` it prints
+//! only the figures that miss [`TARGETS`], and fails if there are any.
 //! Not here: QUIC's packets, TLS.
 //!
 //! Run: `cargo run --release -p grandstand-benches --bin layout [-- --check] [FILE...]`.
