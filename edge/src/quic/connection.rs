@@ -1,7 +1,7 @@
-//! Connections of one endpoint, by the slot that quinn gives each.
+//! Connections of one QUIC endpoint, by the slot that quinn gives each.
 //!
-//! Why boxed: the state of one is several kilobytes, and a table of them must not move when it grows.
-//! Not here: visiting them (`drive`), their streams (`streams`).
+//! Why boxed: the state of a connection is several kilobytes, and growth of a table must not move it.
+//! Not here: visiting connections (`drive`), their streams (`streams`).
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use quinn_proto::{Connection, ConnectionHandle};
 use super::protocol::Protocol;
 use super::streams::Streams;
 
-/// How much a connection may have to send.
+/// The amount that a connection may have to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sending {
-    /// What was written to its stream.
+    /// The bytes that were written to its stream.
     Written,
     /// Anything.
     All,
@@ -23,7 +23,7 @@ pub(super) enum Sending {
 /// One connection.
 pub(super) struct QuicConnection {
     pub(super) quinn: Connection,
-    /// Known from when it is established.
+    /// Set when it is established.
     pub(super) protocol: Option<Protocol>,
     pub(super) streams: Streams,
     pub(super) permit: Permit,
@@ -31,9 +31,9 @@ pub(super) struct QuicConnection {
     pub(super) since: Instant,
     pub(super) is_established: bool,
     pub(super) is_closed: bool,
-    /// In the list of connections to drive, and how much it may have to send.
+    /// Set while it is in the list of connections to drive: the amount that it may have to send.
     pub(super) queued: Option<Sending>,
-    /// Quinn has not been asked since it last sent something: see `Quic::settle`.
+    /// Quinn has not been asked for more since the connection last sent: see `Quic::settle`.
     pub(super) is_unsettled: bool,
 }
 
@@ -52,13 +52,13 @@ impl QuicConnection {
         }
     }
 
-    /// The protocol that TLS agreed on.
+    /// The protocol that TLS negotiated.
     pub(super) fn agreed_protocol(&self) -> Option<Protocol> {
         self.quinn.crypto_session().handshake_data()?.downcast::<Protocol>().ok().map(|protocol| *protocol)
     }
 }
 
-/// See the file's head.
+/// The connections of one endpoint.
 #[derive(Default)]
 pub(super) struct Connections(Vec<Option<Box<QuicConnection>>>);
 

@@ -2,14 +2,14 @@
 //!
 //! Why the worker: a client that changes its address keeps its connection ID, so any worker that gets its
 //! datagram knows which worker it is for.
-//! Why the process: while one process hands over to the next, both have the socket and one reads it. That one
-//! must tell the connections of both apart.
+//! Why the process: during a hand-over both processes have the socket and one reads it. The reader must tell
+//! the connections of both apart.
 //! Layout: byte 0 is the worker, bytes 1 and 2 are the process's generation, bytes 3 to 7 are random. RFC
 //! 9000, 5.1, asks that observers cannot link the IDs of a connection: ours can be linked by the first three
 //! bytes only. quinn gives no ID twice while it is in use.
 //! A long header may hold an ID of the client's own choice. One in 65,536 of those with eight bytes names a
-//! given generation by chance. This matters only while a process hands over, and then costs a new client one
-//! packet, which it sends again.
+//! given generation by chance. This matters only during a hand-over, and then costs a new client one packet,
+//! which it sends again.
 //! Not here: forwarding (`forward`), which generation a process has (the node's crate).
 
 use std::time::Duration;
@@ -19,10 +19,10 @@ use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 /// Length of our connection IDs.
 const ID_BYTES: usize = 8;
 
-/// Before the ID in a short header: the first byte.
+/// Bytes before the ID in a short header: the first byte.
 const SHORT_ID_AT: usize = 1;
 
-/// Before the ID in a long header: the first byte, the version, the ID's length (RFC 9000, 17.2).
+/// Bytes before the ID in a long header: the first byte, the version, the ID's length (RFC 9000, 17.2).
 const LONG_ID_AT: usize = 6;
 
 /// Workers that one byte can name.
@@ -53,17 +53,17 @@ impl ConnectionIdGenerator for WorkerIds {
     }
 }
 
-/// Which worker of which process a datagram is for, if it is of an open connection.
+/// The worker and the process of a datagram, if it belongs to an open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) generation: u16,
     pub(crate) worker: u8,
 }
 
-/// Reads the ID of a datagram's first packet; `None` where it cannot be one of ours.
+/// Read the ID of a datagram's first packet; `None` if it cannot be one of ours.
 pub(crate) fn route(datagram: &[u8]) -> Option<Route> {
     let &first = datagram.first()?;
-    // RFC 9000, 17.3: a short header has the top bit clear, and our ID right behind it.
+    // RFC 9000, 17.3: a short header has the top bit clear, and our ID directly after the first byte.
     let at = if first & 0x80 == 0 {
         SHORT_ID_AT
     } else if usize::from(*datagram.get(LONG_ID_AT - 1)?) == ID_BYTES {

@@ -1,10 +1,11 @@
-//! Visits to connections: what quinn reports becomes events, frames are read, packets are sent, the timer is
-//! set.
+//! Visits to connections: one visit converts quinn's reports to events, reads frames, sends packets and sets
+//! the timer.
 //!
-//! Why all of it in one visit: a connection's state is several kilobytes, and has left the cache by the next.
-//! Invariants: a connection that has something to do is in the queue at most once; nothing is sent while the
-//! socket is full; `Gone` is reported once for each connection.
-//! Not here: datagrams in and frames out (`endpoint`), what a stream carries (`protocol`, `streams`).
+//! Why all of it in one visit: a connection's state is several kilobytes, and has left the cache by the next
+//! visit.
+//! Invariants: a connection that has something to do is in the queue at most once. Nothing is sent while the
+//! socket is full. `Gone` is reported once for each connection.
+//! Not here: datagrams in and frames out (`endpoint`), the contents of a stream (`protocol`, `streams`).
 
 use std::time::Instant;
 
@@ -15,9 +16,9 @@ use super::connection::Sending;
 use super::endpoint::{Quic, QuicEvent};
 use super::protocol::Role;
 
-/// A datagram below this held everything that was written: the largest thing that moves on whole to the next
-/// datagram, a close with its reason apart, is a connection ID of 60 bytes, and none is smaller than 1,200
-/// bytes when full.
+/// A datagram below this size held everything that was written. The largest item that moves whole to the next
+/// datagram, except a close with its reason, is a connection ID of 60 bytes. A full datagram has at least
+/// 1,200 bytes.
 const FULL_BYTES_MIN: usize = 1_000;
 
 impl Quic {
@@ -42,7 +43,7 @@ impl Quic {
         self.due = due;
     }
 
-    /// A connection is to be visited, and may have this much to send.
+    /// Queue a connection for a visit, with the amount that it may have to send.
     pub(super) fn enqueue(&mut self, slot: usize, sending: Sending) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.queued.is_none() {
@@ -51,14 +52,15 @@ impl Quic {
         connection.queued = connection.queued.max(Some(sending));
     }
 
-    /// Datagrams of one connection mostly come together: visit it when another one's turn has come.
+    /// Visit the connection of the last datagrams. Datagrams of one connection mostly come together, so the
+    /// visit waits until another connection gets one.
     pub(super) fn drive_reading(&mut self) {
         if let Some(slot) = self.reading.take() {
             self.drive_queued(slot);
         }
     }
 
-    /// Visit the connections that wait longest, until this number is left or the socket is full.
+    /// Visit the connections that have waited longest, until this number is left or the socket is full.
     pub(super) fn drive_down_to(&mut self, left: usize) {
         while self.queue.len() > left
             && !self.socket.is_blocked()
@@ -71,7 +73,7 @@ impl Quic {
         }
     }
 
-    /// Visit one connection, now if the socket has room.
+    /// Visit one connection now, if the socket has room.
     pub(super) fn drive_queued(&mut self, slot: usize) {
         if self.socket.is_blocked() {
             self.enqueue(slot, Sending::All);
@@ -80,10 +82,10 @@ impl Quic {
         }
     }
 
-    /// Ask a connection that has sent what was written whether there is more.
+    /// Ask a connection that has sent its written bytes whether it has more to send.
     ///
-    /// Why not at once: mostly there is not, and the question costs a fifth of a frame. Why at all: by an
-    /// answer of nothing quinn knows that the window was not used up, which it must know before it counts an
+    /// Why not at once: mostly it has not, and the question costs a fifth of a frame. Why at all: quinn
+    /// learns from an empty answer that the window was not used up. It must know that before it processes an
     /// acknowledgement.
     pub(super) fn settle(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot)
@@ -189,7 +191,7 @@ impl Quic {
         loop {
             let connection = self.connections.get_mut(slot).expect("an event has a connection");
             let Some(id) = connection.quinn.streams().accept(dir) else { return };
-            // The limits on streams keep a client from opening one without a role.
+            // The limits on streams keep a client from opening a stream without a role.
             let Some(role) = connection.protocol.and_then(|protocol| protocol.role_of(id)) else { continue };
             connection.streams.insert(id, role);
             match role {
@@ -220,7 +222,7 @@ impl Quic {
                 Err(ReadError::Blocked) => break None,
             }
         };
-        // What it asks to be sent goes out with this visit, which reads before it sends.
+        // The packets that it requests leave with this visit, which reads before it sends.
         let _ = chunks.finalize();
         if let Some((code, detail)) = fault {
             self.events.push_back(QuicEvent::Fault { slot, code, detail });

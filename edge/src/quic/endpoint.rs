@@ -1,10 +1,9 @@
-//! The endpoint of one worker: datagrams in, frames out, and an event for each thing that the worker must
-//! know.
+//! The QUIC endpoint of one worker: takes datagrams, sends frames, and reports events to the worker.
 //!
-//! Invariants: a slot names one connection from `Opened` until `Gone`; a connection that is written to is
+//! Invariants: a slot names one connection from `Opened` until `Gone`. A connection that is written to is
 //! visited in the same turn, if the socket has room.
-//! Not here: who waits for a handshake (`incoming`), visits to connections (`drive`), which worker a datagram
-//! is for (`connection_id`).
+//! Not here: connections that wait for a handshake (`incoming`), visits to connections (`drive`), the worker
+//! of a datagram (`connection_id`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,33 +20,32 @@ use super::socket::{Datagram, Socket};
 use super::timers::Timers;
 use super::write_order::WriteOrder;
 
-/// Datagrams taken from the kernel per turn: a burst of one receive batch each, so that fan-out is not
-/// starved.
+/// Receive batches taken from the kernel per turn, few enough that fan-out is not starved.
 const RECEIVE_BATCHES_PER_TURN: usize = 16;
 
-/// Connections that were written to and have not sent yet, while others are being written to. Few, so that
-/// their state is still in the cache when they send; more than one, so that an answer and a batch share a
-/// packet.
+/// Connections that were written to and have not sent yet. They are few, so that their state is still in the
+/// cache when they send. There are more than one, so that an answer and a batch share a packet.
 const UNSENT_MAX: usize = 8;
 
-/// What happened to a connection. `slot` names it until `Gone`.
+/// An event of a connection. `slot` names the connection until `Gone`.
 #[derive(Debug)]
 pub(crate) enum QuicEvent {
     /// The client opened the session's stream.
     Opened { slot: u32 },
     /// A whole frame.
     Frame { slot: u32, frame: Bytes },
-    /// There is room to send again.
+    /// The connection can send again.
     Writable { slot: u32 },
-    /// A fault of the peer.
+    /// The peer broke a rule.
     Fault { slot: u32, code: CloseCode, detail: &'static str },
     /// The handshake is done.
     Established,
-    /// It is gone; its pass is to be given back. `was_established` tells whether `Established` came before.
+    /// The connection is gone. Its permit must be given back. `was_established` says whether `Established`
+    /// came before.
     Gone { slot: u32, permit: Permit, was_established: bool },
 }
 
-/// What an endpoint counts.
+/// The counters of an endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointCounts {
     /// Handshakes that are not finished, and connections that wait for theirs to begin.
@@ -58,7 +56,7 @@ pub(crate) struct EndpointCounts {
     pub(crate) retries: u64,
 }
 
-/// See the file's head.
+/// The QUIC endpoint of one worker.
 pub(crate) struct Quic {
     pub(super) endpoint: Endpoint,
     pub(super) socket: Socket,
@@ -68,15 +66,15 @@ pub(crate) struct Quic {
     /// Connections with something to send or to report, in the order of their visits.
     pub(super) queue: VecDeque<usize>,
     pub(super) events: VecDeque<QuicEvent>,
-    /// Slots whose time has come.
+    /// Slots whose timers are due.
     pub(super) due: Vec<usize>,
-    /// The connection of the last datagram, not visited yet: more of its datagrams may follow.
+    /// The connection of the last datagram, which is not visited yet, since more of its datagrams may follow.
     pub(super) reading: Option<usize>,
     pub(super) write_order: WriteOrder,
     /// The time of the worker's turn.
     pub(super) now: Instant,
     pub(super) buffer: Vec<u8>,
-    /// Of one receive; empty between turns, and kept for its room.
+    /// Datagrams of one receive; empty between turns, and kept for its capacity.
     received: Vec<Datagram>,
     pub(super) frame_bytes_max: usize,
     pub(crate) counts: EndpointCounts,
@@ -127,8 +125,8 @@ impl Quic {
         self.drive(now);
     }
 
-    /// Take datagrams. `claim` keeps those of other workers, `admit` decides on new connections. `true` when
-    /// more may be waiting.
+    /// Take datagrams. `claim` forwards those of other workers, `admit` decides on new connections. Returns
+    /// `true` when more may be waiting.
     pub(crate) fn handle_readable(
         &mut self,
         now: Instant,
@@ -160,7 +158,7 @@ impl Quic {
         has_more
     }
 
-    /// One datagram, from the own socket or passed on by another worker.
+    /// Take one datagram, from this worker's socket or forwarded by another worker.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -197,7 +195,7 @@ impl Quic {
         }
     }
 
-    /// Begin the handshake of a connection that waits; `false` if none has this number.
+    /// Begin the handshake of a waiting connection; `false` if none has this number.
     pub(crate) fn begin(&mut self, now: Instant, number: u64) -> bool {
         let Some((incoming, permit)) = self.incoming.take(number) else { return false };
         match self.answers().accept(now, incoming) {
@@ -214,7 +212,7 @@ impl Quic {
         true
     }
 
-    /// Refuse a connection that waits: its permit, to be given back.
+    /// Refuse a waiting connection. Returns its permit, which must be given back.
     pub(crate) fn refuse(&mut self, number: u64) -> Option<Permit> {
         let (incoming, permit) = self.incoming.take(number)?;
         self.counts.pending -= 1;
@@ -236,7 +234,7 @@ impl Quic {
         self.timers.next()
     }
 
-    /// Offer frames to a connection's session: how many bytes it took.
+    /// Offer frames to a connection's session. Returns the number of bytes taken.
     pub(crate) fn send(&mut self, slot: u32, frames: &[&Bytes]) -> usize {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return 0 };
         let Some(id) = connection.streams.session().filter(|_| !connection.is_closed) else { return 0 };
@@ -244,10 +242,11 @@ impl Quic {
         let mut taken = 0;
         'frames: for frame in frames {
             let mut rest = [Bytes::clone(frame)];
-            // Until it says that it is blocked: quinn tells of room only to a stream that met its bound.
+            // Write until the stream says that it is blocked: quinn reports new room only to a stream that
+            // was blocked.
             while !rest[0].is_empty() {
                 match stream.write_chunks(&mut rest) {
-                    // What it took is gone from `rest`.
+                    // The bytes that it took are removed from `rest`.
                     Ok(written) => taken += written.bytes,
                     Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
                         break 'frames;
@@ -263,13 +262,13 @@ impl Quic {
         taken
     }
 
-    /// Close a connection: the code and detail reach the peer in QUIC's own close frame, behind what was
-    /// written before.
+    /// Close a connection. The peer gets the code and the detail in QUIC's own close frame, after everything
+    /// that was written before.
     pub(crate) fn close(&mut self, now: Instant, slot: u32, code: CloseCode, detail: &str) {
         self.now = now;
         let slot = slot as usize;
         if self.connections.get(slot).is_some_and(|connection| connection.queued.is_some()) {
-            // A closed connection sends nothing but its close: what is written goes out first.
+            // A closed connection sends nothing but its close, so written bytes are sent first.
             self.drive_queued(slot);
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };

@@ -22,8 +22,7 @@ use rustix::net::{SendFlags, send};
 
 use super::socket::Datagram;
 
-/// Bytes of one worker's datagrams that the kernel may hold: a few times what a UDP socket of default size
-/// holds.
+/// Bytes of one worker's datagrams that the kernel may hold: a few times the size of a default UDP socket.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Bytes of one read.
@@ -32,7 +31,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads in one turn, as for the socket itself.
 const READS_PER_TURN: usize = 4;
 
-/// Two ends of a way for one worker's datagrams.
+/// A pair of sockets that forwards one worker's datagrams.
 pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
     let (from, to) = UnixStream::pair()?;
     for end in [&from, &to] {
@@ -46,7 +45,7 @@ pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     stream: UnixStream,
-    /// The rest of a datagram that was taken in part.
+    /// The rest of a datagram that was sent in part.
     unsent: Vec<u8>,
     /// The previous process is gone.
     is_over: bool,
@@ -78,7 +77,7 @@ impl Forwarder {
         self.frame = frame;
     }
 
-    /// `true` when nothing is left of an earlier one.
+    /// Send the rest of an earlier datagram. Returns `true` when nothing is left of it.
     pub(crate) fn flush(&mut self) -> bool {
         if !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
@@ -107,7 +106,7 @@ pub(crate) struct Forwarded {
     buffer: BytesMut,
 }
 
-/// How a turn's reading ended.
+/// How the reading of a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inflow {
     /// Nothing more now.
@@ -127,7 +126,7 @@ impl Forwarded {
         self.stream.as_fd()
     }
 
-    /// Take what has come.
+    /// Take the datagrams that have arrived.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(Datagram)) -> Inflow {
         for _ in 0..READS_PER_TURN {
             let start = self.buffer.len();
@@ -142,7 +141,7 @@ impl Forwarded {
                 Err(_) => return Inflow::Over,
             }
             while let Some(frame) = next_frame(&mut self.buffer) {
-                // One that does not read is lost, as datagrams may be.
+                // A datagram that cannot be decoded is lost, as datagrams may be.
                 if let Some(datagram) = decode(&frame) {
                     take(datagram);
                 }
@@ -172,7 +171,7 @@ fn encode(d: &Datagram, out: &mut Vec<u8>) {
     out.extend_from_slice(&d.bytes);
     match u16::try_from(out.len() - 2) {
         Ok(len) => out[..2].copy_from_slice(&len.to_le_bytes()),
-        // Larger than any packet that we let peers send: it is none of ours.
+        // Larger than any packet that we let peers send, so it is not ours.
         Err(_) => out.clear(),
     }
 }

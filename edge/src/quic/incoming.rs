@@ -1,10 +1,10 @@
-//! New connections: those that wait for their handshakes to begin, and those that must first prove their
+//! New QUIC connections: those that wait for their handshakes to begin, and those that must first prove their
 //! address (Retry) or are refused.
 //!
-//! Why they wait: a handshake costs as much as a hundred packets, so the worker begins one when its turn has
-//! come. Until then a connection costs its first packet and no cryptography.
-//! Invariant: a connection that waits holds a pass of the limiter.
-//! Not here: who may wait, and whose turn it is (the worker and its handshake queue).
+//! Why they wait: a handshake costs as much as a hundred packets, so the worker begins one only when its turn
+//! allows it. Until then a connection costs its first packet and no cryptography.
+//! Invariant: a waiting connection holds a permit of the limiter.
+//! Not here: who may wait, and which handshake is next (the worker and its handshake queue).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,23 +19,23 @@ use super::socket::Socket;
 /// A client that wants to connect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewConnection {
-    /// Names it until it is begun or refused.
+    /// Its number until it is begun or refused.
     pub(crate) number: u64,
     pub(crate) peer: IpAddr,
-    /// It showed a token that was given to its address on an earlier connection.
+    /// It showed a token that its address got on an earlier connection.
     pub(crate) is_returning: bool,
 }
 
-/// See the file's head.
+/// The new connections of one endpoint.
 pub(super) struct NewConnections {
     waiting: HashMap<u64, (Incoming, Permit), RandomState>,
-    /// The number of the newest.
+    /// The number of the newest connection.
     newest: u64,
     /// With this many unfinished handshakes, a new client must prove its address first.
     retry_above: usize,
 }
 
-/// What became of a client's first packet.
+/// The outcome for a client's first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Waits,
@@ -48,8 +48,8 @@ impl NewConnections {
         NewConnections { waiting: HashMap::default(), newest: 0, retry_above }
     }
 
-    /// A client's first packet, while `pending` handshakes are unfinished. `admit` decides whether it may
-    /// wait.
+    /// Handle a client's first packet, while `pending` handshakes are unfinished. `admit` decides whether the
+    /// client may wait.
     pub(super) fn handle(
         &mut self,
         incoming: Incoming,
@@ -79,7 +79,7 @@ impl NewConnections {
     }
 }
 
-/// What answers a first packet without a connection.
+/// Sends the answers to a first packet that needs no connection.
 pub(super) struct Answers<'a> {
     pub(super) endpoint: &'a mut Endpoint,
     pub(super) socket: &'a mut Socket,
@@ -87,7 +87,7 @@ pub(super) struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// CONNECTION_REFUSED in an Initial: no state, and none of TLS' cryptography.
+    /// Send CONNECTION_REFUSED in an Initial, which needs no state and none of TLS' cryptography.
     pub(super) fn refuse(self, incoming: Incoming) -> Outcome {
         self.buffer.clear();
         let transmit = self.endpoint.refuse(incoming, self.buffer);
@@ -95,7 +95,7 @@ impl Answers<'_> {
         Outcome::Refused
     }
 
-    /// The beginning of a handshake. Where it fails at once, as for an unknown ALPN, its answer is sent.
+    /// Begin a handshake. If it fails at once, as for an unknown ALPN, its answer is sent.
     pub(super) fn accept(self, now: Instant, incoming: Incoming) -> Option<(ConnectionHandle, Connection)> {
         self.buffer.clear();
         match self.endpoint.accept(incoming, now, self.buffer, None) {
@@ -111,7 +111,7 @@ impl Answers<'_> {
 
     fn retry(self, incoming: Incoming) -> Outcome {
         self.buffer.clear();
-        // It cannot fail here, since the client may be asked.
+        // It cannot fail here, since this client may be sent a Retry.
         if let Ok(transmit) = self.endpoint.retry(incoming, self.buffer) {
             self.socket.send(transmit, self.buffer);
         }

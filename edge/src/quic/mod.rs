@@ -7,9 +7,9 @@
 //! by address. So a peer that changes its address may reach another worker's socket. Every connection ID that
 //! we issue has its worker's number and its process's generation (`connection_id`), by which datagrams are
 //! forwarded to that worker, or to a process that handed over to this one (`forward`).
-//! - `endpoint`: datagrams in, frames out; `incoming`: new connections; `drive`: visits to the others;
-//! - `protocol`: what is spoken, by ALPN; `streams`, `connection`: what is kept of each;
-//! - `tls`, `settings`, `tokens`: how connections begin; `timers`, `socket`: what they wait for.
+//! - `endpoint`: datagrams in, frames out; `incoming`: new connections; `drive`: visits to established ones;
+//! - `protocol`: the protocols, by ALPN; `streams`, `connection`: the state of each;
+//! - `tls`, `settings`, `tokens`: the beginning of connections; `timers`, `socket`: what wakes them.
 //!
 //! Invariants: one datagram per send, since segmentation offload joins packets of one connection only and
 //! costs 12 KB for each; only QUIC version 1 is spoken.

@@ -1,21 +1,21 @@
-//! Protocols of the endpoint, told apart by ALPN (RFC 7301).
+//! The protocols of the QUIC endpoint, distinguished by ALPN (RFC 7301).
 //!
-//! Why a table: TLS offers exactly what is in it, so a client with any other ALPN is refused in its
-//! handshake.
+//! Why a table: TLS offers exactly the entries of the table, so a client with any other ALPN is refused in
+//! its handshake.
 //! Invariant: every established connection has one of these protocols.
 //! Not here: the state of a stream (`streams`), what frames mean (`audience`).
 
 use grandstand_protocol::version;
 use quinn_proto::{Dir, Side, StreamId};
 
-/// See the file's head.
+/// A protocol over QUIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// `grandstand/1`: one bidirectional stream of frames, opened by the client.
     Grandstand,
 }
 
-/// What a stream carries.
+/// The purpose of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// The session's frames, both ways.
@@ -36,8 +36,8 @@ impl Protocol {
         Protocol::ALL.into_iter().find(|protocol| protocol.alpn() == alpn)
     }
 
-    /// Streams of this direction that a client may have open. QUIC closes the connection of one that opens
-    /// more (`STREAM_LIMIT_ERROR`: RFC 9000, 4.6).
+    /// Streams of this direction that a client may have open. QUIC closes the connection of a client that
+    /// opens more (`STREAM_LIMIT_ERROR`: RFC 9000, 4.6).
     pub(super) fn streams_max(self, dir: Dir) -> u32 {
         match (self, dir) {
             (Protocol::Grandstand, Dir::Bi) => 1,
@@ -45,7 +45,7 @@ impl Protocol {
         }
     }
 
-    /// What a stream that the client opened is for; `None` for one that the protocol does not have.
+    /// The purpose of a stream that the client opened; `None` for a stream that the protocol does not have.
     pub(super) fn role_of(self, id: StreamId) -> Option<Role> {
         match self {
             Protocol::Grandstand => (id == StreamId::new(Side::Client, Dir::Bi, 0)).then_some(Role::Session),
@@ -53,7 +53,7 @@ impl Protocol {
     }
 }
 
-/// What TLS offers.
+/// The ALPN names that TLS offers.
 pub(super) fn alpn_protocols() -> Vec<Vec<u8>> {
     Protocol::ALL.iter().map(|protocol| protocol.alpn().to_vec()).collect()
 }

@@ -16,31 +16,31 @@ use super::tokens::ShownTokens;
 use crate::config;
 
 /// Packets that may go unacknowledged before an acknowledgement is due at once: every fourth is acknowledged.
-/// The window that quinn begins with (ten packets of full size), twice reduced by loss (to 0.7), still lets
-/// four of them out, so that the node does not wait for a client that waits.
+/// quinn's first window is ten packets of full size. Reduced twice by loss (to 0.7), it still allows four
+/// packets, so the node and a client never wait for each other.
 const UNACKNOWLEDGED_PACKETS: u32 = 3;
 
-/// An acknowledgement goes out at once when a packet is missing before it (RFC 9000, 13.2.1): loss is found
+/// An acknowledgement is sent at once when a packet is missing before it (RFC 9000, 13.2.1). So loss is found
 /// as fast as without the extension.
 const REORDERING_THRESHOLD: u32 = 1;
 
-/// Path MTU discovery ends when the answer is this near: two probes find 1,389 of Ethernet's 1,452 bytes,
+/// Path MTU discovery ends when the answer is this close: two probes find 1,389 of Ethernet's 1,452 bytes,
 /// four find 1,437.
 const MTU_NEAR_ENOUGH: u16 = 64;
 
-/// How long a token of an earlier visit is accepted: a show and its next day. A restart of the node does not
-/// end it, since the key outlives the process where ticket keys do.
+/// How long a token of an earlier visit is accepted: a show and its next day. If the ticket keys outlive the
+/// process, so does the tokens' key, and a restart does not end them.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
-/// What every connection of this node starts with. Of `tls` everything is taken but its protocols.
+/// The settings of every connection of this node. Everything of `tls` is used except its protocols.
 pub(crate) fn server_config(
     tls: &rustls::ServerConfig,
     token_key: hkdf::Prk,
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
     let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
-    // The next process opens what this one sealed: a client that was asked to prove its address may prove it
-    // there.
+    // The next process opens what this one sealed: a client that this process asked to prove its address may
+    // prove it there.
     let mut tls = tls.clone();
     tls.alpn_protocols = alpn_protocols();
     let mut server = ServerConfig::new(Arc::new(Crypto::new(Arc::new(tls), delay)?), Arc::new(token_key));
@@ -69,19 +69,19 @@ fn transport(quic: &config::Quic) -> TransportConfig {
         .keep_alive_interval((quic.keep_alive_ms > 0).then(|| Duration::from_millis(quic.keep_alive_ms)))
         .mtu_discovery_config(Some(mtu))
         .ack_frequency_config((quic.ack_delay_ms > 0).then(|| ack_frequency(quic.ack_delay_ms)))
-        // One datagram per send: see the module's head.
+        // One datagram per send: see the head of `quic`.
         .enable_segmentation_offload(false);
     transport
 }
 
-/// Which protocol a connection speaks is not known when its limits are: it may open as many streams as every
+/// The limits of a connection are set before its protocol is known, so it may open as many streams as any
 /// protocol allows.
 fn streams_max(dir: Dir) -> VarInt {
     let max = Protocol::ALL.iter().map(|protocol| protocol.streams_max(dir)).min();
     VarInt::from_u32(max.expect("there is a protocol"))
 }
 
-/// What a client that knows the extension is asked for. Others acknowledge as they like.
+/// The request to a client that knows the extension. Other clients acknowledge as they like.
 fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
     let mut frequency = AckFrequencyConfig::default();
     frequency
@@ -91,8 +91,8 @@ fn ack_frequency(delay_ms: u32) -> AckFrequencyConfig {
     frequency
 }
 
-/// What the worker's endpoint starts with. `reset_key` seals the tokens of stateless resets (RFC 9000, 10.3):
-/// where it outlives the process, a client of one that died learns of it from the next one at once.
+/// The settings of the worker's endpoint. `reset_key` seals the tokens of stateless resets (RFC 9000, 10.3).
+/// If it outlives the process, the next process tells a client at once that its connection died.
 pub(crate) fn endpoint_config(worker: u8, generation: u16, reset_key: hmac::Key) -> EndpointConfig {
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use bytes::BytesMut;
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 
-/// Room for one receive: large enough for several datagrams that the kernel has joined.
+/// Bytes of one receive: enough for several datagrams that the kernel has joined.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// A received datagram.
@@ -22,7 +22,7 @@ pub(crate) struct Datagram {
     pub(crate) bytes: BytesMut,
 }
 
-/// See the file's head.
+/// The UDP socket of one worker.
 pub(crate) struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
@@ -51,7 +51,7 @@ impl Socket {
         self.state.may_fragment()
     }
 
-    /// Take what the kernel has, one batch; `false` when there was nothing.
+    /// Take one batch from the kernel; `false` when there was nothing.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(Datagram)) -> io::Result<bool> {
         let mut rest = self.buffers.chunks_mut(RECEIVE_BYTES);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
@@ -60,7 +60,7 @@ impl Socket {
         let count = match self.state.recv((&self.socket).into(), &mut slices, &mut metas) {
             Ok(count) => count,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            // An ICMP error of an earlier send: it concerns one peer, whose own timers will notice.
+            // An ICMP error of an earlier send. It concerns one peer, whose own timers will notice.
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(true),
             Err(e) => return Err(e),
         };
@@ -85,8 +85,8 @@ impl Socket {
         }
     }
 
-    /// Send one datagram. One that the kernel refuses for good is lost, as datagrams may be; the protocol
-    /// repairs it.
+    /// Send one datagram. If the kernel refuses it for good, it is lost, as datagrams may be, and the
+    /// protocol recovers.
     pub(crate) fn send(&mut self, transmit: quinn_proto::Transmit, bytes: &[u8]) {
         let datagram = Transmit {
             destination: transmit.destination,

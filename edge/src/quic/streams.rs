@@ -1,4 +1,4 @@
-//! The streams of one QUIC connection: what each carries, and the frame that has only partly arrived on it.
+//! The streams of one QUIC connection: the purpose of each, and a frame that has arrived only in part.
 //!
 //! Invariant: a stream is here once, from when the client opens it until the connection ends; between frames
 //! its state holds no heap.
@@ -17,11 +17,11 @@ use super::protocol::Role;
 pub(super) struct StreamState {
     pub(super) id: StreamId,
     pub(super) role: Role,
-    /// Beginning of a frame, with its header.
+    /// The beginning of a frame, with its header.
     partial: BytesMut,
 }
 
-/// See the file's head. The first one lies within: no viewer has more today.
+/// The streams of one connection. The first one is stored inline, since a viewer has no other.
 #[derive(Debug, Default)]
 pub(super) struct Streams(SmallVec<[StreamState; 1]>);
 
@@ -44,7 +44,7 @@ impl StreamState {
     /// Cut `chunk` into frames. A frame that began in earlier chunks is completed first.
     ///
     /// # Errors
-    /// A close code, and why: the header is not one of ours, or the frame is too large.
+    /// A close code and a reason: the header is not one of ours, or the frame is too large.
     pub(super) fn split_frames(
         &mut self,
         chunk: Bytes,

@@ -1,6 +1,6 @@
-//! The node's QUIC parameters against quinn's own client, over a path in virtual time that loses the
-//! datagrams it is told to lose: how often the client acknowledges, when a lost frame comes again, and how a
-//! client is refused that speaks another protocol or opens more streams than it may.
+//! Tests of the node's QUIC parameters against quinn's own client, over a path in virtual time that loses
+//! chosen datagrams. They check how often the client acknowledges, when a lost frame is sent again, and how
+//! the node refuses a client with another protocol or too many streams.
 //!
 //! Why virtual time: seconds of a slow path take milliseconds, and each run is the same.
 //! Not here: the endpoint over real sockets (the node's tests of conformance and of hostile clients).
@@ -26,7 +26,7 @@ use rustls::crypto::aws_lc_rs as provider;
 
 use crate::config;
 
-/// One way.
+/// Delay in one direction.
 const DELAY: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(100);
 const FRAME: [u8; 150] = [7; 150];
@@ -37,7 +37,7 @@ struct Side {
     address: SocketAddr,
     /// Datagrams on their way to this side.
     inbox: VecDeque<(Instant, Vec<u8>)>,
-    /// Of the endpoint itself, for connections that it does not take.
+    /// Answers of the endpoint itself to connections that it does not accept.
     answers: Vec<Vec<u8>>,
     sent: usize,
 }
@@ -48,10 +48,10 @@ struct Pair {
     node: Side,
     client: Side,
     stream: StreamId,
-    /// The next datagrams of the node that are lost.
+    /// Number of the node's next datagrams that are lost.
     lose: usize,
     received: usize,
-    /// The client's connection may end, and how it did.
+    /// The test expects the client's connection to end; then the reason is stored.
     expects_end: bool,
     end: Option<ConnectionError>,
 }
@@ -160,7 +160,7 @@ impl Pair {
         }
     }
 
-    /// Let time go by.
+    /// Let time pass.
     fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
@@ -203,7 +203,7 @@ impl Pair {
         self.transmit();
     }
 
-    /// One frame each tick; how many datagrams the client sent meanwhile.
+    /// Send one frame each tick. Returns how many datagrams the client sent meanwhile.
     fn play(&mut self, frames: usize) -> usize {
         let before = self.client.sent;
         for _ in 0..frames {
@@ -213,7 +213,7 @@ impl Pair {
         self.client.sent - before
     }
 
-    /// How long until the client has so many bytes.
+    /// The time until the client has this number of bytes.
     fn wait_for(&mut self, bytes: usize) -> Duration {
         let since = self.now;
         while self.received < bytes {
@@ -248,7 +248,7 @@ fn client_tls(trusted: &rcgen::Certificate, alpn: &[u8]) -> QuicClientConfig {
     QuicClientConfig::try_from(tls).unwrap()
 }
 
-/// TLS of a client that takes it that it may open two streams, whatever the node says.
+/// TLS of a client that assumes that it may open two streams, whatever the node says.
 struct Greedy(Arc<QuicClientConfig>);
 
 impl crypto::ClientConfig for Greedy {
@@ -343,7 +343,7 @@ fn a_client_that_is_asked_to_acknowledges_several_frames_at_once() {
     let rarely = asked_for.play(100);
     assert!(rarely <= 36, "{rarely} datagrams for 100 frames");
     assert_eq!(asked_for.received, 100 * FRAME.len());
-    // And one that is left alone acknowledges nearly every one: the test can tell.
+    // A client without that request acknowledges nearly every packet, so the test can tell the difference.
     let often = asked(0).play(100);
     assert!(often >= 90, "{often} datagrams for 100 frames");
 }

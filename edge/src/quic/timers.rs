@@ -1,12 +1,12 @@
-//! Timers of many connections: one table of when each is due, and two wheels over it.
+//! Timers of many connections: one table of deadlines, and two wheels over it.
 //!
 //! Why a table: a connection's deadline moves with every packet, nearly always to later. Here that writes one
-//! word. A list that rings early looks at the table and moves its entry on, without touching the connection,
-//! whose state has left the cache by then.
+//! word. A list that rings early reads the table and moves its entry, without touching the connection, whose
+//! state has left the cache by then.
 //! Why no heap: each frame would leave an entry in it for the 20 s of a keep-alive.
-//! Invariants: nothing rings before it is due, nor more than a tick after; a slot is in at most one list,
+//! Invariants: nothing rings before it is due, nor more than a tick after. A slot is in at most one list,
 //! which rings no later than the slot is due.
-//! Not here: what is done when a timer rings (`drive`).
+//! Not here: the work of a timer that rings (`drive`).
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ fn ticks(since: Duration) -> u64 {
     since.as_secs() * 1_000 + u64::from(since.subsec_nanos() / TICK_NANOS)
 }
 
-/// Half a second ahead, a list for each tick: loss probes, acknowledgements, pacing.
+/// The near wheel covers half a second, with a list for each tick: loss probes, acknowledgements, pacing.
 const NEAR_TICKS: u64 = 512;
 
-/// The far wheel's lists ring at multiples of this; their entries go on into the near wheel.
+/// The far wheel's lists ring at multiples of this; their entries move to the near wheel.
 const TICKS_PER_FAR: u64 = NEAR_TICKS / 2;
 
-/// A minute ahead: silence and keep-alives. What is later than that rings in between.
+/// The far wheel covers a minute: silence and keep-alives. Later deadlines ring in between.
 const FAR_LISTS: u64 = 256;
 
 /// A time that never comes.
@@ -46,12 +46,12 @@ struct Slot {
 
 const UNARMED: Slot = Slot { due: NEVER, rings: NEVER, list: NONE, previous: NONE, next: NONE };
 
-/// See the file's head.
+/// The timers of one endpoint's connections.
 #[derive(Debug)]
 pub(super) struct Timers {
     epoch: Instant,
     slots: Vec<Slot>,
-    /// First slot of each list: the near wheel's, then the far one's.
+    /// First slot of each list: the near wheel's lists, then the far one's.
     heads: Vec<u32>,
     /// Everything up to this tick has rung.
     done: u64,
@@ -64,7 +64,7 @@ impl Timers {
         Timers { epoch, slots: Vec::new(), heads, done: 0, rung: Vec::new() }
     }
 
-    /// `slot` is due at `deadline`, or never.
+    /// Set the deadline of `slot`; `None` for never.
     pub(super) fn arm(&mut self, slot: usize, deadline: Option<Instant>) {
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, UNARMED);
@@ -77,7 +77,7 @@ impl Timers {
         self.place(slot as u32);
     }
 
-    /// When [`Self::ring`] has something to do, if only to look.
+    /// The time of the next [`Self::ring`], which may find nothing due.
     pub(super) fn next(&self) -> Option<Instant> {
         let near = (self.done + 1..=self.done + NEAR_TICKS)
             .find(|tick| self.heads[(tick % NEAR_TICKS) as usize] != NONE);
@@ -89,7 +89,7 @@ impl Timers {
         Some(self.epoch + Duration::from_millis(tick))
     }
 
-    /// Hand out the slots that are due. They are not armed any more.
+    /// Take the slots that are due, which are then no longer armed.
     pub(super) fn ring(&mut self, now: Instant, mut take: impl FnMut(usize)) {
         let now = ticks(now.saturating_duration_since(self.epoch));
         if now <= self.done {
@@ -116,7 +116,7 @@ impl Timers {
         self.rung.clear();
     }
 
-    /// Make sure that a slot's list rings no later than it is due.
+    /// Put a slot into a list that rings no later than the slot is due.
     fn place(&mut self, at: u32) {
         let slot = self.slots[at as usize];
         let due = slot.due.max(self.done + 1);
@@ -156,7 +156,7 @@ impl Timers {
         self.slots[at as usize].rings = NEVER;
     }
 
-    /// Take a list's slots out of it, into `rung`.
+    /// Move a list's slots into `rung`.
     fn empty(&mut self, list: usize) {
         let mut at = std::mem::replace(&mut self.heads[list], NONE);
         while at != NONE {
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// What a wheel must do, done slowly.
+    /// A slow model of the wheels.
     #[derive(Default)]
     struct Plain(std::collections::BTreeMap<usize, u64>);
 
@@ -196,7 +196,7 @@ mod tests {
                     Some(ms) => plain.0.insert(slot, (now + ms).max(now + 1)),
                     None => plain.0.remove(&slot),
                 };
-                // Sleep as the worker does: until the next ring, but not beyond the step.
+                // Sleep as the worker does: until the next ring, but not past the step.
                 let until = now + advance;
                 loop {
                     let next = timers.next().map(|at| (at - epoch).as_millis() as u64);
@@ -212,7 +212,7 @@ mod tests {
                         prop_assert_eq!(plain.0.remove(&slot), Some(now), "rings in its tick");
                     }
                 }
-                // Or oversleeps.
+                // Or oversleep.
                 now = until;
                 timers.ring(epoch + Duration::from_millis(now), |slot| {
                     assert!(plain.0.remove(&slot).is_some_and(|at| at <= now), "not before its time");

@@ -1,9 +1,9 @@
-//! TLS of one QUIC connection, in the form in which quinn asks for it.
+//! TLS of one QUIC connection, behind quinn's interface for it.
 //!
-//! Why not quinn's own: that keeps the whole TLS state for as long as the connection lives. After the
-//! handshake and its tickets nothing more comes from TLS, and key updates need two secrets only. This one
-//! also changes what quinn reads of the client's acknowledgements: see [`AckDelay`].
-//! Invariant: after the last byte of the handshake only [`Secrets`] and the protocol are left.
+//! Why not quinn's own: that keeps the whole TLS state for the life of the connection. After the handshake
+//! and its tickets TLS sends nothing more, and key updates need two secrets only. This version also changes
+//! the acknowledgement parameters that quinn reads from the client: see [`AckDelay`].
+//! Invariant: after the last byte of the handshake only [`Secrets`] and the protocol are kept.
 //! Not here: certificates (the node has them), the parameters of connections (`settings`).
 
 use std::any::Any;
@@ -20,13 +20,14 @@ use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 
 use super::protocol::Protocol;
 
-/// How rarely clients that know the acknowledgement-frequency extension are asked to acknowledge.
+/// The acknowledgement delay that the node requests from clients with the acknowledgement-frequency
+/// extension.
 ///
-/// quinn bounds what it asks for by the round trip (but at least 25 ms), and below by the shortest delay that
-/// the client says it is able to keep. Frames come to a viewer every 100 ms and more, so by the first bound
-/// each would be acknowledged by a datagram of its own, which costs the node as much as the frame did. So the
-/// second bound is raised to the delay, and with it the client's longest delay, so that probes of loss wait
-/// for as long.
+/// quinn bounds its request above by the round trip (at least 25 ms), and below by the shortest delay that
+/// the client supports. A viewer gets a frame every 100 ms or more. So under the first bound the client would
+/// acknowledge each frame in a datagram of its own, which costs the node as much as the frame. So the second
+/// bound is raised to the delay. The client's longest delay is raised with it, so that loss probes wait as
+/// long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckDelay {
     pub(super) ms: u32,
@@ -72,7 +73,7 @@ impl ServerConfig for Crypto {
 struct TlsSession {
     crypto: Arc<Crypto>,
     state: TlsState,
-    /// Of the keys after the next update.
+    /// The secrets of the keys after the next update.
     secrets: Option<Box<Secrets>>,
 }
 
@@ -81,7 +82,7 @@ enum TlsState {
     Done { protocol: Option<Protocol> },
 }
 
-/// The protocol that TLS agreed on, if it has come so far.
+/// The protocol that TLS negotiated, if the handshake has reached it.
 fn agreed_protocol(tls: &ServerConnection) -> Option<Protocol> {
     tls.alpn_protocol().and_then(Protocol::of_alpn)
 }
@@ -92,7 +93,7 @@ impl Session for TlsSession {
         keys.unwrap_or_else(|UnsupportedVersion| unreachable!("version 1 is spoken"))
     }
 
-    /// The [`Protocol`].
+    /// Returns the [`Protocol`].
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
         let protocol = match &self.state {
             TlsState::Handshake(tls) => agreed_protocol(tls),
@@ -132,7 +133,7 @@ impl Session for TlsSession {
             frame: None,
             reason: error.to_string(),
         })?;
-        // Nobody waits for the data of the handshake: it is asked for when the connection is established.
+        // The handshake data is only read when the connection is established, so nothing is reported here.
         Ok(false)
     }
 
@@ -195,8 +196,8 @@ const MAX_ACK_DELAY: u64 = 0x0b;
 /// Transport parameter `min_ack_delay`, microseconds (draft-ietf-quic-ack-frequency-07).
 const MIN_ACK_DELAY: u64 = 0xff04_de1b;
 
-/// A client's parameters with both bounds of its acknowledgement delay raised to `delay`; `None` when it does
-/// not know the extension, or is slower than that by itself.
+/// A client's parameters with both bounds of its acknowledgement delay raised to `delay`. `None` when the
+/// client does not know the extension, or is slower than that by itself.
 fn with_ack_delay(params: &[u8], delay: AckDelay) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(params.len() + 16);
     let (mut knows, mut max_ms) = (false, 25);
@@ -228,7 +229,7 @@ fn put_parameter(out: &mut Vec<u8>, id: u64, value: u32) {
     out.append(&mut number);
 }
 
-/// RFC 9000, 16: the two upper bits say how long the number is.
+/// RFC 9000, 16: the two upper bits give the length of the number.
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let (&first, _) = bytes.split_first()?;
     let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
@@ -262,7 +263,7 @@ mod tests {
         let expected =
             params(&[(0x01, 30_000), (0x04, 70_000), (MAX_ACK_DELAY, 300), (MIN_ACK_DELAY, 300_000)]);
         assert_eq!(to, expected);
-        // And quinn takes them.
+        // quinn accepts them.
         TransportParameters::read(Side::Server, &mut Cursor::new(to)).unwrap();
     }
 

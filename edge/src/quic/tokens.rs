@@ -1,10 +1,10 @@
-//! Tokens of returning QUIC clients (NEW_TOKEN, RFC 9000, 8.1.4): which have been shown already.
+//! The tokens of returning QUIC clients (NEW_TOKEN, RFC 9000, 8.1.4) that have been used already.
 //!
-//! Why: a client that shows a token has proved its address and an earlier visit with its first packet, before
-//! any cryptography but the token's own. A token is accepted once, or one would let a flood of forged packets
-//! pass for viewers. Nonces are kept in two generations: when the newer one is full it replaces the older. So
-//! at most twice `NONCES_MAX` are remembered, 4 MB. A token older than those could be accepted twice; it also
-//! has to be of the right address.
+//! Why: the first packet of a client with a token proves its address and an earlier visit, before any
+//! cryptography but the token's own. A token is accepted once; otherwise one token would let a flood of
+//! forged packets pass for viewers. Nonces are kept in two generations: when the newer one is full, it
+//! replaces the older. So at most twice `NONCES_MAX` are remembered, 4 MB. A token older than those could be
+//! accepted twice, but only from the right address.
 //! Invariant: a nonce that is remembered is refused.
 //! Not here: sealing and opening tokens (quinn-proto).
 
@@ -18,7 +18,7 @@ use quinn_proto::{TokenLog, TokenReuseError};
 /// Nonces of one generation: more than a node has viewers.
 const NONCES_MAX: usize = 65_536;
 
-/// See the file's head.
+/// The nonces of used tokens.
 #[derive(Debug, Default)]
 pub(super) struct ShownTokens {
     generations: Mutex<[HashSet<u128, RandomState>; 2]>,

@@ -1,17 +1,17 @@
-//! Write order: the order in which fan-out wrote to connections the last time.
+//! The write order: the order in which fan-out wrote to connections in the last round.
 //!
-//! Why: the order is much the same each time, so the state of the next connection can be fetched into the
-//! cache while this one is written to.
+//! Why: the order is much the same each time. So the state of the next connection can be fetched into the
+//! cache during the write to this one.
 //! Not here: the writing (`endpoint`).
 
 use grandstand_queue::prefetch;
 
 use super::connection::Connections;
 
-/// See the file's head.
+/// The order of the last round.
 #[derive(Debug)]
 pub(super) struct WriteOrder {
-    /// For each slot, the one that was written to after it.
+    /// For each slot, the slot that was written to after it.
     after: Vec<u32>,
     last: u32,
 }
@@ -23,14 +23,14 @@ impl Default for WriteOrder {
 }
 
 impl WriteOrder {
-    /// Make room for a slot.
+    /// Add a slot.
     pub(super) fn insert(&mut self, slot: usize) {
         if self.after.len() <= slot {
             self.after.resize(slot + 1, u32::MAX);
         }
     }
 
-    /// A slot was written to: fetch the state of the one that came next the last time.
+    /// A slot was written to: fetch the state of the connection that came next in the last round.
     pub(super) fn handle_write(&mut self, slot: u32, connections: &Connections) {
         let before = std::mem::replace(&mut self.last, slot);
         if let Some(after) = self.after.get_mut(before as usize) {

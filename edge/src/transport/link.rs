@@ -1,10 +1,10 @@
-//! Links: one TCP connection, plain or under TLS, or one QUIC connection's session stream, as a worker keeps
-//! it.
+//! A link: a worker's record of one connection: TCP, plain or under TLS, or the session stream of QUIC.
 //!
 //! Why small: beside the audience's own records, a link is all that an idle viewer costs.
 //! Invariant: a link's generation is part of its epoll token, so that an event for a closed link is
 //! recognised.
-//! Not here: all of a worker's links (`links`), how bytes pass (`tcp`, `tls`), what they mean (`websocket`).
+//! Not here: all of a worker's links (`links`), the transfer of bytes (`tcp`, `tls`), their meaning
+//! (`websocket`).
 
 use std::net::TcpStream;
 
@@ -17,20 +17,20 @@ use super::tcp::{self, Received};
 use super::tls::{self, Tls};
 use crate::stats::Transport;
 
-/// How far a TCP link has come.
+/// The stage of a TCP link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
     /// Accepted; no byte has come yet.
     Accepted { is_tls: bool },
-    /// Its first bytes are there, unread: it waits for its turn in the handshake queue.
+    /// Its first bytes have arrived, unread, and it waits in the handshake queue.
     Queued { is_tls: bool },
     /// The TLS handshake is under way.
     Tls,
-    /// The HTTP request is coming in.
+    /// The HTTP request is arriving.
     Upgrade,
-    /// Frames.
+    /// Frames pass.
     Open,
-    /// Our Close has been sent. What still comes is thrown away until the peer closes too, or its time is up.
+    /// Our Close has been sent. Further bytes are dropped until the peer closes too, or its time is over.
     Lingering,
 }
 
@@ -41,7 +41,7 @@ impl LinkState {
     }
 }
 
-/// What carries the bytes.
+/// The carrier of the bytes.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -59,21 +59,21 @@ impl Stream {
     }
 }
 
-/// See the file's head.
+/// A worker's record of one connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) generation: u32,
     pub(crate) state: LinkState,
-    /// The audience's name for it, once frames may flow.
+    /// The audience's key for it, once frames may pass.
     pub(crate) connection: Option<ConnectionKey>,
-    /// Given back to the limiter when the link ends; the endpoint keeps those of QUIC.
+    /// Given back to the limiter when the link ends. The endpoint keeps the permits of QUIC.
     pub(crate) permit: Option<Permit>,
     /// When this state began, seconds of the monotonic clock.
     pub(crate) since_s: u32,
-    /// WebSocket code of a fault of that layer, in place of the audience's.
+    /// WebSocket close code of a fault in that layer, which replaces the audience's.
     pub(crate) websocket_code: Option<u16>,
     pub(crate) reader: Reader,
-    /// Of an unfinished HTTP request.
+    /// The bytes of an unfinished HTTP request.
     #[expect(clippy::box_collection, reason = "absent on every open link: a word there, not three")]
     pub(crate) pending: Option<Box<Vec<u8>>>,
     pub(crate) stream: Stream,
@@ -85,12 +85,12 @@ impl Link {
         self.socket().map_or(Received::Blocked, |socket| tcp::receive(socket, scratch))
     }
 
-    /// Look at what has come, and leave it there.
+    /// Read the bytes that have arrived, and leave them in the socket.
     pub(crate) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
         self.socket().map_or(&[], |socket| tcp::peek(socket, scratch))
     }
 
-    /// From here on it is TLS that comes.
+    /// From now on the peer's bytes are TLS.
     pub(crate) fn begin_tls(&mut self, tls: Tls) {
         self.stream = match std::mem::replace(&mut self.stream, Stream::Quic(u32::MAX)) {
             Stream::Tcp(socket) => Stream::Tls(socket, Box::new(tls)),
@@ -99,7 +99,7 @@ impl Link {
         self.state = LinkState::Tls;
     }
 
-    /// Offer frames to a TCP link: how many of their bytes it took for good.
+    /// Offer frames to a TCP link. Returns the number of their bytes that it took for good.
     pub(crate) fn send(&mut self, frames: &[&Bytes], cipher: &mut Vec<u8>, plain: &mut Vec<u8>) -> usize {
         match &mut self.stream {
             Stream::Tcp(socket) => tcp::send_frames(socket, frames),
@@ -116,7 +116,7 @@ impl Link {
         }
     }
 
-    /// End the sending side: TLS says so first.
+    /// End the sending side, after TLS' closing alert.
     pub(crate) fn end(&mut self) {
         if let Stream::Tls(socket, tls) = &mut self.stream {
             tls::send_close_notify(socket, tls);
@@ -124,7 +124,7 @@ impl Link {
         self.shutdown_write();
     }
 
-    /// Close the sending side, without a word of TLS.
+    /// Close the sending side, without TLS' closing alert.
     pub(crate) fn shutdown_write(&self) {
         if let Some(socket) = self.socket() {
             tcp::shutdown_write(socket);

@@ -1,4 +1,4 @@
-//! Links: all of one worker's, by index, and the audience's way to send to them.
+//! The links of one worker, by index, and the audience's interface to send to them.
 //!
 //! Invariant: a token names a link by its index and its generation, so a stale event finds nothing.
 //! Not here: what a link is (`link`), packets of QUIC (`quic`).
@@ -12,7 +12,7 @@ use slab::Slab;
 use super::link::{Link, LinkState, Stream};
 use crate::quic::Quic;
 
-/// See the file's head.
+/// The links of one worker.
 #[derive(Debug)]
 pub(crate) struct Links {
     slab: Slab<Link>,
@@ -101,8 +101,8 @@ impl Links {
         self.get(ix).filter(|w| w.generation == (token >> 32) as u32).map(|_| ix)
     }
 
-    /// Send bytes that are not the audience's, of a handshake or a close. `false` when the socket did not
-    /// take them all.
+    /// Send bytes of a handshake or a close, which are not the audience's. Returns `false` when the socket
+    /// did not take them all.
     pub(crate) fn send_own(&mut self, ix: u32, bytes: Vec<u8>) -> bool {
         let len = bytes.len();
         self.send(LinkKey(ix), &[&Bytes::from(bytes)]) == len

@@ -1,10 +1,11 @@
-//! Transports: what a worker keeps of each connection, and how its bytes pass through TCP, TLS and WebSocket.
+//! Transports: a worker's records of connections, and the passage of their bytes through TCP, TLS and
+//! WebSocket.
 //!
-//! Why apart from the worker: a transport only moves and cuts bytes. When it does so is the worker's to
-//! decide, and what they mean is the audience's.
-//! - `link`: one connection; `links`: all of a worker's, and the audience's way to send to them;
+//! Why apart from the worker: a transport only moves and cuts bytes. The worker decides when, and the
+//! audience what they mean.
+//! - `link`: one connection; `links`: all of a worker's, and the audience's interface to send to them;
 //! - `tcp`: reads and sends without waiting; `tls`: TLS without buffers;
-//! - [`websocket`]: upgrade requests, and what a session takes from a conversation.
+//! - [`websocket`]: upgrade requests, and the frames that a session takes from a conversation.
 //!
 //! Arrows point one way: links -> link -> tls -> tcp. Not here: QUIC's packets (`quic`), readiness and turns
 //! (`worker`).

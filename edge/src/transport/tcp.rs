@@ -1,7 +1,6 @@
 //! TCP: bytes read and sent on non-blocking sockets, with an end that is not an error.
 //!
-//! Why no error comes out of here: whatever breaks a connection shows at its next read, and ends it there,
-//! once.
+//! Why no error comes out of here: a broken connection shows at its next read, which ends it once.
 //! Invariant: nothing here waits.
 //! Not here: when a socket is ready (`worker::poller`), TLS (`tls`).
 
@@ -36,13 +35,13 @@ pub(crate) fn receive(socket: &TcpStream, scratch: &mut [u8]) -> Received {
     }
 }
 
-/// Look at what the socket has, and leave it there.
+/// Read the bytes in the socket, and leave them there.
 pub(crate) fn peek<'a>(socket: &TcpStream, scratch: &'a mut [u8]) -> &'a [u8] {
     let seen = recv(socket, &mut *scratch, RecvFlags::DONTWAIT | RecvFlags::PEEK).map_or(0, |(_, n)| n);
     &scratch[..seen]
 }
 
-/// Send once: how many bytes the socket took.
+/// Send once. Returns the number of bytes that the socket took.
 pub(crate) fn send(socket: &TcpStream, bytes: &[u8]) -> usize {
     loop {
         match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -54,7 +53,7 @@ pub(crate) fn send(socket: &TcpStream, bytes: &[u8]) -> usize {
     }
 }
 
-/// Send several frames in one call: how many of their bytes the socket took.
+/// Send several frames in one call. Returns the number of their bytes that the socket took.
 pub(crate) fn send_frames(mut socket: &TcpStream, frames: &[&Bytes]) -> usize {
     if let [frame] = frames {
         return send(socket, frame);
@@ -76,9 +75,9 @@ pub(crate) fn shutdown_write(socket: &TcpStream) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
-/// Answer a connection that is not taken in, and close the sending side.
+/// Answer a connection that is not accepted, and close the sending side.
 pub(crate) fn answer_and_close(socket: &TcpStream, answer: &[u8]) {
-    // An empty socket takes an answer whole. One that does not is not worth a second try.
+    // An empty socket takes an answer whole. A socket that does not is not tried again.
     send(socket, answer);
     shutdown_write(socket);
 }

@@ -1,6 +1,6 @@
 //! TLS of one TCP connection, on rustls' unbuffered interface: no buffer exists while nothing is incomplete.
 //!
-//! Why unbuffered: an idle connection costs 3 KB in place of 7.
+//! Why unbuffered: an idle connection costs 3 KB instead of 7.
 //! Invariants: `unsent` holds ciphertext that the socket had no room for, at most one run of
 //! [`PLAIN_BYTES_PER_SEND`] or one frame. Nothing is encrypted while it is not empty. `incoming` holds at
 //! most one incomplete record.
@@ -28,7 +28,7 @@ const RECORD_OVERHEAD: usize = 64;
 #[derive(Debug)]
 pub(crate) struct TlsFault;
 
-/// See the file's head.
+/// TLS of one TCP connection.
 pub(crate) struct Tls {
     rustls: UnbufferedServerConnection,
     incoming: Vec<u8>,
@@ -52,12 +52,12 @@ impl Tls {
         self.rustls.is_handshaking()
     }
 
-    /// Did the handshake go on from an earlier session?
+    /// Did the handshake resume an earlier session?
     pub(crate) fn is_resumed(&self) -> bool {
         self.rustls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
-    /// Take ciphertext from the socket; what it holds for the application is appended to `plain`.
+    /// Take ciphertext from the socket; the application's bytes in it are appended to `plain`.
     pub(crate) fn handle_bytes(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFault> {
         if self.incoming.is_empty() {
             let used = self.process(bytes, plain)?;
@@ -74,7 +74,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Process whole records from the front; how many bytes they took.
+    /// Process whole records from the front. Returns the number of their bytes.
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsFault> {
         let mut used = 0;
         let mut is_failed = false;
@@ -125,7 +125,7 @@ impl Tls {
     fn close_notify(&mut self, out: &mut Vec<u8>) {
         let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
-            // A connection that cannot say goodbye is cut.
+            // A connection that cannot send the alert is closed without it.
             let _ = grow(out, RECORD_OVERHEAD, |out| {
                 traffic.queue_close_notify(out).map_err(|e| encrypt_need(&e))
             });
@@ -133,8 +133,8 @@ impl Tls {
     }
 }
 
-/// Encrypt frames and send them until the socket is full: how many of their bytes were encrypted, and so
-/// taken for good.
+/// Encrypt frames and send them until the socket is full. Returns the number of their bytes that were
+/// encrypted, and so taken for good.
 pub(crate) fn send_frames(
     socket: &TcpStream,
     tls: &mut Tls,
@@ -156,7 +156,7 @@ pub(crate) fn send_frames(
             }
         };
         if let Err(TlsFault) = sealed {
-            // Keys are used up or the peer said goodbye: the next read ends the link.
+            // The keys are used up, or the peer sent its closing alert: the next read ends the link.
             return taken;
         }
         taken += rest[..run].iter().map(|f| f.len()).sum::<usize>();
@@ -182,7 +182,7 @@ pub(crate) fn flush(socket: &TcpStream, tls: &mut Tls) -> bool {
     tls.unsent.is_empty()
 }
 
-/// Tell the peer that this side ends here, so that it can tell an end from a cut.
+/// Send the closing alert, so that the peer can tell an orderly end from a broken connection.
 pub(crate) fn send_close_notify(socket: &TcpStream, tls: &mut Tls) {
     let mut alert = std::mem::take(&mut tls.unsent);
     tls.close_notify(&mut alert);
@@ -190,7 +190,7 @@ pub(crate) fn send_close_notify(socket: &TcpStream, tls: &mut Tls) {
     flush(socket, tls);
 }
 
-/// How many frames one run of at most `bytes_max` takes; at least one.
+/// The number of frames in one run of at most `bytes_max`; at least one.
 fn run_within(frames: &[&Bytes], bytes_max: usize) -> usize {
     let mut bytes = 0;
     let fitting = frames.iter().take_while(|frame| {
@@ -200,7 +200,8 @@ fn run_within(frames: &[&Bytes], bytes_max: usize) -> usize {
     fitting.count().max(1)
 }
 
-/// Let `write` append to `out`, giving it `guess` bytes or, if that is too little, what it asks for.
+/// Let `write` append to `out`, with space for `guess` bytes or, if that is too little, for the number that
+/// it requests.
 fn grow(
     out: &mut Vec<u8>,
     guess: usize,

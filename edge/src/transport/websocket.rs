@@ -1,9 +1,9 @@
-//! WebSocket on a link: which upgrade requests are accepted, the limits of a conversation, and what a session
-//! takes from it.
+//! WebSocket on a link: accepts upgrade requests, sets the limits of a conversation, and reads a session's
+//! frames from it.
 //!
-//! Why without a socket: the worker calls it with bytes that it read, and the server of the conformance suite
-//! (`examples/autobahn_echo.rs`) with its own, so that the suite judges the same rules and limits.
-//! Invariants: a session takes binary messages only; whatever else a peer does wrong ends with a close code.
+//! Why without a socket: the worker calls it with bytes that it read. The server of the conformance suite
+//! (`examples/autobahn_echo.rs`) calls it with its own, so the suite tests the same rules and limits.
+//! Invariants: a session takes binary messages only. Every other fault of a peer ends with a close code.
 //! Not here: the codec (`grandstand_protocol::websocket`), what frames mean (`audience`).
 
 use grandstand_protocol::close::CloseCode;
@@ -17,11 +17,11 @@ use crate::config;
 /// An answer to an upgrade request.
 #[derive(Debug)]
 pub enum Upgrade {
-    /// The connection becomes a WebSocket: the answer, and how long the request was.
+    /// The connection becomes a WebSocket: the answer, and the length of the request.
     Accept {
         /// `101 Switching Protocols`, whole.
         answer: Vec<u8>,
-        /// What follows these bytes belongs to the WebSocket.
+        /// The bytes after these belong to the WebSocket.
         request_len: usize,
     },
     /// An HTTP status and a reason.
@@ -49,7 +49,7 @@ pub fn judge_request(ws: &config::Ws, bytes: &[u8]) -> Result<Option<Upgrade>, H
     Ok(Some(Upgrade::Accept { answer, request_len: request.len }))
 }
 
-/// The limits of one conversation, as the configuration has them.
+/// The limits of one conversation, from the configuration.
 pub fn limits(limits: &config::Limits) -> Limits {
     Limits {
         message_bytes_max: limits.frame_bytes_max,
@@ -58,7 +58,7 @@ pub fn limits(limits: &config::Limits) -> Limits {
     }
 }
 
-/// What a session takes from its peer.
+/// A message that a session takes from its peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
     /// A frame of the protocol.
@@ -76,7 +76,7 @@ pub(crate) enum End {
     Goodbye { websocket: u16 },
 }
 
-/// Take what `bytes` hold; `None` while the conversation goes on.
+/// Take the messages in `bytes`; `None` while the conversation goes on.
 pub(crate) fn read(
     reader: &mut Reader,
     bytes: &mut [u8],
