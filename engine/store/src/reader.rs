@@ -4,10 +4,10 @@
 //! in segments yet, committed or not. The reader looks at the memtable first. So records that compaction
 //! moves meanwhile are in both, and never in neither.
 //!
-//! Invariants: every record is verified before it is handed out. A page has no holes: it ends before a rotten
-//! or missing record, or begins after it, and the shard names the gap. Everything that is found rotten is
-//! counted.
-//! Not here: what a viewer is told (`grandstand_engine::shard`).
+//! Invariants: every record is verified before it is returned. A page has no gaps: it ends before a damaged
+//! or missing record, or begins after it, and the shard reports the gap. All damage found (`rotten` in the
+//! status) is counted.
+//! Not here: the answer to a viewer (`grandstand_engine::shard`).
 
 use std::path::PathBuf;
 use std::sync::Arc;

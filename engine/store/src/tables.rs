@@ -2,7 +2,7 @@
 //!
 //! Invariant: every row that is handed out was verified. A row that differs from what was written is an
 //! error.
-//! Not here: when rows are written (`committer`, `compaction`, `retention`), what follows from a rotten row
+//! Not here: when rows are written (`committer`, `compaction`, `retention`), the handling of a damaged row
 //! (`recovery`, `reader`).
 
 use std::sync::Arc;
