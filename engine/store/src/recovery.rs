@@ -10,8 +10,8 @@
 //! - *Power cut*: the crash log is gone, or something between the two is missing. Messages that were shown
 //!   and not synced may be lost. So every room gets a new epoch, its offsets continue, and the old epoch is
 //!   valid up to the fork.
-//! - A damaged (*rotten*) record, or one that does not follow, is cut off its room, which gets a new epoch. The record
-//!   is kept in a file.
+//! - A damaged (*rotten*) record, or one that does not follow, is cut off its room, which gets a new epoch.
+//!   The record is kept in a file.
 //!
 //! Invariant: nothing is deleted before it was copied or found to be useless. A database that cannot be read
 //! to its end is an error.
