@@ -1,8 +1,8 @@
 //! `micro`: runs the hot paths, one at a time, so that callgrind counts their instructions.
 //!
 //! `micro` lists its benches; `micro NAME` runs one and prints how many operations were inside
-//! `meter::collected`, the only function that callgrind collects for. Who runs all of them and judges:
-//! `cargo xtask bench micro`.
+//! `meter::collected`, the only function that callgrind collects for. `cargo xtask bench micro` runs
+//! all benches and compares them with the baseline.
 //!
 //! Why one process per bench: the state of the allocator after one bench must not change the figures of the
 //! next.

@@ -26,7 +26,7 @@ pub(crate) struct Header {
     pub(crate) rooms: Vec<String>,
 }
 
-/// What became of a publication.
+/// The outcome of a publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fate {
     /// The node did not answer.
@@ -36,7 +36,7 @@ pub(crate) enum Fate {
     Uncertain,
     /// The node refused it for good.
     Refused,
-    /// It is in the log, there.
+    /// It is in the log, at this place.
     Acknowledged {
         epoch: u64,
         offset: u64,
@@ -58,41 +58,41 @@ pub(crate) struct PublicationRecord {
     pub(crate) fate: Fate,
 }
 
-/// What viewers of one process were shown of one log, from `first` on: the number of the message at each
-/// offset.
+/// The messages of one log that viewers of one process were shown: the number of the message at each offset
+/// from `first` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownLine {
     pub(crate) room: usize,
     pub(crate) epoch: u64,
     pub(crate) first: u64,
-    /// `None` where nobody was shown anything.
+    /// `None` at an offset that no viewer was shown.
     pub(crate) seqs: Vec<Option<u64>>,
 }
 
-/// What one viewer went through.
+/// The course of one viewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ViewerLine {
     pub(crate) viewer: usize,
     pub(crate) room: usize,
     /// Epoch, first offset and next one, of each run without a hole.
     pub(crate) runs: Vec<(u64, u64, u64)>,
-    /// Epoch, from, to, how many, why: as the node named them.
+    /// Epoch, from, to, count and reason of each gap, as the node named them.
     pub(crate) gaps: Vec<(u64, u64, u64, u64, String)>,
-    /// Messages missing without a word, over all its sessions.
+    /// Messages missing without a notice, over all its sessions.
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) out_of_order: u64,
     /// Connections that ended, or could not be made.
     pub(crate) disconnects: u64,
-    /// Of them: refused.
+    /// Those of them that were refused.
     pub(crate) refused: u64,
-    /// Longest time between two batches while publishing went on.
+    /// Longest time between two batches during publishing.
     pub(crate) silence_us: u64,
-    /// Runs or gaps beyond what is kept.
+    /// Number of runs and gaps beyond the limit, which are not kept.
     pub(crate) is_cut: bool,
 }
 
-/// A ledger, read.
+/// A ledger that was read from its files.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) header: Header,
@@ -100,7 +100,7 @@ pub(crate) struct Ledger {
     pub(crate) shown: Vec<ShownLine>,
 }
 
-/// Where publications go.
+/// Path of the file of publications.
 pub(crate) fn publications(directory: &Path) -> PathBuf {
     directory.join("publications.jsonl")
 }
@@ -128,10 +128,10 @@ pub(crate) fn write<T: Serialize>(
 }
 
 impl Ledger {
-    /// Read what a run wrote into a directory.
+    /// Read the files of a run from a directory.
     ///
     /// # Errors
-    /// When a file is missing or is not what it should be.
+    /// When a file is missing or is not valid.
     pub(crate) fn read(directory: &Path) -> anyhow::Result<Ledger> {
         let path = publications(directory);
         let mut lines = open(&path)?.lines();
@@ -152,12 +152,12 @@ impl Ledger {
     }
 }
 
-/// What the crowd of a process was shown.
+/// Path of the file of messages that the crowd of a process was shown.
 pub(crate) fn shown_file(directory: &Path, process: usize) -> PathBuf {
     directory.join(format!("shown-{process}.jsonl"))
 }
 
-/// What each viewer of a process went through.
+/// Path of the file with the course of each viewer of a process.
 pub(crate) fn viewers_file(directory: &Path, process: usize) -> PathBuf {
     directory.join(format!("viewers-{process}.jsonl"))
 }

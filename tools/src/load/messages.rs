@@ -11,49 +11,50 @@ use super::script::Marked;
 use super::tally::{Counts, Tally};
 use crate::target::TrustBy;
 
-/// What one process's viewers do.
+/// The plan of one process's viewers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Where WebSocket viewers go, in turn.
+    /// Addresses of the WebSocket viewers, used in turn.
     pub(crate) ws_urls: Vec<String>,
-    /// Where QUIC viewers go, in turn.
+    /// Addresses of the QUIC viewers, used in turn.
     pub(crate) quic_urls: Vec<String>,
     pub(crate) trust: TrustBy,
     pub(crate) token: String,
-    /// Offer to open compressed batches.
+    /// Whether viewers accept compressed batches.
     pub(crate) compression: bool,
     /// Rooms, over which viewers are spread in turn.
     pub(crate) rooms: Vec<String>,
     pub(crate) ws_viewers: usize,
     pub(crate) quic_viewers: usize,
-    /// Number of the process, for its share of what is spread.
+    /// Number of the process, which decides its share of the audience.
     pub(crate) process: usize,
     /// Joins per second.
     pub(crate) ramp_per_s: f64,
-    /// Viewers that stop reading, from when after the start of publishing, for how long.
+    /// Number of viewers that stop reading, the time after the start of publishing, and the length of the
+    /// stall.
     pub(crate) stalled: usize,
     pub(crate) stall_at_us: u64,
     pub(crate) stall_for_us: u64,
-    /// How many times one viewer of each transport drops its connection while publishing goes on.
+    /// How many times one viewer of each transport drops its connection during publishing.
     pub(crate) drops: u32,
     /// Share of the viewers that leave and come back each minute.
     pub(crate) churn_per_min: f64,
-    /// Reactions per second, of all together.
+    /// Reactions per second, of all viewers together.
     pub(crate) reactions_per_s: f64,
-    /// The same for each second, where it changes; the last goes on.
+    /// Reactions for each second, if the rate changes; the last value continues.
     pub(crate) reactions_by_s: Vec<f32>,
-    /// How long publishing lasts, as planned.
+    /// Planned length of publishing.
     pub(crate) hold_us: u64,
-    /// How long a viewer may take for the rest, after publishing.
+    /// How long viewers may take to receive the rest after publishing.
     pub(crate) settle_us: u64,
     pub(crate) seed: u64,
     pub(crate) content: Content,
-    /// Viewers reconnect without limit, and a new log is no fault; what they received is written to this
-    /// directory.
+    /// If set, viewers reconnect without limit, a new log is not a fault, and received messages are recorded
+    /// in this directory.
     pub(crate) ledger: Option<PathBuf>,
 }
 
-/// What viewers can know of what they will see.
+/// The expected contents, as far as viewers can know them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) enum Content {
     #[default]
@@ -65,36 +66,36 @@ pub(crate) enum Content {
         text_bytes_max: usize,
         speed: f64,
     },
-    /// What a publisher of the same process announces.
+    /// The messages that a publisher of the same process announces.
     Announced,
 }
 
-/// To the viewers.
+/// An order of the run to the viewers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Publishing starts at this time; the next offset of each room then.
     Begin { t0_us: u64, bases: Vec<u64> },
-    /// Publishing is over; each room's epoch and next offset, where known. Settle.
+    /// Publishing is over; viewers receive the rest. Contains each room's epoch and next offset, if known.
     End { heads: Vec<Option<Head>> },
-    /// Everything was measured: leave.
+    /// All figures are taken: viewers leave.
     Close,
 }
 
-/// Where a room's log ends.
+/// The end of a room's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) epoch: u64,
     pub(crate) offset: u64,
 }
 
-/// From the viewers.
+/// A note of the viewers to the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Note {
-    /// Once a second.
+    /// Progress, once a second.
     Progress(Box<Progress>),
-    /// Every viewer is in, or has failed; and how long that took.
+    /// Every viewer has joined or failed; and the time that this took.
     Ramped { took_us: u64 },
-    /// Every viewer has everything, or the time for it is over.
+    /// Every viewer has received all messages, or the time for it is over.
     Settled,
     /// The crowd has left.
     Done(Box<Tally>),
@@ -102,24 +103,24 @@ pub(crate) enum Note {
     Failed(String),
 }
 
-/// How far a crowd is.
+/// The progress of a crowd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// When that was.
+    /// Time of these counts.
     pub(crate) at_us: u64,
     /// Viewers in the room now.
     pub(crate) live: u64,
     pub(crate) failed: u64,
     pub(crate) gaps: u64,
-    /// So far, open sessions included.
+    /// Counts so far, including open sessions.
     pub(crate) counts: Counts,
-    /// Of the last second.
+    /// Latencies of the last second.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
 }
 
 impl Progress {
-    /// With another crowd's; the percentiles are those of the worst.
+    /// Add another crowd's progress; the percentiles are those of the worse crowd.
     pub(crate) fn add(&mut self, other: &Progress) {
         self.at_us = self.at_us.max(other.at_us);
         self.live += other.live;
@@ -132,7 +133,7 @@ impl Progress {
 }
 
 impl Plan {
-    /// Shares for this number of processes.
+    /// Split the plan for this number of processes.
     pub(crate) fn split(&self, processes: usize) -> Vec<Plan> {
         let share = |total: usize, n: usize| total * (n + 1) / processes - total * n / processes;
         (0..processes)
@@ -149,7 +150,7 @@ impl Plan {
             .collect()
     }
 
-    /// Of both transports.
+    /// Number of viewers of both transports.
     pub(crate) fn viewers(&self) -> usize {
         self.ws_viewers + self.quic_viewers
     }
@@ -159,7 +160,7 @@ impl Plan {
         self.quic_before(number + 1) > self.quic_before(number)
     }
 
-    /// How many of the same transport come before it.
+    /// Number of earlier viewers of the same transport.
     pub(crate) fn nth_of_transport(&self, number: usize) -> usize {
         let quic = self.quic_before(number);
         if self.is_quic(number) { quic } else { number - quic }

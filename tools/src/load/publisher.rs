@@ -28,7 +28,7 @@ use super::tally::Reasons;
 use crate::clock::client_offset_us;
 use grandstand_harness::histogram::Times;
 
-/// Until every publisher is in its room.
+/// Longest wait until every publisher has joined its room.
 const READY_WAIT: Duration = Duration::from_secs(15);
 
 /// Publications of one session that may wait for their answers: seconds of a fast bridge over a slow disk.
@@ -38,33 +38,33 @@ const UNANSWERED_MAX: u32 = 16_384;
 /// Tries to connect, or reconnect, before a publisher counts as failed.
 const RETRIES_MAX: u32 = 5;
 
-/// Before a retry, where the node did not say when.
+/// Delay before a retry, if the node named none.
 const RETRY_MS: u32 = 500;
 
-/// What publishers counted.
+/// The counts of publishers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Published {
     /// Messages that were due.
     pub(crate) due: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: Reasons,
-    /// Of the acknowledged: synced to a disk, as the answer says.
+    /// Acknowledged publications that are synced to a disk, by the answer.
     pub(crate) acknowledged_disk: u64,
-    /// Of the acknowledged: the node had accepted it before, and says so.
+    /// Acknowledged publications that the node had accepted before, by the answer.
     pub(crate) repeated: u64,
     /// Refusals that led to a retry.
     pub(crate) retried: Reasons,
-    /// Never answered, and without a retry, since the session could not be continued.
+    /// Publications without an answer or a retry, since the session could not be continued.
     pub(crate) uncertain: u64,
-    /// Of the acknowledged: text and author, in bytes.
+    /// Bytes of text and author of acknowledged publications.
     pub(crate) text_bytes: u64,
-    /// From due to acknowledged.
+    /// Latency from due to acknowledged.
     #[serde(serialize_with = "Times::serialize_summary")]
     pub(crate) ack: Times,
-    /// From due to handed to the session: how late the generator itself was.
+    /// Latency from due to handed to the session: the lateness of the generator itself.
     #[serde(serialize_with = "Times::serialize_summary")]
     pub(crate) send_lag: Times,
-    /// Connections that ended although nobody here wanted it.
+    /// Connections that ended without an order of the run.
     #[serde(skip)]
     pub(crate) disconnects: Reasons,
     /// Publishers that failed for good.
@@ -72,7 +72,7 @@ pub(crate) struct Published {
     pub(crate) failures: Reasons,
 }
 
-/// What publishers of a run connect to.
+/// The plan of a run's publishers.
 #[derive(Clone, Debug)]
 pub(crate) struct PublisherPlan {
     pub(crate) urls: Vec<Url>,
@@ -80,7 +80,7 @@ pub(crate) struct PublisherPlan {
     pub(crate) rooms: Vec<String>,
     /// Publishers.
     pub(crate) count: usize,
-    /// They reconnect without limit, and record each publication.
+    /// Whether they reconnect without limit and record each publication.
     pub(crate) restarts_expected: bool,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Publishers {
     sessions: JoinSet<()>,
 }
 
-/// What they share.
+/// The state that publishers share.
 struct Common {
     published: RefCell<Published>,
     heads: RefCell<Vec<Option<Head>>>,
@@ -115,10 +115,10 @@ struct Begin {
 }
 
 impl Publishers {
-    /// Connect all of them; each follows its room, for that is what it publishes into.
+    /// Connect all of them; each follows the room in which it publishes.
     ///
     /// # Errors
-    /// When one of them does not get in.
+    /// When one of them cannot join.
     pub(crate) async fn connect(plan: &PublisherPlan, connector: &Connector) -> anyhow::Result<Publishers> {
         let common = Rc::new(Common {
             published: RefCell::default(),
@@ -140,7 +140,7 @@ impl Publishers {
         Ok(publishers)
     }
 
-    /// Longest text that the node takes.
+    /// Longest text that the node accepts.
     pub(crate) fn text_bytes_max(&self) -> usize {
         self.common.text_bytes_max.get() as usize
     }
@@ -158,24 +158,24 @@ impl Publishers {
         self.common.wake_all();
     }
 
-    /// Publish nothing more; wait for answers.
+    /// Stop publishing, and wait for answers.
     pub(crate) fn stop(&self) {
         self.common.is_stopped.set(true);
         self.common.wake_all();
     }
 
-    /// Is everything published and answered, or no publisher left?
+    /// Whether all messages are published and answered, or no publisher is left.
     pub(crate) fn is_finished(&mut self) -> bool {
         while self.sessions.try_join_next().is_some() {}
         self.sessions.is_empty()
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub(crate) fn published(&self) -> std::cell::Ref<'_, Published> {
         self.common.published.borrow()
     }
 
-    /// Every publication and what became of it, where restarts are expected.
+    /// Every publication and its outcome, if restarts are expected.
     pub(crate) fn records(&self) -> Vec<PublicationRecord> {
         let records = self.common.records.as_ref();
         records.map_or_else(Vec::new, |records| records.borrow().values().copied().collect())
@@ -361,7 +361,8 @@ impl Handler for Publisher {
 }
 
 impl Publisher {
-    /// Publishes what is due; when the next one is, on the client library's clock. `None`: nothing more.
+    /// Publishes due messages. Returns the time of the next one on the client library's clock; `None` if
+    /// there is none.
     fn publish_due(&mut self, control: &mut Control<'_>, begin: &Begin) -> Option<u64> {
         let (index, offset_us) = (self.index as u64, self.common.clock_offset_us);
         let mut part = self.part.take().unwrap_or_else(|| begin.script.part(index, begin.count, begin.seed));
@@ -388,7 +389,8 @@ impl Publisher {
         next_us
     }
 
-    /// Retries what was refused for a while; when the next one is due, on the client library's clock.
+    /// Retries temporarily refused publications. Returns the time of the next retry on the client library's
+    /// clock.
     fn retry_due(&mut self, control: &mut Control<'_>, begin: &Begin) -> Option<u64> {
         let now_us = control.now_us + self.common.clock_offset_us;
         while let Some((&(at_us, seq), &due_us)) = self.retries.first_key_value() {
@@ -420,7 +422,7 @@ impl Publisher {
         if control.session.publish(control.now_us, self.room, &publication).is_err() {
             return false;
         }
-        // It goes out after this turn, so nobody can have seen it yet.
+        // It is sent after this turn, so no viewer can have seen it yet.
         if let Some(announcements) = &begin.announcements {
             announcements.announce(Announced {
                 due_us,
@@ -446,12 +448,12 @@ impl Publisher {
 }
 
 impl Published {
-    /// Sent, and never answered.
+    /// Publications that were sent and never answered.
     pub(crate) fn unacknowledged(&self) -> u64 {
         self.due - self.acknowledged - self.refused.total()
     }
 
-    /// Everything that was due and not acknowledged, in words; empty in a good run.
+    /// A text of all due publications that were not acknowledged; empty in a good run.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.unacknowledged() > 0 {

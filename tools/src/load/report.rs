@@ -38,17 +38,17 @@ pub(crate) struct Report {
     gap_messages: u64,
     gaps_by_reason: BTreeMap<String, Gaps>,
     disconnects: Reasons,
-    /// From due to received.
+    /// Latency from due to received.
     #[serde(flatten)]
     latency: Summary,
-    /// The same, of viewers that were stalled or dropped on purpose.
+    /// Latency from due to received, of viewers that were stalled or dropped on purpose.
     disturbed: Summary,
     join: Summary,
-    /// Longest silence of each viewer, where that is watched.
+    /// Longest silence of each viewer, if the run measures it.
     silence: Summary,
-    /// New connections that were tried while the run went on; null where none were.
+    /// New connections that probers tried during the run; null without probers.
     probes: Option<u64>,
-    /// Those that were refused.
+    /// Those of them that were refused.
     probes_refused: Reasons,
     probe: Summary,
     joins_per_s: f64,
@@ -66,12 +66,12 @@ pub(crate) struct Report {
     pub(crate) faults: Vec<String>,
 }
 
-/// What the server cost; null where it was not measured.
+/// The server's CPU and memory; null if not measured.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct ServerFigures {
     cpu_ns_per_delivery: Option<f64>,
     cpu_ns_per_frame: Option<f64>,
-    /// CPUs that it kept busy.
+    /// Number of CPUs that it kept busy.
     server_cpus: Option<f64>,
     server_user_bytes_per_viewer: Option<f64>,
     server_resident_bytes: Option<u64>,
@@ -145,7 +145,8 @@ impl Report {
         }
     }
 
-    /// Prints the figures, for people or as one line of JSON, and what went wrong; whether nothing did.
+    /// Prints the figures, for people or as one line of JSON, and all faults. Returns whether there were
+    /// none.
     pub(crate) fn print(&self, is_json: bool) -> bool {
         if is_json {
             println!("{}", self.json());
@@ -314,7 +315,7 @@ impl Server {
     }
 }
 
-/// A ratio; 0 where there is nothing to divide by.
+/// A ratio; 0 if the divisor is 0.
 fn per(amount: f64, of: f64) -> f64 {
     if of > 0.0 { (amount / of * 1000.0).round() / 1000.0 } else { 0.0 }
 }
@@ -332,7 +333,7 @@ pub(crate) fn times(s: &Summary) -> String {
     )
 }
 
-/// Microseconds in the unit that a person would use.
+/// Microseconds in a unit that fits their size.
 pub(crate) fn duration(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),

@@ -22,41 +22,41 @@ use crate::clock::instant;
 use grandstand_harness::clock::monotonic_us;
 use grandstand_harness::process::{self, Sample};
 
-/// How often the run looks around, and a watcher may draw.
+/// Interval at which the run checks its state, and a watcher may draw.
 const TURN: Duration = Duration::from_millis(50);
 
-/// How often the server is looked at while publishing goes on.
+/// Interval at which the server is measured during publishing.
 const SAMPLE_EVERY_US: u64 = 1_000_000;
 
 /// Between the last join and the measurement of memory, for the server to finish what joins began.
 const SETTLE_JOINS: Duration = Duration::from_millis(500);
 
-/// From the order to begin to the first message: for the order to reach every process.
+/// Time from the order to begin to the first message, so that the order reaches every process.
 const LEAD_US: u64 = 200_000;
 
-/// For answers to the last publications.
+/// Longest wait for answers to the last publications.
 const ANSWERS_US: u64 = 15_000_000;
 
-/// The same, where publishers retry and the node may just be starting.
+/// Longest wait for these answers when publishers retry and the node may just be starting.
 const ANSWERS_AGAIN_US: u64 = 60_000_000;
 
-/// Beyond what joins should take: a viewer that tries again and again gives up within it.
+/// Longest wait beyond the expected time of joins: a viewer that retries gives up within it.
 const JOINS_US: u64 = 120_000_000;
 
-/// For viewers to leave.
+/// Longest wait for viewers to leave.
 const LEAVE_US: u64 = 15_000_000;
 
-/// What a run does, and with whom.
+/// The plan of a run: its steps, publishers and viewers.
 pub(crate) struct RunPlan {
     /// Of each process.
     pub(crate) plans: Vec<Plan>,
-    /// Viewers in processes of their own, even if it is only one.
+    /// Whether viewers are in processes of their own, even if it is only one.
     pub(crate) in_processes: bool,
     pub(crate) pid: Option<u32>,
     pub(crate) announcements: Option<Announcements>,
 }
 
-/// Where a run is.
+/// The step that a run is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Joining,
@@ -64,7 +64,7 @@ pub(crate) enum Phase {
     Settling,
 }
 
-/// What a watcher sees.
+/// The state that a watcher sees.
 pub(crate) struct Moment<'a> {
     pub(crate) phase: Phase,
     pub(crate) now_us: u64,
@@ -74,27 +74,27 @@ pub(crate) struct Moment<'a> {
     pub(crate) server: Option<Sample>,
 }
 
-/// Somebody who watches a run.
+/// An observer of a run.
 pub(crate) trait Watcher {
     /// Called many times a second.
     fn watch(&mut self, moment: &Moment<'_>) -> anyhow::Result<()>;
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     pub(crate) published: Published,
-    /// Until everybody was in or had failed.
+    /// Time until every viewer had joined or failed.
     pub(crate) ramp_us: u64,
-    /// From the first message due until everybody had everything.
+    /// Time from the first due message until every viewer had received all messages.
     pub(crate) publish_us: u64,
     pub(crate) server: Option<Server>,
     pub(crate) processes: usize,
     pub(crate) interrupted: bool,
 }
 
-/// What the server cost.
+/// The server's CPU and memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server {
     pub(crate) before: Sample,
@@ -125,7 +125,7 @@ struct Run<'a> {
 /// called within a `LocalSet`.
 ///
 /// # Errors
-/// When the run cannot be carried out. What went wrong for viewers and messages is in the outcome.
+/// When the run cannot be carried out. Faults of viewers and messages are in the outcome.
 pub(crate) async fn carry_out(
     plan: &RunPlan,
     publishers: Publishers,
@@ -195,7 +195,7 @@ impl Run<'_> {
         self.pump(until_us, |_| false).await
     }
 
-    /// Say everything, and hear every answer.
+    /// Publish all messages, and wait for every answer.
     async fn publish(&mut self, script: Script) -> anyhow::Result<(Option<Sample>, u64)> {
         self.phase = Phase::Publishing;
         let t0_us = monotonic_us() + LEAD_US;
@@ -234,7 +234,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Take notes and show what is going on until something is done, or it is late.
+    /// Take notes and show the progress until a condition holds or the time is over.
     async fn pump(&mut self, deadline_us: u64, is_done: impl Fn(&mut Self) -> bool) -> anyhow::Result<()> {
         let mut turn = tokio::time::interval(TURN);
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::checker::Checker;
 use grandstand_harness::histogram::Times;
 
-/// Different reasons that are told apart; the rest is "other". A run has a handful.
+/// Most distinct reasons that are counted; the rest is "other". A run has a handful.
 const REASONS_MAX: usize = 32;
 
-/// How often something happened, by reason.
+/// Counts by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reasons(pub(crate) BTreeMap<String, u64>);
 
@@ -24,14 +24,14 @@ pub(crate) struct Reasons(pub(crate) BTreeMap<String, u64>);
 pub(crate) struct Gaps {
     /// Notices.
     pub(crate) notices: u64,
-    /// Messages that they named, over all viewers.
+    /// Messages in their ranges, over all viewers.
     pub(crate) messages: u64,
 }
 
 /// Sums over viewers, and their addition.
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Numbers that a crowd counted.
+        /// The counts of a crowd.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub(crate) struct Counts {
             $($(#[$doc])* pub(crate) $name: u64,)*
@@ -46,13 +46,13 @@ macro_rules! counts {
 }
 
 counts! {
-    /// Subscriptions that began: new ones, not resumes.
+    /// New subscriptions, without resumed ones.
     joins,
     /// Connections that were dropped on purpose.
     drops,
-    /// Subscriptions that went on where they had ended.
+    /// Subscriptions that resumed after their last message.
     resumes,
-    /// Viewers that left and came back anew.
+    /// Viewers that left and joined again with a new session.
     churned,
     /// Batch frames.
     frames,
@@ -60,41 +60,42 @@ counts! {
     bytes,
     /// Messages that reached viewers.
     deliveries,
-    /// Of them: not this run's.
+    /// Those of them that another client published.
     foreign,
     /// Messages left out by pacing.
     omitted,
-    /// Messages missing at viewers that were dropped and resumed, and so have to end with the complete log.
+    /// Messages missing at viewers that dropped their connection and resumed, and so must have the complete
+    /// log.
     dropped_missed,
     /// Messages that went missing without a notice.
     lost,
-    /// Messages that viewers, connected to the end, had not read when the time to settle was over.
+    /// Messages that viewers, connected until the end, had not read when the time to settle was over.
     unread,
     duplicated,
     out_of_order,
-    /// Messages whose content was not what was published.
+    /// Messages whose content differs from the published one.
     wrong,
     /// Viewers that were behind the room's head when the time to settle was over.
     unsettled,
-    /// Viewers for which some offset had no account, or two.
+    /// Viewers for which an offset was counted twice or not at all.
     unbalanced,
     /// Batches that did not continue the position.
     desyncs,
-    /// Viewers that found the room's log begun anew, and were not told.
+    /// Viewers that met a new log of the room without a notice of it.
     logs_lost,
-    /// The same, where the run expects it: the node said so, and the viewer went on in the new log.
+    /// Viewers that met a new log of the room in a run that expects it, with a notice, and continued in it.
     logs_changed,
-    /// Messages at an offset of a log at which somebody else was shown another one.
+    /// Messages at an offset of a log at which another viewer was shown a different message.
     order_differences,
     /// Connections that the node's host refused.
     refused_connections,
     /// Reactions sent.
     reactions_sent,
-    /// Reactions that viewers were told of, over all viewers.
+    /// Reactions in the tallies that viewers received, over all viewers.
     reactions_seen,
     /// CPU time of the processes that held the viewers, while publishing.
     cpu_us,
-    /// User memory that they took for it.
+    /// User memory of these processes.
     user_bytes,
 }
 
@@ -103,19 +104,19 @@ counts! {
 pub(crate) struct Tally {
     #[serde(flatten)]
     pub(crate) counts: Counts,
-    /// Viewers that never got in, or were refused before the end.
+    /// Viewers that never joined, or were refused before the end.
     pub(crate) failures: Reasons,
-    /// Connections that ended although nobody here wanted it.
+    /// Connections that ended without an order of the run.
     pub(crate) disconnects: Reasons,
     /// Gap notices by reason.
     pub(crate) gaps: BTreeMap<String, Gaps>,
-    /// Longest silence of each viewer while publishing went on, where that is watched.
+    /// Longest silence of each viewer during publishing, if the run measures it.
     pub(crate) silence: Times,
-    /// From due to received, of viewers that only watch.
+    /// Latency from due to received, of viewers without stalls or drops.
     pub(crate) latency: Times,
-    /// The same, of viewers that were stalled or dropped on purpose.
+    /// Latency from due to received, of viewers that were stalled or dropped on purpose.
     pub(crate) disturbed_latency: Times,
-    /// From the begin of connecting to the answer to the subscription.
+    /// Time from the begin of connecting to the answer to the subscription.
     pub(crate) join_latency: Times,
 }
 
@@ -152,7 +153,7 @@ impl Tally {
         gaps.messages += messages;
     }
 
-    /// A viewer ended; its accounts are final.
+    /// Add the final counts of a viewer that ended.
     pub(crate) fn take_accounts(&mut self, checker: &Checker) {
         let counts = &mut self.counts;
         counts.lost += checker.lost;
@@ -186,7 +187,7 @@ impl Tally {
         self.silence.add(&other.silence);
     }
 
-    /// What must not have happened, in words; empty in a good run.
+    /// A text of all faults; empty in a good run.
     pub(crate) fn faults(&self) -> Vec<String> {
         let counts = &self.counts;
         let counted = [
