@@ -1,7 +1,7 @@
 //! A probe: a client that measures how soon a busy node answers a new connection.
 //!
 //! Method: one plain WebSocket at a time, from its own thread: connect and follow a room (join), ping,
-//! publish, leave; again after a pause. An answer that does not arrive within [`ANSWER_MAX`] is a failure,
+//! publish, leave; again after a pause. An answer that does not arrive within `ANSWER_MAX` is a failure,
 //! and is timed as that long.
 //! Not here: the other load of the node (`publisher`, `viewers`).
 

@@ -2,7 +2,7 @@
 //! loop).
 //!
 //! Why open: a generator that waits for a slow server loads it less, so the worst latencies would not be
-//! seen. Why bounded all the same: messages that a server does not read for [`STUCK_MAX`] are dropped and
+//! seen. Why bounded all the same: messages that a server does not read for `STUCK_MAX` are dropped and
 //! reported, not queued for ever.
 //! A message contains its number and the time at which it was due ([`stamp`]). Texts of real logs do not; the
 //! viewers get their times by offset (`Viewers::due`).

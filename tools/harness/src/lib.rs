@@ -1,6 +1,6 @@
 //! The harness: code that tests, tools and benches share.
 //!
-//! - [`node`]: the built binary as a process; [`local`]: a node in this process (feature `in-process`);
+//! - [`node`]: the built binary as a process; `local`: a node in this process (feature `in-process`);
 //! - [`trust`]: a TLS client that trusts any certificate (feature `tls`);
 //! - [`process`] and [`http`]: a process's CPU and memory, and the answers of its admin port;
 //! - [`histogram`], [`clock`], [`random`], [`wait`]: latencies, clocks, random numbers and waits;

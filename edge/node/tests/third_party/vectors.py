@@ -6,7 +6,7 @@ import struct
 
 import wire
 
-HERE = pathlib.Path(__file__).resolve().parents[3] / "protocol" / "vectors"
+HERE = pathlib.Path(__file__).resolve().parents[4] / "protocol" / "vectors"
 
 
 def read(name):

@@ -109,7 +109,7 @@ def error_code(frame):
 # ----------------------------------------------------------
 
 DEFLATE_1 = 1
-DICTIONARY_1 = (pathlib.Path(__file__).resolve().parents[3] / "protocol" / "dictionary" / "1.bin").read_bytes()
+DICTIONARY_1 = (pathlib.Path(__file__).resolve().parents[4] / "protocol" / "dictionary" / "1.bin").read_bytes()
 
 
 def hello(capabilities):
