@@ -3,7 +3,7 @@
 //! Why: a rule without findings in a clean checkout may be unable to find any.
 
 use super::tree::Tree;
-use super::{Finding, Rule, circles, effects, heads, names, prose, sizes, words};
+use super::{Finding, Rule, circles, effects, heads, lists, names, prose, sizes, words};
 
 fn tree(files: &[(&str, &str)]) -> Tree {
     Tree::new(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())))
@@ -23,6 +23,11 @@ fn heads_say_what_and_why() {
     assert_eq!(found(heads::heads, &[("a/b.py", "#!/usr/bin/env python3\n\"\"\"Says why.\"\"\"")]), 0);
     assert_eq!(found(heads::heads, &[("a/b.py", "import sys")]), 1);
     assert_eq!(found(heads::heads, &[("a.md", "text")]), 1);
+}
+
+#[test]
+fn an_exception_that_is_not_needed_any_more_is_a_finding() {
+    assert_eq!(lists::must_be_needed("length", &["a.rs", "b.rs"], |path| path == "a.rs").len(), 1);
 }
 
 #[test]
