@@ -20,6 +20,7 @@ use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimit
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
 use grandstand_edge_core::key::Key;
 use grandstand_engine::runtime::WorkerPort;
+use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_queue::Doorbell;
 
 use crate::auth::{Authority, Tickets};
@@ -104,6 +105,8 @@ pub struct Setup {
     pub bells: Bells,
     /// The engine's ports, one for each bell.
     pub ports: Vec<WorkerPort>,
+    /// Where the workers' threads show that they turn.
+    pub pulses: Pulses,
 }
 
 impl fmt::Debug for Setup {
@@ -162,7 +165,8 @@ impl Workers {
         sockets: Sockets<'_>,
         settings: impl Fn(usize) -> Settings,
     ) -> Result<(Workers, WorkerThreads), StartError> {
-        let Setup { config, clock, tcp_tls, quic_tls, authority, tickets, generation, bells, ports } = setup;
+        let Setup { config, clock, tcp_tls, quic_tls, authority, tickets, generation, bells, ports, pulses } =
+            setup;
         let quic_config = quic::server_config(&quic_tls, tickets.quic_token_key(), &config.quic)
             .map_err(|error| StartError::QuicTls(error.to_string()))?;
         let quic_config = Arc::new(quic_config);
@@ -217,6 +221,7 @@ impl Workers {
                     bell: bell.0,
                     bell_fd: bell.1,
                     stats: workers.stats[id].clone(),
+                    pulse: pulses.register(format!("worker-{id}")),
                     ws: clone(sockets.ws)?,
                     wss: clone(sockets.wss)?,
                     quic: quic.transpose()?,
@@ -280,15 +285,18 @@ impl Workers {
         }
     }
 
-    /// Waits for space in the inbox, since the command must arrive.
+    /// Waits for space in the inbox, since the command must arrive; but not for a worker that hangs.
     fn tell(&self, worker: usize, mut command: Command) {
-        loop {
+        let clock = self.shared.clock;
+        let until = clock.instant() + RELEASE_WAIT;
+        while clock.instant() < until {
             match self.shared.commands[worker].try_send(command) {
                 Err(error) if error.is_full() => command = error.into_inner(),
                 _ => return,
             }
             std::thread::yield_now();
         }
+        tracing::error!(worker, "a worker takes no commands: it hangs, and goes on without this one");
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_store::{Found, Opening, Store};
 
 use crate::NodeError;
@@ -16,9 +17,10 @@ use crate::settings::{backup_dir, store_config};
 use grandstand_edge::config::Config;
 
 /// Open the log, if the node has one, and log what was found.
-pub(crate) fn open(config: &Config) -> Result<Option<Store>, NodeError> {
+pub(crate) fn open(config: &Config, pulses: &Pulses) -> Result<Option<Store>, NodeError> {
     let Some(wanted) = store_config(config) else { return Ok(None) };
-    let store = Store::open(wanted).map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
+    let store = Store::open_watched(wanted, pulses)
+        .map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
     announce(&store, config);
     Ok(Some(store))
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
+//! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`]: parts that a process has once;
 //! - [`config_command`], [`store_command`]: the command line.
 //!
@@ -16,6 +17,7 @@ pub mod config_command;
 mod durable_log;
 mod error;
 mod handover;
+pub mod health;
 pub mod http;
 mod listeners;
 pub mod logging;

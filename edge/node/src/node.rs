@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use grandstand_edge::auth::{Authority, Tickets};
 use grandstand_edge::clock::Clock;
@@ -19,12 +20,14 @@ use grandstand_edge::config::Config;
 use grandstand_edge::stats::Stats;
 use grandstand_edge::workers::{Bells, Setup, StartError, WorkerThreads, Workers};
 use grandstand_engine::runtime::WorkerPort;
+use grandstand_engine::runtime::pulse::Pulses;
 use tokio::sync::watch;
 
 use crate::NodeError;
 use crate::certificates::Certificates;
 use crate::durable_log;
 use crate::handover::{Handover, find_predecessor};
+use crate::health::{Health, Watchdog};
 use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus};
 use crate::listeners::{Addresses, Listeners, worker_count};
 use crate::metrics::Metrics;
@@ -43,6 +46,8 @@ pub struct Node {
     admin: Option<AdminPort>,
     shutdown: Arc<Shutdown>,
     handover: Option<Handover>,
+    health: Arc<Health>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Node {
@@ -69,12 +74,14 @@ impl Node {
             predecessor.take(listeners.inherits_quic())?;
         }
         let config = Arc::new(config);
-        let (rooms, ports) = Rooms::start(&config, &bells)?;
+        let pulses = Pulses::default();
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses)?;
 
         // The workers that serve them.
         let (workers, threads) =
-            start_workers(clock, &config, &credentials, &listeners, generation, bells, ports)?;
+            start_workers(clock, &config, &credentials, &listeners, generation, (bells, ports), &pulses)?;
         let ready = Arc::new(AtomicBool::new(false));
+        let hung_after = Duration::from_millis(config.node.hung_after_ms);
         let shutdown = Arc::new(Shutdown::new(clock, config.clone(), workers.clone(), ready.clone()));
         let mut node = Node {
             addresses,
@@ -86,7 +93,10 @@ impl Node {
             admin: None,
             shutdown,
             handover: None,
+            health: Arc::new(Health::new(pulses, clock, hung_after)),
+            watchdog: None,
         };
+        node.watchdog = Some(node.start_watchdog()?);
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
         node.shutdown.own(rooms);
         ready.store(true, Ordering::Release);
@@ -112,6 +122,11 @@ impl Node {
     /// The counters of its workers.
     pub fn stats(&self) -> &[Arc<Stats>] {
         self.workers.stats()
+    }
+
+    /// The verdict on its threads.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Connections that are established or in their handshake.
@@ -166,6 +181,13 @@ impl Node {
         if let Some(admin) = self.admin.take() {
             admin.stop();
         }
+        self.watchdog = None;
+    }
+
+    fn start_watchdog(&self) -> Result<Watchdog, NodeError> {
+        Watchdog::start(self.health.clone()).map_err(|e| {
+            NodeError::new(format!("no thread for the watchdog: {e}"), "raise the limit of threads")
+        })
     }
 
     fn start_admin(
@@ -186,6 +208,7 @@ impl Node {
             ready: ready.clone(),
             drain: self.shutdown.clone(),
             key,
+            health: self.health.clone(),
             stop: stopped,
         };
         let thread = admin::start(listener, state)
@@ -201,7 +224,8 @@ impl Node {
             let _ = admin.map(|stop| stop.send(true));
         };
         let offer = listeners.into_offer(self.workers.generation());
-        Handover::start(&self.config, offer, self.shutdown.clone(), on_taken)
+        let pulses = self.health.pulses();
+        Handover::start(&self.config, offer, self.shutdown.clone(), pulses, on_taken)
     }
 }
 
@@ -242,8 +266,8 @@ fn start_workers(
     credentials: &Credentials,
     listeners: &Listeners,
     generation: u16,
-    bells: Bells,
-    ports: Vec<WorkerPort>,
+    (bells, ports): (Bells, Vec<WorkerPort>),
+    pulses: &Pulses,
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
     let Credentials { certificates, authority, tickets } = credentials;
     let setup = Setup {
@@ -256,6 +280,7 @@ fn start_workers(
         generation,
         bells,
         ports,
+        pulses: pulses.clone(),
     };
     let settings = |worker| audience_settings(config, worker);
     let (workers, threads) =

@@ -7,6 +7,7 @@
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Bells;
 use grandstand_engine::log::LogSource;
+use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, WorkerPort};
 use grandstand_store::Store;
 
@@ -21,11 +22,15 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     /// Open the log, and start the shards on it. Returns a port for the worker of each bell.
-    pub(crate) fn start(config: &Config, bells: &Bells) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
-        let mut store = durable_log::open(config)?;
+    pub(crate) fn start(
+        config: &Config,
+        bells: &Bells,
+        pulses: &Pulses,
+    ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
+        let mut store = durable_log::open(config, pulses)?;
         let log = store.as_mut().map(|store| store as &mut dyn LogSource);
         let doorbells = bells.doorbells();
-        let engine_config = engine_config(config, doorbells.len());
+        let engine_config = engine_config(config, doorbells.len(), pulses.clone());
         let (engine, ports) = Engine::start_with_log(engine_config, doorbells, log).map_err(|e| {
             NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
         })?;

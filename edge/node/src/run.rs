@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use grandstand_edge::config::{Config, Effective};
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 
 use crate::{Node, NodeError};
 
@@ -32,22 +33,34 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
         let mut signals = Signals::new()?;
         let node = Node::start(config)?;
         announce(&node);
+        let pulse = node.health().pulses().register("main");
         let mut draining = node.watch_drain();
         tokio::select! {
             () = signals.next() => node.drain(),
             // Requested by the admin port, or by the successor.
             _ = draining.wait_for(Option::is_some) => {}
+            () = turns(&pulse) => unreachable!("it turns for ever"),
         }
         while !node.is_over() {
+            pulse.turn();
             tokio::select! {
                 () = signals.next() => break,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
+        pulse.end();
         node.stop();
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Show that this runtime turns.
+async fn turns(pulse: &Pulse) {
+    loop {
+        pulse.turn();
+        tokio::time::sleep(TURN_EVERY / 2).await;
+    }
 }
 
 struct Signals {

@@ -29,6 +29,10 @@ config_table! {
         pin: bool = false, [],
             "Pin each worker to one CPU. Where the kernel refuses, the node logs it and runs unpinned.",
             "pinning hurts when other programs share the CPUs; switch it on where the node is alone";
+        hung_after_ms: u64 = 5_000, [2_000, 600_000],
+            "How long a thread of the node may stand still. Beyond, it counts as hung: /healthz answers 503 and names it, and the log \
+             and the metrics say so. A thread that waits for a disk degrades the node instead.",
+            "an idle thread turns once a second, and no work of one turn takes a second";
         handover: Option<PathBuf> = None, [],
             "Unix socket at which this node gives its listening sockets to the next process on this host, and looks for the \
              previous one, so that a restart refuses no connection. Empty: `handover.sock` in log.dir; without log.dir, none. At most 100 bytes. A process that may connect to it may take the node's place: only the node's user may.",

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use grandstand_edge_core::audience::Audience;
 use grandstand_engine::link::{Input, Now, ShardId};
 use grandstand_engine::runtime::WorkerPort;
+use grandstand_engine::runtime::pulse::Pulse;
 use grandstand_queue::{Doorbell, Receiver};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -82,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) bell_fd: OwnedFd,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) pulse: Pulse,
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) quic: Option<Quic>,
@@ -94,6 +96,7 @@ pub(crate) struct Worker {
     id: usize,
     shared: Arc<Shared>,
     stats: Arc<Stats>,
+    pulse: Pulse,
     driver: Driver,
     port: WorkerPort,
     commands: Receiver<Command>,
@@ -135,6 +138,7 @@ impl Worker {
             driver: Driver::new(parts.shared.clone(), parts.stats.clone(), parts.audience, links),
             shared: parts.shared,
             stats: parts.stats,
+            pulse: parts.pulse,
             port: parts.port,
             commands: parts.commands,
             bell: parts.bell,
@@ -162,6 +166,7 @@ impl Worker {
         loop {
             let has_more = self.turn()?;
             if self.driver.is_stopping && !has_more {
+                self.pulse.end();
                 return Ok(());
             }
             if has_more {
@@ -185,6 +190,7 @@ impl Worker {
 
     /// Do everything that can be done now. Returns `true` when there is more.
     fn turn(&mut self) -> io::Result<bool> {
+        self.pulse.turn();
         let (instant, now) = self.shared.clock.now();
         let mut has_more = self.take_outputs();
         self.begin_handshakes(now);

@@ -8,6 +8,7 @@ pub mod admin;
 mod clock;
 mod desk;
 mod outlet;
+pub mod pulse;
 mod seat;
 
 use std::io;
@@ -23,6 +24,7 @@ use grandstand_queue::{Doorbell, Sender, inbox, spsc, thread_bell};
 use self::clock::Clock;
 pub use self::desk::{Answered, Desk};
 use self::outlet::Outlet;
+use self::pulse::Pulses;
 use self::seat::{Command, Seat};
 use crate::config::ShardConfig;
 use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId, WorkerId};
@@ -51,6 +53,8 @@ pub struct EngineConfig {
     pub flush_ms: u64,
     /// The configuration of the rooms.
     pub shard: ShardConfig,
+    /// Where the shards' threads show that they turn.
+    pub pulses: Pulses,
 }
 
 #[cfg(any(test, feature = "test-support"))]
@@ -66,6 +70,7 @@ impl EngineConfig {
             seed: 0,
             flush_ms: 2000,
             shard: ShardConfig::for_tests(),
+            pulses: Pulses::default(),
         }
     }
 }
@@ -183,6 +188,7 @@ impl Engine {
                 stop: engine.stop.clone(),
                 overflow_max: engine.config.overflow_max,
                 flush: Duration::from_millis(engine.config.flush_ms),
+                pulse: engine.config.pulses.register(format!("shard-{}", id.0)),
             };
             let cores = &engine.config.cores;
             let thread = Some(seat.spawn(cores.get(usize::from(id.0) % cores.len().max(1)).copied())?);

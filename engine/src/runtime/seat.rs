@@ -39,6 +39,7 @@ use grandstand_queue::{Parker, Receiver};
 use super::clock::Clock;
 use super::desk::Desk;
 use super::outlet::{Outlet, Sent};
+use super::pulse::{Pulse, TURN_EVERY};
 use crate::link::{Input, ShardId, WorkerId};
 use crate::shard::{Followed, Shard};
 
@@ -72,6 +73,7 @@ pub(super) struct Seat {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) overflow_max: usize,
     pub(super) flush: Duration,
+    pub(super) pulse: Pulse,
 }
 
 impl Seat {
@@ -82,9 +84,10 @@ impl Seat {
                 pin(core);
             }
             self.run();
-            let Seat { id, inbox, desk, .. } = self;
+            let Seat { id, inbox, desk, pulse, .. } = self;
             drop(inbox);
             desk.handle_end(id);
+            pulse.end();
         })
     }
 
@@ -134,6 +137,7 @@ impl Seat {
     }
 
     fn turn(&mut self, inputs_max: usize) {
+        self.pulse.turn();
         self.notice_gone();
         self.outlets.iter_mut().for_each(Outlet::flush);
         let (now, is_held_up) = (self.clock.now(), self.is_held_up());
@@ -188,13 +192,15 @@ impl Seat {
         }
     }
 
-    /// Sleep until there is an input that may be taken, a room is due, or a full ring is worth another try.
+    /// Sleep until there is an input that may be taken, a room is due, a full ring is worth another try, or the
+    /// watchdog expects a turn.
     fn sleep(&mut self) {
         let is_held_up = self.is_held_up();
         let now_us = self.clock.now().us;
         let due_us = self.owner.as_ref().and_then(|owner| owner.poll_timeout());
         let due = due_us.map(|us| Duration::from_micros(us.saturating_sub(now_us)));
-        let timeout = due.into_iter().chain(self.has_overflow().then_some(OVERFLOW_RETRY)).min();
+        let retry = self.has_overflow().then_some(OVERFLOW_RETRY);
+        let timeout = due.into_iter().chain(retry).chain([TURN_EVERY]).min();
         let (inbox, commands, owner, stop) = (&self.inbox, &self.commands, &mut self.owner, &self.stop);
         self.parker.park_timeout(timeout, || {
             let has_work =
@@ -224,7 +230,8 @@ impl Seat {
     /// Answer requests that are synced in time, and refuse the rest. Returns whether all were synced.
     fn wait_for_disk(&mut self, deadline: Instant) -> bool {
         while self.owner.as_ref().is_some_and(|owner| !owner.is_handed()) && Instant::now() < deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
+            self.pulse.turn();
+            let left = deadline.saturating_duration_since(Instant::now()).min(TURN_EVERY);
             let timeout = if self.has_overflow() { left.min(OVERFLOW_RETRY) } else { left };
             let owner = &mut self.owner;
             self.parker.park_timeout(Some(timeout), || owner.as_mut().is_some_and(|owner| owner.has_news()));
@@ -245,6 +252,7 @@ impl Seat {
 
     fn wait_for_workers(&mut self, deadline: Instant, is_waiting: impl Fn(&Self) -> bool) {
         loop {
+            self.pulse.turn();
             self.notice_gone();
             self.outlets.iter_mut().for_each(Outlet::flush);
             if !is_waiting(self) || Instant::now() >= deadline {

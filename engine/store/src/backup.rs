@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -172,24 +173,28 @@ pub(crate) struct Schedule {
 const PREFIX: &str = "grandstand-";
 
 impl Schedule {
-    pub(crate) fn begin(plan: BackupPlan, path: &Path, status: Arc<Status>) -> Schedule {
+    pub(crate) fn begin(plan: BackupPlan, path: &Path, status: Arc<Status>, pulse: Pulse) -> Schedule {
         let (stop, stopped) = bounded::<()>(0);
         let path = path.to_owned();
         status.backup_ms.store(newest_ms(&plan.dir).unwrap_or(0), Ordering::Relaxed);
         let body = move || {
             loop {
+                pulse.turn();
                 let due_ms = newest_ms(&plan.dir).map_or(0, |newest| newest + plan.every_ms);
                 let wait = Duration::from_millis(due_ms.saturating_sub(unix_ms()));
-                match stopped.recv_timeout(wait) {
+                match stopped.recv_timeout(wait.min(TURN_EVERY)) {
+                    Err(RecvTimeoutError::Timeout) if wait > TURN_EVERY => continue,
                     Err(RecvTimeoutError::Timeout) => {}
-                    _ => return,
+                    _ => return pulse.end(),
                 }
+                let disk = pulse.wait_outside();
                 let failed = one(&plan, &path, &status).is_err();
                 // A pause, so that a full disk does not cause a busy loop.
                 let pause = Duration::from_millis(plan.every_ms.min(60_000));
                 if failed && !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
-                    return;
+                    return pulse.end();
                 }
+                drop(disk);
             }
         };
         let thread = thread::Builder::new().name("log-backup".into()).spawn(body).ok();

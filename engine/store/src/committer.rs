@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use grandstand_engine::runtime::pulse::Pulse;
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -86,6 +87,7 @@ pub(crate) struct Committer {
     pub(crate) path: PathBuf,
     pub(crate) conn: Option<Connection>,
     pub(crate) parker: Parker,
+    pulse: Pulse,
     pub(crate) rooms: Rooms,
     pub(crate) journal: Journal,
     pub(crate) retention: Retention,
@@ -107,7 +109,7 @@ impl Committer {
         shared: Arc<Shared>,
         path: PathBuf,
         conn: Connection,
-        parker: Parker,
+        (parker, pulse): (Parker, Pulse),
         (rooms, journal): (Rooms, Journal),
         retention: Retention,
     ) -> Committer {
@@ -117,6 +119,7 @@ impl Committer {
             path,
             conn: Some(conn),
             parker,
+            pulse,
             rooms,
             journal,
             retention,
@@ -135,6 +138,7 @@ impl Committer {
     /// Run until the store is closed. `true`: everything is written, and the next start needs no recovery.
     pub(crate) fn run(mut self) -> bool {
         while !self.shared.stop.load(Acquire) {
+            self.pulse.turn();
             self.wait();
             self.turn();
         }
@@ -143,10 +147,13 @@ impl Committer {
             if self.pending.is_none() && !self.shared.is_waiting() {
                 break;
             }
+            self.pulse.turn();
             self.pause();
             self.turn();
         }
-        self.close(deadline)
+        let is_clean = self.close(deadline);
+        self.pulse.end();
+        is_clean
     }
 
     /// Sleep until there is something to do.
@@ -235,6 +242,7 @@ impl Committer {
     }
 
     fn commit(&mut self) {
+        let _disk = self.pulse.wait_outside();
         self.began = clock::now();
         let status = self.shared.status.clone();
         status.commit_since_us.store(self.shared.now_us().max(1), Relaxed);
@@ -362,6 +370,7 @@ impl Committer {
             return;
         }
         self.wal_bytes = 0;
+        let _disk = self.pulse.wait_outside();
         if let Some(conn) = &self.conn
             && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         {
@@ -375,6 +384,7 @@ impl Committer {
             return;
         }
         self.looked = Some(clock::now());
+        let _disk = self.pulse.wait_outside();
         self.is_chore_failing = false;
         let status = &self.shared.status;
         let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |facts| facts.len());
@@ -399,7 +409,8 @@ impl Committer {
 
     /// Move all entries into segments and the write-ahead log into the database, then write a last row that
     /// records the close.
-    fn close(mut self, deadline: Instant) -> bool {
+    fn close(&mut self, deadline: Instant) -> bool {
+        let _disk = self.pulse.wait_outside();
         self.claim_all();
         self.is_chore_failing = false;
         self.round = None;

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use grandstand_engine::link::{Batch, Compressed, PageOf};
 use grandstand_engine::log::{BatchEntry, Entry, News, ReadRequest};
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 use grandstand_protocol::batch;
 use rusqlite::Connection;
 
@@ -40,13 +41,22 @@ pub(crate) struct Reader {
     pub(crate) path: PathBuf,
     pub(crate) asks: Receiver<Ask>,
     pub(crate) conn: Option<Connection>,
+    pub(crate) pulse: Pulse,
 }
 
 impl Reader {
     /// Run until every shard's log and the store are dropped.
     pub(crate) fn run(mut self) {
-        while let Ok(Ask { shard, request }) = self.asks.recv() {
+        loop {
+            self.pulse.turn();
+            let Ask { shard, request } = match self.asks.recv_timeout(TURN_EVERY) {
+                Ok(ask) => ask,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return self.pulse.end(),
+            };
+            let disk = self.pulse.wait_outside();
             let batches = self.page(shard, &request);
+            drop(disk);
             self.shared.status.pages.fetch_add(1, Ordering::Relaxed);
             self.shared.shards[shard].tell(News::Page { request: request.request, batches });
         }

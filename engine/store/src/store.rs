@@ -17,6 +17,7 @@ use crossbeam::channel::{Sender, unbounded};
 use foldhash::quality::RandomState;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{DurableLog, LogSource, StoredRoom};
+use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_queue::{Doorbell, thread_bell};
 use rusqlite::Connection;
 
@@ -69,6 +70,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: each says what to do. Damaged data is never replaced by empty data.
     pub fn open(config: StoreConfig) -> Result<Store, StoreError> {
+        Store::open_watched(config, &Pulses::default())
+    }
+
+    /// The same, with threads that show there that they turn.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_watched(config: StoreConfig, pulses: &Pulses) -> Result<Store, StoreError> {
         let began = clock::now();
         let dir = &config.dir;
         fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
@@ -109,18 +118,27 @@ impl Store {
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
         *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = memtables;
         let (writer_state, retention) = ((rooms, journal), config.retention);
-        let mut writer = Committer::new(shared.clone(), path.clone(), conn, parker, writer_state, retention);
+        let mut writer = Committer::new(
+            shared.clone(),
+            path.clone(),
+            conn,
+            (parker, pulses.register("log")),
+            writer_state,
+            retention,
+        );
         writer.look();
         let (asks, receiver) = unbounded();
-        let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None };
+        let pulse = pulses.register("log-reader");
+        let reader = Reader { shared: shared.clone(), path: path.clone(), asks: receiver, conn: None, pulse };
         let spawn = StoreError::io(dir, "begin a thread for");
         let writer = thread::Builder::new().name("log".into()).spawn(move || writer.run()).map_err(spawn)?;
         let spawn = StoreError::io(dir, "begin a thread for");
         let reader =
             thread::Builder::new().name("log-reader".into()).spawn(move || reader.run()).map_err(spawn)?;
         let conn = schema::open_reader(&path).map_err(StoreError::sqlite(&path))?;
-        let backups =
-            config.backups.clone().map(|plan| backup::Schedule::begin(plan, &path, shared.status.clone()));
+        let backups = config.backups.clone().map(|plan| {
+            backup::Schedule::begin(plan, &path, shared.status.clone(), pulses.register("log-backup"))
+        });
         opening.migrated_from = migrated_from;
         opening.took_ms = clock::elapsed(began).as_millis() as u64;
         for text in &opening.rotten {

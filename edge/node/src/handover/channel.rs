@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use grandstand_edge::clock::Clock;
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -69,7 +70,7 @@ impl Channel {
         wait: Duration,
         stop: Option<BorrowedFd<'_>>,
     ) -> io::Result<(Message, Vec<OwnedFd>)> {
-        wait_readable(self.socket.as_fd(), stop, Some(wait), self.clock)?;
+        wait_readable(self.socket.as_fd(), stop, wait, self.clock)?;
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -134,10 +135,20 @@ pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The next process that connects; `None` when told to stop.
-pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>, clock: Clock) -> io::Result<Option<Channel>> {
-    match wait_readable(listener.as_fd(), Some(stop), None, clock) {
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
-        other => other?,
+pub(super) fn accept(
+    listener: &OwnedFd,
+    stop: BorrowedFd<'_>,
+    clock: Clock,
+    pulse: &Pulse,
+) -> io::Result<Option<Channel>> {
+    loop {
+        pulse.turn();
+        match wait_readable(listener.as_fd(), Some(stop), TURN_EVERY, clock) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => {}
+            Err(e) => return Err(e),
+            Ok(()) => break,
+        }
     }
     let socket = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?;
     Ok(Some(Channel { socket, clock }))
@@ -147,19 +158,19 @@ pub(super) fn accept(listener: &OwnedFd, stop: BorrowedFd<'_>, clock: Clock) -> 
 fn wait_readable(
     fd: BorrowedFd<'_>,
     stop: Option<BorrowedFd<'_>>,
-    wait: Option<Duration>,
+    wait: Duration,
     clock: Clock,
 ) -> io::Result<()> {
-    let until = wait.map(|wait| clock.instant() + wait);
+    let until = clock.instant() + wait;
     loop {
-        let left = until.map(|until| until.saturating_duration_since(clock.instant()));
-        let left = left.map(|left| Timespec::try_from(left).map_err(io::Error::other)).transpose()?;
+        let left = until.saturating_duration_since(clock.instant());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut fds: Vec<PollFd<'_>> = [Some(fd), stop]
             .into_iter()
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
-        match poll(&mut fds, left.as_ref()) {
+        match poll(&mut fds, Some(&left)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) => {
                 return Err(io::ErrorKind::Interrupted.into());

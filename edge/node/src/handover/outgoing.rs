@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::forwarding_pair;
+use grandstand_engine::runtime::pulse::{Pulse, Pulses};
 
 use super::channel::{Channel, accept, listen, unexpected};
 use super::{Message, Sockets, VERSION, path};
@@ -70,10 +71,11 @@ impl Handover {
         config: &Config,
         offer: Offer,
         shutdown: Arc<Shutdown>,
+        pulses: &Pulses,
         on_taken: impl FnOnce() + Send + 'static,
     ) -> Result<Option<Handover>, NodeError> {
         let Some(path) = path(config) else { return Ok(None) };
-        match Handover::listen(&path, offer, shutdown, on_taken) {
+        match Handover::listen(&path, offer, shutdown, pulses, on_taken) {
             Ok(handover) => Ok(Some(handover)),
             Err(error) => Err(NodeError::new(
                 format!("cannot listen for the next process at {}: {error}", path.display()),
@@ -86,13 +88,18 @@ impl Handover {
         path: &Path,
         offer: Offer,
         shutdown: Arc<Shutdown>,
+        pulses: &Pulses,
         on_taken: impl FnOnce() + Send + 'static,
     ) -> io::Result<Handover> {
         let listener = listen(path)?;
         let (stop, stopped) = UnixStream::pair()?;
         let waiting = Waiting { path: path.to_owned(), listener, stopped, offer, shutdown };
-        let name = "grandstand-handover".to_owned();
-        let thread = std::thread::Builder::new().name(name).spawn(move || waiting.run(on_taken))?;
+        let (name, pulse) = ("handover".to_owned(), pulses.register("handover"));
+        let run = move || {
+            waiting.run(&pulse, on_taken);
+            pulse.end();
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
         Ok(Handover { stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -117,9 +124,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn run(self, on_taken: impl FnOnce()) {
+    fn run(self, pulse: &Pulse, on_taken: impl FnOnce()) {
         loop {
-            let channel = match accept(&self.listener, self.stopped.as_fd(), self.shutdown.clock()) {
+            let channel = match accept(&self.listener, self.stopped.as_fd(), self.shutdown.clock(), pulse) {
                 Ok(Some(channel)) => channel,
                 // The file is removed with the process, so that no successor waits for an answer.
                 Ok(None) => return drop(std::fs::remove_file(&self.path)),
@@ -129,6 +136,7 @@ impl Waiting {
                     continue;
                 }
             };
+            let _other = pulse.wait_outside();
             match self.offer(&channel) {
                 Ok((quic, ours)) => {
                     on_taken();

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -46,15 +47,31 @@ pub(super) fn start(
     bounds: Bounds,
     router: Router,
     stop: watch::Receiver<bool>,
+    pulse: Pulse,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(serve(listener, bounds, router, stop)) {
-            tracing::error!(%error, "an HTTP port stopped");
+        let served = runtime.block_on(async {
+            tokio::select! {
+                served = serve(listener, bounds, router, stop) => served,
+                () = turns(&pulse) => unreachable!("it turns for ever"),
+            }
+        });
+        match served {
+            Ok(()) => pulse.end(),
+            Err(error) => tracing::error!(%error, "an HTTP port stopped"),
         }
         runtime.shutdown_background();
     })
+}
+
+/// Show that this runtime turns.
+async fn turns(pulse: &Pulse) {
+    loop {
+        pulse.turn();
+        tokio::time::sleep(TURN_EVERY / 2).await;
+    }
 }
 
 async fn serve(

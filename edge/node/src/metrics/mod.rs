@@ -14,6 +14,7 @@ pub(crate) use store::numbers as store_numbers;
 
 use std::sync::Arc;
 
+use crate::health::{ThreadFault, Verdict};
 use engine::EngineNumber;
 use grandstand_edge::clock::Clock;
 use grandstand_edge::stats::{DECLARED, Declared, Kind, Stats};
@@ -45,9 +46,11 @@ impl Metrics {
         workers: &[Arc<Stats>],
         engine: Vec<(&'static str, u64)>,
         log: Option<&Status>,
+        verdict: &Verdict,
     ) -> String {
         let scrape = Scrape { registry: Registry::new() };
         self.about(&scrape);
+        scrape.threads(verdict);
         DECLARED.iter().for_each(|declared| scrape.declared(declared, workers));
         scrape.engine(engine);
         log.map(|log| store::numbers(log, self.clock))
@@ -82,6 +85,21 @@ struct Scrape {
 }
 
 impl Scrape {
+    fn threads(&self, verdict: &Verdict) {
+        let hung = "1 if the thread hangs or has died, so that /healthz fails; 0 otherwise.";
+        let still = "Time since the thread last turned.";
+        let gauges = |name, help| GaugeVec::new(Opts::new(name, help), &["thread"]).expect("a valid name");
+        let (hung, still) =
+            (gauges("grandstand_thread_hung", hung), gauges("grandstand_thread_still_seconds", still));
+        for thread in &verdict.threads {
+            let is_dead = matches!(thread.fault, Some(ThreadFault::Hangs | ThreadFault::Died));
+            hung.with_label_values(&[&*thread.name]).set(f64::from(u8::from(is_dead)));
+            still.with_label_values(&[&*thread.name]).set(thread.still.as_secs_f64());
+        }
+        self.keep(hung);
+        self.keep(still);
+    }
+
     fn declared(&self, declared: &Declared, workers: &[Arc<Stats>]) {
         let none = Stats::default();
         let labels: Vec<_> = ["worker"].into_iter().chain((declared.series)(&none).label()).collect();
@@ -168,7 +186,12 @@ mod tests {
         workers[0].connections.of(Transport::Quic).add(3);
         workers[1].closes.of(CloseCode::GoingAway).add(2);
         workers[1].busy_us.add(1_500_000);
-        Metrics::new("test", Clock::start()).render(&workers, engine, Some(&Status::default()))
+        Metrics::new("test", Clock::start()).render(
+            &workers,
+            engine,
+            Some(&Status::default()),
+            &Verdict::default(),
+        )
     }
 
     fn has(text: &str, line: &str) {
@@ -191,7 +214,7 @@ mod tests {
             log.commit_buckets[bucket].store(count, Ordering::Relaxed);
         }
         log.commit_us_total.store(12_000_000, Ordering::Relaxed);
-        let text = Metrics::new("test", Clock::start()).render(&[], vec![], Some(&log));
+        let text = Metrics::new("test", Clock::start()).render(&[], vec![], Some(&log), &Verdict::default());
         has(&text, "# TYPE grandstand_store_commit_seconds histogram");
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.0005"} 2"#);
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.001"} 5"#);

@@ -15,6 +15,7 @@ use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
+use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_protocol::frame::Durability;
 use grandstand_store::{BackupPlan, Retention, StoreConfig};
 
@@ -22,7 +23,7 @@ const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
 
 /// The settings of the shards.
-pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
+pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> EngineConfig {
     let rooms = &config.rooms;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the kernel gives random bytes");
@@ -66,6 +67,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize) -> EngineConfig {
         shard,
         overflow_max: config.queues.outbox_overflow_max,
         flush_ms: config.drain.flush_ms,
+        pulses,
     }
 }
 

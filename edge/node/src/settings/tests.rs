@@ -26,7 +26,8 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         shard,
         cores: _,
         seed: _,
-    } = engine_config(config, 1);
+        pulses: _,
+    } = engine_config(config, 1, Pulses::default());
     let ShardConfig {
         tick_ms,
         tick_min_ms,
@@ -196,6 +197,7 @@ const READ_IN_PLACE: &[&str] = &[
     "quic.",   // QUIC's transport parameters, made from the section
     "ws.",     // the upgrade
     "node.workers",
+    "node.hung_after_ms",
     "node.pin",
     "auth.anonymous",
     "auth.leeway_s",

@@ -9,17 +9,30 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Shared, StorePort};
 use crate::http::response::Failure;
 
-/// A process that answers works. The answer lists what the node cannot do now.
-pub(super) async fn live(State(port): Shared) -> Json<Value> {
-    match port.store.as_ref().and_then(StorePort::fault) {
-        None => Json(json!({ "status": "ok" })),
-        Some(fault) => Json(json!({ "status": "degraded", "faults": [fault] })),
+/// A process whose threads all turn works. The answer lists what the node cannot do now.
+pub(super) async fn live(State(port): Shared) -> Response {
+    let verdict = port.health.verdict();
+    let dead: Vec<String> = verdict.dead().map(ToString::to_string).collect();
+    let waiting = verdict.waiting().map(ToString::to_string);
+    let faults: Vec<String> =
+        port.store.as_ref().and_then(StorePort::fault).into_iter().chain(waiting).collect();
+    if !dead.is_empty() {
+        let faults: Vec<String> = dead.into_iter().chain(faults).collect();
+        let hint = "restart the node; its log has what the thread did last";
+        let body = json!({ "status": "failed", "error": faults.join("; "), "hint": hint, "faults": faults });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     }
+    let body = if faults.is_empty() {
+        json!({ "status": "ok" })
+    } else {
+        json!({ "status": "degraded", "faults": faults })
+    };
+    Json(body).into_response()
 }
 
 pub(super) async fn ready(State(port): Shared) -> Response {

@@ -37,6 +37,7 @@ use super::request::BODY_BYTES_MAX;
 use super::response::Failure;
 use super::server::{self, Bounds};
 use super::shards::Shards;
+use crate::health::Health;
 use crate::metrics::Metrics;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use store::StorePort;
@@ -65,6 +66,8 @@ pub struct AdminState {
     pub key: Option<Secret>,
     /// Begins a drain, and reports its progress.
     pub drain: Arc<dyn DrainControl>,
+    /// The verdict on the node's threads.
+    pub health: Arc<Health>,
     /// The port closes when this becomes true, or when its sender is dropped.
     pub stop: watch::Receiver<bool>,
 }
@@ -76,8 +79,9 @@ pub struct AdminState {
 pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
     let (stop, access) =
         (state.stop.clone(), Access::new(listener.local_addr()?, state.key.as_ref(), WITHOUT_KEY));
+    let pulse = state.health.pulses().register("admin");
     let router = access::guarded(router(state), access);
-    server::start("grandstand-admin", listener, BOUNDS, router, stop)
+    server::start("admin", listener, BOUNDS, router, stop, pulse)
 }
 
 /// The state that handlers share.
@@ -89,13 +93,15 @@ struct Port {
     metrics: Metrics,
     ready: Arc<AtomicBool>,
     drain: Arc<dyn DrainControl>,
+    health: Arc<Health>,
 }
 
 type Shared = State<Arc<Port>>;
 
 fn router(state: AdminState) -> Router {
-    let AdminState { clock, desk, stats, metrics, store, ready, drain, key: _, stop: _ } = state;
-    let port = Arc::new(Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain });
+    let AdminState { clock, desk, stats, metrics, store, ready, drain, health, key: _, stop: _ } = state;
+    let port =
+        Arc::new(Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain, health });
     Router::new()
         .route("/", get(index::show))
         .route("/metrics", get(scrape::show))

@@ -13,8 +13,9 @@ use grandstand_engine::link::{AdminAnswer, AdminRequest};
 use super::{Shared, StorePort};
 use crate::metrics;
 
-/// How long a scrape waits for shards: less than Prometheus waits for the scrape, 10 s.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long a scrape waits for shards. A shard answers between two batches; one that hangs must not hold up the
+/// other numbers.
+const WAIT: Duration = Duration::from_millis(500);
 
 pub(super) async fn show(State(port): Shared) -> Response {
     let answers = port.shards.ask_all(&AdminRequest::Counters, WAIT).await;
@@ -25,6 +26,6 @@ pub(super) async fn show(State(port): Shared) -> Response {
     });
     let engine = counters.flatten().chain([("shards_silent", silent)]).collect();
     let log = port.store.as_ref().map(StorePort::status);
-    let text = port.metrics.render(&port.stats, engine, log);
+    let text = port.metrics.render(&port.stats, engine, log, &port.health.verdict());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

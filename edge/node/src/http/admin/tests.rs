@@ -46,6 +46,7 @@ impl Node {
             ready: ready.clone(),
             key: key.map(Secret::new),
             drain: Arc::new(Draining::default()),
+            health: Arc::new(Health::new(Default::default(), Clock::start(), Duration::from_secs(5))),
             stop: stopped,
         };
         let thread = Some(start(listener, state).unwrap());
