@@ -1,13 +1,11 @@
 //! The pulse: shows that a thread still turns its loop, for all threads of a node.
 //!
-//! Why: a thread that hangs answers nobody and reports nothing. Each thread adds one to its own counter once a
-//! turn, which costs a store; a watchdog sees a counter that stands still. A thread that waits for work turns
-//! at least once in [`TURN_EVERY`], so idle threads never look hung.
-//! A wait for a disk or another process is marked as one ([`Pulse::wait_outside`]): the thread is not at
-//! fault, and a restart would not help.
-//! Invariants: a counter has one writer. A pulse that is dropped without [`Pulse::end`] belongs to a thread
-//! that died.
-//! Not here: when a thread counts as hung, and what follows (the node's `health`).
+//! Why: a thread that hangs answers nobody and reports nothing. Each thread adds one to its own counter once
+//! a turn, which costs a store; a watchdog sees a counter that stands still. A thread that waits for work
+//! turns at least once in [`TURN_EVERY`], so idle threads never look hung. A wait for a disk or another
+//! process is marked as one ([`Pulse::wait_outside`]): the thread is not at fault, and a restart would not
+//! help. Invariants: a counter has one writer. A pulse that is dropped without [`Pulse::end`] belongs to a
+//! thread that died. Not here: when a thread counts as hung, and what follows (the node's `health`).
 
 #![expect(clippy::disallowed_types, reason = "the list of threads is locked when one starts or is looked at")]
 

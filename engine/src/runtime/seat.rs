@@ -192,8 +192,8 @@ impl Seat {
         }
     }
 
-    /// Sleep until there is an input that may be taken, a room is due, a full ring is worth another try, or the
-    /// watchdog expects a turn.
+    /// Sleep until there is an input that may be taken, a room is due, a full ring is worth another try, or
+    /// the watchdog expects a turn.
     fn sleep(&mut self) {
         let is_held_up = self.is_held_up();
         let now_us = self.clock.now().us;

@@ -1,4 +1,6 @@
 //! Tests of the verdict, with times that the test chooses.
+//!
+//! Why chosen times: a hang takes seconds, and a suspend an hour.
 
 use super::*;
 

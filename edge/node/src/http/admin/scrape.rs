@@ -13,8 +13,8 @@ use grandstand_engine::link::{AdminAnswer, AdminRequest};
 use super::{Shared, StorePort};
 use crate::metrics;
 
-/// How long a scrape waits for shards. A shard answers between two batches; one that hangs must not hold up the
-/// other numbers.
+/// How long a scrape waits for shards. A shard answers between two batches; one that hangs must not hold up
+/// the other numbers.
 const WAIT: Duration = Duration::from_millis(500);
 
 pub(super) async fn show(State(port): Shared) -> Response {
