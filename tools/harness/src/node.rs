@@ -33,6 +33,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct NodePlan {
     binary: PathBuf,
+    under: Vec<String>,
     keys: Vec<(String, String)>,
     core: Option<usize>,
     log: Option<PathBuf>,
@@ -42,7 +43,13 @@ impl NodePlan {
     /// This binary on free ports, unpaced: everything that is said is shown.
     #[must_use]
     pub fn new(binary: &Path) -> NodePlan {
-        let mut plan = NodePlan { binary: binary.to_path_buf(), keys: Vec::new(), core: None, log: None };
+        let mut plan = NodePlan {
+            binary: binary.to_path_buf(),
+            under: Vec::new(),
+            keys: Vec::new(),
+            core: None,
+            log: None,
+        };
         for listener in ["ws.listen", "wss.listen", "quic.listen", "admin.listen"] {
             plan = plan.key(listener, "127.0.0.1:0");
         }
@@ -63,6 +70,13 @@ impl NodePlan {
         self.key("node.workers", 1)
     }
 
+    /// Started by this program, which replaces itself with the node: `prlimit --nofile=64:64`, `env A=b`.
+    #[must_use]
+    pub fn under(mut self, program: &[&str]) -> NodePlan {
+        self.under = program.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// With its log in this file, which stays; otherwise it is temporary.
     #[must_use]
     pub fn log(mut self, log: PathBuf) -> NodePlan {
@@ -71,7 +85,14 @@ impl NodePlan {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.under.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
         let inherited = std::env::vars_os().map(|(name, _)| name);
         for name in inherited.filter(|name| name.to_string_lossy().starts_with("GRANDSTAND_")) {
             command.env_remove(name);

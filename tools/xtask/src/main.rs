@@ -15,6 +15,7 @@ mod ci;
 mod clients;
 mod deny;
 mod dictionary;
+mod field;
 mod fuzz;
 mod load;
 mod micro;
@@ -55,6 +56,7 @@ enum Task {
     Bench(bench::Args),
     Soak(soak::Args),
     Sim(sim::Args),
+    Field(field::Args),
     Schema(schema::Args),
     Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::go(&args),
         Task::Soak(args) => soak::go(&args),
         Task::Sim(args) => sim::go(&args),
+        Task::Field(args) => field::go(&args),
         Task::Schema(args) => schema::go(&args),
         Task::Dictionary(args) => dictionary::go(&args),
         Task::Fuzz(args) => fuzz::go(&args),

@@ -31,7 +31,7 @@ pub(crate) fn built(purpose: Purpose) -> Programs {
 pub(crate) fn build(purpose: Purpose) -> Result<Programs> {
     match purpose {
         Purpose::Measurement => {
-            let packages = ["grandstand", "grandstand-tools", "grandstand-benches"];
+            let packages = ["grandstand", "grandstand-tools", "grandstand-benches", "grandstand-field"];
             let packages = packages.iter().flat_map(|package| ["--package", package]);
             run(cargo(["build", "--profile", "dist", "--quiet", "--bins"]).args(packages))?;
         }
@@ -53,6 +53,10 @@ impl Programs {
 
     pub(crate) fn bench(&self) -> PathBuf {
         self.directory.join("grandstand-bench")
+    }
+
+    pub(crate) fn field(&self) -> PathBuf {
+        self.directory.join("grandstand-field")
     }
 
     pub(crate) fn layout(&self) -> PathBuf {
