@@ -129,6 +129,32 @@ enum Seen {
     Fault(u16),
 }
 
+/// Headers in which proxies tell addresses: any bytes in front of a connection, and any lines of a request.
+pub(crate) fn proxy(data: &[u8]) {
+    use grandstand_protocol::proxy::{
+        HEADER_BYTES_MAX, client_of_forwarded, client_of_x_forwarded_for, parse_header,
+    };
+    match parse_header(data) {
+        Ok(Some(header)) => {
+            assert!(header.len <= data.len().min(HEADER_BYTES_MAX));
+            // What is behind it does not count, and what is missing is asked for.
+            assert_eq!(parse_header(&data[..header.len]), Ok(Some(header)));
+            assert_eq!(parse_header(&data[..header.len - 1]), Ok(None));
+        }
+        Ok(None) => assert!(data.len() < HEADER_BYTES_MAX),
+        Err(_) => {}
+    }
+    let lines: Vec<&[u8]> = data.split(|&byte| byte == b'\n').collect();
+    let proxy: std::net::IpAddr = [10, 0, 0, 1].into();
+    let client: std::net::IpAddr = [192, 0, 2, 1].into();
+    let appended = [&lines[..], &[b"192.0.2.1, 10.0.0.1"]].concat();
+    assert_eq!(client_of_x_forwarded_for(appended, |address| address == proxy), Some(client));
+    let appended = [&lines[..], &[b"for=192.0.2.1, for=10.0.0.1"]].concat();
+    if let Ok(found) = client_of_forwarded(appended, |address| address == proxy) {
+        assert_eq!(found, Some(client));
+    }
+}
+
 /// Any bytes behind a WebSocket handshake, to both sides: however they are cut, the same comes out of them.
 pub(crate) fn websocket_reader(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };

@@ -12,6 +12,7 @@
 //! - [`limits`], [`close`], [`refusal`], [`version`]: every bound, close code, refusal and version, in one
 //!   place each;
 //! - [`rules`]: which names, texts and keys are valid, with one verdict for clients, edges and shards;
+//! - [`proxy`]: headers in which proxies tell the address of their client;
 //! - [`random`]: random numbers from a seed, not for secrets.
 //!
 //! Not here: sockets, clocks, rooms, sessions.
@@ -22,6 +23,7 @@ pub mod close;
 pub mod compress;
 pub mod frame;
 pub mod limits;
+pub mod proxy;
 pub mod random;
 pub mod refusal;
 pub mod rules;

@@ -109,6 +109,11 @@ fn websocket_reader() {
 }
 
 #[test]
+fn proxy() {
+    smoke("proxy", bodies::proxy);
+}
+
+#[test]
 fn stream() {
     smoke("stream", bodies::stream);
 }

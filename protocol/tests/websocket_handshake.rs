@@ -54,6 +54,7 @@ fn a_good_request() {
         "Sec-WebSocket-Extensions: permessage-deflate",
         "X-Forwarded-For: 203.0.113.9, 10.0.0.1",
         "X-Forwarded-For: 10.0.0.2",
+        "forwarded: for=\"[2001:db8::1]\"",
     ]);
     let expected = Request {
         path: "/chat?room=main",
@@ -61,7 +62,8 @@ fn a_good_request() {
         origin: Some("https://example.com"),
         subprotocols: vec!["grandstand.1", "other", "third"],
         key: "dGhlIHNhbXBsZSBub25jZQ==",
-        forwarded_for: vec!["203.0.113.9", "10.0.0.1", "10.0.0.2"],
+        x_forwarded_for: vec![b"203.0.113.9, 10.0.0.1", b"10.0.0.2"],
+        forwarded: vec![b"for=\"[2001:db8::1]\""],
         len: text.len(),
     };
     assert_eq!(parse(&text), Ok(Some(expected.clone())));

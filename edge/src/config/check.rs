@@ -5,13 +5,13 @@
 //! Invariant: the defaults break no rule.
 //! Not here: bounds of single values (`table`), whether files can be read (the code that uses them).
 
-use super::{Config, Effective, RoomDurability};
+use super::{Config, Effective, ProxiedListener, RoomDurability};
 use std::net::SocketAddr;
 
 /// The contradictions between values; empty when there are none.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
     let rules = Rules { effective, config: &effective.config };
-    [rules.listeners(), rules.keys(), rules.limits(), rules.texts(), rules.log()]
+    [rules.listeners(), rules.proxies(), rules.keys(), rules.limits(), rules.texts(), rules.log()]
         .into_iter()
         .flatten()
         .flatten()
@@ -47,6 +47,32 @@ impl Rules<'_> {
     fn clash(&self, a: &str, at: Option<SocketAddr>, b: &str, bt: Option<SocketAddr>) -> Option<String> {
         let same = at == bt && at.is_some_and(|address| address.port() != 0);
         fault(same, || format!("{} and {} are the same TCP address: change one", self.say(a), self.say(b)))
+    }
+
+    fn proxies(&self) -> Vec<Option<String>> {
+        let Config { proxy, ws, wss, .. } = self.config;
+        let (is_off, nobody) = (!proxy.has_header() && proxy.protocol.is_empty(), proxy.trusted.is_empty());
+        let closed = |listener| proxy.protocol.contains(&listener);
+        vec![
+            fault(nobody && proxy.has_header(), || {
+                format!("{} needs proxy.trusted, the addresses of the proxies", self.say("proxy.header"))
+            }),
+            fault(nobody && !proxy.protocol.is_empty(), || {
+                format!("{} needs proxy.trusted, the addresses of the proxies", self.say("proxy.protocol"))
+            }),
+            fault(is_off && !nobody, || {
+                let trusted = self.say("proxy.trusted");
+                format!(
+                    "{trusted} has no effect alone: say how they tell addresses, by proxy.header or proxy.protocol"
+                )
+            }),
+            fault(closed(ProxiedListener::Ws) && ws.listen.is_none(), || {
+                format!("{} names ws, and ws.listen is off", self.say("proxy.protocol"))
+            }),
+            fault(closed(ProxiedListener::Wss) && wss.listen.is_none(), || {
+                format!("{} names wss, and wss.listen is off", self.say("proxy.protocol"))
+            }),
+        ]
     }
 
     fn keys(&self) -> Vec<Option<String>> {

@@ -4,7 +4,11 @@
 //! Invariant: nothing here depends on time or on connections.
 //! Not here: the rules between keys (`check`).
 
-use super::{Admin, Auth, Config, ConfigError, Limits, Node, RoomDurability, Rooms, Secret, Ws};
+use super::{
+    Admin, Auth, Config, ConfigError, Limits, Node, ProxiedListener, Proxy, ProxyHeader, RoomDurability,
+    Rooms, Secret, Ws,
+};
+use std::net::IpAddr;
 use std::path::Path;
 
 impl Config {
@@ -84,6 +88,23 @@ impl Limits {
     /// forgiven.
     pub fn silence_ms(&self) -> u64 {
         self.heartbeat_ms * 5 / 2
+    }
+}
+
+impl Proxy {
+    /// Whether this is the address of a trusted proxy.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether trusted proxies send the PROXY protocol on this listener.
+    pub fn speaks_on(&self, is_tls: bool) -> bool {
+        self.protocol.contains(if is_tls { &ProxiedListener::Wss } else { &ProxiedListener::Ws })
+    }
+
+    /// Whether a header of the request tells the client's address, if a trusted proxy sent it.
+    pub fn has_header(&self) -> bool {
+        self.header != ProxyHeader::Off
     }
 }
 

@@ -31,9 +31,9 @@ pub use keys::{Key, all as keys, named as key};
 pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{
-    Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
+    Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Proxy, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
 };
-pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
+pub use value::{Kind, LogFormat, LogLevel, ProxiedListener, ProxyHeader, Right, RoomDurability, Secret};
 
 use source::{Gathered, Given};
 use std::path::Path;

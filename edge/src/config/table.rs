@@ -10,8 +10,9 @@
 //! Not here: the macro that reads the table (`keys`), parsing of values (`value`).
 
 use super::keys::config_table;
-use super::value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
+use super::value::{LogFormat, LogLevel, ProxiedListener, ProxyHeader, Right, RoomDurability, Secret};
 use grandstand_protocol::limits;
+use grandstand_protocol::proxy::Network;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -59,6 +60,22 @@ config_table! {
         listen: Option<SocketAddr> = loopback(7443), [],
             "TCP address of WebSocket over TLS; `off` closes it. TLS 1.3 only.",
             "loopback until real certificates are configured; the same port number as QUIC, which is UDP";
+    }
+
+    proxy: Proxy = "Proxies before the node, which tell it their clients' addresses" {
+        trusted: Vec<Network> = Vec::new(), [],
+            "Addresses of the proxies that may tell a client's address, as addresses or networks (CIDR). They are not limited as \
+             clients are; whoever is in the list can claim any address. Name the proxies, not the network of the clients.",
+            "who is not named here is a client, whatever it sends";
+        header: ProxyHeader = ProxyHeader::Off, [],
+            "Header of the upgrade request in which trusted proxies append the client's address: `x-forwarded-for`, `forwarded` \
+             (RFC 7239) or `off`. The rightmost address that is not in proxy.trusted is the client's. From any other peer the \
+             header is ignored.",
+            "a proxy that does not set the header passes on what a client wrote: only the operator knows which one it sets";
+        protocol: Vec<ProxiedListener> = Vec::new(), [],
+            "TCP listeners, ws and wss, on which trusted proxies send the PROXY protocol, version 1 or 2, before all else, TLS included. \
+             There a trusted proxy without the header is refused, and so is everybody else with it; other peers connect directly.",
+            "a proxy sends the header only where it is told to (send-proxy, send-proxy-v2, proxy_protocol)";
     }
 
     quic: Quic = "QUIC" {

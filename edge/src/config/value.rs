@@ -5,6 +5,7 @@
 //! Invariant: `read` accepts what `json` returns (except secrets).
 //! Not here: the type of each key (`table`), the source of a value (`source`).
 
+use grandstand_protocol::proxy::Network;
 use serde_json::{Value as Json, json};
 use std::fmt;
 use std::net::SocketAddr;
@@ -220,6 +221,24 @@ impl Value for Vec<String> {
     }
 }
 
+impl Value for Vec<Network> {
+    const KIND: Kind = Kind::List;
+
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        raw.parts()?.into_iter().map(|part| part.parse().ok()).collect()
+    }
+
+    fn allowed(_: &Rule) -> String {
+        "a list of addresses and networks such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32, without bits behind the \
+         prefix, and none that holds every address"
+            .to_owned()
+    }
+
+    fn json(&self) -> Json {
+        json!(self.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+}
+
 /// A listener's address; `off` is `None`.
 impl Value for Option<SocketAddr> {
     const KIND: Kind = Kind::Address;
@@ -357,6 +376,28 @@ choices! {
 }
 
 choices! {
+    /// The header of a request in which a trusted proxy tells the client's address.
+    ProxyHeader {
+        /// None: the connection's own address counts.
+        Off = "off",
+        /// `X-Forwarded-For`.
+        XForwardedFor = "x-forwarded-for",
+        /// `Forwarded`, RFC 7239.
+        Forwarded = "forwarded",
+    }
+}
+
+choices! {
+    /// A TCP listener for clients.
+    ProxiedListener {
+        /// WebSocket without TLS.
+        Ws = "ws",
+        /// WebSocket over TLS.
+        Wss = "wss",
+    }
+}
+
+choices! {
     /// The format of log lines.
     LogFormat {
         /// For people.
@@ -401,20 +442,25 @@ macro_rules! choice_values {
         }
     )* };
 }
-choice_values!(LogFormat, LogLevel, RoomDurability);
+choice_values!(LogFormat, LogLevel, ProxyHeader, RoomDurability);
 
-impl Value for Vec<Right> {
-    const KIND: Kind = Kind::List;
+macro_rules! choice_lists {
+    ($($Choice:ident),*) => { $(
+        impl Value for Vec<$Choice> {
+            const KIND: Kind = Kind::List;
 
-    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
-        raw.parts()?.into_iter().map(Right::from_word).collect()
-    }
+            fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+                raw.parts()?.into_iter().map($Choice::from_word).collect()
+            }
 
-    fn allowed(_: &Rule) -> String {
-        format!("a list of {}; empty for none", Right::words())
-    }
+            fn allowed(_: &Rule) -> String {
+                format!("a list of {}; empty for none", $Choice::words())
+            }
 
-    fn json(&self) -> Json {
-        json!(self.iter().map(|right| right.word()).collect::<Vec<_>>())
-    }
+            fn json(&self) -> Json {
+                json!(self.iter().map(|choice| choice.word()).collect::<Vec<_>>())
+            }
+        }
+    )* };
 }
+choice_lists!(ProxiedListener, Right);

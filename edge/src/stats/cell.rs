@@ -167,6 +167,8 @@ labels! {
 labels! {
     /// Why a connection was refused before its handshake.
     TurnedAway = "reason" {
+        /// No valid PROXY header from a trusted proxy where it is due, or one from somebody else.
+        ProxyHeader = "proxy_header",
         /// Its address holds as many connections as allowed.
         TooManyConnections = "too_many_connections",
         /// Its address opens connections too fast.

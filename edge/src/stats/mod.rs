@@ -87,6 +87,10 @@ stats! {
         "Connections that could not be accepted, such as for want of file descriptors.";
     counter turned_away: Labelled<TurnedAway> = "grandstand_connections_refused_total",
         "Connections refused before their handshake, by reason.";
+    counter clients_named: Cell = "grandstand_clients_named_total",
+        "Connections from trusted proxies that told the client's address.";
+    counter clients_unnamed: Cell = "grandstand_clients_unnamed_total",
+        "Connections from trusted proxies that told no client's address, so that no limit per address holds them.";
     gauge handshakes_pending: Cell = "grandstand_handshakes_pending",
         "Connections whose handshake (TLS, HTTP upgrade, QUIC) has begun and is not finished.";
     counter handshakes: Labelled<Transport> = "grandstand_handshakes_total",

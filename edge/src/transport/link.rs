@@ -3,10 +3,11 @@
 //! Why small: beside the audience's own records, a link is all that an idle viewer costs.
 //! Invariant: a link's generation is part of its epoll token, so that an event for a closed link is
 //! recognised.
+//! What a link needs only until it is open (`Opening`) lies apart, and is freed then.
 //! Not here: all of a worker's links (`links`), the transfer of bytes (`tcp`, `tls`), their meaning
 //! (`websocket`).
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 
 use bytes::Bytes;
 use grandstand_edge_core::admission::limits::Permit;
@@ -59,6 +60,27 @@ impl Stream {
     }
 }
 
+/// What a link keeps until it is open.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// The address of the peer, or of the client for which a trusted proxy speaks.
+    pub(crate) client: IpAddr,
+    pub(crate) naming: Naming,
+    /// The bytes of an unfinished HTTP request.
+    pub(crate) request: Vec<u8>,
+}
+
+/// What may still tell the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Nothing: `client` is the client's.
+    Done,
+    /// The PROXY header with which the connection begins.
+    Header,
+    /// A header of the HTTP request.
+    Request,
+}
+
 /// A worker's record of one connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -73,9 +95,8 @@ pub(crate) struct Link {
     /// WebSocket close code of a fault in that layer, which replaces the audience's.
     pub(crate) websocket_code: Option<u16>,
     pub(crate) reader: Reader,
-    /// The bytes of an unfinished HTTP request.
-    #[expect(clippy::box_collection, reason = "absent on every open link: a word there, not three")]
-    pub(crate) pending: Option<Box<Vec<u8>>>,
+    /// Absent on an open link.
+    pub(crate) opening: Option<Box<Opening>>,
     pub(crate) stream: Stream,
 }
 
@@ -88,6 +109,11 @@ impl Link {
     /// Read the bytes that have arrived, and leave them in the socket.
     pub(crate) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
         self.socket().map_or(&[], |socket| tcp::peek(socket, scratch))
+    }
+
+    /// Is a PROXY header due?
+    pub(crate) fn awaits_proxy_header(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.naming == Naming::Header)
     }
 
     /// From now on the peer's bytes are TLS.

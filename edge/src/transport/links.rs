@@ -47,7 +47,7 @@ impl Links {
             since_s: now_s,
             websocket_code: None,
             reader: Reader::new(Role::Server),
-            pending: None,
+            opening: None,
             stream,
         }) as u32
     }

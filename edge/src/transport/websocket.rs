@@ -8,7 +8,7 @@
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::version;
-use grandstand_protocol::websocket::handshake::{HandshakeFault, parse_request, write_response};
+use grandstand_protocol::websocket::handshake::{HandshakeFault, Request, parse_request, write_response};
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader};
 
@@ -33,20 +33,24 @@ pub enum Upgrade {
 /// # Errors
 /// The request is not a WebSocket upgrade, or is larger than `ws.header_bytes_max`.
 pub fn judge_request(ws: &config::Ws, bytes: &[u8]) -> Result<Option<Upgrade>, HandshakeFault> {
-    let Some(request) = parse_request(bytes, ws.header_bytes_max)? else { return Ok(None) };
+    Ok(parse_request(bytes, ws.header_bytes_max)?.map(|request| judge(ws, &request)))
+}
+
+/// Judge a request for a WebSocket.
+pub(crate) fn judge(ws: &config::Ws, request: &Request<'_>) -> Upgrade {
     if request.path.split('?').next().unwrap_or("") != ws.path {
-        return Ok(Some(Upgrade::Refuse(404, "no such path: see the node's ws.path")));
+        return Upgrade::Refuse(404, "no such path: see the node's ws.path");
     }
     if !ws.allows_origin(request.origin) {
-        return Ok(Some(Upgrade::Refuse(403, "this origin may not connect")));
+        return Upgrade::Refuse(403, "this origin may not connect");
     }
     let is_ours = request.subprotocols.contains(&version::SUBPROTOCOL);
     if !request.subprotocols.is_empty() && !is_ours {
-        return Ok(Some(Upgrade::Refuse(400, "none of the subprotocols is grandstand.v1")));
+        return Upgrade::Refuse(400, "none of the subprotocols is grandstand.v1");
     }
     let mut answer = Vec::with_capacity(192);
     write_response(request.key, is_ours.then_some(version::SUBPROTOCOL), &mut answer);
-    Ok(Some(Upgrade::Accept { answer, request_len: request.len }))
+    Upgrade::Accept { answer, request_len: request.len }
 }
 
 /// The limits of one conversation, from the configuration.

@@ -10,16 +10,18 @@ use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::admission::limits::{LimitReached, Permit};
+use grandstand_edge_core::admission::limits::LimitReached;
 use grandstand_edge_core::admission::queue::HandshakeKind;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 
 use super::listeners::Accepted;
+use super::proxy::naming;
+use super::shared::Adoption;
 use super::{Command, Worker};
 use crate::stats::{Transport, TurnedAway};
-use crate::transport::link::{LinkState, Stream};
+use crate::transport::link::{LinkState, Opening, Stream};
 use crate::transport::tcp;
 
 /// Connections accepted per turn and listener, within a quarter of a turn's time for handshakes, so that a
@@ -64,15 +66,15 @@ impl Worker {
             return self.refuse_for_drain(&stream, &drain_reason, is_tls);
         }
         let Some(peer) = peer else { return };
-        let permit = match self.shared.limiter.try_acquire(peer, now.us) {
+        let limiter = &self.shared.limiter;
+        let permit = if self.shared.config.proxy.is_trusted(peer) {
+            limiter.try_acquire_unnamed(peer, now.us)
+        } else {
+            limiter.try_acquire(peer, now.us)
+        };
+        let permit = match permit {
             Ok(permit) => permit,
-            Err(refusal) => {
-                let after_s = match refusal {
-                    LimitReached::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
-                    LimitReached::TooManyConnections | LimitReached::NodeFull => RETRY_AFTER_S,
-                };
-                return self.refuse(&stream, refusal.into(), is_tls, after_s);
-            }
+            Err(limit) => return self.refuse(&stream, limit.into(), is_tls, retry_after_s(limit)),
         };
         // Under TLS the first bytes decide, and they have not arrived yet.
         let is_full = !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade);
@@ -86,15 +88,15 @@ impl Worker {
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
         self.shared.loads[target].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let adoption = Adoption { stream, peer, is_tls, permit };
         if target == self.id {
-            return self.adopt(now, stream, is_tls, permit);
+            return self.adopt(now, adoption);
         }
-        let command = Command::Adopt { stream, is_tls, permit };
         if let Err(SendError::Full(command) | SendError::Closed(command)) =
-            self.shared.commands[target].try_send(command)
-            && let Command::Adopt { stream, is_tls, permit } = command
+            self.shared.commands[target].try_send(Command::Adopt(adoption))
+            && let Command::Adopt(adoption) = command
         {
-            self.adopt(now, stream, is_tls, permit);
+            self.adopt(now, adoption);
         }
     }
 
@@ -116,8 +118,9 @@ impl Worker {
     }
 
     /// Make a new connection one of this worker's links.
-    pub(super) fn adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, permit: Permit) {
-        if let Err(error) = self.try_adopt(now, stream, is_tls, permit) {
+    pub(super) fn adopt(&mut self, now: Now, adoption: Adoption) {
+        let permit = adoption.permit;
+        if let Err(error) = self.try_adopt(now, adoption) {
             self.stats.accept_errors.inc();
             tracing::warn!(%error, "a new connection could not be set up");
             self.shared.limiter.end_handshake();
@@ -125,21 +128,33 @@ impl Worker {
         }
     }
 
-    fn try_adopt(&mut self, now: Now, stream: TcpStream, is_tls: bool, permit: Permit) -> io::Result<()> {
+    fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<()> {
+        let Adoption { stream, peer, is_tls, permit } = adoption;
         stream.set_nodelay(true)?;
+        let naming = naming(&self.shared.config.proxy, peer, is_tls);
         let ix = self.driver.links.insert(
             LinkState::Accepted { is_tls },
             Stream::Tcp(stream),
             Some(permit),
             (now.us / 1_000_000) as u32,
         );
-        let link = self.driver.links.get(ix).expect("just inserted");
+        let token = self.driver.links.token(ix);
+        let link = self.driver.links.get_mut(ix).expect("just inserted");
+        link.opening = Some(Box::new(Opening { client: peer, naming, request: Vec::new() }));
         let Stream::Tcp(socket) = &link.stream else { unreachable!("a TCP link") };
-        if let Err(error) = self.poller.add_stream(socket.as_fd(), self.driver.links.token(ix)) {
+        if let Err(error) = self.poller.add_stream(socket.as_fd(), token) {
             self.driver.links.remove(ix);
             return Err(error);
         }
         Ok(())
+    }
+}
+
+/// When a client that a limit refuses may try again.
+pub(super) fn retry_after_s(limit: LimitReached) -> u32 {
+    match limit {
+        LimitReached::TooManyHandshakes { retry_after_ms } => retry_after_ms.div_ceil(1_000),
+        LimitReached::TooManyConnections | LimitReached::NodeFull => RETRY_AFTER_S,
     }
 }
 

@@ -21,6 +21,7 @@ use grandstand_protocol::websocket::handshake::write_refusal;
 use super::Worker;
 use super::client_hello::ticket_of;
 use super::handshakes::Pending;
+use super::poller::Ready;
 use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;
 use crate::transport::tls::Tls;
@@ -49,7 +50,11 @@ impl Worker {
     }
 
     /// The first bytes of a TCP connection have arrived.
-    pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, token: u64, is_tls: bool) {
+    pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, event: Ready, is_tls: bool) {
+        if !self.take_proxy_header(now, ix, event.over, is_tls) {
+            return;
+        }
+        let token = event.token;
         let kind = if is_tls { self.kind_of_hello(ix) } else { HandshakeKind::Upgrade };
         // Queued or refused, it no longer holds one of the limiter's places for handshakes.
         self.shared.limiter.end_handshake();

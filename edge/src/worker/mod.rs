@@ -18,6 +18,7 @@ mod handshakes;
 mod listeners;
 mod load;
 mod poller;
+mod proxy;
 mod publish_stats;
 mod quic;
 mod read;
@@ -234,7 +235,7 @@ impl Worker {
     fn take_commands(&mut self, instant: Instant, now: Now) {
         while let Some(command) = self.commands.pop() {
             match command {
-                Command::Adopt { stream, is_tls, permit } => self.adopt(now, stream, is_tls, permit),
+                Command::Adopt(adoption) => self.adopt(now, adoption),
                 Command::Datagram(datagram) => self.handle_forwarded_datagram(instant, now, datagram),
                 Command::Drain(drain) => self.driver.drain(now, &drain),
                 Command::Release(release) => self.release(release),
@@ -303,7 +304,7 @@ impl Worker {
 
     fn handle_link_event(&mut self, now: Now, ix: u32, event: Ready) {
         match self.driver.links.get(ix).map(|link| link.state) {
-            Some(LinkState::Accepted { is_tls }) => self.handle_incoming(now, ix, event.token, is_tls),
+            Some(LinkState::Accepted { is_tls }) => self.handle_incoming(now, ix, event, is_tls),
             // The peer left before its handshake began.
             Some(LinkState::Queued { .. }) if event.over => self.driver.drop_link(ix),
             Some(LinkState::Queued { .. }) => {}

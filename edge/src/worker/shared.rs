@@ -3,7 +3,7 @@
 //! Invariant: the limiter has the only locks here. A full inbox gives the command back.
 //! Not here: the state of one worker (`Worker`).
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::quic::Datagram;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take a new connection.
-    Adopt { stream: TcpStream, is_tls: bool, permit: Permit },
+    Adopt(Adoption),
     /// Take a datagram that reached the wrong socket.
     Datagram(Datagram),
     /// Tell clients to leave. Refuse new connections too, unless another process has the sockets.
@@ -29,6 +29,15 @@ pub(crate) enum Command {
     Release(Release),
     /// Close everything and end.
     Stop,
+}
+
+/// A TCP connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: IpAddr,
+    pub(crate) is_tls: bool,
+    pub(crate) permit: Permit,
 }
 
 /// See [`Command::Release`].

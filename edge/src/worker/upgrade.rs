@@ -4,25 +4,51 @@
 
 use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
-use grandstand_protocol::websocket::handshake::write_refusal;
+use grandstand_protocol::proxy::begins_header;
+use grandstand_protocol::websocket::handshake::{parse_request, write_refusal};
 
 use super::drain::RETRY_AFTER_S;
 use super::driver::Driver;
-use crate::stats::HandshakeFailure;
+use super::proxy::{Unnamed, limited};
+use crate::stats::{HandshakeFailure, TurnedAway};
 use crate::transport::link::LinkState;
 use crate::transport::websocket::{self, Upgrade};
 
 impl Driver {
     /// Take the bytes of the request. The bytes after it belong to the WebSocket and are returned.
     pub(super) fn take_request(&mut self, now: Now, ix: u32, bytes: &[u8]) -> Option<Vec<u8>> {
-        let link = self.links.get_mut(ix)?;
-        let mut pending = link.pending.take().unwrap_or_default();
-        pending.extend_from_slice(bytes);
-        let upgrade = match websocket::judge_request(&self.shared.config.ws, &pending) {
-            Ok(Some(upgrade)) => upgrade,
+        let shared = self.shared.clone();
+        let ws = &shared.config.ws;
+        let opening = self.links.get_mut(ix)?.opening.as_mut()?;
+        let is_first = opening.request.is_empty();
+        opening.request.extend_from_slice(bytes);
+        // A request ends with a line. To parse only then keeps a client that sends byte by byte cheap.
+        if !is_first && !bytes.contains(&b'\n') && opening.request.len() < ws.header_bytes_max {
+            return None;
+        }
+        let mut request = std::mem::take(&mut opening.request);
+        let upgrade = match parse_request(&request, ws.header_bytes_max) {
+            Ok(Some(parsed)) => match self.name_by_request(now, ix, &parsed) {
+                Ok(()) => websocket::judge(ws, &parsed),
+                Err(Unnamed::Malformed(fault)) => {
+                    tracing::warn!(peer = %self.client_of(ix), "{fault}, from a trusted proxy");
+                    Upgrade::Refuse(400, "malformed Forwarded")
+                }
+                Err(Unnamed::Limit(limit)) => {
+                    self.stats.turned_away.of(limit.into()).inc();
+                    let (status, reason, retry_after_s) = limited(limit);
+                    self.refuse_request_until(now, ix, status, reason, retry_after_s);
+                    return None;
+                }
+            },
             Ok(None) => {
-                self.links.get_mut(ix)?.pending = Some(pending);
+                self.links.get_mut(ix)?.opening.as_mut()?.request = request;
                 return None;
+            }
+            Err(_) if begins_header(&request) => {
+                self.stats.turned_away.of(TurnedAway::ProxyHeader).inc();
+                self.log_strange_header(ix);
+                Upgrade::Refuse(400, "a PROXY header came where none is due")
             }
             Err(fault) => Upgrade::Refuse(fault.status(), fault.reason()),
         };
@@ -37,7 +63,7 @@ impl Driver {
                 None
             }
             Upgrade::Accept { answer, request_len } => {
-                self.open(now, ix, answer).then(|| pending.split_off(request_len))
+                self.open(now, ix, answer).then(|| request.split_off(request_len))
             }
         }
     }
@@ -46,6 +72,7 @@ impl Driver {
         self.shared.limiter.end_handshake();
         let Some(link) = self.links.get_mut(ix) else { return false };
         link.state = LinkState::Open;
+        link.opening = None;
         self.stats.handshakes.of(link.stream.transport()).inc();
         if !self.links.send_own(ix, answer) {
             self.drop_link(ix);
@@ -61,7 +88,7 @@ impl Driver {
         self.refuse_request_until(now, ix, status, reason, None);
     }
 
-    fn refuse_request_until(
+    pub(super) fn refuse_request_until(
         &mut self,
         now: Now,
         ix: u32,
@@ -75,6 +102,7 @@ impl Driver {
         self.shared.limiter.end_handshake();
         if let Some(link) = self.links.get_mut(ix) {
             link.state = LinkState::Lingering;
+            link.opening = None;
             link.since_s = (now.us / 1_000_000) as u32;
         }
         if self.links.send_own(ix, answer) {

@@ -86,6 +86,37 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let quick = compressed::all().into_iter().filter(|v| !v.name.contains("large"));
     out.extend(quick.map(|v| ("compressed", v.name.to_owned(), v.frame)));
     out.extend(streams::all().into_iter().map(|v| ("stream", v.name.to_owned(), v.bytes)));
+    out.extend(proxy_headers().into_iter().enumerate().map(|(n, bytes)| ("proxy", n.to_string(), bytes)));
+    out
+}
+
+/// Headers of proxies: of both versions of the PROXY protocol, and of requests.
+fn proxy_headers() -> Vec<Vec<u8>> {
+    use grandstand_protocol::proxy::{write_v1, write_v2};
+    let lines = [
+        "192.0.2.1, 10.0.0.1",
+        "[2001:db8::1]:443",
+        "unknown, _hidden",
+        "for=192.0.2.43, for=\"[2001:db8:cafe::17]:4711\";proto=https;by=_x",
+        "for=\"192.0.2.\\43:_p\";host=\"a, b\"\nfor=unknown",
+    ];
+    let mut out: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+    let addresses = [("192.0.2.1:1", "192.0.2.2:443"), ("[2001:db8::1]:1", "[2001:db8::2]:443")];
+    for addresses in addresses.map(|(from, to)| Some((from.parse().unwrap(), to.parse().unwrap()))) {
+        out.extend([Vec::new(), Vec::new(), Vec::new()]);
+        let [.., v1, v2, tlvs] = &mut out[..] else { unreachable!("just added") };
+        write_v1(addresses, v1);
+        write_v2(addresses, b"", v2);
+        write_v2(addresses, &[1, 0, 2, b'h', b'2', 4, 0, 1, 0], tlvs);
+    }
+    for last in [b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY TCP4 1.2.3.4 1.2.3.4 0 65535\r\nGET".to_vec()] {
+        out.push(last);
+    }
+    for tlvs in [&b""[..], &[0; 300]] {
+        let mut local = Vec::new();
+        write_v2(None, tlvs, &mut local);
+        out.push(local);
+    }
     out
 }
 

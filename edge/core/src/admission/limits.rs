@@ -5,6 +5,7 @@
 //! entry, before any cryptography.
 //! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of
 //! the bounds per address where `limits.loopback_exempt` says so, but counts towards the node's own.
+//! A connection from a trusted proxy is counted under its client's address, once the proxy has told it.
 //! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T
 //! I.371).
 //! Invariants: every `Permit` is given back exactly once; an address without connections and with a full
@@ -13,7 +14,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,15 +47,54 @@ pub enum LimitReached {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a permit that is not given back holds its place for ever"]
 pub struct Permit {
-    address: Option<Address>,
+    /// The address's number. Flat, since every link keeps one.
+    bits: u64,
+    is_v6: bool,
+    /// Whether it counts towards the bounds of its address.
+    is_counted: bool,
 }
 
-/// What counts as one address; `None` in a [`Permit`] for an exempt one.
+impl Permit {
+    fn new(address: Address, is_counted: bool) -> Permit {
+        match address {
+            Address::V4(bits) => Permit { bits: bits.into(), is_v6: false, is_counted },
+            Address::V6(bits) => Permit { bits, is_v6: true, is_counted },
+        }
+    }
+
+    /// The address that the connection comes from: the client's once it is named, else the peer's.
+    pub fn address(&self) -> Address {
+        if self.is_v6 { Address::V6(self.bits) } else { Address::V4(self.bits as u32) }
+    }
+}
+
+/// What counts as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Address {
+pub enum Address {
+    /// An IPv4 address.
     V4(u32),
-    /// The first 64 bits.
+    /// The first 64 bits of an IPv6 address.
     V6(u64),
+}
+
+impl Address {
+    /// The address of a client at `ip`; IPv4 within IPv6 is IPv4.
+    pub fn of(ip: IpAddr) -> Address {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => Address::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Address::V6(subscriber(v6)),
+        }
+    }
+}
+
+/// An IPv4 address, or `2001:db8::/64`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Address::V4(bits) => write!(f, "{}", Ipv4Addr::from_bits(bits)),
+            Address::V6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
+        }
+    }
 }
 
 /// Counts connections for all workers. See the file's head.
@@ -137,25 +178,52 @@ impl ConnectionLimiter {
     /// # Errors
     /// Why it is refused; then nothing is counted.
     pub fn try_acquire(&self, addr: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
-        let address = self.bounds.address(addr);
+        self.acquire(Permit::new(Address::of(addr), !self.bounds.is_exempt(addr)), now_us)
+    }
+
+    /// A connection came from a trusted proxy, and its client's address is not known yet. It counts towards
+    /// the node's bound only, until it is named.
+    ///
+    /// # Errors
+    /// The node is full; then nothing is counted.
+    pub fn try_acquire_unnamed(&self, proxy: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
+        self.acquire(Permit::new(Address::of(proxy), false), now_us)
+    }
+
+    /// The address of an unnamed connection's client is known: from now on the bounds of that address count.
+    /// An address that a proxy tells is never exempt as loopback.
+    ///
+    /// # Errors
+    /// Why the connection is refused. Then the permit is as it was, and is to be released.
+    pub fn name(&self, permit: &mut Permit, client: IpAddr, now_us: u64) -> Result<(), LimitReached> {
+        assert!(!permit.is_counted, "a connection is named once");
+        let named = Permit::new(Address::of(client), true);
+        let mut state = self.state.lock().expect("nothing panics under this lock");
+        state.now_us = state.now_us.max(now_us);
+        state.count_in(&self.bounds, named.address())?;
+        *permit = named;
+        Ok(())
+    }
+
+    fn acquire(&self, permit: Permit, now_us: u64) -> Result<Permit, LimitReached> {
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.now_us = state.now_us.max(now_us);
         if state.connections >= self.bounds.connections_max {
             return Err(LimitReached::NodeFull);
         }
-        if let Some(address) = address {
-            state.count_in(&self.bounds, address)?;
+        if permit.is_counted {
+            state.count_in(&self.bounds, permit.address())?;
         }
         state.connections += 1;
-        Ok(Permit { address })
+        Ok(permit)
     }
 
     /// The connection is gone.
     pub fn release(&self, permit: Permit) {
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.connections = state.connections.checked_sub(1).expect("a permit is given back once");
-        if let Some(address) = permit.address {
-            state.count_out(address);
+        if permit.is_counted {
+            state.count_out(permit.address());
         }
     }
 
@@ -185,16 +253,9 @@ impl ConnectionLimiter {
 }
 
 impl Bounds {
-    /// What counts as one address; `None` for one that is exempt.
-    fn address(&self, addr: IpAddr) -> Option<Address> {
-        let addr = addr.to_canonical();
-        if self.loopback_exempt && addr.is_loopback() {
-            return None;
-        }
-        Some(match addr {
-            IpAddr::V4(v4) => Address::V4(v4.to_bits()),
-            IpAddr::V6(v6) => Address::V6(subscriber(v6)),
-        })
+    /// Whether the bounds per address leave this one out.
+    fn is_exempt(&self, addr: IpAddr) -> bool {
+        self.loopback_exempt && addr.to_canonical().is_loopback()
     }
 
     /// The bucket after one more connection.
@@ -340,6 +401,52 @@ mod tests {
         let limiter = ConnectionLimiter::new(&ConnectionLimits { loopback_exempt: false, ..limits() }, KEY);
         assert!((0..3).all(|_| limiter.try_acquire(ip("127.0.0.1"), 0).is_ok()));
         assert_eq!(limiter.try_acquire(ip("127.0.0.1"), 0), Err(LimitReached::TooManyConnections));
+    }
+
+    #[test]
+    fn ten_thousand_behind_one_proxy_enter_and_one_of_them_is_limited() {
+        let limits =
+            ConnectionLimits { connections_max: 20_000, handshakes_per_address_per_s: 0, ..limits() };
+        let (limiter, proxy) = (ConnectionLimiter::new(&limits, KEY), ip("192.0.2.80"));
+        let enter = |client: IpAddr| {
+            let mut permit = limiter.try_acquire_unnamed(proxy, 0).unwrap();
+            assert_eq!(permit.address().to_string(), "192.0.2.80", "the proxy's, until it is named");
+            match limiter.name(&mut permit, client, 0) {
+                Ok(()) => Ok(permit),
+                Err(why) => {
+                    limiter.release(permit);
+                    Err(why)
+                }
+            }
+        };
+        let many: Vec<_> =
+            (0..10_000).map(|n| enter(IpAddr::V4((0x0b00_0000 + n).into())).unwrap()).collect();
+        assert_eq!(limiter.connections(), 10_000);
+        let one: Vec<_> = (0..3).map(|_| enter(ip("2001:db8::1")).unwrap()).collect();
+        assert_eq!(one[0].address().to_string(), "2001:db8::/64");
+        assert_eq!(enter(ip("2001:db8::2")), Err(LimitReached::TooManyConnections));
+        // An address that a proxy tells is not this machine's.
+        let local: Vec<_> = (0..3).map(|_| enter(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(enter(ip("127.0.0.1")), Err(LimitReached::TooManyConnections));
+        assert_eq!(limiter.connections(), 10_006, "who is refused holds no place");
+        [many, one, local].into_iter().flatten().for_each(|permit| limiter.release(permit));
+        assert_eq!(limiter.connections(), 0);
+        assert!(limiter.state.lock().unwrap().addresses.is_empty(), "nobody is remembered without a rate");
+    }
+
+    #[test]
+    fn the_rate_of_a_client_behind_a_proxy_is_its_own() {
+        let limiter =
+            ConnectionLimiter::new(&ConnectionLimits { connections_per_address_max: 0, ..limits() }, KEY);
+        let enter = |client| {
+            let mut permit = limiter.try_acquire_unnamed(ip("192.0.2.80"), 0).unwrap();
+            let named = limiter.name(&mut permit, ip(client), 0);
+            limiter.release(permit);
+            named
+        };
+        (0..4).for_each(|_| enter("198.51.100.1").unwrap());
+        assert_eq!(enter("198.51.100.1"), Err(LimitReached::TooManyHandshakes { retry_after_ms: 500 }));
+        enter("198.51.100.2").unwrap();
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Got {
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
+const KEY: [u8; 16] = [7; 16];
+
 /// See the file's head.
 pub struct Ws {
     pub stream: Box<dyn Stream>,
@@ -56,24 +58,53 @@ impl Ws {
         Self::upgrade(Box::new(stream), socket, address, path)
     }
 
-    fn upgrade(mut stream: Box<dyn Stream>, socket: TcpStream, address: SocketAddr, path: &str) -> Ws {
+    fn upgrade(stream: Box<dyn Stream>, socket: TcpStream, address: SocketAddr, path: &str) -> Ws {
         let mut request = Vec::new();
-        let key = [7; 16];
-        write_request(&address.to_string(), path, None, None, &key, &mut request).unwrap();
-        stream.write_all(&request).unwrap();
+        write_request(&address.to_string(), path, None, None, &KEY, &mut request).unwrap();
+        Self::request(stream, socket, &request).expect("101")
+    }
+
+    /// Upgrade a connection that stands, under TLS or not, with these header lines more.
+    ///
+    /// # Errors
+    /// What the node answers, or that it closed.
+    pub fn over(socket: TcpStream, is_tls: bool, path: &str, headers: &str) -> Result<Ws, String> {
+        let mut request = Vec::new();
+        write_request("localhost", path, None, None, &KEY, &mut request).unwrap();
+        request.truncate(request.len() - 2);
+        request.extend_from_slice(headers.as_bytes());
+        request.extend_from_slice(b"\r\n");
+        let own = socket.try_clone().unwrap();
+        let stream: Box<dyn Stream> = if is_tls {
+            let tls = std::sync::Arc::new(client_config(&[b"http/1.1"]));
+            let client = rustls::ClientConnection::new(tls, "localhost".try_into().unwrap()).unwrap();
+            Box::new(rustls::StreamOwned::new(client, own))
+        } else {
+            Box::new(own)
+        };
+        Self::request(stream, socket, &request)
+    }
+
+    fn request(mut stream: Box<dyn Stream>, socket: TcpStream, request: &[u8]) -> Result<Ws, String> {
+        stream.write_all(request).map_err(|error| error.to_string())?;
         let (mut response, mut buffer) = (Vec::new(), [0; 4096]);
         let len = loop {
-            let n = stream.read(&mut buffer).expect("an answer to the upgrade");
-            assert!(n > 0, "closed during the upgrade: {}", String::from_utf8_lossy(&response));
+            let n = stream.read(&mut buffer).map_err(|error| error.to_string())?;
             response.extend_from_slice(&buffer[..n]);
-            if let Some(answer) = parse_response(&response, &key, None).expect("101") {
-                break answer.len;
+            let text = || String::from_utf8_lossy(&response).into_owned();
+            if n == 0 {
+                return Err(format!("closed during the upgrade: {}", text()));
+            }
+            match parse_response(&response, &KEY, None) {
+                Ok(Some(answer)) => break answer.len,
+                Ok(None) => {}
+                Err(_) => return Err(text()),
             }
         };
         let mut ws = Ws { stream, socket, reader: Reader::new(Role::Client), queue: Default::default() };
         let mut rest = response.split_off(len);
         ws.take(&mut rest);
-        ws
+        Ok(ws)
     }
 
     /// Connect, upgrade, say hello; the welcome is read.
@@ -159,6 +190,19 @@ impl Ws {
             });
         }
     }
+}
+
+/// Connect from this address of loopback.
+pub fn socket_from(from: &str, to: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+    let from: std::net::IpAddr = from.parse().unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    socket.connect(&to.into()).expect("the node listens");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
 }
 
 fn socket(address: SocketAddr) -> TcpStream {

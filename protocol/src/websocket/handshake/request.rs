@@ -35,9 +35,10 @@ pub struct Request<'a> {
     pub subprotocols: Vec<&'a str>,
     /// `Sec-WebSocket-Key`, for [`write_response`].
     pub key: &'a str,
-    /// All entries of `X-Forwarded-For`; the nearest proxy wrote the last. They are reliable only if the
-    /// proxies are.
-    pub forwarded_for: Vec<&'a str>,
+    /// The lines of `X-Forwarded-For`, in order. They are reliable only if the peer is ([`crate::proxy`]).
+    pub x_forwarded_for: Vec<&'a [u8]>,
+    /// The lines of `Forwarded`, in order.
+    pub forwarded: Vec<&'a [u8]>,
     /// The length of the request in bytes; the bytes after it belong to the WebSocket.
     pub len: usize,
 }
@@ -184,7 +185,8 @@ fn check<'a>(parsed: &httparse::Request<'_, 'a>, len: usize) -> Result<Request<'
         origin: head.at_most_one("Origin", bad("more than one Origin"))?,
         subprotocols: check_subprotocols(head)?,
         key: check_key(head)?,
-        forwarded_for: head.list("X-Forwarded-For").collect(),
+        x_forwarded_for: head.all("X-Forwarded-For").collect(),
+        forwarded: head.all("Forwarded").collect(),
         len,
     })
 }
