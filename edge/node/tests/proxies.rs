@@ -1,4 +1,4 @@
-//! Proxies before a node, spoken by hand: whose word about a client's address counts, and what it is good for.
+//! Proxies before a node, spoken by hand: whose word about a client's address counts, and for what.
 //!
 //! Why by hand: a real proxy sends neither a wrong header nor one byte at a time; `proxies_real` has the real
 //! ones. Peers are told apart by their address on loopback: 127.0.0.9 is the trusted proxy.

@@ -56,7 +56,8 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Start a program on a configuration in a folder of its own; returns when `port` is open.
 fn run(program: &Path, name: &str, config: &str, args: &[&str], port: SocketAddr) -> Running {
-    let folder = std::env::temp_dir().join(format!("grandstand-{name}-{}-{}", std::process::id(), port.port()));
+    let folder =
+        std::env::temp_dir().join(format!("grandstand-{name}-{}-{}", std::process::id(), port.port()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("proxy.conf");
     std::fs::write(&file, config.replace("FOLDER", &folder.display().to_string())).unwrap();
@@ -118,9 +119,8 @@ fn holds(node: &Node, port: SocketAddr, is_tls: bool, forged: &str) {
 }
 
 fn nginx(port: SocketAddr, body: &str) -> Option<Running> {
-    let config = format!(
-        "daemon off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}"
-    );
+    let config =
+        format!("daemon off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}");
     Some(run(&program("nginx")?, "nginx", &config, &["-e", "stderr", "-p", ".", "-c"], port))
 }
 

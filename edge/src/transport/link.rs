@@ -16,6 +16,7 @@ use grandstand_protocol::websocket::Reader;
 
 use super::tcp::{self, Received};
 use super::tls::{self, Tls};
+use crate::config;
 use crate::stats::Transport;
 
 /// The stage of a TCP link.
@@ -79,6 +80,17 @@ pub(crate) enum Naming {
     Header,
     /// A header of the HTTP request.
     Request,
+}
+
+impl Naming {
+    /// Of a connection from this peer.
+    pub(crate) fn of(proxy: &config::Proxy, peer: IpAddr, is_tls: bool) -> Naming {
+        match proxy.is_trusted(peer) {
+            true if proxy.speaks_on(is_tls) => Naming::Header,
+            true if proxy.has_header() => Naming::Request,
+            _ => Naming::Done,
+        }
+    }
 }
 
 /// A worker's record of one connection.

@@ -17,11 +17,10 @@ use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 
 use super::listeners::Accepted;
-use super::proxy::naming;
 use super::shared::Adoption;
 use super::{Command, Worker};
 use crate::stats::{Transport, TurnedAway};
-use crate::transport::link::{LinkState, Opening, Stream};
+use crate::transport::link::{LinkState, Naming, Opening, Stream};
 use crate::transport::tcp;
 
 /// Connections accepted per turn and listener, within a quarter of a turn's time for handshakes, so that a
@@ -131,7 +130,7 @@ impl Worker {
     fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<()> {
         let Adoption { stream, peer, is_tls, permit } = adoption;
         stream.set_nodelay(true)?;
-        let naming = naming(&self.shared.config.proxy, peer, is_tls);
+        let naming = Naming::of(&self.shared.config.proxy, peer, is_tls);
         let ix = self.driver.links.insert(
             LinkState::Accepted { is_tls },
             Stream::Tcp(stream),

@@ -19,18 +19,9 @@ use grandstand_protocol::websocket::handshake::Request;
 use super::Worker;
 use super::accept::retry_after_s;
 use super::driver::Driver;
-use crate::config::{self, ProxyHeader};
+use crate::config::ProxyHeader;
 use crate::stats::TurnedAway;
 use crate::transport::link::Naming;
-
-/// What may tell the client's address of a connection from this peer.
-pub(super) fn naming(proxy: &config::Proxy, peer: IpAddr, is_tls: bool) -> Naming {
-    match proxy.is_trusted(peer) {
-        true if proxy.speaks_on(is_tls) => Naming::Header,
-        true if proxy.has_header() => Naming::Request,
-        _ => Naming::Done,
-    }
-}
 
 /// Why a request of a trusted proxy is refused.
 #[derive(Debug)]
@@ -85,8 +76,8 @@ impl Worker {
         false
     }
 
-    /// Refuse a connection whose handshake has not begun, for its PROXY header. Under TLS it could be told only
-    /// after a handshake.
+    /// Refuse a connection whose handshake has not begun, for its PROXY header. Under TLS it could be told
+    /// only after a handshake.
     fn refuse_header(&mut self, now: Now, ix: u32, reason: &str, is_tls: bool) {
         self.stats.turned_away.of(TurnedAway::ProxyHeader).inc();
         self.refuse_accepted(now, ix, (400, reason, None), is_tls);

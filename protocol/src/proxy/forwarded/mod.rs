@@ -41,7 +41,8 @@ pub fn client_of_x_forwarded_for<'a>(
     client
 }
 
-/// The client's address by the lines of `Forwarded`, in order; `None` if the nearest trusted proxy tells none.
+/// The client's address by the lines of `Forwarded`, in order; `None` if the nearest trusted proxy tells
+/// none.
 ///
 /// # Errors
 /// A line breaks the syntax, so that it is unknown where a client's entries end.

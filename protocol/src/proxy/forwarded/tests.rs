@@ -1,4 +1,6 @@
 //! Tests of forwarding headers: forms of addresses, what a client may write, the RFC's examples, noise.
+//!
+//! Why a property: what a client can write before the entry of a proxy has no end.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,6 @@
 //! Tests of the PROXY header: the examples of its document, round trips, cuts and noise.
+//!
+//! Why every cut: a socket may deliver a header in any pieces.
 
 use super::*;
 use proptest::prelude::*;
