@@ -129,9 +129,9 @@ fn the_proxy_protocol_names_clients_on_both_ports() {
         // A health check of the proxy, in which it speaks for itself.
         let mut local = Vec::new();
         if version == 1 {
-            write_v1(None, &mut local)
+            write_v1(None, &mut local);
         } else {
-            write_v2(None, b"", &mut local)
+            write_v2(None, b"", &mut local);
         }
         let own: Vec<_> =
             (0..4).map(|_| welcome(self::open(&node, is_tls, PROXY, &local, "").unwrap())).collect();
