@@ -242,7 +242,9 @@ fn run(plan: &ReconnectingPlan, state: &Arc<Mutex<State>>, is_over: &AtomicBool)
                 // Every session draws its own delays and nonces, the same in every run.
                 let seed = (begun as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let mut session = Session::new(Options { seed, keep_state: false, ..Options::default() });
-                session.subscribe(&plan.room, SubscribeOptions::default());
+                session
+                    .subscribe(&plan.room, SubscribeOptions::default())
+                    .expect("the plan's room has a valid name");
                 locked(state).slots.push(Slot::default());
                 let client = Client { number: begun, state: state.clone() };
                 tokio::task::spawn_local(Driver::new(&connector, &url, session, client).run());

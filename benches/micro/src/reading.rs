@@ -60,7 +60,7 @@ fn read(count: usize) -> u64 {
 fn session(count: usize) -> u64 {
     let mut fixture = Fixture::new();
     let mut session = Session::new(Options { name: "a_viewer_of_16b".into(), ..Options::default() });
-    session.subscribe(ROOM, SubscribeOptions::default());
+    session.subscribe(ROOM, SubscribeOptions::default()).expect("a valid name");
     connect(&mut fixture, &mut session);
     repeat(|meter| {
         fixture.taker.kept.clear();

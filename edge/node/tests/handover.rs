@@ -245,7 +245,7 @@ fn clients_follow_restarts_without_a_pause_and_keep_their_sessions() {
     ];
     let clients: Vec<Client> = urls
         .iter()
-        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()))
+        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()).unwrap())
         .collect();
     let mut lives: Vec<Life> = clients.iter().map(|_| Life::default()).collect();
     clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());
@@ -257,7 +257,7 @@ fn clients_follow_restarts_without_a_pause_and_keep_their_sessions() {
             // Everybody says something, and hears everybody.
             for (client, url) in clients.iter().zip(&urls) {
                 client
-                    .publish(
+                    .try_publish(
                         "show",
                         OwnedPublication { text: format!("{round} {url}"), ..Default::default() },
                     )
@@ -372,7 +372,7 @@ fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
     ];
     let clients: Vec<Client> = urls
         .iter()
-        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()))
+        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()).unwrap())
         .collect();
     let mut told: Vec<Told> = clients.iter().map(|_| Told::default()).collect();
     clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());
@@ -405,7 +405,7 @@ fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
                 let by = said.len() % clients.len();
                 let text = said.len().to_string();
                 let nonce = clients[by]
-                    .publish("show", OwnedPublication { text: text.clone(), ..Default::default() })
+                    .try_publish("show", OwnedPublication { text: text.clone(), ..Default::default() })
                     .unwrap();
                 said.push(text);
                 listen_until(&clients[by], &mut told[by], |told| told.acknowledged.contains(&nonce)).await;

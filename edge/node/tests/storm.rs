@@ -48,7 +48,7 @@ impl Handler for Restless {
 fn drop_and_come_back(url: &str) {
     let url: Url = url.parse().expect("a URL");
     let mut session = Session::new(Options { seed: 9, ..Options::default() });
-    session.subscribe("show", SubscribeOptions::default());
+    session.subscribe("show", SubscribeOptions::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let finished = runtime.block_on(async {
         let connector = Connector::new(&Trust::AnyoneForTests).unwrap();

@@ -121,14 +121,15 @@ impl Viewer {
     pub fn join(&mut self, name: &str, replay: u32) {
         if self.room(name).is_none() {
             self.rooms.insert(name.to_owned(), replay);
-            self.session.subscribe(name, SubscribeOptions { replay, resume: None });
+            let options = SubscribeOptions { replay, resume: None };
+            self.session.subscribe(name, options).expect("the world's rooms have valid names");
         }
     }
 
     /// Follow a room no longer.
     pub fn leave(&mut self, name: &str) {
         if let Some(room) = self.room(name) {
-            self.session.unsubscribe(room);
+            self.session.unsubscribe(room, &mut |_| {});
         }
         self.rooms.remove(name);
         self.wanted.retain(|_, wanted| wanted.room != name);
@@ -203,7 +204,8 @@ impl Viewer {
             .map(|(n, r)| (n.clone(), *r))
             .collect();
         for (name, replay) in missing {
-            self.session.subscribe(&name, SubscribeOptions { replay, resume: None });
+            let options = SubscribeOptions { replay, resume: None };
+            self.session.subscribe(&name, options).expect("the world's rooms have valid names");
         }
     }
 
@@ -221,7 +223,8 @@ impl Viewer {
         self.recent.clear();
         for (name, &replay) in &self.rooms {
             let resume = positions.get(name).copied();
-            self.session.subscribe(name, SubscribeOptions { replay, resume });
+            let options = SubscribeOptions { replay, resume };
+            self.session.subscribe(name, options).expect("the world's rooms have valid names");
         }
         positions.into_keys().collect()
     }

@@ -215,7 +215,7 @@ impl People {
         let name = self.name(viewer, room);
         let v = &mut self.viewers[viewer];
         if let Some(room) = v.room(&name) {
-            v.session.react(room, "x", 1);
+            let _ = v.session.react(room, "x", 1);
             self.pump(scene, viewer);
         }
     }

@@ -143,7 +143,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
     options.session.token = target::token(args.token.as_deref())?;
     options.session.seed = seed();
     options.session.keep_state = false;
-    let client = Client::connect(&connector, &args.url, options);
+    let client = Client::connect(&connector, &args.url, options)?;
     client.subscribe(room, SubscribeOptions::default())?;
     let mut all = History::default();
     let (mut count, mut skips) = (REQUEST_MESSAGES, 0);

@@ -64,7 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let connector = args.trust.decide(std::slice::from_ref(&args.url))?.connector(None)?;
     let session = Options { token: token(args.token.as_deref())?, name: args.name, ..Options::default() };
     let client =
-        Client::connect(&connector, &args.url, ClientOptions { session, ..ClientOptions::default() });
+        Client::connect(&connector, &args.url, ClientOptions { session, ..ClientOptions::default() })?;
     client.subscribe(&args.room, SubscribeOptions { replay: args.replay, resume: None })?;
     let mut model = Model::new(&args.room);
     // https://no-color.org
@@ -92,7 +92,7 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
         Action::Publish { text, reply_to } => {
             let publication =
                 OwnedPublication { text: text.clone(), reply_to, ..OwnedPublication::default() };
-            match client.publish(&room, publication) {
+            match client.try_publish(&room, publication) {
                 Ok(nonce) => model.handle_sent(nonce, &text),
                 Err(_) => model.handle_busy(&text),
             }

@@ -389,7 +389,9 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
         ..Options::default()
     };
     let mut session = Session::new(options);
-    let room = session.subscribe(&common.plan.rooms[room_index], SubscribeOptions::default());
+    let room = session
+        .subscribe(&common.plan.rooms[room_index], SubscribeOptions::default())
+        .expect("the plan's rooms have valid names");
     common.shared.slots.borrow_mut()[number].begin();
     let viewer = Viewer { shared: common.shared.clone(), number, room, room_index, began_us: now_us() };
     let (connector, url) = common.routes.of(&common.plan, number);

@@ -195,7 +195,9 @@ impl Publishers {
         };
         let mut session = Session::new(options);
         let room_index = index % plan.rooms.len();
-        let room = session.subscribe(&plan.rooms[room_index], SubscribeOptions::default());
+        let room = session
+            .subscribe(&plan.rooms[room_index], SubscribeOptions::default())
+            .expect("the plan's rooms have valid names");
         let publisher = Publisher {
             common: self.common.clone(),
             index,

@@ -254,7 +254,7 @@ impl Handler for Viewer {
         }
         let reactions = std::mem::take(&mut orders.reactions);
         if reactions > 0 && control.session.is_live(self.room) {
-            control.session.react(self.room, reaction(self.number), reactions);
+            let _ = control.session.react(self.room, reaction(self.number), reactions);
             self.shared.tally.borrow_mut().counts.reactions_sent += u64::from(reactions);
         }
         None

@@ -16,15 +16,15 @@
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};
-//! use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust};
+//! use grandstand_client::net::{Client, ClientOptions, Connector, Trust};
 //!
 //! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
 //! // The hash that a node prints for its development certificate; `Trust::Pem` where there is a real one.
 //! let trust = Trust::fingerprint("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08").unwrap();
 //! let connector = Connector::new(&trust)?;
-//! let client = Client::connect(&connector, &"quic://localhost:7443".parse()?, ClientOptions::default());
+//! let client = Client::connect(&connector, &"quic://localhost:7443".parse()?, ClientOptions::default())?;
 //! client.subscribe("show", SubscribeOptions { replay: 20, resume: None })?;
-//! client.publish("show", OwnedPublication { text: "hello".into(), ..Default::default() })?;
+//! client.publish("show", "hello").await?;
 //! while let Some(event) = client.next_event().await {
 //!     match event {
 //!         OwnedEvent::Message { author, text, .. } => println!("{author}: {text}"),

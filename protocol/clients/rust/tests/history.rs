@@ -80,7 +80,7 @@ fn a_request_of_the_past_that_cannot_be_answered_is_refused_once() {
     world.node.refuse_history = Some((Refusal::TooOld, None));
     let first = world.session.history(world.room, 0, 30).unwrap();
     world.settle();
-    world.session.unsubscribe(world.room);
+    world.unsubscribe(world.room);
     world.settle();
     let refused: Vec<_> = world
         .events

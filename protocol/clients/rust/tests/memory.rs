@@ -75,7 +75,7 @@ async fn a_viewer_over_websocket_costs_less_than_4_kb() {
             before = resident_bytes();
         }
         let mut session = Session::new(Options { seed: n as u64, keep_state: false, ..Options::default() });
-        session.subscribe("a show with a name", SubscribeOptions::default());
+        session.subscribe("a show with a name", SubscribeOptions::default()).unwrap();
         let (count, arrived) = (here.clone(), Arc::new(tokio::sync::Notify::new()));
         let arrive = arrived.clone();
         let handler = move |_: u64, event: &Event<'_>| match event {

@@ -34,7 +34,7 @@ impl Road {
     fn up(seed: u64) -> Road {
         let mut session = Session::new(Options { seed, ..Options::default() });
         session.overlap_migrations();
-        let room = session.subscribe("show", SubscribeOptions::default());
+        let room = session.subscribe("show", SubscribeOptions::default()).unwrap();
         session.handle_connected(1_000_000);
         let mut road = Road {
             now_us: 1_000_000,

@@ -10,7 +10,9 @@ mod common;
 
 use common::world::{HEARTBEAT_US, World};
 use common::{EPOCH, Entry};
-use grandstand_client::core::{Ending, Fault, Next, Options, OwnedEvent as E, Publication, Reason};
+use grandstand_client::core::{
+    Ending, Fault, Next, Options, OwnedEvent as E, Publication, Reason, RequestError,
+};
 use grandstand_client::protocol::close::{CloseCode, Retry};
 use grandstand_client::protocol::frame::{ErrorFrame, GapReason, GoAway, Kind, Outcome, ServerFrame};
 use proptest::prelude::*;
@@ -145,11 +147,12 @@ fn the_outbox_is_bounded() {
     let mut world = World::new(Options { unanswered_max: 2, ..Options::default() });
     world.publish("a");
     world.publish("b");
-    assert!(world.session.publish(0, world.room, &Publication::default()).is_err());
-    assert!(world.session.set_state(world.room, "k", None).is_err());
+    let more = Publication { text: "c", ..Publication::default() };
+    assert_eq!(world.session.publish(0, world.room, &more), Err(RequestError::Full));
+    assert_eq!(world.session.set_state(world.room, "k", None), Err(RequestError::Full));
     world.connect();
     world.settle();
-    assert!(world.session.publish(0, world.room, &Publication::default()).is_ok());
+    assert!(world.session.publish(0, world.room, &more).is_ok());
 }
 
 #[test]
@@ -399,11 +402,11 @@ fn dropping_on_purpose_comes_back_at_once() {
 #[test]
 fn reactions_are_added_up_and_do_not_survive() {
     let mut world = World::up();
-    (0..3).for_each(|_| world.session.react(world.room, "❤", 50));
+    (0..3).for_each(|_| world.session.react(world.room, "❤", 50).unwrap());
     world.settle();
     let reacts = |world: &World| world.node.seen.iter().filter(|k| **k == Kind::React).count();
     assert_eq!(reacts(&world), 2, "a hundred and fifty");
-    world.session.react(world.room, "❤", 1);
+    world.session.react(world.room, "❤", 1).unwrap();
     world.reconnect();
     assert_eq!(reacts(&world), 0);
 }

@@ -205,7 +205,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// The app's way: subscribe, say ten things, read them all, close.
 async fn chat(server: Server) {
-    let client = Client::connect(&connector(&server), &server.url, ClientOptions::default());
+    let client = Client::connect(&connector(&server), &server.url, ClientOptions::default()).unwrap();
     client.subscribe("show", SubscribeOptions::default()).unwrap();
     let (mut acks, mut texts, mut said) = (0, Vec::new(), 0);
     while texts.len() < 10 || acks < 10 {
@@ -213,7 +213,7 @@ async fn chat(server: Server) {
             OwnedEvent::Subscribed { .. } => {
                 for n in 0..10 {
                     let text = n.to_string();
-                    client.publish("show", OwnedPublication { text, ..Default::default() }).unwrap();
+                    client.try_publish("show", OwnedPublication { text, ..Default::default() }).unwrap();
                     said += 1;
                 }
             }
@@ -298,7 +298,7 @@ impl Handler for Restless {
 
 async fn drop_and_resume(server: Server) {
     let mut session = Session::new(Options { seed: 9, ..Options::default() });
-    session.subscribe("show", SubscribeOptions::default());
+    session.subscribe("show", SubscribeOptions::default()).unwrap();
     let handler = Restless { said: 0, drops: 0, next: 0, held: false };
     let run = Driver::new(&connector(&server), &server.url, session, handler).run();
     let finished = within(run).await;
@@ -328,10 +328,10 @@ async fn a_viewer_that_drops_its_quic_connection_misses_nothing() {
 #[tokio::test]
 async fn what_is_said_again_under_its_nonce_stands_once() {
     let server = serve_tcp("ws", None, Trust::Nobody);
-    let client = Client::connect(&connector(&server), &server.url, ClientOptions::default());
+    let client = Client::connect(&connector(&server), &server.url, ClientOptions::default()).unwrap();
     client.subscribe("show", SubscribeOptions::default()).unwrap();
     let first = OwnedPublication { text: "once".into(), ..Default::default() };
-    let nonce = client.publish("show", first.clone()).unwrap();
+    let nonce = client.try_publish("show", first.clone()).unwrap();
     let mut answers = Vec::new();
     while answers.len() < 2 {
         if let OwnedEvent::Published { nonce, offset, repeated, .. } =
@@ -339,7 +339,7 @@ async fn what_is_said_again_under_its_nonce_stands_once() {
         {
             answers.push((nonce, offset, repeated));
             let again = Some(Again { nonce, age: Duration::from_secs(2) });
-            client.publish("show", OwnedPublication { again, ..first.clone() }).unwrap();
+            client.try_publish("show", OwnedPublication { again, ..first.clone() }).unwrap();
         }
     }
     assert_eq!(answers, [(nonce, 0, false), (nonce, 0, true)]);

@@ -42,12 +42,12 @@ fn a_refused_subscription_is_tried_again_where_that_can_help() {
 #[test]
 fn rooms_can_be_left_and_entered_again() {
     let mut world = World::up();
-    world.session.unsubscribe(world.room);
+    world.unsubscribe(world.room);
     world.settle();
     assert_eq!(world.count(|e| matches!(e, E::Unsubscribed { asked: true, .. })), 1);
     world.reconnect();
     assert_eq!(world.node.seen, [Kind::Hello]);
-    let again = world.session.subscribe("show", SubscribeOptions::default());
+    let again = world.session.subscribe("show", SubscribeOptions::default()).unwrap();
     assert_ne!(again, world.room);
     world.settle();
     assert!(world.session.is_live(again));
@@ -62,17 +62,17 @@ fn a_room_that_is_entered_while_it_is_left_is_asked_for_when_that_is_over() {
     world.deliver_to_node(usize::MAX);
     assert_eq!(world.node.seen, [Kind::Hello, Kind::Subscribe]);
     // Asked for, not answered yet.
-    world.session.unsubscribe(world.room);
-    let again = world.session.subscribe("show", SubscribeOptions::default());
+    world.unsubscribe(world.room);
+    let again = world.session.subscribe("show", SubscribeOptions::default()).unwrap();
     world.transmit();
     assert!(world.to_node.is_empty());
     world.settle();
     assert_eq!(world.node.seen[2..], [Kind::Unsubscribe, Kind::Subscribe]);
     assert!(world.session.is_live(again));
     // And while it waits for the answer that it has left.
-    world.session.unsubscribe(again);
+    world.unsubscribe(again);
     world.transmit();
-    let once_more = world.session.subscribe("show", SubscribeOptions::default());
+    let once_more = world.session.subscribe("show", SubscribeOptions::default()).unwrap();
     world.settle();
     assert_eq!(world.node.seen[4..], [Kind::Unsubscribe, Kind::Subscribe]);
     assert!(world.session.is_live(once_more));

@@ -63,6 +63,9 @@ impl Model {
                 self.handle_published(*nonce, *epoch, *offset);
             }
             OwnedEvent::Uncertain { nonce, text } => self.handle_uncertain(*nonce, text),
+            OwnedEvent::NotSent { nonce, .. } => {
+                self.handle_refused(Kind::Publish as u8, *nonce, "the session ended before it was sent");
+            }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
                 self.handle_refused(*kind, *id, &refusal_text(*reason, *retry_after_ms, detail));
             }

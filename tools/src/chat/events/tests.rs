@@ -9,8 +9,9 @@ use super::*;
 
 fn room() -> RoomOf<Box<str>> {
     // A room's number is the session's to give; a session without connection gives the first.
-    let id: RoomId =
-        grandstand_client::core::Session::new(Default::default()).subscribe("show", Default::default());
+    let id: RoomId = grandstand_client::core::Session::new(Default::default())
+        .subscribe("show", Default::default())
+        .unwrap();
     RoomOf { id, name: "show".into() }
 }
 
@@ -153,7 +154,8 @@ fn refusals_give_the_reason_the_wait_and_the_text_back() {
 #[test]
 fn gaps_are_told_with_number_and_reason() {
     let mut model = inside();
-    let gap = |count, reason| OwnedEvent::Gap { room: room(), from: 10, to: 10 + count, count, reason };
+    let gap =
+        |count, reason| OwnedEvent::Gap { room: room(), epoch: 1, from: 10, to: 10 + count, count, reason };
     tell(&mut model, &[gap(12, GapReason::Slow), gap(1, GapReason::Expired)]);
     let expected = [
         "* missed 12 messages: you were too slow",

@@ -7,7 +7,7 @@
 use grandstand_protocol::close::{CloseCode, Retry};
 use grandstand_protocol::frame::ErrorFrame;
 
-use super::retry::verdict;
+use super::retry::{Verdict, verdict};
 use super::{Ending, Reason};
 
 /// The content of an `Error` frame.
@@ -57,26 +57,26 @@ impl ConnectionEnd {
         self.close_due.take()
     }
 
-    /// The transport has ended. Returns the reason, the retry that it allows, and the delay in microseconds
-    /// that the node asked for.
-    pub(super) fn judge(&mut self, ending: Ending) -> (Reason, Retry, u64) {
+    /// The transport has ended. Returns the reason, and what it allows.
+    pub(super) fn judge(&mut self, ending: Ending) -> (Reason, Verdict) {
         let (decided, announced) = (self.decided.take(), self.announced.take());
         self.close_due = None;
         match (decided, announced) {
             (Some(decided), _) => {
-                let (retry, after_us) = verdict(&decided);
-                (decided, retry, after_us)
+                let verdict = verdict(&decided);
+                (decided, verdict)
             }
             (None, Some(told)) => {
-                (Reason::Told { code: told.code, detail: told.detail }, told.retry, told.after_us)
+                let verdict = Verdict::told(told.retry, told.after_us);
+                (Reason::Told { code: told.code, detail: told.detail }, verdict)
             }
             (None, None) => {
                 let reason = match ending {
                     Ending::Code(code) => Reason::Told { code, detail: Box::default() },
                     other => Reason::Transport(other),
                 };
-                let (retry, after_us) = verdict(&reason);
-                (reason, retry, after_us)
+                let verdict = verdict(&reason);
+                (reason, verdict)
             }
         }
     }

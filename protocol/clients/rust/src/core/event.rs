@@ -3,7 +3,9 @@
 //! Why generic over the text type: a load generator with fifteen thousand sessions borrows events from one
 //! scratch buffer and keeps none; an app keeps them across tasks. One definition serves both ([`Event`],
 //! [`OwnedEvent`]).
-//! Not here: what causes an event (`session`, `batch`).
+//! Invariant: each publication that a session accepted ends in exactly one of `Published`, `Refused`,
+//! `Uncertain` and `NotSent`, and all of them come before `Closed`.
+//! Not here: what causes an event (`session`, `batch`, `outcomes`).
 
 use grandstand_protocol::frame::{Durability, GapReason, Outcome, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
@@ -232,6 +234,8 @@ pub enum EventOf<S, B> {
     Gap {
         /// The room.
         room: RoomOf<S>,
+        /// Identity of the room's log, of which these are offsets.
+        epoch: u64,
         /// First offset missed.
         from: u64,
         /// Next offset that will be delivered.
@@ -268,9 +272,17 @@ pub enum EventOf<S, B> {
         rtt_us: u64,
     },
     /// The fate of a publication is unknown: it may or may not be in the log. It was sent, and its answer
-    /// never came. Then the session could not be continued, or was away for longer than the room remembers
-    /// nonces. A retry could publish it twice, so the decision is left to a person.
+    /// never came. Then the session ended, could not be continued, or was away for longer than the room
+    /// remembers nonces. A retry could publish it twice, so the decision is left to a person.
     Uncertain {
+        /// Nonce of the publication.
+        nonce: u64,
+        /// Its text.
+        text: S,
+    },
+    /// A publication was never sent, and will not be: the session ended before. It is not in the log, so a
+    /// new session may publish it.
+    NotSent {
         /// Nonce of the publication.
         nonce: u64,
         /// Its text.
@@ -282,6 +294,15 @@ pub enum EventOf<S, B> {
         request: u32,
         /// The state's version with it.
         version: u64,
+    },
+    /// A state change has no answer, and gets none: the session ended before, or no longer follows the room.
+    StateUnanswered {
+        /// Number of the request.
+        request: u32,
+        /// Its key.
+        key: S,
+        /// Whether it was sent, so that it may be in effect.
+        sent: bool,
     },
     /// One request was refused; the connection stays open.
     Refused {
@@ -444,7 +465,9 @@ impl<S, B> EventOf<S, B> {
             E::BatchEnd { room, messages, wire_bytes, replay } => {
                 E::BatchEnd { room: room.map(t), messages, wire_bytes, replay }
             }
-            E::Gap { room, from, to, count, reason } => E::Gap { room: room.map(t), from, to, count, reason },
+            E::Gap { room, epoch, from, to, count, reason } => {
+                E::Gap { room: room.map(t), epoch, from, to, count, reason }
+            }
             E::Phase { room, phase, at_ms, detail } => {
                 E::Phase { room: room.map(&t), phase, at_ms, detail: t(detail) }
             }
@@ -452,6 +475,8 @@ impl<S, B> EventOf<S, B> {
                 E::Published { nonce, epoch, offset, durability, repeated, rtt_us }
             }
             E::Uncertain { nonce, text } => E::Uncertain { nonce, text: t(text) },
+            E::NotSent { nonce, text } => E::NotSent { nonce, text: t(text) },
+            E::StateUnanswered { request, key, sent } => E::StateUnanswered { request, key: t(key), sent },
             E::StateSet { request, version } => E::StateSet { request, version },
             E::Refused { kind, id, room, reason, retry_after_ms, detail } => E::Refused {
                 kind,

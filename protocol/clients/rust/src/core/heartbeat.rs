@@ -16,6 +16,8 @@ pub(super) struct Heartbeat {
     heard_us: u64,
     sent_us: u64,
     pinged_us: u64,
+    /// The time by which a probed node must have sent something.
+    probe_by_us: u64,
     is_ping_due: bool,
     is_reading_held: bool,
 }
@@ -27,6 +29,7 @@ impl Heartbeat {
             heard_us: 0,
             sent_us: 0,
             pinged_us: 0,
+            probe_by_us: u64::MAX,
             is_ping_due: false,
             is_reading_held: false,
         }
@@ -39,7 +42,7 @@ impl Heartbeat {
 
     /// The connection has ended.
     pub(super) fn handle_disconnected(&mut self) {
-        self.is_ping_due = false;
+        (self.is_ping_due, self.probe_by_us) = (false, u64::MAX);
     }
 
     /// Set the interval that the node asks for.
@@ -49,7 +52,13 @@ impl Heartbeat {
 
     /// A frame arrived.
     pub(super) fn handle_heard(&mut self, now_us: u64) {
-        self.heard_us = self.heard_us.max(now_us);
+        (self.heard_us, self.probe_by_us) = (self.heard_us.max(now_us), u64::MAX);
+    }
+
+    /// Ask the node for a sign of life, within this time.
+    pub(super) fn probe(&mut self, now_us: u64, within_us: u64) {
+        self.is_ping_due = true;
+        self.probe_by_us = self.probe_by_us.min(now_us.saturating_add(within_us));
     }
 
     /// A frame was sent.
@@ -88,7 +97,10 @@ impl Heartbeat {
     }
 
     fn dead_at_us(&self) -> u64 {
-        if self.is_reading_held { u64::MAX } else { self.heard_us + 2 * self.interval_us }
+        if self.is_reading_held {
+            return u64::MAX;
+        }
+        self.probe_by_us.min(self.heard_us + 2 * self.interval_us)
     }
 
     /// Half an interval after the last frame sent; and an interval after the last frame heard.

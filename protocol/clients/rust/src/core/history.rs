@@ -4,7 +4,7 @@
 //! Why page by page: the session requests a page when the one before has arrived, so a node never has more
 //! than one to answer per request. After a temporary refusal the session waits and asks again.
 //! Invariants: the messages of a request come once each, with rising offsets; a request ends with
-//! `HistoryEnd` or `Refused`. No subscription's position changes.
+//! `HistoryEnd` or `Refused`, or with the session. No subscription's position changes.
 //! Not here: live batches (`batch`).
 
 use grandstand_protocol::batch::{BatchReader, Item, Position};
@@ -15,7 +15,7 @@ use grandstand_protocol::refusal::Refusal;
 use super::retry::Backoff;
 use super::room::RoomState;
 use super::subscriptions::{RequestNumbers, Subscriptions};
-use super::{Event, Full, RoomId};
+use super::{Event, RequestError, RoomId};
 
 /// Most open requests: an app scrolls in one or two rooms.
 const REQUESTS_MAX: usize = 16;
@@ -50,16 +50,16 @@ impl HistoryRequests {
     /// Begin a request. Returns its number.
     ///
     /// # Errors
-    /// [`Full`] while too many requests are open.
+    /// [`RequestError::Full`] while too many requests are open.
     pub(super) fn begin(
         &mut self,
         numbers: &mut RequestNumbers,
         room: RoomId,
         from: u64,
         count: u64,
-    ) -> Result<u32, Full> {
+    ) -> Result<u32, RequestError> {
         if self.0.len() >= REQUESTS_MAX {
-            return Err(Full);
+            return Err(RequestError::Full);
         }
         let (number, left) = (numbers.take(), count.max(1));
         self.0.push(HistoryRequest { number, room, epoch: None, from, left, stage: PageStage::Due });

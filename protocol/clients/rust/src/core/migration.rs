@@ -16,7 +16,7 @@ use grandstand_protocol::frame::{Encoder, GoAway, ServerFrame};
 
 use super::Session;
 use super::retry::Backoff;
-use super::session::{Link, WELCOME_WAIT_US};
+use super::session::{Link, WELCOME_WAIT_US, encode_hello};
 
 /// The client's own jitter: at most a part of the time that the node gave, so that the node's spread keeps
 /// its shape, ...
@@ -204,7 +204,7 @@ impl NextConnection<'_> {
         };
         let is_due = std::mem::take(hello_due);
         if is_due {
-            self.0.encode_hello(&mut Encoder::new(), out);
+            encode_hello(self.0, &mut Encoder::new(), out);
         }
         is_due
     }

@@ -8,28 +8,36 @@
 //! - [`NextConnection`]: the connection to which it migrates, beside the present one;
 //! - [`Event`], [`OwnedEvent`]: reports to the application, borrowed from the frame or owned;
 //! - [`Options`], [`SubscribeOptions`], [`Publication`]: the application's settings and requests;
-//! - [`Ending`], [`Reason`], [`Next`]: how a connection ends, and whether the session reconnects.
+//! - [`RequestError`]: why a session does not take a request;
+//! - [`Ending`], [`ConnectError`], [`Reason`], [`Next`]: how a connection ends, and whether the session
+//!   reconnects.
 //!
 //! Not here: sockets, clocks, randomness beyond the given seed (`net`).
 
 mod batch;
+mod connect_error;
 mod ending;
+mod error;
 mod event;
 mod heartbeat;
 mod history;
+mod limits;
 mod migration;
 mod options;
 mod outbox;
+mod outcomes;
 mod receive;
+mod requests;
 mod retry;
 mod room;
 mod session;
 mod subscriptions;
 
+pub use connect_error::ConnectError;
+pub use error::RequestError;
 pub use event::{Event, EventOf, Fault, OwnedEvent, Room, RoomOf};
 pub use migration::NextConnection;
 pub use options::{Options, Publication, SubscribeOptions};
-pub use outbox::Full;
 pub use retry::{Ending, Next, Reason};
 pub use room::RoomId;
-pub use session::{Faults, Session};
+pub use session::{CLOSE_WAIT_US, Faults, PROBE_WAIT_US, Session};

@@ -4,26 +4,17 @@
 //! next connection gets that answer, so no publication is lost or published twice.
 //! Invariants: `unanswered_max` bounds it; publications of one room are sent in the order in which the
 //! application gave them; reactions are dropped at a disconnect, because they soon lose their meaning.
-//! Not here: which rooms are followed (`subscriptions`).
+//! Not here: which rooms are followed (`subscriptions`), entries that get no answer (`outcomes`).
 
 use std::collections::VecDeque;
 
 use grandstand_protocol::frame::{ClientFrame, Encoder, Publish, React, Role, SetState};
 use grandstand_protocol::limits::REACTION_COUNT_MAX;
 
-use super::{Publication, RoomId};
+use super::{Publication, RequestError, RoomId};
 
-/// Too many requests are waiting for an answer: try again after the next answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
-
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("too many publications wait for their answer")
-    }
-}
-
-impl std::error::Error for Full {}
+/// Most reactions with different keys that wait to be sent: more than people see in one tick.
+const REACTIONS_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct PendingPublication {
@@ -45,7 +36,9 @@ pub(super) struct PendingPublication {
 pub(super) struct PendingState {
     pub(super) request: u32,
     pub(super) room: RoomId,
-    in_flight: bool,
+    pub(super) in_flight: bool,
+    /// Whether it was sent on any connection.
+    pub(super) sent: bool,
     pub(super) key: Box<str>,
     pub(super) value: Option<Box<[u8]>>,
 }
@@ -57,6 +50,14 @@ pub(super) struct PendingReaction {
     pub(super) count: u32,
 }
 
+impl PendingPublication {
+    /// Whether it was sent on any connection, so that it may be in the log.
+    pub(super) fn was_sent(&self) -> bool {
+        self.first_us.is_some()
+    }
+}
+
+/// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     publications: VecDeque<PendingPublication>,
@@ -71,9 +72,14 @@ impl Outbox {
     }
 
     /// # Errors
-    /// [`Full`].
-    pub(super) fn check_room_left(&self, unanswered_max: u32) -> Result<(), Full> {
-        if self.unanswered() < unanswered_max as usize { Ok(()) } else { Err(Full) }
+    /// [`RequestError::Full`].
+    pub(super) fn check_room_left(&self, unanswered_max: u32) -> Result<(), RequestError> {
+        if self.unanswered() < unanswered_max as usize { Ok(()) } else { Err(RequestError::Full) }
+    }
+
+    /// Whether a publication with this nonce waits for its answer.
+    pub(super) fn has_nonce(&self, nonce: u64) -> bool {
+        self.publications.iter().any(|p| p.nonce == nonce)
     }
 
     /// Whether anything sent on this connection is waiting for its answer.
@@ -102,15 +108,21 @@ impl Outbox {
 
     pub(super) fn set_state(&mut self, request: u32, room: RoomId, key: &str, value: Option<&[u8]>) {
         let (key, value) = (key.into(), value.map(Box::from));
-        self.states.push_back(PendingState { request, room, in_flight: false, key, value });
+        self.states.push_back(PendingState { request, room, in_flight: false, sent: false, key, value });
     }
 
     /// Adds to the count of a reaction that is not sent yet.
-    pub(super) fn react(&mut self, room: RoomId, key: &str, count: u32) {
+    ///
+    /// # Errors
+    /// [`RequestError::Full`] when too many different ones wait.
+    pub(super) fn react(&mut self, room: RoomId, key: &str, count: u32) -> Result<(), RequestError> {
+        let is_full = self.reactions.len() >= REACTIONS_MAX;
         match self.reactions.iter_mut().find(|r| r.room == room && *r.key == *key) {
             Some(waiting) => waiting.count = waiting.count.saturating_add(count),
+            None if is_full => return Err(RequestError::Full),
             None => self.reactions.push(PendingReaction { room, key: key.into(), count }),
         }
+        Ok(())
     }
 
     /// Writes the next frame for a room that has an alias by `alias`; `false` if there is none.
@@ -143,7 +155,8 @@ impl Outbox {
             let count = r.count.min(REACTION_COUNT_MAX);
             encoder.client(&ClientFrame::React(React { alias, key: &r.key, count }), out);
             if r.count > count {
-                self.react(r.room, &r.key, r.count - count);
+                let left = r.count - count;
+                self.reactions.push(PendingReaction { count: left, ..r });
             }
         } else {
             return false;
@@ -172,7 +185,7 @@ impl Outbox {
     /// As [`Outbox::poll_publication`], for state changes.
     fn poll_state(&mut self, alias: impl Fn(RoomId) -> Option<u32>) -> Option<(u32, &PendingState)> {
         let state = self.states.iter_mut().find(|s| !s.in_flight && alias(s.room).is_some())?;
-        state.in_flight = true;
+        (state.in_flight, state.sent) = (true, true);
         Some((alias(state.room)?, state))
     }
 
@@ -200,25 +213,31 @@ impl Outbox {
         self.states.len() < before
     }
 
-    /// Removes all entries of a room that the session no longer follows. Returns its publications.
-    pub(super) fn take_room(&mut self, room: RoomId) -> Vec<PendingPublication> {
-        self.states.retain(|s| s.room != room);
+    /// Removes the reactions of a room that the session no longer follows.
+    pub(super) fn forget_reactions(&mut self, room: RoomId) {
         self.reactions.retain(|r| r.room != room);
-        self.take_publications(|p| p.room == room)
     }
 
-    /// Publications that were sent and whose fate is unknown.
-    pub(super) fn take_tried(&mut self) -> Vec<PendingPublication> {
-        self.take_publications(|p| p.first_us.is_some())
-    }
-
-    fn take_publications(&mut self, which: impl Fn(&PendingPublication) -> bool) -> Vec<PendingPublication> {
+    /// Removes the publications of which this is true, in their order.
+    pub(super) fn take_publications(
+        &mut self,
+        which: impl FnMut(&PendingPublication) -> bool,
+    ) -> Vec<PendingPublication> {
         let all = std::mem::take(&mut self.publications).into_iter();
         let (taken, kept): (Vec<_>, Vec<_>) = all.partition(which);
         self.publications = kept.into();
         taken
     }
 
+    /// Removes the state changes of which this is true, in their order.
+    pub(super) fn take_states(&mut self, which: impl FnMut(&PendingState) -> bool) -> Vec<PendingState> {
+        let all = std::mem::take(&mut self.states).into_iter();
+        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(which);
+        self.states = kept.into();
+        taken
+    }
+
+    /// The connection has ended.
     pub(super) fn handle_disconnected(&mut self) {
         self.reactions = Vec::new();
         self.publications.iter_mut().for_each(|p| p.in_flight = false);

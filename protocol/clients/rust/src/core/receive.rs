@@ -17,9 +17,10 @@ use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
 
 use super::batch::BatchError;
+use super::limits::NodeLimits;
 use super::room::{RoomState, Stage};
-use super::session::Link;
-use super::{Event, Session};
+use super::session::{Link, offered};
+use super::{Event, Session, outcomes};
 
 /// Number of batches in a row that do not continue the position, after which the session ends the connection.
 const DESYNCS_MAX: u8 = 3;
@@ -154,7 +155,8 @@ impl Receiver<'_> {
         let session = &mut *self.session;
         session.link = Link::Up;
         session.migrations.forget();
-        session.takes_compressed = w.capabilities & session.offered() & capability::DEFLATE_1 != 0;
+        (session.was_welcomed, session.doubts) = (true, 0);
+        session.takes_compressed = w.capabilities & offered(&session.options) & capability::DEFLATE_1 != 0;
         let is_first = std::mem::replace(&mut session.ticket, w.ticket.into()).is_empty();
         session.heartbeat.set_interval_ms(w.heartbeat_ms);
         emit(Event::Welcome {
@@ -172,9 +174,11 @@ impl Receiver<'_> {
         // The node knows a nonce by its user. Unless a ticket or token names the old user, this session has a
         // new one. Before the first `Welcome` the node accepted no publication.
         if !w.resumed && !is_first && session.options.token.is_empty() {
-            for p in session.outbox.take_tried() {
-                emit(Event::Uncertain { nonce: p.nonce, text: &p.text });
-            }
+            outcomes::end_sent(session, emit);
+        }
+        let limits = std::mem::replace(&mut session.limits, NodeLimits::of(w));
+        if limits != session.limits {
+            outcomes::end_oversized(session, emit);
         }
     }
 
@@ -194,7 +198,7 @@ impl Receiver<'_> {
         });
         if let Some(at) = ended {
             let asked = self.session.subscriptions.at(at).stage != Stage::Live;
-            self.session.remove_room(at, asked, emit);
+            outcomes::end_room(self.session, at, asked, emit);
         }
     }
 
@@ -254,7 +258,7 @@ impl Receiver<'_> {
             room.stage = Stage::Waiting(self.now_us + wait_us + session.backoff.jitter_us(wait_us / 2));
         } else {
             let asked = room.leave;
-            session.remove_room(at, asked, emit);
+            outcomes::end_room(session, at, asked, emit);
         }
     }
 

@@ -3,12 +3,17 @@
 //! Why one place: fifteen thousand clients that reconnect at the same moment are an attack. Every delay is
 //! drawn evenly between zero and a bound that doubles ("full jitter"). When the node named a time, it has
 //! spread its clients itself, so the client reconnects at that time or soon after.
-//! Invariants: a code that says "never" ends the session; a delay is never below what the node asked for, nor
-//! above it by more than the bound.
+//! Why doubts: an HTTP status, a certificate or a close code of WebSocket itself may come from anything
+//! between this client and the node: a proxy that restarts, a hotel's login page. Only the node's own close
+//! codes, and this side's own decisions, end a session that once worked.
+//! Invariants: a close code of the node that says "never" ends the session; a delay is never below what the
+//! node asked for, nor above it by more than the bound.
 //! Not here: waiting (the driver).
 
 use grandstand_protocol::close::{CloseCode, Retry};
 use grandstand_protocol::random::Random;
+
+use super::ConnectError;
 
 /// How a connection ended, as the transport saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,9 @@ pub enum Ending {
         /// The server's `Retry-After`.
         retry_after_s: Option<u32>,
     },
-    /// The server's certificate is not trusted, or the handshake broke the rules.
+    /// No connection was made, and it is known why.
+    Connect(Box<ConnectError>),
+    /// The TLS handshake failed, or the answer to the upgrade broke the rules.
     Untrusted(Box<str>),
     /// This side dropped the connection on purpose, to reconnect at once.
     Dropped,
@@ -59,6 +66,8 @@ pub enum Reason {
     Transport(Ending),
     /// The session needed a new token and got none.
     NoToken,
+    /// The task that ran the session was stopped, with its runtime or by a panic.
+    Stopped,
 }
 
 impl std::fmt::Display for Reason {
@@ -76,6 +85,7 @@ impl std::fmt::Display for Reason {
             Reason::Malformed(what) => write!(f, "the node sent something that is not the protocol: {what}"),
             Reason::Transport(ending) => ending.fmt(f),
             Reason::NoToken => f.write_str("the token ran out, and there was no new one"),
+            Reason::Stopped => f.write_str("the task of the session was stopped"),
         }
     }
 }
@@ -87,10 +97,27 @@ impl std::fmt::Display for Ending {
             Ending::Eof => f.write_str("connection ended without a word"),
             Ending::Code(code) => write!(f, "closed with code {code}"),
             Ending::WebSocket(code) => write!(f, "closed with WebSocket code {code}"),
-            Ending::Http { status, .. } => write!(f, "refused with HTTP status {status}"),
-            Ending::Untrusted(why) => write!(f, "not to be trusted: {why}"),
+            Ending::Connect(error) => error.fmt(f),
+            Ending::Http { status, .. } => {
+                write!(f, "the server answered with HTTP status {status}: {}", http_advice(*status))
+            }
+            Ending::Untrusted(why) => write!(f, "the handshake failed: {why}"),
             Ending::Dropped => f.write_str("dropped on purpose"),
         }
+    }
+}
+
+/// What a status means to somebody who wanted a chat.
+fn http_advice(status: u16) -> &'static str {
+    match status {
+        300..=399 => "a redirect, which is not followed: a login page, or another address",
+        400 => "it speaks HTTP but did not take the request: a TLS port, or another service",
+        401 | 403 | 407 => "it does not let this client in: check its origins, and proxies",
+        404 => "there is no chat at this path: check the path (a node's is /v1)",
+        421 | 426 => "it speaks HTTP but not this WebSocket: check the port and the path",
+        408 | 425 | 429 | 503 => "it is busy: try again later",
+        500.. => "a fault of the server, or of a proxy before it",
+        _ => "it is no chat: check host, port and path, or log in to the network",
     }
 }
 
@@ -108,28 +135,68 @@ pub enum Next {
     GiveUp(Reason),
 }
 
-/// The retry that the ending of a connection allows, and the delay that the node asked for.
-pub(super) fn verdict(reason: &Reason) -> (Retry, u64) {
-    match reason {
-        Reason::Asked | Reason::NoToken => (Retry::Never, 0),
-        Reason::Told { code, .. } => {
-            (CloseCode::from_wire(*code).map_or(Retry::Backoff, CloseCode::retry), 0)
+/// Most ends in doubt in a row before a session has ever worked. With the default delays they take some four
+/// seconds: a proxy that restarts is back, and a person with a wrong address does not wait long.
+pub(super) const DOUBTS_MAX: u8 = 5;
+
+/// What the ending of a connection allows. Times are what the node asked for, 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The node's word, or this side's: do not reconnect.
+    Never,
+    /// Reconnect with growing delay.
+    Backoff { after_us: u64 },
+    /// It would be "never" if it were the node's word, and may be that of something between: reconnect, but
+    /// only [`DOUBTS_MAX`] times if the session never worked.
+    Doubtful { after_us: u64 },
+    /// Get a new token first.
+    Reauthenticate,
+}
+
+impl Verdict {
+    /// What the node itself said.
+    pub(super) fn told(retry: Retry, after_us: u64) -> Verdict {
+        match retry {
+            Retry::Never => Verdict::Never,
+            Retry::Backoff => Verdict::Backoff { after_us },
+            Retry::Reauthenticate => Verdict::Reauthenticate,
         }
-        Reason::Transport(ending) => ending_verdict(ending),
-        Reason::GoAway | Reason::Silent | Reason::NoWelcome | Reason::Malformed(_) => (Retry::Backoff, 0),
     }
 }
 
-fn ending_verdict(ending: &Ending) -> (Retry, u64) {
-    match ending {
-        // RFC 6455's codes for a breach of the protocol; proxies and restarts cause the others too.
-        Ending::WebSocket(1002 | 1003 | 1007..=1010) | Ending::Untrusted(_) => (Retry::Never, 0),
-        Ending::Http { status: 408 | 425 | 429 | 500.., retry_after_s } => {
-            (Retry::Backoff, u64::from(retry_after_s.unwrap_or(0)) * 1_000_000)
+/// What the ending of a connection allows.
+pub(super) fn verdict(reason: &Reason) -> Verdict {
+    match reason {
+        Reason::Asked | Reason::NoToken | Reason::Stopped => Verdict::Never,
+        Reason::Told { code, .. } => {
+            Verdict::told(CloseCode::from_wire(*code).map_or(Retry::Backoff, CloseCode::retry), 0)
         }
-        Ending::Http { .. } => (Retry::Never, 0),
+        Reason::Transport(ending) => ending_verdict(ending),
+        Reason::GoAway | Reason::Silent | Reason::NoWelcome | Reason::Malformed(_) => {
+            Verdict::Backoff { after_us: 0 }
+        }
+    }
+}
+
+fn ending_verdict(ending: &Ending) -> Verdict {
+    match ending {
+        // RFC 6455's codes for a breach of the protocol; restarts cause the others too.
+        Ending::WebSocket(1002 | 1003 | 1007..=1010) | Ending::Untrusted(_) => {
+            Verdict::Doubtful { after_us: 0 }
+        }
+        Ending::Http { status, retry_after_s } => {
+            let after_us = u64::from(retry_after_s.unwrap_or(0)) * 1_000_000;
+            match status {
+                408 | 425 | 429 | 500.. => Verdict::Backoff { after_us },
+                _ => Verdict::Doubtful { after_us },
+            }
+        }
+        Ending::Connect(error) if error.is_local() => Verdict::Never,
+        Ending::Connect(error) if error.is_doubtful() => Verdict::Doubtful { after_us: 0 },
         Ending::Code(code) => verdict(&Reason::Told { code: *code, detail: Box::default() }),
-        Ending::Broken(_) | Ending::Eof | Ending::WebSocket(_) | Ending::Dropped => (Retry::Backoff, 0),
+        Ending::Connect(_) | Ending::Broken(_) | Ending::Eof | Ending::WebSocket(_) | Ending::Dropped => {
+            Verdict::Backoff { after_us: 0 }
+        }
     }
 }
 
@@ -225,18 +292,18 @@ mod tests {
 
     #[test]
     fn codes_decide() {
-        let told = |code: CloseCode| verdict(&Reason::Transport(Ending::Code(code.wire()))).0;
+        let transport = |ending| verdict(&Reason::Transport(ending));
         for &code in CloseCode::ALL {
-            assert_eq!(told(code), code.retry());
+            assert_eq!(transport(Ending::Code(code.wire())), Verdict::told(code.retry(), 0));
         }
-        assert_eq!(verdict(&Reason::Told { code: 999, detail: Box::default() }).0, Retry::Backoff);
-        assert_eq!(verdict(&Reason::Transport(Ending::WebSocket(1002))).0, Retry::Never);
-        assert_eq!(verdict(&Reason::Transport(Ending::WebSocket(1006))).0, Retry::Backoff);
+        let (backoff, doubtful) = (Verdict::Backoff { after_us: 0 }, Verdict::Doubtful { after_us: 0 });
+        assert_eq!(verdict(&Reason::Told { code: 999, detail: Box::default() }), backoff);
+        assert_eq!(transport(Ending::WebSocket(1002)), doubtful);
+        assert_eq!(transport(Ending::WebSocket(1006)), backoff);
         let busy = Ending::Http { status: 503, retry_after_s: Some(3) };
-        assert_eq!(verdict(&Reason::Transport(busy)), (Retry::Backoff, 3_000_000));
-        assert_eq!(
-            verdict(&Reason::Transport(Ending::Http { status: 403, retry_after_s: None })).0,
-            Retry::Never
-        );
+        assert_eq!(transport(busy), Verdict::Backoff { after_us: 3_000_000 });
+        for status in [200, 301, 302, 400, 401, 403, 404, 407, 421, 426, 451] {
+            assert_eq!(transport(Ending::Http { status, retry_after_s: None }), doubtful, "{status}");
+        }
     }
 }

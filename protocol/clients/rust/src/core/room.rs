@@ -119,6 +119,8 @@ impl RoomState {
         self.alias = s.alias;
         self.head = s.head;
         let floor = (self.begun && goes_on(s.outcome)).then_some(self.floor);
+        // Also in the same log: the offset asked for was beyond its head, so it is no floor.
+        self.begun &= s.outcome != Outcome::Restarted;
         self.enter(s.epoch, s.offset, s.time_ms);
         // Also where the log has another name now: what was seen of it is seen.
         self.floor = floor.unwrap_or(self.floor);
@@ -142,7 +144,7 @@ impl RoomState {
         self.enter(gap.epoch, gap.to, gap.time_ms);
         self.floor = self.floor.max(gap.to);
         let (from, to, count, reason) = (gap.from, gap.to, gap.count, gap.reason);
-        emit(Event::Gap { room: self.room(), from, to, count, reason });
+        emit(Event::Gap { room: self.room(), epoch: gap.epoch, from, to, count, reason });
     }
 
     pub(super) fn handle_snapshot(&mut self, s: &Snapshot<'_>, emit: &mut impl FnMut(Event<'_>)) {

@@ -6,40 +6,45 @@
 //! and then `poll_close`. At the end it calls `handle_disconnected`, which returns the next step.
 //!
 //! Invariants: `Hello` is sent first and once on each connection; a frame is sent at least every half
-//! heartbeat; an idle session has no heap memory except names and the ticket; time never goes back.
-//! Not here: the meaning of frames (`receive`), rooms (`subscriptions`), unanswered publications (`outbox`),
-//! requests for earlier messages (`history`), the next connection (`migration`), timeouts (`heartbeat`),
-//! reasons of an end (`ending`), delays (`retry`).
+//! heartbeat; an idle session has no heap memory except names and the ticket; time never goes back. After
+//! `Closed` a session takes and sends nothing.
+//! Not here: the application's requests (`requests`), the meaning of frames (`receive`), rooms
+//! (`subscriptions`), unanswered publications (`outbox`, `outcomes`), requests for earlier messages
+//! (`history`), the next connection (`migration`), timeouts (`heartbeat`), reasons of an end (`ending`),
+//! delays (`retry`).
 
 use std::cell::RefCell;
 
-use grandstand_protocol::close::{CloseCode, Retry};
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Kind};
-use grandstand_protocol::refusal::Refusal;
-use grandstand_protocol::rules::is_reaction_key;
+use grandstand_protocol::close::CloseCode;
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello};
+use grandstand_protocol::limits::{AGENT_BYTES_MAX, TOKEN_BYTES_MAX};
+use grandstand_protocol::rules;
 use grandstand_protocol::version::capability;
 
 use super::ending::ConnectionEnd;
 use super::heartbeat::Heartbeat;
 use super::history::HistoryRequests;
+use super::limits::NodeLimits;
 use super::migration::Migrations;
 use super::outbox::Outbox;
 use super::receive::Receiver;
-use super::retry::Backoff;
+use super::retry::{Backoff, DOUBTS_MAX, Verdict};
 use super::subscriptions::{RequestNumbers, Subscriptions};
-use super::{
-    Ending, Event, Full, Next, NextConnection, Options, Publication, Reason, RoomId, SubscribeOptions,
-};
+use super::{Ending, Event, Next, NextConnection, Options, Reason, RoomId, outcomes};
 
 /// Longest time from `handle_connected` to `Welcome`. The node allows the same time for `Hello`.
 pub(super) const WELCOME_WAIT_US: u64 = 10_000_000;
+
+/// How long a connection may take to answer after [`Session::probe`]: a few retransmissions on a slow
+/// network.
+pub const PROBE_WAIT_US: u64 = 3_000_000;
 
 /// A connection that lasted this long was good: the next delay is small again. It is longer than a node takes
 /// to refuse.
 const HELD_US: u64 = 5_000_000;
 
 /// How long the session waits for answers to publications after `close`.
-const LINGER_US: u64 = 2_000_000;
+pub const CLOSE_WAIT_US: u64 = 2_000_000;
 
 /// Counts of the node's breaches of the protocol; each was an [`Event::Fault`](super::EventOf::Fault) too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +66,16 @@ pub(super) enum Link {
     Up,
 }
 
+/// Whether the application has closed the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    No,
+    /// It has; until this time the session waits for answers.
+    Lingers(u64),
+    /// The wait is over.
+    Decided,
+}
+
 /// A session. The file's head says how to drive it.
 #[derive(Debug)]
 pub struct Session {
@@ -73,14 +88,21 @@ pub struct Session {
     pub(super) end: ConnectionEnd,
     pub(super) backoff: Backoff,
     pub(super) faults: Faults,
+    pub(super) limits: NodeLimits,
     pub(super) link: Link,
+    pub(super) close: Close,
     pub(super) ticket: Box<[u8]>,
     /// Whether the node may send compressed batches on this connection.
     pub(super) takes_compressed: bool,
-    closing_at_us: Option<u64>,
+    /// Whether any node has accepted the session.
+    pub(super) was_welcomed: bool,
+    /// Ends in a row, before that, which may be the word of something between.
+    pub(super) doubts: u8,
+    /// Whether `Closed` was given out.
+    pub(super) over: bool,
+    pub(super) next_nonce: u64,
+    pub(super) requests: RequestNumbers,
     connected_us: u64,
-    next_nonce: u64,
-    requests: RequestNumbers,
     is_hello_due: bool,
 }
 
@@ -101,87 +123,19 @@ impl Session {
             end: ConnectionEnd::default(),
             backoff,
             faults: Faults::default(),
+            limits: NodeLimits::default(),
             link: Link::Down,
+            close: Close::No,
             ticket: Box::default(),
             takes_compressed: false,
-            closing_at_us: None,
-            connected_us: 0,
+            was_welcomed: false,
+            doubts: 0,
+            over: false,
             next_nonce,
             requests: RequestNumbers::new(),
+            connected_us: 0,
             is_hello_due: false,
         }
-    }
-
-    // --- what the application asks for
-
-    /// Follow a room, now and after every reconnect. A room that is followed already keeps its options.
-    pub fn subscribe(&mut self, room: &str, options: SubscribeOptions) -> RoomId {
-        self.subscriptions.subscribe(room, options, self.options.keep_state)
-    }
-
-    /// Stop following a room. The session refuses its unanswered publications by itself. If the room was not
-    /// followed yet, they are forgotten.
-    pub fn unsubscribe(&mut self, room: RoomId) {
-        if self.subscriptions.unsubscribe(room) {
-            self.outbox.take_room(room);
-            self.history.refuse_room(room, &mut |_| {});
-        }
-    }
-
-    /// Publish a message. Returns the nonce of the answer.
-    ///
-    /// # Errors
-    /// [`Full`] while too many requests are waiting for an answer.
-    pub fn publish(&mut self, now_us: u64, room: RoomId, publication: &Publication<'_>) -> Result<u64, Full> {
-        self.outbox.check_room_left(self.options.unanswered_max)?;
-        let nonce = publication.nonce.unwrap_or(self.next_nonce);
-        if publication.nonce.is_none() {
-            self.next_nonce = self.next_nonce.wrapping_add(1);
-        }
-        self.outbox.publish(nonce, room, now_us, publication);
-        Ok(nonce)
-    }
-
-    /// Send a reaction. Unsent reactions are added up, and dropped when the connection ends. A reaction with
-    /// a key that the protocol does not allow is dropped too, since a server would close the connection.
-    pub fn react(&mut self, room: RoomId, key: &str, count: u32) {
-        if self.link == Link::Up && count > 0 && is_reaction_key(key) {
-            self.outbox.react(room, key, count);
-        }
-    }
-
-    /// Set a key of the room's state, or remove it. Returns the number of the answer. The session sends the
-    /// request again after a reconnect if it has no answer.
-    ///
-    /// # Errors
-    /// [`Full`] while too many requests are waiting for an answer.
-    pub fn set_state(&mut self, room: RoomId, key: &str, value: Option<&[u8]>) -> Result<u32, Full> {
-        self.outbox.check_room_left(self.options.unanswered_max)?;
-        let request = self.requests.take();
-        self.outbox.set_state(request, room, key, value);
-        Ok(request)
-    }
-
-    /// Request earlier messages of a followed room from an offset on, including those that pacing left out.
-    /// Returns the number of the answers, which are [`History`](super::EventOf::History) and
-    /// [`HistoryEnd`](super::EventOf::HistoryEnd), or a refusal. Messages that the log no longer keeps are
-    /// skipped.
-    ///
-    /// # Errors
-    /// [`Full`] while too many requests are open.
-    pub fn history(&mut self, room: RoomId, from: u64, count: u64) -> Result<u32, Full> {
-        self.history.begin(&mut self.requests, room, from, count)
-    }
-
-    /// Use this token from the next connection on.
-    pub fn set_token(&mut self, token: &str) {
-        self.options.token = token.into();
-    }
-
-    /// End the session as soon as all publications are answered, at the latest in two seconds.
-    pub fn close(&mut self, now_us: u64) {
-        self.closing_at_us.get_or_insert(now_us.saturating_add(LINGER_US));
-        self.settle_close(now_us);
     }
 
     // --- what the application can look at
@@ -226,9 +180,14 @@ impl Session {
         self.outbox.unanswered()
     }
 
+    /// Whether the session is over: [`Closed`](super::EventOf::Closed) was its last event.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Whether [`Session::close`] was called.
     pub fn is_closing(&self) -> bool {
-        self.closing_at_us.is_some()
+        self.close != Close::No
     }
 
     /// The address that `GoAway` named for the next connection; returned once.
@@ -254,28 +213,31 @@ impl Session {
 
     /// The time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now_us: u64) {
-        self.settle_close(now_us);
+        settle_close(self, now_us);
         match self.link {
             Link::Down => return,
             Link::Greeting if now_us >= self.connected_us + WELCOME_WAIT_US => {
                 self.end.decide(CloseCode::HandshakeTimeout, Reason::NoWelcome);
             }
             Link::Greeting => {}
-            Link::Up => self.handle_up_timeout(now_us),
+            Link::Up => handle_up_timeout(self, now_us),
         }
         self.history.handle_timeout(now_us);
         self.subscriptions.handle_timeout(now_us);
     }
 
-    fn handle_up_timeout(&mut self, now_us: u64) {
-        if self.heartbeat.is_dead(now_us) {
-            self.end.decide(CloseCode::HeartbeatTimeout, Reason::Silent);
-        } else if self.migrations.handle_timeout(now_us) {
-            self.end.decide(CloseCode::GoingAway, Reason::GoAway);
-        } else if self.migrations.is_next_late(now_us) {
-            self.next_connection().handle_failed(now_us);
+    /// The device woke up, or its network changed. A connection must prove within [`PROBE_WAIT_US`] that it
+    /// still works, and the delays of reconnects begin anew.
+    pub fn probe(&mut self, now_us: u64) {
+        self.backoff.reset();
+        match self.link {
+            Link::Down => {}
+            Link::Greeting => {
+                let by_us = (self.connected_us + WELCOME_WAIT_US).min(now_us + PROBE_WAIT_US);
+                self.connected_us = by_us.saturating_sub(WELCOME_WAIT_US);
+            }
+            Link::Up => self.heartbeat.probe(now_us, PROBE_WAIT_US),
         }
-        self.heartbeat.handle_timeout(now_us);
     }
 
     /// The time at which to call `handle_timeout`, if nothing happens before.
@@ -287,7 +249,8 @@ impl Session {
         };
         let of_rooms = [self.migrations.due_us(), self.history.due_us(), self.subscriptions.due_us()];
         let of_rooms = of_rooms.into_iter().flatten().filter(|_| self.link == Link::Up);
-        [of_link, self.closing_at_us].into_iter().flatten().chain(of_rooms).min()
+        let of_close = if let Close::Lingers(until_us) = self.close { Some(until_us) } else { None };
+        [of_link, of_close].into_iter().flatten().chain(of_rooms).min()
     }
 
     /// The next frame to send, without any header, appended to `out`; `false` if there is none.
@@ -296,7 +259,7 @@ impl Session {
             // An encoder's buffer is as large as the largest frame, so all sessions of a thread share one.
             static ENCODER: RefCell<Encoder> = RefCell::default();
         }
-        let sent = ENCODER.with_borrow_mut(|encoder| self.encode_next(now_us, encoder, out));
+        let sent = ENCODER.with_borrow_mut(|encoder| encode_next(self, now_us, encoder, out));
         if sent {
             self.heartbeat.handle_sent(now_us);
         }
@@ -319,46 +282,68 @@ impl Session {
         let held = self.link == Link::Up && now_us >= self.connected_us + HELD_US;
         let was_dropped = ending == Ending::Dropped;
         let in_seconds = matches!(ending, Ending::Http { .. });
-        let (reason, retry, after_us) = self.end.judge(ending);
-        self.handle_link_down(emit);
+        let (reason, verdict) = self.end.judge(ending);
+        handle_link_down(self, emit);
         emit(Event::Disconnected { reason: reason.clone() });
         if held {
             self.backoff.reset();
         }
-        if self.is_closing() {
-            return give_up(Reason::Asked, emit);
+        if is_close_due(self, now_us) {
+            return outcomes::give_up(self, Reason::Asked, emit);
         }
-        match retry {
-            Retry::Never => give_up(reason, emit),
-            Retry::Reauthenticate => {
+        let is_doubtful = matches!(verdict, Verdict::Doubtful { .. }) && !self.was_welcomed;
+        self.doubts = self.doubts.saturating_add(u8::from(is_doubtful));
+        if is_doubtful && self.doubts >= DOUBTS_MAX {
+            return outcomes::give_up(self, reason, emit);
+        }
+        match verdict {
+            Verdict::Never => outcomes::give_up(self, reason, emit),
+            Verdict::Reauthenticate => {
                 emit(Event::TokenWanted);
                 Next::Reauthenticate
             }
-            Retry::Backoff if was_dropped => reconnect(&self.backoff, 0, emit),
-            Retry::Backoff => match self.migrations.planned_us() {
-                // The node has spread its clients itself.
-                Some(at_us) if held => reconnect(&self.backoff, at_us.saturating_sub(now_us), emit),
-                _ if self.backoff.attempt >= self.options.retries_max => give_up(reason, emit),
-                _ => {
-                    let (first_ms, max_ms) = (self.options.backoff_ms, self.options.backoff_max_ms);
-                    let delay_us = match after_us {
-                        0 => self.backoff.delay_us(first_ms, max_ms),
-                        told => self.backoff.delay_after_us(told, in_seconds, first_ms, max_ms),
-                    };
-                    reconnect(&self.backoff, delay_us, emit)
+            _ if was_dropped => reconnect(&self.backoff, 0, emit),
+            Verdict::Backoff { after_us } | Verdict::Doubtful { after_us } => {
+                match self.migrations.planned_us() {
+                    // The node has spread its clients itself.
+                    Some(at_us) if held => reconnect(&self.backoff, at_us.saturating_sub(now_us), emit),
+                    _ if self.backoff.attempt >= self.options.retries_max => {
+                        outcomes::give_up(self, reason, emit)
+                    }
+                    _ => {
+                        let (first_ms, max_ms) = (self.options.backoff_ms, self.options.backoff_max_ms);
+                        let delay_us = match after_us {
+                            0 => self.backoff.delay_us(first_ms, max_ms),
+                            told => self.backoff.delay_after_us(told, in_seconds, first_ms, max_ms),
+                        };
+                        reconnect(&self.backoff, delay_us, emit)
+                    }
                 }
-            },
+            }
         }
+    }
+
+    /// Without a connection: whether the session is over, because it was closed and has nothing to wait for.
+    /// The driver asks on every turn, and connects no more.
+    pub fn poll_over(&mut self, now_us: u64, emit: &mut impl FnMut(Event<'_>)) -> Option<Reason> {
+        let is_due = self.link == Link::Down && is_close_due(self, now_us) && !self.over;
+        is_due.then(|| self.give_up(Reason::Asked, emit))
+    }
+
+    /// Without a connection: end the session for this reason. Returns it.
+    pub fn give_up(&mut self, reason: Reason, emit: &mut impl FnMut(Event<'_>)) -> Reason {
+        outcomes::give_up(self, reason.clone(), emit);
+        reason
     }
 
     /// A frame arrived; it is given without its header.
     pub fn handle_frame(&mut self, now_us: u64, frame: &[u8], emit: &mut impl FnMut(Event<'_>)) {
-        if self.end.is_decided() {
+        if self.end.is_decided() || self.over {
             return;
         }
         self.heartbeat.handle_heard(now_us);
         Receiver { session: self, now_us }.handle_frame(frame, emit);
-        self.settle_close(now_us);
+        settle_close(self, now_us);
     }
 
     /// The node broke the rules of the transport or the protocol.
@@ -386,7 +371,7 @@ impl Session {
             return false;
         }
         let Some(frames) = self.migrations.poll_change(now_us, waits) else { return false };
-        self.handle_link_down(emit);
+        handle_link_down(self, emit);
         self.end.forget_announced();
         emit(Event::Disconnected { reason: Reason::GoAway });
         self.handle_connected(now_us);
@@ -396,97 +381,97 @@ impl Session {
         }
         true
     }
+}
 
-    // --- details
-
-    /// Forget a room, and refuse its publications.
-    pub(super) fn remove_room(&mut self, at: usize, asked: bool, emit: &mut impl FnMut(Event<'_>)) {
-        let room = self.subscriptions.remove(at);
-        emit(Event::Unsubscribed { room: room.room(), asked });
-        self.history.refuse_room(room.id, emit);
-        for publication in self.outbox.take_room(room.id) {
-            emit(Event::Refused {
-                kind: Kind::Publish as u8,
-                id: publication.nonce,
-                room: None,
-                reason: Refusal::NotSubscribed,
-                retry_after_ms: None,
-                detail: "",
-            });
-        }
+/// After `close`: end the connection once every answer has arrived or the wait is over.
+pub(super) fn settle_close(session: &mut Session, now_us: u64) {
+    let Close::Lingers(until_us) = session.close else { return };
+    if session.link != Link::Down && (session.outbox.is_empty() || now_us >= until_us) {
+        session.close = Close::Decided;
+        session.end.decide(CloseCode::Normal, Reason::Asked);
     }
+}
 
-    /// After `close`: end the connection once every answer has arrived or the wait is over.
-    pub(super) fn settle_close(&mut self, now_us: u64) {
-        let Some(at_us) = self.closing_at_us else { return };
-        if self.link != Link::Down && (self.outbox.is_empty() || now_us >= at_us) {
-            // A time in the past needs no timer: it must not fire again.
-            self.closing_at_us = Some(u64::MAX);
-            self.end.decide(CloseCode::Normal, Reason::Asked);
-        }
+/// After `close`, without a connection: whether there is nothing more to wait for.
+fn is_close_due(session: &Session, now_us: u64) -> bool {
+    match session.close {
+        Close::No => false,
+        Close::Lingers(until_us) => now_us >= until_us || session.outbox.unanswered() == 0,
+        Close::Decided => true,
     }
+}
 
-    fn handle_link_down(&mut self, emit: &mut impl FnMut(Event<'_>)) {
-        self.link = Link::Down;
-        (self.is_hello_due, self.takes_compressed) = (false, false);
-        self.migrations.forget_next();
-        self.heartbeat.handle_disconnected();
-        self.outbox.handle_disconnected();
-        self.history.handle_disconnected();
-        for at in self.subscriptions.handle_disconnected() {
-            self.remove_room(at, true, emit);
-        }
+fn handle_up_timeout(session: &mut Session, now_us: u64) {
+    if session.heartbeat.is_dead(now_us) {
+        session.end.decide(CloseCode::HeartbeatTimeout, Reason::Silent);
+    } else if session.migrations.handle_timeout(now_us) {
+        session.end.decide(CloseCode::GoingAway, Reason::GoAway);
+    } else if session.migrations.is_next_late(now_us) {
+        session.next_connection().handle_failed(now_us);
     }
+    session.heartbeat.handle_timeout(now_us);
+}
 
-    /// Capabilities that `Hello` offers.
-    pub(super) fn offered(&self) -> u64 {
-        if self.options.compression { capability::DEFLATE_1 } else { 0 }
+fn handle_link_down(session: &mut Session, emit: &mut impl FnMut(Event<'_>)) {
+    session.link = Link::Down;
+    (session.is_hello_due, session.takes_compressed) = (false, false);
+    session.migrations.forget_next();
+    session.heartbeat.handle_disconnected();
+    session.outbox.handle_disconnected();
+    session.history.handle_disconnected();
+    for at in session.subscriptions.handle_disconnected() {
+        outcomes::end_room(session, at, true, emit);
     }
+    outcomes::end_orphans(session, emit);
+}
 
-    pub(super) fn encode_hello(&self, encoder: &mut Encoder, out: &mut Vec<u8>) {
-        let Options { token, name, agent, .. } = &self.options;
-        let (capabilities, ticket) = (self.offered(), &*self.ticket);
-        let hello = Hello { token, name, agent, ticket, capabilities, ..Hello::default() };
-        encoder.client(&ClientFrame::Hello(hello), out);
-    }
+/// Capabilities that `Hello` offers.
+pub(super) fn offered(options: &Options) -> u64 {
+    if options.compression { capability::DEFLATE_1 } else { 0 }
+}
 
-    fn encode_next(&mut self, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-        if self.link == Link::Down || self.end.is_decided() {
-            return false;
-        }
-        if std::mem::take(&mut self.is_hello_due) {
-            self.encode_hello(encoder, out);
-            return true;
-        }
-        if self.subscriptions.encode_next(&mut self.requests, encoder, out) {
-            return true;
-        }
-        if self.link != Link::Up {
-            return false;
-        }
-        let subscriptions = &self.subscriptions;
-        let alias = |id: RoomId| subscriptions.live(id).map(|room| room.alias);
-        if !self.migrations.is_changing() && self.outbox.encode_next(now_us, alias, encoder, out) {
-            return true;
-        }
-        if let Some(history) = self.history.poll(&self.subscriptions) {
-            encoder.client(&ClientFrame::History(history), out);
-            return true;
-        }
-        let is_ping_due = self.heartbeat.poll_ping(now_us);
-        if is_ping_due {
-            encoder.client(&ClientFrame::Ping { client_us: now_us }, out);
-        }
-        is_ping_due
+/// Writes `Hello`, without a name or token for which a node would close the connection.
+pub(super) fn encode_hello(session: &Session, encoder: &mut Encoder, out: &mut Vec<u8>) {
+    let Options { token, name, agent, .. } = &session.options;
+    let name = if rules::is_display_name(name) { name } else { "" };
+    let token = if token.len() <= TOKEN_BYTES_MAX { token } else { "" };
+    let agent = if agent.len() <= AGENT_BYTES_MAX { agent } else { "" };
+    let (capabilities, ticket) = (offered(&session.options), &*session.ticket);
+    let hello = Hello { token, name, agent, ticket, capabilities, ..Hello::default() };
+    encoder.client(&ClientFrame::Hello(hello), out);
+}
+
+fn encode_next(session: &mut Session, now_us: u64, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
+    if session.link == Link::Down || session.end.is_decided() {
+        return false;
     }
+    if std::mem::take(&mut session.is_hello_due) {
+        encode_hello(session, encoder, out);
+        return true;
+    }
+    if session.subscriptions.encode_next(&mut session.requests, encoder, out) {
+        return true;
+    }
+    if session.link != Link::Up {
+        return false;
+    }
+    let subscriptions = &session.subscriptions;
+    let alias = |id: RoomId| subscriptions.live(id).map(|room| room.alias);
+    if !session.migrations.is_changing() && session.outbox.encode_next(now_us, alias, encoder, out) {
+        return true;
+    }
+    if let Some(history) = session.history.poll(&session.subscriptions) {
+        encoder.client(&ClientFrame::History(history), out);
+        return true;
+    }
+    let is_ping_due = session.heartbeat.poll_ping(now_us);
+    if is_ping_due {
+        encoder.client(&ClientFrame::Ping { client_us: now_us }, out);
+    }
+    is_ping_due
 }
 
 fn reconnect(backoff: &Backoff, after_us: u64, emit: &mut impl FnMut(Event<'_>)) -> Next {
     emit(Event::Reconnecting { after_us, attempt: backoff.attempt });
     Next::Reconnect { after_us }
-}
-
-fn give_up(reason: Reason, emit: &mut impl FnMut(Event<'_>)) -> Next {
-    emit(Event::Closed { reason: reason.clone() });
-    Next::GiveUp(reason)
 }

@@ -67,6 +67,11 @@ impl Subscriptions {
         self.rooms.iter().find(|r| *r.name == *name && r.is_wanted()).map(|r| r.id)
     }
 
+    /// How many rooms are followed, or about to be.
+    pub(super) fn followed(&self) -> usize {
+        self.rooms.iter().filter(|room| room.is_wanted()).count()
+    }
+
     pub(super) fn get(&self, id: RoomId) -> Option<&RoomState> {
         self.rooms.iter().find(|r| r.id == id)
     }

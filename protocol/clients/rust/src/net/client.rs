@@ -1,34 +1,26 @@
 //! A client: a session in its own task, for apps.
 //!
-//! Why no unbounded queue: when an app does not take its events, its session stops reading. The viewer's
-//! cursor then lags at the node, where lag costs nothing, and no events pile up here.
-//! Invariants: at most `events_max` events and those of one read wait; at most [`COMMANDS_MAX`] commands
-//! wait.
-//! Not here: sessions (`core`), connections (`driver`).
+//! Why a task: a session must answer heartbeats and reconnect while its app does something else.
+//! Invariants: what an app or a person gives is checked at once and refused as a value; each publication that
+//! was accepted ends in exactly one event. Each event goes to one of the tasks that wait for one, and all of
+//! them learn of the end.
+//! Not here: sessions (`core`), connections (`driver`), the queues between the tasks (`queues`, `bridge`).
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
 
-use grandstand_protocol::frame::{Kind, Role};
+use futures_core::Stream;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
-use super::history::HistoryRequests;
-use super::{Connector, Control, Driver, Handler, History, HistoryError, Url, seed};
-use crate::core::{Event, Options, OwnedEvent, Publication, Session, SubscribeOptions};
-
-/// Most commands that wait for the session: those of a person, or of a bridge in a burst, while a connection
-/// is down.
-const COMMANDS_MAX: usize = 1024;
-
-/// The session reads again when at most this many events wait.
-fn low_water(events_max: usize) -> usize {
-    events_max / 2
-}
+use super::bridge::Bridge;
+use super::publication::{OwnedPublication, PublishError, Receipt};
+use super::queues::{Command, Queues, Shared};
+use super::view::{RoomInfo, Status};
+use super::{Connector, Driver, History, HistoryError, Url, now_us, seed};
+use crate::core::{Options, OwnedEvent, RequestError, Session, SubscribeOptions};
 
 /// Settings of a client.
 #[derive(Clone, Debug)]
@@ -49,45 +41,6 @@ impl Default for ClientOptions {
     }
 }
 
-/// A message to publish, which owns its texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnedPublication {
-    /// The text.
-    pub text: String,
-    /// Offset of the message that this one answers.
-    pub reply_to: Option<u64>,
-    /// Reference to an attachment; empty for none.
-    pub attachment: String,
-    /// A bridge's author; empty for the session's own name.
-    pub author: String,
-    /// A bridge's author's role.
-    pub role: Role,
-    /// Set on a retry after a temporary refusal: the message is then in the log once, whatever became of the
-    /// first attempt. After the end of a connection the session itself retries unanswered publications.
-    pub again: Option<Again>,
-}
-
-/// Marks a retry: the nonce of the publication, and the age of the first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Again {
-    /// The nonce that [`Client::publish`] returned for the first attempt.
-    pub nonce: u64,
-    /// Time since the first attempt.
-    pub age: Duration,
-}
-
-/// Too many commands wait for the session, or the session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
-
-impl fmt::Display for Busy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the session has too much waiting, or is over")
-    }
-}
-
-impl std::error::Error for Busy {}
-
 /// A session in its own task. Clones share it; the session closes when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Handle>);
@@ -98,127 +51,147 @@ struct Handle {
     next_nonce: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Shared(Mutex<Queues>);
-
-#[derive(Debug, Default)]
-struct Queues {
-    events: VecDeque<OwnedEvent>,
-    events_max: usize,
-    commands: VecDeque<Command>,
-    history: HistoryRequests,
-    token: Option<String>,
-    app: Option<Waker>,
-    session: Option<Waker>,
-    close: bool,
-    over: bool,
-}
-
-#[derive(Debug)]
-enum Command {
-    Subscribe(Box<str>, SubscribeOptions),
-    Unsubscribe(Box<str>),
-    Publish(Box<str>, u64, Instant, Box<OwnedPublication>),
-    React(Box<str>, Box<str>, u32),
-    SetState(Box<str>, Box<str>, Option<Box<[u8]>>),
-    History(Box<str>, u64, u64, u64),
-}
-
-/// A request for earlier messages that a caller waits for.
-#[derive(Debug)]
-struct Waiting<'a> {
-    shared: &'a Shared,
-    ticket: u64,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.shared.lock().history.forget(self.ticket);
-    }
-}
-
 impl Client {
     /// Begin a session, which connects and reconnects by itself. Must be called within a tokio runtime.
-    pub fn connect(connector: &Connector, url: &Url, mut options: ClientOptions) -> Client {
+    ///
+    /// # Errors
+    /// [`RequestError::Refused`] when the name, the token or the agent in the options is not valid.
+    pub fn connect(
+        connector: &Connector,
+        url: &Url,
+        mut options: ClientOptions,
+    ) -> Result<Client, RequestError> {
+        options.session.check()?;
         if options.session.seed == 0 {
             options.session.seed = seed();
         }
-        let events_max = options.events_max.max(1);
-        let shared = Arc::new(Shared(Mutex::new(Queues { events_max, ..Queues::default() })));
+        // The app's view keeps it.
+        let keeps_state = std::mem::take(&mut options.session.keep_state);
+        let shared = Arc::new(Shared::new(options.events_max, keeps_state));
         let bridge = Bridge { shared: shared.clone(), renews_token: options.renews_token };
         let driver = Driver::new(connector, url, Session::new(options.session), bridge);
         tokio::spawn(driver.run());
-        Client(Arc::new(Handle { shared, next_nonce: AtomicU64::new(seed() >> 1) }))
+        Ok(Client(Arc::new(Handle { shared, next_nonce: AtomicU64::new(seed() >> 1) })))
     }
 
     /// The next event; `None` after [`Closed`](crate::core::EventOf::Closed).
     /// [`BatchEnd`](crate::core::EventOf::BatchEnd) is left out. The future may be dropped and the function
-    /// called again without loss.
+    /// called again without loss. Several tasks may wait: each event goes to one of them.
     pub async fn next_event(&self) -> Option<OwnedEvent> {
-        std::future::poll_fn(|cx| self.poll_event(cx)).await
+        let mut events = self.events();
+        std::future::poll_fn(|cx| events.poll_event(cx)).await
     }
 
-    /// The polled form of [`Client::next_event`]. Only one task at a time can wait.
-    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
-        let mut queues = self.0.shared.lock();
-        if let Some(event) = queues.events.pop_front() {
-            if queues.events.len() == low_water(queues.events_max) {
-                queues.wake_session();
-            }
-            return Poll::Ready(Some(event));
-        }
-        if queues.over {
-            return Poll::Ready(None);
-        }
-        queues.app = Some(cx.waker().clone());
-        Poll::Pending
+    /// The events as a stream. It does not keep the session open: that ends when the last [`Client`] is
+    /// dropped. Several streams share the events: each event goes to one of them.
+    pub fn events(&self) -> Events {
+        let shared = self.0.shared.clone();
+        let wait = shared.lock().begin_wait();
+        Events { shared, wait }
     }
 
-    /// Follow a room.
+    /// Follow a room. A room that is followed already keeps its options.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn subscribe(&self, room: &str, options: SubscribeOptions) -> Result<(), Busy> {
-        self.command(Command::Subscribe(room.into(), options))
+    /// [`RequestError`]: the name is not valid, the node allows no more rooms, too much is waiting, or the
+    /// session is over.
+    pub fn subscribe(&self, room: &str, options: SubscribeOptions) -> Result<(), RequestError> {
+        rules::check_room_name(room, limits::ROOM_NAME_BYTES_MAX)?;
+        let mut queues = self.open()?;
+        if !queues.view.follows(room) && queues.view.count() >= queues.rooms_max {
+            return Err(Refusal::TooManyRooms.into());
+        }
+        queues.view.subscribe(room, options);
+        queues.push_command(Command::Subscribe(room.into(), options));
+        Ok(())
     }
 
     /// Stop following a room.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn unsubscribe(&self, room: &str) -> Result<(), Busy> {
-        self.command(Command::Unsubscribe(room.into()))
+    /// [`RequestError::Full`] or [`RequestError::Over`].
+    pub fn unsubscribe(&self, room: &str) -> Result<(), RequestError> {
+        let mut queues = self.open()?;
+        queues.view.unsubscribe(room);
+        queues.push_command(Command::Unsubscribe(room.into()));
+        Ok(())
     }
 
-    /// Publish a message in a followed room. Returns the nonce of the
-    /// [`Published`](crate::core::EventOf::Published), [`Refused`](crate::core::EventOf::Refused) or
-    /// [`Uncertain`](crate::core::EventOf::Uncertain) that answers.
+    /// Publish a message in a followed room, and wait for the answer. The same answer comes as an event.
+    /// When the future is dropped after its first poll, the message may be published all the same, and the
+    /// event says so.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn publish(&self, room: &str, publication: OwnedPublication) -> Result<u64, Busy> {
+    /// [`PublishError`].
+    pub async fn publish(
+        &self,
+        room: &str,
+        publication: impl Into<OwnedPublication>,
+    ) -> Result<Receipt, PublishError> {
+        let (_, ticket) = self.accept(room, publication.into(), true)?;
+        let waiting =
+            Waiting { shared: &self.0.shared, ticket, forget: |q, ticket| q.answers.forget(ticket) };
+        std::future::poll_fn(|cx| waiting.shared.lock().answers.poll(ticket, cx.waker())).await
+    }
+
+    /// Publish a message in a followed room without waiting. Returns the nonce of the one event that answers:
+    /// [`Published`](crate::core::EventOf::Published), [`Refused`](crate::core::EventOf::Refused),
+    /// [`Uncertain`](crate::core::EventOf::Uncertain) or [`NotSent`](crate::core::EventOf::NotSent).
+    ///
+    /// # Errors
+    /// [`RequestError`]; then no event follows.
+    pub fn try_publish(
+        &self,
+        room: &str,
+        publication: impl Into<OwnedPublication>,
+    ) -> Result<u64, RequestError> {
+        Ok(self.accept(room, publication.into(), false)?.0)
+    }
+
+    /// The nonce, and the ticket of the answer.
+    fn accept(
+        &self,
+        room: &str,
+        publication: OwnedPublication,
+        is_awaited: bool,
+    ) -> Result<(u64, u64), RequestError> {
+        let mut queues = self.open()?;
+        publication.borrowed(0, 0).check(queues.text_bytes_max)?;
         let nonce = match publication.again {
+            Some(again) if queues.answers.contains(again.nonce) => return Err(RequestError::Waiting),
             Some(again) => again.nonce,
-            None => self.0.next_nonce.fetch_add(1, Ordering::Relaxed),
+            None => loop {
+                let nonce = self.0.next_nonce.fetch_add(1, Ordering::Relaxed);
+                if !queues.answers.contains(nonce) {
+                    break nonce;
+                }
+            },
         };
-        self.command(Command::Publish(room.into(), nonce, Instant::now(), Box::new(publication)))?;
-        Ok(nonce)
+        let ticket = queues.answers.accept(nonce, &publication.text, is_awaited);
+        queues.push_command(Command::Publish(room.into(), nonce, now_us(), Box::new(publication)));
+        Ok((nonce, ticket.unwrap_or_default()))
     }
 
-    /// Send a reaction.
+    /// Send a reaction. Without a connection it is dropped, since reactions soon lose their meaning.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn react(&self, room: &str, key: &str, count: u32) -> Result<(), Busy> {
-        self.command(Command::React(room.into(), key.into(), count))
+    /// [`RequestError`]: the key is not valid, too much is waiting, or the session is over.
+    pub fn react(&self, room: &str, key: &str, count: u32) -> Result<(), RequestError> {
+        if !rules::is_reaction_key(key) {
+            return Err(Refusal::BadText.into());
+        }
+        self.open()?.push_command(Command::React(room.into(), key.into(), count));
+        Ok(())
     }
 
     /// Set a key of a room's state, or remove it.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn set_state(&self, room: &str, key: &str, value: Option<&[u8]>) -> Result<(), Busy> {
-        self.command(Command::SetState(room.into(), key.into(), value.map(Box::from)))
+    /// [`RequestError`]: key or value are not valid, too much is waiting, or the session is over.
+    pub fn set_state(&self, room: &str, key: &str, value: Option<&[u8]>) -> Result<(), RequestError> {
+        rules::check_state(key, value, limits::STATE_VALUE_BYTES_MAX)?;
+        self.open()?.push_command(Command::SetState(room.into(), key.into(), value.map(Box::from)));
+        Ok(())
     }
 
     /// Request at most `count` earlier messages of a followed room, from an offset on. They include those
@@ -228,41 +201,84 @@ impl Client {
     /// # Errors
     /// [`HistoryError`].
     pub async fn history(&self, room: &str, from: u64, count: u64) -> Result<History, HistoryError> {
-        let ticket = self.0.shared.lock().history.begin();
-        let waiting = Waiting { shared: &self.0.shared, ticket };
-        self.command(Command::History(room.into(), ticket, from, count))
-            .map_err(|Busy| HistoryError::Busy)?;
+        let ticket = {
+            let mut queues = self.open()?;
+            let ticket = queues.history.begin();
+            queues.push_command(Command::History(room.into(), ticket, from, count));
+            ticket
+        };
+        let waiting =
+            Waiting { shared: &self.0.shared, ticket, forget: |q, ticket| q.history.forget(ticket) };
         std::future::poll_fn(|cx| waiting.shared.lock().history.poll(ticket, cx.waker())).await
     }
 
     /// Set a new token for the next connection.
-    pub fn set_token(&self, token: &str) {
+    ///
+    /// # Errors
+    /// [`RequestError::Refused`] for a token over the protocol's limit.
+    pub fn set_token(&self, token: &str) -> Result<(), RequestError> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(Refusal::TooLarge.into());
+        }
         let mut queues = self.0.shared.lock();
         queues.token = Some(token.into());
         queues.wake_session();
+        Ok(())
     }
 
-    /// End the session as soon as publications are answered, within two seconds. [`Client::next_event`]
-    /// reports the end.
+    /// Call this when the device woke up or its network changed. A client that waits for its next try tries
+    /// at once; one that is connected asks the node for a sign of life, and reconnects if none comes within
+    /// three seconds.
+    pub fn network_changed(&self) {
+        let mut queues = self.0.shared.lock();
+        queues.network_changed = true;
+        queues.wake_session();
+    }
+
+    /// End the session as soon as publications are answered, within two seconds. Until then it connects and
+    /// reconnects as needed. [`Client::next_event`] reports the end.
     pub fn close(&self) {
         self.0.close();
     }
 
-    fn command(&self, command: Command) -> Result<(), Busy> {
-        let mut queues = self.0.shared.lock();
-        if queues.over || queues.close || queues.commands.len() >= COMMANDS_MAX {
-            return Err(Busy);
-        }
-        queues.commands.push_back(command);
-        queues.wake_session();
-        Ok(())
+    /// Whether there is a connection, as of the last event that was taken.
+    pub fn status(&self) -> Status {
+        self.0.shared.lock().view.status
+    }
+
+    /// The followed rooms, as of the last event that was taken.
+    pub fn rooms(&self) -> Vec<RoomInfo> {
+        self.0.shared.lock().view.rooms()
+    }
+
+    /// Epoch and next offset of a followed room, after the last event that was taken: to save, and to give as
+    /// [`SubscribeOptions::resume`] in a later run. `None` until the first subscription.
+    pub fn position(&self, room: &str) -> Option<(u64, u64)> {
+        self.0.shared.lock().view.position(room)
+    }
+
+    /// The value of a key of a room's state, as of the last event that was taken.
+    pub fn state(&self, room: &str, key: &str) -> Option<Box<[u8]>> {
+        self.0.shared.lock().view.state(room, key)
+    }
+
+    /// All keys and values of a room's state, in the order of the keys, as of the last event that was taken.
+    pub fn states(&self, room: &str) -> Vec<(Box<str>, Box<[u8]>)> {
+        self.0.shared.lock().view.states(room)
+    }
+
+    /// The queues, if a command can be added.
+    fn open(&self) -> Result<std::sync::MutexGuard<'_, Queues>, RequestError> {
+        let queues = self.0.shared.lock();
+        queues.check_open()?;
+        Ok(queues)
     }
 }
 
 impl Handle {
     fn close(&self) {
         let mut queues = self.shared.lock();
-        queues.close = true;
+        queues.close_us.get_or_insert_with(now_us);
         queues.wake_session();
     }
 }
@@ -273,153 +289,42 @@ impl Drop for Handle {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queues {
-    fn wake_session(&mut self) {
-        if let Some(waker) = self.session.take() {
-            waker.wake();
-        }
-    }
-
-    fn push_event(&mut self, event: OwnedEvent) {
-        if matches!(event, OwnedEvent::Closed { .. }) {
-            self.over = true;
-            self.history.fail_all();
-        }
-        self.events.push_back(event);
-        if let Some(waker) = self.app.take() {
-            waker.wake();
-        }
-    }
-}
-
-/// The session's side of the queues.
+/// The events of a client as a stream: see [`Client::events`].
 #[derive(Debug)]
-struct Bridge {
+pub struct Events {
     shared: Arc<Shared>,
-    renews_token: bool,
+    wait: u64,
 }
 
-impl Handler for Bridge {
-    fn handle_event(&mut self, _: u64, event: &Event<'_>) {
-        if matches!(event, Event::BatchEnd { .. }) {
-            return;
-        }
-        let mut queues = self.shared.lock();
-        if !queues.history.take(event) {
-            queues.push_event(event.to_owned());
-        }
-    }
-
-    fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
-        let mut queues = self.shared.lock();
-        queues.session = Some(cx.waker().clone());
-        while let Some(command) = queues.commands.pop_front() {
-            if let Some(again) = execute(command, control, &mut queues) {
-                queues.commands.push_front(again);
-                break;
-            }
-        }
-        if queues.close && queues.commands.is_empty() {
-            control.session.close(control.now_us);
-        }
-        // An app that closes may not read events any more, so the close must not wait for that.
-        if queues.events.len() >= queues.events_max && !queues.close {
-            control.hold_reading_until(u64::MAX);
-        } else if queues.events.len() <= low_water(queues.events_max) || queues.close {
-            control.hold_reading_until(0);
-        }
-        None
-    }
-
-    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
-        if !self.renews_token {
-            return Poll::Ready(None);
-        }
-        let mut queues = self.shared.lock();
-        queues.session = Some(cx.waker().clone());
-        queues.token.take().map_or(Poll::Pending, |token| Poll::Ready(Some(token)))
+impl Events {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
+        self.shared.lock().poll_event(self.wait, cx)
     }
 }
 
-impl Drop for Bridge {
-    /// The runtime stopped, or the task panicked: callers that wait for events must not wait for ever.
+impl Stream for Events {
+    type Item = OwnedEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
+        self.poll_event(cx)
+    }
+}
+
+impl Drop for Events {
     fn drop(&mut self) {
-        let mut queues = self.shared.lock();
-        queues.over = true;
-        queues.history.fail_all();
-        if let Some(waker) = queues.app.take() {
-            waker.wake();
-        }
+        self.shared.lock().forget_wait(self.wait);
     }
 }
 
-/// Returns the command if the session is full.
-fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> Option<Command> {
-    let session = &mut *control.session;
-    match &command {
-        Command::Subscribe(room, options) => drop(session.subscribe(room, *options)),
-        Command::Unsubscribe(room) => {
-            if let Some(id) = session.room_id(room) {
-                session.unsubscribe(id);
-            }
-        }
-        Command::Publish(room, nonce, given, p) => {
-            let Some(id) = session.room_id(room) else {
-                queues.push_event(refused(Kind::Publish, *nonce, Refusal::NotSubscribed));
-                return None;
-            };
-            let (text, attachment, author) = (&*p.text, &*p.attachment, &*p.author);
-            let (reply_to, role, nonce) = (p.reply_to, p.role, Some(*nonce));
-            // Its age grows while it waits for the session.
-            let age = p.again.map(|again| again.age + given.elapsed());
-            let age_ms = age.map_or(0, |age| age.as_millis().clamp(1, u32::MAX.into()) as u32);
-            let publication = Publication { text, reply_to, attachment, author, role, nonce, age_ms };
-            if let Err(reason) = publication.check(limits::TEXT_BYTES_MAX) {
-                queues.push_event(refused(Kind::Publish, publication.nonce.unwrap_or(0), reason));
-                return None;
-            }
-            if session.publish(control.now_us, id, &publication).is_err() {
-                return Some(command);
-            }
-        }
-        Command::React(room, key, count) => {
-            if let Some(id) = session.room_id(room) {
-                session.react(id, key, *count);
-            }
-        }
-        Command::SetState(room, key, value) => {
-            let Some(id) = session.room_id(room) else {
-                queues.push_event(refused(Kind::SetState, 0, Refusal::NotSubscribed));
-                return None;
-            };
-            let value_bytes_max = limits::STATE_VALUE_BYTES_MAX;
-            if let Err(reason) = rules::check_state(key, value.as_deref(), value_bytes_max) {
-                queues.push_event(refused(Kind::SetState, 0, reason));
-                return None;
-            }
-            if session.set_state(id, key, value.as_deref()).is_err() {
-                return Some(command);
-            }
-        }
-        Command::History(room, ticket, from, count) => {
-            let made = match session.room_id(room) {
-                None => Err(HistoryError::Refused(Refusal::NotSubscribed)),
-                Some(id) => session.history(id, *from, *count).map_err(|_| HistoryError::Busy),
-            };
-            queues.history.made(*ticket, made);
-        }
-    }
-    None
+/// A caller that waits for an answer.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+    forget: fn(&mut Queues, u64),
 }
 
-/// A refusal by this client: no request is sent.
-fn refused(kind: Kind, id: u64, reason: Refusal) -> OwnedEvent {
-    let kind = kind as u8;
-    OwnedEvent::Refused { kind, id, room: None, reason, retry_after_ms: None, detail: Box::default() }
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        (self.forget)(&mut self.shared.lock(), self.ticket);
+    }
 }

@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Sleep;
 
@@ -86,6 +86,7 @@ pub struct Control<'a> {
     pub stats: &'a Stats,
     held_until_us: &'a mut u64,
     drop_due: &'a mut Option<u64>,
+    probe_due: &'a mut bool,
 }
 
 impl Control<'_> {
@@ -101,6 +102,12 @@ impl Control<'_> {
     /// Drop the connection without a close; the session reconnects at once, and resumes.
     pub fn drop_connection(&mut self) {
         self.drop_connection_for(0);
+    }
+
+    /// The device woke up, or its network changed: try at once if the session waits for its next try, and
+    /// probe the connection if there is one. See [`Session::probe`].
+    pub fn network_changed(&mut self) {
+        *self.probe_due = true;
     }
 
     /// As [`Control::drop_connection`], but reconnect only after this time, like a viewer whose network has
@@ -153,6 +160,7 @@ pub struct Driver<H> {
     stats: Stats,
     held_until_us: u64,
     drop_due: Option<u64>,
+    probe_due: bool,
     timer: Option<Pin<Box<Sleep>>>,
     armed_us: u64,
 }
@@ -172,6 +180,7 @@ impl<H: Handler> Driver<H> {
             stats: Stats::default(),
             held_until_us: 0,
             drop_due: None,
+            probe_due: false,
             timer: None,
             armed_us: u64::MAX,
         }
@@ -180,9 +189,17 @@ impl<H: Handler> Driver<H> {
     /// Connect, and reconnect as needed, until the session ends: by [`Session::close`], or because it may not
     /// or cannot continue. Spawn it on a tokio runtime with net and time. Dropping the future drops the
     /// connection without a close.
-    pub async fn run(mut self) -> Finished<H> {
-        let reason = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
-        Finished { reason, stats: self.stats, session: self.session, handler: self.handler }
+    ///
+    /// # Panics
+    /// When it is polled after its end.
+    // Not an async function: its future would hold the driver twice.
+    pub fn run(self) -> impl Future<Output = Finished<H>> {
+        let mut driver = Some(self);
+        std::future::poll_fn(move |cx| {
+            let reason = ready!(driver.as_mut().expect("polled after its end").poll_turn(cx));
+            let Driver { stats, session, handler, .. } = driver.take().expect("it was polled");
+            Poll::Ready(Finished { reason, stats, session, handler })
+        })
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
@@ -221,8 +238,17 @@ impl<H: Handler> Driver<H> {
             stats: &self.stats,
             held_until_us: &mut self.held_until_us,
             drop_due: &mut self.drop_due,
+            probe_due: &mut self.probe_due,
         };
-        self.handler.poll_control(cx, &mut control)
+        let due = self.handler.poll_control(cx, &mut control);
+        if std::mem::take(&mut self.probe_due) {
+            self.session.probe(now_us);
+            // A connection that is being made may wait for a network that is gone.
+            if matches!(self.state, State::Resting { .. } | State::Connecting { .. }) {
+                self.state = State::Resting { until_us: now_us };
+            }
+        }
+        due
     }
 
     /// Read available bytes, within the turn's budget. Returns how the connection ended, if it did.
@@ -259,13 +285,16 @@ impl<H: Handler> Driver<H> {
     }
 
     fn step(&mut self, cx: &mut Context<'_>, now_us: u64) -> Step {
-        let closing = self.session.is_closing();
+        let handler = &mut self.handler;
+        let emit = &mut |event: Event<'_>| handler.handle_event(now_us, &event);
+        if let Some(reason) = self.session.poll_over(now_us, emit) {
+            self.state = State::Over(reason);
+        }
+        let due = self.session.poll_timeout();
+        let no_later = |at_us: u64| Step::Wait(Some(due.map_or(at_us, |due| due.min(at_us))));
         match &mut self.state {
             State::Over(_) => Step::Wait(None),
-            State::Resting { .. } | State::Connecting { .. } | State::AwaitingToken if closing => {
-                self.finish(now_us, Reason::Asked)
-            }
-            State::Resting { until_us } if now_us < *until_us => Step::Wait(Some(*until_us)),
+            State::Resting { until_us } if now_us < *until_us => no_later(*until_us),
             State::Resting { .. } => {
                 let url = self.moved_to.as_deref().unwrap_or(&self.url);
                 let (connecting, deadline_us) = (self.connector.connect(url), now_us + CONNECT_WAIT_US);
@@ -283,16 +312,21 @@ impl<H: Handler> Driver<H> {
                 Poll::Pending if now_us >= *deadline_us => {
                     self.handle_unreachable(now_us, Ending::Broken(std::io::ErrorKind::TimedOut))
                 }
-                Poll::Pending => Step::Wait(Some(*deadline_us)),
+                Poll::Pending => no_later(*deadline_us),
             },
             State::Up(_) => self.step_up(cx, now_us),
             State::Closing { .. } => self.step_closing(cx, now_us),
             State::AwaitingToken => match self.handler.poll_token(cx) {
-                Poll::Pending => Step::Wait(None),
-                Poll::Ready(None) => self.finish(now_us, Reason::NoToken),
-                Poll::Ready(Some(token)) => {
-                    self.session.set_token(&token);
-                    self.state = State::Resting { until_us: now_us };
+                Poll::Pending => Step::Wait(due),
+                Poll::Ready(token) => {
+                    let is_set = token.is_some_and(|token| self.session.set_token(&token).is_ok());
+                    self.state = if is_set {
+                        State::Resting { until_us: now_us }
+                    } else {
+                        let handler = &mut self.handler;
+                        let emit = &mut |event: Event<'_>| handler.handle_event(now_us, &event);
+                        State::Over(self.session.give_up(Reason::NoToken, emit))
+                    };
                     Step::Again
                 }
             },
@@ -436,12 +470,6 @@ impl<H: Handler> Driver<H> {
             self.migration.leave(link, now_us);
         }
         true
-    }
-
-    fn finish(&mut self, now_us: u64, reason: Reason) -> Step {
-        self.handler.handle_event(now_us, &Event::Closed { reason: reason.clone() });
-        self.state = State::Over(reason);
-        Step::Again
     }
 
     /// Ensure a turn at this time. A timer for an earlier time is kept: most turns only delay the next ping,

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
 
-use crate::core::Event;
+use crate::core::{Event, RequestError};
 
 /// An earlier message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +46,11 @@ pub struct History {
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryError {
-    /// The node refused, for a reason that is not temporary; or the room is not followed.
+    /// The node refused, for a reason that is not temporary; or the room is no longer followed.
     Refused(Refusal),
-    /// Too many commands or requests wait for the session.
-    Busy,
-    /// The session has ended.
+    /// The session did not take the request.
+    Request(RequestError),
+    /// The session ended before the answer.
     Over,
 }
 
@@ -58,13 +58,19 @@ impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HistoryError::Refused(reason) => write!(f, "the node refused: {}", reason.text()),
-            HistoryError::Busy => f.write_str("the session has too much waiting"),
-            HistoryError::Over => f.write_str("the session is over"),
+            HistoryError::Request(error) => error.fmt(f),
+            HistoryError::Over => f.write_str("the session ended before the answer"),
         }
     }
 }
 
 impl std::error::Error for HistoryError {}
+
+impl From<RequestError> for HistoryError {
+    fn from(error: RequestError) -> HistoryError {
+        HistoryError::Request(error)
+    }
+}
 
 /// Requests whose answers are being gathered.
 #[derive(Debug, Default)]

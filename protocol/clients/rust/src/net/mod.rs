@@ -10,6 +10,8 @@
 //! scratch buffer.
 //! Not here: all decisions (`core`).
 
+mod answers;
+mod bridge;
 mod client;
 mod clock;
 mod connector;
@@ -17,21 +19,26 @@ mod driver;
 mod history;
 mod link;
 mod migration;
+mod publication;
+mod queues;
 mod quic;
 mod tickets;
 mod tls;
 mod trust;
 mod url;
+mod view;
 mod websocket;
 
-pub use client::{Again, Busy, Client, ClientOptions, OwnedPublication};
+pub use client::{Client, ClientOptions, Events};
 pub use clock::now_us;
 pub use connector::{Connector, SetupError};
 pub use driver::{Control, Driver, Finished, Handler, Stats};
 pub use history::{History, HistoryError, HistoryMessage};
+pub use publication::{Again, OwnedPublication, PublishError, Receipt};
 pub use quic::QuicEndpoint;
 pub use trust::Trust;
 pub use url::{Scheme, Url, UrlError};
+pub use view::{RoomInfo, Status};
 
 /// A seed for [`Options::seed`](crate::core::Options::seed), from the operating system.
 ///

@@ -48,6 +48,14 @@ pub struct ScriptedNode {
     pub remembers_ms: Option<u32>,
     /// Ages of publications, as they came.
     pub ages_ms: Vec<u32>,
+    /// Answer a resume beyond the head with a restart in the same log, as S-5 says.
+    pub restarts_beyond_the_head: bool,
+    /// `Welcome.heartbeat_ms`, if not the usual one.
+    pub heartbeat_ms: u32,
+    /// Refuse the next publications, with this.
+    pub refuse_publish: VecDeque<(Refusal, Option<u32>)>,
+    /// Limits in `Welcome`: text, frame, rooms; 0 for none.
+    pub limits: (u32, u32, u32),
     /// Refuse the next page of history, with this.
     pub refuse_history: Option<(Refusal, Option<u32>)>,
     /// Begin the next subscription here, whatever was asked.
@@ -125,6 +133,10 @@ impl ScriptedNode {
         self.to_client.push_back(wire[header..].to_vec());
     }
 
+    pub fn has_viewer(&self) -> bool {
+        self.viewer.is_some()
+    }
+
     pub fn alias(&self) -> u32 {
         self.viewer.expect("a viewer").alias
     }
@@ -143,10 +155,13 @@ impl ScriptedNode {
                     capabilities: self.granted,
                     session: u64::from(self.connections),
                     ticket: b"ticket",
-                    heartbeat_ms: HEARTBEAT_MS,
+                    heartbeat_ms: if self.heartbeat_ms > 0 { self.heartbeat_ms } else { HEARTBEAT_MS },
                     name: "ann",
                     node: "scripted",
                     resumed,
+                    text_bytes_max: self.limits.0,
+                    frame_bytes_max: self.limits.1,
+                    rooms_max: self.limits.2,
                     ..Welcome::default()
                 }));
             }
@@ -157,6 +172,11 @@ impl ScriptedNode {
             }
             ClientFrame::Publish(p) => {
                 self.ages_ms.push(p.age_ms);
+                if let Some((reason, retry_after_ms)) = self.refuse_publish.pop_front() {
+                    let (kind, id) = (Kind::Publish as u8, p.nonce);
+                    let refused = Refused { kind, id, reason, retry_after_ms, detail: "" };
+                    return self.send(&ServerFrame::Refused(refused));
+                }
                 if self.remembers_ms.is_some_and(|ms| p.age_ms > ms) {
                     let (kind, id, reason) = (Kind::Publish as u8, p.nonce, Refusal::Forgotten);
                     let refused = Refused { kind, id, reason, retry_after_ms: None, detail: "" };
@@ -250,6 +270,11 @@ impl ScriptedNode {
         };
         let resume_here = resume.map(|at| if goes_on(&at) { (self.epoch, at.1) } else { at });
         let (offset, outcome) = match resume_here {
+            Some((epoch, offset))
+                if epoch == self.epoch && offset > head && self.restarts_beyond_the_head =>
+            {
+                (newest, Outcome::Restarted)
+            }
             Some((epoch, offset)) if epoch == self.epoch && offset >= self.first => {
                 (offset, Outcome::Resumed)
             }

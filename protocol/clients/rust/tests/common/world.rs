@@ -30,7 +30,7 @@ impl World {
 
     pub fn replaying(options: Options, replay: u32) -> World {
         let mut session = Session::new(options);
-        let room = session.subscribe("show", SubscribeOptions { replay, resume: None });
+        let room = session.subscribe("show", SubscribeOptions { replay, resume: None }).unwrap();
         let (node, to_node) = (ScriptedNode::new(), VecDeque::new());
         World { now_us: 1_000_000, session, room, node, to_node, events: Vec::new() }
     }
@@ -105,6 +105,10 @@ impl World {
 
     pub fn publish(&mut self, text: &str) -> u64 {
         self.session.publish(self.now_us, self.room, &Publication { text, ..Publication::default() }).unwrap()
+    }
+
+    pub fn unsubscribe(&mut self, room: RoomId) {
+        self.session.unsubscribe(room, &mut |event| self.events.push(event.to_owned()));
     }
 
     pub fn texts(&self) -> Vec<(u64, &str, bool)> {
