@@ -297,8 +297,10 @@ async fn live_until(client: &Client, life: &mut Life, is_done: impl Fn(&Life) ->
             }
             OwnedEvent::Reconnecting { .. } => life.waits += 1,
             OwnedEvent::Message { text, .. } => life.texts.push(text.into()),
-            event
-            @ (OwnedEvent::Refused { .. } | OwnedEvent::Fault { .. } | OwnedEvent::Uncertain { .. }) => {
+            event @ (OwnedEvent::Refused { .. }
+            | OwnedEvent::Fault { .. }
+            | OwnedEvent::Uncertain { .. }
+            | OwnedEvent::NotSent { .. }) => {
                 panic!("{event:?}")
             }
             _ => {}
@@ -336,6 +338,7 @@ async fn listen_until(client: &Client, told: &mut Told, is_done: impl Fn(&Told) 
             | OwnedEvent::Fault { .. }
             | OwnedEvent::Gap { .. }
             | OwnedEvent::Uncertain { .. }
+            | OwnedEvent::NotSent { .. }
             | OwnedEvent::Reconnecting { .. }) => panic!("{event:?}"),
             _ => {}
         }

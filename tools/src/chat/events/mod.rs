@@ -66,6 +66,9 @@ impl Model {
             OwnedEvent::NotSent { nonce, .. } => {
                 self.handle_refused(Kind::Publish as u8, *nonce, "the session ended before it was sent");
             }
+            OwnedEvent::StateUnanswered { key, .. } => {
+                self.notice(Tone::Warning, &format!("the session ended before {} was answered", clean(key)));
+            }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
                 self.handle_refused(*kind, *id, &refusal_text(*reason, *retry_after_ms, detail));
             }
