@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use grandstand_client::net::Url;
 
-use crate::load::{self, parse_time};
+use crate::load::{self, SPEED_MAX, SPEED_MIN, SPEED_WHY};
+use crate::numbers::{HOUR, MILLISECOND, number, time};
 use crate::target::{DEFAULT_WS, TrustArgs};
 
 /// Arguments of `gs replay`.
@@ -31,10 +32,12 @@ pub(crate) struct Args {
     #[arg(long, default_value = "show")]
     room: String,
     /// Speed as a multiple of the original.
-    #[arg(long, value_name = "TIMES", default_value_t = 1.0)]
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0,
+        value_parser = number(SPEED_MIN, SPEED_MAX, SPEED_WHY))]
     speed: f64,
     /// Play only this much, such as 30s.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME",
+        value_parser = time(MILLISECOND, 30 * 24 * HOUR, "a run takes at most 30 days"))]
     hold: Option<Duration>,
     /// Print the figures as one line of JSON.
     #[arg(long)]

@@ -198,11 +198,67 @@ fn what_cannot_be_done_is_said_and_fails() {
 }
 
 #[test]
+fn what_the_machine_or_the_node_does_not_take_is_refused_at_once() {
+    let node = local::node(&[("limits.text_bytes_max", "500")]);
+    let url = ws(&node);
+    for (arguments, code, words) in [
+        (&["load", "--viewers", "100000000"][..], 2, "expected an integer from 1 to 4000000"),
+        (&["load", "--ws-viewers", "4000000"], 1, "expected at most"),
+        (
+            &["load", "--viewers", "2", "--size", "501"],
+            1,
+            "got --size 501, expected at most 500: the node's limit",
+        ),
+        (&["load", "--ws-viewers", "0", "--quic-viewers", "0"], 1, "expected at least 1 viewer"),
+        (&["load", "--viewers", "2", "--rate", "0"], 2, "--publishers 0 publishes nothing"),
+    ] {
+        let begun = std::time::Instant::now();
+        let output = gs(&[arguments, &["--url", &url]].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+        assert!(begun.elapsed().as_secs() < 10, "{arguments:?}: nothing is allocated before it");
+    }
+    let output = gs(&["demo", "--viewers", "4000000"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && error.contains("expected at most"), "{error}");
+}
+
+#[test]
+fn an_audit_tells_that_a_room_was_not_fresh() {
+    let node = node();
+    let directory = std::env::temp_dir().join(format!("gs-{}-ledger", std::process::id()));
+    let log = Log::new("before", "{\"t\":0,\"u\":\"ann\",\"m\":\"good evening\"}\n");
+    assert!(gs(&["replay", log.path(), "--url", &ws(&node), "--room", "load", "--quiet"]).status.success());
+    let ledger = directory.to_str().unwrap();
+    let (ok, figures) = load(&node, &["--viewers", "4", "--hold", "1s", "--ledger", ledger]);
+    assert!(ok, "{figures:#}");
+    let output = gs(&["audit", ledger, "--url", &ws(&node), "--json"]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (ok, figures) = self::figures(&output);
+    assert!(ok && error.contains("load: not a fresh room: its log was at offset 1"), "{error}\n{figures:#}");
+    assert_eq!((figures["earlier"].as_u64(), figures["wrong"].as_u64()), (Some(1), Some(0)), "{figures:#}");
+    assert_eq!(figures["rooms_not_fresh"], 1);
+}
+
+#[test]
 fn viewers_that_are_not_let_in_fail_the_run() {
     let node = local::node(&[("rooms.on_first_use", "other")]);
     let url = ws(&node);
-    let output =
-        gs(&["load", "--json", "--quiet", "--url", &url, "--viewers", "5", "--rate", "0", "--hold", "1s"]);
+    let output = gs(&[
+        "load",
+        "--json",
+        "--quiet",
+        "--url",
+        &url,
+        "--viewers",
+        "5",
+        "--publishers",
+        "0",
+        "--hold",
+        "1s",
+    ]);
     let (ok, figures) = figures(&output);
     assert!(!ok && figures["viewers"] == 0, "{figures:#}");
     let error = String::from_utf8_lossy(&output.stderr);

@@ -4,7 +4,8 @@
 //! - [`trust`]: a TLS client that trusts any certificate (feature `tls`);
 //! - [`process`] and [`http`]: a process's CPU and memory, and the answers of its admin port;
 //! - [`histogram`], [`clock`], [`random`], [`wait`]: latencies, clocks, random numbers and waits;
-//! - [`chat_log`]: recorded chats (feature `chat-log`).
+//! - [`chat_log`]: recorded chats (feature `chat-log`);
+//! - `pty`: a program on a terminal (feature `pty`).
 //!
 //! Why features: `cargo xtask` and the tests of small crates compile no TLS, no gzip and no node.
 //! Invariant: no code of a node depends on this crate, except its tests.
@@ -18,6 +19,8 @@ pub mod http;
 pub mod local;
 pub mod node;
 pub mod process;
+#[cfg(feature = "pty")]
+pub mod pty;
 pub mod random;
 #[cfg(feature = "tls")]
 pub mod trust;

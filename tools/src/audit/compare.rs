@@ -55,6 +55,8 @@ pub(super) struct Comparison {
     log_holes: u64,
     /// Messages that are in the log more than once.
     duplicates: u64,
+    /// Messages that were in the log before the run began: its room was not fresh.
+    earlier: u64,
     /// Messages of the log that nobody published.
     wrong: u64,
     epochs: u64,
@@ -70,8 +72,8 @@ impl Comparison {
         let due: HashMap<u64, u64> = ledger.publications.iter().map(|p| (p.seq, p.due_us)).collect();
         // By room: the offset of each number, and the number at each offset.
         let mut places = Vec::new();
-        for log in logs {
-            places.push(found.read_log(log, &due));
+        for (room, log) in logs.iter().enumerate() {
+            places.push(found.read_log(log, &due, ledger.header.began_at(room)));
         }
         found.compare_publications(ledger, &places);
         let by_offset: Vec<HashMap<u64, u64>> =
@@ -88,7 +90,8 @@ impl Comparison {
         found
     }
 
-    fn read_log(&mut self, log: &[Logged], due: &HashMap<u64, u64>) -> HashMap<u64, u64> {
+    /// `began_at`: the first offset that may be of this run.
+    fn read_log(&mut self, log: &[Logged], due: &HashMap<u64, u64>, began_at: u64) -> HashMap<u64, u64> {
         self.log_messages += log.len() as u64;
         self.log_holes +=
             log.windows(2).map(|pair| pair[1].offset.saturating_sub(pair[0].offset + 1)).sum::<u64>();
@@ -100,6 +103,7 @@ impl Comparison {
                         self.duplicates += 1;
                     }
                 }
+                _ if message.offset < began_at => self.earlier += 1,
                 _ => self.wrong += 1,
             }
         }
@@ -181,7 +185,7 @@ mod tests {
             seqs: seqs.iter().map(|&seq| Some(seq)).collect(),
         });
         Ledger {
-            header: Header { marked: marked(), rooms: vec!["r".into()] },
+            header: Header { marked: marked(), rooms: vec!["r".into()], began: vec![None] },
             publications,
             shown: shown.collect(),
         }
@@ -232,6 +236,21 @@ mod tests {
             (found.shown_and_gone, found.order_differences),
             (0, 1),
             "6 was acknowledged in the first"
+        );
+    }
+
+    #[test]
+    fn what_was_there_before_the_run_is_not_wrong() {
+        use crate::load::messages::Head;
+        let mut ledger = ledger(vec![said(0, 2, 1)], &[]);
+        ledger.header.began = vec![Some(Head { epoch: 1, offset: 2 })];
+        let mut logs = log(&[(0, 70), (1, 71), (2, 0), (3, 72)]);
+        logs[0][0].mark = None;
+        let found = Comparison::new(&ledger, &logs);
+        assert_eq!(
+            (found.earlier, found.wrong, found.log_messages),
+            (2, 1, 4),
+            "only what came later is wrong"
         );
     }
 

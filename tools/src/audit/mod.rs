@@ -20,6 +20,7 @@ use grandstand_client::net::{Client, ClientOptions, History, Url, seed};
 use serde_json::{Map, Value, json};
 
 use crate::load::ledger::Ledger;
+use crate::say;
 use crate::target::{self, DEFAULT_WS, TrustArgs};
 use compare::{Comparison, Logged};
 
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
             Ok(log) => log,
             // The node may refuse a room whose data is damaged; that is not serving it.
             Err(error) if args.damaged => {
-                eprintln!("{room}: {error:#}");
+                say::notice(&format!("{room}: {error:#}"));
                 unread += 1;
                 History::default()
             }
@@ -111,11 +112,26 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     let faults = faults(&args, &figures);
     let ok = faults.is_empty();
     figures.insert("ok".into(), json!(ok));
-    figures.insert("faults".into(), json!(faults));
-    if args.json {
-        println!("{}", Value::Object(figures));
+    figures.insert("faults".into(), json!(&faults));
+    let not_fresh = (0..rooms.len()).filter(|&room| ledger.header.began_at(room) > 0).count();
+    figures.insert("rooms_not_fresh".into(), json!(not_fresh));
+    for (room, name) in rooms.iter().enumerate() {
+        let earlier = ledger.header.began_at(room);
+        if earlier > 0 {
+            say::notice(&format!(
+                "{name}: not a fresh room: its log was at offset {earlier} when the run began; what is before that is \
+                 not compared"
+            ));
+        }
+    }
+    let text = if args.json {
+        format!("{}\n", Value::Object(figures))
     } else {
-        figures.iter().for_each(|(name, value)| println!("{name:<28}{value}"));
+        figures.iter().map(|(name, value)| format!("{name:<28}{value}\n")).collect()
+    };
+    say::result(&text)?;
+    if !ok {
+        say::notice(&format!("error: {}", faults.join("; ")));
     }
     Ok(ok)
 }

@@ -3,7 +3,8 @@
 //! Why: an escape sequence in a chat message could retitle the window, rewrite the screen or
 //! answer in the user's name. Nodes refuse control characters, but a terminal must not depend on the node.
 //! Invariants: the output has no control characters (C0, DEL, C1), no characters that change the writing
-//! direction, no line ends, and no towers of combining marks. Harmless text is unchanged.
+//! direction, and no towers of combining marks. [`clean`] leaves no line ends either, [`clean_lines`] leaves
+//! line feeds and tabs. Harmless text is unchanged.
 //! Not here: judging the content of a message (the room's filters).
 
 use ratatui::text::Span;
@@ -13,6 +14,13 @@ const MARKS_MAX: usize = 8;
 
 /// The text on one line, without what could harm.
 pub(super) fn clean(text: &str) -> String {
+    clean_lines(text).replace(['\n', '\t'], " ")
+}
+
+/// The text with its line feeds and tabs, without what could harm.
+pub(super) fn clean_lines(text: &str) -> String {
+    // A carriage return is an end of line too: terminals paste it for one.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut cleaned = String::with_capacity(text.len());
     let mut marks = 0;
     for c in text.chars().filter_map(harmless) {
@@ -31,8 +39,9 @@ pub(super) fn width(text: &str) -> usize {
 
 fn harmless(c: char) -> Option<char> {
     match c {
-        // Ends of lines and tabs: one line is one message.
-        '\n' | '\t' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '\n' | '\t' => Some(c),
+        // Other ends of lines.
+        '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
         c if c.is_control() => None,
         // Unicode's bidirectional controls (UAX 9), and interlinear annotation.
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
@@ -62,6 +71,11 @@ mod tests {
         ] {
             assert_eq!(clean(kept), kept);
         }
+    }
+
+    #[test]
+    fn lines_stay_lines_where_they_may() {
+        assert_eq!(clean_lines("  a\r\n\tb\rc\u{2028}d\u{1b}[A"), "  a\n\tb\nc\nd[A");
     }
 
     #[test]

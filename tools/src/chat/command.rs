@@ -26,35 +26,41 @@ pub(super) enum Command {
 }
 
 /// For `/help`.
-pub(super) const HELP: [&str; 9] = [
-    "/reply N TEXT    answer message N (or /r)",
-    "/react ❤ [N]     react; F1 to F4 send ❤ 👏 😂 🎉",
-    "/pin TEXT        pin a message, if you may (/pin alone takes it off)",
-    "/state KEY TEXT  set what the room shows, if you may: /state score 3:1",
-    "//TEXT           say something that begins with a slash",
-    "/quit            leave; so does Ctrl-C (or /q)",
-    "PageUp, PageDown look back; Esc comes back to now",
-    "Up, Down         what you wrote before",
-    "… means on its way, ✓ taken by the room, a number what /reply wants",
+pub(super) const HELP: [&str; 10] = [
+    "/reply N TEXT     answer message N (or /r)",
+    "/react ❤ [N]      react; F1 to F4 send ❤ 👏 😂 🎉",
+    "/pin TEXT         pin a message, if you may; without TEXT unpin it",
+    "/state KEY TEXT   set what the room shows, if you may",
+    "//TEXT            say something that begins with a slash",
+    "/quit             leave (or /q, or Ctrl-C)",
+    "PageUp, PageDown  look back; Esc returns to the newest",
+    "Up, Down          what you wrote before",
+    "Alt-Enter         begin a new line in the message",
+    "… is on its way, ✓ is accepted; the number is for /reply",
 ];
 
 /// The key of the state lane under which rooms pin a message.
 pub(super) const PINNED: &str = "pinned";
 
-/// Read a line; `None` when it is empty.
+/// Read a line, or several that were pasted; `None` when there is nothing in it. A message keeps its spaces and
+/// line breaks, other than blank lines before it and blanks at its end.
 ///
 /// # Errors
 /// A sentence for whoever typed it.
 pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
-    let line = line.trim();
+    let line = line.trim_end();
     if line.is_empty() {
         return Ok(None);
     }
-    let Some(command) = line.strip_prefix('/') else { return Ok(Some(say(line, None))) };
+    let Some(command) = line.trim_start().strip_prefix('/') else {
+        let blank = line.len() - line.trim_start().len();
+        let begin = line[..blank].rfind('\n').map_or(0, |at| at + 1);
+        return Ok(Some(say(&line[begin..], None)));
+    };
     if command.starts_with('/') {
         return Ok(Some(say(command, None)));
     }
-    let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+    let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     let rest = rest.trim();
     match name {
         "help" | "h" | "?" => Ok(Command::Help),
@@ -114,7 +120,7 @@ mod tests {
     #[test]
     fn lines_mean_what_they_say() {
         let is = |line: &str| parse(line).unwrap().unwrap();
-        assert_eq!(is("  hello there "), say("hello there", None));
+        assert_eq!(is("hello there "), say("hello there", None));
         assert_eq!(is("//shrug"), say("/shrug", None));
         assert_eq!(is("/reply #12 me too"), say("me too", Some(12)));
         assert_eq!(is("/react 👏"), Command::React { key: "👏".into(), count: 1 });
@@ -123,6 +129,21 @@ mod tests {
         assert_eq!(is("/pin"), Command::State { key: PINNED.into(), value: None });
         assert_eq!((is("/help"), is("/q")), (Command::Help, Command::Quit));
         assert_eq!(parse("   "), Ok(None));
+    }
+
+    #[test]
+    fn messages_keep_their_spaces_and_line_breaks() {
+        let is = |line: &str| parse(line).unwrap().unwrap();
+        assert_eq!(is("  if a:\n\treturn  b\n\nelse:"), say("  if a:\n\treturn  b\n\nelse:", None));
+        assert_eq!(is("\n \n    indented\nmore\n\n"), say("    indented\nmore", None));
+        assert_eq!(is("/reply 12 me\ntoo"), say("me\ntoo", Some(12)));
+        assert_eq!(is("//usr\n/lib"), say("/usr\n/lib", None));
+        assert_eq!(parse(" \n\t\n"), Ok(None));
+    }
+
+    #[test]
+    fn the_help_fits_80_columns_with_the_scrollbacks_margin() {
+        assert!(HELP.iter().all(|line| crate::chat::clean::width(line) <= 80 - 13), "{HELP:#?}");
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! An editor of the input line, with a history of earlier lines.
 //!
-//! Invariants: the cursor is between graphemes; the text has no control characters; history keeps
-//! [`HISTORY_MAX`] lines.
+//! Why one row: the line that is written is under the scrollback. Line breaks and tabs, which can be pasted,
+//! are shown as signs.
+//! Invariants: the cursor is between graphemes; the text has no control characters but line feeds and tabs;
+//! history keeps [`HISTORY_MAX`] entries.
 //! Not here: key bindings (`keys`), the meaning of a line (`command`).
 
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::clean::{clean, width};
+use super::clean::{clean_lines, width};
 
 /// As many as a person scrolls back through.
 const HISTORY_MAX: usize = 100;
+
+/// What is between words.
+const BLANKS: [char; 3] = [' ', '\n', '\t'];
 
 #[derive(Debug, Default)]
 pub(super) struct Editor {
@@ -46,7 +51,7 @@ impl Editor {
 
     /// Type or paste.
     pub(super) fn insert(&mut self, text: &str) {
-        let text = clean(text);
+        let text = clean_lines(text);
         self.text.insert_str(self.cursor, &text);
         self.cursor += text.len();
         self.settle();
@@ -89,7 +94,7 @@ impl Editor {
     pub(super) fn word_right(&mut self) {
         let rest = &self.text[self.cursor..];
         let skipped = rest.len() - rest.trim_start().len();
-        self.cursor += rest[skipped..].find(' ').map_or(rest.len(), |at| skipped + at);
+        self.cursor += rest[skipped..].find(BLANKS).map_or(rest.len(), |at| skipped + at);
     }
 
     pub(super) fn home(&mut self) {
@@ -124,7 +129,7 @@ impl Editor {
     }
 
     /// The part around the cursor that fits into `columns`, and the column of the cursor.
-    pub(super) fn window(&self, columns: usize) -> (&str, usize) {
+    pub(super) fn window(&self, columns: usize) -> (String, usize) {
         let graphemes = self.graphemes();
         let mut at = 0;
         let before = graphemes
@@ -151,7 +156,8 @@ impl Editor {
             .count();
         let bytes = |graphemes: &[(usize, usize)]| graphemes.iter().map(|(length, _)| length).sum::<usize>();
         let from = bytes(&graphemes[..first]);
-        (&self.text[from..from + bytes(&graphemes[first..first + fits])], cursor)
+        let shown = &self.text[from..from + bytes(&graphemes[first..first + fits])];
+        (shown.replace('\n', "⏎").replace('\t', "→"), cursor)
     }
 
     fn show(&mut self, text: String) {
@@ -169,12 +175,17 @@ impl Editor {
         self.cursor = self.boundaries().find(|at| *at >= self.cursor).unwrap_or(self.text.len());
     }
 
-    /// Bytes and columns of each.
+    /// Bytes and columns of each. A line break and a tab are a sign each.
     fn graphemes(&self) -> Vec<(usize, usize)> {
-        Span::raw(&self.text)
-            .styled_graphemes(Style::new())
-            .map(|grapheme| (grapheme.symbol.len(), width(grapheme.symbol)))
-            .collect()
+        let mut graphemes = Vec::new();
+        for part in self.text.split_inclusive(['\n', '\t']) {
+            let words = part.trim_end_matches(['\n', '\t']);
+            let of_words = Span::raw(words);
+            let of_words = of_words.styled_graphemes(Style::new());
+            graphemes.extend(of_words.map(|grapheme| (grapheme.symbol.len(), width(grapheme.symbol))));
+            graphemes.extend((words.len()..part.len()).map(|_| (1, 1)));
+        }
+        graphemes
     }
 
     fn boundaries(&self) -> impl Iterator<Item = usize> + use<> {
@@ -198,7 +209,7 @@ impl Editor {
     }
 
     fn word_before(&self) -> usize {
-        self.text[..self.cursor].trim_end().rfind(' ').map_or(0, |at| at + 1)
+        self.text[..self.cursor].trim_end().rfind(BLANKS).map_or(0, |at| at + 1)
     }
 }
 
@@ -272,18 +283,27 @@ mod tests {
     }
 
     #[test]
-    fn pasted_lines_and_escapes_become_one_harmless_line() {
-        assert_eq!(editor("one\ntwo\u{1b}[A").text(), "one two[A");
+    fn pasted_lines_keep_their_breaks_and_lose_their_escapes() {
+        // Terminals paste a carriage return for the end of a line.
+        let mut line = editor("  one\r\ttwo\r\n\u{1b}[A");
+        assert_eq!(line.text(), "  one\n\ttwo\n[A");
+        assert_eq!(line.window(80), ("  one⏎→two⏎[A".into(), 13));
+        (0..6).for_each(|_| line.backspace());
+        assert_eq!(line.text(), "  one\n\t");
+        line.backspace();
+        line.left();
+        line.delete();
+        assert_eq!((line.text(), line.cursor), ("  one", 5));
     }
 
     #[test]
     fn the_window_keeps_the_cursor_and_never_splits_wide_characters() {
         let mut line = editor("日本語の長い文");
-        assert_eq!(line.window(20), ("日本語の長い文", 14));
-        assert_eq!(line.window(9), ("の長い文", 8));
+        assert_eq!(line.window(20), ("日本語の長い文".into(), 14));
+        assert_eq!(line.window(9), ("の長い文".into(), 8));
         line.home();
-        assert_eq!(line.window(5), ("日本", 0));
+        assert_eq!(line.window(5), ("日本".into(), 0));
         line.right();
-        assert_eq!(line.window(2), ("本", 0));
+        assert_eq!(line.window(2), ("本".into(), 0));
     }
 }

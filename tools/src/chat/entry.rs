@@ -1,6 +1,7 @@
 //! Entries of the scrollback: messages and notices, as plain text and as rows of a given width.
 //!
-//! Invariant: all text in an entry is clean (`clean`).
+//! Invariants: all text in an entry is clean (`clean`); a message has at most [`LINES_MAX`] lines on the screen,
+//! so that nobody can push everybody else out of it.
 //! Not here: which entries exist (`model`), their place on the screen (`screen`).
 
 use grandstand_client::protocol::frame::Role;
@@ -29,6 +30,8 @@ pub(super) struct Message {
     pub(super) folded: u64,
     /// Acknowledged as ours.
     pub(super) mine: bool,
+    /// When it was said, as hours and minutes here; empty if unknown.
+    pub(super) time: String,
 }
 
 /// What a message answers.
@@ -51,6 +54,33 @@ pub(super) enum Tone {
 /// Columns of numbers: a day of a busy room.
 const NUMBER_COLUMNS: usize = 6;
 
+/// Columns of times, such as `20:15 `.
+const TIME_COLUMNS: usize = 6;
+
+/// Columns below which times are left out.
+const TIME_FROM_COLUMNS: usize = 60;
+
+/// Lines of one message that are shown.
+const LINES_MAX: usize = 20;
+
+/// A tab is shown as this many columns.
+const TAB: &str = "    ";
+
+/// How entries are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) columns: usize,
+    pub(super) coloured: bool,
+    /// Whether there is a column of times.
+    pub(super) times: bool,
+}
+
+impl Look {
+    fn time_columns(self) -> usize {
+        if self.times && self.columns >= TIME_FROM_COLUMNS { TIME_COLUMNS } else { 0 }
+    }
+}
+
 /// Of what is answered, so much is shown.
 const EXCERPT_COLUMNS: usize = 40;
 
@@ -69,38 +99,42 @@ impl Entry {
                     "{}{}: {answers}{}{}",
                     mark(message.role),
                     message.author,
-                    message.text,
+                    // A line is a message.
+                    message.text.replace(['\n', '\t'], " "),
                     message.folded_text()
                 )
             }
         }
     }
 
-    /// As rows of this number of columns.
-    pub(super) fn rows(&self, columns: usize, coloured: bool) -> Vec<Line<'static>> {
-        let spans = match self {
+    /// As rows.
+    pub(super) fn rows(&self, look: Look) -> Vec<Line<'static>> {
+        let times = look.time_columns();
+        let indent = times + NUMBER_COLUMNS + 1;
+        let lines = match self {
             Entry::Notice(tone, text) => {
                 let style = if *tone == Tone::Warning { Style::new().fg(Color::Yellow) } else { dim() };
-                vec![
-                    Span::styled(format!("{:>NUMBER_COLUMNS$} ", "—"), dim()),
-                    Span::styled(text.clone(), style),
-                ]
+                let margin = format!("{:times$}{:>NUMBER_COLUMNS$} ", "", "—");
+                vec![vec![Span::styled(margin, dim()), Span::styled(text.clone(), style)]]
             }
-            Entry::Message(message) => message.spans(),
+            Entry::Message(message) => message.lines(times, indent),
         };
-        let spans = if coloured { spans } else { spans.into_iter().map(without_colour).collect() };
-        wrap(&spans, columns, NUMBER_COLUMNS + 1)
+        let colour = |span| if look.coloured { span } else { without_colour(span) };
+        let lines = lines.into_iter().map(|line| line.into_iter().map(colour).collect::<Vec<_>>());
+        lines.flat_map(|line| wrap(&line, look.columns, indent)).collect()
     }
 }
 
 impl Message {
-    fn spans(&self) -> Vec<Span<'static>> {
+    /// The spans of each line of its text.
+    fn lines(&self, time_columns: usize, indent: usize) -> Vec<Vec<Span<'static>>> {
         let mut name = name_style(&self.author);
         if self.mine {
             name = name.add_modifier(Modifier::BOLD | Modifier::UNDERLINED);
         }
-        let mut spans = vec![
-            Span::styled(format!("{:>NUMBER_COLUMNS$} ", self.offset), dim()),
+        let time = if time_columns > 0 { self.time.as_str() } else { "" };
+        let mut first = vec![
+            Span::styled(format!("{time:time_columns$}{:>NUMBER_COLUMNS$} ", self.offset), dim()),
             Span::styled(
                 mark(self.role),
                 Style::new().add_modifier(Modifier::BOLD).fg(role_colour(self.role)),
@@ -108,10 +142,20 @@ impl Message {
             Span::styled(self.author.clone(), name),
             Span::raw(": "),
         ];
-        spans.extend(self.answers.as_ref().map(|answered| Span::styled(answered.text(), dim())));
-        spans.push(Span::raw(self.text.clone()));
-        spans.push(Span::styled(self.folded_text(), dim()));
-        spans
+        first.extend(self.answers.as_ref().map(|answered| Span::styled(answered.text(), dim())));
+        let mut lines = vec![first];
+        let mut texts = self.text.split('\n').map(|text| text.replace('\t', TAB));
+        for (n, text) in texts.by_ref().take(LINES_MAX).enumerate() {
+            if n > 0 {
+                lines.push(vec![Span::raw(" ".repeat(indent))]);
+            }
+            lines.last_mut().expect("there is a first").push(Span::raw(text));
+        }
+        let hidden = texts.count();
+        let more = if hidden > 0 { format!(" (and {hidden} more lines)") } else { String::new() };
+        let last = lines.last_mut().expect("there is a first");
+        last.push(Span::styled(more + &self.folded_text(), dim()));
+        lines
     }
 
     fn folded_text(&self) -> String {
@@ -120,7 +164,7 @@ impl Message {
 
     /// Its beginning, for whoever answers it.
     pub(super) fn excerpt(&self) -> String {
-        let whole = format!("{}: {}", self.author, self.text);
+        let whole = format!("{}: {}", self.author, self.text.replace(['\n', '\t'], " "));
         let mut short = String::new();
         for c in whole.chars() {
             if width(&short) >= EXCERPT_COLUMNS {
@@ -251,11 +295,41 @@ mod tests {
             answers: None,
             folded: 0,
             mine: false,
+            time: "20:15".into(),
         }
     }
 
+    const PLAIN: Look = Look { columns: 80, coloured: true, times: false };
+
     fn rows(text: &str, columns: usize) -> Vec<String> {
-        Entry::Message(message(text)).rows(columns, true).iter().map(ToString::to_string).collect()
+        shown(text, Look { columns, ..PLAIN })
+    }
+
+    fn shown(text: &str, look: Look) -> Vec<String> {
+        Entry::Message(message(text)).rows(look).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn times_have_a_column_where_there_is_room() {
+        let look = Look { times: true, ..PLAIN };
+        let long = "word ".repeat(20);
+        let rows = shown(&long, look);
+        assert!(
+            rows[0].starts_with("20:15     12 @ann: word") && rows[1].starts_with("             word"),
+            "{rows:?}"
+        );
+        assert!(rows.iter().all(|row| width(row) <= 80));
+        let notice = Entry::Notice(Tone::Info, "hello".into()).rows(look);
+        assert_eq!(notice[0].to_string(), "           — hello");
+        assert_eq!(shown("one", Look { columns: 59, ..look }), ["    12 @ann: one"]);
+    }
+
+    #[test]
+    fn line_breaks_and_indents_are_shown_and_bounded() {
+        assert_eq!(rows("if a:\n\treturn b", 40), ["    12 @ann: if a:", "           return b"]);
+        let many = rows(&"x\n".repeat(500), 40);
+        assert!(many.len() == LINES_MAX && many[LINES_MAX - 1].ends_with("(and 481 more lines)"), "{many:?}");
+        assert_eq!(Entry::Message(message("a\nb")).plain(), "@ann: a b", "for scripts a line is a message");
     }
 
     #[test]
@@ -291,8 +365,9 @@ mod tests {
 
     #[test]
     fn without_colour_there_is_none() {
-        let mut rows = Entry::Message(message("hi")).rows(40, false);
-        rows.extend(Entry::Notice(Tone::Warning, "careful".into()).rows(40, false));
+        let look = Look { coloured: false, ..PLAIN };
+        let mut rows = Entry::Message(message("hi")).rows(look);
+        rows.extend(Entry::Notice(Tone::Warning, "careful".into()).rows(look));
         assert!(rows.iter().flat_map(|row| &row.spans).all(|span| span.style.fg.is_none()));
     }
 
@@ -300,7 +375,7 @@ mod tests {
     fn answers_say_what_they_answer() {
         let answered = Answered { offset: 3, excerpt: Some(message(&"long ".repeat(30)).excerpt()) };
         let answer = Message { answers: Some(answered), ..message("yes") };
-        let row = Entry::Message(answer.clone()).rows(200, true)[0].to_string();
+        let row = Entry::Message(answer.clone()).rows(Look { columns: 200, ..PLAIN })[0].to_string();
         assert!(row.contains("↪ 3 ann: long") && row.contains("… ⏎ yes"), "{row}");
         assert_eq!(Entry::Message(answer).plain(), "@ann: (to #3) yes");
     }

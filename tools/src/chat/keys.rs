@@ -21,6 +21,7 @@ impl Model {
         }
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
+            KeyCode::Enter if alt => self.editor.insert("\n"),
             KeyCode::Enter => return self.handle_enter(),
             KeyCode::F(n @ 1..=4) => return self.handle_reaction(REACTIONS[usize::from(n) - 1]),
             KeyCode::PageUp => self.scroll(self.page()),
@@ -159,8 +160,23 @@ mod tests {
     #[test]
     fn pasted_lines_are_not_sent_by_themselves() {
         let mut model = Model::new("show");
-        model.handle_paste("one\ntwo\r\n");
-        assert_eq!(model.editor.text(), "one two ");
+        model.handle_paste("  one\r\n\ttwo\r\n");
+        assert_eq!(model.editor.text(), "  one\n\ttwo\n");
         assert!(model.pending.is_empty());
+        let said = press(&mut model, KeyCode::Enter);
+        assert_eq!(
+            said,
+            Some(Action::Publish { text: "  one\n\ttwo".into(), reply_to: None }),
+            "in one message"
+        );
+    }
+
+    #[test]
+    fn alt_enter_begins_a_new_line() {
+        let mut model = Model::new("show");
+        press(&mut model, KeyCode::Char('a'));
+        assert_eq!(model.handle_key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)), None);
+        let said = type_line(&mut model, "b");
+        assert_eq!(said, Some(Action::Publish { text: "a\nb".into(), reply_to: None }));
     }
 }

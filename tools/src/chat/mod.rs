@@ -18,28 +18,33 @@ mod screen;
 mod tally;
 mod terminal;
 
-use std::io::{IsTerminal, stdin, stdout};
+use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use grandstand_client::core::{Options, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, OwnedPublication, Url};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use time::UtcOffset;
 
+use crate::numbers::integer;
 use crate::target::{DEFAULT_WS, TrustArgs, token};
+use crate::terminal::can_draw;
 use model::{Action, Model};
 
 /// Follow a room in the terminal, write in it, react.
 ///
-/// Without a terminal, each line of standard input is published, and each message of the room is printed on
-/// a line; notices go to standard error. The chat ends with the input, once everything is acknowledged. The
-/// exit code is not 0 if something was refused.
+/// Without a terminal, or with TERM=dumb, each line of standard input is published, and each message of the room
+/// is printed on a line; notices go to standard error. A line is sent when the one before it is answered. The chat
+/// ends with the input, or after the first line that is refused, once everything that was sent is answered.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// Address of the node: ws://, wss:// or quic://.
-    #[arg(long, default_value = DEFAULT_WS)]
-    url: Url,
+    #[arg(value_name = "URL", default_value = DEFAULT_WS)]
+    address: Url,
+    /// The same, as the other tools take it.
+    #[arg(long, conflicts_with = "address")]
+    url: Option<Url>,
     /// Room to follow.
     #[arg(long, default_value = "show")]
     room: String,
@@ -52,30 +57,53 @@ pub(crate) struct Args {
     #[command(flatten)]
     trust: TrustArgs,
     /// Number of earlier messages to show first.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N",
+        value_parser = integer(0_u32, 100_000, "no node replays more (rooms.replay_max)"))]
     replay: u32,
-    /// Without a terminal: keep listening after the end of input.
+    /// Without a terminal: keep listening after the end of input, and keep trying to connect.
     #[arg(long)]
     stay: bool,
+    /// Without a terminal: go on with the next line after one that was refused. The exit code says so all the same.
+    #[arg(long)]
+    keep_going: bool,
 }
 
-/// Run the command.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let connector = args.trust.decide(std::slice::from_ref(&args.url))?.connector(None)?;
-    let session = Options { token: token(args.token.as_deref())?, name: args.name, ..Options::default() };
-    let client =
-        Client::connect(&connector, &args.url, ClientOptions { session, ..ClientOptions::default() })?;
+const EXIT_CODES: &str = "Exit codes: 0 when everything that was sent is in the room; 1 when something was refused, \
+                          may be lost, or the session ended by itself; 2 for a wrong command line. A signal (SIGINT, \
+                          SIGTERM, SIGHUP) ends the chat as /quit does.";
+
+/// Failed connections in a row after which a chat without a terminal gives up: with their pauses, half a minute at
+/// most.
+const RETRIES_MAX: u32 = 6;
+
+/// Run the command; `Ok(false)` when something was refused or may be lost.
+///
+/// # Errors
+/// When the session cannot begin, or ends by itself.
+pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
+    let url = args.url.unwrap_or(args.address);
+    let is_drawn = can_draw();
+    let is_typed = stdin().is_terminal();
+    let connector = args.trust.decide(std::slice::from_ref(&url))?.connector(None)?;
+    let mut session = Options { token: token(args.token.as_deref())?, name: args.name, ..Options::default() };
+    if !is_typed && !args.stay {
+        session.retries_max = RETRIES_MAX;
+    }
+    let client = Client::connect(&connector, &url, ClientOptions { session, ..ClientOptions::default() })?;
     client.subscribe(&args.room, SubscribeOptions { replay: args.replay, resume: None })?;
     let mut model = Model::new(&args.room);
     // https://no-color.org
     model.coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let clock = Clock(Instant::now());
-    if !(stdin().is_terminal() && stdout().is_terminal()) {
-        return plain::run(&client, &mut model, clock, args.stay).await;
+    if !is_drawn {
+        let habits = plain::Habits { stays: args.stay, keeps_going: args.keep_going || is_typed };
+        return plain::run(&client, &mut model, clock, habits).await;
     }
+    // Known only while this process has one thread.
+    model.clock = UtcOffset::current_local_offset().ok();
     terminal::run(&client, &mut model, clock).await?;
     say_goodbye(&client).await;
-    Ok(())
+    Ok(true)
 }
 
 /// Wait until pending publications are answered; the client bounds this wait.
@@ -94,17 +122,18 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
                 OwnedPublication { text: text.clone(), reply_to, ..OwnedPublication::default() };
             match client.try_publish(&room, publication) {
                 Ok(nonce) => model.handle_sent(nonce, &text),
-                Err(_) => model.handle_busy(&text),
+                Err(why) => model.handle_unsent(&text, &why.to_string()),
             }
         }
         Action::React { key, count } => {
-            if client.react(&room, &key, count).is_err() {
-                model.handle_busy(&key);
+            if let Err(why) = client.react(&room, &key, count) {
+                model.handle_unsent(&key, &why.to_string());
             }
         }
         Action::State { key, value } => {
-            if client.set_state(&room, &key, value.as_deref().map(str::as_bytes)).is_err() {
-                model.handle_busy(&key);
+            match client.set_state(&room, &key, value.as_deref().map(str::as_bytes)) {
+                Ok(_) => model.handle_state_sent(),
+                Err(why) => model.handle_unsent(&key, &why.to_string()),
             }
         }
     }
@@ -118,28 +147,5 @@ struct Clock(Instant);
 impl Clock {
     fn ms(self) -> u64 {
         self.0.elapsed().as_millis() as u64
-    }
-}
-
-/// The signals after which a chat closes its session and ends.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Stop> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        Ok(Stop { terminate, interrupt, hangup: listen(SignalKind::hangup())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
     }
 }

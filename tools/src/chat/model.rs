@@ -8,12 +8,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use grandstand_client::protocol::limits::TEXT_BYTES_MAX;
+use grandstand_client::protocol::limits::{REACTION_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, TEXT_BYTES_MAX};
+use grandstand_client::protocol::refusal::Refusal;
+use grandstand_client::protocol::rules::{self, Content};
+use time::{Date, OffsetDateTime, UtcOffset};
 
 use super::clean::clean;
 use super::command::{self, Command, HELP};
 use super::editor::Editor;
-use super::entry::{Entry, Tone};
+use super::entry::{Entry, Look, Tone};
 use super::tally::Tally;
 
 /// An evening of a lively room, some megabytes.
@@ -65,6 +68,10 @@ pub(super) struct Model {
     /// A word about the last key, until the next.
     pub(super) hint: Option<String>,
     pub(super) coloured: bool,
+    /// The offset of the clock here, if it is known; then messages have times.
+    pub(super) clock: Option<UtcOffset>,
+    /// The day of the last message that was shown.
+    pub(super) day: Option<Date>,
     /// Columns and rows that the scrollback has on the screen.
     pub(super) view: (usize, usize),
     /// Rows between the last one shown and the newest.
@@ -83,6 +90,10 @@ pub(super) struct Model {
     /// Left out by pacing since `omitted_ms`, and not told yet.
     pub(super) omitted: u64,
     pub(super) omitted_ms: u64,
+    /// Changes of the state that are not answered yet.
+    pub(super) states_unanswered: u64,
+    /// Why the room does not let us in.
+    pub(super) barred: Option<String>,
     /// The last notice about the connection, so that it is not repeated with every try.
     pub(super) trouble: Option<String>,
 }
@@ -103,6 +114,8 @@ impl Model {
             editor: Editor::default(),
             hint: None,
             coloured: true,
+            clock: None,
+            day: None,
             view: (80, 20),
             rows_below: 0,
             unseen: 0,
@@ -114,6 +127,8 @@ impl Model {
             epoch: None,
             omitted: 0,
             omitted_ms: 0,
+            states_unanswered: 0,
+            barred: None,
             trouble: None,
         }
     }
@@ -129,8 +144,14 @@ impl Model {
                 self.check_text(&text)?;
                 Action::Publish { text, reply_to }
             }
-            Command::React { key, count } => Action::React { key, count },
-            Command::State { key, value } => Action::State { key, value },
+            Command::React { key, count } => {
+                check_reaction(&key)?;
+                Action::React { key, count }
+            }
+            Command::State { key, value } => {
+                check_state(&key, value.as_deref())?;
+                Action::State { key, value }
+            }
             Command::Quit => Action::Quit,
             Command::Help => {
                 HELP.iter().for_each(|line| self.notice(Tone::Info, line));
@@ -148,9 +169,15 @@ impl Model {
         }
     }
 
+    /// By the rules of the protocol, and by the limit of this node.
     fn check_text(&self, text: &str) -> Result<(), String> {
-        let (bytes, bytes_max) = (text.len(), self.text_bytes_max);
-        if bytes > bytes_max { Err(format!("too long: {bytes} of {bytes_max} bytes")) } else { Ok(()) }
+        rules::check_content(&Content { text, ..Content::default() }, self.text_bytes_max).map_err(
+            |refusal| match refusal {
+                Refusal::TooLarge => format!("too long: {} of {} bytes", text.len(), self.text_bytes_max),
+                Refusal::Empty => "nothing of it can be seen: write something".to_owned(),
+                _ => "rooms take no control characters or invisible ones: leave them out".to_owned(),
+            },
+        )
     }
 
     /// What was said went to the session.
@@ -159,10 +186,15 @@ impl Model {
         self.look_at_now();
     }
 
-    /// The session did not accept it: too much is waiting already.
-    pub(super) fn handle_busy(&mut self, text: &str) {
+    /// A change of the state went to the session.
+    pub(super) fn handle_state_sent(&mut self) {
+        self.states_unanswered += 1;
+    }
+
+    /// The session did not accept it, and says why.
+    pub(super) fn handle_unsent(&mut self, text: &str, why: &str) {
         self.failures += 1;
-        self.notice(Tone::Warning, &format!("not sent, too much is waiting already: {text}"));
+        self.notice(Tone::Warning, &format!("not sent, {why}: {text}"));
     }
 
     /// The time is now `now_ms`.
@@ -179,7 +211,7 @@ impl Model {
     pub(super) fn push(&mut self, entry: Entry) {
         if self.rows_below > 0 {
             // What is looked at stays where it is.
-            self.rows_below += entry.rows(self.view.0, false).len();
+            self.rows_below += entry.rows(self.look()).len();
             self.unseen += 1;
         }
         self.entries.push_back(entry);
@@ -187,6 +219,24 @@ impl Model {
         if self.entries.len() > ENTRIES_MAX {
             self.entries.pop_front();
         }
+    }
+
+    /// How entries are shown.
+    pub(super) fn look(&self) -> Look {
+        Look { columns: self.view.0, coloured: self.coloured, times: self.clock.is_some() }
+    }
+
+    /// Hours and minutes of a message, here; a new day gets a line of its own.
+    pub(super) fn tell_time(&mut self, time_ms: u64) -> String {
+        let at = i64::try_from(time_ms / 1000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+        let Some((at, offset)) = at.zip(self.clock) else { return String::new() };
+        let at = at.to_offset(offset);
+        if self.day != Some(at.date()) {
+            self.day = Some(at.date());
+            let (weekday, day, month, year) = (at.weekday(), at.day(), at.month(), at.year());
+            self.notice(Tone::Info, &format!("{weekday}, {day} {month} {year}"));
+        }
+        format!("{:02}:{:02}", at.hour(), at.minute())
     }
 
     /// The entries after the first `pushed` that there ever were.
@@ -197,7 +247,7 @@ impl Model {
 
     /// Look back (positive) or forward by this number of rows.
     pub(super) fn scroll(&mut self, rows: isize) {
-        let total: usize = self.entries.iter().map(|entry| entry.rows(self.view.0, false).len()).sum();
+        let total: usize = self.entries.iter().map(|entry| entry.rows(self.look()).len()).sum();
         let most = total.saturating_sub(self.view.1);
         self.rows_below = self.rows_below.saturating_add_signed(rows).min(most);
         if self.rows_below == 0 {
@@ -211,18 +261,41 @@ impl Model {
 
     /// Are we in the room?
     pub(super) fn is_inside(&self) -> bool {
-        self.link == Link::Up && self.epoch.is_some()
+        self.link == Link::Up && self.epoch.is_some() && self.barred.is_none()
     }
 
-    /// Are all our messages answered?
+    /// Are all our messages and changes answered?
     pub(super) fn is_answered(&self) -> bool {
-        self.pending.iter().all(|pending| pending.offset.is_some())
+        self.states_unanswered == 0 && self.pending.iter().all(|pending| pending.offset.is_some())
     }
 
     /// Is everything shown that was said before we came, and all that we said?
     pub(super) fn is_caught_up(&self) -> bool {
-        self.is_inside() && self.next_offset >= self.head && self.pending.is_empty()
+        self.is_inside()
+            && self.next_offset >= self.head
+            && self.pending.is_empty()
+            && self.states_unanswered == 0
     }
+}
+
+fn check_reaction(key: &str) -> Result<(), String> {
+    match rules::is_reaction_key(key) {
+        true => Ok(()),
+        false => Err(format!(
+            "a reaction is a word or an emoji of at most {REACTION_KEY_BYTES_MAX} bytes: /react ❤"
+        )),
+    }
+}
+
+fn check_state(key: &str, value: Option<&str>) -> Result<(), String> {
+    rules::check_state(key, value.map(str::as_bytes), STATE_VALUE_BYTES_MAX).map_err(
+        |refusal| match refusal {
+            Refusal::TooLarge => {
+                format!("too long: a key has at most 64 bytes, a value {STATE_VALUE_BYTES_MAX}")
+            }
+            _ => "a key has no invisible characters: leave them out".to_owned(),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -261,6 +334,39 @@ mod tests {
         model.text_bytes_max = 5;
         assert_eq!(model.handle_line("日本"), Err("too long: 6 of 5 bytes".into()));
         assert!(matches!(model.handle_line("hello"), Ok(Some(Action::Publish { .. }))));
+    }
+
+    #[test]
+    fn what_a_room_would_refuse_is_not_sent() {
+        let mut model = Model::new("show");
+        model.link = Link::Up;
+        for (line, word) in [
+            ("a\u{7}b", "control characters"),
+            (&*format!("/react {}", "x".repeat(41)), "at most 40 bytes"),
+            (&*format!("/state {} 1", "k".repeat(65)), "too long"),
+            (&*format!("/state k {}", "v".repeat(4097)), "too long"),
+            (&*"x".repeat(4097), "too long: 4097 of 4096 bytes"),
+        ] {
+            let why = model.handle_line(line).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+        assert_eq!(model.failures, 0);
+    }
+
+    #[test]
+    fn messages_of_another_day_are_told_apart() {
+        let mut model = Model::new("show");
+        assert_eq!(
+            (model.tell_time(1_700_000_000_000).as_str(), model.pushed),
+            ("", 0),
+            "no clock, no times"
+        );
+        model.clock = UtcOffset::from_hms(1, 0, 0).ok();
+        assert_eq!(model.tell_time(1_700_000_000_000), "23:13");
+        assert_eq!(model.tell_time(1_700_002_000_000), "23:46");
+        assert_eq!(model.tell_time(1_700_003_000_000), "00:03");
+        let days: Vec<String> = model.entries.iter().map(Entry::plain).collect();
+        assert_eq!(days, ["* Tuesday, 14 November 2023", "* Wednesday, 15 November 2023"]);
     }
 
     #[test]

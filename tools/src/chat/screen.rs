@@ -3,8 +3,8 @@
 //! ```text
 //! show · 1,234 viewers · score 3:1                     ann · connected     header
 //! pinned: doors open at eight                                              if there is one
-//!     12 @bob: hello                                                       scrollback, newest below
-//!      — missed 12 messages: you were too slow
+//! 20:15     12 @bob: hello                                                 scrollback, newest below
+//!            — missed 12 messages: you were too slow
 //!        … on its way                                                      ours, not in the room yet
 //! ❤ ▁▃█▂ 120   👏 ▂▁  9 ───────────────────── F1 ❤  F2 👏  F3 😂  F4 🎉    reactions of the last seconds
 //! > typing█
@@ -34,6 +34,8 @@ const PENDING_ROWS: usize = 3;
 const BARS: usize = 5;
 const BAR_LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PROMPT: &str = "> ";
+/// Where nothing is written yet.
+const PLACEHOLDER: &str = "write a message; /help lists commands and keys, Ctrl-C leaves";
 
 /// Draw everything.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
@@ -85,6 +87,7 @@ fn draw_header(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn status(model: &Model) -> String {
     match &model.link {
         Link::Connecting => "connecting …".into(),
+        Link::Up if model.barred.is_some() => "not in the room".into(),
         Link::Up if model.epoch.is_none() => "entering …".into(),
         Link::Up => "connected".into(),
         Link::Waiting { until_ms, attempt } => {
@@ -96,13 +99,13 @@ fn status(model: &Model) -> String {
 
 /// From the newest upwards, no more than is seen.
 fn draw_scrollback(frame: &mut Frame<'_>, area: Rect, model: &Model) {
-    let (columns, height) = model.view;
+    let height = model.view.1;
     let mut rows: Vec<Line<'static>> = Vec::new();
     for entry in model.entries.iter().rev() {
         if rows.len() >= model.rows_below + height {
             break;
         }
-        rows.extend(entry.rows(columns, model.coloured).into_iter().rev());
+        rows.extend(entry.rows(model.look()).into_iter().rev());
     }
     let from = model.rows_below.min(rows.len().saturating_sub(height));
     let shown: Vec<Line<'static>> = rows.into_iter().skip(from).take(height).rev().collect();
@@ -156,7 +159,8 @@ fn draw_input(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let prompt = width(PROMPT);
     let columns = usize::from(area.width).saturating_sub(prompt);
     let (text, cursor) = model.editor.window(columns);
-    frame.render_widget(Line::from(vec![Span::styled(PROMPT, dim()), Span::raw(text)]), area);
+    let text = if text.is_empty() { Span::styled(PLACEHOLDER, dim()) } else { Span::raw(text) };
+    frame.render_widget(Line::from(vec![Span::styled(PROMPT, dim()), text]), area);
     let column = (prompt + cursor).min(usize::from(area.width).saturating_sub(1));
     frame.set_cursor_position((area.x + column as u16, area.y));
 }
@@ -215,6 +219,7 @@ mod tests {
             answers: None,
             folded: 0,
             mine: false,
+            time: String::new(),
         })
     }
 
@@ -264,6 +269,12 @@ mod tests {
         model.scroll(isize::MAX);
         let rows = screen(&mut model, 40, 13);
         assert!(rows[1].ends_with("text 0"), "{rows:#?}");
+    }
+
+    #[test]
+    fn an_empty_line_says_how_to_get_help_within_80_columns() {
+        let rows = screen(&mut Model::new("show"), 80, 24);
+        assert!(rows[23].contains("/help") && rows[23].ends_with("leaves"), "{}", rows[23]);
     }
 
     #[test]

@@ -1,22 +1,20 @@
 //! The loop of the chat on a terminal: keys and events in, the screen out.
 //!
-//! Invariants: the terminal is restored after a key, a signal, an error or a panic. A flood of messages is
-//! drawn at most [`FRAMES_PER_S`] times a second; a key is drawn at once.
-//! Not here: the shown state (`model`), drawing (`screen`).
+//! Invariant: a flood of messages is drawn at most [`FRAMES_PER_S`] times a second; a key is drawn at once.
+//! Not here: the shown state (`model`), drawing (`screen`), taking and giving back the terminal
+//! (`crate::terminal`).
 
-use std::io::stdout;
 use std::time::Duration;
 
 use anyhow::Context;
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, EventStream};
-use crossterm::execute;
+use crossterm::event::{Event, EventStream};
 use futures_util::{FutureExt, StreamExt};
 use grandstand_client::net::Client;
-use ratatui::DefaultTerminal;
 use tokio::time::{Instant, sleep_until};
 
 use super::model::{Link, Model};
-use super::{Clock, Stop, perform, screen};
+use super::{Clock, perform, screen};
+use crate::terminal::{Screen, Stop};
 
 /// As fast as text can be followed.
 const FRAMES_PER_S: u64 = 30;
@@ -36,13 +34,13 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock) -> any
         let due = draw_at <= Instant::now();
         if due {
             model.handle_time(clock.ms());
-            terminal.draw(model)?;
+            terminal.draw(|frame| screen::draw(frame, model))?;
             draw_at = Instant::now() + TICK;
         }
         let over = matches!(model.link, Link::Over { .. });
         tokio::select! {
             biased;
-            () = stop.wait() => return Ok(()),
+            _ = stop.wait() => return Ok(()),
             key = keys.next() => {
                 let key = key.context("the terminal is gone")?.context("cannot read keys")?;
                 if handle_input(client, model, key) {
@@ -76,33 +74,5 @@ fn handle_input(client: &Client, model: &mut Model, event: Event) -> bool {
             false
         }
         _ => false,
-    }
-}
-
-/// The terminal while it is ours.
-struct Screen(DefaultTerminal);
-
-impl Screen {
-    /// Alternate screen, raw keys, and a panic hook that undoes both.
-    fn enter() -> anyhow::Result<Screen> {
-        let screen = Screen(ratatui::try_init().context("cannot use this terminal")?);
-        execute!(stdout(), EnableBracketedPaste)?;
-        Ok(screen)
-    }
-
-    fn draw(&mut self, model: &mut Model) -> anyhow::Result<()> {
-        self.0.draw(|frame| screen::draw(frame, model)).context("cannot draw on the terminal")?;
-        Ok(())
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // Whatever of it fails, the rest is tried.
-        let _ = execute!(stdout(), DisableBracketedPaste);
-        // In a panic the hook did it; a second time would put the cursor onto the panic's message.
-        if !std::thread::panicking() {
-            ratatui::restore();
-        }
     }
 }

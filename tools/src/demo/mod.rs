@@ -4,19 +4,19 @@
 //! Invariants: the node never outlives the demo; figures and exit code are those of `gs load`.
 //! Not here: viewers and publishers (`load`), the texts of the chat (`synth`).
 
+mod invitation;
 mod node;
 mod title;
 mod view;
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::ensure;
 use grandstand_client::net::{Url, seed};
 use tokio::sync::watch;
 
-pub(crate) use node::{NODE_COMMAND, run_node};
+pub(crate) use node::{NODE_COMMAND, NodeArgs, run_node};
 
+use crate::load::capacity::{Machine, VIEWERS_MAX, Wanted};
 use crate::load::expected::Announcements;
 use crate::load::messages::{Content, Plan};
 use crate::load::progress::Lines;
@@ -24,12 +24,16 @@ use crate::load::publisher::{PublisherPlan, Publishers};
 use crate::load::report::Report;
 use crate::load::run::{Outcome, RunPlan, Watcher, carry_out};
 use crate::load::script::Script;
-use crate::load::{micros, parse_time, stop_on_ctrl_c};
+use crate::load::{micros, stop_on_signal};
+use crate::numbers::{HOUR, MILLISECOND, SEED_WHY, integer, number, time};
+use crate::say;
 use crate::synth::generator::{Chat, Settings, reactions_per_s};
 use crate::target::TrustBy;
+use crate::terminal::{self, Stop};
 use grandstand_harness::chat_log::Message;
+use invitation::Invitation;
 use node::NodeProcess;
-use view::{Show, View};
+use view::View;
 
 /// Length of a show that nobody ends: that of a film.
 const SHOW: Duration = Duration::from_secs(2 * 60 * 60);
@@ -47,19 +51,23 @@ const LIVELINESS: u64 = 5;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Number of viewers, half over WebSocket, half over QUIC.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000,
+        value_parser = integer(2, VIEWERS_MAX, "one for each transport, and at most 200 processes of 20,000 viewers"))]
     viewers: usize,
-    /// Stop after this many seconds on air.
-    #[arg(long, value_name = "N", value_parser = parse_time)]
+    /// Stop after this many seconds on air. Default: 2 hours.
+    #[arg(long, value_name = "N",
+        value_parser = time(MILLISECOND, 24 * HOUR, "the chat of a whole show is written in advance"))]
     seconds: Option<Duration>,
     /// Number of joins per second.
-    #[arg(long, value_name = "PER_S", default_value_t = 1_000.0)]
+    #[arg(long, value_name = "PER_S", default_value_t = 1_000.0,
+        value_parser = number(0.1, 100_000.0, "below that nobody joins, and no node takes more"))]
     ramp: f64,
     /// Mean number of messages per second.
-    #[arg(long, value_name = "PER_S", default_value_t = RATE_PER_S)]
+    #[arg(long, value_name = "PER_S", default_value_t = RATE_PER_S,
+        value_parser = number(0.001, 1_000.0, "a show without messages shows nothing, and its chat is written in advance"))]
     rate: f64,
     /// Seed of the show: title, chat and reactions.
-    #[arg(long)]
+    #[arg(long, value_name = "SEED", value_parser = integer(0, u64::MAX, SEED_WHY))]
     seed: Option<u64>,
     /// Print the figures as one line of JSON, and progress on standard error.
     #[arg(long)]
@@ -74,28 +82,36 @@ pub(crate) struct Args {
 /// # Errors
 /// When the node does not start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
-    ensure!(args.viewers >= 2, "got --viewers {}, expected at least 2: one for each transport", args.viewers);
-    ensure!(args.ramp > 0.0 && args.rate > 0.0, "--ramp and --rate must be above 0");
-    grandstand_harness::process::raise_file_limit();
+    // All viewers are in this process.
+    let (ws_viewers, quic_viewers) = halves(args.viewers);
+    Machine::here().processes(&Wanted {
+        ws_viewers,
+        quic_viewers,
+        ws_addresses: 1,
+        is_loopback: true,
+        processes: None,
+        processes_max: 1,
+    })?;
     let seed = args.seed.unwrap_or_else(seed);
     let title = title::title(seed);
-    let node = NodeProcess::start().await?;
-    let show = Show::new(&title, &node, args.viewers);
+    let node = NodeProcess::start(args.viewers).await?;
+    let invitation = Invitation::new(&title, &node);
     let (stop, stopped) = watch::channel(false);
-    tokio::task::spawn_local(stop_on_ctrl_c(stop.clone()));
+    tokio::task::spawn_local(stop_on_signal(Stop::new()?, stop.clone()));
     let announcements = Announcements::default();
-    let is_seen = std::io::stdout().is_terminal() && !args.json;
-    let outcome = if is_seen {
-        let mut view = View::open(show, announcements.clone(), stop);
+    let outcome = if terminal::can_draw() && !args.json {
+        let mut view = View::open(&title, &invitation, args.viewers, announcements.clone(), stop)?;
         perform(&args, &node, &title, seed, announcements, &mut view, stopped).await?
     } else {
         let mut lines = Lines::new(args.quiet);
-        lines.say(&show.invitation());
+        lines.say(&invitation.welcome());
         perform(&args, &node, &title, seed, announcements, &mut lines, stopped).await?
     };
     node.stop().await;
-    let (ws_viewers, quic_viewers) = halves(args.viewers);
-    Ok(Report::new(&outcome, ws_viewers, quic_viewers, None).print(args.json))
+    if !args.quiet {
+        say::notice(&invitation.farewell());
+    }
+    Report::new(&outcome, ws_viewers, quic_viewers, None).print(args.json)
 }
 
 async fn perform(

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
+use crate::load::capacity::VIEWERS_MAX;
 use crate::load::start_self;
+use crate::numbers::integer;
 
 /// The hidden subcommand of the node's process.
 pub(crate) const NODE_COMMAND: &str = "node";
@@ -23,6 +25,17 @@ const START_WAIT: Duration = Duration::from_secs(15);
 
 /// For the node to end; then it is killed.
 const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// People who join the show, beside the viewers.
+const GUESTS_MAX: usize = 1_000;
+
+/// Arguments of the hidden subcommand.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// Number of viewers that will connect.
+    #[arg(value_parser = integer(2, VIEWERS_MAX, "those of `gs demo`"))]
+    viewers: usize,
+}
 
 /// What the node reports when it serves.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,9 +56,9 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Start one.
-    pub(super) async fn start() -> anyhow::Result<NodeProcess> {
-        let mut child = start_self(NODE_COMMAND)?;
+    /// Start one with room for this number of viewers.
+    pub(super) async fn start(viewers: usize) -> anyhow::Result<NodeProcess> {
+        let mut child = start_self(NODE_COMMAND, &[viewers.to_string()])?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_WAIT, lines.next_line())
             .await
@@ -61,7 +74,7 @@ impl NodeProcess {
         drop(self.child.stdin.take());
         if tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_err() {
             // Dropped, and so killed.
-            eprintln!("the demo's node did not end by itself");
+            crate::say::notice("the demo's node did not end by itself");
         }
     }
 }
@@ -70,7 +83,7 @@ impl NodeProcess {
 ///
 /// # Errors
 /// When the node does not start.
-pub(crate) fn run_node() -> anyhow::Result<()> {
+pub(crate) fn run_node(args: &NodeArgs) -> anyhow::Result<()> {
     grandstand_harness::process::raise_file_limit();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config::default();
@@ -79,6 +92,7 @@ pub(crate) fn run_node() -> anyhow::Result<()> {
     config.wss.listen = None;
     config.quic.listen = Some(any);
     config.admin.listen = None;
+    config.limits.connections_max = config.limits.connections_max.max(args.viewers + GUESTS_MAX);
     let node = Node::start(config).map_err(|error| anyhow!("{error}; {}", error.hint()))?;
     let addresses = node.addresses();
     let hello = Hello {

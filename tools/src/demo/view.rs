@@ -1,26 +1,28 @@
 //! The demo's terminal view: the figures, updated four times a second, and the chat as viewers see it.
 //!
-//! Invariants: the terminal is restored when the view is dropped, also after a panic; the view shows only
-//! messages that a viewer received.
-//! Not here: measuring (`load::run`), the figures at the end (`report`).
+//! Invariants: the view shows only messages that a viewer received; the commands to join are readable at 80
+//! columns.
+//! Not here: taking and giving back the terminal (`terminal`), measuring (`load::run`), the figures at the end
+//! (`report`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Sparkline};
-use ratatui::{DefaultTerminal, Frame};
 use tokio::sync::watch;
 
-use super::node::NodeProcess;
+use super::invitation::Invitation;
 use super::title::Title;
 use crate::load::expected::Announcements;
 use crate::load::progress::{Meter, Rates};
 use crate::load::report::{duration, mib};
 use crate::load::run::{Moment, Phase, Watcher};
+use crate::terminal::Screen;
 
 /// Rates are of the last second.
 const RATES_EVERY_US: u64 = 1_000_000;
@@ -36,43 +38,16 @@ const NAME_COLOURS: [Color; 6] =
     [Color::Cyan, Color::Yellow, Color::Green, Color::Magenta, Color::LightBlue, Color::LightRed];
 
 /// What stays the same during a show.
-pub(super) struct Show {
+#[derive(Clone, Debug)]
+struct Show {
     title: String,
-    /// The command that joins, in two lines.
-    join: String,
-    room: String,
-    quic: String,
+    commands: Vec<String>,
     viewers: usize,
-}
-
-impl Show {
-    pub(super) fn new(title: &Title, node: &NodeProcess, viewers: usize) -> Show {
-        let program = match std::env::current_exe() {
-            // Whoever runs it from the source tree has no `gs` to call.
-            Ok(path) if path.components().any(|c| c.as_os_str() == "target") => "cargo run --release --",
-            _ => "gs",
-        };
-        Show {
-            title: title.text.clone(),
-            join: format!("{program} chat --url ws://{}/v1 \\", node.ws),
-            room: format!("--room {}", title.room),
-            quic: format!("quic://{}", node.quic),
-            viewers,
-        }
-    }
-
-    /// How to join, for output that is no terminal.
-    pub(super) fn invitation(&self) -> String {
-        format!(
-            "{}\njoin:  {}\n         {}\n       or over QUIC: --url {}",
-            self.title, self.join, self.room, self.quic
-        )
-    }
 }
 
 /// The view.
 pub(super) struct View {
-    terminal: DefaultTerminal,
+    screen: Screen,
     show: Show,
     announcements: Announcements,
     stop: watch::Sender<bool>,
@@ -84,9 +59,16 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn open(show: Show, announcements: Announcements, stop: watch::Sender<bool>) -> View {
-        View {
-            terminal: ratatui::init(),
+    pub(super) fn open(
+        title: &Title,
+        invitation: &Invitation,
+        viewers: usize,
+        announcements: Announcements,
+        stop: watch::Sender<bool>,
+    ) -> anyhow::Result<View> {
+        let show = Show { title: title.text.clone(), commands: invitation.commands().to_vec(), viewers };
+        Ok(View {
+            screen: Screen::enter()?,
             show,
             announcements,
             stop,
@@ -95,7 +77,7 @@ impl View {
             history: VecDeque::new(),
             began_us: 0,
             drawn_us: 0,
-        }
+        })
     }
 
     /// q, Escape and Ctrl-C end the show.
@@ -110,12 +92,6 @@ impl View {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        ratatui::restore();
     }
 }
 
@@ -144,8 +120,7 @@ impl Watcher for View {
             chat: self.announcements.arrived(),
             on_air_us,
         };
-        self.terminal.draw(|frame| picture.draw(frame))?;
-        Ok(())
+        self.screen.draw(|frame| picture.draw(frame))
     }
 }
 
@@ -161,25 +136,27 @@ struct Picture<'a> {
 
 impl Picture<'_> {
     fn draw(&self, frame: &mut Frame<'_>) {
+        let foot_rows = 1 + self.show.commands.len() as u16;
+        let curve_rows = match frame.area().height {
+            0..20 => 0,
+            20..30 => 4,
+            _ => 6,
+        };
         let [head, figures, curves, chat, foot] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(7),
-            Constraint::Length(6),
+            Constraint::Length(curve_rows),
             Constraint::Min(3),
-            Constraint::Length(3),
+            Constraint::Length(foot_rows),
         ])
         .areas(frame.area());
         frame.render_widget(Paragraph::new(self.head()), head);
         self.draw_figures(frame, figures);
         self.draw_curves(frame, curves);
         self.draw_chat(frame, chat);
-        let foot_lines = vec![
-            Line::from(vec!["join: ".dim(), self.show.join.as_str().bold()]),
-            Line::from(vec!["      ".dim(), self.show.room.as_str().bold()]),
-            Line::from(
-                format!("over QUIC: --url {}; q ends the show and prints the figures", self.show.quic).dim(),
-            ),
-        ];
+        let hint = "q ends the show and prints the figures; join from another terminal:";
+        let commands = self.show.commands.iter().map(|line| Line::from(line.as_str().bold()));
+        let foot_lines: Vec<Line<'_>> = std::iter::once(Line::from(hint.dim())).chain(commands).collect();
         frame.render_widget(Paragraph::new(foot_lines), foot);
     }
 
@@ -225,12 +202,17 @@ impl Picture<'_> {
 
     fn per_second(&self) -> Vec<(&'static str, String)> {
         let r = self.rates;
+        let viewers = self.moment.progress.live.max(1) as f64;
         vec![
             ("messages", format!("{:.1}", r.messages)),
             ("frames sent", grouped(r.frames)),
             ("received", grouped(r.deliveries)),
-            ("reactions", format!("{:.0}", r.reactions / self.moment.progress.live.max(1) as f64)),
-            ("joins", format!("{:.0}", r.joins)),
+            ("reactions", format!("{:.0}", r.reactions / viewers)),
+            match self.moment.phase {
+                Phase::Joining => ("joins", format!("{:.0}", r.joins)),
+                // What each viewer was not shown, because nobody can read so fast.
+                _ => ("left out", format!("{:.1}", r.omitted / viewers)),
+            },
         ]
     }
 
@@ -272,6 +254,11 @@ impl Picture<'_> {
     fn draw_chat(&self, frame: &mut Frame<'_>, area: Rect) {
         let rows = usize::from(area.height.saturating_sub(2));
         let newest = self.chat.iter().skip(self.chat.len().saturating_sub(rows));
+        let omitted = self.moment.progress.counts.omitted / self.moment.progress.live.max(1);
+        let title = match omitted {
+            0 => "chat".to_owned(),
+            n => format!("chat, as a viewer sees it: {n} messages left out by pacing so far"),
+        };
         let lines: Vec<Line<'_>> = newest
             .map(|(author, text)| {
                 let colour =
@@ -281,7 +268,7 @@ impl Picture<'_> {
                 Line::from(vec![name, Span::raw(format!("  {}", text.replace(['\n', '\t'], " ")))])
             })
             .collect();
-        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("chat")), area);
+        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), area);
     }
 }
 

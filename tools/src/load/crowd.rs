@@ -298,6 +298,7 @@ impl Crowd {
         let mut counts = tally.counts;
         for checker in slots.iter().filter(|slot| slot.state == State::In).map(|slot| &slot.checker) {
             counts.lost += checker.lost;
+            counts.omitted += checker.omitted;
             counts.duplicated += u64::from(checker.duplicated);
             counts.out_of_order += u64::from(checker.out_of_order);
         }

@@ -17,6 +17,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::messages::Head;
 use super::script::Marked;
 
 /// The beginning of a ledger.
@@ -24,6 +25,16 @@ use super::script::Marked;
 pub(crate) struct Header {
     pub(crate) marked: Marked,
     pub(crate) rooms: Vec<String>,
+    /// The end of each room's log when publishing began, if known.
+    #[serde(default)]
+    pub(crate) began: Vec<Option<Head>>,
+}
+
+impl Header {
+    /// Offset of a room below which nothing is of this run, if nothing began anew.
+    pub(crate) fn began_at(&self, room: usize) -> u64 {
+        self.began.get(room).copied().flatten().map_or(0, |head| head.offset)
+    }
 }
 
 /// The outcome of a publication.

@@ -1,6 +1,6 @@
 //! `gs load`: a load generator whose viewers check every message that they receive.
 //!
-//! - `args`: flags; `publisher`, `script`: the publications, their times and their answers;
+//! - `args`: flags; `capacity`: what the machine holds; `publisher`, `script`: the publications, their times and their answers;
 //! - `crowd`, `viewer`: viewers; `checker`: completeness and order; `expected`: contents;
 //! - `restarts`, `ledger`: records of a run in which the node is killed or replaced; `prober`: new
 //!   connections meanwhile;
@@ -10,6 +10,7 @@
 //! Not here: the protocol (`grandstand_client`).
 
 mod args;
+pub(crate) mod capacity;
 mod checker;
 mod crowd;
 mod durability;
@@ -27,18 +28,20 @@ pub(crate) mod script;
 pub(crate) mod tally;
 mod viewer;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use grandstand_client::net::{Scheme, Url, seed};
 use tokio::sync::watch;
 
-pub(crate) use args::{Args, micros, parse_time};
+pub(crate) use args::{Args, SPEED_MAX, SPEED_MIN, SPEED_WHY, micros};
 pub(crate) use processes::{CROWD_COMMAND, run_process as run_crowd_process, start_self};
 
-use crate::target;
+use crate::target::{self, is_loopback};
+use crate::terminal::{Stop, exit_by};
+use capacity::{Machine, PROCESSES_MAX, Wanted};
 use grandstand_harness::chat_log::Log;
-use grandstand_harness::process;
 use messages::{Content, Plan};
 use prober::Probers;
 use progress::Lines;
@@ -46,13 +49,6 @@ use publisher::{PublisherPlan, Publishers};
 use report::Report;
 use run::{RunPlan, carry_out};
 use script::{Marked, Script};
-
-/// Files that a process needs beside its viewers: standard streams, timers, libraries, publishers, UDP
-/// sockets.
-const FILES_BESIDE: u64 = 200;
-
-/// WebSocket viewers of one process, whatever its limits: a loopback address has 28,000 ports.
-const WS_PER_PROCESS: usize = 20_000;
 
 /// Run a load; `Ok(false)` when a message was lost, duplicated, reordered or unacknowledged, or a viewer did
 /// not join.
@@ -64,12 +60,25 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
         args.rooms = (0..count).map(|n| format!("{name}-{n}")).collect();
     }
     let mut plan = plan(&args)?;
-    let processes = processes(args.processes, plan.ws_viewers, process::raise_file_limit())?;
+    let processes = Machine::here().processes(&Wanted {
+        ws_viewers: plan.ws_viewers,
+        quic_viewers: plan.quic_viewers,
+        ws_addresses: args
+            .urls
+            .iter()
+            .filter(|url| url.scheme() != Scheme::Quic)
+            .map(Url::authority)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        is_loopback: args.urls.iter().all(is_loopback),
+        processes: args.processes,
+        processes_max: PROCESSES_MAX,
+    })?;
     if let Some(directory) = &args.ledger {
         std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
     }
     let (stop, stopped) = watch::channel(false);
-    tokio::task::spawn_local(stop_on_ctrl_c(stop));
+    tokio::task::spawn_local(stop_on_signal(Stop::new()?, stop));
     let mut lines = Lines::new(args.quiet);
     let connector = plan.trust.connector(None)?;
     if let (Some(level), Some(admin)) = (args.durability, &args.admin) {
@@ -77,7 +86,13 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
     }
     let log = Log::open_all(&args.replay)?;
     let publishers = Publishers::connect(&publisher_plan(&args, &plan), &connector).await?;
-    let script = script(&args, &mut plan, log, publishers.text_bytes_max(), &lines);
+    let text_bytes_max = publishers.text_bytes_max();
+    ensure!(
+        args.size <= text_bytes_max || publisher_count(&args) == 0 || !args.replay.is_empty(),
+        "got --size {}, expected at most {text_bytes_max}: the node's limit of a text (limits.text_bytes_max)",
+        args.size
+    );
+    let script = script(&args, &mut plan, log, text_bytes_max, &lines);
     let probers = args.probe.then(|| Probers::start(&args.urls, &plan.token, &connector));
     let run = RunPlan {
         plans: plan.split(processes),
@@ -87,7 +102,7 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
     };
     let outcome = carry_out(&run, publishers, script, &mut lines, stopped).await?;
     let probes = probers.map(|probers| probers.probes());
-    Ok(Report::new(&outcome, plan.ws_viewers, plan.quic_viewers, probes.as_ref()).print(args.json))
+    Report::new(&outcome, plan.ws_viewers, plan.quic_viewers, probes.as_ref()).print(args.json)
 }
 
 /// What the arguments ask of viewers, checked. What is published is not in it yet.
@@ -103,9 +118,10 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
         "viewers over WebSocket need a --url ws://... or wss://..."
     );
     ensure!(quic_viewers == 0 || !quic_urls.is_empty(), "viewers over QUIC need a --url quic://...");
-    ensure!(args.ramp > 0.0, "--ramp must be above 0");
-    ensure!(args.speed > 0.0, "--speed must be above 0");
-    ensure!(args.rate >= 0.0 && args.reactions >= 0.0, "--rate and --reactions must be 0 or more");
+    ensure!(
+        ws_viewers + quic_viewers > 0 || args.viewers == 0,
+        "got --ws-viewers {ws_viewers} and --quic-viewers {quic_viewers}, expected at least 1 viewer together"
+    );
     ensure!(!args.rooms.is_empty(), "--room: at least one room is required");
     ensure!(
         args.replay.is_empty() || args.rooms.len() == 1,
@@ -140,18 +156,18 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
 }
 
 fn publisher_plan(args: &Args, plan: &Plan) -> PublisherPlan {
-    let count = match (args.replay.is_empty(), args.rate > 0.0) {
-        (false, _) => 1,
-        (true, true) => args.publishers,
-        (true, false) => 0,
-    };
     PublisherPlan {
         urls: args.urls.clone(),
         token: plan.token.clone(),
         rooms: args.rooms.clone(),
-        count,
+        count: publisher_count(args),
         restarts_expected: args.ledger.is_some(),
     }
+}
+
+/// One plays logs.
+fn publisher_count(args: &Args) -> usize {
+    if args.replay.is_empty() { args.publishers } else { 1 }
 }
 
 /// What is published, which goes into the plan too, so that viewers can check it.
@@ -159,13 +175,13 @@ fn script(args: &Args, plan: &mut Plan, mut log: Log, text_bytes_max: usize, lin
     let hold_us = micros(args.hold.unwrap_or(Duration::from_secs(10)));
     if args.replay.is_empty() {
         plan.hold_us = hold_us;
-        if args.rate == 0.0 || args.publishers == 0 {
+        if args.publishers == 0 {
             return Script::Silent;
         }
         let marked = Marked {
             run: plan.seed as u32,
             rate: args.rate,
-            size_bytes: args.size.min(text_bytes_max),
+            size_bytes: args.size,
             arrivals: args.arrivals,
             hold_us,
         };
@@ -186,15 +202,12 @@ fn script(args: &Args, plan: &mut Plan, mut log: Log, text_bytes_max: usize, lin
     script
 }
 
-/// When Ctrl-C comes, the run ends early, with its report; when it comes again, at once.
-pub(crate) async fn stop_on_ctrl_c(stop: watch::Sender<bool>) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        let _ = stop.send(true);
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    }
-    std::future::pending::<()>().await;
+/// When a signal comes (Ctrl-C, SIGTERM, a terminal that is closed), the run ends early, with its report;
+/// when a second one comes, at once.
+pub(crate) async fn stop_on_signal(mut signals: Stop, stop: watch::Sender<bool>) {
+    signals.wait().await;
+    let _ = stop.send(true);
+    exit_by(signals.wait().await)
 }
 
 fn viewers(args: &Args, has_ws: bool, has_quic: bool) -> (usize, usize) {
@@ -208,33 +221,4 @@ fn viewers(args: &Args, has_ws: bool, has_quic: bool) -> (usize, usize) {
     });
     let quic = ((args.viewers as f64 * share).round() as usize).min(args.viewers);
     (args.viewers - quic, quic)
-}
-
-/// How many processes hold this number of sockets.
-fn processes(asked: Option<usize>, ws_viewers: usize, limit: u64) -> anyhow::Result<usize> {
-    let each = usize::try_from(limit.saturating_sub(FILES_BESIDE)).unwrap_or(usize::MAX).min(WS_PER_PROCESS);
-    if each == 0 {
-        bail!("the limit of open files is {limit}, too low for viewers: raise it with `ulimit -n`");
-    }
-    let needed = ws_viewers.div_ceil(each).max(1);
-    let processes = asked.unwrap_or(needed);
-    ensure!(
-        (needed..=200).contains(&processes),
-        "got --processes {processes}, expected {needed} to 200: {ws_viewers} WebSocket viewers, {limit} open files"
-    );
-    Ok(processes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processes_follow_the_limit_of_files() {
-        assert_eq!(processes(None, 5_000, 20_000).unwrap(), 1);
-        assert_eq!(processes(None, 15_000, 10_200).unwrap(), 2);
-        assert_eq!(processes(None, 50_000, 1_000_000).unwrap(), 3);
-        assert_eq!(processes(Some(4), 100, 1024).unwrap(), 4);
-        assert!(processes(Some(1), 5_000, 1024).is_err() && processes(None, 5, 100).is_err());
-    }
 }

@@ -98,10 +98,11 @@ fn run_crowd(
 }
 
 /// This program again, as a child that runs a hidden subcommand; its standard input and output are pipes.
-pub(crate) fn start_self(command: &str) -> anyhow::Result<Child> {
+pub(crate) fn start_self(command: &str, options: &[String]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     Command::new(program)
         .arg(command)
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // Ctrl-C is for the parent, which tells its children when to end.
@@ -112,7 +113,7 @@ pub(crate) fn start_self(command: &str) -> anyhow::Result<Child> {
 }
 
 async fn start_process(plan: &Plan, notes: Sender<(usize, Note)>) -> anyhow::Result<(Sender<Order>, Child)> {
-    let mut child = start_self(CROWD_COMMAND)?;
+    let mut child = start_self(CROWD_COMMAND, &[])?;
     let mut stdin = child.stdin.take().expect("piped");
     let stdout = child.stdout.take().expect("piped");
     write_line(&mut stdin, plan).await.context("a process for viewers does not read its plan")?;

@@ -2,8 +2,6 @@
 //!
 //! Not here: the terminal view (`demo`), the final figures (`report`).
 
-use std::io::Write;
-
 use super::messages::Progress;
 use super::report::{duration, mib};
 use super::run::{Moment, Phase, Watcher};
@@ -18,6 +16,8 @@ pub(crate) struct Rates {
     pub(crate) frames: f64,
     pub(crate) deliveries: f64,
     pub(crate) joins: f64,
+    /// Messages that pacing left out, over all viewers.
+    pub(crate) omitted: f64,
     /// Over all viewers.
     pub(crate) reactions: f64,
     /// CPUs that the server keeps busy.
@@ -52,6 +52,7 @@ impl Meter {
             frames: of_crowd(was.counts.frames, is.counts.frames),
             deliveries: of_crowd(was.counts.deliveries, is.counts.deliveries),
             joins: of_crowd(was.live, is.live),
+            omitted: of_crowd(was.counts.omitted, is.counts.omitted),
             reactions: of_crowd(was.counts.reactions_seen, is.counts.reactions_seen),
             server_cpus: per_s(passed_us, self.server_cpu_us, server_cpu_us) / 1e6,
         };
@@ -80,8 +81,7 @@ impl Lines {
 
     pub(crate) fn say(&self, text: &str) {
         if !self.is_quiet {
-            // Where standard error is closed, nobody reads it.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            crate::say::notice(text);
         }
     }
 }
@@ -105,6 +105,7 @@ fn line(moment: &Moment<'_>, rates: &Rates) -> String {
         (p.counts.wrong, "wrong"),
         (p.gaps, "gap notices"),
         (moment.published.refused.total(), "refused"),
+        (p.counts.omitted, "left out by pacing"),
     ];
     let bad: String = bad.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
     let server = moment.server.map_or_else(String::new, |s| {

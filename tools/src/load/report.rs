@@ -16,6 +16,7 @@ use super::prober::Probes;
 use super::publisher::Published;
 use super::run::{Outcome, Server};
 use super::tally::{Counts, Gaps, Reasons};
+use crate::say;
 use grandstand_harness::histogram::Summary;
 
 /// All figures of a run. Messages are publications that were acknowledged; a frame is one batch reaching one
@@ -147,16 +148,16 @@ impl Report {
 
     /// Prints the figures, for people or as one line of JSON, and all faults. Returns whether there were
     /// none.
-    pub(crate) fn print(&self, is_json: bool) -> bool {
-        if is_json {
-            println!("{}", self.json());
-        } else {
-            print!("{}", self.text());
-        }
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn print(&self, is_json: bool) -> anyhow::Result<bool> {
+        let text = if is_json { self.json() + "\n" } else { self.text() };
+        say::result(&text)?;
         if !self.ok {
-            eprintln!("error: {}", self.faults.join("; "));
+            say::notice(&format!("error: {}", self.faults.join("; ")));
         }
-        self.ok
+        Ok(self.ok)
     }
 
     fn json(&self) -> String {
@@ -206,7 +207,7 @@ impl Report {
             line("gap notices", format!("{} for {} messages ({reason})", gaps.notices, gaps.messages));
         }
         if c.omitted > 0 {
-            line("paced", format!("{} messages omitted", c.omitted));
+            line("paced", format!("{} messages left out by pacing, over all viewers", c.omitted));
         }
         if c.drops + c.churned > 0 {
             line("reconnects", format!("{} connections dropped on purpose, {} resumed", c.drops, c.resumes));

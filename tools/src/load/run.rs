@@ -157,6 +157,7 @@ pub(crate) async fn carry_out(
     };
     running.join().await?;
     let joined = plan.pid.map(process::sample).transpose()?;
+    let began = running.publishers.heads();
     let (begin, t0_us) = running.publish(script).await?;
     running.settle().await?;
     let publish_us = monotonic_us().saturating_sub(t0_us);
@@ -171,7 +172,7 @@ pub(crate) async fn carry_out(
     };
     let published = running.publishers.published().clone();
     if let (Some(directory), Content::Marked(marked)) = (&plan.plans[0].ledger, &plan.plans[0].content) {
-        let header = Header { marked: *marked, rooms: plan.plans[0].rooms.clone() };
+        let header = Header { marked: *marked, rooms: plan.plans[0].rooms.clone(), began };
         ledger::write(&ledger::publications(directory), Some(&header), running.publishers.records())?;
     }
     Ok(Outcome {

@@ -157,6 +157,9 @@ impl Part {
 /// What a marked text begins with.
 const MARK: &str = "gs";
 
+/// Most bytes of a mark: the word, three numbers of 8, 8 and 12 digits, and the spaces behind them.
+pub(crate) const MARK_BYTES_MAX: usize = MARK.len() + 8 + 8 + 12 + 4;
+
 impl Marked {
     /// `gs RUN SEQ DUE` and letters that follow from the number, up to the size.
     pub(crate) fn write(&self, seq: u64, due_us: u64, out: &mut String) {

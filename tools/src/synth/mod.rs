@@ -17,9 +17,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use flate2::{Compression, write::GzEncoder};
 
+use crate::numbers::{SEED_WHY, integer, number};
 use generator::Settings;
 use log::{Bans, Written};
 use words::Language;
@@ -33,43 +34,41 @@ pub(crate) struct Args {
     /// File to write; compressed when the name ends in .gz. Without it: standard output.
     file: Option<PathBuf>,
     /// Length of the log.
-    #[arg(long, default_value_t = 10.0, value_name = "N")]
+    #[arg(long, default_value_t = 10.0, value_name = "N",
+        value_parser = number(0.01, 10_080.0, "a log is at most a week long"))]
     minutes: f64,
     /// Number of viewers; decides how much they write.
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    #[arg(long, default_value_t = 10_000, value_name = "N",
+        value_parser = integer(1_u64, 1_000_000_000, "nobody writes nothing, and no audience is larger"))]
     viewers: u64,
     /// Mean number of messages per second, instead of what that many viewers write.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+        value_parser = number(0.001, 1e5, "the log of 0 messages is an empty file, and one room takes far fewer than the most"))]
     rate: Option<f64>,
     /// Seed: the same seed gives the same chat.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = integer(0, u64::MAX, SEED_WHY))]
     seed: u64,
     /// Languages, separated by commas; one that is named twice is used twice as often.
     #[arg(long, value_delimiter = ',', default_value = "en", value_enum, value_name = "LIST")]
     language: Vec<Language>,
     /// Bursts per hour, when everybody writes at once; 0 for none.
-    #[arg(long, default_value_t = Settings::default().bursts_per_hour, value_name = "PER_HOUR")]
+    #[arg(long, default_value_t = Settings::default().bursts_per_hour, value_name = "PER_HOUR",
+        value_parser = number(0.0, 3600.0, "0 for none; a burst takes seconds"))]
     bursts: f64,
     /// Bans per minute, each for ten minutes, as rows of their own.
-    #[arg(long, default_value_t = 0.0, value_name = "PER_MINUTE")]
+    #[arg(long, default_value_t = 0.0, value_name = "PER_MINUTE",
+        value_parser = number(0.0, 6000.0, "0 for none; more than a hundred a second leave nobody"))]
     bans: f64,
 }
 
-/// Most messages per second: what one room of this system takes is far below.
-const RATE_MAX_PER_S: f64 = 100_000.0;
-
 /// Run the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let finite = [args.minutes, args.bursts, args.bans].iter().all(|n| n.is_finite() && *n >= 0.0);
-    ensure!(finite, "--minutes, --bursts and --bans take numbers from 0 up");
-    let rate_fits = args.rate.is_none_or(|rate| rate > 0.0 && rate <= RATE_MAX_PER_S);
-    ensure!(rate_fits, "--rate takes a number above 0 and up to {RATE_MAX_PER_S}");
     let written = match &args.file {
         None => to_stdout(&args)?,
         Some(path) => to_file(&args, path).with_context(|| format!("cannot write {}", path.display()))?,
     };
     if let Some(path) = &args.file {
-        eprintln!("{}: {written}", path.display());
+        crate::say::notice(&format!("{}: {written}", path.display()));
     }
     Ok(())
 }

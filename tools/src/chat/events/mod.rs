@@ -8,7 +8,7 @@ use grandstand_client::core::{Fault, OwnedEvent, Reason};
 use grandstand_client::protocol::frame::{GapReason, Kind, Outcome, Phase, Role, permission};
 use grandstand_client::protocol::refusal::Refusal;
 
-use super::clean::clean;
+use super::clean::{clean, clean_lines};
 use super::entry::{Answered, Entry, Message, Tone};
 use super::model::{Link, Model};
 
@@ -27,22 +27,22 @@ impl Model {
             OwnedEvent::Subscribed { outcome, epoch, offset, head, phase, .. } => {
                 self.handle_subscribed(*outcome, *epoch, *offset, *head, *phase);
             }
-            OwnedEvent::Unsubscribed { asked: false, .. } => {
-                self.notice(Tone::Warning, "the node took us out of the room");
+            OwnedEvent::Unsubscribed { asked: false, .. } if self.barred.is_none() => {
+                let why = "the node took us out of the room";
+                self.notice(Tone::Warning, why);
+                self.barred = Some(why.to_owned());
             }
-            OwnedEvent::Message { offset, author, role, text, attachment, reply_to, folded, .. } => {
-                self.handle_message(
-                    *offset,
-                    author,
-                    *role,
-                    &with_attachment(text, attachment),
-                    *reply_to,
-                    *folded,
-                );
+            OwnedEvent::Message {
+                offset, time_ms, author, role, text, attachment, reply_to, folded, ..
+            } => {
+                let message =
+                    self.message(*offset, *time_ms, author, *role, &with_attachment(text, attachment));
+                self.handle_message(message, *reply_to, *folded);
             }
-            OwnedEvent::Personal { offset, author, role, text, attachment, reply_to, .. } => {
-                let text = with_attachment(text, attachment);
-                self.handle_personal(*offset, author, *role, &text, *reply_to);
+            OwnedEvent::Personal { offset, time_ms, author, role, text, attachment, reply_to, .. } => {
+                let message =
+                    self.message(*offset, *time_ms, author, *role, &with_attachment(text, attachment));
+                self.handle_personal(message, *reply_to);
             }
             OwnedEvent::Omitted { from, to, .. } => {
                 if self.omitted == 0 {
@@ -70,7 +70,8 @@ impl Model {
                 self.notice(Tone::Warning, &format!("the session ended before {} was answered", clean(key)));
             }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
-                self.handle_refused(*kind, *id, &refusal_text(*reason, *retry_after_ms, detail));
+                let why = refusal_text(*reason, *retry_after_ms, detail);
+                self.handle_refused(*kind, *id, &why, reason.may_retry());
             }
             OwnedEvent::GoAway { after_ms, detail, .. } => {
                 let why = in_brackets(detail);
@@ -86,9 +87,11 @@ impl Model {
                 self.link = Link::Waiting { until_ms, attempt: *attempt };
             }
             OwnedEvent::Closed { reason } => self.handle_closed(reason),
+            OwnedEvent::StateSet { .. } => {
+                self.states_unanswered = self.states_unanswered.saturating_sub(1);
+            }
             OwnedEvent::Unsubscribed { .. }
             | OwnedEvent::BatchEnd { .. }
-            | OwnedEvent::StateSet { .. }
             | OwnedEvent::Pong { .. }
             | OwnedEvent::History { .. }
             | OwnedEvent::HistoryEnd { .. }
@@ -123,6 +126,7 @@ impl Model {
             // A room without state sends no snapshot.
             self.states.clear();
         }
+        self.barred = None;
         (self.epoch, self.head) = (Some(epoch), head);
         self.handle_passed(offset);
         if phase != Phase::Open {
@@ -130,33 +134,32 @@ impl Model {
         }
     }
 
-    fn handle_message(
-        &mut self,
-        offset: u64,
-        author: &str,
-        role: Role,
-        text: &str,
-        reply_to: Option<u64>,
-        folded: u64,
-    ) {
-        let excerpt = |answered| self.find(answered).map(Message::excerpt);
-        let answers = reply_to.map(|answered| Answered { offset: answered, excerpt: excerpt(answered) });
+    /// A message as it is shown.
+    fn message(&mut self, offset: u64, time_ms: u64, author: &str, role: Role, text: &str) -> Message {
+        let (author, text, time) = (clean(author), clean_lines(text), self.tell_time(time_ms));
+        Message { offset, author, role, text, answers: None, folded: 0, mine: false, time }
+    }
+
+    fn handle_message(&mut self, message: Message, reply_to: Option<u64>, folded: u64) {
+        let offset = message.offset;
+        let answers = self.answered(reply_to);
         let before = self.pending.len();
         self.pending.retain(|pending| pending.offset != Some(offset));
         let mine = self.pending.len() < before;
         self.handle_passed(offset);
         self.next_offset = offset + 1;
-        let (author, text) = (clean(author), clean(text));
-        self.push(Entry::Message(Message { offset, author, role, text, answers, folded, mine }));
+        self.push(Entry::Message(Message { answers, folded, mine, ..message }));
     }
 
     /// Left out for everybody else: it may come before or after the batch that says so, and the place in the
     /// log stays.
-    fn handle_personal(&mut self, offset: u64, author: &str, role: Role, text: &str, reply_to: Option<u64>) {
-        let excerpt = |answered| self.find(answered).map(Message::excerpt);
-        let answers = reply_to.map(|answered| Answered { offset: answered, excerpt: excerpt(answered) });
-        let (author, text) = (clean(author), clean(text));
-        self.push(Entry::Message(Message { offset, author, role, text, answers, folded: 0, mine: false }));
+    fn handle_personal(&mut self, message: Message, reply_to: Option<u64>) {
+        let answers = self.answered(reply_to);
+        self.push(Entry::Message(Message { answers, ..message }));
+    }
+
+    fn answered(&self, reply_to: Option<u64>) -> Option<Answered> {
+        reply_to.map(|offset| Answered { offset, excerpt: self.find(offset).map(Message::excerpt) })
     }
 
     /// Everything before this offset is shown, or never will be: what was ours and taken, and did not come,
@@ -196,7 +199,7 @@ impl Model {
         self.notice(Tone::Warning, &format!("perhaps sent, the answer was lost: {text}"));
     }
 
-    fn handle_refused(&mut self, kind: u8, id: u64, why: &str) {
+    fn handle_refused(&mut self, kind: u8, id: u64, why: &str, may_retry: bool) {
         if kind == Kind::React as u8 {
             // As many as keys repeat: a hint, not a line each.
             self.hint = Some(format!("reaction refused: {why}"));
@@ -208,9 +211,15 @@ impl Model {
             let text = at.map(|at| self.pending.remove(at).text).unwrap_or_default();
             format!("not sent, {why}: {text}")
         } else if kind == Kind::Subscribe as u8 {
+            // What passes, the session asks again by itself.
+            if !may_retry {
+                self.failures += 1;
+                self.barred = Some(why.to_owned());
+            }
             format!("cannot follow {}: {why}", self.room)
         } else if kind == Kind::SetState as u8 {
             self.failures += 1;
+            self.states_unanswered = self.states_unanswered.saturating_sub(1);
             format!("state not changed: {why}")
         } else {
             format!("refused: {why}")
@@ -245,6 +254,11 @@ impl Model {
     fn handle_closed(&mut self, reason: &Reason) {
         let asked = matches!(reason, Reason::Asked);
         self.link = Link::Over { why: clean(&reason.to_string()), asked };
+        let states = std::mem::take(&mut self.states_unanswered);
+        if states > 0 {
+            self.failures += states;
+            self.notice(Tone::Warning, "the last change of the state was not made, or its answer was lost");
+        }
         for pending in std::mem::take(&mut self.pending) {
             if pending.offset.is_none() {
                 self.failures += 1;
