@@ -87,7 +87,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line. A negative number is a value that an option refuses with its bounds, not an unknown flag.
+/// The command line. A negative number is a value that an option refuses with its bounds, not an unknown
+/// flag.
 fn command() -> Command {
     let reads_negative = |tool: Command| {
         tool.mut_args(|arg| {
@@ -170,8 +171,8 @@ mod tests {
         }
     }
 
-    /// Tool, option, the last value below the range, the first and the last in it, the first above it. An empty
-    /// text stands for none.
+    /// Tool, option, the last value below the range, the first and the last in it, the first above it. An
+    /// empty text stands for none.
     const RANGES: [(&str, &str, [&str; 4]); 38] = [
         ("load", "viewers", ["0", "1", "4000000", "100000000"]),
         ("load", "ws-viewers", ["", "0", "4000000", "4000001"]),

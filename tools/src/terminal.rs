@@ -2,8 +2,8 @@
 //!
 //! Why one place: a terminal that is left in raw mode, without its cursor or on its alternate screen is
 //! unusable, so every way out of a tool undoes all of it: an end, an error, a panic of any thread, a signal.
-//! Invariants: [`restore`] undoes everything that [`Screen::enter`] did, in any order and any number of times;
-//! a terminal that cannot place its cursor (`TERM=dumb`, or none) is never drawn on.
+//! Invariants: [`restore`] undoes everything that [`Screen::enter`] did, in any order and any number of
+//! times; a terminal that cannot place its cursor (`TERM=dumb`, or none) is never drawn on.
 //! Not here: what is drawn (`chat::screen`, `demo::view`).
 
 use std::io::{IsTerminal, stdin, stdout};

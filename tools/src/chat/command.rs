@@ -42,8 +42,8 @@ pub(super) const HELP: [&str; 10] = [
 /// The key of the state lane under which rooms pin a message.
 pub(super) const PINNED: &str = "pinned";
 
-/// Read a line, or several that were pasted; `None` when there is nothing in it. A message keeps its spaces and
-/// line breaks, other than blank lines before it and blanks at its end.
+/// Read a line, or several that were pasted; `None` when there is nothing in it. A message keeps its spaces
+/// and line breaks, other than blank lines before it and blanks at its end.
 ///
 /// # Errors
 /// A sentence for whoever typed it.

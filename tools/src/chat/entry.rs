@@ -1,7 +1,7 @@
 //! Entries of the scrollback: messages and notices, as plain text and as rows of a given width.
 //!
-//! Invariants: all text in an entry is clean (`clean`); a message has at most [`LINES_MAX`] lines on the screen,
-//! so that nobody can push everybody else out of it.
+//! Invariants: all text in an entry is clean (`clean`); a message has at most [`LINES_MAX`] lines on the
+//! screen, so that nobody can push everybody else out of it.
 //! Not here: which entries exist (`model`), their place on the screen (`screen`).
 
 use grandstand_client::protocol::frame::Role;

@@ -1,7 +1,7 @@
 //! `gs chat`: a room in a terminal.
 //!
 //! - `model`, `events`, `keys`: the shown state, and its changes by events and keys, without IO;
-//! - `editor`, `command`, `tally`, `entry`, `clean`: the parts of the model;
+//! - `editor`, `command`, `tally`, `entry`, `clean`, `times`: the parts of the model;
 //! - `screen`, `terminal`: drawing and the loop on a terminal; `plain`: the loop without one.
 //!
 //! Not here: sessions, reconnects and resuming (the client library).
@@ -17,6 +17,7 @@ mod plain;
 mod screen;
 mod tally;
 mod terminal;
+mod times;
 
 use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
@@ -24,18 +25,19 @@ use std::time::Instant;
 
 use grandstand_client::core::{Options, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, OwnedPublication, Url};
-use time::UtcOffset;
 
 use crate::numbers::integer;
 use crate::target::{DEFAULT_WS, TrustArgs, token};
 use crate::terminal::can_draw;
 use model::{Action, Model};
+use times::Times;
 
 /// Follow a room in the terminal, write in it, react.
 ///
-/// Without a terminal, or with TERM=dumb, each line of standard input is published, and each message of the room
-/// is printed on a line; notices go to standard error. A line is sent when the one before it is answered. The chat
-/// ends with the input, or after the first line that is refused, once everything that was sent is answered.
+/// Without a terminal, or with TERM=dumb, each line of standard input is published, and each message of the
+/// room is printed on a line; notices go to standard error. A line is sent when the one before it is
+/// answered. The chat ends with the input, or after the first line that is refused, once everything that was
+/// sent is answered.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -63,7 +65,8 @@ pub(crate) struct Args {
     /// Without a terminal: keep listening after the end of input, and keep trying to connect.
     #[arg(long)]
     stay: bool,
-    /// Without a terminal: go on with the next line after one that was refused. The exit code says so all the same.
+    /// Without a terminal: go on with the next line after one that was refused. The exit code says so all the
+    /// same.
     #[arg(long)]
     keep_going: bool,
 }
@@ -72,8 +75,8 @@ const EXIT_CODES: &str = "Exit codes: 0 when everything that was sent is in the 
                           may be lost, or the session ended by itself; 2 for a wrong command line. A signal (SIGINT, \
                           SIGTERM, SIGHUP) ends the chat as /quit does.";
 
-/// Failed connections in a row after which a chat without a terminal gives up: with their pauses, half a minute at
-/// most.
+/// Failed connections in a row after which a chat without a terminal gives up: with their pauses, half a
+/// minute at most.
 const RETRIES_MAX: u32 = 6;
 
 /// Run the command; `Ok(false)` when something was refused or may be lost.
@@ -99,8 +102,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
         let habits = plain::Habits { stays: args.stay, keeps_going: args.keep_going || is_typed };
         return plain::run(&client, &mut model, clock, habits).await;
     }
-    // Known only while this process has one thread.
-    model.clock = UtcOffset::current_local_offset().ok();
+    model.times = Times::here();
     terminal::run(&client, &mut model, clock).await?;
     say_goodbye(&client).await;
     Ok(true)
@@ -132,7 +134,7 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
         }
         Action::State { key, value } => {
             match client.set_state(&room, &key, value.as_deref().map(str::as_bytes)) {
-                Ok(_) => model.handle_state_sent(),
+                Ok(_) => model.states_unanswered += 1,
                 Err(why) => model.handle_unsent(&key, &why.to_string()),
             }
         }

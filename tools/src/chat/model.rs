@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, VecDeque};
 use grandstand_client::protocol::limits::{REACTION_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, TEXT_BYTES_MAX};
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::rules::{self, Content};
-use time::{Date, OffsetDateTime, UtcOffset};
 
 use super::clean::clean;
 use super::command::{self, Command, HELP};
 use super::editor::Editor;
 use super::entry::{Entry, Look, Tone};
 use super::tally::Tally;
+use super::times::Times;
 
 /// An evening of a lively room, some megabytes.
 pub(super) const ENTRIES_MAX: usize = 5000;
@@ -68,10 +68,7 @@ pub(super) struct Model {
     /// A word about the last key, until the next.
     pub(super) hint: Option<String>,
     pub(super) coloured: bool,
-    /// The offset of the clock here, if it is known; then messages have times.
-    pub(super) clock: Option<UtcOffset>,
-    /// The day of the last message that was shown.
-    pub(super) day: Option<Date>,
+    pub(super) times: Times,
     /// Columns and rows that the scrollback has on the screen.
     pub(super) view: (usize, usize),
     /// Rows between the last one shown and the newest.
@@ -114,8 +111,7 @@ impl Model {
             editor: Editor::default(),
             hint: None,
             coloured: true,
-            clock: None,
-            day: None,
+            times: Times::default(),
             view: (80, 20),
             rows_below: 0,
             unseen: 0,
@@ -186,11 +182,6 @@ impl Model {
         self.look_at_now();
     }
 
-    /// A change of the state went to the session.
-    pub(super) fn handle_state_sent(&mut self) {
-        self.states_unanswered += 1;
-    }
-
     /// The session did not accept it, and says why.
     pub(super) fn handle_unsent(&mut self, text: &str, why: &str) {
         self.failures += 1;
@@ -223,20 +214,7 @@ impl Model {
 
     /// How entries are shown.
     pub(super) fn look(&self) -> Look {
-        Look { columns: self.view.0, coloured: self.coloured, times: self.clock.is_some() }
-    }
-
-    /// Hours and minutes of a message, here; a new day gets a line of its own.
-    pub(super) fn tell_time(&mut self, time_ms: u64) -> String {
-        let at = i64::try_from(time_ms / 1000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-        let Some((at, offset)) = at.zip(self.clock) else { return String::new() };
-        let at = at.to_offset(offset);
-        if self.day != Some(at.date()) {
-            self.day = Some(at.date());
-            let (weekday, day, month, year) = (at.weekday(), at.day(), at.month(), at.year());
-            self.notice(Tone::Info, &format!("{weekday}, {day} {month} {year}"));
-        }
-        format!("{:02}:{:02}", at.hour(), at.minute())
+        Look { columns: self.view.0, coloured: self.coloured, times: self.times.is_known() }
     }
 
     /// The entries after the first `pushed` that there ever were.
@@ -351,22 +329,6 @@ mod tests {
             assert!(why.contains(word), "{why}");
         }
         assert_eq!(model.failures, 0);
-    }
-
-    #[test]
-    fn messages_of_another_day_are_told_apart() {
-        let mut model = Model::new("show");
-        assert_eq!(
-            (model.tell_time(1_700_000_000_000).as_str(), model.pushed),
-            ("", 0),
-            "no clock, no times"
-        );
-        model.clock = UtcOffset::from_hms(1, 0, 0).ok();
-        assert_eq!(model.tell_time(1_700_000_000_000), "23:13");
-        assert_eq!(model.tell_time(1_700_002_000_000), "23:46");
-        assert_eq!(model.tell_time(1_700_003_000_000), "00:03");
-        let days: Vec<String> = model.entries.iter().map(Entry::plain).collect();
-        assert_eq!(days, ["* Tuesday, 14 November 2023", "* Wednesday, 15 November 2023"]);
     }
 
     #[test]

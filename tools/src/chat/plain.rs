@@ -2,9 +2,9 @@
 //! error, and publishes each line of standard input.
 //!
 //! Why: scripts, tests, `gs chat | grep`, `echo hello | gs chat`, terminals that cannot place their cursor.
-//! Invariants: standard output has only messages. A line is read when the one before it is answered, and the chat
-//! ends when every line that was accepted has its outcome: at the end of the input, at the first refusal, when the
-//! room lets nobody in. A refusal, a loss or an unrequested end is told by the exit code.
+//! Invariants: standard output has only messages. A line is read when the one before it is answered, and the
+//! chat ends when every line that was accepted has its outcome: at the end of the input, at the first
+//! refusal, when the room lets nobody in. A refusal, a loss or an unrequested end is told by the exit code.
 //! Not here: the meaning of events (`events`).
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};

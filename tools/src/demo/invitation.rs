@@ -1,7 +1,7 @@
 //! The invitation to the demo's show: the commands with which somebody joins it from another terminal.
 //!
-//! Why broken by hand: a terminal breaks a long line in the middle of a word, and what is copied from it is no
-//! command any more. A line that is broken here ends with a backslash and can be copied.
+//! Why broken by hand: a terminal breaks a long line in the middle of a word, and what is copied from it is
+//! no command any more. A line that is broken here ends with a backslash and can be copied.
 //! Invariant: no line is longer than [`COLUMNS`], unless the program's own path is.
 
 use std::env;

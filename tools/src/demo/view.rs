@@ -2,8 +2,8 @@
 //!
 //! Invariants: the view shows only messages that a viewer received; the commands to join are readable at 80
 //! columns.
-//! Not here: taking and giving back the terminal (`terminal`), measuring (`load::run`), the figures at the end
-//! (`report`).
+//! Not here: taking and giving back the terminal (`terminal`), measuring (`load::run`), the figures at the
+//! end (`report`).
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! `gs load`: a load generator whose viewers check every message that they receive.
 //!
-//! - `args`: flags; `capacity`: what the machine holds; `publisher`, `script`: the publications, their times and their answers;
+//! - `args`: flags; `capacity`: what the machine holds;
+//! - `publisher`, `script`: the publications, their times and their answers;
 //! - `crowd`, `viewer`: viewers; `checker`: completeness and order; `expected`: contents;
 //! - `restarts`, `ledger`: records of a run in which the node is killed or replaced; `prober`: new
 //!   connections meanwhile;

@@ -134,9 +134,13 @@ impl Model {
         }
     }
 
-    /// A message as it is shown.
+    /// A message as it is shown; a new day is told before it.
     fn message(&mut self, offset: u64, time_ms: u64, author: &str, role: Role, text: &str) -> Message {
-        let (author, text, time) = (clean(author), clean_lines(text), self.tell_time(time_ms));
+        let (day, time) = self.times.read(time_ms);
+        if let Some(day) = day {
+            self.notice(Tone::Info, &day);
+        }
+        let (author, text) = (clean(author), clean_lines(text));
         Message { offset, author, role, text, answers: None, folded: 0, mine: false, time }
     }
 
