@@ -64,9 +64,16 @@ impl Model {
             }
             OwnedEvent::Uncertain { nonce, text } => self.handle_uncertain(*nonce, text),
             OwnedEvent::NotSent { nonce, .. } => {
-                self.handle_refused(Kind::Publish as u8, *nonce, "the session ended before it was sent");
+                self.handle_refused(
+                    Kind::Publish as u8,
+                    *nonce,
+                    "the session ended before it was sent",
+                    false,
+                );
             }
             OwnedEvent::StateUnanswered { key, .. } => {
+                self.states_unanswered = self.states_unanswered.saturating_sub(1);
+                self.failures += 1;
                 self.notice(Tone::Warning, &format!("the session ended before {} was answered", clean(key)));
             }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
