@@ -7,6 +7,7 @@
 //! Not here: the effect of a permission (`audience`), the paths of keys (`config`), rates.
 
 mod claims;
+mod quic_key;
 #[cfg(test)]
 mod tests;
 mod ticket;

@@ -14,6 +14,7 @@ use aws_lc_rs::{hkdf, hmac};
 use grandstand_edge_core::auth::{SealTickets, TicketBody};
 use grandstand_engine::link::UserId;
 
+use super::quic_key;
 use super::ticket_keys::{self, Key};
 use crate::config::Config;
 
@@ -33,7 +34,7 @@ pub struct Tickets {
     keys: Vec<hmac::Key>,
     ttl_ms: u64,
     /// Key of QUIC's own tokens, which a client may bring to the next process.
-    newest: Key,
+    quic: Key,
 }
 
 impl std::fmt::Debug for Tickets {
@@ -53,35 +54,41 @@ impl Tickets {
     /// # Panics
     /// If there is no key.
     pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
-        let newest = *keys.first().expect("tickets need a key");
+        let quic = *keys.first().expect("tickets need a key");
         let keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
-        Tickets { keys, ttl_ms, newest }
+        Tickets { keys, ttl_ms, quic }
     }
 
     /// Tickets with the keys that the configuration names: of `auth.ticket_key_file`, or of `tickets.key` in
-    /// `log.dir`, or else one that ends with the process.
+    /// `log.dir`, or else one that ends with the process. QUIC's tokens then have a key
+    /// of their own (`quic_key`).
     ///
     /// # Errors
     /// A file that cannot be read or made, or is damaged. The text says what to do.
     pub fn from_config(config: &Config) -> Result<Tickets, String> {
         let ttl_ms = config.auth.ticket_lifetime_ms;
-        if let Some(path) = &config.auth.ticket_key_file {
-            return Ok(Tickets::with_keys(&ticket_keys::read(path)?, ttl_ms));
+        let mut tickets = match (&config.auth.ticket_key_file, &config.log.dir) {
+            (Some(path), _) => Tickets::with_keys(&ticket_keys::read(path)?, ttl_ms),
+            (None, Some(dir)) => Tickets::with_keys(&ticket_keys::read_or_make(&dir.join(FILE))?, ttl_ms),
+            (None, None) => Tickets::with_random_key(ttl_ms)?,
+        };
+        let outlives = config.auth.ticket_key_file.is_some() || config.log.dir.is_some();
+        if (!outlives || config.quic.key_file.is_some())
+            && let Some(key) = quic_key::of_config(config)?
+        {
+            tickets.quic = key;
         }
-        match &config.log.dir {
-            Some(dir) => Ok(Tickets::with_keys(&ticket_keys::read_or_make(&dir.join(FILE))?, ttl_ms)),
-            None => Tickets::with_random_key(ttl_ms),
-        }
+        Ok(tickets)
     }
 
     /// The key that seals QUIC's address tokens.
     pub(crate) fn quic_token_key(&self) -> hkdf::Prk {
-        hkdf::Salt::new(hkdf::HKDF_SHA256, b"grandstand quic tokens").extract(&self.newest)
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"grandstand quic tokens").extract(&self.quic)
     }
 
     /// The key of the tokens of QUIC's stateless resets.
     pub(crate) fn quic_reset_key(&self) -> hmac::Key {
-        let label = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.newest), b"grandstand quic resets");
+        let label = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.quic), b"grandstand quic resets");
         hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
     }
 

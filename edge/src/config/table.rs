@@ -89,6 +89,11 @@ config_table! {
         idle_timeout_ms: u64 = 70_000, [1_000, 600_000],
             "How long a QUIC connection may be silent before it is dropped. Nothing is sent to the client then.",
             "just above 2.5 heartbeats, so that the session speaks first, with a close code";
+        key_file: Option<PathBuf> = None, [],
+            "File of the key of QUIC's own tokens, made if it is missing: with it the process after a killed one tells QUIC \
+             clients at once that their connections are gone. Empty: the newest ticket key; without auth.ticket_key_file and \
+             log.dir, a file in memory (/dev/shm) of this user and address, which a reboot or a new container does not have.",
+            "viewers return after a crash within seconds, without a file to take care of";
         keep_alive_ms: u64 = 20_000, [0, 600_000],
             "How long a QUIC connection may be silent before the node sends a keep-alive; 0 sends none. Must be below \
              quic.idle_timeout_ms.",

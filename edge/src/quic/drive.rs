@@ -92,8 +92,8 @@ impl Quic {
             && std::mem::take(&mut connection.is_unsettled)
             && !self.socket.is_blocked()
         {
-            self.buffer.clear();
-            if let Some(transmit) = connection.quinn.poll_transmit(self.now, 1, &mut self.buffer) {
+            let withheld = &mut self.counts.withheld;
+            if let Some(transmit) = connection.poll_transmit(self.now, &mut self.buffer, withheld) {
                 self.socket.send(transmit, &self.buffer);
             }
         }
@@ -118,8 +118,8 @@ impl Quic {
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };
         while !self.socket.is_blocked() {
-            self.buffer.clear();
-            let transmit = connection.quinn.poll_transmit(self.now, 1, &mut self.buffer);
+            let withheld = &mut self.counts.withheld;
+            let transmit = connection.poll_transmit(self.now, &mut self.buffer, withheld);
             connection.is_unsettled = transmit.is_some();
             let Some(transmit) = transmit else { break };
             let is_last = sending == Sending::Written && transmit.size < FULL_BYTES_MIN;
@@ -180,6 +180,7 @@ impl Quic {
     fn handle_established(&mut self, slot: usize) {
         let connection = self.connections.get_mut(slot).expect("an event has a connection");
         if !connection.is_closed && !std::mem::replace(&mut connection.is_established, true) {
+            connection.handle_proven();
             connection.protocol = connection.agreed_protocol();
             self.counts.pending -= 1;
             self.counts.established += 1;

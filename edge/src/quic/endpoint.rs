@@ -54,6 +54,10 @@ pub(crate) struct EndpointCounts {
     pub(crate) established: usize,
     /// Retry packets sent.
     pub(crate) retries: u64,
+    /// Datagrams that were not sent to an address that has proven nothing.
+    pub(crate) withheld: u64,
+    /// Datagrams of new addresses beyond what a connection may have.
+    pub(crate) strayed: u64,
 }
 
 /// The QUIC endpoint of one worker.
@@ -167,6 +171,7 @@ impl Quic {
     ) {
         self.now = now;
         self.buffer.clear();
+        let (from, bytes) = (d.from, d.bytes.len());
         match self.endpoint.handle(now, d.from, d.to, d.ecn, d.bytes, &mut self.buffer) {
             None => {}
             Some(DatagramEvent::Response(transmit)) => self.socket.send(transmit, &self.buffer),
@@ -188,8 +193,11 @@ impl Quic {
                 }
                 self.settle(handle.0);
                 if let Some(connection) = self.connections.get_mut(handle.0) {
-                    connection.quinn.handle_event(event);
-                    self.reading = Some(handle.0);
+                    if connection.receive(now, from, bytes, event) {
+                        self.reading = Some(handle.0);
+                    } else {
+                        self.counts.strayed += 1;
+                    }
                 }
             }
         }
@@ -198,9 +206,10 @@ impl Quic {
     /// Begin the handshake of a waiting connection; `false` if none has this number.
     pub(crate) fn begin(&mut self, now: Instant, number: u64) -> bool {
         let Some((incoming, permit)) = self.incoming.take(number) else { return false };
+        let is_proven = incoming.remote_address_validated();
         match self.answers().accept(now, incoming) {
             Some((handle, quinn)) => {
-                self.connections.insert(handle, QuicConnection::new(now, quinn, permit));
+                self.connections.insert(handle, QuicConnection::new(now, quinn, permit, is_proven));
                 self.write_order.insert(handle.0);
                 self.enqueue(handle.0, Sending::All);
             }

@@ -3,14 +3,14 @@
 //!
 //! Why they wait: a handshake costs as much as a hundred packets, so the worker begins one only when its turn
 //! allows it. Until then a connection costs its first packet and no cryptography.
-//! Invariant: a waiting connection holds a permit of the limiter.
+//! Invariants: a waiting connection holds a permit of the limiter, so the limiter bounds their number. They
+//! are found by a number of ours, which no stranger chooses; the table is ordered and has no hash.
 //! Not here: who may wait, and which handshake is next (the worker and its handshake queue).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
 use grandstand_edge_core::admission::limits::Permit;
 use quinn_proto::{Connection, ConnectionHandle, Endpoint, Incoming};
 
@@ -28,7 +28,7 @@ pub(crate) struct NewConnection {
 
 /// The new connections of one endpoint.
 pub(super) struct NewConnections {
-    waiting: HashMap<u64, (Incoming, Permit), RandomState>,
+    waiting: BTreeMap<u64, (Incoming, Permit)>,
     /// The number of the newest connection.
     newest: u64,
     /// With this many unfinished handshakes, a new client must prove its address first.
@@ -45,7 +45,7 @@ pub(super) enum Outcome {
 
 impl NewConnections {
     pub(super) fn new(retry_above: usize) -> Self {
-        NewConnections { waiting: HashMap::default(), newest: 0, retry_above }
+        NewConnections { waiting: BTreeMap::new(), newest: 0, retry_above }
     }
 
     /// Handle a client's first packet, while `pending` handshakes are unfinished. `admit` decides whether the

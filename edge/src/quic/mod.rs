@@ -9,6 +9,7 @@
 //! forwarded to that worker, or to a process that handed over to this one (`forward`).
 //! - `endpoint`: datagrams in, frames out; `incoming`: new connections; `drive`: visits to established ones;
 //! - `protocol`: the protocols, by ALPN; `streams`, `connection`: the state of each;
+//! - `paths`, `padding`: what an address without proof may get;
 //! - `tls`, `settings`, `tokens`: the beginning of connections; `timers`, `socket`: what wakes them.
 //!
 //! Invariants: one datagram per send, since segmentation offload joins packets of one connection only and
@@ -22,6 +23,8 @@ mod drive;
 mod endpoint;
 mod forward;
 mod incoming;
+mod padding;
+mod paths;
 mod protocol;
 mod settings;
 mod socket;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{hkdf, hmac};
+use grandstand_edge_core::key::Key;
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
     AckFrequencyConfig, Dir, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
@@ -28,6 +29,18 @@ const REORDERING_THRESHOLD: u32 = 1;
 /// four find 1,437.
 const MTU_NEAR_ENOUGH: u16 = 64;
 
+/// Pause between two stateless resets of a worker. After a kill every viewer needs one, and they ask within
+/// seconds. quinn's default, 20 ms, would keep 10,000 viewers waiting for minutes. A reset is smaller than the
+/// datagram that it answers, and costs one hash.
+const RESET_EVERY: Duration = Duration::from_micros(100);
+
+/// Bytes of a connection that waits for its handshake to begin: a ClientHello in several datagrams, and its
+/// repetitions. The rest is dropped, and sent again.
+const WAITING_BYTES_MAX: u64 = 16 * 1_024;
+
+/// Bytes of all connections that wait at a worker.
+const ALL_WAITING_BYTES_MAX: u64 = 16 << 20;
+
 /// How long a token of an earlier visit is accepted: a show and its next day. If the ticket keys outlive the
 /// process, so does the tokens' key, and a restart does not end them.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
@@ -46,10 +59,18 @@ pub(crate) fn server_config(
     let mut server = ServerConfig::new(Arc::new(Crypto::new(Arc::new(tls), delay)?), Arc::new(token_key));
     server.transport_config(Arc::new(transport(quic)));
     server.migration(true);
+    server.incoming_buffer_size(WAITING_BYTES_MAX).incoming_buffer_size_total(ALL_WAITING_BYTES_MAX);
     let mut tokens = ValidationTokenConfig::default();
-    tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::default())).sent(1);
+    tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::new(secret_key()))).sent(1);
     server.validation_token_config(tokens);
     Ok(server)
+}
+
+/// A key that nobody knows, for a table of strangers' input.
+fn secret_key() -> Key {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    Key::new(bytes)
 }
 
 fn transport(quic: &config::Quic) -> TransportConfig {
@@ -97,6 +118,7 @@ pub(crate) fn endpoint_config(worker: u8, generation: u16, reset_key: hmac::Key)
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint
         .cid_generator(move || Box::new(super::connection_id::WorkerIds { worker, generation }))
+        .min_reset_interval(RESET_EVERY)
         // Version 1 (RFC 9000) only: drafts and greased versions are answered by version negotiation.
         .supported_versions(vec![1]);
     endpoint

@@ -18,6 +18,7 @@ use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 
+use super::padding::ShortPacketKey;
 use super::protocol::Protocol;
 
 /// The acknowledgement delay that the node requests from clients with the acknowledgement-frequency
@@ -151,11 +152,11 @@ impl Session for TlsSession {
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
         let TlsState::Handshake(tls) = &mut self.state else { return None };
         let before = out.len();
-        let keys = match tls.write_hs(out) {
-            Some(KeyChange::Handshake { keys }) => keys,
+        let (keys, is_short) = match tls.write_hs(out) {
+            Some(KeyChange::Handshake { keys }) => (keys, false),
             Some(KeyChange::OneRtt { keys, next }) => {
                 self.secrets = Some(Box::new(next));
-                keys
+                (keys, true)
             }
             None => {
                 if out.len() == before && self.secrets.is_some() && !tls.is_handshaking() {
@@ -165,15 +166,17 @@ impl Session for TlsSession {
             }
         };
         let (local, remote) = (keys.local, keys.remote);
+        let packet_key: Box<dyn PacketKey> =
+            if is_short { Box::new(ShortPacketKey(local.packet)) } else { Box::new(local.packet) };
         Some(Keys {
             header: KeyPair { local: Box::new(local.header), remote: Box::new(remote.header) },
-            packet: KeyPair { local: Box::new(local.packet), remote: Box::new(remote.packet) },
+            packet: KeyPair { local: packet_key, remote: Box::new(remote.packet) },
         })
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let keys = self.secrets.as_mut()?.next_packet_keys();
-        Some(KeyPair { local: Box::new(keys.local), remote: Box::new(keys.remote) })
+        Some(KeyPair { local: Box::new(ShortPacketKey(keys.local)), remote: Box::new(keys.remote) })
     }
 
     fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {
@@ -230,7 +233,7 @@ fn put_parameter(out: &mut Vec<u8>, id: u64, value: u32) {
 }
 
 /// RFC 9000, 16: the two upper bits give the length of the number.
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let (&first, _) = bytes.split_first()?;
     let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
     *bytes = rest;

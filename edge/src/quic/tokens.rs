@@ -5,23 +5,31 @@
 //! forged packets pass for viewers. Nonces are kept in two generations: when the newer one is full, it
 //! replaces the older. So at most twice `NONCES_MAX` are remembered, 4 MB. A token older than those could be
 //! accepted twice, but only from the right address.
-//! Invariant: a nonce that is remembered is refused.
+//! Invariants: a nonce that is remembered is refused. The tables' hashes have a secret key, since nonces are
+//! strangers' input to them.
 //! Not here: sealing and opening tokens (quinn-proto).
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use foldhash::fast::RandomState;
+use grandstand_edge_core::key::Key;
 use quinn_proto::{TokenLog, TokenReuseError};
 
 /// Nonces of one generation: more than a node has viewers.
 const NONCES_MAX: usize = 65_536;
 
 /// The nonces of used tokens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ShownTokens {
-    generations: Mutex<[HashSet<u128, RandomState>; 2]>,
+    generations: Mutex<[HashSet<u128, Key>; 2]>,
+}
+
+impl ShownTokens {
+    /// None shown; `key` is secret.
+    pub(super) fn new(key: Key) -> Self {
+        ShownTokens { generations: Mutex::new([HashSet::with_hasher(key), HashSet::with_hasher(key)]) }
+    }
 }
 
 impl TokenLog for ShownTokens {
@@ -32,7 +40,8 @@ impl TokenLog for ShownTokens {
             return Err(TokenReuseError);
         }
         if newest.len() >= NONCES_MAX {
-            *older = std::mem::take(newest);
+            let none = HashSet::with_hasher(*newest.hasher());
+            *older = std::mem::replace(newest, none);
         }
         Ok(())
     }
@@ -44,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_token_counts_once_and_the_oldest_are_forgotten() {
-        let shown = ShownTokens::default();
+        let shown = ShownTokens::new(Key::from_seed(7));
         let show = |nonce| shown.check_and_insert(nonce, SystemTime::UNIX_EPOCH, Duration::ZERO).is_ok();
         assert!(show(7) && !show(7));
         assert!((100..100 + NONCES_MAX as u128).all(show));

@@ -111,6 +111,10 @@ stats! {
         "Handshakes finished that resumed an earlier TLS session, by transport; QUIC does not report it.";
     counter retries_sent: Cell = "grandstand_quic_retries_total",
         "QUIC clients asked to prove their address first (stateless Retry).";
+    counter paths_withheld: Cell = "grandstand_quic_withheld_total",
+        "QUIC datagrams that were not sent: their address has proven nothing, and would get more than three times what came.";
+    counter paths_refused: Cell = "grandstand_quic_paths_refused_total",
+        "QUIC datagrams that were dropped: their connection had too many new addresses.";
 
     gauge sessions: Cell = "grandstand_sessions",
         "Sessions that are open.";

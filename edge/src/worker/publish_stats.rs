@@ -43,5 +43,7 @@ pub(super) fn publish(stats: &Stats, counters: &Counters, quic: Option<&Quic>) {
     stats.lagging.set(counters.lagging);
     if let Some(quic) = quic {
         stats.retries_sent.set(quic.counts.retries);
+        stats.paths_withheld.set(quic.counts.withheld);
+        stats.paths_refused.set(quic.counts.strayed);
     }
 }

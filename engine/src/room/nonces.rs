@@ -43,11 +43,15 @@ pub(crate) struct Nonces {
     complete_after_us: i64,
     entries_max: usize,
     window_us: u64,
+    // Entries before this offset are of an earlier process, and were restored at `restored_at`.
+    restored_before: u64,
+    restored_at: Now,
 }
 
 #[derive(Debug)]
 struct Entry {
     key: (UserId, u64),
+    // Since when its window runs.
     taken_us: u64,
     // 0 until sealed.
     time_ms: u64,
@@ -65,6 +69,8 @@ impl Nonces {
             complete_after_us: i64::MIN,
             entries_max,
             window_us,
+            restored_before: 0,
+            restored_at: Now { us: 0, unix_ms: 0 },
         }
     }
 
@@ -118,12 +124,16 @@ impl Nonces {
         self.note_complete_after(Some(silent_since_ms).filter(|&ms| ms > 0), now);
     }
 
-    /// Begin with stored nonces that end before `next_offset`, oldest first, as if they were accepted now.
+    /// Begin with stored nonces that end before `next_offset`, oldest first. Their windows begin now, since a
+    /// client could not retry while no process ran. They were accepted at their own times: the first one that
+    /// is forgotten says nothing of what was accepted after it.
     pub(crate) fn restore(&mut self, next_offset: u64, stored: &[StoredNonce], now: Now) {
         let first = stored.len().saturating_sub(self.entries_max.min(next_offset as usize));
-        let stored = &stored[first..];
+        let (older, stored) = stored.split_at(first);
         self.first_offset = next_offset - stored.len() as u64;
-        self.note_complete_after(stored.first().map(|oldest| oldest.time_ms), now);
+        let newest_forgotten = older.last().or(stored.first());
+        self.note_complete_after(newest_forgotten.map(|n| n.time_ms), now);
+        (self.restored_before, self.restored_at) = (next_offset, now);
         for (offset, n) in (self.first_offset..).zip(stored) {
             let key = (n.user, n.nonce);
             self.entries.push_back(Entry { key, taken_us: now.us, time_ms: n.time_ms });
@@ -142,20 +152,33 @@ impl Nonces {
             if self.offsets.get(&front.key) == Some(&self.first_offset) {
                 self.offsets.remove(&front.key);
             }
-            self.complete_after_us = self.complete_after_us.max(front.taken_us as i64);
+            let accepted_us = match front {
+                Entry { time_ms, .. } if self.first_offset < self.restored_before => {
+                    self.before_us(*time_ms, self.restored_at)
+                }
+                Entry { taken_us, .. } => *taken_us as i64,
+            };
+            self.complete_after_us = self.complete_after_us.max(accepted_us);
             self.entries.pop_front();
             self.first_offset += 1;
         }
     }
 
-    /// Uses the wall clock, since no other clock runs while the process does not. If the wall clock was set
-    /// forward meanwhile, the time seems longer, but not longer than the window.
     fn note_complete_after(&mut self, time_ms: Option<u64>, now: Now) {
-        let since_us = time_ms.map_or(0, |ms| now.unix_ms.saturating_sub(ms).saturating_mul(1000));
-        self.complete_after_us = match self.first_offset {
-            0 => i64::MIN,
-            _ => (now.us as i64).saturating_sub_unsigned(since_us.min(self.window_us)),
+        self.complete_after_us = match (self.first_offset, time_ms) {
+            (0, _) => i64::MIN,
+            (_, None) => now.us as i64,
+            (_, Some(time_ms)) => self.before_us(time_ms, now),
         };
+    }
+
+    /// A wall clock's time as a time of this process, which was not running then.
+    ///
+    /// The wall clock is used, since no other clock runs while the process does not. If it was set forward
+    /// meanwhile, the time seems longer ago, but not longer than the window.
+    fn before_us(&self, time_ms: u64, now: Now) -> i64 {
+        let since_us = now.unix_ms.saturating_sub(time_ms).saturating_mul(1000);
+        (now.us as i64).saturating_sub_unsigned(since_us.min(self.window_us))
     }
 
     fn index(&self, offset: u64) -> usize {

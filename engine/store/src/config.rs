@@ -18,7 +18,7 @@ pub struct StoreConfig {
     pub queue_bytes_max: usize,
     /// How much is kept.
     pub retention: Retention,
-    /// Nonces that are restored for a room.
+    /// Nonces that a room remembers; these are restored, and the one before them.
     pub nonces_max: usize,
     /// The highest age of these nonces.
     pub nonce_window_ms: u64,

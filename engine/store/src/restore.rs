@@ -114,7 +114,8 @@ impl Back {
             oldest_ms: state.time_ms.saturating_sub(config.nonce_window_ms),
             batches_left: config.newest_batches_max,
             bytes_left: config.newest_bytes_max,
-            nonces_left: config.nonces_max,
+            // One more than a room remembers: its time tells how far back the others are complete.
+            nonces_left: config.nonces_max.saturating_add(1),
             newest: VecDeque::new(),
             nonces: Vec::new(),
         }
@@ -148,8 +149,11 @@ impl Back {
     fn take_nonces(&mut self, entry: &BatchEntry) {
         let time_ms = entry.batch.time_ms;
         let covered = entry.batch.next_offset - entry.batch.first_offset;
-        if time_ms < self.oldest_ms || entry.nonces.len() as u64 != covered {
+        if entry.nonces.len() as u64 != covered {
             self.nonces_left = 0;
+        } else if time_ms < self.oldest_ms {
+            // Only the newest of those that are too old, for its time.
+            self.nonces_left = self.nonces_left.min(1);
         }
         let newest = entry.nonces.iter().rev().take(self.nonces_left);
         let before = self.nonces.len();

@@ -179,9 +179,13 @@ impl Stage {
 
     /// With rooms on this disk, where those that it has come back.
     pub(crate) fn on(disk: &Disk, config: ShardConfig) -> Self {
+        Stage::at(disk, config, Clock::start())
+    }
+
+    /// The same, begun at this time.
+    pub(crate) fn at(disk: &Disk, config: ShardConfig, clock: Clock) -> Self {
         let config = ShardConfig { durability: Durability::Disk, ..config };
         let mut shard = Shard::new(config, ShardId(0), 1, 7).with_durable_log(Box::new(disk.log()));
-        let clock = Clock::start();
         shard.restore(clock.now(), disk.stored());
         Stage { shard, clock, left: VecDeque::new() }
     }

@@ -2,9 +2,11 @@
 //!
 //! Why pings as well as frames: reactions have no answer, so a session that sends only reactions would never
 //! notice a dead node.
-//! Invariants: a frame is due at least every half interval. A node that was pinged and sends nothing for two
+//! Invariants: a frame is due at least every half interval, and soon after an unusual silence. A node that was pinged and sends nothing for two
 //! intervals is dead, unless the driver has paused reading.
-//! Not here: the reaction to a dead node (`session`).
+//! Not here: the reaction to a dead node (`session`), which silence is unusual (`silence`).
+
+use super::silence::Silence;
 
 /// Bounds of the interval, whatever `Welcome` says, so that there is neither a flood of pings nor none.
 const INTERVAL_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
@@ -18,6 +20,7 @@ pub(super) struct Heartbeat {
     pinged_us: u64,
     /// The time by which a probed node must have sent something.
     probe_by_us: u64,
+    silence: Silence,
     is_ping_due: bool,
     is_reading_held: bool,
 }
@@ -30,6 +33,7 @@ impl Heartbeat {
             sent_us: 0,
             pinged_us: 0,
             probe_by_us: u64::MAX,
+            silence: Silence::new(),
             is_ping_due: false,
             is_reading_held: false,
         }
@@ -52,6 +56,7 @@ impl Heartbeat {
 
     /// A frame arrived.
     pub(super) fn handle_heard(&mut self, now_us: u64) {
+        self.silence.handle_heard(now_us.saturating_sub(self.heard_us));
         (self.heard_us, self.probe_by_us) = (self.heard_us.max(now_us), u64::MAX);
     }
 
@@ -103,9 +108,11 @@ impl Heartbeat {
         self.probe_by_us.min(self.heard_us + 2 * self.interval_us)
     }
 
-    /// Half an interval after the last frame sent; and an interval after the last frame heard.
+    /// Half an interval after the last frame sent; an interval after the last frame heard; and after an unusual
+    /// silence.
     fn ping_at_us(&self) -> u64 {
         let silence_at_us = self.heard_us.max(self.pinged_us) + self.interval_us;
-        (self.sent_us + self.interval_us / 2).min(silence_at_us)
+        let unusual_at_us = self.silence.ask_at_us(self.heard_us, self.pinged_us);
+        (self.sent_us + self.interval_us / 2).min(silence_at_us).min(unusual_at_us)
     }
 }

@@ -31,6 +31,7 @@ mod requests;
 mod retry;
 mod room;
 mod session;
+mod silence;
 mod subscriptions;
 
 pub use connect_error::ConnectError;
