@@ -1,13 +1,14 @@
 //! The key of QUIC's tokens of a node without a log: one that outlives the killed process.
 //!
-//! Why: a client of QUIC hears nothing when its node dies. Only a stateless reset (RFC 9000, 10.3) by the next
-//! process tells it, and that needs the key with which the last process made the reset's token. Without it a
-//! viewer stays deaf until its own heartbeat ends, 50 s later.
+//! Why: a client of QUIC hears nothing when its node dies. Only a stateless reset (RFC 9000, 10.3) by the
+//! next process tells it, and that needs the key with which the last process made the reset's token. Without
+//! it a viewer stays deaf until its own heartbeat ends, 50 s later.
 //! Where: `quic.key_file`, or else a file in memory (/dev/shm) that belongs to this user and address. The
 //! kernel keeps it when a process dies. A reboot or a new container begins with a new key, and then viewers
 //! wait for their heartbeats.
 //! Invariants: a file of another user, or that others may read or replace, is never used: they could end
-//! connections. A key that cannot be kept is a random one and a warning, never an error, if no file was named.
+//! connections. If no file was named, a key that cannot be kept is a random one and a warning, never an
+//! error.
 //! Not here: nodes with a log or a named file of ticket keys, whose tokens are made with those (`ticket`).
 
 use std::fs;

@@ -122,8 +122,8 @@ impl QuicConnection {
                 padding::without_beyond(limit, || self.quinn.poll_transmit(now, 1, buffer));
             let mut transmit = transmit?;
             transmit.size = shortened.unwrap_or(transmit.size);
-            // quinn sends a challenge with every datagram to an address, except probes of the MTU and a close,
-            // until it has the answer.
+            // Until it has the answer, quinn sends a challenge with every datagram to an address, except
+            // probes of the MTU and a close.
             if let Some(before) = before.filter(|_| self.is_established && !self.quinn.is_closed()) {
                 let after = self.quinn.stats();
                 let is_quiet = after.frame_tx.path_challenge == before.frame_tx.path_challenge

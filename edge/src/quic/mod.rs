@@ -34,6 +34,7 @@ mod tests;
 mod timers;
 mod tls;
 mod tokens;
+mod varint;
 mod write_order;
 
 pub use connection_id::WORKERS_MAX;

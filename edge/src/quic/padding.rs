@@ -1,4 +1,4 @@
-//! Padding that an address which has proven nothing does not get: the packet key of one connection, which
+//! Padding that an address which has proven nothing does not get: the packet key of one connection. It
 //! encrypts a padded packet without its padding when the datagram would be too large.
 //!
 //! Why: quinn expands every datagram with a PATH_CHALLENGE or PATH_RESPONSE to 1,200 bytes. RFC 9000 (8.2.1,
@@ -14,7 +14,7 @@ use std::cell::Cell;
 use bytes::BytesMut;
 use quinn_proto::crypto::{CryptoError, PacketKey};
 
-use super::tls::take_varint;
+use super::varint::take_varint;
 
 thread_local! {
     /// Bytes that the next datagram of this thread should not exceed.
@@ -69,7 +69,8 @@ impl PacketKey for ShortPacketKey {
     }
 }
 
-/// Bytes of a packet's frames before its padding; `None` if it has none, or a frame that a node does not send.
+/// Bytes of a packet's frames before its padding; `None` if it has no padding, or a frame that a node does
+/// not send.
 ///
 /// At least four bytes remain: header protection samples what follows them (RFC 9001, 5.4.2).
 fn bytes_without_padding(payload: &[u8]) -> Option<usize> {

@@ -30,8 +30,8 @@ const REORDERING_THRESHOLD: u32 = 1;
 const MTU_NEAR_ENOUGH: u16 = 64;
 
 /// Pause between two stateless resets of a worker. After a kill every viewer needs one, and they ask within
-/// seconds. quinn's default, 20 ms, would keep 10,000 viewers waiting for minutes. A reset is smaller than the
-/// datagram that it answers, and costs one hash.
+/// seconds. quinn's default, 20 ms, would keep 10,000 viewers waiting for minutes. A reset is smaller than
+/// the datagram that it answers, and costs one hash.
 const RESET_EVERY: Duration = Duration::from_micros(100);
 
 /// Bytes of a connection that waits for its handshake to begin: a ClientHello in several datagrams, and its
@@ -51,6 +51,7 @@ pub(crate) fn server_config(
     token_key: hkdf::Prk,
     quic: &config::Quic,
 ) -> Result<ServerConfig, NoInitialCipherSuite> {
+    let table = table_key(&token_key);
     let delay = (quic.ack_delay_ms > 0).then_some(AckDelay { ms: quic.ack_delay_ms });
     // The next process opens what this one sealed: a client that this process asked to prove its address may
     // prove it there.
@@ -61,16 +62,18 @@ pub(crate) fn server_config(
     server.migration(true);
     server.incoming_buffer_size(WAITING_BYTES_MAX).incoming_buffer_size_total(ALL_WAITING_BYTES_MAX);
     let mut tokens = ValidationTokenConfig::default();
-    tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::new(secret_key()))).sent(1);
+    tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::new(table))).sent(1);
     server.validation_token_config(tokens);
     Ok(server)
 }
 
 /// A key that nobody knows, for a table of strangers' input.
-fn secret_key() -> Key {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    Key::new(bytes)
+fn table_key(token_key: &hkdf::Prk) -> Key {
+    let mut bytes = [0; 32];
+    let expanded = token_key.expand(&[b"grandstand quic tables"], hkdf::HKDF_SHA256);
+    let filled = expanded.and_then(|expanded| expanded.fill(&mut bytes));
+    filled.expect("the length is the hash's");
+    Key::new(*bytes.first_chunk().expect("longer than a key"))
 }
 
 fn transport(quic: &config::Quic) -> TransportConfig {

@@ -2,8 +2,8 @@
 //!
 //! Why pings as well as frames: reactions have no answer, so a session that sends only reactions would never
 //! notice a dead node.
-//! Invariants: a frame is due at least every half interval, and soon after an unusual silence. A node that was pinged and sends nothing for two
-//! intervals is dead, unless the driver has paused reading.
+//! Invariants: a frame is due at least every half interval, and soon after an unusual silence. A node that
+//! was pinged and sends nothing for two intervals is dead, unless the driver has paused reading.
 //! Not here: the reaction to a dead node (`session`), which silence is unusual (`silence`).
 
 use super::silence::Silence;
@@ -108,8 +108,8 @@ impl Heartbeat {
         self.probe_by_us.min(self.heard_us + 2 * self.interval_us)
     }
 
-    /// Half an interval after the last frame sent; an interval after the last frame heard; and after an unusual
-    /// silence.
+    /// Half an interval after the last frame sent; an interval after the last frame heard; and after an
+    /// unusual silence.
     fn ping_at_us(&self) -> u64 {
         let silence_at_us = self.heard_us.max(self.pinged_us) + self.interval_us;
         let unusual_at_us = self.silence.ask_at_us(self.heard_us, self.pinged_us);
