@@ -99,7 +99,8 @@ fn viewers_of_every_transport_return_soon_after_a_node_without_a_log_was_killed(
     let _inside = runtime.enter();
     let connector = Connector::new(&Trust::AnyoneForTests).unwrap();
     let clients: Vec<Client> = (0..3)
-        .map(|n| Client::connect(&connector, &ports.url(n).parse().unwrap(), ClientOptions::default()))
+        .map(|n| ports.url(n).parse().unwrap())
+        .map(|url| Client::connect(&connector, &url, ClientOptions::default()).unwrap())
         .collect();
     clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());
     runtime.block_on(async {
