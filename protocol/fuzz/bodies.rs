@@ -21,8 +21,10 @@ pub(crate) fn hello(data: &[u8]) {
         None => return,
     }
     let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(&frame) else { return };
-    assert!(hello.name.is_empty() || rules::is_name(hello.name));
-    assert!(hello.name.len() <= limits::NAME_BYTES_MAX && hello.token.len() <= limits::TOKEN_BYTES_MAX);
+    assert!(
+        grandstand_protocol::text::mend_name(hello.name).is_none_or(|name| rules::is_display_name(&name))
+    );
+    assert!(hello.token.len() <= limits::TOKEN_BYTES_MAX);
     assert!(hello.ticket.len() <= limits::TICKET_BYTES_MAX && hello.agent.len() <= limits::AGENT_BYTES_MAX);
     if let Some(version) = version::negotiate(hello.min_version, hello.max_version) {
         assert!((hello.min_version..=hello.max_version).contains(&version));

@@ -13,6 +13,7 @@
 //!   place each;
 //! - [`rules`]: which names, texts and keys are valid, with one verdict for clients, edges and shards;
 //! - [`proxy`]: headers in which proxies tell the address of their client;
+//! - [`text`]: which characters are visible, the mending of names, and which names look alike;
 //! - [`random`]: random numbers from a seed, not for secrets.
 //!
 //! Not here: sockets, clocks, rooms, sessions.
@@ -28,6 +29,7 @@ pub mod random;
 pub mod refusal;
 pub mod rules;
 pub mod stream;
+pub mod text;
 pub mod version;
 pub mod websocket;
 

@@ -4,7 +4,7 @@
 //! learns of a fault at once. An edge checks early and cheaply. A shard trusts no edge, since a NUL in a text
 //! would break a batch for every viewer. All three call these functions, so their verdicts are equal.
 //! Why these rules: names and texts end with NUL in a batch, reach terminals and logs, and are compared. So
-//! the rules refuse control characters, except for the line feed and the tab that people type.
+//! they are visible text (`text`), and only texts may have the line feed and the tab that people type.
 //!
 //! The order of the checks is part of the protocol (clause P-8), so that one input always has one
 //! refusal:
@@ -16,10 +16,12 @@
 //! A room name has one refusal for all three: `BadName`.
 //!
 //! Invariants: a verdict depends on the arguments alone. A lower limit never accepts more.
-//! Not here: the numbers (`limits`), permissions, rates, slow mode and nonces (edge, engine).
+//! Not here: what is visible (`text`), the numbers (`limits`), permissions, rates, slow mode and nonces
+//! (edge, engine).
 
 use crate::limits;
 use crate::refusal::Refusal;
+pub use crate::text::{is_name, is_text};
 
 /// The parts of one publication that people wrote. Attachment and author are empty when absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,19 +91,6 @@ pub fn is_display_name(name: &str) -> bool {
 /// Whether this is a valid key of a reaction: a name within its limit.
 pub fn is_reaction_key(key: &str) -> bool {
     key.len() <= limits::REACTION_KEY_BYTES_MAX && is_name(key)
-}
-
-/// Whether this has no control characters other than line feed and tab. Any length.
-pub fn is_text(s: &str) -> bool {
-    s.bytes().all(|b| (b >= 0x20 && b != 0x7f) || b == b'\n' || b == b'\t')
-}
-
-/// Whether this is a name: not empty, no control characters, no white space at either end. Any length.
-pub fn is_name(s: &str) -> bool {
-    !s.is_empty()
-        && s.bytes().all(|b| b >= 0x20 && b != 0x7f)
-        && !s.starts_with(char::is_whitespace)
-        && !s.ends_with(char::is_whitespace)
 }
 
 #[cfg(test)]

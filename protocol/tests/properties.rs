@@ -39,9 +39,8 @@ fn role() -> impl Strategy<Value = Role> {
 
 fn name(chars_max: usize) -> impl Strategy<Value = &'static str> {
     text(chars_max).prop_map(|s| {
-        let kept: String = s.chars().filter(|c| !c.is_ascii_control()).collect();
-        let kept = kept.trim();
-        Box::leak(if kept.is_empty() { "a" } else { kept }.to_owned().into_boxed_str()) as &str
+        let kept = grandstand_protocol::text::mend_name(s).map_or("a".to_owned(), |name| name.into_owned());
+        Box::leak(kept.into_boxed_str()) as &str
     })
 }
 

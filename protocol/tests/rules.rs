@@ -31,7 +31,7 @@ fn string() -> impl Strategy<Value = String> {
 }
 
 fn is_control(c: char) -> bool {
-    c < ' ' || c == '\u{7f}'
+    c.is_control()
 }
 
 /// The rule of names, in another way than the rules say it: by characters, and by what trimming leaves.

@@ -1,35 +1,48 @@
 //! Authority: decides what a session may do. Tokens are checked once in the hello; tickets carry a session
 //! over a reconnect.
 //!
-//! Why: what a session may do is decided in one place, from one configured key and one string, before
-//! anything else of the session exists.
+//! Why: what a session may do is decided in one place, from configured keys and one string, before anything
+//! else of the session exists, and again when the session renews its token.
 //! Invariants: a token never causes a fetch. A token that is not accepted is never treated as a missing one.
+//! A reload that fails changes nothing.
 //! Not here: the effect of a permission (`audience`), the paths of keys (`config`), rates.
 
 mod claims;
+mod json;
+mod keys;
 mod quic_key;
 #[cfg(test)]
 mod tests;
 mod ticket;
 mod ticket_keys;
 
-use std::sync::Once;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 
-use grandstand_edge_core::auth::{Authorize, Denied, Grant, check_wished_name};
+use grandstand_edge_core::auth::{Authorize, Denied, Grant};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::permission;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use rustls_pki_types::SubjectPublicKeyInfoDer;
-use rustls_pki_types::pem::PemObject;
+use grandstand_protocol::limits;
 
-use crate::config::{self, Config, Right};
-use claims::Claims;
+use crate::config::{self, Right};
+use claims::Name;
+use keys::{KeySet, KeySource};
 pub use ticket::Tickets;
 
-/// Decides what sessions may do.
+/// Decides what sessions may do, by keys and rules that can be replaced while sessions run.
 #[derive(Debug)]
 pub struct Authority {
-    key: Option<Key>,
+    /// Read once per hello.
+    rules: RwLock<Arc<Rules>>,
+    ignored_told: Once,
+    refusals: RefusalLog,
+}
+
+/// What a configuration says about tokens.
+#[derive(Debug)]
+struct Rules {
+    keys: KeySet,
     /// Accept hellos without a token.
     anonymous: bool,
     /// Permissions of a session without a token, and of a token without `may`.
@@ -37,57 +50,82 @@ pub struct Authority {
     /// Permissions of every session while there is no key.
     open_may: u32,
     leeway_ms: u64,
-    ignored_told: Once,
-}
-
-/// A key and the one algorithm that it is used with.
-#[derive(Debug)]
-struct Key {
-    decoding: DecodingKey,
-    validation: Validation,
+    /// Names of this node in `aud`.
+    audience: Vec<String>,
+    /// Values of `iss` that are accepted; none: all.
+    issuers: Vec<String>,
 }
 
 impl Authority {
-    /// Read the configured key, if there is one.
+    /// Read the configured keys, if there are any.
     ///
     /// # Errors
     /// A key file that cannot be read or holds no such key. The text says what to do.
     pub fn from_config(auth: &config::Auth) -> Result<Authority, String> {
         Ok(Authority {
-            key: Key::from_config(auth)?,
-            anonymous: auth.anonymous,
-            anonymous_may: bits(&auth.anonymous_may),
-            open_may: bits(&auth.open_may),
-            leeway_ms: auth.leeway_s.saturating_mul(1_000),
+            rules: RwLock::new(Arc::new(Rules::load(auth)?)),
             ignored_told: Once::new(),
+            refusals: RefusalLog::default(),
         })
+    }
+
+    /// Read the keys and rules again, for every hello and renewal from now on. Sessions that a removed key
+    /// let in go on until their token runs out.
+    ///
+    /// # Errors
+    /// Those of [`Self::from_config`]; what was in force stays.
+    pub fn reload(&self, auth: &config::Auth) -> Result<(), String> {
+        let rules = Arc::new(Rules::load(auth)?);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(())
+    }
+
+    /// The files that [`Self::reload`] reads, to be watched.
+    pub fn files(auth: &config::Auth) -> Vec<PathBuf> {
+        KeySource::all(auth).iter().filter_map(|source| source.path(auth)).collect()
     }
 
     /// Is there no key, so that every session may do what `auth.open_may` says?
     pub fn runs_open(&self) -> bool {
-        self.key.is_none()
+        self.rules().keys.is_empty()
     }
 
-    fn open(&self, token: &str, name: &str) -> Grant {
-        if !token.is_empty() {
-            self.ignored_told.call_once(|| {
-                tracing::warn!(
-                    "a client sent a token, but no auth key is configured: tokens are ignored (told once)"
-                );
-            });
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Rules {
+    fn load(auth: &config::Auth) -> Result<Rules, String> {
+        Ok(Rules {
+            keys: KeySet::load(auth)?,
+            anonymous: auth.anonymous,
+            anonymous_may: bits(&auth.anonymous_may),
+            open_may: bits(&auth.open_may),
+            leeway_ms: auth.leeway_s.saturating_mul(1_000),
+            audience: auth.audience.clone(),
+            issuers: auth.issuer.clone(),
+        })
+    }
+
+    fn named(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(unauthorized("the token has over 4096 bytes"));
         }
-        Grant::without_token(name, self.open_may)
-    }
-
-    fn named(&self, key: &Key, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
-        let claims = key.verify(token)?;
-        let expires_unix_ms = claims.check_times(now_unix_ms, self.leeway_ms)?;
+        let claims = self.keys.verify(token)?;
+        let times = claims.times(now_unix_ms, self.leeway_ms)?;
+        claims.check_audience(&self.audience)?;
+        claims.check_issuer(&self.issuers)?;
         Ok(Grant {
             user: claims.user()?,
-            name: claims.name()?.unwrap_or(wished_name).into(),
+            name: match claims.name() {
+                Name::Missing => wished_name.into(),
+                Name::Unusable => "".into(),
+                Name::Given(name) => name,
+            },
             role: claims.role()?,
             permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
-            expires_unix_ms: Some(expires_unix_ms),
+            expires_unix_ms: Some(times.ends_unix_ms.saturating_add(self.leeway_ms)),
             rooms: claims.rooms()?,
         })
     }
@@ -95,77 +133,44 @@ impl Authority {
 
 impl Authorize for Authority {
     fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
-        let wished_name = check_wished_name(wished_name)?;
-        match &self.key {
-            None => Ok(self.open(token, wished_name)),
-            Some(key) if !token.is_empty() => self.named(key, token, wished_name, now_unix_ms),
-            Some(_) if self.anonymous => Ok(Grant::without_token(wished_name, self.anonymous_may)),
-            Some(_) => Err(unauthorized("this node takes no session without a token")),
+        let rules = self.rules();
+        if rules.keys.is_empty() {
+            if !token.is_empty() {
+                self.ignored_told.call_once(|| {
+                    tracing::warn!(
+                        "a client sent a token, but no auth key is configured: tokens are ignored (told once)"
+                    );
+                });
+            }
+            return Ok(Grant::without_token(wished_name, rules.open_may));
         }
+        let decided = match token {
+            "" if rules.anonymous => Ok(Grant::without_token(wished_name, rules.anonymous_may)),
+            "" => Err(unauthorized("this node takes no session without a token")),
+            token => rules.named(token, wished_name, now_unix_ms),
+        };
+        decided.inspect_err(|denied| self.refusals.tell(denied, now_unix_ms))
     }
 }
 
-impl Key {
-    fn from_config(auth: &config::Auth) -> Result<Option<Key>, String> {
-        if let Some(path) = &auth.eddsa_public_key_file {
-            return read_ed_key(path).map(|decoding| Some(Key::new(decoding, Algorithm::EdDSA)));
-        }
-        let config = Config { auth: auth.clone(), ..Config::default() };
-        let secret = config.hs256_secret().map_err(|error| error.to_string())?;
-        Ok(secret.map(|secret| Key::new(DecodingKey::from_secret(secret.expose()), Algorithm::HS256)))
-    }
-
-    /// The times are checked against the time passed in, not against the library's clock. A token for an
-    /// audience (`aud`) is refused, as RFC 7519, 4.1.3 requires, since this node has no audience name.
-    fn new(decoding: DecodingKey, algorithm: Algorithm) -> Key {
-        let mut validation = Validation::new(algorithm);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        Key { decoding, validation }
-    }
-
-    /// Check the signature, then parse the claims. Of the header only `alg` and `crit` are read.
-    fn verify(&self, token: &str) -> Result<Claims, Denied> {
-        use jsonwebtoken::errors::ErrorKind;
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let token = decoded.map_err(|error| {
-            unauthorized(match error.kind() {
-                ErrorKind::InvalidSignature => "the token's signature does not fit this node's key",
-                ErrorKind::InvalidAlgorithm => "the token's algorithm is not the one of this node's key",
-                ErrorKind::InvalidAudience => "the token is for another audience",
-                ErrorKind::Json(_) => "the token's header or claims are not of the expected form",
-                _ => "the token is not a valid JWT",
-            })
-        })?;
-        if token.header.crit.is_some() {
-            return Err(unauthorized("the token's header asks for extensions that this node does not have"));
-        }
-        Ok(token.claims)
-    }
+/// Says in the log which claim refused a token, and nothing of the token. At most one line a second:
+/// strangers choose how many there are.
+#[derive(Debug, Default)]
+struct RefusalLog {
+    told_s: AtomicU64,
+    untold: AtomicU64,
 }
 
-/// Ed25519 public keys have 32 bytes (RFC 8032, 5.1.5).
-const ED25519_KEY_BYTES: usize = 32;
-
-/// The first bytes of a `SubjectPublicKeyInfo` of Ed25519, before the key itself (RFC 8410, 4 and 10.1).
-const ED25519_PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-fn read_ed_key(path: &std::path::Path) -> Result<DecodingKey, String> {
-    let fault = |what: &str| format!("the file of auth.eddsa_public_key_file, {}, {what}", path.display());
-    let pem = std::fs::read(path)
-        .map_err(|e| fault(&format!("cannot be read: {e}; name a file that the node may read")))?;
-    if pem.windows(11).any(|w| w == b"PRIVATE KEY") {
-        return Err(fault(
-            "holds a private key, which this node must not have; name the public one \
-             (`openssl pkey -in private.pem -pubout -out public.pem`)",
-        ));
+impl RefusalLog {
+    fn tell(&self, denied: &Denied, now_unix_ms: u64) {
+        let now_s = now_unix_ms / 1_000;
+        if self.told_s.swap(now_s, Ordering::Relaxed) == now_s {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let untold = self.untold.swap(0, Ordering::Relaxed);
+        tracing::info!(untold, "a session was refused: {}", denied.detail);
     }
-    let key = SubjectPublicKeyInfoDer::from_pem_slice(&pem).ok();
-    let key = key.as_ref().and_then(|der| der.strip_prefix(ED25519_PREFIX));
-    key.filter(|key| key.len() == ED25519_KEY_BYTES).map(DecodingKey::from_ed_der).ok_or_else(|| {
-        fault("holds no Ed25519 public key in PEM form, `-----BEGIN PUBLIC KEY-----` (`openssl genpkey -algorithm ed25519`)")
-    })
 }
 
 fn unauthorized(detail: &'static str) -> Denied {

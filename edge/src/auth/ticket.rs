@@ -10,6 +10,9 @@
 //! Not here: positions in rooms (the client's subscriptions carry them); what the session may do (its token
 //! decides again).
 
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use aws_lc_rs::{hkdf, hmac};
 use grandstand_edge_core::auth::{SealTickets, TicketBody};
 use grandstand_engine::link::UserId;
@@ -30,8 +33,8 @@ const _: () = assert!(TICKET_BYTES <= 97);
 
 /// Issues tickets and reads them back.
 pub struct Tickets {
-    /// The newest key comes first and seals.
-    keys: Vec<hmac::Key>,
+    /// The newest key comes first and seals. Read once per hello.
+    keys: RwLock<Arc<[hmac::Key]>>,
     ttl_ms: u64,
     /// Key of QUIC's own tokens, which a client may bring to the next process.
     quic: Key,
@@ -39,7 +42,7 @@ pub struct Tickets {
 
 impl std::fmt::Debug for Tickets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tickets").field("keys", &self.keys.len()).field("ttl_ms", &self.ttl_ms).finish()
+        f.debug_struct("Tickets").field("keys", &self.keys().len()).field("ttl_ms", &self.ttl_ms).finish()
     }
 }
 
@@ -55,8 +58,29 @@ impl Tickets {
     /// If there is no key.
     pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
         let quic = *keys.first().expect("tickets need a key");
-        let keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
-        Tickets { keys, ttl_ms, quic }
+        Tickets { keys: RwLock::new(seals(keys)), ttl_ms, quic }
+    }
+
+    /// Read the keys of the configuration's file again, for every ticket from now on. QUIC's own tokens keep
+    /// the key of the start. Without a file nothing changes.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is damaged; the keys that were in force stay.
+    pub fn reload(&self, config: &Config) -> Result<(), String> {
+        let Some(path) = Tickets::file(config) else { return Ok(()) };
+        let keys = seals(&ticket_keys::read(&path)?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// The file that [`Self::reload`] reads.
+    pub fn file(config: &Config) -> Option<PathBuf> {
+        let in_log_dir = || config.log.dir.as_ref().map(|dir| dir.join(FILE));
+        config.auth.ticket_key_file.clone().or_else(in_log_dir)
+    }
+
+    fn keys(&self) -> Arc<[hmac::Key]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tickets with the keys that the configuration names: of `auth.ticket_key_file`, or of `tickets.key` in
@@ -109,6 +133,10 @@ impl Tickets {
     }
 }
 
+fn seals(keys: &[Key]) -> Arc<[hmac::Key]> {
+    keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect()
+}
+
 impl SealTickets for Tickets {
     fn issue(&self, body: &TicketBody, now_unix_ms: u64) -> Vec<u8> {
         let mut ticket = Vec::with_capacity(TICKET_BYTES);
@@ -116,7 +144,7 @@ impl SealTickets for Tickets {
         for number in [body.session, body.user.0, now_unix_ms.saturating_add(self.ttl_ms)] {
             ticket.extend_from_slice(&number.to_le_bytes());
         }
-        let tag = hmac::sign(&self.keys[0], &ticket);
+        let tag = hmac::sign(&self.keys()[0], &ticket);
         ticket.extend_from_slice(tag.as_ref());
         ticket
     }
@@ -126,7 +154,7 @@ impl SealTickets for Tickets {
             return None;
         }
         let (body, tag) = ticket.split_at(BODY_BYTES);
-        self.keys.iter().find(|key| hmac::verify(key, body, tag).is_ok())?;
+        self.keys().iter().find(|key| hmac::verify(key, body, tag).is_ok())?;
         let number = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
         let (session, user, ends_unix_ms) = (number(1)?, number(9)?, number(17)?);
         (now_unix_ms < ends_unix_ms).then_some(TicketBody { session, user: UserId(user) })

@@ -98,8 +98,8 @@ impl Rules<'_> {
             }),
             fault(!auth.anonymous && !auth.has_key(), || {
                 format!(
-                    "{} without any auth key would let nobody in: set auth.hs256_secret_file or \
-                         auth.eddsa_public_key_file",
+                    "{} without any auth key would let nobody in: set auth.hs256_secret_file, \
+                         auth.eddsa_public_key_file or auth.key_files",
                     self.say("auth.anonymous")
                 )
             }),

@@ -70,6 +70,7 @@ impl Auth {
         self.hs256_secret.is_some()
             || self.hs256_secret_file.is_some()
             || self.eddsa_public_key_file.is_some()
+            || !self.key_files.is_empty()
     }
 }
 

@@ -145,7 +145,7 @@ config_table! {
     auth: Auth = "Permissions. Without any key the node runs open, and says so at start" {
         hs256_secret: Option<Secret> = None, [32, 4_096],
             "Shared secret of HS256 tokens. A flag is visible to every user of the machine: prefer hs256_secret_file or \
-             the environment. Only one of the three auth keys can be set: one algorithm per key.",
+             the environment. Only one of these three keys can be set; key_files adds more.",
             "no key is shipped: a well-known secret would be worse than none. At least 32 bytes by RFC 7518, 3.2";
         hs256_secret_file: Option<PathBuf> = None, [],
             "File of the shared secret of HS256 tokens. A line end at its end is not part of it.",
@@ -153,6 +153,22 @@ config_table! {
         eddsa_public_key_file: Option<PathBuf> = None, [],
             "PEM file of the Ed25519 key of EdDSA tokens. It is the public key.",
             "no key is shipped";
+        key_files: Vec<String> = Vec::new(), [],
+            "Files of more keys, each as `PATH` or `KID=PATH`: an Ed25519 public key in PEM (EdDSA tokens) or a shared secret \
+             of at least 32 bytes (HS256 tokens). A token whose `kid` is one of these names is checked with that key alone; \
+             any other token with all keys. At most 16 keys, the three above included.",
+            "one key is enough until it is changed: then the old one and the new one are valid together";
+        audience: Vec<String> = Vec::new(), [],
+            "Names of this node in a token's `aud`, of which the token must have one, as a text or in a list. Empty: a token \
+             without `aud` is accepted, and one with `aud` is refused, as RFC 7519 asks.",
+            "a token that another service was meant to get should not open this one";
+        issuer: Vec<String> = Vec::new(), [],
+            "Values of a token's `iss` that are accepted. Empty: all, also none.",
+            "whoever has the key is the issuer";
+        reserved_names: Vec<String> = words(&["admin", "administrator", "moderator", "mod", "host", "system", "staff", "bot"]), [],
+            "Display names that only people with a role may show: moderator, host or bot. Whoever else asks for one of them, or \
+             for a name that looks like one, is shown under a guest's name.",
+            "viewers take such names for the show's own people";
         anonymous: bool = true, [],
             "Admit sessions without a token. Off, a hello without one is refused; this needs a configured key.",
             "an audience mostly watches, and watching needs no name";

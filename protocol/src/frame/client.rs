@@ -17,8 +17,8 @@ pub struct Hello<'a> {
     pub capabilities: u64,
     /// Signed token; empty for none.
     pub token: &'a str,
-    /// Display name that the client asks for: empty, or a name by `rules::is_name`. A name in the token takes
-    /// precedence.
+    /// Display name that the client asks for, in any form: the server mends it (`text::mend_name`). A name in
+    /// the token takes precedence.
     pub name: &'a str,
     /// Ticket of an earlier `Welcome`, to continue its session; empty for none.
     pub ticket: &'a [u8],
@@ -178,19 +178,10 @@ fn hello<'a>(t: &fb::Hello<'a>) -> Result<Hello<'a>, FrameFault> {
         max_version: t.max_version(),
         capabilities: t.capabilities(),
         token: text(kind, "token", t.token(), limits::TOKEN_BYTES_MAX)?,
-        name: wish(text(kind, "name", t.name(), limits::NAME_BYTES_MAX)?)?,
+        name: t.name().unwrap_or(""),
         ticket: blob(kind, "ticket", t.ticket(), limits::TICKET_BYTES_MAX)?,
         agent: text(kind, "agent", t.agent(), limits::AGENT_BYTES_MAX)?,
     })
-}
-
-/// Checks the display name in `Hello`: empty, or a name that a batch can carry.
-fn wish(name: &str) -> Result<&str, FrameFault> {
-    if name.is_empty() || crate::rules::is_name(name) {
-        Ok(name)
-    } else {
-        Err(FrameFault::Field(Kind::Hello, "name"))
-    }
 }
 
 fn subscribe<'a>(t: &fb::Subscribe<'a>) -> Subscribe<'a> {

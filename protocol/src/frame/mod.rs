@@ -114,6 +114,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether viewers rely on whose name this is: a moderator's, a host's or a program's. Nobody without
+    /// such a role is shown under a name that looks like it.
+    pub fn keeps_its_name(self) -> bool {
+        matches!(self, Role::Moderator | Role::Host | Role::Bot)
+    }
+
     /// From its number on the wire; unknown roles are viewers.
     pub fn from_wire(n: u8) -> Role {
         match n {

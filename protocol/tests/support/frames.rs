@@ -199,6 +199,8 @@ fn hellos() -> Vec<Vector> {
     };
     let future = Hello { min_version: 2, max_version: 9, ..hello };
     let empty = Hello { min_version: 1, max_version: 0, ..hello };
+    let too_long = "a".repeat(limits::NAME_BYTES_MAX + 1);
+    let named = |name| ClientFrame::Hello(Hello { name, ..Hello::default() });
     vec![
         c("hello", "H-1", ClientFrame::Hello(hello)),
         c(
@@ -206,6 +208,11 @@ fn hellos() -> Vec<Vector> {
             "H-4",
             ClientFrame::Hello(Hello { name: "ヴィクター", agent: "vectors/1", ..hello }),
         ),
+        c("hello_name_too_long", "H-4", named(&too_long)),
+        c("hello_name_with_nul", "H-4", named("a\0b")),
+        c("hello_name_with_newline", "H-4", named("a\nb")),
+        c("hello_name_with_space_before", "H-4", named(" a")),
+        c("hello_name_with_space_alone", "H-4", named(" ")),
         c("hello_every_field", "H-1", ClientFrame::Hello(all)),
         c("hello_at_every_limit", "L-2", ClientFrame::Hello(limit)),
         c("hello_unknown_ticket", "H-6", ClientFrame::Hello(Hello { ticket: &[9; 40], ..hello })),

@@ -13,8 +13,12 @@ pub(crate) mod json;
 pub(crate) mod raw;
 pub(crate) mod server_frames;
 pub(crate) mod streams;
+pub(crate) mod texts;
 
 use serde_json::Value;
+
+/// The fields of one entry of a file, in order.
+pub(crate) type Fields = Vec<(&'static str, Value)>;
 
 /// Every file under `protocol/vectors`, by name, with the text that it should have.
 pub(crate) fn files() -> Vec<(&'static str, String)> {
@@ -30,6 +34,8 @@ pub(crate) fn files() -> Vec<(&'static str, String)> {
         ("batch.json", array(batches::all().iter().map(batches::BatchVector::to_json))),
         ("compressed.json", array(compressed::all().iter().map(compressed::CompressedVector::to_json))),
         ("stream.json", array(streams::all().iter().map(streams::StreamVector::to_json))),
+        ("text.json", array(texts::texts().iter().map(texts::TextVector::to_json))),
+        ("look_alikes.json", array(texts::look_alikes().iter().map(texts::AlikeVector::to_json))),
         ("conversations.json", array(conversations::all().into_iter())),
     ]
 }

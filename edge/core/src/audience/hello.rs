@@ -6,6 +6,7 @@
 use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
+use grandstand_protocol::text::mend_name;
 use grandstand_protocol::version::{self, capability};
 use smallvec::SmallVec;
 
@@ -30,7 +31,8 @@ impl Audience {
             let detail = format!("this node speaks version {}", version::VERSION);
             return self.subscriptions.close(ix, CloseCode::UnsupportedVersion, &detail);
         };
-        match self.authority.authorize(hello.token, hello.name, now.unix_ms) {
+        let wish = mend_name(hello.name).unwrap_or_default();
+        match self.authority.authorize(hello.token, &wish, now.unix_ms) {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
                 self.subscriptions.connections.counters.sessions_denied += 1;
@@ -53,7 +55,7 @@ impl Audience {
             let session = self.session_numbers.next();
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
         });
-        let name = if grant.name.is_empty() { guest_name(body.session) } else { grant.name };
+        let name = self.subscriptions.settings.shown_name(grant.name, grant.role, body.session);
         let ticket = self.tickets.issue(&body, now.unix_ms);
         let settings = &self.subscriptions.settings;
         let node = settings.node.clone();
@@ -120,8 +122,4 @@ impl SessionNumbers {
         self.given += 1;
         self.key.number(self.given).max(1)
     }
-}
-
-fn guest_name(session: u64) -> Box<str> {
-    format!("guest-{:04x}", session as u16).into()
 }

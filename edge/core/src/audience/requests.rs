@@ -11,6 +11,7 @@ use grandstand_protocol::frame::{ClientFrame, Kind, Publish, React, ServerFrame,
 use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::{self, Content};
+use grandstand_protocol::text::Likeness;
 
 use super::session::Membership;
 use super::subscriptions::Subscriptions;
@@ -121,15 +122,19 @@ impl Request<'_> {
         rules::check_content(&content, settings.text_bytes_max as usize).map_err(|reason| (reason, None))?;
         let rate = if is_bridge { settings.bridge_publish } else { settings.publish };
         session.publish.take(self.now, rate, 1).map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
-        let (author, role) =
-            if p.author.is_empty() { (&*session.name, session.role) } else { (p.author, p.role) };
+        let (author, role) = if p.author.is_empty() {
+            (session.name.clone(), session.role)
+        } else {
+            let number = Likeness::of(p.author).number();
+            (settings.shown_name(p.author.into(), p.role, number), p.role)
+        };
         let publication = Publication {
             from: ReplyTo { worker: settings.worker, connection },
             alias: Alias(p.alias),
             user: session.user,
             nonce: p.nonce,
             age_ms: p.age_ms,
-            author: author.into(),
+            author,
             role,
             text: p.text.into(),
             attachment: p.attachment.into(),

@@ -2,7 +2,11 @@
 //!
 //! Why its own struct: the core does not know the configuration table, and tests set single values.
 
+use std::sync::Arc;
+
 use grandstand_engine::link::WorkerId;
+use grandstand_protocol::frame::Role;
+use grandstand_protocol::text::Likeness;
 
 use super::token_bucket::Rate;
 
@@ -57,9 +61,18 @@ pub struct Settings {
     pub tally_flush_ms: u64,
     /// Viewer counts are handed to the shard at most this often.
     pub recount_ms: u64,
+    /// What the names look like that only people with a role may show.
+    pub reserved_names: Arc<[Likeness]>,
 }
 
 impl Settings {
+    /// The name under which somebody is shown: theirs, or a guest's where there is none, or where it is kept
+    /// for people with a role and they have none.
+    pub(super) fn shown_name(&self, name: Box<str>, role: Role, number: u64) -> Box<str> {
+        let is_kept = !role.keeps_its_name() && Likeness::is_among(&name, &self.reserved_names);
+        if name.is_empty() || is_kept { guest_name(number) } else { name }
+    }
+
     /// Settings that suit tests, the simulator and the micro benches. A node takes each from its
     /// configuration.
     pub fn for_tests() -> Self {
@@ -91,6 +104,12 @@ impl Settings {
             tally_flush_ms: 50,
             // Counters are published every two seconds by default; a quarter keeps them fresh.
             recount_ms: 500,
+            reserved_names: Arc::new([]),
         }
     }
+}
+
+/// A name for somebody who has none, by a number that is theirs.
+pub(super) fn guest_name(number: u64) -> Box<str> {
+    format!("guest-{:04x}", number as u16).into()
 }

@@ -10,7 +10,6 @@ mod scope;
 use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
-use grandstand_protocol::rules::is_display_name;
 
 pub use scope::{RoomPattern, RoomScope};
 
@@ -50,11 +49,11 @@ pub struct Denied {
 
 /// Decides what sessions may do.
 pub trait Authorize: std::fmt::Debug + Send + Sync {
-    /// Decides on a hello: its token (empty for none), the display name that it wishes for, and the time.
+    /// Decides on a hello or a renewal: its token (empty for none), the display name that it wishes for
+    /// (empty for none, else mended), and the time.
     ///
     /// # Errors
-    /// `TokenExpired` for a token that was good and has run out, `Malformed` for a wish that is no name,
-    /// `Unauthorized` for everything else.
+    /// `TokenExpired` for a token that was good and has run out, `Unauthorized` for everything else.
     fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied>;
 }
 
@@ -74,16 +73,4 @@ pub trait SealTickets: std::fmt::Debug + Send + Sync {
 
     /// Opens a ticket; `None` for one that is not ours, not whole or out of time.
     fn read(&self, ticket: &[u8], now_unix_ms: u64) -> Option<TicketBody>;
-}
-
-/// Checks the display name that a client wishes for; empty is no wish.
-///
-/// # Errors
-/// `Malformed` for text that is no display name.
-pub fn check_wished_name(name: &str) -> Result<&str, Denied> {
-    if name.is_empty() || is_display_name(name) {
-        return Ok(name);
-    }
-    let detail = "the name must have at most 64 bytes, no control characters, and no space at either end";
-    Err(Denied { code: CloseCode::Malformed, detail })
 }

@@ -17,6 +17,7 @@ use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_protocol::frame::Durability;
+use grandstand_protocol::text::Likeness;
 use grandstand_store::{BackupPlan, Retention, StoreConfig};
 
 const MIB: u64 = 1 << 20;
@@ -99,6 +100,7 @@ pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
         ticket_ttl_ms: config.auth.ticket_lifetime_ms as u32,
         tally_flush_ms: rooms.tally_flush_ms,
         recount_ms: rooms.recount_ms,
+        reserved_names: config.auth.reserved_names.iter().flat_map(|name| Likeness::all_of(name)).collect(),
     }
 }
 

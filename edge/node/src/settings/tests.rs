@@ -123,8 +123,12 @@ fn of_audience(config: &Config) -> Vec<(&'static str, u64)> {
         ticket_ttl_ms,
         tally_flush_ms,
         recount_ms,
+        reserved_names,
     } = audience_settings(config, 0);
     // Derived from keys, or the same key as the engine's.
+    let reserved = config.auth.reserved_names.iter();
+    assert!(reserved.clone().all(|name| Likeness::is_among(name, &reserved_names)));
+    assert_eq!(reserved.count(), reserved_names.len());
     assert_eq!(node, config.node.name);
     assert_eq!(silence_ms, config.limits.silence_ms());
     assert_eq!(frames.burst, config.limits.frames_per_s * 2);

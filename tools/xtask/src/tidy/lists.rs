@@ -93,7 +93,7 @@ pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[
     ("edge/", "Gate", "`ConnectionLimiter`"),
     ("edge/", "GateRefusal", "`LimitReached`"),
     ("edge/", "Pass", "`Permit`"),
-    ("edge/", "Visitor", "`Pending`"),
+    ("edge/core/", "Visitor", "`Pending`"),
     ("edge/", "Appointments", "`RetrySchedule`"),
     ("edge/", "Door", "`HelloThrottle`"),
     ("edge/", "Carrier", "`Transport`"),

@@ -15,6 +15,7 @@ mod greeting;
 mod harness;
 mod history;
 mod joining;
+mod names;
 mod pacing;
 mod property;
 mod refusals;

@@ -31,7 +31,7 @@ fn string() -> impl Strategy<Value = String> {
     let char = prop_oneof![
         6 => proptest::char::range('a', 'z'),
         2 => proptest::sample::select(vec!['\n', '\t', ' ', '\u{3000}', '字']),
-        1 => proptest::sample::select(vec!['\0', '\r', '\u{7f}']),
+        1 => proptest::sample::select(vec!['\0', '\r', '\u{7f}', '\u{9b}', '\u{202e}', '\u{200b}', '\u{3164}', '\u{301}']),
     ];
     let short = proptest::collection::vec(char, 0..8).prop_map(String::from_iter);
     let limits = vec![NAME_BYTES_MAX, ROOM_NAME_BYTES_MAX, TEXT_MAX, ATTACHMENT_BYTES_MAX];

@@ -109,6 +109,8 @@ pub(super) struct Viewer {
     bytes: Vec<u8>,
     welcomed: bool,
     pub(super) seen: Vec<Seen>,
+    /// Authors of the messages that it was shown, in all rooms.
+    pub(super) authors: Vec<String>,
     pub(super) following: BTreeMap<u32, Following>,
     asked: BTreeMap<u32, Asked>,
     unsubscribing: HashSet<(u32, u32)>,
@@ -451,6 +453,7 @@ impl Viewer {
                         assert!(heard.insert(offset), "{offset} was heard twice");
                     }
                     texts.push(m.text.to_owned());
+                    self.authors.push(m.author.to_owned());
                 }
                 Item::Omitted(n) => {
                     f.omitted.extend(f.at.offset..f.at.offset + n);

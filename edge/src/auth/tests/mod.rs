@@ -2,6 +2,8 @@
 //!
 //! Why: the core of auth takes the time as an argument, so no test waits.
 
+mod claims;
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use grandstand_engine::link::{Alias, Input, Now, ShardId, UserId};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, ServerFrame, Subscribe};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -107,9 +109,6 @@ fn a_wrong_claim_refuses_the_token() {
         json!({ "may": "publish" }),
         json!({ "rooms": ["a*b"] }),
         json!({ "rooms": ["a**"] }),
-        json!({ "name": "" }),
-        json!({ "name": "a\u{7}b" }),
-        json!({ "name": "n".repeat(65) }),
         json!({ "sub": "" }),
         json!({ "sub": 17 }),
         json!({ "exp": "tomorrow" }),
@@ -196,14 +195,6 @@ fn without_a_token_it_is_the_configuration_that_decides() {
     assert_eq!(code(closed.authorize("", "wish", NOW_MS)), CloseCode::Unauthorized);
 }
 
-#[test]
-fn a_wish_that_is_no_name_is_malformed() {
-    for wish in [" a", "a\n", "\u{0}", &"n".repeat(65)] {
-        assert_eq!(code(authority().authorize("", wish, NOW_MS)), CloseCode::Malformed, "{wish:?}");
-    }
-    assert_eq!(&*authority().authorize("", &"n".repeat(64), NOW_MS).unwrap().name, "n".repeat(64));
-}
-
 /// A directory of this test's own, removed when the test ends.
 struct Files(std::path::PathBuf);
 
@@ -284,6 +275,33 @@ fn older_keys_still_open_and_the_newest_seals() {
 }
 
 #[test]
+fn ticket_keys_are_read_again_while_the_node_runs() {
+    let files = Files::new("ticket-keys");
+    let path = files.0.join("tickets.key");
+    let write = |keys: &[&str]| {
+        std::fs::write(&path, keys.iter().map(|key| format!("{}\n", key.repeat(32))).collect::<String>())
+            .unwrap();
+    };
+    let auth = config::Auth { ticket_key_file: Some(path.clone()), ..config::Auth::default() };
+    let config = config::Config { auth, ..config::Config::default() };
+    write(&["07"]);
+    let tickets = Tickets::from_config(&config).unwrap();
+    let body = TicketBody { session: 5, user: UserId(6) };
+    let old = tickets.issue(&body, NOW_MS);
+    write(&["08", "07"]);
+    tickets.reload(&config).unwrap();
+    let new = tickets.issue(&body, NOW_MS);
+    assert_eq!((tickets.read(&old, NOW_MS), tickets.read(&new, NOW_MS)), (Some(body), Some(body)));
+    assert_eq!(Tickets::new([7; 32], 1_000).read(&new, NOW_MS), None);
+    std::fs::write(&path, "damaged").unwrap();
+    assert!(tickets.reload(&config).is_err());
+    write(&["08"]);
+    assert_eq!(tickets.read(&old, NOW_MS), Some(body), "a reload that fails changes nothing");
+    tickets.reload(&config).unwrap();
+    assert_eq!((tickets.read(&old, NOW_MS), tickets.read(&new, NOW_MS)), (None, Some(body)));
+}
+
+#[test]
 fn a_ticket_that_was_changed_in_any_bit_or_cut_is_none() {
     let tickets = Tickets::new([7; 32], 1_000);
     let ticket = tickets.issue(&TicketBody { session: 1, user: UserId(2) }, NOW_MS);
@@ -298,9 +316,9 @@ fn a_ticket_that_was_changed_in_any_bit_or_cut_is_none() {
 
 proptest! {
     #[test]
-    fn no_token_makes_it_panic_or_passes(token in ".{0,200}", wish in ".{0,80}") {
+    fn no_token_makes_it_panic_or_passes(token in ".{0,200}") {
         prop_assume!(!token.is_empty());
-        prop_assert!(authority().authorize(&token, &wish, NOW_MS).is_err());
+        prop_assert!(authority().authorize(&token, "wish", NOW_MS).is_err());
     }
 
     #[test]
