@@ -208,6 +208,8 @@ impl Node {
             ready: ready.clone(),
             drain: self.shutdown.clone(),
             key,
+            hosts: self.config.admin.hosts.clone(),
+            header_bytes_max: self.config.ws.header_bytes_max,
             health: self.health.clone(),
             stop: stopped,
         };

@@ -234,8 +234,39 @@ fn values_that_contradict_each_other_are_told_apart() {
     refused(load(None, &[], &[("rooms-on-first-use", "a**")]), &["rooms.on_first_use"]);
     refused(
         load(None, &[], &[("ws-origins", "https://example.org/")]),
-        &["ws.origins", "https://example.org"],
+        &["ws.origins", "`https://example.org/`", "path"],
     );
+    // Each rule of a list that can match nothing is named, with why.
+    for (flag, value, words) in [
+        ("ws-origins", "https://good.example,https://*example.org", "subdomain"),
+        ("ws-origins", "*.example.org", "scheme"),
+        ("ws-origins", "wss://example.org", "https://"),
+        ("admin-hosts", "http://admin.example.org", "without scheme"),
+        ("admin-hosts", "admin.example.org:7480", "without scheme"),
+        ("admin-hosts", "*.example.org", "without scheme"),
+        ("rooms-on-first-use", "show-1,a\u{0}*", "no room"),
+        ("ws-path", "/a b", "as a URL has it"),
+        ("ws-path", "/v1?x", "as a URL has it"),
+        ("ws-path", "/readyz", "probes"),
+        ("proxy-trusted", "10.0.0.1/8", "without bits behind the prefix"),
+        ("proxy-trusted", "0.0.0.0/0", "none that holds every address"),
+        ("proxy-trusted", "proxy.example.org", "a list of addresses"),
+        ("proxy-trusted", "10.0.0.0/8", "has no effect alone"),
+        ("proxy-forwarded", "true", "needs proxy.trusted"),
+        ("proxy-x-forwarded-for", "true", "needs proxy.trusted"),
+        ("proxy-protocol", "true", "needs proxy.trusted"),
+    ] {
+        refused(load(None, &[], &[(flag, value)]), &[words]);
+    }
+    let both = [("proxy-trusted", "::1"), ("proxy-forwarded", "on"), ("proxy-x-forwarded-for", "on")];
+    refused(load(None, &[], &both), &["switch on the one that your proxies set"]);
+    let good = [
+        ("admin-hosts", "admin.example.org,192.0.2.1,::1"),
+        ("ws-origins", "https://*.example.org,null,http://localhost:*"),
+        ("proxy-trusted", "10.0.0.0/8,2001:db8::/32,::1,::ffff:192.0.2.1"),
+        ("proxy-protocol", "on"),
+    ];
+    load(None, &[], &good).unwrap();
     let both = [("auth-hs256-secret", key), ("auth-eddsa-public-key-file", "k.pem")];
     refused(load(None, &[], &both), &["give one of them"]);
 }

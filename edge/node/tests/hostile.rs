@@ -93,7 +93,7 @@ fn upgrade_requests_are_judged() {
         ("400", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: other\r\n{UPGRADE}\r\n")),
         ("405", format!("POST /v1 HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n")),
         ("426", "GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
-        ("431", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nX-Pad: {}\r\n{UPGRADE}\r\n", "x".repeat(9000))),
+        ("431", format!("GET /v1 HTTP/1.1\r\nHost: a\r\nX-Pad: {}\r\n{UPGRADE}\r\n", "x".repeat(33_000))),
         ("400", "\0\u{1}\u{2} nonsense\r\n\r\n".to_owned()),
     ];
     for (status, request) in cases.into_iter().filter(|(status, _)| *status != "101") {

@@ -58,8 +58,10 @@ fn refused(node: &Node, why: TurnedAway) -> u64 {
 
 #[test]
 fn a_header_of_a_trusted_proxy_names_the_client_and_nobody_else_s_does() {
-    for (kind, header) in [("x-forwarded-for", "X-Forwarded-For: "), ("forwarded", "Forwarded: for=")] {
-        let node = limited(&[("proxy.header", kind)]);
+    for (kind, header) in
+        [("proxy.x_forwarded_for", "X-Forwarded-For: "), ("proxy.forwarded", "Forwarded: for=")]
+    {
+        let node = limited(&[(kind, "true")]);
         for is_tls in [false, true] {
             let open = |from, client: &str| open(&node, is_tls, from, b"", &format!("{header}{client}\r\n"));
             // Many clients, one proxy.
@@ -91,7 +93,7 @@ fn a_header_of_a_trusted_proxy_names_the_client_and_nobody_else_s_does() {
 
 #[test]
 fn a_trusted_proxy_itself_is_not_limited_as_one_client() {
-    let node = limited(&[("proxy.header", "forwarded")]);
+    let node = limited(&[("proxy.forwarded", "true")]);
     let hidden = "Forwarded: for=_hidden\r\n";
     let all: Vec<_> = (0..20)
         .map(|n| welcome(open(&node, n % 2 == 0, PROXY, b"", ["", hidden][n / 10]).unwrap()))
@@ -118,7 +120,7 @@ fn header(version: u8, client: &str) -> Vec<u8> {
 
 #[test]
 fn the_proxy_protocol_names_clients_on_both_ports() {
-    let node = limited(&[("proxy.protocol", "ws,wss"), ("node.workers", "2")]);
+    let node = limited(&[("proxy.protocol", "true"), ("node.workers", "2")]);
     for (is_tls, version) in [(false, 1), (false, 2), (true, 1), (true, 2)] {
         let open = |client: &str| open(&node, is_tls, PROXY, &header(version, client), "");
         let many: Vec<_> =
@@ -147,7 +149,7 @@ fn the_proxy_protocol_names_clients_on_both_ports() {
 
 #[test]
 fn a_header_may_come_byte_by_byte_or_with_everything_behind_it() {
-    let node = limited(&[("proxy.protocol", "ws,wss")]);
+    let node = limited(&[("proxy.protocol", "true")]);
     for is_tls in [false, true] {
         for version in [1, 2] {
             let mut socket = socket_from(PROXY, port(&node, is_tls));
@@ -169,7 +171,7 @@ fn a_header_may_come_byte_by_byte_or_with_everything_behind_it() {
         }
     }
     let mut request = header(1, "198.51.100.1:5");
-    request.extend_from_slice(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
+    request.extend_from_slice(b"GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(raw(socket_from(PROXY, port(&node, false)), &request).starts_with("HTTP/1.1 426"));
     node.stop();
 }
@@ -185,7 +187,7 @@ fn raw(mut socket: TcpStream, bytes: &[u8]) -> String {
 
 #[test]
 fn a_proxy_header_that_is_missing_wrong_or_nobody_s_is_refused() {
-    let node = limited(&[("proxy.protocol", "ws,wss")]);
+    let node = limited(&[("proxy.protocol", "true")]);
     let get = b"GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let too_long = {
         let mut bytes = header(2, "198.51.100.1:5");
@@ -218,7 +220,7 @@ fn a_proxy_header_that_is_missing_wrong_or_nobody_s_is_refused() {
 
 #[test]
 fn a_header_of_http_counts_behind_a_proxy_header_of_a_trusted_proxy_only() {
-    let node = limited(&[("proxy.protocol", "ws"), ("proxy.header", "x-forwarded-for")]);
+    let node = limited(&[("proxy.protocol", "true"), ("proxy.x_forwarded_for", "true")]);
     let open = |source, header: &str| {
         let headers = format!("X-Forwarded-For: {header}\r\n");
         open(&node, false, PROXY, &self::header(1, source), &headers)
@@ -237,7 +239,7 @@ fn a_header_of_http_counts_behind_a_proxy_header_of_a_trusted_proxy_only() {
 
 #[test]
 fn a_silent_proxy_is_timed_out_and_harms_nobody() {
-    let node = limited(&[("proxy.protocol", "ws"), ("limits.handshake_timeout_ms", "100")]);
+    let node = limited(&[("proxy.protocol", "true"), ("limits.handshake_timeout_ms", "100")]);
     let mut silent = socket_from(PROXY, port(&node, false));
     silent.write_all(b"PROXY TCP4 198.5").unwrap();
     let named = socket_from(PROXY, port(&node, false));

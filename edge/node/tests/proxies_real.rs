@@ -143,7 +143,7 @@ fn nginx_http(port: SocketAddr, node: SocketAddr, header: &str) -> Option<Runnin
 
 #[test]
 fn nginx_tells_its_clients_by_x_forwarded_for() {
-    let node = limited(&[("proxy.header", "x-forwarded-for")]);
+    let node = limited(&[("proxy.x_forwarded_for", "true")]);
     let port = free_port();
     let header = "X-Forwarded-For $proxy_add_x_forwarded_for";
     let Some(_nginx) = nginx_http(port, node.addresses().ws.unwrap(), header) else { return };
@@ -153,7 +153,7 @@ fn nginx_tells_its_clients_by_x_forwarded_for() {
 
 #[test]
 fn nginx_tells_its_clients_by_forwarded() {
-    let node = limited(&[("proxy.header", "forwarded")]);
+    let node = limited(&[("proxy.forwarded", "true")]);
     let port = free_port();
     let header = "Forwarded \"$http_forwarded, for=\\\"$remote_addr:$remote_port\\\";proto=http\"";
     let Some(_nginx) = nginx_http(port, node.addresses().ws.unwrap(), header) else { return };
@@ -171,7 +171,7 @@ fn nginx_streams_tell_their_clients_by_the_proxy_protocol() {
         return skip("nginx has no stream module: `apt-get install libnginx-mod-stream`");
     };
     for is_tls in [false, true] {
-        let node = limited(&[("proxy.protocol", "ws,wss")]);
+        let node = limited(&[("proxy.protocol", "true")]);
         let (port, addresses) = (free_port(), node.addresses());
         let to = if is_tls { addresses.wss } else { addresses.ws }.unwrap();
         let config = format!(
@@ -199,7 +199,7 @@ fn haproxy(port: SocketAddr, mode: &str, backend: &str) -> Option<Running> {
 
 #[test]
 fn haproxy_tells_its_clients_by_x_forwarded_for() {
-    let node = limited(&[("proxy.header", "x-forwarded-for")]);
+    let node = limited(&[("proxy.x_forwarded_for", "true")]);
     let (port, to) = (free_port(), node.addresses().ws.unwrap());
     let backend = format!(" option forwardfor\n server s {to} source {PROXY}");
     let Some(_haproxy) = haproxy(port, "http", &backend) else { return };
@@ -212,7 +212,7 @@ fn haproxy_tells_its_clients_by_either_version_of_the_proxy_protocol() {
     for (send, is_tls) in
         [("send-proxy", false), ("send-proxy", true), ("send-proxy-v2", false), ("send-proxy-v2", true)]
     {
-        let node = limited(&[("proxy.protocol", "ws,wss")]);
+        let node = limited(&[("proxy.protocol", "true")]);
         let (port, addresses) = (free_port(), node.addresses());
         let to = if is_tls { addresses.wss } else { addresses.ws }.unwrap();
         let Some(_haproxy) = haproxy(port, "tcp", &format!(" server s {to} source {PROXY} {send}")) else {

@@ -5,8 +5,11 @@
 //! Invariant: the defaults break no rule.
 //! Not here: bounds of single values (`table`), whether files can be read (the code that uses them).
 
-use super::{Config, Effective, ProxiedListener, RoomDurability};
-use std::net::SocketAddr;
+use super::{Config, Effective, RoomDurability, origin};
+use grandstand_protocol::limits;
+use grandstand_protocol::rules::check_room_name;
+use grandstand_protocol::websocket::handshake::{LIVE_PATH, READY_PATH};
+use std::net::{IpAddr, SocketAddr};
 
 /// The contradictions between values; empty when there are none.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
@@ -51,26 +54,31 @@ impl Rules<'_> {
 
     fn proxies(&self) -> Vec<Option<String>> {
         let Config { proxy, ws, wss, .. } = self.config;
-        let (is_off, nobody) = (!proxy.has_header() && proxy.protocol.is_empty(), proxy.trusted.is_empty());
-        let closed = |listener| proxy.protocol.contains(&listener);
+        let is_alone = proxy.trusted.is_empty();
+        let needs = |name, is_on: bool| {
+            fault(is_on && is_alone, || {
+                format!("{} needs proxy.trusted, the addresses of the proxies", self.say(name))
+            })
+        };
         vec![
-            fault(nobody && proxy.has_header(), || {
-                format!("{} needs proxy.trusted, the addresses of the proxies", self.say("proxy.header"))
-            }),
-            fault(nobody && !proxy.protocol.is_empty(), || {
-                format!("{} needs proxy.trusted, the addresses of the proxies", self.say("proxy.protocol"))
-            }),
-            fault(is_off && !nobody, || {
+            needs("proxy.x_forwarded_for", proxy.x_forwarded_for),
+            needs("proxy.forwarded", proxy.forwarded),
+            needs("proxy.protocol", proxy.protocol),
+            fault(!is_alone && !proxy.has_header() && !proxy.protocol, || {
                 let trusted = self.say("proxy.trusted");
                 format!(
-                    "{trusted} has no effect alone: say how they tell addresses, by proxy.header or proxy.protocol"
+                    "{trusted} has no effect alone: switch on how they tell addresses, by proxy.x_forwarded_for, \
+                     proxy.forwarded or proxy.protocol"
                 )
             }),
-            fault(closed(ProxiedListener::Ws) && ws.listen.is_none(), || {
-                format!("{} names ws, and ws.listen is off", self.say("proxy.protocol"))
+            fault(proxy.x_forwarded_for && proxy.forwarded, || {
+                let (one, other) = (self.say("proxy.x_forwarded_for"), self.say("proxy.forwarded"));
+                format!(
+                    "{one} and {other}: switch on the one that your proxies set, since the other may be a client's"
+                )
             }),
-            fault(closed(ProxiedListener::Wss) && wss.listen.is_none(), || {
-                format!("{} names wss, and wss.listen is off", self.say("proxy.protocol"))
+            fault(proxy.protocol && ws.listen.is_none() && wss.listen.is_none(), || {
+                format!("{} is for ws.listen and wss.listen, and both are off", self.say("proxy.protocol"))
             }),
         ]
     }
@@ -147,20 +155,24 @@ impl Rules<'_> {
     }
 
     fn texts(&self) -> Vec<Option<String>> {
-        let Config { ws, rooms, tls, .. } = self.config;
-        let path = |path: &str| path.starts_with('/') && !path.contains(['?', '#', ' ']);
+        let Config { ws, rooms, tls, admin, .. } = self.config;
         let pattern = |name: &String| !name.trim_end_matches('*').contains('*') && !name.ends_with("**");
-        let origin = |text: &String| text == "*" || text == "null" || is_origin(text);
         vec![
-            fault(!path(&ws.path), || format!("{} must begin with / and have no query", self.say("ws.path"))),
-            fault(!ws.origins.iter().all(origin), || {
-                format!(
-                    "{}: an origin is scheme, host and port only, such as https://example.org",
-                    self.say("ws.origins")
-                )
+            fault(!is_path(&ws.path), || {
+                format!("{} must begin with / and be as a URL has it, without a query", self.say("ws.path"))
             }),
+            fault(is_health(&ws.path), || format!("{} is the path of health probes", self.say("ws.path"))),
             fault(!rooms.on_first_use.iter().all(pattern), || {
                 format!("{}: a pattern may have one *, at its end", self.say("rooms.on_first_use"))
+            }),
+            self.each("rooms.on_first_use", &rooms.on_first_use, |rule| {
+                let is_name = can_begin_a_room(rule.trim_end_matches('*'));
+                fault(!is_name, || "no room can have such a name".to_owned())
+            }),
+            self.each("ws.origins", &ws.origins, origin::fault),
+            self.each("admin.hosts", &admin.hosts, |host| {
+                let is_host = host.parse::<IpAddr>().is_ok() || origin::is_host_name(host);
+                fault(!is_host, || "a host is a name or an address, without scheme, port and path".to_owned())
             }),
             fault(tls.cert.is_none() && tls.dev_names.is_empty(), || {
                 format!("{} needs a name, or set tls.cert and tls.key", self.say("tls.dev_names"))
@@ -187,6 +199,12 @@ impl Rules<'_> {
         ]
     }
 
+    /// The first rule of a list that can match nothing, and why.
+    fn each(&self, name: &str, rules: &[String], fault: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let (rule, why) = rules.iter().find_map(|rule| Some((rule, fault(rule)?)))?;
+        Some(format!("{}: `{}` can match nothing: {why}", self.say(name), rule.escape_debug()))
+    }
+
     /// `name = value (source)`.
     fn say(&self, name: &str) -> String {
         let key = super::keys::named(name).expect("rules name keys of the table");
@@ -198,7 +216,17 @@ fn fault(wrong: bool, what: impl FnOnce() -> String) -> Option<String> {
     wrong.then(what)
 }
 
-fn is_origin(text: &str) -> bool {
-    text.split_once("://")
-        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'))
+fn is_health(path: &str) -> bool {
+    path == LIVE_PATH || path == READY_PATH
+}
+
+/// A request can name this path as it is.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte))
+}
+
+/// A room's name can begin so.
+fn can_begin_a_room(prefix: &str) -> bool {
+    prefix.is_empty() || check_room_name(prefix, limits::ROOM_NAME_BYTES_MAX).is_ok()
 }

@@ -4,10 +4,8 @@
 //! Invariant: nothing here depends on time or on connections.
 //! Not here: the rules between keys (`check`).
 
-use super::{
-    Admin, Auth, Config, ConfigError, Limits, Node, ProxiedListener, Proxy, ProxyHeader, RoomDurability,
-    Rooms, Secret, Ws,
-};
+use super::origin;
+use super::{Admin, Auth, Config, ConfigError, Limits, Node, Proxy, RoomDurability, Rooms, Secret, Ws};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -98,14 +96,9 @@ impl Proxy {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// Whether trusted proxies send the PROXY protocol on this listener.
-    pub fn speaks_on(&self, is_tls: bool) -> bool {
-        self.protocol.contains(if is_tls { &ProxiedListener::Wss } else { &ProxiedListener::Ws })
-    }
-
     /// Whether a header of the request tells the client's address, if a trusted proxy sent it.
     pub fn has_header(&self) -> bool {
-        self.header != ProxyHeader::Off
+        self.x_forwarded_for || self.forwarded
     }
 }
 
@@ -113,7 +106,7 @@ impl Ws {
     /// Whether a page of this origin may connect; `None` is a client that is not a browser.
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
-        self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+        self.origins.iter().any(|rule| origin::allows(rule, origin))
     }
 }
 

@@ -20,6 +20,7 @@ mod check;
 mod derived;
 mod error;
 mod keys;
+mod origin;
 mod print;
 mod source;
 mod suggest;
@@ -33,7 +34,7 @@ pub use source::{FILE_ENV, Source};
 pub use table::{
     Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Proxy, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
 };
-pub use value::{Kind, LogFormat, LogLevel, ProxiedListener, ProxyHeader, Right, RoomDurability, Secret};
+pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 
 use source::{Gathered, Given};
 use std::path::Path;

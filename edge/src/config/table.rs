@@ -10,7 +10,7 @@
 //! Not here: the macro that reads the table (`keys`), parsing of values (`value`).
 
 use super::keys::config_table;
-use super::value::{LogFormat, LogLevel, ProxiedListener, ProxyHeader, Right, RoomDurability, Secret};
+use super::value::{LogFormat, LogLevel, Right, RoomDurability, Secret};
 use grandstand_protocol::limits;
 use grandstand_protocol::proxy::Network;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,15 +45,18 @@ config_table! {
             "TCP address of WebSocket without TLS; `off` closes it.",
             "loopback: nothing unencrypted leaves the machine unless somebody decides so";
         path: String = "/v1".to_owned(), [1, 256],
-            "HTTP path of the WebSocket upgrade, plain and over TLS. Any other path is answered 404.",
+            "HTTP path of the WebSocket upgrade, plain and over TLS. Any other path is answered 404, but /healthz and /readyz, which \
+             are for probes.",
             "the major version of the protocol";
         origins: Vec<String> = vec!["*".to_owned()], [],
-            "Origins whose pages may connect, such as `https://example.org`; `*` allows any, an empty list no browser at \
-             all. Others are answered 403. A request without Origin (not a browser) is never refused by this list.",
+            "Origins whose pages may connect, such as `https://example.org`, `https://*.example.org` (every subdomain), \
+             `http://localhost:*` (any port) or `null`; `*` allows any, an empty list no browser at all. Others are answered 403. A rule \
+             that can match nothing is an error. A request without Origin (not a browser) is never refused by this list.",
             "the credential is a token in the hello, never a cookie, so a foreign page has nothing to ride on";
-        header_bytes_max: usize = 8_192, [512, 65_536],
-            "Bytes of one HTTP upgrade request, request line and headers together. Beyond, it is answered 431 and closed.",
-            "browsers send under 2 KB; cookies of a shared domain can add some";
+        header_bytes_max: usize = 32_768, [512, 65_536],
+            "Bytes of one HTTP request, request line and headers together, on the WebSocket ports and the admin port. Beyond, or with \
+             over 128 headers (admin port: 100), it is answered 431 and closed.",
+            "browsers send under 2 KB, cookies of a shared domain add 8 KB, and proxies pass on as much as this";
     }
 
     wss: Wss = "WebSocket over TLS" {
@@ -67,14 +70,17 @@ config_table! {
             "Addresses of the proxies that may tell a client's address, as addresses or networks (CIDR). They are not limited as \
              clients are; whoever is in the list can claim any address. Name the proxies, not the network of the clients.",
             "who is not named here is a client, whatever it sends";
-        header: ProxyHeader = ProxyHeader::Off, [],
-            "Header of the upgrade request in which trusted proxies append the client's address: `x-forwarded-for`, `forwarded` \
-             (RFC 7239) or `off`. The rightmost address that is not in proxy.trusted is the client's. From any other peer the \
-             header is ignored.",
+        x_forwarded_for: bool = false, [],
+            "Trusted proxies append the client's address to X-Forwarded-For in the upgrade request. The rightmost address that is not in \
+             proxy.trusted is the client's. From any other peer the header is ignored.",
             "a proxy that does not set the header passes on what a client wrote: only the operator knows which one it sets";
-        protocol: Vec<ProxiedListener> = Vec::new(), [],
-            "TCP listeners, ws and wss, on which trusted proxies send the PROXY protocol, version 1 or 2, before all else, TLS included. \
-             There a trusted proxy without the header is refused, and so is everybody else with it; other peers connect directly.",
+        forwarded: bool = false, [],
+            "Trusted proxies append the client's address to Forwarded (RFC 7239) in the upgrade request, as with x_forwarded_for. Only \
+             one of the two headers can be switched on.",
+            "a proxy that does not set the header passes on what a client wrote: only the operator knows which one it sets";
+        protocol: bool = false, [],
+            "Trusted proxies send the PROXY protocol, version 1 or 2, before all else, to ws.listen and wss.listen. Without it a trusted \
+             proxy is refused, and so is everybody else with it. Peers that are not trusted connect directly.",
             "a proxy sends the header only where it is told to (send-proxy, send-proxy-v2, proxy_protocol)";
     }
 
@@ -127,6 +133,10 @@ config_table! {
         key_file: Option<PathBuf> = None, [],
             "File of the admin key. One line; the line end is not part of it. Instead of admin.key.",
             "no key is needed on loopback";
+        hosts: Vec<String> = Vec::new(), [],
+            "Names and addresses under which the admin port may be asked, besides localhost, 127.0.0.1, [::1] and admin.listen: the Host of a \
+             request, without port. Any other is answered 421, except for /healthz and /readyz. Beyond loopback an empty list allows any.",
+            "a web page that points its own name at this machine must not reach the port";
     }
 
     tls: Tls = "Certificates, for WebSocket over TLS and QUIC" {

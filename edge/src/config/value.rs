@@ -376,28 +376,6 @@ choices! {
 }
 
 choices! {
-    /// The header of a request in which a trusted proxy tells the client's address.
-    ProxyHeader {
-        /// None: the connection's own address counts.
-        Off = "off",
-        /// `X-Forwarded-For`.
-        XForwardedFor = "x-forwarded-for",
-        /// `Forwarded`, RFC 7239.
-        Forwarded = "forwarded",
-    }
-}
-
-choices! {
-    /// A TCP listener for clients.
-    ProxiedListener {
-        /// WebSocket without TLS.
-        Ws = "ws",
-        /// WebSocket over TLS.
-        Wss = "wss",
-    }
-}
-
-choices! {
     /// The format of log lines.
     LogFormat {
         /// For people.
@@ -442,25 +420,20 @@ macro_rules! choice_values {
         }
     )* };
 }
-choice_values!(LogFormat, LogLevel, ProxyHeader, RoomDurability);
+choice_values!(LogFormat, LogLevel, RoomDurability);
 
-macro_rules! choice_lists {
-    ($($Choice:ident),*) => { $(
-        impl Value for Vec<$Choice> {
-            const KIND: Kind = Kind::List;
+impl Value for Vec<Right> {
+    const KIND: Kind = Kind::List;
 
-            fn read(raw: &Raw, _: &Rule) -> Option<Self> {
-                raw.parts()?.into_iter().map($Choice::from_word).collect()
-            }
+    fn read(raw: &Raw, _: &Rule) -> Option<Self> {
+        raw.parts()?.into_iter().map(Right::from_word).collect()
+    }
 
-            fn allowed(_: &Rule) -> String {
-                format!("a list of {}; empty for none", $Choice::words())
-            }
+    fn allowed(_: &Rule) -> String {
+        format!("a list of {}; empty for none", Right::words())
+    }
 
-            fn json(&self) -> Json {
-                json!(self.iter().map(|choice| choice.word()).collect::<Vec<_>>())
-            }
-        }
-    )* };
+    fn json(&self) -> Json {
+        json!(self.iter().map(|right| right.word()).collect::<Vec<_>>())
+    }
 }
-choice_lists!(ProxiedListener, Right);

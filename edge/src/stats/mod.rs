@@ -91,6 +91,8 @@ stats! {
         "Connections from trusted proxies that told the client's address.";
     counter clients_unnamed: Cell = "grandstand_clients_unnamed_total",
         "Connections from trusted proxies that told no client's address, so that no limit per address holds them.";
+    counter probes: Cell = "grandstand_probes_total",
+        "Health probes answered on the WebSocket ports.";
     gauge handshakes_pending: Cell = "grandstand_handshakes_pending",
         "Connections whose handshake (TLS, HTTP upgrade, QUIC) has begun and is not finished.";
     counter handshakes: Labelled<Transport> = "grandstand_handshakes_total",

@@ -84,9 +84,9 @@ pub(crate) enum Naming {
 
 impl Naming {
     /// Of a connection from this peer.
-    pub(crate) fn of(proxy: &config::Proxy, peer: IpAddr, is_tls: bool) -> Naming {
+    pub(crate) fn of(proxy: &config::Proxy, peer: IpAddr) -> Naming {
         match proxy.is_trusted(peer) {
-            true if proxy.speaks_on(is_tls) => Naming::Header,
+            true if proxy.protocol => Naming::Header,
             true if proxy.has_header() => Naming::Request,
             _ => Naming::Done,
         }

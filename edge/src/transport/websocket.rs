@@ -8,7 +8,9 @@
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::version;
-use grandstand_protocol::websocket::handshake::{HandshakeFault, Request, parse_request, write_response};
+use grandstand_protocol::websocket::handshake::{
+    HandshakeFault, Request, parse_request, requested_path, write_response,
+};
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Event, Fault, Input, Limits, Opcode, Reader};
 
@@ -28,6 +30,8 @@ pub enum Upgrade {
     Refuse(u16, &'static str),
 }
 
+const NO_SUCH_PATH: Upgrade = Upgrade::Refuse(404, "no such path: see the node's ws.path");
+
 /// Judge the upgrade request at the start of `bytes`; `None` while it is not whole.
 ///
 /// # Errors
@@ -36,10 +40,19 @@ pub fn judge_request(ws: &config::Ws, bytes: &[u8]) -> Result<Option<Upgrade>, H
     Ok(parse_request(bytes, ws.header_bytes_max)?.map(|request| judge(ws, &request)))
 }
 
+/// The answer to a request that is not for a WebSocket. At any path but `ws.path` there is nothing at all.
+pub(crate) fn refusal(ws: &config::Ws, bytes: &[u8], fault: HandshakeFault) -> Upgrade {
+    let asks_what_is = matches!(fault, HandshakeFault::UpgradeRequired(_) | HandshakeFault::WrongMethod);
+    if asks_what_is && requested_path(bytes).is_some_and(|path| path != ws.path) {
+        return NO_SUCH_PATH;
+    }
+    Upgrade::Refuse(fault.status(), fault.reason())
+}
+
 /// Judge a request for a WebSocket.
 pub(crate) fn judge(ws: &config::Ws, request: &Request<'_>) -> Upgrade {
     if request.path.split('?').next().unwrap_or("") != ws.path {
-        return Upgrade::Refuse(404, "no such path: see the node's ws.path");
+        return NO_SUCH_PATH;
     }
     if !ws.allows_origin(request.origin) {
         return Upgrade::Refuse(403, "this origin may not connect");

@@ -130,7 +130,7 @@ impl Worker {
     fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<()> {
         let Adoption { stream, peer, is_tls, permit } = adoption;
         stream.set_nodelay(true)?;
-        let naming = Naming::of(&self.shared.config.proxy, peer, is_tls);
+        let naming = Naming::of(&self.shared.config.proxy, peer);
         let ix = self.driver.links.insert(
             LinkState::Accepted { is_tls },
             Stream::Tcp(stream),

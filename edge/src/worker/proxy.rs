@@ -19,7 +19,6 @@ use grandstand_protocol::websocket::handshake::Request;
 use super::Worker;
 use super::accept::retry_after_s;
 use super::driver::Driver;
-use crate::config::ProxyHeader;
 use crate::stats::TurnedAway;
 use crate::transport::link::Naming;
 
@@ -138,13 +137,10 @@ impl Driver {
         self.set_naming(ix, Naming::Done);
         let proxy = &self.shared.config.proxy;
         let is_trusted = |address| proxy.is_trusted(address);
-        let client = match proxy.header {
-            ProxyHeader::Off => None,
-            ProxyHeader::XForwardedFor => {
-                client_of_x_forwarded_for(request.x_forwarded_for.iter().copied(), is_trusted)
-            }
-            ProxyHeader::Forwarded => client_of_forwarded(request.forwarded.iter().copied(), is_trusted)
-                .map_err(Unnamed::Malformed)?,
+        let client = if proxy.forwarded {
+            client_of_forwarded(request.forwarded.iter().copied(), is_trusted).map_err(Unnamed::Malformed)?
+        } else {
+            client_of_x_forwarded_for(request.x_forwarded_for.iter().copied(), is_trusted)
         };
         self.name_client(now, ix, client).map_err(Unnamed::Limit)
     }
@@ -175,8 +171,8 @@ impl Driver {
         let peer = self.client_of(ix);
         tracing::warn!(
             %peer,
-            "a PROXY header came where none is due: add the peer to proxy.trusted and the listener to \
-             proxy.protocol, or switch it off at the proxy"
+            "a PROXY header came where none is due: add the peer to proxy.trusted and switch proxy.protocol \
+             on, or switch it off at the proxy"
         );
     }
 }

@@ -5,7 +5,7 @@
 use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
 use grandstand_protocol::proxy::begins_header;
-use grandstand_protocol::websocket::handshake::{parse_request, write_refusal};
+use grandstand_protocol::websocket::handshake::{Probe, parse_probe, parse_request, write_refusal};
 
 use super::drain::RETRY_AFTER_S;
 use super::driver::Driver;
@@ -27,6 +27,21 @@ impl Driver {
             return None;
         }
         let mut request = std::mem::take(&mut opening.request);
+        match parse_probe(&request, ws.header_bytes_max) {
+            Ok(None) => {}
+            Ok(Some(Some(probe))) => {
+                self.answer_probe(now, ix, probe);
+                return None;
+            }
+            Ok(Some(None)) => {
+                opening.request = request;
+                return None;
+            }
+            Err(fault) => {
+                self.refuse_request(now, ix, fault.status(), fault.reason());
+                return None;
+            }
+        }
         let upgrade = match parse_request(&request, ws.header_bytes_max) {
             Ok(Some(parsed)) => match self.name_by_request(now, ix, &parsed) {
                 Ok(()) => websocket::judge(ws, &parsed),
@@ -50,7 +65,7 @@ impl Driver {
                 self.log_strange_header(ix);
                 Upgrade::Refuse(400, "a PROXY header came where none is due")
             }
-            Err(fault) => Upgrade::Refuse(fault.status(), fault.reason()),
+            Err(fault) => websocket::refusal(ws, &request, fault),
         };
         match upgrade {
             Upgrade::Refuse(status, reason) => {
@@ -83,6 +98,14 @@ impl Driver {
         true
     }
 
+    /// Tell a probe how the node does, then wait for the peer to close.
+    fn answer_probe(&mut self, now: Now, ix: u32, probe: Probe) {
+        let mut answer = Vec::new();
+        probe.write_answer(self.drain_target.is_none(), &mut answer);
+        self.stats.probes.inc();
+        self.answer_and_linger(now, ix, answer);
+    }
+
     /// Answer with a status, then wait for the peer to close.
     pub(super) fn refuse_request(&mut self, now: Now, ix: u32, status: u16, reason: &str) {
         self.refuse_request_until(now, ix, status, reason, None);
@@ -99,6 +122,10 @@ impl Driver {
         let mut answer = Vec::new();
         write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
+        self.answer_and_linger(now, ix, answer);
+    }
+
+    fn answer_and_linger(&mut self, now: Now, ix: u32, answer: Vec<u8>) {
         self.shared.limiter.end_handshake();
         if let Some(link) = self.links.get_mut(ix) {
             link.state = LinkState::Lingering;

@@ -21,7 +21,6 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use grandstand_edge::config;
-use grandstand_protocol::version::ALPN;
 
 /// 13 days: browsers accept a certificate by its hash for at most 14, and clocks differ.
 const DEVELOPMENT_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3_600);
@@ -84,7 +83,8 @@ impl Certificates {
         self.tcp.clone()
     }
 
-    /// The configuration for QUIC: the protocol's ALPN, sessions resume by ticket, no early data.
+    /// The configuration for QUIC, without ALPN, which the endpoint adds: sessions resume by ticket, no early
+    /// data.
     pub fn quic_config(&self) -> Arc<ServerConfig> {
         self.quic.clone()
     }
@@ -117,8 +117,9 @@ impl Certificates {
         let leaf = chain[0].clone();
         let provider = Arc::new(aes_128_first());
         let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider).map_err(Fault::from)?);
-        let tcp = server_config(&provider, certified.clone(), b"http/1.1")?;
-        let quic = server_config(&provider, certified, ALPN)?;
+        let tcp = server_config(&provider, certified.clone(), &[b"http/1.1"])?;
+        // The endpoint adds its own protocols.
+        let quic = server_config(&provider, certified, &[])?;
         Ok(Certificates { leaf, is_development, tcp: Arc::new(tcp), quic: Arc::new(quic) })
     }
 }
@@ -135,7 +136,7 @@ fn aes_128_first() -> CryptoProvider {
 fn server_config(
     provider: &Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<ServerConfig, Fault> {
     let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(key));
     let mut config = ServerConfig::builder_with_provider(provider.clone())
@@ -143,7 +144,7 @@ fn server_config(
         .map_err(Fault::from)?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     // The node encrypts for thousands of clients, a client decrypts for one, so the node chooses.
     config.ignore_client_order = true;
     config.max_early_data_size = 0;

@@ -4,6 +4,7 @@
 
 use super::*;
 use grandstand_harness::trust::AnyCertificate;
+use grandstand_protocol::version::ALPN;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 use std::fs;
@@ -91,13 +92,20 @@ fn shake(
     Ok(server.handshake_kind().unwrap())
 }
 
+/// As the endpoint of QUIC uses the configuration.
+fn with_protocols_of_quic(made: &Certificates) -> Arc<rustls::ServerConfig> {
+    let mut config = rustls::ServerConfig::clone(&made.quic_config());
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(config)
+}
+
 #[test]
 fn a_development_certificate_serves_its_names_over_both() {
     let made = development();
     assert!(made.is_development());
     for name in ["localhost", "127.0.0.1", "::1"] {
         shake(&client(&made, b"http/1.1"), made.tcp_config(), name).unwrap();
-        shake(&client(&made, b"grandstand/1"), made.quic_config(), name).unwrap();
+        shake(&client(&made, ALPN), with_protocols_of_quic(&made), name).unwrap();
     }
     assert!(shake(&client(&made, b"http/1.1"), made.tcp_config(), "example.org").is_err());
     assert_ne!(
@@ -110,7 +118,8 @@ fn a_development_certificate_serves_its_names_over_both() {
 #[test]
 fn a_client_without_the_protocol_is_turned_away() {
     let made = development();
-    assert!(shake(&client(&made, b"h3"), made.quic_config(), "localhost").is_err());
+    assert!(shake(&client(&made, b"h3"), with_protocols_of_quic(&made), "localhost").is_err());
+    assert!(made.quic_config().alpn_protocols.is_empty(), "the endpoint alone has them");
     assert!(shake(&client(&made, b"h2"), made.tcp_config(), "localhost").is_err());
 }
 

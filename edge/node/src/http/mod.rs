@@ -1,6 +1,7 @@
 //! HTTP: the plumbing that all HTTP resources of the node share, and the resources.
 //!
 //! - [`server`]: a port, its connections and its stop; `access`: who may use it;
+//!   `authority`: hosts and origins;
 //! - `request` and `response`: bodies in, JSON and failures out; `shards`: requests to the engine;
 //! - [`admin`]: rooms, metrics, health, drain and the durable log, for operators.
 //!
@@ -9,6 +10,7 @@
 
 mod access;
 pub mod admin;
+mod authority;
 mod request;
 mod response;
 pub mod server;

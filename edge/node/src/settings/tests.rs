@@ -200,6 +200,7 @@ const READ_IN_PLACE: &[&str] = &[
     "socket.", // listeners
     "quic.",   // QUIC's transport parameters, made from the section
     "ws.",     // the upgrade
+    "proxy.",  // accepting and the upgrade
     "node.workers",
     "node.hung_after_ms",
     "node.pin",
@@ -235,11 +236,12 @@ fn unlike_the_defaults() -> Config {
             Some(_) => (default - 1).to_string(),
         }
     };
-    // Without a key of its own, a node must admit anonymous sessions.
-    let flags =
-        counted.filter(|key| key.name != "auth.anonymous").map(|key| (key.name.to_owned(), other(key)));
-    let dir = ("log.dir".to_owned(), "somewhere".to_owned());
-    config::load(None, [], flags.chain([dir])).expect("one off is allowed").config
+    // Without a key of its own, a node must admit anonymous sessions; and proxies set one of two headers.
+    let alone = ["auth.anonymous", "proxy.forwarded"];
+    let flags = counted.filter(|key| !alone.contains(&key.name)).map(|key| (key.name.to_owned(), other(key)));
+    let more = [("log.dir", "somewhere"), ("proxy.trusted", "::1")];
+    let more = more.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    config::load(None, [], flags.chain(more)).expect("one off is allowed").config
 }
 
 #[test]

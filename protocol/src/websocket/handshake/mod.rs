@@ -1,13 +1,15 @@
 //! The handshake: from HTTP/1.1 to WebSocket, both sides (RFC 6455 §4).
 //!
 //! - [`request`]: the server's side: parses and checks a request, and writes the answer;
-//! - [`response`]: the client's side: writes a request, and parses and checks the answer.
+//! - [`response`]: the client's side: writes a request, and parses and checks the answer;
+//! - [`probe`]: health probes, which come to the same port.
 //!
 //! Invariants: the parser stops at a limit of bytes and at [`HEADERS_MAX`] headers; it refuses bad bytes as
 //! soon as they show a fault; neither side offers or accepts an extension.
 //! Not here: timeouts, allowed origins and subprotocols, TLS (the caller).
 
 mod head;
+pub mod probe;
 pub mod request;
 pub mod response;
 
@@ -15,11 +17,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-pub use request::{HandshakeFault, Request, parse_request, write_refusal, write_response};
+pub use probe::{LIVE_PATH, Probe, READY_PATH, parse_probe};
+pub use request::{HandshakeFault, Request, parse_request, requested_path, write_refusal, write_response};
 pub use response::{Response, ResponseFault, parse_response, write_request};
 
-/// Most headers in one request or response. Browsers behind two proxies send about 25.
-pub const HEADERS_MAX: usize = 64;
+/// Most headers in one request or response. Browsers behind two proxies send about 25, and proxies take some
+/// 100.
+pub const HEADERS_MAX: usize = 128;
 
 /// Length of `Sec-WebSocket-Accept`: 20 bytes in base64.
 pub const ACCEPT_LEN: usize = 28;

@@ -114,6 +114,15 @@ pub fn parse_request(bytes: &[u8], header_bytes_max: usize) -> Result<Option<Req
     }
 }
 
+/// The path that the request at the start of `bytes` names, without its query, if its first line is whole.
+#[must_use]
+pub fn requested_path(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    let target = std::str::from_utf8(&bytes[..end]).ok()?.split(' ').nth(1)?;
+    let (_, path) = split_target(target).ok()?;
+    path.split('?').next()
+}
+
 /// Appends the answer that accepts the WebSocket. `subprotocol` is one of the request's, or none.
 pub fn write_response(key: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(

@@ -25,6 +25,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Secret;
@@ -32,7 +33,7 @@ use grandstand_edge::stats::Stats;
 use grandstand_engine::runtime::Desk;
 use tokio::sync::watch;
 
-use super::access::{self, Access};
+use super::access::{self, Access, Guard};
 use super::request::BODY_BYTES_MAX;
 use super::response::Failure;
 use super::server::{self, Bounds};
@@ -42,8 +43,8 @@ use crate::metrics::Metrics;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use store::StorePort;
 
-/// Paths that need no key: probes have none.
-const WITHOUT_KEY: &[&str] = &["/healthz", "/readyz"];
+/// Paths of probes, which have neither a key nor a `Host`.
+const HEALTH: &[&str] = &["/healthz", "/readyz"];
 
 /// Connections: far more than operators and their programs need. Life: twice the longest wait for a shard.
 const BOUNDS: Bounds = Bounds { connections_max: 256, life: Duration::from_secs(10) };
@@ -64,6 +65,10 @@ pub struct AdminState {
     pub ready: Arc<AtomicBool>,
     /// The key that requests must show, if there is one.
     pub key: Option<Secret>,
+    /// Names under which the port may be asked, besides its own.
+    pub hosts: Vec<String>,
+    /// Bytes of a request's head.
+    pub header_bytes_max: usize,
     /// Begins a drain, and reports its progress.
     pub drain: Arc<dyn DrainControl>,
     /// The verdict on the node's threads.
@@ -77,8 +82,10 @@ pub struct AdminState {
 /// # Errors
 /// The system gives no thread, or `listener` cannot be used.
 pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
-    let (stop, access) =
-        (state.stop.clone(), Access::new(listener.local_addr()?, state.key.as_ref(), WITHOUT_KEY));
+    let (stop, listen) = (state.stop.clone(), listener.local_addr()?);
+    let AdminState { key, hosts, header_bytes_max, .. } = &state;
+    let (key, header_bytes_max) = (key.as_ref(), *header_bytes_max);
+    let access = Access::new(&Guard { listen, key, hosts, header_bytes_max, health: HEALTH });
     let pulse = state.health.pulses().register("admin");
     let router = access::guarded(router(state), access);
     server::start("admin", listener, BOUNDS, router, stop, pulse)
@@ -99,11 +106,11 @@ struct Port {
 type Shared = State<Arc<Port>>;
 
 fn router(state: AdminState) -> Router {
-    let AdminState { clock, desk, stats, metrics, store, ready, drain, health, key: _, stop: _ } = state;
+    let AdminState { clock, desk, stats, metrics, store, ready, drain, health, .. } = state;
     let port =
         Arc::new(Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain, health });
     Router::new()
-        .route("/", get(index::show))
+        .route("/", get(index::show).options(health::ready))
         .route("/metrics", get(scrape::show))
         .route("/rooms", get(rooms::list).post(rooms::create))
         .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
@@ -115,17 +122,22 @@ fn router(state: AdminState) -> Router {
         .route("/drain", get(drain::show).post(drain::begin))
         .route("/log", get(store::show))
         .route("/log/backup", post(store::backup))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::live).options(health::live))
+        .route("/readyz", get(health::ready).options(health::ready))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(port)
 }
 
-async fn unknown_path(uri: Uri) -> Failure {
+/// Also `OPTIONS *`, which is a probe without a path.
+async fn unknown_path(port: Shared, method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return health::ready(port).await;
+    }
     let what = format!("there is nothing at {}", uri.path());
     Failure::new(StatusCode::NOT_FOUND, what, "GET / lists what there is; `/` within a name is written %2F")
+        .into_response()
 }
 
 async fn unknown_method(method: Method, uri: Uri) -> Failure {

@@ -4,7 +4,6 @@
 
 use super::index::ENDPOINTS;
 use super::*;
-use axum::response::IntoResponse;
 use grandstand_edge::clock::Clock;
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Backbone, Input, ShardId};
@@ -45,6 +44,8 @@ impl Node {
             store: None,
             ready: ready.clone(),
             key: key.map(Secret::new),
+            hosts: vec!["admin.example.org".to_owned()],
+            header_bytes_max: 16_384,
             drain: Arc::new(Draining::default()),
             health: Arc::new(Health::new(Default::default(), Clock::start(), Duration::from_secs(5))),
             stop: stopped,
@@ -252,6 +253,64 @@ fn health_and_readiness_differ() {
     assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 200]);
     node.ready.store(false, Ordering::Relaxed);
     assert_eq!([node.ask("GET", "/healthz", b"").0, node.ask("GET", "/readyz", b"").0], [200, 503]);
+}
+
+/// A request as it is, and the status and the head of the answer.
+fn raw(at: SocketAddr, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), answer)
+}
+
+#[test]
+fn probes_of_balancers_are_answered_and_nothing_else_without_a_host() {
+    for node in [Node::with_shards(1, None), Node::with_shards(1, Some("0123456789abcdef"))] {
+        let probes = [
+            ("OPTIONS / HTTP/1.0\r\n\r\n", true),
+            ("OPTIONS * HTTP/1.0\r\n\r\n", true),
+            ("OPTIONS /readyz HTTP/1.1\r\nHost: 10.0.0.7:7480\r\n\r\n", true),
+            ("GET /readyz HTTP/1.0\r\n\r\n", true),
+            ("GET /readyz HTTP/1.1\r\nHost: 10.0.0.7\r\nUser-Agent: kube-probe/1.30\r\n\r\n", true),
+            ("HEAD /readyz HTTP/1.0\r\n\r\n", true),
+            ("GET /healthz HTTP/1.0\r\n\r\n", false),
+            ("GET /healthz HTTP/1.1\r\nHost: x\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\r\n", false),
+            ("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", false),
+        ];
+        for (is_ready, due) in [(true, 200), (false, 503)] {
+            node.ready.store(is_ready, Ordering::Relaxed);
+            for (request, asks_ready) in probes {
+                let (status, answer) = raw(node.at, request);
+                assert_eq!(status, if asks_ready { due } else { 200 }, "{request:?}: {answer}");
+                assert_eq!(answer.ends_with("\r\n\r\n"), request.starts_with("HEAD"), "{answer:?}");
+                assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+            }
+        }
+        for request in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET /metrics HTTP/1.0\r\n\r\n",
+            "OPTIONS /rooms HTTP/1.0\r\n\r\n",
+            "POST /healthz HTTP/1.0\r\nContent-Length: 0\r\n\r\n",
+            "GET /rooms HTTP/1.1\r\nHost: 10.0.0.7:7480\r\n\r\n",
+            "GET http://evil.example/rooms HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ] {
+            assert_eq!(raw(node.at, request).0, 421, "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn heads_of_browsers_fit_and_longer_ones_are_refused() {
+    let node = Node::with_shards(1, None);
+    let get =
+        |headers: &str| raw(node.at, &format!("GET /rooms HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).0;
+    let many: String = (0..98).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!([get(&many), get(&format!("Cookie: {}\r\n", "c".repeat(8_192)))], [200; 2]);
+    let more: String = (0..150).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!([get(&more), get(&format!("Cookie: {}\r\n", "c".repeat(100_000)))], [431; 2]);
+    let own = "GET /rooms HTTP/1.1\r\nHost: admin.example.org\r\nOrigin: https://admin.example.org\r\n\r\n";
+    assert_eq!(raw(node.at, own).0, 200);
 }
 
 #[test]
