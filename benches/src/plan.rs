@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::record::{self, Row};
 use anyhow::{Result, ensure};
 use grandstand_harness::node;
+use grandstand_harness::numbers::integer;
 use grandstand_harness::process::pin_here;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,28 +26,31 @@ pub struct Plan {
     #[arg(long)]
     pub record: bool,
     /// Numbers of viewers.
-    #[arg(long, value_delimiter = ',', value_name = "N,..")]
+    #[arg(long, value_delimiter = ',', value_name = "N,..",
+        value_parser = integer(1_usize, 1_000_000, "without viewers nothing is delivered, and a core holds no more"))]
     pub viewers: Vec<usize>,
     /// Messages per second; for a search, the rate of its first try.
-    #[arg(long, value_delimiter = ',', value_name = "N,..")]
+    #[arg(long, value_delimiter = ',', value_name = "N,..",
+        value_parser = integer(1_u64, 10_000_000, "without messages nothing is measured, and no shard takes more"))]
     pub rate: Vec<u64>,
     /// Transports of the viewers.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub transport: Vec<Transport>,
     /// Ticks of the room; 0 is the adaptive tick.
-    #[arg(long, value_delimiter = ',', value_name = "MS,..")]
+    #[arg(long, value_delimiter = ',', value_name = "MS,..",
+        value_parser = integer(0_u64, 60_000, "0 is the adaptive tick; a node has no longer one than a minute"))]
     pub tick_ms: Vec<u64>,
     /// Length of the measured window, or of each step of a search; default: 10.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer(1_u64, 86_400, "a window is at most a day"))]
     pub seconds: Option<u64>,
     /// A key of the node's configuration, which takes precedence over the bench's own.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub keys: Vec<(String, String)>,
     /// Core on which the server runs.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer(0_usize, 1_023, "Linux numbers no more cores for us"))]
     pub server_core: Option<usize>,
     /// Core on which the load generator runs.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer(0_usize, 1_023, "Linux numbers no more cores for us"))]
     pub generator_core: Option<usize>,
 }
 

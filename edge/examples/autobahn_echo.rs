@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -22,7 +23,24 @@ use grandstand_protocol::websocket::{
 /// Bytes read at once, as the node reads them.
 const READ_BYTES: usize = 64 * 1024;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    if let Some(argument) = std::env::args().nth(1) {
+        eprintln!("error: got {argument}, expected no argument");
+        eprintln!(
+            "help: its keys are those of `grandstand serve`, in the environment: GRANDSTAND_WS_LISTEN=127.0.0.1:9001"
+        );
+        return ExitCode::from(2);
+    }
+    match listen() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn listen() -> Result<(), Box<dyn Error>> {
     let config = Arc::new(config::load(None, config::environment(), std::iter::empty())?.config);
     let listener = TcpListener::bind(config.ws.listen.ok_or("ws.listen is off: there is nothing to serve")?)?;
     println!("WebSocket ws://{}{}", listener.local_addr()?, config.ws.path);

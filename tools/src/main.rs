@@ -10,7 +10,6 @@ mod chat;
 mod clock;
 mod demo;
 mod load;
-mod numbers;
 mod replay;
 mod say;
 mod synth;

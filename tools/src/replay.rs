@@ -11,8 +11,8 @@ use std::time::Duration;
 use grandstand_client::net::Url;
 
 use crate::load::{self, SPEED_MAX, SPEED_MIN, SPEED_WHY};
-use crate::numbers::{HOUR, MILLISECOND, number, time};
 use crate::target::{DEFAULT_WS, TrustArgs};
+use grandstand_harness::numbers::{HOUR, MILLISECOND, number, time};
 
 /// Arguments of `gs replay`.
 #[derive(Clone, Debug, clap::Args)]

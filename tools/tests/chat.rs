@@ -49,7 +49,7 @@ type Ending<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a [u8], &'a str, &
 #[test]
 fn a_chat_ends_after_every_kind_of_refusal_with_a_code() {
     let slow: &[(&str, &str)] = &[("rooms.slow_mode_ms", "60000"), ("auth.open_may", "publish")];
-    let endings: [Ending<'_>; 8] = [
+    let endings: [Ending<'_>; 9] = [
         (
             &[("limits.text_bytes_max", "5")],
             &[],
@@ -62,6 +62,13 @@ fn a_chat_ends_after_every_kind_of_refusal_with_a_code() {
         (slow, &[], b"one\ntwo\nthree\n", "ann: one\n", "slow mode"),
         (slow, &[], b"one\n/state k v\nthree\n", "ann: one\n", "state not changed"),
         (&[("auth.open_may", "react")], &[], b"one\ntwo\n", "", "not sent"),
+        (
+            &[("auth.open_may", "publish")],
+            &[],
+            "one\n/react ❤\nthree\n".as_bytes(),
+            "ann: one\n",
+            "reaction refused",
+        ),
         (&[("rooms.on_first_use", "other")], &[], b"one\n", "", "cannot follow show: unknown room"),
         (
             &[("limits.text_bytes_max", "5")],

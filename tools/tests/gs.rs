@@ -292,3 +292,14 @@ fn the_demo_prints_one_line_and_ends_by_itself() {
     }
     assert_eq!((figures["viewers"].as_u64(), figures["foreign"].as_u64()), (Some(40), Some(0)));
 }
+
+#[test]
+fn every_tool_explains_itself() {
+    let tools = ["load", "audit", "replay", "demo", "chat", "synth", "dictionary"];
+    grandstand_harness::command_line::check(env!("CARGO_BIN_EXE_gs"), "gs", &tools);
+    for line in
+        [&["audit", "/nonexistent"][..], &["synth", "/nonexistent/log"], &["chat", "--token", "/nonexistent"]]
+    {
+        grandstand_harness::command_line::check_fault(env!("CARGO_BIN_EXE_gs"), line, "/nonexistent");
+    }
+}

@@ -4,7 +4,7 @@
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`]: parts that a process has once;
-//! - [`config_command`], [`store_command`]: the command line.
+//! - [`config_command`], [`store_command`], [`check`]: the command line.
 //!
 //! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows
 //! the edge, the engine and the store; none of them knows it.
@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod certificates;
+pub mod check;
 pub mod config_command;
 mod durable_log;
 mod error;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand::{config_command, logging, store_command};
+use grandstand::{check, config_command, logging, store_command};
 use grandstand_edge::config::ConfigError;
 
 /// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     match command().get_matches().subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => print_config(matches),
+        Some(("check", matches)) => check_config(matches),
         Some(("version", _)) => print_version(),
         Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
         _ => unreachable!("clap asks for one of these"),
@@ -41,6 +42,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(config_command::serve())
         .subcommand(config_command::command())
+        .subcommand(check::command())
         .subcommands(store_command::commands())
         .subcommand(Command::new("version").about("Print the version"))
 }
@@ -64,6 +66,13 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     match config_command::run(matches, &mut io::stdout().lock()) {
         Ok(printed) => written(printed),
         Err(error) => wrong_config(&error),
+    }
+}
+
+fn check_config(matches: &ArgMatches) -> ExitCode {
+    match check::run(matches, &mut io::stdout().lock()) {
+        Ok(verdict) => ExitCode::from(verdict.code()),
+        Err(error) => written(Err(error)),
     }
 }
 

@@ -10,6 +10,7 @@
 //! Why: the layout of the journal was decided by these figures, and a disk can be judged by them.
 
 use std::collections::VecDeque;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,12 @@ use grandstand_store::{Store, StoreConfig};
 /// A short chat message with what a batch has around it.
 const BODY: [u8; 60] = [1; 60];
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
+    if args.len() < 2 || args[1].starts_with('-') {
+        eprintln!("usage: commits DIR [SECONDS] [ROOMS] [MESSAGES_PER_S] [kill]");
+        return ExitCode::from(2);
+    }
     let number = |at: usize, default: u64| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let dir = args.get(1).expect("a folder for the log");
     let (seconds, rooms, per_s) = (number(2, 10).min(600), number(3, 500), number(4, 5000));
@@ -53,6 +58,7 @@ fn main() {
     }
     drop(log);
     println!("closed {}", store.close());
+    ExitCode::SUCCESS
 }
 
 /// Push at the rate; how long each message took to be durable, microseconds.

@@ -3,6 +3,7 @@
 //! - [`node`]: the built binary as a process; `local`: a node in this process (feature `in-process`);
 //! - [`trust`]: a TLS client that trusts any certificate (feature `tls`);
 //! - [`process`] and [`http`]: a process's CPU and memory, and the answers of its admin port;
+//! - [`numbers`], [`command_line`]: bounds of options, and whether a program explains itself;
 //! - [`histogram`], [`clock`], [`random`], [`wait`]: latencies, clocks, random numbers and waits;
 //! - [`chat_log`]: recorded chats (feature `chat-log`);
 //! - `pty`: a program on a terminal (feature `pty`).
@@ -13,11 +14,13 @@
 #[cfg(feature = "chat-log")]
 pub mod chat_log;
 pub mod clock;
+pub mod command_line;
 pub mod histogram;
 pub mod http;
 #[cfg(feature = "in-process")]
 pub mod local;
 pub mod node;
+pub mod numbers;
 pub mod process;
 #[cfg(feature = "pty")]
 pub mod pty;

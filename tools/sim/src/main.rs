@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use grandstand_harness::numbers::{SEED_WHY, integer};
 use grandstand_sim::fleet::{self, Summary};
 use grandstand_sim::plan::Plan;
 use grandstand_sim::shrink::shrink;
@@ -20,22 +21,26 @@ use serde_json::{Map, Value, json};
 #[command(name = "gs-sim", version)]
 struct Args {
     /// Play this seed only, and print its trace.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = integer(0, u64::MAX, SEED_WHY))]
     seed: Option<u64>,
     /// Number of seeds to play.
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(long, value_name = "N", default_value_t = 2_000,
+        value_parser = integer(1_u64, 1_000_000_000, "without a seed nothing is played, and more take years"))]
     seeds: u64,
     /// First seed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = integer(0, u64::MAX, SEED_WHY))]
     first: u64,
     /// Number of steps of each story.
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value_t = 500,
+        value_parser = integer(1_usize, 1_000_000, "a story without steps proves nothing, and a longer one is no story"))]
     steps: usize,
     /// Number of threads; 0: one for each core.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0,
+        value_parser = integer(0_usize, 1_024, "0 is one for each core; more threads than cores play no faster"))]
     threads: usize,
     /// Stop after this number of seeds with a broken promise.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = integer(1_usize, 1_000_000, "the first one is always told"))]
     found_max: usize,
     /// Do not shrink the stories of broken promises.
     #[arg(long)]

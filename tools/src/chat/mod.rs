@@ -26,9 +26,9 @@ use std::time::Instant;
 use grandstand_client::core::{Options, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, OwnedPublication, Url};
 
-use crate::numbers::integer;
 use crate::target::{DEFAULT_WS, TrustArgs, token};
 use crate::terminal::can_draw;
+use grandstand_harness::numbers::integer;
 use model::{Action, Model};
 use times::Times;
 

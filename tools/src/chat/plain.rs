@@ -11,12 +11,14 @@ use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use grandstand_client::net::Client;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::entry::Entry;
-use super::model::{Link, Model};
+use super::model::{Action, Link, Model};
 use super::{Clock, perform};
 use crate::say;
 use crate::terminal::Stop;
@@ -51,17 +53,24 @@ pub(super) async fn run(
 ) -> anyhow::Result<bool> {
     let mut stop = Stop::new()?;
     let mut lines = stdin_lines();
-    let mut chat = Plain { client, model, habits, input_open: true, is_read: true, printed: 0 };
+    let mut chat =
+        Plain { client, model, habits, input_open: true, is_read: true, reacted: false, printed: 0 };
+    let mut marker: Option<LocalBoxFuture<'_, ()>> = None;
     let mut shown_until: Option<Instant> = None;
     loop {
-        let reads = chat.input_open && chat.model.is_inside() && chat.model.is_answered();
+        let reads = chat.input_open && marker.is_none() && chat.model.is_inside() && chat.model.is_answered();
         tokio::select! {
             biased;
             _ = stop.wait() => chat.leave(),
             event = client.next_event() => {
                 let Some(event) = event else { break };
                 chat.model.handle_event(clock.ms(), &event);
+                // On a screen a refused reaction is a hint; here a line was refused.
+                if let Some(hint) = chat.model.hint.take() {
+                    chat.refuse(&hint);
+                }
             }
+            () = async { marker.as_mut().expect("there is one").await }, if marker.is_some() => marker = None,
             // One line after the other, each with its answer: the order of a script is the order in the room.
             line = lines.recv(), if reads => chat.handle_input(line),
             () = sleep_until(shown_until.unwrap_or_else(Instant::now)), if shown_until.is_some() => {
@@ -70,7 +79,10 @@ pub(super) async fn run(
             }
         }
         chat.print()?;
-        if chat.is_through() && shown_until.is_none() {
+        if std::mem::take(&mut chat.reacted) {
+            marker = Some(answered(client, chat.model.room.clone(), chat.model.head).boxed_local());
+        }
+        if marker.is_none() && chat.is_through() && shown_until.is_none() {
             shown_until =
                 Some(Instant::now() + if chat.model.is_caught_up() { Duration::ZERO } else { SHOWN_WAIT });
         } else if shown_until.is_some() && chat.model.is_caught_up() {
@@ -78,6 +90,13 @@ pub(super) async fn run(
         }
     }
     result(chat.model)
+}
+
+/// A reaction has no answer, but for a refusal. The node answers in order: a request that was sent behind it
+/// is answered after the refusal.
+async fn answered(client: &Client, room: String, head: u64) {
+    // Whatever the answer is, it is one.
+    let _ = tokio::time::timeout(SHOWN_WAIT, client.history(&room, head, 1)).await;
 }
 
 /// A chat without a screen.
@@ -89,6 +108,8 @@ struct Plain<'a> {
     input_open: bool,
     /// Does anybody read what is printed?
     is_read: bool,
+    /// Was a reaction sent, of which it is not known yet whether it was refused?
+    reacted: bool,
     /// Entries that were printed.
     printed: u64,
 }
@@ -109,6 +130,7 @@ impl Plain<'_> {
         match self.model.handle_line(line) {
             Ok(None) => {}
             Ok(Some(action)) => {
+                self.reacted |= matches!(action, Action::React { .. });
                 if perform(self.client, self.model, action) {
                     self.leave();
                 }

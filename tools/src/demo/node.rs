@@ -15,7 +15,7 @@ use tokio::process::Child;
 
 use crate::load::capacity::VIEWERS_MAX;
 use crate::load::start_self;
-use crate::numbers::integer;
+use grandstand_harness::numbers::integer;
 
 /// The hidden subcommand of the node's process.
 pub(crate) const NODE_COMMAND: &str = "node";

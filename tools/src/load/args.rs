@@ -11,8 +11,8 @@ use grandstand_client::protocol::limits::TEXT_BYTES_MAX;
 use super::capacity::{PROCESSES_MAX, VIEWERS_MAX};
 use super::durability;
 use super::script::{Arrivals, MARK_BYTES_MAX};
-use crate::numbers::{HOUR, MILLISECOND, SEED_WHY, integer, number, share, time};
 use crate::target::{DEFAULT_QUIC, DEFAULT_WS, TrustArgs};
+use grandstand_harness::numbers::{HOUR, MILLISECOND, SEED_WHY, integer, number, share, time};
 
 /// Bounds of the speed of a replay.
 pub(crate) const SPEED_MIN: f64 = 0.001;

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use flate2::{Compression, write::GzEncoder};
 
-use crate::numbers::{SEED_WHY, integer, number};
 use generator::Settings;
+use grandstand_harness::numbers::{SEED_WHY, integer, number};
 use log::{Bans, Written};
 use words::Language;
 

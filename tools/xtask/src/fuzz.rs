@@ -8,6 +8,7 @@
 
 use crate::run::{cargo, command, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};
+use grandstand_harness::numbers::integer;
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
@@ -26,7 +27,8 @@ pub(crate) struct Args {
     /// Target to run, a file of protocol/fuzz/fuzz_targets; all in turn if none is named.
     target: Option<String>,
     /// Time for each target.
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 60,
+        value_parser = integer(1_u64, 2_592_000, "a search takes at most 30 days"))]
     seconds: u64,
     /// Run this one input instead of searching.
     #[arg(long, value_name = "FILE", requires = "target")]

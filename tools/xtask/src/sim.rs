@@ -8,6 +8,7 @@
 
 use crate::run::{cargo, run, target_dir};
 use anyhow::{Context, Result, bail, ensure};
+use grandstand_harness::numbers::integer;
 use serde_json::{Map, Value};
 use std::process::{Command, Stdio};
 
@@ -32,13 +33,15 @@ const PLANTED: [(&str, &[&str]); 2] = [
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many seeds.
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(long, value_name = "N", default_value_t = 2_000,
+        value_parser = integer(1_u64, 1_000_000_000, "without a seed nothing is played"))]
     seeds: u64,
     /// The first of them.
     #[arg(long, value_name = "N", default_value_t = 1)]
     first: u64,
     /// Steps of each world's story.
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value_t = 500,
+        value_parser = integer(1_u64, 1_000_000, "a story without steps proves nothing"))]
     steps: u64,
     /// Play this seed alone, and print its trace.
     #[arg(long, value_name = "N", conflicts_with = "planted")]

@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hdrhistogram::Histogram;
 use moq_net::{Timestamp, track};
 use moq_tokio::Client;
+use std::process::ExitCode;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,17 +55,29 @@ struct Seen {
 
 type Shared = Rc<RefCell<Seen>>;
 
-fn main() -> Result<()> {
-    moq_tokio::crypto::install_default().expect("no crypto provider was installed before");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, go())
-}
-
-async fn go() -> Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, viewers, bytes, form] = &arguments[..] else {
-        anyhow::bail!("usage: moq-viewers URL VIEWERS MESSAGE_BYTES groups|frames")
+        let is_asked = matches!(&arguments[..], [flag] if flag == "--help" || flag == "-h");
+        println!("Usage: moq-viewers URL VIEWERS MESSAGE_BYTES groups|frames");
+        return if is_asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
     };
+    match start(url, viewers, bytes, form) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(url: &str, viewers: &str, bytes: &str, form: &str) -> Result<()> {
+    moq_tokio::crypto::install_default().expect("no crypto provider was installed before");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, go(url, viewers, bytes, form))
+}
+
+async fn go(url: &str, viewers: &str, bytes: &str, form: &str) -> Result<()> {
     let (url, viewers) = (url::Url::parse(url)?, viewers.parse::<usize>()?);
     let mut connect = moq_tokio::connect::Config::default();
     // The relay's certificate is made at its start.

@@ -19,6 +19,7 @@ mod rounds;
 
 use crate::programs::{self, Programs, Purpose};
 use anyhow::{Result, bail};
+use grandstand_harness::numbers::integer;
 use serde_json::{Map, Value};
 
 /// Use a node hard, and check what it must not lose: memory, files, and nothing that it acknowledged.
@@ -34,25 +35,28 @@ use serde_json::{Map, Value};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Kill the node N times (SIGKILL), at random moments, and start it again at once.
-    #[arg(long, value_name = "N", group = "kind")]
+    #[arg(long, value_name = "N", group = "kind", value_parser = integer(1_u64, 1_000_000, "a start takes a second"))]
     crashes: Option<u64>,
     /// Cut the power N times: kill, copy the mounted disk, start from the copy. Needs root and loop devices.
-    #[arg(long, value_name = "N", group = "kind")]
+    #[arg(long, value_name = "N", group = "kind", value_parser = integer(1_u64, 1_000_000, "a power cut takes seconds"))]
     power_cuts: Option<u64>,
     /// Replace the running node N times by another process that takes its sockets over.
-    #[arg(long, value_name = "N", group = "kind")]
+    #[arg(long, value_name = "N", group = "kind", value_parser = integer(1_u64, 1_000_000, "a drain takes seconds"))]
     drains: Option<u64>,
     /// Flip N random bits of stored messages, and N anywhere in the database, one at a time.
-    #[arg(long, value_name = "N", group = "kind")]
+    #[arg(long, value_name = "N", group = "kind", value_parser = integer(1_u64, 1_000_000, "a flip takes a tenth of a second"))]
     bit_flips: Option<u64>,
     /// Length of all rounds together, in seconds.
-    #[arg(long, value_name = "N", default_value_t = 600, default_value_if("quick", "true", "10"))]
+    #[arg(long, value_name = "N", default_value_t = 600, default_value_if("quick", "true", "10"),
+        value_parser = integer(1_u64, 2_592_000, "a soak takes at most 30 days"))]
     seconds: u64,
     /// Number of viewers (in each round, where there are rounds).
-    #[arg(long, value_name = "N", default_value_t = 1000, default_value_if("quick", "true", "100"))]
+    #[arg(long, value_name = "N", default_value_t = 1000, default_value_if("quick", "true", "100"),
+        value_parser = integer(1_u64, 1_000_000, "without viewers nothing is checked"))]
     viewers: u64,
     /// Messages per second that are published (with --crashes, --power-cuts or --drains).
-    #[arg(long, value_name = "PER_S", default_value_t = 200)]
+    #[arg(long, value_name = "PER_S", default_value_t = 200,
+        value_parser = integer(1_u64, 1_000_000, "without messages nothing is checked"))]
     rate: u64,
     /// Durability of the rooms (with --crashes, --power-cuts or --drains).
     #[arg(long, value_enum, default_value = "disk")]

@@ -1,16 +1,17 @@
-//! Numbers on the command line: parsers that accept a range, and whose errors name its bounds and the reason.
+//! Numbers on the command line: parsers that accept a range, and whose errors name its bounds and the reason,
+//! for `value_parser` of clap.
 //!
 //! Why at the parser: a value that makes no sense is refused before anything is opened, and with the exit
 //! code of a wrong command line.
-//! Invariant: every option with a number has a range; a test walks all commands and proves it.
-//! Not here: bounds that depend on the machine (`load::capacity`) or on the node (`load`).
+//! Invariant: a value out of its range, NaN included, is never accepted.
+//! Not here: bounds that depend on the machine or on the node (`gs load`).
 
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// An integer from `low` to `high`.
-pub(crate) fn integer<T>(
+pub fn integer<T>(
     low: T,
     high: T,
     why: &'static str,
@@ -22,7 +23,7 @@ where
 }
 
 /// A number from `low` to `high`, which may have decimals.
-pub(crate) fn number(
+pub fn number(
     low: f64,
     high: f64,
     why: &'static str,
@@ -36,7 +37,10 @@ fn within<T: FromStr + PartialOrd>(text: &str, low: T, high: T) -> Option<T> {
 }
 
 /// A share from 0% to 100%.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// It is none; the text says what is expected.
+pub fn share(text: &str) -> Result<f64, String> {
     let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     within(number, 0.0, of)
         .map(|number| number / of)
@@ -44,7 +48,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 }
 
 /// A time from `low` to `high`: `10s`, `500ms`, `2m`; a bare number is seconds.
-pub(crate) fn time(
+pub fn time(
     low: Duration,
     high: Duration,
     why: &'static str,
@@ -86,13 +90,13 @@ fn said(time: Duration) -> String {
 }
 
 /// An hour, for bounds of times.
-pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// A millisecond, for bounds of times.
-pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+pub const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Why a seed has a bound.
-pub(crate) const SEED_WHY: &str = "a seed has 64 bits";
+pub const SEED_WHY: &str = "a seed has 64 bits";
 
 #[cfg(test)]
 mod tests {
