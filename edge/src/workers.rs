@@ -19,6 +19,7 @@ use std::time::Duration;
 use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimits};
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
 use grandstand_edge_core::key::Key;
+use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_queue::Doorbell;
@@ -181,6 +182,8 @@ impl Workers {
             clock,
             generation,
         });
+        let people_key = random_key().map_err(|error| StartError::Worker { id: 0, error })?;
+        let people = Arc::new(People::new(people_limits(&config.limits), people_key));
         let stats = ports.iter().map(|_| Arc::default()).collect();
         let workers = Workers { shared, stats };
         let mut threads = WorkerThreads(Vec::new());
@@ -214,6 +217,7 @@ impl Workers {
                         authority.clone(),
                         tickets.clone(),
                         port.backbone.clone(),
+                        people.clone(),
                         random_key()?,
                     ),
                     port,
@@ -335,6 +339,14 @@ fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
         handshakes_per_address_burst: limits.handshakes_per_address_burst,
         handshakes_pending_max: limits.handshakes_pending_max,
         loopback_exempt: limits.loopback_exempt,
+    }
+}
+
+/// The bounds of what workers know of people.
+fn people_limits(limits: &config::Limits) -> PeopleLimits {
+    PeopleLimits {
+        places_per_address: limits.people_per_address as u32,
+        remembered_max: limits.people_remembered_max,
     }
 }
 

@@ -11,8 +11,10 @@ mod counting;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grandstand_edge_core::admission::limits::Address;
 use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
 use grandstand_edge_core::key::Key;
+use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Attachment, Batch, Compressed, Input, Now, Output, ShardId};
@@ -64,8 +66,16 @@ fn audience() -> Audience {
         permissions: permission::PUBLISH | permission::REACT | permission::STATE | permission::BRIDGE,
     };
     let tickets = OpenTickets { ttl_ms: 1_000 };
+    let people = Arc::new(People::new(PeopleLimits::for_tests(), Key::from_seed(1)));
     let settings = Settings { ring_batches_max: 8, ..Settings::for_tests() };
-    Audience::new(settings, Arc::new(authority), Arc::new(tickets), Arc::new(Silent), Key::from_seed(1))
+    Audience::new(
+        settings,
+        Arc::new(authority),
+        Arc::new(tickets),
+        Arc::new(Silent),
+        people,
+        Key::from_seed(1),
+    )
 }
 
 /// `count` sessions, each a member of the one room, with nothing left to write.
@@ -76,7 +86,7 @@ fn fill(audience: &mut Audience, count: u32) {
     let frame = ClientFrame::Subscribe(Subscribe { request: 1, room: "show", ..Subscribe::default() });
     encoder.client(&frame, &mut subscribe);
     for wire in 0..count {
-        let key = audience.handle_open(NOW, LinkKey(wire));
+        let key = audience.handle_open(NOW, LinkKey(wire), Some(Address::V4(1)));
         audience.handle_frame(NOW, key, &hello);
         audience.handle_frame(NOW, key, &subscribe);
         if wire == 0 {

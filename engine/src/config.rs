@@ -62,8 +62,14 @@ pub struct ShardConfig {
     /// Rooms with more viewers than this are paced. A room with a rate of its own is paced whatever its
     /// audience.
     pub pacing_above_viewers: u64,
-    /// Rooms of the node; above this, a new room is refused with `Overloaded`. Each shard has an equal share.
+    /// Rooms of the node; above this, rooms that hold nothing make space, or a new room is refused with
+    /// `Overloaded`. Each shard has an equal share.
     pub rooms_max: usize,
+    /// Percent of `rooms_max` that only operators and bridges may fill.
+    pub rooms_reserved_percent: u32,
+    /// Rooms that one person may have opened by subscriptions, or one address without a token; above this, a
+    /// new one is refused with `RateLimited`.
+    pub rooms_opened_max: usize,
     /// A room made on first use is removed after this time without viewers and publications; 0: never.
     pub idle_ms: u64,
     /// Names of rooms that may be made on first use: exact names, or prefixes followed by `*`.
@@ -110,6 +116,8 @@ impl ShardConfig {
             pacing_per_s: 20,
             pacing_above_viewers: 1000,
             rooms_max: 100_000,
+            rooms_reserved_percent: 10,
+            rooms_opened_max: 1_000,
             idle_ms: 600_000,
             on_first_use: vec!["*".to_owned()],
             durability: Durability::Memory,
@@ -137,6 +145,7 @@ impl ShardConfig {
             ("history_batches_max", self.history_batches_max),
             ("pending_messages_max", self.pending_messages_max),
             ("rooms_max", self.rooms_max),
+            ("rooms_opened_max", self.rooms_opened_max),
             ("batch_bytes_max", self.batch_bytes_max),
             ("tally_keys_max", self.tally_keys_max),
             ("answers_held_max", self.answers_held_max),
@@ -147,6 +156,7 @@ impl ShardConfig {
         let at_most = [
             ("tick_min_ms", self.tick_min_ms as usize, self.tick_max_ms as usize),
             ("fanout_share_percent", self.fanout_share_percent as usize, 100),
+            ("rooms_reserved_percent", self.rooms_reserved_percent as usize, 90),
             ("text_bytes_max", self.text_bytes_max, limits::TEXT_BYTES_MAX),
             ("state_value_bytes_max", self.state_value_bytes_max, limits::STATE_VALUE_BYTES_MAX),
             ("tally_top", self.tally_top, self.tally_keys_max),

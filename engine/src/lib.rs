@@ -26,6 +26,7 @@ pub mod shard;
 
 pub use config::ShardConfig;
 pub use link::{Backbone, RoomSettings};
+pub use room::check_reserved;
 pub use room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 pub use runtime::{Engine, EngineConfig, WorkerPort};
 pub use shard::Shard;

@@ -6,6 +6,7 @@ mod support;
 
 use grandstand_engine::link::*;
 use grandstand_engine::{SLOW_MODE_KEY, ShardConfig};
+use grandstand_model::Disk;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use support::{Stage, batches, fixed, followed, followed_durably, offset, only_answer, refusal, say, stage};
@@ -184,4 +185,82 @@ fn a_shutdown_seals_what_waits() {
         batches(outputs, 0).iter().for_each(|batch| follower.take(batch));
         assert_eq!(follower.said.len(), 1);
     }
+}
+
+/// Strangers open rooms as fast as they can, leave them or stay, over a log in memory or on disk: somebody
+/// else and an operator still open theirs, and rooms in which somebody is or something was said stay.
+#[test]
+fn strangers_who_open_rooms_keep_nobody_out() {
+    let config = ShardConfig { rooms_max: 1_000, viewers_every_ms: 0, ..fixed() };
+    for (mut stage, is_on_disk) in
+        [(Stage::new(config.clone()), false), (Stage::on(&Disk::prompt(), config.clone()), true)]
+    {
+        let by = |person| Opener { person: PersonId(person), is_trusted: false };
+        let kept = stage.attach_by(0, "kept", by(1)).unwrap().alias;
+        say(&mut stage, kept, 1, 1, "something");
+        stage.pass_ms(100);
+        stage.input(Input::Detach { worker: WorkerId(0), alias: kept });
+        stage.attach_by(1, "watched", by(1)).unwrap();
+        let open = |stage: &mut Stage, person: u64, n: u64, stays: bool| {
+            let attached = stage.attach_by(0, &format!("{person}/{n}"), by(person));
+            if let (Ok(attached), false) = (&attached, stays) {
+                stage.input(Input::Detach { worker: WorkerId(0), alias: attached.alias });
+            }
+            attached.map(|_| ())
+        };
+        // One who leaves what it opened has a share, and then it is refused; 20 such fill their part.
+        let opened = (0..500).filter(|&n| open(&mut stage, 2, n, false).is_ok()).count();
+        assert_eq!(opened, 90);
+        assert_eq!(open(&mut stage, 2, 1_000, false), Err(Refusal::RateLimited));
+        for person in 3..20 {
+            for n in 0..90 {
+                assert_eq!(open(&mut stage, person, n, false), Ok(()), "what holds nothing makes space");
+            }
+        }
+        assert_eq!(stage.counter("rooms"), 900);
+        // What holds nothing is gone soon, and the slots rest.
+        stage.pass_ms(62_000);
+        stage.outputs();
+        assert_eq!(stage.counter("rooms"), 2);
+        // Those who stay fill their part for good, and not the rest.
+        for person in 20..40 {
+            for n in 0..90 {
+                let _ = open(&mut stage, person, n, true);
+            }
+        }
+        assert_eq!(stage.counter("rooms"), 900);
+        assert_eq!(open(&mut stage, 41, 0, true), Err(Refusal::Overloaded));
+        for n in 0..100 {
+            stage.admin(AdminRequest::Create { room: format!("operator/{n}") }).unwrap();
+        }
+        assert_eq!(stage.admin(AdminRequest::Create { room: "x".into() }), Err(Refusal::Overloaded));
+        for name in ["kept", "watched"] {
+            let attached = stage.attach_by(2, name, by(50)).unwrap();
+            assert_eq!(attached.next_offset, u64::from(name == "kept"), "on disk: {is_on_disk}");
+        }
+    }
+}
+
+#[test]
+fn a_room_that_holds_nothing_goes_soon_and_one_that_holds_something_in_its_time() {
+    let mut stage = stage();
+    let by = Opener { person: PersonId(1), is_trusted: false };
+    for (room, holds) in [("nothing", false), ("something", true)] {
+        let alias = stage.attach_by(0, room, by).unwrap().alias;
+        stage.input(Input::Viewers { worker: WorkerId(0), alias, count: 1 });
+        if holds {
+            say(&mut stage, alias, 1, 1, "hello");
+        }
+        stage.pass_ms(5_000);
+        stage.input(Input::Detach { worker: WorkerId(0), alias });
+    }
+    let rooms = |stage: &mut Stage, ms| {
+        stage.pass_ms(ms);
+        stage.outputs();
+        stage.counter("rooms")
+    };
+    assert_eq!(rooms(&mut stage, 20_000), 2, "people who lost their connection find it");
+    assert_eq!(rooms(&mut stage, 20_000), 1);
+    assert_eq!(rooms(&mut stage, 540_000), 1);
+    assert_eq!(rooms(&mut stage, 60_000), 0);
 }

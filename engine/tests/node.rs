@@ -42,7 +42,7 @@ impl Worker {
     }
 
     fn attach(&mut self, room: &str) -> Follower {
-        let input = Input::Attach { worker: self.port.worker, room: room.into() };
+        let input = Input::Attach { worker: self.port.worker, room: room.into(), opener: Opener::NODE };
         assert!(self.submit(room, input).is_ok(), "the inbox is empty at the start");
         match self.next() {
             Output::Attached { result: Ok(attachment), .. } => Follower::attach(&attachment),
@@ -69,7 +69,12 @@ fn talk_and_read(mut worker: Worker, rooms: &[&str], expected: usize) -> HashMap
     let mut followers: Vec<Follower> = Vec::new();
     let mut early = Vec::new();
     for room in rooms {
-        while worker.submit(room, Input::Attach { worker: worker.port.worker, room: (*room).into() }).is_err()
+        while worker
+            .submit(
+                room,
+                Input::Attach { worker: worker.port.worker, room: (*room).into(), opener: Opener::NODE },
+            )
+            .is_err()
         {
             // Others fill the inbox: make room on the way back, then try again.
             early.extend(worker.port.poll_output());

@@ -129,7 +129,11 @@ impl World {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Attach { worker, room } => {
-                self.stage.input(Input::Attach { worker: WorkerId(worker), room: ROOMS[room].into() });
+                self.stage.input(Input::Attach {
+                    worker: WorkerId(worker),
+                    room: ROOMS[room].into(),
+                    opener: Opener::NODE,
+                });
             }
             Step::Detach { worker, room } => {
                 let (worker, alias) = (WorkerId(worker), self.aliases[room]);

@@ -215,7 +215,7 @@ impl World {
         if let Some(reader) = &self.readers[room] {
             return reader.alias;
         }
-        let input = Input::Attach { worker: WorkerId(0), room: ROOMS[room].into() };
+        let input = Input::Attach { worker: WorkerId(0), room: ROOMS[room].into(), opener: Opener::NODE };
         self.stage.input(input);
         self.take_outputs();
         self.readers[room].as_ref().expect("attached").alias

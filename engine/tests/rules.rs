@@ -20,7 +20,7 @@ fn a_publication_is_answered_when_it_is_accepted_where_the_log_is_in_memory() {
         say(&mut stage, alias, 1, nonce, "at once");
         assert_eq!(offset(only_answer(&mut stage)), (nonce, false), "before any batch");
     }
-    say(&mut stage, alias, 1, 2, "again, while it waits");
+    say(&mut stage, alias, 1, 2, "at once");
     assert_eq!(offset(only_answer(&mut stage)), (2, true));
     stage.pass_ms(0);
     let outputs = stage.outputs();
@@ -97,18 +97,57 @@ fn a_repetition_is_answered_with_the_place_of_the_first() {
 fn repeat_publications((mut stage, alias, _): (Stage, Alias, Follower)) {
     say(&mut stage, alias, 1, 1, "zero");
     say(&mut stage, alias, 1, 7, "one");
-    say(&mut stage, alias, 1, 7, "one, again, from a new connection");
+    say(&mut stage, alias, 1, 7, "one");
     stage.pass_ms(0);
     let answers: Vec<_> = stage.answers().into_iter().map(|(_, a)| offset(a.kind)).collect();
     assert_eq!(answers, [(0, false), (1, false), (1, true)]);
-    say(&mut stage, alias, 1, 7, "and again");
+    say(&mut stage, alias, 1, 7, "one");
     assert_eq!(offset(only_answer(&mut stage)), (1, true), "at once, without a batch");
     stage.admin(AdminRequest::Close { room: "show".into() }).unwrap();
-    say(&mut stage, alias, 1, 7, "after the end");
+    say(&mut stage, alias, 1, 7, "one");
     stage.pass_ms(0);
     assert_eq!(offset(only_answer(&mut stage)), (1, true), "what was accepted is never refused");
     assert_eq!(stage.counter("publications_accepted"), 2);
     assert_eq!(stage.counter("publications_repeated"), 3);
+}
+
+#[test]
+fn a_nonce_stands_for_its_content_over_every_state_of_the_first() {
+    for (mut stage, alias, _) in [followed(fixed()), followed_durably(fixed())] {
+        let first =
+            Publication { attachment: "a".into(), reply_to: Some(0), ..*publication(alias, 0, 1, 7, "one") };
+        let same = |stage: &mut Stage| stage.input(Input::Publish(Box::new(first.clone())));
+        let others = [
+            Publication { text: "two".into(), ..first.clone() },
+            Publication { attachment: "b".into(), ..first.clone() },
+            Publication { text: "onea".into(), attachment: "".into(), ..first.clone() },
+            Publication { reply_to: None, ..first.clone() },
+            Publication { reply_to: Some(1), ..first.clone() },
+            Publication { is_bridged: true, ..first.clone() },
+        ];
+        let refuse_others = |stage: &mut Stage| {
+            for other in &others {
+                stage.input(Input::Publish(Box::new(other.clone())));
+                assert_eq!(refusal(only_answer(stage)), (Refusal::NonceReused, None), "{other:?}");
+            }
+        };
+        same(&mut stage);
+        stage.answers();
+        // It waits for the tick, it is sealed, the room is closed.
+        refuse_others(&mut stage);
+        stage.pass_ms(1000);
+        stage.answers();
+        refuse_others(&mut stage);
+        stage.admin(AdminRequest::Close { room: "show".into() }).unwrap();
+        refuse_others(&mut stage);
+        // A name that changed between two attempts changes nothing.
+        let renamed = Publication { author: "new name".into(), ..first.clone() };
+        stage.input(Input::Publish(Box::new(renamed)));
+        stage.pass_ms(1000);
+        assert_eq!(offset(only_answer(&mut stage)), (0, true));
+        assert_eq!(stage.counter("publications_refused_nonce_reused"), 18);
+        assert_eq!(stage.counter("publications_accepted"), 1);
+    }
 }
 
 #[test]
@@ -119,7 +158,7 @@ fn nonces_are_forgotten_beyond_the_window() {
     }
     stage.pass_ms(1000);
     assert_eq!(stage.answers().len(), 3);
-    say(&mut stage, alias, 1, 1, "remembered");
+    say(&mut stage, alias, 1, 1, "text");
     assert_eq!(offset(only_answer(&mut stage)), (1, true));
     say(&mut stage, alias, 1, 0, "forgotten");
     stage.pass_ms(0);
@@ -134,7 +173,7 @@ fn nonces_are_forgotten_beyond_the_window() {
 fn what_is_said_again_and_may_be_forgotten_is_refused_and_not_said_twice() {
     let (mut stage, alias, _) = followed(ShardConfig { nonces_max: 2, ..fixed() });
     let again = |stage: &mut Stage, nonce, age_ms| {
-        let said = publication(alias, 0, 1, nonce, "again");
+        let said = publication(alias, 0, 1, nonce, "text");
         stage.input(Input::Publish(Box::new(Publication { age_ms, ..*said })));
         stage.pass_ms(0);
         only_answer(stage)
@@ -186,7 +225,7 @@ fn a_room_that_waits_for_too_much_refuses_more_until_its_tick() {
     assert_eq!(stage.answers().len(), 2);
     say(&mut stage, alias, 1, 3, "one too many");
     assert_eq!(refusal(only_answer(&mut stage)), (Refusal::Overloaded, Some(100)));
-    say(&mut stage, alias, 1, 1, "a repetition takes no place");
+    say(&mut stage, alias, 1, 1, "text");
     assert_eq!(offset(only_answer(&mut stage)), (0, true));
     stage.pass_ms(0);
     say(&mut stage, alias, 1, 3, "now");
@@ -201,7 +240,7 @@ fn over_a_durable_log_repetitions_wait_too_and_are_bounded() {
     }
     say(&mut stage, alias, 1, 3, "one too many");
     assert_eq!(refusal(only_answer(&mut stage)), (Refusal::Overloaded, Some(100)));
-    say(&mut stage, alias, 1, 1, "a repetition costs memory too");
+    say(&mut stage, alias, 1, 1, "text");
     assert_eq!(refusal(only_answer(&mut stage)).0, Refusal::Overloaded);
     stage.pass_ms(0);
     assert_eq!(stage.answers().len(), 2);
@@ -218,7 +257,7 @@ fn slow_mode_lets_each_user_speak_once_per_interval() {
     assert_eq!(offset(only_answer(&mut stage)).0, 0);
     say(&mut stage, alias, 1, 2, "too soon");
     assert_eq!(refusal(only_answer(&mut stage)), (Refusal::SlowMode, Some(3000)));
-    say(&mut stage, alias, 1, 1, "a repetition");
+    say(&mut stage, alias, 1, 1, "first");
     assert_eq!(offset(only_answer(&mut stage)), (0, true));
     say(&mut stage, alias, 2, 1, "someone else");
     let mut bridge = publication(alias, 0, 1, 3, "exempt");

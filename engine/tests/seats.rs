@@ -174,7 +174,7 @@ fn a_shard_is_released_and_taken_again_while_workers_live() {
     let mut worker = Worker { port: ports.remove(0), parker };
     let (id, backbone) = (ShardId(0), engine.backbone());
     let submit = |input| backbone.submit(id, input).expect("the inbox has room");
-    submit(Input::Attach { worker: WorkerId(0), room: "show".into() });
+    submit(Input::Attach { worker: WorkerId(0), room: "show".into(), opener: Opener::NODE });
     let first = worker.attached();
     submit(Input::Viewers { worker: WorkerId(0), alias: first.alias, count: 3 });
     let mut acknowledged = Vec::new();

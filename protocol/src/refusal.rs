@@ -73,6 +73,8 @@ refusals! {
     /// The retry is older than the room's memory of nonces, so the room does not know whether the message is
     /// in the log.
     Forgotten = 19, false, "no longer remembered";
+    /// The nonce stands for another publication: the client must choose a new one.
+    NonceReused = 20, false, "nonce of another publication";
 }
 
 impl Refusal {

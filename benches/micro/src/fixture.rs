@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Settings, Transport};
 use grandstand_edge_core::key::Key;
+use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{
-    Alias, ConnectionToken, Input, Now, Output, Publication, ReplyTo, ShardId, UserId, WorkerId,
+    Alias, ConnectionToken, Input, Now, Output, PersonId, Publication, ReplyTo, ShardId, UserId, WorkerId,
 };
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, Subscribe, permission};
@@ -106,8 +107,15 @@ impl Fixture {
         };
         let tickets = OpenTickets { ttl_ms: 1_000 };
         let inbox = Arc::new(Inbox::default());
-        let audience =
-            Audience::new(settings, Arc::new(authority), Arc::new(tickets), inbox.clone(), Key::from_seed(1));
+        let people = Arc::new(People::new(PeopleLimits::for_tests(), Key::from_seed(1)));
+        let audience = Audience::new(
+            settings,
+            Arc::new(authority),
+            Arc::new(tickets),
+            inbox.clone(),
+            people,
+            Key::from_seed(1),
+        );
         Fixture {
             shard: Shard::new(rooms, ShardId(0), 1, 7),
             audience,
@@ -129,7 +137,7 @@ impl Fixture {
 
     /// One more connection, which has said nothing.
     pub(crate) fn open(&mut self, wire: u32) -> ConnectionKey {
-        self.audience.handle_open(self.now, LinkKey(wire))
+        self.audience.handle_open(self.now, LinkKey(wire), None)
     }
 
     /// One more member, by a wire of this number.
@@ -165,6 +173,7 @@ impl Fixture {
             from: ReplyTo { worker: WorkerId(0), connection: ConnectionToken(u64::MAX) },
             alias: ALIAS,
             user: UserId(self.next_nonce % 100),
+            person: PersonId::of_user(UserId(self.next_nonce % 100)),
             nonce: self.next_nonce,
             age_ms: 0,
             author: "a_viewer_of_16b".into(),
@@ -173,6 +182,7 @@ impl Fixture {
             attachment: "".into(),
             reply_to: None,
             exempt: true,
+            is_bridged: false,
         }))
     }
 

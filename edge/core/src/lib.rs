@@ -3,6 +3,7 @@
 //! - [`audience`]: sessions, rooms, viewers as cursors, fan-out;
 //! - [`admission`]: every refusal before a session: limits on connections, the queue of handshakes, overload;
 //! - [`auth`]: who a session is, as data, and the traits by which a driver decides that;
+//! - [`people`]: what a node knows of a person over connections, so that limits are the person's;
 //! - [`key`]: session numbers and hashing that strangers cannot foresee;
 //! - [`testing`]: the parts that tests, the simulator and the micro benches start an audience with.
 //!
@@ -16,4 +17,6 @@ pub mod admission;
 pub mod audience;
 pub mod auth;
 pub mod key;
+#[expect(clippy::disallowed_types, reason = "all workers of a node share what they know of people")]
+pub mod people;
 pub mod testing;

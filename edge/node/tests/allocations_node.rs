@@ -102,6 +102,7 @@ struct Hall {
 impl Hall {
     fn new(transport: &str, viewers: usize) -> Hall {
         let node = node(&[
+            ("auth.open_may", "publish,react,state,bridge"),
             ("node.workers", "1"),
             ("node.shards", "1"),
             ("rooms.tick_ms", "5"),

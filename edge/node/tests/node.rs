@@ -105,6 +105,7 @@ fn account(at: &mut Position, count: u64, mut next: Frames<'_>) -> (u64, u64) {
 fn stall(ring: &str) -> [(u64, u64); 2] {
     const MESSAGES: u64 = 3000;
     let node = node(&[
+        ("auth.open_may", "publish,react,state,bridge"),
         ("rooms.ring_bytes_max", ring),
         ("socket.send_buffer_bytes", "16384"),
         ("rooms.tick_ms", "5"),

@@ -185,9 +185,10 @@ config_table! {
         anonymous_may: Vec<Right> = vec![Right::Publish, Right::React], [],
             "What a session without a token may do when a key is configured. What is not listed is refused with a reason.",
             "an audience may talk and cheer; steering a room takes a token";
-        open_may: Vec<Right> = Right::ALL.to_vec(), [],
-            "What every session may do when no key is configured. What is not listed is refused with a reason.",
-            "an open node is for trying things out, and on loopback by default";
+        open_may: Vec<Right> = vec![Right::Publish, Right::React], [],
+            "What every session may do when no key is configured. What is not listed is refused with a reason. For a node on \
+             which you try things out, `publish,react,state,bridge` gives everybody everything: then no limit of a person holds.",
+            "an open node behaves as one with a key does to people without a token: limits and slow mode hold";
         leeway_s: u64 = 30, [0, 600],
             "Seconds by which a token's times may miss the node's clock. Beyond, the token is refused as expired or not \
              yet valid.",
@@ -256,9 +257,19 @@ config_table! {
         control_frames_max: usize = 32, [1, 4_096],
             "WebSocket control frames (ping, pong) between two data frames. Beyond, the connection is closed with a code.",
             "an honest peer sends one per heartbeat; each costs an answer";
+        people_per_address: usize = 64, [1, 65_535],
+            "People without a token that one address (an IPv4 address or an IPv6 /64) is taken for. A new session gets the lowest \
+             place there that is free, and what is owed there; beyond, sessions share places. So everybody without a token at \
+             one address together has at most so many times the limits of one person. People with a token are not counted.",
+            "a household or an office fits; behind a carrier or a proxy that hides addresses, raise it or give people tokens";
+        people_remembered_max: usize = 65_536, [64, 16_777_216],
+            "People whose limits are under use that the node remembers. Beyond, the limits of another person are those of each of \
+             its connections, until someone's are whole again.",
+            "some 6 MB, and a person is remembered for seconds";
         frames_per_s: u32 = 100, [1, 1_000_000],
-            "Frames per second from one session, of any kind. Beyond twice that in one second, its connection is closed with a code. \
-             Bridges are exempt.",
+            "Frames per second from one connection, of any kind. Beyond twice that in one second, it is closed with a code. Of \
+             requests that cost a shard work (subscriptions, state changes; a page of history counts 20) as many per person, over all \
+             connections: beyond, they are refused with a time to retry after. Bridges are exempt.",
             "twenty times what a fast typist who also sends reactions with both thumbs produces";
         rooms_per_session_max: usize = 32, [1, 65_535],
             "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
@@ -267,19 +278,19 @@ config_table! {
             "Bytes of UTF-8 in one chat message. Beyond, it is refused with a reason.",
             "500 characters in the widest script, the length that large chats allow";
         publish_per_s: u32 = 5, [1, 1_000_000],
-            "Publications per second from one session. Beyond, they are refused with a time to retry after.",
+            "Publications per second from one person, over all connections and sessions. Beyond, they are refused with a time to retry after.",
             "faster than anyone types, and slow enough that pasting is noticed";
         publish_burst: u32 = 10, [1, 1_000_000],
-            "Publications that one session may send at once before publish_per_s applies.",
+            "Publications that one person may send at once before publish_per_s applies.",
             "what a client sends after it was offline for a moment";
         bridge_publish_per_s: u32 = 20_000, [1, 10_000_000],
             "Publications per second from one session that may `bridge`. Beyond, they are refused with a time to retry after.",
             "a bridge carries a whole chat, replayed at many times its speed";
         reactions_per_s: u32 = 20, [1, 1_000_000],
-            "Reactions per second from one session. Beyond, they are not counted, and the client is told.",
+            "Reactions per second from one person, over all connections and sessions. Beyond, they are not counted, and the client is told.",
             "a thumb makes ten taps per second";
         reactions_burst: u32 = 50, [1, 1_000_000],
-            "Reactions that one session may send at once before reactions_per_s applies.",
+            "Reactions that one person may send at once before reactions_per_s applies.",
             "clients gather taps for a second or two before they send them";
         control_queue_bytes_max: usize = 65_536, [4_096, 16_777_216],
             "Bytes of frames (acknowledgements, pongs, errors) that wait for one connection. Nothing is dropped: a client that does \
@@ -298,8 +309,16 @@ config_table! {
              rooms that do not exist are refused with a reason. Empty: rooms are made only through the admin port.",
             "a first room should just work; list your own names before strangers can connect";
         max: usize = 100_000, [1, 10_000_000],
-            "Rooms of this node. Beyond, a new one is refused with a reason, on first use and through the admin port.",
-            "an unused room costs at most 200 bytes, so 20 MB";
+            "Rooms of this node. Beyond, a room that holds nothing (nobody in it, nothing ever said) is removed for the new one; \
+             without such a room the new one is refused with a reason, on first use and through the admin port.",
+            "a room that nobody is in and nothing was said in costs at most 200 bytes, so 20 MB; 1 KB while somebody is or was there";
+        reserved_percent: u32 = 10, [0, 90],
+            "Percent of rooms.max that subscriptions do not fill: they are for the admin port and for sessions that may `bridge`.",
+            "whatever strangers open, the operator can open a room";
+        opened_per_person_max: usize = 1_000, [1, 10_000_000],
+            "Rooms that one person may have opened by subscriptions, at most a tenth of the strangers' part and at least 32; without \
+             a token, everybody at one address together. Beyond, a new one is refused with a reason until some of them are removed.",
+            "no app opens so many for one person, and a hundred addresses are needed to fill the node";
         name_bytes_max: usize = limits::ROOM_NAME_BYTES_MAX, [1, limits::ROOM_NAME_BYTES_MAX as u64],
             "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
             "the protocol's own bound; it can only be narrowed";
@@ -373,7 +392,8 @@ config_table! {
             "nobody sees that reactions wait 50 ms longer for their batch, and a shard hears of them 20 times a second";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
             "How long one person must wait between two messages in a room; 0 sets no wait. A message that comes sooner is refused \
-             with a time to retry after. Bridges are exempt.",
+             with a time to retry after. Another connection or session does not end the wait (limits.people_per_address). \
+             Bridges and moderators are exempt.",
             "a room begins free; the host tightens it";
         viewers_every_ms: u64 = 2_000, [100, 600_000],
             "Shortest interval between two published viewer counts of a room. Changes in between wait.",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use grandstand_edge_core::admission::limits::Permit;
+use grandstand_edge_core::admission::limits::{Address, Permit};
 use grandstand_protocol::close::CloseCode;
 use quinn_proto::{DatagramEvent, Endpoint, VarInt, WriteError};
 
@@ -244,6 +244,11 @@ impl Quic {
     }
 
     /// Offer frames to a connection's session. Returns the number of bytes taken.
+    /// The address under which a connection was let in.
+    pub(crate) fn address(&self, slot: u32) -> Option<Address> {
+        self.connections.get(slot as usize).map(|connection| connection.permit.address())
+    }
+
     pub(crate) fn send(&mut self, slot: u32, frames: &[&Bytes]) -> usize {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return 0 };
         let Some(id) = connection.streams.session().filter(|_| !connection.is_closed) else { return 0 };

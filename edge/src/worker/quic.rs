@@ -100,7 +100,8 @@ impl Driver {
             }
             QuicEvent::Opened { slot } => {
                 let ix = self.links.insert_quic(slot, (now.us / 1_000_000) as u32);
-                let key = self.audience.handle_open(now, LinkKey(ix));
+                let from = self.links.quic.as_ref().and_then(|quic| quic.address(slot));
+                let key = self.audience.handle_open(now, LinkKey(ix), from);
                 self.links.get_mut(ix).expect("just inserted").connection = Some(key);
             }
             QuicEvent::Frame { slot, frame } => {

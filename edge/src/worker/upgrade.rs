@@ -93,7 +93,8 @@ impl Driver {
             self.drop_link(ix);
             return false;
         }
-        let key = self.audience.handle_open(now, LinkKey(ix));
+        let from = self.links.get(ix).and_then(|link| link.permit).map(|permit| permit.address());
+        let key = self.audience.handle_open(now, LinkKey(ix), from);
         self.links.get_mut(ix).expect("still here").connection = Some(key);
         true
     }

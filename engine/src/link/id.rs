@@ -40,6 +40,42 @@ pub struct Alias(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub u64);
 
+/// A person, as limits know one: whoever a limit holds, over connections, reconnects and sessions. A named
+/// user is one person. An anonymous session is held twice: by its own number, and by its place at its
+/// address, which a reconnect does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PersonId(pub u64);
+
+impl PersonId {
+    /// The node itself and its operators, whom no limit of a person holds.
+    pub const NODE: PersonId = PersonId(0);
+
+    /// Somebody whose name was not kept.
+    pub const UNKNOWN: PersonId = PersonId(u64::MAX);
+
+    /// A named user, or the number of an anonymous session.
+    pub const fn of_user(user: UserId) -> Self {
+        PersonId(user.0)
+    }
+}
+
+/// Who opens a room by following it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opener {
+    /// The person: a named user, or the address of an anonymous session.
+    pub person: PersonId,
+    /// May it use the places that are reserved for operators? Bridges may.
+    pub is_trusted: bool,
+}
+
+impl Opener {
+    /// Somebody whose name was not kept, of a room that was there before.
+    pub const UNKNOWN: Opener = Opener { person: PersonId::UNKNOWN, is_trusted: true };
+
+    /// The node itself.
+    pub const NODE: Opener = Opener { person: PersonId::NODE, is_trusted: true };
+}
+
 /// A connection of one worker, with its generation, so that the worker recognises an answer to a closed
 /// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

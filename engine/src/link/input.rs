@@ -9,7 +9,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::Role;
 
 use super::admin::AdminRequest;
-use super::id::{Alias, ReplyTo, UserId, WorkerId};
+use super::id::{Alias, Opener, PersonId, ReplyTo, UserId, WorkerId};
 
 /// A chat message that was not accepted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub struct Publication {
     pub alias: Alias,
     /// Scope of the nonce.
     pub user: UserId,
+    /// Whom slow mode holds besides the user: what a reconnect does not change. The same number for a named
+    /// user.
+    pub person: PersonId,
     /// Chosen by the client.
     pub nonce: u64,
     /// The time since the first attempt, for a retry; 0 for a first attempt.
@@ -36,6 +39,9 @@ pub struct Publication {
     pub reply_to: Option<u64>,
     /// Exempt from slow mode (a bridge, a moderator).
     pub exempt: bool,
+    /// Whether the client named the author and the role (a bridge). Then they are part of the content for
+    /// which the nonce stands.
+    pub is_bridged: bool,
 }
 
 /// A change of a room's state that was not accepted yet.
@@ -64,6 +70,8 @@ pub enum Input {
         worker: WorkerId,
         /// The room's name.
         room: Arc<str>,
+        /// On whose account the room is made if it does not exist.
+        opener: Opener,
     },
     /// Stop following a room. No batch follows after those already on the way.
     Detach {

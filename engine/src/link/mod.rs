@@ -21,7 +21,7 @@ pub use admin::{AdminAnswer, AdminReply, AdminRequest, RoomInfo};
 pub use backbone::{Backbone, InProcess};
 pub use batch::{Batch, Compressed, StateImage};
 pub use directory::Directory;
-pub use id::{Alias, ConnectionToken, Now, ReplyTo, ShardId, UserId, WorkerId};
+pub use id::{Alias, ConnectionToken, Now, Opener, PersonId, ReplyTo, ShardId, UserId, WorkerId};
 pub use input::{Input, Load, PageOf, Publication, StateChange};
 pub use lineage::{Lineage, PreviousEpoch};
 pub use output::{Answer, AnswerKind, Attachment, HistoryPage, Output, Personal};

@@ -4,7 +4,8 @@
 //! break a batch for every reader. Both call the same rules (`grandstand_protocol::rules`).
 //! Invariants: a publication that the room remembers is recognised before any other check, so the retry of an
 //! accepted message is never refused. A retry that is older than the room's memory is refused as `Forgotten`,
-//! since the room may have accepted it before.
+//! since the room may have accepted it before. A nonce that was taken for another content is refused as
+//! `NonceReused`, so that nobody is told that a text is in the log which is not.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
@@ -12,7 +13,7 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::{self, Content};
 
 use crate::config::ShardConfig;
-use crate::link::{Now, Publication};
+use crate::link::{Now, PersonId, Publication};
 use crate::room::Live;
 use crate::room::nonces::Seen;
 
@@ -44,7 +45,8 @@ pub(crate) fn judge(
     let wait_is_full = live.chat.waiting() >= config.pending_messages_max;
     let retry_after_ms = Some(live.tick_us.div_ceil(1000) as u32);
     let later = Verdict::Refused { reason: Refusal::Overloaded, retry_after_ms };
-    match live.nonces.look(p.user, p.nonce, live.next_offset) {
+    match live.nonces.look((p.user, p.nonce), live.next_offset, |nonces| nonces.content_of(p)) {
+        Seen::Other => return Verdict::Refused { reason: Refusal::NonceReused, retry_after_ms: None },
         Seen::Sealed { offset, time_ms } => return Verdict::Repeated { offset, time_ms },
         Seen::Pending { .. } if wait_is_full && !at_once => return later,
         Seen::Pending { offset } => return Verdict::Waits { offset },
@@ -62,8 +64,13 @@ pub(crate) fn judge(
     if wait_is_full {
         return later;
     }
-    match live.slow_mode.wait_ms(p.user, now.us) {
+    match live.slow_mode.wait_ms(names(p), now.us) {
         Some(ms) if !p.exempt => Verdict::Refused { reason: Refusal::SlowMode, retry_after_ms: Some(ms) },
         _ => Verdict::Accepted,
     }
+}
+
+/// The numbers by which slow mode knows who speaks.
+pub(crate) fn names(p: &Publication) -> [PersonId; 2] {
+    [PersonId::of_user(p.user), p.person]
 }

@@ -25,16 +25,20 @@ use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::random::Random;
 
 use crate::config::ShardConfig;
-use crate::link::{Lineage, Now, RoomSettings};
+use crate::link::{Lineage, Now, PersonId, RoomSettings};
 use crate::log::RoomEntry;
 use crate::room::chat::Chat;
 use crate::room::nonces::Nonces;
 use crate::room::pacing::Pacing;
 use crate::room::slow_mode::SlowMode;
-use crate::room::state::{SLOW_MODE_KEY, State};
+use crate::room::state::{RESERVED_PREFIX, SLOW_MODE_KEY, State, VIEWERS_KEY};
 use crate::room::tallies::Tallies;
 use crate::room::tick::{TickBounds, Ticks};
 use crate::room::viewers::Viewers;
+
+/// How long a room that holds nothing is kept after everybody has left. People who lose their connection
+/// together are back by then, and find another epoch of an empty room if they are not.
+const EMPTY_MS: u64 = 30_000;
 
 /// How a room was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,26 @@ pub(crate) struct Room {
     /// The room's own settings; most rooms have none.
     pub(crate) settings: Option<Box<RoomSettings>>,
     pub(crate) keeping: Keeping,
+    /// On whose account it was made.
+    pub(crate) opener: Account,
+}
+
+/// Who opened a room, in the four bytes that a dormant room has left: a fold of the person's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Account(u32);
+
+impl Account {
+    /// That of operators and bridges, which has no bound.
+    pub(crate) const NODE: Account = Account(0);
+
+    /// That of a person.
+    pub(crate) fn of(person: PersonId) -> Account {
+        if person == PersonId::NODE {
+            Account::NODE
+        } else {
+            Account((((person.0 >> 32) ^ person.0) as u32).max(1))
+        }
+    }
 }
 
 /// What a dormant room on disk still remembers, so that it goes on at the same position.
@@ -141,6 +165,8 @@ pub(crate) struct Live {
     pub(crate) active_us: u64,
     /// The time for which its timer is armed.
     pub(crate) armed_us: Option<u64>,
+    /// It is in the list of rooms that were empty when everybody left.
+    pub(crate) is_listed_empty: bool,
 }
 
 impl Room {
@@ -212,6 +238,19 @@ impl Room {
             && self.live.as_deref().is_none_or(is_live_empty)
     }
 
+    /// Does the room hold nothing that anybody would miss? It was made on first use, nobody is in it, and
+    /// nothing was ever said.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_silent =
+            |live: &Live| live.free_offset() == 0 && live.state.is_unsaid() && live.viewers.is_unfollowed();
+        self.origin == Origin::FirstUse
+            && self.phase == Phase::Open
+            && self.settings.is_none()
+            && self.next_offset() == 0
+            && self.dormant.as_deref().is_none_or(|dormant| dormant.state.is_empty())
+            && self.live.as_deref().is_none_or(is_silent)
+    }
+
     /// The settings that an operator gave it.
     pub(crate) fn settings(&self) -> RoomSettings {
         self.settings.as_deref().copied().unwrap_or_default()
@@ -262,7 +301,8 @@ impl Room {
             Origin::Operator => live.is_unused(),
         };
         let window_ms = if self.is_on_disk() { config.nonce_window_ms } else { 0 };
-        let idle_ms = config.idle_ms.max(window_ms);
+        let idle_ms =
+            if self.is_empty() { config.idle_ms.min(EMPTY_MS) } else { config.idle_ms.max(window_ms) };
         let is_idle =
             config.idle_ms > 0 && may_end && live.viewers.total() == 0 && live.seal_due_us.is_none();
         is_idle.then(|| live.active_us.saturating_add(idle_ms.saturating_mul(1000)))
@@ -291,6 +331,7 @@ impl Live {
             seal_due_us: None,
             active_us: now.us,
             armed_us: None,
+            is_listed_empty: false,
         }
     }
 
@@ -356,9 +397,33 @@ impl Live {
     }
 }
 
-/// Parse the value of [`SLOW_MODE_KEY`].
+/// Parse the value of [`SLOW_MODE_KEY`]: decimal digits, at most a day.
 pub(crate) fn milliseconds(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let ms = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    (ms <= slow_mode::INTERVAL_MS_MAX).then_some(ms)
+}
+
+/// Check a change that an operator makes to one of the node's own keys.
+///
+/// # Errors
+/// A sentence that says what was given and what was expected.
+pub fn check_reserved(key: &str, value: Option<&[u8]>) -> Result<(), String> {
+    match (key, value) {
+        (VIEWERS_KEY, _) => Err(format!("{VIEWERS_KEY} is the viewer count: only the node sets it")),
+        (SLOW_MODE_KEY, Some(digits)) if milliseconds(digits).is_none() => Err(format!(
+            "got {:?} for {SLOW_MODE_KEY}, expected milliseconds as digits, from 0 to {}",
+            String::from_utf8_lossy(&digits[..digits.len().min(40)]),
+            slow_mode::INTERVAL_MS_MAX
+        )),
+        (SLOW_MODE_KEY, _) => Ok(()),
+        _ if key.starts_with(RESERVED_PREFIX) => {
+            let expected =
+                format!("keys that begin with {RESERVED_PREFIX} are reserved: you can set {SLOW_MODE_KEY}");
+            Err(format!("got the key {key:?}; {expected}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes epochs: never 0, and different over rooms, restarts and seeds.
@@ -412,6 +477,36 @@ mod tests {
         let (mut live, mut ticks) = live(&config);
         live.plan_seal(50, &config, &mut ticks);
         assert_eq!(live.seal_due_us, Some(100_050));
+    }
+
+    #[test]
+    fn reserved_keys_take_what_they_mean_and_nothing_else() {
+        let slow = |value: &[u8]| check_reserved(SLOW_MODE_KEY, Some(value));
+        for good in ["0", "5000", "0005", "86400000"] {
+            assert_eq!(slow(good.as_bytes()), Ok(()), "{good}");
+        }
+        let bad: [&[u8]; 11] = [
+            b"",
+            b" 5",
+            b"5 ",
+            b"+5",
+            b"-1",
+            b"5.0",
+            b"5s",
+            b"0x10",
+            b"86400001",
+            b"99999999999999999999999",
+            b"\xff",
+        ];
+        for bad in bad {
+            let fault = slow(bad).unwrap_err();
+            assert!(fault.contains("from 0 to 86400000"), "{fault}");
+        }
+        assert_eq!(check_reserved(SLOW_MODE_KEY, None), Ok(()), "removing it returns to the node's");
+        for key in ["gs.viewers", "gs.slow", "gs.slow_s", "gs."] {
+            assert!(check_reserved(key, Some(b"1")).is_err() && check_reserved(key, None).is_err(), "{key}");
+        }
+        assert_eq!(check_reserved("pinned", Some(b"")), Ok(()));
     }
 
     #[test]

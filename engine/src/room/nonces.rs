@@ -7,13 +7,17 @@
 //! in a room on disk, is never forgotten. All other entries are bounded in number and time. The room knows
 //! since when it has forgotten nothing. So a retry is known to be new, known to be in the log, or older than
 //! the memory. It is then refused, because it could be in the log twice.
+//! A nonce stands for its content: an entry has a keyed hash of 32 bits of it. A restart forgets the hash and
+//! keeps the nonce: a nonce that was restored stands for any content.
 //! Not here: who is told about a retry, and when (`shard`).
 
 use std::collections::{HashMap, VecDeque};
 
+use std::hash::{BuildHasher, Hasher};
+
 use foldhash::quality::FixedState;
 
-use crate::link::{Now, UserId};
+use crate::link::{Now, Publication, UserId};
 use crate::log::StoredNonce;
 
 /// The longest time that a retry is on its way. A connection that takes longer has missed its heartbeat.
@@ -28,6 +32,20 @@ pub(crate) enum Seen {
     Pending { offset: u64 },
     /// It is sealed.
     Sealed { offset: u64, time_ms: u64 },
+    /// The nonce was taken for another content.
+    Other,
+}
+
+/// What a nonce stands for: a keyed hash. 0: unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content(u32);
+
+impl Content {
+    const UNKNOWN: Content = Content(0);
+
+    fn is_another_than(self, other: Content) -> bool {
+        self != other && self != Content::UNKNOWN && other != Content::UNKNOWN
+    }
 }
 
 /// The window of one room.
@@ -55,6 +73,7 @@ struct Entry {
     taken_us: u64,
     // 0 until sealed.
     time_ms: u64,
+    content: Content,
 }
 
 impl Nonces {
@@ -74,13 +93,37 @@ impl Nonces {
         }
     }
 
-    /// Was it accepted before? Offsets below `next_offset` are sealed.
-    pub(crate) fn look(&self, user: UserId, nonce: u64, next_offset: u64) -> Seen {
-        match self.offsets.get(&(user, nonce)) {
-            None => Seen::Never,
-            Some(&offset) if offset >= next_offset => Seen::Pending { offset },
-            Some(&offset) => Seen::Sealed { offset, time_ms: self.entries[self.index(offset)].time_ms },
+    /// Was it accepted before, with this content? Offsets below `next_offset` are sealed. The content is
+    /// asked for only when the nonce is known.
+    pub(crate) fn look(
+        &self,
+        key: (UserId, u64),
+        next_offset: u64,
+        content: impl FnOnce(&Self) -> Content,
+    ) -> Seen {
+        let Some(&offset) = self.offsets.get(&key) else { return Seen::Never };
+        let entry = &self.entries[self.index(offset)];
+        match entry {
+            _ if entry.content.is_another_than(content(self)) => Seen::Other,
+            _ if offset >= next_offset => Seen::Pending { offset },
+            _ => Seen::Sealed { offset, time_ms: entry.time_ms },
         }
+    }
+
+    /// What the nonce of a publication stands for: text, attachment and the message answered, and the author
+    /// and role where the client chose them. A session's own name may change between two attempts.
+    pub(crate) fn content_of(&self, p: &Publication) -> Content {
+        let mut hasher = self.offsets.hasher().build_hasher();
+        for part in [&p.text, &p.attachment] {
+            hasher.write(part.as_bytes());
+            hasher.write_usize(part.len());
+        }
+        hasher.write_u64(p.reply_to.map_or(0, |to| to.wrapping_add(1)));
+        if p.is_bridged {
+            hasher.write(p.author.as_bytes());
+            hasher.write_u8(p.role as u8);
+        }
+        Content((hasher.finish() as u32).max(1))
     }
 
     /// Would the room remember a publication whose first attempt is this old?
@@ -89,13 +132,13 @@ impl Nonces {
     }
 
     /// Remember a new publication, for the next offset.
-    pub(crate) fn take(&mut self, user: UserId, nonce: u64, offset: u64, now_us: u64) {
+    pub(crate) fn take(&mut self, key: (UserId, u64), content: Content, offset: u64, now_us: u64) {
         if self.entries.is_empty() {
             self.first_offset = offset;
         }
         assert!(self.index(offset) == self.entries.len(), "offsets are taken in order");
-        self.entries.push_back(Entry { key: (user, nonce), taken_us: now_us, time_ms: 0 });
-        let before = self.offsets.insert((user, nonce), offset);
+        self.entries.push_back(Entry { key, taken_us: now_us, time_ms: 0, content });
+        let before = self.offsets.insert(key, offset);
         assert!(before.is_none(), "a nonce taken twice");
     }
 
@@ -136,7 +179,12 @@ impl Nonces {
         (self.restored_before, self.restored_at) = (next_offset, now);
         for (offset, n) in (self.first_offset..).zip(stored) {
             let key = (n.user, n.nonce);
-            self.entries.push_back(Entry { key, taken_us: now.us, time_ms: n.time_ms });
+            self.entries.push_back(Entry {
+                key,
+                taken_us: now.us,
+                time_ms: n.time_ms,
+                content: Content::UNKNOWN,
+            });
             self.offsets.insert(key, offset);
         }
     }
@@ -191,30 +239,50 @@ mod tests {
     use super::*;
 
     const ANN: UserId = UserId(1);
+    const TEXT: Content = Content(9);
+
+    #[test]
+    fn a_nonce_stands_for_its_content_and_a_restored_one_for_any() {
+        let mut n = Nonces::new(10, 1000, 7);
+        n.take((ANN, 5), TEXT, 0, 0);
+        assert_eq!(n.look((ANN, 5), 0, |_| Content(8)), Seen::Other);
+        assert_eq!(n.look((ANN, 5), 0, |_| TEXT), Seen::Pending { offset: 0 });
+        n.sealed(0, 1, 99);
+        assert_eq!(n.look((ANN, 5), 1, |_| Content(8)), Seen::Other);
+        let mut restored = Nonces::new(10, 1000, 7);
+        let stored = [StoredNonce { user: ANN, nonce: 5, time_ms: 99 }];
+        restored.restore(1, &stored, Now { us: 5, unix_ms: 100 });
+        assert_eq!(restored.look((ANN, 5), 1, |_| Content(8)), Seen::Sealed { offset: 0, time_ms: 99 });
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
+    }
 
     #[test]
     fn an_answer_is_remembered_with_its_time() {
         let mut n = Nonces::new(10, 1000, 7);
-        assert_eq!(n.look(ANN, 5, 0), Seen::Never);
-        n.take(ANN, 5, 0, 0);
-        assert_eq!(n.look(ANN, 5, 0), Seen::Pending { offset: 0 });
-        assert_eq!(n.look(UserId(2), 5, 0), Seen::Never, "nonces are a user's own");
+        assert_eq!(n.look((ANN, 5), 0, |_| TEXT), Seen::Never);
+        n.take((ANN, 5), TEXT, 0, 0);
+        assert_eq!(n.look((ANN, 5), 0, |_| TEXT), Seen::Pending { offset: 0 });
+        assert_eq!(n.look((UserId(2), 5), 0, |_| TEXT), Seen::Never, "nonces are a user's own");
         n.sealed(0, 1, 99);
-        assert_eq!(n.look(ANN, 5, 1), Seen::Sealed { offset: 0, time_ms: 99 });
+        assert_eq!(n.look((ANN, 5), 1, |_| TEXT), Seen::Sealed { offset: 0, time_ms: 99 });
     }
 
     #[test]
     fn the_window_is_bounded_in_number() {
         let mut n = Nonces::new(2, u64::MAX, 7);
         for i in 0..4 {
-            n.take(ANN, i, i, 0);
+            n.take((ANN, i), TEXT, i, 0);
         }
         n.forget(0, 0);
-        assert_eq!(n.look(ANN, 0, 0), Seen::Pending { offset: 0 }, "what waits is not forgotten");
+        assert_eq!(n.look((ANN, 0), 0, |_| TEXT), Seen::Pending { offset: 0 }, "what waits is not forgotten");
         n.sealed(0, 4, 1);
         n.forget(4, 0);
-        assert_eq!(n.look(ANN, 1, 4), Seen::Never);
-        assert_eq!(n.look(ANN, 2, 4), Seen::Sealed { offset: 2, time_ms: 1 });
+        assert_eq!(n.look((ANN, 1), 4, |_| TEXT), Seen::Never);
+        assert_eq!(n.look((ANN, 2), 4, |_| TEXT), Seen::Sealed { offset: 2, time_ms: 1 });
         assert_eq!(n.offsets.len(), 2);
     }
 
@@ -224,7 +292,7 @@ mod tests {
         let mut n = Nonces::new(2, u64::MAX, 7);
         assert!(n.reach_back(5, u32::MAX), "nothing was ever forgotten");
         for i in 0..4 {
-            n.take(ANN, i, i, 100 * second * (i + 1));
+            n.take((ANN, i), TEXT, i, 100 * second * (i + 1));
         }
         n.sealed(0, 4, 1);
         n.forget(4, 400 * second);
@@ -258,16 +326,16 @@ mod tests {
     #[test]
     fn the_window_is_bounded_in_time() {
         let mut n = Nonces::new(10, 1, 7);
-        n.take(ANN, 1, 0, 0);
-        n.take(ANN, 2, 1, 900);
+        n.take((ANN, 1), TEXT, 0, 0);
+        n.take((ANN, 2), TEXT, 1, 900);
         n.sealed(0, 2, 1);
         n.forget(2, 1000);
-        assert!(matches!(n.look(ANN, 1, 2), Seen::Sealed { .. }));
+        assert!(matches!(n.look((ANN, 1), 2, |_| TEXT), Seen::Sealed { .. }));
         n.forget(2, 1001);
-        assert_eq!(n.look(ANN, 1, 2), Seen::Never);
-        assert!(matches!(n.look(ANN, 2, 2), Seen::Sealed { .. }));
+        assert_eq!(n.look((ANN, 1), 2, |_| TEXT), Seen::Never);
+        assert!(matches!(n.look((ANN, 2), 2, |_| TEXT), Seen::Sealed { .. }));
         n.forget(2, 5000);
-        n.take(ANN, 1, 2, 5000);
-        assert_eq!(n.look(ANN, 1, 2), Seen::Pending { offset: 2 });
+        n.take((ANN, 1), TEXT, 2, 5000);
+        assert_eq!(n.look((ANN, 1), 2, |_| TEXT), Seen::Pending { offset: 2 });
     }
 }

@@ -201,7 +201,7 @@ fn parts(p: &Publication, offset: u64) -> MessageParts<'_> {
 mod tests {
     use super::*;
     use crate::config::ShardConfig;
-    use crate::link::{ConnectionToken, Now, ReplyTo, UserId, WorkerId};
+    use crate::link::{ConnectionToken, Now, PersonId, ReplyTo, UserId, WorkerId};
     use crate::room::{Keeping, Origin, Room};
     use grandstand_protocol::batch::{BatchReader, Item};
     use grandstand_protocol::frame::{Phase, Role, ServerFrame};
@@ -211,6 +211,7 @@ mod tests {
             from: ReplyTo { worker: WorkerId(0), connection: ConnectionToken(1) },
             alias: Alias(9),
             user: UserId(1),
+            person: PersonId::of_user(UserId(1)),
             nonce,
             age_ms: 0,
             author: "ann".into(),
@@ -219,6 +220,7 @@ mod tests {
             attachment: "".into(),
             reply_to,
             exempt: false,
+            is_bridged: false,
         })
     }
 
@@ -232,6 +234,7 @@ mod tests {
             phase: Phase::Open,
             origin: Origin::Operator,
             settings: None,
+            opener: crate::room::Account::NODE,
         }
     }
 
@@ -257,7 +260,7 @@ mod tests {
         let messages =
             [said("a", Some(0), 1), said("b", Some(0), 2), said("c", Some(7), 3), said("d", Some(1), 4)];
         for (offset, p) in (0..).zip(&messages) {
-            live.nonces.take(p.user, p.nonce, offset, 0);
+            live.nonces.take((p.user, p.nonce), live.nonces.content_of(p), offset, 0);
         }
         let said = Said { messages: &messages, fates: None };
         let Sealed { batch, full, .. } =
@@ -274,7 +277,7 @@ mod tests {
         let mut times = Vec::new();
         for (nonce, unix_ms) in [(0, 150), (1, 120), (2, 160)] {
             let message = said("a", None, nonce);
-            live.nonces.take(message.user, nonce, nonce, 0);
+            live.nonces.take((message.user, nonce), live.nonces.content_of(&message), nonce, 0);
             let said = Said { messages: &[message], fates: None };
             let Sealed { batch, .. } =
                 Sealer::default().seal((Alias(9), 5), live, said, unix_ms, Lanes::Chat);
@@ -296,7 +299,7 @@ mod tests {
             Fate::Omitted,
         ];
         for (offset, p) in (0..).zip(&messages) {
-            live.nonces.take(p.user, offset, offset, 0);
+            live.nonces.take((p.user, offset), live.nonces.content_of(p), offset, 0);
         }
         let said = Said { messages: &messages, fates: Some(&fates) };
         let sealed = Sealer::default().seal((Alias(9), 5), live, said, 10, Lanes::Chat);

@@ -105,6 +105,11 @@ impl State {
         self.version
     }
 
+    /// Was no key but the viewer count ever set?
+    pub(crate) fn is_unsaid(&self) -> bool {
+        self.said_version == 0
+    }
+
     /// Has only the node set keys?
     pub(crate) fn is_untouched(&self) -> bool {
         !self.is_changed() && self.sealed.keys().all(|key| &**key == VIEWERS_KEY)

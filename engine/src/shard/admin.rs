@@ -10,11 +10,11 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
 use super::Shard;
-use crate::link::{AdminAnswer, AdminRequest, Now, Output, ReplyTo, RoomInfo, RoomSettings};
+use crate::link::{AdminAnswer, AdminRequest, Now, Opener, Output, ReplyTo, RoomInfo, RoomSettings};
 use crate::log::Entry;
-use crate::room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
+use crate::room::state::SLOW_MODE_KEY;
 use crate::room::tick::TickBounds;
-use crate::room::{Disk, Keeping, Live, Origin, Room, milliseconds};
+use crate::room::{Disk, Keeping, Live, Origin, Room, check_reserved, milliseconds};
 
 /// A room is busy if it sealed within this time: twice the longest default tick.
 const BUSY_US: u64 = 2_000_000;
@@ -78,11 +78,12 @@ impl Administration<'_> {
         }
         let slot = match found {
             Some(slot) => slot,
-            None => self.0.make(now, name.into(), Origin::Operator)?,
+            None => self.0.make(now, name.into(), Origin::Operator, Opener::NODE)?,
         };
         let room = self.0.rooms.get_mut(slot).expect("just made");
         if found.is_some() && room.origin != Origin::Operator {
             room.origin = Origin::Operator;
+            self.0.rooms.adopt(slot);
             self.0.announce(slot);
         }
         self.0.rooms.arm(slot, &self.0.config);
@@ -116,12 +117,10 @@ impl Administration<'_> {
         value: Option<Vec<u8>>,
     ) -> Result<AdminAnswer, Refusal> {
         let slot = self.find(name)?;
-        let interval_ms = match (key, &value) {
-            (VIEWERS_KEY, _) => return Err(Refusal::Forbidden),
-            (SLOW_MODE_KEY, None) => Some(self.0.config.slow_mode_ms),
-            (SLOW_MODE_KEY, Some(digits)) => Some(milliseconds(digits).ok_or(Refusal::BadText)?),
-            _ => None,
-        };
+        check_reserved(key, value.as_deref())
+            .map_err(|_| if key == SLOW_MODE_KEY { Refusal::BadText } else { Refusal::Forbidden })?;
+        let interval_ms = (key == SLOW_MODE_KEY)
+            .then(|| value.as_deref().and_then(milliseconds).unwrap_or(self.0.config.slow_mode_ms));
         self.0.change_state(now, slot, key.into(), value.map(Bytes::from)).map_err(|refused| refused.0)?;
         let live = self.0.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
         if let (Some(live), Some(interval_ms)) = (live, interval_ms) {

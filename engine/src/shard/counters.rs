@@ -102,6 +102,7 @@ fn refused_name(reason: Refusal) -> &'static str {
         Refusal::UnknownEpoch => "publications_refused_unknown_epoch",
         Refusal::TooOld => "publications_refused_too_old",
         Refusal::Forgotten => "publications_refused_forgotten",
+        Refusal::NonceReused => "publications_refused_nonce_reused",
     }
 }
 

@@ -22,9 +22,9 @@ use grandstand_protocol::batch;
 
 use super::Shard;
 use super::history::Past;
-use crate::link::{Alias, Batch, Compressed, Now};
+use crate::link::{Alias, Batch, Compressed, Now, PersonId};
 use crate::log::{DurableLog, Entry, News, StoredRoom};
-use crate::room::{Disk, Dormant, Keeping, Origin, Room};
+use crate::room::{Account, Disk, Dormant, Keeping, Origin, Room};
 
 /// Versions of the state that may have been shown and not stored. Only the viewer count makes them, which
 /// changes once a millisecond at most. So this is twelve days, and decades at the default interval. Eight
@@ -134,6 +134,7 @@ impl Logged<'_> {
             })),
             phase: entry.phase,
             origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
+            opener: if entry.is_operators { Account::NODE } else { Account::of(PersonId::UNKNOWN) },
             settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
             keeping: Keeping::Logged(level),
         };

@@ -36,14 +36,16 @@ use self::counters::Counters;
 use self::history::{Pages, Past, Wanted};
 use self::outbox::Outbox;
 use self::pending_acks::PendingAcks;
-use self::rooms::Rooms;
+use self::rooms::{Bounds, Full, Rooms};
 use crate::config::ShardConfig;
-use crate::link::{Alias, Attachment, Directory, Input, Now, Output, RoomSettings, ShardId, WorkerId};
+use crate::link::{
+    Alias, Attachment, Directory, Input, Now, Opener, Output, RoomSettings, ShardId, WorkerId,
+};
 use crate::log::{Log, MemoryLog};
 use crate::room::pacing::Selector;
 use crate::room::seal::Sealer;
 use crate::room::tick::Ticks;
-use crate::room::{Epochs, Keeping, Origin, Room};
+use crate::room::{Account, Epochs, Keeping, Origin, Room};
 
 /// A shard.
 pub struct Shard {
@@ -85,10 +87,10 @@ impl Shard {
     pub fn new(config: ShardConfig, id: ShardId, shards: u16, seed: u64) -> Self {
         assert!(id.0 < shards, "shard {} of {shards}", id.0);
         assert_eq!(config.check(), Ok(()), "check a configuration before it is used");
-        let rooms_max = config.rooms_max.div_ceil(usize::from(shards));
+        let bounds = Bounds::new(&config, shards);
         Shard {
             seed,
-            rooms: Rooms::new(rooms_max, id, Directory::new(shards, seed)),
+            rooms: Rooms::new(bounds, id, Directory::new(shards, seed), seed),
             ticks: Ticks::new(&config),
             epochs: Epochs::new(seed ^ u64::from(id.0).rotate_left(48)),
             sealer: Sealer::default(),
@@ -110,7 +112,7 @@ impl Shard {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         assert!(!self.is_handing, "a shard that is handed over takes nothing");
         match input {
-            Input::Attach { worker, room } => self.attach(now, worker, room),
+            Input::Attach { worker, room, opener } => self.attach(now, worker, room, opener),
             Input::Detach { worker, alias } => self.detach(now, worker, alias),
             Input::Viewers { worker, alias, count } => self.viewers(now, worker, alias, count),
             Input::Publish(publication) => self.publish(now, publication),
@@ -140,8 +142,9 @@ impl Shard {
         self.counters.outputs_dropped += dropped;
     }
 
-    fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>) {
-        let result = self.find_or_make(now, &name).map(|slot| Box::new(self.follow(now, worker, slot)));
+    fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>, opener: Opener) {
+        let result =
+            self.find_or_make(now, &name, opener).map(|slot| Box::new(self.follow(now, worker, slot)));
         match result {
             Ok(_) => self.counters.attaches += 1,
             Err(_) => self.counters.attaches_refused += 1,
@@ -149,11 +152,13 @@ impl Shard {
         self.outbox.push(worker, Output::Attached { room: name, result });
     }
 
-    fn find_or_make(&mut self, now: Now, name: &Arc<str>) -> Result<u32, Refusal> {
+    fn find_or_make(&mut self, now: Now, name: &Arc<str>, opener: Opener) -> Result<u32, Refusal> {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         match self.rooms.find(name) {
             Some(slot) => Ok(slot),
-            None if self.config.allows_on_first_use(name) => self.make(now, name.clone(), Origin::FirstUse),
+            None if self.config.allows_on_first_use(name) => {
+                self.make(now, name.clone(), Origin::FirstUse, opener)
+            }
             None => Err(Refusal::UnknownRoom),
         }
     }
@@ -163,10 +168,11 @@ impl Shard {
         self.acks.level_for(&RoomSettings::default(), self.config.durability)
     }
 
-    fn make(&mut self, now: Now, name: Arc<str>, origin: Origin) -> Result<u32, Refusal> {
+    fn make(&mut self, now: Now, name: Arc<str>, origin: Origin, opener: Opener) -> Result<u32, Refusal> {
         assert!(self.rooms.owns(&name), "a room of another shard");
-        let epoch = self.epochs.make(now.unix_ms);
         let level = self.level_by_default()?;
+        self.make_space(now, opener)?;
+        let epoch = self.epochs.make(now.unix_ms);
         let room = Room {
             name,
             epoch,
@@ -175,14 +181,34 @@ impl Shard {
             phase: Phase::Open,
             origin,
             settings: None,
+            opener: Account::of(opener.person),
             keeping: level.map_or(Keeping::Memory, Keeping::Unannounced),
         };
-        let slot = self.rooms.insert(room, now.us)?;
+        let slot = self.rooms.insert(room, now.us);
         if level.is_some() && self.acks.check().is_ok() {
             self.announce(slot);
         }
         self.counters.rooms_created += 1;
         Ok(slot)
+    }
+
+    /// Make space for one more room: rooms that hold nothing go first.
+    ///
+    /// # Errors
+    /// `RateLimited`: this person has opened as many as one person may. `Overloaded`: there are as many as
+    /// the node, or all but its operators, may open.
+    fn make_space(&mut self, now: Now, opener: Opener) -> Result<(), Refusal> {
+        loop {
+            match self.rooms.check_space(opener, now.us) {
+                Ok(()) => return Ok(()),
+                Err(Full::ForPerson) => return Err(Refusal::RateLimited),
+                Err(Full::Slots) => return Err(Refusal::Overloaded),
+                Err(Full::ForAll) => match self.rooms.pop_empty() {
+                    Some(slot) => self.remove(slot, now),
+                    None => return Err(Refusal::Overloaded),
+                },
+            }
+        }
     }
 
     fn follow(&mut self, now: Now, worker: WorkerId, slot: u32) -> Attachment {
@@ -212,6 +238,7 @@ impl Shard {
         let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
         if live.viewers.leave(worker) {
             live.active_us = now.us;
+            self.rooms.note_empty(slot);
             self.rooms.arm(slot, &self.config);
         }
     }

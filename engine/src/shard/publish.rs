@@ -35,8 +35,8 @@ impl Shard {
             }
             Verdict::Accepted => {
                 let offset = live.free_offset();
-                live.nonces.take(p.user, nonce, offset, now.us);
-                live.slow_mode.spoke(p.user, now.us);
+                live.nonces.take((p.user, nonce), live.nonces.content_of(&p), offset, now.us);
+                live.slow_mode.spoke(judge::names(&p), now.us);
                 live.chat.push(p);
                 live.active_us = now.us;
                 live.plan_seal(now.us, &self.config, &mut self.ticks);

@@ -10,19 +10,60 @@
 //! splitting.
 //! Not here: what a room is (`room`), which shard it belongs to (`link::Directory`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use grandstand_protocol::refusal::Refusal;
+use foldhash::quality::FixedState;
 
 use super::timers::Timers;
 use crate::config::ShardConfig;
-use crate::link::{Alias, Directory, ShardId};
-use crate::room::{Live, Room};
+use crate::link::{Alias, Directory, Opener, ShardId};
+use crate::room::{Account, Live, Room};
 
 /// Rest of a slot. An input waits in a shard's inbox for milliseconds, or for seconds if the inbox is full.
 const SLOT_REST_US: u64 = 30_000_000;
+
+/// How many rooms a shard may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// All of them.
+    rooms_max: usize,
+    /// Those that strangers opened: the rest is for operators and bridges.
+    strangers_max: usize,
+    /// Those that one person opened, or one address without a token.
+    opened_max: usize,
+}
+
+/// Entries of removed rooms that the list of empty rooms may hold beside as many as there are rooms.
+const STALE_MAX: usize = 1024;
+
+/// Rooms that one person may open on any node: a session follows as many.
+const OPENED_LEAST: usize = 32;
+
+impl Bounds {
+    /// The share of one of so many shards.
+    pub(crate) fn new(config: &ShardConfig, shards: u16) -> Bounds {
+        let rooms_max = config.rooms_max.div_ceil(usize::from(shards));
+        let strangers_max = rooms_max - rooms_max * config.rooms_reserved_percent as usize / 100;
+        let share = config.rooms_opened_max.div_ceil(usize::from(shards));
+        // On a small node one person holds at most a tenth.
+        let opened_max = share.min((strangers_max / 10).max(OPENED_LEAST));
+        Bounds { rooms_max, strangers_max, opened_max }
+    }
+}
+
+/// Why there is no space for a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The person has opened as many as one may.
+    ForPerson,
+    /// There are as many as this opener may fill.
+    ForAll,
+    /// As many rooms as allowed were removed within the rest of their slots.
+    Slots,
+}
 
 /// A shard's rooms.
 #[derive(Debug)]
@@ -32,20 +73,28 @@ pub(crate) struct Rooms {
     // Slots without a room, with the time since when, in that order.
     free: VecDeque<(u32, u64)>,
     timers: Timers,
-    rooms_max: usize,
+    bounds: Bounds,
+    // Rooms that strangers opened, in all and by person.
+    strangers: usize,
+    opened: HashMap<Account, u32, FixedState>,
+    // Rooms that were empty when everybody left, the longest ago first, with their epoch. Each once.
+    empty: VecDeque<(u32, u64)>,
     id: ShardId,
     directory: Directory,
 }
 
 impl Rooms {
-    /// No rooms yet; at most `rooms_max` in this shard.
-    pub(crate) fn new(rooms_max: usize, id: ShardId, directory: Directory) -> Self {
+    /// No rooms yet. `seed` keeps strangers from choosing names that collide in a table.
+    pub(crate) fn new(bounds: Bounds, id: ShardId, directory: Directory, seed: u64) -> Self {
         Rooms {
             slots: Vec::new(),
             names: BTreeMap::new(),
             free: VecDeque::new(),
             timers: Timers::default(),
-            rooms_max,
+            bounds,
+            strangers: 0,
+            opened: HashMap::with_hasher(FixedState::with_seed(seed)),
+            empty: VecDeque::new(),
             id,
             directory,
         }
@@ -131,16 +180,87 @@ impl Rooms {
         names.take_while(move |(name, _)| name.starts_with(prefix)).map(|(_, &slot)| slot)
     }
 
-    /// Add a room whose name is new.
+    /// Is there space for one more room of this opener?
     ///
     /// # Errors
-    /// `Overloaded`: there are as many rooms as allowed, or as many again were removed within the rest of
-    /// their slots.
-    pub(crate) fn insert(&mut self, room: Room, now_us: u64) -> Result<u32, Refusal> {
-        let rested = self.free.front().is_some_and(|&(_, us)| us.saturating_add(SLOT_REST_US) <= now_us);
-        if self.len() >= self.rooms_max || (!rested && self.slots.len() >= 2 * self.rooms_max) {
-            return Err(Refusal::Overloaded);
+    /// What is full.
+    pub(crate) fn check_space(&self, opener: Opener, now_us: u64) -> Result<(), Full> {
+        let Bounds { rooms_max, strangers_max, opened_max } = self.bounds;
+        let opened = self.opened.get(&Account::of(opener.person)).map_or(0, |&count| count as usize);
+        if !opener.is_trusted && opened >= opened_max {
+            return Err(Full::ForPerson);
         }
+        let has_rested = self.has_rested(now_us);
+        // The trusted have as many slots more.
+        if !has_rested && self.slots.len() >= rooms_max * if opener.is_trusted { 3 } else { 2 } {
+            return Err(Full::Slots);
+        }
+        let is_full = self.len() >= rooms_max || (!opener.is_trusted && self.strangers >= strangers_max);
+        if is_full { Err(Full::ForAll) } else { Ok(()) }
+    }
+
+    /// Everybody left a room: if it holds nothing, it goes first when there is no space.
+    pub(crate) fn note_empty(&mut self, slot: u32) {
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let (is_empty, epoch) = (room.is_empty(), room.epoch);
+        let live = room.live.as_mut().filter(|live| is_empty && !live.is_listed_empty);
+        if let Some(live) = live {
+            live.is_listed_empty = true;
+            self.empty.push_back((slot, epoch));
+        }
+        // Entries of rooms that were removed meanwhile must not add up.
+        if self.empty.len() > 2 * self.names.len() + STALE_MAX {
+            let slots = &self.slots;
+            let is_there = |slot: u32, epoch| slots[slot as usize].as_ref().is_some_and(|r| r.epoch == epoch);
+            self.empty.retain(|&(slot, epoch)| is_there(slot, epoch));
+        }
+    }
+
+    /// The room that holds nothing since longest ago, to be removed.
+    pub(crate) fn pop_empty(&mut self) -> Option<u32> {
+        while let Some((slot, epoch)) = self.empty.pop_front() {
+            let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+            let Some(room) = room.filter(|room| room.epoch == epoch) else { continue };
+            if let Some(live) = room.live.as_mut() {
+                live.is_listed_empty = false;
+            }
+            if room.is_empty() {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// A room is its operator's from now on.
+    pub(crate) fn adopt(&mut self, slot: u32) {
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let opener = std::mem::replace(&mut room.opener, Account::NODE);
+        self.count_out(opener);
+    }
+
+    fn count_in(&mut self, opener: Account) {
+        if opener != Account::NODE {
+            self.strangers += 1;
+            *self.opened.entry(opener).or_default() += 1;
+        }
+    }
+
+    fn count_out(&mut self, opener: Account) {
+        if opener == Account::NODE {
+            return;
+        }
+        self.strangers -= 1;
+        if let Entry::Occupied(mut entry) = self.opened.entry(opener) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Add a room whose name is new, and for which there is space. Returns its slot.
+    pub(crate) fn insert(&mut self, room: Room, now_us: u64) -> u32 {
+        let rested = self.has_rested(now_us);
         let slot = match self.free.pop_front_if(|_| rested) {
             Some((slot, _)) => slot,
             None => {
@@ -149,14 +269,19 @@ impl Rooms {
             }
         };
         self.put(slot, room);
-        Ok(slot)
+        slot
+    }
+
+    /// Has the slot that is free since longest ago rested?
+    fn has_rested(&self, now_us: u64) -> bool {
+        self.free.front().is_some_and(|&(_, us)| us.saturating_add(SLOT_REST_US) <= now_us)
     }
 
     /// Restore a room in the slot that the durable log recorded, even above the number of rooms allowed. The
     /// room comes back if the slot is taken, or is no slot of a table of this size.
     pub(crate) fn restore_at(&mut self, slot: u32, room: Room, now_us: u64) -> Result<u32, Room> {
         let at = slot as usize;
-        let is_far = at >= self.slots.len() && at >= 2 * self.rooms_max.max(self.len());
+        let is_far = at >= self.slots.len() && at >= 3 * self.bounds.rooms_max.max(self.len());
         if is_far || !self.directory.has_alias(self.id, slot) || self.get(slot).is_some() {
             return Err(room);
         }
@@ -181,6 +306,7 @@ impl Rooms {
     fn put(&mut self, slot: u32, room: Room) {
         let before = self.names.insert(room.name.clone(), slot);
         assert!(before.is_none() && self.slots[slot as usize].is_none(), "a room inserted twice");
+        self.count_in(room.opener);
         self.slots[slot as usize] = Some(room);
     }
 
@@ -188,6 +314,7 @@ impl Rooms {
     pub(crate) fn remove(&mut self, slot: u32, now_us: u64) -> Option<Room> {
         let room = self.slots.get_mut(slot as usize)?.take()?;
         self.names.remove(&*room.name);
+        self.count_out(room.opener);
         self.free.push_back((slot, now_us));
         Some(room)
     }
@@ -196,8 +323,10 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::{Now, PersonId};
     use crate::room::{Keeping, Origin};
     use grandstand_protocol::frame::Phase;
+    use grandstand_protocol::refusal::Refusal;
 
     fn room(name: &str) -> Room {
         Room {
@@ -209,11 +338,20 @@ mod tests {
             phase: Phase::Open,
             origin: Origin::Operator,
             settings: None,
+            opener: Account::NODE,
         }
     }
 
+    /// As a shard adds one of an operator.
+    fn insert(rooms: &mut Rooms, name: &str, now_us: u64) -> Result<u32, Refusal> {
+        let by = Opener { is_trusted: false, ..Opener::NODE };
+        rooms.check_space(by, now_us).map_err(|_| Refusal::Overloaded)?;
+        Ok(rooms.insert(room(name), now_us))
+    }
+
     fn rooms_of(rooms_max: usize) -> Rooms {
-        Rooms::new(rooms_max, ShardId(0), Directory::new(1, 0))
+        let config = ShardConfig { rooms_max, ..ShardConfig::for_tests() };
+        Rooms::new(Bounds::new(&config, 1), ShardId(0), Directory::new(1, 0), 0)
     }
 
     #[test]
@@ -224,19 +362,19 @@ mod tests {
         assert!(rooms.restore_at(2, room("c"), 10).is_err(), "taken");
         assert!(rooms.restore_at(u32::MAX, room("c"), 10).is_err(), "no table is so large");
         assert_eq!(rooms.restore(room("c")), 3);
-        assert_eq!(rooms.insert(room("d"), 11), Ok(4));
+        assert_eq!(insert(&mut rooms, "d", 11), Ok(4));
         rooms.remove(4, 11);
-        assert_eq!(rooms.insert(room("d"), SLOT_REST_US + 10), Ok(0), "free since the restart");
+        assert_eq!(insert(&mut rooms, "d", SLOT_REST_US + 10), Ok(0), "free since the restart");
     }
 
     #[test]
     fn slots_rest_before_they_are_given_again() {
         let mut rooms = rooms_of(2);
-        assert_eq!(rooms.insert(room("a"), 0), Ok(0));
+        assert_eq!(insert(&mut rooms, "a", 0), Ok(0));
         rooms.remove(0, 10);
-        assert_eq!(rooms.insert(room("b"), 11), Ok(1));
-        assert_eq!(rooms.insert(room("c"), SLOT_REST_US + 10), Ok(0));
-        assert_eq!(rooms.insert(room("d"), SLOT_REST_US + 10), Err(Refusal::Overloaded));
+        assert_eq!(insert(&mut rooms, "b", 11), Ok(1));
+        assert_eq!(insert(&mut rooms, "c", SLOT_REST_US + 10), Ok(0));
+        assert_eq!(insert(&mut rooms, "d", SLOT_REST_US + 10), Err(Refusal::Overloaded));
         assert_eq!((rooms.find("a"), rooms.find("c"), rooms.len()), (None, Some(0), 2));
     }
 
@@ -244,18 +382,18 @@ mod tests {
     fn rooms_that_come_and_go_are_bounded() {
         let mut rooms = rooms_of(2);
         for i in 0..4 {
-            let slot = rooms.insert(room("a"), i).unwrap();
+            let slot = insert(&mut rooms, "a", i).unwrap();
             rooms.remove(slot, i);
         }
-        assert_eq!(rooms.insert(room("a"), 5), Err(Refusal::Overloaded));
-        assert!(rooms.insert(room("a"), 5 + SLOT_REST_US).is_ok());
+        assert_eq!(insert(&mut rooms, "a", 5), Err(Refusal::Overloaded));
+        assert!(insert(&mut rooms, "a", 5 + SLOT_REST_US).is_ok());
     }
 
     #[test]
     fn pages_are_in_name_order() {
         let mut rooms = rooms_of(9);
         for name in ["b/2", "a", "b/1", "c", "b"] {
-            rooms.insert(room(name), 0).unwrap();
+            insert(&mut rooms, name, 0).unwrap();
         }
         let page = |prefix, after| {
             let slots = rooms.page(prefix, after);
@@ -265,5 +403,60 @@ mod tests {
         assert_eq!(page("b", ""), ["b", "b/1", "b/2"]);
         assert_eq!(page("b/", "b/1"), ["b/2"]);
         assert_eq!(page("b", "c"), [""; 0]);
+    }
+
+    fn of_stranger(name: &str, opener: u64) -> Room {
+        let mut room = Room { origin: Origin::FirstUse, opener: Account::of(PersonId(opener)), ..room(name) };
+        room.wake(Now::default(), &ShardConfig::for_tests(), 0);
+        room
+    }
+
+    #[test]
+    fn strangers_fill_their_part_and_one_of_them_a_tenth() {
+        let mut rooms = rooms_of(1000);
+        let by = |person| Opener { person: PersonId(person), is_trusted: false };
+        let mut made = 0;
+        for person in 1..=20 {
+            let mut own = 0;
+            while rooms.check_space(by(person), 0).is_ok() {
+                rooms.insert(of_stranger(&format!("{person}/{own}"), person), 0);
+                own += 1;
+            }
+            assert!(own <= 90, "a tenth of the strangers' part: {own}");
+            made += own;
+        }
+        assert_eq!(made, 900);
+        assert_eq!(rooms.check_space(by(1), 0), Err(Full::ForPerson));
+        assert_eq!(rooms.check_space(by(21), 0), Err(Full::ForAll));
+        for n in 0..100 {
+            assert_eq!(rooms.check_space(Opener::NODE, 0), Ok(()));
+            rooms.insert(room(&format!("operator/{n}")), 0);
+        }
+        assert_eq!(rooms.check_space(Opener::NODE, 0), Err(Full::ForAll));
+        // What an operator takes over is the stranger's no longer.
+        rooms.adopt(0);
+        assert_eq!(rooms.check_space(by(1), 0), Err(Full::ForAll), "the node is full");
+        for slot in 0..rooms.slots.len() as u32 {
+            rooms.remove(slot, 0);
+        }
+        assert_eq!((rooms.strangers, rooms.opened.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_list_of_empty_rooms_does_not_grow_by_rooms_that_come_and_go() {
+        let mut rooms = rooms_of(100_000);
+        for n in 0..50_000u64 {
+            let epoch = n + 1;
+            let slot = rooms.insert(Room { epoch, ..of_stranger("r", 1) }, n * SLOT_REST_US);
+            rooms.note_empty(slot);
+            rooms.note_empty(slot);
+            assert!(rooms.empty.len() <= STALE_MAX + 3, "{}", rooms.empty.len());
+            rooms.remove(slot, n * SLOT_REST_US);
+        }
+        assert_eq!(rooms.pop_empty(), None);
+        let first = rooms.insert(Room { epoch: 1, ..of_stranger("a", 1) }, 0);
+        rooms.insert(Room { epoch: 2, ..of_stranger("b", 1) }, 0);
+        rooms.note_empty(first);
+        assert_eq!((rooms.pop_empty(), rooms.pop_empty()), (Some(first), None), "who was left goes, once");
     }
 }

@@ -11,7 +11,7 @@ use super::history::Past;
 use super::outbox::Outbox;
 use super::pending_acks::AckPolicy;
 use super::{Followed, Shard};
-use crate::link::{Alias, AnswerKind, Now, Output, Personal, Publication, WorkerId};
+use crate::link::{Alias, AnswerKind, Now, Opener, Output, Personal, Publication, WorkerId};
 use crate::log::{BatchEntry, Entry};
 use crate::room::pacing::{Fate, Pacing};
 use crate::room::seal::{self, Lanes, Said, Sealed};
@@ -69,7 +69,7 @@ impl Shard {
     /// room exists.
     pub fn handle_followed(&mut self, now: Now, followed: &Followed) {
         for &(worker, members) in &followed.followers {
-            self.attach(now, worker, followed.room.clone());
+            self.attach(now, worker, followed.room.clone(), Opener::UNKNOWN);
             if let Some(slot) = self.rooms.find(&followed.room) {
                 self.viewers(now, worker, self.rooms.alias(slot), members);
             }

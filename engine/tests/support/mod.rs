@@ -219,7 +219,17 @@ impl Stage {
 
     /// Attach and take everything that was waiting; the attachment.
     pub(crate) fn attach(&mut self, worker: u16, room: &str) -> Result<Box<Attachment>, Refusal> {
-        self.input(Input::Attach { worker: WorkerId(worker), room: room.into() });
+        self.attach_by(worker, room, Opener::NODE)
+    }
+
+    /// As [`Self::attach`], on somebody's account.
+    pub(crate) fn attach_by(
+        &mut self,
+        worker: u16,
+        room: &str,
+        opener: Opener,
+    ) -> Result<Box<Attachment>, Refusal> {
+        self.input(Input::Attach { worker: WorkerId(worker), room: room.into(), opener });
         let attached = self.outputs().into_iter().filter_map(|(_, output)| match output {
             Output::Attached { result, .. } => Some(result),
             _ => None,
@@ -282,6 +292,7 @@ pub(crate) fn publication(alias: Alias, worker: u16, user: u64, nonce: u64, text
         from: ReplyTo { worker: WorkerId(worker), connection: ConnectionToken(user << 32 | nonce) },
         alias,
         user: UserId(user),
+        person: PersonId::of_user(UserId(user)),
         nonce,
         age_ms: 0,
         author: format!("user {user}").into(),
@@ -290,6 +301,7 @@ pub(crate) fn publication(alias: Alias, worker: u16, user: u64, nonce: u64, text
         attachment: "".into(),
         reply_to: None,
         exempt: false,
+        is_bridged: false,
     })
 }
 

@@ -40,7 +40,8 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
-    /// This binary on free ports, unpaced: everything that is said is shown.
+    /// This binary on free ports, unpaced: everything that is said is shown. Everybody may do everything, and
+    /// each connection of this machine is a person of its own.
     #[must_use]
     pub fn new(binary: &Path) -> NodePlan {
         let mut plan = NodePlan {
@@ -54,6 +55,8 @@ impl NodePlan {
             plan = plan.key(listener, "127.0.0.1:0");
         }
         plan.key("rooms.pacing_per_s", 0)
+            .key("auth.open_may", "publish,react,state,bridge")
+            .key("limits.people_per_address", 65_535)
     }
 
     /// With one more key of the configuration, such as `rooms.tick_ms`; the last of a name takes precedence.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use grandstand_edge_core::key::Key;
+use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
 use grandstand_engine::Shard;
 use grandstand_engine::link::{
@@ -211,10 +212,18 @@ impl Process {
         let authority = Arc::new(OpenAuthority { permissions });
         // One key over all processes of a node: tickets are honoured by the next.
         let tickets = Arc::new(OpenTickets { ttl_ms: plan.edge.ticket_ttl_ms.into() });
+        let people = Arc::new(People::new(PeopleLimits::for_tests(), Key::from_seed(seed)));
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.edge.clone() };
             let seed = seed.wrapping_mul(3 + 2 * u64::from(worker));
-            Audience::new(settings, authority.clone(), tickets.clone(), inboxes.clone(), Key::from_seed(seed))
+            Audience::new(
+                settings,
+                authority.clone(),
+                tickets.clone(),
+                inboxes.clone(),
+                people.clone(),
+                Key::from_seed(seed),
+            )
         };
         let wires =
             |_| Wires { wires: Vec::new(), touched: Vec::new(), fuse: fuse.clone(), broken_rule: None };
@@ -395,7 +404,7 @@ impl Process {
     fn open(&mut self, worker: usize, now: Now, connection: usize) {
         let wires = &mut self.wires[worker].wires;
         let at = wires.iter().position(Option::is_none).unwrap_or(wires.len());
-        let key = self.audiences[worker].handle_open(now, LinkKey(at as u32));
+        let key = self.audiences[worker].handle_open(now, LinkKey(at as u32), None);
         let wire = Wire { connection, key, free: 0, wants_room: true, taken: Vec::new() };
         if at == wires.len() {
             wires.push(Some(wire));

@@ -10,6 +10,7 @@ use grandstand_engine::link::ConnectionToken;
 
 use super::session::Session;
 use super::transport::LinkKey;
+use crate::people::AddressBlock;
 
 /// Bytes that wait for a connection.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ impl Outgoing {
 pub(super) struct Connection {
     pub(super) wire: LinkKey,
     generation: u32,
+    /// Where it comes from: who an anonymous session on it is to the limits.
+    pub(super) block: AddressBlock,
     /// Last frame from the peer, or the opening: seconds of the monotonic clock.
     pub(super) heard_s: u32,
     /// The transport did not take everything; wait for `handle_writable`.
@@ -46,10 +49,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(wire: LinkKey, generation: u32, now_s: u32) -> Self {
+    pub(super) fn new(wire: LinkKey, generation: u32, block: AddressBlock, now_s: u32) -> Self {
         Connection {
             wire,
             generation,
+            block,
             heard_s: now_s,
             blocked: false,
             queued: false,

@@ -19,6 +19,7 @@ use super::connection::{Connection, slot};
 use super::session::Session;
 use super::transport::LinkKey;
 use super::{Close, ConnectionKey, Counters};
+use crate::people::AddressBlock;
 
 /// See the file's head.
 pub(super) struct Connections {
@@ -63,9 +64,9 @@ impl Connections {
         }
     }
 
-    pub(super) fn open(&mut self, wire: LinkKey, now_s: u32) -> ConnectionKey {
+    pub(super) fn open(&mut self, wire: LinkKey, block: AddressBlock, now_s: u32) -> ConnectionKey {
         self.generation = self.generation.wrapping_add(1);
-        ConnectionKey(self.slab.insert(Connection::new(wire, self.generation, now_s)) as u32)
+        ConnectionKey(self.slab.insert(Connection::new(wire, self.generation, block, now_s)) as u32)
     }
 
     /// Free the slot of a connection that is gone.

@@ -8,13 +8,11 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
 use grandstand_protocol::text::mend_name;
 use grandstand_protocol::version::{self, capability};
-use smallvec::SmallVec;
 
 use super::Audience;
 use super::session::Session;
-use super::token_bucket::TokenBucket;
 use crate::admission::overload::Overload;
-use crate::auth::{Grant, RoomScope, TicketBody};
+use crate::auth::{Grant, TicketBody};
 use crate::key::Key;
 
 impl Audience {
@@ -41,7 +39,7 @@ impl Audience {
         }
     }
 
-    fn welcome(&mut self, now: Now, ix: u32, hello: &Hello<'_>, version: u16, grant: Grant) {
+    fn welcome(&mut self, now: Now, ix: u32, hello: &Hello<'_>, version: u16, mut grant: Grant) {
         let ticket = self.tickets.read(hello.ticket, now.unix_ms).filter(|t| match grant.user {
             Some(user) => t.user == user,
             // A named user's ticket without its token continues nobody's session.
@@ -55,7 +53,8 @@ impl Audience {
             let session = self.session_numbers.next();
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
         });
-        let name = self.subscriptions.settings.shown_name(grant.name, grant.role, body.session);
+        let name =
+            self.subscriptions.settings.shown_name(std::mem::take(&mut grant.name), grant.role, body.session);
         let ticket = self.tickets.issue(&body, now.unix_ms);
         let settings = &self.subscriptions.settings;
         let node = settings.node.clone();
@@ -83,18 +82,8 @@ impl Audience {
         connections.counters.sessions += 1;
         connections.counters.sessions_opened += 1;
         connections.counters.sessions_resumed += u64::from(resumed);
-        connections[ix].session = Some(Box::new(Session {
-            user: body.user,
-            name,
-            role: grant.role,
-            permissions: grant.permissions,
-            expires_unix_ms: grant.expires_unix_ms.unwrap_or(0),
-            scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
-            publish: TokenBucket::default(),
-            reactions: TokenBucket::default(),
-            frames: TokenBucket::default(),
-            memberships: SmallVec::new(),
-        }));
+        let person = self.subscriptions.people.enter(grant.user, body.session, connections[ix].block);
+        connections[ix].session = Some(Box::new(Session::new(body, person, name, grant)));
         self.tell_to_go(now, ix);
     }
 

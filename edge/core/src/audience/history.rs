@@ -2,7 +2,7 @@
 //!
 //! Why apart from `catch_up`: a page that was asked for moves no cursor, and is answered as a request is, by
 //! a control frame.
-//! Invariants: each request is answered once. A page costs its session [`PAGE_FRAMES`] frames of its rate;
+//! Invariants: each request is answered once. A page costs its person [`PAGE_FRAMES`] requests of the rate;
 //! none is queued for a connection that does not take what it was sent.
 //! Not here: how many are under way (`pages`), reading the log (engine), members that catch up (`catch_up`).
 
@@ -14,8 +14,9 @@ use grandstand_protocol::{limits, stream};
 use super::pages::{Asked, PageFor};
 use super::requests::Request;
 use super::subscriptions::Subscriptions;
+use crate::people::Limited;
 
-/// What a page costs of a session's rate of frames: at 100 frames/s five pages of 64 KB a second, which is
+/// What a page costs of a person's rate of requests: at 100 requests/s five pages of 64 KB a second, which is
 /// more than people scroll, and some 300 KB/s.
 const PAGE_FRAMES: u32 = 20;
 
@@ -30,14 +31,16 @@ impl Request<'_> {
     }
 
     fn try_history(&mut self, h: &History) -> Result<(), (Refusal, Option<u32>)> {
-        let Subscriptions { settings, shards, connections, rooms, pages } = &mut *self.subscriptions;
+        let Subscriptions { settings, shards, connections, rooms, pages, people, .. } =
+            &mut *self.subscriptions;
         let (connection, session) = connections.requester(self.ix);
         let Some((room, _)) = session.room(h.alias) else {
             return Err((Refusal::NotSubscribed, None));
         };
         let rate = session.frame_rate(settings);
         let cost = PAGE_FRAMES.min(rate.burst);
-        session.frames.take(self.now, rate, cost).map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
+        let taken = session.take(people, self.now, (Limited::Requests, rate), cost);
+        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let attached = rooms.attached(room);
         if attached.epoch != h.epoch {
             return Err((Refusal::UnknownEpoch, None));

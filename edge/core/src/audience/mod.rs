@@ -53,9 +53,11 @@ use std::sync::Arc;
 use grandstand_engine::link::{Backbone, Now};
 use grandstand_protocol::close::CloseCode;
 
+use crate::admission::limits::Address;
 use crate::admission::overload::HelloThrottle;
 use crate::auth::{Authorize, SealTickets};
 use crate::key::Key;
+use crate::people::People;
 use compression::BatchCompressor;
 pub use counters::Counters;
 pub use drain::Drain;
@@ -107,19 +109,20 @@ impl std::fmt::Debug for Audience {
 }
 
 impl Audience {
-    /// An audience of nobody. `key` makes session numbers and hashing unforeseeable: a node draws it from the
-    /// kernel, a test fixes it.
+    /// An audience of nobody. `people` is what all workers of the node know of people. `key` makes session
+    /// numbers and hashing unforeseeable: a node draws it from the kernel, a test fixes it.
     pub fn new(
         settings: Settings,
         authority: Arc<dyn Authorize>,
         tickets: Arc<dyn SealTickets>,
         backbone: Arc<dyn Backbone>,
+        people: Arc<People>,
         key: Key,
     ) -> Self {
         Audience {
             authority,
             tickets,
-            subscriptions: Subscriptions::new(settings, backbone, key),
+            subscriptions: Subscriptions::new(settings, backbone, people, key),
             throttle: HelloThrottle::new(key.number(u64::MAX)),
             session_numbers: SessionNumbers::new(key),
             drain_progress: None,
@@ -128,9 +131,10 @@ impl Audience {
         }
     }
 
-    /// A transport connection is established; its first frame must be `Hello`, and soon.
-    pub fn handle_open(&mut self, now: Now, wire: LinkKey) -> ConnectionKey {
-        self.subscriptions.connections.open(wire, seconds(now))
+    /// A transport connection from this address is established; its first frame must be `Hello`, and soon.
+    pub fn handle_open(&mut self, now: Now, wire: LinkKey, from: Option<Address>) -> ConnectionKey {
+        let block = from.map(|address| self.subscriptions.people.block(address));
+        self.subscriptions.connections.open(wire, block.unwrap_or_default(), seconds(now))
     }
 
     /// The transport has room again for a connection that it had not taken everything of.

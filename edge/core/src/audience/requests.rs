@@ -16,6 +16,7 @@ use grandstand_protocol::text::Likeness;
 use super::session::Membership;
 use super::subscriptions::Subscriptions;
 use super::{Audience, ConnectionKey, seconds};
+use crate::people::Limited;
 
 /// A request that a full shard refuses may be tried again after this: a shard empties its inbox in less.
 const OVERLOADED_RETRY_MS: u32 = 200;
@@ -97,7 +98,8 @@ impl Request<'_> {
             return self.refuse(Kind::Unsubscribe, request.into(), Refusal::NotSubscribed, None);
         };
         session.memberships.retain(|m| m.room != room);
-        subscriptions.leave(ix, Membership { room, place: Some(place) });
+        let number = session.number;
+        subscriptions.leave(ix, number, Membership { room, place: Some(place) });
         subscriptions.send_control(ix, &ServerFrame::Unsubscribed { request, alias });
     }
 
@@ -109,7 +111,7 @@ impl Request<'_> {
     }
 
     fn try_publish(&mut self, p: &Publish<'_>) -> Result<(), (Refusal, Option<u32>)> {
-        let Subscriptions { settings, shards, connections, .. } = &mut *self.subscriptions;
+        let Subscriptions { settings, shards, connections, people, .. } = &mut *self.subscriptions;
         let (connection, session) = connections.requester(self.ix);
         let is_bridge = session.may(permission::BRIDGE);
         if !session.may(permission::PUBLISH) || (!p.author.is_empty() && !is_bridge) {
@@ -121,7 +123,8 @@ impl Request<'_> {
         let content = Content { text: p.text, attachment: p.attachment, author: p.author };
         rules::check_content(&content, settings.text_bytes_max as usize).map_err(|reason| (reason, None))?;
         let rate = if is_bridge { settings.bridge_publish } else { settings.publish };
-        session.publish.take(self.now, rate, 1).map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
+        let taken = session.take(people, self.now, (Limited::Publications, rate), 1);
+        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let (author, role) = if p.author.is_empty() {
             (session.name.clone(), session.role)
         } else {
@@ -132,6 +135,7 @@ impl Request<'_> {
             from: ReplyTo { worker: settings.worker, connection },
             alias: Alias(p.alias),
             user: session.user,
+            person: session.person.held(),
             nonce: p.nonce,
             age_ms: p.age_ms,
             author,
@@ -140,6 +144,7 @@ impl Request<'_> {
             attachment: p.attachment.into(),
             reply_to: p.reply_to,
             exempt: is_bridge || session.role >= grandstand_protocol::frame::Role::Moderator,
+            is_bridged: !p.author.is_empty(),
         };
         let submitted = shards.submit(Alias(p.alias), Input::Publish(Box::new(publication)));
         if submitted.is_err() {
@@ -158,12 +163,12 @@ impl Request<'_> {
     }
 
     fn try_react(&mut self, react: &React<'_>) -> Result<(), (Refusal, Option<u32>)> {
-        let Subscriptions { settings, connections, rooms, .. } = &mut *self.subscriptions;
+        let Subscriptions { settings, connections, rooms, people, .. } = &mut *self.subscriptions;
         let (_, session) = connections.requester(self.ix);
         if !session.may(permission::REACT) {
             return Err((Refusal::Forbidden, None));
         }
-        let taken = session.reactions.take(self.now, settings.reactions, react.count);
+        let taken = session.take(people, self.now, (Limited::Reactions, settings.reactions), react.count);
         taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let (key, _) = session.room(react.alias).ok_or((Refusal::NotSubscribed, None))?;
         let room = &mut rooms.slab[key.0 as usize];
@@ -178,22 +183,25 @@ impl Request<'_> {
     }
 
     fn handle_set_state(&mut self, set: &SetState<'_>) {
-        if let Err(reason) = self.try_set_state(set) {
-            let retry = (reason == Refusal::Overloaded).then_some(OVERLOADED_RETRY_MS);
-            self.refuse(Kind::SetState, set.request.into(), reason, retry);
+        if let Err((reason, retry_after_ms)) = self.try_set_state(set) {
+            self.refuse(Kind::SetState, set.request.into(), reason, retry_after_ms);
         }
     }
 
-    fn try_set_state(&mut self, set: &SetState<'_>) -> Result<(), Refusal> {
-        let Subscriptions { settings, shards, connections, .. } = &mut *self.subscriptions;
+    fn try_set_state(&mut self, set: &SetState<'_>) -> Result<(), (Refusal, Option<u32>)> {
+        let Subscriptions { settings, shards, connections, people, .. } = &mut *self.subscriptions;
         let (connection, session) = connections.requester(self.ix);
         if !session.may(permission::STATE) {
-            return Err(Refusal::Forbidden);
+            return Err((Refusal::Forbidden, None));
         }
         if session.room(set.alias).is_none() {
-            return Err(Refusal::NotSubscribed);
+            return Err((Refusal::NotSubscribed, None));
         }
-        rules::check_state(set.key, set.value, limits::STATE_VALUE_BYTES_MAX)?;
+        rules::check_state(set.key, set.value, limits::STATE_VALUE_BYTES_MAX)
+            .map_err(|reason| (reason, None))?;
+        let requests = (Limited::Requests, session.frame_rate(settings));
+        let taken = session.take(people, self.now, requests, 1);
+        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let input = Input::SetState(Box::new(StateChange {
             from: ReplyTo { worker: settings.worker, connection },
             request: set.request,
@@ -203,7 +211,7 @@ impl Request<'_> {
         }));
         shards.submit(Alias(set.alias), input).map_err(|_| {
             connections.counters.submits_full += 1;
-            Refusal::Overloaded
+            (Refusal::Overloaded, Some(OVERLOADED_RETRY_MS))
         })
     }
 }

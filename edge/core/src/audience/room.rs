@@ -109,6 +109,8 @@ pub(super) struct Room {
     pub(super) members: Vec<Member>,
     /// Members that open compressed batches.
     pub(super) members_compressed: u32,
+    /// Sessions among the members, without those that count by another connection.
+    pub(super) viewers: u32,
     /// Where fan-out goes on in `members`.
     pub(super) walk: usize,
     /// Members may be behind the head; the room is in the list of rooms to walk.
@@ -129,6 +131,7 @@ impl Room {
             joining: Vec::new(),
             members: Vec::new(),
             members_compressed: 0,
+            viewers: 0,
             walk: 0,
             is_dirty: false,
             walk_again: false,

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use super::room::RoomKey;
 use super::settings::Settings;
 use super::token_bucket::{Rate, TokenBucket};
-use crate::auth::RoomScope;
+use crate::auth::{Grant, RoomScope, TicketBody};
+use crate::people::{Limited, People, Person};
 
 /// One room that a session follows.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +26,17 @@ pub(super) struct Place {
     /// Where the member is in the room's list.
     pub(super) member: u32,
     pub(super) alias: Alias,
+    /// Whether this connection is the one by which the session counts as a viewer.
+    pub(super) is_counted: bool,
 }
 
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Session {
+    pub(super) number: u64,
     pub(super) user: UserId,
+    /// Who it is to the limits.
+    pub(super) person: Person,
     pub(super) name: Box<str>,
     pub(super) role: Role,
     pub(super) permissions: u32,
@@ -38,13 +44,51 @@ pub(super) struct Session {
     pub(super) expires_unix_ms: u64,
     /// Rooms it may enter; `None` for all, so that the common case costs a word.
     pub(super) scope: Option<Box<RoomScope>>,
-    pub(super) publish: TokenBucket,
-    pub(super) reactions: TokenBucket,
+    /// Of a bridge's publications, and of a person's where too many people are remembered.
+    publish: TokenBucket,
+    /// Of a person's reactions and requests, where too many people are remembered.
+    rest: TokenBucket,
+    /// Of the connection: what floods it is closed.
     pub(super) frames: TokenBucket,
     pub(super) memberships: SmallVec<[Membership; 1]>,
 }
 
 impl Session {
+    /// A session that a ticket continues or that begins, of a person with these rights.
+    pub(super) fn new(body: TicketBody, person: Person, name: Box<str>, grant: Grant) -> Self {
+        Session {
+            number: body.session,
+            user: body.user,
+            person,
+            name,
+            role: grant.role,
+            permissions: grant.permissions,
+            expires_unix_ms: grant.expires_unix_ms.unwrap_or(0),
+            scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
+            publish: TokenBucket::default(),
+            rest: TokenBucket::default(),
+            frames: TokenBucket::default(),
+            memberships: SmallVec::new(),
+        }
+    }
+
+    /// Take from what the person may do over all connections; a bridge is held by its session only.
+    pub(super) fn take(
+        &mut self,
+        people: &People,
+        now: Now,
+        (what, rate): (Limited, Rate),
+        tokens: u32,
+    ) -> Result<(), u32> {
+        let is_bridge = self.may(permission::BRIDGE) && what != Limited::Reactions;
+        let taken = if is_bridge { None } else { people.take(now, &self.person, what, rate, tokens) };
+        let bucket = match what {
+            Limited::Publications => &mut self.publish,
+            Limited::Reactions | Limited::Requests => &mut self.rest,
+        };
+        taken.unwrap_or_else(|| bucket.take(now, rate, tokens))
+    }
+
     pub(super) fn may(&self, permission: u32) -> bool {
         self.permissions & permission != 0
     }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use grandstand_engine::link::{Attachment, Batch, Input};
-use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed};
+use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed, permission};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules;
 
@@ -19,6 +19,7 @@ use super::requests::Request;
 use super::room::{Attached, CatchUp, Cursor, Join, Member, RoomKey};
 use super::session::{Membership, Place};
 use super::subscriptions::Subscriptions;
+use crate::people::Limited;
 
 /// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one.
 /// A shard that takes inputs again empties as many within a turn.
@@ -38,35 +39,39 @@ struct NotInRing {
 
 impl Request<'_> {
     pub(super) fn handle_subscribe(&mut self, s: &Subscribe<'_>) {
-        if let Err(reason) = self.try_subscribe(s) {
-            self.refuse(Kind::Subscribe, s.request.into(), reason, None);
+        if let Err((reason, retry_after_ms)) = self.try_subscribe(s) {
+            self.refuse(Kind::Subscribe, s.request.into(), reason, retry_after_ms);
         }
     }
 
-    fn try_subscribe(&mut self, s: &Subscribe<'_>) -> Result<(), Refusal> {
-        let (ix, Subscriptions { settings, shards, connections, rooms, .. }) =
+    fn try_subscribe(&mut self, s: &Subscribe<'_>) -> Result<(), (Refusal, Option<u32>)> {
+        let (ix, Subscriptions { settings, shards, connections, rooms, people, .. }) =
             (self.ix, &mut *self.subscriptions);
-        rules::check_room_name(s.room, settings.room_name_bytes_max)?;
+        rules::check_room_name(s.room, settings.room_name_bytes_max).map_err(|reason| (reason, None))?;
         let (connection, session) = connections.requester(ix);
         if session.scope.as_ref().is_some_and(|scope| !scope.allows(s.room)) {
-            return Err(Refusal::Forbidden);
+            return Err((Refusal::Forbidden, None));
         }
         if session.memberships.len() >= settings.rooms_per_session_max as usize {
-            return Err(Refusal::TooManyRooms);
+            return Err((Refusal::TooManyRooms, None));
         }
         let known = rooms.named(s.room);
         if known.is_some_and(|key| session.membership(key).is_some()) {
-            return Err(Refusal::AlreadySubscribed);
+            return Err((Refusal::AlreadySubscribed, None));
         }
         if shards.deferred() >= DEFERRED_MAX {
-            return Err(Refusal::Overloaded);
+            return Err((Refusal::Overloaded, None));
         }
+        let requests = (Limited::Requests, session.frame_rate(settings));
+        let taken = session.take(people, self.now, requests, 1);
+        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
+        let opener = session.person.opener(session.may(permission::BRIDGE));
         let replay = s.replay.min(settings.replay_max);
         let join = Join { connection, request: s.request, resume: s.resume, replay };
         let key = known.unwrap_or_else(|| {
             let name: Arc<str> = s.room.into();
             let shard = shards.shard_of(&name);
-            let attach = Input::Attach { worker: settings.worker, room: name.clone() };
+            let attach = Input::Attach { worker: settings.worker, room: name.clone(), opener };
             shards.submit_surely_to(shard, attach);
             rooms.insert(name)
         });
@@ -124,15 +129,20 @@ impl Subscriptions {
     fn join(&mut self, key: RoomKey, join: Join) {
         let Some((ix, connection)) = self.connections.named_mut(join.connection) else { return };
         let takes_compressed = connection.takes_compressed;
-        let Some(membership) = connection.session.as_mut().and_then(|s| s.membership_mut(key)) else {
-            return;
-        };
+        let Some(session) = connection.session.as_mut() else { return };
+        let number = session.number;
+        let Some(membership) = session.membership_mut(key) else { return };
         // Before its answer: if that closes it, the room may be gone after.
         self.rooms.mark_recount(key);
         let room = &mut self.rooms[key];
         let attached = room.attached.as_ref().expect("joined when attached");
         let member = room.members.len() as u32;
-        membership.place = Some(Place { member, alias: attached.alias });
+        let is_counted = self.people.watch(number, attached.alias.0);
+        membership.place = Some(Place { member, alias: attached.alias, is_counted });
+        room.viewers += u32::from(is_counted);
+        if !is_counted {
+            self.uncounted.insert((join.connection, key));
+        }
         room.members_compressed += u32::from(takes_compressed);
         self.connections.counters.joins += 1;
         self.connections.counters.members += 1;

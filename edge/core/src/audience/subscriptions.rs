@@ -9,9 +9,11 @@
 //! `history` (pages that clients ask for).
 //! Not here: sessions and tokens (`hello`), outputs of shards (`outputs`), time (`timeouts`, `drain`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use grandstand_engine::link::{Backbone, Input};
+use foldhash::fast::RandomState;
+use grandstand_engine::link::{Backbone, ConnectionToken, Input};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Kind, Refused, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
@@ -25,6 +27,7 @@ use super::rooms::Rooms;
 use super::session::Membership;
 use super::shards::ShardLink;
 use crate::key::Key;
+use crate::people::People;
 
 /// See the file's head.
 pub(super) struct Subscriptions {
@@ -33,15 +36,26 @@ pub(super) struct Subscriptions {
     pub(super) connections: Connections,
     pub(super) rooms: Rooms,
     pub(super) pages: Pages,
+    /// What all workers know of people.
+    pub(super) people: Arc<People>,
+    /// Members whose session counts by another connection.
+    pub(super) uncounted: HashSet<(ConnectionToken, RoomKey), RandomState>,
 }
 
 impl Subscriptions {
-    pub(super) fn new(settings: Settings, backbone: Arc<dyn Backbone>, key: Key) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        backbone: Arc<dyn Backbone>,
+        people: Arc<People>,
+        key: Key,
+    ) -> Self {
         Subscriptions {
             shards: ShardLink::new(backbone),
             connections: Connections::with_capacity(settings.connections_reserved),
             rooms: Rooms::new(key),
             pages: Pages::default(),
+            people,
+            uncounted: HashSet::default(),
             settings,
         }
     }
@@ -66,8 +80,9 @@ impl Subscriptions {
     /// Take the session off a connection, and its members out of their rooms.
     pub(super) fn end_session(&mut self, ix: u32) {
         let Some(session) = self.connections.take_session(ix) else { return };
+        self.people.leave(&session.person);
         for membership in &session.memberships {
-            self.leave(ix, *membership);
+            self.leave(ix, session.number, *membership);
         }
     }
 
@@ -100,14 +115,16 @@ impl Subscriptions {
         }
     }
 
-    /// Take a member out of its room.
-    pub(super) fn leave(&mut self, ix: u32, membership: Membership) {
+    /// Take a session's member out of its room.
+    pub(super) fn leave(&mut self, ix: u32, session: u64, membership: Membership) {
         let Some(room) = self.rooms.get_mut(membership.room) else { return };
         let Some(place) = membership.place else {
             room.joining.retain(|join| slot(join.connection) != ix);
             return self.forget_if_empty(membership.room);
         };
         self.connections.counters.members -= 1;
+        self.people.unwatch(session, place.alias.0, place.is_counted);
+        room.viewers -= u32::from(place.is_counted);
         let takes_compressed = self.connections.get(ix).is_some_and(|c| c.takes_compressed);
         room.members_compressed -= u32::from(takes_compressed);
         if let Some(moved) = room.remove_member(place.member) {
@@ -127,10 +144,13 @@ impl Subscriptions {
         let room = &mut self.rooms[key];
         let Some(alias) = room.attached.as_ref().map(|a| a.alias.0) else { return };
         room.walk = 0;
-        room.members_compressed = 0;
+        (room.members_compressed, room.viewers) = (0, 0);
         for member in std::mem::take(&mut room.members) {
             self.connections.counters.members -= 1;
             if let Some(session) = self.connections.session_mut(member.connection) {
+                if let Some(place) = session.membership(key).and_then(|m| m.place) {
+                    self.people.unwatch(session.number, place.alias.0, place.is_counted);
+                }
                 session.memberships.retain(|m| m.room != key);
             }
             let unanswered =
@@ -168,14 +188,35 @@ impl Subscriptions {
         self.shards.submit_surely(alias, Input::React { alias, tallies });
     }
 
-    /// Tell a shard how many members its room has here.
+    /// Members whose session counted by another connection: count them where that one has left.
+    pub(super) fn claim_uncounted(&mut self) {
+        let mut uncounted = std::mem::take(&mut self.uncounted);
+        uncounted.retain(|&(token, key)| !self.is_counted_now(token, key));
+        self.uncounted = uncounted;
+    }
+
+    /// Does a member count, or is it gone?
+    fn is_counted_now(&mut self, token: ConnectionToken, key: RoomKey) -> bool {
+        let Some((_, connection)) = self.connections.named_mut(token) else { return true };
+        let Some(session) = connection.session.as_mut() else { return true };
+        let number = session.number;
+        let Some(place) = session.membership_mut(key).and_then(|m| m.place.as_mut()) else { return true };
+        if !place.is_counted && self.people.claim(number, place.alias.0) {
+            place.is_counted = true;
+            self.rooms[key].viewers += 1;
+            self.rooms.mark_recount(key);
+        }
+        place.is_counted
+    }
+
+    /// Tell a shard how many viewers its room has here.
     pub(super) fn flush_recount(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         if !std::mem::take(&mut room.is_recount_due) {
             return;
         }
         let Some(alias) = room.attached.as_ref().map(|a| a.alias) else { return };
-        let (worker, count) = (self.settings.worker, room.members.len() as u32);
+        let (worker, count) = (self.settings.worker, room.viewers);
         self.shards.submit_surely(alias, Input::Viewers { worker, alias, count });
     }
 }

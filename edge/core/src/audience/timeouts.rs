@@ -32,6 +32,7 @@ impl Audience {
         if now.us >= self.sweep_us {
             self.sweep_us = now.us + SWEEP_US;
             self.sweep(now);
+            self.subscriptions.claim_uncounted();
         }
     }
 

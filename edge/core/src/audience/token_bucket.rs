@@ -1,4 +1,4 @@
-//! Token buckets of eight bytes: how often one session may do something.
+//! Token buckets of eight bytes: how often somebody may do something.
 //!
 //! Invariant: over any time `t` at most `burst + rate * t` tokens are given.
 
@@ -34,6 +34,18 @@ impl TokenBucket {
             return Ok(());
         }
         Err((after - burst).div_ceil(u64::from(rate.per_s.max(1))).min(u64::from(u32::MAX)) as u32)
+    }
+}
+
+impl TokenBucket {
+    /// Give tokens back that were taken just before.
+    pub(crate) fn give_back(&mut self, tokens: u32) {
+        self.missing_milli = self.missing_milli.saturating_sub(tokens.saturating_mul(1000));
+    }
+
+    /// How long after the last take the bucket is full again.
+    pub(crate) fn full_after_us(&self, rate: Rate) -> u64 {
+        (u64::from(self.missing_milli) * 1000).div_ceil(u64::from(rate.per_s.max(1)))
     }
 }
 

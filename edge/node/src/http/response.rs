@@ -85,6 +85,10 @@ impl From<Refusal> for Failure {
             Refusal::Overloaded | Refusal::StorageUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "try again later")
             }
+            Refusal::NonceReused => (
+                StatusCode::CONFLICT,
+                "the nonce stands for another message: send this one under a new nonce",
+            ),
             Refusal::Other
             | Refusal::NotSubscribed
             | Refusal::AlreadySubscribed

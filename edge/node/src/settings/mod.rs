@@ -51,6 +51,8 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         slow_mode_ms: rooms.slow_mode_ms,
         viewers_every_ms: rooms.viewers_every_ms,
         rooms_max: rooms.max,
+        rooms_reserved_percent: rooms.reserved_percent,
+        rooms_opened_max: rooms.opened_per_person_max,
         on_first_use: rooms.on_first_use.clone(),
         durability: if config.rooms_on_disk() { Durability::Disk } else { Durability::Memory },
         answer_within_ms: config.log.answer_within_ms,

@@ -51,6 +51,8 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         pacing_per_s,
         pacing_above_viewers,
         rooms_max,
+        rooms_reserved_percent,
+        rooms_opened_max,
         idle_ms,
         on_first_use,
         durability,
@@ -89,6 +91,8 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         ("rooms.pacing_per_s", pacing_per_s.into()),
         ("rooms.pacing_above_viewers", pacing_above_viewers),
         ("rooms.max", rooms_max as u64),
+        ("rooms.reserved_percent", rooms_reserved_percent.into()),
+        ("rooms.opened_per_person_max", rooms_opened_max as u64),
         ("rooms.idle_ms", idle_ms),
         ("log.answer_within_ms", answer_within_ms),
         ("log.answers_max", answers_held_max as u64),
@@ -210,6 +214,7 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.connections_per_address_max",
     "limits.handshake", // the handshake queue and the limits on addresses
     "limits.loopback_exempt",
+    "limits.people_", // what workers share of people
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",

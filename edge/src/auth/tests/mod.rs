@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
 use grandstand_edge_core::auth::{RoomScope, SealTickets, TicketBody};
+use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_engine::link::Backbone;
 use grandstand_engine::link::{Alias, Input, Now, ShardId, UserId};
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Role, ServerFrame, Subscribe};
@@ -182,8 +183,13 @@ fn without_a_key_everybody_may_what_the_open_node_allows() {
     for token in ["", "rubbish", &token(&json!({ "name": "Ada" }))] {
         let grant = open.authorize(token, "wish", NOW_MS).unwrap();
         assert_eq!((grant.user, &*grant.name, grant.expires_unix_ms), (None, "wish", None));
-        assert_eq!(grant.permissions, bits(Right::ALL));
+        assert_eq!(grant.permissions, bits(&[Right::Publish, Right::React]), "a bridge never by default");
     }
+    let defaults = config::Auth::default();
+    assert_eq!(defaults.open_may, defaults.anonymous_may, "as a node with a key");
+    let all = config::Auth { open_may: Right::ALL.to_vec(), ..defaults };
+    let granted = Authority::from_config(&all).unwrap().authorize("", "", NOW_MS).unwrap().permissions;
+    assert_eq!(granted, bits(Right::ALL), "by an explicit key");
 }
 
 #[test]
@@ -371,10 +377,18 @@ fn an_audience_opens_a_tokens_rooms_for_its_time() {
     let authority = Authority::from_config(&config::Auth { leeway_s: 0, ..auth() }).unwrap();
     let (shards, mut wire) = (Arc::new(Kept::default()), Kept::default());
     let (tickets, key) = (Tickets::new([7; 32], 60_000), grandstand_edge_core::key::Key::from_seed(1));
-    let mut audience =
-        Audience::new(Settings::for_tests(), Arc::new(authority), Arc::new(tickets), shards.clone(), key);
+    let people =
+        Arc::new(People::new(PeopleLimits::for_tests(), grandstand_edge_core::key::Key::from_seed(1)));
+    let mut audience = Audience::new(
+        Settings::for_tests(),
+        Arc::new(authority),
+        Arc::new(tickets),
+        shards.clone(),
+        people,
+        key,
+    );
     let at = |s: u64| Now { us: s * 1_000_000, unix_ms: NOW_MS + s * 1_000 };
-    let key = audience.handle_open(at(0), LinkKey(0));
+    let key = audience.handle_open(at(0), LinkKey(0), None);
     let token = token(&json!({ "sub": "u1", "rooms": ["show/*"], "exp": NOW_S + 10 }));
     let mut encoder = Encoder::new();
     for frame in [

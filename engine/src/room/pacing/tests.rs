@@ -4,7 +4,7 @@
 //! Why: people notice at once if pacing is unfair, and no metric shows it.
 
 use super::*;
-use crate::link::{Alias, ConnectionToken, ReplyTo, UserId, WorkerId};
+use crate::link::{Alias, ConnectionToken, PersonId, ReplyTo, UserId, WorkerId};
 use proptest::prelude::*;
 
 pub(super) fn said(user: u64, role: Role, text: &str) -> Box<Publication> {
@@ -12,6 +12,7 @@ pub(super) fn said(user: u64, role: Role, text: &str) -> Box<Publication> {
         from: ReplyTo { worker: WorkerId((user % 3) as u16), connection: ConnectionToken(user) },
         alias: Alias(1),
         user: UserId(user),
+        person: PersonId::of_user(UserId(user)),
         nonce: 0,
         age_ms: 0,
         author: format!("User {user}").into(),
@@ -20,6 +21,7 @@ pub(super) fn said(user: u64, role: Role, text: &str) -> Box<Publication> {
         attachment: "".into(),
         reply_to: None,
         exempt: false,
+        is_bridged: false,
     })
 }
 

@@ -24,8 +24,10 @@ use super::super::room::Member;
 use super::super::subscriptions::Subscriptions;
 use super::super::{Audience, ConnectionKey, Drain, LinkKey, Settings, Transport};
 use super::viewer::{Truth, Viewer};
+use crate::admission::limits::Address;
 use crate::auth::Authorize;
 use crate::key::Key;
+use crate::people::{People, PeopleLimits};
 use crate::testing::{OpenAuthority, OpenTickets};
 use grandstand_model::{Disk, Inboxes};
 
@@ -44,6 +46,7 @@ pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) rooms: ShardConfig,
     pub(super) authority: Arc<dyn Authorize>,
+    pub(super) people: PeopleLimits,
     pub(super) seed: u64,
     /// Inputs and outputs take up to so long.
     pub(super) delay_us_max: u64,
@@ -62,6 +65,7 @@ impl Default for Plan {
             settings: Settings { publish: rates, reactions: rates, frames: rates, ..Settings::for_tests() },
             rooms: ShardConfig { viewers_every_ms: 0, ..ShardConfig::for_tests() },
             authority: Arc::new(OpenAuthority { permissions }),
+            people: PeopleLimits::for_tests(),
             seed: 1,
             delay_us_max: 0,
             inbox_max: 100_000,
@@ -135,6 +139,8 @@ pub(super) struct Harness {
     coming: Vec<Vec<VecDeque<(u64, Output)>>>,
     wires: Vec<ModelLinks>,
     places: Vec<Option<Place>>,
+    /// Where new connections come from.
+    pub(super) address: Option<Address>,
     pub(super) ended: Vec<Option<Ended>>,
     pub(super) viewers: Vec<Viewer>,
     pub(super) truth: Truth,
@@ -151,6 +157,7 @@ impl Harness {
         let (workers, shards) = (usize::from(plan.workers), usize::from(plan.shards));
         let links = Arc::new(Inboxes::new(Directory::new(plan.shards, plan.seed), plan.inbox_max));
         let tickets = Arc::new(OpenTickets { ttl_ms: plan.settings.ticket_ttl_ms.into() });
+        let people = Arc::new(People::new(plan.people, Key::from_seed(plan.seed)));
         let audience = |worker: u16| {
             let settings = Settings { worker: WorkerId(worker), ..plan.settings.clone() };
             let seed = plan.seed.wrapping_mul(1 + u64::from(worker));
@@ -159,6 +166,7 @@ impl Harness {
                 plan.authority.clone(),
                 tickets.clone(),
                 links.clone(),
+                people.clone(),
                 Key::from_seed(seed),
             )
         };
@@ -172,6 +180,7 @@ impl Harness {
             coming: (0..shards).map(|_| (0..workers).map(|_| VecDeque::new()).collect()).collect(),
             wires: (0..workers).map(|_| ModelLinks::default()).collect(),
             places: Vec::new(),
+            address: None,
             ended: Vec::new(),
             viewers: Vec::new(),
             truth: Truth::default(),
@@ -253,7 +262,7 @@ impl Harness {
         }
         let wire = LinkKey(at as u32);
         let now = self.now();
-        let key = self.audiences[worker].handle_open(now, wire);
+        let key = self.audiences[worker].handle_open(now, wire, self.address);
         self.places[v.0] = Some(Place { worker, wire, key });
     }
 

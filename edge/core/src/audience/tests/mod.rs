@@ -17,6 +17,7 @@ mod history;
 mod joining;
 mod names;
 mod pacing;
+mod people;
 mod property;
 mod refusals;
 mod verdicts;

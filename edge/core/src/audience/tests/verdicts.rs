@@ -62,7 +62,10 @@ impl Judge {
 
     fn attach(&mut self, room: &str) -> Result<Alias, Refusal> {
         let now = self.now();
-        self.shard.handle_input(now, Input::Attach { worker: WorkerId(0), room: Arc::from(room) });
+        self.shard.handle_input(
+            now,
+            Input::Attach { worker: WorkerId(0), room: Arc::from(room), opener: Opener::NODE },
+        );
         while let Some((_, output)) = self.shard.poll_output() {
             if let Output::Attached { result, .. } = output {
                 return result.map(|attachment| attachment.alias);
@@ -103,6 +106,7 @@ impl Judge {
             from: NOBODY,
             alias: self.alias,
             user: UserId(1),
+            person: PersonId::of_user(UserId(1)),
             nonce,
             age_ms: 0,
             author: author.into(),
@@ -111,6 +115,7 @@ impl Judge {
             attachment: attachment.into(),
             reply_to: None,
             exempt: true,
+            is_bridged: false,
         })))
     }
 

@@ -13,7 +13,9 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use grandstand_engine::link::{Alias, AnswerKind, ConnectionToken, Publication, ReplyTo, UserId, WorkerId};
+use grandstand_engine::link::{
+    Alias, AnswerKind, ConnectionToken, PersonId, Publication, ReplyTo, UserId, WorkerId,
+};
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::limits::{ATTACHMENT_BYTES_MAX, NAME_BYTES_MAX};
 use grandstand_protocol::refusal::Refusal;
@@ -109,12 +111,13 @@ pub(super) async fn publish(
 }
 
 fn publication(message: NewMessage, nonce: u64, alias: Alias) -> Publication {
-    let role = Role::from(message.role);
+    let (role, user) = (Role::from(message.role), user(&message.author));
     Publication {
         // The desk replaces it.
         from: ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) },
         alias,
-        user: user(&message.author),
+        user,
+        person: PersonId::of_user(user),
         nonce,
         age_ms: message.age_ms,
         author: message.author.into(),
@@ -123,6 +126,7 @@ fn publication(message: NewMessage, nonce: u64, alias: Alias) -> Publication {
         attachment: message.attachment.into(),
         reply_to: message.reply_to,
         exempt: role >= Role::Moderator,
+        is_bridged: true,
     }
 }
 

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use grandstand_engine::RoomSettings;
 use grandstand_engine::link::{AdminAnswer, AdminRequest, RoomInfo};
+use grandstand_engine::{RoomSettings, check_reserved};
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ use crate::http::response::Failure;
 const LIMIT: usize = 100;
 /// The most rooms of a page: some 300 KB of JSON.
 const LIMIT_MAX: usize = 1_000;
+
+const RESERVED_HINT: &str = "PUT state/gs.slow_ms with the milliseconds of slow mode, such as 5000; DELETE it to return to rooms.slow_mode_ms";
 
 type Answer = Result<Json<Value>, Failure>;
 type Name = Result<Path<String>, PathRejection>;
@@ -143,6 +145,7 @@ pub(super) async fn set_state(
 ) -> Answer {
     let (name, key) = path(at)?;
     let value = Some(bytes(body)?.to_vec());
+    check_reserved(&key, value.as_deref()).map_err(|fault| Failure::bad_request(fault, RESERVED_HINT))?;
     port.change(&name, |room| AdminRequest::SetState { room, key, value }).await
 }
 
@@ -151,6 +154,7 @@ pub(super) async fn remove_state(
     at: Result<Path<(String, String)>, PathRejection>,
 ) -> Answer {
     let (name, key) = path(at)?;
+    check_reserved(&key, None).map_err(|fault| Failure::bad_request(fault, RESERVED_HINT))?;
     port.change(&name, |room| AdminRequest::SetState { room, key, value: None }).await
 }
 

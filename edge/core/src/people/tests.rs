@@ -1,0 +1,180 @@
+//! Tests of people: whatever one person does, it is one person's allowance; many at one address do not starve
+//! each other.
+//!
+//! Why as properties: no list of tricks (reconnects, tickets, several connections) is complete.
+
+use grandstand_engine::link::{Now, UserId};
+use proptest::prelude::*;
+
+use super::*;
+
+const RATE: Rate = Rate { per_s: 5, burst: 10 };
+
+fn people(places_per_address: u32) -> People {
+    People::new(PeopleLimits { places_per_address, ..PeopleLimits::for_tests() }, Key::from_seed(3))
+}
+
+fn at(ms: u64) -> Now {
+    Now { us: ms * 1000, unix_ms: 0 }
+}
+
+fn ip(text: &str) -> Address {
+    Address::of(text.parse().unwrap())
+}
+
+fn publish(people: &People, now: Now, person: &Person) -> bool {
+    people.take(now, person, Limited::Publications, RATE, 1).expect("remembered").is_ok()
+}
+
+#[test]
+fn an_address_is_ipv4_or_a_slash_64() {
+    let people = people(4);
+    let block = |text| people.block(ip(text));
+    assert_eq!(block("192.0.2.1"), block("::ffff:192.0.2.1"));
+    assert_eq!(block("2001:db8::1"), block("2001:db8::ffff:2"));
+    let others = ["192.0.2.1", "192.0.2.2", "2001:db8::", "2001:db8:0:1::", "::192.0.2.1"].map(block);
+    for (n, one) in others.iter().enumerate() {
+        assert!(others[n + 1..].iter().all(|other| other != one), "{n}");
+    }
+    let elsewhere = People::new(PeopleLimits::for_tests(), Key::from_seed(4));
+    assert_ne!(block("192.0.2.1"), elsewhere.block(ip("192.0.2.1")), "nobody outside can tell");
+}
+
+#[test]
+fn who_reconnects_without_a_ticket_is_where_it_was() {
+    let people = people(4);
+    let block = people.block(ip("192.0.2.1"));
+    let mut accepted = 0;
+    for session in 1..=1000 {
+        let person = people.enter(None, session, block);
+        accepted += (0..10).filter(|_| publish(&people, at(1000), &person)).count();
+        people.leave(&person);
+    }
+    assert_eq!(accepted, 10);
+    assert!(people.places.is_empty(), "an address without sessions is not remembered");
+}
+
+#[test]
+fn people_behind_one_address_have_allowances_of_their_own_up_to_a_bound() {
+    let people = people(4);
+    let block = people.block(ip("192.0.2.1"));
+    let persons: Vec<_> = (1..=8).map(|session| people.enter(None, session, block)).collect();
+    let accepted = |person| (0..20).filter(|_| publish(&people, at(1000), person)).count();
+    let each: Vec<_> = persons.iter().map(accepted).collect();
+    assert_eq!(each, [10, 10, 10, 10, 0, 0, 0, 0], "four places, two sessions at each");
+    let other = people.enter(None, 9, people.block(ip("192.0.2.2")));
+    assert_eq!(accepted(&other), 10);
+    let named = people.enter(Some(UserId(5)), 10, block);
+    assert_eq!(accepted(&named), 10, "a named user is not one of its address");
+}
+
+#[test]
+fn more_people_than_are_remembered_have_their_connections_limits() {
+    let limits = PeopleLimits { remembered_max: PARTS, ..PeopleLimits::for_tests() };
+    let people = People::new(limits, Key::from_seed(1));
+    let take = |user, ms| {
+        let person = people.enter(Some(UserId(user)), user, AddressBlock::default());
+        people.take(at(ms), &person, Limited::Requests, RATE, 1)
+    };
+    let remembered = (1..=10_000).filter(|&user| take(user, 1000).is_some()).count();
+    assert!(remembered <= PARTS && people.allowances.len() == remembered, "{remembered}");
+    // A token is back after 200 ms, and then nobody is remembered.
+    assert!((1..=10_000).filter(|&user| take(user, 3000).is_some()).count() > PARTS / 2);
+    assert!(people.allowances.len() <= PARTS);
+}
+
+#[test]
+fn one_connection_of_a_session_counts_in_a_room() {
+    let people = people(4);
+    assert!(people.watch(1, 7) && !people.watch(1, 7) && people.watch(1, 8) && people.watch(2, 7));
+    assert!(!people.claim(1, 7), "the first counts");
+    people.unwatch(1, 7, true);
+    assert!(people.claim(1, 7) && !people.claim(1, 7));
+    people.unwatch(1, 7, true);
+    assert!(!people.claim(1, 7), "nobody is left");
+    people.unwatch(1, 8, true);
+    people.unwatch(2, 7, true);
+    assert!(people.watching.is_empty());
+}
+
+/// What one person does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A new connection, with the ticket of an earlier session or without one.
+    Connect {
+        ticket: Option<usize>,
+    },
+    /// A connection ends.
+    Leave(usize),
+    /// Publications over a connection.
+    Publish(usize, u8),
+    Wait {
+        ms: u16,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => prop::option::of(0usize..20).prop_map(|ticket| Step::Connect { ticket }),
+        2 => (0usize..20).prop_map(Step::Leave),
+        4 => (0usize..20, 1u8..30).prop_map(|(which, count)| Step::Publish(which, count)),
+        2 => (1u16..3000).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+/// Most publications that are accepted within any time, beside what a burst and the rate allow.
+fn check(steps: &[Step], user: Option<UserId>, places: u32) -> Result<(), TestCaseError> {
+    let people = people(places);
+    let block = people.block(ip("192.0.2.1"));
+    let (mut ms, mut newest) = (1000, 0);
+    let (mut open, mut sessions) = (Vec::new(), Vec::new());
+    let mut accepted: Vec<u64> = Vec::new();
+    let mut most_open = 1;
+    for step in steps {
+        match *step {
+            Step::Connect { ticket } => {
+                let session = ticket.and_then(|at| sessions.get(at).copied()).unwrap_or_else(|| {
+                    newest += 1;
+                    sessions.push(newest);
+                    newest
+                });
+                open.push(people.enter(user, session, block));
+            }
+            Step::Leave(at) if at < open.len() => people.leave(&open.swap_remove(at)),
+            Step::Publish(at, count) if at < open.len() => {
+                let taken = (0..count).filter(|_| publish(&people, at_ms(ms), &open[at])).count();
+                accepted.extend(std::iter::repeat_n(ms, taken));
+            }
+            Step::Wait { ms: passed } => ms += u64::from(passed),
+            Step::Leave(_) | Step::Publish(..) => {}
+        }
+        most_open = most_open.max(open.len());
+    }
+    let persons = if user.is_some() { 1 } else { most_open.min(places as usize) as u64 };
+    for (first, from) in accepted.iter().enumerate() {
+        for (last, to) in accepted.iter().enumerate().skip(first) {
+            let count = (last - first + 1) as u64;
+            let allowed = u64::from(RATE.burst) * 1000 + u64::from(RATE.per_s) * (to - from);
+            prop_assert!(count * 1000 <= persons * allowed, "{count} from {from} to {to}, {persons} places");
+        }
+    }
+    Ok(())
+}
+
+fn at_ms(ms: u64) -> Now {
+    at(ms)
+}
+
+proptest! {
+    #[test]
+    fn a_named_user_has_one_allowance_whatever_it_does(steps in prop::collection::vec(step(), 1..80)) {
+        check(&steps, Some(UserId(9)), 4)?;
+    }
+
+    #[test]
+    fn an_address_has_as_many_allowances_as_people_at_once(
+        steps in prop::collection::vec(step(), 1..80), places in 1u32..6,
+    ) {
+        check(&steps, None, places)?;
+    }
+}
