@@ -4,12 +4,13 @@
 //! this type's name finds all code that depends on time.
 //! Invariant: `clippy.toml` bans `Instant::now`, `Instant::elapsed` and `SystemTime::now` everywhere else
 //! except in tests.
-//! Not here: waiting (the runtime's timers), the clock of the shards (`grandstand_engine::runtime`).
+//! Not here: how far the wall clock is believed (`grandstand_engine::runtime::wall`), waiting (the runtime's timers), the clock of the shards (`grandstand_engine::runtime`).
 #![expect(clippy::disallowed_methods, reason = "the one place for clocks")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grandstand_engine::link::Now;
+use grandstand_engine::runtime::wall;
 
 /// Reads the monotonic and the wall clock. Copies give the same times.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +47,14 @@ impl Clock {
         self.elapsed(self.start)
     }
 
-    /// The time of day.
+    /// The time of day, as far as it is plausible.
     pub fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        UNIX_EPOCH + self.unix()
     }
 
     /// The time of day, since 1970.
     pub fn unix(&self) -> Duration {
-        self.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+        Duration::from_micros(wall::unix_us())
     }
 }
 

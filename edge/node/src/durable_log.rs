@@ -56,6 +56,12 @@ fn announce(store: &Store, config: &Config) {
         }
         _ => tracing::warn!(%dir, rooms, "durable log: {}", found(opening)),
     }
+    if let Some(clock) = &opening.clock {
+        tracing::warn!("durable log: {clock}");
+    }
+    if let Some(unsure) = &opening.unsure {
+        tracing::warn!("durable log: {unsure}");
+    }
     for rotten in &opening.rotten {
         tracing::error!(
             "durable log: rotten and not served: {rotten}; see `grandstand verify`, and your backups"
@@ -69,12 +75,18 @@ fn found(opening: &Opening) -> String {
     let how = match opening.found {
         Found::New => "new".to_owned(),
         Found::Clean => format!("clean, {rooms}"),
+        Found::Crashed { recovered } if opening.new_epochs > 0 => {
+            format!(
+                "after a crash: {rooms}, {recovered} entries recovered from the crash log, {} rooms under new epochs",
+                opening.new_epochs
+            )
+        }
         Found::Crashed { recovered } => {
             format!("after a crash: {rooms}, {recovered} entries recovered from the crash log, epochs kept")
         }
         Found::PowerCut => {
             // Where a record was cut off or damaged, nothing can be said about completeness.
-            let is_whole = opening.cut == 0 && opening.rotten.is_empty();
+            let is_whole = opening.cut == 0 && opening.rotten.is_empty() && opening.unsure.is_none();
             let whole = if is_whole { "; everything acknowledged is there" } else { "" };
             format!("after a power cut: {rooms}, {} of them under new epochs{whole}", opening.new_epochs)
         }

@@ -14,6 +14,7 @@
 
 pub mod certificates;
 pub mod check;
+mod clock_steps;
 pub mod config_command;
 mod durable_log;
 mod error;

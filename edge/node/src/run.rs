@@ -59,6 +59,7 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
 async fn turns(pulse: &Pulse) {
     loop {
         pulse.turn();
+        crate::clock_steps::report();
         tokio::time::sleep(TURN_EVERY / 2).await;
     }
 }

@@ -1,14 +1,15 @@
 //! QUIC's parameters, and why each has its value.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{hkdf, hmac};
 use grandstand_edge_core::key::Key;
+use grandstand_engine::runtime::wall;
 use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{
-    AckFrequencyConfig, Dir, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
-    ValidationTokenConfig, VarInt,
+    AckFrequencyConfig, Dir, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TimeSource,
+    TransportConfig, ValidationTokenConfig, VarInt,
 };
 
 use super::protocol::{Protocol, alpn_protocols};
@@ -59,7 +60,7 @@ pub(crate) fn server_config(
     tls.alpn_protocols = alpn_protocols();
     let mut server = ServerConfig::new(Arc::new(Crypto::new(Arc::new(tls), delay)?), Arc::new(token_key));
     server.transport_config(Arc::new(transport(quic)));
-    server.migration(true);
+    server.migration(true).time_source(Arc::new(Believed));
     server.incoming_buffer_size(WAITING_BYTES_MAX).incoming_buffer_size_total(ALL_WAITING_BYTES_MAX);
     let mut tokens = ValidationTokenConfig::default();
     tokens.lifetime(TOKEN_LIFETIME).log(Arc::new(ShownTokens::new(table))).sent(1);
@@ -68,6 +69,15 @@ pub(crate) fn server_config(
 }
 
 /// A key that nobody knows, for a table of strangers' input.
+/// The time of address tokens: the wall clock as it is believed.
+struct Believed;
+
+impl TimeSource for Believed {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(wall::unix_us())
+    }
+}
+
 fn table_key(token_key: &hkdf::Prk) -> Key {
     let mut bytes = [0; 32];
     let expanded = token_key.expand(&[b"grandstand quic tables"], hkdf::HKDF_SHA256);

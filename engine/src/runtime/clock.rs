@@ -2,13 +2,12 @@
 //!
 //! Why one place: the order of a node's batches and acknowledgements depends on these times.
 
-#![expect(clippy::disallowed_methods, reason = "the one place of the engine that reads clocks")]
+use std::time::Instant;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
+use super::wall;
 use crate::link::Now;
 
-/// The monotonic clock since the engine's start, and the wall clock.
+/// The monotonic clock since the engine's start, and the wall clock as it is believed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -20,7 +19,6 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { us: self.start.elapsed().as_micros() as u64, unix_ms: unix.as_millis() as u64 }
+        Now { us: self.start.elapsed().as_micros() as u64, unix_ms: wall::unix_ms() }
     }
 }

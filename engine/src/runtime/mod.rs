@@ -10,6 +10,7 @@ mod desk;
 mod outlet;
 pub mod pulse;
 mod seat;
+pub mod wall;
 
 use std::io;
 use std::sync::Arc;

@@ -1,10 +1,23 @@
 //! The store's clocks: the one place where this crate reads the time.
 //!
-//! Why: pauses, ages and durations come from the monotonic clock; names of files and retention use the wall
+//! Why: a clock is believed as far as it is plausible, also over a restart. Pauses, ages and durations come from the monotonic clock; names of files and retention use the wall
 //! clock. The callers of [`now`] and [`unix_ms`] are all the places where time affects the store.
 //! Not here: the times of batches; those come from shards.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use grandstand_engine::runtime::wall::{self, Reading};
+
+/// The file of the last times, in the data directory: wall clock, time since boot, boot.
+const FILE: &str = "log.clock";
+
+/// A clock that is this much ahead of the log's last time, after a boot, may be wrong.
+const AHEAD_MS: u64 = 24 * 3_600_000;
+
+/// A clock that is this much behind it is wrong, or was.
+const BEHIND_MS: u64 = 60_000;
 
 /// The monotonic clock.
 pub(crate) fn now() -> Instant {
@@ -16,9 +29,55 @@ pub(crate) fn elapsed(since: Instant) -> Duration {
     now().saturating_duration_since(since)
 }
 
-/// The wall clock, milliseconds since 1970.
+/// The wall clock as it is believed, milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    wall::unix_ms()
+}
+
+/// May something be deleted for its age?
+pub(crate) fn may_expire() -> bool {
+    wall::may_expire()
+}
+
+/// Compare the clock with the last times of the log. In the boot of the last process its time goes on. After
+/// another boot only the log's newest message tells the time: a clock that is far from it is described, and
+/// nothing is deleted for its age until it has run for a while.
+pub(crate) fn begin(dir: &Path, newest_ms: u64) -> Option<String> {
+    let text = fs::read_to_string(dir.join(FILE)).unwrap_or_default();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if let [wall_us, boot_us, boot] = words[..]
+        && boot == boot_id()
+        && let (Ok(wall_us), Ok(boot_us)) = (wall_us.parse(), boot_us.parse())
+    {
+        wall::go_on(Reading { wall_us, boot_us });
+        return None;
+    }
+    let now_ms = unix_ms();
+    let (ahead_ms, behind_ms) = (now_ms.saturating_sub(newest_ms), newest_ms.saturating_sub(now_ms));
+    if newest_ms == 0 || ahead_ms <= AHEAD_MS && behind_ms <= BEHIND_MS {
+        return None;
+    }
+    wall::hold();
+    let (off_ms, way) = if behind_ms > 0 { (behind_ms, "behind") } else { (ahead_ms, "ahead of") };
+    Some(format!(
+        "the wall clock is {} s {way} the newest message: nothing is deleted for its age for {} s, \
+         or until POST /clock/accept",
+        off_ms / 1_000,
+        wall::CONFIRM_US / 1_000_000
+    ))
+}
+
+/// Keep the times, as the last ones. They are not synced: they are for the next process of this boot.
+pub(crate) fn record(dir: &Path) {
+    let Reading { wall_us, boot_us } = wall::believed();
+    let part = dir.join("log.clock.part");
+    let written = fs::write(&part, format!("{wall_us} {boot_us} {}\n", boot_id()));
+    // Without it the next process compares with the newest message.
+    let _ = written.and_then(|()| fs::rename(&part, dir.join(FILE)));
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// A time for the name of a file, in UTC: `20261125-204501.250`. Such names sort by time.

@@ -12,12 +12,15 @@
 //! durable after the sync and never before. Memory changes only after the commit that the change belongs to.
 //! Not here: what a step writes (`compaction`, `retention`), reading (`reader`), opening (`recovery`).
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use foldhash::quality::RandomState;
 use grandstand_engine::runtime::pulse::Pulse;
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -26,7 +29,9 @@ use crate::clock;
 use crate::compaction::{Compacted, Rooms, Round};
 use crate::config::Retention;
 use crate::journal::Journal;
+use crate::marks::{Mark, Marks, RoomEnd};
 use crate::memtable::Shared;
+use crate::record;
 use crate::retention::{self, Trimmed};
 use crate::schema;
 use crate::status::Health;
@@ -51,6 +56,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks at sizes and ages, for metrics and for retention.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Silence after which the last commit is marked as settled. Under load the next commit's mark says it.
+const SETTLE_AFTER: Duration = Duration::from_millis(20);
+
+/// Pause between two records of the clock's times.
+const RECORD_EVERY: Duration = Duration::from_secs(10);
+
 /// How long a close tries to write outstanding entries. After that the crash log keeps them for the next
 /// start.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -71,6 +82,8 @@ struct Pending {
     positions: Vec<u64>,
     entries: u64,
     bytes: u64,
+    /// Where the commit leaves its rooms.
+    rooms: Vec<RoomEnd>,
 }
 
 /// Other work in the transaction of a commit.
@@ -80,6 +93,16 @@ struct Chore {
     /// Journal rows below this one are deleted.
     forgotten: Option<i64>,
     trimmed: Option<Trimmed>,
+}
+
+/// Where a commit's batches leave their rooms.
+fn ends_of(records: &[Bytes]) -> Vec<RoomEnd> {
+    let mut ends: HashMap<Box<str>, (u64, u64), RandomState> = HashMap::default();
+    for (name, epoch, next_offset) in records.iter().filter_map(record::end_of_batch) {
+        ends.insert(name, (epoch, next_offset));
+    }
+    let end = |(name, (epoch, next_offset)): (Box<str>, _)| RoomEnd { name: name.into(), epoch, next_offset };
+    ends.into_iter().map(end).collect()
 }
 
 pub(crate) struct Committer {
@@ -97,11 +120,17 @@ pub(crate) struct Committer {
     waiting_since: Option<Instant>,
     trims: retention::Cursor,
     looked: Option<Instant>,
+    /// When the clock's times were kept.
+    recorded: Option<Instant>,
     backoff: Option<Duration>,
     began: Instant,
     /// Estimated bytes since the last checkpoint.
     wal_bytes: u64,
     is_chore_failing: bool,
+    /// The database's own number.
+    number: u64,
+    /// Not there while their file cannot be written.
+    marks: Option<Marks>,
 }
 
 impl Committer {
@@ -112,6 +141,7 @@ impl Committer {
         (parker, pulse): (Parker, Pulse),
         (rooms, journal): (Rooms, Journal),
         retention: Retention,
+        number: u64,
     ) -> Committer {
         let waiting_since = Some(clock::now());
         Committer {
@@ -128,10 +158,13 @@ impl Committer {
             waiting_since,
             trims: retention::Cursor::default(),
             looked: None,
+            recorded: None,
             backoff: None,
             began: clock::now(),
             wal_bytes: 0,
             is_chore_failing: false,
+            number,
+            marks: None,
         }
     }
 
@@ -166,6 +199,14 @@ impl Committer {
         if since < GATHER {
             // It sleeps and does not park, since a push meanwhile need not wake anybody.
             thread::sleep(GATHER - since);
+        }
+        if !self.has_chore() && self.is_unsettled() {
+            let ended = |shared: &Shared| shared.is_waiting() || shared.stop.load(Acquire);
+            self.parker.park_timeout(Some(SETTLE_AFTER), || ended(&shared));
+            if ended(&shared) {
+                return;
+            }
+            self.mark_settled();
         }
         let idle = if self.has_chore() { Duration::ZERO } else { LOOK_EVERY };
         self.parker.park_timeout(Some(idle), || shared.is_waiting() || shared.stop.load(Acquire));
@@ -219,7 +260,8 @@ impl Committer {
         data.reserve_exact(bytes);
         records.iter().for_each(|record| data.extend_from_slice(record));
         self.shared.status.queue_entries.fetch_sub(entries, Release);
-        self.pending = Some(Pending { data, positions, entries, bytes: bytes as u64 });
+        let rooms = ends_of(&records);
+        self.pending = Some(Pending { data, positions, entries, bytes: bytes as u64, rooms });
     }
 
     /// Begin a round of compaction when it is time.
@@ -246,7 +288,9 @@ impl Committer {
         self.began = clock::now();
         let status = self.shared.status.clone();
         status.commit_since_us.store(self.shared.now_us().max(1), Relaxed);
+        self.begin_mark();
         let result = self.transact();
+        self.wait_for_marks();
         status.commit_since_us.store(0, Relaxed);
         match result {
             Ok((checksum, chore)) => {
@@ -378,12 +422,81 @@ impl Committer {
         }
     }
 
+    /// Mark the commit that begins. The mark is synced while the commit is.
+    fn begin_mark(&mut self) {
+        let (Some(pending), Some(marks)) = (&self.pending, &mut self.marks) else { return };
+        marks.begin(&Mark {
+            number: self.number,
+            run: self.journal.run,
+            row: self.journal.next_id,
+            settled: self.journal.next_id - 1,
+            positions: pending.positions.clone(),
+            rooms: pending.rooms.clone(),
+        });
+    }
+
+    /// What is acknowledged is marked. If it cannot be, that is said, and acknowledged all the same: a start
+    /// would then not know of commits that the database lost.
+    fn wait_for_marks(&mut self) {
+        let Some(marks) = &mut self.marks else {
+            self.shared.status.unmarked.fetch_add(u64::from(self.pending.is_some()), Relaxed);
+            return;
+        };
+        if let Err(error) = marks.wait() {
+            self.marks = None;
+            self.note_unmarked(&error);
+        }
+    }
+
+    fn note_unmarked(&self, error: &std::io::Error) {
+        self.shared.status.unmarked.fetch_add(1, Relaxed);
+        self.shared.status.set_fault(format!("marks of commits: {error}"));
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new("."))
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.marks.as_ref().is_some_and(|marks| marks.settled() < self.journal.next_id - 1)
+    }
+
+    fn end_mark(&self) -> Mark {
+        let row = self.journal.next_id - 1;
+        let positions = self.journal.positions.clone();
+        Mark { number: self.number, run: self.journal.run, row, settled: row, positions, rooms: Vec::new() }
+    }
+
+    /// Nothing follows the last commit: say that it was synced. The next commit waits for this.
+    fn mark_settled(&mut self) {
+        let mark = self.end_mark();
+        if let Some(marks) = &mut self.marks {
+            marks.begin(&mark);
+        }
+    }
+
+    /// Make the file of marks, when the log is opened or after it could not be written.
+    pub(crate) fn make_marks(&mut self) {
+        if self.marks.is_some() {
+            return;
+        }
+        match Marks::create(self.dir(), &self.end_mark()) {
+            Ok(marks) => self.marks = Some(marks),
+            Err(error) => self.note_unmarked(&error),
+        }
+    }
+
     /// Once a second: read sizes, and check whether anything is too old.
     pub(crate) fn look(&mut self) {
         if self.looked.is_some_and(|looked| clock::elapsed(looked) < LOOK_EVERY) {
             return;
         }
         self.looked = Some(clock::now());
+        self.make_marks();
+        if self.recorded.is_none_or(|recorded| clock::elapsed(recorded) >= RECORD_EVERY) {
+            self.recorded = Some(clock::now());
+            clock::record(self.dir());
+        }
         let _disk = self.pulse.wait_outside();
         self.is_chore_failing = false;
         let status = &self.shared.status;

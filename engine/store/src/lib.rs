@@ -5,7 +5,7 @@
 //! 1. A shard *pushes* it ([`DurableLog`](grandstand_engine::log::DurableLog)). It is encoded once, written
 //!    to the *crash log* (files in memory that outlive the process) and queued in the *memtable*.
 //! 2. The *committer* thread writes what all shards queued as one row of the *journal*, syncs it, and tells
-//!    the shards that it is durable.
+//!    the shards that it is durable. A *mark* in another file says so too.
 //! 3. Every few seconds *compaction* moves the entries from the journal into the *segments* of their rooms,
 //!    where history is read from.
 //!
@@ -29,6 +29,8 @@ mod crash_log;
 mod directory;
 mod error;
 mod journal;
+mod losses;
+mod marks;
 mod memtable;
 mod reader;
 mod record;
@@ -47,7 +49,7 @@ mod wal;
 
 pub use config::{BackupPlan, Retention, StoreConfig};
 pub use error::StoreError;
-pub use recovery::{Found, Opening};
+pub use recovery::{Found, Missing, Opening};
 pub use schema::DATABASE;
 pub use status::{COMMIT_BUCKETS_US, Health, Status};
 pub use store::Store;

@@ -32,6 +32,8 @@ use crate::compaction::Rooms;
 use crate::crash_log::CrashLogFiles;
 use crate::error::StoreError;
 use crate::journal::Journal;
+use crate::losses;
+use crate::marks::Mark;
 use crate::memtable::{self, MemRecord};
 use crate::record::{self, Record, RecordFault, Sealed};
 use crate::room_state::RoomState;
@@ -70,12 +72,37 @@ pub struct Opening {
     pub cut: u64,
     /// File with the records that were cut off.
     pub kept_aside: Option<PathBuf>,
+    /// Acknowledged commits that are not there, though they were marked.
+    pub lost_commits: u64,
+    /// Acknowledged messages of them, by room, as far as they are known.
+    pub missing: Vec<Missing>,
+    /// Description of a commit that is not there and was under way: whether it was acknowledged is not known.
+    pub unsure: Option<String>,
+    /// Description of a wall clock that is far from the log's newest time.
+    pub clock: Option<String>,
     /// Descriptions of damaged data, none of which is served.
     pub rotten: Vec<String>,
     /// The earlier version of the schema, if it was migrated.
     pub migrated_from: Option<i64>,
     /// How long opening took.
     pub took_ms: u64,
+}
+
+/// Messages of a room that were acknowledged and are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The room.
+    pub room: Name,
+    /// The first offset that is missing.
+    pub from: u64,
+    /// The offset after the last.
+    pub to: u64,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "room {}: offsets {} to {}", self.room, self.from, self.to.saturating_sub(1))
+    }
 }
 
 /// The rooms after recovery.
@@ -111,7 +138,7 @@ pub(crate) fn recover(
     conn: &mut Connection,
     path: &Path,
     (place, run, shards): (&CrashLogFiles, u64, u16),
-    (is_new, wal): (bool, wal::Found),
+    (is_new, wal, marks): (bool, wal::Found, &[Mark]),
     runs: Option<&[u64]>,
     prepare: impl FnOnce(u64) -> Result<(), StoreError>,
 ) -> Result<Recovered, StoreError> {
@@ -132,6 +159,7 @@ pub(crate) fn recover(
         work.opening.rotten.push(text);
     }
     let mut data = Vec::new();
+    let mut reached = last.as_ref().map_or_else(Vec::new, |last| last.positions.clone());
     work.opening.found = match &last {
         None if is_new => Found::New,
         None => work.lose("the journal is empty"),
@@ -139,16 +167,23 @@ pub(crate) fn recover(
         Some(last) if last.kind == RowKind::Restored => Found::Restored,
         Some(last) => match place.found(last.run, &last.positions) {
             Some(shards) => {
+                for (reached, found) in reached.iter_mut().zip(&shards) {
+                    *reached = found.last().map_or(*reached, |&(position, _)| position);
+                }
                 let found = shards.into_iter().flatten().map(|(_, bytes)| bytes);
                 Found::Crashed { recovered: work.take_recorded(found, &mut data) }
             }
             None => Found::PowerCut,
         },
     };
+    if !matches!(work.opening.found, Found::New | Found::Restored) {
+        work.compare(last.as_ref(), &reached, marks);
+    }
     let all = matches!(work.opening.found, Found::PowerCut | Found::Restored) || work.is_lost;
     work.begin_epochs(all, &mut data);
     let rewrite = work.opening.cut > 0 || work.is_lost;
     work.keep_aside(path)?;
+    losses::write(path, &work.opening)?;
     prepare(last.map_or(0, |last| last.run))?;
     let journal =
         work.commit(conn, path, journal, (run, shards), (rewrite, &aside, rooms.live.len()), data)?;
@@ -163,6 +198,10 @@ impl Work {
             new_epochs: 0,
             cut: 0,
             kept_aside: None,
+            lost_commits: 0,
+            missing: Vec::new(),
+            unsure: None,
+            clock: None,
             rotten: Vec::new(),
             migrated_from: None,
             took_ms: 0,
@@ -359,6 +398,31 @@ impl Work {
             }
         }
         recovered
+    }
+
+    /// Compare what is there with the marks of commits. `reached` are the positions with the crash log's.
+    fn compare(&mut self, last: Option<&JournalRow>, reached: &[u64], marks: &[Mark]) {
+        let losses = losses::find(last.map(|last| (last.id, last.run)), reached, marks);
+        let views = &self.views;
+        let next_offset = |name: &str, epoch| match views.get(name) {
+            Some(Some(state)) if state.room.epoch == epoch => state.next_offset,
+            _ => 0,
+        };
+        if let Some(unsure) = losses.unsure {
+            let rooms = losses::missing(&[unsure], next_offset);
+            self.opening.unsure = Some(losses::describe(
+                "the last commit was under way and is not there; whether it was acknowledged is not known",
+                &rooms,
+            ));
+        }
+        if losses.commits == 0 {
+            return;
+        }
+        let missing = losses::missing(&losses.lost, next_offset);
+        let text = format!("{} acknowledged commits are missing: the log has lost messages", losses.commits);
+        let text = losses::describe(&text, &missing);
+        (self.opening.missing, self.opening.lost_commits) = (missing, losses.commits);
+        self.lose(&text);
     }
 
     /// Give new epochs to all rooms, or to those that lost records.

@@ -10,7 +10,7 @@
 use grandstand_engine::log::News;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::clock::unix_ms;
+use crate::clock::{may_expire, unix_ms};
 use crate::compaction::Rooms;
 use crate::config::Retention;
 use crate::memtable::Shared;
@@ -67,7 +67,8 @@ pub(crate) fn step(
         }
     }
     let mut bytes = rooms.bytes;
-    let cutoff_ms = if retention.age_ms == 0 { 0 } else { unix_ms().saturating_sub(retention.age_ms) };
+    let by_age = retention.age_ms > 0 && may_expire();
+    let cutoff_ms = if by_age { unix_ms().saturating_sub(retention.age_ms) } else { 0 };
     for _ in 0..STEP {
         let Some(oldest) = oldest_of_all(conn, trimmed.after)? else { break };
         let is_old = oldest.time_ms < cutoff_ms;

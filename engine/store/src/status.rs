@@ -63,6 +63,12 @@ pub struct Status {
     pub entry_bytes: AtomicU64,
     /// Commits that failed.
     pub commit_failures: AtomicU64,
+    /// Commits that were acknowledged without a mark, since its file could not be written.
+    pub unmarked: AtomicU64,
+    /// Acknowledged messages that the last start did not find, as far as they are known by room.
+    pub lost_messages: AtomicU64,
+    /// Acknowledged commits that the last start did not find.
+    pub lost_commits: AtomicU64,
     /// Microseconds of all commits.
     pub commit_us_total: AtomicU64,
     /// Microseconds of the longest commit.

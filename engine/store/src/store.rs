@@ -28,6 +28,7 @@ use crate::config::StoreConfig;
 use crate::crash_log::{CrashLog, CrashLogFiles};
 use crate::directory::{Marker, check_marker, default_crash_log_dir, lock};
 use crate::error::StoreError;
+use crate::marks;
 use crate::memtable::Shared;
 use crate::reader::{Ask, Reader};
 use crate::recovery::{self, Opening, Recovered};
@@ -98,7 +99,9 @@ impl Store {
         let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
         let mut crash_logs = Vec::new();
         let runs = marker.filter(|marker| marker.number == number).map(|marker| marker.runs);
-        let found = (is_new, wal);
+        let mut marks = marks::read(dir).map_err(StoreError::io(&dir.join(marks::FILE), "read"))?;
+        marks.retain(|mark| mark.number == number);
+        let found = (is_new, wal, &*marks);
         let recovered = recovery::recover(
             &mut conn,
             &path,
@@ -115,6 +118,8 @@ impl Store {
         Marker { number, runs: vec![run] }.write(dir)?;
         place.remove_others(Some(run));
         let Recovered { rooms, views, memtables, journal, mut opening } = recovered;
+        let newest_ms = views.values().map(|state| state.time_ms).max().unwrap_or(0);
+        opening.clock = clock::begin(dir, newest_ms);
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
         *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = memtables;
         let (writer_state, retention) = ((rooms, journal), config.retention);
@@ -125,7 +130,9 @@ impl Store {
             (parker, pulses.register("log")),
             writer_state,
             retention,
+            number,
         );
+        writer.make_marks();
         writer.look();
         let (asks, receiver) = unbounded();
         let pulse = pulses.register("log-reader");
@@ -141,6 +148,9 @@ impl Store {
         });
         opening.migrated_from = migrated_from;
         opening.took_ms = clock::elapsed(began).as_millis() as u64;
+        shared.status.lost_commits.store(opening.lost_commits, Ordering::Relaxed);
+        let lost = opening.missing.iter().map(|missing| missing.to - missing.from).sum();
+        shared.status.lost_messages.store(lost, Ordering::Relaxed);
         for text in &opening.rotten {
             shared.status.note_rot(text.clone());
         }

@@ -10,12 +10,15 @@ use std::path::Path;
 use foldhash::quality::RandomState;
 use grandstand_engine::log::Entry;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::error::StoreError;
+use crate::losses;
+use crate::marks::{self, Mark};
 use crate::record::{self, Record, Sealed};
 use crate::room_state::RoomState;
 use crate::schema;
-use crate::tables::{self, Name, RoomRow};
+use crate::tables::{self, JournalRow, Name, RoomRow, RowKind};
 
 /// Faults that a report describes; the rest is only counted.
 const FAULTS_MAX: usize = 100;
@@ -53,8 +56,15 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     if !path.exists() {
         return Err(StoreError::Missing { path });
     }
+    // Before the database: a node may be writing, and a mark is settled after its commit.
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
+    let is_log = path.file_name().is_some_and(|name| name == schema::DATABASE);
+    let marks =
+        if is_log { marks::read(dir).map_err(StoreError::io(dir, "read the marks in"))? } else { Vec::new() };
     let fault = StoreError::sqlite(&path);
     let conn = schema::open_reader(&path).map_err(&fault)?;
+    // The write-ahead log stays as it is, if nobody else has the database open.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&fault)?;
     let version = schema::version(&conn).map_err(&fault)?;
     if version > schema::MIGRATIONS.len() as i64 {
         return Err(StoreError::Newer { path: path.clone(), version });
@@ -64,7 +74,12 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     let tx = conn.unchecked_transaction().map_err(&fault)?;
     walk.integrity(&tx);
     walk.rooms(&tx);
-    walk.journal(&tx);
+    let last = walk.journal(&tx);
+    walk.marks(&tx, last.as_ref(), marks);
+    for (path, text) in losses::read(dir).into_iter().filter(|_| is_log) {
+        let text = text.trim_end().replace('\n', "; ");
+        walk.fault(format!("{text} (as {} says: remove it when you have taken note)", path.display()));
+    }
     // Including rooms that are only in the journal.
     walk.report.rooms = walk.rooms.values().flatten().count() as u64;
     Ok(walk.report)
@@ -201,7 +216,8 @@ impl Walk {
         *due = Some(batch.next_offset);
     }
 
-    fn journal(&mut self, conn: &Connection) {
+    /// Returns the newest row.
+    fn journal(&mut self, conn: &Connection) -> Option<JournalRow> {
         let (rows, end) = tables::journal(conn);
         if let Some(fault) = end {
             self.fault(format!("journal: {fault}"));
@@ -210,6 +226,7 @@ impl Walk {
             self.fault("journal: it is empty");
         }
         let mut last: Option<(i64, u64)> = None;
+        let mut newest = None;
         for (id, row) in rows {
             let row = match row {
                 Ok(row) => row,
@@ -223,7 +240,7 @@ impl Walk {
                 self.fault(format!("journal: row {id} is rotten, or the one before it is missing"));
             }
             last = Some((row.id, row.checksum));
-            let mut data = row.records;
+            let mut data = row.records.clone();
             while !data.is_empty() {
                 let Ok(sealed) = record::read(&data) else {
                     self.fault(format!("journal, row {id}: a record is rotten"));
@@ -232,7 +249,28 @@ impl Walk {
                 data = data.slice(sealed.bytes.len()..);
                 self.journal_record(id, &sealed);
             }
+            newest = Some(row);
         }
+        newest
+    }
+
+    /// Are the commits there that were marked as settled?
+    fn marks(&mut self, conn: &Connection, last: Option<&JournalRow>, mut marks: Vec<Mark>) {
+        let number = tables::meta(conn).map_or(0, |(number, _)| number);
+        marks.retain(|mark| mark.number == number);
+        let Some(last) = last.filter(|last| last.kind != RowKind::Restored) else { return };
+        let losses = losses::find(Some((last.id, last.run)), &last.positions, &marks);
+        if losses.commits == 0 {
+            return;
+        }
+        let rooms = &self.rooms;
+        let next_offset = |name: &str, epoch| match rooms.get(name) {
+            Some(Some(state)) if state.room.epoch == epoch => state.next_offset,
+            _ => 0,
+        };
+        let missing = losses::missing(&losses.lost, next_offset);
+        let text = format!("{} acknowledged commits are missing", losses.commits);
+        self.fault(losses::describe(&text, &missing));
     }
 
     fn journal_record(&mut self, row: i64, sealed: &Sealed) {

@@ -43,7 +43,7 @@ fn log(dir: &Dir) -> Vec<(String, Vec<u8>)> {
         rig.wait_durable(last);
     }
     let mut files = Vec::new();
-    for name in ["grandstand.db", "grandstand.db-wal", "log.id"] {
+    for name in ["grandstand.db", "grandstand.db-wal", "log.id", "log.marks"] {
         files.push((name.to_owned(), std::fs::read(dir.data().join(name)).unwrap()));
     }
     assert!(rig.close());
@@ -174,4 +174,99 @@ fn flips_anywhere_are_noticed_or_change_nothing() {
     }
     println!("{refused} refused, {noticed} noticed, {harmless} changed nothing");
     assert!(refused + noticed > 0);
+}
+
+/// What is missing of the rooms, as the start said it, and what `verify` said before and after.
+struct Judged {
+    lost: u64,
+    unsure: bool,
+    missing: BTreeMap<String, (u64, u64)>,
+    ends: BTreeMap<String, u64>,
+    faults_before: u64,
+    faults_after: u64,
+}
+
+/// After a power cut: the crash log is gone.
+fn judge(files: &[(String, Vec<u8>)]) -> Option<Judged> {
+    let dir = Dir::in_memory("rot-judged");
+    put(files, &dir.data());
+    let faults_before = verify::run(&dir.data()).map_or(1, |report| report.fault_count);
+    // `verify` may have written the sound part into the database, as a start would.
+    put(files, &dir.data());
+    let _ = std::fs::remove_file(dir.data().join("grandstand.db-shm"));
+    let rig = Rig::of(Store::open(dir.config()).ok()?);
+    let opening = rig.store.opening().clone();
+    let missing = opening.missing.iter().map(|m| (m.room.to_string(), (m.from, m.to))).collect();
+    let ends = rig.rooms.iter().map(|stored| (stored.room.room.to_string(), stored.next_offset)).collect();
+    assert!(rig.close());
+    let faults_after = verify::run(&dir.data()).unwrap().fault_count;
+    let (lost, unsure) = (opening.lost_commits, opening.unsure.is_some());
+    Some(Judged { lost, unsure, missing, ends, faults_before, faults_after })
+}
+
+#[test]
+fn a_rotten_write_ahead_log_never_loses_an_acknowledged_message_silently() {
+    let dir = Dir::in_memory("rot-live");
+    let files = log(&dir);
+    let end = MESSAGES + 40;
+    let sound = judge(&files).unwrap();
+    assert_eq!((sound.lost, sound.faults_before, sound.faults_after), (0, 0, 0), "{:?}", sound.missing);
+    let at = files.iter().position(|(name, _)| name.ends_with("-wal")).unwrap();
+    let mut random = rng(3);
+    let (mut whole, mut lost, mut unsure, mut refused) = (0, 0, 0, 0);
+    for n in 0..FLIPS {
+        let mut rotten = files.clone();
+        let bytes = &mut rotten[at].1;
+        // Every second flip is near the end, where the newest commits are.
+        let from = if n % 2 == 0 { 0 } else { bytes.len() - bytes.len() / 8 };
+        let place = from + random(bytes.len() - from);
+        bytes[place] ^= 1 << random(8);
+        let Some(judged) = judge(&rotten) else {
+            refused += 1;
+            continue;
+        };
+        let is_whole = ROOMS.iter().all(|&room| judged.ends.get(room) == Some(&end));
+        if is_whole {
+            assert_eq!((judged.lost, judged.faults_after), (0, 0), "byte {place}: {:?}", judged.missing);
+            whole += 1;
+        } else if judged.lost > 0 {
+            lost += 1;
+            assert!(
+                judged.faults_before > 0 && judged.faults_after > 0,
+                "byte {place}: verify calls it sound"
+            );
+            let short = ROOMS.iter().filter(|&&room| judged.ends.get(room) != Some(&end));
+            for &room in short {
+                let from = judged.ends.get(room).copied().unwrap_or(0);
+                // The last commit may not have been marked as settled yet.
+                let (missing, to) = judged.missing.get(room).copied().unwrap_or((from, from));
+                assert!(missing == from && (to == end || judged.unsure), "byte {place}, {room}: {from} {to}");
+            }
+        } else {
+            unsure += 1;
+            assert!(judged.unsure, "byte {place}: messages are missing and nobody says so");
+        }
+    }
+    println!("{whole} whole, {lost} lost and said, {unsure} unsure and said, {refused} refused");
+    assert!(lost > 0);
+}
+
+#[test]
+fn rotten_marks_are_no_loss_and_hide_none_but_their_own() {
+    let dir = Dir::in_memory("rot-marks");
+    let files = log(&dir);
+    let at = files.iter().position(|(name, _)| name == "log.marks").unwrap();
+    let mut random = rng(4);
+    for _ in 0..20 {
+        let mut rotten = files.clone();
+        let bytes = &mut rotten[at].1;
+        let (place, bit) = (random(64 * 512), random(8));
+        bytes[place] ^= 1 << bit;
+        let judged = judge(&rotten).unwrap();
+        assert_eq!((judged.lost, judged.faults_after), (0, 0), "byte {place}: {:?}", judged.missing);
+    }
+    // A log of before there were marks.
+    let judged =
+        judge(&files.into_iter().filter(|(name, _)| name != "log.marks").collect::<Vec<_>>()).unwrap();
+    assert_eq!((judged.lost, judged.unsure), (0, false));
 }

@@ -6,6 +6,7 @@
 
 use std::fs;
 
+use grandstand_engine::runtime::wall;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -21,10 +22,22 @@ pub(super) struct Reading {
 pub(super) fn readings() -> Vec<Reading> {
     let reading = |name, help, value: Option<f64>| value.map(|value| Reading { name, help, value });
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let (steps, off_us) = wall::doubt();
+    let clock = (steps as f64, off_us as f64 / 1e6);
     let readings = [
         reading("process_cpu_seconds_total", "CPU time used, user and system.", Some(cpu_seconds())),
         reading("process_resident_memory_bytes", "Memory in use (resident set).", kib(&status, "VmRSS:")),
         reading("process_resident_memory_max_bytes", "Most memory ever in use.", kib(&status, "VmHWM:")),
+        reading(
+            "process_clock_steps_total",
+            "Steps of the wall clock that were not believed at once.",
+            Some(clock.0),
+        ),
+        reading(
+            "process_clock_doubted_seconds",
+            "By how much the wall clock is off and not believed.",
+            Some(clock.1),
+        ),
         reading("process_threads", "Threads.", field(&status, "Threads:")),
         reading("process_open_fds", "Open file descriptors.", open_files()),
         reading("process_max_fds", "File descriptors that may be open.", open_files_max()),

@@ -43,6 +43,9 @@ table! {
     commits: "commits_total", Plain, "Transactions that were synced to the disk.";
     commit_failures: "commit_failures_total", Plain, "Transactions that failed; they are tried again.";
     commit_us_max: "commit_max_seconds", Us, "The longest commit since the node started.";
+    unmarked: "commits_unmarked_total", Plain, "Transactions acknowledged without a mark, since its file cannot be written.";
+    lost_commits: "lost_commits", Plain, "Acknowledged transactions that the last start did not find.";
+    lost_messages: "lost_messages", Plain, "Acknowledged messages of these, as far as they are known.";
     entries: "entries_total", Plain, "Entries stored: batches, and changes of rooms.";
     entry_bytes: "entry_bytes_total", Plain, "Bytes of the entries stored.";
     queue_bytes: "queue_bytes", Plain, "Bytes that wait for the disk; log.queue_mb bounds them.";

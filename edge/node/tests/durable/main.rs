@@ -20,4 +20,5 @@ mod operator;
 mod people;
 mod process;
 mod restarts;
+mod rot;
 mod shim;

@@ -106,6 +106,41 @@ fn after_a_power_cut_the_epoch_is_new_and_what_was_acknowledged_is_there() {
     assert_heard_once(&viewer, &acknowledged);
 }
 
+/// With the power goes what was in memory.
+fn lose_memory(recorder: &Folder) {
+    fs::remove_dir_all(&recorder.0).unwrap();
+    fs::create_dir(&recorder.0).unwrap();
+}
+
+#[test]
+fn a_viewer_that_was_away_over_several_power_cuts_resumes_where_nothing_of_its_log_was_lost() {
+    let (log, recorder) = (Folder::new("lineage"), Folder::in_memory("lineage"));
+    let mut acknowledged = BTreeMap::new();
+    // Positions of viewers that leave before each cut, and what they had heard.
+    let mut away: Vec<(u64, u64)> = Vec::new();
+    let mut nonce = 0;
+    for cut in 0..5 {
+        let node = serve(log.path(), &recorder, &[]);
+        let mut speaker = Person::come(node.ws, "show");
+        for _ in 0..10 {
+            nonce += 1;
+            let published = speaker.publish(nonce, &format!("text {nonce}")).on_disk();
+            acknowledged.insert(published.offset, format!("text {nonce}"));
+        }
+        // In the middle of this epoch, and at its end.
+        away.extend([(speaker.epoch, nonce - 5), (speaker.epoch, nonce)]);
+        for (n, &(epoch, next)) in away.iter().enumerate() {
+            let mut viewer = Person::come_back(node.ws, "show", &[], Some((epoch, next)));
+            assert_eq!(viewer.outcome, Outcome::Resumed, "after {cut} cuts, viewer {n}");
+            viewer.listen_to(nonce);
+            let due = acknowledged.range(next..).map(|(&offset, text)| (offset, text.clone())).collect();
+            assert_heard_once(&viewer, &due);
+        }
+        node.kill();
+        lose_memory(&recorder);
+    }
+}
+
 #[test]
 fn a_broken_database_is_never_taken_for_an_empty_one() {
     let (log, recorder) = (Folder::new("broken"), Folder::in_memory("broken"));

@@ -119,6 +119,20 @@ pub(crate) fn read(bytes: &Bytes) -> Result<Sealed, RecordFault> {
     Ok(Sealed { base, checksum: own, record, bytes: bytes.slice(..len) })
 }
 
+/// The room's name, the epoch and the next offset of a record that was encoded here, if it is a batch.
+pub(crate) fn end_of_batch(bytes: &Bytes) -> Option<(Box<str>, u64, u64)> {
+    let mut source = Decoder::new(bytes.get(HEAD_BYTES..).map(|body| bytes.slice_ref(body))?);
+    if source.u8("a kind").ok()? != kind::BATCH {
+        return None;
+    }
+    let epoch = source.u64("an epoch").ok()?;
+    let room = source.text("a room's name").ok()?;
+    source.varint("a number").ok()?;
+    let first_offset = source.varint("an offset").ok()?;
+    let count = source.varint("a count").ok()?;
+    Some((room, epoch, first_offset.checked_add(count)?))
+}
+
 /// Bytes of the large parts, so that encoding allocates once.
 fn weight(record: &Record) -> usize {
     let Record::Entry(Entry::Batch(entry)) = record else { return record.room().len() + 32 };

@@ -2,7 +2,9 @@
 //!
 //! The requirements: `grandstand verify` detects each flip in a stored message, and a node that starts on the
 //! file serves only messages that were published. A flip elsewhere in the file is detected, or does not
-//! change any served message (space that the database does not use).
+//! change any served message (space that the database does not use). A flip in the live files of a killed
+//! node (its write-ahead log, its marks), with a power cut, loses no message silently: the node names what is
+//! missing, or the commit that was under way.
 //! Why stored messages are found by their texts: each holds its run's number, so no knowledge of the file's
 //! format is needed that could itself be wrong. A text in freed space (a page that was split) is not a stored
 //! message. If `verify` does not detect a flip there and no node serves it, another flip is drawn, and the
@@ -25,6 +27,15 @@ use super::audience::{self, Audience, Durability, Size};
 use super::restartable::Restartable;
 use super::{Outcome, not_some, not_zero};
 
+/// The database's file.
+const DATABASE: &str = "grandstand.db";
+
+/// Files that a node writes while it serves.
+const LIVE_FILES: [&str; 2] = ["grandstand.db-wal", "log.marks"];
+
+/// What a node says about messages that are not there.
+const SAID: [&str; 2] = ["acknowledged commits are missing", "the last commit was under way"];
+
 /// How long the database is written: some thousand messages.
 const WRITE: Duration = Duration::from_secs(15);
 
@@ -34,10 +45,11 @@ const TEXT_BYTES: usize = 60;
 /// A database that was written and closed, and what it served then.
 struct Original {
     directory: PathBuf,
+    /// The same as the killed node left it.
+    live: PathBuf,
     ledger: PathBuf,
     truth: PathBuf,
-    /// The largest file, and where messages lie in it.
-    file: String,
+    /// The database, and where messages lie in it.
     bytes: Vec<u8>,
     texts: Vec<usize>,
     /// What a sound database serves.
@@ -66,15 +78,17 @@ pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> 
     let mut restartable = Restartable::new(&programs.node(), "flips", &mut rng)?;
     let directory = target_dir().join("soak/flips");
     let original = write(programs, &mut restartable, &directory, seed)?;
-    ensure!(!original.texts.is_empty(), "no messages are found in {}", original.file);
+    ensure!(!original.texts.is_empty(), "no messages are found in {DATABASE}");
     let (sound, said) = audience::verify(programs, &original.directory)?;
     ensure!(sound, "the database is not sound before anything was flipped: {said}");
     let mut figures = Map::new();
     flip_texts(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
     flip_anywhere(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
+    flip_live(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
     figures.insert("database_bytes".into(), json!(original.bytes.len()));
     figures.insert("messages".into(), json!(original.messages));
-    let mut faults = not_zero(&figures, &["undetected", "served_wrong", "anywhere_harmful", "panics"]);
+    let mut faults =
+        not_zero(&figures, &["undetected", "served_wrong", "anywhere_harmful", "live_silent", "panics"]);
     faults.extend(not_some(&figures, &["bit_flips", "detected", "messages"]));
     Ok(Outcome { figures, faults })
 }
@@ -155,6 +169,66 @@ fn flip_anywhere(
     Ok(())
 }
 
+/// Flips in the live files of a killed node whose power was cut.
+fn flip_live(
+    programs: &Programs,
+    restartable: &mut Restartable,
+    original: &Original,
+    count: u64,
+    rng: &mut Random,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
+    let directory = target_dir().join("soak/flips/flipped");
+    let (mut whole, mut said, mut refused, mut silent) = (0u64, 0u64, 0u64, 0u64);
+    for number in 1..=count {
+        copy(&original.live, &directory)?;
+        let path = directory.join(LIVE_FILES[rng.below(LIVE_FILES.len())]);
+        let mut bytes = fs::read(&path)?;
+        let (at, bit) = (rng.below(bytes.len().max(1)), rng.below(8));
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << bit;
+        }
+        fs::write(&path, &bytes)?;
+        restartable.forget_memory()?;
+        restartable.keep_in(&directory);
+        let words = |restartable: &Restartable| {
+            let all = restartable.words();
+            SAID.iter().map(|said| all.matches(said).count()).sum::<usize>()
+        };
+        let before = words(restartable);
+        let Ok((node, _)) = restartable.start() else {
+            refused += 1;
+            continue;
+        };
+        let served = served(programs, restartable, original)?;
+        drop(node);
+        let is_whole = served["log_messages"].as_u64() == Some(original.messages)
+            && served["served_wrong"].as_u64() == Some(0);
+        let is_said = words(restartable) > before;
+        whole += u64::from(is_whole);
+        said += u64::from(!is_whole && is_said);
+        silent += u64::from(!is_whole && !is_said);
+        let came = if is_whole {
+            "whole"
+        } else if is_said {
+            "lost and said"
+        } else {
+            "SILENT"
+        };
+        eprintln!("flip {number} of {count} in {}: {came}", path.display());
+    }
+    for (name, value) in [
+        ("live", count),
+        ("live_whole", whole),
+        ("live_said", said),
+        ("live_refused", refused),
+        ("live_silent", silent),
+    ] {
+        figures.insert(name.into(), json!(value));
+    }
+    Ok(())
+}
+
 /// Flip one bit of the byte at `at`, and see.
 fn flip(
     programs: &Programs,
@@ -168,7 +242,7 @@ fn flip(
     let bit = rng.below(8);
     let mut bytes = original.bytes.clone();
     bytes[at.min(original.bytes.len() - 1)] ^= 1 << bit;
-    fs::write(directory.join(&original.file), &bytes)?;
+    fs::write(directory.join(DATABASE), &bytes)?;
     let (is_sound, _) = audience::verify(programs, &directory)?;
     let mut fate = Fate { detected: !is_sound, ..Fate::default() };
     restartable.forget_memory()?;
@@ -214,12 +288,16 @@ fn write(
     let truth = directory.join("truth.json");
     let to = truth.display().to_string();
     let audit = audience::audit(&programs.gs(), &restartable.urls()[0], &ledger, &["--save", &to])?;
+    drop(node);
+    let live = directory.join("live");
+    copy(&data, &live)?;
+    let (node, _) = restartable.start()?;
     close(node)?;
-    let (file, bytes) = largest(&data)?;
+    let bytes = fs::read(data.join(DATABASE))?;
     let texts = texts(&bytes, seed as u32);
     let messages = audit["log_messages"].as_u64().unwrap_or(0);
-    eprintln!("{file}: {} bytes, {} texts, {messages} messages", bytes.len(), texts.len());
-    Ok(Original { directory: data, ledger, truth, file, bytes, texts, messages })
+    eprintln!("{DATABASE}: {} bytes, {} texts, {messages} messages", bytes.len(), texts.len());
+    Ok(Original { directory: data, live, ledger, truth, bytes, texts, messages })
 }
 
 fn close(node: Node) -> Result<()> {
@@ -232,19 +310,6 @@ fn close(node: Node) -> Result<()> {
 fn texts(bytes: &[u8], run: u32) -> Vec<usize> {
     let mark = format!("gs {run:x} ");
     bytes.windows(mark.len()).enumerate().filter(|(_, w)| *w == mark.as_bytes()).map(|(at, _)| at).collect()
-}
-
-/// Name and content of a folder's largest file: the database itself.
-fn largest(directory: &Path) -> Result<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            files.push((entry.metadata()?.len(), entry.file_name().to_string_lossy().into_owned()));
-        }
-    }
-    let (_, name) = files.into_iter().max().context("the log's folder is empty")?;
-    Ok((name.clone(), fs::read(directory.join(name))?))
 }
 
 /// A folder's files, not its folders (backups), in place of what is there.

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Shared, StorePort};
+use crate::clock_steps;
 use crate::http::response::Failure;
 
 /// A process whose threads all turn works. The answer lists what the node cannot do now.
@@ -19,8 +20,14 @@ pub(super) async fn live(State(port): Shared) -> Response {
     let verdict = port.health.verdict();
     let dead: Vec<String> = verdict.dead().map(ToString::to_string).collect();
     let waiting = verdict.waiting().map(ToString::to_string);
-    let faults: Vec<String> =
-        port.store.as_ref().and_then(StorePort::fault).into_iter().chain(waiting).collect();
+    let faults: Vec<String> = port
+        .store
+        .as_ref()
+        .and_then(StorePort::fault)
+        .into_iter()
+        .chain(waiting)
+        .chain(clock_steps::fault())
+        .collect();
     if !dead.is_empty() {
         let faults: Vec<String> = dead.into_iter().chain(faults).collect();
         let hint = "restart the node; its log has what the thread did last";

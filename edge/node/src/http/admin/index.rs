@@ -73,6 +73,12 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "remove a key of the room's state",
         "curl -X DELETE {at}/rooms/show-1/state/pinned",
     ),
+    (
+        "POST",
+        "/clock/accept",
+        "believe the machine's clock as it is now, after a step that the node doubts",
+        "curl -X POST {at}/clock/accept",
+    ),
     ("GET", "/log", "the durable log: what was found at start, how it does, its sizes", "curl {at}/log"),
     (
         "POST",

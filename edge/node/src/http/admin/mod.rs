@@ -6,6 +6,7 @@
 //! Not here: connections, access and failures (`http`), the effect of a request on a room
 //! (`grandstand_engine`), the counting of numbers (`metrics`).
 
+mod clock;
 mod drain;
 mod health;
 mod index;
@@ -120,6 +121,7 @@ fn router(state: AdminState) -> Router {
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))
+        .route("/clock/accept", post(clock::accept))
         .route("/log", get(store::show))
         .route("/log/backup", post(store::backup))
         .route("/healthz", get(health::live).options(health::live))

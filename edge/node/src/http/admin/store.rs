@@ -41,7 +41,13 @@ impl StorePort {
     /// The present fault, in a sentence.
     pub(super) fn fault(&self) -> Option<String> {
         let said = match self.status.health() {
-            Health::Good => return None,
+            Health::Good => {
+                let lost = self.status.lost_commits.load(Ordering::Relaxed);
+                let hint = "see `grandstand verify`, and your backups";
+                return (lost > 0).then(|| {
+                    format!("durable log: the last start found {lost} acknowledged commits lost; {hint}")
+                });
+            }
             Health::Slow => "its disk takes long to sync what waits for it".to_owned(),
             _ => self.status.fault(),
         };
