@@ -4,7 +4,8 @@
 //! this type's name finds all code that depends on time.
 //! Invariant: `clippy.toml` bans `Instant::now`, `Instant::elapsed` and `SystemTime::now` everywhere else
 //! except in tests.
-//! Not here: how far the wall clock is believed (`grandstand_engine::runtime::wall`), waiting (the runtime's timers), the clock of the shards (`grandstand_engine::runtime`).
+//! Not here: how far the wall clock is believed (`grandstand_engine::runtime::wall`), waiting (the runtime's
+//! timers), the clock of the shards (`grandstand_engine::runtime`).
 #![expect(clippy::disallowed_methods, reason = "the one place for clocks")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,16 +1,16 @@
 //! The wall clock as far as it is plausible: what the process believes the time of day to be.
 //!
-//! Why: a wall clock may jump (a wrong server of time, a restored machine, an operator). Retention would purge
-//! a log, and tickets, tokens and timeouts would end, for a clock that is right again 20 s later. The time
-//! since boot, which counts a machine's sleep, cannot jump. So the two are compared at every read.
+//! Why: a wall clock may jump (a wrong server of time, a restored machine, an operator). Retention would
+//! purge a log, and tickets, tokens and timeouts would end, for a clock that is right again 20 s later. The
+//! time since boot, which counts a machine's sleep, cannot jump. So the two are compared at every read.
 //! - A clock that drifts, or is slewed, is followed.
 //! - A step is followed once the clock has stayed there for [`CONFIRM_US`] of time since boot. Until then the
 //!   time goes on from what was believed, by the time since boot.
 //! - An operator may accept the clock at once ([`accept`]).
 //!
 //! Invariants: the believed time differs from the time since boot by no more than was confirmed. A step is
-//! reported once when it is seen, and once when it ends. One process has one such clock, whatever reads it.
-//! A believed time before 2025 is not plausible, so a step away from it is believed at once: a machine without
+//! reported once when it is seen, and once when it ends. One process has one such clock, whatever reads it. A
+//! believed time before 2025 is not plausible, so a step away from it is believed at once: a machine without
 //! a battery begins in 1970 until it has asked a server.
 //! Not here: a step while no process runs (`grandstand_store` compares with the last times on disk).
 

@@ -1,7 +1,8 @@
 //! The store's clocks: the one place where this crate reads the time.
 //!
-//! Why: a clock is believed as far as it is plausible, also over a restart. Pauses, ages and durations come from the monotonic clock; names of files and retention use the wall
-//! clock. The callers of [`now`] and [`unix_ms`] are all the places where time affects the store.
+//! Why: a clock is believed as far as it is plausible, also over a restart. Pauses, ages and durations come
+//! from the monotonic clock; names of files and retention use the wall clock. The callers of [`now`] and
+//! [`unix_ms`] are all the places where time affects the store.
 //! Not here: the times of batches; those come from shards.
 
 use std::fs;

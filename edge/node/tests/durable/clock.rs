@@ -38,6 +38,10 @@ fn a_clock_that_jumps_an_hour_loses_nothing_and_times_never_go_back() {
             viewer = again;
             speaker = Person::come(node.ws, "show");
         }
+        if jump != 0 {
+            node.until_health("degraded");
+            assert!(node.metric("process_clock_steps_total") >= 1.0, "a jump is counted");
+        }
         for _ in 0..5 {
             nonce += 1;
             let text = format!("text {nonce}");
@@ -54,7 +58,6 @@ fn a_clock_that_jumps_an_hour_loses_nothing_and_times_never_go_back() {
     assert_eq!(acknowledged.len(), 30);
     let real_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     assert!((time_ms as i64 - real_ms).abs() < HOUR_MS / 2, "a jump dates nothing");
-    assert!(node.metric("process_clock_steps_total") >= 1.0, "and is counted");
     assert_heard_once(&viewer, &acknowledged);
     let mut all = Person::come_back(node.ws, "show", &[], Some((viewer.epoch, 0)));
     all.listen_to(30);
@@ -75,6 +78,8 @@ fn a_clock_that_jumps_nine_days_deletes_nothing_until_an_operator_believes_it() 
         acknowledged.insert(speaker.publish(nonce, &text).on_disk().offset, text);
     }
     let epoch = speaker.epoch;
+    // With nobody there a drain does not wait.
+    drop(speaker);
     // All of it is in segments then, which retention removes.
     assert_eq!(node.terminate(), 0);
     let removed = |node: &Running| node.metric("grandstand_store_retention_removed_total");
@@ -82,13 +87,13 @@ fn a_clock_that_jumps_nine_days_deletes_nothing_until_an_operator_believes_it() 
         // At the start, and back; then while it runs, and back.
         shim.clock_ms(days * 24 * HOUR_MS);
         let node = start();
-        for jump in [days, 0, days, 0] {
+        for jump in [days, 0, days] {
             shim.clock_ms(jump * 24 * HOUR_MS);
             let health = node.until_health(if jump == 0 { "ok" } else { "degraded" });
             let is_said = health.to_string().contains("the wall clock is off by");
             assert_eq!(is_said, jump != 0, "{health}");
             // Retention looks once a second.
-            let looked = std::time::Instant::now() + std::time::Duration::from_millis(2_500);
+            let looked = std::time::Instant::now() + std::time::Duration::from_millis(2_200);
             while std::time::Instant::now() < looked {
                 assert_eq!(removed(&node), 0.0);
                 std::thread::sleep(std::time::Duration::from_millis(50));
@@ -98,6 +103,7 @@ fn a_clock_that_jumps_nine_days_deletes_nothing_until_an_operator_believes_it() 
         let mut all = Person::come_back(node.ws, "show", &[], Some((epoch, 0)));
         all.listen_to(20);
         assert_heard_once(&all, &acknowledged);
+        drop(all);
         assert_eq!(node.terminate(), 0);
     }
     // An operator knows better.

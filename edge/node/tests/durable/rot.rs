@@ -1,4 +1,6 @@
 //! A write-ahead log that rots under a power cut: what was acknowledged and is gone is said everywhere.
+//!
+//! Why on the real binary: operators read its log, its health and the exit code of `verify`.
 
 use std::fs;
 
