@@ -11,7 +11,7 @@ use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -180,6 +180,7 @@ impl Workers {
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
             clock,
+            ready: Arc::default(),
             generation,
         });
         let people_key = random_key().map_err(|error| StartError::Worker { id: 0, error })?;
@@ -253,6 +254,11 @@ impl Workers {
     /// Connections that are established now, or whose handshake is under way.
     pub fn connections(&self) -> usize {
         self.shared.limiter.connections()
+    }
+
+    /// What probes of the public ports are told: does the node take new sessions? False until it is set.
+    pub fn ready(&self) -> Arc<AtomicBool> {
+        self.shared.ready.clone()
     }
 
     /// The generation of this process, which is part of its QUIC connection IDs.

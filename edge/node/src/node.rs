@@ -80,7 +80,7 @@ impl Node {
         // The workers that serve them.
         let (workers, threads) =
             start_workers(clock, &config, &credentials, &listeners, generation, (bells, ports), &pulses)?;
-        let ready = Arc::new(AtomicBool::new(false));
+        let ready = workers.ready();
         let hung_after = Duration::from_millis(config.node.hung_after_ms);
         let shutdown = Arc::new(Shutdown::new(clock, config.clone(), workers.clone(), ready.clone()));
         let mut node = Node {

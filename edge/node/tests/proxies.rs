@@ -237,6 +237,20 @@ fn a_header_of_http_counts_behind_a_proxy_header_of_a_trusted_proxy_only() {
     node.stop();
 }
 
+/// A proxy whose client leaves at once sends its header and its end together.
+#[test]
+fn who_leaves_right_behind_its_header_holds_no_place() {
+    let node = limited(&[("proxy.protocol", "true"), ("limits.handshake_timeout_ms", "60000")]);
+    for n in 0..100 {
+        let is_tls = n % 2 == 0;
+        let socket = socket_from(PROXY, port(&node, is_tls));
+        (&socket).write_all(&header(1 + n / 50, &format!("198.51.100.{n}:5"))).unwrap();
+        drop(socket);
+    }
+    until("all have gone", || node.connections() == 0);
+    node.stop();
+}
+
 #[test]
 fn a_silent_proxy_is_timed_out_and_harms_nobody() {
     let node = limited(&[("proxy.protocol", "true"), ("limits.handshake_timeout_ms", "100")]);

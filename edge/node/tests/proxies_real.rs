@@ -207,6 +207,63 @@ fn haproxy_tells_its_clients_by_x_forwarded_for() {
     node.stop();
 }
 
+/// The backend's server is up by HAProxy's own word, for each way in which it checks.
+#[test]
+fn checks_of_haproxy_pass_and_fail_when_the_node_drains() {
+    let node = limited(&[("proxy.protocol", "true"), ("drain.spread_ms", "60000")]);
+    let addresses = node.addresses();
+    let (ws, wss, admin) = (addresses.ws.unwrap(), addresses.wss.unwrap(), addresses.admin.unwrap());
+    let mut servers = String::new();
+    for (n, check) in
+        ["", "GET /readyz", "HEAD /readyz", "OPTIONS /healthz", "GET /healthz HTTP/1.1\\r\\nHost:\\ a"]
+            .iter()
+            .enumerate()
+    {
+        let common = format!("check inter 100ms fall 1 rise 1 source {PROXY}");
+        for (kind, server) in [
+            ("ws", format!("{ws} send-proxy {common}")),
+            ("v2", format!("{ws} send-proxy-v2 {common}")),
+            ("wss", format!("{wss} send-proxy {common} check-ssl verify none ssl")),
+            ("admin", format!("{admin} {common}")),
+        ] {
+            servers += &format!("backend {kind}{n}\n option httpchk {check}\n server s {server}\n");
+        }
+    }
+    let (port, socket) = (free_port(), "FOLDER/stats");
+    let Some(haproxy) = program("haproxy") else { return };
+    let config = format!(
+        "global\n stats socket {socket} level admin\n\
+         defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+         frontend f\n bind {port}\n default_backend ws0\n{servers}"
+    );
+    let running = run(&haproxy, "haproxy", &config, &["-db", "-f"], port);
+    // Of `show servers state`: the backend's name, and whether its operational state is 2, running.
+    let states = || -> Vec<(String, bool)> {
+        let Ok(mut stats) = std::os::unix::net::UnixStream::connect(running.folder.join("stats")) else {
+            return Vec::new();
+        };
+        stats.write_all(b"show servers state\n").unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stats, &mut said).unwrap();
+        said.lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .filter(|words| words.len() > 15 && words[3] == "s")
+            .map(|words| (words[1].to_owned(), words[5] == "2"))
+            .collect()
+    };
+    until("every check has passed", || {
+        let states = states();
+        states.len() == 20 && states.iter().all(|(_, is_up)| *is_up) && probed(&node) >= 15
+    });
+    node.drain();
+    until("the checks of readiness fail", || states().iter().any(|(name, is_up)| name == "admin1" && !is_up));
+    node.stop();
+}
+
+fn probed(node: &Node) -> u64 {
+    node.stats().iter().map(|stats| stats.probes.get()).sum()
+}
+
 #[test]
 fn haproxy_tells_its_clients_by_either_version_of_the_proxy_protocol() {
     for (send, is_tls) in

@@ -71,6 +71,9 @@ pub(crate) struct Opening {
     pub(crate) request: Vec<u8>,
 }
 
+/// The address of a link that is open or gone.
+pub(crate) const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
 /// What may still tell the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Naming {
@@ -121,6 +124,11 @@ impl Link {
     /// Read the bytes that have arrived, and leave them in the socket.
     pub(crate) fn peek<'a>(&self, scratch: &'a mut [u8]) -> &'a [u8] {
         self.socket().map_or(&[], |socket| tcp::peek(socket, scratch))
+    }
+
+    /// The client's address as far as it is known, while the link is not open.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.opening.as_ref().map_or(UNKNOWN, |opening| opening.client)
     }
 
     /// Is a PROXY header due?

@@ -157,6 +157,6 @@ pub(super) fn retry_after_s(limit: LimitReached) -> u32 {
     }
 }
 
-fn transport(is_tls: bool) -> Transport {
+pub(super) fn transport(is_tls: bool) -> Transport {
     if is_tls { Transport::WebSocketTls } else { Transport::WebSocket }
 }

@@ -22,6 +22,7 @@ use super::Worker;
 use super::client_hello::ticket_of;
 use super::handshakes::Pending;
 use super::poller::Ready;
+use super::refusals::refused;
 use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;
 use crate::transport::tls::Tls;
@@ -182,8 +183,8 @@ impl Worker {
     /// and its request is not parsed. Under TLS it could be told only after a handshake, so the connection is
     /// closed.
     fn refuse_pending(&mut self, now: Now, ix: u32, kind: HandshakeKind, why: TurnedAway) {
-        self.stats.turned_away.of(why).inc();
         let Some(link) = self.driver.links.get_mut(ix) else { return };
+        refused(&self.stats, link.client(), link.stream.transport(), why);
         (link.state, link.since_s) = (LinkState::Lingering, (now.us / 1_000_000) as u32);
         if kind != HandshakeKind::Upgrade {
             return self.driver.drop_link(ix);

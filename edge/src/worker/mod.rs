@@ -22,6 +22,7 @@ mod proxy;
 mod publish_stats;
 mod quic;
 mod read;
+mod refusals;
 mod shared;
 mod sort;
 mod token;

@@ -17,10 +17,11 @@ use grandstand_protocol::proxy::{
 use grandstand_protocol::websocket::handshake::Request;
 
 use super::Worker;
-use super::accept::retry_after_s;
+use super::accept::{retry_after_s, transport};
 use super::driver::Driver;
+use super::refusals::refused;
 use crate::stats::TurnedAway;
-use crate::transport::link::Naming;
+use crate::transport::link::{Link, Naming, UNKNOWN};
 
 /// Why a request of a trusted proxy is refused.
 #[derive(Debug)]
@@ -48,7 +49,10 @@ impl Worker {
             Ok(Some(header)) => {
                 link.receive(&mut self.driver.scratch[..header.len]);
                 match self.driver.name_by_header(now, ix, header.source) {
-                    Ok(()) => return seen_len > header.len,
+                    Ok(()) if seen_len > header.len => return true,
+                    // No further event tells that it has ended.
+                    Ok(()) if is_over => self.driver.drop_link(ix),
+                    Ok(()) => {}
                     Err(limit) => self.refuse_named(now, ix, limit, is_tls),
                 }
             }
@@ -78,12 +82,12 @@ impl Worker {
     /// Refuse a connection whose handshake has not begun, for its PROXY header. Under TLS it could be told
     /// only after a handshake.
     fn refuse_header(&mut self, now: Now, ix: u32, reason: &str, is_tls: bool) {
-        self.stats.turned_away.of(TurnedAway::ProxyHeader).inc();
+        refused(&self.stats, self.driver.client_of(ix), transport(is_tls), TurnedAway::ProxyHeader);
         self.refuse_accepted(now, ix, (400, reason, None), is_tls);
     }
 
     fn refuse_named(&mut self, now: Now, ix: u32, limit: LimitReached, is_tls: bool) {
-        self.stats.turned_away.of(limit.into()).inc();
+        refused(&self.stats, self.driver.client_of(ix), transport(is_tls), limit.into());
         self.refuse_accepted(now, ix, limited(limit), is_tls);
     }
 
@@ -106,8 +110,7 @@ pub(super) fn limited(limit: LimitReached) -> (u16, &'static str, Option<u32>) {
 impl Driver {
     /// The client's address of a link that is not open, as far as it is known.
     pub(super) fn client_of(&self, ix: u32) -> IpAddr {
-        let opening = self.links.get(ix).and_then(|link| link.opening.as_ref());
-        opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.client)
+        self.links.get(ix).map_or(UNKNOWN, Link::client)
     }
 
     /// A trusted proxy sent this PROXY header.

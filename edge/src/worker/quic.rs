@@ -14,6 +14,7 @@ use super::Worker;
 use super::driver::Driver;
 use super::handshakes::Pending;
 use super::poller::Ready;
+use super::refusals::refused;
 use super::shared::Shared;
 use super::sort::Sorter;
 use crate::quic::{Datagram, Inflow, NewConnection, QuicEvent};
@@ -148,7 +149,7 @@ fn admit(
     incoming: NewConnection,
     is_draining: bool,
 ) -> Option<Permit> {
-    let turned_away = |why| stats.turned_away.of(why).inc();
+    let turned_away = |why| refused(stats, incoming.peer, Transport::Quic, why);
     if is_draining {
         turned_away(TurnedAway::Draining);
         return None;

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use grandstand_edge_core::admission::limits::{ConnectionLimiter, Permit};
 use grandstand_edge_core::audience::Drain;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     /// Connections of each worker: a new one goes to the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
     pub(crate) clock: Clock,
+    /// Does the node take new sessions, as probes are told?
+    pub(crate) ready: Arc<AtomicBool>,
     /// The generation of this process, which is part of its QUIC connection IDs.
     pub(crate) generation: u16,
 }

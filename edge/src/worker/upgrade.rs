@@ -2,6 +2,8 @@
 //!
 //! Not here: which requests are accepted (`transport::websocket`).
 
+use std::sync::atomic::Ordering;
+
 use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
 use grandstand_protocol::proxy::begins_header;
@@ -10,6 +12,7 @@ use grandstand_protocol::websocket::handshake::{Probe, parse_probe, parse_reques
 use super::drain::RETRY_AFTER_S;
 use super::driver::Driver;
 use super::proxy::{Unnamed, limited};
+use super::refusals::request_refused;
 use crate::stats::{HandshakeFailure, TurnedAway};
 use crate::transport::link::LinkState;
 use crate::transport::websocket::{self, Upgrade};
@@ -50,7 +53,7 @@ impl Driver {
                     Upgrade::Refuse(400, "malformed Forwarded")
                 }
                 Err(Unnamed::Limit(limit)) => {
-                    self.stats.turned_away.of(limit.into()).inc();
+                    self.stats.turned_away.of(TurnedAway::from(limit)).inc();
                     let (status, reason, retry_after_s) = limited(limit);
                     self.refuse_request_until(now, ix, status, reason, retry_after_s);
                     return None;
@@ -102,7 +105,8 @@ impl Driver {
     /// Tell a probe how the node does, then wait for the peer to close.
     fn answer_probe(&mut self, now: Now, ix: u32, probe: Probe) {
         let mut answer = Vec::new();
-        probe.write_answer(self.drain_target.is_none(), &mut answer);
+        let is_ready = self.drain_target.is_none() && self.shared.ready.load(Ordering::Relaxed);
+        probe.write_answer(is_ready, &mut answer);
         self.stats.probes.inc();
         self.answer_and_linger(now, ix, answer);
     }
@@ -123,6 +127,7 @@ impl Driver {
         let mut answer = Vec::new();
         write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
+        request_refused(self.client_of(ix), status, reason);
         self.answer_and_linger(now, ix, answer);
     }
 

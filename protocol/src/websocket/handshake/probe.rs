@@ -62,7 +62,7 @@ impl Probe {
         let (status, body) = match (self.asks_ready, is_ready) {
             (false, _) => ("200 OK", r#"{"status":"ok"}"#),
             (true, true) => ("200 OK", r#"{"status":"ready"}"#),
-            (true, false) => ("503 Service Unavailable", r#"{"status":"draining"}"#),
+            (true, false) => ("503 Service Unavailable", r#"{"status":"not ready"}"#),
         };
         let head = format!(
             "HTTP/1.1 {status}\r\nAllow: GET, HEAD, OPTIONS\r\nConnection: close\r\nCache-Control: no-store\r\n\

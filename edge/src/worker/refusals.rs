@@ -1,0 +1,26 @@
+//! Refusals: each connection that is refused, counted by its reason and logged with its client's address.
+//!
+//! Why one place: an operator who looks for a client that cannot get in needs the reason beside the address,
+//! whatever refused it. The log bounds how often the lines repeat.
+//! Invariant: the address is the client's where a trusted proxy told it, else the peer's.
+//! Not here: what the client is told (`accept`, `begin`, `upgrade`).
+
+use std::net::IpAddr;
+
+use crate::stats::{Label, Stats, Transport, TurnedAway};
+
+/// A connection from this address is refused before its handshake.
+pub(super) fn refused(stats: &Stats, client: IpAddr, transport: Transport, why: TurnedAway) {
+    stats.turned_away.of(why).inc();
+    let (transport, reason) = (Transport::word(transport.index()), TurnedAway::word(why.index()));
+    tracing::info!(%client, %transport, %reason, "a connection was refused");
+}
+
+/// A request from this address is refused. What is no WebSocket at all is of little interest.
+pub(super) fn request_refused(client: IpAddr, status: u16, reason: &str) {
+    if matches!(status, 403 | 429 | 503) {
+        tracing::info!(%client, status, reason, "an upgrade was refused");
+    } else {
+        tracing::debug!(%client, status, reason, "a request was refused");
+    }
+}
