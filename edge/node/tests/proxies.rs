@@ -7,8 +7,9 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 
 use common::node;
 use common::ws::{Got, Ws, socket_from};
@@ -235,6 +236,74 @@ fn a_header_of_http_counts_behind_a_proxy_header_of_a_trusted_proxy_only() {
     assert_eq!(node.connections(), 12);
     drop((own, many));
     node.stop();
+}
+
+/// A node process that does not outlive its test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The log of a process names the client behind the proxy, the reason, and a proxy that is set up wrong.
+#[test]
+fn the_log_names_the_client_that_is_refused() {
+    let ws = grandstand_harness::wait::free_port();
+    let at = ws.to_string();
+    let child = Command::new(env!("CARGO_BIN_EXE_grandstand"))
+        .args([
+            "serve",
+            "--ws-listen",
+            &at,
+            "--wss-listen",
+            "off",
+            "--quic-listen",
+            "off",
+            "--admin-listen",
+            "off",
+        ])
+        .args([
+            "--proxy-trusted",
+            PROXY,
+            "--proxy-protocol",
+            "on",
+            "--limits-connections-per-address-max",
+            "1",
+        ])
+        .args(["--limits-loopback-exempt", "off", "--ws-origins", "https://good.example"])
+        .env_remove("GRANDSTAND_CONFIG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut next = |part: &str| {
+        lines.by_ref().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no line has {part}"))
+    };
+    next("ready");
+    let open = |from: &str, first: &[u8], headers: &str| {
+        let mut socket = socket_from(from, ws);
+        socket.write_all(first).unwrap();
+        Ws::over(socket, false, "/v1", headers)
+    };
+    let first = open(PROXY, &header(1, "198.51.100.7:5"), "").unwrap();
+    assert!(is_limited(&open(PROXY, &header(2, "198.51.100.7:6"), "")));
+    let line = next("a connection was refused");
+    assert!(line.contains("client=198.51.100.7") && line.contains("too_many_connections"), "{line}");
+    drop(open(PROXY, &header(2, "198.51.100.8:6"), "Origin: https://evil.example\r\n").err().expect("403"));
+    let line = next("an upgrade was refused");
+    assert!(line.contains("client=198.51.100.8") && line.contains("status=403"), "{line}");
+    drop(open(PROXY, b"", "").err().expect("no header"));
+    let line = next("no PROXY header came");
+    assert!(line.contains("peer=127.0.0.9") && line.contains("proxy.protocol"), "{line}");
+    drop(open(STRANGER, &header(1, "198.51.100.9:5"), "").err().expect("a stranger's header"));
+    let line = next("a PROXY header came where none is due");
+    assert!(line.contains("peer=127.0.0.8") && line.contains("proxy.trusted"), "{line}");
+    drop(first);
 }
 
 /// A proxy whose client leaves at once sends its header and its end together.

@@ -95,8 +95,7 @@ impl Worker {
         if is_tls {
             return self.driver.drop_link(ix);
         }
-        let (status, reason, retry_after_s) = answer;
-        self.driver.refuse_request_until(now, ix, status, reason, retry_after_s);
+        self.driver.send_refusal(now, ix, answer);
         // The rest is read and dropped; otherwise the close would reset the answer.
         self.driver.handle_link_readable(now, ix, true);
     }

@@ -116,7 +116,7 @@ impl Driver {
         self.refuse_request_until(now, ix, status, reason, None);
     }
 
-    pub(super) fn refuse_request_until(
+    fn refuse_request_until(
         &mut self,
         now: Now,
         ix: u32,
@@ -124,10 +124,16 @@ impl Driver {
         reason: &str,
         retry_after_s: Option<u32>,
     ) {
+        request_refused(self.client_of(ix), status, reason);
+        self.send_refusal(now, ix, (status, reason, retry_after_s));
+    }
+
+    /// Answer with a status, a reason and perhaps a time, then wait for the peer to close.
+    pub(super) fn send_refusal(&mut self, now: Now, ix: u32, refusal: (u16, &str, Option<u32>)) {
+        let (status, reason, retry_after_s) = refusal;
         let mut answer = Vec::new();
         write_refusal(status, reason, retry_after_s, &mut answer);
         self.stats.handshakes_failed.of(HandshakeFailure::Http).inc();
-        request_refused(self.client_of(ix), status, reason);
         self.answer_and_linger(now, ix, answer);
     }
 
