@@ -1,7 +1,8 @@
 //! The terminal while a tool draws on it, and the signals that end a tool.
 //!
 //! Why one place: a terminal that is left in raw mode, without its cursor or on its alternate screen is
-//! unusable, so every way out of a tool undoes all of it: an end, an error, a panic of any thread, a signal.
+//! unusable, so every way out of a tool undoes all of it: an end, an error, a panic of any thread, a signal,
+//! a stop by the shell.
 //! Invariants: [`restore`] undoes everything that [`Screen::enter`] did, in any order and any number of
 //! times; a terminal that cannot place its cursor (`TERM=dumb`, or none) is never drawn on.
 //! Not here: what is drawn (`chat::screen`, `demo::view`).
@@ -17,10 +18,14 @@ use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
+use rustix::process::{getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Is there something to undo?
 static IS_ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Did a shell show its own lines meanwhile? Then everything is drawn anew.
+static IS_RESUMED: AtomicBool = AtomicBool::new(false);
 
 /// Can this terminal be drawn on? Input and output are one, and it can place its cursor.
 pub(crate) fn can_draw() -> bool {
@@ -38,13 +43,7 @@ impl Screen {
     /// The terminal cannot do so; it is as before then.
     pub(crate) fn enter() -> anyhow::Result<Screen> {
         restore_in_panics();
-        IS_ENTERED.store(true, Ordering::SeqCst);
-        let enter = || {
-            enable_raw_mode()?;
-            execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
-            Terminal::new(CrosstermBackend::new(stdout()))
-        };
-        match enter() {
+        match enter().and_then(|()| Terminal::new(CrosstermBackend::new(stdout()))) {
             Ok(terminal) => Ok(Screen(terminal)),
             Err(error) => {
                 restore();
@@ -60,9 +59,48 @@ impl Screen {
     /// The terminal is gone, or was given back in a panic.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
         anyhow::ensure!(IS_ENTERED.load(Ordering::SeqCst), "a part of this program panicked, see above");
+        if IS_RESUMED.swap(false, Ordering::SeqCst) {
+            // The alternate screen is empty then. `clear` would ask the terminal for its cursor, and wait.
+            self.0 = Terminal::new(CrosstermBackend::new(stdout())).context("cannot draw on the terminal")?;
+        }
         self.0.draw(draw).context("cannot draw on the terminal")?;
         Ok(())
     }
+}
+
+fn enter() -> std::io::Result<()> {
+    IS_ENTERED.store(true, Ordering::SeqCst);
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)
+}
+
+/// Stop this process until a shell continues it (`fg`). The terminal is the shell's meanwhile.
+///
+/// # Errors
+/// The terminal is gone when the process goes on.
+pub(crate) fn suspend() -> anyhow::Result<()> {
+    let is_drawing = IS_ENTERED.load(Ordering::SeqCst);
+    restore();
+    kill_process(getpid(), rustix::process::Signal::STOP).context("cannot stop this process")?;
+    if is_drawing {
+        enter().context("cannot use this terminal any more")?;
+        IS_RESUMED.store(true, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// Suspend this process at each SIGTSTP from now on. To be called within a `LocalSet`.
+///
+/// # Errors
+/// The system does not allow it.
+pub(crate) fn suspend_on_signal() -> anyhow::Result<()> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
+    let mut signals = signal(kind).context("cannot listen for signals")?;
+    tokio::task::spawn_local(async move {
+        // Where the terminal is gone, the next drawing says so.
+        while signals.recv().await.is_some() && suspend().is_ok() {}
+    });
+    Ok(())
 }
 
 impl Drop for Screen {

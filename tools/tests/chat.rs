@@ -174,6 +174,46 @@ fn a_second_signal_ends_the_demo_at_once_and_leaves_a_sane_terminal() {
     assert!(matches!(code, Some(0 | 143)), "{code:?}");
 }
 
+/// Is the process stopped (proc(5), the field behind the name)?
+fn is_stopped(child: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_tool_that_is_suspended_gives_the_terminal_back_and_draws_anew() {
+    let node = local::node(&[]);
+    let url = url(&node);
+    let chat = ["chat", &url, "--name", "ann"];
+    let demo = ["demo", "--viewers", "4", "--seconds", "600", "--seed", "3"];
+    for (tool, drawn) in [(&chat[..], "/help lists commands"), (&demo[..], "ON AIR")] {
+        let mut pty = Pty::open(80, 24).unwrap();
+        let mut command = gs();
+        command.args(tool).env("TERM", "xterm-256color");
+        let mut child = pty.spawn(command).unwrap();
+        pty.wait_for(drawn);
+        for by_key in [true, false] {
+            match by_key {
+                true => pty.type_keys("\x1a").unwrap(),
+                false => signal(&child, Signal::TSTP).unwrap(),
+            }
+            until("it is stopped", || is_stopped(&child));
+            assert!(pty.is_sane().unwrap(), "{tool:?}");
+            until("the main screen is back", || pty.output().ends_with("\x1b[?25h"));
+            let before = pty.output().len();
+            signal(&child, Signal::CONT).unwrap();
+            until("it draws again", || {
+                pty.output()[before..].contains("\x1b[?1049h") && !pty.is_sane().unwrap()
+            });
+            // The words of the header, which stayed the same: only a whole drawing has them.
+            let header = if tool[0] == "chat" { "connected" } else { "viewers" };
+            until("everything is drawn", || pty.output()[before..].contains(header));
+        }
+        pty.type_keys("\x03").unwrap();
+        assert_eq!(assert_sane(&pty, &mut child, "Ctrl-C"), Some(0));
+    }
+}
+
 #[test]
 fn a_terminal_that_cannot_be_drawn_on_gets_lines() {
     let node = local::node(&[]);

@@ -9,15 +9,15 @@
 
 use ratatui::text::Span;
 
-/// Marks without width that may follow one another: Scotland's flag has seven after its base.
+/// Most combining marks in a row: Scotland's flag has seven after its base.
 const MARKS_MAX: usize = 8;
 
-/// The text on one line, without what could harm.
+/// Make a text safe for a terminal, on one line.
 pub(super) fn clean(text: &str) -> String {
     clean_lines(text).replace(['\n', '\t'], " ")
 }
 
-/// The text with its line feeds and tabs, without what could harm.
+/// Make a text safe for a terminal, and keep its line feeds and tabs.
 pub(super) fn clean_lines(text: &str) -> String {
     // A carriage return is an end of line too: terminals paste it for one.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -32,7 +32,7 @@ pub(super) fn clean_lines(text: &str) -> String {
     cleaned
 }
 
-/// Columns that a text takes.
+/// Number of columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }

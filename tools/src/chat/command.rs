@@ -4,10 +4,10 @@
 
 use grandstand_client::protocol::limits::REACTION_COUNT_MAX;
 
-/// What somebody who typed a line wants.
+/// A typed line, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Say something, to everybody or as an answer.
+    /// Publish a message, perhaps as an answer to another one.
     Say {
         text: String,
         reply_to: Option<u64>,
@@ -16,7 +16,7 @@ pub(super) enum Command {
         key: String,
         count: u32,
     },
-    /// Set a key of the room's state, or remove it.
+    /// Set a key of the room's state; without a value, remove it.
     State {
         key: String,
         value: Option<String>,
@@ -25,7 +25,7 @@ pub(super) enum Command {
     Quit,
 }
 
-/// For `/help`.
+/// The lines that `/help` prints.
 pub(super) const HELP: [&str; 10] = [
     "/reply N TEXT     answer message N (or /r)",
     "/react ❤ [N]      react; F1 to F4 send ❤ 👏 😂 🎉",
@@ -46,7 +46,7 @@ pub(super) const PINNED: &str = "pinned";
 /// and line breaks, other than blank lines before it and blanks at its end.
 ///
 /// # Errors
-/// A sentence for whoever typed it.
+/// The line is no valid command; the text says what is.
 pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
     let line = line.trim_end();
     if line.is_empty() {

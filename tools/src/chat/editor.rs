@@ -11,19 +11,19 @@ use ratatui::text::Span;
 
 use super::clean::{clean_lines, width};
 
-/// As many as a person scrolls back through.
+/// Most entries of the history: people scroll back through fewer.
 const HISTORY_MAX: usize = 100;
 
-/// What is between words.
+/// Characters between words.
 const BLANKS: [char; 3] = [' ', '\n', '\t'];
 
 #[derive(Debug, Default)]
 pub(super) struct Editor {
     text: String,
-    /// A byte offset.
+    /// Position as an offset in bytes.
     cursor: usize,
     history: Vec<String>,
-    /// Which line of the history is shown, and what was being written instead.
+    /// Index of the history entry that is shown, and the draft that it replaced.
     recalled: Option<(usize, String)>,
 }
 
@@ -32,7 +32,7 @@ impl Editor {
         &self.text
     }
 
-    /// The line, which goes into the history; what follows begins anew.
+    /// Take the text, add it to the history, and clear the editor.
     pub(super) fn take(&mut self) -> String {
         let line = std::mem::take(&mut self.text);
         self.clear();
@@ -49,7 +49,7 @@ impl Editor {
         (self.text, self.cursor, self.recalled) = (String::new(), 0, None);
     }
 
-    /// Type or paste.
+    /// Insert typed or pasted text at the cursor.
     pub(super) fn insert(&mut self, text: &str) {
         let text = clean_lines(text);
         self.text.insert_str(self.cursor, &text);
@@ -105,7 +105,7 @@ impl Editor {
         self.cursor = self.text.len();
     }
 
-    /// The line before in the history.
+    /// Show the previous entry of the history.
     pub(super) fn up(&mut self) {
         let at = self.recalled.as_ref().map_or(self.history.len(), |(at, _)| *at);
         if at == 0 {
@@ -116,7 +116,7 @@ impl Editor {
         self.recalled = Some((at - 1, draft));
     }
 
-    /// The line after in the history; after the last, what was being written.
+    /// Show the next entry of the history; after the last one, the draft.
     pub(super) fn down(&mut self) {
         let Some((at, draft)) = self.recalled.take() else { return };
         match self.history.get(at + 1).cloned() {
@@ -128,7 +128,7 @@ impl Editor {
         }
     }
 
-    /// The part around the cursor that fits into `columns`, and the column of the cursor.
+    /// Returns the part around the cursor that fits into `columns`, and the column of the cursor.
     pub(super) fn window(&self, columns: usize) -> (String, usize) {
         let graphemes = self.graphemes();
         let mut at = 0;
@@ -170,12 +170,12 @@ impl Editor {
         self.settle();
     }
 
-    /// What was typed or removed may have joined its neighbours: a mark its base, a flag its half.
+    /// Move the cursor to the end of its grapheme: an edit may have joined two, such as a mark and its base.
     fn settle(&mut self) {
         self.cursor = self.boundaries().find(|at| *at >= self.cursor).unwrap_or(self.text.len());
     }
 
-    /// Bytes and columns of each. A line break and a tab are a sign each.
+    /// Bytes and columns of each grapheme. A line break and a tab take one column each.
     fn graphemes(&self) -> Vec<(usize, usize)> {
         let mut graphemes = Vec::new();
         for part in self.text.split_inclusive(['\n', '\t']) {

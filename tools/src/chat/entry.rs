@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 
 use super::clean::width;
 
-/// One thing in the scrollback.
+/// An entry of the scrollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Message(Message),
@@ -20,38 +20,38 @@ pub(super) enum Entry {
 /// A message of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// Its number in the room.
+    /// Offset in the room.
     pub(super) offset: u64,
     pub(super) author: String,
     pub(super) role: Role,
     pub(super) text: String,
     pub(super) answers: Option<Answered>,
-    /// Equal texts that the room folded into this one.
+    /// Number of equal texts that the room folded into this one.
     pub(super) folded: u64,
-    /// Acknowledged as ours.
+    /// Whether this user sent it.
     pub(super) mine: bool,
-    /// When it was said, as hours and minutes here; empty if unknown.
+    /// Local time as hours and minutes; empty if unknown.
     pub(super) time: String,
 }
 
-/// What a message answers.
+/// The message that another one answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     pub(super) offset: u64,
-    /// Its beginning, if it is still in the scrollback.
+    /// Its first words, if it is still in the scrollback.
     pub(super) excerpt: Option<String>,
 }
 
-/// How a notice is meant.
+/// The importance of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// Good to know.
+    /// Information.
     Info,
-    /// Something was missed, or does not work.
+    /// Something was missed, or failed.
     Warning,
 }
 
-/// Columns of numbers: a day of a busy room.
+/// Columns of offsets: enough for a day of a busy room.
 const NUMBER_COLUMNS: usize = 6;
 
 /// Columns of times, such as `20:15 `.
@@ -81,14 +81,14 @@ impl Look {
     }
 }
 
-/// Of what is answered, so much is shown.
+/// Most columns of the first words of an answered message.
 const EXCERPT_COLUMNS: usize = 40;
 
 /// Colours of names: 256-colour entries of middling lightness, readable on light and on dark.
 const NAME_COLOURS: [u8; 14] = [32, 37, 65, 70, 98, 104, 131, 136, 140, 162, 168, 172, 203, 209];
 
 impl Entry {
-    /// Without any marks that only a screen can show: for scripts and files.
+    /// The entry as one line of plain text, for scripts and files.
     pub(super) fn plain(&self) -> String {
         match self {
             Entry::Notice(_, text) => format!("* {text}"),
@@ -107,7 +107,7 @@ impl Entry {
         }
     }
 
-    /// As rows.
+    /// The entry as rows of a screen.
     pub(super) fn rows(&self, look: Look) -> Vec<Line<'static>> {
         let times = look.time_columns();
         let indent = times + NUMBER_COLUMNS + 1;
@@ -162,7 +162,7 @@ impl Message {
         if self.folded == 0 { String::new() } else { format!(" (and {} more said so)", self.folded) }
     }
 
-    /// Its beginning, for whoever answers it.
+    /// Its author and first words, for an answer to it.
     pub(super) fn excerpt(&self) -> String {
         let whole = format!("{}: {}", self.author, self.text.replace(['\n', '\t'], " "));
         let mut short = String::new();
@@ -186,7 +186,7 @@ impl Answered {
     }
 }
 
-/// Before the name.
+/// The mark of a role, before the name.
 fn mark(role: Role) -> &'static str {
     match role {
         Role::Viewer => "",
@@ -205,7 +205,7 @@ fn role_colour(role: Role) -> Color {
     }
 }
 
-/// The same name has the same colour, everywhere: by its FNV-1a hash.
+/// The colour of a name, by its FNV-1a hash: the same on every machine.
 fn name_style(name: &str) -> Style {
     let hash = name
         .bytes()
@@ -250,8 +250,8 @@ fn wrap(spans: &[Span<'static>], columns: usize, indent: usize) -> Vec<Line<'sta
     rows
 }
 
-/// Leave in `row` what comes before its last space, and give what comes after; all stays where there is no
-/// space.
+/// Split a row at its last space: `row` keeps the part before it, and the part after it is returned. Without
+/// a space the row keeps everything.
 fn split_row(
     row: &mut Vec<(String, Style, usize)>,
     indent: usize,

@@ -10,7 +10,7 @@ use super::model::{Action, Model};
 pub(super) const REACTIONS: [&str; 4] = ["❤", "👏", "😂", "🎉"];
 
 impl Model {
-    /// A key was pressed: what it asks for.
+    /// Handle a key. Returns the action that it asks for.
     pub(super) fn handle_key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
@@ -44,7 +44,7 @@ impl Model {
         None
     }
 
-    /// What readline does.
+    /// Handle a key with Ctrl, as readline does.
     fn handle_control_key(&mut self, code: KeyCode) -> Option<Action> {
         match code {
             KeyCode::Char('c') => return Some(Action::Quit),
@@ -66,7 +66,7 @@ impl Model {
         None
     }
 
-    /// Text was pasted.
+    /// Insert pasted text.
     pub(super) fn handle_paste(&mut self, text: &str) {
         self.editor.insert(text);
     }
@@ -94,7 +94,7 @@ impl Model {
         })
     }
 
-    /// A page, less a row by which to find one's place.
+    /// Rows of a page. One row of the page before stays visible.
     fn page(&self) -> isize {
         self.view.1.saturating_sub(1).max(1) as isize
     }

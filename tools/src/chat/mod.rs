@@ -142,7 +142,7 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
     false
 }
 
-/// Time since the start.
+/// The time since the chat began.
 #[derive(Clone, Copy, Debug)]
 struct Clock(Instant);
 

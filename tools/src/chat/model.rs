@@ -19,10 +19,10 @@ use super::entry::{Entry, Look, Tone};
 use super::tally::Tally;
 use super::times::Times;
 
-/// An evening of a lively room, some megabytes.
+/// Most entries that are kept: an evening of a lively room, some megabytes.
 pub(super) const ENTRIES_MAX: usize = 5000;
 
-/// Something that the session has to do.
+/// A request to the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Publish { text: String, reply_to: Option<u64> },
@@ -31,16 +31,16 @@ pub(super) enum Action {
     Quit,
 }
 
-/// A message of ours that is not seen in the room yet.
+/// A message of this user that is not shown in the room yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) nonce: u64,
     pub(super) text: String,
-    /// Its offset, once the room has accepted it.
+    /// Offset, once the room has accepted it.
     pub(super) offset: Option<u64>,
 }
 
-/// How the connection is.
+/// The state of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Connecting,
@@ -52,44 +52,44 @@ pub(super) enum Link {
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) room: String,
-    /// Its name as it is shown.
+    /// The room's name, safe for a terminal.
     pub(super) title: String,
-    /// Our name, once the node has said it.
+    /// The name that the node gave this user; empty before that.
     pub(super) me: String,
     pub(super) link: Link,
     pub(super) now_ms: u64,
     pub(super) entries: VecDeque<Entry>,
-    /// Entries that there ever were.
+    /// Number of entries so far, including those that are not kept any more.
     pub(super) pushed: u64,
     pub(super) pending: Vec<Pending>,
     pub(super) states: BTreeMap<String, String>,
     pub(super) tally: Tally,
     pub(super) editor: Editor,
-    /// A word about the last key, until the next.
+    /// A hint about the last key; the next key removes it.
     pub(super) hint: Option<String>,
     pub(super) coloured: bool,
     pub(super) times: Times,
-    /// Columns and rows that the scrollback has on the screen.
+    /// Columns and rows of the scrollback on the screen.
     pub(super) view: (usize, usize),
-    /// Rows between the last one shown and the newest.
+    /// Number of rows between the last row on the screen and the newest one.
     pub(super) rows_below: usize,
-    /// Entries that came while looking back.
+    /// Number of entries that arrived while the person looks back.
     pub(super) unseen: u64,
-    /// What the room refused, and what may have been lost.
+    /// Number of requests that were refused or may be lost.
     pub(super) failures: u64,
     pub(super) permissions: u32,
     pub(super) text_bytes_max: usize,
-    /// The next offset that is not shown yet, and the log that it belongs to.
+    /// The first offset that is not shown yet.
     pub(super) next_offset: u64,
-    /// Up to here the room had spoken when we came.
+    /// The end of the room's log when the subscription began.
     pub(super) head: u64,
     pub(super) epoch: Option<u64>,
-    /// Left out by pacing since `omitted_ms`, and not told yet.
+    /// Number of messages that pacing left out since `omitted_ms`, without a notice yet.
     pub(super) omitted: u64,
     pub(super) omitted_ms: u64,
-    /// Changes of the state that are not answered yet.
+    /// Number of state changes without an answer.
     pub(super) states_unanswered: u64,
-    /// Why the room does not let us in.
+    /// The reason why the room does not admit this user.
     pub(super) barred: Option<String>,
     /// The last notice about the connection, so that it is not repeated with every try.
     pub(super) trouble: Option<String>,
@@ -129,10 +129,10 @@ impl Model {
         }
     }
 
-    /// A line that was typed: what it asks for.
+    /// Parse a typed line and check it. Returns the action that it asks for.
     ///
     /// # Errors
-    /// A sentence for whoever typed it.
+    /// The line cannot be sent; the text says why.
     pub(super) fn handle_line(&mut self, line: &str) -> Result<Option<Action>, String> {
         let Some(command) = command::parse(line)? else { return Ok(None) };
         let action = match command {
@@ -165,7 +165,7 @@ impl Model {
         }
     }
 
-    /// By the rules of the protocol, and by the limit of this node.
+    /// Check a text by the rules of the protocol and the limit of this node.
     fn check_text(&self, text: &str) -> Result<(), String> {
         rules::check_content(&Content { text, ..Content::default() }, self.text_bytes_max).map_err(
             |refusal| match refusal {
@@ -176,19 +176,19 @@ impl Model {
         )
     }
 
-    /// What was said went to the session.
+    /// The session took a message.
     pub(super) fn handle_sent(&mut self, nonce: u64, text: &str) {
         self.pending.push(Pending { nonce, text: clean(text), offset: None });
         self.look_at_now();
     }
 
-    /// The session did not accept it, and says why.
+    /// The session did not take a message, a reaction or a change, for this reason.
     pub(super) fn handle_unsent(&mut self, text: &str, why: &str) {
         self.failures += 1;
         self.notice(Tone::Warning, &format!("not sent, {why}: {text}"));
     }
 
-    /// The time is now `now_ms`.
+    /// Advance the time.
     pub(super) fn handle_time(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         self.tally.handle_time(self.now_ms);
@@ -217,13 +217,13 @@ impl Model {
         Look { columns: self.view.0, coloured: self.coloured, times: self.times.is_known() }
     }
 
-    /// The entries after the first `pushed` that there ever were.
+    /// The entries that were added after the first `pushed`.
     pub(super) fn entries_since(&self, pushed: u64) -> impl Iterator<Item = &Entry> {
         let missing = (self.pushed - pushed).min(self.entries.len() as u64) as usize;
         self.entries.range(self.entries.len() - missing..)
     }
 
-    /// Look back (positive) or forward by this number of rows.
+    /// Scroll back (positive) or forward by this number of rows.
     pub(super) fn scroll(&mut self, rows: isize) {
         let total: usize = self.entries.iter().map(|entry| entry.rows(self.look()).len()).sum();
         let most = total.saturating_sub(self.view.1);
@@ -237,17 +237,17 @@ impl Model {
         (self.rows_below, self.unseen) = (0, 0);
     }
 
-    /// Are we in the room?
+    /// Is this user in the room?
     pub(super) fn is_inside(&self) -> bool {
         self.link == Link::Up && self.epoch.is_some() && self.barred.is_none()
     }
 
-    /// Are all our messages and changes answered?
+    /// Is every message and state change of this user answered?
     pub(super) fn is_answered(&self) -> bool {
         self.states_unanswered == 0 && self.pending.iter().all(|pending| pending.offset.is_some())
     }
 
-    /// Is everything shown that was said before we came, and all that we said?
+    /// Is everything shown that was in the room before, and everything that this user sent?
     pub(super) fn is_caught_up(&self) -> bool {
         self.is_inside()
             && self.next_offset >= self.head

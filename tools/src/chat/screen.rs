@@ -26,18 +26,18 @@ use super::keys::REACTIONS;
 use super::model::{Link, Model};
 use super::tally::Reaction;
 
-/// The engine's key for how many watch.
+/// The state key of the viewer count.
 const VIEWERS: &str = "gs.viewers";
-/// Rows for messages of ours on their way; the rest is counted.
+/// Most rows of messages that are not in the room yet; the rest is counted.
 const PENDING_ROWS: usize = 3;
-/// Reactions in the bar.
+/// Most reactions in the bar.
 const BARS: usize = 5;
 const BAR_LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PROMPT: &str = "> ";
-/// Where nothing is written yet.
+/// The text of an empty input row.
 const PLACEHOLDER: &str = "write a message; /help lists commands and keys, Ctrl-C leaves";
 
-/// Draw everything.
+/// Draw the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let pinned = model.states.get(PINNED).cloned();
     let pending = pending_rows(model);
@@ -97,7 +97,7 @@ fn status(model: &Model) -> String {
     }
 }
 
-/// From the newest upwards, no more than is seen.
+/// Draw the scrollback from the newest entry upwards, and only the visible rows.
 fn draw_scrollback(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let height = model.view.1;
     let mut rows: Vec<Line<'static>> = Vec::new();
@@ -169,7 +169,7 @@ fn coloured(model: &Model, colour: Color) -> Style {
     if model.coloured { Style::new().fg(colour) } else { Style::new() }
 }
 
-/// 1234567 as 1,234,567; what is no number as it is.
+/// `1234567` as `1,234,567`; other texts are unchanged.
 fn thousands(digits: &str) -> String {
     if !digits.bytes().all(|b| b.is_ascii_digit()) {
         return digits.to_owned();

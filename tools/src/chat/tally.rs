@@ -6,9 +6,9 @@
 
 use super::clean::clean;
 
-/// What a glance takes in.
+/// Seconds of reactions that are shown.
 pub(super) const WINDOW_S: usize = 8;
-/// More than ever fit on a line.
+/// Most reactions that are counted; fewer fit on a line.
 const KEYS_MAX: usize = 64;
 
 /// One reaction: its counts, oldest second first.
@@ -45,7 +45,7 @@ impl Tally {
         self.reactions[at].seconds[WINDOW_S - 1] += count;
     }
 
-    /// Time went on.
+    /// Advance the time.
     pub(super) fn handle_time(&mut self, now_ms: u64) {
         let steps = (now_ms / 1000).saturating_sub(self.now_s).min(WINDOW_S as u64) as usize;
         self.now_s = self.now_s.max(now_ms / 1000);
@@ -58,7 +58,7 @@ impl Tally {
         }
     }
 
-    /// The most frequent first.
+    /// The reactions, the most frequent first.
     pub(super) fn top(&self) -> Vec<&Reaction> {
         let mut top: Vec<&Reaction> = self.reactions.iter().collect();
         top.sort_by_key(|reaction| std::cmp::Reverse(reaction.total()));

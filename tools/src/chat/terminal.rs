@@ -7,27 +7,28 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use crossterm::event::{Event, EventStream};
+use crossterm::event::{Event, EventStream, KeyCode, KeyModifiers};
 use futures_util::{FutureExt, StreamExt};
 use grandstand_client::net::Client;
 use tokio::time::{Instant, sleep_until};
 
 use super::model::{Link, Model};
 use super::{Clock, perform, screen};
-use crate::terminal::{Screen, Stop};
+use crate::terminal::{Screen, Stop, suspend, suspend_on_signal};
 
-/// As fast as text can be followed.
+/// Most drawings per second: people do not follow faster text.
 const FRAMES_PER_S: u64 = 30;
 const FRAME: Duration = Duration::from_millis(1000 / FRAMES_PER_S);
-/// Events handled between two looks at the keys.
+/// Most events that are handled before the next key is read.
 const EVENTS_MAX: usize = 500;
-/// Tallies fade and waits count down.
+/// Longest time between two drawings: tallies fade and waits count down.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Chat until the person leaves.
 pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let mut terminal = Screen::enter()?;
+    suspend_on_signal()?;
     let mut keys = EventStream::new();
     let mut draw_at = Instant::now();
     loop {
@@ -43,7 +44,9 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock) -> any
             _ = stop.wait() => return Ok(()),
             key = keys.next() => {
                 let key = key.context("the terminal is gone")?.context("cannot read keys")?;
-                if handle_input(client, model, key) {
+                if is_suspend(&key) {
+                    suspend()?;
+                } else if handle_input(client, model, key) {
                     return Ok(());
                 }
                 draw_at = Instant::now();
@@ -62,7 +65,12 @@ pub(super) async fn run(client: &Client, model: &mut Model, clock: Clock) -> any
     }
 }
 
-/// Whether that was the wish to leave.
+/// Ctrl-Z: in raw mode the terminal sends no signal for it.
+fn is_suspend(event: &Event) -> bool {
+    matches!(event, Event::Key(key) if key.code == KeyCode::Char('z') && key.modifiers == KeyModifiers::CONTROL)
+}
+
+/// Handle a key or a paste. Returns whether the person wants to leave.
 fn handle_input(client: &Client, model: &mut Model, event: Event) -> bool {
     match event {
         Event::Key(key) => match model.handle_key(key) {

@@ -35,7 +35,7 @@ use invitation::Invitation;
 use node::NodeProcess;
 use view::View;
 
-/// Length of a show that nobody ends: that of a film.
+/// Longest show: the length of a film.
 const SHOW: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Mean number of messages per second: that of a room of a hundred thousand, so that the chat is lively.
@@ -185,7 +185,7 @@ fn chat(args: &Args, seed: u64, hold: Duration, text_bytes_max: usize) -> (Vec<M
     (lines, reactions)
 }
 
-/// Half over WebSocket, half over QUIC.
+/// The numbers of viewers over WebSocket and over QUIC.
 fn halves(viewers: usize) -> (usize, usize) {
     (viewers - viewers / 2, viewers / 2)
 }

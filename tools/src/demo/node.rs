@@ -20,13 +20,13 @@ use grandstand_harness::numbers::integer;
 /// The hidden subcommand of the node's process.
 pub(crate) const NODE_COMMAND: &str = "node";
 
-/// For the node to say where it listens.
+/// Longest wait for the node to report its addresses.
 const START_WAIT: Duration = Duration::from_secs(15);
 
-/// For the node to end; then it is killed.
+/// Longest wait for the node to end; then it is killed.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
-/// People who join the show, beside the viewers.
+/// Most people who join the show besides the viewers.
 const GUESTS_MAX: usize = 1_000;
 
 /// Arguments of the hidden subcommand.
@@ -46,7 +46,7 @@ struct Hello {
     fingerprint: String,
 }
 
-/// A running node, seen from its parent.
+/// The process of a running node.
 pub(super) struct NodeProcess {
     pub(super) pid: u32,
     pub(super) ws: SocketAddr,
@@ -56,7 +56,7 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Start one with room for this number of viewers.
+    /// Start a node that admits this number of viewers.
     pub(super) async fn start(viewers: usize) -> anyhow::Result<NodeProcess> {
         let mut child = start_self(NODE_COMMAND, &[viewers.to_string()])?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -69,7 +69,7 @@ impl NodeProcess {
         Ok(NodeProcess { pid, ws, quic, fingerprint, child })
     }
 
-    /// End it, gracefully if it can.
+    /// End the node, and kill it if it does not end in time.
     pub(super) async fn stop(mut self) {
         drop(self.child.stdin.take());
         if tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_err() {
@@ -79,7 +79,7 @@ impl NodeProcess {
     }
 }
 
-/// The child's side: serve until standard input ends.
+/// Run the node in this process until standard input ends.
 ///
 /// # Errors
 /// When the node does not start.

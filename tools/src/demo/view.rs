@@ -22,12 +22,12 @@ use crate::load::expected::Announcements;
 use crate::load::progress::{Meter, Rates};
 use crate::load::report::{duration, mib};
 use crate::load::run::{Moment, Phase, Watcher};
-use crate::terminal::Screen;
+use crate::terminal::{Screen, suspend, suspend_on_signal};
 
-/// Rates are of the last second.
+/// The view shows rates of the last second.
 const RATES_EVERY_US: u64 = 1_000_000;
 
-/// Between two drawings.
+/// Time between two drawings.
 const DRAW_EVERY_US: u64 = 250_000;
 
 /// Seconds of rates that are kept: as many as the widest terminal shows.
@@ -37,7 +37,7 @@ const HISTORY_MAX: usize = 400;
 const NAME_COLOURS: [Color; 6] =
     [Color::Cyan, Color::Yellow, Color::Green, Color::Magenta, Color::LightBlue, Color::LightRed];
 
-/// What stays the same during a show.
+/// The fixed facts of a show.
 #[derive(Clone, Debug)]
 struct Show {
     title: String,
@@ -45,7 +45,7 @@ struct Show {
     viewers: usize,
 }
 
-/// The view.
+/// The demo's view on the terminal.
 pub(super) struct View {
     screen: Screen,
     show: Show,
@@ -66,6 +66,7 @@ impl View {
         announcements: Announcements,
         stop: watch::Sender<bool>,
     ) -> anyhow::Result<View> {
+        suspend_on_signal()?;
         let show = Show { title: title.text.clone(), commands: invitation.commands().to_vec(), viewers };
         Ok(View {
             screen: Screen::enter()?,
@@ -84,6 +85,10 @@ impl View {
     fn take_keys(&mut self) -> anyhow::Result<()> {
         while event::poll(Duration::ZERO)? {
             let Event::Key(key) = event::read()? else { continue };
+            if key.code == KeyCode::Char('z') && key.modifiers == KeyModifiers::CONTROL {
+                suspend()?;
+                continue;
+            }
             let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
             let is_end = is_ctrl_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
             if key.kind == KeyEventKind::Press && is_end {
@@ -124,7 +129,7 @@ impl Watcher for View {
     }
 }
 
-/// All that is drawn at one time.
+/// The contents of one drawing.
 struct Picture<'a> {
     show: &'a Show,
     moment: &'a Moment<'a>,

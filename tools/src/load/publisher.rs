@@ -14,7 +14,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use anyhow::bail;
-use grandstand_client::core::{Event, Options, Publication, Reason, RoomId, Session, SubscribeOptions};
+use grandstand_client::core::{
+    Event, Options, Publication, Reason, RequestError, RoomId, Session, SubscribeOptions,
+};
 use grandstand_client::net::{Connector, Control, Driver, Handler, Url, seed};
 use grandstand_protocol::frame::{Durability, Kind, permission};
 use serde::Serialize;
@@ -421,8 +423,14 @@ impl Publisher {
             age_ms,
             ..Publication::default()
         };
-        if control.session.publish(control.now_us, self.room, &publication).is_err() {
-            return false;
+        match control.session.publish(control.now_us, self.room, &publication) {
+            Ok(_) => {}
+            // The client refuses what a node would refuse: that is its answer.
+            Err(RequestError::Refused(reason)) if !reason.may_retry() => {
+                self.common.published.borrow_mut().refused.count(reason.text(), 1);
+                return true;
+            }
+            Err(_) => return false,
         }
         // It is sent after this turn, so no viewer can have seen it yet.
         if let Some(announcements) = &begin.announcements {

@@ -21,6 +21,8 @@ pub(super) enum Use {
     Read,
     /// The same, and it must be secret.
     ReadSecret,
+    /// The same, if it is no public key.
+    ReadKey,
     /// Written to; made if it is not there.
     Append,
     /// A folder, made if it is not there.
@@ -39,8 +41,8 @@ pub(super) fn use_of(key: &Key) -> Option<Use> {
         Kind::Path if field.contains("public") || field.starts_with("cert") => Some(Use::Read),
         Kind::Path if field.contains("key") || field.contains("secret") => Some(Use::ReadSecret),
         Kind::Path => Some(Use::Read),
-        // `PATH` or `NAME=PATH`: a public key or a secret, which only its reader knows.
-        Kind::List if field.ends_with("_files") => Some(Use::Read),
+        // `PATH` or `NAME=PATH`.
+        Kind::List if field.ends_with("key_files") => Some(Use::ReadKey),
         _ => None,
     }
 }
@@ -52,14 +54,14 @@ pub(super) fn inspect(report: &mut Report, config: &Config) -> Vec<&'static str>
         let Some(of) = use_of(key) else { continue };
         for path in paths(&key.value(config)) {
             let fault = match of {
-                Use::Read | Use::ReadSecret => readable(&path),
+                Use::Read | Use::ReadSecret | Use::ReadKey => readable(&path),
                 Use::Append => appendable(&path),
                 Use::Folder => folder(&path),
                 Use::Socket => path.parent().map_or(Ok(()), writable),
             };
             let at = path.display();
             match fault {
-                Ok(()) if of == Use::ReadSecret && others_may_read(&path) => report.warn(
+                Ok(()) if is_secret(of, &path) && others_may_read(&path) => report.warn(
                     key.name,
                     format!(
                         "{at} holds a secret, and others on this machine may read it (mode {:04o})",
@@ -80,7 +82,7 @@ pub(super) fn inspect(report: &mut Report, config: &Config) -> Vec<&'static str>
 
 fn done(of: Use, path: &Path) -> &'static str {
     match of {
-        Use::Read => "can be read",
+        Use::Read | Use::ReadKey => "can be read",
         Use::ReadSecret => "can be read, by the node's user only",
         Use::Append | Use::Folder if path.exists() => "is there and can be written",
         Use::Append | Use::Folder => "can be made",
@@ -90,7 +92,7 @@ fn done(of: Use, path: &Path) -> &'static str {
 
 fn hint(of: Use, name: &str) -> String {
     match of {
-        Use::Read | Use::ReadSecret => {
+        Use::Read | Use::ReadSecret | Use::ReadKey => {
             format!("correct {name}, or let the user that runs the node read the file")
         }
         Use::Append => format!("correct {name}, or let the user that runs the node write there"),
@@ -156,6 +158,14 @@ fn writable(dir: &Path) -> Result<(), String> {
     }
     access(dir, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| format!("{} cannot be written: {error}", dir.display()))
+}
+
+fn is_secret(of: Use, path: &Path) -> bool {
+    match of {
+        Use::ReadSecret => true,
+        Use::ReadKey => !fs::read_to_string(path).is_ok_and(|text| text.contains("PUBLIC KEY-----")),
+        _ => false,
+    }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -175,10 +175,18 @@ fn secrets_that_others_may_read_are_a_warning() {
     let secret = folder.write("secret", &"s".repeat(40));
     for (mode, level) in [(0o600, Level::Ok), (0o640, Level::Warning), (0o644, Level::Warning)] {
         fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
-        let report = report(&[("auth.hs256_secret_file", &secret)], SystemTime::now());
-        let found = report.findings.iter().find(|f| f.key == "auth.hs256_secret_file").unwrap();
-        assert_eq!(found.level, level, "{found:?}");
+        for (key, value) in
+            [("auth.hs256_secret_file", &secret), ("auth.key_files", &format!("kid={secret}"))]
+        {
+            let report = report(&[(key, value.as_str())], SystemTime::now());
+            let found = report.findings.iter().find(|f| f.key == key).unwrap();
+            assert_eq!(found.level, level, "{found:?}");
+        }
     }
+    let public = folder.write("public", "-----BEGIN PUBLIC KEY-----\n");
+    fs::set_permissions(&public, fs::Permissions::from_mode(0o644)).unwrap();
+    let report = report(&[("auth.key_files", &public)], SystemTime::now());
+    assert_eq!(report.findings.iter().find(|f| f.key == "auth.key_files").unwrap().level, Level::Ok);
 }
 
 #[test]

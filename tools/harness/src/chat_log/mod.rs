@@ -16,6 +16,7 @@ use flate2::read::MultiGzDecoder;
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::limits::NAME_BYTES_MAX;
 use grandstand_protocol::rules;
+use grandstand_protocol::text::{mend_name, mend_text};
 use serde::Deserialize;
 
 /// Where logs are kept beside the workspace; they are not part of it.
@@ -258,20 +259,18 @@ fn fit_author(line: &mut Message, notes: &mut Notes) {
         return;
     }
     notes.cleaned += 1;
-    let clean: String = line.author.chars().filter(|c| !c.is_ascii_control()).collect();
-    let name = cut(clean.trim(), NAME_BYTES_MAX).trim();
-    line.author = if name.is_empty() { "somebody" } else { name }.into();
+    line.author = mend_name(&line.author).unwrap_or("somebody".into()).into();
 }
 
 fn fit_text(line: &mut Message, bytes_max: usize, notes: &mut Notes) {
     if !rules::is_text(&line.text) {
         notes.cleaned += 1;
-        let kept = |c: &char| *c == '\n' || *c == '\t' || !c.is_ascii_control();
-        line.text = line.text.chars().filter(kept).collect::<String>().into();
+        line.text = mend_text(&line.text).into();
     }
     if line.text.len() > bytes_max {
         notes.cut += 1;
-        line.text = cut(&line.text, bytes_max).into();
+        // A cut may leave half of what needs its neighbour.
+        line.text = mend_text(cut(&line.text, bytes_max)).into();
     }
 }
 

@@ -12,12 +12,11 @@ use super::clean::{clean, clean_lines};
 use super::entry::{Answered, Entry, Message, Tone};
 use super::model::{Link, Model};
 
-/// In a room that is paced, something is left out of every batch: added up for so long, or one could read
-/// nothing else.
+/// Time between two notices about messages that pacing left out: a paced room leaves some out of every batch.
 const OMITTED_EVERY_MS: u64 = 10_000;
 
 impl Model {
-    /// Something happened.
+    /// Apply an event of the session.
     pub(super) fn handle_event(&mut self, now_ms: u64, event: &OwnedEvent) {
         self.handle_time(now_ms);
         match event {
@@ -141,7 +140,7 @@ impl Model {
         }
     }
 
-    /// A message as it is shown; a new day is told before it.
+    /// Convert a message for the scrollback. A new day gets a notice before it.
     fn message(&mut self, offset: u64, time_ms: u64, author: &str, role: Role, text: &str) -> Message {
         let (day, time) = self.times.read(time_ms);
         if let Some(day) = day {
@@ -162,8 +161,8 @@ impl Model {
         self.push(Entry::Message(Message { answers, folded, mine, ..message }));
     }
 
-    /// Left out for everybody else: it may come before or after the batch that says so, and the place in the
-    /// log stays.
+    /// Show a personal message, which pacing left out for everybody else. It may arrive before or after its
+    /// batch, so the position in the log does not change.
     fn handle_personal(&mut self, message: Message, reply_to: Option<u64>) {
         let answers = self.answered(reply_to);
         self.push(Entry::Message(Message { answers, ..message }));
@@ -173,8 +172,8 @@ impl Model {
         reply_to.map(|offset| Answered { offset, excerpt: self.find(offset).map(Message::excerpt) })
     }
 
-    /// Everything before this offset is shown, or never will be: what was ours and taken, and did not come,
-    /// is told.
+    /// No more messages before this offset will be shown. Give a notice for each accepted message of this
+    /// user that was not among them.
     fn handle_passed(&mut self, to: u64) {
         self.next_offset = self.next_offset.max(to);
         let (passed, pending) = std::mem::take(&mut self.pending)
@@ -355,7 +354,7 @@ fn in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }
 }
 
-/// A time as people say it.
+/// A wait, for people.
 pub(super) fn seconds(ms: u64) -> String {
     match ms {
         0..=999 => "a moment".into(),
