@@ -48,6 +48,12 @@ pub struct ShardConfig {
     pub state_keys_max: usize,
     /// Bytes of a state value; above this, a change is refused with `TooLarge`.
     pub state_value_bytes_max: usize,
+    /// Bytes of the keys and values of a room's state; above this, a change that adds some is refused with
+    /// `TooLarge`.
+    pub state_bytes_max: usize,
+    /// Bytes of the states of all rooms; above this, such a change is refused with `Overloaded`. Each shard
+    /// has an equal share, and operators a tenth of it for themselves.
+    pub state_bytes_total_max: usize,
     /// Publications, retries and state changes that wait for a room's tick; above this, they are refused with
     /// `Overloaded`.
     pub pending_messages_max: usize,
@@ -110,6 +116,8 @@ impl ShardConfig {
             tally_top: 16,
             state_keys_max: 64,
             state_value_bytes_max: limits::STATE_VALUE_BYTES_MAX,
+            state_bytes_max: 128 << 10,
+            state_bytes_total_max: 64 << 20,
             pending_messages_max: 16_384,
             slow_mode_ms: 0,
             viewers_every_ms: 2000,

@@ -264,3 +264,47 @@ fn a_room_that_holds_nothing_goes_soon_and_one_that_holds_something_in_its_time(
     assert_eq!(rooms(&mut stage, 540_000), 1);
     assert_eq!(rooms(&mut stage, 60_000), 0);
 }
+
+#[test]
+fn states_are_bounded_each_and_together() {
+    let config = ShardConfig { state_bytes_max: 10_000, state_bytes_total_max: 100_000, ..fixed() };
+    let mut stage = Stage::new(config);
+    let mut rooms = Vec::new();
+    for n in 0..12 {
+        rooms.push(stage.attach(0, &format!("r{n}")).unwrap().alias);
+    }
+    let set = |stage: &mut Stage, room: usize, key: &str, bytes: usize| {
+        let value = (bytes > 0).then(|| vec![7; bytes].into());
+        let from = ReplyTo { worker: WorkerId(0), connection: ConnectionToken(1) };
+        let change = StateChange { from, request: 1, alias: rooms[room], key: key.into(), value };
+        stage.set(change);
+        stage.pass_ms(200);
+        match only_answer(stage) {
+            AnswerKind::StateSet { .. } => Ok(()),
+            AnswerKind::StateRefused { reason, .. } => Err(reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    for room in 0..9 {
+        for key in ["a", "b"] {
+            assert_eq!(set(&mut stage, room, key, 4_000), Ok(()));
+        }
+        assert_eq!(set(&mut stage, room, "c", 4_000), Err(Refusal::TooLarge), "of one room");
+        assert_eq!(set(&mut stage, room, "c", 1_990), Ok(()));
+    }
+    assert_eq!(set(&mut stage, 9, "a", 100), Err(Refusal::Overloaded), "of all rooms");
+    let operator = |key: &str, bytes| AdminRequest::SetState {
+        room: "r10".into(),
+        key: key.into(),
+        value: Some(vec![7; bytes]),
+    };
+    stage.admin(operator("a", 4_000)).unwrap();
+    stage.admin(operator("b", 4_000)).unwrap();
+    assert_eq!(set(&mut stage, 0, "a", 3_000), Ok(()), "less is always taken");
+    assert_eq!(set(&mut stage, 1, "a", 0), Ok(()));
+    stage.admin(AdminRequest::Remove { room: "r2".into() }).unwrap();
+    stage.outputs();
+    assert_eq!(set(&mut stage, 9, "a", 100), Ok(()), "what is removed makes space");
+    let left = 6 * 9_993 + 8_993 + 5_992 + 8_002 + 101;
+    assert_eq!(stage.counter("state_bytes"), left);
+}

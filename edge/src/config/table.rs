@@ -378,7 +378,14 @@ config_table! {
             "pinned message, score, slow mode and what an application adds";
         state_value_bytes_max: usize = limits::STATE_VALUE_BYTES_MAX, [1, limits::STATE_VALUE_BYTES_MAX as u64],
             "Bytes of one state value. Beyond, it is refused with a reason.",
-            "every new subscriber receives all of them: at most 256 KB with state_keys_max";
+            "the longest that a frame takes with room for everything else";
+        state_bytes_max: usize = 131_072, [1_024, 524_288],
+            "Bytes of the keys and values of one room's state together. Beyond, a change that adds to them is refused with a reason.",
+            "every new subscriber receives all of them, and a connection that does not read pins as much";
+        state_bytes_total_max: usize = 67_108_864, [65_536, 1_099_511_627_776],
+            "Bytes of the states of all rooms together. Beyond nine tenths, changes by clients that add to them are refused with a \
+             reason; the rest is for the admin port.",
+            "500 rooms with the largest state, or 60,000 with a pinned message; beside the histories it is little";
         pacing_per_s: u32 = 20, [0, 1_000_000],
             "Chat messages per second that a room's batches show people, in rooms above pacing_above_viewers; 0 shows all. Beyond, \
              equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown. A \

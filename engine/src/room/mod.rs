@@ -251,6 +251,13 @@ impl Room {
             && self.live.as_deref().is_none_or(is_silent)
     }
 
+    /// Bytes of its state.
+    pub(crate) fn state_bytes(&self) -> usize {
+        let dormant =
+            self.dormant.as_ref().map_or(0, |d| state::bytes_of(d.state.iter().map(|(k, v)| (k, v))));
+        self.live.as_ref().map_or(dormant, |live| live.state.bytes())
+    }
+
     /// The settings that an operator gave it.
     pub(crate) fn settings(&self) -> RoomSettings {
         self.settings.as_deref().copied().unwrap_or_default()

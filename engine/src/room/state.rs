@@ -33,6 +33,8 @@ pub(crate) struct State {
     // Changes since the last seal. `None` removes a key, which is in the sealed state.
     changes: BTreeMap<Box<str>, Option<Bytes>>,
     version: u64,
+    // Bytes of keys and values after all waiting changes, without the viewer count.
+    bytes: usize,
     // The version of the last change that was not the viewer count.
     said_version: u64,
     sealed_version: u64,
@@ -68,6 +70,7 @@ impl State {
             return Ok(self.version);
         }
         let is_said = &*key != VIEWERS_KEY;
+        self.bytes = self.bytes_with(&key, value.as_deref());
         if value.is_none() && !self.sealed.contains_key(&key) {
             self.changes.remove(&key);
         } else {
@@ -78,6 +81,24 @@ impl State {
             self.said_version = self.version;
         }
         Ok(self.version)
+    }
+
+    /// Bytes of keys and values after all waiting changes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// As [`Self::bytes`], after one more change.
+    pub(crate) fn bytes_with(&self, key: &str, value: Option<&[u8]>) -> usize {
+        if key == VIEWERS_KEY {
+            return self.bytes;
+        }
+        let before = match self.changes.get(key) {
+            Some(change) => change.as_ref(),
+            None => self.sealed.get(key),
+        };
+        let of = |value: Option<usize>| value.map_or(0, |len| key.len() + len);
+        self.bytes + of(value.map(<[u8]>::len)) - of(before.map(Bytes::len))
     }
 
     /// Answer this request when the change of its version is sealed.
@@ -154,8 +175,10 @@ impl State {
     /// with a higher version, whatever it holds. Otherwise versions given only to viewer counts would be
     /// given again after the next restart.
     pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
+        let sealed: BTreeMap<Box<str>, Bytes> = entries.into_iter().collect();
         State {
-            sealed: entries.into_iter().collect(),
+            bytes: bytes_of(sealed.iter()),
+            sealed,
             version: version + 1,
             said_version: version + 1,
             sealed_version: version,
@@ -214,6 +237,12 @@ impl State {
         let gone = self.changes.values().filter(|value| value.is_none()).count();
         self.sealed.len() + new - gone - usize::from(self.exists(VIEWERS_KEY))
     }
+}
+
+/// Bytes of keys and values, without the viewer count.
+pub(crate) fn bytes_of<'a>(entries: impl Iterator<Item = (&'a Box<str>, &'a Bytes)>) -> usize {
+    let said = entries.filter(|(key, _)| &***key != VIEWERS_KEY);
+    said.map(|(key, value)| key.len() + value.len()).sum()
 }
 
 #[cfg(test)]
@@ -308,6 +337,8 @@ mod tests {
                 let told: Vec<_> = snapshot.entries.iter().map(|(k, v)| (k.to_string(), v.to_vec())).collect();
                 prop_assert_eq!(told, replayed.clone().into_iter().collect::<Vec<_>>());
                 prop_assert!(replayed.len() <= 5);
+                let bytes: usize = replayed.iter().map(|(key, value)| key.len() + value.len()).sum();
+                prop_assert_eq!(s.bytes(), bytes);
                 prop_assert_eq!(snapshot.version, s.version());
             }
         }

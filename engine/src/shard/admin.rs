@@ -121,7 +121,9 @@ impl Administration<'_> {
             .map_err(|_| if key == SLOW_MODE_KEY { Refusal::BadText } else { Refusal::Forbidden })?;
         let interval_ms = (key == SLOW_MODE_KEY)
             .then(|| value.as_deref().and_then(milliseconds).unwrap_or(self.0.config.slow_mode_ms));
-        self.0.change_state(now, slot, key.into(), value.map(Bytes::from)).map_err(|refused| refused.0)?;
+        self.0
+            .change_state(now, slot, key.into(), value.map(Bytes::from), true)
+            .map_err(|refused| refused.0)?;
         let live = self.0.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
         if let (Some(live), Some(interval_ms)) = (live, interval_ms) {
             live.slow_mode.set_interval_ms(interval_ms);
@@ -230,6 +232,7 @@ impl Administration<'_> {
             ("rooms_live", live().count() as u64),
             ("viewers", live().map(|live| live.viewers.total()).sum()),
             ("history_bytes", self.0.log.bytes_total() as u64),
+            ("state_bytes", self.0.state_bytes as u64),
             ("rooms_busy", busy().count() as u64),
             ("largest_tick_us", busy().map(|live| live.tick_us).max().unwrap_or(0)),
             ("largest_stretch_permille", self.0.ticks.stretch_permille()),

@@ -138,6 +138,7 @@ impl Logged<'_> {
             settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
             keeping: Keeping::Logged(level),
         };
+        self.0.state_bytes += room.state_bytes();
         let slot = self.take_slot(now, entry.slot, room);
         let alias = self.0.rooms.alias(slot);
         for (seq, (batch, full)) in (0..).zip(stored.newest) {

@@ -61,6 +61,9 @@ pub struct Shard {
     pages: Pages,
     outbox: Outbox,
     counters: Counters,
+    /// Bytes of the states of all rooms, and how many there may be.
+    state_bytes: usize,
+    state_bytes_max: usize,
     is_handing: bool,
 }
 
@@ -100,6 +103,8 @@ impl Shard {
             pages: Pages::default(),
             outbox: Outbox::default(),
             counters: Counters::default(),
+            state_bytes: 0,
+            state_bytes_max: config.state_bytes_total_max.div_ceil(usize::from(shards)),
             is_handing: false,
             config,
         }

@@ -105,7 +105,7 @@ impl Shard {
         let set = match self.rooms.slot(alias) {
             None => Err((Refusal::UnknownRoom, None)),
             Some(_) if key.starts_with(RESERVED_PREFIX) => Err((Refusal::Forbidden, None)),
-            Some(slot) => self.change_state(now, slot, key, value).map(|version| (slot, version)),
+            Some(slot) => self.change_state(now, slot, key, value, false).map(|version| (slot, version)),
         };
         match set {
             Ok((slot, version)) => {
@@ -128,13 +128,15 @@ impl Shard {
         }
     }
 
-    /// Change a room's state. Returns the version of the change.
+    /// Change a room's state. Returns the version of the change. Operators have a part of the bytes of all
+    /// states for themselves.
     pub(super) fn change_state(
         &mut self,
         now: Now,
         slot: u32,
         key: Box<str>,
         value: Option<Bytes>,
+        is_operators: bool,
     ) -> Result<u64, Refused> {
         let never = |reason| (reason, None);
         rules::check_state(&key, value.as_deref(), self.config.state_value_bytes_max).map_err(never)?;
@@ -147,7 +149,17 @@ impl Shard {
         if live.state.waiting() >= self.config.pending_messages_max {
             return Err((Refusal::Overloaded, None));
         }
+        let (before, after) = (live.state.bytes(), live.state.bytes_with(&key, value.as_deref()));
+        if after > before && after > self.config.state_bytes_max {
+            return Err((Refusal::TooLarge, None));
+        }
+        let total = self.state_bytes - before + after;
+        let total_max = if is_operators { self.state_bytes_max } else { self.state_bytes_max / 10 * 9 };
+        if after > before && total > total_max {
+            return Err((Refusal::Overloaded, None));
+        }
         let version = live.state.set(key, value, self.config.state_keys_max).map_err(never)?;
+        self.state_bytes = self.state_bytes - before + live.state.bytes();
         self.counters.state_changes += 1;
         live.active_us = now.us;
         if live.state.is_changed() {

@@ -169,6 +169,7 @@ impl Shard {
     pub(super) fn remove(&mut self, slot: u32, now: Now) {
         self.seal_now(slot, now);
         let alias = self.rooms.alias(slot);
+        self.state_bytes -= self.rooms.get(slot).map_or(0, Room::state_bytes);
         for worker in self.rooms.take_live(slot).iter().flat_map(|live| live.viewers.followers()) {
             self.outbox.push(worker, Output::Removed { alias });
         }

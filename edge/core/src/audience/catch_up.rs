@@ -12,7 +12,7 @@ use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf
 use grandstand_protocol::frame::{Gap, GapReason};
 
 use super::connections::Connections;
-use super::room::{Cursor, RoomKey};
+use super::room::{Cursor, RoomKey, STATE_NOT_GIVEN};
 use super::subscriptions::Subscriptions;
 use super::transport::Transport;
 use super::write_run::WriteRun;
@@ -30,6 +30,13 @@ impl Subscriptions {
         let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
         if catching.waits_for.is_some() || catching.unanswered.is_some() {
             return true;
+        }
+        if catching.state_version == STATE_NOT_GIVEN {
+            catching.state_version = attached.state_version();
+            if let Some(snapshot) = attached.snapshot.clone() {
+                self.connections.write_shared(ix, &snapshot.wire);
+                return true;
+            }
         }
         if member.offset == attached.next_offset {
             self.go_live(ix, key, at);

@@ -15,7 +15,7 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Encoder, ErrorFrame, ServerFrame};
 use slab::Slab;
 
-use super::connection::{Connection, slot};
+use super::connection::{Connection, Outgoing, slot};
 use super::session::Session;
 use super::transport::LinkKey;
 use super::{Close, ConnectionKey, Counters};
@@ -161,9 +161,13 @@ impl Connections {
 
     /// Shared control bytes (a snapshot). Nothing follows the notice of a connection's end.
     pub(super) fn write_shared(&mut self, ix: u32, wire: &Bytes) {
-        if self.get(ix).is_some_and(|c| !c.closing) {
-            self.write_raw(ix, wire);
+        let Some(connection) = self.get_mut(ix).filter(|c| !c.closing) else { return };
+        if connection.out.is_some() {
+            return self.write_raw(ix, wire);
         }
+        connection.out = Some(Box::new(Outgoing { head: wire.clone(), control: Vec::new() }));
+        self.counters.control_frames_out += 1;
+        self.queue_flush(ix);
     }
 
     fn push_control(&mut self, ix: u32, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {

@@ -7,7 +7,9 @@
 use bytes::Bytes;
 use grandstand_engine::link::{Alias, Input, Now, Publication, ReplyTo, StateChange};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Kind, Publish, React, ServerFrame, SetState, permission};
+use grandstand_protocol::frame::{
+    ClientFrame, Kind, Publish, React, Role, ServerFrame, SetState, permission,
+};
 use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::{self, Content};
@@ -114,7 +116,8 @@ impl Request<'_> {
         let Subscriptions { settings, shards, connections, people, .. } = &mut *self.subscriptions;
         let (connection, session) = connections.requester(self.ix);
         let is_bridge = session.may(permission::BRIDGE);
-        if !session.may(permission::PUBLISH) || (!p.author.is_empty() && !is_bridge) {
+        let names_somebody = !p.author.is_empty() || p.role != Role::default();
+        if !session.may(permission::PUBLISH) || (names_somebody && !is_bridge) {
             return Err((Refusal::Forbidden, None));
         }
         if session.room(p.alias).is_none() {
@@ -143,7 +146,7 @@ impl Request<'_> {
             text: p.text.into(),
             attachment: p.attachment.into(),
             reply_to: p.reply_to,
-            exempt: is_bridge || session.role >= grandstand_protocol::frame::Role::Moderator,
+            exempt: is_bridge || session.role >= Role::Moderator,
             is_bridged: !p.author.is_empty(),
         };
         let submitted = shards.submit(Alias(p.alias), Input::Publish(Box::new(publication)));

@@ -14,6 +14,10 @@ use super::ring::Ring;
 /// by default, and few enough to look through. Beyond: refusal `Overloaded`.
 const TALLY_KEYS_MAX: usize = 256;
 
+/// In place of a version: the member waits for its first snapshot. One snapshot at a time waits for a
+/// connection, so who asks again and again without reading is given one.
+pub(super) const STATE_NOT_GIVEN: u64 = u64::MAX;
+
 /// Names a room within one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RoomKey(pub(super) u32);
@@ -40,7 +44,7 @@ pub(super) enum Cursor {
 /// A member that reads the past.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    /// Version of the state that it was given when it joined.
+    /// Version of the state that it was given, or [`STATE_NOT_GIVEN`].
     pub(super) state_version: u64,
     /// A page of history, oldest first, when the past is older than the ring.
     pub(super) page: std::collections::VecDeque<Arc<Batch>>,

@@ -16,7 +16,7 @@ use grandstand_protocol::rules;
 
 use super::connection::slot;
 use super::requests::Request;
-use super::room::{Attached, CatchUp, Cursor, Join, Member, RoomKey};
+use super::room::{Attached, CatchUp, Cursor, Join, Member, RoomKey, STATE_NOT_GIVEN};
 use super::session::{Membership, Place};
 use super::subscriptions::Subscriptions;
 use crate::people::Limited;
@@ -146,14 +146,15 @@ impl Subscriptions {
         room.members_compressed += u32::from(takes_compressed);
         self.connections.counters.joins += 1;
         self.connections.counters.members += 1;
-        let state_version = attached.state_version();
+        // The state follows when the connection has taken what was sent before.
+        let state_version = if attached.snapshot.is_some() { STATE_NOT_GIVEN } else { 0 };
         let catch_up = |unanswered| {
             let (page, waits_for) = (VecDeque::new(), None);
             Cursor::CatchUp(Box::new(CatchUp { state_version, page, waits_for, unanswered }))
         };
         match start(attached, &join) {
             Ok(start) => {
-                let is_at_head = start.offset == attached.next_offset;
+                let is_at_head = start.offset == attached.next_offset && attached.snapshot.is_none();
                 let cursor = if is_at_head { Cursor::Live(attached.ring.next_seq()) } else { catch_up(None) };
                 room.members.push(Member { connection: ix, offset: start.offset, cursor });
                 self.answer_join(key, &join, &start);
@@ -179,12 +180,8 @@ impl Subscriptions {
             outcome: start.outcome,
             phase: attached.phase,
         };
-        let snapshot = attached.snapshot.clone();
         self.connections.counters.resumes += u64::from(start.outcome == Outcome::Resumed);
         self.send_control(ix, &ServerFrame::Subscribed(subscribed));
-        if let Some(snapshot) = snapshot {
-            self.connections.write_shared(ix, &snapshot.wire);
-        }
     }
 
     /// Answer a resume at the offset `asked`, now that the first page of history shows where it can begin.

@@ -45,6 +45,8 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         tally_top: rooms.tally_top,
         state_keys_max: rooms.state_keys_max,
         state_value_bytes_max: rooms.state_value_bytes_max,
+        state_bytes_max: rooms.state_bytes_max,
+        state_bytes_total_max: rooms.state_bytes_total_max,
         pending_messages_max: rooms.pending_messages_max,
         pacing_per_s: rooms.pacing_per_s,
         pacing_above_viewers: rooms.pacing_above_viewers,

@@ -214,3 +214,38 @@ fn a_goodbye_and_a_fault_end_a_connection_once() {
     assert_eq!((counters.sessions, counters.members, counters.rooms), (0, 0, 0));
     assert_eq!(counters.closes.iter().sum::<u64>(), 2);
 }
+
+/// A client that never reads subscribes again and again to a room with the largest state: what waits for it
+/// is bounded, and no more than one snapshot.
+#[test]
+fn snapshots_for_who_does_not_read_are_bounded() {
+    let settings = Settings { control_queue_bytes_max: 64 << 10, ..Plan::default().settings };
+    let mut harness = Harness::new(&Plan { settings, ..Plan::default() });
+    let talker = harness.member(0, "r");
+    let alias = harness.alias(talker, "r");
+    for n in 0..30 {
+        harness.set_state(talker, alias, &format!("k{n}"), Some(&[7; 4_000]));
+    }
+    harness.run_ms(200);
+    let v = harness.member(0, "r");
+    assert_eq!(harness.viewers[v.0].room("r").state.len(), 30);
+    let ix = harness.key(v).0;
+    harness.set_room(v, 0);
+    let mut most = 0;
+    for _ in 0..2_000 {
+        if !harness.is_connected(v) {
+            break;
+        }
+        let waits = harness.audiences[0].subscriptions.connections.get(ix).and_then(|c| c.out.as_ref());
+        most = most.max(waits.map_or(0, |out| out.head.len() + out.control.len()));
+        harness.unsubscribe(v, alias);
+        harness.subscribe(v, "r", None, 0);
+        harness.turn();
+    }
+    assert!(most > 60_000, "answers do wait: {most}");
+    assert!(most <= 256 << 10, "{most}");
+    assert!(!harness.is_connected(v), "and it is closed in the end");
+    // Who reads has the state, whatever it joined meanwhile.
+    let reader = harness.member(0, "r");
+    assert_eq!(harness.viewers[reader.0].room("r").state.len(), 30);
+}

@@ -4,7 +4,7 @@
 
 use grandstand_engine::ShardConfig;
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Kind, Publish, Subscribe};
+use grandstand_protocol::frame::{ClientFrame, Kind, Publish, Role, Subscribe};
 use grandstand_protocol::limits;
 use grandstand_protocol::refusal::Refusal;
 
@@ -38,6 +38,8 @@ fn publications_are_judged() {
         (Publish { attachment: "a\0b", ..p(5) }, Refusal::BadText),
         (Publish { alias: alias + 1, ..p(6) }, Refusal::NotSubscribed),
         (Publish { author: "bob", ..p(7) }, Refusal::Forbidden),
+        (Publish { role: Role::Host, ..p(9) }, Refusal::Forbidden),
+        (Publish { author: "bob", role: Role::Bot, ..p(10) }, Refusal::Forbidden),
     ];
     for (at, (publish, reason)) in cases.iter().enumerate() {
         harness.send(v, &ClientFrame::Publish(*publish));
