@@ -137,6 +137,22 @@ pub fn from_matches(matches: &ArgMatches) -> Result<Effective, ConfigError> {
     load(file.map(Path::new), environment(), given(matches))
 }
 
+/// Whether log lines would be JSON, as far as a configuration that cannot be used tells: by flag, environment
+/// or file.
+pub fn wants_json_log(matches: &ArgMatches) -> bool {
+    let given = given(matches).into_iter().find(|(name, _)| name == "log.format");
+    let in_env = || environment().into_iter().find(|(name, _)| name == "GRANDSTAND_LOG_FORMAT");
+    if let Some((_, format)) = given.or_else(in_env) {
+        return format == "json";
+    }
+    let named = matches.get_one::<PathBuf>(FILE_FLAG).cloned();
+    let path = named.or_else(|| std::env::var_os(config::FILE_ENV).map(PathBuf::from));
+    let text = path.and_then(|path| std::fs::read_to_string(path).ok());
+    // The file may be what is wrong, so it is not parsed as a whole.
+    let is_line = |line: &str| line.replace([' ', '"', '\''], "").starts_with("format=json");
+    text.is_some_and(|text| text.lines().any(is_line))
+}
+
 /// The flags that were given, by dotted name.
 pub fn given(matches: &ArgMatches) -> Vec<(String, String)> {
     let text = |key: &'static Key| {

@@ -2,6 +2,7 @@
 //!
 //! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
+//! - [`file_limit`]: connections fitted to the limit of open files;
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`]: parts that a process has once;
 //! - [`config_command`], [`store_command`], [`check`]: the command line.
@@ -18,6 +19,7 @@ mod clock_steps;
 pub mod config_command;
 mod durable_log;
 mod error;
+pub mod file_limit;
 mod handover;
 pub mod health;
 pub mod http;

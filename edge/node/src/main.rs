@@ -11,8 +11,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand::{check, config_command, logging, store_command};
-use grandstand_edge::config::ConfigError;
+use grandstand::{check, config_command, file_limit, logging, store_command};
+use grandstand_edge::config::{ConfigError, LogFormat};
 
 /// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
 #[global_allocator]
@@ -20,6 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A wrong command line or configuration; clap uses the same code.
 const EXIT_USAGE: u8 = 2;
+/// What to do about a wrong configuration.
+const CONFIG_HELP: &str =
+    "`grandstand config` prints every value and its source, `grandstand config --sample` every key";
 /// The node could not run.
 const EXIT_FAILED: u8 = 1;
 
@@ -53,18 +56,31 @@ fn serve(matches: &ArgMatches) -> ExitCode {
     }
     let effective = match config_command::from_matches(matches) {
         Ok(effective) => effective,
+        Err(error) if config_command::wants_json_log(matches) => {
+            logging::fatal(None, LogFormat::Json, &error, &CONFIG_HELP);
+            return ExitCode::from(EXIT_USAGE);
+        }
         Err(error) => return wrong_config(&error),
     };
-    logging::init(&effective.config.log);
-    match grandstand::run(effective) {
+    let log = effective.config.log.clone();
+    logging::init(&log);
+    let ended = grandstand::run(effective);
+    logging::finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(EXIT_FAILED, &error, error.hint()),
+        Err(error) => {
+            logging::fatal(Some(&log), log.format, &error, &error.hint());
+            ExitCode::from(EXIT_FAILED)
+        }
     }
 }
 
 fn print_config(matches: &ArgMatches) -> ExitCode {
     match config_command::run(matches, &mut io::stdout().lock()) {
-        Ok(printed) => written(printed),
+        Ok(printed) => {
+            note_file_limit(matches);
+            written(printed)
+        }
         Err(error) => wrong_config(&error),
     }
 }
@@ -73,6 +89,15 @@ fn check_config(matches: &ArgMatches) -> ExitCode {
     match check::run(matches, &mut io::stdout().lock()) {
         Ok(verdict) => ExitCode::from(verdict.code()),
         Err(error) => written(Err(error)),
+    }
+}
+
+/// What is printed is a file, so what would take effect otherwise is said on standard error.
+fn note_file_limit(matches: &ArgMatches) {
+    let effective = config_command::from_matches(matches).ok();
+    if let Some(fitted) = effective.and_then(|effective| file_limit::look(&effective.config)) {
+        // If standard error is closed, nobody reads it.
+        let _ = writeln!(io::stderr().lock(), "note: {fitted}");
     }
 }
 
@@ -101,11 +126,7 @@ fn written(result: io::Result<()>) -> ExitCode {
 }
 
 fn wrong_config(error: &ConfigError) -> ExitCode {
-    fail(
-        EXIT_USAGE,
-        error,
-        "`grandstand config` prints every value and its source, `grandstand config --sample` every key",
-    )
+    fail(EXIT_USAGE, error, CONFIG_HELP)
 }
 
 fn fail(code: u8, error: &impl fmt::Display, hint: impl fmt::Display) -> ExitCode {

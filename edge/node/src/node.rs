@@ -30,6 +30,7 @@ use crate::handover::{Handover, find_predecessor};
 use crate::health::{Health, Watchdog};
 use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus};
 use crate::listeners::{Addresses, Listeners, worker_count};
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::audience_settings;
@@ -75,6 +76,7 @@ impl Node {
         }
         let config = Arc::new(config);
         let pulses = Pulses::default();
+        logging::thread().into_iter().for_each(|thread| pulses.share(thread));
         let (rooms, ports) = Rooms::start(&config, &bells, &pulses)?;
 
         // The workers that serve them.

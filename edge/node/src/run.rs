@@ -6,16 +6,13 @@
 use std::io;
 use std::time::Duration;
 
-use grandstand_edge::config::{Config, Effective};
+use grandstand_edge::config::{Effective, LogFormat};
 use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, file_limit};
 
 /// Interval at which a drain is checked; no caller needs to see its end sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Descriptors that a node needs besides one for each connection.
-const OWN_FILES: u64 = 100;
 
 /// Run a node until it is told to stop (SIGTERM or SIGINT, or by the admin port) or another process takes
 /// over, then drain it. A second signal ends it at once.
@@ -23,8 +20,15 @@ const OWN_FILES: u64 = 100;
 /// # Errors
 /// See [`Node::start`].
 pub fn run(effective: Effective) -> Result<(), NodeError> {
-    let config = effective.config;
-    check_file_limit(&config);
+    let mut config = effective.config;
+    if let Some(fitted) = file_limit::fit(&mut config) {
+        tracing::warn!(
+            files = fitted.files,
+            connections = fitted.connections,
+            wanted = fitted.wanted,
+            "{fitted}"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,45 +94,30 @@ impl Signals {
 
 fn announce(node: &Node) {
     let (a, config) = (node.addresses(), node.config());
-    if let Some(ws) = a.ws {
-        tracing::info!("WebSocket          ws://{ws}{}", config.ws.path);
-    }
-    if let Some(wss) = a.wss {
-        tracing::info!("WebSocket over TLS wss://{wss}{}", config.ws.path);
-    }
-    if let Some(quic) = a.quic {
-        tracing::info!("QUIC               quic://{quic}");
-    }
-    if let Some(admin) = a.admin {
-        tracing::info!("admin              http://{admin}/ (rooms, /metrics, /healthz, /readyz)");
+    let path = &config.ws.path;
+    let listeners = [
+        ("websocket", "WebSocket          ", a.ws.map(|ws| format!("ws://{ws}{path}"))),
+        ("websocket_tls", "WebSocket over TLS ", a.wss.map(|wss| format!("wss://{wss}{path}"))),
+        ("quic", "QUIC               ", a.quic.map(|quic| format!("quic://{quic}"))),
+        ("admin", "admin              ", a.admin.map(|admin| format!("http://{admin}/"))),
+    ];
+    for (name, column, url) in listeners {
+        let Some(url) = url else { continue };
+        let resources = if name == "admin" { " (rooms, /metrics, /healthz, /readyz)" } else { "" };
+        // People read columns, and programs read fields.
+        match config.log.format {
+            LogFormat::Text => tracing::info!("{column}{url}{resources}"),
+            LogFormat::Json => tracing::info!(listener = name, url, "listening"),
+        }
     }
     if config.tls.cert.is_none() {
-        tracing::info!("development certificate, SHA-256 {}", node.fingerprint());
+        match config.log.format {
+            LogFormat::Text => tracing::info!("development certificate, SHA-256 {}", node.fingerprint()),
+            LogFormat::Json => tracing::info!(sha256 = node.fingerprint(), "development certificate"),
+        }
     }
     if node.runs_open() {
         tracing::warn!("no key is configured: the node runs open, everyone may do what auth.open_may lists");
     }
     tracing::info!(node = config.node.name, workers = node.worker_count(), "ready");
-}
-
-fn check_file_limit(config: &Config) {
-    let limit = raise_file_limit();
-    if limit < config.limits.connections_max as u64 + OWN_FILES {
-        tracing::warn!(
-            files = limit,
-            connections_max = config.limits.connections_max,
-            "fewer open files than connections are allowed: raise `ulimit -n` or lower limits.connections_max"
-        );
-    }
-}
-
-/// Raise the limit on open files as far as permitted. Returns the limit.
-fn raise_file_limit() -> u64 {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum;
-    limit.current = wanted;
-    // If it is not permitted, the warning about connections_max says so.
-    let _ = setrlimit(Resource::Nofile, limit);
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

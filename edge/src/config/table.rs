@@ -207,7 +207,7 @@ config_table! {
     limits: Limits = "Limits on clients" {
         connections_max: usize = 18_000, [1, 10_000_000],
             "Connections of this node, all transports together. Beyond, a new connection is answered 503 with Retry-After (TLS: \
-             closed; QUIC: refused). Each WebSocket needs one file descriptor: at start it is checked against the file limit.",
+             closed; QUIC: refused). Each WebSocket needs one file descriptor: at start it is fitted to the limit of open files.",
             "fits a limit of 20,000 open files with room for the rest of the node";
         connections_per_address_max: usize = 2_000, [0, 10_000_000],
             "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a new connection is answered 429 with Retry-After (TLS: closed; QUIC: refused).",

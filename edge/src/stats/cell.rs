@@ -181,6 +181,8 @@ labels! {
         Overloaded = "overloaded",
         /// Others took precedence for so long that its handshake did not begin in time.
         Overtaken = "overtaken",
+        /// The process has no file descriptor left.
+        FilesExhausted = "files_exhausted",
         /// The node is draining.
         Draining = "draining",
     }

@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv};
 use smallvec::SmallVec;
 
+/// Reads of a connection that is refused: a request and more, and not as much as a flood sends.
+const UNREAD_READS: usize = 4;
+
 /// How a read ended.
 pub(crate) enum Received {
     /// This number of bytes.
@@ -79,5 +82,17 @@ pub(crate) fn shutdown_write(socket: &TcpStream) {
 pub(crate) fn answer_and_close(socket: &TcpStream, answer: &[u8]) {
     // An empty socket takes an answer whole. A socket that does not is not tried again.
     send(socket, answer);
+    close_cleanly(socket);
+}
+
+/// Close the sending side, and drop what has come: a socket that is closed with bytes unread resets the
+/// connection, which would destroy an answer that is under way.
+pub(crate) fn close_cleanly(socket: &TcpStream) {
     shutdown_write(socket);
+    let mut unread = [0; 4096];
+    for _ in 0..UNREAD_READS {
+        if !matches!(receive(socket, &mut unread), Received::Bytes(_)) {
+            break;
+        }
+    }
 }

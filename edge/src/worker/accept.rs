@@ -16,10 +16,11 @@ use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 
-use super::listeners::Accepted;
+use super::listeners::{Accepted, Listeners};
+use super::reserve::{Reserve, is_out_of_files};
 use super::shared::Adoption;
 use super::{Command, Worker};
-use crate::stats::{Transport, TurnedAway};
+use crate::stats::{Stats, Transport, TurnedAway};
 use crate::transport::link::{LinkState, Naming, Opening, Stream};
 use crate::transport::tcp;
 
@@ -47,13 +48,27 @@ impl Worker {
                 break;
             }
             match self.listeners.accept(is_tls) {
-                Ok(Accepted::Connection(stream, peer)) => self.admit(now, stream, peer, is_tls),
+                Ok(Accepted::Connection(stream, peer)) => {
+                    self.listeners.handle_accepted();
+                    self.admit(now, stream, peer, is_tls);
+                }
                 Ok(Accepted::Nothing) => {}
                 Ok(Accepted::Empty) => return false,
                 Err(error) => {
                     self.stats.accept_errors.inc();
-                    tracing::warn!(%error, "accepting a connection failed");
-                    return false;
+                    match accept_into_reserve(&self.listeners, &mut self.reserve, &self.stats, is_tls, &error)
+                    {
+                        Some(true) => {}
+                        Some(false) => return false,
+                        None => {
+                            // It will fail again, and the listeners stay ready: they are left alone for a
+                            // while.
+                            let now = self.shared.clock.instant();
+                            let pause_ms = self.listeners.pause(&self.poller, now).as_millis() as u64;
+                            tracing::warn!(%error, pause_ms, "connections cannot be accepted: trying again later");
+                            return false;
+                        }
+                    }
                 }
             }
         }
@@ -73,7 +88,7 @@ impl Worker {
         };
         let permit = match permit {
             Ok(permit) => permit,
-            Err(limit) => return self.refuse(&stream, limit.into(), is_tls, retry_after_s(limit)),
+            Err(limit) => return refuse(&self.stats, &stream, limit.into(), is_tls, retry_after_s(limit)),
         };
         // Under TLS the first bytes decide, and they have not arrived yet.
         let is_full = !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade);
@@ -82,7 +97,7 @@ impl Worker {
             let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
             let after_s =
                 if is_tls { 0 } else { self.handshakes.queue.refuse(HandshakeKind::Upgrade).retry_after_s() };
-            return self.refuse(&stream, why, is_tls, after_s);
+            return refuse(&self.stats, &stream, why, is_tls, after_s);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
         let target = self.shared.least_loaded(self.id);
@@ -99,23 +114,6 @@ impl Worker {
         }
     }
 
-    /// Refuse a new connection. Without TLS the client is told at once when to retry. Under TLS it could be
-    /// told only after a handshake, so the connection is closed.
-    fn refuse(&self, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
-        self.stats.turned_away.of(why).inc();
-        if is_tls {
-            return;
-        }
-        let mut answer = Vec::new();
-        let status = if why == TurnedAway::TooManyConnections || why == TurnedAway::TooManyHandshakes {
-            429
-        } else {
-            503
-        };
-        write_refusal(status, "no room for another connection now", Some(after_s), &mut answer);
-        tcp::answer_and_close(stream, &answer);
-    }
-
     /// Make a new connection one of this worker's links.
     pub(super) fn adopt(&mut self, now: Now, adoption: Adoption) {
         let permit = adoption.permit;
@@ -127,6 +125,7 @@ impl Worker {
         }
     }
 
+    /// An error of the poller is told to the client; one of the socket's own is not, since it is broken.
     fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<()> {
         let Adoption { stream, peer, is_tls, permit } = adoption;
         stream.set_nodelay(true)?;
@@ -142,11 +141,56 @@ impl Worker {
         link.opening = Some(Box::new(Opening { client: peer, naming, request: Vec::new() }));
         let Stream::Tcp(socket) = &link.stream else { unreachable!("a TCP link") };
         if let Err(error) = self.poller.add_stream(socket.as_fd(), token) {
-            self.driver.links.remove(ix);
+            if let Some(Stream::Tcp(socket)) = self.driver.links.remove(ix).map(|link| link.stream) {
+                refuse(&self.stats, &socket, TurnedAway::FilesExhausted, is_tls, RETRY_AFTER_S);
+            }
             return Err(error);
         }
         Ok(())
     }
+}
+
+/// No descriptor is left: tell a new connection, in the reserve's place. Returns whether there may be more,
+/// and `None` where that does not help.
+fn accept_into_reserve(
+    listeners: &Listeners,
+    reserve: &mut Reserve,
+    stats: &Stats,
+    is_tls: bool,
+    error: &io::Error,
+) -> Option<bool> {
+    if !is_out_of_files(error) {
+        return None;
+    }
+    tracing::warn!(
+        %error,
+        "no descriptor is left for a new connection: it is told and closed; raise the limit of open files, or \
+         lower limits.connections_max"
+    );
+    let told = reserve.lend(|| match listeners.accept(is_tls) {
+        Ok(Accepted::Connection(stream, _)) => {
+            refuse(stats, &stream, TurnedAway::FilesExhausted, is_tls, RETRY_AFTER_S);
+            Some(true)
+        }
+        Ok(Accepted::Nothing) => Some(true),
+        Ok(Accepted::Empty) => Some(false),
+        Err(_) => None,
+    });
+    told.flatten()
+}
+
+/// Refuse a new connection. Without TLS the client is told at once when to retry. Under TLS it could be told
+/// only after a handshake, so the connection is closed.
+fn refuse(stats: &Stats, stream: &TcpStream, why: TurnedAway, is_tls: bool, after_s: u32) {
+    stats.turned_away.of(why).inc();
+    if is_tls {
+        return tcp::close_cleanly(stream);
+    }
+    let mut answer = Vec::new();
+    let is_of_address = matches!(why, TurnedAway::TooManyConnections | TurnedAway::TooManyHandshakes);
+    let status = if is_of_address { 429 } else { 503 };
+    write_refusal(status, "no room for another connection now", Some(after_s), &mut answer);
+    tcp::answer_and_close(stream, &answer);
 }
 
 /// When a client that a limit refuses may try again.

@@ -53,7 +53,7 @@ impl Worker {
     pub(super) fn refuse_for_drain(&self, stream: &TcpStream, drain_reason: &str, is_tls: bool) {
         self.stats.turned_away.of(TurnedAway::Draining).inc();
         if is_tls {
-            return;
+            return tcp::close_cleanly(stream);
         }
         let mut answer = Vec::new();
         write_refusal(503, drain_reason, Some(RETRY_AFTER_S), &mut answer);

@@ -23,6 +23,7 @@ mod publish_stats;
 mod quic;
 mod read;
 mod refusals;
+mod reserve;
 mod shared;
 mod sort;
 mod token;
@@ -54,6 +55,7 @@ use handshakes::Handshakes;
 use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
+use reserve::Reserve;
 pub(crate) use shared::{Command, Release, Shared, command_inbox};
 pub(crate) use sort::PreviousProcess;
 
@@ -105,6 +107,7 @@ pub(crate) struct Worker {
     bell: Arc<Doorbell>,
     bell_fd: OwnedFd,
     listeners: Listeners,
+    reserve: Reserve,
     poller: Poller,
     ready: Vec<Ready>,
     handshakes: Handshakes,
@@ -146,6 +149,7 @@ impl Worker {
             bell: parts.bell,
             bell_fd: parts.bell_fd,
             listeners,
+            reserve: Reserve::new(),
             poller,
             ready: Vec::new(),
             handshakes,
@@ -320,6 +324,7 @@ impl Worker {
         if let Some(quic) = self.driver.links.quic.as_mut() {
             quic.handle_timeout(instant);
         }
+        self.listeners.resume(&self.poller, instant);
         if instant >= self.housekeeping_at {
             self.housekeeping_at = instant + HOUSEKEEPING;
             self.driver.end_late(instant, now);
@@ -333,7 +338,7 @@ impl Worker {
         let core = instant
             + Duration::from_micros(self.driver.audience.poll_timeout().saturating_sub(now.us).max(1_000));
         let quic = self.driver.links.quic.as_ref().and_then(Quic::poll_timeout);
-        [Some(core), Some(self.housekeeping_at), quic, self.load.due()]
+        [Some(core), Some(self.housekeeping_at), quic, self.load.due(), self.listeners.resume_at()]
             .into_iter()
             .flatten()
             .min()

@@ -1,55 +1,139 @@
-//! Logging: the destination of log lines, and the escaping of clients' texts in them.
+//! Logging: from an event to a line in the configured destination.
 //!
-//! Why: a full disk, a deleted directory or a closed pipe must never stop the node. Lines that cannot be
-//! written are lost and counted, standard error gets one notice, and the next line that can be written is
-//! written.
-//! Invariants: writing a line never fails and never panics. A line that was cut off is ended before the next
-//! one begins. Clients' texts pass through [`Escaped`].
-//! Not here: what is logged, and when (everywhere else); rotation (the file is opened for appending, so that
-//! a copying rotation works).
+//! - `repeats`: a call site that repeats itself is limited and counted;
+//! - `queue`: lines wait for the one thread that writes; when they are too many they are dropped and counted;
+//! - `sink`: the destination; `notice`: what is said beside the log; `panics`: panics as lines;
+//! - `escaped`: clients' texts.
+//!
+//! Why: a full disk, a deleted directory, a closed pipe or a pipe that nobody reads must never stop the node,
+//! or hold up a thread that serves. Invariants: logging never waits, fails or panics. With `log.format =
+//! json` every line on standard error and in the log file is one JSON object. Clients' texts pass through
+//! [`Escaped`]. Not here: what is logged, and when (everywhere else).
 
-use std::fmt;
-use std::fs::{File, OpenOptions};
+mod escaped;
+mod notice;
+mod panics;
+mod queue;
+mod repeats;
+mod sink;
+
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 
+use grandstand_edge::clock::Clock;
 use grandstand_edge::config::{self, LogFormat, LogLevel};
+use grandstand_engine::runtime::pulse::ThreadPulse;
 
-/// Characters of a client's text in a log line: enough to recognise a message, and too few to flood the log.
-pub const ESCAPED_CHARS_MAX: usize = 200;
+pub use escaped::{ESCAPED_CHARS_MAX, Escaped};
+use notice::{Level, Notice};
+use queue::Queue;
+use repeats::Repeats;
+use sink::Sink;
 
-/// Lines that could not be written, in this process.
-static WRITE_ERRORS: AtomicU64 = AtomicU64::new(0);
+/// How long the end of a process waits for its last lines.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
+
+/// The log of this process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Debug)]
+struct Log {
+    queue: Arc<Queue>,
+    thread: Arc<ThreadPulse>,
+}
 
 /// Lines that could not be written since start.
 pub fn write_errors() -> u64 {
-    WRITE_ERRORS.load(Ordering::Relaxed)
+    sink::write_errors()
 }
 
-/// Send this process's events to the configured destination. If a file cannot be opened, a notice and all
-/// lines go to standard error. Only the first call takes effect.
+/// Lines since start that were dropped because they came faster than they could be written.
+pub fn lines_dropped() -> u64 {
+    queue::dropped()
+}
+
+/// Lines since start that repeated an earlier one too often, and were counted in place of written.
+pub fn lines_counted() -> u64 {
+    repeats::counted()
+}
+
+/// Send this process's events and panics to the configured destination. If a file cannot be opened, a notice
+/// and all lines go to standard error. Only the first call takes effect.
 pub fn init(log: &config::Log) {
-    let sink = Sink::open(log.file.as_deref());
+    let sink = Sink::open(log.file.as_deref(), log.format);
     let is_terminal = log.file.is_none() && io::stderr().is_terminal();
+    let (queue, repeats, clock) = (Arc::new(Queue::default()), Arc::new(Repeats::default()), Clock::start());
+    let subscriber = subscriber(log, queue.clone(), Limit(repeats.clone(), clock), is_terminal);
     // An existing subscriber (a test's, an embedder's) is kept.
-    let _ = tracing::subscriber::set_global_default(subscriber(log, sink, is_terminal));
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        return;
+    }
+    match queue.start(sink, Some(repeats), clock) {
+        Ok(thread) => {
+            let _ = LOG.set(Log { queue, thread });
+            panics::log_them();
+        }
+        Err(error) => {
+            let what = format!("no thread for the log: {error}; nothing is logged");
+            Notice { level: Level::Warn, what: &what, help: "raise the limit of threads" }.write(log.format);
+        }
+    }
 }
 
-fn subscriber(log: &config::Log, sink: Sink, ansi: bool) -> Box<dyn Subscriber + Send + Sync> {
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(Shared(Arc::new(sink))).log_internal_errors(false);
+/// The pulse of the thread that writes the log, if this process has one.
+pub fn thread() -> Option<Arc<ThreadPulse>> {
+    LOG.get().map(|log| log.thread.clone())
+}
+
+/// Open the log file anew by its name, after it was renamed.
+pub fn reopen() {
+    if let Some(log) = LOG.get() {
+        log.queue.reopen();
+    }
+}
+
+/// At the end of the process: write the last lines. It waits a second at most.
+pub fn finish() {
+    if let Some(log) = LOG.get() {
+        let _ = log.queue.flush(LAST_LINES_WAIT);
+    }
+}
+
+/// Say on standard error, in the form of the log, why the process ends. Where the log is a file, it gets a
+/// line too.
+pub fn fatal(log: Option<&config::Log>, format: LogFormat, error: &dyn Display, help: &dyn Display) {
+    let (what, help) = (error.to_string(), help.to_string());
+    if log.is_some_and(|log| log.file.is_some()) {
+        tracing::error!(help, "{what}");
+    }
+    finish();
+    Notice { level: Level::Error, what: &what, help: &help }.write(format);
+}
+
+fn subscriber(
+    log: &config::Log,
+    queue: Arc<Queue>,
+    limit: Limit,
+    ansi: bool,
+) -> Box<dyn Subscriber + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(queue)).log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(targets(log.level));
     match log.format {
-        LogFormat::Text => Box::new(registry.with(lines.with_ansi(ansi).with_target(false))),
-        LogFormat::Json => Box::new(registry.with(lines.json().flatten_event(true).with_current_span(false))),
+        LogFormat::Text => {
+            Box::new(registry.with(lines.with_ansi(ansi).with_target(false).with_filter(limit)))
+        }
+        LogFormat::Json => Box::new(
+            registry.with(lines.json().flatten_event(true).with_current_span(false).with_filter(limit)),
+        ),
     }
 }
 
@@ -65,127 +149,25 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new().with_target("grandstand", ours).with_default(ours.min(LevelFilter::WARN))
 }
 
-/// The destination of lines. It never fails: lines that cannot be written are counted.
-#[derive(Debug)]
-struct Sink {
-    /// The path in notices.
-    path: Option<PathBuf>,
-    out: Mutex<Out>,
-}
-
-#[derive(Debug)]
-struct Out {
-    file: Target,
-    /// The last line was cut off in the middle.
-    is_torn: bool,
-    /// Lines are being lost, and standard error got a notice.
-    is_failing: bool,
-}
-
-#[derive(Debug)]
-enum Target {
-    File(File),
-    Stderr,
-    #[cfg(test)]
-    Test(tests::Disk),
-}
-
-impl Sink {
-    fn open(path: Option<&Path>) -> Sink {
-        let Some(path) = path else { return Sink::to(None, Target::Stderr) };
-        match OpenOptions::new().append(true).create(true).open(path) {
-            Ok(file) => Sink::to(Some(path.to_owned()), Target::File(file)),
-            Err(error) => {
-                tell(&format!(
-                    "warning: cannot open the log file {}: {error}; logging to standard error instead\n\
-                     help: create its directory, let the user that runs the node write there, or change log.file",
-                    path.display()
-                ));
-                Sink::to(None, Target::Stderr)
-            }
-        }
-    }
-
-    fn to(path: Option<PathBuf>, file: Target) -> Sink {
-        Sink { path, out: Mutex::new(Out { file, is_torn: false, is_failing: false }) }
-    }
-
-    fn line(&self, line: &[u8]) {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        match out.write(line) {
-            Ok(()) if out.is_failing => {
-                out.is_failing = false;
-                self.notice("can be written again");
-            }
-            Ok(()) => {}
-            Err(error) => {
-                WRITE_ERRORS.fetch_add(1, Ordering::Relaxed);
-                if !std::mem::replace(&mut out.is_failing, true) {
-                    self.notice(&format!(
-                        "cannot be written: {error}; lines are lost and counted \
-                         (grandstand_log_write_errors_total) until it can, and the node goes on\n\
-                         help: free space on its disk, or change log.file and restart"
-                    ));
-                }
-            }
-        }
-    }
-
-    /// If standard error itself fails, there is no place for a notice.
-    fn notice(&self, what: &str) {
-        if let Some(path) = &self.path {
-            tell(&format!("warning: the log file {} {what}", path.display()));
-        }
-    }
-}
-
-impl Out {
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.is_torn {
-            self.file.write_all(b"\n")?;
-            self.is_torn = false;
-        }
-        let mut rest = line;
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    rest = &rest[n..];
-                    self.is_torn = !rest.is_empty();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Write for Target {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Target::File(file) => file.write(bytes),
-            Target::Stderr => io::stderr().lock().write(bytes),
-            #[cfg(test)]
-            Target::Test(disk) => disk.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// `eprintln!` panics when standard error is closed.
-fn tell(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// A sink in the form that `tracing_subscriber` needs: each event is one `write_all`.
+/// The limit on repeated lines, in the form that `tracing_subscriber` needs.
 #[derive(Clone, Debug)]
-struct Shared(Arc<Sink>);
+struct Limit(Arc<Repeats>, Clock);
 
-impl<'a> MakeWriter<'a> for Shared {
+impl<S> Filter<S> for Limit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        self.0.may_pass(event, self.1.instant())
+    }
+}
+
+/// The queue in the form that `tracing_subscriber` needs: each event is one `write_all`.
+#[derive(Clone, Debug)]
+struct Lines(Arc<Queue>);
+
+impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
@@ -193,58 +175,17 @@ impl<'a> MakeWriter<'a> for Shared {
     }
 }
 
-struct Line<'a>(&'a Sink);
+struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.line(bytes);
+        self.0.push(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// A client's text in a safe form for a log line, at most [`ESCAPED_CHARS_MAX`] characters long. Control
-/// characters, quotes, backslashes, line separators and characters that change the writing direction are
-/// escaped.
-#[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(ESCAPED_CHARS_MAX) {
-            match c {
-                '"' | '\'' | '\\' => write!(f, "\\{c}")?,
-                '\n' => f.write_str("\\n")?,
-                '\t' => f.write_str("\\t")?,
-                c if c.is_control() || is_deceptive(c) => write!(f, "{}", c.escape_unicode())?,
-                c => write!(f, "{c}")?,
-            }
-        }
-        match chars.count() {
-            0 => Ok(()),
-            more => write!(f, "… ({more} more)"),
-        }
-    }
-}
-
-/// Characters that are not control characters, but move, hide or end text: Unicode's bidirectional controls
-/// (UAX 9), line and paragraph separators, zero-width characters, the byte-order mark, interlinear and tag
-/// characters.
-fn is_deceptive(c: char) -> bool {
-    matches!(
-        c,
-        '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

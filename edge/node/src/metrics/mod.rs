@@ -76,6 +76,10 @@ impl Metrics {
         scrape.number("grandstand_uptime_seconds", "Time since the node started.", uptime);
         let help = "Log lines that could not be written, such as for want of disk space.";
         scrape.number("grandstand_log_write_errors_total", help, crate::logging::write_errors() as f64);
+        let help = "Log lines dropped because they came faster than they could be written.";
+        scrape.number("grandstand_log_lines_dropped_total", help, crate::logging::lines_dropped() as f64);
+        let help = "Log lines that repeated an earlier one too often, and were counted in place of written.";
+        scrape.number("grandstand_log_lines_counted_total", help, crate::logging::lines_counted() as f64);
     }
 }
 

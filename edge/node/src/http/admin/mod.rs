@@ -26,7 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post, put};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Secret;
@@ -37,8 +37,9 @@ use tokio::sync::watch;
 use super::access::{self, Access, Guard};
 use super::request::BODY_BYTES_MAX;
 use super::response::Failure;
-use super::server::{self, Bounds};
+use super::server::{self, Bounds, Offloaded, offload};
 use super::shards::Shards;
+use crate::file_limit;
 use crate::health::Health;
 use crate::metrics::Metrics;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
@@ -47,8 +48,11 @@ pub use store::StorePort;
 /// Paths of probes, which have neither a key nor a `Host`.
 const HEALTH: &[&str] = &["/healthz", "/readyz"];
 
-/// Connections: far more than operators and their programs need. Life: twice the longest wait for a shard.
-const BOUNDS: Bounds = Bounds { connections_max: 256, life: Duration::from_secs(10) };
+/// Longest time for the head of a request: its sender is a program on a near network.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// Longest life of a connection: twice the longest wait for a shard.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// The parts of the node that the admin port uses.
 pub struct AdminState {
@@ -87,9 +91,13 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
     let AdminState { key, hosts, header_bytes_max, .. } = &state;
     let (key, header_bytes_max) = (key.as_ref(), *header_bytes_max);
     let access = Access::new(&Guard { listen, key, hosts, header_bytes_max, health: HEALTH });
-    let pulse = state.health.pulses().register("admin");
-    let router = access::guarded(router(state), access);
-    server::start("admin", listener, BOUNDS, router, stop, pulse)
+    let pulses = state.health.pulses().clone();
+    let port = Arc::new(Port::new(state));
+    let others = offload("admin", router(port.clone()), stop.clone(), pulses.register("admin"))?;
+    let router = access::guarded(vital(port, others), access);
+    let silent_max = file_limit::admin_connections(file_limit::files());
+    let bounds = Bounds { silent_max, head: HEAD, life: LIFE };
+    server::start("http", listener, bounds, router, stop, pulses.register("http"))
 }
 
 /// The state that handlers share.
@@ -106,13 +114,39 @@ struct Port {
 
 type Shared = State<Arc<Port>>;
 
-fn router(state: AdminState) -> Router {
-    let AdminState { clock, desk, stats, metrics, store, ready, drain, health, .. } = state;
-    let port =
-        Arc::new(Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain, health });
+impl Port {
+    fn new(state: AdminState) -> Port {
+        let AdminState { clock, desk, stats, metrics, store, ready, drain, health, .. } = state;
+        Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain, health }
+    }
+}
+
+/// What a supervisor and a monitor ask for: answered by the port's own thread, which waits for nobody.
+/// Everything else is passed on to `others`.
+fn vital(port: Arc<Port>, others: Offloaded) -> Router {
     Router::new()
-        .route("/", get(index::show).options(health::ready))
+        .route("/healthz", get(health::live).options(health::live))
+        .route("/readyz", get(health::ready).options(health::ready))
         .route("/metrics", get(scrape::show))
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(port.clone())
+        .fallback_service(Router::new().fallback(pass_on).with_state((port, others)))
+}
+
+/// `OPTIONS` of everything is a probe without a path.
+async fn pass_on(
+    State((port, others)): State<(Arc<Port>, Offloaded)>,
+    request: axum::extract::Request,
+) -> Response {
+    if request.method() == Method::OPTIONS && matches!(request.uri().path(), "/" | "*") {
+        return health::ready(State(port)).await;
+    }
+    Offloaded::answer(State(others), request).await
+}
+
+fn router(port: Arc<Port>) -> Router {
+    Router::new()
+        .route("/", get(index::show))
         .route("/rooms", get(rooms::list).post(rooms::create))
         .route("/rooms/{name}", get(rooms::show).delete(rooms::remove))
         .route("/rooms/{name}/open", post(rooms::open))
@@ -124,22 +158,15 @@ fn router(state: AdminState) -> Router {
         .route("/clock/accept", post(clock::accept))
         .route("/log", get(store::show))
         .route("/log/backup", post(store::backup))
-        .route("/healthz", get(health::live).options(health::live))
-        .route("/readyz", get(health::ready).options(health::ready))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(port)
 }
 
-/// Also `OPTIONS *`, which is a probe without a path.
-async fn unknown_path(port: Shared, method: Method, uri: Uri) -> Response {
-    if method == Method::OPTIONS && uri.path() == "*" {
-        return health::ready(port).await;
-    }
+async fn unknown_path(uri: Uri) -> Failure {
     let what = format!("there is nothing at {}", uri.path());
     Failure::new(StatusCode::NOT_FOUND, what, "GET / lists what there is; `/` within a name is written %2F")
-        .into_response()
 }
 
 async fn unknown_method(method: Method, uri: Uri) -> Failure {

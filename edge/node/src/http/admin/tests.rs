@@ -4,6 +4,7 @@
 
 use super::index::ENDPOINTS;
 use super::*;
+use axum::response::IntoResponse;
 use grandstand_edge::clock::Clock;
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Backbone, Input, ShardId};
