@@ -1,4 +1,4 @@
-//! Address blocks: what counts as one address, and as one neighbourhood, when places are shared out.
+//! Addresses: what counts as one address, and as one neighbourhood, when places are shared out.
 //!
 //! Why blocks: one subscriber has an IPv4 address or an IPv6 /64 (RFC 6177), and can use every address in it.
 //! Somebody who rents a network has a /24 or a /48.
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What counts as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AddressBlock {
+pub enum Address {
     /// An IPv4 address.
     V4(u32),
     /// The first 64 bits of an IPv6 address.
@@ -26,30 +26,30 @@ pub enum AddressNet {
     V6(u64),
 }
 
-impl AddressBlock {
+impl Address {
     /// The block of an address; an IPv4 address that is mapped into IPv6 is the IPv4 address.
-    pub fn of(addr: IpAddr) -> AddressBlock {
+    pub fn of(addr: IpAddr) -> Address {
         match addr.to_canonical() {
-            IpAddr::V4(v4) => AddressBlock::V4(v4.to_bits()),
-            IpAddr::V6(v6) => AddressBlock::V6(subscriber(v6)),
+            IpAddr::V4(v4) => Address::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Address::V6(subscriber(v6)),
         }
     }
 
     /// The neighbourhood of the block.
     pub fn net(self) -> AddressNet {
         match self {
-            AddressBlock::V4(v4) => AddressNet::V4(v4 >> 8),
-            AddressBlock::V6(v6) => AddressNet::V6(v6 >> 16),
+            Address::V4(v4) => AddressNet::V4(v4 >> 8),
+            Address::V6(v6) => AddressNet::V6(v6 >> 16),
         }
     }
 }
 
 /// An IPv4 address, or `2001:db8::/64`.
-impl fmt::Display for AddressBlock {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            AddressBlock::V4(bits) => write!(f, "{}", Ipv4Addr::from_bits(bits)),
-            AddressBlock::V6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
+            Address::V4(bits) => write!(f, "{}", Ipv4Addr::from_bits(bits)),
+            Address::V6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
         }
     }
 }
@@ -63,8 +63,8 @@ fn subscriber(v6: Ipv6Addr) -> u64 {
 mod tests {
     use super::*;
 
-    fn block(text: &str) -> AddressBlock {
-        AddressBlock::of(text.parse().unwrap())
+    fn block(text: &str) -> Address {
+        Address::of(text.parse().unwrap())
     }
 
     #[test]

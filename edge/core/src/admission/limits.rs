@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::address::AddressBlock;
+pub use super::address::Address;
 use crate::key::Key;
 
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
@@ -55,21 +55,21 @@ pub struct Permit {
 }
 
 impl Permit {
-    fn new(address: AddressBlock, is_counted: bool) -> Permit {
+    fn new(address: Address, is_counted: bool) -> Permit {
         match address {
-            AddressBlock::V4(bits) => Permit { bits: bits.into(), is_v6: false, is_counted },
-            AddressBlock::V6(bits) => Permit { bits, is_v6: true, is_counted },
+            Address::V4(bits) => Permit { bits: bits.into(), is_v6: false, is_counted },
+            Address::V6(bits) => Permit { bits, is_v6: true, is_counted },
         }
     }
 
     /// Where the bounds and shares per address count it; `None` where they do not.
-    pub fn counted(&self) -> Option<AddressBlock> {
+    pub fn counted(&self) -> Option<Address> {
         self.is_counted.then(|| self.address())
     }
 
     /// The address that the connection comes from: the client's once it is named, else the peer's.
-    pub fn address(&self) -> AddressBlock {
-        if self.is_v6 { AddressBlock::V6(self.bits) } else { AddressBlock::V4(self.bits as u32) }
+    pub fn address(&self) -> Address {
+        if self.is_v6 { Address::V6(self.bits) } else { Address::V4(self.bits as u32) }
     }
 }
 
@@ -113,7 +113,7 @@ struct Bounds {
 #[derive(Debug)]
 struct State {
     connections: usize,
-    addresses: HashMap<AddressBlock, Count, Key>,
+    addresses: HashMap<Address, Count, Key>,
     /// Entries of `addresses` without connections.
     quiet: usize,
     /// Newest time seen, for those who leave without one.
@@ -154,7 +154,7 @@ impl ConnectionLimiter {
     /// # Errors
     /// Why it is refused; then nothing is counted.
     pub fn try_acquire(&self, addr: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
-        self.acquire(Permit::new(AddressBlock::of(addr), !self.bounds.is_exempt(addr)), now_us)
+        self.acquire(Permit::new(Address::of(addr), !self.bounds.is_exempt(addr)), now_us)
     }
 
     /// A connection came from a trusted proxy, and its client's address is not known yet. It counts towards
@@ -163,7 +163,7 @@ impl ConnectionLimiter {
     /// # Errors
     /// The node is full; then nothing is counted.
     pub fn try_acquire_unnamed(&self, proxy: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
-        self.acquire(Permit::new(AddressBlock::of(proxy), false), now_us)
+        self.acquire(Permit::new(Address::of(proxy), false), now_us)
     }
 
     /// The address of an unnamed connection's client is known: from now on the bounds of that address count.
@@ -173,7 +173,7 @@ impl ConnectionLimiter {
     /// Why the connection is refused. Then the permit is as it was, and is to be released.
     pub fn name(&self, permit: &mut Permit, client: IpAddr, now_us: u64) -> Result<(), LimitReached> {
         assert!(!permit.is_counted, "a connection is named once");
-        let named = Permit::new(AddressBlock::of(client), true);
+        let named = Permit::new(Address::of(client), true);
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.now_us = state.now_us.max(now_us);
         state.count_in(&self.bounds, named.address())?;
@@ -251,7 +251,7 @@ impl State {
         State { connections: 0, addresses: HashMap::with_hasher(key), quiet: 0, now_us: 0, swept_us: 0 }
     }
 
-    fn count_in(&mut self, bounds: &Bounds, address: AddressBlock) -> Result<(), LimitReached> {
+    fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), LimitReached> {
         self.sweep();
         match self.addresses.entry(address) {
             Entry::Vacant(entry) => {
@@ -271,7 +271,7 @@ impl State {
         Ok(())
     }
 
-    fn count_out(&mut self, address: AddressBlock) {
+    fn count_out(&mut self, address: Address) {
         let count = self.addresses.get_mut(&address).expect("a permit's address is counted");
         count.connections -= 1;
         if count.connections > 0 {

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use super::address::{AddressBlock, AddressNet};
+use super::address::{Address, AddressNet};
 use crate::key::Key;
 
 /// The size of a line and of its shares.
@@ -77,7 +77,7 @@ pub enum Admission<K> {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     /// `None`: an address that is exempt from shares.
-    address: Option<AddressBlock>,
+    address: Option<Address>,
     place: Place,
 }
 
@@ -97,9 +97,9 @@ type ByWeight<A> = BTreeSet<(usize, Option<A>)>;
 pub struct WaitingLine<K> {
     settings: Settings,
     waiting: HashMap<K, Waiting, Key>,
-    addresses: HashMap<Option<AddressBlock>, BTreeMap<Place, K>, Key>,
+    addresses: HashMap<Option<Address>, BTreeMap<Place, K>, Key>,
     /// Addresses of a neighbourhood by how many they hold.
-    nets: HashMap<Option<AddressNet>, ByWeight<AddressBlock>, Key>,
+    nets: HashMap<Option<AddressNet>, ByWeight<Address>, Key>,
     net_counts: HashMap<Option<AddressNet>, usize, Key>,
     /// Neighbourhoods by how many they hold.
     heaviest: ByWeight<AddressNet>,
@@ -126,13 +126,7 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
     }
 
     /// A connection of this address wants to wait. `None` is an address that is exempt from shares.
-    pub fn admit(
-        &mut self,
-        key: K,
-        address: Option<AddressBlock>,
-        stage: Stage,
-        now_us: u64,
-    ) -> Admission<K> {
+    pub fn admit(&mut self, key: K, address: Option<Address>, stage: Stage, now_us: u64) -> Admission<K> {
         debug_assert!(!self.waiting.contains_key(&key), "a connection waits once");
         let is_full = self.common() >= self.settings.places_max
             && (stage < Stage::Returning || self.returning >= self.settings.returning_max);
@@ -212,7 +206,7 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         self.waiting.is_empty()
     }
 
-    fn insert(&mut self, key: K, address: Option<AddressBlock>, stage: Stage, since_us: u64) {
+    fn insert(&mut self, key: K, address: Option<Address>, stage: Stage, since_us: u64) {
         self.number += 1;
         let place = Place { stage, since_us, number: self.number };
         let before = self.of_address(address);
@@ -227,7 +221,7 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
     }
 
     /// An address holds `after` places in place of `before`.
-    fn recount(&mut self, address: Option<AddressBlock>, before: usize, after: usize) {
+    fn recount(&mut self, address: Option<Address>, before: usize, after: usize) {
         let net = net(address);
         let of_net = self.net_counts.get(&net).copied().unwrap_or(0);
         let now = of_net + after - before;
@@ -248,15 +242,15 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         }
     }
 
-    fn of_address(&self, address: Option<AddressBlock>) -> usize {
+    fn of_address(&self, address: Option<Address>) -> usize {
         self.addresses.get(&address).map_or(0, BTreeMap::len)
     }
 
-    fn of_net(&self, address: Option<AddressBlock>) -> usize {
+    fn of_net(&self, address: Option<Address>) -> usize {
         self.net_counts.get(&net(address)).copied().unwrap_or(0)
     }
 
-    fn heaviest_of(&self, net: Option<AddressNet>) -> Option<AddressBlock> {
+    fn heaviest_of(&self, net: Option<AddressNet>) -> Option<Address> {
         self.nets.get(&net).and_then(|addresses| addresses.last()).and_then(|&(_, address)| address)
     }
 
@@ -266,7 +260,7 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
     }
 
     /// Who gives way to a new connection in a full line.
-    fn victim(&self, address: Option<AddressBlock>, stage: Stage, now_us: u64) -> Option<K> {
+    fn victim(&self, address: Option<Address>, stage: Stage, now_us: u64) -> Option<K> {
         let &(most, net_of_most) = self.heaviest.last()?;
         if most > self.of_net(address) + 1 {
             let worst = self.worst_of(self.heaviest_of(net_of_most), stage, None);
@@ -292,19 +286,19 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         (since_us + self.settings.grace_us <= now_us).then_some(*key)
     }
 
-    fn own(&self, address: Option<AddressBlock>, stage: Stage, now_us: u64) -> Option<K> {
+    fn own(&self, address: Option<Address>, stage: Stage, now_us: u64) -> Option<K> {
         self.worst_of(address, stage, Some(now_us.checked_sub(self.settings.grace_us)?))
     }
 
     /// Of an address, the connection that has done the least, and of these the oldest; none that has done
     /// more than the new connection. `before_us`: none that is younger.
-    fn worst_of(&self, address: Option<AddressBlock>, stage: Stage, before_us: Option<u64>) -> Option<K> {
+    fn worst_of(&self, address: Option<Address>, stage: Stage, before_us: Option<u64>) -> Option<K> {
         let (place, key) = self.addresses.get(&address)?.first_key_value()?;
         let is_old = before_us.is_none_or(|before_us| place.since_us <= before_us);
         (is_old && (place.stage < Stage::Returning || stage == Stage::Returning)).then_some(*key)
     }
 }
 
-fn net(address: Option<AddressBlock>) -> Option<AddressNet> {
-    address.map(AddressBlock::net)
+fn net(address: Option<Address>) -> Option<AddressNet> {
+    address.map(Address::net)
 }

@@ -13,8 +13,8 @@ use super::*;
 const KEY: Key = Key::from_seed(3);
 const SECOND_US: u64 = 1_000_000;
 
-fn ip(a: u8, b: u8, c: u8, d: u8) -> Option<AddressBlock> {
-    Some(AddressBlock::of(IpAddr::V4(Ipv4Addr::new(a, b, c, d))))
+fn ip(a: u8, b: u8, c: u8, d: u8) -> Option<Address> {
+    Some(Address::of(IpAddr::V4(Ipv4Addr::new(a, b, c, d))))
 }
 
 fn line(places_max: usize) -> WaitingLine<u64> {
@@ -88,13 +88,13 @@ fn counts_and_bounds_hold_whatever_comes() {
         let mut random = Random::new(seed);
         let settings = Settings::of_size(1 + (seed as usize % 24));
         let mut line = WaitingLine::new(settings, KEY);
-        let mut model: Vec<(u64, Option<AddressBlock>, Stage)> = Vec::new();
+        let mut model: Vec<(u64, Option<Address>, Stage)> = Vec::new();
         for key in 0..400 {
             let address = (!random.next_u64().is_multiple_of(8))
                 .then(|| ip(10, 0, (random.next_u64() % 3) as u8, (random.next_u64() % 3) as u8))
                 .flatten();
             let stage = [Stage::Silent, Stage::Begun, Stage::Returning][(random.next_u64() % 3) as usize];
-            let held = |model: &[(u64, Option<AddressBlock>, Stage)], address| {
+            let held = |model: &[(u64, Option<Address>, Stage)], address| {
                 model.iter().filter(|(_, other, _)| *other == address).count()
             };
             match line.admit(key, address, stage, key * 100_000) {

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use grandstand_edge_core::admission::address::AddressBlock;
+use grandstand_edge_core::admission::address::Address;
 use grandstand_edge_core::admission::waiting::{Admission, Settings, Stage, WaitingLine};
 use grandstand_edge_core::key::Key;
 use rustix::io::Errno;
@@ -58,7 +58,7 @@ impl Connections {
     /// A connection came. `None`: it is dropped, since its address holds too many.
     pub(super) fn begin(self: &Arc<Self>, peer: SocketAddr) -> Option<Slot> {
         let ip = peer.ip().to_canonical();
-        let address = (!ip.is_loopback()).then(|| AddressBlock::of(ip));
+        let address = (!ip.is_loopback()).then(|| Address::of(ip));
         let mut state = self.state();
         state.refill();
         state.newest += 1;
