@@ -297,6 +297,11 @@ fn the_log_names_the_client_that_is_refused() {
     drop(open(PROXY, &header(2, "198.51.100.8:6"), "Origin: https://evil.example\r\n").err().expect("403"));
     let line = next("an upgrade was refused");
     assert!(line.contains("client=198.51.100.8") && line.contains("status=403"), "{line}");
+    let mut wrong = open(PROXY, &header(2, "198.51.100.8:6"), "").unwrap();
+    wrong.send(&[0x1f]);
+    assert!(matches!(wrong.until_close(), Got::Close(..)));
+    let line = next("a connection was closed");
+    assert!(line.contains("client=198.51.100.8") && line.contains("code=unknown_kind"), "{line}");
     drop(open(PROXY, b"", "").err().expect("no header"));
     let line = next("no PROXY header came");
     assert!(line.contains("peer=127.0.0.9") && line.contains("proxy.protocol"), "{line}");

@@ -6,13 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use grandstand_edge_core::admission::limits::Address;
 use grandstand_edge_core::audience::Close;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 
 use super::driver::Driver;
-use crate::stats::HandshakeFailure;
+use super::refusals::closed;
+use crate::stats::{HandshakeFailure, Transport};
 use crate::transport::link::{LinkState, Stream};
 
 /// How long a closed link waits for the peer's own close, so that a reset does not lose our last frames.
@@ -28,6 +30,9 @@ impl Driver {
 
     fn close_link(&mut self, instant: Instant, now: Now, close: &Close) {
         let ix = close.wire.0;
+        if let Some((client, transport)) = self.address_of(ix) {
+            closed(client, transport, close.code);
+        }
         let Some(link) = self.links.get_mut(ix) else { return };
         if let Stream::Quic(slot) = link.stream {
             if let Some(quic) = self.links.quic.as_mut() {
@@ -51,6 +56,16 @@ impl Driver {
         if self.is_stopping {
             self.drop_link(ix);
         }
+    }
+
+    /// The client's address of an open link, and its transport.
+    fn address_of(&self, ix: u32) -> Option<(Address, Transport)> {
+        let link = self.links.get(ix)?;
+        let client = match link.stream {
+            Stream::Quic(slot) => self.links.quic.as_ref()?.address(slot)?,
+            _ => link.permit?.address(),
+        };
+        Some((client, link.stream.transport()))
     }
 
     /// End links whose state took too long.
