@@ -4,7 +4,8 @@
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
 //! - [`file_limit`]: connections fitted to the limit of open files;
 //! - [`health`]: which threads turn and which hang;
-//! - [`certificates`], [`logging`]: parts that a process has once;
+//! - [`certificates`], [`logging`], [`file_modes`], `reload`: parts that a process has once;
+//! - `signals`, `service_manager`: what a supervisor asks for, and hears;
 //! - [`config_command`], [`store_command`], [`check`]: the command line.
 //!
 //! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows
@@ -20,6 +21,7 @@ pub mod config_command;
 mod durable_log;
 mod error;
 pub mod file_limit;
+pub mod file_modes;
 mod handover;
 pub mod health;
 pub mod http;
@@ -27,10 +29,13 @@ mod listeners;
 pub mod logging;
 pub mod metrics;
 mod node;
+mod reload;
 mod rooms;
 mod run;
+mod service_manager;
 mod settings;
 mod shutdown;
+mod signals;
 pub mod store_command;
 
 pub use error::NodeError;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand::{check, config_command, file_limit, logging, store_command};
+use grandstand::{check, config_command, file_limit, file_modes, logging, store_command};
 use grandstand_edge::config::{ConfigError, LogFormat};
 
 /// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
@@ -27,6 +27,7 @@ const CONFIG_HELP: &str =
 const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    file_modes::close_new_files();
     match command().get_matches().subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => print_config(matches),
@@ -64,7 +65,11 @@ fn serve(matches: &ArgMatches) -> ExitCode {
     };
     let log = effective.config.log.clone();
     logging::init(&log);
-    let ended = grandstand::run(effective);
+    let again = matches.clone();
+    let read_config = move || {
+        config_command::from_matches(&again).map(|read| read.config).map_err(|error| error.to_string())
+    };
+    let ended = grandstand::run(effective, read_config);
     logging::finish();
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,10 +28,12 @@ use crate::certificates::Certificates;
 use crate::durable_log;
 use crate::handover::{Handover, find_predecessor};
 use crate::health::{Health, Watchdog};
+use crate::http::SharedKey;
 use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus};
 use crate::listeners::{Addresses, Listeners, worker_count};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::reload::{Credentials, Reload, Watch};
 use crate::rooms::Rooms;
 use crate::settings::audience_settings;
 use crate::shutdown::{Draining, Shutdown};
@@ -46,6 +48,8 @@ pub struct Node {
     threads: WorkerThreads,
     admin: Option<AdminPort>,
     shutdown: Arc<Shutdown>,
+    reload: Arc<Reload>,
+    watch: Option<Watch>,
     handover: Option<Handover>,
     health: Arc<Health>,
     watchdog: Option<Watchdog>,
@@ -65,7 +69,7 @@ impl Node {
 
         // Everything else that can fail.
         let addresses = listeners.addresses()?;
-        let credentials = Credentials::load(&config, clock)?;
+        let credentials = load_credentials(&config, clock)?;
         let generation = listeners.new_generation()?;
         let bells = Bells::new(worker_count)
             .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
@@ -84,16 +88,18 @@ impl Node {
             start_workers(clock, &config, &credentials, &listeners, generation, (bells, ports), &pulses)?;
         let ready = workers.ready();
         let hung_after = Duration::from_millis(config.node.hung_after_ms);
-        let shutdown = Arc::new(Shutdown::new(clock, config.clone(), workers.clone(), ready.clone()));
+        let shutdown = Shutdown::new(clock, config.clone(), workers.clone(), ready.clone());
         let mut node = Node {
             addresses,
             fingerprint: credentials.certificates.fingerprint_sha256_hex(),
             runs_open: credentials.authority.runs_open(),
-            config,
             workers,
             threads,
             admin: None,
+            reload: Reload::new(clock, &config, credentials, shutdown.clone()),
             shutdown,
+            config,
+            watch: None,
             handover: None,
             health: Arc::new(Health::new(pulses, clock, hung_after)),
             watchdog: None,
@@ -102,6 +108,10 @@ impl Node {
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
         node.shutdown.own(rooms);
         ready.store(true, Ordering::Release);
+
+        let every_ms = node.config.node.watch_files_ms;
+        node.watch = Watch::start(node.reload.clone(), every_ms, node.health.pulses())
+            .map_err(|e| NodeError::new(e.to_string(), "raise the limit of threads"))?;
 
         // From now on a successor may come, and the predecessor may send its clients over.
         node.handover = node.start_handover(listeners)?;
@@ -116,7 +126,7 @@ impl Node {
         self.addresses
     }
 
-    /// SHA-256 of the leaf certificate, in hex.
+    /// SHA-256 of the leaf certificate with which the node started, in hex.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -152,6 +162,24 @@ impl Node {
         self.shutdown.is_over()
     }
 
+    /// Has another process taken the sockets?
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.shutdown.is_handed_over()
+    }
+
+    /// The longest time that the drain under way still takes.
+    pub(crate) fn drain_time_left(&self) -> Option<std::time::Duration> {
+        self.shutdown.time_left()
+    }
+
+    pub(crate) fn drain_control(&self) -> &dyn DrainControl {
+        &*self.shutdown
+    }
+
+    pub(crate) fn reload(&self) -> &Arc<Reload> {
+        &self.reload
+    }
+
     /// Close everything, flush, and end the threads.
     pub fn stop(mut self) {
         self.stop_in_order();
@@ -178,6 +206,7 @@ impl Node {
     /// Stop in order: the wait for a successor; answers, log and connections; then the threads.
     fn stop_in_order(&mut self) {
         self.handover = None;
+        self.watch = None;
         self.shutdown.stop();
         self.threads.join();
         if let Some(admin) = self.admin.take() {
@@ -199,20 +228,21 @@ impl Node {
         ready: &Arc<AtomicBool>,
     ) -> Result<Option<AdminPort>, NodeError> {
         let Some(listener) = listeners.clone_admin()? else { return Ok(None) };
-        let key = self.config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?;
         let (stop, stopped) = watch::channel(false);
         let state = AdminState {
             desk: rooms.engine.desk(),
             stats: self.workers.stats().to_vec(),
-            metrics: Metrics::new(&self.config.node.name, self.shutdown.clock()),
+            metrics: Metrics::new(&self.config.node.name, self.shutdown.clock())
+                .with_reload(self.reload.numbers()),
             clock: self.shutdown.clock(),
             store: rooms.store.as_ref().map(|store| durable_log::port(&self.config, store)),
             ready: ready.clone(),
             drain: self.shutdown.clone(),
-            key,
             hosts: self.config.admin.hosts.clone(),
             header_bytes_max: self.config.ws.header_bytes_max,
             health: self.health.clone(),
+            key: self.reload.admin_key(),
+            reload: self.reload.clone(),
             stop: stopped,
         };
         let thread = admin::start(listener, state)
@@ -245,23 +275,20 @@ impl fmt::Debug for Node {
     }
 }
 
-/// The certificates and keys of a node.
-struct Credentials {
-    certificates: Certificates,
-    authority: Arc<Authority>,
-    tickets: Arc<Tickets>,
-}
-
-impl Credentials {
-    fn load(config: &Config, clock: Clock) -> Result<Credentials, NodeError> {
-        let certificates = Certificates::load(&config.tls, clock.wall())
-            .map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
-        let authority =
-            Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
-        let tickets = Tickets::from_config(config)
-            .map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
-        Ok(Credentials { certificates, authority: Arc::new(authority), tickets: Arc::new(tickets) })
-    }
+/// Load the certificates and keys of a node.
+fn load_credentials(config: &Config, clock: Clock) -> Result<Credentials, NodeError> {
+    let certificates = Certificates::load(&config.tls, clock.wall())
+        .map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
+    let authority =
+        Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
+    let tickets = Tickets::from_config(config)
+        .map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
+    let admin_key = match config.admin.listen {
+        Some(_) => config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?,
+        None => None,
+    };
+    let admin_key = SharedKey::new(admin_key.as_ref());
+    Ok(Credentials { certificates, authority: Arc::new(authority), tickets: Arc::new(tickets), admin_key })
 }
 
 fn start_workers(
@@ -273,7 +300,7 @@ fn start_workers(
     (bells, ports): (Bells, Vec<WorkerPort>),
     pulses: &Pulses,
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
-    let Credentials { certificates, authority, tickets } = credentials;
+    let Credentials { certificates, authority, tickets, admin_key: _ } = credentials;
     let setup = Setup {
         clock,
         config: config.clone(),

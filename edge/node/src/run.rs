@@ -1,25 +1,39 @@
 //! A node in the foreground: from its start until a signal, the admin port or the successor ends it.
 //!
-//! Why apart from the node: tests and the demo start nodes too, and have no signals of their own.
-//! Invariant: the first signal drains, the second ends at once.
+//! Why apart from the node: tests and the demo start nodes too, and have neither signals nor a service
+//! manager.
+//! Invariants: the first request to stop drains, the second ends at once. The service manager hears of every
+//! change, and a sign of life only while the node is well.
+//! Not here: which signal asks for what (`signals`), the words for the service manager (`service_manager`).
 
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use grandstand_edge::config::{Effective, LogFormat};
+use grandstand_edge::config::{Config, Effective, LogFormat};
 use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 
-use crate::{Node, NodeError, file_limit};
+use crate::http::admin::DrainRequest;
+use crate::signals::{Signals, Wish};
+use crate::{Node, NodeError, clock_steps, file_limit, file_modes, logging, service_manager};
 
 /// Interval at which a drain is checked; no caller needs to see its end sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Run a node until it is told to stop (SIGTERM or SIGINT, or by the admin port) or another process takes
-/// over, then drain it. A second signal ends it at once.
+/// Interval at which the service manager is told how far a drain is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Added to the time that a drain may still take, for the end of threads.
+const TO_END: Duration = Duration::from_secs(10);
+
+/// Run a node until it is told to stop (by a signal or the admin port) or another process takes over, then
+/// drain it. A second signal ends it at once. `read_config` reads the configuration again, for a reload.
 ///
 /// # Errors
 /// See [`Node::start`].
-pub fn run(effective: Effective) -> Result<(), NodeError> {
+pub fn run(
+    effective: Effective,
+    read_config: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+) -> Result<(), NodeError> {
     let mut config = effective.config;
     if let Some(fitted) = file_limit::fit(&mut config) {
         tracing::warn!(
@@ -34,24 +48,24 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
         .build()
         .map_err(|e| NodeError::new(e.to_string(), "the system gives no resources to start"))?;
     runtime.block_on(async move {
+        // First of all: most signals would kill the process.
         let mut signals = Signals::new()?;
+        file_modes::close_old_files(&config);
         let node = Node::start(config)?;
+        node.reload().read_config_by(Box::new(move || {
+            // As at the start.
+            let mut config = read_config()?;
+            let _ = file_limit::fit(&mut config);
+            Ok(config)
+        }));
         announce(&node);
+        service_manager::ready();
         let pulse = node.health().pulses().register("main");
-        let mut draining = node.watch_drain();
-        tokio::select! {
-            () = signals.next() => node.drain(),
-            // Requested by the admin port, or by the successor.
-            _ = draining.wait_for(Option::is_some) => {}
-            () = turns(&pulse) => unreachable!("it turns for ever"),
+        serve(&node, &mut signals, &pulse).await;
+        if !node.is_handed_over() {
+            service_manager::stopping();
         }
-        while !node.is_over() {
-            pulse.turn();
-            tokio::select! {
-                () = signals.next() => break,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-        }
+        end(&node, &mut signals, &pulse).await;
         pulse.end();
         node.stop();
         tracing::info!("stopped");
@@ -59,36 +73,93 @@ pub fn run(effective: Effective) -> Result<(), NodeError> {
     })
 }
 
-/// Show that this runtime turns.
-async fn turns(pulse: &Pulse) {
+/// Serve until a drain begins.
+async fn serve(node: &Node, signals: &mut Signals, pulse: &Pulse) {
+    let mut draining = node.watch_drain();
+    let mut turn = tokio::time::interval(TURN_EVERY / 2);
+    let mut alive = tokio::time::interval(service_manager::watchdog_interval().unwrap_or(TELL_EVERY));
     loop {
-        pulse.turn();
-        crate::clock_steps::report();
-        tokio::time::sleep(TURN_EVERY / 2).await;
-    }
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, NodeError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let fault =
-            |e: io::Error| NodeError::new(format!("cannot watch signals: {e}"), "check the system's limits");
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate()).map_err(fault)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(fault)?,
-        })
-    }
-
-    async fn next(&mut self) {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            wish = signals.next() => if obey(node, wish) { return },
+            // Requested by the admin port, or by the successor.
+            _ = draining.wait_for(Option::is_some) => return,
+            _ = turn.tick() => {
+                pulse.turn();
+                clock_steps::report();
+            }
+            _ = alive.tick() => sign_of_life(node),
         }
+    }
+}
+
+/// Wait for the end of a drain, or for a second request to stop.
+async fn end(node: &Node, signals: &mut Signals, pulse: &Pulse) {
+    let mut tell = tokio::time::interval(TELL_EVERY);
+    let mut alive = tokio::time::interval(service_manager::watchdog_interval().unwrap_or(TELL_EVERY));
+    while !node.is_over() {
+        pulse.turn();
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Drain { .. } => return tracing::info!("told to stop again: the drain ends now"),
+                wish => drop(obey(node, wish)),
+            },
+            _ = tell.tick() => tell_progress(node),
+            _ = alive.tick() => sign_of_life(node),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+fn tell_progress(node: &Node) {
+    if let Some(left) = node.drain_time_left().filter(|_| !node.is_handed_over()) {
+        let status = node.drain_status();
+        service_manager::draining(status.phase, status.connections, left + TO_END);
+    }
+}
+
+/// Tell the service manager that the node is well, if every thread turns and another process has not taken
+/// over.
+fn sign_of_life(node: &Node) {
+    let is_asked = service_manager::watchdog_interval().is_some() && !node.is_handed_over();
+    if is_asked && node.health().verdict().is_live() {
+        service_manager::alive();
+    }
+}
+
+/// Do what a signal asks for. Returns whether it began a drain.
+fn obey(node: &Node, wish: Wish) -> bool {
+    match wish {
+        Wish::Drain { at_terminal: true } => {
+            let at_once =
+                DrainRequest { announce_ms: Some(0), refuse_ms: Some(0), ..DrainRequest::default() };
+            node.drain_control().drain(&at_once);
+        }
+        Wish::Drain { at_terminal: false } | Wish::DrainOnce => node.drain(),
+        Wish::Reload => {
+            logging::reopen();
+            reload(node);
+            return false;
+        }
+        Wish::ReopenLog => {
+            logging::reopen();
+            tracing::info!("SIGUSR1: the log file is opened again");
+            return false;
+        }
+    }
+    true
+}
+
+/// Reload on a thread of its own, since a disk may be slow and signals must not wait.
+fn reload(node: &Node) {
+    let reload = Arc::clone(node.reload());
+    service_manager::reloading();
+    let run = move || {
+        reload.reload("SIGHUP");
+        service_manager::ready();
+    };
+    if let Err(error) = std::thread::Builder::new().name("grandstand-reload".to_owned()).spawn(run) {
+        tracing::error!(%error, "nothing is read again: the system gives no thread; send SIGHUP again");
+        service_manager::ready();
     }
 }
 

@@ -1,26 +1,32 @@
 //! Shutdown: the order in which a node releases its parts, whether a signal, the admin port or the successor
 //! asks for it.
 //!
-//! **A drain.** The node is not ready. New connections are told to use another node, and each client is told
-//! when to leave. Rooms continue until the end.
+//! **A drain** has phases, each with a time of its own:
+//!
+//! 1. *announce* (`drain.announce_ms`): `/readyz` fails, and everybody is accepted and served as before,
+//!    until load balancers have seen it;
+//! 2. *move* (`drain.spread_ms`, `drain.grace_ms`): each client is told when to leave. New connections are
+//!    told to use another node. Rooms continue;
+//! 3. *refuse* (`drain.refuse_ms`): when the last client has left early, new connections still get an answer;
+//! 4. *flush* (`drain.flush_ms`): the stop, below.
 //!
 //! **A stop.** Workers submit nothing more to the shards (a release). The shards seal what they have, and
 //! workers that still write send the answers. The log is closed. Only then are connections closed and threads
 //! ended.
 //!
 //! **A hand-over** has another order: first the release and the log, since the successor waits for it; then
-//! the drain.
+//! the move at once, since the successor has the sockets.
 //!
-//! Invariants: a node drains once; its rooms are released once.
+//! Invariants: a node drains once; its rooms are released once. A hand-over ends an announcement.
 //! Not here: sockets and how they are passed (`handover`), signals (`run`), what a client is told (the edge).
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use grandstand_edge::clock::Clock;
-use grandstand_edge::config::Config;
+use grandstand_edge::config::{self, Config};
 use grandstand_edge::workers::{LINGER_S, Workers};
 use grandstand_edge_core::audience::Drain;
 use tokio::sync::watch;
@@ -38,16 +44,34 @@ const LINGER: Duration = Duration::from_secs(LINGER_S as u64 + 1);
 #[derive(Clone, Debug)]
 pub(crate) struct Draining {
     since: Instant,
-    spread: Duration,
-    grace: Duration,
-    where_to: String,
+    announce: Duration,
+    refuse: Duration,
+    /// When clients were told to leave; `None` during the announcement.
+    moving_since: Option<Instant>,
+    drain: Drain,
     connections: usize,
-    is_handed_over: bool,
 }
 
 impl Draining {
+    /// The latest end of the drain.
     fn ends(&self) -> Instant {
-        self.since + self.spread + self.grace + LINGER
+        let moving = Duration::from_millis(u64::from(self.drain.spread_ms) + u64::from(self.drain.grace_ms));
+        let moving_since = self.moving_since.unwrap_or(self.since + self.announce);
+        moving_since + (moving + LINGER).max(self.refuse)
+    }
+
+    /// Is it over, with so many connections left?
+    fn is_over(&self, now: Instant, connections: usize) -> bool {
+        let Some(moving_since) = self.moving_since else { return false };
+        now >= self.ends() || (connections == 0 && now >= moving_since + self.refuse)
+    }
+
+    fn phase(&self, connections: usize) -> &'static str {
+        match self.moving_since {
+            None => "announce",
+            Some(_) if connections == 0 => "refuse",
+            Some(_) => "move",
+        }
     }
 }
 
@@ -55,10 +79,16 @@ impl Draining {
 pub(crate) struct Shutdown {
     clock: Clock,
     config: Arc<Config>,
+    /// The times of a drain, which a reload changes.
+    times: RwLock<config::Drain>,
     workers: Arc<Workers>,
     ready: Arc<AtomicBool>,
     rooms: Mutex<Option<Rooms>>,
     draining: watch::Sender<Option<Draining>>,
+    /// Dropped to end the wait of an announcement.
+    announcing: Mutex<Option<mpsc::Sender<()>>>,
+    /// Itself, for the thread that waits.
+    this: Weak<Shutdown>,
 }
 
 impl Shutdown {
@@ -67,9 +97,27 @@ impl Shutdown {
         config: Arc<Config>,
         workers: Arc<Workers>,
         ready: Arc<AtomicBool>,
-    ) -> Shutdown {
-        let draining = watch::channel(None).0;
-        Shutdown { clock, config, workers, ready, rooms: Mutex::default(), draining }
+    ) -> Arc<Shutdown> {
+        Arc::new_cyclic(|this| Shutdown {
+            clock,
+            times: RwLock::new(config.drain.clone()),
+            config,
+            workers,
+            ready,
+            rooms: Mutex::default(),
+            draining: watch::channel(None).0,
+            announcing: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// The times of a later drain.
+    pub(crate) fn set_times(&self, times: &config::Drain) {
+        times.clone_into(&mut self.times.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn times(&self) -> config::Drain {
+        self.times.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The clock for the end of this process.
@@ -91,10 +139,22 @@ impl Shutdown {
         self.draining.subscribe()
     }
 
-    /// All clients have left, or have reached their deadline.
+    /// All clients have left, or have reached their deadline, and every phase had its time.
     pub(crate) fn is_over(&self) -> bool {
         let draining = self.draining.borrow();
-        draining.as_ref().is_some_and(|l| self.workers.connections() == 0 || self.clock.instant() >= l.ends())
+        draining.as_ref().is_some_and(|l| l.is_over(self.clock.instant(), self.workers.connections()))
+    }
+
+    /// The longest time until the process has ended, flush included; `None` while it serves.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let ends = self.draining.borrow().as_ref()?.ends();
+        let flush = Duration::from_millis(self.config.drain.flush_ms);
+        Some(ends.saturating_duration_since(self.clock.instant()) + flush)
+    }
+
+    /// Does another process have the sockets?
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.draining.borrow().as_ref().is_some_and(|l| l.drain.is_handed_over)
     }
 
     /// Release the rooms. Their last answers are on their way to the workers when this returns.
@@ -116,66 +176,121 @@ impl Shutdown {
 
     /// The successor serves (or is gone): send all clients there.
     pub(crate) fn send_over(&self) {
-        let connections = self.workers.connections();
-        let longest_ms = self.config.drain.spread_ms;
-        let spread_ms = match self.config.drain.handover_spread_ms {
+        let (connections, times) = (self.workers.connections(), self.times());
+        let spread_ms = match times.handover_spread_ms {
             0 => connections as u64 * 1_000 / HANDOVER_PER_S,
             ms => ms,
         };
-        self.begin(&Drain {
+        let drain = Drain {
             where_to: String::new(),
-            spread_ms: spread_ms.min(longest_ms) as u32,
-            grace_ms: self.config.drain.grace_ms as u32,
+            spread_ms: spread_ms.min(times.spread_ms) as u32,
+            grace_ms: times.grace_ms as u32,
             is_handed_over: true,
+        };
+        self.end_announcement();
+        self.draining.send_if_modified(|draining| {
+            let is_announced = draining.as_ref().is_none_or(|l| l.moving_since.is_none());
+            if is_announced {
+                *draining = Some(self.draining_by(drain, Duration::ZERO, Duration::ZERO));
+            }
+            is_announced
         });
+        self.ready.store(false, Ordering::Release);
+        self.move_away();
     }
 
     /// Stop everything: answers first, then connections.
     pub(crate) fn stop(&self) {
+        self.end_announcement();
         self.ready.store(false, Ordering::Release);
         self.workers.release(Vec::new());
         self.release_rooms();
         self.workers.stop();
     }
 
+    fn draining_by(&self, drain: Drain, announce: Duration, refuse: Duration) -> Draining {
+        let (since, connections) = (self.clock.instant(), self.workers.connections());
+        Draining { since, announce, refuse, moving_since: None, drain, connections }
+    }
+
     /// Begin a drain, once; `false` when the node drains already.
-    fn begin(&self, drain: &Drain) -> bool {
+    fn begin(&self, drain: Drain, announce: Duration, refuse: Duration) -> bool {
         let is_first = self.draining.send_if_modified(|draining| {
             let is_first = draining.is_none();
             if is_first {
-                *draining = Some(Draining {
-                    since: self.clock.instant(),
-                    spread: Duration::from_millis(drain.spread_ms.into()),
-                    grace: Duration::from_millis(drain.grace_ms.into()),
-                    where_to: drain.where_to.clone(),
-                    connections: self.workers.connections(),
-                    is_handed_over: drain.is_handed_over,
-                });
+                *draining = Some(self.draining_by(drain, announce, refuse));
             }
             is_first
         });
         if is_first {
             self.ready.store(false, Ordering::Release);
-            self.workers.drain(drain);
+            self.announce_for(announce);
         }
         is_first
+    }
+
+    /// Move clients away when the time of the announcement is over. A thread waits, so that nobody has to
+    /// look.
+    fn announce_for(&self, announce: Duration) {
+        if announce.is_zero() {
+            return self.move_away();
+        }
+        let (end, ended) = mpsc::channel();
+        *self.announcing() = Some(end);
+        let this = self.this.clone();
+        let waiting = std::thread::Builder::new().name("grandstand-drain".to_owned()).spawn(move || {
+            if ended.recv_timeout(announce) == Err(mpsc::RecvTimeoutError::Timeout)
+                && let Some(shutdown) = this.upgrade()
+            {
+                shutdown.move_away();
+            }
+        });
+        if let Err(error) = waiting {
+            tracing::warn!(%error, "the system gives no thread for the announcement of a drain: it is left out");
+            self.move_away();
+        }
+    }
+
+    fn end_announcement(&self) {
+        *self.announcing() = None;
+    }
+
+    fn announcing(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
+        self.announcing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tell clients to leave, once.
+    fn move_away(&self) {
+        let mut told = None;
+        self.draining.send_if_modified(|draining| {
+            let Some(l) = draining.as_mut().filter(|l| l.moving_since.is_none()) else { return false };
+            l.moving_since = Some(self.clock.instant());
+            told = Some(l.drain.clone());
+            true
+        });
+        if let Some(drain) = told {
+            self.workers.drain(&drain);
+        }
     }
 }
 
 impl DrainControl for Shutdown {
     fn drain(&self, request: &DrainRequest) -> DrainStatus {
-        let drain = &self.config.drain;
-        let spread_ms = request.spread_ms.unwrap_or(drain.spread_ms as u32);
-        let deadline_ms = request.deadline_ms.unwrap_or(spread_ms.saturating_add(drain.grace_ms as u32));
+        let times = self.times();
+        let spread_ms = request.spread_ms.unwrap_or(times.spread_ms as u32);
+        let deadline_ms = request.deadline_ms.unwrap_or(spread_ms.saturating_add(times.grace_ms as u32));
         let spread_ms = spread_ms.min(deadline_ms);
-        let is_new = self.begin(&Drain {
-            where_to: request.where_to.clone().unwrap_or_else(|| drain.go_to.clone()),
+        let drain = Drain {
+            where_to: request.where_to.clone().unwrap_or(times.go_to),
             spread_ms,
             grace_ms: deadline_ms - spread_ms,
             is_handed_over: false,
-        });
-        if is_new {
-            tracing::info!(connections = self.workers.connections(), spread_ms, deadline_ms, "draining");
+        };
+        let announce_ms = request.announce_ms.map_or(times.announce_ms, u64::from);
+        let refuse_ms = request.refuse_ms.map_or(times.refuse_ms, u64::from);
+        let connections = self.workers.connections();
+        if self.begin(drain, Duration::from_millis(announce_ms), Duration::from_millis(refuse_ms)) {
+            tracing::info!(connections, announce_ms, spread_ms, deadline_ms, "draining");
         }
         self.status()
     }
@@ -187,13 +302,15 @@ impl DrainControl for Shutdown {
             return DrainStatus { state: "serving", connections, ..DrainStatus::default() };
         };
         DrainStatus {
-            state: if l.is_handed_over { "handed_over" } else { "draining" },
+            state: if l.drain.is_handed_over { "handed_over" } else { "draining" },
+            phase: l.phase(connections),
             connections,
             connections_at_start: l.connections,
-            where_to: l.where_to,
             elapsed_ms: self.clock.elapsed(l.since).as_millis() as u64,
-            spread_ms: l.spread.as_millis() as u64,
-            deadline_ms: (l.spread + l.grace).as_millis() as u64,
+            announce_ms: l.announce.as_millis() as u64,
+            spread_ms: l.drain.spread_ms.into(),
+            deadline_ms: u64::from(l.drain.spread_ms) + u64::from(l.drain.grace_ms),
+            where_to: l.drain.where_to,
         }
     }
 }

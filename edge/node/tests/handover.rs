@@ -203,11 +203,17 @@ fn a_next_process_that_cannot_start_leaves_this_one_serving() {
 #[test]
 fn another_address_is_bound_and_a_dead_process_s_socket_is_replaced() {
     let dir = Dir::new("addresses");
-    let node = dir.node(&[]);
+    // One that serves fewer viewers' addresses gives all of them; what is new is bound.
+    let node = dir.node(&[("ws.listen", "off"), ("quic.listen", "off")]);
     let at = node.addresses();
     let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let next = dir.node(&[("ws.listen", &elsewhere.to_string()), ("quic.listen", "off")]);
-    assert_eq!(next.addresses(), Addresses { ws: Some(elsewhere), quic: None, ..at });
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let next = dir.node(&[
+        ("ws.listen", &elsewhere.to_string()),
+        ("quic.listen", "off"),
+        ("admin.listen", &admin.to_string()),
+    ]);
+    assert_eq!(next.addresses(), Addresses { ws: Some(elsewhere), admin: Some(admin), ..at });
     drop(Ws::welcomed(elsewhere));
     node.stop();
     next.stop();
@@ -216,6 +222,33 @@ fn another_address_is_bound_and_a_dead_process_s_socket_is_replaced() {
     drop(std::os::unix::net::UnixListener::bind(dir.socket()).unwrap());
     let fresh = dir.node(&[]);
     drop(Ws::welcomed(fresh.addresses().ws.unwrap()));
+}
+
+#[test]
+fn a_process_that_would_close_an_address_of_viewers_is_refused_and_the_first_goes_on() {
+    let dir = Dir::new("elsewhere");
+    let node = dir.node(&[]);
+    let at = node.addresses();
+    let mut viewer = Ws::welcomed(at.ws.unwrap());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (socket, tickets) = (dir.socket(), dir.key());
+    for key in ["ws.listen", "wss.listen", "quic.listen"] {
+        for address in [&*free, "off"] {
+            let flags = [
+                ("node.handover", &*socket),
+                ("auth.ticket_key_file", &*tickets),
+                ("node.workers", "2"),
+                (key, address),
+            ];
+            let error = Node::start(config(&flags)).expect_err("it is refused");
+            assert!(error.to_string().contains(key) && error.to_string().contains(address), "{error}");
+            assert!(error.hint().contains("stop it first"), "{}", error.hint());
+        }
+    }
+    viewer.send(&ping(7));
+    assert!(matches!(ServerFrame::decode(&viewer.next_frame()).unwrap(), ServerFrame::Pong { .. }));
+    assert_eq!(node.drain_status().state, "serving");
+    drop((Ws::welcomed(at.ws.unwrap()), Ws::welcomed_tls(at.wss.unwrap()), Quic::welcomed(at.quic.unwrap())));
 }
 
 /// What one client of the Rust library went through.

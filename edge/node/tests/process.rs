@@ -51,6 +51,10 @@ fn serve(ws: SocketAddr, more: &[&str]) -> Process {
         "off",
         "--admin-listen",
         "off",
+        "--drain-announce-ms",
+        "0",
+        "--drain-refuse-ms",
+        "0",
     ];
     args.extend(more);
     let mut child = grandstand(&args).stderr(Stdio::piped()).spawn().unwrap();

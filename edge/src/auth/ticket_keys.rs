@@ -2,7 +2,7 @@
 //!
 //! Layout: text, one key a line, the newest first. A line is a key of 32 bytes in hex, then the first eight
 //! hex digits of the key's SHA-256, which reveal a damaged line. A line without these digits is valid too
-//! (`openssl rand -hex 32`). `#` begins a comment. Rotation: insert a new first line and restart. A line may
+//! (`openssl rand -hex 32`). `#` begins a comment. Rotation: insert a new first line, and reload. A line may
 //! be removed when tickets of its time have expired.
 //! Invariants: a file that exists and cannot be parsed is an error; new keys never replace it. A new file
 //! appears whole or not at all, and only its owner may read it. Two processes that make it at once both use

@@ -38,6 +38,10 @@ config_table! {
             "Unix socket at which this node gives its listening sockets to the next process on this host, and looks for the \
              previous one, so that a restart refuses no connection. Empty: `handover.sock` in log.dir; without log.dir, none. At most 100 bytes. A process that may connect to it may take the node's place: only the node's user may.",
             "a node that keeps nothing on disk has no place of its own for it";
+        watch_files_ms: u64 = 2_000, [0, 3_600_000],
+            "Time between two looks at the files of certificates, keys and secrets. A file that changed is read again, and \
+             used if it is good. 0: they are read again on SIGHUP and POST /reload only.",
+            "a certificate is renewed weeks before its end; two seconds are soon, and a look costs one system call a file";
     }
 
     ws: Ws = "WebSocket" {
@@ -474,11 +478,19 @@ config_table! {
     }
 
     drain: Drain = "Drain: on SIGTERM, on POST /drain, and when another process takes over" {
+        announce_ms: u64 = 5_000, [0, 3_600_000],
+            "First phase of a drain: time for which /readyz answers 503 while the node still accepts and serves everybody, so that \
+             load balancers stop sending new connections. 0 leaves it out, and so does Ctrl-C at a terminal.",
+            "balancers look every one to three seconds, and a cluster needs a second or two to pass the news on";
+        refuse_ms: u64 = 1_000, [0, 3_600_000],
+            "Least time after the announcement for which new connections are refused with an answer (503, when to return, where \
+             to go) before the process ends, even when no client is left. 0 leaves it out, and so does Ctrl-C at a terminal.",
+            "a client that is on its way gets an answer, not a closed port";
         spread_ms: u64 = 30_000, [0, 3_600_000],
             "Time over which a drain spreads its clients. Each client is told in go-away after how many milliseconds to reconnect, \
-             spread evenly between 0 and this. 0 sends all at once. A node without clients does not wait.",
+             spread evenly between 0 and this, after the announcement. 0 sends all at once. A node without clients does not wait.",
             "10,000 viewers leave at some 330/s, which another node takes in without noticing; orchestrators wait 30 s by \
-             default: give them spread and grace together";
+             default: give them all phases together";
         grace_ms: u64 = 5_000, [0, 3_600_000],
             "How long a client may stay after its own time to leave. Then its connection is closed with a code that says to \
              reconnect. When all are gone, or spread and grace are over, the node exits 0.",

@@ -35,6 +35,7 @@ pub struct NodePlan {
     binary: PathBuf,
     under: Vec<String>,
     keys: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
     core: Option<usize>,
     log: Option<PathBuf>,
 }
@@ -48,9 +49,12 @@ impl NodePlan {
             binary: binary.to_path_buf(),
             under: Vec::new(),
             keys: Vec::new(),
+            variables: Vec::new(),
             core: None,
             log: None,
         };
+        // No load balancer is to be told of a drain.
+        plan = plan.key("drain.announce_ms", 0).key("drain.refuse_ms", 0);
         for listener in ["ws.listen", "wss.listen", "quic.listen", "admin.listen"] {
             plan = plan.key(listener, "127.0.0.1:0");
         }
@@ -63,6 +67,13 @@ impl NodePlan {
     #[must_use]
     pub fn key(mut self, key: &str, value: impl Display + Copy) -> NodePlan {
         self.keys.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// With a variable in its environment that is no key, such as `NOTIFY_SOCKET`.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Display + Copy) -> NodePlan {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -103,6 +114,7 @@ impl NodePlan {
         for (key, value) in &self.keys {
             command.env(format!("GRANDSTAND_{}", key.replace('.', "_").to_uppercase()), value);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.arg("serve").stdin(Stdio::null());
         command
     }

@@ -5,22 +5,26 @@
 //! A development certificate is ECDSA P-256 and valid for less than 14 days, so that a browser accepts it by
 //! its hash (WebTransport's `serverCertificateHashes`).
 //! Invariants: TLS 1.3 only, by one explicit provider. No early data, since a hello must not be replayed.
-//! Not here: trust in clients (they have tokens), renewal (a restart reads the files again).
+//! A new certificate is shown to the next handshake; sessions inside go on, and past ones resume.
+//! Not here: trust in clients (they have tokens), when the files are read again (`reload`).
+
+mod validity;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, InconsistentKeys, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use grandstand_edge::config;
+use validity::validity;
 
 /// 13 days: browsers accept a certificate by its hash for at most 14, and clocks differ.
 const DEVELOPMENT_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3_600);
@@ -32,13 +36,41 @@ const DEVELOPMENT_BACKDATED: Duration = Duration::from_secs(3_600);
 /// Each costs an encryption and 200 bytes.
 const TICKETS_PER_HANDSHAKE: usize = 1;
 
-/// The node's certificate, ready for both transports.
+/// A development certificate is replaced when it ends within this time.
+const RENEWED_BEFORE: Duration = Duration::from_secs(24 * 3_600);
+
+/// The node's certificate, ready for both transports. A clone is a handle of the same one.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    leaf: CertificateDer<'static>,
-    is_development: bool,
+    shown: Arc<Shown>,
     tcp: Arc<ServerConfig>,
     quic: Arc<ServerConfig>,
+}
+
+/// The certificate that new handshakes show.
+#[derive(Debug)]
+struct Shown(RwLock<Loaded>);
+
+/// A certificate with its key.
+#[derive(Clone, Debug)]
+struct Loaded {
+    leaf: CertificateDer<'static>,
+    certified: Arc<CertifiedKey>,
+    is_development: bool,
+    /// `None`: the certificate does not tell.
+    ends: Option<SystemTime>,
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now().certified.clone())
+    }
+}
+
+impl Shown {
+    fn now(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Certificates {
@@ -49,18 +81,53 @@ impl Certificates {
     /// A file that is missing, unreadable or of the wrong kind, a key of another certificate, or a name that
     /// a certificate cannot contain. The text says what to do.
     pub fn load(tls: &config::Tls, now: SystemTime) -> Result<Certificates, String> {
-        match (&tls.cert, &tls.key) {
-            (Some(cert), Some(key)) => Certificates::build(read_chain(cert)?, read_key(key)?, false)
-                .map_err(|fault| fault.told(&cert.display().to_string(), &key.display().to_string())),
-            (None, None) => Certificates::development(&tls.dev_names, now),
-            (Some(_), None) => Err("tls.cert needs tls.key, the file of its private key".to_owned()),
-            (None, Some(_)) => Err("tls.key needs tls.cert, the file of its certificate chain".to_owned()),
+        let provider = Arc::new(aes_128_first());
+        let loaded = Loaded::load(tls, &provider, now)?;
+        loaded.warn_if_over(now);
+        let shown = Arc::new(Shown(RwLock::new(loaded)));
+        let config = |alpn: &[&[u8]]| {
+            server_config(&provider, shown.clone(), alpn)
+                .map_err(|error| format!("TLS cannot be set up: {error}; the build lacks what it needs"))
+        };
+        // The endpoint of QUIC adds its own protocols.
+        let (tcp, quic) = (Arc::new(config(&[b"http/1.1"])?), Arc::new(config(&[])?));
+        Ok(Certificates { shown, tcp, quic })
+    }
+
+    /// Load the files again, for all handshakes from now on. A development certificate is made anew only when
+    /// it ends soon, or when files took its place before. Returns whether another certificate is shown now.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`], and a certificate that has ended in place of one that has not. The
+    /// certificate stays as it is then.
+    pub fn reload(&self, tls: &config::Tls, now: SystemTime) -> Result<bool, String> {
+        let before = self.shown.now().clone();
+        let ends_soon = before.ends.is_some_and(|ends| ends <= now + RENEWED_BEFORE);
+        if tls.cert.is_none() && tls.key.is_none() && before.is_development && !ends_soon {
+            return Ok(false);
         }
+        let loaded = Loaded::load(tls, &Arc::new(aes_128_first()), now)?;
+        if loaded.is_over(now) && !before.is_over(now) {
+            let file = tls.cert.as_ref().map_or(String::new(), |path| format!(" in {}", path.display()));
+            return Err(format!(
+                "the certificate{file} has expired; renew it, or correct the machine's clock"
+            ));
+        }
+        loaded.warn_if_over(now);
+        let is_new = loaded.leaf != before.leaf;
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(is_new)
+    }
+
+    /// Is it a development certificate that must be replaced now?
+    pub fn must_be_renewed(&self, now: SystemTime) -> bool {
+        let shown = self.shown.now();
+        shown.is_development && shown.ends.is_some_and(|ends| ends <= now + RENEWED_BEFORE)
     }
 
     /// SHA-256 of the leaf, in lower-case hex: what a browser or a client pins.
     pub fn fingerprint_sha256_hex(&self) -> String {
-        digest::digest(&digest::SHA256, &self.leaf)
+        digest::digest(&digest::SHA256, &self.leaf())
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -69,12 +136,17 @@ impl Certificates {
 
     /// Is it a development certificate, made at start?
     pub fn is_development(&self) -> bool {
-        self.is_development
+        self.shown.now().is_development
     }
 
     /// The certificate that the node shows first.
-    pub fn leaf(&self) -> &CertificateDer<'static> {
-        &self.leaf
+    pub fn leaf(&self) -> CertificateDer<'static> {
+        self.shown.now().leaf.clone()
+    }
+
+    /// The last moment at which the certificate is valid; `None` when it does not tell.
+    pub fn ends(&self) -> Option<SystemTime> {
+        self.shown.now().ends
     }
 
     /// The configuration for WebSocket: ALPN `http/1.1`, sessions resume by ticket. All workers share it, so
@@ -88,8 +160,20 @@ impl Certificates {
     pub fn quic_config(&self) -> Arc<ServerConfig> {
         self.quic.clone()
     }
+}
 
-    fn development(names: &[String], now: SystemTime) -> Result<Certificates, String> {
+impl Loaded {
+    fn load(tls: &config::Tls, provider: &CryptoProvider, now: SystemTime) -> Result<Loaded, String> {
+        match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => Loaded::build(read_chain(cert)?, read_key(key)?, false, provider)
+                .map_err(|fault| fault.told(&cert.display().to_string(), &key.display().to_string())),
+            (None, None) => Loaded::development(&tls.dev_names, provider, now),
+            (Some(_), None) => Err("tls.cert needs tls.key, the file of its private key".to_owned()),
+            (None, Some(_)) => Err("tls.key needs tls.cert, the file of its certificate chain".to_owned()),
+        }
+    }
+
+    fn development(names: &[String], provider: &CryptoProvider, now: SystemTime) -> Result<Loaded, String> {
         let fault = |error: rcgen::Error| {
             format!(
                 "no development certificate can be made for tls.dev_names = {names:?}: {error}; give host names in \
@@ -105,7 +189,7 @@ impl Certificates {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let chain = vec![params.self_signed(&key).map_err(fault)?.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Certificates::build(chain, key, true)
+        Loaded::build(chain, key, true, provider)
             .map_err(|fault| fault.told("the development certificate", "its key"))
     }
 
@@ -113,14 +197,24 @@ impl Certificates {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         is_development: bool,
-    ) -> Result<Certificates, Fault> {
+        provider: &CryptoProvider,
+    ) -> Result<Loaded, Fault> {
         let leaf = chain[0].clone();
-        let provider = Arc::new(aes_128_first());
-        let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider).map_err(Fault::from)?);
-        let tcp = server_config(&provider, certified.clone(), &[b"http/1.1"])?;
-        // The endpoint adds its own protocols.
-        let quic = server_config(&provider, certified, &[])?;
-        Ok(Certificates { leaf, is_development, tcp: Arc::new(tcp), quic: Arc::new(quic) })
+        let ends = validity(&leaf).map(|(_, not_after)| not_after);
+        let certified = Arc::new(CertifiedKey::from_der(chain, key, provider).map_err(Fault::from)?);
+        Ok(Loaded { leaf, certified, is_development, ends })
+    }
+
+    fn is_over(&self, now: SystemTime) -> bool {
+        self.ends.is_some_and(|ends| ends < now)
+    }
+
+    fn warn_if_over(&self, now: SystemTime) {
+        if self.is_over(now) {
+            tracing::warn!(
+                "the certificate of tls.cert has expired: clients refuse it; renew it, it is read again by itself"
+            );
+        }
     }
 }
 
@@ -135,13 +229,11 @@ fn aes_128_first() -> CryptoProvider {
 /// A TLS 1.3 configuration that keeps no past sessions: a ticket contains all that resumes one.
 fn server_config(
     provider: &Arc<CryptoProvider>,
-    key: Arc<CertifiedKey>,
+    resolver: Arc<dyn ResolvesServerCert>,
     alpn: &[&[u8]],
-) -> Result<ServerConfig, Fault> {
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(key));
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(Fault::from)?
+        .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -149,7 +241,7 @@ fn server_config(
     config.ignore_client_order = true;
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = provider::Ticketer::new().map_err(Fault::from)?;
+    config.ticketer = provider::Ticketer::new()?;
     config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     Ok(config)
 }

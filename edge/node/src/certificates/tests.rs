@@ -55,7 +55,7 @@ fn development() -> Certificates {
 /// A client that trusts exactly this certificate, by the platform's usual rules.
 fn client(trusted: &Certificates, alpn: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.leaf().clone()).unwrap();
+    roots.add(trusted.leaf()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -167,7 +167,7 @@ fn a_development_certificate_is_short_lived() {
     let verify = |after: Duration| {
         let at = (now + after).duration_since(SystemTime::UNIX_EPOCH).unwrap();
         verifier(&made).verify_server_cert(
-            made.leaf(),
+            &made.leaf(),
             &[],
             &ServerName::try_from("localhost").unwrap(),
             &[],
@@ -184,7 +184,7 @@ fn a_development_certificate_is_short_lived() {
 
 fn verifier(made: &Certificates) -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
     let mut roots = RootCertStore::empty();
-    roots.add(made.leaf().clone()).unwrap();
+    roots.add(made.leaf()).unwrap();
     let provider = Arc::new(provider::default_provider());
     rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
 }
@@ -193,7 +193,7 @@ fn verifier(made: &Certificates) -> Arc<dyn rustls::client::danger::ServerCertVe
 fn the_fingerprint_is_of_the_der() {
     let made = development();
     let expected: String =
-        digest::digest(&digest::SHA256, made.leaf()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        digest::digest(&digest::SHA256, &made.leaf()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(made.fingerprint_sha256_hex(), expected);
     assert_eq!(expected.len(), 64);
 }
@@ -246,4 +246,64 @@ fn a_name_that_cannot_stand_in_a_certificate_is_told() {
     let tls = config::Tls { dev_names: vec!["höst".to_owned()], ..config::Tls::default() };
     let fault = Certificates::load(&tls, SystemTime::now()).unwrap_err();
     assert!(fault.contains("tls.dev_names") && fault.contains("höst"), "{fault}");
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_to_the_next_handshake_and_past_sessions_resume() {
+    let files = Files::new("renewed");
+    let (cert, key) = files.pair("one");
+    let (tls, now) = (tls(&cert, &key), SystemTime::now());
+    let shown = Certificates::load(&tls, now).unwrap();
+    let old_client = client(&shown, b"http/1.1");
+    shake(&old_client, shown.tcp_config(), "localhost").unwrap();
+    assert_eq!(shown.reload(&tls, now), Ok(false), "nothing changed");
+
+    // The pair is replaced one file after the other: in between it does not fit.
+    let (new_cert, new_key) = files.pair("two");
+    fs::copy(&new_cert, &cert).unwrap();
+    assert!(shown.reload(&tls, now).unwrap_err().contains("not the one of the certificate"));
+    shake(&client(&shown, b"http/1.1"), shown.tcp_config(), "localhost").unwrap();
+    fs::copy(&new_key, &key).unwrap();
+    assert_eq!(shown.reload(&tls, now), Ok(true));
+    for (alpn, config) in [(&b"http/1.1"[..], shown.tcp_config()), (b"grandstand/1", shown.quic_config())] {
+        shake(&client(&shown, alpn), config, "localhost").unwrap();
+    }
+    assert_eq!(shake(&old_client, shown.tcp_config(), "localhost"), Ok(HandshakeKind::Resumed));
+}
+
+#[test]
+fn a_bad_file_keeps_the_certificate_that_is_shown() {
+    let files = Files::new("bad");
+    let (cert, key) = files.pair("good");
+    let (tls, now) = (tls(&cert, &key), SystemTime::now());
+    let shown = Certificates::load(&tls, now).unwrap();
+    let leaf = shown.leaf();
+    let good = fs::read_to_string(&cert).unwrap();
+    let expired = {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = (now - Duration::from_secs(60)).into();
+        let key = KeyPair::from_pem(&fs::read_to_string(&key).unwrap()).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    };
+    for bad in ["", "no PEM", &good[..good.len() / 2], &expired] {
+        fs::write(&cert, bad).unwrap();
+        assert!(shown.reload(&tls, now).unwrap_err().contains("good.crt"), "{bad}");
+    }
+    fs::remove_file(&cert).unwrap();
+    assert!(shown.reload(&tls, now).is_err());
+    assert_eq!(shown.leaf(), leaf);
+    shake(&client(&shown, b"http/1.1"), shown.tcp_config(), "localhost").unwrap();
+}
+
+#[test]
+fn a_development_certificate_is_renewed_a_day_before_its_end_and_not_earlier() {
+    let now = SystemTime::now();
+    let (tls, shown) = (config::Tls::default(), development());
+    let leaf = shown.leaf();
+    assert_eq!(shown.reload(&tls, now + Duration::from_secs(11 * 24 * 3_600)), Ok(false));
+    let last_day = now + DEVELOPMENT_VALIDITY - Duration::from_secs(3_600);
+    assert!(!shown.must_be_renewed(now) && shown.must_be_renewed(last_day));
+    assert_eq!(shown.reload(&tls, last_day), Ok(true));
+    assert!(shown.leaf() != leaf && !shown.must_be_renewed(last_day));
+    assert!(shown.ends().unwrap() > last_day + Duration::from_secs(12 * 24 * 3_600));
 }

@@ -40,6 +40,12 @@ impl Channel {
         Ok(Channel { socket, clock })
     }
 
+    /// The number of the process at the other end.
+    pub(super) fn peer(&self) -> Option<u32> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    }
+
     pub(super) fn send(&self, message: &Message) -> io::Result<()> {
         self.send_with(message, &[])
     }

@@ -2,7 +2,8 @@
 //!
 //! Why in two steps: sockets are taken at once, but the rooms only after everything that can fail has been
 //! done.
-//! Invariant: a socket that is not configured is closed here, and stays open in the predecessor.
+//! Invariants: a socket that is not configured is closed here, and stays open in the predecessor. Nothing is
+//! taken from a predecessor that serves viewers at an address at which this process would not.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -47,7 +48,8 @@ pub(crate) struct Predecessor {
 /// Look for a predecessor, and take those of its sockets that the configuration asks for.
 ///
 /// # Errors
-/// A process listens there and breaks the protocol of the hand-over.
+/// A process listens there and breaks the protocol of the hand-over, or serves viewers at an address at which
+/// this one would not.
 pub(crate) fn find_predecessor(
     config: &Config,
     clock: Clock,
@@ -64,6 +66,13 @@ pub(crate) fn find_predecessor(
         match try_find(&path, config, clock) {
             Ok(found) => return Ok(found),
             Err(error) if is_gone(&error) && clock.instant() < until => std::thread::sleep(AGAIN),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                return Err(NodeError::new(
+                    format!("another process holds {} and goes on: {error}", path.display()),
+                    "to take over, use its ws.listen, wss.listen and quic.listen; to use other addresses, stop it first; \
+                     for a second node, set another log.dir (or node.handover)",
+                ));
+            }
             Err(error) => {
                 return Err(NodeError::new(
                     format!("the process before this one does not hand over at {}: {error}", path.display()),
@@ -96,6 +105,9 @@ fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Pr
     };
     let tcp = [sockets.ws, sockets.wss, sockets.admin].iter().flatten().count();
     let descriptors = channel.receive_descriptors(tcp + 2 * sockets.quic_count, ANSWER_WAIT)?;
+    if let Some(closed) = closed_to_viewers(&sockets, config) {
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, closed));
+    }
     let release_wait = Duration::from_millis(config.drain.handover_timeout_ms);
     Ok(Some((Predecessor { channel, release_wait }, sort(sockets, descriptors.into_iter(), config))))
 }
@@ -120,6 +132,21 @@ fn sort(
         (Vec::new(), Vec::new())
     };
     Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations }
+}
+
+/// An address at which the predecessor serves viewers and this process would not: its clients would be sent
+/// to a closed port.
+fn closed_to_viewers(sockets: &Sockets, config: &Config) -> Option<String> {
+    let all = [
+        ("ws.listen", sockets.ws, config.ws.listen),
+        ("wss.listen", sockets.wss, config.wss.listen),
+        ("quic.listen", sockets.quic, config.quic.listen),
+    ];
+    all.into_iter().find_map(|(key, has, wants)| {
+        let has = has.filter(|_| !is_meant(has, wants))?;
+        let wants = wants.map_or("off".to_owned(), |address| address.to_string());
+        Some(format!("it serves viewers at {has}, and this one would not ({key} = {wants})"))
+    })
 }
 
 /// Port 0 stands for any port, so the existing one is right.

@@ -18,8 +18,8 @@ use grandstand_engine::runtime::pulse::{Pulse, Pulses};
 
 use super::channel::{Channel, accept, listen, unexpected};
 use super::{Message, Sockets, VERSION, path};
-use crate::NodeError;
 use crate::shutdown::Shutdown;
+use crate::{NodeError, service_manager};
 
 /// The longest wait for `Take`. A starting process may have its certificates on a slow disk.
 const TAKE_WAIT: Duration = Duration::from_secs(120);
@@ -182,7 +182,12 @@ impl Waiting {
         let stop = Some(self.stopped.as_fd());
         let told = channel.send(&Message::Released);
         match told.and_then(|()| channel.receive(SERVING_WAIT, stop)) {
-            Ok((Message::Serving, _)) => tracing::info!("the next process serves"),
+            Ok((Message::Serving, _)) => {
+                tracing::info!("the next process serves");
+                if let Some(pid) = channel.peer() {
+                    service_manager::successor(pid);
+                }
+            }
             Ok((other, _)) => {
                 tracing::warn!(error = %unexpected(&other), "the next process sent what was not expected");
             }

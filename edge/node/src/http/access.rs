@@ -5,14 +5,13 @@
 //! name as `Host`; a page that just posts sends its `Origin`. So a request must name this port by a name of
 //! an exact list, and a page must be of the same origin as the port. Beyond loopback the configuration
 //! requires a key, which no foreign page has.
-//! Invariants: the key is compared in constant time. Probes of health are answered to everybody, and nothing
+//! Invariants: probes of health are answered to everybody, and nothing
 //! else is. Paths are escaped in the log, since clients choose them.
 //! Not here: the syntax of authorities and origins (`authority`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aws_lc_rs::{constant_time, digest};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -20,9 +19,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
 use super::authority::{Authority, Name, origin};
+use super::key::SharedKey;
 use super::response::Failure;
 use crate::logging::Escaped;
-use grandstand_edge::config::Secret;
 
 /// What the rules of access are made of.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Guard<'a> {
     /// The address of the port.
     pub(super) listen: SocketAddr,
     /// The key that requests must show, if there is one.
-    pub(super) key: Option<&'a Secret>,
+    pub(super) key: &'a SharedKey,
     /// Names besides the port's own under which it may be asked.
     pub(super) hosts: &'a [String],
     /// Bytes of a request's head.
@@ -41,8 +40,8 @@ pub(super) struct Guard<'a> {
 
 /// The rules of access to a port.
 pub(super) struct Access {
-    /// SHA-256 of the key: its length is the same, whatever the client sent.
-    key: Option<digest::Digest>,
+    /// The key that requests must show, if there is one.
+    key: SharedKey,
     /// Names under which the port may be asked; `None`: any.
     hosts: Option<Vec<Name>>,
     header_bytes_max: usize,
@@ -77,7 +76,7 @@ impl Access {
         let is_guarded = ip.is_loopback() || !guard.hosts.is_empty();
         let given = guard.hosts.iter().filter_map(|host| Name::parse(host));
         Access {
-            key: guard.key.map(|key| digest::digest(&digest::SHA256, key.expose())),
+            key: guard.key.clone(),
             hosts: is_guarded.then(|| own.chain(given).collect()),
             header_bytes_max: guard.header_bytes_max,
             health: guard.health,
@@ -147,13 +146,8 @@ impl Access {
     }
 
     fn check_key(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        let Some(key) = &self.key else { return Ok(()) };
         let shown = only(headers, header::AUTHORIZATION).and_then(bearer);
-        let fits = shown.is_some_and(|shown| {
-            let shown = digest::digest(&digest::SHA256, shown.as_bytes());
-            constant_time::verify_slices_are_equal(key.as_ref(), shown.as_ref()).is_ok()
-        });
-        if fits {
+        if self.key.allows(shown) {
             return Ok(());
         }
         let error = if shown.is_some() { "the key is not this node's" } else { "this node asks for a key" };
@@ -177,13 +171,15 @@ fn bearer(authorization: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grandstand_edge::config::Secret;
 
     const PROBES: &[&str] = &["/healthz", "/readyz"];
 
     fn access(listen: &str, key: Option<&Secret>, hosts: &[&str]) -> Access {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let listen = listen.parse().unwrap();
-        Access::new(&Guard { listen, key, hosts: &hosts, header_bytes_max: 16_384, health: PROBES })
+        let key = SharedKey::new(key);
+        Access::new(&Guard { listen, key: &key, hosts: &hosts, header_bytes_max: 16_384, health: PROBES })
     }
 
     fn judge_by(access: &Access, method: &str, target: &str, given: &[(&str, &str)]) -> u16 {

@@ -1,9 +1,9 @@
 //! HTTP: the plumbing that all HTTP resources of the node share, and the resources.
 //!
-//! - [`server`]: a port, its connections and its stop; `access`: who may use it;
+//! - [`server`]: a port, its connections and its stop; `access` and `key`: who may use it;
 //!   `authority`: hosts and origins;
 //! - `request` and `response`: bodies in, JSON and failures out; `shards`: requests to the engine;
-//! - [`admin`]: rooms, metrics, health, drain and the durable log, for operators.
+//! - [`admin`]: rooms, metrics, health, drain, reload and the durable log, for operators.
 //!
 //! Why apart: another API can share the plumbing. Arrows point one way: a resource uses the plumbing; the
 //! plumbing knows no resource.
@@ -11,7 +11,10 @@
 mod access;
 pub mod admin;
 mod authority;
+mod key;
 mod request;
 mod response;
 pub mod server;
 mod shards;
+
+pub use key::SharedKey;

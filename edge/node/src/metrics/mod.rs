@@ -8,8 +8,10 @@
 
 mod engine;
 mod process;
+mod reload;
 mod store;
 
+pub(crate) use reload::ReloadNumbers;
 pub(crate) use store::numbers as store_numbers;
 
 use std::sync::Arc;
@@ -30,12 +32,19 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Metrics {
     node: String,
     clock: Clock,
+    reload: Option<Arc<ReloadNumbers>>,
 }
 
 impl Metrics {
     /// Metrics of a node with this name, which started with this clock.
     pub fn new(node: &str, clock: Clock) -> Metrics {
-        Metrics { node: node.to_owned(), clock }
+        Metrics { node: node.to_owned(), clock, reload: None }
+    }
+
+    /// With the numbers of reloads and of the certificate.
+    #[must_use]
+    pub(crate) fn with_reload(self, numbers: Arc<ReloadNumbers>) -> Metrics {
+        Metrics { reload: Some(numbers), ..self }
     }
 
     /// Render one scrape: every worker's numbers in the order of `workers`, the shards' numbers by their
@@ -80,6 +89,9 @@ impl Metrics {
         scrape.number("grandstand_log_lines_dropped_total", help, crate::logging::lines_dropped() as f64);
         let help = "Log lines that repeated an earlier one too often, and were counted in place of written.";
         scrape.number("grandstand_log_lines_counted_total", help, crate::logging::lines_counted() as f64);
+        self.reload.iter().flat_map(|numbers| reload::readings(numbers)).for_each(|(name, help, value)| {
+            scrape.number(name, help, value);
+        });
     }
 }
 

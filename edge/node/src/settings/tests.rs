@@ -211,6 +211,7 @@ const READ_IN_PLACE: &[&str] = &[
     "proxy.",  // accepting and the upgrade
     "node.workers",
     "node.hung_after_ms",
+    "node.watch_files_ms",
     "node.pin",
     "auth.anonymous",
     "auth.leeway_s",
@@ -222,6 +223,8 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",
+    "drain.announce_ms",
+    "drain.refuse_ms",
     "drain.spread_ms",
     "drain.grace_ms",
     "drain.handover_",

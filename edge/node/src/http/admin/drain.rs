@@ -22,9 +22,13 @@ use crate::http::response::Failure;
 pub struct DrainRequest {
     /// Where clients are sent, host and port; empty: the address at which they connected.
     pub where_to: Option<String>,
+    /// Time for which the node is not ready and still takes everybody.
+    pub announce_ms: Option<u32>,
+    /// Least time for which new connections are refused with an answer.
+    pub refuse_ms: Option<u32>,
     /// Time over which they leave.
     pub spread_ms: Option<u32>,
-    /// Time after which everything is closed.
+    /// Time after the announcement at which everything is closed.
     pub deadline_ms: Option<u32>,
 }
 
@@ -33,6 +37,8 @@ pub struct DrainRequest {
 pub struct DrainStatus {
     /// `serving`, `draining` or `handed_over`.
     pub state: &'static str,
+    /// `announce`, `move` or `refuse`; empty while it serves.
+    pub phase: &'static str,
     /// Connections that are established or in their handshake.
     pub connections: usize,
     /// Connections when the drain began.
@@ -41,9 +47,11 @@ pub struct DrainStatus {
     pub where_to: String,
     /// Time since the drain began.
     pub elapsed_ms: u64,
+    /// Time of the announcement.
+    pub announce_ms: u64,
     /// Time over which they leave.
     pub spread_ms: u64,
-    /// Time after which everything is closed.
+    /// Time after the announcement at which everything is closed.
     pub deadline_ms: u64,
 }
 
@@ -60,15 +68,16 @@ pub(super) async fn begin(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<DrainStatus>, Failure> {
     let body = bytes(body)?;
-    let hint =
-        "all optional: {\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}";
+    let hint = "all optional: {\"where_to\":\"b.example.org:7443\",\"announce_ms\":5000,\"spread_ms\":30000,\"deadline_ms\":35000}";
     let request: DrainRequest = if body.trim_ascii().is_empty() {
         DrainRequest::default()
     } else {
         serde_json::from_slice(&body).map_err(|e| Failure::bad_request(e.to_string(), hint))?
     };
     let (ms_max, bytes_max) = (highest("drain.spread_ms"), highest("drain.go_to"));
-    let mut times = [request.spread_ms, request.deadline_ms].into_iter().flatten();
+    let mut times = [request.announce_ms, request.refuse_ms, request.spread_ms, request.deadline_ms]
+        .into_iter()
+        .flatten();
     let where_to_bytes = request.where_to.as_ref().map_or(0, String::len) as u64;
     if times.any(|ms| u64::from(ms) > ms_max) || where_to_bytes > bytes_max {
         let fault = format!("a time over {ms_max} ms, or an address over {bytes_max} bytes");

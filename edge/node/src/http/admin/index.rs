@@ -24,8 +24,14 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
     (
         "POST",
         "/drain",
-        "send clients away, spread over a time, and end the process; asked again, it only says how far it is",
+        "announce the end, send clients away, spread over a time, and end the process; asked again, it only says how far it is",
         "curl -X POST {at}/drain -d '{\"where_to\":\"b.example.org:7443\",\"spread_ms\":30000,\"deadline_ms\":35000}'",
+    ),
+    (
+        "POST",
+        "/reload",
+        "read certificates, keys, secrets and the configuration again; answers what is in use now, and 422 with the faults",
+        "curl -X POST {at}/reload",
     ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (

@@ -11,6 +11,7 @@ mod drain;
 mod health;
 mod index;
 mod messages;
+mod reload;
 mod rooms;
 mod scrape;
 mod store;
@@ -29,12 +30,12 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use grandstand_edge::clock::Clock;
-use grandstand_edge::config::Secret;
 use grandstand_edge::stats::Stats;
 use grandstand_engine::runtime::Desk;
 use tokio::sync::watch;
 
 use super::access::{self, Access, Guard};
+use super::key::SharedKey;
 use super::request::BODY_BYTES_MAX;
 use super::response::Failure;
 use super::server::{self, Bounds, Offloaded, offload};
@@ -43,6 +44,7 @@ use crate::file_limit;
 use crate::health::Health;
 use crate::metrics::Metrics;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
+pub use reload::{ReloadControl, Reloaded};
 pub use store::StorePort;
 
 /// Paths of probes, which have neither a key nor a `Host`.
@@ -69,7 +71,7 @@ pub struct AdminState {
     /// Does the node accept new sessions? False while it starts and while it drains.
     pub ready: Arc<AtomicBool>,
     /// The key that requests must show, if there is one.
-    pub key: Option<Secret>,
+    pub key: SharedKey,
     /// Names under which the port may be asked, besides its own.
     pub hosts: Vec<String>,
     /// Bytes of a request's head.
@@ -78,6 +80,8 @@ pub struct AdminState {
     pub drain: Arc<dyn DrainControl>,
     /// The verdict on the node's threads.
     pub health: Arc<Health>,
+    /// Reads certificates, keys and the configuration again.
+    pub reload: Arc<dyn ReloadControl>,
     /// The port closes when this becomes true, or when its sender is dropped.
     pub stop: watch::Receiver<bool>,
 }
@@ -89,7 +93,7 @@ pub struct AdminState {
 pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<JoinHandle<()>> {
     let (stop, listen) = (state.stop.clone(), listener.local_addr()?);
     let AdminState { key, hosts, header_bytes_max, .. } = &state;
-    let (key, header_bytes_max) = (key.as_ref(), *header_bytes_max);
+    let header_bytes_max = *header_bytes_max;
     let access = Access::new(&Guard { listen, key, hosts, header_bytes_max, health: HEALTH });
     let pulses = state.health.pulses().clone();
     let port = Arc::new(Port::new(state));
@@ -110,14 +114,16 @@ struct Port {
     ready: Arc<AtomicBool>,
     drain: Arc<dyn DrainControl>,
     health: Arc<Health>,
+    reload: Arc<dyn ReloadControl>,
 }
 
 type Shared = State<Arc<Port>>;
 
 impl Port {
     fn new(state: AdminState) -> Port {
-        let AdminState { clock, desk, stats, metrics, store, ready, drain, health, .. } = state;
-        Port { clock, store, shards: Shards::new(desk), stats, metrics, ready, drain, health }
+        let AdminState { clock, desk, stats, metrics, store, ready, drain, reload, health, .. } = state;
+        let shards = Shards::new(desk);
+        Port { clock, store, shards, stats, metrics, ready, drain, reload, health }
     }
 }
 
@@ -156,6 +162,7 @@ fn router(port: Arc<Port>) -> Router {
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))
         .route("/clock/accept", post(clock::accept))
+        .route("/reload", post(reload::reload))
         .route("/log", get(store::show))
         .route("/log/backup", post(store::backup))
         .fallback(unknown_path)

@@ -6,6 +6,7 @@ use super::index::ENDPOINTS;
 use super::*;
 use axum::response::IntoResponse;
 use grandstand_edge::clock::Clock;
+use grandstand_edge::config::Secret;
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Backbone, Input, ShardId};
 use grandstand_engine::runtime::Desk;
@@ -44,11 +45,12 @@ impl Node {
             clock: Clock::start(),
             store: None,
             ready: ready.clone(),
-            key: key.map(Secret::new),
+            key: SharedKey::new(key.map(Secret::new).as_ref()),
             hosts: vec!["admin.example.org".to_owned()],
             header_bytes_max: 16_384,
             drain: Arc::new(Draining::default()),
             health: Arc::new(Health::new(Default::default(), Clock::start(), Duration::from_secs(5))),
+            reload: Arc::new(NothingToReload),
             stop: stopped,
         };
         let thread = Some(start(listener, state).unwrap());
@@ -82,6 +84,27 @@ impl Node {
     fn make(&self, name: &str) -> (u16, Value) {
         self.json("POST", "/rooms", json!({ "name": name }).to_string().as_bytes())
     }
+}
+
+/// A node whose certificate is bad.
+struct NothingToReload;
+
+impl ReloadControl for NothingToReload {
+    fn reload(&self) -> Reloaded {
+        let faults = vec!["the file of tls.cert is broken".to_owned()];
+        Reloaded { read: vec!["admin key".to_owned()], faults, needs_restart: Vec::new() }
+    }
+}
+
+#[test]
+fn a_reload_says_what_could_not_be_read() {
+    let node = Node::with_shards(1, None);
+    let (status, body) = node.json("POST", "/reload", b"");
+    assert_eq!(
+        (status, &body["read"][0], body["faults"].as_array().unwrap().len()),
+        (422, &json!("admin key"), 1)
+    );
+    assert!(body["error"].as_str().unwrap().contains("tls.cert") && body["hint"].is_string(), "{body}");
 }
 
 /// A node that only records the requests.
