@@ -306,9 +306,15 @@ mod tests {
             n.restore(next_offset, stored, now);
             n
         };
-        // The memory reaches back to the beginning; to 100 s ago; not at all.
+        // The memory reaches back to the beginning; to the newest that is forgotten, 200 s ago; not at all.
         assert!(restored(2, &[stored(900_000), stored(950_000)]).reach_back(now.us, u32::MAX));
         let of_three = restored(3, &[stored(800_000), stored(900_000), stored(950_000)]);
+        assert!(of_three.reach_back(now.us, 189_999) && !of_three.reach_back(now.us, 190_000));
+        // The next that is forgotten was accepted 100 s ago, and not at the restart.
+        let mut of_three = of_three;
+        of_three.take((ANN, 1), TEXT, 3, now.us);
+        of_three.sealed(3, 4, 1_000_000);
+        of_three.forget(4, now.us);
         assert!(of_three.reach_back(now.us, 89_999) && !of_three.reach_back(now.us, 90_000));
         assert!(!restored(3, &[]).reach_back(now.us, 1));
         // A clock that was set forward by a day.
