@@ -116,10 +116,15 @@ proptest! {
                 // The memory is not longer than its window for those who waited for a process.
                 [Verdict::Accepted, Verdict::Forgotten] => {
                     prop_assert!(u64::from(age_ms) + 10_000 >= WINDOW_MS, "{nonce}, {age_ms} ms old");
+                    // From here on one log has a message more than the other.
+                    return Ok(());
                 }
                 // What a run has forgotten by its age, a restart may still know.
                 [Verdict::Forgotten, Verdict::Repeated { offset }] => prop_assert_eq!(offset, nonce),
-                [Verdict::Forgotten, Verdict::Accepted] => prop_assert!(nonce >= 1_000),
+                [Verdict::Forgotten, Verdict::Accepted] => {
+                    prop_assert!(nonce >= 1_000);
+                    return Ok(());
+                }
                 [a, b] => prop_assert_eq!(a, b, "{}, {} ms old", nonce, age_ms),
             }
             if nonce < 1_000 {
