@@ -20,8 +20,10 @@ pub const SUBPROTOCOL: &str = "grandstand.v1";
 pub mod capability {
     /// The server may compress batches (kind bit 7) by raw deflate with [`crate::compress::DICTIONARY_1`].
     pub const DEFLATE_1: u64 = 1;
+    /// The server takes a new token while the session runs (`Renew`).
+    pub const RENEW: u64 = 2;
     /// All bits that this code supports.
-    pub const SUPPORTED: u64 = DEFLATE_1;
+    pub const SUPPORTED: u64 = DEFLATE_1 | RENEW;
 }
 
 /// The highest version that both sides speak, if any.

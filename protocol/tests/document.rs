@@ -92,10 +92,11 @@ fn names_and_marks_are_as_documented() {
     let said = DOCUMENT.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("(bits: 1 publish chat, 2 react, 4 set state, 8 publish in other people's names)"));
     assert_eq!(
-        (version::capability::SUPPORTED, version::capability::DEFLATE_1),
-        (1, 1),
-        "V-3 names bit 0 only"
+        (version::capability::SUPPORTED, version::capability::DEFLATE_1, version::capability::RENEW),
+        (3, 1, 2),
+        "V-3 names bits 0 and 1"
     );
+    assert!(said.contains("Bit 1: the server takes `Renew`"));
     assert!(said.contains("Bit 0: batches may come compressed") && said.contains("compressed (`0xc7`)"));
     assert_eq!(grandstand_protocol::compress::COMPRESSED_BATCH, 0xc7);
 }

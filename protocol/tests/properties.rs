@@ -76,6 +76,7 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
         publish.prop_map(|(alias, nonce, text, reply_to, attachment, author, role, age_ms)| {
             ClientFrame::Publish(Publish { alias, nonce, text, reply_to, attachment, author, role, age_ms })
         }),
+        (any::<u32>(), text(100)).prop_map(|(request, token)| ClientFrame::Renew(Renew { request, token })),
         (any::<u32>(), name(10), 1..=limits::REACTION_COUNT_MAX)
             .prop_map(|(alias, key, count)| ClientFrame::React(React { alias, key, count })),
         (any::<u32>(), any::<u32>(), text(60), option::of(bytes(300))).prop_map(
@@ -194,7 +195,18 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
     prop_oneof![
         welcome().prop_map(ServerFrame::Welcome),
         subscribed().prop_map(ServerFrame::Subscribed),
-        any::<(u32, u32)>().prop_map(|(request, alias)| ServerFrame::Unsubscribed { request, alias }),
+        (any::<(u32, u32)>(), select(Refusal::ALL.to_vec()))
+            .prop_map(|((request, alias), reason)| { ServerFrame::Unsubscribed { request, alias, reason } }),
+        (any::<u32>(), name(16), any::<u32>(), wide()).prop_map(
+            |(request, name, permissions, expires_in_ms)| ServerFrame::Renewed(Renewed {
+                request,
+                name,
+                role: Role::Host,
+                permissions,
+                expires_in_ms
+            })
+        ),
+        wide().prop_map(|in_ms| ServerFrame::Expiring { in_ms }),
         published().prop_map(ServerFrame::Published),
         (any::<u32>(), wide()).prop_map(|(request, version)| ServerFrame::StateSet { request, version }),
         refused.prop_map(|(kind, id, reason, retry_after_ms, detail)| {
@@ -408,8 +420,9 @@ proptest! {
             prop_assert_eq!(fault.is_ignorable(), kind & 0x20 != 0 && kind < 0x80);
             prop_assert_eq!((client.unwrap_err(), server.unwrap_err()), (fault.clone(), fault));
         } else {
-            // Of ours, the one that an old client may pass over (O-4).
-            prop_assert_eq!(grandstand_protocol::frame::is_ignorable(kind), kind == Kind::Personal as u8);
+            // Of ours, the two that an old client may pass over (O-4, H-11).
+            let passed_over = [Kind::Personal as u8, Kind::Expiring as u8];
+            prop_assert_eq!(grandstand_protocol::frame::is_ignorable(kind), passed_over.contains(&kind));
             prop_assert!(client.is_err() || server.is_err(), "a frame is of one side");
         }
     }

@@ -22,13 +22,6 @@ use crate::config::Right;
 #[derive(Debug)]
 pub(super) struct Claims(Fields);
 
-/// When a token is valid, in milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Times {
-    /// `exp`, without leeway.
-    pub(super) ends_unix_ms: u64,
-}
-
 /// A token's display name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Name {
@@ -53,8 +46,8 @@ impl Claims {
         }
     }
 
-    /// Is the token valid now?
-    pub(super) fn times(&self, now_unix_ms: u64, leeway_ms: u64) -> Result<Times, Denied> {
+    /// When the token runs out, in milliseconds since 1970 and without leeway, if it is valid now.
+    pub(super) fn expires_unix_ms(&self, now_unix_ms: u64, leeway_ms: u64) -> Result<u64, Denied> {
         let time = |claim: &Option<Form>, fault| match claim {
             None => Ok(None),
             Some(Form::Number(seconds)) => Ok(Some(unix_ms(*seconds))),
@@ -75,7 +68,7 @@ impl Claims {
         if issued.is_some_and(|issued| latest_unix_ms < issued) {
             return Err(unauthorized("the token was issued in the future (iat): compare the issuer's clock"));
         }
-        Ok(Times { ends_unix_ms })
+        Ok(ends_unix_ms)
     }
 
     /// Is the token for one of these names of this node, or for nobody in particular where it has none?

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, PoisonError, RwLock};
 
-use grandstand_edge_core::auth::{Authorize, Denied, Grant};
+use grandstand_edge_core::auth::{Authorize, Denied, Expiry, Grant};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::permission;
 use grandstand_protocol::limits;
@@ -113,7 +113,7 @@ impl Rules {
             return Err(unauthorized("the token has over 4096 bytes"));
         }
         let claims = self.keys.verify(token)?;
-        let times = claims.times(now_unix_ms, self.leeway_ms)?;
+        let expires_unix_ms = claims.expires_unix_ms(now_unix_ms, self.leeway_ms)?;
         claims.check_audience(&self.audience)?;
         claims.check_issuer(&self.issuers)?;
         Ok(Grant {
@@ -125,7 +125,7 @@ impl Rules {
             },
             role: claims.role()?,
             permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
-            expires_unix_ms: Some(times.ends_unix_ms.saturating_add(self.leeway_ms)),
+            expiry: Some(Expiry { expires_unix_ms, leeway_ms: self.leeway_ms }),
             rooms: claims.rooms()?,
         })
     }

@@ -179,6 +179,10 @@ config_table! {
         issuer: Vec<String> = Vec::new(), [],
             "Values of a token's `iss` that are accepted. Empty: all, also none.",
             "whoever has the key is the issuer";
+        expiring_notice_s: u64 = 60, [0, 86_400],
+            "How long before its token runs out a session is told, so that its client can renew the token; 0: not told. The \
+             moment is spread over the first half of this time, and is at most half of the token's time before its end.",
+            "a minute is enough to ask an identity provider, also when many ask at once";
         reserved_names: Vec<String> = words(&["admin", "administrator", "moderator", "mod", "host", "system", "staff", "bot"]), [],
             "Display names that only people with a role may show: moderator, host or bot. Whoever else asks for one of them, or \
              for a name that looks like one, is shown under a guest's name.",
@@ -195,7 +199,8 @@ config_table! {
             "an open node behaves as one with a key does to people without a token: limits and slow mode hold";
         leeway_s: u64 = 30, [0, 600],
             "Seconds by which a token's times may miss the node's clock. Beyond, the token is refused as expired or not \
-             yet valid.",
+             yet valid. Sessions whose tokens run out end spread over this time behind it; with 0, over a tenth of the \
+             token's time before it, at most 5 s.",
             "clocks that are kept by NTP differ far less; a wider gap only lengthens stolen tokens' lives";
         ticket_key_file: Option<PathBuf> = None, [],
             "File of the keys that seal resume tickets: one of 32 bytes in hex per line, the newest first. The newest seals, the \

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_protocol::frame::Role;
+use grandstand_protocol::text::Likeness;
 
 use super::admin::AdminRequest;
 use super::id::{Alias, Opener, PersonId, ReplyTo, UserId, WorkerId};
@@ -88,6 +89,15 @@ pub enum Input {
         alias: Alias,
         /// Members.
         count: u32,
+    },
+    /// What the names of a worker's members with a role look like now. Nobody else is shown under them.
+    Staff {
+        /// The worker.
+        worker: WorkerId,
+        /// The room.
+        alias: Alias,
+        /// All of them.
+        names: Box<[Likeness]>,
     },
     /// A chat message; answered by [`Output::Answers`](super::Output::Answers).
     Publish(Box<Publication>),

@@ -13,6 +13,7 @@ mod nonces;
 pub(crate) mod pacing;
 pub(crate) mod seal;
 mod slow_mode;
+pub(crate) mod staff;
 pub(crate) mod state;
 mod tallies;
 pub(crate) mod tick;
@@ -31,6 +32,7 @@ use crate::room::chat::Chat;
 use crate::room::nonces::Nonces;
 use crate::room::pacing::Pacing;
 use crate::room::slow_mode::SlowMode;
+use crate::room::staff::Staff;
 use crate::room::state::{RESERVED_PREFIX, SLOW_MODE_KEY, State, VIEWERS_KEY};
 use crate::room::tallies::Tallies;
 use crate::room::tick::{TickBounds, Ticks};
@@ -144,6 +146,7 @@ pub(crate) struct Live {
     pub(crate) nonces: Nonces,
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
+    pub(crate) staff: Staff,
     /// Valid while the room is on disk.
     pub(crate) disk: Disk,
     /// Present while the room is paced.
@@ -326,6 +329,7 @@ impl Live {
             nonces: Nonces::new(config.nonces_max, config.nonce_window_ms, seed),
             slow_mode: SlowMode::new(config.slow_mode_ms, seed),
             viewers: Viewers::default(),
+            staff: Staff::default(),
             disk: Disk::default(),
             pacing: None,
             next_seq: 0,

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
+use grandstand_protocol::text::Likeness;
 use grandstand_protocol::{limits, rules};
 
 use self::admin::Administration;
@@ -120,6 +121,7 @@ impl Shard {
             Input::Attach { worker, room, opener } => self.attach(now, worker, room, opener),
             Input::Detach { worker, alias } => self.detach(now, worker, alias),
             Input::Viewers { worker, alias, count } => self.viewers(now, worker, alias, count),
+            Input::Staff { worker, alias, names } => self.staff(worker, alias, &names),
             Input::Publish(publication) => self.publish(now, publication),
             Input::React { alias, tallies } => self.react(now, alias, tallies),
             Input::SetState(change) => self.set_state(now, *change),
@@ -241,11 +243,18 @@ impl Shard {
     fn detach(&mut self, now: Now, worker: WorkerId, alias: Alias) {
         let Some(slot) = self.rooms.slot(alias) else { return };
         let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        live.staff.set_present(worker, &[]);
         if live.viewers.leave(worker) {
             live.active_us = now.us;
             self.rooms.note_empty(slot);
             self.rooms.arm(slot, &self.config);
         }
+    }
+
+    fn staff(&mut self, worker: WorkerId, alias: Alias, names: &[Likeness]) {
+        let Some(slot) = self.rooms.slot(alias) else { return };
+        let Some(live) = self.rooms.get_mut(slot).and_then(|room| room.live.as_mut()) else { return };
+        live.staff.set_present(worker, names);
     }
 
     fn viewers(&mut self, now: Now, worker: WorkerId, alias: Alias, count: u32) {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules;
+use grandstand_protocol::text::guest_name;
 
 use super::Shard;
 use super::pending_acks::AckPolicy;
@@ -20,7 +21,7 @@ use crate::room::state::{RESERVED_PREFIX, Waiter};
 type Refused = (Refusal, Option<u32>);
 
 impl Shard {
-    pub(super) fn publish(&mut self, now: Now, p: Box<Publication>) {
+    pub(super) fn publish(&mut self, now: Now, mut p: Box<Publication>) {
         let (from, nonce) = (p.from, p.nonce);
         let Some(slot) = self.rooms.slot(p.alias) else {
             return self.refuse_publication(from, nonce, (Refusal::UnknownRoom, None));
@@ -37,6 +38,11 @@ impl Shard {
                 let offset = live.free_offset();
                 live.nonces.take((p.user, nonce), live.nonces.content_of(&p), offset, now.us);
                 live.slow_mode.spoke(judge::names(&p), now.us);
+                if p.role.keeps_its_name() {
+                    live.staff.spoke(&p.author, p.user, now.us);
+                } else if live.staff.is_imitated_by(&p.author, (!p.exempt).then_some(p.user), now.us) {
+                    p.author = guest_name(p.user.0);
+                }
                 live.chat.push(p);
                 live.active_us = now.us;
                 live.plan_seal(now.us, &self.config, &mut self.ticks);

@@ -107,6 +107,15 @@ pub struct History {
     pub count_max: u32,
 }
 
+/// Replace the session's token while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renew<'a> {
+    /// Request number, repeated in the answer.
+    pub request: u32,
+    /// The new token, of the same user.
+    pub token: &'a str,
+}
+
 /// A frame from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFrame<'a> {
@@ -134,6 +143,8 @@ pub enum ClientFrame<'a> {
     },
     /// See [`History`].
     History(History),
+    /// See [`Renew`].
+    Renew(Renew<'a>),
 }
 
 impl<'a> ClientFrame<'a> {
@@ -152,6 +163,7 @@ impl<'a> ClientFrame<'a> {
             Kind::SetState => ClientFrame::SetState(set_state(&table::<fb::SetState<'_>>(kind, bytes)?)),
             Kind::Ping => ClientFrame::Ping { client_us: table::<fb::Ping<'_>>(kind, bytes)?.client_us() },
             Kind::History => ClientFrame::History(history(&table::<fb::History<'_>>(kind, bytes)?)),
+            Kind::Renew => ClientFrame::Renew(renew(&table::<fb::Renew<'_>>(kind, bytes)?)?),
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -167,6 +179,7 @@ impl<'a> ClientFrame<'a> {
             ClientFrame::SetState(_) => Kind::SetState,
             ClientFrame::Ping { .. } => Kind::Ping,
             ClientFrame::History(_) => Kind::History,
+            ClientFrame::Renew(_) => Kind::Renew,
         }
     }
 }
@@ -217,6 +230,11 @@ fn react<'a>(t: &fb::React<'a>) -> Result<React<'a>, FrameFault> {
 fn history(t: &fb::History<'_>) -> History {
     let (request, alias, epoch) = (t.request(), t.alias(), t.epoch());
     History { request, alias, epoch, from: t.from(), count_max: t.count_max() }
+}
+
+fn renew<'a>(t: &fb::Renew<'a>) -> Result<Renew<'a>, FrameFault> {
+    let token = text(Kind::Renew, "token", t.token(), limits::TOKEN_BYTES_MAX)?;
+    Ok(Renew { request: t.request(), token })
 }
 
 fn set_state<'a>(t: &fb::SetState<'a>) -> SetState<'a> {

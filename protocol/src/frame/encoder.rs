@@ -7,8 +7,8 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use super::{
-    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, ServerFrame, SetState, Snapshot,
-    Subscribe, Welcome, fb,
+    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, Renew, Renewed, ServerFrame, SetState,
+    Snapshot, Subscribe, Welcome, fb,
 };
 use crate::stream;
 
@@ -109,6 +109,7 @@ impl Encoder {
                 let root = fb::History::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
+            ClientFrame::Renew(f) => self.renew(f),
         }
     }
 
@@ -130,8 +131,8 @@ impl Encoder {
                 let root = fb::Subscribed::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
-            ServerFrame::Unsubscribed { request, alias } => {
-                let args = fb::UnsubscribedArgs { request: *request, alias: *alias };
+            ServerFrame::Unsubscribed { request, alias, reason } => {
+                let args = fb::UnsubscribedArgs { request: *request, alias: *alias, reason: reason.wire() };
                 let root = fb::Unsubscribed::create(&mut self.fbb, &args);
                 self.fbb.finish_minimal(root);
             }
@@ -215,7 +216,31 @@ impl Encoder {
             }
             ServerFrame::HistoryPage(f) => self.history_page(f),
             ServerFrame::Personal(f) => self.personal(f),
+            ServerFrame::Renewed(f) => self.renewed(f),
+            ServerFrame::Expiring { in_ms } => {
+                let root = fb::Expiring::create(&mut self.fbb, &fb::ExpiringArgs { in_ms: *in_ms });
+                self.fbb.finish_minimal(root);
+            }
         }
+    }
+
+    fn renew(&mut self, f: &Renew<'_>) {
+        let token = self.string(f.token);
+        let root = fb::Renew::create(&mut self.fbb, &fb::RenewArgs { request: f.request, token });
+        self.fbb.finish_minimal(root);
+    }
+
+    fn renewed(&mut self, f: &Renewed<'_>) {
+        let name = self.string(f.name);
+        let args = fb::RenewedArgs {
+            request: f.request,
+            name,
+            role: fb::Role(f.role as u8),
+            permissions: f.permissions,
+            expires_in_ms: f.expires_in_ms,
+        };
+        let root = fb::Renewed::create(&mut self.fbb, &args);
+        self.fbb.finish_minimal(root);
     }
 
     fn hello(&mut self, f: &Hello<'_>) {

@@ -13,11 +13,11 @@ mod client;
 mod encoder;
 mod server;
 
-pub use client::{ClientFrame, Hello, History, Publish, React, SetState, Subscribe};
+pub use client::{ClientFrame, Hello, History, Publish, React, Renew, SetState, Subscribe};
 pub use encoder::Encoder;
 pub use server::{
-    ErrorFrame, Gap, GapReason, GoAway, HistoryPage, Outcome, Personal, Phase, Published, Refused, RoomEvent,
-    ServerFrame, Snapshot, Subscribed, Welcome,
+    ErrorFrame, Gap, GapReason, GoAway, HistoryPage, Outcome, Personal, Phase, Published, Refused, Renewed,
+    RoomEvent, ServerFrame, Snapshot, Subscribed, Welcome,
 };
 
 use crate::generated as fb;
@@ -59,6 +59,8 @@ kinds! {
     Ping = 0x07;
     /// Ask for earlier messages, including those that pacing left out.
     History = 0x08;
+    /// Replace the session's token while it runs.
+    Renew = 0x09;
     /// Answer to `Hello`.
     Welcome = 0x41;
     /// Answer to `Subscribe`.
@@ -87,8 +89,12 @@ kinds! {
     Error = 0x4d;
     /// Answer to `History`.
     HistoryPage = 0x4e;
+    /// Answer to `Renew`.
+    Renewed = 0x4f;
     /// A message that pacing left out, sent to the person whom it answers or names.
     Personal = 0x61;
+    /// The session's token is about to run out.
+    Expiring = 0x62;
 }
 
 /// Whether a reader may ignore a frame of this unknown kind.

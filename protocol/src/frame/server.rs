@@ -254,6 +254,21 @@ pub struct Personal<'a> {
     pub reply_to: Option<u64>,
 }
 
+/// Answer to `Renew`: what the session is and may do by its new token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewed<'a> {
+    /// Of the request.
+    pub request: u32,
+    /// The name under which the session publishes from now on.
+    pub name: &'a str,
+    /// The role under which it publishes.
+    pub role: Role,
+    /// What it may do: bits of [`super::permission`].
+    pub permissions: u32,
+    /// When the token runs out; 0 for never.
+    pub expires_in_ms: u64,
+}
+
 /// A frame from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack of one decode")]
@@ -268,6 +283,8 @@ pub enum ServerFrame<'a> {
         request: u32,
         /// The room.
         alias: u32,
+        /// Why the server ended it; `Other` also where the client asked.
+        reason: Refusal,
     },
     /// See [`Published`].
     Published(Published),
@@ -304,6 +321,13 @@ pub enum ServerFrame<'a> {
     HistoryPage(HistoryPage<'a>),
     /// See [`Personal`].
     Personal(Personal<'a>),
+    /// See [`Renewed`].
+    Renewed(Renewed<'a>),
+    /// The session's token is about to run out.
+    Expiring {
+        /// After this time it has; the server closes soon after.
+        in_ms: u64,
+    },
 }
 
 impl<'a> ServerFrame<'a> {
@@ -318,7 +342,8 @@ impl<'a> ServerFrame<'a> {
             }
             Kind::Unsubscribed => {
                 let t = table::<fb::Unsubscribed<'_>>(kind, bytes)?;
-                ServerFrame::Unsubscribed { request: t.request(), alias: t.alias() }
+                let reason = Refusal::from_wire(t.reason());
+                ServerFrame::Unsubscribed { request: t.request(), alias: t.alias(), reason }
             }
             Kind::Published => ServerFrame::Published(published(&table::<fb::Published<'_>>(kind, bytes)?)),
             Kind::StateSet => {
@@ -339,6 +364,10 @@ impl<'a> ServerFrame<'a> {
                 ServerFrame::HistoryPage(history_page(&table::<fb::HistoryPage<'_>>(kind, bytes)?))
             }
             Kind::Personal => ServerFrame::Personal(personal(&table::<fb::Personal<'_>>(kind, bytes)?)),
+            Kind::Renewed => ServerFrame::Renewed(renewed(&table::<fb::Renewed<'_>>(kind, bytes)?)),
+            Kind::Expiring => {
+                ServerFrame::Expiring { in_ms: table::<fb::Expiring<'_>>(kind, bytes)?.in_ms() }
+            }
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -361,6 +390,8 @@ impl<'a> ServerFrame<'a> {
             ServerFrame::Error(_) => Kind::Error,
             ServerFrame::HistoryPage(_) => Kind::HistoryPage,
             ServerFrame::Personal(_) => Kind::Personal,
+            ServerFrame::Renewed(_) => Kind::Renewed,
+            ServerFrame::Expiring { .. } => Kind::Expiring,
         }
     }
 }
@@ -382,6 +413,16 @@ fn welcome<'a>(t: &fb::Welcome<'a>) -> Welcome<'a> {
         rooms_max: t.rooms_max(),
         node: t.node().unwrap_or(""),
         resumed: t.resumed(),
+    }
+}
+
+fn renewed<'a>(t: &fb::Renewed<'a>) -> Renewed<'a> {
+    Renewed {
+        request: t.request(),
+        name: t.name().unwrap_or(""),
+        role: Role::from_wire(t.role().0),
+        permissions: t.permissions(),
+        expires_in_ms: t.expires_in_ms(),
     }
 }
 

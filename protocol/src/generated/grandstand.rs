@@ -1712,6 +1712,119 @@ impl ::core::fmt::Debug for History<'_> {
       ds.finish()
   }
 }
+pub enum RenewOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Renew<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Renew<'a> {
+  type Inner = Renew<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Renew<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TOKEN: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Renew { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args RenewArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Renew<'bldr>> {
+    let mut builder = RenewBuilder::new(_fbb);
+    if let Some(x) = args.token { builder.add_token(x); }
+    builder.add_request(args.request);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Renew::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn token(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Renew::VT_TOKEN, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Renew<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("token", Self::VT_TOKEN, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct RenewArgs<'a> {
+    pub request: u32,
+    pub token: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for RenewArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    RenewArgs {
+      request: 0,
+      token: None,
+    }
+  }
+}
+
+pub struct RenewBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RenewBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(Renew::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Renew::VT_TOKEN, token);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RenewBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    RenewBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Renew<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Renew<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Renew");
+      ds.field("request", &self.request());
+      ds.field("token", &self.token());
+      ds.finish()
+  }
+}
 pub enum WelcomeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -2279,6 +2392,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Unsubscribed<'a> {
 impl<'a> Unsubscribed<'a> {
   pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
   pub const VT_ALIAS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_REASON: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2292,6 +2406,7 @@ impl<'a> Unsubscribed<'a> {
     let mut builder = UnsubscribedBuilder::new(_fbb);
     builder.add_alias(args.alias);
     builder.add_request(args.request);
+    builder.add_reason(args.reason);
     builder.finish()
   }
 
@@ -2310,6 +2425,13 @@ impl<'a> Unsubscribed<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Unsubscribed::VT_ALIAS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn reason(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Unsubscribed::VT_REASON, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Unsubscribed<'_> {
@@ -2320,6 +2442,7 @@ impl ::flatbuffers::Verifiable for Unsubscribed<'_> {
     v.visit_table(pos)?
      .visit_field::<u32>("request", Self::VT_REQUEST, false)?
      .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u16>("reason", Self::VT_REASON, false)?
      .finish();
     Ok(())
   }
@@ -2327,6 +2450,7 @@ impl ::flatbuffers::Verifiable for Unsubscribed<'_> {
 pub struct UnsubscribedArgs {
     pub request: u32,
     pub alias: u32,
+    pub reason: u16,
 }
 impl<'a> Default for UnsubscribedArgs {
   #[inline]
@@ -2334,6 +2458,7 @@ impl<'a> Default for UnsubscribedArgs {
     UnsubscribedArgs {
       request: 0,
       alias: 0,
+      reason: 0,
     }
   }
 }
@@ -2350,6 +2475,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UnsubscribedBuilder<'a, 'b, A
   #[inline]
   pub fn add_alias(&mut self, alias: u32) {
     self.fbb_.push_slot::<u32>(Unsubscribed::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_reason(&mut self, reason: u16) {
+    self.fbb_.push_slot::<u16>(Unsubscribed::VT_REASON, reason, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> UnsubscribedBuilder<'a, 'b, A> {
@@ -2371,6 +2500,7 @@ impl ::core::fmt::Debug for Unsubscribed<'_> {
     let mut ds = f.debug_struct("Unsubscribed");
       ds.field("request", &self.request());
       ds.field("alias", &self.alias());
+      ds.field("reason", &self.reason());
       ds.finish()
   }
 }
@@ -4237,6 +4367,266 @@ impl ::core::fmt::Debug for Personal<'_> {
       ds.field("text", &self.text());
       ds.field("attachment", &self.attachment());
       ds.field("reply_to", &self.reply_to());
+      ds.finish()
+  }
+}
+pub enum RenewedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Renewed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Renewed<'a> {
+  type Inner = Renewed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Renewed<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ROLE: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PERMISSIONS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_EXPIRES_IN_MS: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Renewed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args RenewedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Renewed<'bldr>> {
+    let mut builder = RenewedBuilder::new(_fbb);
+    builder.add_expires_in_ms(args.expires_in_ms);
+    builder.add_permissions(args.permissions);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_request(args.request);
+    builder.add_role(args.role);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Renewed::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Renewed::VT_NAME, None)}
+  }
+  #[inline]
+  pub fn role(&self) -> Role {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Role>(Renewed::VT_ROLE, Some(Role::Viewer)).unwrap()}
+  }
+  #[inline]
+  pub fn permissions(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Renewed::VT_PERMISSIONS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn expires_in_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Renewed::VT_EXPIRES_IN_MS, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Renewed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .visit_field::<Role>("role", Self::VT_ROLE, false)?
+     .visit_field::<u32>("permissions", Self::VT_PERMISSIONS, false)?
+     .visit_field::<u64>("expires_in_ms", Self::VT_EXPIRES_IN_MS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct RenewedArgs<'a> {
+    pub request: u32,
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub role: Role,
+    pub permissions: u32,
+    pub expires_in_ms: u64,
+}
+impl<'a> Default for RenewedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    RenewedArgs {
+      request: 0,
+      name: None,
+      role: Role::Viewer,
+      permissions: 0,
+      expires_in_ms: 0,
+    }
+  }
+}
+
+pub struct RenewedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RenewedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(Renewed::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Renewed::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_role(&mut self, role: Role) {
+    self.fbb_.push_slot::<Role>(Renewed::VT_ROLE, role, Role::Viewer);
+  }
+  #[inline]
+  pub fn add_permissions(&mut self, permissions: u32) {
+    self.fbb_.push_slot::<u32>(Renewed::VT_PERMISSIONS, permissions, 0);
+  }
+  #[inline]
+  pub fn add_expires_in_ms(&mut self, expires_in_ms: u64) {
+    self.fbb_.push_slot::<u64>(Renewed::VT_EXPIRES_IN_MS, expires_in_ms, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RenewedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    RenewedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Renewed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Renewed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Renewed");
+      ds.field("request", &self.request());
+      ds.field("name", &self.name());
+      ds.field("role", &self.role());
+      ds.field("permissions", &self.permissions());
+      ds.field("expires_in_ms", &self.expires_in_ms());
+      ds.finish()
+  }
+}
+pub enum ExpiringOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Expiring<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Expiring<'a> {
+  type Inner = Expiring<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Expiring<'a> {
+  pub const VT_IN_MS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Expiring { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ExpiringArgs
+  ) -> ::flatbuffers::WIPOffset<Expiring<'bldr>> {
+    let mut builder = ExpiringBuilder::new(_fbb);
+    builder.add_in_ms(args.in_ms);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn in_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Expiring::VT_IN_MS, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Expiring<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("in_ms", Self::VT_IN_MS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ExpiringArgs {
+    pub in_ms: u64,
+}
+impl<'a> Default for ExpiringArgs {
+  #[inline]
+  fn default() -> Self {
+    ExpiringArgs {
+      in_ms: 0,
+    }
+  }
+}
+
+pub struct ExpiringBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ExpiringBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_in_ms(&mut self, in_ms: u64) {
+    self.fbb_.push_slot::<u64>(Expiring::VT_IN_MS, in_ms, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ExpiringBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ExpiringBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Expiring<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Expiring<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Expiring");
+      ds.field("in_ms", &self.in_ms());
       ds.finish()
   }
 }

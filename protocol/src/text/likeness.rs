@@ -53,15 +53,10 @@ impl Likeness {
     fn with(name: &str, signs: Signs) -> Likeness {
         let mut hash = Fnv::default();
         let seen = || name.chars().filter(|&c| !is_unseen(c));
-        for c in seen().nfkd() {
-            match letter(c, signs) {
-                Some(Letter::Ascii(letter)) => hash.letter(letter),
-                Some(Letter::Other(c)) => c.to_lowercase().for_each(|c| match look_alike(c) {
-                    Some(letter) => hash.letter(letter),
-                    None => hash.other(c),
-                }),
-                None => {}
-            }
+        if name.is_ascii() {
+            name.chars().for_each(|c| hash.take(c, signs));
+        } else {
+            seen().nfkd().for_each(|c| hash.take(c, signs));
         }
         if hash.is_empty() {
             // A name of signs alone is alike to what has the same signs.
@@ -152,6 +147,17 @@ impl Fnv {
 
     fn is_empty(&self) -> bool {
         self.hash == Fnv::BASIS && self.held.is_none()
+    }
+
+    fn take(&mut self, c: char, signs: Signs) {
+        match letter(c, signs) {
+            Some(Letter::Ascii(letter)) => self.letter(letter),
+            Some(Letter::Other(c)) => c.to_lowercase().for_each(|c| match look_alike(c) {
+                Some(letter) => self.letter(letter),
+                None => self.other(c),
+            }),
+            None => {}
+        }
     }
 
     fn letter(&mut self, letter: u8) {

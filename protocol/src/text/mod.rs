@@ -53,6 +53,11 @@ pub fn is_name(s: &str) -> bool {
         && s.chars().next_back().is_some_and(ends_a_name)
 }
 
+/// A name for somebody who has none, or whose own is kept for others, by a number that is theirs.
+pub fn guest_name(number: u64) -> Box<str> {
+    format!("guest-{:04x}", number as u16).into()
+}
+
 fn begins_a_name(c: char) -> bool {
     !matches!(Class::of(c), Class::Space | Class::Mark | Class::DeepMark)
 }

@@ -44,6 +44,7 @@ fn good() -> Vec<Entry> {
     vec![
         greeted("hello", "H-5", vec![]),
         talk("hello_with_wishes", "H-4", "any", vec![send("hello_named"), expect("Welcome")]),
+        greeted("renew_without_token", "H-9", vec![send("renew_without_token"), refused(3)]),
         talk("name_too_long", "H-4", "any", vec![send("hello_name_too_long"), expect("Welcome")]),
         talk("name_with_nul", "H-4", "any", vec![send("hello_name_with_nul"), expect("Welcome")]),
         talk(

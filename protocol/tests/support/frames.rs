@@ -326,6 +326,13 @@ fn history() -> Vec<Vector> {
     vec![
         ca("history", "O-5", ask(30, 2, 100, 50)),
         ca("history_from_the_start", "O-5", ask(31, 2, 0, 0)),
+        c("renew", "H-9", ClientFrame::Renew(Renew { request: 40, token: "header.claims.signature" })),
+        c("renew_without_token", "H-9", ClientFrame::Renew(Renew { request: 41, token: "" })),
+        c(
+            "renew_longest_token",
+            "L-1",
+            ClientFrame::Renew(Renew { request: 42, token: keep(limits::TOKEN_BYTES_MAX) }),
+        ),
         ca("history_widest", "O-5", ask(u32::MAX, u64::MAX, u64::MAX, u32::MAX)),
     ]
 }

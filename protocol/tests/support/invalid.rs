@@ -117,6 +117,7 @@ fn over_limits() -> Vec<Vector> {
     let react = |name: &str, key| malformed(name, "P-6", raw::frame(5, &[(0, Int(1)), (1, Text(key))]));
     vec![
         hello("hello_token_too_long", 3, Text(cut(limits::TOKEN_BYTES_MAX))),
+        malformed("renew_token_too_long", "L-2", raw::frame(9, &[(1, Text(cut(limits::TOKEN_BYTES_MAX)))])),
         hello("hello_ticket_too_long", 5, Bytes(cut(limits::TICKET_BYTES_MAX))),
         hello("hello_agent_too_long", 6, Text(cut(limits::AGENT_BYTES_MAX))),
         react("react_key_too_long", cut(limits::REACTION_KEY_BYTES_MAX)),
@@ -139,7 +140,6 @@ fn kinds(like: Kind) -> Vec<Vector> {
         malformed("empty", "F-2", Vec::new()),
         unknown(0x00),
         unknown(0x1f),
-        unknown(0x4f),
         unknown(0x5f),
         unknown(0x80),
         unknown(0xa0),

@@ -41,6 +41,7 @@ pub(crate) fn of_client(frame: &ClientFrame<'_>) -> Value {
             "request": f.request, "alias": f.alias, "epoch": long(f.epoch), "from": long(f.from),
             "count_max": f.count_max,
         }),
+        ClientFrame::Renew(f) => json!({ "request": f.request, "token": f.token }),
     }
 }
 
@@ -58,7 +59,9 @@ pub(crate) fn of_server(frame: &ServerFrame<'_>) -> Value {
             "request": f.request, "alias": f.alias, "epoch": long(f.epoch), "offset": long(f.offset),
             "head": long(f.head), "time_ms": long(f.time_ms), "outcome": name(&f.outcome), "phase": name(&f.phase),
         }),
-        ServerFrame::Unsubscribed { request, alias } => json!({ "request": request, "alias": alias }),
+        ServerFrame::Unsubscribed { request, alias, reason } => {
+            json!({ "request": request, "alias": alias, "reason": name(reason) })
+        }
         ServerFrame::Published(f) => json!({
             "nonce": long(f.nonce), "epoch": long(f.epoch), "offset": long(f.offset), "time_ms": long(f.time_ms),
             "durability": name(&f.durability), "repeated": f.repeated,
@@ -101,6 +104,11 @@ pub(crate) fn of_server(frame: &ServerFrame<'_>) -> Value {
             "author": f.author, "role": name(&f.role), "text": f.text, "attachment": f.attachment,
             "reply_to": maybe(f.reply_to),
         }),
+        ServerFrame::Renewed(f) => json!({
+            "request": f.request, "name": f.name, "role": name(&f.role), "permissions": f.permissions,
+            "expires_in_ms": long(f.expires_in_ms),
+        }),
+        ServerFrame::Expiring { in_ms } => json!({ "in_ms": long(*in_ms) }),
     }
 }
 
@@ -196,6 +204,7 @@ pub(crate) fn client_of(kind: &str, fields: &Value) -> ClientFrame<'static> {
             from: f.long("from"),
             count_max: f.int("count_max"),
         }),
+        "Renew" => ClientFrame::Renew(Renew { request: f.int("request"), token: f.text("token") }),
         other => panic!("no client kind {other}"),
     }
 }
@@ -231,7 +240,11 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
             outcome: f.pick("outcome", OUTCOMES),
             phase: f.pick("phase", PHASES),
         }),
-        "Unsubscribed" => ServerFrame::Unsubscribed { request: f.int("request"), alias: f.int("alias") },
+        "Unsubscribed" => ServerFrame::Unsubscribed {
+            request: f.int("request"),
+            alias: f.int("alias"),
+            reason: f.pick("reason", Refusal::ALL),
+        },
         "Published" => ServerFrame::Published(Published {
             nonce: f.long("nonce"),
             epoch: f.long("epoch"),
@@ -304,6 +317,14 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
             attachment: f.text("attachment"),
             reply_to: f.maybe_long("reply_to"),
         }),
+        "Renewed" => ServerFrame::Renewed(Renewed {
+            request: f.int("request"),
+            name: f.text("name"),
+            role: f.pick("role", ROLES),
+            permissions: f.int("permissions"),
+            expires_in_ms: f.long("expires_in_ms"),
+        }),
+        "Expiring" => ServerFrame::Expiring { in_ms: f.long("in_ms") },
         other => panic!("no server kind {other}"),
     }
 }

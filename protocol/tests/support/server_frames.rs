@@ -41,6 +41,7 @@ fn welcomes() -> Vec<Vector> {
 }
 
 fn answers() -> Vec<Vector> {
+    let unsubscribed = |request, reason| ServerFrame::Unsubscribed { request, alias: ALIAS, reason };
     let position = Subscribed {
         request: 1,
         alias: ALIAS,
@@ -60,8 +61,23 @@ fn answers() -> Vec<Vector> {
         s("subscribed_resumed", "S-5", with(Outcome::Resumed, Phase::Closing)),
         s("subscribed_gapped", "S-5", with(Outcome::Gapped, Phase::Open)),
         s("subscribed_restarted", "S-5", with(Outcome::Restarted, Phase::Closed)),
-        s("unsubscribed", "S-8", ServerFrame::Unsubscribed { request: 10, alias: ALIAS }),
-        s("unsubscribed_by_server", "S-8", ServerFrame::Unsubscribed { request: 0, alias: ALIAS }),
+        s("unsubscribed", "S-8", unsubscribed(10, Refusal::Other)),
+        s("unsubscribed_by_server", "S-8", unsubscribed(0, Refusal::Other)),
+        s("unsubscribed_by_renewal", "H-10", unsubscribed(0, Refusal::Forbidden)),
+        s("renewed", "H-9", ServerFrame::Renewed(Renewed { request: 14, ..Renewed::default() })),
+        s(
+            "renewed_every_field",
+            "H-9",
+            ServerFrame::Renewed(Renewed {
+                request: 15,
+                name: "Viewer 1",
+                role: Role::Moderator,
+                permissions: permission::PUBLISH | permission::REACT,
+                expires_in_ms: 3_600_000,
+            }),
+        ),
+        s("expiring", "H-11", ServerFrame::Expiring { in_ms: 60_000 }),
+        s("expiring_now", "H-11", ServerFrame::Expiring { in_ms: 0 }),
         s("published", "P-2", ServerFrame::Published(published)),
         s(
             "published_on_disk",

@@ -83,7 +83,11 @@ impl Audience {
         connections.counters.sessions_opened += 1;
         connections.counters.sessions_resumed += u64::from(resumed);
         let person = self.subscriptions.people.enter(grant.user, body.session, connections[ix].block);
+        let expiry = grant.expiry;
         connections[ix].session = Some(Box::new(Session::new(body, person, name, grant)));
+        if let Some(expiry) = expiry {
+            self.expire(now, ix, expiry);
+        }
         self.tell_to_go(now, ix);
     }
 

@@ -26,11 +26,13 @@ mod connection;
 mod connections;
 mod counters;
 mod drain;
+mod expiry;
 mod fanout;
 mod hello;
 mod history;
 mod outputs;
 mod pages;
+mod renewal;
 mod requests;
 mod ring;
 mod room;
@@ -38,6 +40,7 @@ mod rooms;
 mod session;
 mod settings;
 mod shards;
+mod staff;
 mod subscribe;
 mod subscriptions;
 #[cfg(test)]
@@ -62,6 +65,7 @@ use compression::BatchCompressor;
 pub use counters::Counters;
 pub use drain::Drain;
 use drain::DrainProgress;
+use expiry::Endings;
 use hello::SessionNumbers;
 pub use settings::Settings;
 use subscriptions::Subscriptions;
@@ -95,6 +99,7 @@ pub struct Audience {
     throttle: HelloThrottle,
     session_numbers: SessionNumbers,
     drain_progress: Option<Box<DrainProgress>>,
+    endings: Endings,
     sweep_us: u64,
     compressor: BatchCompressor,
 }
@@ -126,6 +131,7 @@ impl Audience {
             throttle: HelloThrottle::new(key.number(u64::MAX)),
             session_numbers: SessionNumbers::new(key),
             drain_progress: None,
+            endings: Endings::default(),
             sweep_us: 0,
             compressor: BatchCompressor::default(),
         }

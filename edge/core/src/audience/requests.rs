@@ -49,6 +49,7 @@ impl Audience {
             _ if !session.take_frame(now, settings) => {
                 self.subscriptions.close(ix, CloseCode::Flooding, "");
             }
+            Ok(ClientFrame::Renew(renew)) => self.handle_renew(now, ix, &renew),
             Ok(frame) => Request { now, ix, subscriptions: &mut self.subscriptions }.handle(&frame),
             Err(_) => {}
         }
@@ -86,7 +87,7 @@ impl Request<'_> {
                 self.subscriptions.send_control(self.ix, &pong);
             }
             ClientFrame::History(history) => self.handle_history(history),
-            ClientFrame::Hello(_) => unreachable!("answered before"),
+            ClientFrame::Hello(_) | ClientFrame::Renew(_) => unreachable!("answered before"),
         }
     }
 
@@ -102,7 +103,7 @@ impl Request<'_> {
         session.memberships.retain(|m| m.room != room);
         let number = session.number;
         subscriptions.leave(ix, number, Membership { room, place: Some(place) });
-        subscriptions.send_control(ix, &ServerFrame::Unsubscribed { request, alias });
+        subscriptions.send_control(ix, &ServerFrame::Unsubscribed { request, alias, reason: Refusal::Other });
     }
 
     fn handle_publish(&mut self, publish: &Publish<'_>) {

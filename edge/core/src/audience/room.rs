@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, Lineage, StateImage};
 use grandstand_protocol::frame::Phase;
+use grandstand_protocol::text::Likeness;
 
 use super::ring::Ring;
 
@@ -111,6 +112,8 @@ pub(super) struct Room {
     /// Those who wait for that answer.
     pub(super) joining: Vec<Join>,
     pub(super) members: Vec<Member>,
+    /// Members with a role, by their connections, and what their names look like.
+    pub(super) staff: Vec<(u32, Likeness)>,
     /// Members that open compressed batches.
     pub(super) members_compressed: u32,
     /// Sessions among the members, without those that count by another connection.
@@ -134,6 +137,7 @@ impl Room {
             attached: None,
             joining: Vec::new(),
             members: Vec::new(),
+            staff: Vec::new(),
             members_compressed: 0,
             viewers: 0,
             walk: 0,
@@ -164,6 +168,14 @@ impl Room {
             None => self.tallies.push((key.into(), count)),
         }
         true
+    }
+
+    /// The request of a member that waits for the answer to its subscription.
+    pub(super) fn unanswered(&self, at: u32) -> Option<u32> {
+        match &self.members[at as usize].cursor {
+            Cursor::CatchUp(catching) => catching.unanswered.map(|join| join.request),
+            Cursor::Live(_) => None,
+        }
     }
 
     /// Does a member wait for the answer to its subscription?

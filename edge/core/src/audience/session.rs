@@ -6,6 +6,7 @@ use grandstand_engine::link::{Alias, Now, UserId};
 use grandstand_protocol::frame::{Role, permission};
 use smallvec::SmallVec;
 
+use super::expiry::Ending;
 use super::room::RoomKey;
 use super::settings::Settings;
 use super::token_bucket::{Rate, TokenBucket};
@@ -40,8 +41,10 @@ pub(super) struct Session {
     pub(super) name: Box<str>,
     pub(super) role: Role,
     pub(super) permissions: u32,
-    /// When its token runs out, milliseconds since 1970; 0 for never.
-    pub(super) expires_unix_ms: u64,
+    /// It has no user of its own: nonces are the session's.
+    pub(super) is_anonymous: bool,
+    /// When it ends because its token runs out; `None` for never, so that the common case costs a word.
+    pub(super) ending: Option<Box<Ending>>,
     /// Rooms it may enter; `None` for all, so that the common case costs a word.
     pub(super) scope: Option<Box<RoomScope>>,
     /// Of a bridge's publications, and of a person's where too many people are remembered.
@@ -63,7 +66,8 @@ impl Session {
             name,
             role: grant.role,
             permissions: grant.permissions,
-            expires_unix_ms: grant.expires_unix_ms.unwrap_or(0),
+            is_anonymous: grant.user.is_none(),
+            ending: None,
             scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
             publish: TokenBucket::default(),
             rest: TokenBucket::default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use grandstand_engine::link::WorkerId;
 use grandstand_protocol::frame::Role;
-use grandstand_protocol::text::Likeness;
+use grandstand_protocol::text::{Likeness, guest_name};
 
 use super::token_bucket::Rate;
 
@@ -61,6 +61,8 @@ pub struct Settings {
     pub tally_flush_ms: u64,
     /// Viewer counts are handed to the shard at most this often.
     pub recount_ms: u64,
+    /// How long before its token runs out a session is told.
+    pub expiring_notice_ms: u64,
     /// What the names look like that only people with a role may show.
     pub reserved_names: Arc<[Likeness]>,
 }
@@ -104,12 +106,8 @@ impl Settings {
             tally_flush_ms: 50,
             // Counters are published every two seconds by default; a quarter keeps them fresh.
             recount_ms: 500,
+            expiring_notice_ms: 60_000,
             reserved_names: Arc::new([]),
         }
     }
-}
-
-/// A name for somebody who has none, by a number that is theirs.
-pub(super) fn guest_name(number: u64) -> Box<str> {
-    format!("guest-{:04x}", number as u16).into()
 }

@@ -101,6 +101,7 @@ impl Subscriptions {
         if before.is_some_and(|a| a.epoch != attachment.epoch) {
             self.send_members_away(key, Refusal::Other);
         }
+        let is_told = self.rooms[key].staff.is_empty();
         let room = self.rooms.attach(key, attachment);
         // Taken from the end, in the order in which they came. A joiner that is closed over its answer may
         // take the room with it when it was the last.
@@ -109,6 +110,10 @@ impl Subscriptions {
             self.join(key, join);
         }
         if self.rooms.get(key).is_some() {
+            // A shard that was seated anew does not know them.
+            if !is_told {
+                self.tell_staff(key);
+            }
             self.rooms.mark_dirty(key);
             self.forget_if_empty(key);
         }
@@ -146,6 +151,12 @@ impl Subscriptions {
         room.members_compressed += u32::from(takes_compressed);
         self.connections.counters.joins += 1;
         self.connections.counters.members += 1;
+        let has_role = self.connections[ix].session.as_ref().is_some_and(|s| s.role.keeps_its_name());
+        if has_role {
+            self.note_staff(key, ix);
+        }
+        let room = &mut self.rooms[key];
+        let attached = room.attached.as_ref().expect("joined when attached");
         // The state follows when the connection has taken what was sent before.
         let state_version = if attached.snapshot.is_some() { STATE_NOT_GIVEN } else { 0 };
         let catch_up = |unanswered| {

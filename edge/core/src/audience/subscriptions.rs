@@ -122,6 +122,8 @@ impl Subscriptions {
             room.joining.retain(|join| slot(join.connection) != ix);
             return self.forget_if_empty(membership.room);
         };
+        self.forget_staff(membership.room, ix);
+        let Some(room) = self.rooms.get_mut(membership.room) else { return };
         self.connections.counters.members -= 1;
         self.people.unwatch(session, place.alias.0, place.is_counted);
         room.viewers -= u32::from(place.is_counted);
@@ -145,6 +147,7 @@ impl Subscriptions {
         let Some(alias) = room.attached.as_ref().map(|a| a.alias.0) else { return };
         room.walk = 0;
         (room.members_compressed, room.viewers) = (0, 0);
+        room.staff.clear();
         for member in std::mem::take(&mut room.members) {
             self.connections.counters.members -= 1;
             if let Some(session) = self.connections.session_mut(member.connection) {
@@ -160,7 +163,10 @@ impl Subscriptions {
                     self.refuse(member.connection, Kind::Subscribe, join.request.into(), reason, None);
                 }
                 None => {
-                    self.send_control(member.connection, &ServerFrame::Unsubscribed { request: 0, alias });
+                    self.send_control(
+                        member.connection,
+                        &ServerFrame::Unsubscribed { request: 0, alias, reason },
+                    );
                 }
             }
         }

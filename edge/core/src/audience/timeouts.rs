@@ -1,4 +1,4 @@
-//! Timeouts of an audience: silent connections, tokens that end, and reactions and counts that are due.
+//! Timeouts of an audience: silent connections, and reactions and counts that are due.
 //!
 //! Why in one place: a walk over all connections is dear, so it is made once a second for all of this.
 
@@ -29,6 +29,7 @@ impl Audience {
             }
         }
         self.close_overdue(now);
+        self.end_expired(now);
         if now.us >= self.sweep_us {
             self.sweep_us = now.us + SWEEP_US;
             self.sweep(now);
@@ -41,7 +42,7 @@ impl Audience {
         let mut due = self.sweep_us;
         let Subscriptions { shards, rooms, .. } = &self.subscriptions;
         let overdue_us = self.drain_progress.as_ref().and_then(|drain| drain.next_overdue_us());
-        for other in [rooms.reacted.due_us(), rooms.recount.due_us(), overdue_us] {
+        for other in [rooms.reacted.due_us(), rooms.recount.due_us(), overdue_us, self.endings.due_us()] {
             due = other.map_or(due, |other| due.min(other));
         }
         // A shard that was full empties within its tick.
@@ -61,9 +62,6 @@ impl Audience {
                 _ if connection.closing => {}
                 None if quiet_s > hello_s => ended.push((ix as u32, CloseCode::HelloTimeout)),
                 Some(_) if quiet_s > silence_s => ended.push((ix as u32, CloseCode::HeartbeatTimeout)),
-                Some(s) if s.expires_unix_ms != 0 && s.expires_unix_ms < now.unix_ms => {
-                    ended.push((ix as u32, CloseCode::TokenExpired));
-                }
                 _ => {}
             }
         }

@@ -24,17 +24,26 @@ pub struct Grant {
     pub role: Role,
     /// Bits of [`grandstand_protocol::frame::permission`].
     pub permissions: u32,
-    /// When the token runs out, its leeway included, milliseconds since 1970; the session ends with it.
-    pub expires_unix_ms: Option<u64>,
+    /// When its token runs out, and the session with it.
+    pub expiry: Option<Expiry>,
     /// Rooms that it may enter.
     pub rooms: RoomScope,
+}
+
+/// When a token runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its time, milliseconds since 1970.
+    pub expires_unix_ms: u64,
+    /// How long a session may go on behind it: sessions of one expiry end spread over this time.
+    pub leeway_ms: u64,
 }
 
 impl Grant {
     /// What a session without a token gets: the name that it wishes for, these permissions, every room.
     pub fn without_token(name: &str, permissions: u32) -> Grant {
         let (role, rooms) = (Role::Viewer, RoomScope::All);
-        Grant { user: None, name: name.into(), role, permissions, expires_unix_ms: None, rooms }
+        Grant { user: None, name: name.into(), role, permissions, expiry: None, rooms }
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
         ticket_ttl_ms: config.auth.ticket_lifetime_ms as u32,
         tally_flush_ms: rooms.tally_flush_ms,
         recount_ms: rooms.recount_ms,
+        expiring_notice_ms: config.auth.expiring_notice_s * 1_000,
         reserved_names: config.auth.reserved_names.iter().flat_map(|name| Likeness::all_of(name)).collect(),
     }
 }

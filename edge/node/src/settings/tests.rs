@@ -131,6 +131,7 @@ fn of_audience(config: &Config) -> Vec<(&'static str, u64)> {
         ticket_ttl_ms,
         tally_flush_ms,
         recount_ms,
+        expiring_notice_ms,
         reserved_names,
     } = audience_settings(config, 0);
     // Derived from keys, or the same key as the engine's.
@@ -162,6 +163,7 @@ fn of_audience(config: &Config) -> Vec<(&'static str, u64)> {
         ("fanout.compression", compression.into()),
         ("fanout.compress_from_members", compress_from_members as u64),
         ("auth.ticket_lifetime_ms", ticket_ttl_ms.into()),
+        ("auth.expiring_notice_s", expiring_notice_ms / 1_000),
         ("rooms.tally_flush_ms", tally_flush_ms),
         ("rooms.recount_ms", recount_ms),
     ]

@@ -174,7 +174,7 @@ impl Run {
             Step::RefuseRoom => world.node.refuse_subscribe = Some((Refusal::Forbidden, None)),
             Step::ThrowOut if world.node.has_viewer() => {
                 let (request, alias) = (0, world.node.alias());
-                world.node.send(&ServerFrame::Unsubscribed { request, alias });
+                world.node.send(&ServerFrame::Unsubscribed { request, alias, reason: Refusal::Other });
             }
             Step::ThrowOut => {}
             Step::GoAway => {

@@ -101,6 +101,8 @@ impl Model {
             | OwnedEvent::Pong { .. }
             | OwnedEvent::History { .. }
             | OwnedEvent::HistoryEnd { .. }
+            | OwnedEvent::TokenExpires { .. }
+            | OwnedEvent::Renewed { .. }
             | OwnedEvent::TokenWanted => {}
         }
     }

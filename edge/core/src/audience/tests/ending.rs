@@ -5,6 +5,7 @@
 use grandstand_engine::link::AdminRequest;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Phase};
+use grandstand_protocol::refusal::Refusal;
 
 use super::super::Settings;
 use super::harness::{Harness, Plan, V};
@@ -136,7 +137,10 @@ fn a_removed_room_lets_its_members_go_and_begins_anew() {
     harness.administer("r", AdminRequest::Remove { room: "r".into() });
     harness.run_ms(10);
     for v in &crowd {
-        assert_eq!(harness.viewers[v.0].seen.last(), Some(&Seen::Unsubscribed { request: 0, alias }));
+        assert_eq!(
+            harness.viewers[v.0].seen.last(),
+            Some(&Seen::Unsubscribed { request: 0, alias, reason: Refusal::UnknownRoom })
+        );
     }
     assert_eq!(harness.audiences[0].counters().rooms, 1);
     for v in &crowd {

@@ -12,7 +12,7 @@ use super::super::{Drain, Settings};
 use super::harness::{EPOCH_MS, Harness, Plan, V};
 use super::viewer::Seen;
 use crate::admission::overload::Overload;
-use crate::auth::{Authorize, Denied, Grant, RoomScope};
+use crate::auth::{Authorize, Denied, Expiry, Grant, RoomScope};
 
 fn ended(harness: &Harness, v: V) -> CloseCode {
     harness.ended[v.0].as_ref().expect("it has ended").code
@@ -210,7 +210,11 @@ impl Authorize for OneToken {
         }
         let rooms = RoomScope::of(&["show/*".to_owned()]).expect("a pattern");
         let grant = Grant::without_token(wished_name, permission::REACT);
-        Ok(Grant { rooms, expires_unix_ms: Some(self.ends_unix_ms), ..grant })
+        Ok(Grant {
+            rooms,
+            expiry: Some(Expiry { expires_unix_ms: self.ends_unix_ms, leeway_ms: 0 }),
+            ..grant
+        })
     }
 }
 

@@ -20,5 +20,6 @@ mod pacing;
 mod people;
 mod property;
 mod refusals;
+mod renewing;
 mod verdicts;
 mod viewer;

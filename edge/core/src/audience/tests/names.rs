@@ -94,6 +94,60 @@ fn reserved_names_and_what_looks_like_them_are_shown_to_nobody() {
     assert_eq!(greet(&mut harness, "Hostess", "").1, "Hostess");
 }
 
+/// How `Host` and other names are imitated, by class.
+const IMITATIONS: [(&str, &str); 14] = [
+    ("case", "hOST"),
+    ("cyrillic", "\u{41d}\u{43e}\u{455}t"),
+    ("greek", "\u{397}\u{3bf}st"),
+    ("full width", "\u{ff28}\u{ff4f}\u{ff53}\u{ff54}"),
+    ("mathematical", "\u{1d407}\u{1d5fc}\u{1d4fc}\u{1d69d}"),
+    ("circled", "\u{24bd}\u{24de}\u{24e2}\u{24e3}"),
+    ("digits", "H05t"),
+    ("diacritics", "H\u{f3}s\u{301}t"),
+    ("strokes", "H\u{336}o\u{336}s\u{336}t\u{336}"),
+    ("spacing", "H o\u{3000}s t"),
+    ("signs", "[H.o.s.t] \u{2713}"),
+    ("zero width", "Ho\u{200b}s\u{2060}t"),
+    ("overrides", "\u{202e}Host\u{202c}"),
+    ("fillers and tags", "Host\u{3164}\u{e0061}"),
+];
+
+/// Clause L-6: a person with a role who is in the room, also on another worker, is not imitated in it.
+#[test]
+fn a_present_host_is_imitated_by_nobody_on_any_worker() {
+    let plan = Plan { workers: 2, authority: Arc::new(ByRole), ..Plan::default() };
+    let mut harness = Harness::new(&plan);
+    let (host, _) = greet(&mut harness, "Host", "host");
+    harness.subscribe(host, "r", None, 0);
+    harness.run_ms(50);
+    let speak = |harness: &mut Harness, worker: u16, name: &str| {
+        let v = harness.enter(worker.into());
+        harness.send(v, &ClientFrame::Hello(Hello { name, ..Hello::default() }));
+        harness.subscribe(v, "r", None, 0);
+        harness.run_ms(50);
+        harness.talk(v, "r", 1);
+        harness.run_ms(50);
+        harness.viewers[v.0].authors.last().expect("its own message").clone()
+    };
+    for (class, name) in IMITATIONS {
+        for worker in 0..2 {
+            assert!(speak(&mut harness, worker, name).starts_with("guest-"), "{class} on worker {worker}");
+        }
+    }
+    assert_eq!(speak(&mut harness, 1, "Hostess"), "Hostess");
+    harness.talk(host, "r", 1);
+    harness.run_ms(50);
+    assert_eq!(harness.viewers[host.0].authors.last().map(String::as_str), Some("Host"));
+    // A host who never spoke and left keeps nobody's name.
+    let (quiet, _) = greet(&mut harness, "Mo", "moderator");
+    harness.subscribe(quiet, "r", None, 0);
+    harness.run_ms(50);
+    assert!(speak(&mut harness, 1, "M0").starts_with("guest-"));
+    harness.cut(quiet);
+    harness.run_ms(50);
+    assert_eq!(speak(&mut harness, 1, "M0"), "M0");
+}
+
 /// Clause L-6: a bridge speaks for strangers, whose names are as little theirs.
 #[test]
 fn a_bridges_author_is_judged_by_its_role() {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
-    ClientFrame, Gap, HistoryPage, Kind, Outcome, Phase, Published, ServerFrame, Subscribed,
+    ClientFrame, Gap, HistoryPage, Kind, Outcome, Phase, Published, Role, ServerFrame, Subscribed,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
@@ -52,7 +52,7 @@ impl Truth {
 pub(super) enum Seen {
     Welcome { session: u64, resumed: bool, name: String, permissions: u32 },
     Subscribed(Subscribed),
-    Unsubscribed { request: u32, alias: u32 },
+    Unsubscribed { request: u32, alias: u32, reason: Refusal },
     Published(Published),
     StateSet { request: u32, version: u64 },
     Refused { kind: u8, id: u64, reason: Refusal, retry_after_ms: Option<u32> },
@@ -65,6 +65,8 @@ pub(super) enum Seen {
     Error { code: u16, detail: String },
     Page { request: u32, offset: u64, next: u64, head: u64, said: Vec<(u64, String)> },
     Personal { alias: u32, offset: u64, text: String },
+    Renewed { request: u32, name: String, role: Role, permissions: u32, expires_in_ms: u64 },
+    Expiring { in_ms: u64 },
 }
 
 /// A room as a viewer follows it.
@@ -118,6 +120,7 @@ pub(super) struct Viewer {
     setting: HashSet<u32>,
     paging: HashSet<u32>,
     pings: BTreeMap<u64, usize>,
+    renewing: HashSet<u32>,
     pub(super) failed: bool,
     /// A log and the one that goes on from it.
     pub(super) other_log: Option<(u64, u64)>,
@@ -138,6 +141,7 @@ impl Viewer {
         self.publishing.clear();
         self.setting.clear();
         self.paging.clear();
+        self.renewing.clear();
         self.pings.clear();
         self.capabilities = 0;
         (self.welcomed, self.failed) = (false, false);
@@ -166,6 +170,7 @@ impl Viewer {
                 *self.pings.entry(*client_us).or_default() += 1;
             }
             ClientFrame::History(h) => assert!(self.paging.insert(h.request)),
+            ClientFrame::Renew(renew) => assert!(self.renewing.insert(renew.request)),
             ClientFrame::Hello(_) | ClientFrame::React(_) => {}
         }
     }
@@ -177,6 +182,7 @@ impl Viewer {
             + self.publishing.values().sum::<usize>()
             + self.setting.len()
             + self.paging.len()
+            + self.renewing.len()
             + self.pings.values().sum::<usize>()
     }
 
@@ -267,14 +273,14 @@ impl Viewer {
                 }
             }
             ServerFrame::Subscribed(s) => self.take_subscribed(s),
-            ServerFrame::Unsubscribed { request, alias } => {
-                let (request, alias) = (*request, *alias);
+            ServerFrame::Unsubscribed { request, alias, reason } => {
+                let (request, alias, reason) = (*request, *alias, *reason);
                 assert!(
                     request == 0 || self.unsubscribing.remove(&(request, alias)),
                     "nobody asked to leave"
                 );
                 assert!(self.following.remove(&alias).is_some(), "it did not follow {alias}");
-                Seen::Unsubscribed { request, alias }
+                Seen::Unsubscribed { request, alias, reason }
             }
             ServerFrame::Published(p) => {
                 self.answered_publication(p.nonce);
@@ -325,6 +331,17 @@ impl Viewer {
                 truth.heard(p.epoch, p.offset, p.time_ms, p.text);
                 Seen::Personal { alias: p.alias, offset: p.offset, text: p.text.to_owned() }
             }
+            ServerFrame::Renewed(r) => {
+                assert!(self.renewing.remove(&r.request), "no such renewal");
+                Seen::Renewed {
+                    request: r.request,
+                    name: r.name.to_owned(),
+                    role: r.role,
+                    permissions: r.permissions,
+                    expires_in_ms: r.expires_in_ms,
+                }
+            }
+            ServerFrame::Expiring { in_ms } => Seen::Expiring { in_ms: *in_ms },
         };
         self.seen.push(seen);
     }
@@ -381,6 +398,7 @@ impl Viewer {
                 assert!(self.unsubscribing.remove(&waits.expect("it asked to leave")));
             }
             Kind::History => assert!(self.paging.remove(&(id as u32)), "no such page"),
+            Kind::Renew => assert!(self.renewing.remove(&(id as u32)), "no such renewal"),
             Kind::React => {}
             other => panic!("{other:?} is not refused"),
         }

@@ -354,6 +354,22 @@ pub enum EventOf<S, B> {
         /// Tries since the last connection that stayed established.
         attempt: u32,
     },
+    /// The session's token runs out soon: give another one with [`set_token`](super::Session::set_token).
+    TokenExpires {
+        /// After this time; the node ends the session soon after.
+        in_ms: u64,
+    },
+    /// The node took a new token: what the session is and may do from now on.
+    Renewed {
+        /// The name under which the session publishes.
+        name: S,
+        /// The role under which it publishes.
+        role: Role,
+        /// What it may do: bits of [`grandstand_protocol::frame::permission`].
+        permissions: u32,
+        /// When the token runs out; 0 for never.
+        expires_in_ms: u64,
+    },
     /// A new token is needed before the next try.
     TokenWanted,
     /// The session is over. The last event.
@@ -493,6 +509,10 @@ impl<S, B> EventOf<S, B> {
             E::Fault { room, fault } => E::Fault { room: room.map(t), fault },
             E::Disconnected { reason } => E::Disconnected { reason },
             E::Reconnecting { after_us, attempt } => E::Reconnecting { after_us, attempt },
+            E::TokenExpires { in_ms } => E::TokenExpires { in_ms },
+            E::Renewed { name, role, permissions, expires_in_ms } => {
+                E::Renewed { name: t(name), role, permissions, expires_in_ms }
+            }
             E::TokenWanted => E::TokenWanted,
             E::Closed { reason } => E::Closed { reason },
         }

@@ -73,7 +73,9 @@ impl Receiver<'_> {
             ServerFrame::Batch(body) => self.handle_batch(body, wire_bytes, emit),
             ServerFrame::Welcome(welcome) => self.handle_welcome(&welcome, emit),
             ServerFrame::Subscribed(subscribed) => self.handle_subscribed(&subscribed, emit),
-            ServerFrame::Unsubscribed { request, alias } => self.handle_unsubscribed(request, alias, emit),
+            ServerFrame::Unsubscribed { request, alias, .. } => {
+                self.handle_unsubscribed(request, alias, emit);
+            }
             ServerFrame::Published(published) => self.handle_published(&published, emit),
             ServerFrame::StateSet { request, version } => {
                 if self.session.outbox.take_state(request) {
@@ -113,6 +115,11 @@ impl Receiver<'_> {
                 }
             }
             ServerFrame::Personal(personal) => self.handle_personal(&personal, emit),
+            ServerFrame::Renewed(r) => {
+                let (name, role, permissions) = (r.name, r.role, r.permissions);
+                emit(Event::Renewed { name, role, permissions, expires_in_ms: r.expires_in_ms });
+            }
+            ServerFrame::Expiring { in_ms } => emit(Event::TokenExpires { in_ms }),
         }
     }
 
@@ -156,6 +163,7 @@ impl Receiver<'_> {
         session.link = Link::Up;
         session.migrations.forget();
         (session.was_welcomed, session.doubts) = (true, 0);
+        session.renews = w.capabilities & capability::RENEW != 0;
         session.takes_compressed = w.capabilities & offered(&session.options) & capability::DEFLATE_1 != 0;
         let is_first = std::mem::replace(&mut session.ticket, w.ticket.into()).is_empty();
         session.heartbeat.set_interval_ms(w.heartbeat_ms);

@@ -122,7 +122,9 @@ impl Session {
         self.history.begin(&mut self.requests, room, from, count)
     }
 
-    /// Use this token from the next connection on.
+    /// Use this token from the next connection on, and at once where the node takes a new token while the
+    /// session runs. The node then answers [`Renewed`](super::EventOf::Renewed), or a refusal, after which
+    /// the session goes on with the token that it had.
     ///
     /// # Errors
     /// [`RequestError::Refused`] for a token over the protocol's limit.
@@ -131,6 +133,7 @@ impl Session {
             return Err(Refusal::TooLarge.into());
         }
         self.options.token = token.into();
+        self.is_renewal_due = self.renews && self.link == Link::Up;
         Ok(())
     }
 

@@ -16,7 +16,7 @@
 use std::cell::RefCell;
 
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Encoder, Hello};
+use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Renew};
 use grandstand_protocol::limits::{AGENT_BYTES_MAX, TOKEN_BYTES_MAX};
 use grandstand_protocol::rules;
 use grandstand_protocol::version::capability;
@@ -104,6 +104,9 @@ pub struct Session {
     pub(super) requests: RequestNumbers,
     connected_us: u64,
     is_hello_due: bool,
+    /// Whether the node takes a new token on this connection.
+    pub(super) renews: bool,
+    pub(super) is_renewal_due: bool,
 }
 
 impl Session {
@@ -135,6 +138,8 @@ impl Session {
             requests: RequestNumbers::new(),
             connected_us: 0,
             is_hello_due: false,
+            renews: false,
+            is_renewal_due: false,
         }
     }
 
@@ -415,6 +420,7 @@ fn handle_up_timeout(session: &mut Session, now_us: u64) {
 fn handle_link_down(session: &mut Session, emit: &mut impl FnMut(Event<'_>)) {
     session.link = Link::Down;
     (session.is_hello_due, session.takes_compressed) = (false, false);
+    (session.renews, session.is_renewal_due) = (false, false);
     session.migrations.forget_next();
     session.heartbeat.handle_disconnected();
     session.outbox.handle_disconnected();
@@ -427,7 +433,7 @@ fn handle_link_down(session: &mut Session, emit: &mut impl FnMut(Event<'_>)) {
 
 /// Capabilities that `Hello` offers.
 pub(super) fn offered(options: &Options) -> u64 {
-    if options.compression { capability::DEFLATE_1 } else { 0 }
+    capability::RENEW | if options.compression { capability::DEFLATE_1 } else { 0 }
 }
 
 /// Writes `Hello`, without a name or token for which a node would close the connection.
@@ -454,6 +460,11 @@ fn encode_next(session: &mut Session, now_us: u64, encoder: &mut Encoder, out: &
     }
     if session.link != Link::Up {
         return false;
+    }
+    if std::mem::take(&mut session.is_renewal_due) {
+        let (request, token) = (session.requests.take(), &*session.options.token);
+        encoder.client(&ClientFrame::Renew(Renew { request, token }), out);
+        return true;
     }
     let subscriptions = &session.subscriptions;
     let alias = |id: RoomId| subscriptions.live(id).map(|room| room.alias);

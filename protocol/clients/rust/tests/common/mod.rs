@@ -13,7 +13,7 @@ use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
 use grandstand_client::protocol::compress::Compressor;
 use grandstand_client::protocol::frame::{
     ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase, Published,
-    Refused, ServerFrame, Snapshot, Subscribed, Welcome,
+    Refused, Renewed, ServerFrame, Snapshot, Subscribed, Welcome,
 };
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::stream::read_header;
@@ -126,7 +126,8 @@ impl ScriptedNode {
 
     /// Compressed, where that was agreed and takes less.
     fn send_batch(&mut self, body: &[u8]) {
-        let compressed = (self.granted != 0).then(|| self.compressor.batch_framed(body)).flatten();
+        let compressed =
+            (self.granted & capability::DEFLATE_1 != 0).then(|| self.compressor.batch_framed(body)).flatten();
         let Some(wire) = compressed else { return self.send(&ServerFrame::Batch(body)) };
         let (header, _) = read_header(&wire, wire.len()).unwrap().unwrap();
         self.compressed += 1;
@@ -149,7 +150,7 @@ impl ScriptedNode {
             ClientFrame::Hello(hello) => {
                 let resumed = !hello.ticket.is_empty() && !self.forgets_sessions;
                 self.connections += 1;
-                self.granted = hello.capabilities & capability::DEFLATE_1 & !self.withheld;
+                self.granted = hello.capabilities & capability::SUPPORTED & !self.withheld;
                 self.send(&ServerFrame::Welcome(Welcome {
                     version: 1,
                     capabilities: self.granted,
@@ -168,7 +169,7 @@ impl ScriptedNode {
             ClientFrame::Subscribe(s) => self.handle_subscribe(s.request, s.resume, s.replay),
             ClientFrame::Unsubscribe { request, alias } => {
                 self.viewer = None;
-                self.send(&ServerFrame::Unsubscribed { request, alias });
+                self.send(&ServerFrame::Unsubscribed { request, alias, reason: Refusal::Other });
             }
             ClientFrame::Publish(p) => {
                 self.ages_ms.push(p.age_ms);
@@ -201,6 +202,25 @@ impl ScriptedNode {
                 self.send(&ServerFrame::StateSet { request: s.request, version });
             }
             ClientFrame::History(h) => self.handle_history(&h),
+            ClientFrame::Renew(renew) if renew.token == "bad" => {
+                let (kind, id, reason) = (Kind::Renew as u8, renew.request.into(), Refusal::Forbidden);
+                self.send(&ServerFrame::Refused(Refused {
+                    kind,
+                    id,
+                    reason,
+                    retry_after_ms: None,
+                    detail: "bad",
+                }));
+            }
+            ClientFrame::Renew(renew) => {
+                let (request, name, expires_in_ms) = (renew.request, renew.token, 60_000);
+                self.send(&ServerFrame::Renewed(Renewed {
+                    request,
+                    name,
+                    expires_in_ms,
+                    ..Renewed::default()
+                }));
+            }
             ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
         }
     }
