@@ -30,6 +30,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("disk_pages_late", "disk_pages_late_total", "Pages of history that the disk did not deliver in time."),
     ("viewers", "viewers", "Viewers of all rooms, as the shards count them."),
     ("history_bytes", "history_bytes", "Bytes of the histories kept in memory."),
+    ("state_bytes", "state_bytes", "Bytes of the keys and values of all rooms' states."),
     ("shards_silent", "shards_silent", "Shards that did not answer this scrape; their numbers are missing from it."),
     ("rooms_busy", "rooms_busy", "Rooms that sealed a batch within the last two seconds."),
     ("largest_tick_us", "largest_tick_seconds", "Longest tick of the busy rooms."),
