@@ -12,6 +12,7 @@ mod disks;
 mod limits;
 mod peer;
 mod pressure;
+mod programs;
 mod proxies;
 mod quic;
 mod supervisors;
@@ -72,6 +73,7 @@ fn go(cli: &Cli) -> Result<bool> {
         tokens::TRIALS,
         disks::TRIALS,
         quic::TRIALS,
+        programs::TRIALS,
     ];
     let all: Vec<Trial> = groups.concat();
     let is_wanted = |trial: &Trial| {
