@@ -85,6 +85,7 @@ fn a_hang_in_every_kind_of_thread_fails_liveness_by_name_and_passes() {
         "log",
         "log-reader",
         "log-backup",
+        "log-marks",
         "handover",
         "watchdog",
         "http",

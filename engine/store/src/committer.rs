@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
-use grandstand_engine::runtime::pulse::Pulse;
+use grandstand_engine::runtime::pulse::{Pulse, Pulses};
 use grandstand_queue::Parker;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -111,6 +111,7 @@ pub(crate) struct Committer {
     pub(crate) conn: Option<Connection>,
     pub(crate) parker: Parker,
     pulse: Pulse,
+    pulses: Pulses,
     pub(crate) rooms: Rooms,
     pub(crate) journal: Journal,
     pub(crate) retention: Retention,
@@ -138,7 +139,7 @@ impl Committer {
         shared: Arc<Shared>,
         path: PathBuf,
         conn: Connection,
-        (parker, pulse): (Parker, Pulse),
+        (parker, pulses): (Parker, &Pulses),
         (rooms, journal): (Rooms, Journal),
         retention: Retention,
         number: u64,
@@ -149,7 +150,8 @@ impl Committer {
             path,
             conn: Some(conn),
             parker,
-            pulse,
+            pulse: pulses.register("log"),
+            pulses: pulses.clone(),
             rooms,
             journal,
             retention,
@@ -480,7 +482,7 @@ impl Committer {
         if self.marks.is_some() {
             return;
         }
-        match Marks::create(self.dir(), &self.end_mark()) {
+        match Marks::create(self.dir(), &self.end_mark(), self.pulses.register("log-marks")) {
             Ok(marks) => self.marks = Some(marks),
             Err(error) => self.note_unmarked(&error),
         }

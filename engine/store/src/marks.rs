@@ -24,7 +24,8 @@ use std::path::Path;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 
 use crate::checksum::checksum;
 use crate::codec::{Decoder, Malformed, put_sized, put_varint};
@@ -158,7 +159,7 @@ impl Marks {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn create(dir: &Path, first: &Mark) -> io::Result<Marks> {
+    pub(crate) fn create(dir: &Path, first: &Mark, pulse: Pulse) -> io::Result<Marks> {
         let (path, part) = (dir.join(FILE), dir.join("log.marks.part"));
         let mut data = first.encode();
         let at = data.len();
@@ -176,14 +177,22 @@ impl Marks {
         let ((asks, jobs), (results, done)) = (unbounded::<Vec<u8>>(), unbounded());
         let thread = thread::Builder::new().name("log-marks".into()).spawn(move || {
             let mut at = at;
-            for slot in jobs {
+            loop {
+                pulse.turn();
+                let slot = match jobs.recv_timeout(TURN_EVERY) {
+                    Ok(slot) => slot,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return pulse.end(),
+                };
+                let disk = pulse.wait_outside();
                 if at + slot.len() > FILE_BYTES {
                     at = 0;
                 }
                 let written = file.write_all_at(&slot, at as u64).and_then(|()| file.sync_data());
+                drop(disk);
                 at += slot.len();
                 if results.send(written).is_err() {
-                    return;
+                    return pulse.end();
                 }
             }
         })?;
@@ -233,6 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use grandstand_engine::runtime::pulse::Pulses;
 
     fn mark(row: i64, rooms: usize) -> Mark {
         let end = |n: usize| RoomEnd { name: format!("show/{n}").into(), epoch: 7, next_offset: row as u64 };
@@ -265,7 +275,7 @@ mod tests {
     #[test]
     fn the_newest_marks_are_read_after_the_file_was_filled_several_times() {
         let dir = dir("ring");
-        let mut marks = Marks::create(&dir.0, &mark(1, 0)).unwrap();
+        let mut marks = Marks::create(&dir.0, &mark(1, 0), Pulses::default().register("log-marks")).unwrap();
         // Of different sizes, so that they end at other places in each round.
         for row in 2..=6_000 {
             marks.begin(&mark(row, row as usize % 70));

@@ -127,7 +127,7 @@ impl Store {
             shared.clone(),
             path.clone(),
             conn,
-            (parker, pulses.register("log")),
+            (parker, pulses),
             writer_state,
             retention,
             number,
