@@ -11,8 +11,17 @@ use grandstand::Node;
 use grandstand_harness::local;
 use serde_json::Value;
 
+/// A node where everybody may do everything, and each connection of this machine is a person of its own.
 fn node() -> Node {
-    local::node(&[("node.workers", "2")])
+    node_with(("node.workers", "2"))
+}
+
+fn node_with(key: (&str, &str)) -> Node {
+    local::node(&[
+        key,
+        ("auth.open_may", "publish,react,state,bridge"),
+        ("limits.people_per_address", "65535"),
+    ])
 }
 
 fn ws(node: &Node) -> String {
@@ -199,7 +208,7 @@ fn what_cannot_be_done_is_said_and_fails() {
 
 #[test]
 fn what_the_machine_or_the_node_does_not_take_is_refused_at_once() {
-    let node = local::node(&[("limits.text_bytes_max", "500")]);
+    let node = node_with(("limits.text_bytes_max", "500"));
     let url = ws(&node);
     for (arguments, code, words) in [
         (&["load", "--viewers", "100000000"][..], 2, "expected an integer from 1 to 4000000"),
@@ -244,7 +253,7 @@ fn an_audit_tells_that_a_room_was_not_fresh() {
 
 #[test]
 fn viewers_that_are_not_let_in_fail_the_run() {
-    let node = local::node(&[("rooms.on_first_use", "other")]);
+    let node = node_with(("rooms.on_first_use", "other"));
     let url = ws(&node);
     let output = gs(&[
         "load",

@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use grandstand_harness::http;
@@ -261,6 +261,8 @@ fn retries_after_restart(field: &Field) -> Result<Figure> {
     let count = field.either(16_600, 30_000);
     let node = field.node(&durable(field, &directory))?;
     let (accepted, _) = speak(&node, "here", 0, count)?;
+    // The first attempts would be made now, after the last message.
+    let first = Instant::now();
     signal(&node, Signal::KILL)?;
     drop(node);
     let node = field.node(&durable(field, &directory))?;
@@ -268,6 +270,7 @@ fn retries_after_restart(field: &Field) -> Result<Figure> {
     let alias = peer.enter("here")?;
     let (mut taken, mut forgotten) = (0, 0);
     for nonce in 0..200 {
+        let age_ms = first.elapsed().as_millis() as u32 + 1;
         let nonce = 10_000_000 + nonce;
         let text = "sent before the restart, and not in the log";
         peer.send(&ClientFrame::Publish(Publish {

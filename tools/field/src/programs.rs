@@ -78,10 +78,18 @@ fn values(field: &Field) -> Result<Figure> {
         let begin = Instant::now();
         let output = ends(command, Duration::from_secs(5))?;
         let took = begin.elapsed();
-        let text = output.as_ref().map_or_else(String::new, |output| String::from_utf8_lossy(&output.stderr).into_owned());
+        let text = output
+            .as_ref()
+            .map_or_else(String::new, |output| String::from_utf8_lossy(&output.stderr).into_owned());
         let code = output.and_then(|output| output.status.code());
-        let holds = code.is_some_and(|code| code != 0 && code != 101) && !text.contains("panicked") && took < Duration::from_secs(3);
-        checks.check(&words.join(" "), holds, format!("code {code:?} after {} ms: {}", took.as_millis(), text.lines().next().unwrap_or("")));
+        let holds = code.is_some_and(|code| code != 0 && code != 101)
+            && !text.contains("panicked")
+            && took < Duration::from_secs(3);
+        checks.check(
+            &words.join(" "),
+            holds,
+            format!("code {code:?} after {} ms: {}", took.as_millis(), text.lines().next().unwrap_or("")),
+        );
     }
     checks.close()
 }
@@ -91,12 +99,15 @@ fn piped_chat(field: &Field) -> Result<Figure> {
     let url = node.url("ws://")?;
     let mut checks = Checks::default();
     let too_long = "x".repeat(100_000);
-    for (name, lines, is_success) in
-        [("two lines", "one\ntwo\n".to_owned(), true), ("a line too long", format!("one\n{too_long}\ntwo\n"), false), ("nothing", String::new(), true)]
-    {
+    for (name, lines, is_success) in [
+        ("two lines", "one\ntwo\n".to_owned(), true),
+        ("a line too long", format!("one\n{too_long}\ntwo\n"), false),
+        ("nothing", String::new(), true),
+    ] {
         let mut command = gs(field)?;
         command.args(["chat", &url, "--room", "piped"]).env("TERM", "dumb");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("a pipe")?.write_all(lines.as_bytes())?;
         let mut child = Killed(child);
         let mut code = None;
@@ -115,17 +126,29 @@ fn lost_terminal(field: &Field) -> Result<Figure> {
     let script = crate::trial::program("script")?.get_program().to_owned();
     let node = field.node(&field.plan())?;
     let path = gs(field)?.get_program().to_string_lossy().into_owned();
-    for words in [format!("{path} chat {} --room here", node.url("ws://")?), format!("{path} demo --viewers 20 --seconds 60")] {
+    for words in [
+        format!("{path} chat {} --room here", node.url("ws://")?),
+        format!("{path} demo --viewers 20 --seconds 60"),
+    ] {
         let mut command = Command::new(&script);
-        command.args(["-qfc", &words, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::null());
+        command
+            .args(["-qfc", &words, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut terminal = Killed(command.stderr(Stdio::null()).spawn()?);
         std::thread::sleep(Duration::from_millis(1500));
         let children = descendants(terminal.0.id());
         // The terminal is gone, as with a closed window.
         terminal.0.kill()?;
         terminal.0.wait()?;
-        let ended = until(Duration::from_secs(15), || Ok(children.iter().all(|&pid| process::sample(pid).is_err())))?;
-        checks.check(words.split(' ').nth(1).unwrap_or(""), ended && !children.is_empty(), format!("{} processes go on", children.len()));
+        let ended =
+            until(Duration::from_secs(15), || Ok(children.iter().all(|&pid| process::sample(pid).is_err())))?;
+        checks.check(
+            words.split(' ').nth(1).unwrap_or(""),
+            ended && !children.is_empty(),
+            format!("{} processes go on", children.len()),
+        );
         for pid in children {
             if let Some(pid) = Pid::from_raw(pid as i32) {
                 let _ = kill_process(pid, Signal::KILL);

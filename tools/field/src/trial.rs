@@ -91,7 +91,7 @@ impl Field {
 
     /// A plan with every port on loopback and free, else as delivered.
     pub(crate) fn plan(&self) -> NodePlan {
-        NodePlan::new(&self.binary)
+        NodePlan::as_delivered(&self.binary)
     }
 
     /// A running node of this plan.

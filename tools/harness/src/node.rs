@@ -45,6 +45,16 @@ impl NodePlan {
     /// each connection of this machine is a person of its own.
     #[must_use]
     pub fn new(binary: &Path) -> NodePlan {
+        // No load balancer is to be told of a drain.
+        let plan = NodePlan::as_delivered(binary).key("drain.announce_ms", 0).key("drain.refuse_ms", 0);
+        plan.key("rooms.pacing_per_s", 0)
+            .key("auth.open_may", "publish,react,state,bridge")
+            .key("limits.people_per_address", 65_535)
+    }
+
+    /// This binary on free ports, else with the defaults that operators meet.
+    #[must_use]
+    pub fn as_delivered(binary: &Path) -> NodePlan {
         let mut plan = NodePlan {
             binary: binary.to_path_buf(),
             under: Vec::new(),
@@ -53,14 +63,10 @@ impl NodePlan {
             core: None,
             log: None,
         };
-        // No load balancer is to be told of a drain.
-        plan = plan.key("drain.announce_ms", 0).key("drain.refuse_ms", 0);
         for listener in ["ws.listen", "wss.listen", "quic.listen", "admin.listen"] {
             plan = plan.key(listener, "127.0.0.1:0");
         }
-        plan.key("rooms.pacing_per_s", 0)
-            .key("auth.open_may", "publish,react,state,bridge")
-            .key("limits.people_per_address", 65_535)
+        plan
     }
 
     /// With one more key of the configuration, such as `rooms.tick_ms`; the last of a name takes precedence.

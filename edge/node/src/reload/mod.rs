@@ -236,7 +236,7 @@ impl Watch {
         }
         let (stop, stopped) = mpsc::channel();
         let (every, clock, pulse) = (Duration::from_millis(every_ms), reload.clock, pulses.register("files"));
-        let thread = std::thread::Builder::new().name("grandstand-files".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
             let (mut last, mut due) = (None, clock.instant() + every);
             loop {
                 pulse.turn();

@@ -173,7 +173,10 @@ impl ScriptedNode {
             }
             ClientFrame::Publish(p) => {
                 self.ages_ms.push(p.age_ms);
-                if let Some((reason, retry_after_ms)) = self.refuse_publish.pop_front() {
+                // What is in the log is answered, whatever would be refused now.
+                if !self.nonces.contains_key(&p.nonce)
+                    && let Some((reason, retry_after_ms)) = self.refuse_publish.pop_front()
+                {
                     let (kind, id) = (Kind::Publish as u8, p.nonce);
                     let refused = Refused { kind, id, reason, retry_after_ms, detail: "" };
                     return self.send(&ServerFrame::Refused(refused));
