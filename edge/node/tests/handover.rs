@@ -16,7 +16,7 @@ use common::ws::Ws;
 use common::{PATIENCE, config, frame};
 use grandstand::{Addresses, Node};
 use grandstand_client::core::{OwnedEvent, SubscribeOptions};
-use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust};
+use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust, Url};
 use grandstand_harness::wait::until;
 use grandstand_protocol::frame::{ClientFrame, Durability, Outcome, ServerFrame};
 
@@ -278,7 +278,9 @@ fn clients_follow_restarts_without_a_pause_and_keep_their_sessions() {
     ];
     let clients: Vec<Client> = urls
         .iter()
-        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()).unwrap())
+        .map(|url| {
+            Client::connect(&connector, url.parse::<Url>().unwrap(), ClientOptions::default()).unwrap()
+        })
         .collect();
     let mut lives: Vec<Life> = clients.iter().map(|_| Life::default()).collect();
     clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());
@@ -408,7 +410,9 @@ fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
     ];
     let clients: Vec<Client> = urls
         .iter()
-        .map(|url| Client::connect(&connector, &url.parse().unwrap(), ClientOptions::default()).unwrap())
+        .map(|url| {
+            Client::connect(&connector, url.parse::<Url>().unwrap(), ClientOptions::default()).unwrap()
+        })
         .collect();
     let mut told: Vec<Told> = clients.iter().map(|_| Told::default()).collect();
     clients.iter().for_each(|c| c.subscribe("show", SubscribeOptions::default()).unwrap());

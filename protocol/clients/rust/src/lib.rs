@@ -4,8 +4,9 @@
 //! - [`net::Driver`]: a session as one future with a [`net::Handler`]: for load generators, bridges, tests;
 //! - [`core::Session`]: the state machine under both, without sockets and clocks.
 //!
-//! The cargo feature `net` (default) adds [`net`] with tokio, quinn and rustls. Without it only [`core`] is
-//! compiled.
+//! The cargo feature `net` adds [`net`] with tokio and rustls, `quic` adds QUIC to it, `system-roots` the
+//! trust in the system's authorities; all three are on by default. Without them only [`core`] is compiled.
+//! The feature `tracing` reports connections and their ends.
 //!
 //! A session recovers by itself: it reconnects with jitter, resumes every room after the last message that it
 //! delivered, and retries unacknowledged publications under the same nonce. It reports messages that the
@@ -16,13 +17,14 @@
 //!
 //! ```no_run
 //! use grandstand_client::core::{OwnedEvent, SubscribeOptions};
-//! use grandstand_client::net::{Client, ClientOptions, Connector, Trust};
+//! use grandstand_client::net::{Client, ClientOptions, Connector, Trust, Url};
 //!
 //! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
 //! // The hash that a node prints for its development certificate; `Trust::Pem` where there is a real one.
 //! let trust = Trust::fingerprint("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08").unwrap();
 //! let connector = Connector::new(&trust)?;
-//! let client = Client::connect(&connector, &"quic://localhost:7443".parse()?, ClientOptions::default())?;
+//! let url: Url = "quic://localhost:7443".parse()?;
+//! let client = Client::connect(&connector, &url, ClientOptions::default())?;
 //! client.subscribe("show", SubscribeOptions { replay: 20, resume: None })?;
 //! client.publish("show", "hello").await?;
 //! while let Some(event) = client.next_event().await {
@@ -45,3 +47,8 @@ pub mod core;
 pub mod net;
 
 pub use grandstand_protocol as protocol;
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "quic", feature = "system-roots"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,7 +13,8 @@ use grandstand_protocol::refusal::Refusal;
 
 use super::history::HistoryError;
 use super::queues::{Command, Queues, Shared};
-use super::{Control, Handler};
+use super::tokens::TokenRequests;
+use super::{Control, Handler, Url};
 use crate::core::{CLOSE_WAIT_US, Event, OwnedEvent, Reason, RequestError, RoomId, Session};
 
 /// See the file's head.
@@ -21,9 +22,14 @@ use crate::core::{CLOSE_WAIT_US, Event, OwnedEvent, Reason, RequestError, RoomId
 pub(super) struct Bridge {
     pub(super) shared: Arc<Shared>,
     pub(super) renews_token: bool,
+    pub(super) tokens: TokenRequests,
 }
 
 impl Handler for Bridge {
+    fn handle_connected(&mut self, url: &Url) {
+        self.shared.lock().url = Some(url.clone());
+    }
+
     fn handle_event(&mut self, _: u64, event: &Event<'_>) {
         if matches!(event, Event::BatchEnd { .. }) {
             return;
@@ -35,8 +41,16 @@ impl Handler for Bridge {
     }
 
     fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
+        let provided = self.tokens.poll(cx);
         let mut queues = self.shared.lock();
         queues.session = Some(cx.waker().clone());
+        if let Poll::Ready(Some(token)) = provided {
+            queues.token.set(token);
+        }
+        if let Some(token) = queues.token.poll() {
+            // Of the app, which was told if it is too long; of a provider, then the old one holds.
+            let _ = control.session.set_token(&token);
+        }
         if std::mem::take(&mut queues.network_changed) {
             control.network_changed();
         }
@@ -68,6 +82,10 @@ impl Handler for Bridge {
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
         if !self.renews_token {
             return Poll::Ready(None);
+        }
+        self.tokens.begin();
+        if let Poll::Ready(provided) = self.tokens.poll(cx) {
+            return Poll::Ready(provided);
         }
         let mut queues = self.shared.lock();
         queues.session = Some(cx.waker().clone());

@@ -15,9 +15,11 @@ use futures_core::Stream;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
+use super::addresses::Urls;
 use super::bridge::Bridge;
 use super::publication::{OwnedPublication, PublishError, Receipt};
 use super::queues::{Command, Queues, Shared};
+use super::tokens::{TokenProvider, TokenRequests};
 use super::view::{RoomInfo, Status};
 use super::{Connector, Driver, History, HistoryError, Url, now_us, seed};
 use crate::core::{Options, OwnedEvent, RequestError, Session, SubscribeOptions};
@@ -30,14 +32,16 @@ pub struct ClientOptions {
     /// Number of waiting events at which the session stops reading.
     pub events_max: usize,
     /// Whether the app answers [`Event::TokenWanted`](crate::core::EventOf::TokenWanted) with
-    /// [`Client::set_token`]; otherwise an expired token ends the session.
+    /// [`Client::set_token`]; without it and without `tokens` an expired token ends the session.
     pub renews_token: bool,
+    /// Gives a new token when the old one runs out.
+    pub tokens: Option<TokenProvider>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
         // A few screens' worth.
-        ClientOptions { session: Options::default(), events_max: 1024, renews_token: false }
+        ClientOptions { session: Options::default(), events_max: 1024, renews_token: false, tokens: None }
     }
 }
 
@@ -53,12 +57,14 @@ struct Handle {
 
 impl Client {
     /// Begin a session, which connects and reconnects by itself. Must be called within a tokio runtime.
+    /// Several URLs of one node or cluster ([`Urls`]) are raced: the first is preferred, the next ones are
+    /// tried when it fails or is silent for 0.6 s, and the one that works is remembered for ten minutes.
     ///
     /// # Errors
     /// [`RequestError::Refused`] when the name, the token or the agent in the options is not valid.
     pub fn connect(
         connector: &Connector,
-        url: &Url,
+        urls: impl Into<Urls>,
         mut options: ClientOptions,
     ) -> Result<Client, RequestError> {
         options.session.check()?;
@@ -68,8 +74,10 @@ impl Client {
         // The app's view keeps it.
         let keeps_state = std::mem::take(&mut options.session.keep_state);
         let shared = Arc::new(Shared::new(options.events_max, keeps_state));
-        let bridge = Bridge { shared: shared.clone(), renews_token: options.renews_token };
-        let driver = Driver::new(connector, url, Session::new(options.session), bridge);
+        let renews_token = options.renews_token || options.tokens.is_some();
+        let tokens = TokenRequests::new(options.tokens);
+        let bridge = Bridge { shared: shared.clone(), renews_token, tokens };
+        let driver = Driver::new(connector, urls, Session::new(options.session), bridge);
         tokio::spawn(driver.run());
         Ok(Client(Arc::new(Handle { shared, next_nonce: AtomicU64::new(seed() >> 1) })))
     }
@@ -212,7 +220,7 @@ impl Client {
         std::future::poll_fn(|cx| waiting.shared.lock().history.poll(ticket, cx.waker())).await
     }
 
-    /// Set a new token for the next connection.
+    /// Set a new token: for the next connection, and at once where the node takes one while a session runs.
     ///
     /// # Errors
     /// [`RequestError::Refused`] for a token over the protocol's limit.
@@ -221,7 +229,7 @@ impl Client {
             return Err(Refusal::TooLarge.into());
         }
         let mut queues = self.0.shared.lock();
-        queues.token = Some(token.into());
+        queues.token.set(token.into());
         queues.wake_session();
         Ok(())
     }
@@ -239,6 +247,11 @@ impl Client {
     /// reconnects as needed. [`Client::next_event`] reports the end.
     pub fn close(&self) {
         self.0.close();
+    }
+
+    /// The URL of the present connection, or of the last one; `None` before the first.
+    pub fn url(&self) -> Option<Url> {
+        self.0.shared.lock().url.clone()
     }
 
     /// Whether there is a connection, as of the last event that was taken.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Sleep;
 
+use super::addresses::{Addresses, Urls};
 use super::clock::{instant, now_us};
 use super::connector::Connecting;
 use super::link::{Incoming, Link};
@@ -39,6 +40,11 @@ pub(super) const GOODBYE_WAIT_US: u64 = 1_000_000;
 pub trait Handler {
     /// An event happened, at this time on [`now_us`](super::now_us)'s clock.
     fn handle_event(&mut self, now_us: u64, event: &Event<'_>);
+
+    /// A connection is established, over this URL.
+    fn handle_connected(&mut self, url: &Url) {
+        let _ = url;
+    }
 
     /// Called on every turn, to publish, subscribe, hold, drop or close. Returns the latest time of the next
     /// call. The handler can register other wake-ups with `cx`.
@@ -150,9 +156,7 @@ enum Step {
 /// One session over real connections. See [`Driver::run`].
 pub struct Driver<H> {
     connector: Connector,
-    url: Url,
-    /// The address that `GoAway` named.
-    moved_to: Option<Box<Url>>,
+    addresses: Addresses,
     session: Session,
     handler: H,
     state: State,
@@ -167,12 +171,11 @@ pub struct Driver<H> {
 
 impl<H: Handler> Driver<H> {
     /// A driver, which connects when it runs.
-    pub fn new(connector: &Connector, url: &Url, mut session: Session, handler: H) -> Driver<H> {
+    pub fn new(connector: &Connector, urls: impl Into<Urls>, mut session: Session, handler: H) -> Driver<H> {
         session.overlap_migrations();
         Driver {
             connector: connector.clone(),
-            url: url.clone(),
-            moved_to: None,
+            addresses: Addresses::new(urls.into()),
             session,
             handler,
             state: State::Resting { until_us: 0 },
@@ -296,14 +299,18 @@ impl<H: Handler> Driver<H> {
             State::Over(_) => Step::Wait(None),
             State::Resting { until_us } if now_us < *until_us => no_later(*until_us),
             State::Resting { .. } => {
-                let url = self.moved_to.as_deref().unwrap_or(&self.url);
-                let (connecting, deadline_us) = (self.connector.connect(url), now_us + CONNECT_WAIT_US);
+                let urls = self.addresses.order(now_us);
+                let (connecting, deadline_us) = (self.connector.connect(urls), now_us + CONNECT_WAIT_US);
                 self.state = State::Connecting { connecting, deadline_us };
                 Step::Again
             }
             State::Connecting { connecting, deadline_us } => match connecting.as_mut().poll(cx) {
-                Poll::Ready(Ok(link)) => {
+                Poll::Ready(Ok((link, url))) => {
                     self.stats.connects += 1;
+                    self.addresses.handle_won(now_us, &url);
+                    self.handler.handle_connected(&url);
+                    #[cfg(feature = "tracing")]
+                    tracing::debug!(%url, "connected");
                     self.session.handle_connected(now_us);
                     self.state = State::Up(link);
                     Step::Again
@@ -415,7 +422,7 @@ impl<H: Handler> Driver<H> {
 
     /// No node answers at the address in `GoAway`: return to the address that the application gave.
     fn handle_unreachable(&mut self, now_us: u64, ending: Ending) -> Step {
-        self.moved_to = None;
+        self.addresses.moved_to = None;
         self.handle_ended(now_us, ending)
     }
 
@@ -428,13 +435,16 @@ impl<H: Handler> Driver<H> {
         let next = self
             .session
             .handle_disconnected(now_us, ending, &mut |event| handler.handle_event(now_us, &event));
+        #[cfg(feature = "tracing")]
+        tracing::debug!(url = %self.addresses.present(), ?next, "the connection has ended");
         self.state = match next {
             Next::Reconnect { after_us } => State::Resting { until_us: now_us.saturating_add(after_us) },
             Next::Reauthenticate => State::AwaitingToken,
             Next::GiveUp(reason) => State::Over(reason),
         };
-        if let Some(url) = self.session.take_where_to().and_then(|where_to| self.url.moved(&where_to)) {
-            self.moved_to = Some(Box::new(url));
+        let where_to = self.session.take_where_to();
+        if let Some(url) = where_to.and_then(|where_to| self.addresses.given().moved(&where_to)) {
+            self.addresses.moved_to = Some(Box::new(url));
         }
         self.drop_due = None;
         Step::Again
@@ -443,13 +453,10 @@ impl<H: Handler> Driver<H> {
     /// Advance the next connection, beside the present one. Returns the time of the next step.
     fn poll_next(&mut self, cx: &mut Context<'_>, now_us: u64) -> Option<u64> {
         if let Some(where_to) = self.session.next_connection().poll_open() {
-            let here = if self.session.next_connection().has_fallen_back() {
-                None
-            } else {
-                self.moved_to.as_deref()
-            };
-            let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| self.url.moved(to));
-            let url = url.unwrap_or_else(|| here.unwrap_or(&self.url).clone());
+            let has_fallen_back = self.session.next_connection().has_fallen_back();
+            let (given, present) = (self.addresses.given(), self.addresses.present());
+            let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| given.moved(to));
+            let url = url.unwrap_or_else(|| if has_fallen_back { given } else { present }.clone());
             self.migration.open(&self.connector, url, now_us);
         }
         self.migration.poll_next(cx, now_us, &mut self.session, &mut self.stats)
@@ -462,7 +469,8 @@ impl<H: Handler> Driver<H> {
             return false;
         }
         let (link, url) = self.migration.take_next().expect("it was greeted over a link");
-        self.moved_to = Some(url).filter(|url| *url != self.url).map(Box::new);
+        self.handler.handle_connected(&url);
+        self.addresses.moved_to = Some(url).filter(|url| url != self.addresses.given()).map(Box::new);
         let old = std::mem::replace(&mut self.state, State::Up(link));
         if let State::Up(link) = old
             && !ended

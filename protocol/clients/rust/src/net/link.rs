@@ -14,10 +14,11 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use grandstand_protocol::stream::{HeaderFault, read_header, write_header};
 use grandstand_protocol::websocket::Reader;
-use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+#[cfg(feature = "quic")]
+use super::quic_stream::QuicStream;
 use super::tls::TlsStream;
 use super::websocket;
 use crate::core::Ending;
@@ -27,14 +28,8 @@ use crate::core::Ending;
 pub(super) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream>),
+    #[cfg(feature = "quic")]
     Quic(Box<QuicStream>),
-}
-
-#[derive(Debug)]
-pub(super) struct QuicStream {
-    pub(super) connection: quinn::Connection,
-    pub(super) send: quinn::SendStream,
-    pub(super) recv: quinn::RecvStream,
 }
 
 /// Received data.
@@ -49,6 +44,7 @@ pub(super) enum Incoming<'a> {
 #[derive(Debug)]
 enum Framing {
     WebSocket(Reader),
+    #[cfg_attr(not(feature = "quic"), expect(dead_code, reason = "only QUIC frames so"))]
     Stream(Partial),
 }
 
@@ -69,6 +65,7 @@ impl Link {
         Link { stream, framing, out: Vec::new(), out_at: 0, early }
     }
 
+    #[cfg(feature = "quic")]
     pub(super) fn quic(stream: QuicStream) -> Link {
         let framing = Framing::Stream(Partial::default());
         Link {
@@ -144,15 +141,16 @@ impl Link {
         (self.out, self.out_at) = (Vec::new(), 0);
         match &mut self.stream {
             Stream::Tls(stream) => stream.poll_flush(cx).map_err(|error| ending_of(&error)),
-            Stream::Tcp(_) | Stream::Quic(_) => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
     /// Queue a close. `true`: the node's close is worth waiting for.
     pub(super) fn begin_close(&mut self, code: CloseCode) -> bool {
         match &mut self.stream {
+            #[cfg(feature = "quic")]
             Stream::Quic(quic) => {
-                quic.connection.close(VarInt::from_u32(u32::from(code.wire())), code.text().as_bytes());
+                quic.close(code, code.text());
                 false
             }
             Stream::Tcp(_) | Stream::Tls(_) => {
@@ -172,8 +170,9 @@ impl Link {
     /// End without a close. A live QUIC endpoint cannot do that, so it closes with the code of an internal
     /// error.
     pub(super) fn abort(self) {
+        #[cfg(feature = "quic")]
         if let Stream::Quic(quic) = &self.stream {
-            quic.connection.close(VarInt::from_u32(u32::from(CloseCode::Internal.wire())), b"");
+            quic.close(CloseCode::Internal, "");
         }
     }
 }
@@ -183,7 +182,8 @@ impl Stream {
         match self {
             Stream::Tcp(tcp) => poll_read_tcp(tcp, cx, buf),
             Stream::Tls(tls) => tls.poll_read(cx, buf),
-            Stream::Quic(quic) => quic.recv.poll_read(cx, buf).map_err(read_error),
+            #[cfg(feature = "quic")]
+            Stream::Quic(quic) => quic.poll_read(cx, buf),
         }
     }
 
@@ -198,7 +198,8 @@ impl Stream {
                 }
             },
             Stream::Tls(tls) => tls.poll_write(cx, buf),
-            Stream::Quic(quic) => Pin::new(&mut quic.send).poll_write(cx, buf).map_err(write_error),
+            #[cfg(feature = "quic")]
+            Stream::Quic(quic) => quic.poll_write(cx, buf),
         }
     }
 
@@ -210,7 +211,7 @@ impl Stream {
         }
         match self {
             Stream::Tls(tls) => std::future::poll_fn(|cx| tls.poll_flush(cx)).await,
-            Stream::Tcp(_) | Stream::Quic(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -276,62 +277,13 @@ impl Partial {
     }
 }
 
-/// A QUIC ending with a reason, carried in an `io::Error`.
-#[derive(Debug)]
-struct QuicEnd(Ending);
-
-impl std::fmt::Display for QuicEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for QuicEnd {}
-
 /// The ending that an error of any stream means.
 pub(super) fn ending_of(error: &io::Error) -> Ending {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<QuicEnd>()) {
-        Some(QuicEnd(ending)) => ending.clone(),
-        None => Ending::Broken(error.kind()),
+    #[cfg(feature = "quic")]
+    if let Some(ending) = super::quic_stream::ending_in(error) {
+        return ending;
     }
-}
-
-fn read_error(error: ReadError) -> io::Error {
-    io::Error::other(QuicEnd(match error {
-        ReadError::ConnectionLost(error) => connection_ending(&error),
-        ReadError::Reset(code) => Ending::Code(code.into_inner() as u16),
-        _ => Ending::Broken(io::ErrorKind::NotConnected),
-    }))
-}
-
-fn write_error(error: WriteError) -> io::Error {
-    io::Error::other(QuicEnd(match error {
-        WriteError::ConnectionLost(error) => connection_ending(&error),
-        WriteError::Stopped(code) => Ending::Code(code.into_inner() as u16),
-        _ => Ending::Broken(io::ErrorKind::NotConnected),
-    }))
-}
-
-/// How a QUIC connection ended.
-pub(super) fn connection_ending(error: &ConnectionError) -> Ending {
-    /// TLS errors are transport errors 0x100 plus the alert (RFC 9001, 4.8).
-    const CRYPTO: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            Ending::Code(u16::try_from(close.error_code.into_inner()).unwrap_or(u16::MAX))
-        }
-        ConnectionError::TransportError(e) if CRYPTO.contains(&u64::from(e.code)) => {
-            Ending::Untrusted(e.to_string().into())
-        }
-        ConnectionError::ConnectionClosed(e) if CRYPTO.contains(&u64::from(e.error_code)) => {
-            Ending::Untrusted(e.to_string().into())
-        }
-        ConnectionError::TimedOut => Ending::Broken(io::ErrorKind::TimedOut),
-        ConnectionError::Reset => Ending::Broken(io::ErrorKind::ConnectionReset),
-        ConnectionError::VersionMismatch => Ending::Untrusted("no common QUIC version".into()),
-        ConnectionError::LocallyClosed => Ending::Broken(io::ErrorKind::NotConnected),
-        _ => Ending::Broken(io::ErrorKind::ConnectionAborted),
-    }
+    Ending::Broken(error.kind())
 }
 
 #[cfg(test)]

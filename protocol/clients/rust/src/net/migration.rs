@@ -34,7 +34,7 @@ pub(super) enum Next {
 impl Migration {
     /// Begin the next connection.
     pub(super) fn open(&mut self, connector: &Connector, url: Url, now_us: u64) {
-        let (connecting, deadline_us) = (connector.connect(&url), now_us + CONNECT_WAIT_US);
+        let (connecting, deadline_us) = (connector.connect(vec![url.clone()]), now_us + CONNECT_WAIT_US);
         self.next = Some(Box::new((Next::Connecting { connecting, deadline_us }, url)));
     }
 
@@ -50,7 +50,7 @@ impl Migration {
         let mut due = None;
         if let Next::Connecting { connecting, deadline_us } = next {
             match connecting.as_mut().poll(cx) {
-                Poll::Ready(Ok(link)) => {
+                Poll::Ready(Ok((link, _))) => {
                     stats.connects += 1;
                     session.next_connection().handle_connected(now_us);
                     *next = Next::Standing(link);

@@ -1,7 +1,8 @@
-//! Sessions over real sockets: WebSocket (plain and TLS) and QUIC behind one [`Driver`] and one [`Client`].
+//! Sessions over real sockets: WebSocket (plain and TLS) and QUIC (feature `quic`) behind one [`Driver`] and
+//! one [`Client`].
 //!
-//! - [`Url`], [`Trust`], [`Connector`]: the address, the accepted certificates, and the shared state of
-//!   connections;
+//! - [`Url`], [`Urls`], [`Trust`], [`Connector`]: addresses, the accepted certificates, and the shared state
+//!   of connections;
 //! - [`Driver`], [`Handler`], [`Control`]: one session as one future, events by callback: for load, bridges,
 //!   tests;
 //! - [`Client`]: the same in its own task, with a bounded queue of events: for apps.
@@ -10,32 +11,42 @@
 //! scratch buffer.
 //! Not here: all decisions (`core`).
 
+mod addresses;
 mod answers;
 mod bridge;
 mod client;
 mod clock;
 mod connector;
+mod diagnosis;
 mod driver;
 mod history;
 mod link;
 mod migration;
 mod publication;
 mod queues;
+#[cfg(feature = "quic")]
 mod quic;
+#[cfg(feature = "quic")]
+mod quic_stream;
+mod race;
 mod tickets;
 mod tls;
+mod tokens;
 mod trust;
 mod url;
 mod view;
 mod websocket;
 
+pub use addresses::{NoUrl, Urls};
 pub use client::{Client, ClientOptions, Events};
 pub use clock::now_us;
-pub use connector::{Connector, SetupError};
+pub use connector::{Connector, ConnectorBuilder, SetupError};
 pub use driver::{Control, Driver, Finished, Handler, Stats};
 pub use history::{History, HistoryError, HistoryMessage};
 pub use publication::{Again, OwnedPublication, PublishError, Receipt};
+#[cfg(feature = "quic")]
 pub use quic::QuicEndpoint;
+pub use tokens::TokenProvider;
 pub use trust::Trust;
 pub use url::{Scheme, Url, UrlError};
 pub use view::{RoomInfo, Status};

@@ -12,9 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use grandstand_protocol::limits;
 
+use super::Url;
 use super::answers::Answers;
 use super::history::HistoryRequests;
 use super::publication::OwnedPublication;
+use super::tokens::NewToken;
 use super::view::View;
 use crate::core::{OwnedEvent, RequestError, SubscribeOptions};
 
@@ -45,7 +47,7 @@ pub(super) struct Queues {
     pub(super) answers: Answers,
     pub(super) history: HistoryRequests,
     pub(super) view: View,
-    pub(super) token: Option<String>,
+    pub(super) token: NewToken,
     /// The tasks that wait for an event, by the number of the wait.
     apps: Vec<(u64, Waker)>,
     next_wait: u64,
@@ -53,6 +55,8 @@ pub(super) struct Queues {
     /// Longest text and most rooms, as far as the node has said.
     pub(super) text_bytes_max: usize,
     pub(super) rooms_max: usize,
+    /// Of the present connection, or the last one.
+    pub(super) url: Option<Url>,
     pub(super) network_changed: bool,
     /// When the app asked for the end, by the session's clock.
     pub(super) close_us: Option<u64>,
@@ -113,6 +117,7 @@ impl Queues {
                 let told = |told: u32, most: usize| if told == 0 { most } else { told as usize };
                 self.text_bytes_max = told(*text_bytes_max, limits::TEXT_BYTES_MAX);
                 self.rooms_max = told(*rooms_max, usize::MAX);
+                self.token.handle_welcome();
             }
             other => self.answers.handle_event(other),
         }

@@ -2,8 +2,9 @@
 //!
 //! Invariants: TLS 1.3 only; a server always proves that it holds its certificate's key, even when any
 //! certificate is accepted.
-//! Not here: a list of public authorities, which would need constant updates; give one as [`Trust::Pem`].
+//! Not here: a list of public authorities, which would need constant updates; the system has one.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,17 +12,25 @@ use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::SetupError;
+use super::diagnosis::wrong_fingerprint;
 use super::tickets::Tickets;
 
 /// Which server certificates to accept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Trust {
+    /// Certificates that the authorities of this system signed for the host's name.
+    #[cfg_attr(feature = "system-roots", default)]
+    #[cfg(feature = "system-roots")]
+    System,
     /// No certificate: for `ws://` only.
+    #[cfg_attr(not(feature = "system-roots"), default)]
     Nobody,
     /// Certificates that these authorities (in PEM) signed for the host's name.
     Pem(Vec<u8>),
@@ -56,6 +65,8 @@ impl Trust {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|e| SetupError::Tls(e.to_string()))?;
         let mut config = match self {
+            #[cfg(feature = "system-roots")]
+            Trust::System => builder.with_root_certificates(system_roots()?),
             Trust::Pem(pem) => builder.with_root_certificates(roots(pem)?),
             Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
             Trust::Fingerprint(hash) => pinned(builder, Some(*hash), &provider),
@@ -78,6 +89,19 @@ fn pinned(
 ) -> Builder<rustls::client::WantsClientCert> {
     let verifier = Pinned { hash, algorithms: provider.signature_verification_algorithms };
     builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+}
+
+/// Those that can be read: systems have some that rustls does not take.
+#[cfg(feature = "system-roots")]
+fn system_roots() -> Result<RootCertStore, SetupError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let why = found.errors.first().map_or("none found".into(), ToString::to_string);
+    Err(SetupError::SystemRoots(why))
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, SetupError> {
@@ -110,7 +134,8 @@ impl ServerCertVerifier for Pinned {
         if self.hash.is_none_or(|hash| hash == found) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
+            let text = wrong_fingerprint(&self.hash.unwrap_or_default(), &found);
+            Err(CertificateError::Other(OtherError(Arc::new(io::Error::other(text)))).into())
         }
     }
 

@@ -13,8 +13,9 @@ use grandstand_protocol::websocket::{
 };
 
 use super::Url;
+use super::diagnosis::connect;
 use super::link::{Incoming, Stream, ending_of};
-use crate::core::Ending;
+use crate::core::{ConnectError, Ending};
 
 /// Limits on frames from a node. Nodes send whole frames; proxies may fragment them.
 const LIMITS: Limits =
@@ -23,14 +24,18 @@ const LIMITS: Limits =
 /// Bytes that one read takes of the answer to the upgrade, which has about 200.
 const ANSWER_STEP_BYTES: usize = 1024;
 
+/// How a TLS server answers what is not TLS: the start of an alert record.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
 /// Do the upgrade. Returns the bytes after the server's answer, which belong to the first frames.
 pub(super) async fn upgrade(stream: &mut Stream, url: &Url) -> Result<Vec<u8>, Ending> {
     let mut key = [0; 16];
     fill_random(&mut key);
     let mut request = Vec::new();
-    let untrusted = |fault: ResponseFault| Ending::Untrusted(fault.to_string().into());
+    let not_a_node =
+        |fault: ResponseFault| connect(ConnectError::NotANode { detail: fault.to_string().into() });
     write_request(&url.authority(), url.path(), None, Some(SUBPROTOCOL), &key, &mut request)
-        .map_err(untrusted)?;
+        .map_err(|fault| connect(ConnectError::Local { detail: format!("{url}: {fault}").into() }))?;
     stream.write_all(&request).await.map_err(|error| ending_of(&error))?;
     let mut answer = Vec::new();
     loop {
@@ -40,6 +45,9 @@ pub(super) async fn upgrade(stream: &mut Stream, url: &Url) -> Result<Vec<u8>, E
             .await
             .map_err(|error| ending_of(&error))?;
         answer.truncate(start + read);
+        if answer.starts_with(&TLS_ALERT) {
+            return Err(connect(ConnectError::OnlyTls));
+        }
         match parse_response(&answer, &key, Some(SUBPROTOCOL)) {
             Ok(Some(response)) => return Ok(answer.split_off(response.len)),
             Ok(None) if read == 0 => return Err(Ending::Eof),
@@ -47,7 +55,7 @@ pub(super) async fn upgrade(stream: &mut Stream, url: &Url) -> Result<Vec<u8>, E
             Err(ResponseFault::Refused { status, retry_after_s }) => {
                 return Err(Ending::Http { status, retry_after_s });
             }
-            Err(fault) => return Err(untrusted(fault)),
+            Err(fault) => return Err(not_a_node(fault)),
         }
     }
 }

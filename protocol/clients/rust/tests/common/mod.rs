@@ -50,6 +50,8 @@ pub struct ScriptedNode {
     pub ages_ms: Vec<u32>,
     /// Answer a resume beyond the head with a restart in the same log, as S-5 says.
     pub restarts_beyond_the_head: bool,
+    /// Answer no publication.
+    pub is_mute: bool,
     /// `Welcome.heartbeat_ms`, if not the usual one.
     pub heartbeat_ms: u32,
     /// Refuse the next publications, with this.
@@ -171,6 +173,7 @@ impl ScriptedNode {
                 self.viewer = None;
                 self.send(&ServerFrame::Unsubscribed { request, alias, reason: Refusal::Other });
             }
+            ClientFrame::Publish(_) if self.is_mute => {}
             ClientFrame::Publish(p) => {
                 self.ages_ms.push(p.age_ms);
                 // What is in the log is answered, whatever would be refused now.
