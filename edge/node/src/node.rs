@@ -9,6 +9,7 @@
 //! (`shutdown`), signals (`run`).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,17 +20,18 @@ use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 use grandstand_edge::stats::Stats;
 use grandstand_edge::workers::{Bells, Setup, StartError, WorkerThreads, Workers};
+use grandstand_engine::log::Handed;
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulses;
 use tokio::sync::watch;
 
 use crate::NodeError;
 use crate::certificates::Certificates;
-use crate::durable_log;
-use crate::handover::{Handover, find_predecessor};
+use crate::durable_log::Retry;
+use crate::handover::{Handover, Secrets, find_predecessor};
 use crate::health::{Health, Watchdog};
 use crate::http::SharedKey;
-use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus};
+use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus, StorePort};
 use crate::listeners::{Addresses, Listeners, worker_count};
 use crate::logging;
 use crate::metrics::Metrics;
@@ -50,6 +52,7 @@ pub struct Node {
     shutdown: Arc<Shutdown>,
     reload: Arc<Reload>,
     watch: Option<Watch>,
+    log_retry: Option<Retry>,
     handover: Option<Handover>,
     health: Arc<Health>,
     watchdog: Option<Watchdog>,
@@ -65,23 +68,26 @@ impl Node {
         let clock = Clock::start();
         let (predecessor, inherited) = find_predecessor(&config, clock)?.unzip();
         let worker_count = worker_count(&config, inherited.as_ref());
-        let listeners = Listeners::open(&config, worker_count, inherited.unwrap_or_default())?;
+        let mut inherited = inherited.unwrap_or_default();
+        let secrets = std::mem::take(&mut inherited.secrets);
+        let listeners = Listeners::open(&config, worker_count, inherited)?;
 
         // Everything else that can fail.
         let addresses = listeners.addresses()?;
-        let credentials = load_credentials(&config, clock)?;
+        let credentials = load_credentials(&config, clock, &secrets)?;
         let generation = listeners.new_generation()?;
         let bells = Bells::new(worker_count)
             .map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))?;
 
         // The rooms: from here on the predecessor cannot go back.
-        if let Some(predecessor) = &predecessor {
-            predecessor.take(listeners.inherits_quic())?;
-        }
+        let handed = match &predecessor {
+            Some(predecessor) => predecessor.take(listeners.inherits_quic())?,
+            None => Handed::default(),
+        };
         let config = Arc::new(config);
         let pulses = Pulses::default();
         logging::thread().into_iter().for_each(|thread| pulses.share(thread));
-        let (rooms, ports) = Rooms::start(&config, &bells, &pulses)?;
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed)?;
 
         // The workers that serve them.
         let (workers, threads) =
@@ -100,13 +106,18 @@ impl Node {
             shutdown,
             config,
             watch: None,
+            log_retry: None,
             handover: None,
             health: Arc::new(Health::new(pulses, clock, hung_after)),
             watchdog: None,
         };
         node.watchdog = Some(node.start_watchdog()?);
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
+        let waits_for_log = rooms.port.clone().filter(|_| rooms.waits_for_log());
         node.shutdown.own(rooms);
+        if let Some(port) = waits_for_log {
+            node.log_retry = Some(node.retry_log(port)?);
+        }
         ready.store(true, Ordering::Release);
 
         let every_ms = node.config.node.watch_files_ms;
@@ -207,6 +218,7 @@ impl Node {
     fn stop_in_order(&mut self) {
         self.handover = None;
         self.watch = None;
+        self.log_retry = None;
         self.shutdown.stop();
         self.threads.join();
         if let Some(admin) = self.admin.take() {
@@ -219,6 +231,13 @@ impl Node {
         Watchdog::start(self.health.clone()).map_err(|e| {
             NodeError::new(format!("no thread for the watchdog: {e}"), "raise the limit of threads")
         })
+    }
+
+    /// Open the durable log as soon as its disk allows it.
+    fn retry_log(&self, port: Arc<StorePort>) -> Result<Retry, NodeError> {
+        let (shutdown, pulses) = (self.shutdown.clone(), self.health.pulses().clone());
+        Retry::start(self.config.clone(), pulses, port, move |store| shutdown.adopt_log(store))
+            .map_err(|e| NodeError::new(e.to_string(), "raise the limit of threads"))
     }
 
     fn start_admin(
@@ -235,7 +254,7 @@ impl Node {
             metrics: Metrics::new(&self.config.node.name, self.shutdown.clock())
                 .with_reload(self.reload.numbers()),
             clock: self.shutdown.clock(),
-            store: rooms.store.as_ref().map(|store| durable_log::port(&self.config, store)),
+            store: rooms.port.clone(),
             ready: ready.clone(),
             drain: self.shutdown.clone(),
             hosts: self.config.admin.hosts.clone(),
@@ -259,7 +278,15 @@ impl Node {
         };
         let offer = listeners.into_offer(self.workers.generation());
         let pulses = self.health.pulses();
-        Handover::start(&self.config, offer, self.shutdown.clone(), pulses, on_taken)
+        let owners = (self.shutdown.clone(), self.reload.clone());
+        match Handover::start(&self.config, offer, owners, pulses, on_taken) {
+            // The folder of the socket is that of the log, whose disk does not take anything.
+            Err(error) if self.log_retry.is_some() => {
+                tracing::warn!("{error}: no process can take over from this one until it is restarted");
+                Ok(None)
+            }
+            other => other,
+        }
     }
 }
 
@@ -276,19 +303,34 @@ impl fmt::Debug for Node {
 }
 
 /// Load the certificates and keys of a node.
-fn load_credentials(config: &Config, clock: Clock) -> Result<Credentials, NodeError> {
-    let certificates = Certificates::load(&config.tls, clock.wall())
+fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<Credentials, NodeError> {
+    let same_names = secrets.dev_names == config.tls.dev_names;
+    let inherited = secrets.certificate.as_ref().filter(|_| same_names);
+    let certificates = Certificates::load_after(&config.tls, clock.wall(), inherited)
         .map_err(|e| NodeError::new(e, "see tls.cert and tls.key"))?;
     let authority =
         Authority::from_config(&config.auth).map_err(|e| NodeError::new(e, "see the keys under auth"))?;
-    let tickets = Tickets::from_config(config)
-        .map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
+    let tickets = load_tickets(config).map(|tickets| tickets.after(secrets.ticket_key));
+    let tickets = tickets.map_err(|e| NodeError::new(e, "see auth.ticket_key_file and log.dir"))?;
     let admin_key = match config.admin.listen {
         Some(_) => config.admin_key().map_err(|e| NodeError::new(e.to_string(), "see admin.key_file"))?,
         None => None,
     };
     let admin_key = SharedKey::new(admin_key.as_ref());
     Ok(Credentials { certificates, authority: Arc::new(authority), tickets: Arc::new(tickets), admin_key })
+}
+
+/// The keys of tickets. Where the node's own file cannot be made, for want of a disk, they end with the
+/// process.
+fn load_tickets(config: &Config) -> Result<Tickets, String> {
+    let can_be_made = |file: PathBuf| config.auth.ticket_key_file.is_none() && !file.exists();
+    match Tickets::from_config(config) {
+        Err(error) if Tickets::file(config).is_some_and(can_be_made) => {
+            tracing::warn!("{error}; until the next start, sessions do not outlive this process");
+            Tickets::with_random_key(config.auth.ticket_lifetime_ms)
+        }
+        other => other,
+    }
 }
 
 fn start_workers(

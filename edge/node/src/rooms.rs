@@ -4,12 +4,18 @@
 //! them. They are released, log last, before another process starts them.
 //! Not here: how the log is configured and announced (`durable_log`), when rooms are released (`shutdown`).
 
+use std::sync::Arc;
+
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Bells;
-use grandstand_engine::log::LogSource;
+use grandstand_engine::link::ShardId;
+use grandstand_engine::log::{Handed, HandedRoom, LogSource};
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, WorkerPort};
 use grandstand_store::Store;
+
+use crate::durable_log::{AtStart, ClosedLogs};
+use crate::http::admin::StorePort;
 
 use crate::settings::engine_config;
 use crate::{NodeError, durable_log};
@@ -17,24 +23,55 @@ use crate::{NodeError, durable_log};
 /// The engine of a process and its durable log.
 pub(crate) struct Rooms {
     pub(crate) engine: Engine,
-    pub(crate) store: Option<Store>,
+    store: Option<Store>,
+    /// The admin port's view of the log, if the node has one.
+    pub(crate) port: Option<Arc<StorePort>>,
 }
 
 impl Rooms {
-    /// Open the log, and start the shards on it. Returns a port for the worker of each bell.
+    /// Open the log, and start the shards on it and on the rooms of the predecessor. Returns a port for the
+    /// worker of each bell.
     pub(crate) fn start(
         config: &Config,
         bells: &Bells,
         pulses: &Pulses,
+        handed: Handed,
     ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
-        let mut store = durable_log::open(config, pulses)?;
-        let log = store.as_mut().map(|store| store as &mut dyn LogSource);
+        let mut at_start = durable_log::open(config, pulses)?;
+        let port = durable_log::port(config, &at_start);
+        let mut closed = ClosedLogs;
+        let log: Option<&mut dyn LogSource> = match &mut at_start {
+            AtStart::None => None,
+            AtStart::Open(store) => Some(store),
+            AtStart::Waits(_) => Some(&mut closed),
+        };
         let doorbells = bells.doorbells();
         let engine_config = engine_config(config, doorbells.len(), pulses.clone());
-        let (engine, ports) = Engine::start_with_log(engine_config, doorbells, log).map_err(|e| {
-            NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
-        })?;
-        Ok((Rooms { engine, store }, ports))
+        let (engine, ports) =
+            Engine::start_with_handed(engine_config, doorbells, log, handed).map_err(|e| {
+                NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
+            })?;
+        let store = if let AtStart::Open(store) = at_start { Some(store) } else { None };
+        Ok((Rooms { engine, store, port }, ports))
+    }
+
+    /// Does the node have a log that could not be opened yet?
+    pub(crate) fn waits_for_log(&self) -> bool {
+        self.store.is_none() && self.port.is_some()
+    }
+
+    /// Move the rooms onto the log, which is open now: those on disk come back from it, those in memory stay.
+    pub(crate) fn adopt(&mut self, mut store: Store) {
+        for shard in 0..self.engine.shards() {
+            if let Err(error) = self.engine.reseat(ShardId(shard), &mut store) {
+                tracing::error!(shard, %error, "a shard does not take the durable log: restart the node");
+            }
+        }
+        if let Some(port) = &self.port {
+            durable_log::opened(port, &store);
+        }
+        self.store = Some(store);
+        tracing::info!("the durable log is open: rooms on disk take publications");
     }
 
     /// Seal, answer and flush. When this returns, another process may own the rooms.
@@ -43,5 +80,14 @@ impl Rooms {
         if let Some(store) = self.store {
             durable_log::close(store);
         }
+    }
+
+    /// The same, and take out what the log does not bring back: rooms in memory, and slow mode.
+    pub(crate) fn release_and_hand(self) -> Vec<HandedRoom> {
+        let handed = self.engine.shutdown_and_hand();
+        if let Some(store) = self.store {
+            durable_log::close(store);
+        }
+        handed
     }
 }

@@ -29,8 +29,11 @@ use grandstand_edge::clock::Clock;
 use grandstand_edge::config::{self, Config};
 use grandstand_edge::workers::{LINGER_S, Workers};
 use grandstand_edge_core::audience::Drain;
+use grandstand_engine::log::HandedRoom;
+use grandstand_store::Store;
 use tokio::sync::watch;
 
+use crate::durable_log;
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};
 use crate::rooms::Rooms;
 
@@ -130,6 +133,14 @@ impl Shutdown {
         *self.rooms() = Some(rooms);
     }
 
+    /// The durable log is open now: move the rooms onto it. A node that ends needs it no more.
+    pub(crate) fn adopt_log(&self, store: Store) {
+        match self.rooms().as_mut() {
+            Some(rooms) => rooms.adopt(store),
+            None => durable_log::close(store),
+        }
+    }
+
     fn rooms(&self) -> MutexGuard<'_, Option<Rooms>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,10 +179,13 @@ impl Shutdown {
     /// Release everything that the successor waits for. `forwarded` has a socket for each worker whose
     /// datagrams the successor reads from now on, over which it forwards them. Connections stay until
     /// [`Self::send_over`].
-    pub(crate) fn hand_over(&self, forwarded: Vec<UnixStream>) {
+    ///
+    /// Returns the rooms that the successor does not find in the log.
+    pub(crate) fn hand_over(&self, forwarded: Vec<UnixStream>) -> Vec<HandedRoom> {
         self.ready.store(false, Ordering::Release);
         self.workers.release(forwarded);
-        self.release_rooms();
+        let rooms = self.rooms().take();
+        rooms.map(Rooms::release_and_hand).unwrap_or_default()
     }
 
     /// The successor serves (or is gone): send all clients there.

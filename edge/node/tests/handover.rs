@@ -350,6 +350,7 @@ struct Told {
     epochs: Vec<u64>,
     outcomes: Vec<Outcome>,
     acknowledged: Vec<u64>,
+    durability: Option<Durability>,
 }
 
 /// Take events until so; anything that a restart must not bring about is a failure.
@@ -366,7 +367,7 @@ async fn listen_until(client: &Client, told: &mut Told, is_done: impl Fn(&Told) 
                 told.outcomes.push(outcome);
             }
             OwnedEvent::Published { nonce, durability, .. } => {
-                assert_eq!(durability, Durability::Disk);
+                assert_eq!(*told.durability.get_or_insert(durability), durability);
                 told.acknowledged.push(nonce);
             }
             event @ (OwnedEvent::Refused { .. }
@@ -382,19 +383,29 @@ async fn listen_until(client: &Client, told: &mut Told, is_done: impl Fn(&Told) 
 
 #[test]
 fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
-    const RESTARTS: u32 = 3;
     let dir = Dir::new("durable");
     let log = dir.0.join("log").to_str().unwrap().to_owned();
     let recorder = dir.0.join("recorder").to_str().unwrap().to_owned();
-    let flags = [
-        ("log.dir", &*log),
-        ("log.recorder_dir", &recorder),
+    go_on_over_restarts(&[("log.dir", &log), ("log.recorder_dir", &recorder)], Durability::Disk);
+}
+
+/// Without any file: rooms, positions, nonces and sessions pass from process to process.
+#[test]
+fn rooms_in_memory_go_on_over_restarts_as_if_nothing_had_been() {
+    let dir = Dir::new("memory");
+    go_on_over_restarts(&[("node.handover", &dir.socket())], Durability::Memory);
+}
+
+fn go_on_over_restarts(own: &[(&str, &str)], durability: Durability) {
+    const RESTARTS: u32 = 3;
+    let common = [
         ("node.workers", "2"),
         ("drain.handover_spread_ms", "200"),
         ("limits.publish_per_s", "100000"),
         ("limits.publish_burst", "100000"),
         ("limits.frames_per_s", "100000"),
     ];
+    let flags = [own, &common].concat();
     let start = || Node::start(config(&flags)).expect("the node starts");
     let mut node = start();
     let at = node.addresses();
@@ -461,6 +472,7 @@ fn rooms_on_disk_go_on_over_restarts_as_if_nothing_had_been() {
     assert!(all.len() > 20, "there was something to lose: {}", all.len());
     for told in told {
         assert_eq!(told.heard, all, "everything once and in order");
+        assert_eq!(told.durability, Some(durability));
         assert!(told.epochs.iter().all(|epoch| *epoch == told.epochs[0]), "one log");
         assert_eq!(told.outcomes.len(), 1 + RESTARTS as usize);
         assert!(told.outcomes[1..].iter().all(|outcome| *outcome == Outcome::Resumed), "{:?}", told.outcomes);

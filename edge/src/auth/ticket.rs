@@ -36,6 +36,8 @@ pub struct Tickets {
     /// The newest key comes first and seals. Read once per hello.
     keys: RwLock<Arc<[hmac::Key]>>,
     ttl_ms: u64,
+    /// The key that seals, if it ends with the process.
+    of_process: Option<Key>,
     /// Key of QUIC's own tokens, which a client may bring to the next process.
     quic: Key,
 }
@@ -58,7 +60,7 @@ impl Tickets {
     /// If there is no key.
     pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
         let quic = *keys.first().expect("tickets need a key");
-        Tickets { keys: RwLock::new(seals(keys)), ttl_ms, quic }
+        Tickets { keys: RwLock::new(seals(keys)), ttl_ms, of_process: None, quic }
     }
 
     /// Read the keys of the configuration's file again, for every ticket from now on. QUIC's own tokens keep
@@ -124,7 +126,20 @@ impl Tickets {
         let mut key = [0; 32];
         getrandom::fill(&mut key)
             .map_err(|e| format!("the system gives no random bytes for the ticket key: {e}"))?;
-        Ok(Tickets::new(key, ttl_ms))
+        Ok(Tickets { of_process: Some(key), ..Tickets::new(key, ttl_ms) })
+    }
+
+    /// The key that seals, if it ends with the process: for the next process.
+    pub fn key_of_process(&self) -> Option<[u8; 32]> {
+        self.of_process
+    }
+
+    /// After a process with this key: where no file has the keys, this one goes on with it.
+    #[must_use]
+    pub fn after(self, key: Option<[u8; 32]>) -> Tickets {
+        let (Some(own), Some(key)) = (self.of_process, key) else { return self };
+        let quic = if self.quic == own { key } else { self.quic };
+        Tickets { of_process: Some(key), quic, ..Tickets::new(key, self.ttl_ms) }
     }
 
     /// How long a ticket is valid.

@@ -51,6 +51,9 @@ pub trait Log: Send {
     /// First offset that is kept; `None` when no chat is.
     fn oldest_offset(&self, room: Alias) -> Option<u64>;
 
+    /// Every batch with chat that is kept of a room, oldest first, with its full form where there is one.
+    fn kept(&self, room: Alias) -> Vec<(Arc<Batch>, Option<Bytes>)>;
+
     /// Bytes kept of a room.
     fn bytes(&self, room: Alias) -> usize;
 
@@ -215,6 +218,11 @@ impl Log for MemoryLog {
 
     fn oldest_offset(&self, room: Alias) -> Option<u64> {
         self.rooms.get(&room)?.chat.front().map(|kept| kept.batch.first_offset)
+    }
+
+    fn kept(&self, room: Alias) -> Vec<(Arc<Batch>, Option<Bytes>)> {
+        let chat = self.rooms.get(&room).into_iter().flat_map(|kept| &kept.chat);
+        chat.map(|kept| (kept.batch.clone(), kept.full.clone())).collect()
     }
 
     fn bytes(&self, room: Alias) -> usize {

@@ -189,6 +189,24 @@ impl Nonces {
         }
     }
 
+    /// The nonces, for another process: one for each of the last offsets, oldest first. All must be sealed.
+    pub(crate) fn hand(&self) -> Vec<StoredNonce> {
+        let stored = |e: &Entry| StoredNonce { user: e.key.0, nonce: e.key.1, time_ms: e.time_ms };
+        self.entries.iter().map(stored).collect()
+    }
+
+    /// How long the memory has been complete; `None`: it never forgot anything.
+    pub(crate) fn complete_for_us(&self, now_us: u64) -> Option<i64> {
+        (self.complete_after_us != i64::MIN).then(|| now_us as i64 - self.complete_after_us)
+    }
+
+    /// The memory of another process was complete for so long, `elapsed_us` ago, and nothing was forgotten
+    /// since.
+    pub(crate) fn complete_for(&mut self, us: Option<i64>, now_us: u64, elapsed_us: u64) {
+        self.complete_after_us =
+            us.map_or(i64::MIN, |us| (now_us as i64).saturating_sub(us).saturating_sub_unsigned(elapsed_us));
+    }
+
     /// Forget entries before `safe_offset` that are too old or too many.
     pub(crate) fn forget(&mut self, safe_offset: u64, now_us: u64) {
         while let Some(front) = self.entries.front() {

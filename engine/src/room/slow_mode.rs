@@ -72,6 +72,27 @@ impl SlowMode {
         self.forget(now_us);
     }
 
+    /// Who has to wait, and how long ago each spoke, longest first: for another process.
+    pub(crate) fn hand(&self, now_us: u64) -> Vec<(PersonId, u64)> {
+        let is_last = |(us, user): &&(u64, PersonId)| self.spoke_us.get(user) == Some(us);
+        let waits = |us: u64| self.interval_us > 0 && us.saturating_add(self.interval_us) > now_us;
+        let last = self.order.iter().filter(is_last).filter(|(us, _)| waits(*us));
+        last.map(|&(us, user)| (user, now_us.saturating_sub(us))).collect()
+    }
+
+    /// Remember those who spoke in another process, `elapsed_us` before now and earlier.
+    pub(crate) fn take_over(&mut self, spoke: &[(PersonId, u64)], now_us: u64, elapsed_us: u64) {
+        if self.interval_us == 0 {
+            return;
+        }
+        for &(user, ago_us) in spoke {
+            let us = now_us.saturating_sub(ago_us.saturating_add(elapsed_us));
+            self.spoke_us.insert(user, us);
+            self.order.push_back((us, user));
+        }
+        self.forget(now_us);
+    }
+
     fn forget(&mut self, now_us: u64) {
         while let Some(&(us, person)) = self.order.front() {
             let is_over = us.saturating_add(self.interval_us) <= now_us;

@@ -186,6 +186,17 @@ impl State {
         }
     }
 
+    /// The state that another process sealed, at exactly its version.
+    pub(crate) fn handed(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
+        State {
+            sealed: entries.into_iter().collect(),
+            version,
+            said_version: version,
+            sealed_version: version,
+            ..State::default()
+        }
+    }
+
     /// Apply the changes, which are sealed, and return the requests that wait for them.
     pub(crate) fn seal(&mut self) -> Vec<Waiter> {
         if self.is_changed() {

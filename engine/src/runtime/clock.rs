@@ -7,7 +7,11 @@ use std::time::Instant;
 use super::wall;
 use crate::link::Now;
 
-/// The monotonic clock since the engine's start, and the wall clock as it is believed.
+/// The time at which an engine's clock starts: rooms that another process handed over remember times before
+/// this engine's start, a day of slow mode at most.
+const START_US: u64 = 2 * 24 * 3_600 * 1_000_000;
+
+/// The monotonic clock, which starts at [`START_US`] with the engine, and the wall clock as it is believed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -19,6 +23,6 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Now {
-        Now { us: self.start.elapsed().as_micros() as u64, unix_ms: wall::unix_ms() }
+        Now { us: START_US + self.start.elapsed().as_micros() as u64, unix_ms: wall::unix_ms() }
     }
 }

@@ -29,7 +29,7 @@ use self::pulse::Pulses;
 use self::seat::{Command, Seat};
 use crate::config::ShardConfig;
 use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId, WorkerId};
-use crate::log::LogSource;
+use crate::log::{Handed, HandedRoom, LogSource};
 use crate::shard::Shard;
 
 /// Commands that may wait for a seat: one, and one more.
@@ -86,6 +86,8 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     // By shard.
     seats: Vec<SeatHandle>,
+    // Rooms of another process, until their shards are seated.
+    handed: Handed,
 }
 
 /// The engine's handle of a seat.
@@ -142,11 +144,24 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::start`].
-    #[expect(clippy::needless_pass_by_value, reason = "workers and engine share the bells")]
     pub fn start_with_log(
         config: EngineConfig,
         worker_bells: Vec<Arc<Doorbell>>,
+        logs: Option<&mut dyn LogSource>,
+    ) -> io::Result<(Engine, Vec<WorkerPort>)> {
+        Self::start_with_handed(config, worker_bells, logs, Handed::default())
+    }
+
+    /// The same, with the rooms that another process handed over.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    #[expect(clippy::needless_pass_by_value, reason = "workers and engine share the bells")]
+    pub fn start_with_handed(
+        config: EngineConfig,
+        worker_bells: Vec<Arc<Doorbell>>,
         mut logs: Option<&mut dyn LogSource>,
+        handed: Handed,
     ) -> io::Result<(Engine, Vec<WorkerPort>)> {
         let invalid = |fault: String| io::Error::new(io::ErrorKind::InvalidInput, fault);
         config.shard.check().map_err(invalid)?;
@@ -164,8 +179,9 @@ impl Engine {
         let (senders, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
         let backbone: Arc<dyn Backbone> = Arc::new(InProcess::new(directory.clone(), senders));
         let desk = Arc::new(Desk::new(0, backbone.clone()));
+        let seats = Vec::new();
         let mut engine =
-            Engine { config, clock, directory, backbone: backbone.clone(), desk, stop, seats: Vec::new() };
+            Engine { config, clock, directory, backbone: backbone.clone(), desk, stop, seats, handed };
         let mut consumers: Vec<Vec<spsc::Consumer<Output>>> =
             worker_bells.iter().map(|_| Vec::new()).collect();
         for (id, ((bell, parker), inbox)) in (0..).map(ShardId).zip(bells.into_iter().zip(inboxes)) {
@@ -180,6 +196,7 @@ impl Engine {
                 id,
                 owner: None,
                 followed: Vec::new(),
+                heir: None,
                 commands: receiver,
                 inbox,
                 outlets,
@@ -226,6 +243,10 @@ impl Engine {
             shard = shard.with_durable_log(log);
             shard.restore(self.clock.now(), rooms);
         }
+        let is_own = |handed: &HandedRoom| self.directory.shard_of(&handed.room.room) == id;
+        let (own, others) = std::mem::take(&mut self.handed.rooms).into_iter().partition(is_own);
+        self.handed.rooms = others;
+        shard.take_rooms(self.clock.now(), self.handed.elapsed_us, own);
         seat.commands.try_send(Command::Sit(Box::new(shard))).map_err(|_| SeatError::Gone)?;
         seat.is_taken = true;
         Ok(())
@@ -239,18 +260,40 @@ impl Engine {
     /// # Errors
     /// The shard has no owner, or the engine has no such shard.
     pub fn release(&mut self, id: ShardId, logs: Option<&mut dyn LogSource>) -> Result<bool, SeatError> {
+        let (is_flushed, _) = self.leave(id)?;
+        if let Some(logs) = logs {
+            logs.close(id);
+        }
+        Ok(is_flushed)
+    }
+
+    /// Release a shard whose log could not be opened, and seat it on one that is open now. Rooms in memory
+    /// stay, with their viewers.
+    ///
+    /// # Errors
+    /// As [`Self::release`].
+    pub fn reseat(&mut self, id: ShardId, logs: &mut dyn LogSource) -> Result<(), SeatError> {
+        let (_, rooms) = self.leave(id)?;
+        let rooms = rooms.into_iter().filter(|room| !room.is_on_disk).collect();
+        self.handed = Handed { rooms, elapsed_us: 0 };
+        self.seat(id, Some(logs))
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> u16 {
+        self.config.shards
+    }
+
+    fn leave(&mut self, id: ShardId) -> Result<(bool, Vec<HandedRoom>), SeatError> {
         let seat = self.seats.get_mut(usize::from(id.0)).ok_or(SeatError::Gone)?;
         if !seat.is_taken {
             return Err(SeatError::Empty);
         }
         let (sender, released) = mpsc::channel();
         seat.commands.try_send(Command::Release(sender)).map_err(|_| SeatError::Gone)?;
-        let is_flushed = released.recv().map_err(|_| SeatError::Gone)?;
+        let left = released.recv().map_err(|_| SeatError::Gone)?;
         seat.is_taken = false;
-        if let Some(logs) = logs {
-            logs.close(id);
-        }
-        Ok(is_flushed)
+        Ok(left)
     }
 
     /// The backbone that takes inputs.
@@ -285,6 +328,18 @@ impl Engine {
     /// until this returns. Outputs that they do not take within `flush_ms` are dropped.
     pub fn shutdown(mut self) {
         self.stop_and_join();
+    }
+
+    /// [`Self::shutdown`], and take out the rooms for another process.
+    pub fn shutdown_and_hand(mut self) -> Vec<HandedRoom> {
+        let (sender, handed) = mpsc::channel();
+        for seat in &self.seats {
+            // A thread that is gone has no rooms.
+            let _ = seat.commands.try_send(Command::Hand(sender.clone()));
+        }
+        drop(sender);
+        self.stop_and_join();
+        handed.try_iter().flatten().collect()
     }
 
     fn stop_and_join(&mut self) {

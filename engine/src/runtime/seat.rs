@@ -41,6 +41,7 @@ use super::desk::Desk;
 use super::outlet::{Outlet, Sent};
 use super::pulse::{Pulse, TURN_EVERY};
 use crate::link::{Input, ShardId, WorkerId};
+use crate::log::HandedRoom;
 use crate::shard::{Followed, Shard};
 
 /// Inputs taken before timers and outputs have their turn: some 100 µs of publications.
@@ -53,8 +54,10 @@ const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 pub(super) enum Command {
     /// Seat this owner.
     Sit(Box<Shard>),
-    /// Release the owner; the answer says whether the log has everything.
-    Release(mpsc::Sender<bool>),
+    /// Release the owner; the answer says whether the log has everything, and has the rooms.
+    Release(mpsc::Sender<(bool, Vec<HandedRoom>)>),
+    /// At the end, give the owner's rooms out.
+    Hand(mpsc::Sender<Vec<HandedRoom>>),
 }
 
 /// The inbox, the outlets and the thread of one shard.
@@ -63,6 +66,8 @@ pub(super) struct Seat {
     pub(super) owner: Option<Box<Shard>>,
     /// The rooms that workers followed when the last owner was released.
     pub(super) followed: Vec<Followed>,
+    /// Gets the owner's rooms at the end.
+    pub(super) heir: Option<mpsc::Sender<Vec<HandedRoom>>>,
     pub(super) commands: Receiver<Command>,
     pub(super) inbox: Receiver<Input>,
     /// One for each worker of this node.
@@ -104,10 +109,10 @@ impl Seat {
         while let Some(command) = self.commands.pop() {
             match command {
                 Command::Sit(owner) => self.sit(owner),
+                Command::Hand(heir) => self.heir = Some(heir),
                 Command::Release(released) => {
-                    let is_flushed = self.release();
                     // The caller may have given up.
-                    let _ = released.send(is_flushed);
+                    let _ = released.send(self.release());
                 }
             }
         }
@@ -124,16 +129,15 @@ impl Seat {
         self.hand_out();
     }
 
-    /// Release the owner. Returns whether the log has everything.
-    fn release(&mut self) -> bool {
-        let Some(owner) = &mut self.owner else { return true };
+    /// Release the owner. Returns whether the log has everything, and the rooms.
+    fn release(&mut self) -> (bool, Vec<HandedRoom>) {
+        let Some(owner) = &mut self.owner else { return (true, Vec::new()) };
         owner.handle_handing(self.clock.now());
         self.hand_out();
         let is_flushed = self.wait_for_disk(Instant::now() + self.flush);
-        if let Some(owner) = self.owner.take() {
-            self.followed = owner.followed();
-        }
-        is_flushed
+        let Some(owner) = self.owner.take() else { return (is_flushed, Vec::new()) };
+        self.followed = owner.followed();
+        (is_flushed, owner.hand_rooms(self.clock.now()))
     }
 
     fn turn(&mut self, inputs_max: usize) {
@@ -212,6 +216,7 @@ impl Seat {
     /// Take the inputs that were sent before the stop, seal everything, wait for the disk, and hand out the
     /// outputs.
     fn finish(&mut self) {
+        self.obey();
         let deadline = Instant::now() + self.flush;
         let mut left = self.inbox.capacity();
         while self.owner.is_some() && left > 0 && !self.inbox.is_empty() && Instant::now() < deadline {
@@ -225,6 +230,10 @@ impl Seat {
         self.hand_out();
         self.wait_for_disk(deadline);
         self.wait_for_workers(deadline, Self::has_overflow);
+        if let (Some(heir), Some(owner)) = (&self.heir, &self.owner) {
+            // Whoever asked may have given up.
+            let _ = heir.send(owner.hand_rooms(self.clock.now()));
+        }
     }
 
     /// Answer requests that are synced in time, and refuse the rest. Returns whether all were synced.

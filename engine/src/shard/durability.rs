@@ -203,7 +203,7 @@ impl Logged<'_> {
 }
 
 /// The same batch under the room's alias. It is copied only if it was stored under another.
-fn renamed(wire: &bytes::Bytes, alias: Alias) -> bytes::Bytes {
+pub(super) fn renamed(wire: &bytes::Bytes, alias: Alias) -> bytes::Bytes {
     if batch::alias_of(wire) == Some(alias.0) {
         return wire.clone();
     }

@@ -17,6 +17,7 @@
 mod admin;
 mod counters;
 mod durability;
+mod handing;
 mod history;
 mod outbox;
 mod pending_acks;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::status::Health;
+
 /// An operating fault. Each names its file, and what to do.
 #[derive(Debug)]
 pub enum StoreError {
@@ -55,6 +57,30 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Does the disk refuse, so that the same call may succeed later without anybody's decision: it is full,
+    /// read-only, not mounted, or the folder cannot be written?
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, StoreError::Io { .. } | StoreError::Sqlite { .. })
+    }
+
+    /// What the disk refuses, in one word.
+    pub fn health(&self) -> Health {
+        use rusqlite::ErrorCode::{DiskFull, ReadOnly};
+        match self {
+            StoreError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Health::Full,
+                io::ErrorKind::ReadOnlyFilesystem => Health::ReadOnly,
+                _ => Health::Failing,
+            },
+            StoreError::Sqlite { source, .. } => match source.sqlite_error_code() {
+                Some(DiskFull) => Health::Full,
+                Some(ReadOnly) => Health::ReadOnly,
+                _ => Health::Failing,
+            },
+            _ => Health::Failing,
+        }
+    }
+
     pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError::Io { path, doing, source }

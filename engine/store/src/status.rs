@@ -166,6 +166,14 @@ impl Status {
         self.commit_buckets[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The status of a log that cannot be opened.
+    pub fn of_closed(health: Health, fault: impl Into<String>) -> Status {
+        let status = Status::default();
+        status.set_health(health);
+        status.set_fault(fault);
+        status
+    }
+
     pub(crate) fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@
 
 mod validity;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
@@ -48,15 +49,21 @@ pub struct Certificates {
 }
 
 /// The certificate that new handshakes show.
-#[derive(Debug)]
 struct Shown(RwLock<Loaded>);
 
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
+
 /// A certificate with its key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Loaded {
     leaf: CertificateDer<'static>,
     certified: Arc<CertifiedKey>,
-    is_development: bool,
+    /// The key of a development certificate, as DER.
+    development_key: Option<Vec<u8>>,
     /// `None`: the certificate does not tell.
     ends: Option<SystemTime>,
 }
@@ -81,8 +88,26 @@ impl Certificates {
     /// A file that is missing, unreadable or of the wrong kind, a key of another certificate, or a name that
     /// a certificate cannot contain. The text says what to do.
     pub fn load(tls: &config::Tls, now: SystemTime) -> Result<Certificates, String> {
+        Certificates::load_after(tls, now, None)
+    }
+
+    /// The same after a process whose development certificate, and its key, were these. It is used again
+    /// where no files are configured, so that clients that pinned it come back.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_after(
+        tls: &config::Tls,
+        now: SystemTime,
+        before: Option<&(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Certificates, String> {
         let provider = Arc::new(aes_128_first());
-        let loaded = Loaded::load(tls, &provider, now)?;
+        let again = before.filter(|_| tls.cert.is_none() && tls.key.is_none());
+        let again = again.and_then(|pair| Loaded::again(pair, &provider));
+        let loaded = match again.filter(|loaded| !loaded.ends_soon(now)) {
+            Some(loaded) => loaded,
+            None => Loaded::load(tls, &provider, now)?,
+        };
         loaded.warn_if_over(now);
         let shown = Arc::new(Shown(RwLock::new(loaded)));
         let config = |alpn: &[&[u8]]| {
@@ -102,8 +127,7 @@ impl Certificates {
     /// certificate stays as it is then.
     pub fn reload(&self, tls: &config::Tls, now: SystemTime) -> Result<bool, String> {
         let before = self.shown.now().clone();
-        let ends_soon = before.ends.is_some_and(|ends| ends <= now + RENEWED_BEFORE);
-        if tls.cert.is_none() && tls.key.is_none() && before.is_development && !ends_soon {
+        if tls.cert.is_none() && tls.key.is_none() && before.is_development() && !before.ends_soon(now) {
             return Ok(false);
         }
         let loaded = Loaded::load(tls, &Arc::new(aes_128_first()), now)?;
@@ -122,7 +146,13 @@ impl Certificates {
     /// Is it a development certificate that must be replaced now?
     pub fn must_be_renewed(&self, now: SystemTime) -> bool {
         let shown = self.shown.now();
-        shown.is_development && shown.ends.is_some_and(|ends| ends <= now + RENEWED_BEFORE)
+        shown.is_development() && shown.ends_soon(now)
+    }
+
+    /// The development certificate and its key, as DER, for the next process.
+    pub fn development_pair(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let shown = self.shown.now();
+        shown.development_key.as_ref().map(|key| (shown.leaf.to_vec(), key.clone()))
     }
 
     /// SHA-256 of the leaf, in lower-case hex: what a browser or a client pins.
@@ -136,7 +166,7 @@ impl Certificates {
 
     /// Is it a development certificate, made at start?
     pub fn is_development(&self) -> bool {
-        self.shown.now().is_development
+        self.shown.now().is_development()
     }
 
     /// The certificate that the node shows first.
@@ -165,7 +195,7 @@ impl Certificates {
 impl Loaded {
     fn load(tls: &config::Tls, provider: &CryptoProvider, now: SystemTime) -> Result<Loaded, String> {
         match (&tls.cert, &tls.key) {
-            (Some(cert), Some(key)) => Loaded::build(read_chain(cert)?, read_key(key)?, false, provider)
+            (Some(cert), Some(key)) => Loaded::build(read_chain(cert)?, read_key(key)?, None, provider)
                 .map_err(|fault| fault.told(&cert.display().to_string(), &key.display().to_string())),
             (None, None) => Loaded::development(&tls.dev_names, provider, now),
             (Some(_), None) => Err("tls.cert needs tls.key, the file of its private key".to_owned()),
@@ -188,21 +218,36 @@ impl Loaded {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let chain = vec![params.self_signed(&key).map_err(fault)?.der().clone()];
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Loaded::build(chain, key, true, provider)
+        let der = key.serialize_der();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.clone()));
+        Loaded::build(chain, key, Some(der), provider)
             .map_err(|fault| fault.told("the development certificate", "its key"))
     }
 
     fn build(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-        is_development: bool,
+        development_key: Option<Vec<u8>>,
         provider: &CryptoProvider,
     ) -> Result<Loaded, Fault> {
         let leaf = chain[0].clone();
         let ends = validity(&leaf).map(|(_, not_after)| not_after);
         let certified = Arc::new(CertifiedKey::from_der(chain, key, provider).map_err(Fault::from)?);
-        Ok(Loaded { leaf, certified, is_development, ends })
+        Ok(Loaded { leaf, certified, development_key, ends })
+    }
+
+    /// The development certificate of the process before.
+    fn again((leaf, key): &(Vec<u8>, Vec<u8>), provider: &CryptoProvider) -> Option<Loaded> {
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
+        Loaded::build(vec![leaf.clone().into()], der, Some(key.clone()), provider).ok()
+    }
+
+    fn is_development(&self) -> bool {
+        self.development_key.is_some()
+    }
+
+    fn ends_soon(&self, now: SystemTime) -> bool {
+        self.ends.is_some_and(|ends| ends <= now + RENEWED_BEFORE)
     }
 
     fn is_over(&self, now: SystemTime) -> bool {

@@ -58,6 +58,11 @@ impl Channel {
         Ok(())
     }
 
+    /// Send a message with one descriptor.
+    pub(super) fn send_file(&self, message: &Message, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.send_with(message, &[file])
+    }
+
     fn send_with(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];

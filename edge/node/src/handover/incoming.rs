@@ -7,15 +7,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
+use grandstand_engine::log::Handed;
 
 use super::channel::{Channel, unexpected};
-use super::{Message, PATH_BYTES_MAX, Sockets, VERSION, path};
+use super::{Message, PATH_BYTES_MAX, Secrets, Sockets, VERSION, path, rooms};
 use crate::NodeError;
 
 /// The longest wait for an answer. The predecessor answers from a thread of its own, within microseconds; a
@@ -36,6 +38,8 @@ pub(crate) struct Inherited {
     pub(crate) forwarding: Vec<UnixStream>,
     /// The generations of the predecessor and of earlier processes, the newest first.
     pub(crate) generations: Vec<u16>,
+    /// The predecessor's secrets that are in no file.
+    pub(crate) secrets: Secrets,
 }
 
 /// The process before this one, which waits for `Take`.
@@ -113,11 +117,7 @@ fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Pr
 }
 
 /// Keep the sockets that are configured.
-fn sort(
-    sockets: Sockets,
-    mut descriptors: impl Iterator<Item = std::os::fd::OwnedFd>,
-    config: &Config,
-) -> Inherited {
+fn sort(sockets: Sockets, mut descriptors: impl Iterator<Item = OwnedFd>, config: &Config) -> Inherited {
     let mut tcp = |has: Option<SocketAddr>, wants: Option<SocketAddr>| {
         let listener = has.map(|_| descriptors.next().expect("counted before"));
         listener.filter(|_| is_meant(has, wants)).map(TcpListener::from)
@@ -131,7 +131,7 @@ fn sort(
     } else {
         (Vec::new(), Vec::new())
     };
-    Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations }
+    Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations, secrets: sockets.secrets }
 }
 
 /// An address at which the predecessor serves viewers and this process would not: its clients would be sent
@@ -157,21 +157,31 @@ fn is_meant(has: Option<SocketAddr>, wants: Option<SocketAddr>) -> bool {
 }
 
 impl Predecessor {
-    /// Take the predecessor's place, after everything that could fail has been done. Returns when the
-    /// predecessor has released its log.
+    /// Take the predecessor's place, after everything that could fail has been done. Returns the rooms that
+    /// are in no log, when the predecessor has released its log.
     ///
     /// # Errors
     /// The predecessor does not release its log in time.
-    pub(crate) fn take(&self, quic: bool) -> Result<(), NodeError> {
-        let told = self.channel.send(&Message::Take { quic });
-        match told.and_then(|()| self.channel.receive(self.release_wait, None)) {
-            Ok((Message::Released, _)) => Ok(()),
-            Err(error) if is_gone(&error) => {
-                tracing::warn!("the process before ended while it handed over: this one goes on without it");
-                Ok(())
+    pub(crate) fn take(&self, quic: bool) -> Result<Handed, NodeError> {
+        // If it is gone, the first look at the channel says so.
+        let _ = self.channel.send(&Message::Take { quic, rooms: rooms::VERSION });
+        let mut handed = Handed::default();
+        loop {
+            let (message, files) = match self.channel.receive(self.release_wait, None) {
+                Ok(received) => received,
+                Err(error) if is_gone(&error) => {
+                    tracing::warn!(
+                        "the process before ended while it handed over: this one goes on without it"
+                    );
+                    return Ok(handed);
+                }
+                Err(error) => return Err(slow(&error)),
+            };
+            match message {
+                Message::Released => return Ok(handed),
+                Message::Rooms(count) => handed = read_rooms(count, files),
+                other => return Err(slow(&unexpected(&other))),
             }
-            Ok((other, _)) => Err(slow(&unexpected(&other))),
-            Err(error) => Err(slow(&error)),
         }
     }
 
@@ -179,6 +189,21 @@ impl Predecessor {
     pub(crate) fn serving(&self) {
         // A predecessor that is gone need not be told.
         let _ = self.channel.send(&Message::Serving);
+    }
+}
+
+/// The rooms of the predecessor. Without them this process begins new ones.
+fn read_rooms(count: usize, files: Vec<OwnedFd>) -> Handed {
+    let file = files.into_iter().next().ok_or_else(|| io::Error::other("no file came with them"));
+    match file.and_then(rooms::read) {
+        Ok(handed) => {
+            tracing::info!(rooms = handed.rooms.len(), "rooms in memory are taken over");
+            handed
+        }
+        Err(error) => {
+            tracing::error!(rooms = count, %error, "rooms in memory are not taken over, and begin anew");
+            Handed::default()
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `Hello`: which conversation it speaks | |
 //! | | `Sockets`: what there is, then the descriptors |
 //! | loads certificates, keys and all that can fail, then `Take` | |
-//! | | takes no new connections, ends its rooms, closes its log, then `Released` |
+//! | | takes no new connections, ends its rooms, closes its log, then `Rooms` and `Released` |
 //! | opens the log, starts, then `Serving` | |
 //! | | sends its clients over, spread over a short time, and ends |
 //!
@@ -18,6 +18,8 @@
 //!
 //! Invariants: the log has one owner at any time. A socket whose address is not the configured one is not
 //! taken.
+//! Rooms that are in no log pass as bytes in a file in memory (`rooms`). If that fails, they are lost as
+//! their process is, and both sides say so.
 //! Not here: how a node releases its rooms (`shutdown`), binding without a predecessor (`listeners`), how
 //! datagrams are forwarded (the edge).
 //! datagrams are forwarded (the edge).
@@ -25,6 +27,8 @@
 mod channel;
 mod incoming;
 mod outgoing;
+mod rooms;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use grandstand_edge::config::Config;
 pub(crate) use incoming::{Inherited, find_predecessor};
 pub(crate) use outgoing::{Handover, Offer};
+pub(crate) use secrets::Secrets;
 
 /// Version of this conversation; any other one is refused.
 const VERSION: u32 = 1;
@@ -59,10 +64,15 @@ enum Message {
     Sockets(Sockets),
     /// The number of descriptors that come with this message.
     Descriptors(usize),
-    /// `quic`: the successor reads the UDP sockets from now on.
+    /// `quic`: the successor reads the UDP sockets from now on. `rooms`: the version of handed rooms that it
+    /// reads; 0, which an earlier program leaves out: none.
     Take {
         quic: bool,
+        #[serde(default)]
+        rooms: u32,
     },
+    /// The file that comes with this message holds so many rooms.
+    Rooms(usize),
     Released,
     Serving,
     /// The predecessor does not hand over to this successor, for this reason.
@@ -81,4 +91,7 @@ struct Sockets {
     /// The generations of the predecessor and of earlier processes that still have connections, the newest
     /// first.
     generations: Vec<u16>,
+    /// What ends with the predecessor otherwise; an earlier program has none.
+    #[serde(default)]
+    secrets: Secrets,
 }

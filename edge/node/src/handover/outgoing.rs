@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::forwarding_pair;
+use grandstand_engine::log::HandedRoom;
 use grandstand_engine::runtime::pulse::{Pulse, Pulses};
 
 use super::channel::{Channel, accept, listen, unexpected};
-use super::{Message, Sockets, VERSION, path};
+use super::{Message, Secrets, Sockets, VERSION, path, rooms};
+use crate::reload::Reload;
 use crate::shutdown::Shutdown;
 use crate::{NodeError, service_manager};
 
@@ -39,7 +41,7 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    fn sockets(&self) -> io::Result<Sockets> {
+    fn sockets(&self, secrets: Secrets) -> io::Result<Sockets> {
         let of = |l: &Option<TcpListener>| l.as_ref().map(TcpListener::local_addr).transpose();
         Ok(Sockets {
             ws: of(&self.ws)?,
@@ -48,6 +50,7 @@ impl Offer {
             quic: self.quic.first().map(UdpSocket::local_addr).transpose()?,
             quic_count: self.quic.len(),
             generations: self.generations.clone(),
+            secrets,
         })
     }
 
@@ -70,12 +73,12 @@ impl Handover {
     pub(crate) fn start(
         config: &Config,
         offer: Offer,
-        shutdown: Arc<Shutdown>,
+        (shutdown, reload): (Arc<Shutdown>, Arc<Reload>),
         pulses: &Pulses,
         on_taken: impl FnOnce() + Send + 'static,
     ) -> Result<Option<Handover>, NodeError> {
         let Some(path) = path(config) else { return Ok(None) };
-        match Handover::listen(&path, offer, shutdown, pulses, on_taken) {
+        match Handover::listen(&path, offer, (shutdown, reload), pulses, on_taken) {
             Ok(handover) => Ok(Some(handover)),
             Err(error) => Err(NodeError::new(
                 format!("cannot listen for the next process at {}: {error}", path.display()),
@@ -87,13 +90,13 @@ impl Handover {
     fn listen(
         path: &Path,
         offer: Offer,
-        shutdown: Arc<Shutdown>,
+        (shutdown, reload): (Arc<Shutdown>, Arc<Reload>),
         pulses: &Pulses,
         on_taken: impl FnOnce() + Send + 'static,
     ) -> io::Result<Handover> {
         let listener = listen(path)?;
         let (stop, stopped) = UnixStream::pair()?;
-        let waiting = Waiting { path: path.to_owned(), listener, stopped, offer, shutdown };
+        let waiting = Waiting { path: path.to_owned(), listener, stopped, offer, shutdown, reload };
         let (name, pulse) = ("handover".to_owned(), pulses.register("handover"));
         let run = move || {
             waiting.run(&pulse, on_taken);
@@ -114,6 +117,22 @@ impl Drop for Handover {
     }
 }
 
+/// What the successor takes.
+struct Taken {
+    /// The version of handed rooms that it reads.
+    rooms: u32,
+    /// Our ends of the sockets over which it forwards datagrams, if it reads the UDP sockets from now on.
+    forwarded: Vec<UnixStream>,
+}
+
+fn give_rooms(channel: &Channel, handed: &[HandedRoom], version: u32) -> io::Result<()> {
+    if version != rooms::VERSION {
+        return Err(io::Error::other("the next process is of a version that does not read them"));
+    }
+    let file = rooms::write(handed)?;
+    channel.send_file(&Message::Rooms(handed.len()), file.as_fd())
+}
+
 struct Waiting {
     path: PathBuf,
     listener: OwnedFd,
@@ -121,6 +140,7 @@ struct Waiting {
     stopped: UnixStream,
     offer: Offer,
     shutdown: Arc<Shutdown>,
+    reload: Arc<Reload>,
 }
 
 impl Waiting {
@@ -138,9 +158,9 @@ impl Waiting {
             };
             let _other = pulse.wait_outside();
             match self.offer(&channel) {
-                Ok((quic, ours)) => {
+                Ok(taken) => {
                     on_taken();
-                    return self.hand_over(&channel, if quic { ours } else { Vec::new() });
+                    return self.hand_over(&channel, taken);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a process began to take over and did not: this one goes on");
@@ -149,9 +169,8 @@ impl Waiting {
         }
     }
 
-    /// Hold the conversation up to `Take`. Returns whether the successor reads the UDP sockets from now on,
-    /// and our ends of the sockets for forwarded datagrams.
-    fn offer(&self, channel: &Channel) -> io::Result<(bool, Vec<UnixStream>)> {
+    /// Hold the conversation up to `Take`.
+    fn offer(&self, channel: &Channel) -> io::Result<Taken> {
         let stop = Some(self.stopped.as_fd());
         match channel.receive(TAKE_WAIT, stop)?.0 {
             Message::Hello { version: VERSION } => {}
@@ -163,22 +182,30 @@ impl Waiting {
             }
             other => return Err(unexpected(&other)),
         }
-        channel.send(&Message::Sockets(self.offer.sockets()?))?;
+        channel.send(&Message::Sockets(self.offer.sockets(self.reload.secrets())?))?;
         let pairs = self.offer.quic.iter().map(|_| forwarding_pair()).collect::<io::Result<Vec<_>>>()?;
         let (theirs, ours): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let descriptors: Vec<_> = self.offer.descriptors().chain(theirs.iter().map(AsFd::as_fd)).collect();
         channel.send_descriptors(&descriptors)?;
         tracing::info!("another process is starting to take over");
         match channel.receive(TAKE_WAIT, stop)?.0 {
-            Message::Take { quic } => Ok((quic, ours)),
+            Message::Take { quic, rooms } => {
+                Ok(Taken { rooms, forwarded: if quic { ours } else { Vec::new() } })
+            }
             other => Err(unexpected(&other)),
         }
     }
 
     /// Hand over; there is no way back from here.
-    fn hand_over(self, channel: &Channel, forwarded: Vec<UnixStream>) {
+    fn hand_over(self, channel: &Channel, taken: Taken) {
         tracing::info!("handing over");
-        self.shutdown.hand_over(forwarded);
+        let handed = self.shutdown.hand_over(taken.forwarded);
+        if !handed.is_empty()
+            && let Err(error) = give_rooms(channel, &handed, taken.rooms)
+        {
+            tracing::error!(rooms = handed.len(), %error, "rooms in memory are not handed over, and begin anew");
+        }
+        drop(handed);
         let stop = Some(self.stopped.as_fd());
         let told = channel.send(&Message::Released);
         match told.and_then(|()| channel.receive(SERVING_WAIT, stop)) {

@@ -25,6 +25,7 @@ use grandstand_edge::config::{self, Config};
 use grandstand_engine::runtime::pulse::{Pulses, TURN_EVERY};
 
 use crate::certificates::Certificates;
+use crate::handover::Secrets;
 use crate::http::SharedKey;
 use crate::http::admin::{ReloadControl, Reloaded};
 use crate::metrics::ReloadNumbers;
@@ -83,6 +84,15 @@ impl Reload {
     /// From now on a reload that an operator asks for reads the configuration again, too.
     pub(crate) fn read_config_by(&self, read: ReadConfig) {
         self.state().read_config = Some(read);
+    }
+
+    /// What is in no file, for the next process.
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets {
+            ticket_key: self.credentials.tickets.key_of_process(),
+            certificate: self.credentials.certificates.development_pair(),
+            dev_names: self.state().config.tls.dev_names.clone(),
+        }
     }
 
     /// The key of the admin port.

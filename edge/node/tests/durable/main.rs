@@ -14,6 +14,7 @@
 mod common;
 
 mod clock;
+mod closed;
 mod disks;
 mod machine;
 mod operator;

@@ -22,7 +22,7 @@ pub(super) async fn live(State(port): Shared) -> Response {
     let waiting = verdict.waiting().map(ToString::to_string);
     let faults: Vec<String> = port
         .store
-        .as_ref()
+        .as_deref()
         .and_then(StorePort::fault)
         .into_iter()
         .chain(waiting)

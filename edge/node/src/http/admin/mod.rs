@@ -67,7 +67,7 @@ pub struct AdminState {
     /// The clock that handlers read.
     pub clock: Clock,
     /// The durable log, if the node has one.
-    pub store: Option<StorePort>,
+    pub store: Option<Arc<StorePort>>,
     /// Does the node accept new sessions? False while it starts and while it drains.
     pub ready: Arc<AtomicBool>,
     /// The key that requests must show, if there is one.
@@ -107,7 +107,7 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
 /// The state that handlers share.
 struct Port {
     clock: Clock,
-    store: Option<StorePort>,
+    store: Option<Arc<StorePort>>,
     shards: Shards,
     stats: Vec<Arc<Stats>>,
     metrics: Metrics,

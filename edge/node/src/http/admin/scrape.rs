@@ -25,7 +25,7 @@ pub(super) async fn show(State(port): Shared) -> Response {
         _ => None,
     });
     let engine = counters.flatten().chain([("shards_silent", silent)]).collect();
-    let log = port.store.as_ref().map(StorePort::status);
-    let text = port.metrics.render(&port.stats, engine, log, &port.health.verdict());
+    let log = port.store.as_deref().map(StorePort::status);
+    let text = port.metrics.render(&port.stats, engine, log.as_deref(), &port.health.verdict());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

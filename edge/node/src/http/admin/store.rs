@@ -4,13 +4,13 @@
 //! Not here: what the numbers mean (`metrics`), the copy itself (`grandstand_store`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use grandstand_store::{Health, Status};
+use grandstand_store::{Health, Status, StoreError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
@@ -25,44 +25,70 @@ pub struct StorePort {
     pub dir: PathBuf,
     /// Folder of the backups that are requested here.
     pub backup_dir: PathBuf,
-    /// The result of opening the log at start, in a sentence.
-    pub found: String,
-    /// The log's status.
-    pub status: Arc<Status>,
+    /// The log, open or not. It is replaced when a log is opened after the start.
+    log: RwLock<ShownLog>,
     /// Held while a backup is made.
-    pub backing_up: Mutex<()>,
+    backing_up: Mutex<()>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ShownLog {
+    /// The result of opening the log, in a sentence.
+    found: String,
+    status: Arc<Status>,
 }
 
 impl StorePort {
-    pub(super) fn status(&self) -> &Status {
-        &self.status
+    /// A log in this folder, which backs up into that one.
+    pub(crate) fn new(dir: PathBuf, backup_dir: PathBuf) -> StorePort {
+        StorePort { dir, backup_dir, log: RwLock::default(), backing_up: Mutex::default() }
+    }
+
+    /// Show this log from now on.
+    pub(crate) fn show_log(&self, found: String, status: Arc<Status>) {
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = ShownLog { found, status };
+    }
+
+    /// The log cannot be opened.
+    pub(crate) fn cannot_open(&self, error: &StoreError) {
+        self.show_log("not open".to_owned(), Arc::new(Status::of_closed(error.health(), error.to_string())));
+    }
+
+    fn shown(&self) -> ShownLog {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn status(&self) -> Arc<Status> {
+        self.shown().status
     }
 
     /// The present fault, in a sentence.
     pub(super) fn fault(&self) -> Option<String> {
-        let said = match self.status.health() {
+        let status = self.status();
+        let said = match status.health() {
             Health::Good => {
-                let lost = self.status.lost_commits.load(Ordering::Relaxed);
+                let lost = status.lost_commits.load(Ordering::Relaxed);
                 let hint = "see `grandstand verify`, and your backups";
                 return (lost > 0).then(|| {
                     format!("durable log: the last start found {lost} acknowledged commits lost; {hint}")
                 });
             }
             Health::Slow => "its disk takes long to sync what waits for it".to_owned(),
-            _ => self.status.fault(),
+            _ => status.fault(),
         };
-        Some(format!("durable log: {}: {said}", self.status.health().name()))
+        Some(format!("durable log: {}: {said}", status.health().name()))
     }
 }
 
 pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
     let log = port.store.as_ref().ok_or_else(none)?;
     let mut shown = Map::new();
+    let ShownLog { found, status } = log.shown();
     shown.insert("dir".to_owned(), json!(log.dir.display().to_string()));
-    shown.insert("found".to_owned(), json!(log.found));
-    shown.insert("health".to_owned(), json!(log.status.health().name()));
-    shown.insert("last_fault".to_owned(), json!(log.status.fault()));
-    for number in store_numbers(&log.status, port.clock) {
+    shown.insert("found".to_owned(), json!(found));
+    shown.insert("health".to_owned(), json!(status.health().name()));
+    shown.insert("last_fault".to_owned(), json!(status.fault()));
+    for number in store_numbers(&status, port.clock) {
         shown.insert(number.name, json!(number.value));
     }
     Ok(Json(Value::Object(shown)))
@@ -92,7 +118,7 @@ pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> 
         )
     };
     let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
-    log.status.backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
+    log.status().backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
     Ok(Json(
         json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": port.clock.elapsed(began).as_millis() as u64 }),
     ))

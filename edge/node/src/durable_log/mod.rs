@@ -1,28 +1,65 @@
 //! The durable log in a node's life: opened before the engine, announced at start, closed after the engine.
 //!
-//! Why before the engine: the engine's rooms are restored from it, and a log that cannot be opened stops the
-//! start before anything is served.
+//! Why before the engine: the engine's rooms are restored from it, and a log that is damaged or of another
+//! process stops the start before anything is served. A disk that is full, read-only or not there does not:
+//! the node serves what it can, and the log is opened when the disk allows it (`retry`).
 //! Invariant: without `log.dir` nothing is written to disk.
 //! Not here: the log itself (`grandstand_store`), its admin endpoints (`http::admin`), the order of a stop
 //! (`shutdown`).
 
+mod closed;
+mod retry;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use grandstand_engine::runtime::pulse::Pulses;
-use grandstand_store::{Found, Opening, Store};
+use grandstand_store::{Found, Opening, Store, StoreError};
 
 use crate::NodeError;
 use crate::http::admin::StorePort;
 use crate::settings::{backup_dir, store_config};
 use grandstand_edge::config::Config;
 
+pub(crate) use closed::ClosedLogs;
+pub(crate) use retry::Retry;
+
+/// A node's durable log at its start.
+pub(crate) enum AtStart {
+    /// The node keeps nothing on disk.
+    None,
+    /// It is open.
+    Open(Store),
+    /// The disk does not let it be opened now.
+    Waits(StoreError),
+}
+
 /// Open the log, if the node has one, and log what was found.
-pub(crate) fn open(config: &Config, pulses: &Pulses) -> Result<Option<Store>, NodeError> {
-    let Some(wanted) = store_config(config) else { return Ok(None) };
-    let store = Store::open_watched(wanted, pulses)
-        .map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
-    announce(&store, config);
-    Ok(Some(store))
+///
+/// # Errors
+/// The log is damaged, of another process, or otherwise for an operator to decide on.
+pub(crate) fn open(config: &Config, pulses: &Pulses) -> Result<AtStart, NodeError> {
+    if config.log.dir.is_none() {
+        return Ok(AtStart::None);
+    }
+    match try_open(config, pulses) {
+        Ok(store) => {
+            announce(&store, config);
+            Ok(AtStart::Open(store))
+        }
+        Err(error) if error.is_of_the_disk() => {
+            tracing::error!(
+                "{error}; the node serves without it: publications to rooms on disk are refused until it can be opened, \
+                 which is tried every two seconds. Free the disk, mount it, or let the node's user write there (log.dir)"
+            );
+            Ok(AtStart::Waits(error))
+        }
+        Err(error) => Err(NodeError::new(error.to_string(), "see log.dir")),
+    }
+}
+
+fn try_open(config: &Config, pulses: &Pulses) -> Result<Store, StoreError> {
+    Store::open_watched(store_config(config).expect("only with log.dir"), pulses)
 }
 
 /// Write outstanding entries and release the folder. The engine must have stopped.
@@ -35,14 +72,19 @@ pub(crate) fn close(store: Store) {
 }
 
 /// The admin port's handle of the log.
-pub(crate) fn port(config: &Config, store: &Store) -> StorePort {
-    StorePort {
-        dir: config.log.dir.clone().unwrap_or_default(),
-        backup_dir: backup_dir(config),
-        found: found(store.opening()),
-        status: store.status(),
-        backing_up: tokio::sync::Mutex::default(),
+pub(crate) fn port(config: &Config, log: &AtStart) -> Option<Arc<StorePort>> {
+    let port = StorePort::new(config.log.dir.clone().unwrap_or_default(), backup_dir(config));
+    match log {
+        AtStart::None => return None,
+        AtStart::Open(store) => opened(&port, store),
+        AtStart::Waits(error) => port.cannot_open(error),
     }
+    Some(Arc::new(port))
+}
+
+/// The log is open: show it at the admin port.
+pub(crate) fn opened(port: &StorePort, store: &Store) {
+    port.show_log(found(store.opening()), store.status());
 }
 
 /// Log one line for each result that matters: a warning or an error where entries were lost or are damaged.

@@ -1,0 +1,136 @@
+//! Handing: takes a shard's rooms out for an owner in another process, and puts them in there.
+//!
+//! Why beside the durable log: a room in memory has no other way into the next process, and slow mode is in
+//! no log.
+//! Invariants: rooms are taken out after everything was sealed and answered. A room keeps its epoch, offsets
+//! and, if its slot is free, its alias. What the next owner's bounds do not hold is forgotten there, the
+//! oldest first.
+//! Not here: the bytes between processes (the node), rooms of the durable log (`durability`).
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::durability::renamed;
+use crate::link::{Batch, Compressed, Now, PersonId};
+use crate::log::{HandedLive, HandedNonces, HandedRoom};
+use crate::room::state::{SLOW_MODE_KEY, State};
+use crate::room::{Account, Keeping, Live, Origin, Room, milliseconds};
+
+impl Shard {
+    /// The rooms, for the next owner.
+    ///
+    /// # Panics
+    /// If the shard was not handed over before ([`Self::handle_handing`]).
+    pub fn hand_rooms(&self, now: Now) -> Vec<HandedRoom> {
+        assert!(self.is_handing, "everything is sealed first");
+        let handed = |(slot, room): (u32, &Room)| {
+            let is_on_disk = room.is_on_disk();
+            HandedRoom {
+                room: room.entry(slot),
+                is_on_disk,
+                live: room.live.as_deref().map(|live| hand_live(live, now, is_on_disk)),
+                batches: if is_on_disk { Vec::new() } else { self.log.kept(self.rooms.alias(slot)) },
+            }
+        };
+        let is_needed = |room: &HandedRoom| {
+            !room.is_on_disk || room.live.as_ref().is_some_and(|live| !live.spoke.is_empty())
+        };
+        self.rooms.iter().map(handed).filter(is_needed).collect()
+    }
+
+    /// Take the rooms of the owner before, after those of the durable log. They were taken out `elapsed_us`
+    /// ago.
+    pub fn take_rooms(&mut self, now: Now, elapsed_us: u64, rooms: Vec<HandedRoom>) {
+        for handed in rooms {
+            assert!(self.rooms.owns(&handed.room.room), "a room of another shard");
+            match self.rooms.find(&handed.room.room) {
+                Some(slot) => Taking(self).remember_speakers(now, elapsed_us, slot, &handed),
+                None if handed.is_on_disk => {}
+                None => Taking(self).take_room(now, elapsed_us, handed),
+            }
+        }
+    }
+}
+
+/// A shard that takes rooms.
+struct Taking<'a>(&'a mut Shard);
+
+impl Taking<'_> {
+    /// The log brought the room back, without slow mode's memory.
+    fn remember_speakers(&mut self, now: Now, elapsed_us: u64, slot: u32, handed: &HandedRoom) {
+        let shard = &mut *self.0;
+        let (Some(live), Some(room)) = (&handed.live, shard.rooms.get_mut(slot)) else { return };
+        if room.epoch == handed.room.epoch {
+            let slow_mode = &mut room.wake(now, &shard.config, shard.seed).slow_mode;
+            slow_mode.take_over(&live.spoke, now.us, elapsed_us);
+            shard.rooms.arm(slot, &shard.config);
+        }
+    }
+
+    fn take_room(&mut self, now: Now, elapsed_us: u64, handed: HandedRoom) {
+        let shard = &mut *self.0;
+        let (entry, batches) = (handed.room, handed.batches);
+        let mut room = Room {
+            name: entry.room,
+            epoch: entry.epoch,
+            live: None,
+            dormant: None,
+            phase: entry.phase,
+            origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
+            settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
+            keeping: Keeping::Memory,
+            // Whoever opened it is not known here; a room in which somebody speaks is nobody's to fill.
+            opener: if entry.is_operators { Account::NODE } else { Account::of(PersonId::UNKNOWN) },
+        };
+        if let Some(handed) = handed.live {
+            let live = room.wake(now, &shard.config, shard.seed);
+            (live.next_seq, live.next_offset) = (batches.len() as u64, entry.next_offset);
+            take_live(live, handed, now, elapsed_us);
+        }
+        let placed = match entry.slot {
+            Some(slot) => shard.rooms.restore_at(slot, room, now.us),
+            None => Err(room),
+        };
+        let slot = placed.unwrap_or_else(|room| shard.rooms.restore(room));
+        let alias = shard.rooms.alias(slot);
+        for (seq, (batch, full)) in (0..).zip(batches) {
+            let wire = renamed(&batch.wire, alias);
+            let batch =
+                Batch { seq, wire, compressed: Compressed::default(), snapshot: None, ..(*batch).clone() };
+            shard.log.append(alias, entry.epoch, &Arc::new(batch), full.map(|full| renamed(&full, alias)));
+        }
+        shard.rooms.arm(slot, &shard.config);
+    }
+}
+
+fn hand_live(live: &Live, now: Now, is_on_disk: bool) -> HandedLive {
+    let spoke = live.slow_mode.hand(now.us);
+    if is_on_disk {
+        return HandedLive { spoke, ..HandedLive::default() };
+    }
+    HandedLive {
+        time_ms: live.time_ms,
+        accepted_ms: live.accepted_ms,
+        state: live.state.said().map(|(key, value)| (key.into(), value.clone())).collect(),
+        state_version: live.state.version(),
+        previous: live.disk.previous.clone(),
+        nonces: HandedNonces {
+            complete_for_us: live.nonces.complete_for_us(now.us),
+            entries: live.nonces.hand(),
+        },
+        spoke,
+    }
+}
+
+fn take_live(live: &mut Live, handed: HandedLive, now: Now, elapsed_us: u64) {
+    (live.time_ms, live.accepted_ms) = (handed.time_ms, handed.accepted_ms);
+    live.disk.previous = handed.previous;
+    let slow_ms = handed.state.iter().find(|(key, _)| &**key == SLOW_MODE_KEY);
+    if let Some(interval_ms) = slow_ms.and_then(|(_, digits)| milliseconds(digits)) {
+        live.slow_mode.set_interval_ms(interval_ms);
+    }
+    live.slow_mode.take_over(&handed.spoke, now.us, elapsed_us);
+    live.state = State::handed(handed.state, handed.state_version);
+    live.nonces.restore(live.next_offset, &handed.nonces.entries, now);
+    live.nonces.complete_for(handed.nonces.complete_for_us, now.us, elapsed_us);
+}
