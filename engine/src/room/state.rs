@@ -188,8 +188,10 @@ impl State {
 
     /// The state that another process sealed, at exactly its version.
     pub(crate) fn handed(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
+        let sealed: BTreeMap<Box<str>, Bytes> = entries.into_iter().collect();
         State {
-            sealed: entries.into_iter().collect(),
+            bytes: bytes_of(sealed.iter()),
+            sealed,
             version,
             said_version: version,
             sealed_version: version,

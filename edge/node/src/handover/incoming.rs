@@ -96,7 +96,12 @@ fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Pr
     let channel = match Channel::connect(path, clock) {
         Ok(channel) => channel,
         // There was no process, or it has died. Its file is replaced when this process listens itself.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
             return Ok(None);
         }
         Err(e) => return Err(e),
