@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use grandstand_engine::link::*;
 use grandstand_engine::log::HandedRoom;
-use grandstand_engine::{SLOW_MODE_KEY, Shard, ShardConfig};
+use grandstand_engine::{SLOW_MODE_KEY, Shard, ShardConfig, take_rooms};
 use proptest::prelude::*;
 use support::{Follower, Stage, publication};
 
@@ -84,13 +84,13 @@ impl World {
             Step::Publish { room, user, nonce } => self.publish(room, user, nonce),
             Step::SetState { room, key, value } => {
                 self.alias(room);
-                let key = format!("key {key}").into();
-                let value = value.map(|value| vec![value].into());
+                let key = format!("key {key}");
+                let value = value.map(|value| vec![value]);
                 let _ = self.stage.admin(AdminRequest::SetState { room: ROOMS[room].into(), key, value });
             }
             Step::Slow { room, ms } => {
                 self.alias(room);
-                let value = ms.map(|ms| ms.to_string().into_bytes().into());
+                let value = ms.map(|ms| ms.to_string().into_bytes());
                 let (room, key) = (ROOMS[room].into(), SLOW_MODE_KEY.into());
                 let _ = self.stage.admin(AdminRequest::SetState { room, key, value });
             }
@@ -135,10 +135,10 @@ impl World {
     }
 
     /// The rooms as viewers see them who come now.
-    fn seen(&mut self) -> Vec<Box<Attachment>> {
+    fn seen(&mut self) -> Vec<Attachment> {
         let rooms = ROOMS.iter().zip(self.aliases).filter(|(_, alias)| alias.is_some());
         let names: Vec<_> = rooms.map(|(name, _)| *name).collect();
-        names.into_iter().map(|name| self.stage.attach(1, name).unwrap()).collect()
+        names.into_iter().map(|name| *self.stage.attach(1, name).unwrap()).collect()
     }
 
     fn hand_over(&mut self, pause_ms: u64) {
@@ -157,7 +157,8 @@ impl World {
         clock.pass_ms(pause_ms);
         let (shard, left) = (Shard::new(config(), ShardId(0), 1, 7), Default::default());
         self.stage = Stage { shard, clock, left };
-        self.stage.shard.take_rooms(self.stage.now(), pause_ms * 1_000, handed.clone());
+        let now = self.stage.now();
+        take_rooms(&mut self.stage.shard, now, pause_ms * 1_000, handed.clone());
 
         let after = self.seen();
         assert_eq!(after.iter().map(|a| a.alias).collect::<Vec<_>>(), infos, "aliases stay");
@@ -178,7 +179,7 @@ impl World {
     /// What is taken is what was handed: handed on at once, it is the same, and older by the pause.
     fn is_the_same_when_handed_on(&self, handed: &[HandedRoom], pause_ms: u64) {
         let mut copy = Shard::new(config(), ShardId(0), 1, 7);
-        copy.take_rooms(self.stage.now(), pause_ms * 1_000, handed.to_vec());
+        take_rooms(&mut copy, self.stage.now(), pause_ms * 1_000, handed.to_vec());
         copy.handle_handing(self.stage.now());
         let plain = |rooms: &[HandedRoom], older_us: u64| -> Vec<HandedRoom> {
             let mut rooms = rooms.to_vec();

@@ -30,7 +30,7 @@ use self::seat::{Command, Seat};
 use crate::config::ShardConfig;
 use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId, WorkerId};
 use crate::log::{Handed, HandedRoom, LogSource};
-use crate::shard::Shard;
+use crate::shard::{Shard, handing::take_rooms};
 
 /// Commands that may wait for a seat: one, and one more.
 const COMMANDS: usize = 2;
@@ -246,7 +246,7 @@ impl Engine {
         let is_own = |handed: &HandedRoom| self.directory.shard_of(&handed.room.room) == id;
         let (own, others) = std::mem::take(&mut self.handed.rooms).into_iter().partition(is_own);
         self.handed.rooms = others;
-        shard.take_rooms(self.clock.now(), self.handed.elapsed_us, own);
+        take_rooms(&mut shard, self.clock.now(), self.handed.elapsed_us, own);
         seat.commands.try_send(Command::Sit(Box::new(shard))).map_err(|_| SeatError::Gone)?;
         seat.is_taken = true;
         Ok(())

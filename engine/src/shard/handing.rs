@@ -37,17 +37,19 @@ impl Shard {
         };
         self.rooms.iter().map(handed).filter(is_needed).collect()
     }
+}
 
-    /// Take the rooms of the owner before, after those of the durable log. They were taken out `elapsed_us`
-    /// ago.
-    pub fn take_rooms(&mut self, now: Now, elapsed_us: u64, rooms: Vec<HandedRoom>) {
-        for handed in rooms {
-            assert!(self.rooms.owns(&handed.room.room), "a room of another shard");
-            match self.rooms.find(&handed.room.room) {
-                Some(slot) => Taking(self).remember_speakers(now, elapsed_us, slot, &handed),
-                None if handed.is_on_disk => {}
-                None => Taking(self).take_room(now, elapsed_us, handed),
-            }
+/// Take the rooms of the owner before, after those of the durable log. They were taken out `elapsed_us` ago.
+///
+/// # Panics
+/// If a room is another shard's.
+pub fn take_rooms(shard: &mut Shard, now: Now, elapsed_us: u64, rooms: Vec<HandedRoom>) {
+    for handed in rooms {
+        assert!(shard.rooms.owns(&handed.room.room), "a room of another shard");
+        match shard.rooms.find(&handed.room.room) {
+            Some(slot) => Taking(shard).remember_speakers(now, elapsed_us, slot, &handed),
+            None if handed.is_on_disk => {}
+            None => Taking(shard).take_room(now, elapsed_us, handed),
         }
     }
 }

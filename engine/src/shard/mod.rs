@@ -17,7 +17,7 @@
 mod admin;
 mod counters;
 mod durability;
-mod handing;
+pub(crate) mod handing;
 mod history;
 mod outbox;
 mod pending_acks;

@@ -273,13 +273,7 @@ fn retries_after_restart(field: &Field) -> Result<Figure> {
         let age_ms = first.elapsed().as_millis() as u32 + 1;
         let nonce = 10_000_000 + nonce;
         let text = "sent before the restart, and not in the log";
-        peer.send(&ClientFrame::Publish(Publish {
-            alias,
-            nonce,
-            text,
-            age_ms: 3_000,
-            ..Publish::default()
-        }))?;
+        peer.send(&ClientFrame::Publish(Publish { alias, nonce, text, age_ms, ..Publish::default() }))?;
         match peer.answer(nonce)? {
             Said::Published { repeated: false, .. } => taken += 1,
             Said::Refused(Refusal::Forgotten) => forgotten += 1,

@@ -25,6 +25,7 @@ pub(crate) use closed::ClosedLogs;
 pub(crate) use retry::Retry;
 
 /// A node's durable log at its start.
+#[allow(clippy::large_enum_variant, reason = "moved once, at start")]
 pub(crate) enum AtStart {
     /// The node keeps nothing on disk.
     None,

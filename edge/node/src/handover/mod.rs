@@ -57,6 +57,7 @@ fn path(config: &Config) -> Option<PathBuf> {
 /// A message of the conversation. Descriptors follow `Sockets` in the order of its fields, some in each
 /// message.
 #[derive(Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack of a hand-over")]
 enum Message {
     Hello {
         version: u32,
