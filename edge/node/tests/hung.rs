@@ -94,7 +94,8 @@ fn a_hang_in_every_kind_of_thread_fails_liveness_by_name_and_passes() {
         assert!(kinds.contains(kind), "{kind} has no pulse: {kinds:?}");
     }
     for name in &kinds {
-        assert!(node.health().verdict().is_live(), "before {name}");
+        let verdict = node.health().verdict();
+        assert!(verdict.is_live(), "before {name}: {verdict:?}");
         let thread = node.health().pulses().all().into_iter().find(|thread| thread.name() == name).unwrap();
         let hang = Planted::in_thread(thread);
         let begun = Instant::now();

@@ -120,7 +120,7 @@ fn holds(node: &Node, port: SocketAddr, is_tls: bool, forged: &str) {
 
 fn nginx(port: SocketAddr, body: &str) -> Option<Running> {
     let config =
-        format!("daemon off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}");
+        format!("daemon off; master_process off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}");
     Some(run(&program("nginx")?, "nginx", &config, &["-e", "stderr", "-p", ".", "-c"], port))
 }
 
@@ -179,7 +179,7 @@ fn nginx_streams_tell_their_clients_by_the_proxy_protocol() {
         );
         let load = format!("load_module {};\n", module.display());
         let config = format!(
-            "{load}daemon off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{config}"
+            "{load}daemon off; master_process off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{config}"
         );
         let Some(nginx) = program("nginx") else { return };
         let _nginx = run(&nginx, "nginx", &config, &["-e", "stderr", "-p", ".", "-c"], port);

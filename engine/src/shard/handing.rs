@@ -89,6 +89,7 @@ impl Taking<'_> {
             (live.next_seq, live.next_offset) = (batches.len() as u64, entry.next_offset);
             take_live(live, handed, now, elapsed_us);
         }
+        shard.state_bytes += room.state_bytes();
         let placed = match entry.slot {
             Some(slot) => shard.rooms.restore_at(slot, room, now.us),
             None => Err(room),

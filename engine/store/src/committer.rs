@@ -482,7 +482,7 @@ impl Committer {
         if self.marks.is_some() {
             return;
         }
-        match Marks::create(self.dir(), &self.end_mark(), self.pulses.register("log-marks")) {
+        match Marks::create(self.dir(), &self.end_mark(), &self.pulses) {
             Ok(marks) => self.marks = Some(marks),
             Err(error) => self.note_unmarked(&error),
         }

@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
+use grandstand_engine::runtime::pulse::{Pulses, TURN_EVERY};
 
 use crate::checksum::checksum;
 use crate::codec::{Decoder, Malformed, put_sized, put_varint};
@@ -159,7 +159,7 @@ impl Marks {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn create(dir: &Path, first: &Mark, pulse: Pulse) -> io::Result<Marks> {
+    pub(crate) fn create(dir: &Path, first: &Mark, pulses: &Pulses) -> io::Result<Marks> {
         let (path, part) = (dir.join(FILE), dir.join("log.marks.part"));
         let mut data = first.encode();
         let at = data.len();
@@ -175,6 +175,7 @@ impl Marks {
         fs::rename(&part, &path)?;
         File::open(dir)?.sync_all()?;
         let ((asks, jobs), (results, done)) = (unbounded::<Vec<u8>>(), unbounded());
+        let pulse = pulses.register("log-marks");
         let thread = thread::Builder::new().name("log-marks".into()).spawn(move || {
             let mut at = at;
             loop {
@@ -242,7 +243,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use grandstand_engine::runtime::pulse::Pulses;
 
     fn mark(row: i64, rooms: usize) -> Mark {
         let end = |n: usize| RoomEnd { name: format!("show/{n}").into(), epoch: 7, next_offset: row as u64 };
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn the_newest_marks_are_read_after_the_file_was_filled_several_times() {
         let dir = dir("ring");
-        let mut marks = Marks::create(&dir.0, &mark(1, 0), Pulses::default().register("log-marks")).unwrap();
+        let mut marks = Marks::create(&dir.0, &mark(1, 0), &Pulses::default()).unwrap();
         // Of different sizes, so that they end at other places in each round.
         for row in 2..=6_000 {
             marks.begin(&mark(row, row as usize % 70));

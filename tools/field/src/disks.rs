@@ -175,10 +175,9 @@ fn full_disk_start(field: &Field) -> Result<Figure> {
         }
     };
     let admin = node.address("http://")?;
-    http::request_with(admin, "POST", "/rooms", r#"{"name":"in-memory"}"#)?;
-    http::request_with(admin, "PUT", "/rooms/in-memory/settings", r#"{"durability":"memory"}"#)?;
     let mut peer = Peer::join(node.address("ws://")?)?;
     let alias = peer.enter("in-memory")?;
+    http::request_with(admin, "PUT", "/rooms/in-memory/settings", r#"{"durability":"memory"}"#)?;
     let memory = peer.say(alias, 1, "in memory")?;
     let health = http::request(admin, "GET", "/healthz").unwrap_or_else(|error| error.to_string());
     if let Ok(Ok(subscribed)) = peer.subscribe("on-disk") {
