@@ -18,6 +18,7 @@ use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,6 +32,13 @@ static IS_RESUMED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn can_draw() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     stdin().is_terminal() && stdout().is_terminal() && !matches!(term.as_str(), "" | "dumb" | "unknown")
+}
+
+/// Whether the terminal was closed. crossterm reads a closed terminal without end, so this is asked before.
+pub(crate) fn is_gone() -> bool {
+    let input = stdin();
+    let mut asked = [PollFd::new(&input, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::HUP)
 }
 
 /// The terminal while it is ours: alternate screen, keys without echo, pastes marked as such.

@@ -228,6 +228,9 @@ fn check(matches: &ArgMatches) -> Result<Said, Failed> {
     let report = verify::run(is_there(path)?)?;
     let lines = report.faults.iter().map(|fault| format!("fault: {fault}\n")).collect::<String>();
     let end = match report.fault_count {
+        0 if report.is_last_unsure => "sound up to the last commit, which was under way and is not there; \
+                                      whether it was acknowledged is not known"
+            .to_owned(),
         0 => "sound".to_owned(),
         1 => "1 fault".to_owned(),
         count => format!("{count} faults"),
@@ -244,6 +247,7 @@ fn check(matches: &ArgMatches) -> Result<Said, Failed> {
             "path": path.display().to_string(), "schema": report.version, "rooms": report.rooms, "segments": report.segments,
             "batches": report.batches, "messages": report.messages, "bytes": report.file_bytes,
             "fault_count": report.fault_count, "faults": report.faults,
+            "is_last_unsure": report.is_last_unsure,
         }),
     })
 }

@@ -119,8 +119,9 @@ fn holds(node: &Node, port: SocketAddr, is_tls: bool, forged: &str) {
 }
 
 fn nginx(port: SocketAddr, body: &str) -> Option<Running> {
-    let config =
-        format!("daemon off; master_process off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}");
+    let config = format!(
+        "daemon off; master_process off; pid FOLDER/pid; error_log stderr; worker_processes 1;\nevents {{}}\n{body}"
+    );
     Some(run(&program("nginx")?, "nginx", &config, &["-e", "stderr", "-p", ".", "-c"], port))
 }
 

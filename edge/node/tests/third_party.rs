@@ -84,7 +84,9 @@ fn aioquic_holds_every_conversation() {
 #[test]
 fn websockets_and_aioquic_read_what_the_other_said() {
     // One who opens compressed batches is enough to have them.
-    let node = node(&[FLAGS[0], ("fanout.compress_from_members", "1")]);
+    // All of them come from one address.
+    let fast = ("limits.publish_burst", "1000");
+    let node = node(&[FLAGS[0], ("fanout.compress_from_members", "1"), fast]);
     let [ws, _, quic] = urls(&node);
     run("deliver.py", &[&ws, &quic]);
     node.stop();

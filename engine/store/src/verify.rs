@@ -45,6 +45,9 @@ pub struct Report {
     pub faults: Vec<String>,
     /// Number of all faults.
     pub fault_count: u64,
+    /// Whether the last commit was begun and is not there. A node that serves may be about to finish it;
+    /// otherwise it is not known whether it was acknowledged.
+    pub is_last_unsure: bool,
 }
 
 /// Check a database, a backup, or a data directory.
@@ -260,6 +263,7 @@ impl Walk {
         marks.retain(|mark| mark.number == number);
         let Some(last) = last.filter(|last| last.kind != RowKind::Restored) else { return };
         let losses = losses::find(Some((last.id, last.run)), &last.positions, &marks);
+        self.report.is_last_unsure = losses.unsure.is_some();
         if losses.commits == 0 {
             return;
         }

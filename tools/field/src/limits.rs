@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use grandstand_harness::{http, process};
-use grandstand_protocol::frame::ClientFrame;
+use grandstand_protocol::frame::{ClientFrame, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
 use crate::peer::{Identity, Peer, Said};
@@ -100,9 +100,9 @@ fn open_node(field: &Field) -> Result<Figure> {
     let node = field.node(&field.plan())?;
     let mut peer = Peer::join(node.address("ws://")?)?;
     let alias = peer.enter("here")?;
-    let accepted = flood(&mut peer, alias, 0, 200)?;
+    let accepted = flood(&mut peer, alias, 0, 60)?;
     let is_bridge = peer.welcome.permissions & 8 != 0;
-    figure(!is_bridge && accepted <= 30, format!("bridge {is_bridge}, {accepted} of 200 at once accepted"))
+    figure(!is_bridge && accepted <= 30, format!("bridge {is_bridge}, {accepted} of 60 at once accepted"))
 }
 
 /// Publishes that many without waiting; how many were accepted.
@@ -112,14 +112,18 @@ fn flood(peer: &mut Peer, alias: u32, first: u64, count: u64) -> Result<u64> {
             return Ok(0);
         }
     }
-    let mut accepted = 0;
-    for nonce in first..first + count {
-        match peer.answer(nonce + 1)? {
-            Said::Published { .. } => accepted += 1,
-            Said::Refused(_) => {}
-            Said::Ended => break,
+    // Refusals overtake acceptances.
+    let (mut accepted, mut answered) = (0, 0);
+    let is_ours = |nonce: u64| (first + 1..=first + count).contains(&nonce);
+    peer.wait_for("all answers", |frame| {
+        match frame {
+            ServerFrame::Published(published) if is_ours(published.nonce) => accepted += 1,
+            ServerFrame::Refused(refused) if is_ours(refused.id) => {}
+            _ => return None,
         }
-    }
+        answered += 1;
+        (answered == count).then_some(())
+    })?;
     Ok(accepted)
 }
 
@@ -172,8 +176,9 @@ fn rate_by_reconnects(field: &Field) -> Result<Figure> {
             (0..8).map(|n| Peer::join_as(stranger(n), address, identity)).collect::<Result<Vec<_>>>()?;
         sessions += peers.len();
         for peer in &mut peers {
-            let alias = peer.enter("here")?;
-            accepted += flood(peer, alias, nonce, 10)?;
+            // Requests have a rate of their own.
+            let Ok(subscribed) = peer.subscribe("here")? else { continue };
+            accepted += flood(peer, subscribed.alias, nonce, 10)?;
             nonce += 10;
         }
     }

@@ -345,7 +345,7 @@ fn second_process(field: &Field) -> Result<Figure> {
     let mut second = Command::new(&field.binary);
     second.args(["serve", "--log-dir", log_of(&directory).as_str(), "--log-lock-wait-ms", "500"]);
     for listener in ["--ws-listen", "--wss-listen", "--quic-listen", "--admin-listen"] {
-        second.args([listener, "127.0.0.1:0"]);
+        second.args([listener, &wait::free_port().to_string()]);
     }
     let mut second = crate::pressure::Killed(
         second.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?,

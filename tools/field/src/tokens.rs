@@ -10,6 +10,9 @@ use anyhow::Result;
 use grandstand_harness::node::NodePlan;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 
+use grandstand_protocol::batch::{BatchReader, Item};
+use grandstand_protocol::frame::ServerFrame;
+
 use crate::peer::{Identity, Peer, Said};
 use crate::trial::{Checks, Directory, Field, Figure, Trial, figure, outcome, stranger};
 
@@ -296,11 +299,29 @@ fn look_alikes(field: &Field) -> Result<Figure> {
             continue;
         };
         let alias = peer.enter("here")?;
-        let said = peer.say(alias, 1, "I am who I seem to be")?;
-        let shows = matches!(said, Said::Published { .. }) && peer.welcome.name == *name;
-        checks.check(name, !shows, format!("shown as `{}`", peer.welcome.name));
+        let text = format!("I am number {index}");
+        peer.publish(alias, 1, &text)?;
+        // What another viewer sees.
+        let shown = host.wait_for("the message", |frame| match frame {
+            ServerFrame::Batch(body) => author_of(body, &text),
+            _ => None,
+        })?;
+        checks.check(name, shown != *name, format!("shown as `{shown}`"));
     }
     checks.close()
+}
+
+/// The author of the message with this text, if the batch has it.
+fn author_of(body: &[u8], text: &str) -> Option<String> {
+    let mut items = BatchReader::new(body).ok()?;
+    while let Ok(Some(item)) = items.next_item() {
+        if let Item::Message(message) = item
+            && message.text == text
+        {
+            return Some(message.author.to_owned());
+        }
+    }
+    None
 }
 
 fn session_numbers(field: &Field) -> Result<Figure> {

@@ -22,7 +22,7 @@ use crate::load::expected::Announcements;
 use crate::load::progress::{Meter, Rates};
 use crate::load::report::{duration, mib};
 use crate::load::run::{Moment, Phase, Watcher};
-use crate::terminal::{Screen, suspend, suspend_on_signal};
+use crate::terminal::{Screen, is_gone, suspend, suspend_on_signal};
 
 /// The view shows rates of the last second.
 const RATES_EVERY_US: u64 = 1_000_000;
@@ -83,6 +83,7 @@ impl View {
 
     /// q, Escape and Ctrl-C end the show.
     fn take_keys(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(!is_gone(), "the terminal is gone");
         while event::poll(Duration::ZERO)? {
             let Event::Key(key) = event::read()? else { continue };
             if key.code == KeyCode::Char('z') && key.modifiers == KeyModifiers::CONTROL {

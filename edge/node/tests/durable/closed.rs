@@ -54,7 +54,6 @@ impl Talk {
         let deadline = Instant::now() + PATIENCE;
         while node.metric("grandstand_store_healthy") == 0.0 {
             assert!(Instant::now() < deadline, "{}", node.said());
-            self.is_degraded();
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
         self.nonce += 1;
