@@ -102,9 +102,8 @@ impl Fixture {
             viewers_every_ms: 0,
             ..ShardConfig::for_tests()
         };
-        let authority = OpenAuthority {
-            permissions: permission::PUBLISH | permission::REACT | permission::STATE | permission::BRIDGE,
-        };
+        let authority =
+            OpenAuthority { permissions: permission::PUBLISH | permission::REACT | permission::STATE };
         let tickets = OpenTickets { ttl_ms: 1_000 };
         let inbox = Arc::new(Inbox::default());
         let people = Arc::new(People::new(PeopleLimits::for_tests(), Key::from_seed(1)));

@@ -138,7 +138,7 @@ config_table! {
             "File of the admin key. One line; the line end is not part of it. Instead of admin.key.",
             "no key is needed on loopback";
         hosts: Vec<String> = Vec::new(), [],
-            "Names and addresses under which the admin port may be asked, besides localhost, 127.0.0.1, [::1] and admin.listen: the Host of a \
+            "Names and addresses under which the admin port may be asked, besides localhost, 127.0.0.1, ::1 and admin.listen: the Host of a \
              request, without port. Any other is answered 421, except for /healthz and /readyz. Beyond loopback an empty list allows any.",
             "a web page that points its own name at this machine must not reach the port";
     }

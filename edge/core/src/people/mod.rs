@@ -7,9 +7,9 @@
 //! that is free. So who reconnects without a ticket gets the place that it left, with what it owes there,
 //! while many people behind one address have places of their own, up to a bound. Above the bound they share.
 //!
-//! - [`allowances`]: the token buckets of people, and what a request takes from them;
-//! - [`places`]: the places of anonymous sessions at each address;
-//! - [`watching`]: which session counts as a viewer of which room, and on which connection.
+//! - `allowances`: the token buckets of people, and what a request takes from them;
+//! - `places`: the places of anonymous sessions at each address;
+//! - `watching`: which session counts as a viewer of which room, and on which connection.
 //!
 //! Why a table that workers share: one person may be on all workers at once. It is asked once per request
 //! that a limit counts, once per hello and once per join, never per delivery; so its locks are short and

@@ -3,7 +3,7 @@
 //! Why one place: the health endpoint, the metrics, the log and the service manager's watchdog must give the
 //! same answer. Everybody who asks looks at the pulses anew, so the verdict depends on no other thread, and
 //! the watchdog's own thread is judged like every other. A thread hangs when its pulse has stood still for
-//! `node.hung_after_ms`. Only time in which somebody looked counts, at most [`CREDIT_MAX`] a look: after a
+//! `node.hung_after_ms`. Only time in which somebody looked counts, at most `CREDIT_MAX` a look: after a
 //! suspend, or on a machine that stopped the whole process, no thread has had its time. Invariants: a look
 //! takes no time that depends on a thread of the node. A thread that waits for a disk or another process
 //! degrades the node, and never fails its liveness, since a restart would not help. Not here: how a thread

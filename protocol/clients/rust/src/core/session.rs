@@ -150,7 +150,7 @@ impl Session {
         self.subscriptions.id(name)
     }
 
-    /// Epoch and next offset of a room, to give as [`SubscribeOptions::resume`] in a later run.
+    /// Epoch and next offset of a room, to give as `SubscribeOptions::resume` in a later run.
     pub fn position(&self, room: RoomId) -> Option<(u64, u64)> {
         self.subscriptions.get(room)?.resume_point()
     }
