@@ -266,10 +266,10 @@ fn retries_after_restart(field: &Field) -> Result<Figure> {
     let directory = new_directory(field)?;
     let count = field.either(16_600, 30_000);
     let node = field.node(&durable(field, &directory))?;
-    let (early, _) = speak(&node, "here", 0, 400)?;
-    // A retry may be on its way for that long, by the node's reckoning.
+    let (early, _) = speak(&node, "here", 0, 600)?;
+    // By the node's reckoning a retry may be on its way for 10 s, and each new nonce forgets an old one.
     std::thread::sleep(Duration::from_millis(13_000));
-    let accepted = early + speak(&node, "here", 400, count - 400)?.0;
+    let accepted = early + speak(&node, "here", 600, count - 600)?.0;
     // The first attempts would be made now, after the last message.
     let first = Instant::now();
     signal(&node, Signal::KILL)?;
