@@ -3,6 +3,8 @@
 //!
 //! Not here: each fault of a certificate (unit tests beside the code).
 
+mod common;
+
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -126,17 +128,7 @@ fn beside_the_running_node_its_ports_and_its_lock_are_fine() {
     let folder = Folder::new("running");
     let (log_dir, ws) = (folder.at("log"), free_port().to_string());
     let mut node = Command::new(env!("CARGO_BIN_EXE_grandstand"))
-        .args([
-            "serve",
-            "--ws-listen",
-            &ws,
-            "--wss-listen",
-            "off",
-            "--quic-listen",
-            "off",
-            "--admin-listen",
-            "off",
-        ])
+        .args(common::serve_ws_at(&ws))
         .args(["--log-dir", &log_dir, "--log-file", &folder.at("node.log")])
         .spawn()
         .unwrap();

@@ -41,22 +41,8 @@ fn fails(args: &[&str]) -> (i32, String) {
 /// Start `serve` with only a WebSocket port; returns when it is ready.
 fn serve(ws: SocketAddr, more: &[&str]) -> Process {
     let ws = ws.to_string();
-    let mut args = vec![
-        "serve",
-        "--ws-listen",
-        &ws,
-        "--wss-listen",
-        "off",
-        "--quic-listen",
-        "off",
-        "--admin-listen",
-        "off",
-        "--drain-announce-ms",
-        "0",
-        "--drain-refuse-ms",
-        "0",
-    ];
-    args.extend(more);
+    let at_once = ["--drain-announce-ms", "0", "--drain-refuse-ms", "0"];
+    let args = [&common::serve_ws_at(&ws)[..], &at_once, more].concat();
     let mut child = grandstand(&args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut said = String::new();
@@ -143,19 +129,7 @@ fn a_full_disk_for_logs_does_not_stop_the_node() {
 
 fn serve_logging_to(file: &str, ws: SocketAddr) -> Process {
     let ws_text = ws.to_string();
-    let args = [
-        "serve",
-        "--ws-listen",
-        &ws_text,
-        "--wss-listen",
-        "off",
-        "--quic-listen",
-        "off",
-        "--admin-listen",
-        "off",
-        "--log-file",
-        file,
-    ];
+    let args = [&common::serve_ws_at(&ws_text)[..], &["--log-file", file]].concat();
     let child = grandstand(&args).stderr(Stdio::null()).spawn().unwrap();
     let process = Process(child);
     let start = std::time::Instant::now();

@@ -255,17 +255,7 @@ fn the_log_names_the_client_that_is_refused() {
     let ws = grandstand_harness::wait::free_port();
     let at = ws.to_string();
     let child = Command::new(env!("CARGO_BIN_EXE_grandstand"))
-        .args([
-            "serve",
-            "--ws-listen",
-            &at,
-            "--wss-listen",
-            "off",
-            "--quic-listen",
-            "off",
-            "--admin-listen",
-            "off",
-        ])
+        .args(common::serve_ws_at(&at))
         .args([
             "--proxy-trusted",
             PROXY,

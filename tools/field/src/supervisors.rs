@@ -7,7 +7,6 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,7 +22,7 @@ use crate::trial::{Checks, Field, Figure, Missing, Trial, figure, program, until
 pub(crate) const TRIALS: &[Trial] = &[
     Trial {
         name: "signals",
-        right: "no conventional signal but TERM, INT and QUIT ends the node",
+        right: "no conventional signal ends the node but TERM, INT, QUIT, PWR and XCPU, which drain it",
         run: signals,
     },
     Trial { name: "notify", right: "systemd is told READY, WATCHDOG, RELOADING and STOPPING", run: notify },
@@ -80,7 +79,6 @@ fn signals(field: &Field) -> Result<Figure> {
         ("TTIN", Signal::TTIN),
         ("TTOU", Signal::TTOU),
         ("TSTP", Signal::TSTP),
-        ("PWR", Signal::POWER),
     ] {
         signal(&node, number)?;
         std::thread::sleep(Duration::from_millis(60));
@@ -140,47 +138,27 @@ fn root() -> Option<std::path::PathBuf> {
     current.ancestors().find(|path| path.join("docs/PROTOCOL.md").is_file()).map(Path::to_path_buf)
 }
 
-fn unit(_: &Field) -> Result<Figure> {
+fn unit(field: &Field) -> Result<Figure> {
     let mut verify = program("systemd-analyze")?;
-    let root = root().ok_or(Missing("the checkout with docs/ and its unit"))?;
-    let mut units = Vec::new();
-    for directory in ["docs", "k8s", "edge/node", "k8s/systemd"] {
-        let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
-        units.extend(
-            entries
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| path.extension().is_some_and(|end| end == "service")),
-        );
-    }
-    let unit = units.first().context("no unit is shipped")?;
+    let unit = root().ok_or(Missing("the checkout with docs/ and its unit"))?.join("docs/grandstand.service");
+    let text = fs::read_to_string(&unit).context("no unit is shipped")?;
     // The binary need not be installed here: a copy of the unit names a program that is.
-    let directory = tempdir()?;
-    let text = fs::read_to_string(unit)?;
-    let text: Vec<String> = text
+    let text: String = text
         .lines()
         .map(|line| match line.split_once('=') {
             Some((key @ ("ExecStart" | "ExecStartPre" | "ExecReload" | "ExecStop"), _)) => {
-                format!("{key}=/bin/true")
+                format!("{key}=/bin/true\n")
             }
-            _ => line.to_owned(),
+            _ => format!("{line}\n"),
         })
         .collect();
+    let directory = field.directory()?;
     let copy = directory.join("grandstand.service");
-    fs::write(&copy, text.join("\n") + "\n")?;
+    fs::write(&copy, text)?;
     let output = verify.args(["verify", "--man=no"]).arg(&copy).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let _ = fs::remove_dir_all(&directory);
-    figure(
-        output.status.success() && said.trim().is_empty(),
-        format!("{}: {} {}", unit.display(), output.status, said.trim()),
-    )
-}
-
-fn tempdir() -> Result<std::path::PathBuf> {
-    let path = std::env::temp_dir().join(format!("grandstand-field-unit-{}", std::process::id()));
-    fs::create_dir_all(&path)?;
-    Ok(path)
+    let holds = output.status.success() && said.trim().is_empty();
+    figure(holds, format!("docs/grandstand.service: {} {}", output.status, said.trim()))
 }
 
 /// A self-signed certificate, made by openssl: `NAME.pem` and `NAME.key`.
@@ -338,35 +316,23 @@ fn is_zombie(pid: u32) -> bool {
 fn second_process(field: &Field) -> Result<Figure> {
     let directory = field.directory()?;
     let log = directory.join("log").display().to_string();
-    let plan = field.plan().key("log.dir", log.as_str());
+    let plan = field.plan().key("log.dir", log.as_str()).key("log.lock_wait_ms", 500);
     let mut first = field.node(&plan)?;
     let address = first.address("ws://")?;
     let mut inside = Peer::join(address)?;
-    let mut second = Command::new(&field.binary);
-    second.args(["serve", "--log-dir", log_of(&directory).as_str(), "--log-lock-wait-ms", "500"]);
-    for listener in ["--ws-listen", "--wss-listen", "--quic-listen", "--admin-listen"] {
-        second.args([listener, &wait::free_port().to_string()]);
-    }
-    let mut second = crate::pressure::Killed(
-        second.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?,
-    );
-    let begin = Instant::now();
-    let mut code = None;
-    while begin.elapsed() < Duration::from_secs(10) && code.is_none() {
-        code = second.0.try_wait()?;
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let listeners = ["ws.listen", "wss.listen", "quic.listen", "admin.listen"];
+    let elsewhere = listeners.iter().fold(plan, |plan, listener| plan.key(listener, wait::free_port()));
+    let mut second = Node::spawn(&elsewhere)?;
+    let mut status = None;
+    until(Duration::from_secs(10), || {
+        status = second.has_ended()?;
+        Ok(status.is_some())
+    })?;
     let goes_on =
         first.has_ended()?.is_none() && inside.ping().is_ok() && TcpStream::connect(address).is_ok();
+    let text = status.map_or("nothing".to_owned(), |status| status.to_string());
     figure(
-        goes_on && code.is_some_and(|code| !code.success()),
-        format!(
-            "the second ended with {}; the first goes on: {goes_on}",
-            code.map_or("nothing".to_owned(), |code| code.to_string())
-        ),
+        goes_on && status.is_some_and(|status| !status.success()),
+        format!("the second ended with {text}; the first goes on: {goes_on}"),
     )
-}
-
-fn log_of(directory: &crate::trial::Directory) -> String {
-    directory.join("log").display().to_string()
 }

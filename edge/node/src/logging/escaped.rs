@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use grandstand_protocol::text;
+
 /// Characters of a client's text in a log line: enough to recognise a message, and too few to flood the log.
 pub const ESCAPED_CHARS_MAX: usize = 200;
 
@@ -34,18 +36,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Characters that are not control characters, but move, hide or end text: Unicode's bidirectional controls
-/// (UAX 9), line and paragraph separators, zero-width characters, the byte-order mark, interlinear and tag
-/// characters.
+/// Characters that have no place of their own in visible text: they move, hide or end it.
 fn is_deceptive(c: char) -> bool {
-    matches!(
-        c,
-        '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
+    !text::is_text(c.encode_utf8(&mut [0; 4]))
 }

@@ -11,6 +11,12 @@ pub use grandstand_harness::local::{config, node};
 pub use grandstand_harness::wait::PATIENCE;
 use grandstand_protocol::frame::{ClientFrame, Encoder, Hello, Subscribe};
 
+/// The words of `serve` for a node that listens for WebSocket at this address alone.
+pub fn serve_ws_at(at: &str) -> [&str; 9] {
+    let off = "off";
+    ["serve", "--ws-listen", at, "--wss-listen", off, "--quic-listen", off, "--admin-listen", off]
+}
+
 /// One client frame, without header.
 pub fn frame(frame: &ClientFrame<'_>) -> Vec<u8> {
     let mut out = Vec::new();

@@ -9,7 +9,8 @@ mod common;
 mod servers;
 
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use grandstand_client::core::{
     ConnectError, Ending, Event, Options, OwnedEvent, Reason, Session, SubscribeOptions,
 };
 use grandstand_client::net::{
-    Again, Client, ClientOptions, Connector, Control, Driver, Handler, OwnedPublication, Trust, Url, now_us,
+    Again, Client, ClientOptions, Connector, Control, Driver, Handler, OwnedPublication, TokenProvider,
+    Trust, Url, now_us,
 };
+use grandstand_client::protocol::frame::ServerFrame;
 use servers::{Server, certificate, connector, serve_quic, serve_tcp, tls, within};
 
 /// The app's way: subscribe, say ten things, read them all, close.
@@ -50,6 +53,37 @@ async fn chat(server: Server) {
     }
     assert_eq!(last, Some(OwnedEvent::Closed { reason: Reason::Asked }));
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+/// The session goes on under the provider's token: nobody reads events meanwhile but for the end.
+#[tokio::test]
+async fn a_provider_is_asked_before_the_token_runs_out() {
+    let server = serve_tcp("ws", None, Trust::Nobody);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let provider = TokenProvider::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Some("the next".to_owned()) }
+    });
+    let options = ClientOptions { tokens: Some(provider), ..ClientOptions::default() };
+    let client = Client::connect(&connector(&server), &server.url, options).unwrap();
+    client.subscribe("show", SubscribeOptions::default()).unwrap();
+    loop {
+        match within(client.next_event()).await.expect("not over yet") {
+            OwnedEvent::Subscribed { .. } => {
+                server.node.lock().unwrap().send(&ServerFrame::Expiring { in_ms: 30_000 });
+                // The scripted node sends when it has read something.
+                let publication = OwnedPublication { text: "a".to_owned(), ..Default::default() };
+                client.try_publish("show", publication).unwrap();
+            }
+            OwnedEvent::Renewed { .. } => break,
+            OwnedEvent::Disconnected { reason } => panic!("{reason}"),
+            _ => {}
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "on the same connection");
+    client.close();
 }
 
 #[tokio::test]

@@ -34,9 +34,18 @@ impl Handler for Bridge {
         if matches!(event, Event::BatchEnd { .. }) {
             return;
         }
+        if matches!(event, Event::TokenExpires { .. }) {
+            self.tokens.begin();
+        }
         let mut queues = self.shared.lock();
         if !queues.history.take(event) {
             queues.push_event(event.to_owned());
+        }
+        if matches!(event, Event::TokenExpires { .. })
+            && let Some(session) = queues.session.take()
+        {
+            // The provider's answer is waited for there.
+            session.wake();
         }
     }
 
