@@ -56,6 +56,7 @@ const RULES: &[Rule] = &[
     sizes::modules,
     names::paths,
     names::tests_of_the_specification,
+    names::numbers,
     names::where_is,
     words::words,
     effects::effects,

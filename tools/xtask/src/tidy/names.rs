@@ -72,6 +72,27 @@ pub(super) fn tests_of_the_specification(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Each number of a promise (`| D-1 |`) and of a clause (`- **D-1**`) stands once in its document.
+pub(super) fn numbers(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.with_ending("md") {
+        let mut known = BTreeSet::new();
+        for (number, line) in syntax::outside_fences(text.lines()) {
+            let rest = line.strip_prefix("| ").or(line.strip_prefix("- **")).unwrap_or("");
+            let name = rest.split([' ', '*']).next().unwrap_or("");
+            let is_number = name.split_once('-').is_some_and(|(letter, digits)| {
+                letter.len() == 1
+                    && letter.bytes().all(|b| b.is_ascii_uppercase())
+                    && digits.parse::<u32>().is_ok()
+            });
+            if is_number && !known.insert(name) {
+                findings.push(Finding::new("number", path, number, format!("{name} is there twice")));
+            }
+        }
+    }
+    findings
+}
+
 /// Each row of the table "Where is" names `file:function`, and the function is in that file.
 pub(super) fn where_is(tree: &Tree) -> Vec<Finding> {
     const PATH: &str = "docs/ARCHITECTURE.md";

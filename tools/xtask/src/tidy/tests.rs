@@ -101,6 +101,14 @@ fn the_specification_names_tests_that_exist() {
 }
 
 #[test]
+fn a_number_of_a_promise_or_a_clause_stands_once() {
+    let document = |text: &str| found(names::numbers, &[("docs/SPECIFICATION.md", text)]);
+    assert_eq!(document("| D-1 | a | b |\n| D-2 | a | b |\n- **T-1** a\n"), 0);
+    assert_eq!(document("| D-1 | a | b |\n| D-2 | a | b |\n| D-1 | c | d |"), 1);
+    assert_eq!(document("- **T-1** a\n- **T-1** b\n"), 1);
+}
+
+#[test]
 fn where_is_names_a_function_in_each_row() {
     let table = |cell: &str| {
         let text =
