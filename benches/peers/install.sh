@@ -1,7 +1,7 @@
-# !/bin/sh Installs the peers under target/peers, each by its package name and pinned by the lock files beside
-# this script. What is there and current is left as it is, and what cannot be installed holds up nothing else.
-# Needs Python 3 with venv, Node with npm, and cargo for moq-relay (400 crates, one at a time: some ten
-# minutes of one core).
+#!/bin/sh
+# Installs the peers under target/peers, each by its package name and pinned by the lock files beside this
+# script. What is there and current is left as it is, and what cannot be installed holds up nothing else.
+# Needs Python 3 with venv, and Node with npm.
 here=$(cd "$(dirname "$0")" && pwd)
 home=$here/../../target/peers
 failed=
@@ -27,11 +27,6 @@ node() {
         (cd "$home/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
 }
 
-moq() {
-    (cd "$here/moq" && CARGO_TARGET_DIR="$home/moq" nice -n 10 cargo build --release --locked -j1)
-}
-
 step py "$here/requirements.txt" python
 step node "$here/node/package-lock.json" node
-step moq "$here/moq/Cargo.lock" moq
 [ -z "$failed" ] || { echo "not installed:$failed" >&2; exit 1; }

@@ -39,10 +39,6 @@ pub(crate) fn node_package(name: &str) -> PathBuf {
     home("node/node_modules").join(name)
 }
 
-pub(crate) fn moq_program(name: &str) -> PathBuf {
-    home("moq/release").join(name)
-}
-
 /// Our server on Node, put where its packages are found.
 pub(crate) fn node_server(kind: &str, batch_ms: u64) -> Result<Command> {
     let server = home("node").join("server.mjs");
@@ -97,8 +93,5 @@ mod tests {
             let (package, version) = pinned(peer);
             assert_eq!(lock["packages"][format!("node_modules/{package}")]["version"], version, "{peer}");
         }
-        let (package, version) = pinned("moq");
-        let entry = format!("name = \"{package}\"\nversion = \"{version}\"");
-        assert!(read("moq/Cargo.lock").contains(&entry));
     }
 }

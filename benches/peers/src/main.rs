@@ -8,7 +8,6 @@
 //! Not here: the servers (`servers`), their installation (`install`), their protocols (`protocol`).
 
 mod install;
-mod moq;
 mod protocol;
 mod server;
 mod servers;
@@ -29,7 +28,7 @@ const VIEWERS: usize = 5_000;
 /// The first rate that is tried, in messages per second.
 const FIRST: u64 = 100;
 
-/// The same load on other servers: NATS, Socket.IO, ws, uWebSockets, moq-relay.
+/// The same load on other servers: NATS, Socket.IO, ws, uWebSockets.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "grandstand-peers", version)]
 struct Choice {

@@ -12,14 +12,13 @@
 //! - `ws` on Node, alone: a loop of `send` over a set of sockets, as its documentation broadcasts.
 //! - Socket.IO on Node: a room, and `io.to(room).emit` for every message. Its other WebSocket engines are no
 //!   choice here: eiows wants a newer Node than distributions carry, and uWebSockets.js is in no registry.
-//! - moq-relay: see `moq`.
 //!
 //! Invariants: versions are pinned (`versions.toml`, and the lock files that it names); servers listen on
 //! loopback only; a server ends when its value is dropped.
 //! Not here: installing (`install`), the rates of a run (the library's `search`).
 
 use crate::server::Server;
-use crate::{install, moq, protocol};
+use crate::{install, protocol};
 use anyhow::Result;
 use grandstand_benches::lean_clients::{ClientsPlan, Transport};
 use grandstand_benches::plan::{Cores, Plan};
@@ -31,6 +30,9 @@ use std::process::Command;
 
 /// What an application collects before it sends: Grandstand's tick in these benches.
 const BATCH_MS: u64 = 100;
+
+/// Viewers over QUIC: above, the generator's core is full before the server's.
+const QUIC_VIEWERS_MAX: usize = 1_000;
 
 /// One server in one form.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +67,6 @@ pub(crate) const ALL: &[Peer] = &[
     ws("socketio", "batched"),
     quic("grandstand", "default"),
     quic("grandstand", "tick of 100 ms"),
-    quic("moq", "plain"),
-    quic("moq", "best"),
 ];
 
 impl Peer {
@@ -92,15 +92,14 @@ impl Peer {
             "nats" => install::python_program("nats-server"),
             "uwebsockets" => install::python_package("socketify"),
             "ws" => install::node_package("ws"),
-            "socketio" => install::node_package("socket.io"),
-            _ => install::moq_program("moq-relay"),
+            _ => install::node_package("socket.io"),
         };
         install::found(self.name, &program)
     }
 
-    /// As many viewers as were asked for; over QUIC as many of them as both client sides hold on one core.
+    /// As many viewers as were asked for; over QUIC at most as many as one core of the generator holds.
     pub(crate) fn viewers(&self, wanted: usize) -> usize {
-        if self.transport == Transport::Quic { wanted.min(moq::VIEWERS_MAX) } else { wanted }
+        if self.transport == Transport::Quic { wanted.min(QUIC_VIEWERS_MAX) } else { wanted }
     }
 
     /// Starts it and brings its viewers.
@@ -114,7 +113,6 @@ impl Peer {
                 let node = node_plan(plan, cores, tick_ms)?;
                 return Ok(Box::new(Trial::of_node(&node, cores, self.transport, viewers)?));
             }
-            "moq" => return moq::open(cores, viewers, self.form == "best"),
             "nats" => {
                 let configuration = if self.form == "plain" { "nats/plain.conf" } else { "nats/best.conf" };
                 // Go sees one core when it is pinned to one, so GOMAXPROCS needs no setting.

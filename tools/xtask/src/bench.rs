@@ -135,13 +135,11 @@ fn measure(purpose: Purpose, bench: Bench, json: bool, choices: &[String]) -> Re
     run(bench.args(choices).env("GRANDSTAND_BIN", programs.node()))
 }
 
-/// Builds or checks the program that drives other servers; its path. It is no member of the workspace, and
-/// takes the versions of the workspace's lock file.
+/// Builds or checks the program that drives other servers; its path. It is no member of the workspace.
 fn peers(task: &str, purpose: Purpose) -> Result<PathBuf> {
     let (home, target) = (root().join("benches/peers"), target_dir().join("peers/build"));
-    fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock"))?;
     let release: &[&str] = if purpose == Purpose::Measurement { &["--release"] } else { &[] };
-    let mut cargo = cargo([task, "--quiet", "--manifest-path"]);
+    let mut cargo = cargo([task, "--quiet", "--locked", "--manifest-path"]);
     run(cargo.arg(home.join("Cargo.toml")).arg("--target-dir").arg(&target).args(release))?;
     let built = if release.is_empty() { "debug" } else { "release" };
     Ok(target.join(built).join("grandstand-peers"))

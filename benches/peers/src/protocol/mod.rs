@@ -4,7 +4,7 @@
 //! full, and the cost of a client library is not the server's cost.
 //! Invariant: every message has a number from 0 and the time at which it was due ([`numbered`]), so that the
 //! same code finds missing, duplicate and late messages in every protocol.
-//! Not here: the servers (`servers`), Grandstand's own protocol (the library), Media over QUIC (`moq`).
+//! Not here: the servers (`servers`), Grandstand's own protocol (the library).
 
 mod lines;
 mod nats;

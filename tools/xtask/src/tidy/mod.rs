@@ -3,14 +3,15 @@
 //! Why: people break an unchecked rule as soon as they are in a hurry. Each rule here was broken once: a head
 //! named a removed module, a type grew to 89 methods, clocks were read in 14 files that said "in one place".
 //! Invariants: a rule is a function from a [`Tree`] to findings, so each is tested on a few lines of text,
-//! and its tests show it fail. An exception is in [`lists`] with its reason, and an unneeded exception is a
-//! finding itself: lists only shrink.
+//! and its tests show it fail (`locks` also asks cargo). An exception is in [`lists`] with its reason, and an
+//! unneeded exception is a finding itself: lists only shrink.
 //! Not here: formatting (rustfmt), lints (clippy), dependencies (`deny`).
 
 mod circles;
 mod effects;
 mod heads;
 mod lists;
+mod locks;
 mod names;
 mod prose;
 mod sizes;
@@ -23,9 +24,9 @@ mod words;
 use anyhow::{Result, bail};
 use tree::Tree;
 
-/// Check the rules of the house: names that exist, widths, lengths, words, heads, clocks, circles.
+/// Check the rules of the house: names that exist, widths, lengths, words, heads, clocks, circles, locks.
 ///
-/// Each finding names a file, a line and the rule. It takes about a second and builds nothing.
+/// Each finding names a file, a line and the rule. It takes a few seconds and builds nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -61,6 +62,7 @@ const RULES: &[Rule] = &[
     words::words,
     effects::effects,
     circles::circles,
+    locks::locks,
 ];
 
 pub(crate) fn go(_: &Args) -> Result<()> {

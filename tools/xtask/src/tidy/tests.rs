@@ -3,7 +3,7 @@
 //! Why: a rule without findings in a clean checkout may be unable to find any.
 
 use super::tree::Tree;
-use super::{Finding, Rule, circles, effects, heads, lists, names, prose, sizes, words};
+use super::{Finding, Rule, circles, effects, heads, lists, locks, names, prose, sizes, words};
 
 fn tree(files: &[(&str, &str)]) -> Tree {
     Tree::new(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())))
@@ -145,4 +145,38 @@ fn circles_are_found_through_names_and_re_exports() {
     let tied = ("x/src/b/inner.rs", "use super::super::a::Own;\npub struct Thing;\npub struct Other;");
     assert_eq!(found(circles::circles, &[a, b, free]), 0);
     assert_eq!(found(circles::circles, &[a, b, tied]), 1);
+}
+
+#[test]
+fn a_lock_file_without_a_new_dependency_is_stale() {
+    let root = std::env::temp_dir().join(format!("grandstand-locks-{}", std::process::id()));
+    let package = |name: &str, more: &str| {
+        std::fs::create_dir_all(root.join(name).join("src")).unwrap();
+        std::fs::write(root.join(name).join("src/lib.rs"), "").unwrap();
+        let text =
+            format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n{more}");
+        std::fs::write(root.join(name).join("Cargo.toml"), text).unwrap();
+    };
+    package("below", "");
+    package("above", "below = { path = \"../below\" }\n");
+    let lock = "version = 4\n[[package]]\nname = \"above\"\nversion = \"0.0.0\"\n";
+    std::fs::write(root.join("above/Cargo.lock"), lock).unwrap();
+    let before = locks::stale(&root, "above/Cargo.lock");
+    let whole = "dependencies = [\n \"below\",\n]\n\n[[package]]\nname = \"below\"\nversion = \"0.0.0\"\n";
+    std::fs::write(root.join("above/Cargo.lock"), format!("{lock}{whole}")).unwrap();
+    let after = locks::stale(&root, "above/Cargo.lock");
+    std::fs::remove_dir_all(root).unwrap();
+    let text = before.expect("a dependency is missing").text;
+    assert!(text.contains("--locked") && text.contains("above/Cargo.toml"), "{text}");
+    assert_eq!(after, None);
+}
+
+#[test]
+fn the_peers_have_the_versions_of_the_workspace() {
+    let lock = |versions: &[&str]| -> String {
+        versions.iter().map(|v| format!("[[package]]\nname = \"a\"\nversion = \"{v}\"\n")).collect()
+    };
+    let other = "[[package]]\nname = \"b\"\nversion = \"9\"\n";
+    assert_eq!(locks::differing(&(lock(&["1"]) + other), &lock(&["1", "2"])), Vec::<String>::new());
+    assert_eq!(locks::differing(&lock(&["3"]), &lock(&["1", "2"])), ["a 3"]);
 }
