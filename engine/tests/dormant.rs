@@ -1,4 +1,5 @@
-//! A room that nobody has joined costs at most 200 bytes of heap, counted by the allocator.
+//! The heap of what waits to be used, counted by the allocator: a room that nobody has joined, and a shard
+//! without rooms.
 //!
 //! Not here: rooms that live.
 
@@ -8,7 +9,8 @@ use std::cell::Cell;
 use grandstand_engine::link::{
     AdminRequest, ConnectionToken, Input, Now, Output, ReplyTo, ShardId, WorkerId,
 };
-use grandstand_engine::{Shard, ShardConfig};
+use grandstand_engine::{Engine, EngineConfig, Shard, ShardConfig};
+use grandstand_queue::Doorbell;
 
 struct Counting;
 
@@ -74,4 +76,22 @@ fn a_dormant_room_costs_at_most_200_bytes() {
     );
     assert!(each <= 200 && worst <= 200, "{each} bytes, {worst} at worst");
     assert_eq!(shard.poll_timeout(), None, "and no timer");
+}
+
+/// Queues as a node has them by default (`queues.shard_inbox`, `queues.worker_outbox`), for two workers.
+fn engine(shards: u16) -> (usize, Engine) {
+    let before = bytes();
+    let config =
+        EngineConfig { shards, inbox_capacity: 65_536, outbox_capacity: 1_024, ..EngineConfig::for_tests() };
+    let bells = (0..2).map(|_| Doorbell::new(|| {})).collect();
+    let (engine, _) = Engine::start(config, bells).unwrap();
+    (bytes() - before, engine)
+}
+
+#[test]
+fn an_empty_shard_costs_at_most_4_mb_nearly_all_of_it_its_inbox() {
+    let ((one, _first), (nine, _second)) = (engine(1), engine(9));
+    let each = (nine - one) / 8;
+    println!("{each} bytes per empty shard, {} of them per input that may wait", each / 65_536);
+    assert!(each <= 4 << 20, "{each} bytes");
 }

@@ -3,6 +3,8 @@
 //!
 //! Not here: rules of rooms (`rules.rs`), the queues' own proofs (the queue crate).
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "threads are what is tested")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -2,6 +2,8 @@
 //!
 //! Why one place: the order of a node's batches and acknowledgements depends on these times.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the clock of the shards")]
+
 use std::time::Instant;
 
 use super::wall;

@@ -4,6 +4,8 @@
 //! Invariant: in the engine, only this folder reads clocks and starts threads.
 //! Not here: what a shard decides (`shard`), a seat's turn (`seat`), requests of the node itself (`desk`).
 
+#![expect(clippy::disallowed_types, reason = "one word tells all threads to stop")]
+
 pub mod admin;
 mod clock;
 mod desk;

@@ -25,7 +25,11 @@
 //! Invariants: outputs of one seat reach one worker in order. At most one owner sits in a seat.
 //! Not here: what a shard decides (`shard`), how workers sleep (edge, which passes its doorbells in).
 
-#![expect(clippy::disallowed_methods, reason = "the seat's thread, and its deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the seat's thread, its deadlines, and the word to stop"
+)]
 
 use std::io;
 use std::sync::Arc;

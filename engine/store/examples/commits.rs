@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let dir = args.get(1).expect("a folder for the log");
     let (seconds, rooms, per_s) = (number(2, 10).min(600), number(3, 500), number(4, 5000));
     let began = Instant::now();
-    let mut store = Store::open(StoreConfig::new(dir)).expect("a log that can be opened");
+    let mut store = Store::open(StoreConfig::for_tests(dir)).expect("a log that can be opened");
     let (mut log, stored) = LogSource::open(&mut store, ShardId(0), &|_| true, Doorbell::new(|| {}));
     println!("open_ms {} {:?}", began.elapsed().as_millis(), store.opening());
     let mut next: Vec<(u64, u64)> = vec![(1, 0); rooms as usize];

@@ -1,6 +1,7 @@
 //! The configuration of a store.
 //!
-//! Invariant: `0` in a bound of retention means no bound.
+//! Invariants: `0` in a bound of retention means no bound. There are no defaults here: a node's are in its
+//! one table of keys.
 
 use std::path::PathBuf;
 
@@ -56,18 +57,12 @@ pub struct BackupPlan {
     pub dir: PathBuf,
 }
 
+#[cfg(feature = "test-support")]
 impl StoreConfig {
-    /// Defaults for a log in `dir`.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        StoreConfig { dir: dir.into(), ..StoreConfig::default() }
-    }
-}
-
-impl Default for StoreConfig {
-    /// A log in the current directory: set `dir`.
-    fn default() -> Self {
+    /// Bounds for tests of a log in `dir`. A node takes every bound from its configuration.
+    pub fn for_tests(dir: impl Into<PathBuf>) -> Self {
         StoreConfig {
-            dir: PathBuf::from("."),
+            dir: dir.into(),
             crash_log_dir: None,
             shards: 1,
             queue_bytes_max: 64 << 20,

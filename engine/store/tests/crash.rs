@@ -36,7 +36,7 @@ impl Drop for Killed {
 
 fn config(dir: &Path) -> StoreConfig {
     let crash_log_dir = Some(dir.join("crash-log"));
-    StoreConfig { crash_log_dir, queue_bytes_max: 1 << 20, ..StoreConfig::new(dir.join("data")) }
+    StoreConfig { crash_log_dir, queue_bytes_max: 1 << 20, ..StoreConfig::for_tests(dir.join("data")) }
 }
 
 #[test]

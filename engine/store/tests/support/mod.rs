@@ -55,7 +55,7 @@ impl Dir {
     }
 
     pub fn config(&self) -> StoreConfig {
-        StoreConfig { crash_log_dir: Some(self.0.join("crash-log")), ..StoreConfig::new(self.data()) }
+        StoreConfig { crash_log_dir: Some(self.0.join("crash-log")), ..StoreConfig::for_tests(self.data()) }
     }
 }
 
