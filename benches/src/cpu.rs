@@ -6,6 +6,7 @@
 //! Not here: figures per frame or viewer (the benches).
 
 use anyhow::{Context, Result};
+use grandstand_harness::process::{Sample, sample};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -82,18 +83,8 @@ pub fn thread_ns() -> u64 {
 
 /// User and system time by the kernel's ticks.
 fn split_ns(pid: u32) -> Result<(u64, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-    split_of(&stat).context("/proc/PID/stat is not as proc(5) says")
-}
-
-fn split_of(stat: &str) -> Option<(u64, u64)> {
-    // The name in brackets may hold anything, so count from behind it: fields 14 and 15 of proc(5).
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let mut next = || {
-        Some(fields.next()?.parse::<u64>().ok()? * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
-    };
-    Some((next()?, next()?))
+    let Sample { user_us, system_us, .. } = sample(pid)?;
+    Ok((user_us * 1_000, system_us * 1_000))
 }
 
 /// The cores that this thread may use, in order.
@@ -108,14 +99,6 @@ pub fn cores() -> Result<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_brackets_and_blanks_is_passed_over() {
-        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 25 50 0 0 20 0 1 0";
-        let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        assert_eq!(split_of(stat), Some((25 * tick_ns, 50 * tick_ns)));
-        assert_eq!(split_of("7 (a) S 1"), None);
-    }
 
     #[test]
     fn work_is_seen_also_when_its_thread_has_ended() {

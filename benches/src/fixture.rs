@@ -7,12 +7,11 @@ use crate::kernel::{self, Charged, MemoryGroup};
 use crate::lean_clients::protocol::Publication;
 use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
 use crate::publisher::stamp;
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use grandstand_harness::clock::monotonic_ns;
+use grandstand_harness::http;
 use grandstand_harness::node::{self, Node, binary};
 use grandstand_harness::process::sample;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -128,16 +127,7 @@ impl Fixture {
     pub fn create_rooms(&self, names: impl Iterator<Item = String>) -> Result<()> {
         let admin = self.node.address("http://")?;
         for name in names {
-            let body = serde_json::json!({ "name": name }).to_string();
-            let mut stream = TcpStream::connect(admin).context("the admin port does not answer")?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            let head = format!("POST /rooms HTTP/1.1\r\nHost: {admin}\r\nContent-Length: {}", body.len());
-            // In one write: a second small one would wait for the first one's acknowledgement.
-            stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{body}").as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).context("the admin port did not answer")?;
-            let status = answer.split(' ').nth(1).unwrap_or_default();
-            ensure!(status.starts_with('2'), "making the room {name} was answered with {answer}");
+            http::request_with(admin, "POST", "/rooms", &serde_json::json!({ "name": name }).to_string())?;
         }
         Ok(())
     }

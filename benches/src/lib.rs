@@ -8,9 +8,8 @@
 //!   run;
 //! - [`cpu`], [`kernel`]: CPU time and memory;
 //! - [`fixture`]: a node on its own core and in a memory group of its own;
-//! - [`lean_clients`]: the generator: thousands of clients in one thread, which check every byte, publish and
-//!   react; [`viewers`]: the same as a process;
-//! - [`reconnecting_clients`]: sessions of the real client that lose their connection and reconnect;
+//! - [`lean_clients`]: the generator: thousands of clients in one thread, which check every byte, publish,
+//!   react and resume; [`viewers`]: the same as a process;
 //! - [`publisher`]: messages at an even rate; [`probe`]: a check of how soon the node answers;
 //! - [`trial`]: one room and its measured windows; [`search`]: the highest rate that a server holds.
 //!
@@ -27,7 +26,6 @@ pub mod machine;
 pub mod plan;
 pub mod probe;
 pub mod publisher;
-pub mod reconnecting_clients;
 pub mod record;
 pub mod search;
 pub mod trial;

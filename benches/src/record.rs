@@ -7,11 +7,9 @@
 
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use indexmap::{IndexMap, IndexSet};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,9 +20,8 @@ const SCHEMA: u32 = 1;
 /// The rows of one bench.
 pub type Rows = Vec<Row>;
 
-/// Names and values in the order in which they were given.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fields(Vec<(String, Value)>);
+/// Names and values in the order in which they were given; a name given again takes the new value.
+pub type Fields = IndexMap<String, Value>;
 
 /// One row: what was asked for, and what was seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,58 +38,17 @@ pub struct Row {
     pub fault: Option<String>,
 }
 
-impl Fields {
-    fn set(&mut self, name: &str, value: Value) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-}
-
-impl Serialize for Fields {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Fields;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("names and values")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Fields(pairs))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
 impl Row {
     /// A row of this case, without figures.
     #[must_use]
     pub fn of<const N: usize>(case: [(&str, Value); N]) -> Row {
-        let case = Fields(case.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
-        Row { case, ..Row::default() }
+        let case = case.map(|(name, value)| (name.to_owned(), value));
+        Row { case: case.into_iter().collect(), ..Row::default() }
     }
 
     /// One more name and value of what is asked for.
     pub fn ask(&mut self, name: &str, value: Value) {
-        self.case.set(name, value);
+        self.case.insert(name.to_owned(), value);
     }
 
     /// A number of what was asked for; 0 if there is none.
@@ -110,7 +66,7 @@ impl Row {
 
     /// One more figure; a name given again takes the new value.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.figures.set(name, value.into());
+        self.figures.insert(name.to_owned(), value.into());
     }
 
     /// A figure as a number; 0 if there is none.
@@ -251,15 +207,10 @@ pub fn tables(path: &Path) -> Result<String> {
 /// The rows as one Markdown table, for people.
 #[must_use]
 pub fn markdown(rows: &[Row]) -> String {
-    let mut columns: Vec<&str> = Vec::new();
-    for fields in rows.iter().map(|row| &row.case).chain(rows.iter().map(|row| &row.figures)) {
-        for (name, _) in &fields.0 {
-            if !columns.contains(&name.as_str()) {
-                columns.push(name);
-            }
-        }
-    }
+    let fields = rows.iter().map(|row| &row.case).chain(rows.iter().map(|row| &row.figures));
+    let mut columns: IndexSet<&str> = fields.flat_map(Fields::keys).map(String::as_str).collect();
     columns.extend(["verdict", "fault"].into_iter().filter(|n| rows.iter().any(|row| row.cell(n).is_some())));
+    let columns: Vec<&str> = columns.into_iter().collect();
     let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for row in rows {
         let cells: Vec<String> = columns.iter().map(|name| cell(row.cell(name))).collect();

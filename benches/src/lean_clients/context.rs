@@ -14,6 +14,8 @@ use std::collections::HashMap;
 pub struct Context {
     /// Names of the rooms.
     pub rooms: Vec<String>,
+    /// Whether clients that connect again resume their session and their places.
+    pub resumes: bool,
     /// By room: the offset behind the last message that is known to be in the log.
     pub heads: Vec<u64>,
     /// The time, about: read once for a few events.

@@ -47,6 +47,8 @@ pub struct Reading {
     pub gaps: u64,
     /// Connections that ended and were not asked to.
     pub ended: u64,
+    /// Subscriptions that continued at their place, in a session that was continued.
+    pub resumed: u64,
     /// The first fault of any kind.
     pub first_fault: Option<String>,
     /// From when a message was due until a client had it.

@@ -1,8 +1,9 @@
 //! Grandstand's own protocol: `Hello`, `Subscribe`, batches, publications and their answers.
 //!
-//! Invariant: a position moves only as docs/PROTOCOL.md (A) says. Messages that a frame skips without a
-//! notice are lost. A message below the position is a duplicate, or late if it was counted as lost before.
-//! Not here: resuming a session (`reconnecting_clients`, the client's tests, `gs load`).
+//! Invariant: a position moves only as docs/PROTOCOL.md (A) says, also over a resumed session. Messages that
+//! a frame skips without a notice are lost. A message below the position is a duplicate, or late if it was
+//! counted as lost before.
+//! Not here: when clients connect again (the parent).
 
 use super::context::Context;
 use super::frame_cache::{Parsed, hash};
@@ -11,7 +12,7 @@ use crate::publisher::due_of;
 use anyhow::{Context as _, Result, bail};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{
-    ClientFrame, Encoder, Hello, Kind, Publish, React, Refused, ServerFrame, Subscribe, Subscribed,
+    ClientFrame, Encoder, Hello, Kind, Outcome, Publish, React, Refused, ServerFrame, Subscribe, Subscribed,
 };
 use grandstand_protocol::websocket::Opcode;
 use std::collections::HashMap;
@@ -31,10 +32,12 @@ impl Protocol for Grandstand {
     }
 
     fn open(&mut self, client: &mut Client, context: &mut Context) -> Result<()> {
-        self.say(context, &ClientFrame::Hello(Hello { agent: "grandstand-bench", ..Hello::default() }));
-        for (request, room) in (1..).zip(&client.rooms) {
-            let room = context.rooms[room.room as usize].clone();
-            let subscribe = Subscribe { request, room: &room, ..Subscribe::default() };
+        let hello = Hello { agent: "grandstand-bench", ticket: &client.ticket, ..Hello::default() };
+        self.say(context, &ClientFrame::Hello(hello));
+        for (request, place) in (1..).zip(&client.rooms) {
+            let room = context.rooms[place.room as usize].clone();
+            let resume = (context.resumes && place.epoch > 0).then_some((place.epoch, place.next));
+            let subscribe = Subscribe { request, room: &room, resume, ..Subscribe::default() };
             self.say(context, &ClientFrame::Subscribe(subscribe));
         }
         Ok(())
@@ -52,11 +55,16 @@ impl Protocol for Grandstand {
         let counts = &mut context.seen.counts;
         counts.other_frames += 1;
         match ServerFrame::decode(payload) {
+            Ok(ServerFrame::Welcome(welcome)) if context.resumes => {
+                (client.ticket, client.is_continued) = (welcome.ticket.into(), welcome.resumed);
+                Ok(())
+            }
             Ok(ServerFrame::Subscribed(subscribed)) => begin(client, &subscribed, context),
             Ok(ServerFrame::Gap(gap)) => {
                 room_of(&mut client.rooms, gap.alias).context("a gap of a room not followed")?.next = gap.to;
                 counts.gaps += 1;
                 counts.omitted += gap.count;
+                look_whether_joined(client);
                 Ok(())
             }
             Ok(ServerFrame::Published(published)) => {
@@ -118,6 +126,9 @@ impl Grandstand {
         } else {
             client.reactions += self.new_batch(client.number, room, frame, context)?;
         }
+        if !client.is_joined {
+            look_whether_joined(client);
+        }
         Ok(())
     }
 
@@ -173,11 +184,32 @@ impl Grandstand {
 fn begin(client: &mut Client, subscribed: &Subscribed, context: &mut Context) -> Result<()> {
     let index = (subscribed.request as usize).checked_sub(1).context("an answer that nobody asked for")?;
     let room = client.rooms.get_mut(index).context("an answer that nobody asked for")?;
-    (room.alias, room.next, room.is_open) = (subscribed.alias, subscribed.offset, true);
-    let head = &mut context.heads[room.room as usize];
-    *head = (*head).max(subscribed.head);
-    client.is_joined = client.rooms.iter().all(|room| room.is_open);
+    let Subscribed { alias, epoch, offset, head, outcome, .. } = *subscribed;
+    let counts = &mut context.seen.counts;
+    if context.resumes && room.epoch > 0 {
+        // A gap is told of next, and moves the place.
+        let continues = outcome == Outcome::Gapped || (outcome == Outcome::Resumed && offset == room.next);
+        counts.resumed += u64::from(continues && client.is_continued);
+        room.head = head;
+        if !continues {
+            counts.lost += 1;
+            counts.fault(|| format!("{outcome:?} at {offset}, expected {}", room.next));
+            room.next = offset;
+        }
+    } else {
+        room.next = offset;
+    }
+    (room.alias, room.epoch, room.is_open) = (alias, epoch, true);
+    let known = &mut context.heads[room.room as usize];
+    *known = (*known).max(head);
+    look_whether_joined(client);
     Ok(())
+}
+
+/// A client that comes for the first time has joined with its subscriptions; one that returns, once it has
+/// everything up to the heads of that time.
+fn look_whether_joined(client: &mut Client) {
+    client.is_joined = client.rooms.iter().all(|room| room.is_open && room.next >= room.head);
 }
 
 /// When the publication of this nonce was due, and in which of the client's rooms it is.
@@ -265,7 +297,7 @@ mod tests {
     /// What clients make of frames, each of which is given to one of them.
     fn hear(frames: &[(usize, Vec<u8>)]) -> (Vec<Client>, Context) {
         let (mut protocol, mut context) = (Grandstand::default(), Context::default());
-        let room = Membership { room: 0, alias: 300, next: 250, is_open: true };
+        let room = Membership { alias: 300, next: 250, is_open: true, ..Membership::default() };
         let client = |number| Client { number, rooms: smallvec![room], ..Client::default() };
         let mut clients: Vec<Client> = (0..3).map(client).collect();
         for (n, bytes) in frames {
@@ -313,6 +345,35 @@ mod tests {
         let counts = &context.seen.counts;
         assert_eq!((clients[0].rooms[0].next, counts.other_frames, counts.frames), (250, 2, 0));
         assert_eq!([0, 1, 2].map(|n| clients[n].reactions), [9, 9, 0]);
+    }
+
+    #[test]
+    fn a_client_has_returned_with_everything_up_to_the_head_of_its_return() {
+        let (mut protocol, mut context) = (Grandstand::default(), Context::default());
+        (context.resumes, context.heads) = (true, vec![0]);
+        let room = Membership { alias: 1, next: 250, epoch: 7, ..Membership::default() };
+        let mut client = Client { rooms: smallvec![room], is_continued: true, ..Client::default() };
+        let answer = |outcome, offset, client: &mut Client, context: &mut Context| {
+            let subscribed = Subscribed {
+                request: 1,
+                alias: 300,
+                epoch: 7,
+                offset,
+                head: 252,
+                outcome,
+                ..Subscribed::default()
+            };
+            begin(client, &subscribed, context).unwrap();
+        };
+        answer(Outcome::Resumed, 250, &mut client, &mut context);
+        assert_eq!((client.is_joined, context.seen.counts.resumed), (false, 1));
+        protocol.hear(&mut client, Opcode::Binary, &frame(250, &["x"], 0), &mut context).unwrap();
+        assert!(!client.is_joined, "one is missing");
+        protocol.hear(&mut client, Opcode::Binary, &frame(251, &["y"], 0), &mut context).unwrap();
+        assert!(client.is_joined);
+        assert_eq!(context.seen.counts.faults(), 0);
+        answer(Outcome::Live, 252, &mut client, &mut context);
+        assert_eq!((context.seen.counts.resumed, context.seen.counts.lost), (1, 1), "begun anew");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Lean clients: thousands of clients in one thread, with the least possible CPU per delivery. On orders they
-//! join, follow rooms, publish, react and disconnect; they check every received byte.
+//! join, follow rooms, publish, react, disconnect and resume; they check every received byte.
 //!
 //! Why lean: a saturated generator measures itself. All clients of a room get the same bytes, so a frame is
 //! parsed once, and every other client's bytes are compared with the first (`frame_cache`). So every byte of
@@ -13,7 +13,7 @@
 //! - [`protocol`]: the trait of an application protocol, with one file for each protocol;
 //! - `conversation`, `framing`, `link`, `tls`, `quic`: from sockets to messages and back.
 //!
-//! Not here: a process of their own (`viewers`), reconnects of the real client (`reconnecting_clients`).
+//! Not here: a process of their own (`viewers`), the backoff of the real client (`gs load`).
 
 mod bytes;
 mod context;
@@ -143,8 +143,8 @@ impl LeanClients {
             Transport::Quic => quic = Some(QuicConfig::new(config(b"grandstand/1"))?),
         }
         let protocol = protocol::by_name(&plan.protocol).or_else(|| more(&plan.protocol));
-        let context =
-            Context { rooms: plan.rooms.clone(), heads: vec![0; plan.rooms.len()], ..Context::default() };
+        let (rooms, heads, resumes) = (plan.rooms.clone(), vec![0; plan.rooms.len()], plan.resumes);
+        let context = Context { rooms, heads, resumes, ..Context::default() };
         let protocol = protocol.with_context(|| format!("no protocol {:?}", plan.protocol))?;
         let io = Io::new(protocol, context, plan.address, tls)?;
         Ok(LeanClients {
@@ -243,6 +243,23 @@ impl LeanClients {
         }
         (slot.line, slot.armed) = (None, None);
         slot.conversation.client.is_joined = false;
+    }
+
+    /// Cuts these, each of which connects again after a time of its own, evenly over `within`; then as after
+    /// [`LeanClients::begin_coming`]. Times count from the moment at which a client wants to be back.
+    pub fn begin_returning(&mut self, who: Range<usize>, within: Duration) {
+        who.clone().for_each(|n| self.cut(n));
+        self.look_at_the_clock();
+        self.begin_coming(who.end..who.end, who.len());
+        for (nth, n) in (0..).zip(who.clone()) {
+            let away = within * nth / who.len() as u32;
+            let slot = &mut self.slots[n];
+            (slot.tries, slot.began_ns) = (0, self.io.context.now_ns + away.as_nanos() as u64);
+            self.timers.arm(n, Some(self.io.now + away), &mut slot.armed);
+        }
+        if let Some(coming) = &mut self.coming {
+            coming.in_flight = who.len();
+        }
     }
 
     /// Publishes these, all in one write.

@@ -58,6 +58,8 @@ pub struct ClientsPlan {
     pub rooms: Vec<String>,
     /// Clients resume their TLS sessions when they come again.
     pub resume_tls: bool,
+    /// Clients that connect again resume their session and their places in rooms.
+    pub resumes: bool,
     /// Clients ping now and then, so that the server does not take them for gone.
     pub keep_alive: bool,
     /// Bare datagrams in place of the transport, for the floor: clients only listen, at [`Joined::ports`].
@@ -74,6 +76,7 @@ impl ClientsPlan {
             address,
             rooms,
             resume_tls: false,
+            resumes: false,
             keep_alive: true,
             datagrams: false,
         }

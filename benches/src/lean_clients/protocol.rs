@@ -102,6 +102,10 @@ pub struct Client {
     pub nonce: u64,
     /// Publications without an answer: nonce, when it was due, which of the client's rooms.
     pub unanswered: VecDeque<(u64, u64, usize)>,
+    /// The ticket of its session, if clients resume theirs ([`Context::resumes`]).
+    pub ticket: Box<[u8]>,
+    /// Whether the server continued its session.
+    pub is_continued: bool,
 }
 
 /// A client's place in one room.
@@ -115,6 +119,10 @@ pub struct Membership {
     pub next: u64,
     /// Whether `alias` and `next` are known.
     pub is_open: bool,
+    /// The log that `next` is in; 0 before the first subscription.
+    pub epoch: u64,
+    /// The room's head when a resumed subscription began: the client has returned once it has reached it.
+    pub head: u64,
 }
 
 /// The protocols of this library.

@@ -26,12 +26,10 @@ pub fn request(admin: SocketAddr, method: &str, path: &str) -> Result<String> {
 pub fn request_with(admin: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(admin).context("the admin port does not answer")?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json");
+    // In one write: a second small one would wait for the first one's acknowledgement.
+    let request = format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(|| format!("{method} {path} was not answered"))?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the admin port does not speak HTTP")?;

@@ -2,24 +2,24 @@
 //! reconnect, beside viewers who stayed.
 //!
 //! Method: a paced room with steady chat, on a node of its own core. *Viewers who stay* are lean clients in a
-//! process of their own; *clients that are cut* are sessions of the real client, with its backoff, in a
-//! thread of lower priority. They are cut twice: to reconnect in one burst, and evenly over five seconds. A
-//! client is back when its session and its subscription are resumed and it has every message up to the room's
-//! head at that time. In the end every client must account for every offset since its first join: a message,
-//! an omission or a named gap, once and in order.
+//! process of their own; *clients that are cut* are lean clients in a thread of lower priority, so that their
+//! handshakes do not add to the latency of the others. They are cut twice: to reconnect in one burst, and
+//! evenly over five seconds. A client that is refused returns at the given time, with up to a second of
+//! jitter, as the real client does. It is back when its session and its subscription are resumed and it has
+//! every message up to the room's head at that time. In the end every client must account for every offset
+//! since its first join: a message, an omission or a named gap, once and in order.
 //! A case fails when a client is not back, not resumed, not complete, or lost its connection a second time.
 //! At full size it also fails when the last client is back too late, or the latency of viewers who stayed
 //! rises above a limit ([`LAST_BACK`], [`STAYED_P99_MAX`]).
-//! Not here: joins of new connections (`joins`).
+//! Not here: joins of new connections (`joins`), the backoff of the real client (its tests, `gs load`).
 
 use crate::joins::Way;
 use anyhow::{Context as _, Result, ensure};
 use grandstand_benches::cpu::Meter;
 use grandstand_benches::fixture::{self, PATIENCE};
-use grandstand_benches::lean_clients::{ClientsPlan, Reading, Transport};
+use grandstand_benches::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Settled, Transport};
 use grandstand_benches::plan::Plan;
 use grandstand_benches::publisher::{Publisher, Said, Script};
-use grandstand_benches::reconnecting_clients::{Accounts, ReconnectingClients, ReconnectingPlan, Returned};
 use grandstand_benches::record::{Row, Rows, ms, noted, ratio, rounded};
 use grandstand_benches::viewers::Viewers;
 use grandstand_harness::clock::monotonic_ns;
@@ -28,6 +28,15 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 const ROOM: &str = "hall";
+
+/// First joins under way at a time.
+const IN_FLIGHT: usize = 128;
+
+/// Of the thread of the clients that are cut: below the viewers who stay, and the publisher.
+const NICENESS: i32 = 10;
+
+/// How long clients may take to have everything, once the publisher has stopped.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// What is said and what of it is shown, per second: half is left out.
 const SAID_PER_S: f64 = 40.0;
@@ -64,7 +73,10 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     };
     let mut rows = Rows::new();
     for way in Way::all(plan) {
-        rows.extend(storms(plan, way, &sizes)?.into_iter().map(noted));
+        // In a thread of its own, since a lower priority cannot be raised again.
+        let storms = || storms(plan, way, &sizes);
+        let storms = std::thread::scope(|scope| scope.spawn(storms).join().expect("benches do not panic"));
+        rows.extend(storms?.into_iter().map(noted));
     }
     Ok(rows)
 }
@@ -73,7 +85,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
 struct Audience {
     node: Node,
     stayed: Viewers,
-    cut: ReconnectingClients,
+    cut: LeanClients,
     publisher: Publisher,
 }
 
@@ -84,36 +96,29 @@ impl Audience {
         let to = |transport: Transport| -> Result<ClientsPlan> {
             Ok(ClientsPlan::new(transport, node.address(transport.scheme())?, vec![ROOM.into()]))
         };
-        let clients = to(way.transport)?;
-        let mut stayed = Viewers::start(&clients, None)?;
+        let mut stayed = Viewers::start(&to(way.transport)?, None)?;
         stayed.come(sizes.stay)?;
-        let path = if way.transport == Transport::Quic { "" } else { "/v1" };
-        let url = format!("{}{}{path}", way.transport.scheme(), clients.address);
-        let (room, count, resume_tls) = (ROOM.into(), sizes.cut, way.resumes);
-        let cut = ReconnectingPlan { url, room, count, resume_tls };
-        let cut = ReconnectingClients::come(cut, PATIENCE).context("the first coming")?;
-        let script = Script::even(SAID_PER_S, 128);
-        let publisher = Publisher::connect(&to(Transport::Ws)?, |_| None, None, script)?;
+        let publisher =
+            Publisher::connect(&to(Transport::Ws)?, |_| None, None, Script::even(SAID_PER_S, 128))?;
+        rustix::process::setpriority_process(None, NICENESS).context("no lower priority")?;
+        let clients = ClientsPlan { resume_tls: way.resumes, resumes: true, ..to(way.transport)? };
+        let mut cut = LeanClients::new(clients, |_| None)?;
+        let all = cut.add_viewers(sizes.cut);
+        cut.come(all, IN_FLIGHT, PATIENCE).context("the first coming")?;
+        cut.mark();
         publisher.begin(monotonic_ns() + 10_000_000);
         Ok(Audience { node, stayed, cut, publisher })
     }
 
     /// What viewers who stayed see while something happens.
-    fn watch<T>(
-        &mut self,
-        happens: impl FnOnce(&mut ReconnectingClients) -> Result<T>,
-    ) -> Result<(T, Reading)> {
+    fn watch<T>(&mut self, happens: impl FnOnce(&mut LeanClients) -> Result<T>) -> Result<(T, Reading)> {
         self.stayed.mark()?;
         let outcome = happens(&mut self.cut)?;
         Ok((outcome, self.stayed.read()?))
     }
 
     fn rest(&mut self, time: Duration) -> Result<Reading> {
-        let ((), reading) = self.watch(|_| {
-            std::thread::sleep(time);
-            Ok(())
-        })?;
-        Ok(reading)
+        Ok(self.watch(|cut| cut.rest(time))?.1)
     }
 
     fn refused(&self) -> Result<f64> {
@@ -121,10 +126,34 @@ impl Audience {
     }
 }
 
+/// Clients that were cut, until all are back: how they returned, and how many resumed.
+fn return_all(cut: &mut LeanClients, within: Duration) -> Result<(Joined, u64)> {
+    let (before, deadline) = (cut.read().resumed, Instant::now() + PATIENCE);
+    cut.begin_returning(0..cut.len(), within);
+    loop {
+        cut.turn(Duration::from_millis(1))?;
+        if let Some(joined) = cut.end_coming() {
+            return Ok((joined, cut.read().resumed - before));
+        }
+        ensure!(Instant::now() < deadline, "not all are back after {PATIENCE:?}: {:?}", cut.read());
+    }
+}
+
+/// Where the clients stand once all have had the chance to reach the head.
+fn settle(cut: &mut LeanClients, head: u64) -> Result<(Settled, Reading)> {
+    let deadline = Instant::now() + SETTLE;
+    cut.context().heads[0] = head;
+    while cut.standing().behind > 0 && Instant::now() < deadline {
+        cut.turn(Duration::from_millis(1))?;
+    }
+    Ok((cut.standing(), cut.read()))
+}
+
 /// One storm, and what was around it.
 struct Storm {
     what: &'static str,
-    returned: Returned,
+    returned: Joined,
+    resumed: u64,
     /// Before, during and after.
     stayed: [Reading; 3],
     refused: f64,
@@ -141,8 +170,8 @@ fn storms(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Rows> {
     let Audience { node, mut stayed, mut cut, publisher } = audience;
     let said = publisher.stop();
     ensure!(said.fault.is_none(), "the publisher: {said:?}");
-    let lacking = stayed.settle(said.head, Duration::from_secs(30))?.lacking;
-    let accounts = cut.settle(said.head, Duration::from_secs(30))?;
+    let accounts = settle(&mut cut, said.head)?;
+    let lacking = stayed.settle(said.head, SETTLE)?.lacking;
     let resumed_tls = node.metric("grandstand_handshakes_resumed_total")?;
     let rows = storms.iter().map(|storm| {
         let mut row = row(way, sizes, storm, &accounts, &said);
@@ -158,31 +187,34 @@ fn storms(plan: &Plan, way: Way, sizes: &Sizes) -> Result<Rows> {
 fn storm(audience: &mut Audience, what: &'static str, within: Duration, sizes: &Sizes) -> Result<Storm> {
     let before = audience.rest(sizes.calm)?;
     let (refused, meter) = (audience.refused()?, Meter::start(audience.node.pid())?);
-    let (returned, during) = audience.watch(|cut| {
+    let ((returned, resumed), during) = audience.watch(|cut| {
         let began = Instant::now();
-        let returned = cut.cut(within, PATIENCE)?;
+        let returned = return_all(cut, within)?;
         // However soon they are all back: long enough for viewers who stayed to hear something.
-        std::thread::sleep((sizes.calm / 5).saturating_sub(began.elapsed()));
+        cut.rest((sizes.calm / 5).saturating_sub(began.elapsed()))?;
         Ok(returned)
     })?;
     let (node_cpu_ns, refused) = (meter.spent()?.total_ns(), audience.refused()? - refused);
     let after = audience.rest(sizes.calm)?;
     ensure!(after.deliveries > 0, "nobody heard anything after the storm");
-    Ok(Storm { what, returned, stayed: [before, during, after], refused, node_cpu_ns })
+    Ok(Storm { what, returned, resumed, stayed: [before, during, after], refused, node_cpu_ns })
 }
 
-fn row(way: Way, sizes: &Sizes, storm: &Storm, accounts: &Accounts, said: &Said) -> Row {
+/// Where the clients that were cut stand in the end, and what they saw.
+type Accounts = (Settled, Reading);
+
+fn row(way: Way, sizes: &Sizes, storm: &Storm, (settled, seen): &Accounts, said: &Said) -> Row {
     let returned = &storm.returned;
     let mut row = way.row(storm.what);
     row.ask("cut", json!(sizes.cut));
     row.ask("stayed", json!(sizes.stay));
     let mut row = row
-        .with("back", returned.back)
-        .with("resumed", returned.resumed)
-        .with("complete", accounts.complete)
-        .with("last_back_s", rounded(returned.last_back.as_secs_f64(), 2))
-        .with("return_p50_ms", ms(returned.took.p50_us))
-        .with("return_p99_ms", ms(returned.took.p99_us))
+        .with("back", returned.joined)
+        .with("resumed", storm.resumed)
+        .with("complete", sizes.cut as u64 - settled.behind)
+        .with("last_back_s", rounded(returned.took_us as f64 / 1e6, 2))
+        .with("return_p50_ms", ms(returned.join.p50_us))
+        .with("return_p99_ms", ms(returned.join.p99_us))
         .with("refused", storm.refused)
         .with("told_to_retry", returned.told_to_retry)
         .with("cut_early", returned.cut_early)
@@ -194,10 +226,10 @@ fn row(way: Way, sizes: &Sizes, storm: &Storm, accounts: &Accounts, said: &Said)
     }
     row.with("stayed_p99_ratio", stayed_ratio(storm).map(|ratio| rounded(ratio, 2)))
         .with("stayed_faults", storm.stayed.iter().map(Reading::faults).sum::<u64>())
-        .with("lost", accounts.lost)
-        .with("duplicated", accounts.duplicated)
-        .with("gap_messages", accounts.gap_messages)
-        .with("omitted_share", ratio(accounts.omitted as f64, (accounts.omitted + accounts.messages) as f64))
+        .with("lost", seen.lost)
+        .with("duplicated", seen.duplicated)
+        .with("gaps", seen.gaps)
+        .with("omitted_share", ratio(seen.omitted as f64, (seen.omitted + seen.deliveries) as f64))
         .with("said", said.sent)
         .with("generator_core_share", rounded(storm.stayed[1].core_share(), 2))
 }
@@ -210,17 +242,23 @@ fn stayed_ratio(storm: &Storm) -> Option<f64> {
 }
 
 /// What falls short, in words.
-fn short_of(is_quick: bool, sizes: &Sizes, storm: &Storm, accounts: &Accounts, lacking: u64) -> Vec<String> {
-    let (returned, of) = (&storm.returned, sizes.cut);
-    let met = returned.first_end.as_deref().unwrap_or("nothing");
-    let fault = accounts.first_fault.as_deref().unwrap_or("no fault");
+fn short_of(
+    is_quick: bool,
+    sizes: &Sizes,
+    storm: &Storm,
+    (settled, seen): &Accounts,
+    lacking: u64,
+) -> Vec<String> {
+    let (returned, of) = (&storm.returned, sizes.cut as u64);
+    let met = returned.first_failure.as_deref().unwrap_or("nothing");
+    let fault = seen.first_fault.as_deref().unwrap_or("no fault");
     let faults: u64 = storm.stayed.iter().map(Reading::faults).sum();
-    let (last, ratio) = (returned.last_back, stayed_ratio(storm).unwrap_or(0.0));
+    let (last, ratio) = (Duration::from_micros(returned.took_us), stayed_ratio(storm).unwrap_or(0.0));
     [
-        (returned.back < of, format!("{} of {of} back (the first met: {met})", returned.back)),
-        (returned.resumed < of, format!("{} of {of} resumed", returned.resumed)),
-        (accounts.complete < of, format!("{} of {of} complete ({fault})", accounts.complete)),
-        (accounts.ended > 0, format!("{} lost their connection again ({fault})", accounts.ended)),
+        (returned.joined < of, format!("{} of {of} back (the first met: {met})", returned.joined)),
+        (storm.resumed < of, format!("{} of {of} resumed", storm.resumed)),
+        (settled.behind > 0, format!("{} of {of} lack {} messages", settled.behind, settled.lacking)),
+        (seen.faults() > 0, format!("{} faults of those that were cut ({fault})", seen.faults())),
         (faults + lacking > 0, format!("{faults} faults of viewers who stayed, who lack {lacking}")),
         (!is_quick && last > LAST_BACK, format!("the last was back after {:.1} s", last.as_secs_f64())),
         (

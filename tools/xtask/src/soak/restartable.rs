@@ -8,11 +8,11 @@
 //! Not here: the reasons and times of stops (`restarts`, `flips`).
 
 use anyhow::{Context, Result, bail};
+use grandstand_harness::http;
 use grandstand_harness::node::{Node, NodePlan};
 use grandstand_harness::random::Random;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(super) struct Restartable {
     /// Of the node's own words, a file per process.
     logs: PathBuf,
     started: u64,
-    admin: String,
+    admin: SocketAddr,
     recorder: PathBuf,
 }
 
@@ -47,7 +47,7 @@ impl Restartable {
         let recorder = memory.join(format!("grandstand-soak-{}-{name}", std::process::id()));
         fs::create_dir_all(&recorder)?;
         let [ws, tls, admin] = free_ports(rng)?;
-        let at = |port: u16| format!("127.0.0.1:{port}");
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut restartable = Restartable {
             binary: binary.to_owned(),
             keys: Vec::new(),
@@ -57,7 +57,9 @@ impl Restartable {
             recorder,
         };
         let listen = [("ws", ws), ("wss", tls), ("quic", tls), ("admin", admin)];
-        listen.iter().for_each(|(key, port)| restartable.set(&format!("{key}.listen"), &at(*port)));
+        listen
+            .iter()
+            .for_each(|(key, port)| restartable.set(&format!("{key}.listen"), &at(*port).to_string()));
         // A prober and a thousand publishers come from one address, and all of them at once.
         restartable.set("limits.publish_per_s", "50");
         restartable.set("limits.publish_burst", "500");
@@ -107,21 +109,12 @@ impl Restartable {
 
     /// Whether the admin port says that the node takes connections.
     pub(super) fn is_ready(&self) -> bool {
-        self.ask("GET", "/readyz").is_ok_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+        http::request(self.admin, "GET", "/readyz").is_ok()
     }
 
-    /// An answer of the admin port, head and body.
-    pub(super) fn ask(&self, method: &str, path: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.admin)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.admin
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+    /// A metric of the node, if it has it.
+    pub(super) fn metric(&self, name: &str) -> Result<Option<f64>> {
+        http::metric(self.admin, name)
     }
 
     pub(super) fn admin_url(&self) -> String {

@@ -11,7 +11,6 @@
 use crate::programs::Programs;
 use crate::run::target_dir;
 use anyhow::{Context, Result, ensure};
-use grandstand_harness::http::sum_of;
 use grandstand_harness::node::Node;
 use grandstand_harness::random::Random;
 use serde_json::{Map, Value, json};
@@ -188,8 +187,7 @@ fn wait_for_everybody(restartable: &Restartable, audience: &mut Audience, plan: 
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         audience.check()?;
-        let metrics = restartable.ask("GET", "/metrics")?;
-        let here = sum_of("grandstand_connections", &metrics).unwrap_or(0.0) as u64;
+        let here = restartable.metric("grandstand_connections")?.unwrap_or(0.0) as u64;
         if here >= plan.viewers {
             // Its first messages come soon after.
             thread::sleep(Duration::from_secs(1));

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Outcome;
+use super::{Outcome, not_some, not_zero};
 
 /// How often the node is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -362,14 +362,11 @@ fn sums(reports: &[Value]) -> Map<String, Value> {
 
 /// What falls short, in words.
 fn faults(figures: &Map<String, Value>) -> Vec<String> {
-    let is = |name: &str, wanted: bool| {
-        figures.get(name).is_some_and(|value| (value.as_u64() == Some(0)) == wanted)
-    };
     let say = |name: &str, must: &str| {
         format!("{name} is {}, but must {must}", figures.get(name).unwrap_or(&Value::Null))
     };
-    let zero = ZERO.iter().filter(|name| !is(name, true)).map(|name| say(name, "be 0"));
-    let some = SOME.iter().filter(|name| !is(name, false)).map(|name| say(name, "not be 0"));
+    let mut faults = not_zero(figures, &ZERO);
+    faults.extend(not_some(figures, &SOME));
     let rounds = figures.get("rounds").and_then(Value::as_u64).unwrap_or(0);
     let is_long = rounds >= ROUNDS_FOR_GROWTH as u64;
     let bounded = [
@@ -383,7 +380,8 @@ fn faults(figures: &Map<String, Value>) -> Vec<String> {
     });
     let of_loads = figures.get("load_faults").and_then(Value::as_array).into_iter().flatten();
     let of_loads = of_loads.map(|fault| format!("gs load: {}", fault.as_str().unwrap_or_default()));
-    zero.chain(some).chain(bounded).chain(of_loads).collect()
+    faults.extend(bounded.chain(of_loads));
+    faults
 }
 
 #[cfg(test)]
