@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use grandstand_edge_core::admission::limits::Address;
 use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Settings, Transport};
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
@@ -136,7 +137,8 @@ impl Fixture {
 
     /// One more connection, which has said nothing.
     pub(crate) fn open(&mut self, wire: u32) -> ConnectionKey {
-        self.audience.handle_open(self.now, LinkKey(wire), None)
+        // From an address, as every viewer of a node.
+        self.audience.handle_open(self.now, LinkKey(wire), Some(Address::of([192, 0, 2, 1].into())))
     }
 
     /// One more member, by a wire of this number.

@@ -276,9 +276,9 @@ config_table! {
              its connections, until someone's are whole again.",
             "some 6 MB, and a person is remembered for seconds";
         frames_per_s: u32 = 100, [1, 1_000_000],
-            "Frames per second from one connection, of any kind. Beyond twice that in one second, it is closed with a code. Of \
-             requests that cost a shard work (subscriptions, state changes; a page of history counts 20) as many per person, over all \
-             connections: beyond, they are refused with a time to retry after. Bridges are exempt.",
+            "Frames per second from one connection, of any kind, and from one person over all connections. Beyond twice that in \
+             one second, a connection that sent half of it is closed with a code; frames of the person's other connections are refused \
+             with a time to retry after. A page of history counts 20 of a rate of its own. Bridges have their own.",
             "twenty times what a fast typist who also sends reactions with both thumbs produces";
         rooms_per_session_max: usize = 32, [1, 65_535],
             "Rooms that one session follows at a time. Beyond, a subscription is refused with a reason.",
@@ -293,7 +293,7 @@ config_table! {
             "Publications that one person may send at once before publish_per_s applies.",
             "what a client sends after it was offline for a moment";
         bridge_publish_per_s: u32 = 20_000, [1, 10_000_000],
-            "Publications per second from one session that may `bridge`. Beyond, they are refused with a time to retry after.",
+            "Publications per second, and frames, from one person that may `bridge`, over all its connections. Beyond, they are refused with a time to retry after.",
             "a bridge carries a whole chat, replayed at many times its speed";
         reactions_per_s: u32 = 20, [1, 1_000_000],
             "Reactions per second from one person, over all connections and sessions. Beyond, they are not counted, and the client is told.",

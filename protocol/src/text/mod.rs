@@ -34,7 +34,7 @@ pub use mend::{mend_name, mend_text};
 pub fn is_text(s: &str) -> bool {
     // All bytes are looked at, without a branch: that is faster for every text of usual length.
     let is_plain = |b: u8| (b' '..0x7f).contains(&b) | (b == b'\n') | (b == b'\t');
-    s.bytes().fold(true, |ok, b| ok & is_plain(b)) || is_scanned(s, true)
+    s.bytes().fold(true, |ok, b| ok & is_plain(b)) || is_scanned_text(s)
 }
 
 /// Whether this is a name: visible text without line ends and tabs, not empty, without white space at either
@@ -48,9 +48,7 @@ pub fn is_name(s: &str) -> bool {
     if s.bytes().fold(true, |ok, b| ok & (b' '..0x7f).contains(&b)) {
         return first != b' ' && last != b' ';
     }
-    is_scanned(s, false)
-        && s.chars().next().is_some_and(begins_a_name)
-        && s.chars().next_back().is_some_and(ends_a_name)
+    is_scanned_name(s)
 }
 
 /// A name for somebody who has none, or whose own is kept for others, by a number that is theirs.
@@ -59,22 +57,45 @@ pub fn guest_name(number: u64) -> Box<str> {
 }
 
 fn begins_a_name(c: char) -> bool {
-    !matches!(Class::of(c), Class::Space | Class::Mark | Class::DeepMark)
+    is_beginning(Class::of(c))
 }
 
 fn ends_a_name(c: char) -> bool {
-    c != '\u{200c}' && Class::of(c) != Class::Space
+    is_end(c, Class::of(c))
 }
 
-fn is_scanned(s: &str, is_text: bool) -> bool {
-    let mut scan = Scan::new(is_text && s.chars().any(is_right_to_left));
+fn is_beginning(class: Class) -> bool {
+    !matches!(class, Class::Space | Class::Mark | Class::DeepMark)
+}
+
+fn is_end(c: char, class: Class) -> bool {
+    c != '\u{200c}' && class != Class::Space
+}
+
+fn is_scanned_text(s: &str) -> bool {
+    let mut scan = Scan::new(s.chars().any(is_right_to_left));
     let mut chars = s.chars();
     while let Some(c) = chars.next() {
-        if is_text && matches!(c, '\n' | '\t') {
+        if matches!(c, '\n' | '\t') {
             scan.take_break();
         } else if !scan.take(c, chars.as_str()) {
             return false;
         }
     }
     true
+}
+
+/// With one look-up a character, since most keys of reactions are one.
+fn is_scanned_name(s: &str) -> bool {
+    let mut scan = Scan::new(false);
+    let mut chars = s.chars();
+    let (mut is_first, mut ends) = (true, false);
+    while let Some(c) = chars.next() {
+        let class = Class::of(c);
+        if (is_first && !is_beginning(class)) || !scan.take_of(c, class, chars.as_str()) {
+            return false;
+        }
+        (is_first, ends) = (false, is_end(c, class));
+    }
+    ends
 }

@@ -55,7 +55,13 @@ impl Scan {
     /// May this character stand here, before `rest`?
     #[inline]
     pub(super) fn take(&mut self, c: char, rest: &str) -> bool {
-        match Class::of(c) {
+        self.take_of(c, Class::of(c), rest)
+    }
+
+    /// As [`Self::take`], for a caller that has looked the class up.
+    #[inline]
+    pub(super) fn take_of(&mut self, c: char, class: Class, rest: &str) -> bool {
+        match class {
             class @ (Class::Visible | Class::Space | Class::Han | Class::Joining) => {
                 self.begin(c, class);
                 true

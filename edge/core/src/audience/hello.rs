@@ -5,7 +5,7 @@
 
 use grandstand_engine::link::{Now, UserId};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{Hello, ServerFrame, Welcome};
+use grandstand_protocol::frame::{Hello, ServerFrame, Welcome, permission};
 use grandstand_protocol::text::mend_name;
 use grandstand_protocol::version::{self, capability};
 
@@ -83,6 +83,7 @@ impl Audience {
         connections.counters.sessions_opened += 1;
         connections.counters.sessions_resumed += u64::from(resumed);
         let person = self.subscriptions.people.enter(grant.user, body.session, connections[ix].block);
+        let person = person.as_bridge(grant.permissions & permission::BRIDGE != 0);
         let expiry = grant.expiry;
         connections[ix].session = Some(Box::new(Session::new(body, person, name, grant)));
         if let Some(expiry) = expiry {

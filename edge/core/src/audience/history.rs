@@ -2,7 +2,7 @@
 //!
 //! Why apart from `catch_up`: a page that was asked for moves no cursor, and is answered as a request is, by
 //! a control frame.
-//! Invariants: each request is answered once. A page costs its person [`PAGE_FRAMES`] requests of the rate;
+//! Invariants: each request is answered once. A page costs its person [`PAGE_FRAMES`] frames of the rate;
 //! none is queued for a connection that does not take what it was sent.
 //! Not here: how many are under way (`pages`), reading the log (engine), members that catch up (`catch_up`).
 
@@ -16,7 +16,7 @@ use super::requests::Request;
 use super::subscriptions::Subscriptions;
 use crate::people::Limited;
 
-/// What a page costs of a person's rate of requests: at 100 requests/s five pages of 64 KB a second, which is
+/// What a page costs of a person's rate: at 100 frames/s five pages of 64 KB a second, which is
 /// more than people scroll, and some 300 KB/s.
 const PAGE_FRAMES: u32 = 20;
 
@@ -39,7 +39,7 @@ impl Request<'_> {
         };
         let rate = session.frame_rate(settings);
         let cost = PAGE_FRAMES.min(rate.burst);
-        let taken = session.take(people, self.now, (Limited::Requests, rate), cost);
+        let taken = session.take(people, self.now, (Limited::Pages, rate), cost);
         taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let attached = rooms.attached(room);
         if attached.epoch != h.epoch {

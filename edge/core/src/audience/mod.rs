@@ -67,6 +67,7 @@ pub use drain::Drain;
 use drain::DrainProgress;
 use expiry::Endings;
 use hello::SessionNumbers;
+use session::FrameVerdict;
 pub use settings::Settings;
 use subscriptions::Subscriptions;
 pub use token_bucket::{Rate, TokenBucket};
@@ -143,6 +144,12 @@ impl Audience {
         self.subscriptions.connections.open(wire, block.unwrap_or_default(), seconds(now))
     }
 
+    /// As [`Self::handle_open`], through a trusted proxy that did not tell its client's address.
+    pub fn handle_open_behind(&mut self, now: Now, wire: LinkKey, proxy: Address) -> ConnectionKey {
+        let block = self.subscriptions.people.block_behind(proxy);
+        self.subscriptions.connections.open(wire, block, seconds(now))
+    }
+
     /// The transport has room again for a connection that it had not taken everything of.
     pub fn handle_writable(&mut self, key: ConnectionKey) {
         self.subscriptions.connections.unblock(key.0);
@@ -174,10 +181,11 @@ impl Audience {
 
     /// A transport's own ping: it costs what a frame costs, and keeps the session alive as one.
     pub fn handle_transport_ping(&mut self, now: Now, key: ConnectionKey, pong: &[u8]) {
-        let Subscriptions { settings, connections, .. } = &mut self.subscriptions;
+        let Subscriptions { settings, connections, people, .. } = &mut self.subscriptions;
         let Some(connection) = connections.open_mut(key.0) else { return };
         connection.heard_s = seconds(now);
-        if connection.session.as_mut().is_some_and(|s| !s.take_frame(now, settings)) {
+        let verdict = connection.session.as_mut().map(|s| s.take_frame(people, now, settings, true));
+        if verdict == Some(FrameVerdict::Flooding) {
             return self.subscriptions.close(key.0, CloseCode::Flooding, "");
         }
         self.handle_raw(key, pong);

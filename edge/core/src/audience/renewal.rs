@@ -9,7 +9,7 @@
 
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{Kind, Refused, Renew, Renewed, ServerFrame};
+use grandstand_protocol::frame::{Kind, Refused, Renew, Renewed, ServerFrame, permission};
 use grandstand_protocol::random::GOLDEN_STEP;
 use grandstand_protocol::refusal::Refusal;
 
@@ -45,8 +45,8 @@ impl Audience {
         if renew.token.is_empty() {
             return Err((Refusal::Forbidden, None, "a renewal needs a token"));
         }
-        // A signature costs what some publications cost.
-        let rate = session.take(people, now, (Limited::Publications, settings.publish), 1);
+        // A signature costs what some publications cost. A bridge's rate would be another.
+        let rate = session.take(people, now, (Limited::Renewals, settings.publish), 1);
         rate.map_err(|ms| (Refusal::RateLimited, Some(ms), Refusal::RateLimited.text()))?;
         let grant = self.authority.authorize(renew.token, &session.name, now.unix_ms);
         let grant = grant.map_err(|denied| (Refusal::Forbidden, None, denied.detail))?;
@@ -67,6 +67,7 @@ impl Audience {
         let (_, session) = connections.requester(ix);
         session.name = settings.shown_name(grant.name, grant.role, session.user.0);
         (session.role, session.permissions) = (grant.role, grant.permissions);
+        session.person = session.person.as_bridge(session.may(permission::BRIDGE));
         let lost = session.memberships.iter().map(|m| m.room);
         let lost: Vec<_> = lost.filter(|room| !grant.rooms.allows(&rooms[*room].name)).collect();
         session.scope = (!matches!(grant.rooms, RoomScope::All)).then(|| Box::new(grant.rooms));

@@ -15,7 +15,7 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules::{self, Content};
 use grandstand_protocol::text::Likeness;
 
-use super::session::Membership;
+use super::session::{FrameVerdict, Membership};
 use super::subscriptions::Subscriptions;
 use super::{Audience, ConnectionKey, seconds};
 use crate::people::Limited;
@@ -27,7 +27,7 @@ impl Audience {
     /// One frame from a peer, without any transport's header.
     pub fn handle_frame(&mut self, now: Now, key: ConnectionKey, frame: &[u8]) {
         let ix = key.0;
-        let Subscriptions { settings, connections, .. } = &mut self.subscriptions;
+        let Subscriptions { settings, connections, people, .. } = &mut self.subscriptions;
         let Some(connection) = connections.slab.get_mut(ix as usize).filter(|c| !c.closing) else { return };
         connection.heard_s = seconds(now);
         connections.counters.frames_in += 1;
@@ -39,21 +39,48 @@ impl Audience {
                 Err(fault) => self.subscriptions.close(ix, fault.close_code(), &fault.to_string()),
             };
         };
-        match frame {
+        match &frame {
             Ok(ClientFrame::Hello(_)) => {
-                self.subscriptions.close(ix, CloseCode::WrongOrder, "a second Hello");
+                return self.subscriptions.close(ix, CloseCode::WrongOrder, "a second Hello");
             }
             Err(fault) if !fault.is_ignorable() => {
-                self.subscriptions.close(ix, fault.close_code(), &fault.to_string());
+                return self.subscriptions.close(ix, fault.close_code(), &fault.to_string());
             }
-            _ if !session.take_frame(now, settings) => {
-                self.subscriptions.close(ix, CloseCode::Flooding, "");
-            }
-            Ok(ClientFrame::Renew(renew)) => self.handle_renew(now, ix, &renew),
-            Ok(frame) => Request { now, ix, subscriptions: &mut self.subscriptions }.handle(&frame),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
+        }
+        // What is ignored is a heartbeat, as a ping is.
+        let is_heartbeat = matches!(frame, Ok(ClientFrame::Ping { .. }) | Err(_));
+        let verdict = session.take_frame(people, now, settings, is_heartbeat);
+        if verdict == FrameVerdict::Flooding {
+            return self.subscriptions.close(ix, CloseCode::Flooding, "");
+        }
+        let Ok(frame) = &frame else { return };
+        if let FrameVerdict::Limited { after_ms } = verdict
+            && let Some((kind, id)) = refusable(frame)
+        {
+            let counters = &mut self.subscriptions.connections.counters;
+            counters.publications_refused += u64::from(kind == Kind::Publish);
+            return self.subscriptions.refuse(ix, kind, id, Refusal::RateLimited, Some(after_ms));
+        }
+        match frame {
+            ClientFrame::Renew(renew) => self.handle_renew(now, ix, renew),
+            frame => Request { now, ix, subscriptions: &mut self.subscriptions }.handle(frame),
         }
     }
+}
+
+/// A frame that is refused when its person sends too many: its kind, and what the answer names it by. `None`:
+/// it costs less than its refusal, and gives up what it had, or shows that its sender is there.
+fn refusable(frame: &ClientFrame<'_>) -> Option<(Kind, u64)> {
+    Some(match frame {
+        ClientFrame::Subscribe(subscribe) => (Kind::Subscribe, subscribe.request.into()),
+        ClientFrame::Publish(publish) => (Kind::Publish, publish.nonce),
+        ClientFrame::React(react) => (Kind::React, react.alias.into()),
+        ClientFrame::SetState(set) => (Kind::SetState, set.request.into()),
+        ClientFrame::History(history) => (Kind::History, history.request.into()),
+        ClientFrame::Renew(renew) => (Kind::Renew, renew.request.into()),
+        ClientFrame::Hello(_) | ClientFrame::Unsubscribe { .. } | ClientFrame::Ping { .. } => return None,
+    })
 }
 
 /// One frame of a session, while it is judged.
@@ -193,7 +220,7 @@ impl Request<'_> {
     }
 
     fn try_set_state(&mut self, set: &SetState<'_>) -> Result<(), (Refusal, Option<u32>)> {
-        let Subscriptions { settings, shards, connections, people, .. } = &mut *self.subscriptions;
+        let Subscriptions { settings, shards, connections, .. } = &mut *self.subscriptions;
         let (connection, session) = connections.requester(self.ix);
         if !session.may(permission::STATE) {
             return Err((Refusal::Forbidden, None));
@@ -203,9 +230,6 @@ impl Request<'_> {
         }
         rules::check_state(set.key, set.value, limits::STATE_VALUE_BYTES_MAX)
             .map_err(|reason| (reason, None))?;
-        let requests = (Limited::Requests, session.frame_rate(settings));
-        let taken = session.take(people, self.now, requests, 1);
-        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let input = Input::SetState(Box::new(StateChange {
             from: ReplyTo { worker: settings.worker, connection },
             request: set.request,

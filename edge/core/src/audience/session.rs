@@ -31,6 +31,26 @@ pub(super) struct Place {
     pub(super) is_counted: bool,
 }
 
+/// Heartbeats at once that are the connection's alone: so an idle viewer leaves no trace among people. A
+/// handshake costs more than so many, so that nobody gains by reconnecting.
+const HEARTBEATS_FREE: u32 = 32;
+
+/// A connection whose person has used up its frames is closed when it has sent half of a burst itself. Below
+/// that, others of that person did, or others at its place: it is refused, and stays.
+const PART_OF_BURST: u32 = 2;
+
+/// Whether a frame is within its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameVerdict {
+    Taken,
+    /// The person sends too many, over all its connections.
+    Limited {
+        after_ms: u32,
+    },
+    /// The connection does.
+    Flooding,
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -47,12 +67,12 @@ pub(super) struct Session {
     pub(super) ending: Option<Box<Ending>>,
     /// Rooms it may enter; `None` for all, so that the common case costs a word.
     pub(super) scope: Option<Box<RoomScope>>,
-    /// Of a bridge's publications, and of a person's where too many people are remembered.
+    /// Of a person's publications, where too many people are remembered.
     publish: TokenBucket,
-    /// Of a person's reactions and requests, where too many people are remembered.
+    /// Of all else that a person is limited in, where too many people are remembered.
     rest: TokenBucket,
     /// Of the connection: what floods it is closed.
-    pub(super) frames: TokenBucket,
+    frames: TokenBucket,
     pub(super) memberships: SmallVec<[Membership; 1]>,
 }
 
@@ -76,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Take from what the person may do over all connections; a bridge is held by its session only.
+    /// Take from what the person may do over all connections.
     pub(super) fn take(
         &mut self,
         people: &People,
@@ -84,11 +104,11 @@ impl Session {
         (what, rate): (Limited, Rate),
         tokens: u32,
     ) -> Result<(), u32> {
-        let is_bridge = self.may(permission::BRIDGE) && what != Limited::Reactions;
-        let taken = if is_bridge { None } else { people.take(now, &self.person, what, rate, tokens) };
+        let taken = people.take(now, &mut self.person, (what, rate), tokens);
         let bucket = match what {
+            Limited::Frames => &mut self.frames,
             Limited::Publications => &mut self.publish,
-            Limited::Reactions | Limited::Requests => &mut self.rest,
+            Limited::Reactions | Limited::Pages | Limited::Renewals => &mut self.rest,
         };
         taken.unwrap_or_else(|| bucket.take(now, rate, tokens))
     }
@@ -115,9 +135,26 @@ impl Session {
         if self.may(permission::BRIDGE) { settings.bridge_publish } else { settings.frames }
     }
 
-    /// Take one frame from its rate; `false` when it floods.
-    pub(super) fn take_frame(&mut self, now: Now, settings: &Settings) -> bool {
+    /// Take one frame from what its connection and its person may send.
+    pub(super) fn take_frame(
+        &mut self,
+        people: &People,
+        now: Now,
+        settings: &Settings,
+        is_heartbeat: bool,
+    ) -> FrameVerdict {
         let rate = self.frame_rate(settings);
-        self.frames.take(now, rate, 1).is_ok()
+        if self.frames.take(now, rate, 1).is_err() {
+            return FrameVerdict::Flooding;
+        }
+        let sent = self.frames.missing();
+        if is_heartbeat && sent <= HEARTBEATS_FREE {
+            return FrameVerdict::Taken;
+        }
+        match people.take_frame(now, &mut self.person, rate) {
+            Some(Err(_)) if sent > rate.burst / PART_OF_BURST => FrameVerdict::Flooding,
+            Some(Err(after_ms)) => FrameVerdict::Limited { after_ms },
+            Some(Ok(())) | None => FrameVerdict::Taken,
+        }
     }
 }

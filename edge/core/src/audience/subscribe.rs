@@ -19,7 +19,6 @@ use super::requests::Request;
 use super::room::{Attached, CatchUp, Cursor, Join, Member, RoomKey, STATE_NOT_GIVEN};
 use super::session::{Membership, Place};
 use super::subscriptions::Subscriptions;
-use crate::people::Limited;
 
 /// Inputs that may wait for full shards before subscriptions are refused with `Overloaded`: each may add one.
 /// A shard that takes inputs again empties as many within a turn.
@@ -45,7 +44,7 @@ impl Request<'_> {
     }
 
     fn try_subscribe(&mut self, s: &Subscribe<'_>) -> Result<(), (Refusal, Option<u32>)> {
-        let (ix, Subscriptions { settings, shards, connections, rooms, people, .. }) =
+        let (ix, Subscriptions { settings, shards, connections, rooms, .. }) =
             (self.ix, &mut *self.subscriptions);
         rules::check_room_name(s.room, settings.room_name_bytes_max).map_err(|reason| (reason, None))?;
         let (connection, session) = connections.requester(ix);
@@ -62,9 +61,6 @@ impl Request<'_> {
         if shards.deferred() >= DEFERRED_MAX {
             return Err((Refusal::Overloaded, None));
         }
-        let requests = (Limited::Requests, session.frame_rate(settings));
-        let taken = session.take(people, self.now, requests, 1);
-        taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let opener = session.person.opener(session.may(permission::BRIDGE));
         let replay = s.replay.min(settings.replay_max);
         let join = Join { connection, request: s.request, resume: s.resume, replay };

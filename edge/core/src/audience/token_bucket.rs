@@ -43,6 +43,11 @@ impl TokenBucket {
         self.missing_milli = self.missing_milli.saturating_sub(tokens.saturating_mul(1000));
     }
 
+    /// Tokens that were missing after the last take.
+    pub(crate) fn missing(&self) -> u32 {
+        self.missing_milli / 1000
+    }
+
     /// How long after the last take the bucket is full again.
     pub(crate) fn full_after_us(&self, rate: Rate) -> u64 {
         (u64::from(self.missing_milli) * 1000).div_ceil(u64::from(rate.per_s.max(1)))

@@ -2,14 +2,17 @@
 //!
 //! Why by person and not in the session: a bucket in the session is new with each connection, so who
 //! reconnects for every burst has no limit.
+//! Why hints: whoever asks keeps the slot of its entry, and the entry says whose it is. So a request of a
+//! session that asks again and again costs a look at its slot, and no search.
 //! Invariants: a person whose buckets are full is not remembered, and at most a set number is. A request
-//! takes one lock, for the time of a look-up.
+//! takes one lock, for the time of a look-up. A hint that is wrong costs a search and changes nothing.
 //! Not here: who a person is (the module's head), the rates (`audience`).
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use grandstand_engine::link::{Now, PersonId};
+use slab::Slab;
 
 use super::{PARTS, part_of};
 use crate::audience::{Rate, TokenBucket};
@@ -18,13 +21,23 @@ use crate::key::Key;
 /// What a person's allowance is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limited {
+    /// Frames of any kind, but for heartbeats.
+    Frames,
     /// Publications.
     Publications,
     /// Reactions.
     Reactions,
-    /// Requests that cost a shard work: subscriptions, state changes, pages of history.
-    Requests,
+    /// Pages of history, at what each costs.
+    Pages,
+    /// Renewals of tokens, which a person's publications must not keep out.
+    Renewals,
 }
+
+/// Kinds of limits.
+const KINDS: usize = 5;
+
+/// Where a person's entry was last; any number will do.
+pub(super) type Hint = u32;
 
 /// Full buckets are looked for this often: a part has a thousand entries, which take microseconds.
 const SWEEP_EVERY_US: u64 = 1_000_000;
@@ -43,67 +56,73 @@ pub(super) struct Allowances {
 #[derive(Debug)]
 struct Part {
     /// Keyed by strangers: numbers of users are hashes of what issuers of tokens choose.
-    entries: HashMap<PersonId, Entry, Key>,
+    by_person: HashMap<PersonId, u32, Key>,
+    entries: Slab<Entry>,
     swept_us: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
-    buckets: [TokenBucket; 3],
+    person: PersonId,
+    buckets: [TokenBucket; KINDS],
     /// When all of them are full again.
     full_us: u64,
 }
 
 impl Allowances {
     pub(super) fn new(entries_max: usize, key: Key) -> Self {
-        let part = |_| Mutex::new(Part { entries: HashMap::with_hasher(key), swept_us: 0 });
+        let part = |_| {
+            let by_person = HashMap::with_hasher(key);
+            Mutex::new(Part { by_person, entries: Slab::new(), swept_us: 0 })
+        };
         let parts = (0..PARTS).map(part).collect();
         Allowances { parts, entries_max: entries_max.div_ceil(PARTS) }
     }
 
     /// Take tokens from a person's bucket, or say after how many milliseconds they are there. `None`: there
     /// are as many people as may be remembered, and this is another one.
+    #[inline]
     pub(super) fn take(
         &self,
         now: Now,
-        person: PersonId,
-        what: Limited,
-        rate: Rate,
+        (person, hint): (PersonId, &mut Hint),
+        (what, rate): (Limited, Rate),
         tokens: u32,
     ) -> Option<Result<(), u32>> {
         let mut part = self.part(person);
-        if let Some(entry) = part.entries.get_mut(&person) {
-            return Some(entry.take(now, what, rate, tokens));
-        }
-        part.sweep(now.us);
-        if part.entries.len() >= self.entries_max {
-            return None;
-        }
-        let mut entry = Entry::default();
-        let taken = entry.take(now, what, rate, tokens);
-        part.entries.insert(person, entry);
-        Some(taken)
+        let hinted = part.entries.get_mut(*hint as usize).filter(|entry| entry.person == person);
+        let entry = match hinted {
+            // The search is apart, and this common way is short.
+            Some(entry) => entry,
+            None => {
+                *hint = part.find_or_insert(now, person, self.entries_max)?;
+                &mut part.entries[*hint as usize]
+            }
+        };
+        Some(entry.take(now, what, rate, tokens))
     }
 
     /// Give tokens back that were taken just before.
     pub(super) fn give_back(&self, person: PersonId, what: Limited, tokens: u32) {
-        if let Some(entry) = self.part(person).entries.get_mut(&person) {
-            entry.buckets[what as usize].give_back(tokens);
-        }
+        let mut part = self.part(person);
+        let Some(&at) = part.by_person.get(&person) else { return };
+        part.entries[at as usize].buckets[what as usize].give_back(tokens);
     }
 
+    #[inline]
     fn part(&self, person: PersonId) -> std::sync::MutexGuard<'_, Part> {
         let part = part_of(person.0.wrapping_mul(SPREAD));
         self.parts[part].lock().expect("nothing panics under this lock")
     }
 
-    #[cfg(test)]
+    /// People remembered now.
     pub(super) fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.lock().unwrap().entries.len()).sum()
+        self.parts.iter().map(|part| part.lock().expect("nothing panics under this lock").entries.len()).sum()
     }
 }
 
 impl Entry {
+    #[inline]
     fn take(&mut self, now: Now, what: Limited, rate: Rate, tokens: u32) -> Result<(), u32> {
         let bucket = &mut self.buckets[what as usize];
         let taken = bucket.take(now, rate, tokens);
@@ -113,10 +132,27 @@ impl Entry {
 }
 
 impl Part {
+    /// The slot of a person's entry, which may be a new one; `None` when there are too many.
+    #[cold]
+    fn find_or_insert(&mut self, now: Now, person: PersonId, entries_max: usize) -> Option<Hint> {
+        if let Some(&at) = self.by_person.get(&person) {
+            return Some(at);
+        }
+        self.sweep(now.us);
+        if self.entries.len() >= entries_max {
+            return None;
+        }
+        let at = self.entries.insert(Entry { person, buckets: Default::default(), full_us: 0 }) as Hint;
+        self.by_person.insert(person, at);
+        Some(at)
+    }
+
     fn sweep(&mut self, now_us: u64) {
         if now_us >= self.swept_us + SWEEP_EVERY_US {
             self.swept_us = now_us;
             self.entries.retain(|_, entry| entry.full_us > now_us);
+            let entries = &self.entries;
+            self.by_person.retain(|_, at| entries.contains(*at as usize));
         }
     }
 }

@@ -6,6 +6,8 @@
 //! address, which it has without any ticket. Places are numbered from 0, and a new session gets the lowest
 //! that is free. So who reconnects without a ticket gets the place that it left, with what it owes there,
 //! while many people behind one address have places of their own, up to a bound. Above the bound they share.
+//! Clients of a trusted proxy that does not tell their addresses have places without a bound, at the proxy.
+//! A bridge has allowances of its own, since its rates are others; they are a person's too.
 //!
 //! - `allowances`: the token buckets of people, and what a request takes from them;
 //! - `places`: the places of anonymous sessions at each address;
@@ -29,8 +31,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use grandstand_engine::link::{Now, Opener, PersonId, UserId};
 
-use allowances::Allowances;
 pub use allowances::Limited;
+use allowances::{Allowances, Hint};
 use places::Places;
 use watching::Watching;
 
@@ -41,6 +43,13 @@ use crate::key::Key;
 /// The address of a client, as people know it: an IPv4 address or an IPv6 /64 under a secret. 0: unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AddressBlock(u64);
+
+impl AddressBlock {
+    /// Whether it is a proxy's, behind which there may be any number of clients.
+    fn is_shared(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
 
 /// Bounds of the tables. Each is explained at its key in the node's configuration.
 #[derive(Clone, Copy, Debug)]
@@ -60,23 +69,58 @@ impl PeopleLimits {
 }
 
 /// Who a session is to the limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Person {
     /// The user, or the number of an anonymous session.
     own: PersonId,
-    /// The place of an anonymous session, and the person that it stands for.
-    place: Option<(AddressBlock, u32, PersonId)>,
+    /// The person that the place of an anonymous session stands for, and where that is; a block of 0: it has
+    /// none.
+    place: PersonId,
+    block: AddressBlock,
+    at: u32,
+    /// Where the allowances of both were last.
+    hints: [Hint; 2],
+    is_bridge: bool,
 }
 
+/// What the allowances of a bridge are kept by: its rates are others, so they are none of its user's.
+const OF_BRIDGE: u64 = 0x6272_6964_6765_7321;
+
 impl Person {
-    /// The person besides the user whom slow mode holds.
-    pub(crate) fn held(&self) -> PersonId {
-        self.place.map_or(self.own, |(_, _, person)| person)
+    fn of(own: PersonId) -> Person {
+        let (place, block) = (PersonId::NODE, AddressBlock::default());
+        Person { own, place, block, at: 0, hints: [Hint::MAX; 2], is_bridge: false }
     }
 
-    /// On whose account it opens rooms: an anonymous session on its address's.
+    fn is_placed(&self) -> bool {
+        self.block != AddressBlock::default()
+    }
+
+    /// The same person as a bridge, or as none.
+    #[must_use]
+    pub fn as_bridge(self, is_bridge: bool) -> Person {
+        Person { is_bridge, ..self }
+    }
+
+    /// By what an allowance of these two is kept.
+    #[inline]
+    fn kept_by(&self, person: PersonId) -> PersonId {
+        if self.is_bridge { PersonId(person.0 ^ OF_BRIDGE) } else { person }
+    }
+
+    /// The person besides the user whom slow mode holds.
+    pub(crate) fn held(&self) -> PersonId {
+        if self.is_placed() { self.place } else { self.own }
+    }
+
+    /// On whose account it opens rooms: an anonymous session on its address's, or, where nobody knows that,
+    /// on its place's.
     pub(crate) fn opener(&self, is_trusted: bool) -> Opener {
-        let person = self.place.map_or(self.own, |(block, ..)| PersonId(block.0));
+        let person = match self.block {
+            AddressBlock(0) => self.own,
+            block if block.is_shared() => self.place,
+            block => PersonId(block.0),
+        };
         Opener { person: if is_trusted { PersonId::NODE } else { person }, is_trusted }
     }
 }
@@ -103,31 +147,30 @@ impl People {
 
     /// The block of a client's address.
     pub fn block(&self, address: Address) -> AddressBlock {
-        let (kind, bits) = match address {
-            Address::V4(bits) => (4, u64::from(bits)),
-            Address::V6(bits) => (6, bits),
-        };
-        AddressBlock(self.hash(b"block", kind, bits).max(1))
+        AddressBlock((self.hash_address(b"block", address) & !1).max(2))
+    }
+
+    /// The block of the clients of a proxy that does not tell their addresses.
+    pub fn block_behind(&self, proxy: Address) -> AddressBlock {
+        AddressBlock(self.hash_address(b"proxy", proxy) | 1)
     }
 
     /// A session begins, of this user or anonymous, on a connection from this address. Each is followed by
     /// one [`People::leave`].
     pub fn enter(&self, user: Option<UserId>, session: u64, block: AddressBlock) -> Person {
-        match user {
-            Some(user) => Person { own: PersonId::of_user(user), place: None },
-            None if block == AddressBlock::default() => Person { own: PersonId(session), place: None },
-            None => {
-                let at = self.places.take(block);
-                let person = PersonId(self.hash(b"place", block.0, at.into()));
-                Person { own: PersonId(session), place: Some((block, at, person)) }
-            }
+        let person = Person::of(user.map_or(PersonId(session), PersonId::of_user));
+        if user.is_some() || block == AddressBlock::default() {
+            return person;
         }
+        let at = self.places.take(block);
+        let place = PersonId(self.hash(b"place", block.0, at.into()));
+        Person { place, block, at, ..person }
     }
 
     /// The session's connection is gone.
     pub fn leave(&self, person: &Person) {
-        if let Some((block, at, _)) = person.place {
-            self.places.give_back(block, at);
+        if person.is_placed() {
+            self.places.give_back(person.block, person.at);
         }
     }
 
@@ -136,24 +179,41 @@ impl People {
     ///
     /// # Errors
     /// After how many milliseconds there is enough.
+    #[inline]
     pub fn take(
         &self,
         now: Now,
-        person: &Person,
-        what: Limited,
-        rate: Rate,
+        person: &mut Person,
+        (what, rate): (Limited, Rate),
         tokens: u32,
     ) -> Option<Result<(), u32>> {
-        let own = self.allowances.take(now, person.own, what, rate, tokens)?;
-        let Some((_, _, place)) = person.place else { return Some(own) };
-        if own.is_err() {
-            return Some(own);
+        let (own, place) = (person.kept_by(person.own), person.kept_by(person.place));
+        let taken = self.allowances.take(now, (own, &mut person.hints[0]), (what, rate), tokens)?;
+        if !person.is_placed() || taken.is_err() {
+            return Some(taken);
         }
-        let taken = self.allowances.take(now, place, what, rate, tokens);
+        let taken = self.allowances.take(now, (place, &mut person.hints[1]), (what, rate), tokens);
         if !matches!(taken, Some(Ok(()))) {
-            self.allowances.give_back(person.own, what, tokens);
+            self.allowances.give_back(own, what, tokens);
         }
         taken
+    }
+
+    /// Take one frame from a person's allowance: an anonymous session's is its place's. `None` as for
+    /// [`People::take`].
+    ///
+    /// # Errors
+    /// After how many milliseconds there is one.
+    #[inline]
+    pub fn take_frame(&self, now: Now, person: &mut Person, rate: Rate) -> Option<Result<(), u32>> {
+        let at = usize::from(person.is_placed());
+        let of = person.kept_by([person.own, person.place][at]);
+        self.allowances.take(now, (of, &mut person.hints[at]), (Limited::Frames, rate), 1)
+    }
+
+    /// People whose allowance is not full, as far as they are remembered.
+    pub fn remembered(&self) -> usize {
+        self.allowances.len()
     }
 
     /// A session follows a room on one more connection: does this connection count as its viewer?
@@ -169,6 +229,14 @@ impl People {
     /// A connection of the session, which counted or did not, follows the room no longer.
     pub(crate) fn unwatch(&self, session: u64, room: u32, counted: bool) {
         self.watching.leave(self.hash(b"watch", session, room.into()), counted);
+    }
+
+    fn hash_address(&self, domain: &[u8; 5], address: Address) -> u64 {
+        let (kind, bits) = match address {
+            Address::V4(bits) => (4, u64::from(bits)),
+            Address::V6(bits) => (6, bits),
+        };
+        self.hash(domain, kind, bits)
     }
 
     fn hash(&self, domain: &[u8; 5], a: u64, b: u64) -> u64 {

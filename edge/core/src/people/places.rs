@@ -29,13 +29,14 @@ impl Places {
         Places { parts, per_address: per_address.max(1) }
     }
 
-    /// Take a place: the lowest that is free, or, when all are taken, one with the fewest sessions.
+    /// Take a place: the lowest that is free, or, when all are taken, one with the fewest sessions. Behind a
+    /// proxy that tells no addresses, each session has one: nobody there is known to be somebody else.
     pub(super) fn take(&self, block: AddressBlock) -> u32 {
         let mut part = self.part(block);
         let counts = part.entry(block).or_default();
         let free = counts.iter().position(|count| *count == 0);
         let at = free.unwrap_or_else(|| {
-            if counts.len() < self.per_address as usize {
+            if block.is_shared() || counts.len() < self.per_address as usize {
                 counts.push(0);
                 return counts.len() - 1;
             }

@@ -22,8 +22,8 @@ fn ip(text: &str) -> Address {
     Address::of(text.parse().unwrap())
 }
 
-fn publish(people: &People, now: Now, person: &Person) -> bool {
-    people.take(now, person, Limited::Publications, RATE, 1).expect("remembered").is_ok()
+fn publish(people: &People, now: Now, person: &mut Person) -> bool {
+    people.take(now, person, (Limited::Publications, RATE), 1).expect("remembered").is_ok()
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn who_reconnects_without_a_ticket_is_where_it_was() {
     let block = people.block(ip("192.0.2.1"));
     let mut accepted = 0;
     for session in 1..=1000 {
-        let person = people.enter(None, session, block);
-        accepted += (0..10).filter(|_| publish(&people, at(1000), &person)).count();
+        let mut person = people.enter(None, session, block);
+        accepted += (0..10).filter(|_| publish(&people, at(1000), &mut person)).count();
         people.leave(&person);
     }
     assert_eq!(accepted, 10);
@@ -59,13 +59,13 @@ fn people_behind_one_address_have_allowances_of_their_own_up_to_a_bound() {
     let people = people(4);
     let block = people.block(ip("192.0.2.1"));
     let persons: Vec<_> = (1..=8).map(|session| people.enter(None, session, block)).collect();
-    let accepted = |person| (0..20).filter(|_| publish(&people, at(1000), person)).count();
-    let each: Vec<_> = persons.iter().map(accepted).collect();
+    let accepted = |mut person| (0..20).filter(|_| publish(&people, at(1000), &mut person)).count();
+    let each: Vec<_> = persons.iter().copied().map(accepted).collect();
     assert_eq!(each, [10, 10, 10, 10, 0, 0, 0, 0], "four places, two sessions at each");
     let other = people.enter(None, 9, people.block(ip("192.0.2.2")));
-    assert_eq!(accepted(&other), 10);
+    assert_eq!(accepted(other), 10);
     let named = people.enter(Some(UserId(5)), 10, block);
-    assert_eq!(accepted(&named), 10, "a named user is not one of its address");
+    assert_eq!(accepted(named), 10, "a named user is not one of its address");
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn more_people_than_are_remembered_have_their_connections_limits() {
     let limits = PeopleLimits { remembered_max: PARTS, ..PeopleLimits::for_tests() };
     let people = People::new(limits, Key::from_seed(1));
     let take = |user, ms| {
-        let person = people.enter(Some(UserId(user)), user, AddressBlock::default());
-        people.take(at(ms), &person, Limited::Requests, RATE, 1)
+        let mut person = people.enter(Some(UserId(user)), user, AddressBlock::default());
+        people.take(at(ms), &mut person, (Limited::Pages, RATE), 1)
     };
     let remembered = (1..=10_000).filter(|&user| take(user, 1000).is_some()).count();
     assert!(remembered <= PARTS && people.allowances.len() == remembered, "{remembered}");
@@ -142,7 +142,7 @@ fn check(steps: &[Step], user: Option<UserId>, places: u32) -> Result<(), TestCa
             }
             Step::Leave(at) if at < open.len() => people.leave(&open.swap_remove(at)),
             Step::Publish(at, count) if at < open.len() => {
-                let taken = (0..count).filter(|_| publish(&people, at_ms(ms), &open[at])).count();
+                let taken = (0..count).filter(|_| publish(&people, at_ms(ms), &mut open[at])).count();
                 accepted.extend(std::iter::repeat_n(ms, taken));
             }
             Step::Wait { ms: passed } => ms += u64::from(passed),

@@ -15,6 +15,7 @@ mod greeting;
 mod harness;
 mod history;
 mod joining;
+mod limits;
 mod names;
 mod pacing;
 mod people;
