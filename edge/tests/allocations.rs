@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_edge_core::admission::limits::Address;
-use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
+use grandstand_edge_core::audience::{Audience, FrameSink, LinkKey, Settings};
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
@@ -49,7 +49,7 @@ struct Open {
     bytes: usize,
 }
 
-impl Transport for Open {
+impl FrameSink for Open {
     fn send(&mut self, _wire: LinkKey, frames: &[&Bytes]) -> usize {
         let bytes = frames.iter().map(|frame| frame.len()).sum();
         self.sends += 1;
@@ -151,7 +151,7 @@ fn a_batch_reaches_a_thousand_members_without_an_allocation() {
 fn a_batch_that_is_cut_costs_one_box_and_only_for_who_is_slow() {
     /// Takes all of it but for one wire, which takes a byte.
     struct OneSlow;
-    impl Transport for OneSlow {
+    impl FrameSink for OneSlow {
         fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
             if wire == LinkKey(7) { 1 } else { frames.iter().map(|frame| frame.len()).sum() }
         }

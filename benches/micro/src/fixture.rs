@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grandstand_edge_core::admission::limits::Address;
-use grandstand_edge_core::audience::{Audience, ConnectionKey, LinkKey, Rate, Settings, Transport};
+use grandstand_edge_core::audience::{Audience, ConnectionKey, FrameSink, LinkKey, Rate, Settings};
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
@@ -63,7 +63,7 @@ pub(crate) struct Taker {
     keeps: LinkKey,
 }
 
-impl Transport for Taker {
+impl FrameSink for Taker {
     fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         self.sends += 1;
         if wire == self.keeps {

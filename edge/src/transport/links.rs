@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use grandstand_edge_core::admission::limits::Permit;
-use grandstand_edge_core::audience::{LinkKey, Transport};
+use grandstand_edge_core::audience::{FrameSink, LinkKey};
 use grandstand_protocol::websocket::{Reader, Role};
 use slab::Slab;
 
@@ -109,7 +109,7 @@ impl Links {
     }
 }
 
-impl Transport for Links {
+impl FrameSink for Links {
     fn send(&mut self, key: LinkKey, frames: &[&Bytes]) -> usize {
         let Some(link) = self.slab.get_mut(key.0 as usize) else { return 0 };
         match link.stream {

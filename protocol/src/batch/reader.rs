@@ -85,11 +85,11 @@ pub struct BatchReader<'a> {
     omitted_after: u64,
     messages_left: u64,
     entries_left: u64,
-    stage: Stage,
+    section: Section,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Section {
     Messages,
     Tallies,
     State,
@@ -110,7 +110,7 @@ impl<'a> BatchReader<'a> {
             omitted_after: 0,
             messages_left: 0,
             entries_left: 0,
-            stage: Stage::Messages,
+            section: Section::Messages,
         };
         r.alias = u32::try_from(r.varint("an alias")?).map_err(|_| r.fault("an alias of 32 bits"))?;
         r.has = r.varint("a head")?;
@@ -160,35 +160,35 @@ impl<'a> BatchReader<'a> {
     /// The next item; `None` at the end of a valid batch.
     pub fn next_item(&mut self) -> Result<Option<Item<'a>>, BatchFault> {
         loop {
-            match self.stage {
-                Stage::Messages if self.messages_left > 0 => {
+            match self.section {
+                Section::Messages if self.messages_left > 0 => {
                     self.messages_left -= 1;
                     return self.message().map(|m| Some(Item::Message(m)));
                 }
-                Stage::Messages => {
+                Section::Messages => {
                     self.begin_tallies()?;
                     if self.omitted_after > 0 {
                         return Ok(Some(Item::Omitted(self.omitted_after)));
                     }
                 }
-                Stage::Tallies if self.entries_left > 0 => {
+                Section::Tallies if self.entries_left > 0 => {
                     self.entries_left -= 1;
                     let key = self.text("a tally's key")?;
                     return Ok(Some(Item::Tally { key, count: self.varint("a tally's count")? }));
                 }
-                Stage::Tallies => {
-                    self.stage = Stage::State;
+                Section::Tallies => {
+                    self.section = Section::State;
                     if self.has & head::STATE != 0 {
                         self.entries_left = self.varint("a count of changes")?;
                         return Ok(Some(Item::StateVersion(self.varint("a state version")?)));
                     }
                 }
-                Stage::State if self.entries_left > 0 => {
+                Section::State if self.entries_left > 0 => {
                     self.entries_left -= 1;
                     return self.change().map(|c| Some(Item::State(c)));
                 }
-                Stage::State | Stage::End => {
-                    self.stage = Stage::End;
+                Section::State | Section::End => {
+                    self.section = Section::End;
                     return if self.pos == self.body.len() { Ok(None) } else { Err(self.fault("the end")) };
                 }
             }
@@ -196,7 +196,7 @@ impl<'a> BatchReader<'a> {
     }
 
     fn begin_tallies(&mut self) -> Result<(), BatchFault> {
-        self.stage = Stage::Tallies;
+        self.section = Section::Tallies;
         if self.has & head::TALLIES != 0 {
             self.entries_left = self.varint("a count of tallies")?;
         }

@@ -31,12 +31,12 @@ pub struct BatchWriter<'b> {
     messages_due: usize,
     tallies_due: usize,
     changes_due: usize,
-    stage: Stage,
+    section: Section,
     has: u64,
 }
 
 #[derive(Debug, PartialEq, PartialOrd)]
-enum Stage {
+enum Section {
     Chat,
     Tallies,
     State,
@@ -57,7 +57,7 @@ impl<'b> BatchWriter<'b> {
             | if tallies { head::TALLIES } else { 0 }
             | if state { head::STATE } else { 0 };
         varint::write((count as u64) << head::COUNT_SHIFT | has, out);
-        BatchWriter { out, messages_due: count, tallies_due: 0, changes_due: 0, stage: Stage::Chat, has }
+        BatchWriter { out, messages_due: count, tallies_due: 0, changes_due: 0, section: Section::Chat, has }
     }
 
     /// Write the chat section's head. Required when the batch has messages or omissions.
@@ -71,7 +71,7 @@ impl<'b> BatchWriter<'b> {
 
     /// Write one message.
     pub fn message(&mut self, m: &MessageParts<'_>) {
-        assert!(self.stage == Stage::Chat && self.messages_due > 0, "a message out of place");
+        assert!(self.section == Section::Chat && self.messages_due > 0, "a message out of place");
         debug_assert!(!m.author.contains('\0') && !m.text.contains('\0') && !m.attachment.contains('\0'));
         self.messages_due -= 1;
         let bit = |on: bool, bit: u8| if on { bit } else { 0 };
@@ -96,15 +96,15 @@ impl<'b> BatchWriter<'b> {
 
     /// Begin the tallies: `n` entries follow.
     pub fn tallies(&mut self, n: usize) {
-        assert!(self.stage == Stage::Chat && self.messages_due == 0 && self.has & head::TALLIES != 0);
-        self.stage = Stage::Tallies;
+        assert!(self.section == Section::Chat && self.messages_due == 0 && self.has & head::TALLIES != 0);
+        self.section = Section::Tallies;
         self.tallies_due = n;
         varint::write(n as u64, self.out);
     }
 
     /// Write one tally.
     pub fn tally(&mut self, key: &str, count: u64) {
-        assert!(self.stage == Stage::Tallies && self.tallies_due > 0, "a tally out of place");
+        assert!(self.section == Section::Tallies && self.tallies_due > 0, "a tally out of place");
         self.tallies_due -= 1;
         self.text(key);
         varint::write(count, self.out);
@@ -112,9 +112,9 @@ impl<'b> BatchWriter<'b> {
 
     /// Begin the state changes: `n` entries, after which the room's state is at `version`.
     pub fn state(&mut self, n: usize, version: u64) {
-        assert!(self.stage < Stage::State && self.messages_due == 0 && self.tallies_due == 0);
+        assert!(self.section < Section::State && self.messages_due == 0 && self.tallies_due == 0);
         assert!(self.has & head::STATE != 0);
-        self.stage = Stage::State;
+        self.section = Section::State;
         self.changes_due = n;
         varint::write(n as u64, self.out);
         varint::write(version, self.out);
@@ -122,7 +122,7 @@ impl<'b> BatchWriter<'b> {
 
     /// Write one changed key; `None` removes it.
     pub fn change(&mut self, key: &str, value: Option<&[u8]>) {
-        assert!(self.stage == Stage::State && self.changes_due > 0, "a state change out of place");
+        assert!(self.section == Section::State && self.changes_due > 0, "a state change out of place");
         self.changes_due -= 1;
         self.out.push(u8::from(value.is_none()));
         self.text(key);

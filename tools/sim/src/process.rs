@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, LinkKey, Settings, Transport};
+use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, FrameSink, LinkKey, Settings};
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
@@ -108,7 +108,7 @@ struct Wires {
     broken_rule: Option<&'static str>,
 }
 
-impl Transport for Wires {
+impl FrameSink for Wires {
     fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         let total = frames.iter().map(|frame| frame.len()).sum();
         if !self.fuse.burn() {

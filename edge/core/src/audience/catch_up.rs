@@ -12,9 +12,9 @@ use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf
 use grandstand_protocol::frame::{Gap, GapReason};
 
 use super::connections::Connections;
+use super::frame_sink::FrameSink;
 use super::room::{Cursor, RoomKey, STATE_NOT_GIVEN};
 use super::subscriptions::Subscriptions;
-use super::transport::Transport;
 use super::write_run::WriteRun;
 
 impl Subscriptions {
@@ -24,7 +24,7 @@ impl Subscriptions {
         ix: u32,
         key: RoomKey,
         at: u32,
-        transport: &mut impl Transport,
+        sink: &mut impl FrameSink,
     ) -> bool {
         let (member, attached) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
@@ -56,7 +56,7 @@ impl Subscriptions {
         } else {
             run.gather(catching.page.iter().take(batches_max), connection.takes_compressed);
         }
-        let sent = run.send(connection, transport, counters);
+        let sent = run.send(connection, sink, counters);
         if let Some(last) = run.last_of(sent) {
             member.offset = last.next_offset;
         }

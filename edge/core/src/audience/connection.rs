@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use grandstand_engine::link::ConnectionToken;
 
+use super::frame_sink::LinkKey;
 use super::session::Session;
-use super::transport::LinkKey;
 use crate::people::AddressBlock;
 
 /// Bytes that wait for a connection.

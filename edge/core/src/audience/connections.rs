@@ -16,8 +16,8 @@ use grandstand_protocol::frame::{Encoder, ErrorFrame, ServerFrame};
 use slab::Slab;
 
 use super::connection::{Connection, Outgoing, slot};
+use super::frame_sink::LinkKey;
 use super::session::Session;
-use super::transport::LinkKey;
 use super::{Close, ConnectionKey, Counters};
 use crate::people::AddressBlock;
 

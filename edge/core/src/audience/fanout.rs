@@ -15,10 +15,10 @@ use smallvec::SmallVec;
 use super::Counters;
 use super::connection::Connection;
 use super::connections::Connections;
+use super::frame_sink::FrameSink;
 use super::ring::Ring;
 use super::room::{Cursor, Member, RoomKey};
 use super::subscriptions::Subscriptions;
-use super::transport::Transport;
 use super::write_run::WriteRun;
 
 /// Writes to one room before the next one with news has its turn: under half a millisecond, so that a small
@@ -40,19 +40,19 @@ enum Offer {
 
 impl Subscriptions {
     /// Write until nothing is left or the budget of writes is used up; `true` when there is more to do.
-    pub(super) fn poll_writes(&mut self, transport: &mut impl Transport, writes_max: usize) -> bool {
+    pub(super) fn poll_writes(&mut self, sink: &mut impl FrameSink, writes_max: usize) -> bool {
         let mut budget = writes_max;
         while budget > 0
             && let Some(ix) = self.connections.flush.pop_front()
         {
-            self.flush_connection(ix, transport, &mut budget);
+            self.flush_connection(ix, sink, &mut budget);
         }
         while budget > 0
             && let Some(key) = self.rooms.dirty.pop_front()
         {
             let slice = budget.min(WRITES_PER_ROOM);
             let mut left = slice;
-            if !self.walk(key, transport, &mut left) {
+            if !self.walk(key, sink, &mut left) {
                 self.rooms.dirty.push_back(key);
             }
             budget -= slice - left;
@@ -61,7 +61,7 @@ impl Subscriptions {
     }
 
     /// Walk a room's members; `true` when the round is finished and nobody moved the head meanwhile.
-    fn walk(&mut self, key: RoomKey, transport: &mut impl Transport, budget: &mut usize) -> bool {
+    fn walk(&mut self, key: RoomKey, sink: &mut impl FrameSink, budget: &mut usize) -> bool {
         let Some(room) = self.rooms.get_mut(key) else { return true };
         let Some(attached) = room.attached.as_ref() else { return true };
         let batches_max = self.settings.batches_per_write_max;
@@ -87,7 +87,7 @@ impl Subscriptions {
                 }
                 *budget -= 1;
                 let ring = &attached.ring;
-                match offer_live(ring, &mut runs, member, connection, transport, batches_max, counters) {
+                match offer_live(ring, &mut runs, member, connection, sink, batches_max, counters) {
                     Offer::More => {}
                     Offer::Done | Offer::Blocked => room.walk += 1,
                     // Its notice goes through the control queue, and it with it.
@@ -108,7 +108,7 @@ impl Subscriptions {
     }
 
     /// Send what waits for a connection, then bring its members to the head.
-    fn flush_connection(&mut self, ix: u32, transport: &mut impl Transport, budget: &mut usize) {
+    fn flush_connection(&mut self, ix: u32, sink: &mut impl FrameSink, budget: &mut usize) {
         let Connections { slab, counters, .. } = &mut self.connections;
         let Some(connection) = slab.get_mut(ix as usize) else { return };
         connection.queued = false;
@@ -117,7 +117,7 @@ impl Subscriptions {
         }
         if connection.out.is_some() {
             *budget -= 1;
-            if !send_waiting(connection, transport, counters) {
+            if !send_waiting(connection, sink, counters) {
                 return;
             }
         }
@@ -136,7 +136,7 @@ impl Subscriptions {
                 return self.connections.queue_flush(ix);
             }
             *budget -= 1;
-            if !self.flush_member(ix, key, at, transport) {
+            if !self.flush_member(ix, key, at, sink) {
                 return;
             }
         }
@@ -154,18 +154,18 @@ impl Subscriptions {
     }
 
     /// Offer one member what it lacks; `false` when its connection can take no more now.
-    fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, transport: &mut impl Transport) -> bool {
+    fn flush_member(&mut self, ix: u32, key: RoomKey, at: u32, sink: &mut impl FrameSink) -> bool {
         let room = &mut self.rooms[key];
         let Some(attached) = room.attached.as_ref() else { return true };
         let member = &mut room.members[at as usize];
         if let Cursor::CatchUp(_) = member.cursor {
-            return self.flush_catch_up(ix, key, at, transport);
+            return self.flush_catch_up(ix, key, at, sink);
         }
         let batches_max = self.settings.batches_per_write_max;
         let Connections { slab, counters, .. } = &mut self.connections;
         let (ring, connection) = (&attached.ring, &mut slab[ix as usize]);
         let mut runs = WriteRuns::default();
-        let offer = offer_live(ring, &mut runs, member, connection, transport, batches_max, counters);
+        let offer = offer_live(ring, &mut runs, member, connection, sink, batches_max, counters);
         drop(runs);
         match offer {
             Offer::Done => true,
@@ -214,18 +214,14 @@ impl Subscriptions {
 }
 
 /// Send the begun frame and the control frames; `true` when all of it went.
-fn send_waiting(
-    connection: &mut Connection,
-    transport: &mut impl Transport,
-    counters: &mut Counters,
-) -> bool {
+fn send_waiting(connection: &mut Connection, sink: &mut impl FrameSink, counters: &mut Counters) -> bool {
     let Some(out) = connection.out.as_mut() else { return true };
     while !out.is_empty() {
         if out.head.is_empty() {
             out.head = Bytes::from(std::mem::take(&mut out.control));
         }
         counters.writes += 1;
-        let taken = transport.send(connection.wire, &[&out.head]);
+        let taken = sink.send(connection.wire, &[&out.head]);
         out.head.advance(taken);
         if !out.head.is_empty() {
             counters.writes_blocked += 1;
@@ -268,7 +264,7 @@ fn offer_live<'a>(
     runs: &mut WriteRuns<'a>,
     member: &mut Member,
     connection: &mut Connection,
-    transport: &mut impl Transport,
+    sink: &mut impl FrameSink,
     batches_max: usize,
     counters: &mut Counters,
 ) -> Offer {
@@ -276,7 +272,7 @@ fn offer_live<'a>(
     let Some(run) = runs.run_from(ring, *seq, connection.takes_compressed, batches_max) else {
         return Offer::Lost;
     };
-    let sent = run.send(connection, transport, counters);
+    let sent = run.send(connection, sink, counters);
     if let Some(last) = run.last_of(sent) {
         *seq = last.seq + 1;
         member.offset = last.next_offset;

@@ -10,7 +10,7 @@
 //!
 //! - in: `handle_open`, `handle_frame`, `handle_writable`, `handle_goodbye`, `handle_fault`, `handle_gone`,
 //!   `handle_output`, `handle_timeout`, `handle_drain` and others;
-//! - out: `poll_writes` (through a [`Transport`]), `poll_close`; inputs to shards go straight to the
+//! - out: `poll_writes` (through a [`FrameSink`]), `poll_close`; inputs to shards go straight to the
 //!   [`Backbone`], which never blocks.
 //!
 //! Its parts: `connections` (slots, control frames, ends), `rooms` (names, aliases, news), and
@@ -28,6 +28,7 @@ mod counters;
 mod drain;
 mod expiry;
 mod fanout;
+mod frame_sink;
 mod hello;
 mod history;
 mod outputs;
@@ -48,7 +49,6 @@ mod subscriptions;
 mod tests;
 mod timeouts;
 mod token_bucket;
-mod transport;
 mod write_run;
 
 use std::sync::Arc;
@@ -66,12 +66,12 @@ pub use counters::Counters;
 pub use drain::Drain;
 use drain::DrainProgress;
 use expiry::Endings;
+pub use frame_sink::{FrameSink, LinkKey};
 use hello::SessionNumbers;
 use session::FrameVerdict;
 pub use settings::Settings;
 use subscriptions::Subscriptions;
 pub use token_bucket::{Rate, TokenBucket};
-pub use transport::{LinkKey, Transport};
 
 /// A connection of this audience, as its driver names it until it says `handle_gone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,8 +192,8 @@ impl Audience {
     }
 
     /// Write until nothing is left or the budget of writes is used up; `true` when there is more to do.
-    pub fn poll_writes(&mut self, transport: &mut impl Transport, writes_max: usize) -> bool {
-        self.subscriptions.poll_writes(transport, writes_max)
+    pub fn poll_writes(&mut self, sink: &mut impl FrameSink, writes_max: usize) -> bool {
+        self.subscriptions.poll_writes(sink, writes_max)
     }
 
     /// A connection that is to be ended, if any; what was to be written to it has been offered.

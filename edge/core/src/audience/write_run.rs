@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::Counters;
 use super::compression::form;
 use super::connection::{Connection, Outgoing};
-use super::transport::Transport;
+use super::frame_sink::FrameSink;
 
 /// Batches that one write can carry without allocating; `batches_per_write_max` may allow more.
 const INLINE: usize = 64;
@@ -53,7 +53,7 @@ impl<'a> WriteRun<'a> {
     pub(super) fn send(
         &self,
         connection: &mut Connection,
-        transport: &mut impl Transport,
+        sink: &mut impl FrameSink,
         counters: &mut Counters,
     ) -> usize {
         debug_assert!(connection.out.is_none(), "batches come after what waits");
@@ -62,7 +62,7 @@ impl<'a> WriteRun<'a> {
         }
         counters.writes += 1;
         counters.batch_writes += 1;
-        let taken = transport.send(connection.wire, &self.frames);
+        let taken = sink.send(connection.wire, &self.frames);
         counters.bytes_out += taken as u64;
         if taken < self.bytes {
             return self.take_part(taken, connection, counters);

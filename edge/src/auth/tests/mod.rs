@@ -7,7 +7,7 @@ mod claims;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use grandstand_edge_core::audience::{Audience, LinkKey, Settings, Transport};
+use grandstand_edge_core::audience::{Audience, FrameSink, LinkKey, Settings};
 use grandstand_edge_core::auth::{RoomScope, SealTickets, TicketBody};
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_engine::link::Backbone;
@@ -360,7 +360,7 @@ impl Backbone for Kept {
     }
 }
 
-impl Transport for Kept {
+impl FrameSink for Kept {
     fn send(&mut self, _wire: LinkKey, frames: &[&Bytes]) -> usize {
         frames.iter().for_each(|frame| self.bytes.extend_from_slice(frame));
         frames.iter().map(|frame| frame.len()).sum()

@@ -30,20 +30,8 @@ pub(super) const CIRCLES: &[(&[&str], &str)] = &[
         "a session and its parts: events name rooms, and rooms make events",
     ),
     (
-        &[
-            "protocol/clients/rust/src/net/connector.rs",
-            "protocol/clients/rust/src/net/quic.rs",
-            "protocol/clients/rust/src/net/trust.rs",
-        ],
-        "a connector opens what trust and QUIC make for it",
-    ),
-    (
         &["protocol/clients/rust/src/net/driver.rs", "protocol/clients/rust/src/net/migration.rs"],
         "the driver of one session over two connections",
-    ),
-    (
-        &["protocol/clients/rust/src/net/link.rs", "protocol/clients/rust/src/net/tls.rs"],
-        "a link is an enum of its transports",
     ),
     (
         &["protocol/src/websocket/partial.rs", "protocol/src/websocket/reader.rs"],
@@ -96,7 +84,7 @@ pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[
     ("edge/core/", "Visitor", "`Pending`"),
     ("edge/", "Appointments", "`RetrySchedule`"),
     ("edge/", "Door", "`HelloThrottle`"),
-    ("edge/", "Carrier", "`Transport`"),
+    ("edge/", "Carrier", "`FrameSink`"),
     ("edge/", "Wire", "`Link`"),
     ("edge/", "Inlet", "`Forwarded`"),
     ("edge/", "Outlet", "`Forwarder`"),

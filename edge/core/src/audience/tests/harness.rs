@@ -22,7 +22,7 @@ use grandstand_protocol::version::capability;
 
 use super::super::room::Member;
 use super::super::subscriptions::Subscriptions;
-use super::super::{Audience, ConnectionKey, Drain, LinkKey, Settings, Transport};
+use super::super::{Audience, ConnectionKey, Drain, FrameSink, LinkKey, Settings};
 use super::viewer::{Truth, Viewer};
 use crate::admission::limits::Address;
 use crate::auth::Authorize;
@@ -90,7 +90,7 @@ struct ModelLinks {
     sends: usize,
 }
 
-impl Transport for ModelLinks {
+impl FrameSink for ModelLinks {
     fn send(&mut self, wire: LinkKey, frames: &[&Bytes]) -> usize {
         self.sends += 1;
         let wire = self.wires[wire.0 as usize].as_mut().expect("a wire that stands");
