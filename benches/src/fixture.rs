@@ -6,7 +6,7 @@
 use crate::kernel::{self, Charged, MemoryGroup};
 use crate::lean_clients::protocol::Publication;
 use crate::lean_clients::{ClientsPlan, Joined, LeanClients, Reading, Transport};
-use crate::publisher::stamp;
+use crate::stamp::stamp;
 use anyhow::{Result, anyhow};
 use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::http;

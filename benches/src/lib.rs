@@ -10,7 +10,8 @@
 //! - [`fixture`]: a node on its own core and in a memory group of its own;
 //! - [`lean_clients`]: the generator: thousands of clients in one thread, which check every byte, publish,
 //!   react and resume; [`viewers`]: the same as a process;
-//! - [`publisher`]: messages at an even rate; [`probe`]: a check of how soon the node answers;
+//! - [`publisher`], [`stamp`]: messages at an even rate, and their texts; [`probe`]: a check of how soon the
+//!   node answers;
 //! - [`trial`]: one room and its measured windows; [`search`]: the highest rate that a server holds.
 //!
 //! Not here: nodes, clocks, histograms, chat logs and trust (`grandstand-harness`), the benches (`bin/bench`,
@@ -28,5 +29,6 @@ pub mod probe;
 pub mod publisher;
 pub mod record;
 pub mod search;
+pub mod stamp;
 pub mod trial;
 pub mod viewers;

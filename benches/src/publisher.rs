@@ -4,7 +4,7 @@
 //! Why open: a generator that waits for a slow server loads it less, so the worst latencies would not be
 //! seen. Why bounded all the same: messages that a server does not read for `STUCK_MAX` are dropped and
 //! reported, not queued for ever.
-//! A message contains its number and the time at which it was due ([`stamp`]). Texts of real logs do not; the
+//! A message contains its number and the time at which it was due (`stamp`). Texts of real logs do not; the
 //! viewers get their times by offset (`Viewers::due`).
 //! Invariant: each message is sent at most once, and answered or counted as unanswered.
 //! Not here: the viewers (`viewers`).
@@ -12,6 +12,7 @@
 use crate::cpu::thread_ns;
 use crate::lean_clients::protocol::{ByName, Publication, Role};
 use crate::lean_clients::{ClientsPlan, LeanClients};
+use crate::stamp::stamp;
 use anyhow::{Context, Result, ensure};
 use grandstand_harness::chat_log::Message;
 use grandstand_harness::clock::monotonic_ns;
@@ -23,9 +24,6 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Digits of a time in a text.
-const DIGITS: usize = 20;
-
 /// A publisher whose bytes are not taken for so long gives up.
 const STUCK_MAX: Duration = Duration::from_secs(10);
 
@@ -34,31 +32,6 @@ const ANSWERS_MAX: Duration = Duration::from_secs(10);
 
 /// The longest pause between two looks at its orders.
 const PAUSE_NS: u64 = 1_000_000;
-
-/// A text of `size` bytes that says when it was due; at least `DIGITS` and a blank.
-pub fn stamp(due_ns: u64, number: u64, size: usize, out: &mut String) {
-    use std::fmt::Write as _;
-    out.clear();
-    // Writing to a string cannot fail. The number makes texts differ, as people's do, so that folding finds
-    // no equal ones.
-    let _ = write!(out, "{due_ns:020} {number:010} ");
-    let filler = b"the quick brown fox jumps over the lazy dog and on it goes ";
-    out.extend((out.len()..size).map(|n| char::from(filler[n % filler.len()])));
-    out.truncate(size.max(DIGITS + 1));
-}
-
-/// When a text says that it was due.
-#[must_use]
-pub fn due_of(text: &str) -> Option<u64> {
-    let (digits, rest) = text.as_bytes().split_at_checked(DIGITS)?;
-    if rest.first() != Some(&b' ') {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |sum, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
-}
 
 /// What is said.
 #[derive(Clone, Debug)]
@@ -309,17 +282,6 @@ fn say_due(clients: &mut LeanClients, script: &Script, begin_ns: u64, now: u64, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stamp_has_its_size_and_is_read_back() {
-        let mut text = String::new();
-        for size in [21, 40, 128] {
-            stamp(1_234_567_890_123, 7, size, &mut text);
-            assert_eq!((text.len(), due_of(&text)), (size, Some(1_234_567_890_123)));
-        }
-        let due = [due_of("hello"), due_of(&"9".repeat(21)), due_of(&format!("{} ", "9".repeat(20)))];
-        assert_eq!(due, [None; 3]);
-    }
 
     #[test]
     fn scripts_are_due_evenly_or_as_their_log() {

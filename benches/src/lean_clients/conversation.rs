@@ -4,8 +4,8 @@
 //! only if a frame arrived in parts.
 //! Not here: sockets (`link`, `quic`), TLS (`tls`), the meaning of messages (protocols).
 
-use super::Io;
 use super::framing::Framing;
+use super::io::Io;
 use super::protocol::{Client, Upgrade};
 use anyhow::{Context as _, Result, bail};
 use grandstand_protocol::websocket::handshake::{parse_response, write_request};

@@ -8,7 +8,7 @@
 use super::context::Context;
 use super::frame_cache::{Parsed, hash};
 use super::protocol::{Client, Membership, Protocol, Publication, Role, Upgrade};
-use crate::publisher::due_of;
+use crate::stamp::due_of;
 use anyhow::{Context as _, Result, bail};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::frame::{

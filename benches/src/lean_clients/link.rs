@@ -5,8 +5,8 @@
 //! of them leave no port in TIME_WAIT.
 //! Not here: the meaning of bytes (`conversation`), the event loop (`super`).
 
-use super::Io;
 use super::conversation::Conversation;
+use super::io::Io;
 use super::tls::Tls;
 use anyhow::{Context as _, Result, bail};
 use rustix::event::epoll::{self, EventData, EventFlags};

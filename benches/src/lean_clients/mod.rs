@@ -22,6 +22,7 @@ mod counters;
 mod frame_cache;
 mod framing;
 mod grandstand;
+mod io;
 mod link;
 mod plan;
 pub mod protocol;
@@ -41,20 +42,16 @@ use grandstand_harness::clock::monotonic_ns;
 use grandstand_harness::histogram::Times;
 use grandstand_harness::trust::AnyCertificate;
 use grandstand_protocol::websocket::handshake::response::ResponseFault;
+use io::Io;
 use link::{Link, Sink};
 use protocol::{ByName, Client, Membership, Protocol, Publication, Role};
 use quic::{QuicConfig, QuicLink};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::fd::OwnedFd;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timers::Timers;
-
-/// Bytes read at once: more than a tick of the busiest room.
-const SCRATCH_BYTES: usize = 512 * 1024;
 
 /// Sockets taken at one look.
 const EVENTS_MAX: usize = 1_024;
@@ -70,21 +67,6 @@ const TRIES_MAX: u32 = 30;
 
 /// After an end that came without a time to return.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-
-/// What all connections use in turn.
-struct Io {
-    protocol: Box<dyn Protocol>,
-    context: Context,
-    address: SocketAddr,
-    epoll: OwnedFd,
-    tls: Option<Arc<rustls::ClientConfig>>,
-    scratch: Vec<u8>,
-    /// Decrypted bytes of the present connection.
-    plain: Vec<u8>,
-    /// What the present connection sends.
-    out: Vec<u8>,
-    now: Instant,
-}
 
 /// A client's connection.
 enum Line {
@@ -142,7 +124,7 @@ impl LeanClients {
             Transport::Wss => tls = Some(Arc::new(config(b"http/1.1"))),
             Transport::Quic => quic = Some(QuicConfig::new(config(b"grandstand/1"))?),
         }
-        let protocol = protocol::by_name(&plan.protocol).or_else(|| more(&plan.protocol));
+        let protocol = by_name(&plan.protocol).or_else(|| more(&plan.protocol));
         let (rooms, heads, resumes) = (plan.rooms.clone(), vec![0; plan.rooms.len()], plan.resumes);
         let context = Context { rooms, heads, resumes, ..Context::default() };
         let protocol = protocol.with_context(|| format!("no protocol {:?}", plan.protocol))?;
@@ -564,20 +546,11 @@ impl LeanClients {
     }
 }
 
-impl Io {
-    fn new(
-        protocol: Box<dyn Protocol>,
-        context: Context,
-        address: SocketAddr,
-        tls: Option<Arc<rustls::ClientConfig>>,
-    ) -> Result<Io> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let (scratch, plain, out, now) = (vec![0; SCRATCH_BYTES], Vec::new(), Vec::new(), Instant::now());
-        Ok(Io { protocol, context, address, epoll, tls, scratch, plain, out, now })
-    }
-
-    #[cfg(test)]
-    fn for_tests(protocol: Box<dyn Protocol>) -> Io {
-        Io::new(protocol, Context::default(), SocketAddr::from(([127, 0, 0, 1], 1)), None).unwrap()
-    }
+/// The protocols of this library.
+fn by_name(name: &str) -> Option<Box<dyn Protocol>> {
+    Some(match name {
+        "grandstand" => Box::new(grandstand::Grandstand::default()),
+        "bytes" => Box::new(bytes::Bytes),
+        _ => return None,
+    })
 }

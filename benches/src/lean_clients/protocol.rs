@@ -124,12 +124,3 @@ pub struct Membership {
     /// The room's head when a resumed subscription began: the client has returned once it has reached it.
     pub head: u64,
 }
-
-/// The protocols of this library.
-pub(super) fn by_name(name: &str) -> Option<Box<dyn Protocol>> {
-    Some(match name {
-        "grandstand" => Box::new(super::grandstand::Grandstand::default()),
-        "bytes" => Box::new(super::bytes::Bytes),
-        _ => return None,
-    })
-}

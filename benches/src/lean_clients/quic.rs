@@ -6,8 +6,8 @@
 //! Invariant: a connection is driven in the same turn in which it received a datagram or its timer fired.
 //! Not here: the event loop (`super`), the meaning of the stream's bytes (`conversation`).
 
-use super::Io;
 use super::conversation::Conversation;
+use super::io::Io;
 use super::link::{DATAGRAMS_MAX, open, receive};
 use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};

@@ -8,6 +8,9 @@ use super::table::{self, Config};
 use super::value::{Kind, Raw, Rule};
 use std::sync::LazyLock;
 
+/// Prefix of all environment names.
+pub(super) const ENV_PREFIX: &str = "GRANDSTAND_";
+
 /// One configurable value: its names in every source and its texts.
 pub struct Key {
     /// Section of the file: `ws`.
@@ -63,7 +66,7 @@ pub fn named(name: &str) -> Option<&'static Key> {
 impl Key {
     pub(super) fn new(line: &Line, kind: Kind, access: Access) -> Key {
         let name = format!("{}.{}", line.section, line.field);
-        let env = format!("{}{}", super::source::ENV_PREFIX, name.replace('.', "_").to_uppercase());
+        let env = format!("{}{}", ENV_PREFIX, name.replace('.', "_").to_uppercase());
         let flag = name.replace(['.', '_'], "-");
         let bounds = match line.bounds {
             [] => None,

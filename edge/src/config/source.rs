@@ -4,7 +4,7 @@
 //! Invariant: a name that is not in the table is always reported, and each fault is reported with its source.
 //! Not here: whether a value is allowed (`value`), which source takes precedence (`mod`).
 
-use super::keys::{self, Key};
+use super::keys::{self, ENV_PREFIX, Key};
 use super::suggest;
 use super::value::Raw;
 use std::fmt;
@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// Prefix of all environment names.
-pub(super) const ENV_PREFIX: &str = "GRANDSTAND_";
 /// The environment name of the file's path.
 pub const FILE_ENV: &str = "GRANDSTAND_CONFIG";
 

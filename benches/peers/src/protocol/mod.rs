@@ -145,7 +145,7 @@ fn new_frame(room: &mut Membership, payload: &[u8], texts: &[&[u8]], context: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_benches::publisher::stamp;
+    use grandstand_benches::stamp::stamp;
     use smallvec::smallvec;
 
     fn text(number: u64) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! missing.
 
 use anyhow::{Context, Result};
-use grandstand_benches::publisher::due_of;
+use grandstand_benches::stamp::due_of;
 
 /// Where a stamp's number stands.
 const NUMBER: std::ops::Range<usize> = 21..31;
@@ -22,7 +22,7 @@ pub(crate) fn read(text: &[u8]) -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grandstand_benches::publisher::stamp;
+    use grandstand_benches::stamp::stamp;
 
     #[test]
     fn a_message_says_its_number_and_time_and_needs_no_escapes() {

@@ -5,7 +5,6 @@
 //! Not here: when to connect (`driver`), which certificates to trust (`trust`), racing (`race`).
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -24,47 +23,12 @@ use super::link::{Link, Stream};
 #[cfg(feature = "quic")]
 use super::quic_stream::{QuicStream, connect_ending};
 use super::race::{self, Progress, Race, Way};
+use super::setup_error::SetupError;
 use super::tls::TlsStream;
 #[cfg(feature = "quic")]
 use super::{QuicEndpoint, quic};
 use super::{Scheme, Trust, Url, websocket};
 use crate::core::{ConnectError, Ending};
-
-/// A fault of the local setup, before any connection.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The certificates to trust cannot be read.
-    Pem(String),
-    /// This system has no authorities to trust, or they cannot be read.
-    SystemRoots(String),
-    /// TLS cannot be set up.
-    Tls(String),
-    /// A socket cannot be bound.
-    Socket(SocketAddr, io::Error),
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SetupError::Pem(why) => write!(f, "certificates to trust: {why}"),
-            SetupError::SystemRoots(why) => {
-                write!(f, "authorities of this system: {why}; give a fingerprint or a PEM file")
-            }
-            SetupError::Tls(why) => write!(f, "TLS: {why}"),
-            SetupError::Socket(address, why) => write!(f, "cannot bind to {address}: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for SetupError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            SetupError::Socket(_, why) => Some(why),
-            _ => None,
-        }
-    }
-}
 
 /// TLS tickets kept per server: an application has one session or a few, and each gets a new ticket at every
 /// reconnect.

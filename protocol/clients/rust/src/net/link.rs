@@ -7,20 +7,18 @@
 //! Not here: making connections (`connector`), the meaning of frames (`core`).
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use grandstand_protocol::stream::{HeaderFault, read_header, write_header};
 use grandstand_protocol::websocket::Reader;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 #[cfg(feature = "quic")]
 use super::quic_stream::QuicStream;
 use super::tls::TlsStream;
-use super::websocket;
+use super::{tcp, websocket};
 use crate::core::Ending;
 
 /// A byte stream over any transport, below frames.
@@ -180,7 +178,7 @@ impl Link {
 impl Stream {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Tcp(tcp) => poll_read_tcp(tcp, cx, buf),
+            Stream::Tcp(tcp) => tcp::poll_read(tcp, cx, buf),
             Stream::Tls(tls) => tls.poll_read(cx, buf),
             #[cfg(feature = "quic")]
             Stream::Quic(quic) => quic.poll_read(cx, buf),
@@ -214,18 +212,6 @@ impl Stream {
             _ => Ok(()),
         }
     }
-}
-
-/// Not `try_read`: after a read that did not fill the buffer tokio knows that the socket is empty, and saves
-/// the system call that would report it.
-pub(super) fn poll_read_tcp(
-    tcp: &mut TcpStream,
-    cx: &mut Context<'_>,
-    buf: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buf = ReadBuf::new(buf);
-    ready!(Pin::new(tcp).poll_read(cx, &mut buf))?;
-    Poll::Ready(Ok(buf.filled().len()))
 }
 
 /// The beginning of a frame that has not arrived whole.

@@ -29,6 +29,8 @@ mod quic;
 #[cfg(feature = "quic")]
 mod quic_stream;
 mod race;
+mod setup_error;
+mod tcp;
 mod tickets;
 mod tls;
 mod tokens;
@@ -40,12 +42,13 @@ mod websocket;
 pub use addresses::{NoUrl, Urls};
 pub use client::{Client, ClientOptions, Events};
 pub use clock::now_us;
-pub use connector::{Connector, ConnectorBuilder, SetupError};
+pub use connector::{Connector, ConnectorBuilder};
 pub use driver::{Control, Driver, Finished, Handler, Stats};
 pub use history::{History, HistoryError, HistoryMessage};
 pub use publication::{Again, OwnedPublication, PublishError, Receipt};
 #[cfg(feature = "quic")]
 pub use quic::QuicEndpoint;
+pub use setup_error::SetupError;
 pub use tokens::TokenProvider;
 pub use trust::Trust;
 pub use url::{Scheme, Url, UrlError};

@@ -15,7 +15,7 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::SetupError;
+use super::setup_error::SetupError;
 
 /// Size of the socket's kernel buffer in each direction: a round of batches to 2,500 connections is 2 MB. A
 /// lower limit of the kernel takes precedence.

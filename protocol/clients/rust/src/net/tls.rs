@@ -11,7 +11,7 @@ use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::link::poll_read_tcp;
+use super::tcp;
 
 #[derive(Debug)]
 pub(super) struct TlsStream {
@@ -25,7 +25,7 @@ struct Incoming<'a, 'w>(&'a mut TcpStream, &'a mut Context<'w>);
 
 impl Read for Incoming<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match poll_read_tcp(self.0, self.1, buf) {
+        match tcp::poll_read(self.0, self.1, buf) {
             Poll::Ready(read) => read,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }

@@ -18,8 +18,8 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::SetupError;
 use super::diagnosis::wrong_fingerprint;
+use super::setup_error::SetupError;
 use super::tickets::Tickets;
 
 /// Which server certificates to accept.
