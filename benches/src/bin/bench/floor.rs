@@ -5,16 +5,14 @@
 //! it. Method: one thread on the server's core writes one buffer to each of N sockets, which the viewers of
 //! the other benches read on their own core; the thread's own CPU clock gives the cost. Rounds are spaced
 //! like ticks (so sockets are cold in the cache), and also run back to back. Ratios take the spaced ones.
-//! - `send`: one `send` for each socket; `io_uring`: 128 sends in one call;
+//! - `send`: one `send` for each socket;
 //! - `tls`: AES-256-GCM (what rustls and the clients agree on) with a key for each connection, then `send`;
-//! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket; `udp_mmsg`: 64 datagrams in
-//!   one call.
+//! - `udp`: AES-128-GCM with a key for each address, then `sendto` on one socket.
 //!
 //! Invariant: the reader got every byte that was counted as written (datagrams: 99 of 100, since the kernel
 //! may drop them).
 //! Not here: header protection, acknowledgements and windows. The ratios show a protocol's own work.
 
-use crate::uring::Ring;
 use anyhow::{Context, Result, ensure};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use grandstand_benches::cpu::thread_ns;
@@ -39,34 +37,23 @@ const SIZES_UDP: [usize; 2] = [160, 1_200];
 /// As the node sets it (`socket.send_buffer_bytes`).
 const SEND_BUFFER_BYTES: usize = 131_072;
 
-/// Datagrams of one `sendmmsg`.
-const BURST: usize = 64;
-
 /// A way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Send,
-    Uring,
     Tls,
     Udp,
-    UdpBurst,
 }
 
 impl Way {
-    const ALL: [Way; 5] = [Way::Send, Way::Uring, Way::Tls, Way::Udp, Way::UdpBurst];
+    const ALL: [Way; 3] = [Way::Send, Way::Tls, Way::Udp];
 
     fn name(self) -> &'static str {
         match self {
             Way::Send => "send",
-            Way::Uring => "io_uring",
             Way::Tls => "tls",
             Way::Udp => "udp",
-            Way::UdpBurst => "udp_mmsg",
         }
-    }
-
-    fn is_udp(self) -> bool {
-        matches!(self, Way::Udp | Way::UdpBurst)
     }
 }
 
@@ -83,14 +70,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     let mut rows = Rows::new();
     for viewers in plan.choose(&plan.viewers, &[5_000], &[50]) {
         for way in Way::ALL {
-            let mut floor = match Floor::open(way, viewers, cores) {
-                Err(error) if way == Way::Uring => {
-                    eprintln!("io_uring is missing here: {error:#}");
-                    continue;
-                }
-                floor => floor?,
-            };
-            for size in if way.is_udp() { &SIZES_UDP[..] } else { &SIZES } {
+            let mut floor = Floor::open(way, viewers, cores)?;
+            for size in if way == Way::Udp { &SIZES_UDP[..] } else { &SIZES } {
                 let spaced = floor.measure(*size, rounds, Some(Duration::from_millis(100)))?;
                 let dense = floor.measure(*size, rounds, None)?;
                 let case = [("way", json!(way.name())), ("sockets", json!(viewers)), ("bytes", json!(size))];
@@ -131,7 +112,6 @@ struct Writer {
     udp: UdpSocket,
     addresses: Vec<SocketAddrAny>,
     keys: Vec<LessSafeKey>,
-    ring: Option<Ring>,
     sequence: u64,
     plain: Vec<u8>,
     sealed: Vec<u8>,
@@ -140,14 +120,14 @@ struct Writer {
 
 impl Floor {
     fn open(way: Way, viewers: usize, cores: Cores) -> Result<Floor> {
-        let ring = if way == Way::Uring { Some(Ring::new()?) } else { None };
-        let is_sealed = way == Way::Tls || way.is_udp();
-        let keys = (0..if is_sealed { viewers } else { 0 }).map(|n| key(way, n)).collect::<Result<_>>()?;
+        let is_udp = way == Way::Udp;
+        let keys =
+            (0..if way == Way::Send { 0 } else { viewers }).map(|n| key(way, n)).collect::<Result<_>>()?;
         let (listener, address) = listener()?;
         let plan = ClientsPlan::new(Transport::Ws, address, vec!["floor".into()]);
-        let plan = ClientsPlan { protocol: "bytes".into(), datagrams: way.is_udp(), ..plan };
+        let plan = ClientsPlan { protocol: "bytes".into(), datagrams: is_udp, ..plan };
         let mut generator = Viewers::start(&plan, cores.generator)?;
-        let accepted = std::thread::spawn(move || accept(&listener, if way.is_udp() { 0 } else { viewers }));
+        let accepted = std::thread::spawn(move || accept(&listener, if is_udp { 0 } else { viewers }));
         let ports = generator.come(viewers)?.ports;
         let address = |&port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into();
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -159,7 +139,6 @@ impl Floor {
             udp,
             addresses: ports.iter().map(address).collect(),
             keys,
-            ring,
             sequence: 0,
             plain: Vec::new(),
             sealed: Vec::new(),
@@ -188,7 +167,7 @@ impl Floor {
     /// What was written has been read.
     fn check(&mut self) -> Result<()> {
         let written = self.writer.wire_bytes;
-        let enough = if self.writer.way.is_udp() { written * 99 / 100 } else { written };
+        let enough = if self.writer.way == Way::Udp { written * 99 / 100 } else { written };
         let until_ns = monotonic_ns() + 10_000_000_000;
         loop {
             let reading = self.viewers.read()?;
@@ -230,11 +209,6 @@ impl Writer {
         self.sequence += 1;
         let mut whole = 0;
         match self.way {
-            Way::Uring => {
-                let ring = self.ring.as_mut().expect("made for this way");
-                whole = ring.send_all(&self.tcp, &self.plain)?;
-                self.wire_bytes += (whole * self.plain.len()) as u64;
-            }
             Way::Send | Way::Tls => {
                 for n in 0..self.tcp.len() {
                     self.sealed.clear();
@@ -248,24 +222,15 @@ impl Writer {
                     whole += usize::from(sent == bytes.len());
                 }
             }
-            Way::Udp | Way::UdpBurst => {
-                let (size, burst) = (self.plain.len() + 16, if self.way == Way::Udp { 1 } else { BURST });
-                for first in (0..self.addresses.len()).step_by(burst) {
+            Way::Udp => {
+                for (address, key) in self.addresses.iter().zip(&self.keys) {
                     self.sealed.clear();
-                    let some = first..(first + burst).min(self.addresses.len());
-                    for key in &self.keys[some.clone()] {
-                        let begin = self.sealed.len();
-                        self.sealed.extend_from_slice(&self.plain);
-                        seal(key, self.sequence, &mut self.sealed, begin, 0)?;
-                    }
-                    let sent = if burst == 1 {
-                        let (to, flags) = (&self.addresses[first], SendFlags::DONTWAIT);
-                        taken(rustix::net::sendto(&self.udp, &self.sealed, flags, to))?.min(1)
-                    } else {
-                        send_burst(&self.udp, &self.addresses[some], &self.sealed, size)?
-                    };
-                    self.wire_bytes += (sent * size) as u64;
-                    whole += sent;
+                    self.sealed.extend_from_slice(&self.plain);
+                    seal(key, self.sequence, &mut self.sealed, 0, 0)?;
+                    let flags = SendFlags::DONTWAIT;
+                    let sent = taken(rustix::net::sendto(&self.udp, &self.sealed, flags, address))?;
+                    self.wire_bytes += sent as u64;
+                    whole += usize::from(sent > 0);
                 }
             }
         }
@@ -296,21 +261,6 @@ fn taken(sent: Result<usize, Errno>) -> Result<usize> {
     }
 }
 
-fn send_burst(socket: &UdpSocket, addresses: &[SocketAddrAny], sealed: &[u8], size: usize) -> Result<usize> {
-    use rustix::net::{MMsgHdr, SendAncillaryBuffer, sendmmsg};
-    let slices: Vec<[std::io::IoSlice<'_>; 1]> =
-        sealed.chunks(size).map(|piece| [std::io::IoSlice::new(piece)]).collect();
-    let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
-        addresses.iter().map(|_| SendAncillaryBuffer::default()).collect();
-    let mut messages: Vec<MMsgHdr<'_>> = addresses
-        .iter()
-        .zip(&slices)
-        .zip(&mut controls)
-        .map(|((address, slice), control)| MMsgHdr::new_with_addr(address, slice, control))
-        .collect();
-    taken(sendmmsg(socket, &mut messages, SendFlags::DONTWAIT))
-}
-
 /// Seals what stands in `buffer` from `begin` on, of which the first `clear` bytes stay clear; the tag goes
 /// behind it.
 fn seal(key: &LessSafeKey, sequence: u64, buffer: &mut Vec<u8>, begin: usize, clear: usize) -> Result<()> {
@@ -327,7 +277,7 @@ fn seal(key: &LessSafeKey, sequence: u64, buffer: &mut Vec<u8>, begin: usize, cl
 fn key(way: Way, number: usize) -> Result<LessSafeKey> {
     let mut bytes = [0x0b; 32];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
-    let key = if way.is_udp() {
+    let key = if way == Way::Udp {
         UnboundKey::new(&AES_128_GCM, &bytes[..16])
     } else {
         UnboundKey::new(&AES_256_GCM, &bytes)

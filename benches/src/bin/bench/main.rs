@@ -7,7 +7,7 @@
 //! Not here: building (`cargo xtask bench`), the shared parts of benches (the library), other servers
 //! (benches/peers).
 
-#![deny(unsafe_code)] // not `forbid`: io_uring's entries need it, in one file
+#![forbid(unsafe_code)]
 
 mod durable;
 mod fanout;
@@ -20,7 +20,6 @@ mod saturation;
 mod storm;
 mod tallies;
 mod tick;
-mod uring;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
