@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use grandstand_engine::runtime::wall::{self, Reading};
 
-/// The file of the last times, in the data directory: wall clock, time since boot, boot.
+use crate::checksum::checksum;
+
+/// The file of the last times, in the data directory: wall clock, time since boot, boot, checksum.
 const FILE: &str = "log.clock";
 
 /// A clock that is this much ahead of the log's last time, after a boot, may be wrong.
@@ -46,8 +48,9 @@ pub(crate) fn may_expire() -> bool {
 pub(crate) fn begin(dir: &Path, newest_ms: u64) -> Option<String> {
     let text = fs::read_to_string(dir.join(FILE)).unwrap_or_default();
     let words: Vec<&str> = text.split_whitespace().collect();
-    if let [wall_us, boot_us, boot] = words[..]
+    if let [wall_us, boot_us, boot, sum] = words[..]
         && boot == boot_id()
+        && sum == sum_of(wall_us, boot_us, boot)
         && let (Ok(wall_us), Ok(boot_us)) = (wall_us.parse(), boot_us.parse())
     {
         wall::go_on(Reading { wall_us, boot_us });
@@ -72,9 +75,16 @@ pub(crate) fn begin(dir: &Path, newest_ms: u64) -> Option<String> {
 pub(crate) fn record(dir: &Path) {
     let Reading { wall_us, boot_us } = wall::believed();
     let part = dir.join("log.clock.part");
-    let written = fs::write(&part, format!("{wall_us} {boot_us} {}\n", boot_id()));
+    let (wall_us, boot_us, boot) = (wall_us.to_string(), boot_us.to_string(), boot_id());
+    let sum = sum_of(&wall_us, &boot_us, &boot);
+    let written = fs::write(&part, format!("{wall_us} {boot_us} {boot} {sum}\n"));
     // Without it the next process compares with the newest message.
     let _ = written.and_then(|()| fs::rename(&part, dir.join(FILE)));
+}
+
+/// A damaged time would be believed: the file is from this boot.
+fn sum_of(wall_us: &str, boot_us: &str, boot: &str) -> String {
+    format!("{:016x}", checksum(0, format!("{wall_us} {boot_us} {boot}").as_bytes()))
 }
 
 fn boot_id() -> String {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::checksum::checksum;
 use crate::clock;
 use crate::error::StoreError;
 
@@ -62,7 +63,12 @@ pub(crate) fn check_marker(marker: Option<&Marker>, path: &Path) -> Result<bool,
 pub(crate) struct Marker {
     pub(crate) number: u64,
     pub(crate) runs: Vec<u64>,
+    /// It is there and differs from what was written: it says nothing.
+    pub(crate) is_damaged: bool,
 }
+
+/// What stands before the checksum of a marker.
+const SUM: &str = " sum-";
 
 impl Marker {
     /// `None`: there is no marker. A marker that cannot be parsed still shows that there was a database.
@@ -70,8 +76,20 @@ impl Marker {
         let path = dir.join(MARKER);
         let bytes = fs::read(&path).ok().or_else(|| path.exists().then(Vec::new))?;
         let text = String::from_utf8_lossy(&bytes);
-        let mut numbers = text.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
-        Some(Marker { number: numbers.next().unwrap_or(0), runs: numbers.collect() })
+        // Versions before wrote none.
+        let (body, sum) = text.trim_end().split_once(SUM).unwrap_or((&text, ""));
+        let is_number = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_damaged = !body.split_whitespace().all(is_number)
+            || !sum.is_empty() && u64::from_str_radix(sum, 16) != Ok(checksum(0, body.as_bytes()));
+        if is_damaged {
+            return Some(Marker { number: 0, runs: Vec::new(), is_damaged });
+        }
+        let mut numbers = body.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
+        Some(Marker { number: numbers.next().unwrap_or(0), runs: numbers.collect(), is_damaged })
+    }
+
+    pub(crate) fn new(number: u64, runs: Vec<u64>) -> Marker {
+        Marker { number, runs, is_damaged: false }
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
@@ -80,7 +98,8 @@ impl Marker {
         let runs: String = self.runs.iter().map(|run| format!(" {run:016x}")).collect();
         let write = || {
             let mut file = File::create(&part)?;
-            writeln!(file, "{:016x}{runs}", self.number)?;
+            let body = format!("{:016x}{runs}", self.number);
+            writeln!(file, "{body}{SUM}{:016x}", checksum(0, body.as_bytes()))?;
             file.sync_all()?;
             fs::rename(&part, &path)?;
             File::open(dir)?.sync_all()
@@ -97,4 +116,29 @@ pub(crate) fn default_crash_log_dir(dir: &Path) -> PathBuf {
     #[allow(clippy::unnecessary_cast, reason = "its type is the platform's")]
     let is_memory = rustix::fs::statfs(shm).is_ok_and(|facts| facts.f_type as i64 == TMPFS_MAGIC);
     if is_memory { shm.to_owned() } else { dir.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_of_a_marker_is_seen_or_changes_nothing() {
+        let dir = std::env::temp_dir().join(format!("grandstand-marker-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Marker::new(0x1234, vec![0xab, 0xcd]).write(&dir).unwrap();
+        let written = fs::read(dir.join(MARKER)).unwrap();
+        for bit in 0..8 * written.len() {
+            let mut rotten = written.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            fs::write(dir.join(MARKER), &rotten).unwrap();
+            let marker = Marker::read(&dir).unwrap();
+            let is_whole = marker.number == 0x1234 && marker.runs.starts_with(&[0xab, 0xcd]);
+            assert!(is_whole != marker.is_damaged, "bit {bit}: {marker:?}");
+        }
+        fs::write(dir.join(MARKER), "0000000000001234 00000000000000ab\n").unwrap();
+        let of_before = Marker::read(&dir).unwrap();
+        assert_eq!((of_before.number, of_before.runs, of_before.is_damaged), (0x1234, vec![0xab], false));
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

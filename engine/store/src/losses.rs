@@ -3,7 +3,8 @@
 //! Why a record: after the start the rooms continue under new epochs, and the database is sound again. What
 //! was lost must still be known to whoever runs `grandstand verify` later.
 //! Invariants: a commit that was marked as settled and is not there is a loss. One that was only under way is
-//! not called a loss, and not called whole either.
+//! not called a loss, and not called whole either, unless nothing of it was written: then it was not
+//! acknowledged.
 //! Not here: marks (`marks`), new epochs (`recovery`).
 
 use std::collections::BTreeMap;
@@ -17,12 +18,21 @@ use crate::error::StoreError;
 use crate::marks::Mark;
 use crate::recovery::{Missing, Opening};
 use crate::tables::Name;
+use crate::wal;
 
 /// Rooms that a text names; the rest is counted.
 const NAMED_MAX: usize = 20;
 
 /// The beginning of a record's file name.
 const PREFIX: &str = "lost-";
+
+/// The last commit is not there, and the write-ahead log has a trace of it, or has suffered.
+pub(crate) const UNSURE: &str =
+    "the last commit was under way and is not there; whether it was acknowledged is not known";
+
+/// The last commit is not there, and nothing of it was written.
+pub(crate) const UNWRITTEN: &str =
+    "the last commit was under way and nothing of it had reached the disk: it was not acknowledged";
 
 /// What the marks say about a database.
 #[derive(Debug, Default)]
@@ -33,6 +43,16 @@ pub(crate) struct Losses<'a> {
     pub(crate) lost: Vec<&'a Mark>,
     /// A commit that may have been acknowledged.
     pub(crate) unsure: Option<&'a Mark>,
+}
+
+impl Losses<'_> {
+    /// Was nothing of the unsure commit written? A commit is acknowledged when the write-ahead log has it. So
+    /// it was not, if it follows the newest row and the write-ahead log ends there, whole, without a frame of
+    /// it behind its end. Damage leaves such frames; only the loss of all frames of one commit would not.
+    pub(crate) fn is_unwritten(&self, last_row: Option<i64>, wal: wal::Found) -> bool {
+        let follows = self.unsure.is_some_and(|mark| last_row.is_some_and(|last| mark.row == last + 1));
+        follows && self.commits == 0 && wal.has_header && wal.lost == 0
+    }
 }
 
 /// Compare marks with the newest row and its run, and with the positions that were reached.
@@ -142,6 +162,13 @@ mod tests {
         let settled = [&marks[..], &[Mark { rooms: Vec::new(), ..mark(5, 10, 10, 100) }]].concat();
         assert_eq!(judged((9, 5), 90, &settled), (1, false), "it was known to be synced");
         assert_eq!(judged((3, 5), 30, &[]), (0, false), "no marks, no judgement");
+        let is_unwritten =
+            |row: i64, wal| find(Some((row, 5)), &[row as u64 * 10], &marks).is_unwritten(Some(row), wal);
+        let sound = wal::Found { has_header: true, sound: 9, lost: 0 };
+        assert!(is_unwritten(9, sound), "the write-ahead log ends before it");
+        assert!(!is_unwritten(9, wal::Found { lost: 1, ..sound }), "frames follow that are not sound");
+        assert!(!is_unwritten(9, wal::Found::default()), "there is no write-ahead log");
+        assert!(!is_unwritten(8, sound), "a settled commit is missing too");
         let losses = find(Some((7, 5)), &[70], &marks);
         let lost = missing(&losses.lost, |_, epoch| if epoch == 1 { 70 } else { 0 });
         assert_eq!(lost, [Missing { room: "show".into(), from: 70, to: 90 }]);

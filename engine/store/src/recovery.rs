@@ -78,6 +78,9 @@ pub struct Opening {
     pub missing: Vec<Missing>,
     /// Description of a commit that is not there and was under way: whether it was acknowledged is not known.
     pub unsure: Option<String>,
+    /// Description of a commit that is not there, was under way, and had not reached the disk: it was not
+    /// acknowledged.
+    pub unwritten: Option<String>,
     /// Description of a wall clock that is far from the log's newest time.
     pub clock: Option<String>,
     /// Descriptions of damaged data, none of which is served.
@@ -166,18 +169,21 @@ pub(crate) fn recover(
         Some(_) if is_clean => Found::Clean,
         Some(last) if last.kind == RowKind::Restored => Found::Restored,
         Some(last) => match place.found(last.run, &last.positions) {
-            Some(shards) => {
-                for (reached, found) in reached.iter_mut().zip(&shards) {
+            Some(left) => {
+                for (reached, found) in reached.iter_mut().zip(&left.shards) {
                     *reached = found.last().map_or(*reached, |&(position, _)| position);
                 }
-                let found = shards.into_iter().flatten().map(|(_, bytes)| bytes);
+                if let Some(damage) = left.damage {
+                    work.lose(&format!("the crash log: {damage}"));
+                }
+                let found = left.shards.into_iter().flatten().map(|(_, bytes)| bytes);
                 Found::Crashed { recovered: work.take_recorded(found, &mut data) }
             }
             None => Found::PowerCut,
         },
     };
     if !matches!(work.opening.found, Found::New | Found::Restored) {
-        work.compare(last.as_ref(), &reached, marks);
+        work.compare(last.as_ref(), &reached, marks, wal);
     }
     let all = matches!(work.opening.found, Found::PowerCut | Found::Restored) || work.is_lost;
     work.begin_epochs(all, &mut data);
@@ -201,6 +207,7 @@ impl Work {
             lost_commits: 0,
             missing: Vec::new(),
             unsure: None,
+            unwritten: None,
             clock: None,
             rotten: Vec::new(),
             migrated_from: None,
@@ -401,7 +408,7 @@ impl Work {
     }
 
     /// Compare what is there with the marks of commits. `reached` are the positions with the crash log's.
-    fn compare(&mut self, last: Option<&JournalRow>, reached: &[u64], marks: &[Mark]) {
+    fn compare(&mut self, last: Option<&JournalRow>, reached: &[u64], marks: &[Mark], wal: wal::Found) {
         let losses = losses::find(last.map(|last| (last.id, last.run)), reached, marks);
         let views = &self.views;
         let next_offset = |name: &str, epoch| match views.get(name) {
@@ -410,10 +417,11 @@ impl Work {
         };
         if let Some(unsure) = losses.unsure {
             let rooms = losses::missing(&[unsure], next_offset);
-            self.opening.unsure = Some(losses::describe(
-                "the last commit was under way and is not there; whether it was acknowledged is not known",
-                &rooms,
-            ));
+            if !self.is_lost && losses.is_unwritten(last.map(|last| last.id), wal) {
+                self.opening.unwritten = Some(losses::describe(losses::UNWRITTEN, &rooms));
+            } else {
+                self.opening.unsure = Some(losses::describe(losses::UNSURE, &rooms));
+            }
         }
         if losses.commits == 0 {
             return;

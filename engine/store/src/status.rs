@@ -69,6 +69,8 @@ pub struct Status {
     pub lost_messages: AtomicU64,
     /// Acknowledged commits that the last start did not find.
     pub lost_commits: AtomicU64,
+    /// Commits that the last start did not find, of which it is not known whether they were acknowledged.
+    pub unsure_commits: AtomicU64,
     /// Microseconds of all commits.
     pub commit_us_total: AtomicU64,
     /// Microseconds of the longest commit.

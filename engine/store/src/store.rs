@@ -26,7 +26,7 @@ use crate::clock::{self, unix_ms};
 use crate::committer::Committer;
 use crate::config::StoreConfig;
 use crate::crash_log::{CrashLog, CrashLogFiles};
-use crate::directory::{Marker, check_marker, default_crash_log_dir, lock};
+use crate::directory::{self, Marker, check_marker, default_crash_log_dir, lock};
 use crate::error::StoreError;
 use crate::marks;
 use crate::memtable::Shared;
@@ -86,6 +86,7 @@ impl Store {
         let path = dir.join(schema::DATABASE);
         let marker = Marker::read(dir);
         let is_new = check_marker(marker.as_ref(), &path)?;
+        let is_marker_damaged = marker.as_ref().is_some_and(|marker| marker.is_damaged);
         let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
         let (mut conn, migrated_from) = open_database(&config, &path, is_new)?;
         if wal.lost > 0 {
@@ -109,17 +110,20 @@ impl Store {
             found,
             runs.as_deref(),
             |last| {
-                Marker { number, runs: vec![last, run] }.write(dir)?;
+                Marker::new(number, vec![last, run]).write(dir)?;
                 let begin = |shard| CrashLog::begin(&place, run, shard, shared.status.clone());
                 crash_logs.extend((0..shared.shards.len()).map(begin).map(Some));
                 Ok(())
             },
         )?;
-        Marker { number, runs: vec![run] }.write(dir)?;
+        Marker::new(number, vec![run]).write(dir)?;
         place.remove_others(Some(run));
         let Recovered { rooms, views, memtables, journal, mut opening } = recovered;
         let newest_ms = views.values().map(|state| state.time_ms).max().unwrap_or(0);
         opening.clock = clock::begin(dir, newest_ms);
+        if is_marker_damaged {
+            opening.rotten.push(format!("{} is damaged; it is written anew", directory::MARKER));
+        }
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
         *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = memtables;
         let (writer_state, retention) = ((rooms, journal), config.retention);
@@ -149,6 +153,7 @@ impl Store {
         opening.migrated_from = migrated_from;
         opening.took_ms = clock::elapsed(began).as_millis() as u64;
         shared.status.lost_commits.store(opening.lost_commits, Ordering::Relaxed);
+        shared.status.unsure_commits.store(opening.unsure.is_some().into(), Ordering::Relaxed);
         let lost = opening.missing.iter().map(|missing| missing.to - missing.from).sum();
         shared.status.lost_messages.store(lost, Ordering::Relaxed);
         for text in &opening.rotten {

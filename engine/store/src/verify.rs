@@ -19,6 +19,7 @@ use crate::record::{self, Record, Sealed};
 use crate::room_state::RoomState;
 use crate::schema;
 use crate::tables::{self, JournalRow, Name, RoomRow, RowKind};
+use crate::wal;
 
 /// Faults that a report describes; the rest is only counted.
 const FAULTS_MAX: usize = 100;
@@ -45,8 +46,8 @@ pub struct Report {
     pub faults: Vec<String>,
     /// Number of all faults.
     pub fault_count: u64,
-    /// Whether the last commit was begun and is not there. A node that serves may be about to finish it;
-    /// otherwise it is not known whether it was acknowledged.
+    /// Whether the last commit was begun and is not there, and something of it may have been written. A node
+    /// that serves may be about to finish it; otherwise it is not known whether it was acknowledged.
     pub is_last_unsure: bool,
 }
 
@@ -64,6 +65,7 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     let is_log = path.file_name().is_some_and(|name| name == schema::DATABASE);
     let marks =
         if is_log { marks::read(dir).map_err(StoreError::io(dir, "read the marks in"))? } else { Vec::new() };
+    let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
     let fault = StoreError::sqlite(&path);
     let conn = schema::open_reader(&path).map_err(&fault)?;
     // The write-ahead log stays as it is, if nobody else has the database open.
@@ -78,7 +80,7 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     walk.integrity(&tx);
     walk.rooms(&tx);
     let last = walk.journal(&tx);
-    walk.marks(&tx, last.as_ref(), marks);
+    walk.marks(&tx, last.as_ref(), marks, wal);
     for (path, text) in losses::read(dir).into_iter().filter(|_| is_log) {
         let text = text.trim_end().replace('\n', "; ");
         walk.fault(format!("{text} (as {} says: remove it when you have taken note)", path.display()));
@@ -258,12 +260,12 @@ impl Walk {
     }
 
     /// Are the commits there that were marked as settled?
-    fn marks(&mut self, conn: &Connection, last: Option<&JournalRow>, mut marks: Vec<Mark>) {
+    fn marks(&mut self, conn: &Connection, last: Option<&JournalRow>, mut marks: Vec<Mark>, wal: wal::Found) {
         let number = tables::meta(conn).map_or(0, |(number, _)| number);
         marks.retain(|mark| mark.number == number);
         let Some(last) = last.filter(|last| last.kind != RowKind::Restored) else { return };
         let losses = losses::find(Some((last.id, last.run)), &last.positions, &marks);
-        self.report.is_last_unsure = losses.unsure.is_some();
+        self.report.is_last_unsure = losses.unsure.is_some() && !losses.is_unwritten(Some(last.id), wal);
         if losses.commits == 0 {
             return;
         }

@@ -25,6 +25,8 @@ pub(crate) fn path(database: &Path) -> PathBuf {
 /// The frames of a write-ahead log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
+    /// Whether there is a sound header.
+    pub(crate) has_header: bool,
     /// Frames that SQLite will read, if all belong to whole transactions.
     pub(crate) sound: usize,
     /// Frames of the same run of the file from the first one that is not sound.
@@ -53,14 +55,17 @@ fn judge(data: &[u8]) -> Found {
     let mut sums = checksum(is_big_endian, [0, 0], &header[..24]);
     let is_header_sound = be(header, 0) & !1 == 0x377f_0682 && sums == [be(header, 24), be(header, 28)];
     if !is_header_sound {
-        // Its salt is unknown: every frame may be lost, unless there is none.
-        found.lost = frames.len();
+        // Its salt and the size of its pages are unknown: every frame may be lost, unless there is none.
+        found.lost = frames.len().max(usize::from(data.len() > HEADER_BYTES));
         return found;
     }
+    found.has_header = true;
     let salt = &header[16..24];
+    let mut is_ended = false;
     for frame in frames {
         let is_same_run = &frame[8..16] == salt;
-        if found.lost == 0 && is_same_run {
+        // Behind the end there may be frames of earlier runs, and frames of this one if others are lost.
+        if !is_ended && is_same_run {
             sums = checksum(is_big_endian, sums, &frame[..8]);
             sums = checksum(is_big_endian, sums, &frame[FRAME_HEADER_BYTES..]);
             if sums == [be(frame, 16), be(frame, 20)] {
@@ -71,9 +76,7 @@ fn judge(data: &[u8]) -> Found {
         // A salt that differs by a bit or so is damaged; another run's salt differs in many bits.
         let off = frame[8..16].iter().zip(salt).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
         found.lost += usize::from(off <= 2);
-        if found.lost == 0 {
-            break;
-        }
+        is_ended = true;
     }
     found
 }
@@ -115,6 +118,23 @@ mod tests {
         let found = judge(&rotten);
         assert_eq!((found.sound, found.lost), (1, whole.sound - 1));
         assert_eq!(judge(&rotten[..at]).sound, 1);
+        // Every bit of the header, and of a frame's head: what follows it is lost, and seen to be.
+        for bit in 0..8 * HEADER_BYTES {
+            let mut rotten = data.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            let found = judge(&rotten);
+            assert!(found.lost > 0 && !found.has_header, "bit {bit}: {found:?}");
+        }
+        for bit in 0..8 * FRAME_HEADER_BYTES {
+            let mut rotten = data.clone();
+            rotten[HEADER_BYTES + bit / 8] ^= 1 << (bit % 8);
+            let found = judge(&rotten);
+            assert_eq!((found.sound, found.lost), (0, whole.sound), "bit {bit}");
+        }
+        // The head of a frame is gone, and a frame behind it is there.
+        let mut rotten = data.clone();
+        rotten[HEADER_BYTES..HEADER_BYTES + FRAME_HEADER_BYTES].fill(0);
+        assert_eq!(judge(&rotten).lost, whole.sound - 1);
         drop(conn);
         fs::remove_dir_all(dir).unwrap();
     }

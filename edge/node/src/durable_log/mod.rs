@@ -105,6 +105,9 @@ fn announce(store: &Store, config: &Config) {
     if let Some(unsure) = &opening.unsure {
         tracing::warn!("durable log: {unsure}");
     }
+    if let Some(unwritten) = &opening.unwritten {
+        tracing::info!("durable log: {unwritten}");
+    }
     for rotten in &opening.rotten {
         tracing::error!(
             "durable log: rotten and not served: {rotten}; see `grandstand verify`, and your backups"

@@ -45,6 +45,7 @@ table! {
     commit_us_max: "commit_max_seconds", Us, "The longest commit since the node started.";
     unmarked: "commits_unmarked_total", Plain, "Transactions acknowledged without a mark, since its file cannot be written.";
     lost_commits: "lost_commits", Plain, "Acknowledged transactions that the last start did not find.";
+    unsure_commits: "unsure_commits", Plain, "Transactions that the last start did not find, perhaps acknowledged: 0 or 1.";
     lost_messages: "lost_messages", Plain, "Acknowledged messages of these, as far as they are known.";
     entries: "entries_total", Plain, "Entries stored: batches, and changes of rooms.";
     entry_bytes: "entry_bytes_total", Plain, "Bytes of the entries stored.";
