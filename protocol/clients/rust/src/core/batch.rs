@@ -17,6 +17,8 @@ pub(super) enum BatchError {
     /// A desync, which the application was told of.
     Desync,
     Malformed(BatchFault),
+    /// The room's state is larger than a `Snapshot` can be.
+    StateTooLarge,
 }
 
 impl From<BatchFault> for BatchError {
@@ -44,7 +46,7 @@ impl RoomState {
             self.note_skipped(faults, emit);
         }
         let mut messages = 0;
-        let mut version = None;
+        let (mut version, mut fits) = (None, true);
         while let Some(item) = batch.next_item()? {
             match item {
                 Item::Message(m) => messages += u32::from(self.handle_message(&m, faults, emit)),
@@ -61,7 +63,7 @@ impl RoomState {
                 }
                 Item::State(change) => {
                     if let Some(version) = version {
-                        self.lane.apply(change.key, change.value);
+                        fits &= self.lane.apply(change.key, change.value);
                         emit(Event::State {
                             room: self.room(),
                             version,
@@ -73,7 +75,7 @@ impl RoomState {
             }
         }
         emit(Event::BatchEnd { room: self.room(), messages, wire_bytes, replay });
-        Ok(())
+        if fits { Ok(()) } else { Err(BatchError::StateTooLarge) }
     }
 
     /// Whether the message was new.

@@ -77,6 +77,11 @@ impl HistoryRequests {
         Some(History { request: request.number, alias: room.alias, epoch, from: request.from, count_max })
     }
 
+    /// Nobody waits for this request any more.
+    pub(super) fn forget(&mut self, number: u32) {
+        self.0.retain(|request| request.number != number);
+    }
+
     /// The time at which a refused page may be requested again.
     pub(super) fn due_us(&self) -> Option<u64> {
         let waiting = self.0.iter().filter_map(|r| match r.stage {

@@ -32,6 +32,7 @@ mod retry;
 mod room;
 mod session;
 mod silence;
+mod state;
 mod subscriptions;
 
 pub use connect_error::ConnectError;
@@ -42,3 +43,5 @@ pub use options::{Options, Publication, SubscribeOptions};
 pub use retry::{Ending, Next, Reason};
 pub use room::RoomId;
 pub use session::{CLOSE_WAIT_US, Faults, PROBE_WAIT_US, Session};
+#[cfg(feature = "net")]
+pub(crate) use state::StateTable;

@@ -12,6 +12,7 @@ use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
     FrameFault, Kind, Personal, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
+use grandstand_protocol::limits::TICKET_BYTES_MAX;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
@@ -24,6 +25,9 @@ use super::{Event, Session, outcomes};
 
 /// Number of batches in a row that do not continue the position, after which the session ends the connection.
 const DESYNCS_MAX: u8 = 3;
+
+/// A breach by the node: no room's state is so large.
+const STATE_TOO_LARGE: &str = "a room's state that fits into no snapshot";
 
 /// Delay before a refused subscription is tried again, if the node named none.
 const SUBSCRIBE_WAIT_MS: u32 = 1000;
@@ -84,8 +88,9 @@ impl Receiver<'_> {
             }
             ServerFrame::Refused(refused) => self.handle_refused(&refused, emit),
             ServerFrame::Snapshot(snapshot) => {
-                if let Some(room) = self.session.subscriptions.live_alias(snapshot.alias) {
-                    room.handle_snapshot(&snapshot, emit);
+                let room = self.session.subscriptions.live_alias(snapshot.alias);
+                if room.is_some_and(|room| !room.handle_snapshot(&snapshot, emit)) {
+                    self.session.handle_malformed(CloseCode::Malformed, STATE_TOO_LARGE);
                 }
             }
             ServerFrame::Gap(gap) => {
@@ -149,6 +154,9 @@ impl Receiver<'_> {
             Err(BatchError::Malformed(fault)) => {
                 session.handle_malformed(CloseCode::Malformed, &fault.to_string());
             }
+            Err(BatchError::StateTooLarge) => {
+                session.handle_malformed(CloseCode::Malformed, STATE_TOO_LARGE);
+            }
             Err(BatchError::Desync) if room.desyncs < DESYNCS_MAX => room.resubscribe(),
             Err(BatchError::Desync) => {
                 room.desyncs = 0;
@@ -162,10 +170,12 @@ impl Receiver<'_> {
         let session = &mut *self.session;
         session.link = Link::Up;
         session.migrations.forget();
-        (session.was_welcomed, session.doubts) = (true, 0);
+        let is_first = !std::mem::replace(&mut session.was_welcomed, true);
+        session.doubts = 0;
         session.renews = w.capabilities & capability::RENEW != 0;
         session.takes_compressed = w.capabilities & offered(&session.options) & capability::DEFLATE_1 != 0;
-        let is_first = std::mem::replace(&mut session.ticket, w.ticket.into()).is_empty();
+        // A longer one would end the next connection, and would be kept by every session.
+        session.ticket = if w.ticket.len() <= TICKET_BYTES_MAX { w.ticket.into() } else { Box::default() };
         session.heartbeat.set_interval_ms(w.heartbeat_ms);
         emit(Event::Welcome {
             session: w.session,

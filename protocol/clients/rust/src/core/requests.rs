@@ -33,12 +33,14 @@ impl Session {
     /// Follow a room, now and after every reconnect. A room that is followed already keeps its options.
     ///
     /// # Errors
-    /// [`RequestError::Refused`] for a name that is not valid, and for more rooms than the node allows.
+    /// [`RequestError::Refused`] for a name that is not valid, and for more rooms than the node allows;
+    /// [`RequestError::Full`] while the node has not answered that hundreds of rooms are left.
     pub fn subscribe(&mut self, room: &str, options: SubscribeOptions) -> Result<RoomId, RequestError> {
         check_open(self)?;
         rules::check_room_name(room, ROOM_NAME_BYTES_MAX)?;
         if self.subscriptions.id(room).is_none() {
             self.limits.check_rooms(self.subscriptions.followed())?;
+            self.subscriptions.check_leaving()?;
         }
         Ok(self.subscriptions.subscribe(room, options, self.options.keep_state))
     }
@@ -120,6 +122,11 @@ impl Session {
         check_open(self)?;
         check_followed(self, room)?;
         self.history.begin(&mut self.requests, room, from, count)
+    }
+
+    /// Stop a request for earlier messages: no further page is requested, and no event of it follows.
+    pub fn cancel_history(&mut self, request: u32) {
+        self.history.forget(request);
     }
 
     /// Use this token from the next connection on, and at once where the node takes a new token while the

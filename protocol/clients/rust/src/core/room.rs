@@ -6,11 +6,10 @@
 //! were missed: a gap announces them, or they are counted as a fault.
 //! Not here: reading batches (`batch`), sending (`session`).
 
-use std::collections::BTreeMap;
-
 use grandstand_protocol::batch::Position;
 use grandstand_protocol::frame::{Gap, Outcome, Snapshot, Subscribed};
 
+use super::state::StateTable;
 use super::{Event, Fault, Faults, Room, SubscribeOptions};
 
 /// A room's number in its session, never used twice.
@@ -76,7 +75,7 @@ impl RoomState {
             position: Position { epoch, offset, time_ms: 0 },
             floor: offset,
             head: 0,
-            lane: StateLane { version: 0, keep: keep_state, values: BTreeMap::new() },
+            lane: StateLane { version: 0, keep: keep_state, values: StateTable::default() },
         }
     }
 
@@ -147,18 +146,21 @@ impl RoomState {
         emit(Event::Gap { room: self.room(), epoch: gap.epoch, from, to, count, reason });
     }
 
-    pub(super) fn handle_snapshot(&mut self, s: &Snapshot<'_>, emit: &mut impl FnMut(Event<'_>)) {
+    /// `false`: the node sent more than a room's state may have.
+    pub(super) fn handle_snapshot(&mut self, s: &Snapshot<'_>, emit: &mut impl FnMut(Event<'_>)) -> bool {
         if s.epoch == self.position.epoch && self.lane.version > s.version {
-            return;
+            return true;
         }
+        let mut fits = true;
         self.lane.version = s.version;
         self.lane.values.clear();
         emit(Event::Snapshot { room: self.room(), version: s.version, entries: s.entries.len() as u32 });
         for &(key, value) in &s.entries {
-            self.lane.apply(key, Some(value));
+            fits &= self.lane.apply(key, Some(value));
             let room = Room { id: self.id, name: &self.name };
             emit(Event::State { room, version: s.version, key, value: Some(value) });
         }
+        fits
     }
 
     /// Move to a position that the node named. In another log, the old floor and state are not valid.
@@ -184,23 +186,12 @@ pub(super) struct StateLane {
     /// Version up to which all changes are known; older changes are ignored.
     pub(super) version: u64,
     keep: bool,
-    values: BTreeMap<Box<str>, Box<[u8]>>,
+    pub(super) values: StateTable,
 }
 
 impl StateLane {
-    pub(super) fn apply(&mut self, key: &str, value: Option<&[u8]>) {
-        match value {
-            _ if !self.keep => {}
-            Some(value) => drop(self.values.insert(key.into(), value.into())),
-            None => drop(self.values.remove(key)),
-        }
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
-        self.values.get(key).map(|value| &**value)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.values.iter().map(|(key, value)| (&**key, &**value))
+    /// `false`: the state is larger than a room's state may be.
+    pub(super) fn apply(&mut self, key: &str, value: Option<&[u8]>) -> bool {
+        !self.keep || self.values.apply(key, value)
     }
 }

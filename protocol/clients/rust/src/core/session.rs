@@ -157,12 +157,12 @@ impl Session {
 
     /// The value of a key of the room's state.
     pub fn state(&self, room: RoomId, key: &str) -> Option<&[u8]> {
-        self.subscriptions.get(room)?.lane.get(key)
+        self.subscriptions.get(room)?.lane.values.get(key)
     }
 
     /// All keys and values of the room's state, in the order of the keys.
     pub fn states(&self, room: RoomId) -> impl Iterator<Item = (&str, &[u8])> {
-        self.subscriptions.get(room).into_iter().flat_map(|r| r.lane.iter())
+        self.subscriptions.get(room).into_iter().flat_map(|r| r.lane.values.iter())
     }
 
     /// Counts of the node's breaches of the protocol.

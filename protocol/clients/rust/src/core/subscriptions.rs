@@ -8,7 +8,7 @@
 use grandstand_protocol::frame::{ClientFrame, Encoder, Subscribe};
 
 use super::room::{RoomState, Stage};
-use super::{RoomId, SubscribeOptions};
+use super::{RequestError, RoomId, SubscribeOptions};
 
 /// Request numbers: never 0, which marks frames that the server sends unasked.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ impl RequestNumbers {
         number
     }
 }
+
+/// Most rooms that are left while the node has not said so: it answers at once, so more are a node that does
+/// not.
+const LEAVING_MAX: usize = 256;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -70,6 +74,13 @@ impl Subscriptions {
     /// How many rooms are followed, or about to be.
     pub(super) fn followed(&self) -> usize {
         self.rooms.iter().filter(|room| room.is_wanted()).count()
+    }
+
+    /// # Errors
+    /// [`RequestError::Full`] while the node has not answered for too many rooms that were left.
+    pub(super) fn check_leaving(&self) -> Result<(), RequestError> {
+        let leaving = self.rooms.len() - self.followed();
+        if leaving < LEAVING_MAX { Ok(()) } else { Err(RequestError::Full) }
     }
 
     pub(super) fn get(&self, id: RoomId) -> Option<&RoomState> {

@@ -49,6 +49,10 @@ impl Handler for Bridge {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.shared.lock().is_full()
+    }
+
     fn poll_control(&mut self, cx: &mut Context<'_>, control: &mut Control<'_>) -> Option<u64> {
         let provided = self.tokens.poll(cx);
         let mut queues = self.shared.lock();
@@ -69,6 +73,9 @@ impl Handler for Bridge {
                 break;
             }
         }
+        while let Some(request) = queues.history.poll_stopped() {
+            control.session.cancel_history(request);
+        }
         let mut due = None;
         if let Some(asked_us) = queues.close_us {
             let by_us = asked_us.saturating_add(CLOSE_WAIT_US);
@@ -78,11 +85,9 @@ impl Handler for Bridge {
                 due = Some(by_us);
             }
         }
-        // An app that closes may not read events any more, so the close must not wait for that.
-        let is_closing = queues.close_us.is_some();
-        if queues.events.len() >= queues.events_max && !is_closing {
+        if queues.is_full() {
             control.hold_reading_until(u64::MAX);
-        } else if queues.events.len() <= queues.low_water() || is_closing {
+        } else if queues.events.len() <= queues.low_water() || queues.close_us.is_some() {
             control.hold_reading_until(0);
         }
         due

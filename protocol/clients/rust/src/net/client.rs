@@ -203,8 +203,8 @@ impl Client {
     }
 
     /// Request at most `count` earlier messages of a followed room, from an offset on. They include those
-    /// that pacing left out, and none are folded. The client handles pages, waits and reconnects. The future
-    /// may be dropped.
+    /// that pacing left out, and none are folded. The client handles pages, waits and reconnects. An answer
+    /// has 16 MiB at most, and then ends before `count`. The future may be dropped.
     ///
     /// # Errors
     /// [`HistoryError`].
@@ -215,8 +215,7 @@ impl Client {
             queues.push_command(Command::History(room.into(), ticket, from, count));
             ticket
         };
-        let waiting =
-            Waiting { shared: &self.0.shared, ticket, forget: |q, ticket| q.history.forget(ticket) };
+        let waiting = Waiting { shared: &self.0.shared, ticket, forget: Queues::forget_history };
         std::future::poll_fn(|cx| waiting.shared.lock().history.poll(ticket, cx.waker())).await
     }
 

@@ -41,6 +41,12 @@ pub trait Handler {
     /// An event happened, at this time on [`now_us`](super::now_us)'s clock.
     fn handle_event(&mut self, now_us: u64, event: &Event<'_>);
 
+    /// Whether the handler takes no more for now. The driver then gives it no further frame in this turn.
+    /// `poll_control` follows, where the handler can hold the reading.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// A connection is established, over this URL.
     fn handle_connected(&mut self, url: &Url) {
         let _ = url;
@@ -210,7 +216,12 @@ impl<H: Handler> Driver<H> {
             let now_us = now_us();
             self.release_reading(now_us);
             let ended = self.poll_incoming(cx, now_us);
+            let was_held = self.held_until_us > now_us;
             let handler_due = self.poll_handler(cx, now_us);
+            if was_held && self.held_until_us <= now_us {
+                // Nothing else would wake it: what is to be read came long ago.
+                cx.waker().wake_by_ref();
+            }
             let goodbye_due = self.migration.poll_goodbye(cx, now_us, &mut self.stats);
             let step = match ended {
                 Some(ending) => self.handle_ended(now_us, ending),
@@ -264,13 +275,16 @@ impl<H: Handler> Driver<H> {
         with_scratch(|scratch| {
             for _ in 0..READS_PER_TURN {
                 let frames_in = &mut stats.frames_in;
-                let read = link.poll_read(cx, scratch, &mut |incoming| match incoming {
-                    Incoming::Frame(frame) => {
-                        *frames_in += 1;
-                        session
-                            .handle_frame(now_us, frame, &mut |event| handler.handle_event(now_us, &event));
+                let read = link.poll_read(cx, scratch, &mut |incoming| {
+                    match incoming {
+                        Incoming::Frame(frame) => {
+                            *frames_in += 1;
+                            let emit = &mut |event: Event<'_>| handler.handle_event(now_us, &event);
+                            session.handle_frame(now_us, frame, emit);
+                        }
+                        Incoming::Fault(code, what) => session.handle_malformed(code, what),
                     }
-                    Incoming::Fault(code, what) => session.handle_malformed(code, what),
+                    !handler.is_full()
                 });
                 match read {
                     Poll::Ready(Ok(bytes)) => stats.bytes_in += bytes as u64,
@@ -280,6 +294,9 @@ impl<H: Handler> Driver<H> {
                         return Some(ending);
                     }
                     Poll::Pending => return None,
+                }
+                if handler.is_full() {
+                    break;
                 }
             }
             cx.waker().wake_by_ref();
@@ -405,7 +422,7 @@ impl<H: Handler> Driver<H> {
         let flushed = link.poll_flush(cx, &mut self.stats.bytes_out);
         let ended = with_scratch(|scratch| {
             loop {
-                match link.poll_read(cx, scratch, &mut |_| {}) {
+                match link.poll_read(cx, scratch, &mut |_| true) {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return true,
                     Poll::Pending => return false,

@@ -1,7 +1,7 @@
 //! Requests for earlier messages, for apps: this gathers the events of one request into one answer.
 //!
-//! Invariants: the requested count bounds the gathered messages. A request whose future is dropped is
-//! forgotten here, and its later events are ignored.
+//! Invariants: the requested count and [`ANSWER_BYTES_MAX`] bound the gathered messages. A request that is
+//! answered early, or whose future is dropped, is forgotten here; the session is told to stop it.
 //! Not here: pages (`core::history`), the queues (`client`).
 
 use std::fmt;
@@ -11,6 +11,9 @@ use grandstand_protocol::frame::{Kind, Role};
 use grandstand_protocol::refusal::Refusal;
 
 use crate::core::{Event, RequestError};
+
+/// Bytes of one answer. Beyond, it ends before all that was requested, and says where.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An earlier message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +42,8 @@ pub struct History {
     pub messages: Vec<HistoryMessage>,
     /// The first offset that was not given.
     pub next: u64,
-    /// The next offset that the room will assign. When `next` equals it, there is nothing more to request.
+    /// The next offset that the room will assign, or some offset above `next` where an answer ended early.
+    /// When `next` equals it, there is nothing more to request.
     pub head: u64,
 }
 
@@ -77,6 +81,8 @@ impl From<RequestError> for HistoryError {
 pub(super) struct HistoryRequests {
     slots: Vec<Slot>,
     next_ticket: u64,
+    /// The session's numbers of requests that it is to stop; not more than it has.
+    stopped: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -85,6 +91,7 @@ struct Slot {
     /// The session's number for the request, once it has one.
     request: Option<u32>,
     history: History,
+    bytes: usize,
     done: Option<Result<(), HistoryError>>,
     app: Option<Waker>,
 }
@@ -94,13 +101,15 @@ impl HistoryRequests {
     pub(super) fn begin(&mut self) -> u64 {
         self.next_ticket += 1;
         let (ticket, history) = (self.next_ticket, History::default());
-        self.slots.push(Slot { ticket, request: None, history, done: None, app: None });
+        self.slots.push(Slot { ticket, request: None, history, bytes: 0, done: None, app: None });
         ticket
     }
 
     /// The session made the request under this number, or could not make it.
     pub(super) fn made(&mut self, ticket: u64, made: Result<u32, HistoryError>) {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else { return };
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else {
+            return self.stopped.extend(made.ok());
+        };
         match made {
             Ok(request) => slot.request = Some(request),
             Err(error) => slot.finish(Err(error)),
@@ -109,7 +118,14 @@ impl HistoryRequests {
 
     /// No caller waits for the request any more.
     pub(super) fn forget(&mut self, ticket: u64) {
-        self.slots.retain(|slot| slot.ticket != ticket);
+        let Some(at) = self.slots.iter().position(|slot| slot.ticket == ticket) else { return };
+        let slot = self.slots.swap_remove(at);
+        self.stopped.extend(slot.request.filter(|_| slot.done.is_none()));
+    }
+
+    /// The next request that the session is to stop.
+    pub(super) fn poll_stopped(&mut self) -> Option<u32> {
+        self.stopped.pop()
     }
 
     /// The session has ended.
@@ -135,6 +151,7 @@ impl HistoryRequests {
         match *event {
             Event::History { request, offset, time_ms, author, role, text, attachment, reply_to, .. } => {
                 if let Some(slot) = self.slot(request) {
+                    slot.bytes += size_of::<HistoryMessage>() + author.len() + text.len() + attachment.len();
                     let (author, text, attachment) = (author.into(), text.into(), attachment.into());
                     slot.history.messages.push(HistoryMessage {
                         offset,
@@ -145,6 +162,12 @@ impl HistoryRequests {
                         attachment,
                         reply_to,
                     });
+                    if slot.bytes >= ANSWER_BYTES_MAX {
+                        slot.history.next = offset.saturating_add(1);
+                        slot.history.head = slot.history.head.max(slot.history.next.saturating_add(1));
+                        slot.finish(Ok(()));
+                        self.stopped.push(request);
+                    }
                 }
                 true
             }

@@ -3,7 +3,8 @@
 //! Why polled by hand: a viewer's task must not hold a read buffer while it waits, and futures of reads and
 //! writes hold one. A link reads into memory that the caller lends for each call.
 //! Invariants: between frames a link has no buffer; `out` holds only bytes that the transport has not
-//! accepted yet.
+//! accepted yet, and about as many more at most. A caller that cannot take the next frame gets it at the next
+//! read; until then it waits here with what came behind it, which was one read.
 //! Not here: making connections (`connector`), the meaning of frames (`core`).
 
 use std::io;
@@ -53,7 +54,8 @@ pub(super) struct Link {
     framing: Framing,
     out: Vec<u8>,
     out_at: usize,
-    /// Bytes that arrived with the answer to the upgrade.
+    /// Bytes that were read and not looked at: behind the answer to the upgrade, or behind a frame after
+    /// which the caller took no more.
     early: Vec<u8>,
 }
 
@@ -75,13 +77,13 @@ impl Link {
         }
     }
 
-    /// Read once, and give out the completed frames. Returns the number of bytes, or how the connection
-    /// ended.
+    /// Read once, and give out the completed frames as long as `on` takes more. Returns the number of bytes
+    /// that were looked at, or how the connection ended.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
-        on: &mut dyn FnMut(Incoming<'_>),
+        on: &mut dyn FnMut(Incoming<'_>) -> bool,
     ) -> Poll<Result<usize, Ending>> {
         if !self.early.is_empty() {
             let mut early = std::mem::take(&mut self.early);
@@ -94,22 +96,27 @@ impl Link {
         }
     }
 
-    fn handle_bytes(&mut self, bytes: &mut [u8], on: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, Ending> {
-        let len = bytes.len();
-        match &mut self.framing {
-            Framing::WebSocket(reader) => match websocket::read(reader, bytes, &mut self.out, on) {
-                Some(ending) => Err(ending),
-                None => Ok(len),
-            },
-            Framing::Stream(partial) => {
-                partial.handle_bytes(bytes, on);
-                Ok(len)
-            }
+    fn handle_bytes(
+        &mut self,
+        bytes: &mut [u8],
+        on: &mut dyn FnMut(Incoming<'_>) -> bool,
+    ) -> Result<usize, Ending> {
+        let taken = match &mut self.framing {
+            Framing::WebSocket(reader) => websocket::read(reader, bytes, &mut self.out, on)?,
+            Framing::Stream(partial) => partial.handle_bytes(bytes, on),
+        };
+        if taken < bytes.len() {
+            self.early = bytes[taken..].to_vec();
         }
+        Ok(taken)
     }
 
     /// Queue a frame to send.
     pub(super) fn queue(&mut self, frame: &[u8]) {
+        // A peer that reads slowly but steadily never lets the buffer empty.
+        if self.out_at > self.queued_bytes() {
+            self.out.drain(..std::mem::take(&mut self.out_at));
+        }
         match self.framing {
             Framing::WebSocket(_) => websocket::write_message(frame, &mut self.out),
             Framing::Stream(_) => {
@@ -222,41 +229,53 @@ struct Partial {
 }
 
 impl Partial {
-    fn handle_bytes(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>)) {
+    /// The number of bytes that were looked at: fewer than all if `on` took no more.
+    fn handle_bytes(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>) -> bool) -> usize {
         if self.ended {
-            return;
+            return bytes.len();
         }
-        if self.bytes.is_empty() {
-            let taken = self.take_frames(bytes, on);
-            self.bytes.extend_from_slice(&bytes[taken..]);
+        let mut all = std::mem::take(&mut self.bytes);
+        let before = all.len();
+        let (taken, is_paused) = if all.is_empty() {
+            self.take_frames(bytes, on)
         } else {
-            let mut all = std::mem::take(&mut self.bytes);
             all.extend_from_slice(bytes);
-            let taken = self.take_frames(&all, on);
-            all.drain(..taken);
-            self.bytes = if all.is_empty() { Vec::new() } else { all };
+            self.take_frames(&all, on)
+        };
+        // The first frame ends behind what was kept of it.
+        let taken = taken.saturating_sub(before);
+        if is_paused {
+            return taken;
         }
+        if before > 0 && taken == 0 {
+            self.bytes = all;
+        } else if !self.ended {
+            self.bytes = bytes[taken..].to_vec();
+        }
+        bytes.len()
     }
 
-    /// The number of bytes in whole frames.
-    fn take_frames(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>)) -> usize {
+    /// The number of bytes in whole frames that `on` took, and whether it takes no more.
+    fn take_frames(&mut self, bytes: &[u8], on: &mut dyn FnMut(Incoming<'_>) -> bool) -> (usize, bool) {
         let mut at = 0;
         loop {
             match read_header(&bytes[at..], SERVER_FRAME_BYTES_MAX) {
                 Ok(Some((header, len))) if bytes.len() - at >= header + len => {
-                    on(Incoming::Frame(&bytes[at + header..at + header + len]));
+                    let goes_on = on(Incoming::Frame(&bytes[at + header..at + header + len]));
                     at += header + len;
+                    if !goes_on {
+                        return (at, true);
+                    }
                 }
-                Ok(_) => return at,
+                Ok(_) => return (at, false),
                 Err(fault) => {
                     self.ended = true;
-                    match fault {
-                        HeaderFault::TooLarge(_) => {
-                            on(Incoming::Fault(CloseCode::FrameTooLarge, "a frame too large"));
-                        }
-                        _ => on(Incoming::Fault(CloseCode::BadStream, "bytes that are no frame header")),
-                    }
-                    return bytes.len();
+                    let (code, what) = match fault {
+                        HeaderFault::TooLarge(_) => (CloseCode::FrameTooLarge, "a frame too large"),
+                        _ => (CloseCode::BadStream, "bytes that are no frame header"),
+                    };
+                    on(Incoming::Fault(code, what));
+                    return (bytes.len(), false);
                 }
             }
         }
@@ -288,12 +307,43 @@ mod tests {
             let (mut partial, mut seen) = (Partial::default(), Vec::new());
             for piece in wire.chunks(step) {
                 partial.handle_bytes(piece, &mut |incoming| match incoming {
-                    Incoming::Frame(frame) => seen.push(frame.to_vec()),
+                    Incoming::Frame(frame) => {
+                        seen.push(frame.to_vec());
+                        true
+                    }
                     Incoming::Fault(..) => panic!("{incoming:?}"),
                 });
             }
             assert_eq!(seen, frames, "in steps of {step}");
             assert_eq!(partial.bytes.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_caller_that_takes_one_frame_at_a_time_gets_every_frame_once() {
+        let frames = [vec![1; 3], vec![2; 130], vec![], vec![3; 5_000], vec![4; 1]];
+        let mut wire = Vec::new();
+        for frame in &frames {
+            write_header(frame.len(), &mut wire);
+            wire.extend_from_slice(frame);
+        }
+        for step in [1, 2, 7, 131, 1000, wire.len()] {
+            let (mut partial, mut seen) = (Partial::default(), Vec::new());
+            for piece in wire.chunks(step) {
+                let mut at = 0;
+                while at < piece.len() {
+                    let before = seen.len();
+                    at += partial.handle_bytes(&piece[at..], &mut |incoming| match incoming {
+                        Incoming::Frame(frame) => {
+                            seen.push(frame.to_vec());
+                            false
+                        }
+                        Incoming::Fault(..) => panic!("{incoming:?}"),
+                    });
+                    assert!(seen.len() <= before + 1);
+                }
+            }
+            assert_eq!(seen, frames, "in steps of {step}");
         }
     }
 
@@ -304,6 +354,7 @@ mod tests {
             partial.handle_bytes(b"GET /", &mut |incoming| {
                 assert!(matches!(incoming, Incoming::Fault(CloseCode::BadStream, _)));
                 faults += 1;
+                true
             });
         }
         assert_eq!(faults, 1);

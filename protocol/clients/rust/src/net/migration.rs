@@ -98,7 +98,7 @@ impl Migration {
         let flushed = link.poll_flush(cx, &mut stats.bytes_out);
         let ended = with_scratch(|scratch| {
             loop {
-                match link.poll_read(cx, scratch, &mut |_| {}) {
+                match link.poll_read(cx, scratch, &mut |_| true) {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return true,
                     Poll::Pending => return false,
@@ -137,12 +137,15 @@ fn greet(
         let mut fault = None;
         let (frames_in, session) = (&mut stats.frames_in, &mut *session);
         let read = with_scratch(|scratch| {
-            link.poll_read(cx, scratch, &mut |incoming| match incoming {
-                Incoming::Frame(frame) => {
-                    *frames_in += 1;
-                    session.next_connection().handle_frame(now_us, frame);
+            link.poll_read(cx, scratch, &mut |incoming| {
+                match incoming {
+                    Incoming::Frame(frame) => {
+                        *frames_in += 1;
+                        session.next_connection().handle_frame(now_us, frame);
+                    }
+                    Incoming::Fault(..) => fault = Some(Ending::Broken(io::ErrorKind::InvalidData)),
                 }
-                Incoming::Fault(..) => fault = Some(Ending::Broken(io::ErrorKind::InvalidData)),
+                true
             })
         });
         match (read, fault) {

@@ -2,14 +2,16 @@
 //!
 //! Why no unbounded queue: when an app does not take its events, its session stops reading. The viewer's
 //! cursor then lags at the node, where lag costs nothing, and no events pile up here.
-//! Invariants: at most `events_max` events and those of one read wait, besides one outcome per accepted
-//! publication; at most [`COMMANDS_MAX`] commands wait; `Closed` is the last event.
+//! Invariants: at most `events_max` events and those of one frame wait, besides one outcome per accepted
+//! publication. After `close` the session reads on for its answers; once `events_max` events wait, the others
+//! are left out to the end. At most [`COMMANDS_MAX`] commands wait; `Closed` is the last event.
 //! Not here: the app's side (`client`), the session's side (`bridge`).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use grandstand_protocol::frame::Kind;
 use grandstand_protocol::limits;
 
 use super::Url;
@@ -60,6 +62,8 @@ pub(super) struct Queues {
     pub(super) network_changed: bool,
     /// When the app asked for the end, by the session's clock.
     pub(super) close_us: Option<u64>,
+    /// Since the close events have been left out: none but outcomes may follow, or there would be a hole.
+    leaves_out: bool,
     pub(super) over: bool,
 }
 
@@ -88,6 +92,33 @@ impl Queues {
         self.events_max / 2
     }
 
+    /// Whether so many events wait that the session must stop reading. An app that closes may not take events
+    /// any more, so the close does not wait for that.
+    pub(super) fn is_full(&self) -> bool {
+        self.events.len() >= self.events_max && self.close_us.is_none()
+    }
+
+    /// Whether an event is left out, since the app has closed the session and does not take its events.
+    fn leaves_out(&mut self, event: &OwnedEvent) -> bool {
+        self.leaves_out |= self.close_us.is_some() && self.events.len() >= self.events_max;
+        let is_outcome = match event {
+            OwnedEvent::Refused { kind, id, .. } if *kind == Kind::Publish as u8 => {
+                self.answers.contains(*id)
+            }
+            OwnedEvent::Refused { .. } => self.events.len() < 2 * self.events_max,
+            _ => matches!(
+                event,
+                OwnedEvent::Published { .. }
+                    | OwnedEvent::Uncertain { .. }
+                    | OwnedEvent::NotSent { .. }
+                    | OwnedEvent::StateSet { .. }
+                    | OwnedEvent::StateUnanswered { .. }
+                    | OwnedEvent::Closed { .. }
+            ),
+        };
+        self.leaves_out && !is_outcome
+    }
+
     /// # Errors
     /// [`RequestError::Over`] or [`RequestError::Full`].
     pub(super) fn check_open(&self) -> Result<(), RequestError> {
@@ -108,7 +139,7 @@ impl Queues {
 
     /// Give an event to the app. Before `Closed` come the outcomes of all that the session never saw.
     pub(super) fn push_event(&mut self, event: OwnedEvent) {
-        if self.over {
+        if self.over || self.leaves_out(&event) {
             return;
         }
         match &event {
@@ -155,6 +186,12 @@ impl Queues {
         self.forget_wait(wait);
         self.apps.push((wait, cx.waker().clone()));
         Poll::Pending
+    }
+
+    /// Nobody waits for this answer any more, and the session is to stop the request.
+    pub(super) fn forget_history(&mut self, ticket: u64) {
+        self.history.forget(ticket);
+        self.wake_session();
     }
 
     /// A number for a task that is about to wait for events.

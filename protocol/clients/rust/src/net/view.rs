@@ -4,11 +4,9 @@
 //! saves a position must save that of the last message which it has seen, or it misses some after a restart.
 //! Not here: positions for resuming after a reconnect (`core::room`).
 
-use std::collections::BTreeMap;
-
 use grandstand_protocol::frame::Outcome;
 
-use crate::core::{OwnedEvent, RoomId, SubscribeOptions};
+use crate::core::{OwnedEvent, RoomId, StateTable, SubscribeOptions};
 
 /// Whether a client has a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,7 +37,7 @@ struct RoomView {
     name: Box<str>,
     is_live: bool,
     position: Option<(u64, u64)>,
-    state: BTreeMap<Box<str>, Box<[u8]>>,
+    state: StateTable,
 }
 
 /// See the file's head.
@@ -66,7 +64,7 @@ impl View {
     /// The app follows a room.
     pub(super) fn subscribe(&mut self, name: &str, options: SubscribeOptions) {
         if !self.follows(name) {
-            let (position, state) = (options.resume, BTreeMap::new());
+            let (position, state) = (options.resume, StateTable::default());
             self.rooms.push(RoomView { id: None, name: name.into(), is_live: false, position, state });
         }
     }
@@ -88,12 +86,12 @@ impl View {
     }
 
     pub(super) fn state(&self, name: &str, key: &str) -> Option<Box<[u8]>> {
-        self.room(name)?.state.get(key).cloned()
+        self.room(name)?.state.get(key).map(Box::from)
     }
 
     pub(super) fn states(&self, name: &str) -> Vec<(Box<str>, Box<[u8]>)> {
-        let state = self.room(name).into_iter().flat_map(|room| &room.state);
-        state.map(|(key, value)| (key.clone(), value.clone())).collect()
+        let state = self.room(name).into_iter().flat_map(|room| room.state.iter());
+        state.map(|(key, value)| (key.into(), value.into())).collect()
     }
 
     pub(super) fn rooms(&self) -> Vec<RoomInfo> {
@@ -131,9 +129,9 @@ impl View {
             }
             OwnedEvent::Snapshot { room, .. } => self.change(room.id, |room| room.state.clear()),
             OwnedEvent::State { room, key, value, .. } if keeps_state => {
-                self.change(room.id, |room| match value {
-                    Some(value) => drop(room.state.insert(key.clone(), value.clone())),
-                    None => drop(room.state.remove(key)),
+                // Beyond its bound it keeps no further key: a node that sends so much breaks the protocol.
+                self.change(room.id, |room| {
+                    let _ = room.state.apply(key, value.as_deref());
                 });
             }
             _ => {}

@@ -24,6 +24,10 @@ const LIMITS: Limits =
 /// Bytes that one read takes of the answer to the upgrade, which has about 200.
 const ANSWER_STEP_BYTES: usize = 1024;
 
+/// Bytes that wait to be sent, above which a Ping gets no Pong of its own: the peer does not read, and one
+/// Pong answers all Pings before it (RFC 6455, 5.5.3).
+const WAITING_BYTES_MAX: usize = 32 * 1024;
+
 /// How a TLS server answers what is not TLS: the start of an alert record.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
@@ -70,27 +74,37 @@ pub(super) fn write_close(code: CloseCode, out: &mut Vec<u8>) {
     write_masked(Opcode::Close, &close_payload(code.websocket(), ""), mask_key(), out);
 }
 
-/// Read received bytes and call `on` for each message or fault; answers are appended to `out`.
+/// Read received bytes and call `on` for each message or fault, as long as it takes more; answers are
+/// appended to `out`. Returns the number of bytes that were looked at.
+///
+/// # Errors
+/// The node has closed the connection.
 pub(super) fn read(
     reader: &mut Reader,
     bytes: &mut [u8],
     out: &mut Vec<u8>,
-    on: &mut dyn FnMut(Incoming<'_>),
-) -> Option<Ending> {
+    on: &mut dyn FnMut(Incoming<'_>) -> bool,
+) -> Result<usize, Ending> {
+    let len = bytes.len();
     let mut input = Input::new(bytes);
     loop {
-        match reader.poll_event(&mut input, &LIMITS) {
-            Ok(None) => return None,
+        let goes_on = match reader.poll_event(&mut input, &LIMITS) {
+            Ok(None) => return Ok(len),
             Ok(Some(Event::Message { binary: true, payload })) => on(Incoming::Frame(payload)),
             Ok(Some(Event::Message { binary: false, .. })) => {
-                on(Incoming::Fault(CloseCode::NotBinary, "a text message"));
+                on(Incoming::Fault(CloseCode::NotBinary, "a text message"))
             }
-            Ok(Some(Event::Ping(payload))) => write_masked(Opcode::Pong, payload, mask_key(), out),
-            Ok(Some(Event::Pong(_))) => {}
+            Ok(Some(Event::Ping(payload))) => {
+                if out.len() < WAITING_BYTES_MAX {
+                    write_masked(Opcode::Pong, payload, mask_key(), out);
+                }
+                true
+            }
+            Ok(Some(Event::Pong(_))) => true,
             Ok(Some(Event::Close { code, .. })) => {
                 let answer = code.map_or(Vec::new(), |code| close_payload(code, ""));
                 write_masked(Opcode::Close, &answer, mask_key(), out);
-                return Some(ending(code));
+                return Err(ending(code));
             }
             Err(fault) => {
                 let code = match fault {
@@ -98,8 +112,11 @@ pub(super) fn read(
                     _ => CloseCode::Malformed,
                 };
                 on(Incoming::Fault(code, &fault.to_string()));
-                return None;
+                return Ok(len);
             }
+        };
+        if !goes_on {
+            return Ok(len - input.remaining());
         }
     }
 }
