@@ -59,7 +59,7 @@ config_table! {
             "the credential is a token in the hello, never a cookie, so a foreign page has nothing to ride on";
         header_bytes_max: usize = 32_768, [512, 65_536],
             "Bytes of one HTTP request, request line and headers together, on the WebSocket ports and the admin port. Beyond, or with \
-             over 128 headers (admin port: 100), it is answered 431 and closed.",
+             over 128 headers, it is answered 431 and closed.",
             "browsers send under 2 KB, cookies of a shared domain add 8 KB, and proxies pass on as much as this";
     }
 

@@ -84,7 +84,7 @@ impl Access {
     }
 
     fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
-        self.check_size(uri, headers)?;
+        self.check_size(method, uri, headers)?;
         if self.is_probe(method, uri.path()) {
             return Ok(());
         }
@@ -101,10 +101,11 @@ impl Access {
                 && (is_options || method == Method::GET || method == Method::HEAD))
     }
 
-    fn check_size(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
-        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let bytes: usize =
-            lines.sum::<usize>() + uri.path_and_query().map_or(0, |target| target.as_str().len());
+    /// The head as it is sent, without blanks that nobody needs: the ports of WebSocket count the same.
+    fn check_size(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+        let first = method.as_str().len() + " ".len() + uri.to_string().len() + " HTTP/1.1\r\n".len();
+        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+        let bytes: usize = first + lines.sum::<usize>() + "\r\n".len();
         if bytes <= self.header_bytes_max {
             return Ok(());
         }

@@ -6,6 +6,8 @@
 //! Not here: connections, access and failures (`http`), the effect of a request on a room
 //! (`grandstand_engine`), the counting of numbers (`metrics`).
 
+#[cfg(test)]
+mod bounds;
 mod clock;
 mod drain;
 mod health;

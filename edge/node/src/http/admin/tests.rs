@@ -16,9 +16,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 
+/// As the configuration has it by default.
+pub(super) const HEADER_BYTES_MAX: usize = 32_768;
+
 /// A running port; stopped and joined when dropped.
-struct Node {
-    at: SocketAddr,
+pub(super) struct Node {
+    pub(super) at: SocketAddr,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -26,7 +29,7 @@ struct Node {
 }
 
 impl Node {
-    fn with_shards(shards: u16, key: Option<&str>) -> Node {
+    pub(super) fn with_shards(shards: u16, key: Option<&str>) -> Node {
         let config = EngineConfig { shards, ..EngineConfig::for_tests() };
         let (engine, _ports) = Engine::start(config, Vec::new()).unwrap();
         Node::over(engine.desk(), key, Some(engine))
@@ -47,7 +50,7 @@ impl Node {
             ready: ready.clone(),
             key: SharedKey::new(key.map(Secret::new).as_ref()),
             hosts: vec!["admin.example.org".to_owned()],
-            header_bytes_max: 16_384,
+            header_bytes_max: HEADER_BYTES_MAX,
             drain: Arc::new(Draining::default()),
             health: Arc::new(Health::new(Default::default(), Clock::start(), Duration::from_secs(5))),
             reload: Arc::new(NothingToReload),
@@ -280,7 +283,7 @@ fn health_and_readiness_differ() {
 }
 
 /// A request as it is, and the status and the head of the answer.
-fn raw(at: SocketAddr, request: &str) -> (u16, String) {
+pub(super) fn raw(at: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();

@@ -101,6 +101,12 @@ impl Connections {
         }
     }
 
+    /// How many connections wait for their requests.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().line.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

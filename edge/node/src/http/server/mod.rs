@@ -21,6 +21,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
+use grandstand_protocol::websocket::handshake::HEADERS_MAX;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,6 +32,8 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use connections::{Connections, Slot};
+#[cfg(test)]
+pub(super) use offload::REQUESTS_MAX;
 pub(super) use offload::{Offloaded, offload};
 
 /// How long a stop waits for requests under way.
@@ -155,6 +158,7 @@ async fn answer(stream: TcpStream, slot: Slot, bounds: Bounds, router: Router, p
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     // A client that breaks off, or is too slow, gets no answer.

@@ -22,7 +22,7 @@ use super::{stopped, turns};
 use crate::http::response::Failure;
 
 /// Requests under way: operators and their programs send a few.
-const REQUESTS_MAX: usize = 64;
+pub(crate) const REQUESTS_MAX: usize = 64;
 
 /// A router on a thread of its own.
 #[derive(Clone, Debug)]

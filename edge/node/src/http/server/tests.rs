@@ -87,3 +87,39 @@ fn a_stop_does_not_wait_for_who_says_nothing() {
     assert!(begun.elapsed() < STOP_GRACE, "{:?}", begun.elapsed());
     drop(silent);
 }
+
+#[test]
+fn a_request_whose_body_never_ends_is_cut_off() {
+    let port = Port::new(Bounds { life: Duration::from_millis(100), ..BOUNDS });
+    let mut slow = Client::connect(port.at).unwrap();
+    slow.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+    let begun = Instant::now();
+    let mut answer = String::new();
+    let _ = slow.read_to_string(&mut answer);
+    assert!(begun.elapsed() < BOUNDS.life / 2, "{:?}", begun.elapsed());
+    assert!(port.ask().starts_with("HTTP/1.1 200"));
+}
+
+/// Silent connections of addresses beyond loopback.
+#[test]
+fn one_address_holds_a_quarter_of_the_places_and_a_neighbourhood_half() {
+    const PLACES: usize = 16;
+    let connections = Arc::new(Connections::new(PLACES).unwrap());
+    let open = |net: u8, host: u8, count: usize| -> Vec<Slot> {
+        let peer = SocketAddr::from(([203, 0, net, host], 5_000));
+        (0..count).filter_map(|_| connections.begin(peer)).collect()
+    };
+    let one = open(1, 1, PLACES);
+    assert_eq!(one.len(), PLACES, "the newest takes the place of an older one of its own");
+    assert_eq!(connections.waiting(), PLACES / 4);
+    let neighbours: Vec<Slot> = (2..9).flat_map(|host| open(1, host, PLACES)).collect();
+    assert_eq!(connections.waiting(), PLACES / 2);
+    let others: Vec<Slot> = (2..10).flat_map(|net| open(net, 1, 1)).collect();
+    assert_eq!((others.len(), connections.waiting()), (8, PLACES), "everybody else has the rest");
+    drop((one, neighbours, others));
+    assert_eq!(connections.waiting(), 0);
+    // Operators' own machines are exempt, and fill the line at most.
+    let local: Vec<Slot> =
+        (0..2 * PLACES).filter_map(|_| connections.begin("[::1]:9".parse().unwrap())).collect();
+    assert_eq!((local.len(), connections.waiting()), (2 * PLACES, PLACES));
+}
