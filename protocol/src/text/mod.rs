@@ -8,7 +8,7 @@
 //! a tower of marks. What scripts and emoji need stays: joiners and selectors where they have an effect, and
 //! marks of direction in texts of scripts written from right to left.
 //!
-//! - [`is_text`], [`is_name`]: the verdict;
+//! - [`is_text`], [`is_name`]: the verdict; [`may_stand`]: of one character, whatever stands around it;
 //! - [`mend_text`], [`mend_name`]: a text or a name without what has no place;
 //! - [`Likeness`]: what a reader takes a name for.
 //!
@@ -35,6 +35,11 @@ pub fn is_text(s: &str) -> bool {
     // All bytes are looked at, without a branch: that is faster for every text of usual length.
     let is_plain = |b: u8| (b' '..0x7f).contains(&b) | (b == b'\n') | (b == b'\t');
     s.bytes().fold(true, |ok, b| ok & is_plain(b)) || is_scanned_text(s)
+}
+
+/// Whether there is a text that may have this character: one that is typed may get its neighbours later.
+pub fn may_stand(c: char) -> bool {
+    matches!(c, '\n' | '\t') || Class::of(c) != Class::Hidden
 }
 
 /// Whether this is a name: visible text without line ends and tabs, not empty, without white space at either

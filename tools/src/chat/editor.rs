@@ -9,7 +9,7 @@
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::clean::{clean_lines, width};
+use super::clean::{clean_lines, clean_typed, width};
 
 /// Most entries of the history: people scroll back through fewer.
 const HISTORY_MAX: usize = 100;
@@ -34,7 +34,7 @@ impl Editor {
 
     /// Take the text, add it to the history, and clear the editor.
     pub(super) fn take(&mut self) -> String {
-        let line = std::mem::take(&mut self.text);
+        let line = clean_lines(&std::mem::take(&mut self.text));
         self.clear();
         if !line.trim().is_empty() && self.history.last() != Some(&line) {
             self.history.push(line.clone());
@@ -51,7 +51,7 @@ impl Editor {
 
     /// Insert typed or pasted text at the cursor.
     pub(super) fn insert(&mut self, text: &str) {
-        let text = clean_lines(text);
+        let text = clean_typed(text);
         self.text.insert_str(self.cursor, &text);
         self.cursor += text.len();
         self.settle();

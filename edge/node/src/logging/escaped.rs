@@ -25,7 +25,7 @@ impl fmt::Display for Escaped<'_> {
                 '"' | '\'' | '\\' => write!(f, "\\{c}")?,
                 '\n' => f.write_str("\\n")?,
                 '\t' => f.write_str("\\t")?,
-                c if c.is_control() || is_deceptive(c) => write!(f, "{}", c.escape_unicode())?,
+                c if is_deceptive(c) => write!(f, "{}", c.escape_unicode())?,
                 c => write!(f, "{c}")?,
             }
         }
@@ -36,7 +36,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Characters that have no place of their own in visible text: they move, hide or end it.
+/// Characters that have no place of their own in visible text, controls included: they move, hide or end it.
 fn is_deceptive(c: char) -> bool {
     !text::is_text(c.encode_utf8(&mut [0; 4]))
 }
