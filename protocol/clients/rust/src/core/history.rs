@@ -32,11 +32,11 @@ struct HistoryRequest {
     epoch: Option<u64>,
     from: u64,
     left: u64,
-    stage: PageStage,
+    state: PageState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PageStage {
+enum PageState {
     Due,
     Waiting(u64),
     Asked,
@@ -62,16 +62,16 @@ impl HistoryRequests {
             return Err(RequestError::Full);
         }
         let (number, left) = (numbers.take(), count.max(1));
-        self.0.push(HistoryRequest { number, room, epoch: None, from, left, stage: PageStage::Due });
+        self.0.push(HistoryRequest { number, room, epoch: None, from, left, state: PageState::Due });
         Ok(number)
     }
 
     /// The next page to request.
     pub(super) fn poll(&mut self, subscriptions: &Subscriptions) -> Option<History> {
-        let due = |r: &&mut HistoryRequest| r.stage == PageStage::Due && subscriptions.live(r.room).is_some();
+        let due = |r: &&mut HistoryRequest| r.state == PageState::Due && subscriptions.live(r.room).is_some();
         let request = self.0.iter_mut().find(due)?;
         let room = subscriptions.live(request.room)?;
-        request.stage = PageStage::Asked;
+        request.state = PageState::Asked;
         let epoch = *request.epoch.get_or_insert(room.position.epoch);
         let count_max = request.left.min(HISTORY_MESSAGES_MAX.into()) as u32;
         Some(History { request: request.number, alias: room.alias, epoch, from: request.from, count_max })
@@ -84,8 +84,8 @@ impl HistoryRequests {
 
     /// The time at which a refused page may be requested again.
     pub(super) fn due_us(&self) -> Option<u64> {
-        let waiting = self.0.iter().filter_map(|r| match r.stage {
-            PageStage::Waiting(until_us) => Some(until_us),
+        let waiting = self.0.iter().filter_map(|r| match r.state {
+            PageState::Waiting(until_us) => Some(until_us),
             _ => None,
         });
         waiting.min()
@@ -93,15 +93,15 @@ impl HistoryRequests {
 
     pub(super) fn handle_timeout(&mut self, now_us: u64) {
         for request in &mut self.0 {
-            if matches!(request.stage, PageStage::Waiting(until_us) if now_us >= until_us) {
-                request.stage = PageStage::Due;
+            if matches!(request.state, PageState::Waiting(until_us) if now_us >= until_us) {
+                request.state = PageState::Due;
             }
         }
     }
 
     /// The session has a new connection, which requests all open pages again.
     pub(super) fn handle_disconnected(&mut self) {
-        self.0.iter_mut().for_each(|request| request.stage = PageStage::Due);
+        self.0.iter_mut().for_each(|request| request.state = PageState::Due);
     }
 
     /// A page arrived.
@@ -124,7 +124,7 @@ impl HistoryRequests {
         if request.left > 0 {
             request.from = request.from.max(page.next);
         }
-        request.stage = PageStage::Due;
+        request.state = PageState::Due;
         if is_over {
             let (request, next, head) = (request.number, request.from, page.head);
             emit(Event::HistoryEnd { room: room.room(), request, next, head });
@@ -144,7 +144,7 @@ impl HistoryRequests {
         }
         let wait_us = u64::from(r.retry_after_ms.unwrap_or(RETRY_WAIT_MS)) * 1000;
         let until_us = now_us + wait_us + backoff.jitter_us(wait_us / 4);
-        self.0[at].stage = PageStage::Waiting(until_us);
+        self.0[at].state = PageState::Waiting(until_us);
         true
     }
 

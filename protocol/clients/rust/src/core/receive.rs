@@ -19,7 +19,7 @@ use grandstand_protocol::version::capability;
 
 use super::batch::BatchError;
 use super::limits::NodeLimits;
-use super::room::{RoomState, Stage};
+use super::room::{RoomState, SubscriptionState};
 use super::session::{Link, offered};
 use super::{Event, Session, outcomes};
 
@@ -202,20 +202,20 @@ impl Receiver<'_> {
 
     fn handle_subscribed(&mut self, s: &Subscribed, emit: &mut impl FnMut(Event<'_>)) {
         let subscriptions = &mut self.session.subscriptions;
-        let asked = subscriptions.position(|r| r.stage == Stage::Asked && r.request == s.request);
+        let asked = subscriptions.position(|r| r.state == SubscriptionState::Asked && r.request == s.request);
         if let Some(at) = asked {
             subscriptions.at(at).handle_subscribed(s, emit);
         }
     }
 
     fn handle_unsubscribed(&mut self, request: u32, alias: u32, emit: &mut impl FnMut(Event<'_>)) {
-        let ended = self.session.subscriptions.position(|r| match r.stage {
-            Stage::Leaving => r.request == request || (request == 0 && r.alias == alias),
-            Stage::Live | Stage::Unwanted => request == 0 && r.alias == alias,
+        let ended = self.session.subscriptions.position(|r| match r.state {
+            SubscriptionState::Leaving => r.request == request || (request == 0 && r.alias == alias),
+            SubscriptionState::Live | SubscriptionState::Unwanted => request == 0 && r.alias == alias,
             _ => false,
         });
         if let Some(at) = ended {
-            let asked = self.session.subscriptions.at(at).stage != Stage::Live;
+            let asked = self.session.subscriptions.at(at).state != SubscriptionState::Live;
             outcomes::end_room(self.session, at, asked, emit);
         }
     }
@@ -242,7 +242,9 @@ impl Receiver<'_> {
         let mut refused_room = None;
         match kind {
             Some(Kind::Subscribe) => {
-                let asked = |room: &RoomState| room.stage == Stage::Asked && u64::from(room.request) == r.id;
+                let asked = |room: &RoomState| {
+                    room.state == SubscriptionState::Asked && u64::from(room.request) == r.id
+                };
                 refused_room = session.subscriptions.position(asked);
             }
             Some(Kind::Publish) => {
@@ -273,7 +275,8 @@ impl Receiver<'_> {
         let room = session.subscriptions.at(at);
         if r.reason.may_retry() && !room.leave {
             let wait_us = u64::from(r.retry_after_ms.unwrap_or(SUBSCRIBE_WAIT_MS)) * 1000;
-            room.stage = Stage::Waiting(self.now_us + wait_us + session.backoff.jitter_us(wait_us / 2));
+            room.state =
+                SubscriptionState::Waiting(self.now_us + wait_us + session.backoff.jitter_us(wait_us / 2));
         } else {
             let asked = room.leave;
             outcomes::end_room(session, at, asked, emit);

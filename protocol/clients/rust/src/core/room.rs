@@ -18,7 +18,7 @@ pub struct RoomId(pub u32);
 
 /// The state of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum SubscriptionState {
     /// `Subscribe` is due.
     Wanted,
     /// `Subscribe` is due at this time, after a temporary refusal.
@@ -37,7 +37,7 @@ pub(super) enum Stage {
 pub(super) struct RoomState {
     pub(super) id: RoomId,
     pub(super) name: Box<str>,
-    pub(super) stage: Stage,
+    pub(super) state: SubscriptionState,
     /// Number of the last `Subscribe` or `Unsubscribe` request.
     pub(super) request: u32,
     /// Valid while `Live`, `Unwanted` or `Leaving`.
@@ -64,7 +64,7 @@ impl RoomState {
         RoomState {
             id,
             name: name.into(),
-            stage: Stage::Wanted,
+            state: SubscriptionState::Wanted,
             request: 0,
             alias: 0,
             stale_alias: None,
@@ -90,7 +90,7 @@ impl RoomState {
 
     /// Whether the room is followed, or about to be.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.leave && !matches!(self.stage, Stage::Unwanted | Stage::Leaving)
+        !self.leave && !matches!(self.state, SubscriptionState::Unwanted | SubscriptionState::Leaving)
     }
 
     /// Epoch and next offset, once they are known.
@@ -102,19 +102,19 @@ impl RoomState {
     pub(super) fn handle_disconnected(&mut self) -> bool {
         self.stale_alias = None;
         let stays = self.is_wanted();
-        self.stage = Stage::Wanted;
+        self.state = SubscriptionState::Wanted;
         stays
     }
 
     /// A batch did not continue the position: release the alias and subscribe again, from the floor.
     pub(super) fn resubscribe(&mut self) {
         self.stale_alias = Some(self.alias);
-        self.stage = Stage::Wanted;
+        self.state = SubscriptionState::Wanted;
         self.desyncs += 1;
     }
 
     pub(super) fn handle_subscribed(&mut self, s: &Subscribed, emit: &mut impl FnMut(Event<'_>)) {
-        self.stage = if self.leave { Stage::Unwanted } else { Stage::Live };
+        self.state = if self.leave { SubscriptionState::Unwanted } else { SubscriptionState::Live };
         self.alias = s.alias;
         self.head = s.head;
         let floor = (self.begun && goes_on(s.outcome)).then_some(self.floor);

@@ -7,7 +7,7 @@
 
 use grandstand_protocol::frame::{ClientFrame, Encoder, Subscribe};
 
-use super::room::{RoomState, Stage};
+use super::room::{RoomState, SubscriptionState};
 use super::{RequestError, RoomId, SubscribeOptions};
 
 /// Request numbers: never 0, which marks frames that the server sends unasked.
@@ -54,11 +54,13 @@ impl Subscriptions {
     pub(super) fn unsubscribe(&mut self, id: RoomId) -> bool {
         let Some(at) = self.rooms.iter().position(|r| r.id == id) else { return false };
         let room = &mut self.rooms[at];
-        match (room.stage, room.stale_alias.take()) {
-            (Stage::Live, _) | (Stage::Wanted, Some(_)) => room.stage = Stage::Unwanted,
-            (Stage::Unwanted | Stage::Leaving, _) => {}
-            (Stage::Asked, _) => room.leave = true,
-            (Stage::Wanted | Stage::Waiting(_), _) => {
+        match (room.state, room.stale_alias.take()) {
+            (SubscriptionState::Live, _) | (SubscriptionState::Wanted, Some(_)) => {
+                room.state = SubscriptionState::Unwanted;
+            }
+            (SubscriptionState::Unwanted | SubscriptionState::Leaving, _) => {}
+            (SubscriptionState::Asked, _) => room.leave = true,
+            (SubscriptionState::Wanted | SubscriptionState::Waiting(_), _) => {
                 self.rooms.remove(at);
                 return true;
             }
@@ -89,12 +91,12 @@ impl Subscriptions {
 
     /// A room that is followed at this moment.
     pub(super) fn live(&self, id: RoomId) -> Option<&RoomState> {
-        self.get(id).filter(|r| r.stage == Stage::Live)
+        self.get(id).filter(|r| r.state == SubscriptionState::Live)
     }
 
     /// As [`Subscriptions::live`], by the alias of this connection.
     pub(super) fn live_alias(&mut self, alias: u32) -> Option<&mut RoomState> {
-        self.rooms.iter_mut().find(|r| r.alias == alias && r.stage == Stage::Live)
+        self.rooms.iter_mut().find(|r| r.alias == alias && r.state == SubscriptionState::Live)
     }
 
     /// The first room of which this is true.
@@ -119,16 +121,16 @@ impl Subscriptions {
 
     pub(super) fn handle_timeout(&mut self, now_us: u64) {
         for room in &mut self.rooms {
-            if matches!(room.stage, Stage::Waiting(until_us) if now_us >= until_us) {
-                room.stage = Stage::Wanted;
+            if matches!(room.state, SubscriptionState::Waiting(until_us) if now_us >= until_us) {
+                room.state = SubscriptionState::Wanted;
             }
         }
     }
 
     /// The time at which a refused subscription may be requested again.
     pub(super) fn due_us(&self) -> Option<u64> {
-        let waiting = self.rooms.iter().filter_map(|room| match room.stage {
-            Stage::Waiting(until_us) => Some(until_us),
+        let waiting = self.rooms.iter().filter_map(|room| match room.state {
+            SubscriptionState::Waiting(until_us) => Some(until_us),
             _ => None,
         });
         waiting.min()
@@ -141,10 +143,12 @@ impl Subscriptions {
         encoder: &mut Encoder,
         out: &mut Vec<u8>,
     ) -> bool {
-        let is_due = |at: usize| match self.rooms[at].stage {
-            Stage::Unwanted => true,
+        let is_due = |at: usize| match self.rooms[at].state {
+            SubscriptionState::Unwanted => true,
             // The node allows one subscription per room, so the earlier one must end first.
-            Stage::Wanted => self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name),
+            SubscriptionState::Wanted => {
+                self.rooms[..at].iter().all(|before| before.name != self.rooms[at].name)
+            }
             _ => false,
         };
         let Some(at) = (0..self.rooms.len()).find(|&at| is_due(at)) else { return false };
@@ -155,11 +159,11 @@ impl Subscriptions {
             return true;
         }
         room.request = request;
-        if room.stage == Stage::Unwanted {
-            room.stage = Stage::Leaving;
+        if room.state == SubscriptionState::Unwanted {
+            room.state = SubscriptionState::Leaving;
             encoder.client(&ClientFrame::Unsubscribe { request, alias: room.alias }, out);
         } else {
-            room.stage = Stage::Asked;
+            room.state = SubscriptionState::Asked;
             let (resume, replay) = room.wish();
             let subscribe = Subscribe { request, room: &room.name, resume, replay };
             encoder.client(&ClientFrame::Subscribe(subscribe), out);
