@@ -100,7 +100,8 @@ pub(crate) fn runner(targets: &[&str], packages: &[&str]) -> Result<Counts> {
             "cargo-nextest is not installed: cargo's own runner is slower and cannot keep heavy tests apart"
         );
         // Doctests are a step of their own.
-        cargo(["test", "--no-fail-fast"]).arg_if(targets.is_empty(), "--all-targets")
+        let all: &[&str] = if targets.is_empty() { &["--all-targets"] } else { &[] };
+        cargo(["test", "--no-fail-fast"].into_iter().chain(all.iter().copied()))
     };
     run_tests(tests.args(targets).args(packages))
 }
@@ -126,18 +127,4 @@ fn miri() -> Result<Counts> {
     let mut tests = nightly();
     tests.args(["test", "--package", "grandstand-queue"]);
     run_tests(tests.env("CARGO_TARGET_DIR", target_dir().join("miri")))
-}
-
-/// An argument that is only sometimes there.
-trait ArgIf {
-    fn arg_if(self, wanted: bool, arg: &str) -> Self;
-}
-
-impl ArgIf for std::process::Command {
-    fn arg_if(mut self, wanted: bool, arg: &str) -> Self {
-        if wanted {
-            self.arg(arg);
-        }
-        self
-    }
 }

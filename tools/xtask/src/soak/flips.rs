@@ -33,7 +33,7 @@ const DATABASE: &str = "grandstand.db";
 /// Files that a node writes while it serves.
 const LIVE_FILES: [&str; 2] = ["grandstand.db-wal", "log.marks"];
 
-/// What a node says about messages that are not there.
+/// Log lines of a node about missing messages.
 const SAID: [&str; 2] = ["acknowledged commits are missing", "the last commit was under way"];
 
 /// How long the database is written: some thousand messages.
@@ -42,7 +42,7 @@ const WRITE: Duration = Duration::from_secs(15);
 /// Bytes of a text, from its mark on, in which a flip is one of a stored message.
 const TEXT_BYTES: usize = 60;
 
-/// A database that was written and closed, and what it served then.
+/// A database that was written and closed, with the messages that it served then.
 struct Original {
     directory: PathBuf,
     /// The same as the killed node left it.
@@ -52,11 +52,11 @@ struct Original {
     /// The database, and where messages lie in it.
     bytes: Vec<u8>,
     texts: Vec<usize>,
-    /// What a sound database serves.
+    /// The number of messages that a sound database serves.
     messages: u64,
 }
 
-/// What came of one flip.
+/// The outcome of one flip.
 #[derive(Clone, Copy, Default)]
 struct Fate {
     detected: bool,
@@ -81,187 +81,162 @@ pub(super) fn go(programs: &Programs, count: u64, seed: u64) -> Result<Outcome> 
     ensure!(!original.texts.is_empty(), "no messages are found in {DATABASE}");
     let (sound, said) = audience::verify(programs, &original.directory)?;
     ensure!(sound, "the database is not sound before anything was flipped: {said}");
-    let mut figures = Map::new();
-    flip_texts(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
-    flip_anywhere(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
-    flip_live(programs, &mut restartable, &original, count, &mut rng, &mut figures)?;
-    figures.insert("database_bytes".into(), json!(original.bytes.len()));
-    figures.insert("messages".into(), json!(original.messages));
+    let flipped = directory.join("flipped");
+    let mut flips = Flips { programs, restartable, original, flipped, rng, figures: Map::new() };
+    flips.in_texts(count)?;
+    flips.anywhere(count)?;
+    flips.in_live_files(count)?;
+    let Flips { restartable, original, mut figures, .. } = flips;
+    for (name, value) in [
+        ("panics", restartable.words().matches("panicked").count()),
+        ("database_bytes", original.bytes.len()),
+        ("messages", original.messages as usize),
+    ] {
+        figures.insert(name.into(), json!(value));
+    }
     let mut faults =
         not_zero(&figures, &["undetected", "served_wrong", "anywhere_harmful", "live_silent", "panics"]);
     faults.extend(not_some(&figures, &["bit_flips", "detected", "messages"]));
     Ok(Outcome { figures, faults })
 }
 
-/// Flips in stored messages, until so many were in data.
-fn flip_texts(
-    programs: &Programs,
-    restartable: &mut Restartable,
-    original: &Original,
-    count: u64,
-    rng: &mut Random,
-    figures: &mut Map<String, Value>,
-) -> Result<()> {
-    let (mut done, mut detected, mut refused, mut wrong, mut beside) = (0, 0, 0, 0, 0);
-    let mut tries = 0;
-    while done < count && tries < 5 * count + 10 {
-        tries += 1;
-        let text = original.texts[rng.below(original.texts.len())];
-        let fate = flip(programs, restartable, original, text + rng.below(TEXT_BYTES), rng)?;
-        if fate.is_harmless(original) {
-            beside += 1;
-            continue;
-        }
-        done += 1;
-        detected += u64::from(fate.detected);
-        refused += u64::from(fate.refused);
-        wrong += fate.served_wrong;
-        eprintln!("flip {done} of {count}: {}", if fate.detected { "detected" } else { "NOT DETECTED" });
-    }
-    for (name, value) in [
-        ("bit_flips", done),
-        ("detected", detected),
-        ("undetected", done - detected),
-        ("node_refused_to_start", refused),
-        ("served_wrong", wrong),
-        ("beside_data", beside),
-    ] {
-        figures.insert(name.into(), json!(value));
-    }
-    Ok(())
+/// A run: the original database, the node that starts on flipped copies of it, and the counts so far.
+struct Flips<'a> {
+    programs: &'a Programs,
+    restartable: Restartable,
+    original: Original,
+    /// The folder of the flipped copy.
+    flipped: PathBuf,
+    rng: Random,
+    figures: Map<String, Value>,
 }
 
-/// Flips wherever they fall.
-fn flip_anywhere(
-    programs: &Programs,
-    restartable: &mut Restartable,
-    original: &Original,
-    count: u64,
-    rng: &mut Random,
-    figures: &mut Map<String, Value>,
-) -> Result<()> {
-    let (mut detected, mut harmless, mut harmful) = (0u64, 0u64, 0u64);
-    for number in 1..=count {
-        let fate = flip(programs, restartable, original, rng.below(original.bytes.len()), rng)?;
-        let is_harmless = fate.is_harmless(original);
-        let is_seen = (fate.detected || fate.refused) && fate.served_wrong == 0;
-        detected += u64::from(is_seen);
-        harmless += u64::from(is_harmless);
-        harmful += u64::from(!is_seen && !is_harmless);
-        let came = if is_seen {
-            "detected"
-        } else if is_harmless {
-            "harmless"
-        } else {
-            "HARMFUL"
-        };
-        eprintln!("flip {number} of {count} anywhere: {came}");
+impl Flips<'_> {
+    /// Adds one to a figure if `is_so`, and makes the figure if it is not there.
+    fn count(&mut self, name: &str, is_so: bool) {
+        let figure = self.figures.entry(name).or_insert(json!(0));
+        *figure = json!(figure.as_u64().unwrap_or(0) + u64::from(is_so));
     }
-    for (name, value) in [
-        ("anywhere", count),
-        ("anywhere_detected", detected),
-        ("anywhere_harmless", harmless),
-        ("anywhere_harmful", harmful),
-        ("panics", restartable.words().matches("panicked").count() as u64),
-    ] {
-        figures.insert(name.into(), json!(value));
-    }
-    Ok(())
-}
 
-/// Flips in the live files of a killed node whose power was cut.
-fn flip_live(
-    programs: &Programs,
-    restartable: &mut Restartable,
-    original: &Original,
-    count: u64,
-    rng: &mut Random,
-    figures: &mut Map<String, Value>,
-) -> Result<()> {
-    let directory = target_dir().join("soak/flips/flipped");
-    let (mut whole, mut said, mut refused, mut silent) = (0u64, 0u64, 0u64, 0u64);
-    for number in 1..=count {
-        copy(&original.live, &directory)?;
-        let path = directory.join(LIVE_FILES[rng.below(LIVE_FILES.len())]);
-        let mut bytes = fs::read(&path)?;
-        let (at, bit) = (rng.below(bytes.len().max(1)), rng.below(8));
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte ^= 1 << bit;
+    /// Flips in stored messages, until this many were in data.
+    fn in_texts(&mut self, count: u64) -> Result<()> {
+        let (mut done, mut wrong) = (0, 0);
+        for _ in 0..5 * count + 10 {
+            if done == count {
+                break;
+            }
+            let text = self.original.texts[self.rng.below(self.original.texts.len())];
+            let at = text + self.rng.below(TEXT_BYTES);
+            let fate = self.flip(at)?;
+            let is_beside = fate.is_harmless(&self.original);
+            self.count("beside_data", is_beside);
+            if is_beside {
+                continue;
+            }
+            done += 1;
+            wrong += fate.served_wrong;
+            self.count("detected", fate.detected);
+            self.count("undetected", !fate.detected);
+            self.count("node_refused_to_start", fate.refused);
+            eprintln!("flip {done} of {count}: {}", if fate.detected { "detected" } else { "NOT DETECTED" });
         }
-        fs::write(&path, &bytes)?;
-        restartable.forget_memory()?;
-        restartable.keep_in(&directory);
-        let words = |restartable: &Restartable| {
-            let all = restartable.words();
-            SAID.iter().map(|said| all.matches(said).count()).sum::<usize>()
+        self.figures.insert("bit_flips".into(), json!(done));
+        self.figures.insert("served_wrong".into(), json!(wrong));
+        Ok(())
+    }
+
+    /// Flips at random places of the database.
+    fn anywhere(&mut self, count: u64) -> Result<()> {
+        for number in 1..=count {
+            let at = self.rng.below(self.original.bytes.len());
+            let fate = self.flip(at)?;
+            let is_harmless = fate.is_harmless(&self.original);
+            let is_seen = (fate.detected || fate.refused) && fate.served_wrong == 0;
+            self.count("anywhere", true);
+            self.count("anywhere_detected", is_seen);
+            self.count("anywhere_harmless", is_harmless);
+            self.count("anywhere_harmful", !is_seen && !is_harmless);
+            let came = match (is_seen, is_harmless) {
+                (true, _) => "detected",
+                (false, true) => "harmless",
+                (false, false) => "HARMFUL",
+            };
+            eprintln!("flip {number} of {count} anywhere: {came}");
+        }
+        Ok(())
+    }
+
+    /// Flips in the live files of a killed node whose power was cut.
+    fn in_live_files(&mut self, count: u64) -> Result<()> {
+        for number in 1..=count {
+            copy(&self.original.live, &self.flipped)?;
+            let path = self.flipped.join(LIVE_FILES[self.rng.below(LIVE_FILES.len())]);
+            let mut bytes = fs::read(&path)?;
+            let at = self.rng.below(bytes.len().max(1));
+            flip_bit(&mut bytes, at, &mut self.rng);
+            fs::write(&path, &bytes)?;
+            let before = self.times_said();
+            let fate = self.start()?;
+            let is_whole = fate.served == self.original.messages && fate.served_wrong == 0;
+            let is_said = self.times_said() > before;
+            self.count("live", true);
+            self.count("live_refused", fate.refused);
+            self.count("live_whole", !fate.refused && is_whole);
+            self.count("live_said", !fate.refused && !is_whole && is_said);
+            self.count("live_silent", !fate.refused && !is_whole && !is_said);
+            let came = match (fate.refused, is_whole, is_said) {
+                (true, ..) => "refused",
+                (_, true, _) => "whole",
+                (_, _, true) => "lost and said",
+                _ => "SILENT",
+            };
+            eprintln!("flip {number} of {count} in {}: {came}", path.display());
+        }
+        Ok(())
+    }
+
+    /// How many times nodes have said that messages are missing.
+    fn times_said(&self) -> usize {
+        let words = self.restartable.words();
+        SAID.iter().map(|said| words.matches(said).count()).sum()
+    }
+
+    /// Flips one bit of the byte at `at` of the database, and looks what comes of it.
+    fn flip(&mut self, at: usize) -> Result<Fate> {
+        copy(&self.original.directory, &self.flipped)?;
+        let mut bytes = self.original.bytes.clone();
+        flip_bit(&mut bytes, at, &mut self.rng);
+        fs::write(self.flipped.join(DATABASE), &bytes)?;
+        let (is_sound, _) = audience::verify(self.programs, &self.flipped)?;
+        let fate = self.start().with_context(|| format!("byte {at}"))?;
+        Ok(Fate { detected: !is_sound, ..fate })
+    }
+
+    /// Starts a node on the flipped copy, as after a power cut, and compares what it serves.
+    fn start(&mut self) -> Result<Fate> {
+        self.restartable.forget_memory()?;
+        self.restartable.keep_in(&self.flipped);
+        let Ok((node, _)) = self.restartable.start() else {
+            return Ok(Fate { refused: true, ..Fate::default() });
         };
-        let before = words(restartable);
-        let Ok((node, _)) = restartable.start() else {
-            refused += 1;
-            continue;
-        };
-        let served = served(programs, restartable, original)?;
+        let truth = self.original.truth.display().to_string();
+        let flags = ["--damaged", "--compare", &truth];
+        let url = &self.restartable.urls()[0];
+        let audit = audience::audit(&self.programs.gs(), url, &self.original.ledger, &flags)?;
         drop(node);
-        let is_whole = served["log_messages"].as_u64() == Some(original.messages)
-            && served["served_wrong"].as_u64() == Some(0);
-        let is_said = words(restartable) > before;
-        whole += u64::from(is_whole);
-        said += u64::from(!is_whole && is_said);
-        silent += u64::from(!is_whole && !is_said);
-        let came = if is_whole {
-            "whole"
-        } else if is_said {
-            "lost and said"
-        } else {
-            "SILENT"
-        };
-        eprintln!("flip {number} of {count} in {}: {came}", path.display());
+        let figure = |name: &str| audit[name].as_u64().unwrap_or(0);
+        let (served, served_wrong) = (figure("log_messages"), figure("served_wrong"));
+        Ok(Fate { served, served_wrong, ..Fate::default() })
     }
-    for (name, value) in [
-        ("live", count),
-        ("live_whole", whole),
-        ("live_said", said),
-        ("live_refused", refused),
-        ("live_silent", silent),
-    ] {
-        figures.insert(name.into(), json!(value));
-    }
-    Ok(())
 }
 
-/// Flip one bit of the byte at `at`, and see.
-fn flip(
-    programs: &Programs,
-    restartable: &mut Restartable,
-    original: &Original,
-    at: usize,
-    rng: &mut Random,
-) -> Result<Fate> {
-    let directory = target_dir().join("soak/flips/flipped");
-    copy(&original.directory, &directory)?;
+/// Flips one bit of the byte at `at`, or of the last one before it.
+fn flip_bit(bytes: &mut [u8], at: usize, rng: &mut Random) {
     let bit = rng.below(8);
-    let mut bytes = original.bytes.clone();
-    bytes[at.min(original.bytes.len() - 1)] ^= 1 << bit;
-    fs::write(directory.join(DATABASE), &bytes)?;
-    let (is_sound, _) = audience::verify(programs, &directory)?;
-    let mut fate = Fate { detected: !is_sound, ..Fate::default() };
-    restartable.forget_memory()?;
-    restartable.keep_in(&directory);
-    let Ok((node, _)) = restartable.start() else {
-        fate.refused = true;
-        return Ok(fate);
-    };
-    let served = served(programs, restartable, original).with_context(|| format!("byte {at}, bit {bit}"))?;
-    drop(node);
-    fate.served_wrong = served["served_wrong"].as_u64().unwrap_or(0);
-    fate.served = served["log_messages"].as_u64().unwrap_or(0);
-    Ok(fate)
-}
-
-fn served(programs: &Programs, restartable: &Restartable, original: &Original) -> Result<Value> {
-    let truth = original.truth.display().to_string();
-    let flags = ["--damaged", "--compare", &truth];
-    audience::audit(&programs.gs(), &restartable.urls()[0], &original.ledger, &flags)
+    let last = bytes.len().saturating_sub(1);
+    if let Some(byte) = bytes.get_mut(at.min(last)) {
+        *byte ^= 1 << bit;
+    }
 }
 
 /// A database with messages, closed as a node closes it.
