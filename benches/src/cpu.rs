@@ -27,7 +27,7 @@ impl Cpu {
     }
 }
 
-/// Two readings of a process's CPU time: what was spent between them.
+/// A meter of the CPU time of a process between two readings.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     pid: u32,
@@ -46,7 +46,7 @@ impl Meter {
         Ok(Meter { pid, exact_ns: exact_ns(pid)?, user_ns, system_ns })
     }
 
-    /// What was spent since.
+    /// The CPU time since the start.
     ///
     /// # Errors
     /// The process is gone.

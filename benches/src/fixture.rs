@@ -19,7 +19,7 @@ use std::time::Duration;
 /// The tick of all fixtures: fixed, so that latency is judged by one measure.
 pub const TICK_MS: u64 = 100;
 
-/// What a patient bench waits for anything.
+/// The longest wait of a bench for anything.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Joins under way at a time: enough to keep the node busy, few enough that each is served at once.
@@ -60,7 +60,7 @@ pub struct Fixture {
     caches_bytes: u64,
 }
 
-/// What a fixture holds at a moment, in bytes.
+/// The memory of a fixture at a moment, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// Anonymous memory of the node.
@@ -109,10 +109,10 @@ impl Fixture {
         LeanClients::new(self.clients_plan(transport, rooms)?, |_| None)
     }
 
-    /// So many viewers of one room, all joined.
+    /// This number of viewers of one room, all joined.
     ///
     /// # Errors
-    /// Somebody does not get in.
+    /// A client does not join.
     pub fn full_room(&self, transport: Transport, viewers: usize) -> Result<LeanClients> {
         let mut clients = self.clients(transport, vec!["hall".into()])?;
         let all = clients.add_viewers(viewers);
@@ -132,7 +132,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// What it holds.
+    /// Its memory now.
     ///
     /// # Errors
     /// The node has ended.
@@ -151,7 +151,7 @@ impl Fixture {
 /// Lets these come, [`IN_FLIGHT`] at a time.
 ///
 /// # Errors
-/// Somebody does not get in.
+/// A client does not join.
 pub fn come(clients: &mut LeanClients, who: Range<usize>) -> Result<Joined> {
     clients.come(who, IN_FLIGHT, PATIENCE)
 }
@@ -160,7 +160,7 @@ pub fn come(clients: &mut LeanClients, who: Range<usize>) -> Result<Joined> {
 /// waits for; it goes on until `main` is over. What both return.
 ///
 /// # Errors
-/// What either says.
+/// The fault of either side.
 pub fn beside<A: Send, M>(
     aside: impl FnOnce(&Signals) -> Result<A> + Send,
     main: impl FnOnce() -> Result<M>,
@@ -173,12 +173,12 @@ pub fn beside<A: Send, M>(
         }
         let outcome = if aside.is_finished() { Err(anyhow!("the other side ended early")) } else { main() };
         signals.is_over.store(true, Ordering::Release);
-        // What the other side says is the reason, if it failed.
+        // A fault of the other side is the reason of both.
         Ok((aside.join().expect("benches do not panic")?, outcome?))
     })
 }
 
-/// What the sides of [`beside`] tell each other.
+/// Signals between the two sides of [`beside`].
 #[derive(Debug, Default)]
 pub struct Signals {
     has_begun: AtomicBool,
@@ -186,7 +186,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Everything is ready.
+    /// This side is ready.
     pub fn begin(&self) {
         self.has_begun.store(true, Ordering::Release);
     }
@@ -212,7 +212,7 @@ pub struct Publications {
 }
 
 impl Publications {
-    /// Of so many messages per second with texts of so many bytes, beginning now.
+    /// Publications at this rate, with texts of this length, beginning now.
     #[must_use]
     pub fn new(publishers: Vec<(usize, usize)>, per_s: f64, bytes: usize) -> Publications {
         Publications { publishers, interval_ns: 1e9 / per_s, bytes, begin_ns: monotonic_ns(), sent: 0 }
@@ -231,7 +231,7 @@ impl Publications {
         }
     }
 
-    /// Speaks for this long.
+    /// Publishes for this long.
     ///
     /// # Errors
     /// The system fails us.

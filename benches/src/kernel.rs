@@ -23,7 +23,7 @@ pub struct MemoryGroup {
     path: PathBuf,
 }
 
-/// What a group is charged with, in bytes.
+/// The charges of a group, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charged {
     /// Everything: heap, page cache, kernel objects.
@@ -76,7 +76,7 @@ impl MemoryGroup {
         std::thread::scope(|scope| scope.spawn(enter).join().expect("starting does not panic"))
     }
 
-    /// What it is charged with now.
+    /// Its charges now.
     ///
     /// # Errors
     /// The kernel does not say.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 
-/// What stands beside every figure.
+/// The machine, as it is recorded beside every figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The CPU's model, as the kernel names it.
@@ -21,7 +21,7 @@ pub struct Machine {
     pub debug_build: bool,
 }
 
-/// What was checked out.
+/// The checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkout {
     /// The commit, short; `unknown` without git.

@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Beyond this nobody calls it live.
+/// The longest wait for an answer: a later one is of no use to a live chat.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Between two rounds: a probe that asks all the time would be a load.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the probe met.
+/// The results of a probe.
 #[derive(Clone, Debug, Default)]
 pub struct Probed {
     /// From connecting until the room was followed, from ping to pong, from publish to its answer.

@@ -33,7 +33,7 @@ const ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at its orders.
 const PAUSE_NS: u64 = 1_000_000;
 
-/// What is said.
+/// The messages of a publisher.
 #[derive(Clone, Debug)]
 pub enum Script {
     /// Messages of one size, evenly, until stopped.
@@ -44,7 +44,7 @@ pub enum Script {
         size: usize,
         /// The number of the first message.
         first: u64,
-        /// Joins what is due within so many milliseconds in one publication, as an application would; 0 for
+        /// Joins the messages of this many milliseconds in one publication, as an application would; 0 for
         /// one each.
         join_ms: u64,
     },
@@ -167,12 +167,12 @@ impl Publisher {
                 Ok(clients) => clients,
                 Err(error) => {
                     let fault = Some(format!("{error:#}"));
-                    // Whoever waits for it is told.
+                    // The caller waits for it.
                     let _ = ready.send(Err(error));
                     return Said { fault, ..Said::default() };
                 }
             };
-            // Whoever has gone does not want it any more.
+            // The caller may have given up.
             let _ = ready.send(Ok(clients.context().heads[0]));
             let mut said = Said::default();
             let fault = speak(&mut clients, &script, &theirs, &mut said).err();
@@ -183,12 +183,12 @@ impl Publisher {
         Ok(Publisher { orders, thread: Some(thread), first_offset })
     }
 
-    /// Speaks from this time on.
+    /// Publishes from this time on.
     pub fn begin(&self, at_ns: u64) {
         self.orders.begin_ns.store(at_ns, Ordering::Release);
     }
 
-    /// Says nothing that is due later than this moment, and waits for the answers.
+    /// Publishes no message that is due after this moment, and waits for the answers.
     #[must_use]
     pub fn stop(mut self) -> Said {
         self.end(monotonic_ns());

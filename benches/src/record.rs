@@ -23,12 +23,12 @@ pub type Rows = Vec<Row>;
 /// Names and values in the order in which they were given; a name given again takes the new value.
 pub type Fields = IndexMap<String, Value>;
 
-/// One row: what was asked for, and what was seen.
+/// One row: a case and its figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What was asked for.
+    /// The case: names and values of the choices.
     pub case: Fields,
-    /// What was seen.
+    /// The figures.
     pub figures: Fields,
     /// Of a search: whether this try held, and why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,14 +91,14 @@ impl Row {
     }
 }
 
-/// The same row, printed for whoever waits for a long run, and so not lost if a later one fails.
+/// Prints a row during a long run, so that it is not lost if a later one fails; returns it.
 #[must_use]
 pub fn noted(row: Row) -> Row {
     eprintln!("{}", serde_json::to_string(&row).unwrap_or_default());
     row
 }
 
-/// A number rounded to so many digits after the point, so that records can be read.
+/// A number rounded to this number of digits after the point, so that records can be read.
 #[must_use]
 pub fn rounded(value: f64, digits: i32) -> Value {
     let scale = 10f64.powi(digits);

@@ -24,19 +24,19 @@ const GENERATOR_SHARE_MAX: f64 = 0.95;
 /// Tries between the last rate that held and the first that missed: the end is then known to a tenth.
 const BISECTIONS: u32 = 3;
 
-/// Nobody asks for a slower room, or a faster one.
+/// The rates of a search: no room is slower or faster.
 const RATES: std::ops::RangeInclusive<f64> = 1.0..=12_800.0;
 
-/// What can be asked for a rate.
+/// A server that is tried at a rate.
 pub trait Subject {
-    /// So many messages per second for so long, and a bounded wait for what is still on its way.
+    /// Publishes at this rate for this time, then waits for late deliveries, within a bound.
     ///
     /// # Errors
     /// The server or its viewers have ended.
     fn step(&mut self, per_s: f64, time: Duration) -> Result<Step>;
 }
 
-/// What was seen in one step.
+/// The figures of one step.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// Messages sent.
@@ -69,7 +69,7 @@ pub struct Step {
     pub wire_bytes: Option<u64>,
     /// The most memory that the server had.
     pub peak_bytes: u64,
-    /// What went wrong, in words.
+    /// The fault, in words.
     pub fault: Option<String>,
 }
 
@@ -86,7 +86,7 @@ pub struct Search {
     pub tries_max: u32,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// A row for each try, in the order of trying.

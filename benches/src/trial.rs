@@ -28,7 +28,7 @@ const HEAD_START_NS: u64 = 20_000_000;
 /// How long viewers may take to catch up after a window.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// What has not come this long after the last message of a step is lost.
+/// A delivery that is missing this long after the last message of a step is lost.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// A room with viewers, on a server that ends with this value.
@@ -51,22 +51,22 @@ pub struct Trial<S> {
     join_ms: u64,
 }
 
-/// What a window showed.
+/// The figures of a window.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// What viewers saw in it.
+    /// The viewers' counts.
     pub reading: Reading,
-    /// What was said, the warm-up included.
+    /// The publisher's report, warm-up included.
     pub said: Said,
-    /// What the server spent in it.
+    /// The server's CPU time.
     pub cpu: Cpu,
-    /// What the server holds.
+    /// The server's memory.
     pub memory: Sample,
-    /// Where viewers stood in the end.
+    /// The viewers' places at the end.
     pub settled: Settled,
 }
 
-/// A node for one room: everybody may come, and one publisher may speak as fast as it is asked to.
+/// A node for one room, without a limit on viewers or on the rate of its one publisher.
 ///
 /// # Errors
 /// There is no binary of it.
@@ -82,7 +82,7 @@ impl Trial<Node> {
     /// Starts a node and fills its room.
     ///
     /// # Errors
-    /// The node does not start, or somebody does not get in.
+    /// The node does not start, or a viewer does not join.
     pub fn of_node(
         node: &node::NodePlan,
         cores: Cores,
@@ -103,7 +103,7 @@ impl<S> Trial<S> {
     /// Fills the room of a server, whose process is given beside it.
     ///
     /// # Errors
-    /// Somebody does not get in.
+    /// A viewer does not join.
     pub fn open(
         (server, pid): (S, u32),
         clients: &ClientsPlan,
@@ -117,7 +117,7 @@ impl<S> Trial<S> {
         Ok(Trial { server, pid, viewers, publishers, more, cores, count, first: 0, join_ms: 0 })
     }
 
-    /// The publisher joins what is due within so many milliseconds.
+    /// The publisher joins the messages of this many milliseconds.
     #[must_use]
     pub fn joining(self, join_ms: u64) -> Trial<S> {
         Trial { join_ms, ..self }
@@ -126,7 +126,7 @@ impl<S> Trial<S> {
     /// More viewers.
     ///
     /// # Errors
-    /// Somebody does not get in.
+    /// A viewer does not join.
     pub fn grow(&mut self, viewers: usize) -> Result<()> {
         self.viewers.come(viewers)?;
         self.count += viewers;
@@ -137,7 +137,7 @@ impl<S> Trial<S> {
         Publisher::connect(&self.publishers, self.more, self.cores.generator, script.clone())
     }
 
-    /// Somebody speaks; after `warm_up` a window begins. `beside` runs during the window.
+    /// A publisher sends; after `warm_up` a window begins. `beside` runs during the window.
     ///
     /// # Errors
     /// The server has ended, or the viewers have.
@@ -230,7 +230,7 @@ impl Window {
         self.check()
     }
 
-    /// So many in the window, per second.
+    /// A count of the window, per second.
     #[must_use]
     pub fn per_s(&self, count: u64) -> f64 {
         count as f64 / (self.reading.elapsed_ns as f64 / 1e9)

@@ -61,7 +61,7 @@ impl Viewers {
         Ok(viewers)
     }
 
-    /// So many more come; returns when each of them follows its room.
+    /// Adds this number of viewers; returns when each of them follows its room.
     ///
     /// # Errors
     /// The process failed, or one did not get in.
@@ -79,7 +79,7 @@ impl Viewers {
         self.ask(&Order::Due { first_offset, due_ns })
     }
 
-    /// What was seen so far is forgotten: a window begins.
+    /// Resets the counts: a window begins.
     ///
     /// # Errors
     /// The process failed.
@@ -87,7 +87,7 @@ impl Viewers {
         self.ask(&Order::Mark)
     }
 
-    /// What was seen since the mark; the window goes on.
+    /// The counts since the mark; the window continues.
     ///
     /// # Errors
     /// The process failed.

@@ -73,7 +73,7 @@ impl TrustBy {
         })
     }
 
-    /// What a process's connections share. TCP connections come from `local`, if given.
+    /// The connector that the connections of a process share. TCP connections come from `local`, if given.
     pub(crate) fn connector(&self, local: Option<IpAddr>) -> anyhow::Result<Connector> {
         Ok(Connector::with(&self.trust()?, None, local)?)
     }

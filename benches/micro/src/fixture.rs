@@ -126,7 +126,7 @@ impl Fixture {
         }
     }
 
-    /// A room with so many members; nothing is left to do.
+    /// A room with this number of members, and no work left.
     pub(crate) fn with_members(count: u32) -> Fixture {
         let mut fixture = Fixture::new();
         for wire in 0..count {
@@ -135,7 +135,7 @@ impl Fixture {
         fixture
     }
 
-    /// One more connection, which has said nothing.
+    /// One more connection, before its first frame.
     pub(crate) fn open(&mut self, wire: u32) -> ConnectionKey {
         // From an address, as every viewer of a node.
         self.audience.handle_open(self.now, LinkKey(wire), Some(Address::of([192, 0, 2, 1].into())))
@@ -163,7 +163,7 @@ impl Fixture {
         std::mem::take(&mut self.inbox.0.lock().expect("one thread"))
     }
 
-    /// So many publications, as the shard gets them: of a hundred people, none of them connected.
+    /// Publications as the shard gets them, of a hundred people, none of them connected.
     pub(crate) fn publications(&mut self, count: usize) -> Vec<Input> {
         std::iter::repeat_with(|| self.publication()).take(count).collect()
     }
@@ -209,12 +209,12 @@ impl Fixture {
         self.now.unix_ms = 1_700_000_000_000 + self.now.us / 1000;
     }
 
-    /// What the shard has sent.
+    /// The shard's outputs.
     pub(crate) fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.shard.poll_output()).map(|(_, output)| output).collect()
     }
 
-    /// So many messages at one moment: the shard will seal them at its next timeout, which is now.
+    /// Publishes messages at one moment: the shard seals them at its next timeout, which is now.
     pub(crate) fn say(&mut self, count: usize) {
         self.pass_tick();
         let inputs = self.publications(count);

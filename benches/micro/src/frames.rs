@@ -23,7 +23,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     ("handle/ping", || handle(&ping())),
 ];
 
-/// Frames at once: what stands around the loop does not count.
+/// Frames in one operation, so that the cost around the loop vanishes.
 const AT_ONCE: u64 = 20;
 
 fn hello() -> ClientFrame<'static> {

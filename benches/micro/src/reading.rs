@@ -32,7 +32,7 @@ fn frames(bytes: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
-/// One batch of so many messages, every item of it.
+/// Reads every item of one batch.
 fn read(count: usize) -> u64 {
     let mut fixture = Fixture::with_members(1);
     fixture.keep(0);
@@ -56,7 +56,7 @@ fn read(count: usize) -> u64 {
     })
 }
 
-/// One batch of so many messages through a client's session, from the frame to the events.
+/// Takes one batch through a client's session, from the frame to the events.
 fn session(count: usize) -> u64 {
     let mut fixture = Fixture::new();
     let mut session = Session::new(Options { name: "a_viewer_of_16b".into(), ..Options::default() });

@@ -25,7 +25,7 @@ fn admit() -> u64 {
     })
 }
 
-/// One batch of so many messages, up to the outputs that go to the one worker.
+/// Seals one batch, up to the outputs for the one worker.
 fn seal(count: usize) -> u64 {
     let mut fixture = Fixture::with_members(1);
     let mut outputs = Vec::with_capacity(16);

@@ -15,7 +15,7 @@ pub(crate) const BENCHES: &[Bench] =
 /// Members of the room.
 const MEMBERS: u64 = 1_000;
 
-/// Each member gets so many batches of ten messages, in one write.
+/// Each member gets this number of batches of ten messages, in one write.
 fn walk(batches: usize) -> u64 {
     let mut fixture = Fixture::with_members(MEMBERS as u32);
     repeat(|meter| {

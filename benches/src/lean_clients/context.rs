@@ -22,13 +22,13 @@ pub struct Context {
     pub now_ns: u64,
     /// Frames that were seen.
     pub frames: FrameCache,
-    /// What was counted since the mark.
+    /// The counts since the mark.
     pub seen: Counters,
     /// When messages were due that do not say so: by room, the first offset and times from there on.
     pub due: HashMap<u32, (u64, Vec<u64>)>,
     /// Of the present client.
     pub(super) framing: Framing,
-    /// What the present client says, framed.
+    /// The framed messages of the present client.
     pub(super) said: Vec<u8>,
 }
 
@@ -62,7 +62,7 @@ impl Context {
         self.seen = Counters::default();
     }
 
-    /// What this window has so far; elapsed time and clients are the caller's to add.
+    /// The counts of this window; the caller adds elapsed time and clients.
     pub(super) fn read(&mut self) -> Reading {
         self.frames.flush(&mut self.seen);
         let (latency, answers) = (self.seen.latency.summary(), self.seen.answers.summary());

@@ -14,7 +14,7 @@ use grandstand_protocol::websocket::{Header, Opcode};
 /// The key of every handshake; RFC 6455 wants it random, which matters to proxies between strangers only.
 const KEY: [u8; 16] = *b"grandstand-bench";
 
-/// A client above its connection. What it says is left in the context; whoever calls sends it.
+/// A client above its connection. It leaves its messages in the context, and the caller sends them.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     pub(super) client: Client,

@@ -17,7 +17,7 @@ pub struct Counters {
     pub answers: Times,
 }
 
-/// What clients saw since the mark.
+/// The clients' counts since the mark.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reading {
     /// Since the mark.

@@ -39,7 +39,7 @@ const STEPS_MAX: usize = 1 << 14;
 /// Frames that begin at one place: joins and lag cut differently, but not at will.
 const VARIANTS_MAX: usize = 64;
 
-/// What a protocol found in a frame.
+/// The parsed content of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// Messages: offset, when due (nanoseconds of the clock that all processes share), hash of the content.

@@ -9,7 +9,7 @@ use grandstand_protocol::websocket::{Opcode, write_masked};
 /// not here.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x0f];
 
-/// What is between a protocol and its bytes.
+/// The framing of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Framing {
     /// WebSocket, a client's: frames are masked.
@@ -17,7 +17,7 @@ pub(super) enum Framing {
     WebSocket,
     /// A stream of frames (docs/PROTOCOL.md, Q-3).
     Stream,
-    /// Bare bytes, heard as they come and said as they are.
+    /// Bare bytes in both directions.
     Bytes,
 }
 

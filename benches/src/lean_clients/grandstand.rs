@@ -45,7 +45,7 @@ impl Protocol for Grandstand {
 
     fn hear(&mut self, client: &mut Client, _: Opcode, payload: &[u8], context: &mut Context) -> Result<()> {
         if payload.first() == Some(&(Kind::Batch as u8)) {
-            // Who only publishes leaves the checks to the viewers.
+            // A client that only publishes leaves the checks to viewers.
             return if client.role == Role::Publisher {
                 Ok(())
             } else {

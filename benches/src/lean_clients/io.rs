@@ -1,4 +1,4 @@
-//! What all connections of one generator use in turn: the protocol, the context and scratch space.
+//! Shared state of all connections of one generator: the protocol, the context and scratch space.
 //!
 //! Why shared: a client keeps no buffer of its own between two turns.
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// Bytes read at once: more than a tick of the busiest room.
 const SCRATCH_BYTES: usize = 512 * 1024;
 
-/// What all connections use in turn.
+/// State that the connections use in turn.
 pub(super) struct Io {
     pub(super) protocol: Box<dyn Protocol>,
     pub(super) context: Context,
@@ -24,7 +24,7 @@ pub(super) struct Io {
     pub(super) scratch: Vec<u8>,
     /// Decrypted bytes of the present connection.
     pub(super) plain: Vec<u8>,
-    /// What the present connection sends.
+    /// Bytes that the present connection sends.
     pub(super) out: Vec<u8>,
     pub(super) now: Instant,
 }

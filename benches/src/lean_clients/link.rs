@@ -25,7 +25,7 @@ pub(super) struct Link {
     index: u64,
     is_connected: bool,
     tls: Option<Box<Tls>>,
-    /// What the socket had no room for.
+    /// Bytes that the socket had no room for.
     unsent: Vec<u8>,
 }
 

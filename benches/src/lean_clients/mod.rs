@@ -106,13 +106,13 @@ pub struct LeanClients {
     events: Vec<epoll::Event>,
     marked_ns: u64,
     coming: Option<Coming>,
-    /// Who pings next, and when the last pings were sent.
+    /// The client that pings next, and the time of the last pings.
     keep_alive_at: usize,
     keep_alive_ns: u64,
 }
 
 impl LeanClients {
-    /// Nobody yet.
+    /// A generator without clients.
     ///
     /// # Errors
     /// There is no such protocol, or the system gives no epoll or no TLS.
@@ -154,7 +154,7 @@ impl LeanClients {
         number
     }
 
-    /// So many viewers of the first room: their numbers.
+    /// Adds this number of viewers of the first room; returns their numbers.
     pub fn add_viewers(&mut self, count: usize) -> Range<usize> {
         let first = self.slots.len();
         for _ in 0..count {
@@ -181,7 +181,7 @@ impl LeanClients {
         &self.slots[n].conversation.client
     }
 
-    /// What they share.
+    /// The state that clients share.
     pub fn context(&mut self) -> &mut Context {
         &mut self.io.context
     }
@@ -289,13 +289,13 @@ impl LeanClients {
         self.slots.iter().map(|slot| slot.conversation.client.unanswered.len()).sum()
     }
 
-    /// What was seen so far is forgotten: a window begins.
+    /// Resets the counts: a window begins.
     pub fn mark(&mut self) {
         self.io.context.mark();
         self.marked_ns = monotonic_ns();
     }
 
-    /// What was seen since the mark; the window goes on.
+    /// The counts since the mark; the window continues.
     pub fn read(&mut self) -> Reading {
         let viewers = self.slots.iter().filter(|slot| slot.conversation.client.is_joined).count() as u64;
         Reading { elapsed_ns: monotonic_ns() - self.marked_ns, viewers, ..self.io.context.read() }
@@ -307,7 +307,7 @@ impl LeanClients {
         self.certificates.accepted()
     }
 
-    /// Who is behind the heads of the context.
+    /// The clients that are behind the heads of the context.
     #[must_use]
     pub fn standing(&self) -> Settled {
         let mut settled = Settled::default();

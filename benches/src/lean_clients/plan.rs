@@ -94,7 +94,7 @@ pub struct Joined {
     pub told_to_retry: u64,
     /// Times that a connection ended before the client followed its rooms, without such an answer.
     pub cut_early: u64,
-    /// What the first such client met.
+    /// The first such end.
     pub first_failure: Option<String>,
     /// From the first connection's begin to the last one's end.
     pub took_us: u64,
@@ -116,10 +116,10 @@ pub struct Settled {
 }
 
 impl Joined {
-    /// All of so many are there.
+    /// Checks that this number of clients joined.
     ///
     /// # Errors
-    /// Some are not.
+    /// Some did not.
     pub fn check(&self, count: usize) -> Result<()> {
         if self.joined < count as u64 {
             let why = self.first_failure.as_deref().unwrap_or("refused at every try");

@@ -60,7 +60,7 @@ pub struct Upgrade {
     pub subprotocol: Option<&'static str>,
 }
 
-/// What a client is for.
+/// The role of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// Follows its rooms and checks what it gets; may publish too.
@@ -70,7 +70,7 @@ pub enum Role {
     Publisher,
 }
 
-/// What is published.
+/// A publication.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Publication<'a> {
     /// Which of the client's rooms.
@@ -90,7 +90,7 @@ pub struct Publication<'a> {
 pub struct Client {
     /// Its number, from 0.
     pub number: u32,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// The rooms that it follows.
     pub rooms: SmallVec<[Membership; 1]>,

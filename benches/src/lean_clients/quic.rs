@@ -29,7 +29,7 @@ const FULL_BYTES: usize = 1_150;
 /// Unread bytes that a server may send: some ticks of the busiest room. As `grandstand-client` has it.
 const WINDOW_BYTES: u32 = 128 * 1024;
 
-/// What all QUIC links share.
+/// Configuration that all QUIC links share.
 #[derive(Clone)]
 pub(super) struct QuicConfig {
     endpoint: Arc<EndpointConfig>,
@@ -70,7 +70,7 @@ pub(super) struct QuicLink {
     handle: ConnectionHandle,
     quinn: Connection,
     stream: Option<StreamId>,
-    /// What the stream had no room for.
+    /// Bytes that the stream had no room for.
     unsent: Vec<u8>,
 }
 
@@ -187,7 +187,7 @@ impl QuicLink {
                 Err(ReadError::Blocked) => break,
             }
         }
-        // What it allows the server to send goes out with the turn's packets.
+        // The new window for the server goes out with this turn's packets.
         let _ = chunks.finalize();
         self.say(io)
     }

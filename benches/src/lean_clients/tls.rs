@@ -25,7 +25,7 @@ pub(super) struct Tls {
     connection: UnbufferedClientConnection,
     /// The beginning of a record.
     rest: Vec<u8>,
-    /// What the client said before it could.
+    /// Bytes that wait for the end of the handshake.
     unsaid: Vec<u8>,
     is_open: bool,
 }

@@ -1,4 +1,4 @@
-//! The command line of a program as somebody meets it who asks for help or types it wrong.
+//! Checks of a program's command line: its help, and its answer to a wrong flag.
 //!
 //! Why one function: every binary of the workspace is held to the same rules, each by a test of its own
 //! package, since only that knows where its binary is.

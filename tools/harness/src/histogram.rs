@@ -79,7 +79,7 @@ impl Times {
     /// As the percentiles that are reported, for `#[serde(serialize_with)]`.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// The serializer's errors.
     pub fn serialize_summary<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.summary().serialize(serializer)
     }

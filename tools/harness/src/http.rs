@@ -14,7 +14,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// The answer's body to one HTTP request without a body.
 ///
 /// # Errors
-/// Nobody answers, or with another status than 2xx.
+/// There is no answer, or its status is not 2xx.
 pub fn request(admin: SocketAddr, method: &str, path: &str) -> Result<String> {
     request_with(admin, method, path, "")
 }
@@ -22,7 +22,7 @@ pub fn request(admin: SocketAddr, method: &str, path: &str) -> Result<String> {
 /// The answer's body to one HTTP request with a body of JSON.
 ///
 /// # Errors
-/// Nobody answers, or with another status than 2xx; the answer is in the text then.
+/// There is no answer, or its status is not 2xx; the text has the answer then.
 pub fn request_with(admin: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(admin).context("the admin port does not answer")?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;

@@ -45,7 +45,7 @@ pub struct Files {
     pub named: u64,
 }
 
-/// What a process costs now.
+/// The CPU time and memory of a process.
 ///
 /// # Errors
 /// There is no such process, or no /proc.
@@ -70,7 +70,7 @@ pub fn sample(pid: u32) -> Result<Sample> {
     })
 }
 
-/// What this process costs now; all 0 where the system does not tell.
+/// The CPU time and memory of this process; all 0 where the system does not tell.
 #[must_use]
 pub fn own() -> Sample {
     sample(std::process::id()).unwrap_or_default()

@@ -25,7 +25,7 @@ pub(super) struct Logged {
 }
 
 impl Logged {
-    /// What a text at an offset is.
+    /// The kind of a text at an offset.
     pub(super) fn read(marked: &Marked, offset: u64, text: &str) -> Logged {
         let mark = marked.read(text).filter(|&(seq, due_us)| {
             let mut expected = String::new();
@@ -36,7 +36,7 @@ impl Logged {
     }
 }
 
-/// What was found, as counts.
+/// The counts of the comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Comparison {
     published: u64,

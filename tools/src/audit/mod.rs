@@ -136,7 +136,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     Ok(ok)
 }
 
-/// What must be 0 and is not.
+/// Counts that must be 0 and are not.
 fn faults(args: &Args, figures: &Map<String, Value>) -> Vec<String> {
     let mut zero = vec!["wrong", "duplicates", "displaced", "served_wrong", "order_differences"];
     if !args.damaged {
@@ -179,7 +179,7 @@ async fn read(args: &Args, room: &str) -> anyhow::Result<History> {
                 goes_on
             }
             Err(_) if !args.damaged => bail!("the node does not answer"),
-            // What it serves up to there, message by message; and then what comes after.
+            // The messages up to there one by one, then the rest.
             Err(_) if count > 1 => {
                 count = 1;
                 true

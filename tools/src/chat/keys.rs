@@ -55,7 +55,7 @@ impl Model {
             KeyCode::Char('u') => self.editor.delete_to_start(),
             KeyCode::Char('k') => self.editor.delete_to_end(),
             KeyCode::Char('w') | KeyCode::Backspace => self.editor.delete_word(),
-            // What the backspace key sends in some terminals.
+            // Some terminals send this for the backspace key.
             KeyCode::Char('h') => self.editor.backspace(),
             KeyCode::Char('p') => self.editor.up(),
             KeyCode::Char('n') => self.editor.down(),

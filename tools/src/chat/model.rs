@@ -201,7 +201,7 @@ impl Model {
 
     pub(super) fn push(&mut self, entry: Entry) {
         if self.rows_below > 0 {
-            // What is looked at stays where it is.
+            // The rows on the screen stay in place.
             self.rows_below += entry.rows(self.look()).len();
             self.unseen += 1;
         }

@@ -32,12 +32,12 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Longest wait, after the last answer, for messages of the room that are on their way.
 const SHOWN_WAIT: Duration = Duration::from_secs(5);
 
-/// What a chat does at the end of its input, and at a refusal.
+/// The behaviour at the end of the input, and after a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Habits {
-    /// It goes on listening after the end of the input.
+    /// Whether it keeps listening after the end of the input.
     pub(super) stays: bool,
-    /// It goes on with the next line after one that was refused.
+    /// Whether it continues with the next line after a refused one.
     pub(super) keeps_going: bool,
 }
 
@@ -176,7 +176,7 @@ impl Plain<'_> {
         }
         self.printed = self.model.pushed;
         match written.and_then(|()| out.flush()) {
-            // `| head` has read enough. What was sent still gets its outcome.
+            // The reader (`| head`) has closed the pipe. Sent lines still get their outcome.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 (self.is_read, self.input_open) = (false, false);
                 Ok(())

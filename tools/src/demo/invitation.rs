@@ -1,4 +1,4 @@
-//! The invitation to the demo's show: the commands with which somebody joins it from another terminal.
+//! The invitation to the demo's show: the commands that join it from another terminal.
 //!
 //! Why broken by hand: a terminal breaks a long line in the middle of a word, and what is copied from it is
 //! no command any more. A line that is broken here ends with a backslash and can be copied.
@@ -73,7 +73,7 @@ fn command(program: &str, url: &str, room: &str) -> Vec<String> {
     lines
 }
 
-/// What to type for this program: its name where the shell finds it, else its path.
+/// The word that starts this program: its name where the shell finds it, else its path.
 fn program() -> String {
     let Ok(path) = env::current_exe() else { return "gs".into() };
     let on_path = env::var_os("PATH").is_some_and(|dirs| {

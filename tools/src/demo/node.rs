@@ -37,7 +37,7 @@ pub(crate) struct NodeArgs {
     viewers: usize,
 }
 
-/// What the node reports when it serves.
+/// The node's report that it serves.
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
     pid: u32,

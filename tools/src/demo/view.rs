@@ -216,7 +216,7 @@ impl Picture<'_> {
             ("reactions", format!("{:.0}", r.reactions / viewers)),
             match self.moment.phase {
                 Phase::Joining => ("joins", format!("{:.0}", r.joins)),
-                // What each viewer was not shown, because nobody can read so fast.
+                // Messages that pacing left out for each viewer, since nobody reads that fast.
                 _ => ("left out", format!("{:.1}", r.omitted / viewers)),
             },
         ]

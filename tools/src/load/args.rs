@@ -157,7 +157,7 @@ pub(crate) struct Args {
 }
 
 impl Default for Args {
-    /// What no flag at all means.
+    /// The arguments of a command line without flags.
     fn default() -> Args {
         #[derive(clap::Parser)]
         struct Flags {

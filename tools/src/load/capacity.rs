@@ -28,7 +28,7 @@ pub(crate) const VIEWERS_MAX: usize = PROCESSES_MAX * WS_PER_PROCESS;
 /// here too, the node's and the other socket.
 const VIEWER_BYTES: u64 = 64 * 1024;
 
-/// What the machine gives.
+/// The resources of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     /// Open files of one process.
@@ -39,7 +39,7 @@ pub(crate) struct Machine {
     ports: Option<u64>,
 }
 
-/// What a run asks for.
+/// The needs of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) ws_viewers: usize,
@@ -113,7 +113,7 @@ impl Machine {
     }
 }
 
-/// What is available, or less if the container has a limit.
+/// Available memory, or the rest of the container's limit if that is less.
 fn memory_bytes() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

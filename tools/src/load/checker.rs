@@ -18,7 +18,7 @@ pub(crate) enum Fit {
     Again,
 }
 
-/// What one viewer got.
+/// The accounts of one viewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checker {
     epoch: u64,
@@ -80,7 +80,7 @@ impl Checker {
         self.next = self.next.max(to);
     }
 
-    /// The end: whatever was accepted before `head` and is not accounted for is lost, or not read yet by a
+    /// The end: an accepted offset before `head` without an account is lost, or unread by a
     /// viewer that is still connected and behind.
     pub(crate) fn finish(&mut self, head: Option<u64>, is_behind: bool) {
         let Some(head) = head else { return };

@@ -48,7 +48,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Pause of a viewer that left and comes back: up to this.
 const AWAY_US: usize = 1_000_000;
 
-/// What all viewers' tasks share.
+/// State that the tasks of all viewers share.
 struct Common {
     plan: Plan,
     shared: Rc<Shared>,
@@ -175,7 +175,7 @@ impl Crowd {
         }
     }
 
-    /// Everything that is due now; what to tell of it.
+    /// Does all work that is due now. Returns the notes for the run.
     fn turn(&mut self) -> Vec<Note> {
         let now = monotonic_us();
         let passed_s = (now - std::mem::replace(&mut self.turned_us, now)) as f64 / 1e6;
@@ -269,7 +269,7 @@ impl Crowd {
         }
     }
 
-    /// Has everybody who is in everything, and were all drops done?
+    /// Has each joined viewer received everything, and were all drops carried out?
     fn is_settled(&self) -> bool {
         let plan = &self.common.plan;
         let slots = self.common.shared.slots.borrow();
@@ -315,7 +315,7 @@ impl Crowd {
         progress
     }
 
-    /// Everybody leaves. What does not within the time is cut off, and its accounts are closed all the same.
+    /// All viewers leave. A viewer that does not leave in time is cut off; its accounts are closed, too.
     async fn close(&mut self) -> Tally {
         self.common.is_over.set(true);
         self.common.shared.slots.borrow_mut().iter_mut().for_each(|slot| slot.order_leave(false));

@@ -22,7 +22,7 @@ const LOOK_AHEAD: usize = 64;
 /// Messages that are kept to be shown: a tall terminal's worth.
 const ARRIVED_MAX: usize = 100;
 
-/// What a message turned out to be.
+/// The judgement of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Ours, and due at this time.
@@ -30,16 +30,16 @@ pub(crate) enum Verdict {
         /// Microseconds of the shared clock.
         due_us: u64,
     },
-    /// Somebody else's.
+    /// Published by another client.
     Foreign,
-    /// Not what was published, or not what others were shown.
+    /// Different from the published message, or from the one that other viewers were shown.
     Wrong,
 }
 
-/// What is known of what comes.
+/// The knowledge about expected messages.
 #[derive(Debug)]
 pub(crate) enum Knowledge {
-    /// Nothing: everybody must only see the same.
+    /// None: all viewers must be shown the same messages, and that is all.
     Nothing,
     /// Texts with marks.
     Marked(Marked),
@@ -52,7 +52,7 @@ pub(crate) enum Knowledge {
         /// Offset of the first, and the time of the start; once they are known.
         start: Option<(u64, u64)>,
     },
-    /// What a publisher of this process says, in its order, perhaps with others' between.
+    /// The messages of a publisher of this process, in its order, possibly mixed with those of others.
     Announced(Announcements),
 }
 
@@ -61,9 +61,9 @@ pub(crate) enum Knowledge {
 pub(crate) struct Announced {
     /// When it was due.
     pub(crate) due_us: u64,
-    /// Who says it.
+    /// The author.
     pub(crate) author: Box<str>,
-    /// What.
+    /// The text.
     pub(crate) text: Box<str>,
 }
 
@@ -105,7 +105,7 @@ impl Expected {
         }
     }
 
-    /// A viewer got this.
+    /// Judges a message that a viewer received.
     pub(crate) fn judge(&mut self, offset: u64, author: &str, text: &str) -> Verdict {
         match self.slot(offset) {
             Some(Some(seen)) if *seen.author == *author && *seen.text == *text => seen.verdict,

@@ -95,7 +95,7 @@ pub(crate) struct ViewerLine {
     pub(crate) out_of_order: u64,
     /// Connections that ended, or could not be made.
     pub(crate) disconnects: u64,
-    /// Those of them that were refused.
+    /// The refused ones among the disconnects.
     pub(crate) refused: u64,
     /// Longest time between two batches during publishing.
     pub(crate) silence_us: u64,

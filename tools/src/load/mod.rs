@@ -106,7 +106,7 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<bool> {
     Report::new(&outcome, plan.ws_viewers, plan.quic_viewers, probes.as_ref()).print(args.json)
 }
 
-/// What the arguments ask of viewers, checked. What is published is not in it yet.
+/// The plan of the viewers, from checked arguments, without the published content.
 fn plan(args: &Args) -> anyhow::Result<Plan> {
     let urls = |is_quic: bool| -> Vec<String> {
         let of_transport = args.urls.iter().filter(|url| (url.scheme() == Scheme::Quic) == is_quic);
@@ -148,7 +148,7 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
         drops: args.drop_viewer,
         churn_per_min: args.churn,
         reactions_per_s: args.reactions,
-        // Whoever is still stalled when publishing ends gets its time first.
+        // A viewer that is still stalled when publishing ends gets the rest of its stall first.
         settle_us: micros(args.settle) + if args.stall > 0 { micros(args.stall_for) } else { 0 },
         seed: args.seed.unwrap_or_else(seed),
         ledger: args.ledger.clone(),
@@ -166,12 +166,12 @@ fn publisher_plan(args: &Args, plan: &Plan) -> PublisherPlan {
     }
 }
 
-/// One plays logs.
+/// The number of publishers: one for a log.
 fn publisher_count(args: &Args) -> usize {
     if args.replay.is_empty() { args.publishers } else { 1 }
 }
 
-/// What is published, which goes into the plan too, so that viewers can check it.
+/// The script of the publishers. It goes into the plan too, so that viewers can check it.
 fn script(args: &Args, plan: &mut Plan, mut log: Log, text_bytes_max: usize, lines: &Lines) -> Script {
     let hold_us = micros(args.hold.unwrap_or(Duration::from_secs(10)));
     if args.replay.is_empty() {

@@ -23,12 +23,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// From the begin of connecting to `Welcome`.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
 
-/// What probers found.
+/// The results of the probers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probes {
     /// Tries.
     pub(crate) tries: u64,
-    /// Those that were not let in, by what happened.
+    /// Failed tries, by reason.
     pub(crate) refused: Reasons,
     /// From the begin of connecting to `Welcome`.
     pub(crate) welcome: Times,
@@ -61,7 +61,7 @@ impl Probers {
         Probers { probes, _tasks: tasks }
     }
 
-    /// What they found so far.
+    /// The results so far.
     pub(crate) fn probes(&self) -> Probes {
         self.probes.borrow().clone()
     }
@@ -80,7 +80,7 @@ fn scheme(url: &Url) -> String {
     url.to_string().split(':').next().unwrap_or_default().to_owned()
 }
 
-/// In, and out again.
+/// Joins and leaves.
 async fn probe(url: &Url, token: &str, connector: &Connector) -> Result<(), String> {
     let options = Options {
         token: token.to_owned(),

@@ -9,7 +9,7 @@ use super::run::{Moment, Phase, Watcher};
 /// One line a second.
 const EVERY_US: u64 = 1_000_000;
 
-/// What changes from second to second.
+/// Rates per second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
     pub(crate) messages: f64,

@@ -49,7 +49,7 @@ pub(crate) struct Report {
     silence: Summary,
     /// New connections that probers tried during the run; null without probers.
     probes: Option<u64>,
-    /// Those of them that were refused.
+    /// The refused ones among the probes.
     probes_refused: Reasons,
     probe: Summary,
     joins_per_s: f64,

@@ -19,10 +19,10 @@ const PLACES_MAX: usize = 2_048;
 /// How far ahead of what was shown an offset may lie: beyond, it is no offset of this run.
 const AHEAD_MAX: u64 = 1 << 22;
 
-/// No message yet.
+/// The mark of an offset without a message.
 const NOTHING: u64 = u64::MAX;
 
-/// What all viewers of a process were shown, and what each went through.
+/// The messages that the viewers of a process were shown, and the course of each viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     shown: RefCell<BTreeMap<(usize, u64), Shown>>,
@@ -51,7 +51,7 @@ impl Restarts {
         Restarts { shown: RefCell::default(), stories: RefCell::new((0..viewers).map(story).collect()) }
     }
 
-    /// A viewer was shown message `seq` there. `false`: somebody was shown another one there.
+    /// A viewer was shown message `seq` at this offset. `false`: another viewer was shown another message.
     pub(crate) fn handle_shown(
         &self,
         viewer: usize,
@@ -136,7 +136,7 @@ impl Shown {
     /// The place of an offset; `None` for one that cannot be of this run.
     fn place(&mut self, offset: u64) -> Option<&mut u64> {
         if offset < self.first {
-            // Somebody resumed from before whoever came first.
+            // A viewer resumed from before the first offset that was recorded.
             let before = self.first - offset;
             if before > AHEAD_MAX {
                 return None;

@@ -20,7 +20,7 @@ use grandstand_harness::random::Random;
 pub(crate) enum Arrivals {
     /// Every `1 / rate` seconds.
     Even,
-    /// Independently, as a crowd that does not listen to itself.
+    /// At random times, independent of each other.
     Poisson,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Marked {
     pub(crate) hold_us: u64,
 }
 
-/// What is published.
+/// The content of a run.
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
     Silent,
@@ -129,7 +129,7 @@ impl Script {
 }
 
 impl Part {
-    /// What is due next; `None` at the end.
+    /// The next due message; `None` at the end.
     pub(crate) fn peek(&self) -> Option<Due> {
         let seq = self.next_seq;
         let after_us = match &self.script {
@@ -154,7 +154,7 @@ impl Part {
     }
 }
 
-/// What a marked text begins with.
+/// The beginning of a marked text.
 const MARK: &str = "gs";
 
 /// Most bytes of a mark: the word, three numbers of 8, 8 and 12 digits, and the spaces behind them.

@@ -60,7 +60,7 @@ counts! {
     bytes,
     /// Messages that reached viewers.
     deliveries,
-    /// Those of them that another client published.
+    /// Deliveries of messages that another client published.
     foreign,
     /// Messages left out by pacing.
     omitted,

@@ -19,10 +19,10 @@ use super::restarts::Restarts;
 use super::tally::Tally;
 use grandstand_harness::histogram::Times;
 
-/// What people react with, and how often each compared to the others.
+/// Reactions, with the weight of each.
 const REACTIONS: [(&str, u32); 4] = [("❤", 5), ("👏", 3), ("😂", 2), ("🎉", 1)];
 
-/// What all viewers of a process share.
+/// State that the viewers of a process share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) tally: RefCell<Tally>,
@@ -39,11 +39,11 @@ pub(crate) struct Shared {
     pub(crate) clock_offset_us: u64,
     /// Where restarts are expected: what was shown of each log.
     pub(crate) restarts: Option<Restarts>,
-    /// Publishing goes on.
+    /// Whether publishers are at work.
     pub(crate) is_on_air: Cell<bool>,
 }
 
-/// What the crowd knows of a viewer, and wants of it.
+/// The crowd's record of a viewer, with its orders to it.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) checker: Checker,
@@ -64,7 +64,7 @@ pub(crate) struct Slot {
     waker: Option<Waker>,
 }
 
-/// How far a viewer is.
+/// The state of a viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
     /// Not begun, or gone.
@@ -330,7 +330,7 @@ impl Viewer {
     }
 }
 
-/// What a viewer reacts with: each of the usual ones as often as it is usual.
+/// The reaction of a viewer, by the weights of [`REACTIONS`].
 fn reaction(number: usize) -> &'static str {
     let total: u32 = REACTIONS.iter().map(|(_, weight)| weight).sum();
     let mut at = number as u32 % total;

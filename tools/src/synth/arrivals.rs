@@ -45,12 +45,12 @@ pub(super) struct Arrivals {
     burst: Burst,
     mood: f64,
     slot_ms: u64,
-    /// What comes in the slots up to `slot_ms`, and answers beyond.
+    /// Arrivals in the slots up to `slot_ms`, and answers after them.
     due_ms: BinaryHeap<Reverse<u64>>,
     now_ms: u64,
 }
 
-/// One thing that everybody talks about.
+/// One event of the show that many people write about.
 #[derive(Clone, Copy, Debug)]
 struct Burst {
     start_ms: u64,

@@ -16,7 +16,7 @@ use super::people::People;
 use super::texts::Texts;
 use super::words::Language;
 
-/// What kind of chat.
+/// The kind of chat.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The same seed gives the same chat.
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     pub(crate) rate_per_s: Option<f64>,
     /// Languages; one that is named twice is used twice as often. Empty: English.
     pub(crate) languages: Vec<Language>,
-    /// How often something happens that everybody talks about; 0: never.
+    /// Number of events per hour that many people write about; 0: none.
     pub(crate) bursts_per_hour: f64,
 }
 

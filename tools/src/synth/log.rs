@@ -17,7 +17,7 @@ use grandstand_harness::random::Random;
 /// A usual time-out.
 const BAN_S: u64 = 600;
 
-/// What was written.
+/// The written log's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
     messages: u64,
@@ -87,7 +87,7 @@ fn mark(role: Role) -> Option<&'static str> {
     }
 }
 
-/// Who is banned, and when the next one will be.
+/// The banned authors, and the time of the next ban.
 #[derive(Debug)]
 pub(super) struct Bans {
     random: Random,

@@ -37,7 +37,7 @@ const MODERATORS: f64 = 0.02;
 /// Share of the authors that support the show.
 const SUBSCRIBERS: f64 = 0.2;
 
-/// Somebody.
+/// A person.
 #[derive(Debug)]
 pub(super) struct Person {
     pub(super) name: Arc<str>,
@@ -73,7 +73,7 @@ impl People {
         }
     }
 
-    /// Whoever speaks next.
+    /// The next author.
     pub(super) fn next_author(&mut self) -> Arc<Person> {
         let who = self.random.unit();
         if who < HOST + MODERATORS {

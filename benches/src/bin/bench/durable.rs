@@ -24,7 +24,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What people may wait for fan-out in `disk` rooms, as a multiple of `memory`.
+/// The longest latency in `disk` rooms, as a multiple of that in `memory` rooms.
 const LATENCY_TIMES_MAX: f64 = 1.2;
 
 /// Bytes of a text.
@@ -176,7 +176,7 @@ fn ms2(us: u64) -> serde_json::Value {
     rounded(us as f64 / 1e3, 2)
 }
 
-/// What the disk itself takes to keep a page.
+/// Times the disk's own sync of a page.
 fn sync_bare(folder: &Path, times: &mut Times) -> Result<()> {
     let path = folder.join("bare");
     let mut file = File::create(&path)?;
@@ -212,7 +212,7 @@ impl Folders {
 
 impl Drop for Folders {
     fn drop(&mut self) {
-        // What is left behind is in the build's folder and in memory.
+        // Folders that stay behind are in the build's folder and in memory.
         let _ = fs::remove_dir_all(&self.log);
         let _ = fs::remove_dir_all(&self.recorder);
     }

@@ -21,7 +21,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much faster than it was said.
+/// The speed of a log, as a multiple of the original.
 const LOG_SPEED: f64 = 10.0;
 
 /// What TLS 1.3 adds to a frame: header, type, tag (RFC 8446, 5.2).
@@ -33,7 +33,7 @@ const QUIC_BYTES: f64 = 36.0;
 /// The largest payload of a datagram that is compared with one write.
 const DATAGRAM_BYTES: f64 = 1_200.0;
 
-/// One run. Without a rate a log is said.
+/// One run. Without a rate it publishes a log.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     transport: Transport,
@@ -90,7 +90,7 @@ fn warm_up(plan: &Plan) -> Duration {
     Duration::from_millis(plan.size(2_000, 200))
 }
 
-/// What is said in a case; `None` when the logs are missing, which is printed.
+/// The script of a case; `None` when the logs are missing, which is printed.
 fn script(plan: &Plan, case: Case) -> Result<Option<Script>> {
     if let Some(per_s) = case.per_s {
         return Ok(Some(Script::even(per_s as f64, TEXT_BYTES)));
@@ -105,7 +105,7 @@ fn script(plan: &Plan, case: Case) -> Result<Option<Script>> {
     Ok(Some(Script::Log { lines: Arc::new(busiest(&log.lines, span_ms)), speed: LOG_SPEED }))
 }
 
-/// The part of so long in which the most was said; its times begin at 0.
+/// The part of this length with the most messages; its times begin at 0.
 fn busiest(lines: &[Message], span_ms: u64) -> Vec<Message> {
     let (mut best, mut end) = (0..0, 0);
     for (begin, line) in lines.iter().enumerate() {

@@ -164,7 +164,7 @@ impl Floor {
         Ok(Cost { ns_per_write: cpu_ns as f64 / whole as f64, refused })
     }
 
-    /// What was written has been read.
+    /// Checks that the reader got the written bytes.
     fn check(&mut self) -> Result<()> {
         let written = self.writer.wire_bytes;
         let enough = if self.writer.way == Way::Udp { written * 99 / 100 } else { written };
@@ -253,7 +253,7 @@ impl Writer {
     }
 }
 
-/// What a socket took; nothing where it had no room.
+/// The bytes that a socket took; 0 where it had no room.
 fn taken(sent: Result<usize, Errno>) -> Result<usize> {
     match sent {
         Err(Errno::AGAIN) => Ok(0),

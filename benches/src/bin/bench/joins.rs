@@ -28,14 +28,14 @@ struct Sizes {
     core: Option<usize>,
     /// Joins of the closed loop, by transport.
     joins: [usize; 3],
-    /// Those who come at once, over any transport.
+    /// Clients that join at once, over any transport.
     rush: usize,
     residents: usize,
-    /// Of talking, before the rush.
+    /// Length of the chat before the rush.
     calm: Duration,
 }
 
-/// A way in.
+/// A transport, and the kind of its handshakes.
 #[derive(Clone, Copy)]
 pub(crate) struct Way {
     pub(crate) transport: Transport,
@@ -44,7 +44,7 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Those of a plan.
+    /// The ways of a plan.
     pub(crate) fn all(plan: &Plan) -> Vec<Way> {
         let transports = plan.choose(&plan.transport, &Transport::ALL, &Transport::ALL);
         let ways =
@@ -89,7 +89,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     Ok(rows)
 }
 
-/// So many clients, who have been there once, got a ticket and were cut if they resume.
+/// This number of clients. If they resume, they joined once, got a ticket and were cut.
 fn clients(fixture: &Fixture, way: Way, count: usize) -> Result<LeanClients> {
     let plan = fixture.clients_plan(way.transport, vec!["hall".into()])?;
     let mut clients = LeanClients::new(ClientsPlan { resume_tls: way.resumes, ..plan }, |_| None)?;
@@ -97,7 +97,7 @@ fn clients(fixture: &Fixture, way: Way, count: usize) -> Result<LeanClients> {
     if way.resumes {
         come(&mut clients, all.clone())?;
         all.for_each(|n| clients.cut(n));
-        // The node forgets.
+        // The node forgets the connections.
         clients.rest(Duration::from_millis(500))?;
     }
     Ok(clients)
@@ -162,7 +162,7 @@ fn rush(sizes: &Sizes, way: Way) -> Result<Row> {
         .with("residents_max_ticks", ratio(during.latency.max_us as f64 / 1e3, TICK_MS as f64)))
 }
 
-/// What those who are there get before and during the rush: everything.
+/// The readings of residents before and during the rush: they get every message.
 fn residents(fixture: &Fixture, sizes: &Sizes, way: Way, signals: &Signals) -> Result<(Reading, Reading)> {
     let mut clients = fixture.full_room(way.transport, sizes.residents)?;
     let (_, calm) = publish_all(&mut clients, vec![(0, 0)], way.talk_per_s(), 100, sizes.calm)?;

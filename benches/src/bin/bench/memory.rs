@@ -81,14 +81,14 @@ fn case(what: &str, transport: Option<Transport>, count: usize) -> Row {
     Row::of([("what", json!(what)), ("transport", json!(transport)), ("count", json!(count))])
 }
 
-/// So many viewers who say nothing; then after they were talked to for a while.
+/// This number of silent viewers, before and after they received messages.
 fn viewers(sizes: &Sizes, transport: Transport, count: usize) -> Result<Row> {
     let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
     let before = fixture.held()?;
     let mut clients = fixture.full_room(transport, count)?;
     clients.rest(sizes.rest)?;
     let idle = fixture.held()?;
-    // Messages of 100 bytes, 20 a second; everybody has to get all of them.
+    // Messages of 100 bytes, 20 a second; every viewer has to get all of them.
     publish_all(&mut clients, vec![(0, 0)], 20.0, 100, sizes.traffic)?;
     clients.rest(sizes.rest)?;
     let row = each(case("idle viewer", Some(transport), count), "", before, idle, count);
@@ -110,7 +110,7 @@ fn slope(transport: Transport, small: &Row, large: &Row) -> Row {
     row
 }
 
-/// What each of `count` costs, by the difference of two looks.
+/// The cost of each of `count`, from the difference of two readings.
 fn each(mut row: Row, when: &str, before: Held, after: Held, count: usize) -> Row {
     for (name, after, before) in [
         ("user", after.user, before.user),
@@ -123,7 +123,7 @@ fn each(mut row: Row, when: &str, before: Held, after: Held, count: usize) -> Ro
     row
 }
 
-/// A second room for each of so many sessions.
+/// A second room for each session.
 fn second_room(sizes: &Sizes) -> Result<Row> {
     let count = sizes.second_room;
     let held = |rooms: usize| -> Result<Held> {

@@ -104,7 +104,7 @@ fn talking(sizes: &Sizes, per_s: f64) -> Result<Row> {
     }
     come(&mut clients, 0..count)?;
     clients.mark();
-    // Everybody speaks in its own room, one after the other.
+    // Each client publishes in its own room, one after the other.
     let meter = Meter::start(fixture.node.pid())?;
     let mut publications = Publications::new((0..count).map(|n| (n, 0)).collect(), per_s, 100);
     publications.publish_for(sizes.time, &mut clients)?;
@@ -133,7 +133,7 @@ fn figures(row: Row, sent: u64, time: Duration, seen: &Reading, cpu_ns: u64) -> 
         .with("server_cpu_share", rounded(cpu_ns as f64 / time.as_nanos() as f64, 3)))
 }
 
-/// Small rooms that talk, beside a giant of so many viewers or none.
+/// Small rooms with chat, beside a giant with this number of viewers, or none.
 fn beside(sizes: &Sizes, giant: usize) -> Result<Row> {
     let fixture = Fixture::open(&node_plan(sizes.core)?, None)?;
     let mut clients = fixture.full_room(Transport::Ws, giant)?;

@@ -38,7 +38,7 @@ const NICENESS: i32 = 10;
 /// How long clients may take to have everything, once the publisher has stopped.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// What is said and what of it is shown, per second: half is left out.
+/// Published and shown messages per second: pacing leaves out half.
 const SAID_PER_S: f64 = 40.0;
 const SHOWN_PER_S: u64 = 20;
 
@@ -55,7 +55,7 @@ struct Sizes {
     cut: usize,
     stay: usize,
     within: Duration,
-    /// Of talking, before and after each storm.
+    /// Length of the chat before and after each storm.
     calm: Duration,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Everybody of one way, in one node.
+/// A node, with all clients of one way.
 struct Audience {
     node: Node,
     stayed: Viewers,
@@ -110,7 +110,7 @@ impl Audience {
         Ok(Audience { node, stayed, cut, publisher })
     }
 
-    /// What viewers who stayed see while something happens.
+    /// The readings of viewers who stayed while something happens.
     fn watch<T>(&mut self, happens: impl FnOnce(&mut LeanClients) -> Result<T>) -> Result<(T, Reading)> {
         self.stayed.mark()?;
         let outcome = happens(&mut self.cut)?;
@@ -149,7 +149,7 @@ fn settle(cut: &mut LeanClients, head: u64) -> Result<(Settled, Reading)> {
     Ok((cut.standing(), cut.read()))
 }
 
-/// One storm, and what was around it.
+/// One storm, with the readings around it.
 struct Storm {
     what: &'static str,
     returned: Joined,
@@ -241,7 +241,7 @@ fn stayed_ratio(storm: &Storm) -> Option<f64> {
     heard.then(|| during.latency.p99_us as f64 / before.latency.p99_us.max(1) as f64)
 }
 
-/// What falls short, in words.
+/// The shortfalls, in words.
 fn short_of(
     is_quick: bool,
     sizes: &Sizes,

@@ -39,7 +39,7 @@ struct Sizes {
     time: Duration,
 }
 
-/// How reactions come: so many frames in one write, each of so many reactions.
+/// A pattern of reactions: the frames in one write, and the reactions in each.
 #[derive(Clone, Copy)]
 struct Pattern {
     name: &'static str,
@@ -95,7 +95,7 @@ fn one(sizes: &Sizes, pattern: Pattern, idle_ns_per_s: f64) -> Result<Row> {
     .with("told_to_each_viewer", seen.reactions))
 }
 
-/// What was spent on how much.
+/// The CPU time of a number of reactions.
 struct Spent {
     reactions: u64,
     cpu_ns: u64,
@@ -123,7 +123,7 @@ impl Writes {
     }
 }
 
-/// One viewer reacts twice a tick: what telling everybody costs.
+/// One viewer reacts twice a tick, which gives the cost of fan-out alone.
 fn trickle(sizes: &Sizes) -> Result<Spent> {
     react(sizes, 20.0, PATTERNS[0], 1, Duration::from_millis(1))
 }

@@ -23,13 +23,13 @@ const VERIFY_MAX: Duration = Duration::from_secs(120);
 /// Where rooms are kept.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Durability {
-    /// Of what dies with a node nothing is expected: what is lost is shown, and is no fault.
+    /// In the memory of a node: messages that are lost with it are counted, and are no fault.
     Memory,
     /// Nothing acknowledged may be lost.
     Disk,
 }
 
-/// How many of each.
+/// The size of a load.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
     pub(super) viewers: u64,
@@ -42,14 +42,14 @@ pub(super) struct Size {
     pub(super) hold: Duration,
 }
 
-/// Who watches.
+/// The running load.
 pub(super) struct Audience {
     load: Load,
     pub(super) ledger: PathBuf,
 }
 
 impl Audience {
-    /// Let them in.
+    /// Starts the load.
     pub(super) fn start(
         gs: &Path,
         restartable: &Restartable,
@@ -89,14 +89,14 @@ impl Audience {
         Ok(())
     }
 
-    /// Enough: what they saw, and where it is written down.
+    /// Ends the load. Returns its figures and the path of its ledger.
     pub(super) fn finish(self) -> Result<(Value, PathBuf)> {
         self.load.interrupt()?;
         Ok((self.load.figures()?, self.ledger))
     }
 }
 
-/// What the node's log holds, compared with a ledger.
+/// Compares the node's log with a ledger.
 pub(super) fn audit(gs: &Path, url: &str, ledger: &Path, flags: &[&str]) -> Result<Value> {
     let mut audit = command(gs);
     audit.arg("audit").arg(ledger).args(["--json", "--url", url]).args(flags);

@@ -44,7 +44,7 @@ impl Image {
     }
 
     /// The power goes, and comes back: what was on the disk at this moment is mounted at another place.
-    /// Whoever wrote there must be dead already.
+    /// The process that wrote there must have ended.
     pub(super) fn cut(&mut self) -> Result<()> {
         let (before, old) = (self.file(), self.place());
         let next = self.directory.join(format!("disk-{}.img", self.number + 1));
@@ -84,7 +84,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         if self.is_mounted && self.unmount().is_err() {
-            // Somebody still writes there; it goes when they do.
+            // A process still writes there; the mount goes when that ends.
             let _ = command("umount").arg("-l").arg(self.place()).status();
         }
         let _ = fs::remove_file(self.file());

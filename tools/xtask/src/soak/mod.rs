@@ -139,10 +139,10 @@ fn quick(args: &[&str]) -> Result<()> {
     go(&<Line as clap::Parser>::try_parse_from(line)?.args)
 }
 
-/// What a soak came to.
+/// The outcome of a soak.
 struct Outcome {
     figures: Map<String, Value>,
-    /// What falls short, in words.
+    /// The shortfalls, in words.
     faults: Vec<String>,
 }
 
@@ -171,7 +171,7 @@ fn not_zero(figures: &Map<String, Value>, names: &[&str]) -> Vec<String> {
     names.iter().filter(|name| !is_zero(name)).map(say).collect()
 }
 
-/// Figures that are 0, without which the run has not done what it is for.
+/// Figures that are 0 and must not be, since the run proves nothing without them.
 fn not_some(figures: &Map<String, Value>, names: &[&str]) -> Vec<String> {
     let is_some = |name: &str| figures.get(name).is_some_and(|value| value.as_f64().is_some_and(|n| n > 0.0));
     let say =

@@ -23,11 +23,11 @@ const SERVING_MAX: Duration = Duration::from_secs(30);
 /// Ports below those of outgoing connections (Linux: 32768 on) and above those of well-known services.
 const PORTS: std::ops::Range<usize> = 20_000..32_000;
 
-/// Where and how a node runs.
+/// The configuration and the addresses of a node.
 pub(super) struct Restartable {
     binary: PathBuf,
     keys: Vec<(String, String)>,
-    /// Of the node's own words, a file per process.
+    /// The folder of the node's logs, a file per process.
     logs: PathBuf,
     started: u64,
     admin: SocketAddr,
@@ -35,7 +35,7 @@ pub(super) struct Restartable {
 }
 
 impl Restartable {
-    /// Free ports, a recorder in memory; `name` tells stands apart.
+    /// Free ports, a recorder in memory; `name` is that of the soak.
     pub(super) fn new(binary: &Path, name: &str, rng: &mut Random) -> Result<Restartable> {
         let logs = crate::run::target_dir().join("soak").join(name).join("nodes");
         if logs.exists() {
@@ -78,20 +78,20 @@ impl Restartable {
         self.set("log.recorder_dir", &self.recorder.display().to_string());
     }
 
-    /// What lies in memory is gone, as after a power cut.
+    /// Removes the files in memory, as a power cut does.
     pub(super) fn forget_memory(&self) -> Result<()> {
         fs::remove_dir_all(&self.recorder)?;
         Ok(fs::create_dir_all(&self.recorder)?)
     }
 
-    /// Another process, which may still be starting.
+    /// Starts another process, without a wait.
     pub(super) fn spawn(&mut self) -> Result<Node> {
         self.started += 1;
         let plan = NodePlan::new(&self.binary).log(self.logs.join(format!("{}.txt", self.started)));
         Node::spawn(&self.keys.iter().fold(plan, |plan, (key, value)| plan.key(key, &**value)))
     }
 
-    /// Another process, once it serves: and after how long it did.
+    /// Starts another process and waits until it serves; the time that this took.
     pub(super) fn start(&mut self) -> Result<(Node, Duration)> {
         let begin = Instant::now();
         let mut node = self.spawn()?;
@@ -130,7 +130,7 @@ impl Restartable {
         vec![format!("ws://{ws}/v1"), format!("wss://{tls}/v1"), format!("quic://{tls}")]
     }
 
-    /// Everything that its processes said.
+    /// The logs of all its processes.
     pub(super) fn words(&self) -> String {
         (1..=self.started)
             .filter_map(|n| fs::read(self.logs.join(format!("{n}.txt"))).ok())
@@ -152,7 +152,7 @@ fn last_words(node: &Node) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
-/// Three ports that nobody listens on, of TCP and UDP.
+/// Three ports that are free for TCP and UDP.
 fn free_ports(rng: &mut Random) -> Result<[u16; 3]> {
     for _ in 0..1000 {
         let first = (PORTS.start + rng.below(PORTS.end - PORTS.start - 3)) as u16;

@@ -37,7 +37,7 @@ const LIFE_BETWEEN_DRAINS: (Duration, Duration) = (Duration::from_millis(500), D
 /// From the last start to the end of the load.
 const CALM: Duration = Duration::from_secs(5);
 
-/// For everybody to come in, and for a drained process to go.
+/// The longest wait for all viewers to join, and for a drained process to end.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A killed node says no goodbye over QUIC: its clients ask at half a heartbeat, and the next process tells
@@ -47,7 +47,7 @@ const HEARTBEAT_MS: &str = "2000";
 /// Over how long a drained node spreads its clients.
 const SPREAD_MS: &str = "2000";
 
-/// How the node ends.
+/// The kind of the node's ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Crash,
@@ -55,7 +55,7 @@ pub(super) enum Kind {
     Drain,
 }
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
@@ -77,7 +77,7 @@ impl Kind {
     }
 }
 
-/// What was seen on the way.
+/// Observations during a run.
 #[derive(Default)]
 struct Seen {
     /// From the start of a process until it serves.
@@ -137,7 +137,7 @@ pub(super) fn go(programs: &Programs, plan: &Plan) -> Result<Outcome> {
     Ok(Outcome { figures, faults })
 }
 
-/// Where the node keeps its log.
+/// The disk of the node's log.
 enum Disk {
     Folder(PathBuf),
     Image(Image),
@@ -198,7 +198,7 @@ fn wait_for_everybody(restartable: &Restartable, audience: &mut Audience, plan: 
     }
 }
 
-/// SIGKILL, and up again.
+/// Kills the node (SIGKILL) and starts it again.
 fn crash(node: Node, restartable: &mut Restartable) -> Result<(Node, Duration)> {
     // A node is killed with its value.
     drop(node);

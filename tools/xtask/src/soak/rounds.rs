@@ -106,14 +106,14 @@ pub(super) fn go(programs: &Programs, seconds: u64, viewers: u64) -> Result<Outc
     Ok(Outcome { figures, faults })
 }
 
-/// What a run does.
+/// The plan of a run.
 struct Plan {
     viewers: u64,
     hold: Duration,
     rounds: u64,
 }
 
-/// What was seen of the node.
+/// Observations of the node.
 #[derive(Default)]
 struct Seen {
     before: Held,
@@ -164,7 +164,7 @@ fn soak(programs: &Programs, plan: &Plan) -> Result<Map<String, Value>> {
     Ok(figures)
 }
 
-/// What a node holds at a moment.
+/// The resources of a node at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
     resident_bytes: u64,
@@ -198,7 +198,7 @@ fn settled(node: &Node) -> Result<Held> {
     }
 }
 
-/// Everybody joins, watches and leaves; a burst of others falls in.
+/// One round: all viewers join, watch and leave, with a burst of others in between.
 fn round(programs: &Programs, node: &Node, plan: &Plan, seen: &mut Seen) -> Result<Vec<Value>> {
     let urls = ["ws://", "wss://", "quic://"]
         .map(|scheme| node.url(scheme))
@@ -360,7 +360,7 @@ fn sums(reports: &[Value]) -> Map<String, Value> {
     figures
 }
 
-/// What falls short, in words.
+/// The shortfalls, in words.
 fn faults(figures: &Map<String, Value>) -> Vec<String> {
     let say = |name: &str, must: &str| {
         format!("{name} is {}, but must {must}", figures.get(name).unwrap_or(&Value::Null))
