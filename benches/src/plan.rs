@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use grandstand_harness::node;
 use grandstand_harness::numbers::integer;
 use grandstand_harness::process::pin_here;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -124,17 +125,26 @@ pub fn main(run: fn() -> Result<()>) -> ExitCode {
     }
 }
 
+/// Prints a line; a reader that has gone (`| head`) has read enough.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Prints the rows of a bench, and keeps them if requested.
 ///
 /// # Errors
 /// A row says that its case failed, or the rows cannot be kept.
 pub fn report(bench: &str, plan: &Plan, rows: &[Row]) -> Result<()> {
     if plan.json {
-        for row in rows {
-            println!("{}", serde_json::to_string(row)?);
-        }
+        rows.iter().try_for_each(|row| print(&serde_json::to_string(row)?))?;
     } else {
-        println!("{}", record::markdown(rows));
+        print(&record::markdown(rows))?;
     }
     if plan.record {
         let choices: Vec<String> =

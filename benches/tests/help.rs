@@ -29,3 +29,14 @@ fn numbers_of_benches_have_bounds_with_reasons() {
         }
     }
 }
+
+#[test]
+fn tables_that_nobody_reads_end_without_a_trace() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/results/2026-11-28-0b8d1bf.jsonl");
+    let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_grandstand-bench"));
+    bench.args(["--show", file]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut bench = bench.spawn().unwrap();
+    drop(bench.stdout.take());
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

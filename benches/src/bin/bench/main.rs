@@ -99,7 +99,7 @@ fn run() -> Result<()> {
     }
     let cli = Cli::parse();
     if let Some(file) = cli.show {
-        println!("{}", record::tables(&file)?);
+        plan::print(&record::tables(&file)?)?;
     }
     let Some(bench) = cli.bench else { return Ok(()) };
     let name = bench.to_possible_value().expect("no bench is hidden");
