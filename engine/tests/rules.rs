@@ -412,7 +412,7 @@ fn history_comes_in_pages_that_are_bounded() {
     assert_eq!((first.batches.len(), first.batches[0].first_offset, first.same_epoch), (64, 0, true));
     let large = page(epoch, 110);
     let bytes: usize = large.batches.iter().map(|batch| batch.wire.len()).sum();
-    assert!((250_000..=256 << 10).contains(&bytes) && large.batches.len() < 64);
+    assert!((60_000..=64 << 10).contains(&bytes) && large.batches.len() < 64);
     assert_eq!(large.batches[0].first_offset, 110);
     assert!(page(epoch, 200).batches.is_empty() && page(epoch, 200).same_epoch);
     let other = page(epoch + 1, 0);

@@ -18,13 +18,11 @@ use crate::log::{DurableLog, Log, ReadRequest};
 /// Batches in one page of history: six seconds of a busy room at a tick of 100 ms.
 const PAGE_BATCHES_MAX: usize = 64;
 
-/// Bytes of one page of history: the most that a viewer that catches up can have in flight.
-const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one page of history: the most that a viewer that catches up can have in flight, and as much again
+/// that a client asked for. Beside its control queue, a connection so holds less than 256 KB.
+const PAGE_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of one page in full. It is copied and sent as one frame, so it is a quarter of the above.
-const FULL_PAGE_BYTES_MAX: usize = 64 << 10;
-
-/// Reads of one shard under way: 8 MiB in all, and enough to keep one reading thread busy.
+/// Reads of one shard under way: 2 MiB in all, and enough to keep one reading thread busy.
 const READS_MAX: usize = 32;
 
 /// The page that is wanted.
@@ -134,7 +132,7 @@ impl Pages {
     pub(super) fn start(&mut self, rooms: &Rooms, log: &mut dyn DurableLog) {
         while let Some((request, wanted)) = self.poll_start() {
             let Wanted { alias, from, of, .. } = wanted;
-            let (batches_max, bytes_max) = bounds(of);
+            let (batches_max, bytes_max) = (PAGE_BATCHES_MAX, PAGE_BYTES_MAX);
             let room = rooms.slot(alias).and_then(|slot| rooms.get(slot));
             let room = room.map_or_else(|| "".into(), |room| room.name.clone());
             log.read(ReadRequest { request, room, alias, from, of, batches_max, bytes_max });
@@ -185,18 +183,12 @@ impl Past<'_> {
 
     /// The page from memory.
     fn page(&self, Wanted { alias, from, of, .. }: Wanted) -> HistoryPage {
-        let (batches_max, bytes_max) = bounds(of);
         let batches = match of {
-            PageOf::Shown => self.log.read(alias, from, batches_max, bytes_max),
-            PageOf::Full { messages_max } => self.log.read_full(alias, from, messages_max.into(), bytes_max),
+            PageOf::Shown => self.log.read(alias, from, PAGE_BATCHES_MAX, PAGE_BYTES_MAX),
+            PageOf::Full { messages_max } => {
+                self.log.read_full(alias, from, messages_max.into(), PAGE_BYTES_MAX)
+            }
         };
         HistoryPage { batches, same_epoch: true, retry_after_ms: None }
-    }
-}
-
-fn bounds(of: PageOf) -> (usize, usize) {
-    match of {
-        PageOf::Shown => (PAGE_BATCHES_MAX, PAGE_BYTES_MAX),
-        PageOf::Full { .. } => (PAGE_BATCHES_MAX, FULL_PAGE_BYTES_MAX),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Why apart from the walk: such a member is at a place of its own, so that nothing is gathered for several.
 //! Only batches with chat are sent: tallies are never replayed, and the state comes as a snapshot.
-//! Invariant: offsets reach such a member without holes, but for a gap that names them.
+//! Invariants: offsets reach such a member without holes, but for a gap that names them. A connection has one
+//! page at a time, on its way or not yet taken; its rooms take turns, and none asks while it takes nothing.
 //! Not here: where it begins (`subscribe`), pages that clients ask for (`history`).
 
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use grandstand_engine::link::{Batch, ConnectionToken, HistoryPage, Input, PageOf};
 use grandstand_protocol::frame::{Gap, GapReason};
 
+use super::connection::Connection;
 use super::connections::Connections;
 use super::frame_sink::FrameSink;
-use super::room::{Cursor, RoomKey, STATE_NOT_GIVEN};
+use super::room::{Attached, CatchUp, Cursor, RoomKey, STATE_NOT_GIVEN};
+use super::rooms::Rooms;
 use super::subscriptions::Subscriptions;
 use super::write_run::WriteRun;
 
@@ -28,7 +31,11 @@ impl Subscriptions {
     ) -> bool {
         let (member, attached) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
-        if catching.waits_for.is_some() || catching.unanswered.is_some() {
+        if catching.waits_for.is_some() {
+            return true;
+        }
+        if catching.unanswered.is_some() {
+            self.ask_page(key, ix, at);
             return true;
         }
         if catching.state_version == STATE_NOT_GIVEN {
@@ -82,15 +89,26 @@ impl Subscriptions {
         }
     }
 
-    /// Ask the shard for the page from a member's offset on.
+    /// Ask the shard for the page from a member's offset on, if it is this member's turn.
     pub(super) fn ask_page(&mut self, key: RoomKey, ix: u32, at: u32) {
-        let (member, attached) = self.rooms.member(key, at);
+        let Subscriptions { settings, shards, connections, rooms, pages, .. } = self;
+        if !takes_a_page(&connections[ix], rooms) {
+            return;
+        }
+        let (token, session) = connections.requester(ix);
+        let ticket = pages.insert_member(key, token);
+        session.page_asked = Some(ticket);
+        // The others have their turn before it has another one.
+        let memberships = &mut session.memberships;
+        if let Some(asks) = memberships.iter().position(|m| m.room == key) {
+            memberships[asks..].rotate_left(1);
+        }
+        let (member, attached) = rooms.member(key, at);
         let (alias, epoch, from) = (attached.alias, attached.epoch, member.offset);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return };
-        let request = self.pages.insert_member(key, self.connections[ix].token(ix));
-        catching.waits_for = Some(request);
-        let (worker, of) = (self.settings.worker, PageOf::Shown);
-        self.shards.submit_surely(alias, Input::History { worker, request, alias, epoch, from, of });
+        catching.waits_for = Some(ticket);
+        let (worker, request, of) = (settings.worker, ticket.into(), PageOf::Shown);
+        shards.submit_surely(alias, Input::History { worker, request, alias, epoch, from, of });
     }
 
     /// A page came for a member that catches up.
@@ -98,21 +116,23 @@ impl Subscriptions {
         &mut self,
         key: RoomKey,
         token: ConnectionToken,
-        ticket: u64,
+        ticket: u32,
         page: HistoryPage,
     ) {
-        let Some((ix, connection)) = self.connections.named(token).filter(|(_, c)| !c.closing) else {
+        let Some((ix, connection)) = self.connections.named_mut(token).filter(|(_, c)| !c.closing) else {
             return;
         };
-        let membership = connection.session.as_ref().and_then(|s| s.membership(key));
-        let Some(place) = membership.and_then(|m| m.place) else { return };
-        if self.rooms.get(key).is_some() {
+        let Some(session) = connection.session.as_mut() else { return };
+        // Whatever became of the member: another one of the connection has its turn.
+        session.page_asked = None;
+        let place = session.membership(key).and_then(|m| m.place);
+        if let Some(place) = place.filter(|_| self.rooms.get(key).is_some()) {
             self.take_page(ix, key, place.member, ticket, page);
-            self.connections.queue_flush(ix);
         }
+        self.connections.queue_flush(ix);
     }
 
-    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: HistoryPage) {
+    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u32, page: HistoryPage) {
         let (member, _) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return };
         if catching.waits_for != Some(ticket) {
@@ -157,4 +177,21 @@ impl Subscriptions {
         let (alias, epoch, reason) = (attached.alias.0, attached.epoch, GapReason::Expired);
         Some(Gap { alias, epoch, from, to, count: to - from, reason, time_ms })
     }
+}
+
+/// Is a page all that this member, at this offset, can go on with?
+pub(super) fn needs_page(offset: u64, catching: &CatchUp, attached: &Attached) -> bool {
+    let is_in_ring = || offset == attached.next_offset || attached.ring.since_offset(offset).is_some();
+    catching.unanswered.is_some()
+        || (catching.state_version != STATE_NOT_GIVEN && catching.page.is_empty() && !is_in_ring())
+}
+
+/// May a page be asked for, for some member of this connection? One at a time is on its way or waits to be
+/// taken, in whatever room: what a connection holds is bounded by what it takes, however much it asks for.
+pub(super) fn takes_a_page(connection: &Connection, rooms: &Rooms) -> bool {
+    let Some(session) = connection.session.as_ref() else { return false };
+    let places = session.memberships.iter().filter_map(|m| Some((m.room, m.place?)));
+    !connection.blocked
+        && session.page_asked.is_none()
+        && places.into_iter().all(|(room, place)| !rooms[room].holds_page(place.member))
 }

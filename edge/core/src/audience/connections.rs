@@ -21,6 +21,9 @@ use super::session::Session;
 use super::{Close, ConnectionKey, Counters};
 use crate::people::AddressBlock;
 
+/// From here on a control queue grows by a quarter.
+const LARGE_BYTES: usize = 4_096;
+
 /// See the file's head.
 pub(super) struct Connections {
     pub(super) slab: Slab<Connection>,
@@ -173,6 +176,11 @@ impl Connections {
     fn push_control(&mut self, ix: u32, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
         let Some(connection) = self.slab.get_mut(ix as usize) else { return };
         let out = connection.out.get_or_insert_default();
+        // A full queue that doubled would take twice its bound.
+        let (waiting, space) = (out.control.len(), out.control.capacity());
+        if waiting > LARGE_BYTES && space - waiting < LARGE_BYTES / 8 {
+            out.control.reserve_exact(waiting / 4);
+        }
         write(&mut self.encoder, &mut out.control);
         self.counters.control_frames_out += 1;
         self.queue_flush(ix);

@@ -13,6 +13,7 @@ use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
 
 use super::Counters;
+use super::catch_up::{needs_page, takes_a_page};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame_sink::FrameSink;
@@ -147,9 +148,15 @@ impl Subscriptions {
     fn has_news(&self, key: RoomKey, at: u32) -> bool {
         let room = &self.rooms[key];
         let Some(attached) = room.attached.as_ref() else { return false };
-        match &room.members[at as usize].cursor {
+        let member = &room.members[at as usize];
+        match &member.cursor {
             Cursor::Live(seq) => *seq != attached.ring.next_seq(),
-            Cursor::CatchUp(catching) => catching.waits_for.is_none() && catching.unanswered.is_none(),
+            // Who waits for its turn to have a page must not use up the budget of the others.
+            Cursor::CatchUp(catching) => {
+                catching.waits_for.is_none()
+                    && (!needs_page(member.offset, catching, attached)
+                        || takes_a_page(&self.connections[member.connection], &self.rooms))
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 //! Why apart from `catch_up`: a page that was asked for moves no cursor, and is answered as a request is, by
 //! a control frame.
 //! Invariants: each request is answered once. A page costs its person [`PAGE_FRAMES`] frames of the rate;
-//! none is queued for a connection that does not take what it was sent.
+//! none is asked for or queued for a connection that does not take what it was sent, and few are under way
+//! for one client.
 //! Not here: how many are under way (`pages`), reading the log (engine), members that catch up (`catch_up`).
 
 use grandstand_engine::link::{Batch, HistoryPage, Input, PageOf};
@@ -20,6 +21,10 @@ use crate::people::Limited;
 /// more than people scroll, and some 300 KB/s.
 const PAGE_FRAMES: u32 = 20;
 
+/// Pages under way for one client: one on its way while the one before it is taken. Beyond: refusal
+/// `Overloaded`.
+const ASKED_PER_CLIENT_MAX: u32 = 2;
+
 /// After `Overloaded`: by then a slow connection may have taken what it was sent.
 const OVERLOADED_RETRY_MS: u32 = 1000;
 
@@ -33,6 +38,7 @@ impl Request<'_> {
     fn try_history(&mut self, h: &History) -> Result<(), (Refusal, Option<u32>)> {
         let Subscriptions { settings, shards, connections, rooms, pages, people, .. } =
             &mut *self.subscriptions;
+        let is_full = connections[self.ix].is_backed_up(settings.control_queue_bytes_max);
         let (connection, session) = connections.requester(self.ix);
         let Some((room, _)) = session.room(h.alias) else {
             return Err((Refusal::NotSubscribed, None));
@@ -46,7 +52,8 @@ impl Request<'_> {
             return Err((Refusal::UnknownEpoch, None));
         }
         let overloaded = (Refusal::Overloaded, Some(OVERLOADED_RETRY_MS));
-        if pages.is_full_for_clients() {
+        // What a client does not take now is not read for it.
+        if is_full || session.pages_asked >= ASKED_PER_CLIENT_MAX || pages.is_full_for_clients() {
             return Err(overloaded);
         }
         let messages_max = match h.count_max {
@@ -62,6 +69,7 @@ impl Request<'_> {
             connections.counters.submits_full += 1;
             return Err(overloaded);
         }
+        session.pages_asked += 1;
         Ok(())
     }
 }
@@ -71,7 +79,7 @@ impl Subscriptions {
     pub(super) fn handle_page(&mut self, ticket: u64, page: HistoryPage) {
         match self.pages.remove(ticket) {
             Some(PageFor::Member { room, connection }) => {
-                self.handle_members_page(room, connection, ticket, page);
+                self.handle_members_page(room, connection, ticket as u32, page);
             }
             Some(PageFor::Client(asked)) => self.answer_history(&asked, &page),
             None => {}
@@ -79,8 +87,11 @@ impl Subscriptions {
     }
 
     fn answer_history(&mut self, asked: &Asked, page: &HistoryPage) {
-        let named = self.connections.named(asked.connection);
+        let named = self.connections.named_mut(asked.connection);
         let Some((ix, connection)) = named.filter(|(_, c)| !c.closing) else { return };
+        if let Some(session) = connection.session.as_mut() {
+            session.pages_asked -= 1;
+        }
         let is_full = connection.is_backed_up(self.settings.control_queue_bytes_max);
         let is_member = connection.session.as_ref().is_some_and(|s| s.membership(asked.room).is_some());
         let attached = self.rooms.get(asked.room).and_then(|room| room.attached.as_ref());

@@ -43,8 +43,8 @@ pub(super) struct Pages {
 
 impl Pages {
     /// A page for a member that catches up: its ticket.
-    pub(super) fn insert_member(&mut self, room: RoomKey, connection: ConnectionToken) -> u64 {
-        self.slab.insert(PageFor::Member { room, connection }) as u64
+    pub(super) fn insert_member(&mut self, room: RoomKey, connection: ConnectionToken) -> u32 {
+        self.slab.insert(PageFor::Member { room, connection }) as u32
     }
 
     /// A page for a client: its ticket.

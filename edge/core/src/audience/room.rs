@@ -50,7 +50,7 @@ pub(super) struct CatchUp {
     /// A page of history, oldest first, when the past is older than the ring.
     pub(super) page: std::collections::VecDeque<Arc<Batch>>,
     /// The ticket of the page that was asked for and has not come.
-    pub(super) waits_for: Option<u64>,
+    pub(super) waits_for: Option<u32>,
     /// The subscription is answered when the first page shows where it can begin.
     pub(super) unanswered: Option<Join>,
 }
@@ -176,6 +176,11 @@ impl Room {
             Cursor::CatchUp(catching) => catching.unanswered.map(|join| join.request),
             Cursor::Live(_) => None,
         }
+    }
+
+    /// Does a member hold a page that its connection has not taken?
+    pub(super) fn holds_page(&self, at: u32) -> bool {
+        matches!(&self.members[at as usize].cursor, Cursor::CatchUp(c) if !c.page.is_empty())
     }
 
     /// Does a member wait for the answer to its subscription?

@@ -73,7 +73,12 @@ pub(super) struct Session {
     rest: TokenBucket,
     /// Of the connection: what floods it is closed.
     frames: TokenBucket,
+    /// The rooms that it follows; the one whose past was asked for last is last.
     pub(super) memberships: SmallVec<[Membership; 1]>,
+    /// The ticket of the page that was asked for and has not come, for whatever room.
+    pub(super) page_asked: Option<u32>,
+    /// Pages that its client asked for and that have not come.
+    pub(super) pages_asked: u32,
 }
 
 impl Session {
@@ -93,6 +98,8 @@ impl Session {
             rest: TokenBucket::default(),
             frames: TokenBucket::default(),
             memberships: SmallVec::new(),
+            page_asked: None,
+            pages_asked: 0,
         }
     }
 

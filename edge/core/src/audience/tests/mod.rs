@@ -22,5 +22,6 @@ mod people;
 mod property;
 mod refusals;
 mod renewing;
+mod unread;
 mod verdicts;
 mod viewer;
