@@ -178,6 +178,7 @@ impl Workers {
             limiter: ConnectionLimiter::new(&connection_limits(&config.limits), key),
             tls: tcp_tls,
             loads: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
+            waiting: commands.iter().map(|_| AtomicUsize::new(0)).collect(),
             commands,
             clock,
             ready: Arc::default(),
@@ -231,6 +232,7 @@ impl Workers {
                     wss: clone(sockets.wss)?,
                     quic: quic.transpose()?,
                     previous: previous.transpose()?,
+                    key: random_key()?,
                 };
                 spawn(parts, config.node.pin)
             };
@@ -343,7 +345,6 @@ fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
         connections_per_address_max: limits.connections_per_address_max,
         handshakes_per_address_per_s: limits.handshakes_per_address_per_s,
         handshakes_per_address_burst: limits.handshakes_per_address_burst,
-        handshakes_pending_max: limits.handshakes_pending_max,
         loopback_exempt: limits.loopback_exempt,
     }
 }

@@ -105,7 +105,12 @@ fn who_is_known_by_a_token_is_not_asked_for_its_address_again() {
 
 #[test]
 fn those_who_are_too_many_are_told_times_that_rise() {
-    let node = node(&[("limits.handshakes_pending_max", "16"), ("node.workers", "1")]);
+    let node = node(&[
+        ("limits.handshakes_pending_max", "16"),
+        // A tenth of it must pass before a silent connection gives way to one of its own address.
+        ("limits.handshake_timeout_ms", "600000"),
+        ("node.workers", "1"),
+    ]);
     let at = node.addresses().ws.unwrap();
     // They have connected and say nothing: they hold every place.
     let idle: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(at).unwrap()).collect();

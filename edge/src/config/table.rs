@@ -215,15 +215,18 @@ config_table! {
 
     limits: Limits = "Limits on clients" {
         connections_max: usize = 18_000, [1, 10_000_000],
-            "Connections of this node, all transports together. Beyond, a new connection is answered 503 with Retry-After (TLS: \
-             closed; QUIC: refused). Each WebSocket needs one file descriptor: at start it is fitted to the limit of open files.",
+            "Connections of this node, all transports together. Beyond, a new connection takes the place of a silent one whose \
+             address holds more, or is answered 503 with Retry-After (TLS: closed; QUIC: refused). The last tenth is for \
+             addresses that hold less than a hundredth, of an IPv4 /24 or IPv6 /48 that holds less than half. Each WebSocket needs one file descriptor: at start it is fitted to the limit of open files.",
             "fits a limit of 20,000 open files with room for the rest of the node";
         connections_per_address_max: usize = 2_000, [0, 10_000_000],
             "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a new connection is answered 429 with Retry-After (TLS: closed; QUIC: refused).",
             "a university or a mobile carrier shares one address among thousands; one attacker should not fill the node";
         handshakes_pending_max: usize = 4_096, [16, 1_000_000],
-            "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC). Beyond, new ones \
-             are answered 503 with Retry-After (TLS: closed; QUIC: refused).",
+            "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC); as many again may \
+             be silent after it, and a quarter more of each that show a ticket. One address has a quarter of the places, one \
+             IPv4 /24 or IPv6 /48 half. Beyond, a new connection takes the place of one whose address holds more, which is \
+             answered 503 with Retry-After (TLS: closed; after the handshake: a close code), or else is refused so itself.",
             "two seconds of a rush of 2,000 joins/s";
         handshakes_waiting_max: usize = 16_384, [16, 1_000_000],
             "New connections per worker whose handshake has not begun. Beyond, they are refused as after \
@@ -248,7 +251,8 @@ config_table! {
             "Leave loopback out of the bounds per address.",
             "load tools, tests and a proxy on the same machine all come from one address";
         handshake_timeout_ms: u64 = 10_000, [100, 600_000],
-            "How long a handshake may take, from accept to its end. Beyond, the connection is closed.",
+            "How long a handshake may take, from accept to its end. Beyond, the connection is closed. After a tenth of it \
+             a silent connection may give way to another one of its own address.",
             "three lost packets on a slow mobile link still make it";
         first_frame_timeout_ms: u64 = 10_000, [100, 600_000],
             "How long a client may take from the end of its handshake to a complete hello. Beyond, the connection is closed with a code.",

@@ -184,7 +184,7 @@ impl Quic {
             connection.protocol = connection.agreed_protocol();
             self.counts.pending -= 1;
             self.counts.established += 1;
-            self.events.push_back(QuicEvent::Established);
+            self.events.push_back(QuicEvent::Established { slot: slot as u32 });
         }
     }
 

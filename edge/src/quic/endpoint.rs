@@ -39,7 +39,7 @@ pub(crate) enum QuicEvent {
     /// The peer broke a rule.
     Fault { slot: u32, code: CloseCode, detail: &'static str },
     /// The handshake is done.
-    Established,
+    Established { slot: u32 },
     /// The connection is gone. Its permit must be given back. `was_established` says whether `Established`
     /// came before.
     Gone { slot: u32, permit: Permit, was_established: bool },
@@ -203,22 +203,29 @@ impl Quic {
         }
     }
 
-    /// Begin the handshake of a waiting connection; `false` if none has this number.
-    pub(crate) fn begin(&mut self, now: Instant, number: u64) -> bool {
-        let Some((incoming, permit)) = self.incoming.take(number) else { return false };
+    /// The permit of a connection that waits for its handshake to begin.
+    pub(crate) fn permit_of_waiting(&self, number: u64) -> Option<Permit> {
+        self.incoming.permit(number)
+    }
+
+    /// Begin the handshake of a waiting connection. Returns its slot, unless none has this number or its
+    /// handshake has failed at once.
+    pub(crate) fn begin(&mut self, now: Instant, number: u64) -> Option<u32> {
+        let (incoming, permit) = self.incoming.take(number)?;
         let is_proven = incoming.remote_address_validated();
         match self.answers().accept(now, incoming) {
             Some((handle, quinn)) => {
                 self.connections.insert(handle, QuicConnection::new(now, quinn, permit, is_proven));
                 self.write_order.insert(handle.0);
                 self.enqueue(handle.0, Sending::All);
+                Some(handle.0 as u32)
             }
             None => {
                 self.counts.pending -= 1;
                 self.events.push_back(QuicEvent::Gone { slot: u32::MAX, permit, was_established: false });
+                None
             }
         }
-        true
     }
 
     /// Refuse a waiting connection. Returns its permit, which must be given back.
@@ -243,12 +250,17 @@ impl Quic {
         self.timers.next()
     }
 
-    /// Offer frames to a connection's session. Returns the number of bytes taken.
+    /// What the shares of its address count a connection by.
+    pub(crate) fn counted(&self, slot: u32) -> Option<Address> {
+        self.connections.get(slot as usize).and_then(|connection| connection.permit.counted())
+    }
+
     /// The address under which a connection was let in.
     pub(crate) fn address(&self, slot: u32) -> Option<Address> {
         self.connections.get(slot as usize).map(|connection| connection.permit.address())
     }
 
+    /// Offer frames to a connection's session. Returns the number of bytes taken.
     pub(crate) fn send(&mut self, slot: u32, frames: &[&Bytes]) -> usize {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return 0 };
         let Some(id) = connection.streams.session().filter(|_| !connection.is_closed) else { return 0 };

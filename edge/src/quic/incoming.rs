@@ -73,6 +73,11 @@ impl NewConnections {
         Outcome::Waits
     }
 
+    /// The permit of the connection with this number, if it still waits.
+    pub(super) fn permit(&self, number: u64) -> Option<Permit> {
+        self.waiting.get(&number).map(|(_, permit)| *permit)
+    }
+
     /// The connection with this number, if it still waits.
     pub(super) fn take(&mut self, number: u64) -> Option<(Incoming, Permit)> {
         self.waiting.remove(&number)

@@ -175,7 +175,7 @@ labels! {
         TooManyHandshakes = "too_many_handshakes",
         /// The node holds as many connections as allowed.
         NodeFull = "node_full",
-        /// As many handshakes as allowed are unfinished.
+        /// As many handshakes as allowed are unfinished, in all or of its address.
         HandshakesPending = "handshakes_pending",
         /// Its handshake would not begin soon enough: too many clients wait.
         Overloaded = "overloaded",
@@ -195,6 +195,16 @@ impl From<LimitReached> for TurnedAway {
             LimitReached::TooManyHandshakes { .. } => TurnedAway::TooManyHandshakes,
             LimitReached::NodeFull => TurnedAway::NodeFull,
         }
+    }
+}
+
+labels! {
+    /// What a connection waits for that is not a session yet.
+    WaitedFor = "waited_for" {
+        /// The end of its handshake.
+        Handshake = "handshake",
+        /// The client's `Hello`.
+        Hello = "hello",
     }
 }
 
@@ -298,6 +308,7 @@ mod tests {
         check(Transport::ALL);
         check(TurnedAway::ALL);
         check(HandshakeFailure::ALL);
+        check(WaitedFor::ALL);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::GapReason;
 use grandstand_protocol::refusal::Refusal;
 
-pub use cell::{Cell, HandshakeFailure, Label, Labelled, Series, Transport, TurnedAway};
+pub use cell::{Cell, HandshakeFailure, Label, Labelled, Series, Transport, TurnedAway, WaitedFor};
 
 /// The behaviour of a number, and its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,10 @@ stats! {
         "Connections that could not be accepted, such as for want of file descriptors.";
     counter turned_away: Labelled<TurnedAway> = "grandstand_connections_refused_total",
         "Connections refused before their handshake, by reason.";
+    gauge waiting: Labelled<WaitedFor> = "grandstand_connections_waiting",
+        "Connections that are not a session yet, by what their clients are waited for.";
+    counter displaced: Labelled<WaitedFor> = "grandstand_connections_displaced_total",
+        "Connections that gave way to another before they were a session, by what their clients were waited for.";
     counter clients_named: Cell = "grandstand_clients_named_total",
         "Connections from trusted proxies that told the client's address.";
     counter clients_unnamed: Cell = "grandstand_clients_unnamed_total",

@@ -30,14 +30,18 @@ pub(crate) enum LinkState {
     Tls,
     /// The HTTP request is arriving.
     Upgrade,
+    /// Frames pass, and no `Hello` has come.
+    Greeting,
     /// Frames pass.
     Open,
+    /// It gave its place to another before its `Hello`, and is about to be closed.
+    Leaving,
     /// Our Close has been sent. Further bytes are dropped until the peer closes too, or its time is over.
     Lingering,
 }
 
 impl LinkState {
-    /// Does it hold one of the limiter's places for unfinished handshakes?
+    /// Is its client waited for, to finish its handshake?
     pub(crate) fn is_handshake(self) -> bool {
         matches!(self, LinkState::Accepted { .. } | LinkState::Tls | LinkState::Upgrade)
     }

@@ -4,7 +4,7 @@
 //! Not here: what a link is (`link`), packets of QUIC (`quic`).
 
 use bytes::Bytes;
-use grandstand_edge_core::admission::limits::Permit;
+use grandstand_edge_core::admission::limits::{Address, Permit};
 use grandstand_edge_core::audience::{FrameSink, LinkKey};
 use grandstand_protocol::websocket::{Reader, Role};
 use slab::Slab;
@@ -54,7 +54,7 @@ impl Links {
 
     /// The link of a QUIC connection that opened its stream.
     pub(crate) fn insert_quic(&mut self, slot: u32, now_s: u32) -> u32 {
-        let ix = self.insert(LinkState::Open, Stream::Quic(slot), None, now_s);
+        let ix = self.insert(LinkState::Greeting, Stream::Quic(slot), None, now_s);
         if self.by_slot.len() <= slot as usize {
             self.by_slot.resize(slot as usize + 1, u32::MAX);
         }
@@ -64,6 +64,11 @@ impl Links {
 
     pub(crate) fn of_slot(&self, slot: u32) -> Option<u32> {
         self.by_slot.get(slot as usize).copied().filter(|&ix| ix != u32::MAX)
+    }
+
+    /// What the shares of a TCP link's address count it by.
+    pub(crate) fn counted(&self, ix: u32) -> Option<Address> {
+        self.get(ix)?.permit?.counted()
     }
 
     pub(crate) fn remove(&mut self, ix: u32) -> Option<Link> {

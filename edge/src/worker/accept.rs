@@ -10,12 +10,14 @@ use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::admission::limits::LimitReached;
+use grandstand_edge_core::admission::limits::{LimitReached, Permit};
 use grandstand_edge_core::admission::queue::HandshakeKind;
+use grandstand_edge_core::admission::waiting::Stage;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 
+use super::lines::Waiter;
 use super::listeners::{Accepted, Listeners};
 use super::reserve::{Reserve, is_out_of_files};
 use super::shared::Adoption;
@@ -80,29 +82,18 @@ impl Worker {
             return self.refuse_for_drain(&stream, &drain_reason, is_tls);
         }
         let Some(peer) = peer else { return };
-        let limiter = &self.shared.limiter;
-        let permit = if self.shared.config.proxy.is_trusted(peer) {
-            limiter.try_acquire_unnamed(peer, now.us)
-        } else {
-            limiter.try_acquire(peer, now.us)
-        };
-        let permit = match permit {
-            Ok(permit) => permit,
+        let (permit, giver) = match self.driver.acquire(self.id, now, peer) {
+            Ok(acquired) => acquired,
             Err(limit) => return refuse(&self.stats, &stream, limit.into(), is_tls, retry_after_s(limit)),
         };
         // Under TLS the first bytes decide, and they have not arrived yet.
-        let is_full = !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade);
-        if is_full || !self.shared.limiter.try_begin_handshake() {
-            self.shared.limiter.release(permit);
-            let why = if is_full { TurnedAway::Overloaded } else { TurnedAway::HandshakesPending };
-            let after_s =
-                if is_tls { 0 } else { self.handshakes.queue.refuse(HandshakeKind::Upgrade).retry_after_s() };
-            return refuse(&self.stats, &stream, why, is_tls, after_s);
+        if !is_tls && self.handshakes.queue.is_full_for(HandshakeKind::Upgrade) {
+            return self.refuse_permitted(&stream, permit, TurnedAway::Overloaded, is_tls);
         }
         self.stats.accepts.of(transport(is_tls)).inc();
-        let target = self.shared.least_loaded(self.id);
+        let target = giver.unwrap_or_else(|| self.shared.least_loaded(self.id));
         self.shared.loads[target].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let adoption = Adoption { stream, peer, is_tls, permit };
+        let adoption = Adoption { stream, peer, is_tls, permit, is_in_place: giver.is_some() };
         if target == self.id {
             return self.adopt(now, adoption);
         }
@@ -114,20 +105,44 @@ impl Worker {
         }
     }
 
-    /// Make a new connection one of this worker's links.
+    /// Refuse a connection that has been accepted and not adopted.
+    fn refuse_permitted(&mut self, stream: &TcpStream, permit: Permit, why: TurnedAway, is_tls: bool) {
+        self.shared.limiter.release(permit);
+        let queue = &mut self.handshakes.queue;
+        let after_s = if is_tls { 0 } else { queue.refuse(HandshakeKind::Upgrade).retry_after_s() };
+        refuse(&self.stats, stream, why, is_tls, after_s);
+    }
+
+    /// Make a new connection one of this worker's links, if its line has a place for it.
     pub(super) fn adopt(&mut self, now: Now, adoption: Adoption) {
-        let permit = adoption.permit;
-        if let Err(error) = self.try_adopt(now, adoption) {
-            self.stats.accept_errors.inc();
-            tracing::warn!(%error, "a new connection could not be set up");
-            self.shared.limiter.end_handshake();
-            self.shared.limiter.release(permit);
+        let Adoption { stream, is_tls, permit, is_in_place, .. } = &adoption;
+        let (is_tls, permit) = (*is_tls, *permit);
+        if *is_in_place && !self.driver.lines.give_way(permit.counted(), now) {
+            return self.refuse_permitted(stream, permit, TurnedAway::NodeFull, is_tls);
+        }
+        self.driver.end_leaving();
+        if !self.driver.lines.handshakes.would_admit(permit.counted(), false, now.us) {
+            return self.refuse_permitted(stream, permit, TurnedAway::HandshakesPending, is_tls);
+        }
+        match self.try_adopt(now, adoption) {
+            Ok(token) => {
+                let waiter = Waiter::Link(token);
+                let has_place =
+                    self.driver.wait_for_handshake(now, waiter, permit.counted(), Stage::Silent, false);
+                debug_assert!(has_place, "nothing has come between the question and its answer");
+            }
+            Err(error) => {
+                self.stats.accept_errors.inc();
+                tracing::warn!(%error, "a new connection could not be set up");
+                self.shared.limiter.release(permit);
+            }
         }
     }
 
-    /// An error of the poller is told to the client; one of the socket's own is not, since it is broken.
-    fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<()> {
-        let Adoption { stream, peer, is_tls, permit } = adoption;
+    /// Returns the link's token. An error of the poller is told to the client; one of the socket's own is
+    /// not, since it is broken.
+    fn try_adopt(&mut self, now: Now, adoption: Adoption) -> io::Result<u64> {
+        let Adoption { stream, peer, is_tls, permit, .. } = adoption;
         stream.set_nodelay(true)?;
         let naming = Naming::of(&self.shared.config.proxy, peer);
         let ix = self.driver.links.insert(
@@ -146,7 +161,7 @@ impl Worker {
             }
             return Err(error);
         }
-        Ok(())
+        Ok(token)
     }
 }
 

@@ -8,20 +8,22 @@
 //! connection costs a socket and a link, and no cryptography. Under TLS these bytes may show a ticket of this
 //! node. Without TLS nothing before the `Hello` shows that a client is returning. The first packet of a QUIC
 //! client may hold a token.
-//! Not here: how many handshakes may be unfinished (`admission::limits`), the order of the queue
-//! (`admission`).
+//! Not here: how many handshakes may be unfinished (`lines`), the order of the queue (`admission`).
 
 use std::time::{Duration, Instant};
 
 use grandstand_edge_core::admission::overload::Overload;
 use grandstand_edge_core::admission::queue::HandshakeKind;
+use grandstand_edge_core::admission::waiting::Stage;
 use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;
-use super::client_hello::ticket_of;
+use super::client_hello::{is_whole, ticket_of};
 use super::handshakes::Pending;
+use super::lines::{NO_PLACE, Waiter};
 use super::poller::Ready;
+use super::quic::refuse_waiting;
 use super::refusals::refused;
 use crate::stats::TurnedAway;
 use crate::transport::link::LinkState;
@@ -50,15 +52,22 @@ impl Worker {
         self.driver.audience.handle_overload(overload);
     }
 
-    /// The first bytes of a TCP connection have arrived.
+    /// Bytes of a TCP connection have arrived, and nothing before. Under TLS it stays silent until its
+    /// ClientHello is whole: before that it could show no ticket, and would wait for the rest.
     pub(super) fn handle_incoming(&mut self, now: Now, ix: u32, event: Ready, is_tls: bool) {
         if !self.take_proxy_header(now, ix, event.over, is_tls) {
             return;
         }
         let token = event.token;
-        let kind = if is_tls { self.kind_of_hello(ix) } else { HandshakeKind::Upgrade };
-        // Queued or refused, it no longer holds one of the limiter's places for handshakes.
-        self.shared.limiter.end_handshake();
+        let kind = if is_tls { self.kind_of_hello(ix) } else { Some(HandshakeKind::Upgrade) };
+        let Some(kind) = kind else {
+            if event.over {
+                self.driver.drop_link(ix);
+            }
+            return;
+        };
+        // Queued or refused, its client is waited for no longer.
+        self.driver.lines.handshakes.leave(Waiter::Link(token));
         if self.handshakes.queue.handle_incoming(kind, Pending::Link(token)) {
             self.driver.links.get_mut(ix).expect("its bytes have come").state = LinkState::Queued { is_tls };
         } else {
@@ -66,13 +75,17 @@ impl Worker {
         }
     }
 
-    /// A ticket is accepted if this node sealed it. Opening one costs a hundredth of a handshake.
-    fn kind_of_hello(&mut self, ix: u32) -> HandshakeKind {
-        let Some(link) = self.driver.links.get(ix) else { return HandshakeKind::TlsFull };
+    /// `None` while the ClientHello is not whole. A ticket is accepted if this node sealed it. Opening one
+    /// costs a hundredth of a handshake.
+    fn kind_of_hello(&mut self, ix: u32) -> Option<HandshakeKind> {
+        let link = self.driver.links.get(ix)?;
         let hello = link.peek(&mut self.driver.scratch[..HELLO_BYTES_MAX]);
+        if !is_whole(hello, HELLO_BYTES_MAX) {
+            return None;
+        }
         let is_ours =
             ticket_of(hello).is_some_and(|ticket| self.shared.tls.ticketer.decrypt(ticket).is_some());
-        if is_ours { HandshakeKind::TlsResumed } else { HandshakeKind::TlsFull }
+        Some(if is_ours { HandshakeKind::TlsResumed } else { HandshakeKind::TlsFull })
     }
 
     /// Continue handshakes that are due, then begin new ones, within the turn's time for them. Returns `true`
@@ -94,7 +107,7 @@ impl Worker {
         while self.shared.clock.elapsed(began) < time && self.admit_next(instant, now) {}
         self.refuse_impatient(now);
         self.stats.admission_us.add(self.shared.clock.elapsed(began).as_micros() as u64);
-        // While the limiter is full, nothing more can begin until a handshake ends.
+        // While every place is taken and young, nothing more can begin until a handshake ends or is old.
         !self.handshakes.due.is_empty() || !(self.handshakes.queue.is_empty() || self.handshakes.is_blocked)
     }
 
@@ -103,19 +116,17 @@ impl Worker {
         if self.handshakes.queue.is_empty() {
             return false;
         }
-        if !self.shared.limiter.try_begin_handshake() {
+        let queue = &mut self.handshakes.queue;
+        if !self.driver.lines.handshakes.has_room(queue.has_returning(), now.us) {
             self.handshakes.is_blocked = true;
             return false;
         }
-        let Some((kind, pending)) = self.handshakes.queue.poll_admit() else {
-            self.shared.limiter.end_handshake();
-            return false;
-        };
+        let Some((kind, pending)) = queue.poll_admit() else { return false };
         let step = self.shared.clock.instant();
-        let has_begun = self.begin_pending(instant, now, pending);
+        let has_begun = self.begin_pending(instant, now, kind, pending);
         let spent_ns = self.shared.clock.elapsed(step).as_nanos() as u64;
         if !has_begun {
-            self.shared.limiter.end_handshake();
+            self.handshakes.queue.handle_spent(spent_ns);
         } else if matches!(pending, Pending::Link(token) if self.driver.links.of_token(token).is_none()) {
             // It ended at once, so it says nothing about the cost of its kind.
             self.handshakes.queue.handle_spent(spent_ns);
@@ -126,15 +137,18 @@ impl Worker {
         true
     }
 
-    /// Begin a handshake for which a place has been taken. Returns `false` if the client has left; then the
-    /// caller gives the place back.
-    fn begin_pending(&mut self, instant: Instant, now: Now, pending: Pending) -> bool {
+    /// Begin a handshake, in a place of its line. Returns `false` if the client has left, or its address gets
+    /// no place.
+    fn begin_pending(&mut self, instant: Instant, now: Now, kind: HandshakeKind, pending: Pending) -> bool {
         match pending {
-            Pending::Quic(number) => {
-                self.driver.links.quic.as_mut().is_some_and(|quic| quic.begin(instant, number))
-            }
+            Pending::Quic(number) => self.driver.begin_quic(instant, now, kind.is_returning(), number),
             Pending::Link(token) => {
                 let Some(ix) = self.driver.links.of_token(token) else { return false };
+                let (waiter, address) = (Waiter::Link(token), self.driver.links.counted(ix));
+                if !self.driver.wait_for_handshake(now, waiter, address, Stage::Begun, kind.is_returning()) {
+                    self.refuse_pending(now, ix, kind, TurnedAway::HandshakesPending);
+                    return false;
+                }
                 self.begin_handshake(now, ix)
             }
         }
@@ -163,13 +177,7 @@ impl Worker {
     fn refuse_impatient(&mut self, now: Now) {
         while let Some((kind, pending)) = self.handshakes.queue.poll_overdue() {
             match pending {
-                Pending::Quic(number) => {
-                    if let Some(permit) = self.driver.links.quic.as_mut().and_then(|quic| quic.refuse(number))
-                    {
-                        self.stats.turned_away.of(TurnedAway::Overtaken).inc();
-                        self.shared.limiter.release(permit);
-                    }
-                }
+                Pending::Quic(number) => refuse_waiting(&mut self.driver, number, TurnedAway::Overtaken),
                 Pending::Link(token) => {
                     if let Some(ix) = self.driver.links.of_token(token) {
                         self.refuse_pending(now, ix, kind, TurnedAway::Overtaken);
@@ -191,7 +199,7 @@ impl Worker {
         }
         let refusal = self.handshakes.queue.refuse(kind);
         let mut answer = Vec::new();
-        write_refusal(503, "many clients are connecting at once", Some(refusal.retry_after_s()), &mut answer);
+        write_refusal(503, NO_PLACE, Some(refusal.retry_after_s()), &mut answer);
         if !self.driver.links.send_own(ix, answer) {
             return self.driver.drop_link(ix);
         }

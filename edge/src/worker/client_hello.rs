@@ -1,14 +1,28 @@
 //! The reader of a TLS ClientHello's session ticket, before the handshake begins.
 //!
 //! Why: a client that shows a ticket of this node is returning, and its handshake costs less. The handshake
-//! queue needs to know both before the cost of the handshake. A ClientHello in several records, or one that
-//! has not arrived whole, is not read: its client is treated as a new one.
+//! queue needs to know both before the cost of the handshake. A ClientHello in several records is not
+//! read: its client is treated as a new one. One that has not arrived whole is waited for.
 //! Invariant: whatever bytes a client sends, nothing here panics, allocates, or loops beyond them.
 //! Not here: whether a ticket is valid (rustls decrypts it).
 
+/// The type of a TLS record with a message of a handshake.
+const HANDSHAKE: u8 = 22;
+
+/// Whether a ClientHello at the start of `bytes` is complete, as far as its first record goes, so that its
+/// handshake can begin. Bytes that begin no handshake, and as many as are ever read, are complete: TLS tells
+/// the client what is wrong with them.
+pub(super) fn is_whole(bytes: &[u8], bytes_max: usize) -> bool {
+    let mut record = Bytes(bytes);
+    let Some(kind) = record.number(1) else { return false };
+    if kind != u32::from(HANDSHAKE) || bytes.len() >= bytes_max {
+        return true;
+    }
+    record.take(2).and_then(|_| record.vector(2)).is_some()
+}
+
 /// The first ticket that a ClientHello (RFC 8446, 4.1.2) at the start of `bytes` offers to resume.
 pub(super) fn ticket_of(bytes: &[u8]) -> Option<&[u8]> {
-    const HANDSHAKE: u8 = 22;
     const CLIENT_HELLO: u8 = 1;
     const PRE_SHARED_KEY: u16 = 41;
     let mut record = Bytes(bytes);
@@ -99,12 +113,15 @@ mod tests {
         assert_eq!(ticket_of(&hello(&[(0, b"name".to_vec())])), None);
         assert_eq!(ticket_of(b"GET / HTTP/1.1\r\n\r\n"), None);
         assert!((0..with.len()).all(|cut| ticket_of(&with[..cut]).is_none()), "cut anywhere");
+        assert!((0..with.len()).all(|cut| !is_whole(&with[..cut], 4_096)) && is_whole(&with, 4_096));
+        assert!(is_whole(&with[..20], 20), "no more is read");
+        assert!(is_whole(b"GET", 4_096) && !is_whole(b"", 4_096));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..600), at in any::<prop::sample::Index>()) {
-            let _ = ticket_of(&bytes);
+            let _ = (ticket_of(&bytes), is_whole(&bytes, 4_096));
             let mut good = hello(&[(41, offer(b"t"))]);
             let at = at.index(good.len());
             good[at] ^= bytes.first().copied().unwrap_or(1);

@@ -13,6 +13,7 @@ use grandstand_protocol::websocket::header::write_frame;
 use grandstand_protocol::websocket::{Opcode, close_payload};
 
 use super::driver::Driver;
+use super::lines::Waiter;
 use super::refusals::closed;
 use crate::stats::{HandshakeFailure, Transport};
 use crate::transport::link::{LinkState, Stream};
@@ -42,6 +43,7 @@ impl Driver {
         }
         self.stats.closes_websocket.add(u64::from(link.websocket_code.is_some_and(|code| code < 4000)));
         let code = link.websocket_code.unwrap_or(close.code.websocket());
+        let may_linger = link.state != LinkState::Leaving;
         link.state = LinkState::Lingering;
         link.since_s = (now.us / 1_000_000) as u32;
         let mut frame = Vec::new();
@@ -53,9 +55,11 @@ impl Driver {
         if let Some(link) = self.links.get_mut(ix) {
             link.end();
         }
-        if self.is_stopping {
-            self.drop_link(ix);
+        if self.is_stopping || !may_linger {
+            return self.drop_link(ix);
         }
+        // Its place is another's from now on.
+        self.lines.leave(Waiter::Link(self.links.token(ix)));
     }
 
     /// The client's address of an open link, and its transport.
@@ -83,8 +87,10 @@ impl Driver {
                 }
                 LinkState::Lingering => is_late(link.since_s, LINGER_S),
                 // A queued connection waits for the node, so it is not late. The handshake queue refuses it
-                // in time.
-                LinkState::Queued { .. } | LinkState::Open => false,
+                // in time. The audience closes one that says no `Hello`.
+                LinkState::Queued { .. } | LinkState::Greeting | LinkState::Open | LinkState::Leaving => {
+                    false
+                }
             })
             .map(|(ix, link)| (ix, link.state))
             .collect();

@@ -11,6 +11,7 @@ use grandstand_edge_core::audience::{Audience, Drain};
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 
+use super::lines::{Lines, Waiter};
 use super::shared::Shared;
 use crate::stats::{HandshakeFailure, Stats};
 use crate::transport::link::LinkState;
@@ -25,6 +26,7 @@ pub(super) struct Driver {
     pub(super) stats: Arc<Stats>,
     pub(super) audience: Audience,
     pub(super) links: Links,
+    pub(super) lines: Lines,
     /// The bytes of one read.
     pub(super) scratch: Vec<u8>,
     /// The same bytes, decrypted.
@@ -35,9 +37,25 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, stats: Arc<Stats>, audience: Audience, links: Links) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stats: Arc<Stats>,
+        audience: Audience,
+        links: Links,
+        lines: Lines,
+    ) -> Self {
         let (scratch, plain) = (vec![0; SCRATCH_BYTES], Vec::new());
-        Driver { shared, stats, audience, links, scratch, plain, drain_target: None, is_stopping: false }
+        Driver {
+            shared,
+            stats,
+            audience,
+            links,
+            lines,
+            scratch,
+            plain,
+            drain_target: None,
+            is_stopping: false,
+        }
     }
 
     /// Tell clients to leave, spread over a time. New connections are refused, unless the next process takes
@@ -75,17 +93,25 @@ impl Driver {
 
     /// Remove a link, and tell the audience and the limiter.
     pub(super) fn drop_link(&mut self, ix: u32) {
-        let Some(link) = self.links.remove(ix) else { return };
-        self.stats.closes_by_peer.add(u64::from(link.state == LinkState::Open));
+        let Some(state) = self.remove_link(ix) else { return };
+        let is_open = matches!(state, LinkState::Greeting | LinkState::Open);
+        self.stats.closes_by_peer.add(u64::from(is_open));
+        if state.is_handshake() {
+            self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
+        }
+    }
+
+    /// The same for a link whose end is counted already. Returns its state.
+    pub(super) fn remove_link(&mut self, ix: u32) -> Option<LinkState> {
+        self.links.get(ix)?;
+        self.lines.leave(Waiter::Link(self.links.token(ix)));
+        let link = self.links.remove(ix)?;
         if let Some(key) = link.connection {
             self.audience.handle_gone(key);
-        }
-        if link.state.is_handshake() {
-            self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
-            self.shared.limiter.end_handshake();
         }
         if let Some(permit) = link.permit {
             self.shared.limiter.release(permit);
         }
+        Some(link.state)
     }
 }

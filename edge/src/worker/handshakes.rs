@@ -1,8 +1,8 @@
 //! The handshakes of one worker: the queue of those that have not begun, and the list of those that have.
 //!
 //! Invariants: handshakes that have begun take precedence over those that have not, so that few are half
-//! done. A queued connection holds none of the limiter's places for unfinished handshakes, since it waits for
-//! the node and not the node for it.
+//! done. A queued connection holds no place of a line (`lines`), since it waits for the node and not the
+//! node for it.
 //! Not here: when they get time (`begin`), the order of the queue (`admission`).
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ pub(super) struct Handshakes {
     /// Tokens of links whose handshake has begun and can continue.
     pub(super) due: VecDeque<u64>,
     pub(super) queue: HandshakeQueue<Pending>,
-    /// All of the limiter's places for unfinished handshakes are taken.
+    /// All places for unfinished handshakes are taken, by connections that have had little time.
     pub(super) is_blocked: bool,
 }
 

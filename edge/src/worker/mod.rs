@@ -12,9 +12,11 @@ mod accept;
 mod begin;
 mod client_hello;
 mod close;
+mod displace;
 mod drain;
 mod driver;
 mod handshakes;
+mod lines;
 mod listeners;
 mod load;
 mod poller;
@@ -37,6 +39,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use grandstand_edge_core::audience::Audience;
+use grandstand_edge_core::key::Key;
 use grandstand_engine::link::{Input, Now, ShardId};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulse;
@@ -52,6 +55,7 @@ use crate::transport::links::Links;
 pub use close::LINGER_S;
 use driver::Driver;
 use handshakes::Handshakes;
+use lines::Lines;
 use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
@@ -93,6 +97,8 @@ pub(crate) struct Parts {
     pub(crate) quic: Option<Quic>,
     /// The previous process, which still has connections over this worker's socket.
     pub(crate) previous: Option<PreviousProcess>,
+    /// Hashes what strangers choose.
+    pub(crate) key: Key,
 }
 
 /// One thread's audience, links, poller and handshakes.
@@ -137,10 +143,11 @@ impl Worker {
         }
         let links = Links::new(parts.quic, reserved(&parts.shared.config));
         let handshakes = Handshakes::new(&parts.shared.config.limits, seed_of(parts.id));
+        let lines = Lines::new(&parts.shared.config.limits, parts.shared.loads.len(), parts.key);
         let now = parts.shared.clock.instant();
         Ok(Worker {
             id: parts.id,
-            driver: Driver::new(parts.shared.clone(), parts.stats.clone(), parts.audience, links),
+            driver: Driver::new(parts.shared.clone(), parts.stats.clone(), parts.audience, links, lines),
             shared: parts.shared,
             stats: parts.stats,
             pulse: parts.pulse,
@@ -242,6 +249,10 @@ impl Worker {
             match command {
                 Command::Adopt(adoption) => self.adopt(now, adoption),
                 Command::Datagram(datagram) => self.handle_forwarded_datagram(instant, now, datagram),
+                Command::GiveWay(address) => {
+                    self.driver.lines.give_way(Some(address), now);
+                    self.driver.end_leaving();
+                }
                 Command::Drain(drain) => self.driver.drain(now, &drain),
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
@@ -350,6 +361,9 @@ impl Worker {
         let load =
             self.driver.links.len() + self.driver.links.quic.as_ref().map_or(0, |quic| quic.counts.pending);
         self.shared.loads[self.id].store(load, Ordering::Relaxed);
+        let [handshakes, greetings] = self.driver.lines.lens();
+        self.shared.waiting[self.id].store(handshakes + greetings, Ordering::Relaxed);
+        self.stats.waiting.set_all(&[handshakes as u64, greetings as u64]);
         self.stats.fanout_us.set(self.load.total_us());
         publish_stats::publish(&self.stats, self.driver.audience.counters(), self.driver.links.quic.as_ref());
     }

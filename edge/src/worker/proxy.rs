@@ -19,6 +19,7 @@ use grandstand_protocol::websocket::handshake::Request;
 use super::Worker;
 use super::accept::{retry_after_s, transport};
 use super::driver::Driver;
+use super::lines::{self, NO_PLACE};
 use super::refusals::refused;
 use crate::stats::TurnedAway;
 use crate::transport::link::{Link, Naming, UNKNOWN};
@@ -49,6 +50,11 @@ impl Worker {
             Ok(Some(header)) => {
                 link.receive(&mut self.driver.scratch[..header.len]);
                 match self.driver.name_by_header(now, ix, header.source) {
+                    Ok(()) if !self.driver.recount(now, ix) => {
+                        let (peer, why) = (self.driver.client_of(ix), TurnedAway::HandshakesPending);
+                        refused(&self.stats, peer, transport(is_tls), why);
+                        self.refuse_accepted(now, ix, (503, NO_PLACE, Some(lines::RETRY_AFTER_S)), is_tls);
+                    }
                     Ok(()) if seen_len > header.len => return true,
                     // No further event tells that it has ended.
                     Ok(()) if is_over => self.driver.drop_link(ix),

@@ -5,20 +5,24 @@
 
 use std::time::Instant;
 
-use grandstand_edge_core::admission::limits::Permit;
+use grandstand_edge_core::admission::limits::{LimitReached, Permit};
 use grandstand_edge_core::admission::queue::{HandshakeKind, HandshakeQueue};
+use grandstand_edge_core::admission::waiting::Stage;
 use grandstand_edge_core::audience::LinkKey;
 use grandstand_engine::link::Now;
+use grandstand_protocol::close::CloseCode;
 
 use super::Worker;
 use super::driver::Driver;
 use super::handshakes::Pending;
+use super::lines::{Lines, NO_PLACE, Waiter};
 use super::poller::Ready;
 use super::refusals::refused;
-use super::shared::Shared;
+use super::shared::{Command, Shared};
 use super::sort::Sorter;
 use crate::quic::{Datagram, Inflow, NewConnection, QuicEvent};
 use crate::stats::{HandshakeFailure, Stats, Transport, TurnedAway};
+use crate::transport::link::LinkState;
 use crate::transport::links::Links;
 
 impl Worker {
@@ -26,6 +30,7 @@ impl Worker {
     pub(super) fn handle_udp(&mut self, instant: Instant, now: Now, event: Ready) -> bool {
         let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
         let (queue, stats) = (&mut self.handshakes.queue, &self.stats);
+        let (worker, lines) = (self.id, &mut self.driver.lines);
         let Some(quic) = self.driver.links.quic.as_mut() else { return false };
         if event.writable {
             quic.handle_writable(instant);
@@ -36,10 +41,11 @@ impl Worker {
         }
         let mut sorter = Sorter { worker: self.id, shared: &shared, previous: &mut self.previous };
         let claim = |datagram: Datagram| sorter.claim(datagram);
-        let admit = |incoming| admit(&shared, stats, queue, now, incoming, is_draining);
+        let admit = |incoming| admit(&shared, stats, queue, (worker, lines), now, incoming, is_draining);
         let has_more = quic.handle_readable(instant, claim, admit);
         sorter.settle();
         self.udp_has_more = has_more;
+        self.driver.end_leaving();
         self.driver.drive_quic(instant, now);
         has_more
     }
@@ -69,15 +75,34 @@ impl Worker {
     pub(super) fn handle_forwarded_datagram(&mut self, instant: Instant, now: Now, datagram: Datagram) {
         let (shared, is_draining) = (self.shared.clone(), self.driver.drain_target.is_some());
         let (queue, stats) = (&mut self.handshakes.queue, &self.stats);
+        let (worker, lines) = (self.id, &mut self.driver.lines);
         if let Some(quic) = self.driver.links.quic.as_mut() {
             quic.handle_datagram(instant, datagram, &mut |incoming| {
-                admit(&shared, stats, queue, now, incoming, is_draining)
+                admit(&shared, stats, queue, (worker, lines), now, incoming, is_draining)
             });
         }
+        self.driver.end_leaving();
     }
 }
 
 impl Driver {
+    /// Begin a handshake that waited. Whether its address may have a place is asked before any cryptography.
+    /// Returns `false` if it may not, or its client has left.
+    pub(super) fn begin_quic(&mut self, instant: Instant, now: Now, is_returning: bool, number: u64) -> bool {
+        // Whoever had the slot before leaves its line first.
+        self.drive_quic(instant, now);
+        let lines = &self.lines.handshakes;
+        let Some(quic) = self.links.quic.as_mut() else { return false };
+        let Some(permit) = quic.permit_of_waiting(number) else { return false };
+        if !lines.would_admit(permit.counted(), is_returning, now.us) {
+            refuse_waiting(self, number, TurnedAway::HandshakesPending);
+            return false;
+        }
+        let Some(slot) = quic.begin(instant, number) else { return true };
+        let waiter = Waiter::Quic(slot);
+        self.wait_for_handshake(now, waiter, permit.counted(), Stage::Begun, is_returning)
+    }
+
     /// Send packets and pass on events, until neither causes the other.
     pub(super) fn drive_quic(&mut self, instant: Instant, now: Now) {
         loop {
@@ -94,10 +119,16 @@ impl Driver {
 
     fn handle_quic_event(&mut self, now: Now, event: QuicEvent) {
         match event {
-            QuicEvent::Established => {
+            QuicEvent::Established { slot } => {
                 self.stats.accepts.of(Transport::Quic).inc();
                 self.stats.handshakes.of(Transport::Quic).inc();
-                self.shared.limiter.end_handshake();
+                let address = self.links.quic.as_ref().and_then(|quic| quic.counted(slot));
+                if !self.wait_for_hello(now, Waiter::Quic(slot), address)
+                    && let Some(quic) = self.links.quic.as_mut()
+                {
+                    self.stats.turned_away.of(TurnedAway::HandshakesPending).inc();
+                    quic.close(self.shared.clock.instant(), slot, CloseCode::Overloaded, NO_PLACE);
+                }
             }
             QuicEvent::Opened { slot } => {
                 let ix = self.links.insert_quic(slot, (now.us / 1_000_000) as u32);
@@ -107,8 +138,14 @@ impl Driver {
             }
             QuicEvent::Frame { slot, frame } => {
                 self.stats.bytes_in.add(frame.len() as u64);
-                if let Some(key) = connection_of(&self.links, slot) {
+                let Some(ix) = self.links.of_slot(slot) else { return };
+                let Some(link) = self.links.get(ix) else { return };
+                let is_greeting = link.state == LinkState::Greeting;
+                if let Some(key) = link.connection {
                     self.audience.handle_frame(now, key, &frame);
+                }
+                if is_greeting {
+                    self.end_greeting(ix);
                 }
             }
             QuicEvent::Writable { slot } => {
@@ -124,8 +161,8 @@ impl Driver {
             QuicEvent::Gone { slot, permit, was_established } => {
                 if !was_established {
                     self.stats.handshakes_failed.of(HandshakeFailure::Gone).inc();
-                    self.shared.limiter.end_handshake();
                 }
+                self.lines.leave(Waiter::Quic(slot));
                 self.shared.limiter.release(permit);
                 if let Some(ix) = self.links.of_slot(slot) {
                     self.drop_link(ix);
@@ -135,8 +172,24 @@ impl Driver {
     }
 }
 
+/// Refuse a QUIC connection whose handshake has not begun.
+pub(super) fn refuse_waiting(driver: &mut Driver, number: u64, why: TurnedAway) {
+    if let Some(permit) = driver.links.quic.as_mut().and_then(|quic| quic.refuse(number)) {
+        driver.stats.turned_away.of(why).inc();
+        driver.shared.limiter.release(permit);
+    }
+}
+
 fn connection_of(links: &Links, slot: u32) -> Option<grandstand_edge_core::audience::ConnectionKey> {
     links.of_slot(slot).and_then(|ix| links.get(ix)).and_then(|link| link.connection)
+}
+
+/// Ask another worker that a connection gives way to a new one, which cannot go there. Exempt addresses have
+/// no share that would say who must.
+fn gives_way_elsewhere(shared: &Shared, worker: usize, permit: &Permit) -> bool {
+    let Some(address) = permit.counted().filter(|_| shared.limiter.holds_few(permit)) else { return false };
+    let Some(giver) = shared.most_waiting(worker) else { return false };
+    shared.commands[giver].try_send(Command::GiveWay(address)).is_ok()
 }
 
 /// Decide whether a new QUIC connection may wait for its handshake. Returns its permit, or `None` to refuse
@@ -145,6 +198,7 @@ fn admit(
     shared: &Shared,
     stats: &Stats,
     queue: &mut HandshakeQueue<Pending>,
+    (worker, lines): (usize, &mut Lines),
     now: Now,
     incoming: NewConnection,
     is_draining: bool,
@@ -155,8 +209,19 @@ fn admit(
         return None;
     }
     let kind = if incoming.is_returning { HandshakeKind::QuicReturning } else { HandshakeKind::QuicNew };
-    let permit =
-        shared.limiter.try_acquire(incoming.peer, now.us).map_err(|why| turned_away(why.into())).ok()?;
+    let permit = match shared.limiter.try_acquire(incoming.peer, now.us) {
+        Err(LimitReached::NodeFull) => {
+            let permit = shared.limiter.try_acquire_in_place(incoming.peer, now.us);
+            let permit = permit.map_err(|why| turned_away(why.into())).ok()?;
+            if !(lines.give_way(permit.counted(), now) || gives_way_elsewhere(shared, worker, &permit)) {
+                shared.limiter.release(permit);
+                turned_away(TurnedAway::NodeFull);
+                return None;
+            }
+            permit
+        }
+        permit => permit.map_err(|why| turned_away(why.into())).ok()?,
+    };
     if !queue.handle_incoming(kind, Pending::Quic(incoming.number)) {
         shared.limiter.release(permit);
         turned_away(TurnedAway::Overloaded);

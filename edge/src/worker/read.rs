@@ -18,7 +18,7 @@ impl Driver {
         if !link.flush_tls() {
             return;
         }
-        if let (LinkState::Open, Some(key)) = (link.state, link.connection) {
+        if let (LinkState::Greeting | LinkState::Open, Some(key)) = (link.state, link.connection) {
             self.audience.handle_writable(key);
         }
     }
@@ -71,13 +71,22 @@ impl Driver {
     fn take_plain(&mut self, now: Now, ix: u32, bytes: &mut [u8]) {
         let Some(link) = self.links.get(ix) else { return };
         match link.state {
-            LinkState::Accepted { .. } | LinkState::Queued { .. } | LinkState::Tls | LinkState::Lingering => {
-            }
+            LinkState::Accepted { .. }
+            | LinkState::Queued { .. }
+            | LinkState::Tls
+            | LinkState::Leaving
+            | LinkState::Lingering => {}
             LinkState::Upgrade => {
                 if let Some(mut rest) = self.take_request(now, ix, bytes)
                     && !rest.is_empty()
                 {
                     self.take_plain(now, ix, &mut rest);
+                }
+            }
+            LinkState::Greeting => {
+                if let Some(key) = link.connection {
+                    self.take_frames(now, ix, key, bytes);
+                    self.end_greeting(ix);
                 }
             }
             LinkState::Open => {

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use grandstand_edge_core::admission::limits::{ConnectionLimiter, Permit};
+use grandstand_edge_core::admission::limits::{Address, ConnectionLimiter, Permit};
 use grandstand_edge_core::audience::Drain;
 use grandstand_queue::{Sender, inbox};
 
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Drain(Drain),
     /// The shards are about to stop: submit nothing to them any more, and accept no new connections.
     Release(Release),
+    /// The node is full, and a connection of this address has come elsewhere: one that waits here gives way.
+    GiveWay(Address),
     /// Close everything and end.
     Stop,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Adoption {
     pub(crate) peer: IpAddr,
     pub(crate) is_tls: bool,
     pub(crate) permit: Permit,
+    /// The node is full: a connection of the worker that adopts it must give way to it.
+    pub(crate) is_in_place: bool,
 }
 
 /// See [`Command::Release`].
@@ -58,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) commands: Vec<Sender<Command>>,
     /// Connections of each worker: a new one goes to the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
+    /// Connections of each worker that are not a session yet, and could give way.
+    pub(crate) waiting: Vec<AtomicUsize>,
     pub(crate) clock: Clock,
     /// Does the node take new sessions, as probes are told?
     pub(crate) ready: Arc<AtomicBool>,
@@ -76,6 +82,13 @@ impl Shared {
     pub(crate) fn least_loaded(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
         (0..self.loads.len()).min_by_key(|&worker| (load(worker), worker != own)).unwrap_or(own)
+    }
+
+    /// The other worker with the most connections that could give way, if any has one.
+    pub(crate) fn most_waiting(&self, own: usize) -> Option<usize> {
+        let waiting = |worker: usize| self.waiting[worker].load(Ordering::Relaxed);
+        let others = (0..self.waiting.len()).filter(|&worker| worker != own && waiting(worker) > 0);
+        others.max_by_key(|&worker| waiting(worker))
     }
 }
 

@@ -11,6 +11,7 @@ use grandstand_protocol::websocket::handshake::{Probe, parse_probe, parse_reques
 
 use super::drain::RETRY_AFTER_S;
 use super::driver::Driver;
+use super::lines::{self, NO_PLACE, Waiter};
 use super::proxy::{Unnamed, limited};
 use super::refusals::request_refused;
 use crate::stats::{HandshakeFailure, TurnedAway};
@@ -87,9 +88,17 @@ impl Driver {
     }
 
     fn open(&mut self, now: Now, ix: u32, answer: Vec<u8>) -> bool {
-        self.shared.limiter.end_handshake();
+        if self.links.get(ix).is_none() {
+            return false;
+        }
+        let waiter = Waiter::Link(self.links.token(ix));
+        if !self.wait_for_hello(now, waiter, self.links.counted(ix)) {
+            self.stats.turned_away.of(TurnedAway::HandshakesPending).inc();
+            self.refuse_request_until(now, ix, 503, NO_PLACE, Some(lines::RETRY_AFTER_S));
+            return false;
+        }
         let Some(link) = self.links.get_mut(ix) else { return false };
-        link.state = LinkState::Open;
+        link.state = LinkState::Greeting;
         link.opening = None;
         self.stats.handshakes.of(link.stream.transport()).inc();
         if !self.links.send_own(ix, answer) {
@@ -138,7 +147,9 @@ impl Driver {
     }
 
     fn answer_and_linger(&mut self, now: Now, ix: u32, answer: Vec<u8>) {
-        self.shared.limiter.end_handshake();
+        if self.links.get(ix).is_some() {
+            self.lines.leave(Waiter::Link(self.links.token(ix)));
+        }
         if let Some(link) = self.links.get_mut(ix) {
             link.state = LinkState::Lingering;
             link.opening = None;

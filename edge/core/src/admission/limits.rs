@@ -6,6 +6,8 @@
 //! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. Loopback is left out of
 //! the bounds per address where `limits.loopback_exempt` says so, but counts towards the node's own.
 //! A connection from a trusted proxy is counted under its client's address, once the proxy has told it.
+//! The last tenth of the node's places is for addresses and neighbourhoods that hold little: a few that hold
+//! as much as they may do not keep others out.
 //! Rates are token buckets kept as one number: the time at which the bucket would be full again (GCRA, ITU-T
 //! I.371).
 //! Invariants: every `Permit` is given back exactly once; an address without connections and with a full
@@ -16,9 +18,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use super::address::Address;
+use super::address::AddressNet;
 use crate::key::Key;
 
 /// Addresses without connections whose bucket is still remembered. 65,536 cost some 3 MB; an attacker with
@@ -28,6 +30,21 @@ const QUIET_MAX: usize = 65_536;
 
 /// How often full buckets are looked for: walking 65,536 entries takes under a millisecond.
 const SWEEP_EVERY_US: u64 = 5_000_000;
+
+/// Connections beyond the node's bound, while as many are about to give way to them.
+const LEAVING_MAX: usize = 64;
+
+/// The last part of the node's places is scarce: one in so many.
+const SCARCE_PART: usize = 10;
+
+/// Of scarce places an address gets none that holds one in so many of all, or more.
+const FEW_PART: usize = 100;
+
+/// The fewest that count as much, however small the node.
+const FEW_MIN: usize = 4;
+
+/// The same for a neighbourhood: half, as in a waiting line.
+const NET_PART: usize = 2;
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +56,7 @@ pub enum LimitReached {
         /// When the next one would be let in.
         retry_after_ms: u32,
     },
-    /// The node holds as many as it may.
+    /// The node holds as many as it may, or as many as it may for an address that holds much already.
     NodeFull,
 }
 
@@ -78,7 +95,6 @@ impl Permit {
 pub struct ConnectionLimiter {
     bounds: Bounds,
     state: Mutex<State>,
-    handshakes: AtomicUsize,
 }
 
 /// What the limiter is made with. Each is explained at its key in the node's configuration, under `limits`.
@@ -92,8 +108,6 @@ pub struct ConnectionLimits {
     pub handshakes_per_address_per_s: u32,
     /// New connections of one address that may come at once.
     pub handshakes_per_address_burst: u32,
-    /// Handshakes that are not finished, over all workers.
-    pub handshakes_pending_max: usize,
     /// Leaves loopback out of the bounds per address.
     pub loopback_exempt: bool,
 }
@@ -102,7 +116,11 @@ pub struct ConnectionLimits {
 struct Bounds {
     connections_max: usize,
     per_address_max: usize,
-    handshakes_max: usize,
+    /// From this number of connections on, places are scarce.
+    scarce_from: usize,
+    /// Connections of an address, and of a neighbourhood, that gets no scarce place.
+    few: usize,
+    net_few: usize,
     loopback_exempt: bool,
     /// Time that one connection takes from a bucket; 0: no bound.
     interval_us: u64,
@@ -114,6 +132,8 @@ struct Bounds {
 struct State {
     connections: usize,
     addresses: HashMap<Address, Count, Key>,
+    /// Connections of each neighbourhood.
+    nets: HashMap<AddressNet, u32, Key>,
     /// Entries of `addresses` without connections.
     quiet: usize,
     /// Newest time seen, for those who leave without one.
@@ -141,12 +161,14 @@ impl ConnectionLimiter {
             } else {
                 limits.connections_per_address_max
             },
-            handshakes_max: limits.handshakes_pending_max,
+            scarce_from: limits.connections_max - limits.connections_max / SCARCE_PART,
+            few: (limits.connections_max / FEW_PART).max(FEW_MIN),
+            net_few: (limits.connections_max / NET_PART).max(FEW_MIN),
             loopback_exempt: limits.loopback_exempt,
             interval_us,
             burst_us: interval_us * u64::from(limits.handshakes_per_address_burst),
         };
-        ConnectionLimiter { bounds, state: Mutex::new(State::new(key)), handshakes: AtomicUsize::new(0) }
+        ConnectionLimiter { bounds, state: Mutex::new(State::new(key)) }
     }
 
     /// A connection came from this address; `now_us` is monotonic.
@@ -154,7 +176,25 @@ impl ConnectionLimiter {
     /// # Errors
     /// Why it is refused; then nothing is counted.
     pub fn try_acquire(&self, addr: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
-        self.acquire(Permit::new(Address::of(addr), !self.bounds.is_exempt(addr)), now_us)
+        self.acquire(self.permit(addr), now_us, false)
+    }
+
+    /// The same, in the place of a connection that gives way and is about to be released: the node's own
+    /// bound is not asked.
+    ///
+    /// # Errors
+    /// Why it is refused; then nothing is counted.
+    pub fn try_acquire_in_place(&self, addr: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
+        self.acquire(self.permit(addr), now_us, true)
+    }
+
+    /// What waiting lines count a new connection by; `None` where an address is exempt.
+    pub fn counted(&self, addr: IpAddr) -> Option<Address> {
+        self.permit(addr).counted()
+    }
+
+    fn permit(&self, addr: IpAddr) -> Permit {
+        Permit::new(Address::of(addr), !self.bounds.is_exempt(addr))
     }
 
     /// A connection came from a trusted proxy, and its client's address is not known yet. It counts towards
@@ -163,7 +203,15 @@ impl ConnectionLimiter {
     /// # Errors
     /// The node is full; then nothing is counted.
     pub fn try_acquire_unnamed(&self, proxy: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
-        self.acquire(Permit::new(Address::of(proxy), false), now_us)
+        self.acquire(Permit::new(Address::of(proxy), false), now_us, false)
+    }
+
+    /// The same, in the place of a connection that gives way.
+    ///
+    /// # Errors
+    /// Too many are about to give way already.
+    pub fn try_acquire_unnamed_in_place(&self, proxy: IpAddr, now_us: u64) -> Result<Permit, LimitReached> {
+        self.acquire(Permit::new(Address::of(proxy), false), now_us, true)
     }
 
     /// The address of an unnamed connection's client is known: from now on the bounds of that address count.
@@ -176,19 +224,22 @@ impl ConnectionLimiter {
         let named = Permit::new(Address::of(client), true);
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.now_us = state.now_us.max(now_us);
-        state.count_in(&self.bounds, named.address())?;
+        let is_scarce = state.connections > self.bounds.scarce_from;
+        state.count_in(&self.bounds, named.address(), is_scarce)?;
         *permit = named;
         Ok(())
     }
 
-    fn acquire(&self, permit: Permit, now_us: u64) -> Result<Permit, LimitReached> {
+    fn acquire(&self, permit: Permit, now_us: u64, is_in_place: bool) -> Result<Permit, LimitReached> {
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.now_us = state.now_us.max(now_us);
-        if state.connections >= self.bounds.connections_max {
+        let leaving_max = if is_in_place { LEAVING_MAX } else { 0 };
+        if state.connections >= self.bounds.connections_max + leaving_max {
             return Err(LimitReached::NodeFull);
         }
         if permit.is_counted {
-            state.count_in(&self.bounds, permit.address())?;
+            let is_scarce = state.connections >= self.bounds.scarce_from && !is_in_place;
+            state.count_in(&self.bounds, permit.address(), is_scarce)?;
         }
         state.connections += 1;
         Ok(permit)
@@ -203,28 +254,18 @@ impl ConnectionLimiter {
         }
     }
 
+    /// Does the address of a connection hold so little that it would get a scarce place?
+    pub fn holds_few(&self, permit: &Permit) -> bool {
+        let Some(address) = permit.counted() else { return true };
+        let state = self.state.lock().expect("nothing panics under this lock");
+        let held = state.addresses.get(&address).map_or(0, |count| count.connections as usize);
+        let of_net = state.nets.get(&address.net()).map_or(0, |&held| held as usize);
+        held <= self.bounds.few && of_net <= self.bounds.net_few
+    }
+
     /// Connections now.
     pub fn connections(&self) -> usize {
         self.state.lock().expect("nothing panics under this lock").connections
-    }
-
-    /// A handshake begins, on any worker; false when as many as may are unfinished already. Every true is
-    /// followed by one [`ConnectionLimiter::end_handshake`], however it ends.
-    #[must_use]
-    pub fn try_begin_handshake(&self) -> bool {
-        let more = |n| (n < self.bounds.handshakes_max).then_some(n + 1);
-        self.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    /// A handshake is finished, or its connection is gone.
-    pub fn end_handshake(&self) {
-        let before = self.handshakes.fetch_sub(1, Ordering::Relaxed);
-        assert!(before > 0, "a handshake ends once");
-    }
-
-    /// Handshakes that are not finished.
-    pub fn handshakes_pending(&self) -> usize {
-        self.handshakes.load(Ordering::Relaxed)
     }
 }
 
@@ -248,11 +289,17 @@ impl Bounds {
 
 impl State {
     fn new(key: Key) -> State {
-        State { connections: 0, addresses: HashMap::with_hasher(key), quiet: 0, now_us: 0, swept_us: 0 }
+        let (addresses, nets) = (HashMap::with_hasher(key), HashMap::with_hasher(key));
+        State { connections: 0, addresses, nets, quiet: 0, now_us: 0, swept_us: 0 }
     }
 
-    fn count_in(&mut self, bounds: &Bounds, address: Address) -> Result<(), LimitReached> {
+    /// `is_scarce`: only an address that holds few gets one more, of a neighbourhood that does.
+    fn count_in(&mut self, bounds: &Bounds, address: Address, is_scarce: bool) -> Result<(), LimitReached> {
         self.sweep();
+        let of_net = self.nets.get(&address.net()).map_or(0, |&held| held as usize);
+        if is_scarce && of_net >= bounds.net_few {
+            return Err(LimitReached::NodeFull);
+        }
         match self.addresses.entry(address) {
             Entry::Vacant(entry) => {
                 let full_us = bounds.take(0, self.now_us)?;
@@ -260,18 +307,29 @@ impl State {
             }
             Entry::Occupied(mut entry) => {
                 let count = entry.get_mut();
-                if count.connections as usize >= bounds.per_address_max {
+                let held = count.connections as usize;
+                if held >= bounds.per_address_max {
                     return Err(LimitReached::TooManyConnections);
+                }
+                if is_scarce && held >= bounds.few {
+                    return Err(LimitReached::NodeFull);
                 }
                 count.full_us = bounds.take(count.full_us, self.now_us)?;
                 self.quiet -= usize::from(count.connections == 0);
                 count.connections += 1;
             }
         }
+        *self.nets.entry(address.net()).or_default() += 1;
         Ok(())
     }
 
     fn count_out(&mut self, address: Address) {
+        if let Entry::Occupied(mut net) = self.nets.entry(address.net()) {
+            *net.get_mut() -= 1;
+            if *net.get() == 0 {
+                net.remove();
+            }
+        }
         let count = self.addresses.get_mut(&address).expect("a permit's address is counted");
         count.connections -= 1;
         if count.connections > 0 {
@@ -310,7 +368,6 @@ mod tests {
             connections_per_address_max: 3,
             handshakes_per_address_per_s: 2,
             handshakes_per_address_burst: 4,
-            handshakes_pending_max: 2,
             loopback_exempt: true,
         }
     }
@@ -437,13 +494,32 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_handshakes_are_bounded_over_all_workers() {
-        let limiter = ConnectionLimiter::new(&limits(), KEY);
-        assert!(
-            limiter.try_begin_handshake() && limiter.try_begin_handshake() && !limiter.try_begin_handshake()
-        );
-        limiter.end_handshake();
-        assert!(limiter.try_begin_handshake());
-        assert_eq!(limiter.handshakes_pending(), 2);
+    fn the_last_places_are_for_addresses_that_hold_few() {
+        let limits = ConnectionLimits { connections_max: 1_000, connections_per_address_max: 0, ..limits() };
+        let limits = ConnectionLimits { handshakes_per_address_per_s: 0, ..limits };
+        let limiter = ConnectionLimiter::new(&limits, KEY);
+        let enter = |text: &str| limiter.try_acquire(ip(text), 0);
+        let mut held: Vec<_> = (0..900).map(|_| enter("192.0.2.1").unwrap()).collect();
+        assert_eq!(enter("192.0.2.1"), Err(LimitReached::NodeFull), "a tenth is left");
+        assert_eq!(enter("192.0.2.2"), Err(LimitReached::NodeFull), "its neighbourhood holds much");
+        held.extend((0..10).map(|_| enter("2001:db8::1").unwrap()));
+        assert_eq!(enter("2001:db8::2"), Err(LimitReached::NodeFull), "a hundredth is not few");
+        held.push(enter("2001:db8:0:1::1").unwrap());
+        // What a proxy tells counts in the same way, and who gives way makes room for anybody.
+        let mut told = limiter.try_acquire_unnamed(ip("192.0.2.80"), 0).unwrap();
+        assert_eq!(limiter.name(&mut told, ip("192.0.2.3"), 0), Err(LimitReached::NodeFull));
+        limiter.name(&mut told, ip("198.51.100.7"), 0).unwrap();
+        held.extend([told, limiter.try_acquire_in_place(ip("192.0.2.1"), 0).unwrap()]);
+        let few = |at: usize| limiter.holds_few(&held[at]);
+        assert!(!few(0) && few(900) && few(910) && few(911) && !few(912));
+        held.extend((0..87).map(|n| enter(&format!("203.0.{n}.1")).unwrap()));
+        assert_eq!(enter("203.1.0.1"), Err(LimitReached::NodeFull));
+        let in_place = || limiter.try_acquire_unnamed_in_place(ip("192.0.2.80"), 0);
+        held.extend((0..LEAVING_MAX).map(|_| in_place().unwrap()));
+        assert_eq!(limiter.connections(), 1_000 + LEAVING_MAX, "until the others are released");
+        assert_eq!(in_place(), Err(LimitReached::NodeFull));
+        held.into_iter().for_each(|permit| limiter.release(permit));
+        let state = limiter.state.lock().unwrap();
+        assert!(state.nets.is_empty() && state.addresses.is_empty() && state.connections == 0);
     }
 }

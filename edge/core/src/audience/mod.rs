@@ -150,6 +150,11 @@ impl Audience {
         self.subscriptions.connections.open(wire, block, seconds(now))
     }
 
+    /// Has the connection been welcomed?
+    pub fn has_session(&self, key: ConnectionKey) -> bool {
+        self.subscriptions.connections.get(key.0).is_some_and(|connection| connection.session.is_some())
+    }
+
     /// The transport has room again for a connection that it had not taken everything of.
     pub fn handle_writable(&mut self, key: ConnectionKey) {
         self.subscriptions.connections.unblock(key.0);

@@ -39,9 +39,14 @@ impl Quic {
 
     /// Connect with this ALPN.
     pub fn try_open(address: SocketAddr, alpn: &[u8]) -> Result<Quic, String> {
+        Self::try_open_from("127.0.0.1", address, alpn)
+    }
+
+    /// Connect from this address of loopback.
+    pub fn try_open_from(from: &str, address: SocketAddr, alpn: &[u8]) -> Result<Quic, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (endpoint, connection, (send, receive)) = runtime.block_on(async {
-            let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+            let mut endpoint = quinn::Endpoint::client(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
             let tls = QuicClientConfig::try_from(client_config(&[alpn])).unwrap();
             endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
             let connecting = endpoint.connect(address, "localhost").map_err(|e| e.to_string())?;

@@ -54,6 +54,11 @@ impl HandshakeKind {
         HandshakeKind::QuicNew,
     ];
 
+    /// Has its client proved an earlier visit?
+    pub fn is_returning(self) -> bool {
+        self.rank() == 0
+    }
+
     /// Who goes first: proved to be returning, not to be told, new.
     fn rank(self) -> usize {
         match self {
@@ -251,6 +256,11 @@ impl<V> HandshakeQueue<V> {
     /// How many of this kind wait; counted by looking.
     pub fn waiting_of(&self, kind: HandshakeKind) -> usize {
         self.waiting[kind.rank()].iter().filter(|waiting| waiting.kind == kind).count()
+    }
+
+    /// Does a client wait that has proved an earlier visit?
+    pub fn has_returning(&self) -> bool {
+        !self.waiting[0].is_empty()
     }
 
     /// Does nobody wait?

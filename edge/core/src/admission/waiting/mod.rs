@@ -3,16 +3,17 @@
 //!
 //! Why: whoever opens connections and says nothing costs the node a place each, for as long as a handshake
 //! may take. Without a share, a handful of addresses hold every place and keep everybody else out. What one
-//! address, and one neighbourhood of addresses, may hold is bounded by a share. When the line is full, a new
-//! connection takes the place of another: of the neighbourhood that holds the most, and of the address in it
-//! that holds the most, the connection that has done the least, and of these the oldest. It does so only if
-//! its own holds fewer. Within one address a new connection replaces only a connection that has had
-//! [`Settings::grace_us`]. Clients that have proved an earlier visit have places of their own beyond the
-//! others. Invariants: at most `places_max` connections wait, and `returning_max` returning ones more. No
-//! connection is replaced for one whose address holds as many. Every operation costs a logarithm of the
-//! number that waits. Not here: what a replaced client is told (the driver), the order in which handshakes
-//! begin (`queue`).
+//! address, and one neighbourhood of addresses, may hold is bounded by a share. A new connection takes the
+//! place of another when the line is full, or its neighbourhood has its share: of the neighbourhood that
+//! holds the most, and of the address in it that holds the most, the connection that has done the least, and
+//! of these the oldest. It does so only if its own holds fewer. Within one address a new connection replaces
+//! only a connection that has had [`Settings::grace_us`].
+//! Invariants: at most `places_max` connections wait. No connection is replaced for one whose address holds
+//! as many, unless it has had its time. Every operation costs a logarithm of the number that waits.
+//! Not here: the lines of returning clients (`lines`), what a replaced client is told (the driver), the order
+//! in which handshakes begin (`queue`).
 
+pub mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -31,23 +32,19 @@ pub struct Settings {
     pub address_max: usize,
     /// Of them, those of one neighbourhood.
     pub net_max: usize,
-    /// Returning clients beyond `places_max`.
-    pub returning_max: usize,
     /// How long a connection may be silent before a new connection of its own address may replace it.
     pub grace_us: u64,
 }
 
 impl Settings {
-    /// A line of this size: a quarter for one address, half for one neighbourhood, and a quarter more for
-    /// returning clients.
-    pub fn of_size(places_max: usize) -> Settings {
+    /// A line of this size: a quarter for one address, and half for one neighbourhood.
+    pub fn of_size(places_max: usize, grace_us: u64) -> Settings {
         let places_max = places_max.max(1);
         Settings {
             places_max,
             address_max: places_max.div_ceil(4),
             net_max: places_max.div_ceil(2),
-            returning_max: places_max.div_ceil(4),
-            grace_us: 1_000_000,
+            grace_us,
         }
     }
 }
@@ -59,9 +56,10 @@ pub enum Stage {
     Silent,
     /// Its handshake has begun.
     Begun,
-    /// It has proved an earlier visit.
-    Returning,
 }
+
+/// An address that holds one part in so many of a line clearly holds more than its own.
+const HEAVY_PART: usize = 16;
 
 /// The answer to a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,9 +101,7 @@ pub struct WaitingLine<K> {
     net_counts: HashMap<Option<AddressNet>, usize, Key>,
     /// Neighbourhoods by how many they hold.
     heaviest: ByWeight<AddressNet>,
-    /// All but returning ones by age.
     by_age: BTreeMap<(u64, u64), K>,
-    returning: usize,
     number: u64,
 }
 
@@ -120,7 +116,6 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
             net_counts: HashMap::with_hasher(key),
             heaviest: BTreeSet::new(),
             by_age: BTreeMap::new(),
-            returning: 0,
             number: 0,
         }
     }
@@ -128,38 +123,51 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
     /// A connection of this address wants to wait. `None` is an address that is exempt from shares.
     pub fn admit(&mut self, key: K, address: Option<Address>, stage: Stage, now_us: u64) -> Admission<K> {
         debug_assert!(!self.waiting.contains_key(&key), "a connection waits once");
-        let is_full = self.common() >= self.settings.places_max
-            && (stage < Stage::Returning || self.returning >= self.settings.returning_max);
-        let is_over = address.is_some()
-            && (self.of_address(address) >= self.settings.address_max
-                || self.of_net(address) >= self.settings.net_max);
-        let replaced = if is_over {
-            let own = if self.of_address(address) >= self.settings.address_max {
-                address
-            } else {
-                self.heaviest_of(net(address))
-            };
-            self.own(own, stage, now_us)
-        } else if is_full {
-            self.victim(address, stage, now_us)
-        } else {
+        let admission = self.judge(address, now_us);
+        if let Admission::Replaces(other) = admission {
+            self.leave(other);
+        }
+        if admission != Admission::Refused {
             self.insert(key, address, stage, now_us);
+        }
+        admission
+    }
+
+    /// What [`Self::admit`] would answer.
+    pub fn judge(&self, address: Option<Address>, now_us: u64) -> Admission<K> {
+        let of_address = self.of_address(address);
+        let replaced = if address.is_some() && of_address >= self.settings.address_max {
+            self.worst_of(address, Some(now_us))
+        } else if address.is_some() && self.of_net(address) >= self.settings.net_max {
+            self.of_own_net(address, now_us)
+        } else if self.len() >= self.settings.places_max {
+            self.victim(address, now_us)
+        } else {
             return Admission::Admitted;
         };
-        let Some(replaced) = replaced else { return Admission::Refused };
-        self.leave(replaced);
-        self.insert(key, address, stage, now_us);
-        Admission::Replaces(replaced)
+        replaced.map_or(Admission::Refused, Admission::Replaces)
     }
 
-    /// Could a connection of an address that holds few be admitted now?
+    /// The node has no place for another connection: one that waits here gives way to a new one of this
+    /// address, by the rules of a full line. It has left the line. Nobody gives way to an exempt address only
+    /// for its age.
+    pub fn give_way(&mut self, address: Option<Address>, now_us: u64) -> Option<K> {
+        let gone = match address {
+            Some(_) => self.victim(address, now_us),
+            None => self.heavier(None),
+        }?;
+        self.leave(gone);
+        Some(gone)
+    }
+
+    /// Is it worth while to admit anybody now? While all that wait are young and of many neighbourhoods,
+    /// a new one would only take the place of another.
     pub fn has_room(&self, now_us: u64) -> bool {
-        self.common() < self.settings.places_max || self.oldest(now_us).is_some()
-    }
-
-    /// Could a returning client be admitted beyond the others?
-    pub fn has_room_for_returning(&self) -> bool {
-        self.returning < self.settings.returning_max
+        let heavy = (self.settings.places_max / HEAVY_PART).max(2);
+        let mut heaviest = self.heaviest.iter().rev().filter(|(_, net)| net.is_some());
+        self.len() < self.settings.places_max
+            || self.oldest(now_us).is_some()
+            || heaviest.next().is_some_and(|&(held, _)| held > heavy)
     }
 
     /// The connection has done more.
@@ -179,19 +187,15 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         if let Some(places) = self.addresses.get_mut(&address) {
             places.remove(&place);
         }
-        if place.stage == Stage::Returning {
-            self.returning -= 1;
-        } else {
-            self.by_age.remove(&(place.since_us, place.number));
-        }
+        self.by_age.remove(&(place.since_us, place.number));
         self.recount(address, before, before - 1);
         true
     }
 
-    /// The connection that gives way first, of all that are not returning; it has left the line.
+    /// The connection that gives way first; it has left the line.
     pub fn displace(&mut self) -> Option<K> {
         let &(_, net) = self.heaviest.last()?;
-        let key = self.worst_of(self.heaviest_of(net), Stage::Silent, None)?;
+        let key = self.worst_of(self.heaviest_of(net), None)?;
         self.leave(key);
         Some(key)
     }
@@ -212,11 +216,7 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         let before = self.of_address(address);
         self.waiting.insert(key, Waiting { address, place });
         self.addresses.entry(address).or_default().insert(place, key);
-        if stage == Stage::Returning {
-            self.returning += 1;
-        } else {
-            self.by_age.insert((since_us, place.number), key);
-        }
+        self.by_age.insert((since_us, place.number), key);
         self.recount(address, before, before + 1);
     }
 
@@ -254,48 +254,50 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         self.nets.get(&net).and_then(|addresses| addresses.last()).and_then(|&(_, address)| address)
     }
 
-    /// Places that are taken of those for everybody.
-    fn common(&self) -> usize {
-        self.len() - self.returning.min(self.settings.returning_max)
+    /// Who gives way to a new connection when no place is left.
+    fn victim(&self, address: Option<Address>, now_us: u64) -> Option<K> {
+        // Where nobody holds clearly more: one of its own that has had its time, or else the oldest of all.
+        self.heavier(address).or_else(|| match self.of_net(address) {
+            0 => self.oldest(now_us),
+            _ => self.of_own_net(address, now_us),
+        })
     }
 
-    /// Who gives way to a new connection in a full line.
-    fn victim(&self, address: Option<Address>, stage: Stage, now_us: u64) -> Option<K> {
+    /// The worst place of whoever holds clearly more than this address.
+    fn heavier(&self, address: Option<Address>) -> Option<K> {
         let &(most, net_of_most) = self.heaviest.last()?;
         if most > self.of_net(address) + 1 {
-            let worst = self.worst_of(self.heaviest_of(net_of_most), stage, None);
-            return worst.or_else(|| self.oldest(now_us));
+            return self.worst_of(self.heaviest_of(net_of_most), None);
         }
-        let heaviest = self.heaviest_of(net(address));
-        if self.of_address(heaviest) > self.of_address(address) + 1 {
-            return self.worst_of(heaviest, stage, None);
-        }
-        // Nobody holds clearly more: one of its own that has had its time, or else the oldest of all.
-        if self.of_address(address) > 0 {
-            self.own(address, stage, now_us)
-        } else if self.of_net(address) > 0 {
-            self.own(heaviest, stage, now_us)
-        } else {
-            self.oldest(now_us)
-        }
+        self.heavier_in_net(address)
     }
 
-    /// The oldest connection that is not returning, if it has had its time.
+    fn heavier_in_net(&self, address: Option<Address>) -> Option<K> {
+        let heaviest = self.heaviest_of(net(address));
+        let is_heavier = self.of_address(heaviest) > self.of_address(address) + 1;
+        is_heavier.then(|| self.worst_of(heaviest, None)).flatten()
+    }
+
+    /// The worst place of its own neighbourhood: of an address that holds clearly more; else one of its own
+    /// address, or of one that holds as many, that has had its time.
+    fn of_own_net(&self, address: Option<Address>, now_us: u64) -> Option<K> {
+        self.heavier_in_net(address).or_else(|| {
+            let own = if self.of_address(address) > 0 { address } else { self.heaviest_of(net(address)) };
+            self.worst_of(own, Some(now_us))
+        })
+    }
+
+    /// The oldest connection, if it has had its time.
     fn oldest(&self, now_us: u64) -> Option<K> {
         let (&(since_us, _), key) = self.by_age.first_key_value()?;
         (since_us + self.settings.grace_us <= now_us).then_some(*key)
     }
 
-    fn own(&self, address: Option<Address>, stage: Stage, now_us: u64) -> Option<K> {
-        self.worst_of(address, stage, Some(now_us.checked_sub(self.settings.grace_us)?))
-    }
-
-    /// Of an address, the connection that has done the least, and of these the oldest; none that has done
-    /// more than the new connection. `before_us`: none that is younger.
-    fn worst_of(&self, address: Option<Address>, stage: Stage, before_us: Option<u64>) -> Option<K> {
+    /// Of an address, the connection that has done the least, and of these the oldest. With a time, only one
+    /// that has had its grace then.
+    fn worst_of(&self, address: Option<Address>, now_us: Option<u64>) -> Option<K> {
         let (place, key) = self.addresses.get(&address)?.first_key_value()?;
-        let is_old = before_us.is_none_or(|before_us| place.since_us <= before_us);
-        (is_old && (place.stage < Stage::Returning || stage == Stage::Returning)).then_some(*key)
+        now_us.is_none_or(|now_us| place.since_us + self.settings.grace_us <= now_us).then_some(*key)
     }
 }
 

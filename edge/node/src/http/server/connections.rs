@@ -47,8 +47,7 @@ impl Connections {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
         // Probes come from the addresses of strangers, such as loopback: a silent one gives way at once.
-        let settings = Settings { grace_us: 0, ..Settings::of_size(silent_max) };
-        let line = WaitingLine::new(settings, Key::new(key));
+        let line = WaitingLine::new(Settings::of_size(silent_max, 0), Key::new(key));
         let (tasks, reserve) = (HashMap::new(), Vec::new());
         let mut state = State { line, tasks, reserve, newest: 0, turn: 0 };
         state.refill();
