@@ -312,18 +312,21 @@ impl Workers {
     }
 }
 
+/// Start a worker's thread. All descriptors that it needs are there before, so a thread that has started
+/// cannot end for want of them.
 fn spawn(parts: Parts, pin: bool) -> io::Result<JoinHandle<()>> {
     let id = parts.id;
     let worker = Worker::new(parts)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let epoll = {
+        let _entered = runtime.enter();
+        worker.watch()?
+    };
     std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
         if pin {
             pin_to(id);
         }
-        let outcome = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .and_then(|runtime| runtime.block_on(worker.run()));
-        if let Err(error) = outcome {
+        if let Err(error) = runtime.block_on(worker.run(epoll)) {
             tracing::error!(worker = id, %error, "a worker ended");
         }
     })

@@ -58,7 +58,7 @@ use handshakes::Handshakes;
 use lines::Lines;
 use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
-use poller::{Poller, Ready};
+use poller::{EpollFd, Poller, Ready};
 use reserve::Reserve;
 pub(crate) use shared::{Command, Release, Shared, command_inbox};
 pub(crate) use sort::PreviousProcess;
@@ -169,13 +169,17 @@ impl Worker {
         })
     }
 
-    /// Run turns until told to stop.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
+    /// The poller's descriptor, watched by the runtime of the caller's context.
+    pub(crate) fn watch(&self) -> io::Result<AsyncFd<EpollFd>> {
         #[expect(
             deprecated,
             reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`"
         )]
-        let epoll = AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)?;
+        AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)
+    }
+
+    /// Run turns until told to stop. `epoll` is what [`Self::watch`] returned.
+    pub(crate) async fn run(mut self, epoll: AsyncFd<EpollFd>) -> io::Result<()> {
         loop {
             let has_more = self.turn()?;
             if self.driver.is_stopping && !has_more {

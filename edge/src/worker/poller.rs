@@ -97,7 +97,7 @@ impl Poller {
 
 /// The epoll's descriptor, as the runtime watches it.
 #[derive(Debug)]
-pub(super) struct EpollFd(OwnedFd);
+pub(crate) struct EpollFd(OwnedFd);
 
 impl AsRawFd for EpollFd {
     fn as_raw_fd(&self) -> RawFd {
