@@ -316,17 +316,16 @@ impl Workers {
 /// cannot end for want of them.
 fn spawn(parts: Parts, pin: bool) -> io::Result<JoinHandle<()>> {
     let id = parts.id;
-    let worker = Worker::new(parts)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let epoll = {
+    let worker = {
         let _entered = runtime.enter();
-        worker.watch()?
+        Worker::new(parts)?
     };
     std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
         if pin {
             pin_to(id);
         }
-        if let Err(error) = runtime.block_on(worker.run(epoll)) {
+        if let Err(error) = runtime.block_on(worker.run()) {
             tracing::error!(worker = id, %error, "a worker ended");
         }
     })

@@ -17,6 +17,7 @@ use grandstand_engine::link::Now;
 use grandstand_protocol::websocket::handshake::write_refusal;
 use grandstand_queue::SendError;
 
+use super::begin::handshake_time;
 use super::lines::Waiter;
 use super::listeners::{Accepted, Listeners};
 use super::reserve::{Reserve, is_out_of_files};
@@ -37,7 +38,7 @@ impl Worker {
     /// Accept connections; `true` when more may be waiting.
     pub(super) fn accept(&mut self, now: Now, is_tls: bool) -> bool {
         let clock = self.shared.clock;
-        let (began, time) = (clock.instant(), self.handshake_time() / 4);
+        let (began, time) = (clock.instant(), handshake_time(&self.driver) / 4);
         let more = self.accept_for(now, is_tls, began, time);
         self.handshakes.queue.handle_spent(clock.elapsed(began).as_nanos() as u64);
         self.stats.admission_us.add(clock.elapsed(began).as_micros() as u64);

@@ -20,6 +20,7 @@ use grandstand_protocol::websocket::handshake::write_refusal;
 
 use super::Worker;
 use super::client_hello::{is_whole, ticket_of};
+use super::driver::Driver;
 use super::handshakes::Pending;
 use super::lines::{NO_PLACE, Waiter};
 use super::poller::Ready;
@@ -91,7 +92,7 @@ impl Worker {
     /// Continue handshakes that are due, then begin new ones, within the turn's time for them. Returns `true`
     /// when there are more.
     pub(super) fn drive_handshakes(&mut self, instant: Instant, now: Now) -> bool {
-        let (began, time) = (self.shared.clock.instant(), self.handshake_time());
+        let (began, time) = (self.shared.clock.instant(), handshake_time(&self.driver));
         while self.handshakes.queue.may_work()
             && self.shared.clock.elapsed(began) < time
             && let Some(token) = self.handshakes.due.pop_front()
@@ -207,9 +208,9 @@ impl Worker {
         // Its request is read and dropped; otherwise the close would reset the answer that was just sent.
         self.driver.handle_link_readable(now, ix, true);
     }
+}
 
-    /// The time for handshakes in a turn.
-    pub(super) fn handshake_time(&self) -> Duration {
-        if self.driver.audience.has_work() { TURN_AMID_ROUND } else { TURN }
-    }
+/// The time for handshakes in a turn.
+pub(super) fn handshake_time(driver: &Driver) -> Duration {
+    if driver.audience.has_work() { TURN_AMID_ROUND } else { TURN }
 }

@@ -44,8 +44,6 @@ use grandstand_engine::link::{Input, Now, ShardId};
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulse;
 use grandstand_queue::{Doorbell, Receiver};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::config::Config;
 use crate::quic::{Forwarded, Quic};
@@ -58,7 +56,7 @@ use handshakes::Handshakes;
 use lines::Lines;
 use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
-use poller::{EpollFd, Poller, Ready};
+use poller::{Poller, Ready};
 use reserve::Reserve;
 pub(crate) use shared::{Command, Release, Shared, command_inbox};
 pub(crate) use sort::PreviousProcess;
@@ -169,17 +167,8 @@ impl Worker {
         })
     }
 
-    /// The poller's descriptor, watched by the runtime of the caller's context.
-    pub(crate) fn watch(&self) -> io::Result<AsyncFd<EpollFd>> {
-        #[expect(
-            deprecated,
-            reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`"
-        )]
-        AsyncFd::with_interest(self.poller.try_clone_fd()?, Interest::READABLE)
-    }
-
-    /// Run turns until told to stop. `epoll` is what [`Self::watch`] returned.
-    pub(crate) async fn run(mut self, epoll: AsyncFd<EpollFd>) -> io::Result<()> {
+    /// Run turns until told to stop.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
         loop {
             let has_more = self.turn()?;
             if self.driver.is_stopping && !has_more {
@@ -198,7 +187,7 @@ impl Worker {
             let sleep = tokio::time::sleep_until(self.next_deadline().into());
             tokio::select! {
                 biased;
-                guard = epoll.readable() => guard?.clear_ready(),
+                ready = self.poller.wait() => ready?,
                 () = sleep => {}
             }
             self.bell.finish_park();

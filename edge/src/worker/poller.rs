@@ -8,9 +8,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Events taken per call; more wait for the next turn.
 const EVENTS_PER_LOOK: usize = 512;
@@ -27,18 +29,25 @@ pub(super) struct Ready {
 
 /// The epoll of one worker.
 pub(super) struct Poller {
-    epoll: OwnedFd,
+    epoll: AsyncFd<OwnedFd>,
 }
 
 impl Poller {
+    /// A poller that the runtime of this context watches.
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "the descriptor is owned, and open as long as this is; the other way is `unsafe`"
+        )]
+        let epoll = AsyncFd::with_interest(epoll, Interest::READABLE)?;
         Ok(Poller { epoll })
     }
 
-    /// A descriptor of the same epoll, for the runtime to watch.
-    pub(super) fn try_clone_fd(&self) -> io::Result<EpollFd> {
-        Ok(EpollFd(self.epoll.try_clone()?))
+    /// Wait until a descriptor is ready; [`Self::look`] says which.
+    pub(super) async fn wait(&self) -> io::Result<()> {
+        self.epoll.readable().await?.clear_ready();
+        Ok(())
     }
 
     /// Watch a viewer's socket for both directions, edge-triggered, for as long as it is open.
@@ -54,13 +63,18 @@ impl Poller {
     /// Watch a socket only for writing from now on, since another process reads it.
     pub(super) fn leave_reading(&self, fd: BorrowedFd<'_>, token: u64) {
         // It fails only if it was not watched.
-        let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), EventFlags::OUT | EventFlags::ET);
+        let _ = epoll::modify(
+            self.epoll.get_ref(),
+            fd,
+            EventData::new_u64(token),
+            EventFlags::OUT | EventFlags::ET,
+        );
     }
 
     /// Stop watching a listener.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
         // It fails only if it was not watched.
-        let _ = epoll::delete(&self.epoll, fd);
+        let _ = epoll::delete(self.epoll.get_ref(), fd);
     }
 
     /// Watch an eventfd: level-triggered, drained by the worker.
@@ -69,14 +83,14 @@ impl Poller {
     }
 
     fn add(&self, fd: BorrowedFd<'_>, token: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
+        Ok(epoll::add(self.epoll.get_ref(), fd, EventData::new_u64(token), flags)?)
     }
 
     /// The descriptors that are ready now, without waiting.
     pub(super) fn look(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         let no_wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut events = [MaybeUninit::<Event>::uninit(); EVENTS_PER_LOOK];
-        let events = match epoll::wait(&self.epoll, &mut events, Some(&no_wait)) {
+        let events = match epoll::wait(self.epoll.get_ref(), &mut events, Some(&no_wait)) {
             Ok((events, _)) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(e) => return Err(e.into()),
@@ -92,15 +106,5 @@ impl Poller {
             }
         }));
         Ok(())
-    }
-}
-
-/// The epoll's descriptor, as the runtime watches it.
-#[derive(Debug)]
-pub(crate) struct EpollFd(OwnedFd);
-
-impl AsRawFd for EpollFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
     }
 }
