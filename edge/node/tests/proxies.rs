@@ -16,6 +16,7 @@ use common::ws::{Got, Ws, socket_from};
 use grandstand::Node;
 use grandstand_edge::stats::TurnedAway;
 use grandstand_harness::wait::until;
+use grandstand_protocol::frame::{ClientFrame, Publish, ServerFrame};
 use grandstand_protocol::proxy::{HEADER_BYTES_MAX, write_v1, write_v2};
 
 const PROXY: &str = "127.0.0.9";
@@ -105,6 +106,42 @@ fn a_trusted_proxy_itself_is_not_limited_as_one_client() {
     let said = open(&node, false, PROXY, b"", "Forwarded: for=\"1.1.1.1, for=192.0.2.1\r\n").err().unwrap();
     assert!(said.starts_with("HTTP/1.1 400"), "{said}");
     drop(all);
+    node.stop();
+}
+
+/// Publish so often; returns how many publications were accepted.
+fn accepted(ws: &mut Ws, times: u64) -> usize {
+    ws.send(&common::subscribe(1, "show"));
+    let ServerFrame::Subscribed(s) = ServerFrame::decode(&ws.next_frame()).unwrap() else {
+        panic!("subscribed")
+    };
+    let alias = s.alias;
+    let publish = |nonce| Publish { alias, nonce, text: "hello", ..Publish::default() };
+    (1..=times).for_each(|nonce| ws.send(&common::frame(&ClientFrame::Publish(publish(nonce)))));
+    let (mut accepted, mut answers) = (0, 0);
+    while answers < times {
+        match ServerFrame::decode(&ws.next_frame()).unwrap() {
+            ServerFrame::Published(_) => (accepted, answers) = (accepted + 1, answers + 1),
+            ServerFrame::Refused(_) => answers += 1,
+            _ => {}
+        }
+    }
+    accepted
+}
+
+#[test]
+fn people_behind_a_proxy_that_names_nobody_are_not_one_person() {
+    let node = limited(&[
+        ("proxy.x_forwarded_for", "true"),
+        ("limits.people_per_address", "1"),
+        ("limits.publish_per_s", "1"),
+        ("limits.publish_burst", "10"),
+    ]);
+    let join = || welcome(open(&node, false, PROXY, b"", "").unwrap());
+    let (mut one, mut other) = (join(), join());
+    assert!(accepted(&mut one, 30) < 30, "a person is limited");
+    assert_eq!(accepted(&mut other, 10), 10, "another one by its own publications only");
+    drop((one, other));
     node.stop();
 }
 

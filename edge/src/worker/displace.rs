@@ -26,8 +26,7 @@ const GAVE_WAY: &str = "others waited for the place of a connection that said no
 
 impl Driver {
     /// A place for one connection of this peer. If the node is full, a connection that is not a session yet
-    /// may give way to it: one of this worker (`own`), or else of the worker that is
-    /// returned.
+    /// may give way to it: one of this worker (`own`), or else one of the worker that is returned.
     pub(super) fn acquire(
         &mut self,
         own: usize,

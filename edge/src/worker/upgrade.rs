@@ -97,6 +97,7 @@ impl Driver {
             self.refuse_request_until(now, ix, 503, NO_PLACE, Some(lines::RETRY_AFTER_S));
             return false;
         }
+        let is_unnamed = self.shared.config.proxy.is_trusted(self.client_of(ix));
         let Some(link) = self.links.get_mut(ix) else { return false };
         link.state = LinkState::Greeting;
         link.opening = None;
@@ -106,7 +107,10 @@ impl Driver {
             return false;
         }
         let from = self.links.get(ix).and_then(|link| link.permit).map(|permit| permit.address());
-        let key = self.audience.handle_open(now, LinkKey(ix), from);
+        let key = match from {
+            Some(proxy) if is_unnamed => self.audience.handle_open_behind(now, LinkKey(ix), proxy),
+            _ => self.audience.handle_open(now, LinkKey(ix), from),
+        };
         self.links.get_mut(ix).expect("still here").connection = Some(key);
         true
     }

@@ -510,10 +510,13 @@ impl Committer {
         status.segments.store(self.rooms.segments, Relaxed);
         status.segment_bytes.store(self.rooms.bytes, Relaxed);
         let Some(conn) = &self.conn else { return };
-        let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0) as u64;
+        let number =
+            |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0).max(0) as u64;
         let page_bytes = number("PRAGMA page_size");
-        let (pages, free) = (number("PRAGMA page_count"), number("PRAGMA freelist_count"));
-        status.free_bytes.store(free * page_bytes, Relaxed);
+        let pages = number("PRAGMA page_count");
+        // A damaged header may name any number, also a negative one.
+        let free = number("PRAGMA freelist_count").min(pages);
+        status.free_bytes.store(free.saturating_mul(page_bytes), Relaxed);
         status.oldest_ms.store(number("SELECT time_ms FROM segments ORDER BY id LIMIT 1"), Relaxed);
         self.trims.is_due |= retention::is_over(&self.rooms, self.retention) || self.retention.age_ms > 0;
         self.trims.is_due |= !self.rooms.removed.is_empty();

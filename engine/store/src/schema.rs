@@ -14,6 +14,7 @@
 //! Invariants: `user_version` names the version. Migrations only move forward, each in one transaction, after
 //! a backup. Tables are created in an empty database only: a database that lacks a table is damaged.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ pub(crate) const WAL_BYTES_KEPT: u64 = 4 << 20;
 /// Above this size its file is truncated.
 const WAL_BYTES_MAX: i64 = 16 << 20;
 
+/// Where the header of a database has its "file format write version".
+const WRITE_VERSION_AT: u64 = 18;
+
 /// A connection that writes: nothing is committed before it is synced.
 pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
@@ -74,6 +78,17 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     Ok(conn)
+}
+
+/// Whether the header of a database has a format that SQLite reads and does not write ("file format write
+/// version", byte 18, <https://sqlite.org/fileformat2.html>). Only damage makes it so.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn refuses_writes(path: &Path) -> std::io::Result<bool> {
+    let mut header = Vec::new();
+    std::fs::File::open(path)?.take(WRITE_VERSION_AT + 1).read_to_end(&mut header)?;
+    Ok(header.get(WRITE_VERSION_AT as usize).is_some_and(|&version| version > 2))
 }
 
 /// The version of a database; 0: empty.

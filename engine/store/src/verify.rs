@@ -71,11 +71,18 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     // The write-ahead log stays as it is, if nobody else has the database open.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&fault)?;
     let version = schema::version(&conn).map_err(&fault)?;
-    if version > schema::MIGRATIONS.len() as i64 {
+    // Another program's version is beyond the newest here; a damaged one may be below none.
+    if !(0..=schema::MIGRATIONS.len() as i64).contains(&version) {
         return Err(StoreError::Newer { path: path.clone(), version });
     }
     let file_bytes = std::fs::metadata(&path).map_or(0, |facts| facts.len());
     let mut walk = Walk { report: Report { version, file_bytes, ..Report::default() }, ..Walk::default() };
+    if version == 0 {
+        walk.fault("the header of the database says that it is empty (version 0)");
+    }
+    if schema::refuses_writes(&path).map_err(StoreError::io(&path, "read the header of"))? {
+        walk.fault("the header of the database has a format that SQLite does not write");
+    }
     let tx = conn.unchecked_transaction().map_err(&fault)?;
     walk.integrity(&tx);
     walk.rooms(&tx);

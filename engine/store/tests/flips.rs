@@ -304,3 +304,14 @@ fn in_a_backup() {
     println!("{} refused, {} whole", refused.get(), whole.get());
     assert!(refused.get() > 0 && whole.get() > 0);
 }
+
+#[test]
+fn in_every_bit_of_the_databases_header() {
+    const HEADER_BYTES: usize = 100;
+    let image = Image::new(Stop::Clean);
+    let file = (0..image.files.len()).find(|&file| image.name(file) == "grandstand.db").unwrap();
+    for bit in 0..8 * HEADER_BYTES {
+        let ended = image.try_flip(Some((file, bit)));
+        assert!(ended.is_ok(), "bit {} of byte {}: {}", bit % 8, bit / 8, ended.unwrap_err());
+    }
+}

@@ -69,6 +69,24 @@ fn people_behind_one_address_have_allowances_of_their_own_up_to_a_bound() {
 }
 
 #[test]
+fn people_behind_a_silent_proxy_have_allowances_of_their_own_without_a_bound() {
+    let people = people(4);
+    let block = people.block_behind(ip("192.0.2.1"));
+    assert_ne!(block, people.block(ip("192.0.2.1")), "the proxy itself is another");
+    let mut persons: Vec<_> = (1..=40).map(|session| people.enter(None, session, block)).collect();
+    let accepted = |person: &mut _| (0..20).filter(|_| publish(&people, at(1000), person)).count();
+    assert!(persons.iter_mut().all(|person| accepted(person) == 10));
+    // Who reconnects is where somebody was, and nothing is owed less.
+    for session in 41..=80 {
+        people.leave(&persons[7]);
+        persons[7] = people.enter(None, session, block);
+        assert_eq!(accepted(&mut persons[7]), 0);
+    }
+    persons.iter().for_each(|person| people.leave(person));
+    assert!(people.places.is_empty());
+}
+
+#[test]
 fn more_people_than_are_remembered_have_their_connections_limits() {
     let limits = PeopleLimits { remembered_max: PARTS, ..PeopleLimits::for_tests() };
     let people = People::new(limits, Key::from_seed(1));
