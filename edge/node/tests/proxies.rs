@@ -109,7 +109,7 @@ fn a_trusted_proxy_itself_is_not_limited_as_one_client() {
     node.stop();
 }
 
-/// Publish so often; returns how many publications were accepted.
+/// Publish a number of times; returns how many publications were accepted.
 fn accepted(ws: &mut Ws, times: u64) -> usize {
     ws.send(&common::subscribe(1, "show"));
     let ServerFrame::Subscribed(s) = ServerFrame::decode(&ws.next_frame()).unwrap() else {

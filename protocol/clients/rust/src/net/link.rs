@@ -295,14 +295,19 @@ pub(super) fn ending_of(error: &io::Error) -> Ending {
 mod tests {
     use super::*;
 
-    #[test]
-    fn frames_come_whole_however_the_stream_is_cut() {
-        let frames = [vec![1; 3], vec![2; 130], vec![], vec![3; 70_000]];
+    fn wire_of(frames: &[Vec<u8>]) -> Vec<u8> {
         let mut wire = Vec::new();
-        for frame in &frames {
+        for frame in frames {
             write_header(frame.len(), &mut wire);
             wire.extend_from_slice(frame);
         }
+        wire
+    }
+
+    #[test]
+    fn frames_come_whole_however_the_stream_is_cut() {
+        let frames = [vec![1; 3], vec![2; 130], vec![], vec![3; 70_000]];
+        let wire = wire_of(&frames);
         for step in [1, 2, 7, 131, 1000, wire.len()] {
             let (mut partial, mut seen) = (Partial::default(), Vec::new());
             for piece in wire.chunks(step) {
@@ -322,11 +327,7 @@ mod tests {
     #[test]
     fn a_caller_that_takes_one_frame_at_a_time_gets_every_frame_once() {
         let frames = [vec![1; 3], vec![2; 130], vec![], vec![3; 5_000], vec![4; 1]];
-        let mut wire = Vec::new();
-        for frame in &frames {
-            write_header(frame.len(), &mut wire);
-            wire.extend_from_slice(frame);
-        }
+        let wire = wire_of(&frames);
         for step in [1, 2, 7, 131, 1000, wire.len()] {
             let (mut partial, mut seen) = (Partial::default(), Vec::new());
             for piece in wire.chunks(step) {
