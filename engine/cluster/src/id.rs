@@ -1,7 +1,7 @@
 //! Identities of a cluster: nodes, their incarnations, terms and positions.
 //!
 //! Why types: a term, a position and an incarnation are all numbers, and to mix them up is to lose a message.
-//! Not here: shards (`grandstand-engine` names them).
+//! Not here: times (`time`), shards (`grandstand-engine` names them).
 
 use std::fmt;
 

@@ -8,6 +8,15 @@
 //! Not here: NATS, threads and sockets (no node uses this crate yet); what an entry means
 //! (`grandstand-store`).
 
+pub mod appender;
+pub mod flight;
 pub mod id;
+pub mod membership;
 mod planted;
 pub mod record;
+pub mod seat;
+pub mod stand;
+pub mod time;
+
+#[cfg(test)]
+mod tests;

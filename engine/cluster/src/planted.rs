@@ -9,6 +9,20 @@
 pub(crate) enum Fault {
     /// Repetitions are recognised by shard, term and position alone.
     IdWithoutSum,
+    /// "Wrong last sequence" counts as a proof that the record is kept.
+    WrongLastIsKept,
+    /// An answer to an attempt of an earlier life of the node counts for this one.
+    AttemptWithoutLife,
+    /// A second record is sent before the first one is kept.
+    TwoInFlight,
+    /// Entries of a lower term than was promised are taken from a link.
+    LinkWithoutTerm,
+    /// One promise, a node's own, is enough for a claim.
+    ClaimWithoutMajority,
+    /// What the last owner had shown and not kept is forgotten.
+    AdoptedDropped,
+    /// An echo counts for the lease of an owner, although the node that echoes promised a higher term.
+    EchoOfPromised,
 }
 
 #[cfg(not(test))]

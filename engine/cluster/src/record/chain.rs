@@ -68,7 +68,7 @@ pub enum VoidCause {
 }
 
 impl VoidCause {
-    /// All of them, in the order in which [`Voids`] counts them.
+    /// All of them, in the order of [`Voids::counts`].
     pub const ALL: [VoidCause; 7] = [
         VoidCause::Damaged,
         VoidCause::Shard,
@@ -205,6 +205,12 @@ impl Chain {
             }
             Body::Unknown { .. } => {}
         }
+    }
+
+    /// Whose log.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.shard
     }
 
     /// The last valid record, and the term that it belongs to.

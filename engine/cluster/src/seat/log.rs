@@ -1,0 +1,156 @@
+//! The log as a seat reads it: each message is judged, and a valid term decides who owns the shard.
+//!
+//! Why one place: an acknowledged record of this node and a record that another node wrote go through the
+//! same judgement, in the order of the log.
+
+use bytes::Bytes;
+
+use super::claim::Step;
+use super::message::{Output, StopCause};
+use super::{Owner, Seat, State};
+use crate::appender::{Appender, Progress};
+use crate::id::{Incarnation, NodeId, Position, Term};
+use crate::membership::Membership;
+use crate::record::{Body, Record, Verdict};
+use crate::time::OwnTime;
+
+impl Seat {
+    /// The stream's leader returned these messages from the asked position on, and named the end of the
+    /// stream.
+    pub fn handle_read(
+        &mut self,
+        now: OwnTime,
+        messages: &[(Position, Bytes)],
+        end: Position,
+        membership: &Membership,
+    ) {
+        self.read_asked = None;
+        for (position, bytes) in messages {
+            self.judge(now, *position, bytes, membership);
+            self.settle(now, *position, Some(bytes), membership);
+        }
+        self.wants_read = self.chain.next() <= end && self.chain.stopped().is_none();
+        if self.wants_read {
+            return;
+        }
+        (self.is_behind, self.has_read) = (false, true);
+        if let Some(position) = self.state.flight_position().filter(|position| *position > end) {
+            self.settle(now, position, None, membership);
+        }
+        self.begin_term_record(now, membership);
+    }
+
+    /// A message of the log at its position.
+    pub(super) fn judge(&mut self, now: OwnTime, position: Position, bytes: &Bytes, membership: &Membership) {
+        match self.chain.judge(position, bytes) {
+            Err(_) => self.wants_read = true,
+            Ok(Verdict::Known) => {}
+            Ok(Verdict::Void(cause)) => self.outputs.push_back(Output::Void { position, cause }),
+            Ok(Verdict::NotUnderstood { position }) => {
+                self.outputs.push_back(Output::NotUnderstood { position });
+            }
+            Ok(Verdict::Valid(record)) => {
+                let head = *self.chain.head();
+                self.shown.drop_kept(head.term, head.entries_in_term);
+                let term = record.place.term;
+                let begun = match &record.body {
+                    Body::Term(body) => Some((body.owner, body.incarnation)),
+                    _ => None,
+                };
+                self.outputs.push_back(Output::Apply(record.clone()));
+                if let Some((owner, incarnation)) = begun {
+                    self.begin_term(now, term, (owner, incarnation), &record, membership);
+                }
+            }
+        }
+    }
+
+    /// The log has a new term.
+    fn begin_term(
+        &mut self,
+        now: OwnTime,
+        term: Term,
+        owner: (NodeId, Incarnation),
+        record: &Record,
+        membership: &Membership,
+    ) {
+        let position = record.place.position;
+        let was_handing = matches!(&self.state, State::Owning(owner) if owner.handing.is_some());
+        let cause = if was_handing { StopCause::HandedOver } else { StopCause::Replaced };
+        self.stop(cause);
+        if was_handing {
+            self.outputs.push_back(Output::Announce { term, position });
+        }
+        self.shown.drop_kept(term, 0);
+        self.term_since = now;
+        let claim = match std::mem::replace(&mut self.state, State::Following) {
+            State::Claiming(claim) if claim.term == term => Some(claim),
+            _ => None,
+        };
+        if owner != (membership.me(), membership.incarnation()) {
+            return;
+        }
+        // Those who promised heard this node when it asked, and support it from then on.
+        self.lease.clear();
+        for (node, asked) in claim.iter().flat_map(|claim| &claim.promised) {
+            if *node != membership.me() {
+                self.lease.support(*node, *asked);
+            }
+        }
+        let mut appender = Appender::new(self.config, self.chain.shard(), term);
+        if self.left.0 == term {
+            for entry in std::mem::take(&mut self.left.1) {
+                appender.put(now, entry);
+            }
+        }
+        self.state = State::Owning(Box::new(Owner { term, appender, frozen_since: None, handing: None }));
+        self.outputs.push_back(Output::Announce { term, position });
+        self.outputs.push_back(Output::Own { term });
+    }
+
+    /// What the log has at a position, for the record in flight there.
+    fn settle(&mut self, now: OwnTime, position: Position, found: Option<&Bytes>, membership: &Membership) {
+        if self.state.flight_position() != Some(position) {
+            return;
+        }
+        if let Some(flight) = self.state.term_flight() {
+            let outcome = flight.handle_read(now, found);
+            let record = flight.record().clone();
+            self.end_term_flight(now, outcome, &record, membership);
+        } else if let State::Owning(owner) = &mut self.state {
+            let progress = owner.appender.handle_read(now, position, found);
+            self.handle_progress(now, progress, membership);
+        }
+    }
+
+    /// What came of the owner's record in flight.
+    pub(super) fn handle_progress(
+        &mut self,
+        now: OwnTime,
+        progress: Option<Progress>,
+        membership: &Membership,
+    ) {
+        match progress {
+            None => {}
+            // Whatever took the place: the next record goes behind it, if this node owns the shard still.
+            Some(Progress::Taken { .. }) => (self.wants_read, self.is_behind) = (true, true),
+            Some(Progress::Kept { position, bytes, through }) => {
+                let State::Owning(owner) = &self.state else { return };
+                self.outputs.push_back(Output::Kept { term: owner.term, through, position });
+                self.judge(now, position, &bytes, membership);
+            }
+        }
+    }
+
+    /// In a claim that a majority promised: the log was read to its end, so the term record follows there.
+    fn begin_term_record(&mut self, now: OwnTime, membership: &Membership) {
+        if let State::Claiming(claim) = &mut self.state
+            && matches!(claim.step, Step::Reading)
+            && self.chain.stopped().is_none()
+        {
+            let (flight, left) = claim.record(now, &self.chain, &self.shown, membership);
+            claim.step = Step::Appending(flight);
+            self.left = (claim.term, left);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Seat: the place of one shard of a cluster at one node, as a state machine.
+//!
+//! ```text
+//! Following ── owner missed ──▶ Orphan ── first in rank, a majority heard ──▶ Claiming
+//!     ▲ ▲                          ▲                                             │ promises of a majority,
+//!     │ └── a term names another ──┼── no majority, or no answer of the log ─────┤ the end of the log,
+//!     │                            │                                             │ the term record is kept
+//!     │                            └── no support for long ── Frozen ◀─▶ Owning ◀┘
+//!     └──────────── the clean term of the next owner is kept ── Handing ◀──┘
+//! ```
+//!
+//! Why one type: who owns a shard, what of its log is valid and what may be sent next are one question, and
+//! whoever answers it in parts acts on two answers.
+//! Invariants: the seat owns the shard if and only if the last valid term record that it read names this life
+//! of this node, and it was not told or forced to stop. It appends under that term only. It acts as owner
+//! only while a majority supports it (`Lease`).
+//! Every input is judged at the time that it brings; [`Seat::poll`] must be called before anything is shown.
+//! Not here: rooms, copies, links, NATS. What they have to do comes out as [`Output`].
+
+mod claim;
+mod inputs;
+mod log;
+mod message;
+mod promise;
+mod shown;
+mod turn;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use grandstand_engine::link::ShardId;
+
+use crate::appender::{Appender, AppenderConfig};
+use crate::flight::{Attempts, Flight};
+use crate::id::{NodeId, Position, Term};
+use crate::membership::{Lease, Membership, ShardReport};
+use crate::record::{Chain, ChainHead};
+use crate::time::OwnTime;
+use claim::Claim;
+use promise::{Owned, Promises};
+use shown::Shown;
+
+pub use message::{Answer, AnswerVerdict, Ask, Output, Refused, ShownEntry, StopCause};
+pub use shown::EntryVerdict;
+
+/// Where a seat is, for reports and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Another node owns the shard.
+    Following,
+    /// The owner is missed, and nobody has claimed the shard yet.
+    Orphan,
+    /// This node claims it.
+    Claiming,
+    /// This node owns it.
+    Owning,
+    /// This node owns it, and no majority hears it: it takes and shows nothing.
+    Frozen,
+    /// This node owns it, and hands it over.
+    Handing,
+}
+
+#[derive(Debug)]
+struct Handing {
+    to: NodeId,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    term: Term,
+    appender: Appender,
+    frozen_since: Option<OwnTime>,
+    handing: Option<Handing>,
+}
+
+#[derive(Debug)]
+enum State {
+    Following,
+    Orphan { since: OwnTime },
+    Claiming(Box<Claim>),
+    Owning(Box<Owner>),
+}
+
+impl State {
+    /// The position of the record in flight.
+    fn flight_position(&self) -> Option<Position> {
+        match self {
+            State::Owning(owner) => {
+                match owner.handing.as_ref().and_then(|handing| handing.flight.as_ref()) {
+                    Some(flight) => Some(flight.record().place.position),
+                    None => owner.appender.in_flight_position(),
+                }
+            }
+            State::Claiming(claim) => claim.flight().map(|flight| flight.record().place.position),
+            State::Following | State::Orphan { .. } => None,
+        }
+    }
+
+    /// The term record in flight.
+    fn term_flight(&mut self) -> Option<&mut Flight> {
+        match self {
+            State::Owning(owner) => owner.handing.as_mut().and_then(|handing| handing.flight.as_mut()),
+            State::Claiming(claim) => match &mut claim.step {
+                claim::Step::Appending(flight) => Some(flight),
+                claim::Step::Asking { .. } | claim::Step::Reading => None,
+            },
+            State::Following | State::Orphan { .. } => None,
+        }
+    }
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Seat {
+    config: AppenderConfig,
+    chain: Chain,
+    promises: Promises,
+    shown: Shown,
+    lease: Lease,
+    state: State,
+    /// The highest term that a refusal named.
+    refused_term: Term,
+    /// Adopted entries that did not fit into the record of this term.
+    left: (Term, Vec<Bytes>),
+    /// Is this node's copy sound?
+    is_able: bool,
+    /// Until when this node leaves the shard to others.
+    withdrawn_until: OwnTime,
+    attempts: Attempts,
+    wants_read: bool,
+    read_asked: Option<OwnTime>,
+    /// Has the log something at the place of the owner's next record that was not judged yet?
+    is_behind: bool,
+    /// Was the log read to its end in this life?
+    has_read: bool,
+    /// Since when the current term is known here.
+    term_since: OwnTime,
+    outputs: VecDeque<Output>,
+}
+
+impl Seat {
+    /// Of a shard whose log this node's copy has up to `head`.
+    #[must_use]
+    pub fn new(config: AppenderConfig, shard: ShardId, head: ChainHead, membership: &Membership) -> Self {
+        Seat {
+            config,
+            chain: Chain::resume(shard, head),
+            promises: Promises::default(),
+            shown: Shown::default(),
+            lease: Lease::new(membership.majority()),
+            state: State::Following,
+            refused_term: Term(0),
+            left: (Term(0), Vec::new()),
+            is_able: true,
+            withdrawn_until: OwnTime(0),
+            attempts: Attempts::new(membership.incarnation()),
+            wants_read: true,
+            read_asked: None,
+            is_behind: false,
+            has_read: false,
+            term_since: OwnTime(0),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What the driver has to do next.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Where the seat is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Following => Phase::Following,
+            State::Orphan { .. } => Phase::Orphan,
+            State::Claiming(_) => Phase::Claiming,
+            State::Owning(owner) if owner.frozen_since.is_some() => Phase::Frozen,
+            State::Owning(owner) if owner.handing.is_some() => Phase::Handing,
+            State::Owning(_) => Phase::Owning,
+        }
+    }
+
+    /// What the heartbeat says of this shard.
+    #[must_use]
+    pub fn report(&self, now: OwnTime) -> ShardReport {
+        let head = self.chain.head();
+        ShardReport {
+            shard: self.chain.shard(),
+            term: head.term.max(self.promises.term()),
+            owns: matches!(self.state, State::Owning(_)),
+            claims: matches!(self.state, State::Claiming(_)),
+            position: head.position,
+            can_own: self.can_own(now),
+        }
+    }
+
+    /// The log, as this node judges it.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Entries that this owner has shown and the log has not, to restate them to a node.
+    #[must_use]
+    pub fn unkept(&self) -> Vec<ShownEntry> {
+        let State::Owning(owner) = &self.state else { return Vec::new() };
+        let of = |(index, bytes): (u64, &Bytes)| ShownEntry { term: owner.term, index, bytes: bytes.clone() };
+        owner.appender.unkept().map(of).collect()
+    }
+
+    /// The term that this node owns the shard under, and may act under now.
+    #[must_use]
+    pub fn acts_under(&self, now: OwnTime) -> Option<Term> {
+        match &self.state {
+            State::Owning(owner) if owner.frozen_since.is_none() && self.is_supported(now, owner.term) => {
+                Some(owner.term)
+            }
+            _ => None,
+        }
+    }
+
+    /// Does a majority support an owner of this term? An owner that promised a higher one no longer does
+    /// itself.
+    fn is_supported(&self, now: OwnTime, term: Term) -> bool {
+        self.lease.holds(now) && self.promises.term() <= term
+    }
+
+    fn can_own(&self, now: OwnTime) -> bool {
+        self.is_able && self.chain.stopped().is_none() && now >= self.withdrawn_until
+    }
+
+    fn owned(&self) -> Owned {
+        let head = self.chain.head();
+        Owned { term: head.term, owner: head.owner, since: self.term_since }
+    }
+
+    /// The lowest term of which this node follows entries.
+    fn floor(&self) -> Term {
+        self.chain.head().term.max(self.promises.term())
+    }
+}

@@ -1,0 +1,129 @@
+//! Promises: to whom this node gave its word, and whether it may give it again.
+//!
+//! Why: a promise keeps a node that sees badly from disturbing a shard that others see well, and it ends the
+//! support of the old owner. Which claim succeeds is decided by the log alone.
+//! Invariants: a term is promised once. While the owner is heard, or the node that was promised before,
+//! nobody else is promised anything; giving a promise counts as hearing its receiver. The receiver may
+//! withdraw.
+//! Not here: promises that this node asked for (`claim`).
+
+use grandstand_engine::link::ShardId;
+
+use super::message::{AnswerVerdict, Ask};
+use crate::id::{Incarnation, NodeId, Term};
+use crate::membership::{ALIVE_MS, Membership, SILENCE_MS};
+use crate::time::{OwnTime, PeerTime};
+
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    to: NodeId,
+    incarnation: Incarnation,
+    at: OwnTime,
+    asked: PeerTime,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    term: Term,
+    given: Option<Given>,
+}
+
+/// What the log says of the owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owned {
+    pub(super) term: Term,
+    pub(super) owner: Option<(NodeId, Incarnation)>,
+    /// Since when this node knows of the term.
+    pub(super) since: OwnTime,
+}
+
+impl Promises {
+    /// The highest term that was promised.
+    pub(super) fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Why not, or nothing: then it is promised.
+    pub(super) fn judge(
+        &mut self,
+        now: OwnTime,
+        shard: ShardId,
+        ask: &Ask,
+        owned: Owned,
+        membership: &Membership,
+    ) -> Result<(), AnswerVerdict> {
+        if ask.term <= owned.term {
+            return Err(AnswerVerdict::OldTerm(owned.term));
+        }
+        let is_same = |given: &Given| given.to == ask.candidate && given.incarnation == ask.incarnation;
+        let is_again = ask.term == self.term && self.given.as_ref().is_some_and(is_same);
+        if ask.term <= self.term && !is_again {
+            return Err(AnswerVerdict::OldTerm(self.term));
+        }
+        if let Some(owner) =
+            membership.heard_owner(now, shard, owned.term).filter(|owner| *owner != ask.candidate)
+        {
+            return Err(AnswerVerdict::Hears(owner));
+        }
+        let is_other = |node: NodeId, incarnation| (node, incarnation) != (ask.candidate, ask.incarnation);
+        // This node asks nobody whether it owns the shard: `Seat` answers as an owner before.
+        let owner = owned.owner.filter(|(node, life)| is_other(*node, *life) && *node != membership.me());
+        if let Some((owner, _)) = owner.filter(|_| !is_lost(now, shard, owned, membership)) {
+            return Err(AnswerVerdict::Hears(owner));
+        }
+        if let Some(given) = self.given.filter(|given| is_other(given.to, given.incarnation))
+            && self.term > owned.term
+            && given.is_heard(now, shard, membership)
+        {
+            return Err(AnswerVerdict::Hears(given.to));
+        }
+        self.term = ask.term;
+        let Ask { candidate: to, incarnation, sent: asked, .. } = *ask;
+        self.given = Some(Given { to, incarnation, at: now, asked });
+        Ok(())
+    }
+
+    /// Does this node wait for the claim of another that it promised?
+    pub(super) fn is_waiting(
+        &self,
+        now: OwnTime,
+        owned: Term,
+        shard: ShardId,
+        membership: &Membership,
+    ) -> bool {
+        let is_others = |given: &&Given| given.to != membership.me();
+        self.term > owned
+            && self
+                .given
+                .as_ref()
+                .filter(is_others)
+                .is_some_and(|given| given.is_heard(now, shard, membership))
+    }
+}
+
+impl Given {
+    fn is_heard(&self, now: OwnTime, shard: ShardId, membership: &Membership) -> bool {
+        if self.to == membership.me() {
+            return false;
+        }
+        // It gave up: it said later that it does not claim the shard.
+        let withdrew = membership
+            .report(self.to, shard)
+            .is_some_and(|(last, report)| last.sent > self.asked && !report.owns && !report.claims);
+        let is_missed = membership.misses(now, self.to, self.incarnation);
+        let is_fresh = now.since(self.at) < SILENCE_MS && !membership.is_gone(self.to, self.incarnation);
+        !withdrew && (!is_missed || is_fresh)
+    }
+}
+
+/// Is the owner that the log names no longer there, or has it stopped owning the shard? What it said before
+/// the term was known here counts for nothing: it may not have known of it.
+pub(super) fn is_lost(now: OwnTime, shard: ShardId, owned: Owned, membership: &Membership) -> bool {
+    let Some((owner, incarnation)) = owned.owner else { return true };
+    let released = membership
+        .report(owner, shard)
+        .is_some_and(|(_, report)| report.term >= owned.term && !report.owns && !report.claims);
+    let is_news = membership.heard_at(owner).is_some_and(|heard| heard >= owned.since.plus(ALIVE_MS));
+    released && is_news || membership.misses(now, owner, incarnation)
+}
