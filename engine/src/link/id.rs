@@ -22,6 +22,16 @@ impl WorkerId {
         Self::new(node, Self::NODE_ITSELF)
     }
 
+    /// Its node.
+    pub const fn node(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// Its number within the node.
+    pub const fn index(self) -> usize {
+        (self.0 & 0xff) as usize
+    }
+
     /// Is this a node itself, rather than one of its workers?
     pub const fn is_node(self) -> bool {
         self.0 as u8 == Self::NODE_ITSELF

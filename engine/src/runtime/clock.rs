@@ -1,4 +1,4 @@
-//! The engine's clocks: the one place where the engine reads the monotonic and the wall clock.
+//! The engine's clock: the one place where the engine reads the monotonic and the wall clock.
 //!
 //! Why one place: the order of a node's batches and acknowledgements depends on these times.
 
@@ -15,16 +15,20 @@ const START_US: u64 = 2 * 24 * 3_600 * 1_000_000;
 
 /// The monotonic clock, which starts at [`START_US`] with the engine, and the wall clock as it is believed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
         Clock { start: Instant::now() }
     }
 
-    pub(super) fn now(self) -> Now {
+    /// The time.
+    #[must_use]
+    pub fn now(self) -> Now {
         Now { us: START_US + self.start.elapsed().as_micros() as u64, unix_ms: wall::unix_ms() }
     }
 }

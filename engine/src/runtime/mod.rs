@@ -7,11 +7,12 @@
 #![expect(clippy::disallowed_types, reason = "one word tells all threads to stop")]
 
 pub mod admin;
-mod clock;
+pub mod clock;
 mod desk;
 mod outlet;
 pub mod pulse;
 mod seat;
+mod stand;
 pub mod wall;
 
 use std::io;
@@ -29,6 +30,7 @@ pub use self::desk::{Answered, Desk};
 use self::outlet::Outlet;
 use self::pulse::Pulses;
 use self::seat::{Command, Seat};
+pub use self::stand::{Stand, Stands};
 use crate::config::ShardConfig;
 use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId, WorkerId};
 use crate::log::{Handed, HandedRoom, LogSource};
@@ -40,6 +42,10 @@ const COMMANDS: usize = 2;
 /// The configuration of an engine's threads and queues.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
+    /// The number of this node; 0 unless it is one of a cluster.
+    pub node: u8,
+    /// The clock of the shards, which all threads share that give them times.
+    pub clock: Clock,
     /// Number of shards, each with a thread.
     pub shards: u16,
     /// Inputs that may wait for one shard, over all workers. Above this, a submit gives its input back.
@@ -65,6 +71,8 @@ impl EngineConfig {
     /// One shard with queues for tests. A node takes every bound from its configuration.
     pub fn for_tests() -> Self {
         EngineConfig {
+            node: 0,
+            clock: Clock::start(),
             shards: 1,
             inbox_capacity: 8192,
             outbox_capacity: 4096,
@@ -158,12 +166,45 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::start`].
-    #[expect(clippy::needless_pass_by_value, reason = "workers and engine share the bells")]
     pub fn start_with_handed(
         config: EngineConfig,
         worker_bells: Vec<Arc<Doorbell>>,
         mut logs: Option<&mut dyn LogSource>,
         handed: Handed,
+    ) -> io::Result<(Engine, Vec<WorkerPort>)> {
+        let (mut engine, ports) = Self::start_empty(config, worker_bells)?;
+        engine.handed = handed;
+        for id in (0..engine.config.shards).map(ShardId) {
+            let logs = logs.as_mut().map(|logs| &mut **logs as &mut dyn LogSource);
+            engine.seat(id, logs).map_err(io::Error::other)?;
+        }
+        Ok((engine, ports))
+    }
+
+    /// Start the shards of a node of a cluster: in every seat sits a stand.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_stands(
+        config: EngineConfig,
+        worker_bells: Vec<Arc<Doorbell>>,
+        stands: &mut dyn Stands,
+    ) -> io::Result<(Engine, Vec<WorkerPort>)> {
+        let (mut engine, ports) = Self::start_empty(config, worker_bells)?;
+        for (id, seat) in (0..).map(ShardId).zip(&mut engine.seats) {
+            let stand = stands.stand(id, seat.bell.clone());
+            let gone = || io::Error::other(SeatError::Gone);
+            seat.commands.try_send(Command::Sit(stand)).map_err(|_| gone())?;
+            seat.is_taken = true;
+        }
+        Ok((engine, ports))
+    }
+
+    /// Start the threads of seats that are empty.
+    #[expect(clippy::needless_pass_by_value, reason = "workers and engine share the bells")]
+    fn start_empty(
+        config: EngineConfig,
+        worker_bells: Vec<Arc<Doorbell>>,
     ) -> io::Result<(Engine, Vec<WorkerPort>)> {
         let invalid = |fault: String| io::Error::new(io::ErrorKind::InvalidInput, fault);
         config.shard.check().map_err(invalid)?;
@@ -174,16 +215,25 @@ impl Engine {
                 WorkerId::NODE_ITSELF
             )));
         }
-        let (clock, stop) = (Clock::start(), Arc::new(AtomicBool::new(false)));
+        let (clock, stop) = (config.clock, Arc::new(AtomicBool::new(false)));
+        let node = config.node;
         let directory = Directory::new(config.shards, config.seed);
         let bells: Vec<_> = (0..config.shards).map(|_| thread_bell()).collect();
         let inboxes = bells.iter().map(|(bell, _)| inbox(config.inbox_capacity, bell.clone()));
         let (senders, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
         let backbone: Arc<dyn Backbone> = Arc::new(InProcess::new(directory.clone(), senders));
-        let desk = Arc::new(Desk::new(0, backbone.clone()));
+        let desk = Arc::new(Desk::new(node, backbone.clone()));
         let seats = Vec::new();
-        let mut engine =
-            Engine { config, clock, directory, backbone: backbone.clone(), desk, stop, seats, handed };
+        let mut engine = Engine {
+            config,
+            clock,
+            directory,
+            backbone: backbone.clone(),
+            desk,
+            stop,
+            seats,
+            handed: Handed::default(),
+        };
         let mut consumers: Vec<Vec<spsc::Consumer<Output>>> =
             worker_bells.iter().map(|_| Vec::new()).collect();
         for (id, ((bell, parker), inbox)) in (0..).map(ShardId).zip(bells.into_iter().zip(inboxes)) {
@@ -196,6 +246,7 @@ impl Engine {
             let (commands, receiver) = grandstand_queue::inbox(COMMANDS, bell.clone());
             let seat = Seat {
                 id,
+                node,
                 owner: None,
                 followed: Vec::new(),
                 heir: None,
@@ -214,12 +265,8 @@ impl Engine {
             let thread = Some(seat.spawn(cores.get(usize::from(id.0) % cores.len().max(1)).copied())?);
             engine.seats.push(SeatHandle { bell, commands, thread, is_taken: false });
         }
-        for id in (0..engine.config.shards).map(ShardId) {
-            let logs = logs.as_mut().map(|logs| &mut **logs as &mut dyn LogSource);
-            engine.seat(id, logs).map_err(io::Error::other)?;
-        }
         let port = |(i, consumers)| WorkerPort {
-            worker: WorkerId::new(0, i),
+            worker: WorkerId::new(node, i),
             consumers,
             next: 0,
             backbone: backbone.clone(),

@@ -2,8 +2,8 @@
 //!
 //! Why apart from the shard: a shard's owner may change while workers run, and neither workers nor their
 //! inputs may notice. A seat outlives its owner. While it is empty, inputs wait in the inbox. Once the inbox
-//! is full, edges refuse publications with `Overloaded`. A follower of an owner on another node would sit
-//! here too, behind the same inbox and outlets.
+//! is full, edges refuse publications with `Overloaded`. In a
+//! cluster the shard's stand sits here, whether this node owns the shard or follows it.
 //!
 //! **A turn.** The seat hands out outputs that waited for a worker, takes a bounded chunk from the inbox,
 //! does what is due, and hands out the results. Then it sleeps until the next input comes or the next room is
@@ -44,9 +44,10 @@ use super::clock::Clock;
 use super::desk::Desk;
 use super::outlet::{Outlet, Sent};
 use super::pulse::{Pulse, TURN_EVERY};
+use super::stand::Stand;
 use crate::link::{Input, ShardId, WorkerId};
 use crate::log::HandedRoom;
-use crate::shard::{Followed, Shard};
+use crate::shard::Followed;
 
 /// Inputs taken before timers and outputs have their turn: some 100 µs of publications.
 const CHUNK_INPUTS: usize = 256;
@@ -57,7 +58,7 @@ const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 /// A command to a seat.
 pub(super) enum Command {
     /// Seat this owner.
-    Sit(Box<Shard>),
+    Sit(Box<dyn Stand>),
     /// Release the owner; the answer says whether the log has everything, and has the rooms.
     Release(mpsc::Sender<(bool, Vec<HandedRoom>)>),
     /// At the end, give the owner's rooms out.
@@ -67,7 +68,9 @@ pub(super) enum Command {
 /// The inbox, the outlets and the thread of one shard.
 pub(super) struct Seat {
     pub(super) id: ShardId,
-    pub(super) owner: Option<Box<Shard>>,
+    /// The number of this node.
+    pub(super) node: u8,
+    pub(super) owner: Option<Box<dyn Stand>>,
     /// The rooms that workers followed when the last owner was released.
     pub(super) followed: Vec<Followed>,
     /// Gets the owner's rooms at the end.
@@ -123,7 +126,7 @@ impl Seat {
     }
 
     /// Seat an owner, and tell it which workers follow which rooms.
-    fn sit(&mut self, mut owner: Box<Shard>) {
+    fn sit(&mut self, mut owner: Box<dyn Stand>) {
         assert!(self.owner.is_none(), "one owner in a seat");
         let now = self.clock.now();
         for followed in std::mem::take(&mut self.followed) {
@@ -152,6 +155,9 @@ impl Seat {
         let Some(owner) = &mut self.owner else { return };
         if !is_held_up {
             for _ in 0..inputs_max {
+                if !owner.is_taking() {
+                    break;
+                }
                 let Some(input) = self.inbox.pop() else { break };
                 owner.handle_input(now, input);
             }
@@ -169,13 +175,17 @@ impl Seat {
                 self.desk.handle_output(output);
                 continue;
             }
-            match self.outlets.get_mut(usize::from(worker.0)).map(|outlet| outlet.send(output)) {
+            match self.outlets.get_mut(worker.index()).map(|outlet| outlet.send(output)) {
                 Some(Sent::Now) => {}
                 Some(Sent::Later) => overflowed += 1,
                 Some(Sent::Never) | None => dropped += 1,
             }
         }
         owner.count_outputs(overflowed, dropped);
+    }
+
+    fn is_taking(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.is_taking())
     }
 
     fn is_held_up(&self) -> bool {
@@ -189,7 +199,7 @@ impl Seat {
     fn notice_gone(&mut self) {
         for (worker, outlet) in (0..).zip(&mut self.outlets) {
             let Some(dropped) = outlet.notice_gone() else { continue };
-            let worker = WorkerId(worker);
+            let worker = WorkerId::new(self.node, worker);
             for followed in &mut self.followed {
                 followed.followers.retain(|(follower, _)| *follower != worker);
             }
@@ -211,8 +221,9 @@ impl Seat {
         let timeout = due.into_iter().chain(retry).chain([TURN_EVERY]).min();
         let (inbox, commands, owner, stop) = (&self.inbox, &self.commands, &mut self.owner, &self.stop);
         self.parker.park_timeout(timeout, || {
-            let has_work =
-                owner.as_mut().is_some_and(|owner| (!is_held_up && !inbox.is_empty()) || owner.has_news());
+            let has_work = owner.as_mut().is_some_and(|owner| {
+                (!is_held_up && owner.is_taking() && !inbox.is_empty()) || owner.has_news()
+            });
             has_work || !commands.is_empty() || stop.load(Ordering::Acquire)
         });
     }
@@ -223,7 +234,7 @@ impl Seat {
         self.obey();
         let deadline = Instant::now() + self.flush;
         let mut left = self.inbox.capacity();
-        while self.owner.is_some() && left > 0 && !self.inbox.is_empty() && Instant::now() < deadline {
+        while self.is_taking() && left > 0 && !self.inbox.is_empty() && Instant::now() < deadline {
             self.turn(CHUNK_INPUTS.min(left));
             left -= CHUNK_INPUTS.min(left);
             self.wait_for_workers(deadline, Self::is_held_up);

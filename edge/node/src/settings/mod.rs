@@ -15,6 +15,7 @@ use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
+use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::text::Likeness;
@@ -64,6 +65,8 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         batch_bytes_max: rooms.batch_bytes_max,
     };
     EngineConfig {
+        node: 0,
+        clock: Clock::start(),
         shards: config.node.shards as u16,
         inbox_capacity: config.queues.shard_inbox,
         outbox_capacity: config.queues.worker_outbox,

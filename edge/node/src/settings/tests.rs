@@ -24,6 +24,8 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         overflow_max,
         flush_ms,
         shard,
+        node: _,
+        clock: _,
         cores: _,
         seed: _,
         pulses: _,
