@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use grandstand_harness::http;
-use grandstand_harness::node::{Node, NodePlan};
+use grandstand_harness::node::{self, Node, NodePlan};
 use grandstand_protocol::frame::{ClientFrame, Publish};
 use grandstand_protocol::refusal::Refusal;
 use rustix::process::Signal;
 
 use crate::peer::{Peer, Said, is_whole};
 use crate::supervisors::signal;
-use crate::trial::{Directory, Field, Figure, Trial, figure, needs_root, program, until};
+use crate::trial::{Directory, Field, Figure, Missing, Trial, figure, needs_root, program, until};
 
 pub(crate) const TRIALS: &[Trial] = &[
     Trial {
@@ -137,11 +137,11 @@ impl SmallDisk {
     fn new(directory: &Directory, megabytes: u32) -> Result<SmallDisk> {
         let path = directory.join("log");
         fs::create_dir_all(&path)?;
-        let status = program("mount")?
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"])
-            .arg(&path)
-            .status()?;
-        ensure!(status.success(), "mount: {status}");
+        let size = format!("size={megabytes}m");
+        let mut mount = program("mount")?;
+        if !mount.args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).output()?.status.success() {
+            bail!(Missing("the right to mount a file system"));
+        }
         Ok(SmallDisk(path))
     }
 }
@@ -228,7 +228,7 @@ fn rotten_log(field: &Field) -> Result<Figure> {
         file.write_all(&[byte[0] ^ 1])?;
         drop(file);
         let log = directory.join("log");
-        let verified = Command::new(&field.binary).arg("verify").arg(&log).output()?;
+        let verified = node::command(&field.binary).arg("verify").arg(&log).output()?;
         let node = match field.node(&durable(field, &directory)) {
             Ok(node) => node,
             // Not silent.

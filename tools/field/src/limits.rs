@@ -244,10 +244,13 @@ fn answers_unread(field: &Field) -> Result<Figure> {
     for key in 0..40 {
         http::request_with(admin, "PUT", &format!("/rooms/full/state/k{key}"), &"v".repeat(900))?;
     }
-    let count = field.either(10, 40);
-    let before = process::sample(node.pid())?.anonymous_bytes;
-    let mut held = Vec::new();
-    for n in 0..count {
+    // The first ones make the node touch memory that it keeps: queues to the shard, blocks of the allocator.
+    let (first, count) = (20, field.either(60, 120));
+    let (mut before, mut held) = (0, Vec::new());
+    for n in 0..first + count {
+        if n == first {
+            before = process::sample(node.pid())?.anonymous_bytes;
+        }
         let mut peer = Peer::join_as(stranger(n * 300), address, Identity::default())?;
         let alias = peer.enter("full")?;
         // Never reads from here on.

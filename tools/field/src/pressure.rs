@@ -8,11 +8,11 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use grandstand_harness::node::Node;
+use grandstand_harness::node::{self, Node};
 use grandstand_harness::wait::PATIENCE;
 use grandstand_harness::{http, process, wait};
 
@@ -104,7 +104,7 @@ fn file_limit(field: &Field) -> Result<Figure> {
 /// A node whose standard error is a full pipe that nobody reads.
 fn unread_log(field: &Field) -> Result<Figure> {
     let (ws, admin) = (wait::free_port(), wait::free_port());
-    let mut command = Command::new(&field.binary);
+    let mut command = node::command(&field.binary);
     command.args(["serve", "--log-level", "debug", "--wss-listen", "off", "--quic-listen", "off"]);
     command.args(["--ws-listen", &ws.to_string(), "--admin-listen", &admin.to_string()]);
     let mut node = Killed(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?);

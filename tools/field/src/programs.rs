@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use grandstand_harness::process;
+use grandstand_harness::{node, process};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::pressure::Killed;
@@ -38,7 +38,7 @@ fn gs(field: &Field) -> Result<Command> {
     if !path.is_file() {
         bail!(Missing("gs beside the node's binary"));
     }
-    let mut command = Command::new(path);
+    let mut command = node::command(&path);
     command.stdin(Stdio::null());
     Ok(command)
 }
@@ -130,7 +130,7 @@ fn lost_terminal(field: &Field) -> Result<Figure> {
         format!("{path} chat {} --room here", node.url("ws://")?),
         format!("{path} demo --viewers 20 --seconds 60"),
     ] {
-        let mut command = Command::new(&script);
+        let mut command = node::command(script.as_ref());
         command
             .args(["-qfc", &words, "/dev/null"])
             .env("TERM", "xterm")

@@ -168,7 +168,7 @@ pub(crate) fn stranger(number: u32) -> Ipv4Addr {
 
 /// Runs trials and prints a line for each; whether none failed.
 pub(crate) fn run_all(field: &Field, trials: &[Trial], json: bool) -> bool {
-    let (mut failed, mut skipped) = (0, 0);
+    let (mut failed, mut skipped) = (0, Vec::new());
     for trial in trials {
         let begin = Instant::now();
         let result = (trial.run)(field);
@@ -180,10 +180,13 @@ pub(crate) fn run_all(field: &Field, trials: &[Trial], json: bool) -> bool {
             Err(error) => ("FAILS", format!("{error:#}")),
         };
         failed += u32::from(verdict == "FAILS");
-        skipped += u32::from(verdict == "skipped");
+        if verdict == "skipped" {
+            skipped.push(format!("{} ({text})", trial.name));
+        }
         if json {
-            let row =
-                serde_json::json!({"trial": trial.name, "verdict": verdict, "figure": text, "seconds": took});
+            let row = serde_json::json!({
+                "trial": trial.name, "right": trial.right, "verdict": verdict, "figure": text, "seconds": took,
+            });
             println!("{row}");
         } else {
             println!("{verdict:<8}{:<26}{took:>5.1} s  {text}", trial.name);
@@ -192,7 +195,10 @@ pub(crate) fn run_all(field: &Field, trials: &[Trial], json: bool) -> bool {
             }
         }
     }
-    let all = trials.len() as u32;
-    eprintln!("{} trials: {} hold, {failed} fail, {skipped} skipped", all, all - failed - skipped);
+    let (all, skips) = (trials.len() as u32, skipped.len() as u32);
+    eprintln!("{all} trials: {} hold, {failed} fail, {skips} skipped", all - failed - skips);
+    if skips > 0 {
+        eprintln!("skipped: {}", skipped.join(", "));
+    }
     failed == 0
 }

@@ -107,16 +107,12 @@ impl NodePlan {
     fn command(&self) -> Command {
         let mut command = match self.under.split_first() {
             Some((program, words)) => {
-                let mut command = Command::new(program);
+                let mut command = command(Path::new(program));
                 command.args(words).arg(&self.binary);
                 command
             }
-            None => Command::new(&self.binary),
+            None => command(&self.binary),
         };
-        let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in inherited.filter(|name| name.to_string_lossy().starts_with("GRANDSTAND_")) {
-            command.env_remove(name);
-        }
         for (key, value) in &self.keys {
             command.env(format!("GRANDSTAND_{}", key.replace('.', "_").to_uppercase()), value);
         }
@@ -124,6 +120,19 @@ impl NodePlan {
         command.arg("serve").stdin(Stdio::null());
         command
     }
+}
+
+/// A command of the node or of a tool, without the settings of the user who runs this program.
+///
+/// The node refuses an environment variable that it does not know, and `GRANDSTAND_BIN` is this crate's.
+#[must_use]
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("GRANDSTAND_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The binary `GRANDSTAND_BIN`, or the one beside this program (a test is one directory deeper).

@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,33 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     match wait_until(&mut child, Instant::now() + limit)? {
         Some(status) if status.success() => Ok(()),
         Some(status) => bail!("`{line}` failed ({status})"),
+        None => {
+            child.kill()?;
+            child.wait()?;
+            bail!("`{line}` took longer than {} s and was stopped", limit.as_secs())
+        }
+    }
+}
+
+/// Prints the command line, runs it, and passes each line that it prints to `each`; at its limit it is
+/// stopped.
+pub(crate) fn run_lines(
+    command: &mut Command,
+    limit: Duration,
+    mut each: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let line = announce(command);
+    let deadline = Instant::now() + limit;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{line}`"))?;
+    let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    while let Ok(text) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        each(&text);
+    }
+    match wait_until(&mut child, deadline)? {
+        Some(status) => Ok(status),
         None => {
             child.kill()?;
             child.wait()?;

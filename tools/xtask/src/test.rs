@@ -8,12 +8,12 @@
 
 use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::summary::{Counts, Missing, Summary};
-use crate::{autobahn, bench, clients, sim, soak};
+use crate::{autobahn, bench, clients, field, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
 /// Test everything: unit, integration and doc tests, loom models, miri, third-party clients, Autobahn, a
-/// short soak.
+/// short soak, trials from outside.
 ///
 /// Runs every step even if one fails. What could not run is named at the end with the way to get it; the last
 /// line counts what passed, failed and was skipped.
@@ -42,6 +42,8 @@ pub(crate) enum Step {
     /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and
     /// flipped bits.
     Soak,
+    /// Trials of a node from outside, with small loads: strangers, proxies, supervisors, failing disks.
+    Field,
     /// Simulated worlds, and the faults put in on purpose that they must find.
     Sim,
     /// The benches, as small as they go.
@@ -81,6 +83,9 @@ pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
         summary.check("soak, drains", soak::smoke_of_drains);
         summary.check("soak, power cuts", soak::smoke_of_power_cuts);
         summary.check("soak, bit flips", soak::smoke_of_bit_flips);
+    }
+    if wanted(Step::Field) {
+        field::smoke(summary);
     }
     if wanted(Step::Sim) {
         summary.check("simulation", sim::smoke);
