@@ -20,7 +20,7 @@ use grandstand_engine::link::ShardId;
 use crate::flight::{Attempt, Attempts, Flight, FlightAction, Outcome, Reply};
 use crate::id::{Position, Term};
 use crate::planted::{self, Fault};
-use crate::record::{BODY_BYTES_MAX, Body, Chain, Encoded, EntriesBuilder, Place, encode};
+use crate::record::{BODY_BYTES_MAX, Body, Chain, ENTRY_BYTES_MIN, Encoded, EntriesBuilder, Place, encode};
 use crate::time::OwnTime;
 
 /// How an appender gathers and how much it holds.
@@ -141,18 +141,37 @@ impl Appender {
     /// # Errors
     /// See [`PushRefusal`].
     pub fn push(&mut self, now: OwnTime, entry: Bytes) -> Result<u64, PushRefusal> {
-        let is_one = EntriesBuilder::default().push(&entry, BODY_BYTES_MAX);
-        if is_one != Ok(true) {
-            return Err(PushRefusal::Malformed);
-        }
+        check(&entry)?;
+        self.has_room(now, entry.len())?;
+        Ok(self.put(now, entry))
+    }
+
+    /// Would the shortest entry be taken?
+    ///
+    /// # Errors
+    /// See [`PushRefusal`].
+    pub fn may_push(&self, now: OwnTime) -> Result<(), PushRefusal> {
+        self.has_room(now, ENTRY_BYTES_MIN)
+    }
+
+    /// Take an entry whose publisher was accepted when there was room, whatever waits by now.
+    ///
+    /// # Errors
+    /// If it is not one entry.
+    pub fn push_accepted(&mut self, now: OwnTime, entry: Bytes) -> Result<u64, PushRefusal> {
+        check(&entry)?;
+        Ok(self.put(now, entry))
+    }
+
+    fn has_room(&self, now: OwnTime, bytes: usize) -> Result<(), PushRefusal> {
         let age = self.waiting.front().map_or(0, |oldest| now.since(oldest.since));
         if age >= self.config.answer_within_ms {
             return Err(PushRefusal::Stalled { retry_after_ms: self.retry_after(age) });
         }
-        if !self.waiting.is_empty() && self.waiting_bytes + entry.len() > self.config.unkept_bytes_max {
+        if !self.waiting.is_empty() && self.waiting_bytes + bytes > self.config.unkept_bytes_max {
             return Err(PushRefusal::Full { retry_after_ms: self.retry_after(age) });
         }
-        Ok(self.put(now, entry))
+        Ok(())
     }
 
     /// Take an entry that viewers have seen already, whatever waits: the next owner's adopted entries.
@@ -295,11 +314,28 @@ impl Appender {
         self.waiting.is_empty() && self.sent.is_empty()
     }
 
-    /// When [`Appender::poll`] is due next.
+    /// When [`Appender::poll`] is due next, if it is given a chain. `hurry` as there.
     #[must_use]
-    pub fn due(&self) -> Option<OwnTime> {
+    pub fn due(&self, hurry: bool) -> Option<OwnTime> {
         let flight = self.sent.iter().map(|sent| sent.flight.due()).min();
-        let begin = || self.last_sent.map_or(OwnTime(0), |last| last.plus(self.config.append_every_ms));
+        let is_full = hurry || self.waiting_bytes >= BODY_BYTES_MAX;
+        let begin = || {
+            let last = self.last_sent.filter(|_| !is_full);
+            last.map_or(OwnTime(0), |last| last.plus(self.config.append_every_ms))
+        };
         flight.or_else(|| (!self.waiting.is_empty()).then(begin))
     }
+
+    /// When [`Appender::take_overdue`] is due next.
+    #[must_use]
+    pub fn overdue_at(&self) -> Option<OwnTime> {
+        let next = self.waiting.get((self.overdue - self.kept) as usize)?;
+        Some(next.since.plus(self.config.answer_within_ms))
+    }
+}
+
+/// Is it one entry that fits into a record?
+fn check(entry: &Bytes) -> Result<(), PushRefusal> {
+    let is_one = EntriesBuilder::default().push(entry, BODY_BYTES_MAX);
+    if is_one == Ok(true) { Ok(()) } else { Err(PushRefusal::Malformed) }
 }

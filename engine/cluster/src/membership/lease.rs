@@ -46,10 +46,11 @@ impl Lease {
     /// When it ends; none if there was no majority yet.
     #[must_use]
     pub fn until(&self) -> Option<OwnTime> {
-        let mut times: Vec<OwnTime> = self.echoed.values().copied().collect();
-        times.sort_unstable_by(|a, b| b.cmp(a));
         // This node hears itself: one fewer than a majority is needed of the others.
-        times.get(self.majority - 2).map(|time| time.plus(LEASE_MS))
+        let needed = self.majority - 1;
+        let echoed_by = |time: OwnTime| self.echoed.values().filter(|echo| **echo >= time).count();
+        let newest = self.echoed.values().copied().filter(|time| echoed_by(*time) >= needed).max();
+        newest.map(|time| time.plus(LEASE_MS))
     }
 
     /// May the owner act?

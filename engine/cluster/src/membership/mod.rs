@@ -248,14 +248,20 @@ impl Membership {
     /// in an earlier life.
     #[must_use]
     pub fn misses(&self, now: OwnTime, node: NodeId, incarnation: Incarnation) -> bool {
-        if node == self.config.me {
-            return incarnation != self.config.incarnation;
+        now >= self.missed_at(node, incarnation)
+    }
+
+    /// When this life of a node will be missed, if nothing is heard of it until then.
+    #[must_use]
+    pub fn missed_at(&self, node: NodeId, incarnation: Incarnation) -> OwnTime {
+        let never = OwnTime(u64::MAX);
+        match self.peers.get(&node) {
+            None if (node, incarnation) == (self.config.me, self.config.incarnation) => never,
+            Some(peer) if !self.is_gone(node, incarnation) => {
+                peer.heard.unwrap_or(self.started).max(self.started).plus(SILENCE_MS)
+            }
+            _ => OwnTime(0),
         }
-        let Some(peer) = self.peers.get(&node) else { return true };
-        let is_past = peer.last.as_ref().is_some_and(|last| last.incarnation > incarnation);
-        is_past
-            || peer.is_gone
-            || now.since(peer.heard.unwrap_or(self.started).max(self.started)) >= SILENCE_MS
     }
 
     /// Is this life of a node known to be over, without waiting for silence?

@@ -13,23 +13,9 @@
 use bytes::Bytes;
 use grandstand_engine::link::ShardId;
 
+use super::head::ChainHead;
 use super::{Body, Record, decode};
-use crate::id::{Incarnation, NodeId, Position, Term};
-
-/// How far a chain is valid: what a node keeps beside its copy of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChainHead {
-    /// The position of the last valid record.
-    pub position: Position,
-    /// Its sum.
-    pub sum: u64,
-    /// The current term.
-    pub term: Term,
-    /// Its owner, and which life of that node; none before the first term.
-    pub owner: Option<(NodeId, Incarnation)>,
-    /// How many entries valid records hold since that term began, without those that it adopted.
-    pub entries_in_term: u64,
-}
+use crate::id::Position;
 
 /// What a record is to a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,9 @@ use bytes::Bytes;
 /// Bytes of a length.
 const LENGTH_BYTES: usize = 4;
 
+/// Bytes of the shortest entry, its length included.
+pub const ENTRY_BYTES_MIN: usize = LENGTH_BYTES + 1;
+
 /// A run of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {

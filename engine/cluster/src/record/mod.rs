@@ -19,6 +19,7 @@
 
 mod chain;
 mod entries;
+mod head;
 mod term;
 
 use std::fmt;
@@ -29,8 +30,9 @@ use twox_hash::XxHash3_64;
 
 use crate::id::{Position, Term};
 
-pub use chain::{Chain, ChainHead, Hole, Verdict, VoidCause, Voids};
-pub use entries::{Entries, EntriesBuilder, EntryFault};
+pub use chain::{Chain, Hole, Verdict, VoidCause, Voids};
+pub use entries::{ENTRY_BYTES_MIN, Entries, EntriesBuilder, EntryFault};
+pub use head::{ChainHead, HeadFault};
 pub use term::{Cause, TermBody};
 
 /// The most bytes of a record. The servers take 1 MB; half of it leaves room for headers and for a base64

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use super::claim::{Claim, Step};
 use super::message::{Answer, AnswerVerdict, Ask, Output, Refused, ShownEntry, StopCause};
+use super::owner::{Handing, Owner};
+use super::promise::Owned;
 use super::shown::EntryVerdict;
-use super::{Handing, Seat, State};
+use super::{Seat, State};
 use crate::flight::{Attempt, Outcome, Reply};
 use crate::id::{NodeId, Position, Term};
 use crate::membership::{Heartbeat, Membership, SILENCE_MS};
@@ -23,7 +25,9 @@ impl Seat {
     pub fn handle_heartbeat(&mut self, heartbeat: &Heartbeat, membership: &Membership) {
         let Some(report) = heartbeat.report(self.chain.shard()) else { return };
         let head = self.chain.head();
-        self.wants_read |= report.position >= self.chain.next() || report.term > head.term;
+        if report.position >= self.chain.next() || report.term > head.term {
+            self.reading.want();
+        }
         let State::Owning(owner) = &self.state else { return };
         let supports = report.term <= owner.term || planted::is(Fault::EchoOfPromised);
         let echo = heartbeat.echo_of(membership.me(), membership.incarnation());
@@ -42,7 +46,7 @@ impl Seat {
     pub(super) fn judge_ask(&mut self, now: OwnTime, ask: &Ask, membership: &Membership) -> AnswerVerdict {
         let shard = self.chain.shard();
         let me = membership.me();
-        if !self.has_read || membership.age(now) < SILENCE_MS {
+        if !self.reading.has_read() || membership.age(now) < SILENCE_MS {
             return AnswerVerdict::NotReady;
         }
         // An owner that a majority supports, or a claim that a majority promised, is heard by this node too.
@@ -51,7 +55,8 @@ impl Seat {
         if (claims || self.acts_under(now).is_some()) && ask.candidate != me {
             return AnswerVerdict::Hears(me);
         }
-        if let Err(verdict) = self.promises.judge(now, shard, ask, self.owned(), membership) {
+        let owned = Owned::of(&self.chain, self.term_since);
+        if let Err(verdict) = self.promises.judge(now, shard, ask, owned, membership) {
             return verdict;
         }
         if ask.candidate != me && matches!(self.state, State::Claiming(_)) {
@@ -87,7 +92,9 @@ impl Seat {
     /// A node says that the log has a record at this position: an owner that a record is kept, a new one its
     /// term. It is looked up; nobody is believed.
     pub fn handle_announce(&mut self, position: Position) {
-        self.wants_read |= position >= self.chain.next();
+        if position >= self.chain.next() {
+            self.reading.want();
+        }
     }
 
     /// The log answered an attempt to append.
@@ -127,7 +134,7 @@ impl Seat {
             None => {}
             Some(Outcome::Kept) => self.judge(now, record.place.position, &record.bytes, membership),
             Some(Outcome::Taken) => {
-                (self.wants_read, self.is_behind) = (true, true);
+                self.reading.fall_behind();
                 match &mut self.state {
                     State::Claiming(claim) => claim.step = Step::Reading,
                     State::Owning(owner) => {
@@ -143,13 +150,13 @@ impl Seat {
 
     /// An entry that an owner showed came over a link.
     pub fn handle_entry(&mut self, entry: ShownEntry) -> EntryVerdict {
-        let floor = self.floor();
+        let floor = self.promises.floor(&self.chain);
         self.shown.take(entry, floor)
     }
 
     /// An owner restated: the log has its entries before `first`.
     pub fn handle_restated(&mut self, term: Term, first: u64) {
-        if term >= self.floor() {
+        if term >= self.promises.floor(&self.chain) {
             self.shown.restate(term, first);
         }
     }
@@ -160,16 +167,39 @@ impl Seat {
     /// # Errors
     /// See [`Refused`].
     pub fn push(&mut self, now: OwnTime, entry: Bytes) -> Result<(Term, u64), Refused> {
-        let acts = self.acts_under(now).is_some();
-        let State::Owning(owner) = &mut self.state else { return Err(Refused::NotOwner) };
-        if !acts {
-            return Err(Refused::Frozen { retry_after_ms: 1_000 });
-        }
-        if owner.handing.is_some() {
-            return Err(Refused::Handing);
-        }
+        self.takes(now)?;
+        let owner = self.state.owner_mut().ok_or(Refused::NotOwner)?;
         let index = owner.appender.push(now, entry).map_err(Refused::Log)?;
         Ok((owner.term, index))
+    }
+
+    /// What [`Seat::push`] would say of one more entry, so that a shard asks before it accepts anything.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn may_push(&self, now: OwnTime) -> Result<(), Refused> {
+        self.takes(now)?.appender.may_push(now).map_err(Refused::Log)
+    }
+
+    /// As [`Seat::push`], for an entry of what the shard accepted after [`Seat::may_push`] let it: how much
+    /// waits for the log does not count any more, since its publisher was told nothing else.
+    ///
+    /// # Errors
+    /// If this node no longer owns the shard, no majority hears it, or the shard is being handed over; and if
+    /// the bytes are not one entry.
+    pub fn push_accepted(&mut self, now: OwnTime, entry: Bytes) -> Result<(Term, u64), Refused> {
+        self.takes(now)?;
+        let owner = self.state.owner_mut().ok_or(Refused::NotOwner)?;
+        let index = owner.appender.push_accepted(now, entry).map_err(Refused::Log)?;
+        Ok((owner.term, index))
+    }
+
+    fn takes(&self, now: OwnTime) -> Result<&Owner, Refused> {
+        let State::Owning(owner) = &self.state else { return Err(Refused::NotOwner) };
+        if self.acts_under(now).is_none() {
+            return Err(Refused::Frozen { retry_after_ms: 1_000 });
+        }
+        owner.takes().map(|()| &**owner)
     }
 
     /// Hand the shard over to a node. Nothing happens if this node does not own it, or does not hear the
@@ -191,9 +221,15 @@ impl Seat {
         self.state = State::Orphan { since: self.withdrawn_until };
     }
 
-    /// Is this node's copy of the log sound, so that it could own the shard?
+    /// Is this node's copy of the log sound, so that it could own the shard? An owner that is not goes on:
+    /// [`Seat::hand_over`] gives the shard to a node that is.
     pub fn set_able(&mut self, is_able: bool) {
         self.is_able = is_able;
+    }
+
+    /// Does this node give its shards away? Then it claims none, and nobody hands one to it.
+    pub fn set_draining(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
     }
 
     /// If this node owns the shard: it does no more, and remembers what it showed.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::claim::Step;
 use super::message::{Output, StopCause};
-use super::{Owner, Seat, State};
+use super::owner::Owner;
+use super::{Seat, State};
 use crate::appender::{Appender, Progress};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::membership::Membership;
@@ -24,30 +25,41 @@ impl Seat {
         end: Position,
         membership: &Membership,
     ) {
-        self.read_asked = None;
         for (position, bytes) in messages {
             self.judge(now, *position, bytes, membership);
             self.settle(now, *position, Some(bytes), membership);
         }
-        self.wants_read = self.chain.next() <= end && self.chain.stopped().is_none();
-        if self.wants_read {
+        let has_more = self.chain.next() <= end && self.chain.stopped().is_none();
+        self.reading.handle_answer(has_more);
+        if has_more {
             return;
         }
-        (self.is_behind, self.has_read) = (false, true);
         if let Some(position) = self.state.flight_position().filter(|position| *position > end) {
             self.settle(now, position, None, membership);
         }
-        self.begin_term_record(now, membership);
+        // In a claim that a majority promised, the term record follows at the end of the log.
+        if let State::Claiming(claim) = &mut self.state
+            && matches!(claim.step, Step::Reading)
+            && self.chain.stopped().is_none()
+        {
+            let (flight, left) = claim.record(now, &self.chain, &self.shown, membership);
+            claim.step = Step::Appending(flight);
+            self.left = (claim.term, left);
+        }
     }
 
     /// A message of the log at its position.
     pub(super) fn judge(&mut self, now: OwnTime, position: Position, bytes: &Bytes, membership: &Membership) {
         match self.chain.judge(position, bytes) {
-            Err(_) => self.wants_read = true,
+            Err(_) => self.reading.want(),
             Ok(Verdict::Known) => {}
             Ok(Verdict::Void(cause)) => self.outputs.push_back(Output::Void { position, cause }),
             Ok(Verdict::NotUnderstood { position }) => {
                 self.outputs.push_back(Output::NotUnderstood { position });
+                self.stop(StopCause::NotUnderstood);
+                if matches!(self.state, State::Owning(_) | State::Claiming(_)) {
+                    self.state = State::Orphan { since: now };
+                }
             }
             Ok(Verdict::Valid(record)) => {
                 let head = *self.chain.head();
@@ -103,7 +115,7 @@ impl Seat {
                 appender.put(now, entry);
             }
         }
-        self.state = State::Owning(Box::new(Owner { term, appender, frozen_since: None, handing: None }));
+        self.state = State::Owning(Box::new(Owner::begin(term, appender)));
         self.outputs.push_back(Output::Announce { term, position });
         self.outputs.push_back(Output::Own { term });
     }
@@ -133,24 +145,12 @@ impl Seat {
         match progress {
             None => {}
             // Whatever took the place: the next record goes behind it, if this node owns the shard still.
-            Some(Progress::Taken { .. }) => (self.wants_read, self.is_behind) = (true, true),
+            Some(Progress::Taken { .. }) => self.reading.fall_behind(),
             Some(Progress::Kept { position, bytes, through }) => {
                 let State::Owning(owner) = &self.state else { return };
                 self.outputs.push_back(Output::Kept { term: owner.term, through, position });
                 self.judge(now, position, &bytes, membership);
             }
-        }
-    }
-
-    /// In a claim that a majority promised: the log was read to its end, so the term record follows there.
-    fn begin_term_record(&mut self, now: OwnTime, membership: &Membership) {
-        if let State::Claiming(claim) = &mut self.state
-            && matches!(claim.step, Step::Reading)
-            && self.chain.stopped().is_none()
-        {
-            let (flight, left) = claim.record(now, &self.chain, &self.shown, membership);
-            claim.step = Step::Appending(flight);
-            self.left = (claim.term, left);
         }
     }
 }

@@ -75,6 +75,8 @@ pub enum StopCause {
     Unsupported,
     /// It was told to.
     Abdicated,
+    /// The log has a record of a later release, so nothing can follow it from here.
+    NotUnderstood,
 }
 
 /// What a driver has to do.

@@ -18,10 +18,13 @@
 //! Not here: rooms, copies, links, NATS. What they have to do comes out as [`Output`].
 
 mod claim;
+mod due;
 mod inputs;
 mod log;
 mod message;
+mod owner;
 mod promise;
+mod reading;
 mod shown;
 mod turn;
 
@@ -32,12 +35,14 @@ use grandstand_engine::link::ShardId;
 
 use crate::appender::{Appender, AppenderConfig};
 use crate::flight::{Attempts, Flight};
-use crate::id::{NodeId, Position, Term};
+use crate::id::{Position, Term};
 use crate::membership::{Lease, Membership, ShardReport};
 use crate::record::{Chain, ChainHead};
 use crate::time::OwnTime;
 use claim::Claim;
-use promise::{Owned, Promises};
+use owner::Owner;
+use promise::Promises;
+use reading::Reading;
 use shown::Shown;
 
 pub use message::{Answer, AnswerVerdict, Ask, Output, Refused, ShownEntry, StopCause};
@@ -61,20 +66,6 @@ pub enum Phase {
 }
 
 #[derive(Debug)]
-struct Handing {
-    to: NodeId,
-    flight: Option<Flight>,
-}
-
-#[derive(Debug)]
-struct Owner {
-    term: Term,
-    appender: Appender,
-    frozen_since: Option<OwnTime>,
-    handing: Option<Handing>,
-}
-
-#[derive(Debug)]
 enum State {
     Following,
     Orphan { since: OwnTime },
@@ -86,14 +77,16 @@ impl State {
     /// The position of the record in flight.
     fn flight_position(&self) -> Option<Position> {
         match self {
-            State::Owning(owner) => {
-                match owner.handing.as_ref().and_then(|handing| handing.flight.as_ref()) {
-                    Some(flight) => Some(flight.record().place.position),
-                    None => owner.appender.in_flight_position(),
-                }
-            }
+            State::Owning(owner) => owner.flight_position(),
             State::Claiming(claim) => claim.flight().map(|flight| flight.record().place.position),
             State::Following | State::Orphan { .. } => None,
+        }
+    }
+
+    fn owner_mut(&mut self) -> Option<&mut Owner> {
+        match self {
+            State::Owning(owner) => Some(owner),
+            State::Following | State::Orphan { .. } | State::Claiming(_) => None,
         }
     }
 
@@ -125,15 +118,12 @@ pub struct Seat {
     left: (Term, Vec<Bytes>),
     /// Is this node's copy sound?
     is_able: bool,
+    /// Does this node give its shards away?
+    is_draining: bool,
     /// Until when this node leaves the shard to others.
     withdrawn_until: OwnTime,
     attempts: Attempts,
-    wants_read: bool,
-    read_asked: Option<OwnTime>,
-    /// Has the log something at the place of the owner's next record that was not judged yet?
-    is_behind: bool,
-    /// Was the log read to its end in this life?
-    has_read: bool,
+    reading: Reading,
     /// Since when the current term is known here.
     term_since: OwnTime,
     outputs: VecDeque<Output>,
@@ -153,12 +143,10 @@ impl Seat {
             refused_term: Term(0),
             left: (Term(0), Vec::new()),
             is_able: true,
+            is_draining: false,
             withdrawn_until: OwnTime(0),
             attempts: Attempts::new(membership.incarnation()),
-            wants_read: true,
-            read_asked: None,
-            is_behind: false,
-            has_read: false,
+            reading: Reading::begin(),
             term_since: OwnTime(0),
             outputs: VecDeque::new(),
         }
@@ -202,6 +190,13 @@ impl Seat {
         &self.chain
     }
 
+    /// What this owner has to append, for whoever watches the log.
+    #[must_use]
+    pub fn appender(&self) -> Option<&Appender> {
+        let State::Owning(owner) = &self.state else { return None };
+        Some(&owner.appender)
+    }
+
     /// Entries that this owner has shown and the log has not, to restate them to a node.
     #[must_use]
     pub fn unkept(&self) -> Vec<ShownEntry> {
@@ -214,30 +209,17 @@ impl Seat {
     #[must_use]
     pub fn acts_under(&self, now: OwnTime) -> Option<Term> {
         match &self.state {
-            State::Owning(owner) if owner.frozen_since.is_none() && self.is_supported(now, owner.term) => {
+            State::Owning(owner)
+                if owner.frozen_since.is_none() && self.promises.supports(owner.term, &self.lease, now) =>
+            {
                 Some(owner.term)
             }
             _ => None,
         }
     }
 
-    /// Does a majority support an owner of this term? An owner that promised a higher one no longer does
-    /// itself.
-    fn is_supported(&self, now: OwnTime, term: Term) -> bool {
-        self.lease.holds(now) && self.promises.term() <= term
-    }
-
     fn can_own(&self, now: OwnTime) -> bool {
-        self.is_able && self.chain.stopped().is_none() && now >= self.withdrawn_until
-    }
-
-    fn owned(&self) -> Owned {
-        let head = self.chain.head();
-        Owned { term: head.term, owner: head.owner, since: self.term_since }
-    }
-
-    /// The lowest term of which this node follows entries.
-    fn floor(&self) -> Term {
-        self.chain.head().term.max(self.promises.term())
+        let is_well = self.is_able && !self.is_draining && self.chain.stopped().is_none();
+        is_well && now >= self.withdrawn_until
     }
 }

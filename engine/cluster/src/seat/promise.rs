@@ -11,7 +11,8 @@ use grandstand_engine::link::ShardId;
 
 use super::message::{AnswerVerdict, Ask};
 use crate::id::{Incarnation, NodeId, Term};
-use crate::membership::{ALIVE_MS, Membership, SILENCE_MS};
+use crate::membership::{ALIVE_MS, Lease, Membership, SILENCE_MS};
+use crate::record::Chain;
 use crate::time::{OwnTime, PeerTime};
 
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +39,28 @@ pub(super) struct Owned {
     pub(super) since: OwnTime,
 }
 
+impl Owned {
+    pub(super) fn of(chain: &Chain, since: OwnTime) -> Self {
+        let head = chain.head();
+        Owned { term: head.term, owner: head.owner, since }
+    }
+}
+
 impl Promises {
     /// The highest term that was promised.
     pub(super) fn term(&self) -> Term {
         self.term
+    }
+
+    /// The lowest term of which this node follows entries.
+    pub(super) fn floor(&self, chain: &Chain) -> Term {
+        chain.head().term.max(self.term)
+    }
+
+    /// Does a majority support an owner of this term? An owner that promised a higher one no longer does
+    /// itself.
+    pub(super) fn supports(&self, term: Term, lease: &Lease, now: OwnTime) -> bool {
+        lease.holds(now) && self.term <= term
     }
 
     /// Why not, or nothing: then it is promised.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::node::{Node, content, place};
 use crate::flight::Append;
 use crate::id::{Position, Term};
-use crate::record::{Body, decode};
+use crate::record::{Body, Cause, decode};
 use crate::seat::{Answer, AnswerVerdict};
 
 /// Two nodes may act at once for as long as a lease lasts, and a little for clocks that differ.
@@ -83,9 +83,13 @@ impl Checker {
 
     pub(super) fn appended(&mut self, node: usize, life: u64, append: &Append) {
         let record = decode(&append.bytes).expect("what is sent is a record");
-        if matches!(record.body, Body::Term(_)) {
-            self.sent.insert((node, life, record.place.term));
+        let Body::Term(body) = record.body else { return };
+        let claim = (node, life, record.place.term);
+        // Its own promise is not sent to anybody; one more is a majority of three.
+        if body.cause != Cause::Clean && !self.promised.contains_key(&claim) {
+            self.break_promise(format!("node {node} claims {} and nobody promised it", record.place.term));
         }
+        self.sent.insert(claim);
     }
 
     /// When all is healed and quiet: the log against everything that was promised.

@@ -81,6 +81,7 @@ fn fault(world: &mut World) -> Option<(u64, usize)> {
         _ => {
             if let Some(owner) = owner {
                 let node = &mut world.nodes[owner];
+                node.wake();
                 let own = node.own(now);
                 let to = NodeId(((owner + 1 + other % 2) % NODES) as u8);
                 let begins = node.seat.hand_over(own, to, &node.membership);

@@ -12,7 +12,7 @@ mod world;
 use crate::planted::{Fault, plant};
 
 /// Seeds of a test run; more by `CLUSTER_SEEDS`.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 /// A planted fault must be found within this many.
 const PLANTED_SEEDS: u64 = 100;
 
@@ -62,7 +62,7 @@ planted! {
     planted_answers_of_an_earlier_life_are_found: AttemptWithoutLife, "";
     planted_two_in_flight_are_found: TwoInFlight, "was acknowledged";
     planted_links_without_term_check_are_found: LinkWithoutTerm, "showed entry";
-    planted_claims_without_majority_are_found: ClaimWithoutMajority, "";
+    planted_claims_without_majority_are_found: ClaimWithoutMajority, "nobody promised";
     planted_loss_of_adopted_entries_is_found: AdoptedDropped, "showed entry";
     planted_echoes_of_promised_nodes_are_found: EchoOfPromised, "act at once";
 }

@@ -9,8 +9,9 @@ use super::chance::Chance;
 use crate::appender::AppenderConfig;
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::membership::{Config, Facts, Membership, Versions};
+use crate::planted::{self, Fault};
 use crate::record::ChainHead;
-use crate::seat::{Output, Seat, ShownEntry};
+use crate::seat::{Output, Phase, Seat, ShownEntry};
 use crate::time::OwnTime;
 
 pub(super) const NODES: usize = 3;
@@ -32,6 +33,11 @@ pub(super) struct Node {
     pub(super) next_ping: u64,
     pub(super) next_push: u64,
     pub(super) restate_asked: u64,
+    outputs: Vec<Output>,
+    /// When the seat said that it is due, if nothing came since.
+    due: Option<OwnTime>,
+    /// Why a driver that sleeps until then would be wrong.
+    pub(super) overslept: Option<String>,
     /// The copy: valid records, by position and sum, with the head after each.
     pub(super) copy: Vec<ChainHead>,
     /// What its viewers saw in this life, from other owners: term and content.
@@ -69,6 +75,9 @@ impl Node {
             next_ping: now_us,
             next_push: now_us,
             restate_asked: 0,
+            outputs: Vec::new(),
+            due: None,
+            overslept: None,
             copy,
             shown: Vec::new(),
             pushed: Vec::new(),
@@ -91,19 +100,41 @@ impl Node {
         self.runs(now_us) && self.seat.acts_under(self.own(now_us)).is_some()
     }
 
+    /// A turn without an input before its time must find nothing to do; after one the seat is due later.
     pub(super) fn poll(&mut self, now_us: u64) {
         let own = self.own(now_us);
         let mine = [self.seat.report(own)];
+        let phase = self.seat.phase();
         self.seat.poll(own, &self.membership, &mine);
+        self.outputs.extend(std::iter::from_fn(|| self.seat.next_output()));
+        // A node that waits to claim is looked at again and again; a planted appender sends more than is due.
+        let may_judge = phase != Phase::Orphan && !planted::is(Fault::TwoInFlight);
+        let is_early = self.due.take().is_some_and(|due| own < due);
+        if is_early && may_judge && (!self.outputs.is_empty() || phase != self.seat.phase()) {
+            let (to, outputs) = (self.seat.phase(), &self.outputs);
+            self.overslept =
+                Some(format!("node {}: before it was due, {phase:?} to {to:?}: {outputs:?}", self.id));
+        }
+        let due = self.seat.due(own, &self.membership);
+        if due <= own && !planted::is(Fault::TwoInFlight) {
+            self.overslept = Some(format!("node {}: due at {due:?} after a turn at {own:?}", self.id));
+        }
+        self.due = Some(due);
+    }
+
+    /// Something came: what was due before means nothing now.
+    pub(super) fn wake(&mut self) {
+        self.due = None;
     }
 
     pub(super) fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.seat.next_output()).collect()
+        std::mem::take(&mut self.outputs)
     }
 
     /// An entry with this content, if this node may act.
     pub(super) fn push(&mut self, now_us: u64, content: u64) -> Option<ShownEntry> {
         let bytes = entry(content);
+        self.wake();
         let (term, index) = self.seat.push(self.own(now_us), bytes.clone()).ok()?;
         Some(ShownEntry { term, index, bytes })
     }

@@ -117,10 +117,16 @@ impl World {
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= end) {
             self.now = entry.key().0;
             let event = entry.remove();
+            let is_of_log = matches!(event, Event::LogTurn);
             self.handle(event);
-            let acting: Vec<usize> =
-                self.nodes.iter().filter(|node| node.acts(self.now)).map(|node| node.id).collect();
-            self.checker.acting(self.now, &acting);
+            if !is_of_log {
+                let acting: Vec<usize> =
+                    self.nodes.iter().filter(|node| node.acts(self.now)).map(|node| node.id).collect();
+                self.checker.acting(self.now, &acting);
+            }
+            if let Some(overslept) = self.nodes.iter_mut().find_map(|node| node.overslept.take()) {
+                self.checker.broken.get_or_insert(overslept);
+            }
             if let Some(broken) = self.checker.broken.take() {
                 self.print();
                 return Err(format!("at {} ms: {broken}", self.now / 1000));
@@ -273,6 +279,7 @@ impl World {
     fn deliver(&mut self, to: usize, message: Message) {
         let now = self.now;
         let node = &mut self.nodes[to];
+        node.wake();
         let own = node.own(now);
         match message {
             Message::Heartbeat(heartbeat) => {
