@@ -46,6 +46,7 @@ impl From<StoreError> for Failed {
             }
             StoreError::Missing { .. } => "name the folder of a log, its database, or a backup",
             StoreError::Corrupt { .. } => "`grandstand verify` names each fault; take another backup",
+            StoreError::OtherKind { .. } => "name the folder of a log of that kind",
             StoreError::Newer { .. } => "take the program that wrote it, or a newer one",
             StoreError::Io { .. } | StoreError::Sqlite { .. } => {
                 "check that the file can be read and written, and the free space of its disk"

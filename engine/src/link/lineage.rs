@@ -5,7 +5,7 @@
 //! an old epoch misses nothing if it read no further than the part that was kept. Two such changes within one
 //! absence must not cost a viewer its place, so several epochs are kept.
 //! Invariants: the newest comes first. There are at most [`Lineage::EPOCHS_MAX`]. No epoch is valid up to a
-//! higher offset than a newer one.
+//! higher offset than a newer one. After an unclean change of owner every node computes the same new epoch.
 
 use std::sync::Arc;
 
@@ -55,9 +55,45 @@ impl FromIterator<PreviousEpoch> for Lineage {
     }
 }
 
+/// The epoch of a room's log after a term that began without a clean hand-over. Every node of a cluster
+/// computes it from the epoch before, so nobody has to say it. It is never 0 and never the epoch before, and
+/// it fits in 63 bits, as every stored epoch does.
+pub fn epoch_after(epoch: u64, term: u64) -> u64 {
+    // The finaliser of SplitMix64, over the term and then over both: neighbours of either give epochs that
+    // have nothing in common.
+    let mix = |mut n: u64| {
+        n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        n ^ (n >> 31)
+    };
+    let mut mixed = mix(epoch ^ mix(term.wrapping_add(0x9e37_79b9_7f4a_7c15)));
+    loop {
+        let next = mixed >> 1;
+        if next != 0 && next != epoch {
+            return next;
+        }
+        mixed = mix(mixed.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_after_a_term_is_new_fits_and_is_the_same_at_every_node() {
+        let mut seen = std::collections::HashSet::new();
+        for epoch in (0..200).chain([u64::MAX, u64::MAX >> 1]) {
+            for term in 0..50 {
+                let next = epoch_after(epoch, term);
+                assert!(next != 0 && next != epoch && next >> 63 == 0);
+                assert!(seen.insert(next), "{epoch} after {term}");
+            }
+        }
+        // Nodes of different releases serve one cluster: these values never change.
+        let fixed = [epoch_after(1, 1), epoch_after(1, 2), epoch_after(7, 3)];
+        assert_eq!(fixed, [3_326_293_841_789_889_636, 8_737_326_102_237_630_251, 3_240_433_151_233_911_294]);
+    }
 
     #[test]
     fn four_epochs_are_kept_and_none_holds_further_than_a_newer_one() {

@@ -23,7 +23,7 @@ pub use batch::{Batch, Compressed, StateImage};
 pub use directory::Directory;
 pub use id::{Alias, ConnectionToken, Now, Opener, PersonId, ReplyTo, ShardId, UserId, WorkerId};
 pub use input::{Input, Load, PageOf, Publication, StateChange};
-pub use lineage::{Lineage, PreviousEpoch};
+pub use lineage::{Lineage, PreviousEpoch, epoch_after};
 pub use output::{Answer, AnswerKind, Attachment, HistoryPage, Output, Personal};
 pub(crate) use per_worker::PerWorker;
 pub use settings::RoomSettings;

@@ -57,6 +57,7 @@ pub fn run(from: &Path, to: &Path) -> Result<Report, StoreError> {
 
 /// Put a backup in place as the log of `dir`. With `force`, an existing log is kept aside; without, the
 /// directory must have no log. Rooms get new epochs, since clients may have seen messages after the backup.
+/// The rooms of a copy keep theirs: what followed the backup is in the cluster's log.
 ///
 /// # Errors
 /// [`StoreError`]: the backup is not sound, a process has `dir` open, or `dir` has a log.
@@ -129,9 +130,12 @@ fn mark_restored(path: &Path) -> Result<(), StoreError> {
     let mut conn = Connection::open(path).map_err(&fault)?;
     let tx = conn.transaction().map_err(&fault)?;
     let last = tables::journal(&tx).0.into_iter().rev().find_map(|(_, row)| row.ok());
-    let (id, checksum) = last.map_or((0, 0), |row| (row.id, row.checksum));
-    tables::insert_journal(&tx, id + 1, &tables::journal_header(RowKind::Restored, 0, &[], checksum))
-        .map_err(&fault)?;
+    let (id, checksum) = last.as_ref().map_or((0, 0), |row| (row.id, row.checksum));
+    // A copy goes on from where the backup has it.
+    let mut copies = last.and_then(|row| row.copies);
+    copies.iter_mut().flatten().for_each(|part| part.records = 0);
+    let header = tables::journal_header(RowKind::Restored, 0, &[], checksum, copies.as_deref());
+    tables::insert_journal(&tx, id + 1, &header).map_err(&fault)?;
     tables::renumber(&tx, crate::recovery::number()).map_err(&fault)?;
     tx.commit().map_err(&fault)?;
     drop(conn);

@@ -35,7 +35,7 @@ use crate::record;
 use crate::retention::{self, Trimmed};
 use crate::schema;
 use crate::status::Health;
-use crate::tables::{self, RowKind};
+use crate::tables::{self, CopyPart, RowKind};
 
 /// From the beginning of one commit to the next. Entries that arrive meanwhile share one sync. It is shorter
 /// than a publisher notices, and longer than a sync of an idle disk takes.
@@ -80,6 +80,8 @@ const VACUUM_STEP: u32 = 256;
 struct Pending {
     data: Vec<u8>,
     positions: Vec<u64>,
+    /// The parts of copies, with the numbers of their records.
+    copies: Option<Vec<CopyPart>>,
     entries: u64,
     bytes: u64,
     /// Where the commit leaves its rooms.
@@ -242,9 +244,18 @@ impl Committer {
             return;
         }
         let mut positions = self.journal.positions.clone();
+        let mut copies = self.journal.copies.clone();
         let (mut records, mut entries, mut bytes) = (Vec::new(), 0u64, 0);
-        for (side, position) in self.shared.shards.iter().zip(&mut positions) {
+        for (shard, (side, position)) in self.shared.shards.iter().zip(&mut positions).enumerate() {
             let mut memtable = side.memtable();
+            if let Some(part) = copies.as_mut().and_then(|copies| copies.get_mut(shard)) {
+                part.is_damaged |= side.is_damaged();
+                let taken = memtable.take_copied(part, &mut records, COMMIT_BYTES);
+                let (reached, more) = taken.unwrap_or((*position, 0));
+                entries += reached - *position;
+                (*position, bytes) = (reached, bytes + more);
+                continue;
+            }
             while let Some((at, record)) = memtable.queue.pop_front() {
                 *position = at;
                 bytes += record.len();
@@ -258,12 +269,14 @@ impl Committer {
         if entries == 0 {
             return;
         }
-        let mut data = self.journal.header(RowKind::Commit, &positions);
+        let mut data = self.journal.header_of(RowKind::Commit, &positions, copies.as_deref());
         data.reserve_exact(bytes);
         records.iter().for_each(|record| data.extend_from_slice(record));
         self.shared.status.queue_entries.fetch_sub(entries, Release);
-        let rooms = ends_of(&records);
-        self.pending = Some(Pending { data, positions, entries, bytes: bytes as u64, rooms });
+        let entries = records.len() as u64;
+        // Copies have no marks.
+        let rooms = if copies.is_some() { Vec::new() } else { ends_of(&records) };
+        self.pending = Some(Pending { data, positions, copies, entries, bytes: bytes as u64, rooms });
     }
 
     /// Begin a round of compaction when it is time.
@@ -311,7 +324,7 @@ impl Committer {
     /// One synced transaction. Returns the checksum of the new row.
     fn transact(&mut self) -> rusqlite::Result<(Option<u64>, Chore)> {
         if self.conn.is_none() {
-            self.conn = Some(schema::open_writer(&self.path)?);
+            self.conn = Some(schema::open_writer(&self.path, self.shared.is_copy)?);
         }
         let conn = self.conn.as_mut().expect("opened above");
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -354,10 +367,13 @@ impl Committer {
         for (side, (&before, &now)) in
             self.shared.shards.iter().zip(self.journal.positions.iter().zip(&pending.positions))
         {
-            if now > before {
+            if now > before && self.shared.is_copy {
+                side.set_committed(now);
+            } else if now > before {
                 side.set_durable(now);
             }
         }
+        self.journal.settle_copies(pending.copies);
         self.journal.settle(checksum, pending.data.len() as u64, pending.positions);
         self.waiting_since.get_or_insert_with(clock::now);
     }
@@ -441,7 +457,8 @@ impl Committer {
     /// would then not know of commits that the database lost.
     fn wait_for_marks(&mut self) {
         let Some(marks) = &mut self.marks else {
-            self.shared.status.unmarked.fetch_add(u64::from(self.pending.is_some()), Relaxed);
+            let is_unmarked = self.pending.is_some() && !self.shared.is_copy;
+            self.shared.status.unmarked.fetch_add(u64::from(is_unmarked), Relaxed);
             return;
         };
         if let Err(error) = marks.wait() {
@@ -477,9 +494,10 @@ impl Committer {
         }
     }
 
-    /// Make the file of marks, when the log is opened or after it could not be written.
+    /// Make the file of marks, when the log is opened or after it could not be written. Copies have none:
+    /// what they lose is in the cluster's log.
     pub(crate) fn make_marks(&mut self) {
-        if self.marks.is_some() {
+        if self.marks.is_some() || self.shared.is_copy {
             return;
         }
         match Marks::create(self.dir(), &self.end_mark(), &self.pulses) {

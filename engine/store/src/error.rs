@@ -6,6 +6,25 @@ use std::path::{Path, PathBuf};
 
 use crate::status::Health;
 
+/// What a database is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// It is the log of a single node.
+    Own,
+    /// It is a cluster node's copy of the logs of this number of shards.
+    Copies(u16),
+}
+
+impl fmt::Display for LogKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogKind::Own => f.write_str("the log of a single node"),
+            LogKind::Copies(1) => f.write_str("a cluster node's copy of 1 shard"),
+            LogKind::Copies(shards) => write!(f, "a cluster node's copy of {shards} shards"),
+        }
+    }
+}
+
 /// An operating fault. Each names its file, and what to do.
 #[derive(Debug)]
 pub enum StoreError {
@@ -41,6 +60,15 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         version: i64,
+    },
+    /// The database is for something else.
+    OtherKind {
+        /// The database.
+        path: PathBuf,
+        /// What it is for.
+        found: LogKind,
+        /// What was to be opened.
+        expected: LogKind,
     },
     /// A file is in the place of a backup or of a restored log.
     InTheWay {
@@ -150,6 +178,11 @@ impl fmt::Display for StoreError {
                 f,
                 "durable log: {} has version {version}, written by a newer program: run that one, or restore the backup \
                  that it made before it changed the schema",
+                path.display()
+            ),
+            StoreError::OtherKind { path, found, expected } => write!(
+                f,
+                "durable log: {} is {found}, expected {expected}: use another folder",
                 path.display()
             ),
             StoreError::InTheWay { path } => {

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::tables::{self, RowKind};
+use crate::tables::{self, CopyPart, RowKind};
 
 /// Bytes of records that one step of compaction moves, or the records of one commit if they are more: some
 /// milliseconds of writing. It is also the distance from one mark to the next.
@@ -33,6 +33,8 @@ pub(crate) struct Journal {
     pub(crate) checksum: u64,
     /// The committed position of each shard.
     pub(crate) positions: Vec<u64>,
+    /// The committed part of each shard's copy, without records. `None`: the log of a single node.
+    pub(crate) copies: Option<Vec<CopyPart>>,
     /// Id and bytes of each row.
     rows: VecDeque<(i64, u64)>,
     bytes: u64,
@@ -60,8 +62,20 @@ impl Journal {
         self.rows.len() > 1
     }
 
+    /// The header of the next row, which leaves the copies where they are.
     pub(crate) fn header(&self, kind: RowKind, positions: &[u64]) -> Vec<u8> {
-        tables::journal_header(kind, self.run, positions, self.checksum)
+        self.header_of(kind, positions, self.copies.as_deref())
+    }
+
+    /// The header of the next row, with the parts of copies in it.
+    pub(crate) fn header_of(&self, kind: RowKind, positions: &[u64], copies: Option<&[CopyPart]>) -> Vec<u8> {
+        tables::journal_header(kind, self.run, positions, self.checksum, copies)
+    }
+
+    /// The next row is committed, and with it these parts of copies.
+    pub(crate) fn settle_copies(&mut self, copies: Option<Vec<CopyPart>>) {
+        self.copies =
+            copies.map(|copies| copies.into_iter().map(|part| CopyPart { records: 0, ..part }).collect());
     }
 
     /// Add an existing row: found at a start, or committed.

@@ -11,7 +11,11 @@
 //!
 //! After a crash `recovery` adds what the crash log has and the journal lacks.
 //!
+//! In a cluster a node has no log of its own. Its database is a *copy* of the logs that the cluster keeps:
+//! see [`ShardCopy`]. The path of an entry is the same from its second step on, without crash log and marks.
+//!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
+//! - for a node of a cluster: [`Store::open_copies`], [`ShardCopy`], [`encode_entry`];
 //! - for operators: [`backup`], [`verify`].
 //!
 //! Not here: which rooms are on disk and what publishers are told (`grandstand_engine::shard`), configuration
@@ -25,6 +29,8 @@ mod codec;
 mod committer;
 mod compaction;
 mod config;
+mod copy;
+mod copy_head;
 mod crash_log;
 mod directory;
 mod error;
@@ -48,7 +54,9 @@ pub mod verify;
 mod wal;
 
 pub use config::{BackupPlan, Retention, StoreConfig};
-pub use error::StoreError;
+pub use copy::{NotAnEntry, ShardCopy, decode_entry, encode_entry};
+pub use copy_head::CopyHead;
+pub use error::{LogKind, StoreError};
 pub use recovery::{Found, Missing, Opening};
 pub use schema::DATABASE;
 pub use status::{COMMIT_BUCKETS_US, Health, Status};

@@ -17,9 +17,10 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::{News, Position};
 use grandstand_queue::Doorbell;
 
+use crate::copy_head::CopyHead;
 use crate::shard_end::ShardEnd;
 use crate::status::Status;
-use crate::tables::Name;
+use crate::tables::{CopyPart, Name};
 
 /// A record in a memtable.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct MemRecord {
 pub(crate) struct Memtable {
     /// Records that the committer has not taken yet.
     pub(crate) queue: VecDeque<(u64, Bytes)>,
+    /// Of a copy: the heads after these records. A head has a position of its own, and is committed with the
+    /// records before it.
+    pub(crate) heads: VecDeque<(u64, CopyHead)>,
     /// Records that are not yet in segments.
     pub(crate) rooms: HashMap<Name, VecDeque<MemRecord>, RandomState>,
 }
@@ -46,6 +50,32 @@ impl Memtable {
     /// Add a room's next record. A record without an offset takes that of the record before.
     pub(crate) fn keep(&mut self, name: Name, position: u64, bytes: Bytes, begins: bool, next_offset: u64) {
         keep(self.rooms.entry(name).or_default(), position, bytes, begins, next_offset);
+    }
+}
+
+impl Memtable {
+    /// Take records of a copy, each head with all records before it, until there are `bytes_max` or more.
+    /// Returns the position reached, and the bytes.
+    pub(crate) fn take_copied(
+        &mut self,
+        part: &mut CopyPart,
+        records: &mut Vec<Bytes>,
+        bytes_max: usize,
+    ) -> Option<(u64, usize)> {
+        let (mut reached, mut bytes) = (None, 0);
+        while bytes < bytes_max
+            && let Some((at, head)) = self.heads.pop_front()
+        {
+            while self.queue.front().is_some_and(|&(position, _)| position < at)
+                && let Some((_, record)) = self.queue.pop_front()
+            {
+                bytes += record.len();
+                part.records += 1;
+                records.push(record);
+            }
+            (part.head, reached) = (Some(head), Some(at));
+        }
+        reached.map(|reached| (reached, bytes))
     }
 }
 
@@ -73,6 +103,8 @@ pub(crate) struct ShardSide {
     durable: AtomicU64,
     /// The end of the log that a released owner left for the next.
     left: Mutex<Option<ShardEnd>>,
+    /// Of a copy: something of it is not as it was written, or could not be understood.
+    is_damaged: AtomicBool,
 }
 
 impl ShardSide {
@@ -92,6 +124,19 @@ impl ShardSide {
 
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Everything up to `position` is committed, which the holder of a copy need not hear.
+    pub(crate) fn set_committed(&self, position: u64) {
+        self.durable.store(position, Ordering::Release);
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
     }
 
     /// Store the end of a released owner's log.
@@ -130,6 +175,11 @@ impl ShardSide {
         }
         self.news.pop()
     }
+
+    /// The next news, for a copy.
+    pub(crate) fn poll_copied(&self) -> Option<News> {
+        self.news.pop()
+    }
 }
 
 /// The state that all of a store's threads share.
@@ -147,11 +197,19 @@ pub(crate) struct Shared {
     pub(crate) queue_bytes_max: u64,
     /// After a fault: when the committer retries, milliseconds since the store was opened; 0: no fault.
     pub(crate) retry_ms: AtomicU64,
+    /// The shards' logs are copies, and not this node's own.
+    pub(crate) is_copy: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(shards: u16, queue_bytes_max: usize, bell: Arc<Doorbell>) -> Arc<Shared> {
+    pub(crate) fn new(
+        shards: u16,
+        queue_bytes_max: usize,
+        bell: Arc<Doorbell>,
+        is_copy: bool,
+    ) -> Arc<Shared> {
         Arc::new(Shared {
+            is_copy,
             shards: (0..shards.max(1)).map(|_| ShardSide::default()).collect(),
             unclaimed: Mutex::default(),
             owners: Mutex::default(),

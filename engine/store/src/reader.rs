@@ -71,10 +71,11 @@ impl Reader {
                 record => record.next_offset(),
             });
         if !begins && starts.is_none_or(|starts| starts > request.from) {
-            if let Err(fault) = self.segments(request, &mut page) {
+            if let Err(fault) = self.segments(shard, request, &mut page) {
                 self.shared.status.note_rot(format!("room {}: {fault}", request.room));
-                if matches!(fault, RowFault::Unreadable(_)) {
-                    self.conn = None;
+                match fault {
+                    RowFault::Unreadable(_) => self.conn = None,
+                    RowFault::Rotten(_) => self.shared.shards[shard].set_damaged(),
                 }
             }
             // The segments and the memtable must be adjacent, or records between them are missing.
@@ -113,7 +114,7 @@ impl Reader {
         (records, begin.is_some())
     }
 
-    fn segments(&mut self, request: &ReadRequest, page: &mut Page<'_>) -> Result<(), RowFault> {
+    fn segments(&mut self, shard: usize, request: &ReadRequest, page: &mut Page<'_>) -> Result<(), RowFault> {
         if self.conn.is_none() {
             self.conn = Some(schema::open_reader(&self.path)?);
         }
@@ -131,6 +132,7 @@ impl Reader {
                     Ok(segment) => segment,
                     Err(fault @ RowFault::Unreadable(_)) => return Err(fault),
                     Err(RowFault::Rotten(text)) => {
+                        self.shared.shards[shard].set_damaged();
                         if !page.note(&self.shared, &text) {
                             return Ok(());
                         }
@@ -138,6 +140,7 @@ impl Reader {
                     }
                 };
                 if let Some(text) = &segment.fault {
+                    self.shared.shards[shard].set_damaged();
                     self.shared.status.note_rot(format!("room {}: {text}", request.room));
                     page.has_reason = true;
                 }

@@ -23,6 +23,8 @@ use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
 pub(crate) struct RoomState {
     /// The latest description of the room.
     pub(crate) room: RoomEntry,
+    /// The shard whose copy it is in. `None`: the log of a single node, which does not record it.
+    pub(crate) shard: Option<u16>,
     pub(crate) previous: Lineage,
     pub(crate) oldest_offset: u64,
     pub(crate) next_offset: u64,
@@ -39,6 +41,9 @@ pub(crate) struct RoomState {
 
 /// The form of a room's facts that has its slot and several epochs. The first form has a flag of 0 or 1 here.
 const FORM_WITH_SLOT: u8 = 2;
+
+/// The same, with the shard after the slot.
+const FORM_WITH_SHARD: u8 = 3;
 
 /// The effect of a record on a room's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,7 @@ impl RoomState {
                 phase: Phase::Open,
                 settings,
             },
+            shard: None,
             previous: Lineage::default(),
             oldest_offset: next_offset,
             next_offset,
@@ -108,6 +114,17 @@ impl RoomState {
         state.take(record);
         state.checksum = sealed.checksum;
         Ok(step)
+    }
+
+    /// Go on by a record that has this state's checksum as its base. `false`: it does not follow, and the
+    /// state is unchanged.
+    pub(crate) fn go_on(&mut self, sealed: &Sealed) -> bool {
+        let follows = sealed.base == self.checksum && self.takes(&sealed.record);
+        if follows {
+            self.take(&sealed.record);
+            self.checksum = sealed.checksum;
+        }
+        follows
     }
 
     fn takes(&self, record: &Record) -> bool {
@@ -158,7 +175,7 @@ impl RoomState {
         out.push(u8::from(self.room.is_operators));
         out.push(self.room.phase as u8);
         put_settings(&self.room.settings, &mut out);
-        out.push(FORM_WITH_SLOT);
+        out.push(if self.shard.is_some() { FORM_WITH_SHARD } else { FORM_WITH_SLOT });
         let epochs = self.previous.epochs();
         put_varint(epochs.len() as u64, &mut out);
         for previous in epochs {
@@ -166,6 +183,9 @@ impl RoomState {
             put_varint(previous.next_offset, &mut out);
         }
         put_varint(self.room.slot.map_or(0, |slot| u64::from(slot) + 1), &mut out);
+        if let Some(shard) = self.shard {
+            put_varint(shard.into(), &mut out);
+        }
         let keys = self.values.len() as u64;
         let (oldest, next) = (self.oldest_offset, self.next_offset);
         for n in [oldest, next, self.time_ms, self.segments, self.bytes, self.state_version, keys] {
@@ -183,13 +203,17 @@ impl RoomState {
         state.room.phase = phase_of(source.u8("a phase")?)?;
         state.room.settings = take_settings(&mut source)?;
         (state.previous, state.room.slot) = match source.u8("a form of facts")? {
-            FORM_WITH_SLOT => {
+            form @ (FORM_WITH_SLOT | FORM_WITH_SHARD) => {
                 let mut epochs = Vec::new();
                 for _ in 0..source.count(9, "a count of epochs")? {
                     let (epoch, next_offset) = (source.u64("an epoch")?, source.varint("an offset")?);
                     epochs.push(PreviousEpoch { epoch, next_offset });
                 }
                 let slot = source.varint("a slot")?.checked_sub(1).map(u32::try_from).transpose();
+                if form == FORM_WITH_SHARD {
+                    let shard = u16::try_from(source.varint("a shard")?);
+                    state.shard = Some(shard.map_err(|_| Malformed("a shard"))?);
+                }
                 (epochs.into_iter().collect(), slot.map_err(|_| Malformed("a slot"))?)
             }
             // The first form: one epoch or none, after this flag, and no slot.
@@ -274,6 +298,9 @@ mod tests {
             let mut moved = read;
             moved.room.slot = Some(12);
             moved.previous = moved.previous.continued(PreviousEpoch { epoch: 7, next_offset: 100 });
+            let (again, _) = RoomState::from_facts("show".into(), moved.facts().into()).unwrap();
+            assert_eq!(again, moved);
+            moved.shard = Some(300);
             let (again, _) = RoomState::from_facts("show".into(), moved.facts().into()).unwrap();
             assert_eq!(again, moved);
         }

@@ -105,6 +105,8 @@ pub struct Status {
     pub pages: AtomicU64,
     /// Stored data that was found damaged and was not served.
     pub rotten: AtomicU64,
+    /// Entries of a copied log that do not continue their room, and so changed nothing at any node.
+    pub left_out: AtomicU64,
     /// Bytes in the crash log.
     pub crash_log_bytes: AtomicU64,
     /// Failures to write the crash log in its folder.

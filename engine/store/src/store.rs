@@ -2,32 +2,35 @@
 //!
 //! Invariants: one process at a time holds the directory (`directory`). Nothing is served before the
 //! recovered records are committed. A database that is missing is an error, never an empty log.
-//! Not here: reading the log at a start (`recovery`), the threads' work (`committer`, `reader`).
+//! Not here: reading the log at a start (`recovery`), the threads' work (`committer`, `reader`), copies of a
+//! cluster's logs (`copy`).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, unbounded};
 use foldhash::quality::RandomState;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{DurableLog, LogSource, StoredRoom};
 use grandstand_engine::runtime::pulse::Pulses;
-use grandstand_queue::{Doorbell, thread_bell};
+use grandstand_queue::{Doorbell, Parker, thread_bell};
 use rusqlite::Connection;
 
 use crate::backup;
 use crate::clock::{self, unix_ms};
 use crate::committer::Committer;
+use crate::compaction::Rooms;
 use crate::config::StoreConfig;
 use crate::crash_log::{CrashLog, CrashLogFiles};
 use crate::directory::{self, Marker, check_marker, default_crash_log_dir, lock};
 use crate::error::StoreError;
+use crate::journal::Journal;
 use crate::marks;
 use crate::memtable::Shared;
 use crate::reader::{Ask, Reader};
@@ -50,7 +53,8 @@ pub struct Store {
     config: StoreConfig,
     shared: Arc<Shared>,
     opening: Opening,
-    place: CrashLogFiles,
+    /// Not there for copies.
+    place: Option<CrashLogFiles>,
     /// Reads the rooms for restore.
     conn: Connection,
     views: HashMap<Name, RoomState, RandomState>,
@@ -80,24 +84,15 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_watched(config: StoreConfig, pulses: &Pulses) -> Result<Store, StoreError> {
         let began = clock::now();
+        let Directory { path, lock, marker, is_new, wal, mut conn, migrated_from, number } =
+            open_directory(&config, false)?;
         let dir = &config.dir;
-        fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
-        let lock = lock(dir, Duration::from_millis(config.lock_wait_ms))?;
-        let path = dir.join(schema::DATABASE);
-        let marker = Marker::read(dir);
-        let is_new = check_marker(marker.as_ref(), &path)?;
         let is_marker_damaged = marker.as_ref().is_some_and(|marker| marker.is_damaged);
-        let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
-        let (mut conn, migrated_from) = open_database(&config, &path, is_new)?;
-        if wal.lost > 0 {
-            check_pages(&conn, &path)?;
-        }
-        let number = tables::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
         let crash_log_dir = config.crash_log_dir.clone().unwrap_or_else(|| default_crash_log_dir(dir));
         let _ = fs::create_dir_all(&crash_log_dir);
         let place = CrashLogFiles::new(&crash_log_dir, dir, number).map_err(StoreError::io(dir, "read"))?;
         let (run, (bell, parker)) = (recovery::number(), thread_bell());
-        let shared = Shared::new(config.shards, config.queue_bytes_max, bell);
+        let shared = Shared::new(config.shards, config.queue_bytes_max, bell, false);
         let mut crash_logs = Vec::new();
         let runs = marker.filter(|marker| marker.number == number).map(|marker| marker.runs);
         let mut marks = marks::read(dir).map_err(StoreError::io(&dir.join(marks::FILE), "read"))?;
@@ -126,6 +121,23 @@ impl Store {
         }
         let ids = rooms.live.iter().map(|(name, row)| (name.clone(), row.id)).collect();
         *shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = memtables;
+        opening.migrated_from = migrated_from;
+        let log = Opened { path, lock, conn, rooms, journal, number, opening, began };
+        let mut store = Store::begin(config, log, shared, (parker, pulses))?;
+        (store.place, store.crash_logs) = (Some(place), crash_logs);
+        (store.views, store.ids) = (views, ids);
+        Ok(store)
+    }
+
+    /// Begin the threads of a log that was recovered.
+    pub(crate) fn begin(
+        config: StoreConfig,
+        log: Opened,
+        shared: Arc<Shared>,
+        (parker, pulses): (Parker, &Pulses),
+    ) -> Result<Store, StoreError> {
+        let Opened { path, lock, conn, rooms, journal, number, mut opening, began } = log;
+        let dir = &config.dir;
         let (writer_state, retention) = ((rooms, journal), config.retention);
         let mut writer = Committer::new(
             shared.clone(),
@@ -150,7 +162,6 @@ impl Store {
         let backups = config.backups.clone().map(|plan| {
             backup::Schedule::begin(plan, &path, shared.status.clone(), pulses.register("log-backup"))
         });
-        opening.migrated_from = migrated_from;
         opening.took_ms = clock::elapsed(began).as_millis() as u64;
         shared.status.lost_commits.store(opening.lost_commits, Ordering::Relaxed);
         shared.status.unsure_commits.store(opening.unsure.is_some().into(), Ordering::Relaxed);
@@ -163,17 +174,22 @@ impl Store {
             config,
             shared,
             opening,
-            place,
+            place: None,
             conn,
-            views,
-            ids,
-            crash_logs,
+            views: HashMap::default(),
+            ids: HashMap::default(),
+            crash_logs: Vec::new(),
             asks: Some(asks),
             writer: Some(writer),
             reader: Some(reader),
             backups,
             _lock: lock,
         })
+    }
+
+    /// What a reader of this store's pages needs.
+    pub(crate) fn asks(&self) -> Sender<Ask> {
+        self.asks.clone().expect("there until the store is closed")
     }
 
     /// The result of opening.
@@ -199,8 +215,8 @@ impl Store {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.bell.ring();
         let is_clean = self.writer.take().is_some_and(|writer| writer.join().unwrap_or(false));
-        if is_clean {
-            self.place.remove_others(None);
+        if let Some(place) = self.place.as_ref().filter(|_| is_clean) {
+            place.remove_others(None);
         }
         // It ends by itself when the last shard's handle is dropped.
         drop(self.reader.take());
@@ -230,7 +246,7 @@ impl LogSource for Store {
             Some(end) => self.open_again(shard, end),
             None => self.open_first(shard, owns),
         };
-        let asks = self.asks.clone().expect("there until the store is closed");
+        let asks = self.asks();
         (Box::new(ShardLog { shard, shared: self.shared.clone(), end, asks }), stored)
     }
 
@@ -301,13 +317,54 @@ impl Store {
     }
 }
 
+/// A data directory that this process holds, and its database.
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) lock: File,
+    pub(crate) marker: Option<Marker>,
+    pub(crate) is_new: bool,
+    pub(crate) wal: wal::Found,
+    pub(crate) conn: Connection,
+    pub(crate) migrated_from: Option<i64>,
+    pub(crate) number: u64,
+}
+
+/// A log that was recovered, and whose threads have not begun.
+pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
+    pub(crate) lock: File,
+    pub(crate) conn: Connection,
+    pub(crate) rooms: Rooms,
+    pub(crate) journal: Journal,
+    pub(crate) number: u64,
+    pub(crate) opening: Opening,
+    pub(crate) began: Instant,
+}
+
+/// Take a data directory, and open its database or create it.
+pub(crate) fn open_directory(config: &StoreConfig, is_copy: bool) -> Result<Directory, StoreError> {
+    let dir = &config.dir;
+    fs::create_dir_all(dir).map_err(StoreError::io(dir, "make"))?;
+    let lock = lock(dir, Duration::from_millis(config.lock_wait_ms))?;
+    let path = dir.join(schema::DATABASE);
+    let marker = Marker::read(dir);
+    let is_new = check_marker(marker.as_ref(), &path)?;
+    let wal = wal::look(&path).map_err(StoreError::io(&path, "read the write-ahead log of"))?;
+    let (conn, migrated_from) = open_database(config, &path, (is_new, is_copy))?;
+    if wal.lost > 0 {
+        check_pages(&conn, &path)?;
+    }
+    let number = tables::meta(&conn).map_err(|fault| StoreError::corrupt(&path, fault.to_string()))?.0;
+    Ok(Directory { path, lock, marker, is_new, wal, conn, migrated_from, number })
+}
+
 fn open_database(
     config: &StoreConfig,
     path: &Path,
-    is_new: bool,
+    (is_new, is_copy): (bool, bool),
 ) -> Result<(Connection, Option<i64>), StoreError> {
     let fault = StoreError::sqlite(path);
-    let mut conn = schema::open_writer(path).map_err(&fault)?;
+    let mut conn = schema::open_writer(path, is_copy).map_err(&fault)?;
     let found = schema::migrate(&mut conn, path, schema::MIGRATIONS, |version| {
         let dir = config.backup_dir.clone().unwrap_or_else(|| config.dir.join("backups"));
         backup::before_migration(path, &dir, version)

@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 
 use crate::checksum::checksum;
 use crate::codec::{Decoder, Malformed, put_sized, put_varint};
+use crate::copy_head::CopyHead;
 use crate::error::is_damage;
 use crate::record::{self, Sealed};
 use crate::room_state::RoomState;
@@ -78,18 +79,82 @@ pub(crate) struct JournalRow {
     pub(crate) run: u64,
     /// The committed position of each shard.
     pub(crate) positions: Vec<u64>,
-    /// The records.
+    /// The part of each shard's copy. `None`: the log of a single node.
+    pub(crate) copies: Option<Vec<CopyPart>>,
+    /// The records, those of the first shard first.
     pub(crate) records: Bytes,
 }
 
+impl JournalRow {
+    /// The shard whose copy has the row's record number `at`.
+    pub(crate) fn shard_of(&self, at: u64) -> Option<usize> {
+        let mut end = 0;
+        self.copies.as_ref()?.iter().position(|part| {
+            end += part.records;
+            at < end
+        })
+    }
+}
+
+/// What a row says of one shard's copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CopyPart {
+    /// Up to where the shard's log is applied with this row. `None`: nothing was applied yet.
+    pub(crate) head: Option<CopyHead>,
+    /// Something of the copy is not as it was written, or could not be understood.
+    pub(crate) is_damaged: bool,
+    /// Number of the row's records that are the shard's.
+    pub(crate) records: u64,
+}
+
+/// Added to the kind of a row that has the parts of copies.
+const WITH_COPIES: u8 = 0x80;
+
+fn put_copies(copies: &[CopyPart], out: &mut Vec<u8>) {
+    put_varint(copies.len() as u64, out);
+    for part in copies {
+        out.push(u8::from(part.head.is_some()) | u8::from(part.is_damaged) << 1);
+        if let Some(head) = &part.head {
+            put_varint(head.position(), out);
+            put_sized(head.bytes(), out);
+        }
+        put_varint(part.records, out);
+    }
+}
+
+fn take_copies(source: &mut Decoder) -> Result<Vec<CopyPart>, Malformed> {
+    let mut copies = Vec::new();
+    for _ in 0..source.count(2, "a count of copies")? {
+        let flags = source.u8("flags of a copy")?;
+        let head = if flags & 1 == 0 {
+            None
+        } else {
+            let (position, bytes) = (source.varint("a position")?, source.sized("a head")?);
+            Some(CopyHead::try_new(position, bytes).ok_or(Malformed("a head"))?)
+        };
+        let records = source.varint("a count of records")?;
+        copies.push(CopyPart { head, is_damaged: flags & 2 != 0, records });
+    }
+    Ok(copies)
+}
+
 /// The header of a row's data; records follow. `before` is the checksum of the row before.
-pub(crate) fn journal_header(kind: RowKind, run: u64, positions: &[u64], before: u64) -> Vec<u8> {
+pub(crate) fn journal_header(
+    kind: RowKind,
+    run: u64,
+    positions: &[u64],
+    before: u64,
+    copies: Option<&[CopyPart]>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
-    out.push(kind as u8);
+    out.push(kind as u8 | if copies.is_some() { WITH_COPIES } else { 0 });
     out.extend_from_slice(&before.to_le_bytes());
     out.extend_from_slice(&run.to_le_bytes());
     put_varint(positions.len() as u64, &mut out);
     positions.iter().for_each(|&position| put_varint(position, &mut out));
+    if let Some(copies) = copies {
+        put_copies(copies, &mut out);
+    }
     out
 }
 
@@ -105,7 +170,9 @@ fn journal_row(id: i64, own: i64, data: Vec<u8>) -> Result<JournalRow, RowFault>
     let is_sound = checksum(id as u64, &data) == own as u64;
     let bytes = data.len() as u64;
     let mut source = Decoder::new(Bytes::from(data));
-    let kind = match source.u8("a kind")? {
+    let kind = source.u8("a kind")?;
+    let has_copies = kind & WITH_COPIES != 0;
+    let kind = match kind & !WITH_COPIES {
         0 => RowKind::Commit,
         1 => RowKind::Opened,
         2 => RowKind::Closed,
@@ -118,9 +185,21 @@ fn journal_row(id: i64, own: i64, data: Vec<u8>) -> Result<JournalRow, RowFault>
     for _ in 0..source.count(1, "a count of shards")? {
         positions.push(source.varint("a position")?);
     }
+    let copies = if has_copies { Some(take_copies(&mut source)?) } else { None };
     let left = source.left();
     let records = source.take(left, "records")?;
-    Ok(JournalRow { id, checksum: own as u64, before, is_sound, bytes, kind, run, positions, records })
+    Ok(JournalRow {
+        id,
+        checksum: own as u64,
+        before,
+        is_sound,
+        bytes,
+        kind,
+        run,
+        positions,
+        copies,
+        records,
+    })
 }
 
 /// One row of the journal as it was read.

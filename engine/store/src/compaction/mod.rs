@@ -112,7 +112,8 @@ impl Round {
             let (kept, upto) = self.part(shared, *shard, name, STEP_BYTES - bytes);
             bytes += kept.iter().map(|kept| kept.bytes.len()).sum::<usize>();
             moved.is_partial = upto < self.upto();
-            write_room(conn, (rooms.live.get(name), upto), &kept, &mut moved)?;
+            let of_copy = shared.is_copy.then_some(*shard as u16);
+            write_room(conn, (rooms.live.get(name), upto), (&kept, of_copy), &mut moved)?;
             let row = moved.rooms.pop().and_then(|(.., row)| row);
             moved.rooms.push((*shard, name.clone(), kept.len(), row));
         }
@@ -150,10 +151,11 @@ impl Round {
 }
 
 /// Append a room's records to its row; afterwards the room is moved up to row `upto` of the journal.
+/// `of_copy` is the shard whose copy has the room.
 fn write_room(
     conn: &Connection,
     (row, upto): (Option<&RoomRow>, i64),
-    kept: &[MemRecord],
+    (kept, of_copy): (&[MemRecord], Option<u16>),
     moved: &mut Compacted,
 ) -> rusqlite::Result<()> {
     let gone = |id, state| RoomRow { id, is_removed: true, moved: upto, state };
@@ -204,6 +206,7 @@ fn write_room(
     }
     let row = match (id, state) {
         (Some(id), Some(mut state)) => {
+            state.shard = of_copy;
             for mut segment in runs {
                 segment.room = id;
                 tables::insert_segment(conn, moved.next_segment, &segment)?;

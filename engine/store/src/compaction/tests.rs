@@ -30,7 +30,7 @@ impl Hall {
         schema::migrate(&mut conn, Path::new("a test's"), schema::MIGRATIONS, |_| Ok(())).unwrap();
         tables::put_meta(&conn, 1, 1).unwrap();
         Hall {
-            shared: Shared::new(1, usize::MAX, thread_bell().0),
+            shared: Shared::new(1, usize::MAX, thread_bell().0, false),
             journal: Journal::empty(1),
             conn,
             rooms: Rooms { next_room: 1, next_segment: 1, ..Rooms::default() },

@@ -98,6 +98,15 @@ pub(crate) fn encode(record: &Record, base: u64) -> (Bytes, u64) {
     (Bytes::from(out), own)
 }
 
+/// The same record with another record before it. Its bytes are a copy, and its values share that copy.
+pub(crate) fn rebase(sealed: &Sealed, base: u64) -> Sealed {
+    let mut out = sealed.bytes.to_vec();
+    let own = checksum(base, &out[HEAD_BYTES..]);
+    out[4..12].copy_from_slice(&base.to_le_bytes());
+    out[12..HEAD_BYTES].copy_from_slice(&own.to_le_bytes());
+    read(&Bytes::from(out)).expect("the record that was just read, with the checksum that it has now")
+}
+
 /// The record at the beginning of `bytes`.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ use grandstand_protocol::frame::{Encoder, Phase};
 use grandstand_queue::Doorbell;
 use grandstand_store::{Store, StoreConfig};
 
+pub mod copies;
+
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A directory that is gone with the test, and one for its crash log.

@@ -71,7 +71,7 @@ pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("chance", "edge/src/quic/connection_id.rs", "connection IDs must not be guessed"),
     ("chance", "edge/src/workers.rs", "seeds of workers"),
     ("chance", "edge/node/src/", "seeds and generations of a process"),
-    ("chance", "engine/store/src/recovery.rs", "new epochs"),
+    ("chance", "engine/store/src/recovery/mod.rs", "new epochs"),
     ("chance", "protocol/clients/rust/src/net/", "seeds of sessions, masks of frames"),
     ("chance", "tools/xtask/src/tidy/effects.rs", "the words themselves"),
 ];

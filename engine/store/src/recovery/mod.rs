@@ -15,6 +15,7 @@
 //!
 //! Invariant: nothing is deleted before it was copied or found to be useless. A database that cannot be read
 //! to its end is an error.
+//! A copy of the cluster's logs is recovered by `copies`, which gives no new epochs.
 //! Not here: threads (`store`), byte layouts (`record`, `tables`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -30,7 +31,7 @@ use rusqlite::Connection;
 use crate::clock::{stamp, unix_ms};
 use crate::compaction::Rooms;
 use crate::crash_log::CrashLogFiles;
-use crate::error::StoreError;
+use crate::error::{LogKind, StoreError};
 use crate::journal::Journal;
 use crate::losses;
 use crate::marks::Mark;
@@ -39,6 +40,10 @@ use crate::record::{self, Record, RecordFault, Sealed};
 use crate::room_state::RoomState;
 use crate::tables::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
 use crate::wal;
+
+mod copies;
+
+pub(crate) use copies::{RecoveredCopies, ShardRooms, recover_copies};
 
 /// The condition in which the log was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +135,8 @@ struct Work {
     /// Rooms that were rebuilt from their segments.
     rebuilt: Vec<RoomRow>,
     opening: Opening,
+    /// The shards whose copies have these names, as far as the journal says it.
+    shards: HashMap<Name, usize, RandomState>,
     /// Records are missing, and it is unknown of which room.
     is_lost: bool,
 }
@@ -149,6 +156,10 @@ pub(crate) fn recover(
     let mut rooms = Rooms::default();
     let aside = work.take_rooms(conn, path, &mut rooms)?;
     let (journal, last) = work.take_journal(conn);
+    if let Some(copies) = last.as_ref().and_then(|last| last.copies.as_ref()) {
+        let (found, expected) = (LogKind::Copies(copies.len() as u16), LogKind::Own);
+        return Err(StoreError::OtherKind { path: path.to_owned(), found, expected });
+    }
     if let (Some(last), Some(runs)) = (&last, runs)
         && !runs.contains(&last.run)
     {
@@ -221,6 +232,7 @@ impl Work {
             aside: Vec::new(),
             rebuilt: Vec::new(),
             opening,
+            shards: HashMap::default(),
             is_lost: false,
         }
     }
@@ -344,10 +356,16 @@ impl Work {
 
     fn take_row(&mut self, row: &JournalRow) {
         let mut data = row.records.clone();
-        while !data.is_empty() {
+        for at in 0.. {
+            if data.is_empty() {
+                break;
+            }
             match record::read(&data) {
                 Ok(sealed) => {
                     data = data.slice(sealed.bytes.len()..);
+                    if let Some(shard) = row.shard_of(at) {
+                        self.shards.insert(sealed.record.room().clone(), shard);
+                    }
                     if self.moved.get(sealed.record.room()).is_none_or(|&moved| moved < row.id) {
                         self.take_record(&sealed);
                     }
