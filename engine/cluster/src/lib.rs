@@ -13,6 +13,7 @@ pub mod flight;
 pub mod id;
 pub mod link;
 pub mod membership;
+pub mod placement;
 mod planted;
 pub mod record;
 pub mod seat;

@@ -325,18 +325,9 @@ impl Membership {
         self.peers.get(&node)?.last.as_ref().map(|last| last.incarnation)
     }
 
-    /// The nodes that may claim a shard, the first in rank first: of those that live and can own it, the ones
-    /// with the fewest shards, and of these the lowest number. `mine` is what this node says of its shards.
-    #[must_use]
-    pub fn ranks(&self, now: OwnTime, shard: ShardId, mine: &[ShardReport]) -> Vec<NodeId> {
-        let live = self.peers.iter().filter(|(node, _)| self.hears(now, **node));
-        let others = live.filter_map(|(node, peer)| Some((*node, &peer.last.as_ref()?.reports[..])));
-        let mut ranks: Vec<(usize, NodeId)> = others
-            .chain([(self.config.me, mine)])
-            .filter(|(_, reports)| reports.iter().any(|r| r.shard == shard && r.can_own))
-            .map(|(node, reports)| (reports.iter().filter(|r| r.owns && r.shard != shard).count(), node))
-            .collect();
-        ranks.sort_unstable();
-        ranks.into_iter().map(|(_, node)| node).collect()
+    /// The other nodes that live, and what each said last of its shards.
+    pub fn live(&self, now: OwnTime) -> impl Iterator<Item = (NodeId, &[ShardReport])> {
+        let live = self.peers.iter().filter(move |(node, _)| self.hears(now, **node));
+        live.filter_map(|(node, peer)| Some((*node, &peer.last.as_ref()?.reports[..])))
     }
 }

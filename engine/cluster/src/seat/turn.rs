@@ -9,6 +9,7 @@ use super::promise::{Owned, is_lost};
 use super::{Seat, State};
 use crate::id::NodeId;
 use crate::membership::{Membership, SILENCE_MS, ShardReport};
+use crate::placement;
 use crate::record::ChainHead;
 use crate::time::OwnTime;
 
@@ -53,7 +54,7 @@ impl Seat {
         if is_waiting || !self.can_own(now) || !membership.hears_majority(now) || !self.reading.has_read() {
             return;
         }
-        let ranks = membership.ranks(now, shard, mine);
+        let ranks = placement::ranks(now, membership, shard, mine);
         let Some(rank) = ranks.iter().position(|node| *node == membership.me()) else { return };
         if now < since.plus(rank as u64 * RANK_MS) {
             return;
