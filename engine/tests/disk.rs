@@ -169,8 +169,21 @@ fn while_the_disk_takes_nothing_publishers_are_refused_and_viewers_served() {
     set(&mut stage, a.alias, "k", Some(b"v"));
     let (reason, retry_after_ms) = (Refusal::StorageUnavailable, Some(1234));
     assert_eq!(kinds(&mut stage), [AnswerKind::StateRefused { request: 5, reason, retry_after_ms }]);
-    let create = AdminRequest::Create { room: "another".into() };
-    assert_eq!(stage.admin(create), Err(Refusal::StorageUnavailable));
+    let create = |room: &str, durability| {
+        let settings = RoomSettings { durability, ..RoomSettings::default() };
+        AdminRequest::Create { room: room.into(), settings }
+    };
+    for durability in [None, Some(Durability::Disk)] {
+        assert_eq!(stage.admin(create("another", durability)), Err(Refusal::StorageUnavailable));
+    }
+    let memory = stage.room(create("in memory", Some(Durability::Memory)));
+    assert_eq!(memory.durability, Durability::Memory, "what the log would not keep is made");
+    say(&mut stage, memory.alias, 7);
+    let taken = kinds(&mut stage);
+    assert!(
+        matches!(taken[..], [AnswerKind::Published { nonce: 7, durability: Durability::Memory, .. }]),
+        "{taken:?}"
+    );
     let other = stage.attach(1, "first used now").expect("viewers may come");
     stage.input(Input::React { alias: a.alias, tallies: vec![("x".into(), 3)] });
     stage.pass_ms(50);
@@ -270,7 +283,7 @@ fn a_room_that_was_in_memory_is_kept_from_the_change_on() {
 fn an_operators_answer_waits_for_the_disk() {
     let disk = Disk::default();
     let mut stage = Stage::on(&disk, ShardConfig { answer_within_ms: 500, ..config() });
-    stage.ask(AdminRequest::Create { room: "show".into() });
+    stage.ask(AdminRequest::Create { room: "show".into(), settings: RoomSettings::default() });
     assert_eq!(stage.admin_answer(), None);
     disk.sync(usize::MAX);
     assert!(stage.admin_answer().unwrap().is_ok());
@@ -321,12 +334,12 @@ fn after_a_kill_a_room_goes_on_where_its_viewers_stood() {
 fn settings_phases_and_slow_mode_come_back() {
     let disk = Disk::prompt();
     let mut stage = Stage::on(&disk, config());
-    stage.room(AdminRequest::Create { room: "show".into() });
+    stage.room(AdminRequest::Create { room: "show".into(), settings: RoomSettings::default() });
     let settings = RoomSettings { tick_min_ms: Some(70), tick_max_ms: Some(70), ..RoomSettings::default() };
     stage.room(AdminRequest::Configure { room: "show".into(), settings });
     let (room, key) = ("show".to_owned(), grandstand_engine::SLOW_MODE_KEY.to_owned());
     stage.room(AdminRequest::SetState { room, key, value: Some(b"60000".to_vec()) });
-    stage.room(AdminRequest::Create { room: "closed".into() });
+    stage.room(AdminRequest::Create { room: "closed".into(), settings: RoomSettings::default() });
     let closed = stage.room(AdminRequest::Close { room: "closed".into() });
     let mut stage = Stage::on(&disk, config());
     let a = stage.attach(0, "show").unwrap();
@@ -459,7 +472,7 @@ fn an_idle_room_gives_its_memory_back_and_keeps_its_place() {
 fn a_room_of_which_nothing_is_kept_goes_unless_an_operator_made_it() {
     let disk = Disk::prompt();
     let mut stage = Stage::on(&disk, ShardConfig { idle_ms: 1000, nonce_window_ms: 0, ..config() });
-    stage.room(AdminRequest::Create { room: "operator's".into() });
+    stage.room(AdminRequest::Create { room: "operator's".into(), settings: RoomSettings::default() });
     for room in ["only watched", "spoken in", "operator's"] {
         let alias = stage.attach(0, room).unwrap().alias;
         if room != "only watched" {

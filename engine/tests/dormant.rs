@@ -9,7 +9,7 @@ use std::cell::Cell;
 use grandstand_engine::link::{
     AdminRequest, ConnectionToken, Input, Now, Output, ReplyTo, ShardId, WorkerId,
 };
-use grandstand_engine::{Engine, EngineConfig, Shard, ShardConfig};
+use grandstand_engine::{Engine, EngineConfig, RoomSettings, Shard, ShardConfig};
 use grandstand_queue::Doorbell;
 
 struct Counting;
@@ -49,7 +49,7 @@ fn name(i: usize) -> String {
 }
 
 fn create(shard: &mut Shard, i: usize) {
-    let request = AdminRequest::Create { room: name(i) };
+    let request = AdminRequest::Create { room: name(i), settings: RoomSettings::default() };
     let from = ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) };
     shard.handle_input(Now::default(), Input::Admin { from, request: Box::new(request) });
     let Some((_, Output::Admin(reply))) = shard.poll_output() else { panic!("no answer") };

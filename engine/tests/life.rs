@@ -110,7 +110,9 @@ fn rooms_come_into_being_where_the_configuration_allows_and_within_its_bound() {
     assert_eq!(stage.attach(0, "other").unwrap_err(), Refusal::UnknownRoom);
     assert_eq!(stage.attach(0, "a\nb").unwrap_err(), Refusal::BadName);
     assert!(stage.attach(0, "show/1").is_ok());
-    assert!(stage.admin(AdminRequest::Create { room: "other".into() }).is_ok());
+    assert!(
+        stage.admin(AdminRequest::Create { room: "other".into(), settings: RoomSettings::default() }).is_ok()
+    );
     assert!(stage.attach(0, "other").is_ok());
     assert_eq!(stage.attach(0, "show/2").unwrap_err(), Refusal::Overloaded);
     assert_eq!(stage.counter("attaches_refused"), 3);
@@ -119,7 +121,7 @@ fn rooms_come_into_being_where_the_configuration_allows_and_within_its_bound() {
 #[test]
 fn an_idle_room_of_first_use_goes_and_an_operators_stays() {
     let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..fixed() });
-    stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
+    stage.admin(AdminRequest::Create { room: "made".into(), settings: RoomSettings::default() }).unwrap();
     let made = stage.attach(0, "made").unwrap();
     let used = stage.attach(0, "used").unwrap();
     for alias in [made.alias, used.alias] {
@@ -141,7 +143,7 @@ fn an_idle_room_of_first_use_goes_and_an_operators_stays() {
 #[test]
 fn an_operators_room_that_was_never_spoken_in_goes_dormant() {
     let mut stage = Stage::new(ShardConfig { idle_ms: 1000, ..fixed() });
-    stage.admin(AdminRequest::Create { room: "made".into() }).unwrap();
+    stage.admin(AdminRequest::Create { room: "made".into(), settings: RoomSettings::default() }).unwrap();
     let made = stage.attach(0, "made").unwrap();
     stage.input(Input::Viewers { worker: WorkerId(0), alias: made.alias, count: 3 });
     stage.pass_ms(100);
@@ -158,7 +160,7 @@ fn an_operators_room_that_was_never_spoken_in_goes_dormant() {
 fn operators_list_rooms_in_pages() {
     let mut stage = stage();
     for name in ["c", "a/2", "b", "a/1"] {
-        stage.admin(AdminRequest::Create { room: name.into() }).unwrap();
+        stage.admin(AdminRequest::Create { room: name.into(), settings: RoomSettings::default() }).unwrap();
     }
     let mut list = |prefix: &str, after: &str, limit| {
         let request = AdminRequest::List { prefix: prefix.into(), after: after.into(), limit };
@@ -231,9 +233,17 @@ fn strangers_who_open_rooms_keep_nobody_out() {
         assert_eq!(stage.counter("rooms"), 900);
         assert_eq!(open(&mut stage, 41, 0, true), Err(Refusal::Overloaded));
         for n in 0..100 {
-            stage.admin(AdminRequest::Create { room: format!("operator/{n}") }).unwrap();
+            stage
+                .admin(AdminRequest::Create {
+                    room: format!("operator/{n}"),
+                    settings: RoomSettings::default(),
+                })
+                .unwrap();
         }
-        assert_eq!(stage.admin(AdminRequest::Create { room: "x".into() }), Err(Refusal::Overloaded));
+        assert_eq!(
+            stage.admin(AdminRequest::Create { room: "x".into(), settings: RoomSettings::default() }),
+            Err(Refusal::Overloaded)
+        );
         for name in ["kept", "watched"] {
             let attached = stage.attach_by(2, name, by(50)).unwrap();
             assert_eq!(attached.next_offset, u64::from(name == "kept"), "on disk: {is_on_disk}");

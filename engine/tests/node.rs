@@ -290,7 +290,8 @@ fn a_worker_that_is_gone_holds_up_nobody() {
 }
 
 fn viewers(engine: &Engine) -> u64 {
-    match engine.ask_and_wait(AdminRequest::Create { room: "show".into() }) {
+    match engine.ask_and_wait(AdminRequest::Create { room: "show".into(), settings: RoomSettings::default() })
+    {
         Ok(AdminAnswer::Room(info)) => info.viewers,
         other => panic!("not a room: {other:?}"),
     }
@@ -325,7 +326,10 @@ fn operators_ask_all_shards_at_once() {
     let (engine, _workers) =
         start(EngineConfig { shards: 3, shard: quick(), ..EngineConfig::for_tests() }, 1);
     for i in 0..20 {
-        let created = engine.ask_and_wait(AdminRequest::Create { room: format!("room {i:02}") });
+        let created = engine.ask_and_wait(AdminRequest::Create {
+            room: format!("room {i:02}"),
+            settings: RoomSettings::default(),
+        });
         assert!(matches!(created, Ok(AdminAnswer::Room(_))));
     }
     let list = AdminRequest::List { prefix: "room ".into(), after: "room 04".into(), limit: 5 };

@@ -342,7 +342,11 @@ fn viewer_counts_are_summed_over_workers_and_paced() {
         }
     }
     assert_eq!(told, ["10", "1210", "2410", "3610"], "at most every 2 s, and rounded above 1,000");
-    assert_eq!(stage.room(AdminRequest::Create { room: "show".into() }).viewers, 3709, "exact for operators");
+    assert_eq!(
+        stage.room(AdminRequest::Create { room: "show".into(), settings: RoomSettings::default() }).viewers,
+        3709,
+        "exact for operators"
+    );
     stage.shard.handle_worker_gone(stage.now(), WorkerId(1));
     stage.pass_ms(2000);
     batches(stage.outputs(), 0).iter().for_each(|batch| follower.take(batch));

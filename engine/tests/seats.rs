@@ -208,7 +208,8 @@ fn a_shard_is_released_and_taken_again_while_workers_live() {
 fn the_node_itself_publishes_and_is_answered_by_number() {
     let config = EngineConfig { shards: 2, shard: config(), ..EngineConfig::for_tests() };
     let (mut engine, _ports) = Engine::start(config, Vec::new()).expect("the engine starts");
-    let Ok(AdminAnswer::Room(room)) = engine.ask_and_wait(AdminRequest::Create { room: "show".into() })
+    let Ok(AdminAnswer::Room(room)) =
+        engine.ask_and_wait(AdminRequest::Create { room: "show".into(), settings: RoomSettings::default() })
     else {
         panic!("no room")
     };

@@ -11,10 +11,12 @@ use super::settings::RoomSettings;
 /// An operator's request to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
-    /// Make a room, or return the room that exists.
+    /// Make a room, or return the room that exists, with the settings that it has.
     Create {
         /// Its name.
         room: String,
+        /// The settings of a room that is made, checked ([`RoomSettings::check`]).
+        settings: RoomSettings,
     },
     /// Accept publications (again).
     Open {
@@ -64,7 +66,7 @@ impl AdminRequest {
     /// The room of the request; `None`: the request is for all shards.
     pub fn room(&self) -> Option<&str> {
         match self {
-            AdminRequest::Create { room }
+            AdminRequest::Create { room, .. }
             | AdminRequest::Open { room }
             | AdminRequest::Close { room }
             | AdminRequest::Remove { room }

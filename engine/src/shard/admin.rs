@@ -38,7 +38,7 @@ impl Administration<'_> {
 
     fn answer(&mut self, now: Now, request: AdminRequest) -> Result<AdminAnswer, Refusal> {
         match request {
-            AdminRequest::Create { room } => self.create(now, &room),
+            AdminRequest::Create { room, settings } => self.create(now, &room, settings),
             AdminRequest::Open { room } => self.set_phase(now, &room, Phase::Open),
             AdminRequest::Close { room } => self.set_phase(now, &room, Phase::Closed),
             AdminRequest::Remove { room } => {
@@ -65,20 +65,21 @@ impl Administration<'_> {
         self.0.rooms.find(name).ok_or(Refusal::UnknownRoom)
     }
 
-    /// Make a room that stays. A room made on first use stays from now on.
-    fn create(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
+    /// Make a room that stays. A room made on first use stays from now on, with the settings that it has.
+    /// A log that takes nothing refuses only what it would keep.
+    fn create(&mut self, now: Now, name: &str, settings: RoomSettings) -> Result<AdminAnswer, Refusal> {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         let found = self.0.rooms.find(name);
         let is_kept = match found {
             Some(slot) => self.0.rooms.get(slot).expect("just found").is_on_disk(),
-            None => self.0.level_by_default()?.is_some(),
+            None => self.0.acks.level_for(&settings, self.0.config.durability)?.is_some(),
         };
         if is_kept {
             self.0.acks.check().map_err(|_| Refusal::StorageUnavailable)?;
         }
         let slot = match found {
             Some(slot) => slot,
-            None => self.0.make(now, name.into(), Origin::Operator, Opener::NODE)?,
+            None => self.0.make(now, name.into(), Origin::Operator, Opener::NODE, settings)?,
         };
         let room = self.0.rooms.get_mut(slot).expect("just made");
         if found.is_some() && room.origin != Origin::Operator {

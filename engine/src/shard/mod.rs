@@ -28,7 +28,7 @@ mod timers;
 
 use std::sync::Arc;
 
-use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
 use grandstand_protocol::{limits, rules};
@@ -165,20 +165,23 @@ impl Shard {
         match self.rooms.find(name) {
             Some(slot) => Ok(slot),
             None if self.config.allows_on_first_use(name) => {
-                self.make(now, name.clone(), Origin::FirstUse, opener)
+                self.make(now, name.clone(), Origin::FirstUse, opener, RoomSettings::default())
             }
             None => Err(Refusal::UnknownRoom),
         }
     }
 
     /// The level at which a room without settings of its own is kept in the durable log; `None`: in memory.
-    fn level_by_default(&self) -> Result<Option<Durability>, Refusal> {
-        self.acks.level_for(&RoomSettings::default(), self.config.durability)
-    }
-
-    fn make(&mut self, now: Now, name: Arc<str>, origin: Origin, opener: Opener) -> Result<u32, Refusal> {
+    fn make(
+        &mut self,
+        now: Now,
+        name: Arc<str>,
+        origin: Origin,
+        opener: Opener,
+        settings: RoomSettings,
+    ) -> Result<u32, Refusal> {
         assert!(self.rooms.owns(&name), "a room of another shard");
-        let level = self.level_by_default()?;
+        let level = self.acks.level_for(&settings, self.config.durability)?;
         self.make_space(now, opener)?;
         let epoch = self.epochs.make(now.unix_ms);
         let room = Room {
@@ -188,7 +191,7 @@ impl Shard {
             dormant: None,
             phase: Phase::Open,
             origin,
-            settings: None,
+            settings: (!settings.is_empty()).then(|| Box::new(settings)),
             opener: Account::of(opener.person),
             keeping: level.map_or(Keeping::Memory, Keeping::Unannounced),
         };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use grandstand_client::core::Ending;
 use grandstand_edge_core::audience::Drain;
-use grandstand_engine::Shard;
 use grandstand_engine::link::{AdminRequest, Directory, Input, Now, ReplyTo, ShardId, WorkerId};
+use grandstand_engine::{RoomSettings, Shard};
 use grandstand_protocol::close::CloseCode;
 
 use crate::disk::Disk;
@@ -96,7 +96,10 @@ impl Node {
         (self.death, self.is_handing_over) = (None, false);
         (0..plan.workers.into()).for_each(|worker| self.wake_worker(scene, worker));
         for room in 0..plan.rooms_kept {
-            self.administer(scene, room, |room| AdminRequest::Create { room });
+            self.administer(scene, room, |room| AdminRequest::Create {
+                room,
+                settings: RoomSettings::default(),
+            });
         }
     }
 

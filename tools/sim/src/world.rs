@@ -213,7 +213,10 @@ impl World<'_> {
                 nodes[node].administer(scene, room, |room| AdminRequest::Remove { room });
             }
             What::Create { node, room } => {
-                nodes[node].administer(scene, room, |room| AdminRequest::Create { room });
+                nodes[node].administer(scene, room, |room| AdminRequest::Create {
+                    room,
+                    settings: RoomSettings::default(),
+                });
             }
             What::Configure { node, room, tick_ms, pacing_per_s, durability } => {
                 let settings =

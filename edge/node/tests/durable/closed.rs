@@ -29,7 +29,16 @@ impl Talk {
         let (status, body) = node.ask("GET", "/healthz", "");
         assert!(status == 200 && body.contains("degraded") && body.contains("durable log"), "{body}");
         assert_eq!(node.metric("grandstand_store_healthy"), 0.0);
-        // Nobody can make a room that is kept, but viewers' rooms begin, and may be rooms in memory.
+        // Nobody can make a room that is kept, but an operator makes one in memory.
+        let (status, body) = node.ask("POST", "/rooms", r#"{"name":"kept"}"#);
+        assert_eq!(status, 503, "{body}");
+        let (status, body) = node.ask("POST", "/rooms", r#"{"name":"made","durability":"memory"}"#);
+        assert!(status == 200 && body.contains(r#""durability":"memory""#), "{body}");
+        let Answer::Taken(taken) = Person::come(node.ws, "made").publish(1, "in memory") else {
+            panic!("a room in memory takes it")
+        };
+        assert_eq!(taken.durability, Durability::Memory);
+        // Viewers' rooms begin, and may be rooms in memory.
         let (memory, disk) = (Person::come(node.ws, "memory"), Person::come(node.ws, "disk"));
         let (status, body) = node.ask("PUT", "/rooms/memory/settings", r#"{"durability":"memory"}"#);
         assert_eq!(status, 200, "{body}");

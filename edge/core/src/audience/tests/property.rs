@@ -4,8 +4,8 @@
 //!
 //! Why: the order of events that breaks a promise is one that nobody thought of.
 
-use grandstand_engine::ShardConfig;
 use grandstand_engine::link::AdminRequest;
+use grandstand_engine::{RoomSettings, ShardConfig};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, GapReason};
 use proptest::prelude::*;
@@ -112,7 +112,10 @@ fn take(harness: &mut Harness, v: V, step: &Step, last: &mut [Option<(usize, u64
         Step::WriteRun { ms } => harness.run_ms(ms),
         Step::Administer { room, what } => {
             let room = ROOMS[room].to_owned();
-            harness.administer(&room, AdminRequest::Create { room: room.clone() });
+            harness.administer(
+                &room,
+                AdminRequest::Create { room: room.clone(), settings: RoomSettings::default() },
+            );
             match what {
                 0 => harness.administer(&room.clone(), AdminRequest::Close { room }),
                 1 => harness.administer(&room.clone(), AdminRequest::Remove { room }),

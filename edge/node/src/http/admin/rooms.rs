@@ -45,6 +45,7 @@ pub(super) struct Wanted {
 #[serde(deny_unknown_fields)]
 struct NewRoom {
     name: String,
+    durability: Option<NewDurability>,
 }
 
 /// The body of `PUT /rooms/{name}/settings`. For a field that is left out or null, the node's configuration
@@ -94,8 +95,22 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
 }
 
 pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejection>) -> Answer {
-    let NewRoom { name } = body_json(body, r#"send {"name":"show-1"}"#)?;
-    port.change(&name, |room| AdminRequest::Create { room }).await
+    let wanted: NewRoom =
+        body_json(body, r#"send {"name":"show-1"}, with "durability":"memory" or "disk" if you like"#)?;
+    let durability = wanted.durability.map(Durability::from);
+    check_durability(&port, durability)?;
+    let settings = RoomSettings { durability, ..RoomSettings::default() };
+    port.change(&wanted.name, |room| AdminRequest::Create { room, settings }).await
+}
+
+/// A node without a log can keep no room on disk.
+fn check_durability(port: &Port, wanted: Option<Durability>) -> Result<(), Failure> {
+    if wanted == Some(Durability::Disk) && port.store.is_none() {
+        let error = "this node keeps nothing on disk";
+        let hint = "give it a folder for its log (log.dir) and restart it, or leave the durability out";
+        return Err(Failure::new(StatusCode::CONFLICT, error, hint));
+    }
+    Ok(())
 }
 
 /// Replace all settings of a room.
@@ -113,11 +128,7 @@ pub(super) async fn configure(
         durability: wanted.durability.map(Durability::from),
     };
     settings.check().map_err(|fault| Failure::bad_request(fault, hint))?;
-    if settings.durability == Some(Durability::Disk) && port.store.is_none() {
-        let error = "this node keeps nothing on disk";
-        let hint = "give it a folder for its log (log.dir) and restart it, or leave the durability out";
-        return Err(Failure::new(StatusCode::CONFLICT, error, hint));
-    }
+    check_durability(&port, settings.durability)?;
     port.change(&path(name)?, |room| AdminRequest::Configure { room, settings }).await
 }
 
