@@ -29,4 +29,4 @@ pub use link::{Backbone, RoomSettings};
 pub use room::check_reserved;
 pub use room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 pub use runtime::{Engine, EngineConfig, WorkerPort};
-pub use shard::{Shard, handing::take_rooms};
+pub use shard::{Shard, counters::counter_name, handing::take_rooms};

@@ -171,6 +171,9 @@ fn counter(engine: &Engine, name: &str) -> u64 {
     let Ok(AdminAnswer::Counters(list)) = engine.ask_and_wait(AdminRequest::Counters) else {
         panic!("no counters")
     };
+    for (name, _) in &list {
+        assert_eq!(grandstand_engine::counter_name(name), Some(*name), "a counter that does not travel");
+    }
     list.iter().find(|(n, _)| *n == name).expect("a counter of that name").1
 }
 

@@ -20,5 +20,13 @@ pub mod seat;
 pub mod stand;
 pub mod time;
 
+// `cargo xtask schema --check` compares this file with the compiled schema, byte by byte, so nothing may
+// reformat it.
+#[rustfmt::skip]
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, unreachable_pub, dead_code, deprecated, unused_imports, mismatched_lifetime_syntaxes, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[path = "generated/cluster.rs"]
+mod generated_code;
+use generated_code::grandstand::cluster as generated;
+
 #[cfg(test)]
 mod tests;

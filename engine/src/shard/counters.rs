@@ -7,6 +7,48 @@ use grandstand_protocol::refusal::Refusal;
 
 use crate::room::pacing::Fate;
 
+/// Counters and gauges of a shard that are not refusals.
+const NAMES: &[&str] = &[
+    "rooms",
+    "rooms_live",
+    "viewers",
+    "history_bytes",
+    "state_bytes",
+    "rooms_busy",
+    "largest_tick_us",
+    "largest_stretch_permille",
+    "rooms_on_disk",
+    "answers_held",
+    "answers_late",
+    "disk_pages",
+    "disk_pages_late",
+    "attaches",
+    "attaches_refused",
+    "publications_accepted",
+    "publications_repeated",
+    "reactions",
+    "reactions_refused",
+    "state_changes",
+    "state_refused",
+    "batches_sealed",
+    "bytes_sealed",
+    "messages_shown",
+    "messages_folded",
+    "messages_omitted",
+    "personals",
+    "history_pages",
+    "rooms_created",
+    "rooms_removed",
+    "outputs_overflowed",
+    "outputs_dropped",
+];
+
+/// This release's name for a counter that another process sent by name; `None` if it has no such counter.
+pub fn counter_name(name: &str) -> Option<&'static str> {
+    let refused = || Refusal::ALL.iter().map(|&reason| refused_name(reason)).find(|known| *known == name);
+    NAMES.iter().copied().find(|known| *known == name).or_else(refused)
+}
+
 /// Counts of everything that a shard did.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -15,7 +15,7 @@
 //! Not here: threads, queues and clocks (`runtime`), routing (`backbone`).
 
 mod admin;
-mod counters;
+pub(crate) mod counters;
 mod durability;
 pub(crate) mod handing;
 mod history;

@@ -27,7 +27,7 @@
 mod alias;
 mod position;
 mod reader;
-mod varint;
+pub mod varint;
 mod writer;
 
 pub use alias::{alias_of, with_alias};

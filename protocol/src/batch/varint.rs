@@ -3,7 +3,7 @@
 //! Why the shortest form only: with two encodings of one number, equal batches could differ in their bytes.
 
 /// Append `n`.
-pub(super) fn write(mut n: u64, out: &mut Vec<u8>) {
+pub fn write(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -13,7 +13,7 @@ pub(super) fn write(mut n: u64, out: &mut Vec<u8>) {
 
 /// Read a varint from `bytes` at `*pos`, and move `*pos` after it. `None` if it is cut off, over 64 bits or
 /// longer than needed.
-pub(super) fn read(bytes: &[u8], pos: &mut usize) -> Option<u64> {
+pub fn read(bytes: &[u8], pos: &mut usize) -> Option<u64> {
     let mut n = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = *bytes.get(*pos)?;

