@@ -450,6 +450,11 @@ impl Epochs {
         Epochs { seed, made: 0 }
     }
 
+    /// Make other epochs, by a number that no other maker of the seed has.
+    pub(crate) fn vary(&mut self, by: u64) {
+        self.seed = Random::new(self.seed ^ by.rotate_left(17)).next_u64();
+    }
+
     /// Make the next epoch.
     pub(crate) fn make(&mut self, unix_ms: u64) -> u64 {
         self.made += 1;

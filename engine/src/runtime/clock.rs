@@ -11,7 +11,7 @@ use crate::link::Now;
 
 /// The time at which an engine's clock starts: rooms that another process handed over remember times before
 /// this engine's start, a day of slow mode at most.
-const START_US: u64 = 2 * 24 * 3_600 * 1_000_000;
+pub const START_US: u64 = 2 * 24 * 3_600 * 1_000_000;
 
 /// The monotonic clock, which starts at [`START_US`] with the engine, and the wall clock as it is believed.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,12 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         Clock { start: Instant::now() }
+    }
+
+    /// When it started.
+    #[must_use]
+    pub fn started(self) -> Instant {
+        self.start
     }
 
     /// The time.

@@ -30,7 +30,7 @@ pub use self::desk::{Answered, Desk};
 use self::outlet::Outlet;
 use self::pulse::Pulses;
 use self::seat::{Command, Seat};
-pub use self::stand::{Stand, Stands};
+pub use self::stand::Stand;
 use crate::config::ShardConfig;
 use crate::link::{AdminRequest, Backbone, Directory, InProcess, Output, ShardId, WorkerId};
 use crate::log::{Handed, HandedRoom, LogSource};
@@ -181,28 +181,12 @@ impl Engine {
         Ok((engine, ports))
     }
 
-    /// Start the shards of a node of a cluster: in every seat sits a stand.
+    /// Start the threads of seats that are empty: on a node of a cluster, stands are seated next.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_with_stands(
-        config: EngineConfig,
-        worker_bells: Vec<Arc<Doorbell>>,
-        stands: &mut dyn Stands,
-    ) -> io::Result<(Engine, Vec<WorkerPort>)> {
-        let (mut engine, ports) = Self::start_empty(config, worker_bells)?;
-        for (id, seat) in (0..).map(ShardId).zip(&mut engine.seats) {
-            let stand = stands.stand(id, seat.bell.clone());
-            let gone = || io::Error::other(SeatError::Gone);
-            seat.commands.try_send(Command::Sit(stand)).map_err(|_| gone())?;
-            seat.is_taken = true;
-        }
-        Ok((engine, ports))
-    }
-
-    /// Start the threads of seats that are empty.
     #[expect(clippy::needless_pass_by_value, reason = "workers and engine share the bells")]
-    fn start_empty(
+    pub fn start_empty(
         config: EngineConfig,
         worker_bells: Vec<Arc<Doorbell>>,
     ) -> io::Result<(Engine, Vec<WorkerPort>)> {
@@ -272,6 +256,28 @@ impl Engine {
             backbone: backbone.clone(),
         };
         Ok((engine, (0..WorkerId::NODE_ITSELF).zip(consumers).map(port).collect()))
+    }
+
+    /// The bell of a shard's seat: whoever sits there looks for news after it was rung.
+    ///
+    /// # Errors
+    /// The engine has no such shard.
+    pub fn bell(&self, id: ShardId) -> Result<Arc<Doorbell>, SeatError> {
+        self.seats.get(usize::from(id.0)).map(|seat| seat.bell.clone()).ok_or(SeatError::Gone)
+    }
+
+    /// Seat a stand, on a node of a cluster.
+    ///
+    /// # Errors
+    /// Somebody sits there, or the engine has no such shard.
+    pub fn sit(&mut self, id: ShardId, stand: Box<dyn Stand>) -> Result<(), SeatError> {
+        let seat = self.seats.get_mut(usize::from(id.0)).ok_or(SeatError::Gone)?;
+        if seat.is_taken {
+            return Err(SeatError::Taken);
+        }
+        seat.commands.try_send(Command::Sit(stand)).map_err(|_| SeatError::Gone)?;
+        seat.is_taken = true;
+        Ok(())
     }
 
     /// Take a shard: open its log, restore its rooms, and put the owner into its seat. The owner then takes

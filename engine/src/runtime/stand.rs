@@ -6,11 +6,7 @@
 //! Invariant: `handle_*` never waits. After it, the seat takes outputs until there are none.
 //! Not here: the seat's turn (`seat`), a cluster's stand (`grandstand-cluster`).
 
-use std::sync::Arc;
-
-use grandstand_queue::Doorbell;
-
-use crate::link::{Input, Now, Output, ShardId, WorkerId};
+use crate::link::{Input, Now, Output, WorkerId};
 use crate::log::HandedRoom;
 use crate::shard::{Followed, Shard};
 
@@ -65,12 +61,6 @@ pub trait Stand: Send {
 
     /// After [`Self::handle_handing`]: the rooms, for an owner in another process.
     fn hand_rooms(&self, now: Now) -> Vec<HandedRoom>;
-}
-
-/// Makes the stands of a node of a cluster.
-pub trait Stands {
-    /// The stand of one shard. The seat looks for news after `bell` was rung.
-    fn stand(&mut self, shard: ShardId, bell: Arc<Doorbell>) -> Box<dyn Stand>;
 }
 
 impl Stand for Shard {

@@ -112,6 +112,13 @@ impl Shard {
         }
     }
 
+    /// Make other epochs than owners of the same shard under other terms, on other nodes.
+    #[must_use]
+    pub fn with_epochs_of(mut self, term: u64) -> Self {
+        self.epochs.vary(term);
+        self
+    }
+
     /// Take an input.
     ///
     /// # Panics

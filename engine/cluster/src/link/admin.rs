@@ -40,7 +40,10 @@ pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
         p.text(room);
     };
     match request {
-        AdminRequest::Create { room } => named(asked::CREATE, room),
+        AdminRequest::Create { room, settings } => {
+            named(asked::CREATE, room);
+            pack_settings(settings, p);
+        }
         AdminRequest::Open { room } => named(asked::OPEN, room),
         AdminRequest::Close { room } => named(asked::CLOSE, room),
         AdminRequest::Remove { room } => named(asked::REMOVE, room),
@@ -65,7 +68,7 @@ pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
 pub(super) fn take_request(f: &mut Fields<'_>) -> Taken<AdminRequest> {
     let kind = f.byte()?;
     Ok(match kind {
-        asked::CREATE => AdminRequest::Create { room: f.text()?.into() },
+        asked::CREATE => AdminRequest::Create { room: f.text()?.into(), settings: take_settings(f)? },
         asked::OPEN => AdminRequest::Open { room: f.text()?.into() },
         asked::CLOSE => AdminRequest::Close { room: f.text()?.into() },
         asked::REMOVE => AdminRequest::Remove { room: f.text()?.into() },

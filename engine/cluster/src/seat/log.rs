@@ -69,7 +69,7 @@ impl Seat {
                     Body::Term(body) => Some((body.owner, body.incarnation)),
                     _ => None,
                 };
-                self.outputs.push_back(Output::Apply(record.clone()));
+                self.outputs.push_back(Output::Apply(record.clone(), *self.chain.head()));
                 if let Some((owner, incarnation)) = begun {
                     self.begin_term(now, term, (owner, incarnation), &record, membership);
                 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::appender::PushRefusal;
 use crate::flight::Append;
 use crate::id::{Incarnation, NodeId, Position, Term};
-use crate::record::{Record, VoidCause};
+use crate::record::{ChainHead, Record, VoidCause};
 use crate::time::PeerTime;
 
 /// A node asks for promises of a term.
@@ -105,8 +105,8 @@ pub enum Output {
         /// Where.
         position: Position,
     },
-    /// A valid record, in the order of the log: apply it to the copy.
-    Apply(Record),
+    /// A valid record, in the order of the log, and the chain's head behind it: apply it to the copy.
+    Apply(Record, ChainHead),
     /// A message of the log is void. Raise an alarm if that is not expected of a sound log.
     Void {
         /// Where.

@@ -152,6 +152,11 @@ impl Seat {
         }
     }
 
+    /// The lowest term of which this node takes anything.
+    pub(crate) fn floor(&self) -> Term {
+        self.promises.floor(&self.chain)
+    }
+
     /// What the driver has to do next.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -115,6 +115,11 @@ pub enum FromWire {
         /// The last position of the stream, by its leader.
         end: Position,
     },
+    /// An operator of this node, or the placement of shards, hands the shard over.
+    HandOver {
+        /// To which node.
+        to: NodeId,
+    },
     /// A frame of a follower.
     Up(Bytes),
     /// A frame of the owner.

@@ -362,7 +362,7 @@ impl World {
                     let node = &self.nodes[ix];
                     self.checker.kept(ix, term, through, position, &node.pushed);
                 }
-                Output::Apply(_)
+                Output::Apply(..)
                 | Output::Void { .. }
                 | Output::NotUnderstood { .. }
                 | Output::Stop { .. }
@@ -385,7 +385,7 @@ fn brief(output: &Output) -> String {
         Output::Append(append) => {
             format!("append {} as {}", append.attempt.number, append.message_id)
         }
-        Output::Apply(record) => format!("apply {:?}", record.place),
+        Output::Apply(record, _) => format!("apply {:?}", record.place),
         other => {
             let mut text = format!("{other:?}");
             text.truncate(220);

@@ -137,7 +137,7 @@ fn publication() -> BoxedStrategy<Publication> {
 fn admin_request() -> BoxedStrategy<AdminRequest> {
     let value = of(vec(any::<u8>(), 0..20));
     prop_oneof![
-        text().prop_map(|room| AdminRequest::Create { room }),
+        (text(), settings()).prop_map(|(room, settings)| AdminRequest::Create { room, settings }),
         text().prop_map(|room| AdminRequest::Open { room }),
         text().prop_map(|room| AdminRequest::Close { room }),
         text().prop_map(|room| AdminRequest::Remove { room }),
