@@ -42,7 +42,7 @@ pub struct StandStatus {
     pub claimed: u64,
     /// Frames from other nodes that could not be decoded.
     pub malformed: u64,
-    /// Times that everything was said again.
+    /// Times that everything was restated.
     pub restatements: u64,
 }
 

@@ -1,8 +1,8 @@
 //! The copy: this node's own view of a shard's log, as a stand uses it.
 //!
 //! Why a trait: the store keeps it in SQLite, a test in memory.
-//! Invariants: what was applied is visible at once, and after a crash the copy is as it was after some earlier
-//! record, whose head it names. It never waits for the disk.
+//! Invariants: what was applied is visible at once, and after a crash the copy is as it was after some
+//! earlier record, whose head it names. It never waits for the disk.
 //! Not here: which records are valid (`record::Chain`), what an entry's bytes are (the store).
 
 use bytes::Bytes;

@@ -48,7 +48,7 @@ impl Follow {
         self.heard = now;
     }
 
-    /// Everything is said again from here on.
+    /// A run of frames begins: the front restates everything.
     pub(super) fn begin_run(&mut self, have: (Term, u64)) {
         self.up.restart();
         self.push(&UpItem::Restate { have_term: have.0, have_index: have.1 });
@@ -68,7 +68,7 @@ impl Follow {
         down.receive(frame.head()) == Verdict::Accept
     }
 
-    /// Must everything be said again, since frames are missing?
+    /// Are frames missing, so that everything must be restated?
     pub(super) fn poll_restate(&mut self, now: OwnTime) -> bool {
         self.down.as_mut().is_some_and(|down| down.poll_restate(now))
     }

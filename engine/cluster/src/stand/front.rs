@@ -5,8 +5,7 @@
 //! it. So the front remembers it, and every request that waits for its answer.
 //! Invariants: between two answers to Attach, a worker gets the batches of a room without a gap, or none. A
 //! request is answered exactly once: by an owner, or after `give_up_ms` by a refusal that says when to retry.
-//! A publication that is said again brings its nonce and the time since it was said first, so it is accepted
-//! once.
+//! A repeated publication brings its nonce and the time since the first attempt, so it is accepted once.
 //! Not here: who owns the shard (`seat`), the way there (`link`), the node's own copy.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -170,7 +169,7 @@ impl Front {
         }
     }
 
-    /// Another owner, or a link that lost something: everything is said again, in an order in which each
+    /// Another owner, or a link that lost something: everything is restated, in an order in which each
     /// message makes sense to an owner that knows nothing.
     pub(super) fn restate(&mut self, now_ms: u64) {
         self.relay.clear();

@@ -40,8 +40,8 @@ pub(super) struct OwnerLog(Arc<Mutex<Shared>>);
 struct ShardLog(Arc<Mutex<Shared>>);
 
 impl OwnerLog {
-    /// Of an owner whose term has `adopted` entries in its log queue already: the shard's first position comes
-    /// behind them.
+    /// Of an owner whose term has `adopted` entries in its log queue already: the shard's first position
+    /// comes behind them.
     pub(super) fn new(adopted: u64) -> Self {
         OwnerLog(Arc::new(Mutex::new(Shared {
             pushed: VecDeque::new(),

@@ -11,7 +11,8 @@
 //! Invariants: nothing here waits or reads a clock. While the lease does not hold, the shard takes nothing,
 //! does nothing and shows nothing. An output of an owner reaches a worker only if it is of the term that this
 //! node follows.
-//! Not here: who owns the shard (`seat`), the network (`wire` is its border), SQLite (`Copy`'s implementation).
+//! Not here: who owns the shard (`seat`), the network (`wire` is its border), SQLite (`Copy`'s
+//! implementation).
 
 mod board;
 mod copy;
@@ -40,6 +41,7 @@ use crate::appender::AppenderConfig;
 use crate::id::NodeId;
 use crate::link::UpFrame;
 use crate::membership::{Membership, ShardReport};
+use crate::placement::drain_to;
 use crate::record::ChainHead;
 use crate::seat::Seat;
 use crate::time::OwnTime;
@@ -152,10 +154,9 @@ impl ClusterStand {
         }
     }
 
-    /// Where everything that this node owns goes when it drains: the first in rank of the others.
+    /// Where this shard goes when the node drains.
     fn heir(&self, now: OwnTime) -> Option<NodeId> {
-        let ranks = self.membership.ranks(now, self.config.shard, &self.board.reports());
-        ranks.into_iter().find(|node| *node != self.membership.me())
+        drain_to(now, &self.membership, &self.board.reports(), self.config.shard)
     }
 }
 

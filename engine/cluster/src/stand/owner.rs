@@ -112,7 +112,7 @@ impl Owner {
         }
     }
 
-    /// The shard takes inputs: what was dropped must be said again.
+    /// The shard takes inputs: the nodes must restate what was dropped.
     pub(super) fn ask_for_dropped(&mut self) {
         for peer in self.peers.values_mut().filter(|peer| peer.has_dropped) {
             peer.has_dropped = false;

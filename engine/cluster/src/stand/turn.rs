@@ -135,7 +135,7 @@ impl ClusterStand {
         }
     }
 
-    /// Everything is said again, to the owner that is followed.
+    /// Restate everything to the owner that is followed.
     fn say_again(&mut self, now: Now) {
         self.counts.restatements += 1;
         self.follow.begin_run((self.seat.chain().head().term, 0));

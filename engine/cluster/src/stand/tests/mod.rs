@@ -1,4 +1,6 @@
 //! Tests of stands: three nodes with real shards, in virtual time.
+//!
+//! Why here: what a viewer sees over an owner change is decided by all parts of a stand together.
 
 mod hall;
 
