@@ -66,7 +66,9 @@ impl fmt::Display for PushRefusal {
             PushRefusal::Stalled { retry_after_ms } => {
                 write!(f, "the log keeps nothing: retry in {retry_after_ms} ms")
             }
-            PushRefusal::Malformed => write!(f, "not one entry of at most {BODY_BYTES_MAX} bytes"),
+            PushRefusal::Malformed => {
+                write!(f, "not one entry of at most {BODY_BYTES_MAX} bytes: split it, a retry does not help")
+            }
         }
     }
 }
@@ -339,3 +341,6 @@ fn check(entry: &Bytes) -> Result<(), PushRefusal> {
     let is_one = EntriesBuilder::default().push(entry, BODY_BYTES_MAX);
     if is_one == Ok(true) { Ok(()) } else { Err(PushRefusal::Malformed) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,12 +66,14 @@ pub enum ConfigFault {
 impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigFault::Nodes(n) => write!(f, "got {n} nodes, expected 3 or 5: an even number has no use"),
+            ConfigFault::Nodes(n) => {
+                write!(f, "got {n} nodes, expected 3 or 5: list that many in cluster.nodes")
+            }
             ConfigFault::Twice(node) => {
-                write!(f, "{node} is listed twice: each node needs a number of its own")
+                write!(f, "{node} is listed twice: give each node of cluster.nodes a number of its own")
             }
             ConfigFault::NotAMember(node) => {
-                write!(f, "{node} is not in the list of nodes: add it, or use another")
+                write!(f, "{node} is not in the list: add it to cluster.nodes, or correct cluster.node")
             }
         }
     }
@@ -99,12 +101,21 @@ pub enum PeerRefusal {
 impl fmt::Display for PeerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PeerRefusal::NotAMember => "not another node of this cluster: compare the lists of nodes",
+            PeerRefusal::NotAMember => {
+                "not another node of this cluster: give all nodes the same cluster.nodes, and each a \
+                 cluster.node of its own"
+            }
             PeerRefusal::OldIncarnation => "an earlier process of that node: stop it if it still runs",
-            PeerRefusal::Seed => "another seed: the node belongs to another cluster",
-            PeerRefusal::Shards => "another number of shards: the node belongs to another cluster",
+            PeerRefusal::Seed => {
+                "another seed, of another cluster: give the node the cluster.name and cluster.servers of this \
+                 one, or stop it"
+            }
+            PeerRefusal::Shards => {
+                "another number of shards, of another cluster: give the node the cluster.name and \
+                 cluster.servers of this one, or stop it"
+            }
             PeerRefusal::TicketKey => "another ticket key: give all nodes the same auth.ticket_key_file",
-            PeerRefusal::Versions => "no common version: upgrade the older node",
+            PeerRefusal::Versions => "no common version: upgrade the older node first to a release between",
         })
     }
 }
@@ -331,3 +342,6 @@ impl Membership {
         live.filter_map(|(node, peer)| Some((*node, &peer.last.as_ref()?.reports[..])))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ impl Seat {
         is_well && now >= self.withdrawn_until
     }
 }
+
+#[cfg(test)]
+mod tests;

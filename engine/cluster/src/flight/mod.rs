@@ -190,3 +190,6 @@ impl Flight {
         if self.wants_read { self.began } else { self.next_attempt }
     }
 }
+
+#[cfg(test)]
+mod tests;
