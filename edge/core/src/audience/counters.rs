@@ -52,6 +52,8 @@ pub struct Counters {
     pub refusals: [u64; Refusal::ALL.len()],
     /// Closes by the order in `CloseCode::ALL`.
     pub closes: [u64; CloseCode::ALL.len()],
+    /// Tokens that sessions renewed.
+    pub renewals: u64,
     /// Hellos that were not admitted.
     pub sessions_denied: u64,
     /// Publications that shards took.
@@ -95,6 +97,7 @@ impl Default for Counters {
             reactions: 0,
             refusals: [0; Refusal::ALL.len()],
             closes: [0; CloseCode::ALL.len()],
+            renewals: 0,
             sessions_denied: 0,
             publications_accepted: 0,
             publications_refused: 0,

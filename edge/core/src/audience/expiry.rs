@@ -6,7 +6,7 @@
 //! number of the session, which is even over all sessions.
 //! Why by the monotonic clock: a wall clock that jumps ahead must not end sessions.
 //! Invariants: a session ends no later than its token and the leeway; it is told once per token; a session
-//! without an expiry costs nothing here.
+//! without an expiry costs nothing here; at most two entries a session, and [`STALE_MAX`], are queued.
 //! Not here: telling and ending (`renewal`), whether a token has run out at the hello (`auth`).
 
 use std::cmp::Reverse;
@@ -76,6 +76,10 @@ fn part_of(ms: u64, number: u64) -> u64 {
     ((u128::from(ms) * u128::from(number)) >> 64) as u64
 }
 
+/// Entries of sessions that are gone, or of tokens that were renewed, may be as many as there are sessions,
+/// and this many.
+pub(super) const STALE_MAX: usize = 1_024;
+
 /// Sessions that have something due, by time; at most one entry each that is not superseded.
 #[derive(Debug, Default)]
 pub(super) struct Endings(BinaryHeap<Reverse<(u64, u64)>>);
@@ -89,6 +93,19 @@ impl Endings {
             ending.queued_us = next_us;
             self.0.push(Reverse((next_us, connection.0)));
         }
+    }
+
+    /// Forget entries that are superseded once they are more than those of this many sessions: whoever
+    /// reconnects, or renews a token, leaves one that is due only when the token would have run out.
+    pub(super) fn tidy(&mut self, sessions: usize, is_queued: impl Fn(u64, ConnectionToken) -> bool) {
+        if self.0.len() > 2 * sessions + STALE_MAX {
+            self.0.retain(|Reverse((due_us, token))| is_queued(*due_us, ConnectionToken(*token)));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// When the next one is due.

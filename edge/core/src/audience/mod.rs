@@ -33,6 +33,7 @@ mod hello;
 mod history;
 mod outputs;
 mod pages;
+mod reactions;
 mod renewal;
 mod requests;
 mod ring;

@@ -65,6 +65,11 @@ impl Pages {
     }
 
     #[cfg(test)]
+    pub(super) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }

@@ -76,6 +76,7 @@ impl Audience {
             session.ending = None;
         }
         let expires_in_ms = grant.expiry.map_or(0, |expiry| self.expire(now, ix, expiry));
+        self.subscriptions.connections.counters.renewals += 1;
         let renewed = Renewed { request, name: &name, role, permissions, expires_in_ms };
         self.subscriptions.send_control(ix, &ServerFrame::Renewed(renewed));
         for room in lost {
@@ -99,7 +100,13 @@ impl Audience {
         let ending = ending.in_place_of(session.ending.as_deref());
         let ending = session.ending.insert(Box::new(ending));
         self.endings.queue(token, ending);
-        ending.expires_in_ms(now)
+        let in_ms = ending.expires_in_ms(now);
+        let connections = &self.subscriptions.connections;
+        self.endings.tidy(connections.counters.sessions as usize, |due_us, token| {
+            let session = connections.named(token).and_then(|(_, connection)| connection.session.as_deref());
+            session.and_then(|s| s.ending.as_deref()).is_some_and(|ending| ending.queued_us == due_us)
+        });
+        in_ms
     }
 
     /// Tell those whose tokens are about to run out, and end those whose have.

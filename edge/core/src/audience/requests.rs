@@ -203,10 +203,11 @@ impl Request<'_> {
         taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let (key, _) = session.room(react.alias).ok_or((Refusal::NotSubscribed, None))?;
         let room = &mut rooms.slab[key.0 as usize];
-        if room.tallies.is_empty() {
+        if room.reactions.is_empty() {
             rooms.reacted.push(key);
         }
-        if !room.react(react.key, u64::from(react.count)) {
+        let by = session.person.opener(false).person;
+        if !room.reactions.add(react.key, u64::from(react.count), by) {
             return Err((Refusal::Overloaded, Some(OVERLOADED_RETRY_MS)));
         }
         connections.counters.reactions += u64::from(react.count);

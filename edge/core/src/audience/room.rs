@@ -9,11 +9,8 @@ use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, Lineage
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::text::Likeness;
 
+use super::reactions::Reactions;
 use super::ring::Ring;
-
-/// Kinds of reactions that a room gathers before they are handed on: four times what a shard counts in a tick
-/// by default, and few enough to look through. Beyond: refusal `Overloaded`.
-const TALLY_KEYS_MAX: usize = 256;
 
 /// In place of a version: the member waits for its first snapshot. One snapshot at a time waits for a
 /// connection, so who asks again and again without reading is given one.
@@ -125,7 +122,7 @@ pub(super) struct Room {
     /// The head moved, or a member moved to a place already passed, since the walk began.
     pub(super) walk_again: bool,
     /// Reactions not handed to the shard yet.
-    pub(super) tallies: Vec<(Box<str>, u64)>,
+    pub(super) reactions: Reactions,
     /// The shard knows a count of members that is no longer right.
     pub(super) is_recount_due: bool,
 }
@@ -143,7 +140,7 @@ impl Room {
             walk: 0,
             is_dirty: false,
             walk_again: false,
-            tallies: Vec::new(),
+            reactions: Reactions::default(),
             is_recount_due: false,
         }
     }
@@ -157,17 +154,6 @@ impl Room {
         }
         self.walk = self.walk.min(self.members.len());
         moved
-    }
-
-    /// Add a reaction; `false` when there are too many kinds of them already.
-    pub(super) fn react(&mut self, key: &str, count: u64) -> bool {
-        let kinds = self.tallies.len();
-        match self.tallies.iter_mut().find(|(k, _)| &**k == key) {
-            Some((_, n)) => *n += count,
-            None if kinds >= TALLY_KEYS_MAX => return false,
-            None => self.tallies.push((key.into(), count)),
-        }
-        true
     }
 
     /// The request of a member that waits for the answer to its subscription.

@@ -23,7 +23,8 @@ impl Subscriptions {
         staff.retain(|(of, _)| *of != ix);
         let mut is_changed = staff.len() != before;
         if is_member && session.role.keeps_its_name() && staff.len() < STAFF_MAX {
-            staff.extend(Likeness::all_of(&session.name).map(|likeness| (ix, likeness)));
+            let place = STAFF_MAX - staff.len();
+            staff.extend(Likeness::all_of(&session.name).map(|likeness| (ix, likeness)).take(place));
             is_changed = true;
         }
         if is_changed {

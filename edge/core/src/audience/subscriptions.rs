@@ -187,10 +187,11 @@ impl Subscriptions {
     /// Hand a room's reactions to its shard.
     pub(super) fn flush_tallies(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
-        let Some(alias) = room.attached.as_ref().map(|a| a.alias).filter(|_| !room.tallies.is_empty()) else {
+        let Some(alias) = room.attached.as_ref().map(|a| a.alias).filter(|_| !room.reactions.is_empty())
+        else {
             return;
         };
-        let tallies = std::mem::take(&mut room.tallies);
+        let tallies = room.reactions.take();
         self.shards.submit_surely(alias, Input::React { alias, tallies });
     }
 

@@ -22,6 +22,7 @@ mod people;
 mod property;
 mod refusals;
 mod renewing;
+mod tables;
 mod unread;
 mod verdicts;
 mod viewer;

@@ -196,6 +196,7 @@ fn renewals_are_limited_as_publications_are() {
     }
     let third = renew(&mut harness, v, 3, "u||||20");
     assert!(matches!(third, Seen::Refused { reason: Refusal::RateLimited, retry_after_ms: Some(_), .. }));
+    assert_eq!(harness.audiences[0].counters().renewals, 2, "those that took effect are counted");
 }
 
 /// Clauses H-11 and H-12: nobody's moment is another's, and nobody stays beyond the leeway.
