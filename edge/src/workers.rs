@@ -102,6 +102,8 @@ pub struct Setup {
     pub tickets: Arc<Tickets>,
     /// The generation of this process, which is part of its QUIC connection IDs.
     pub generation: u16,
+    /// What people and their addresses are known by: a next process that has it knows them again.
+    pub people_key: [u8; 16],
     /// The bells that the engine rings.
     pub bells: Bells,
     /// The engine's ports, one for each bell.
@@ -166,8 +168,19 @@ impl Workers {
         sockets: Sockets<'_>,
         settings: impl Fn(usize) -> Settings,
     ) -> Result<(Workers, WorkerThreads), StartError> {
-        let Setup { config, clock, tcp_tls, quic_tls, authority, tickets, generation, bells, ports, pulses } =
-            setup;
+        let Setup {
+            config,
+            clock,
+            tcp_tls,
+            quic_tls,
+            authority,
+            tickets,
+            generation,
+            bells,
+            ports,
+            pulses,
+            people_key,
+        } = setup;
         let quic_config = quic::server_config(&quic_tls, tickets.quic_token_key(), &config.quic)
             .map_err(|error| StartError::QuicTls(error.to_string()))?;
         let quic_config = Arc::new(quic_config);
@@ -183,9 +196,9 @@ impl Workers {
             clock,
             ready: Arc::default(),
             generation,
+            unnamed: Default::default(),
         });
-        let people_key = random_key().map_err(|error| StartError::Worker { id: 0, error })?;
-        let people = Arc::new(People::new(people_limits(&config.limits), people_key));
+        let people = Arc::new(People::new(people_limits(&config.limits), Key::new(people_key)));
         let stats = ports.iter().map(|_| Arc::default()).collect();
         let workers = Workers { shared, stats };
         let mut threads = WorkerThreads(Vec::new());

@@ -317,7 +317,17 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
         None => None,
     };
     let admin_key = SharedKey::new(admin_key.as_ref());
-    Ok(Credentials { certificates, authority: Arc::new(authority), tickets: Arc::new(tickets), admin_key })
+    let people_key = secrets.people_key.map_or_else(random_key, Ok)?;
+    let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
+    Ok(Credentials { certificates, authority, tickets, admin_key, people_key })
+}
+
+fn random_key() -> Result<[u8; 16], NodeError> {
+    let mut key = [0; 16];
+    let filled = getrandom::fill(&mut key);
+    filled
+        .map_err(|error| NodeError::new(format!("the kernel gives no random bytes: {error}"), "try again"))?;
+    Ok(key)
 }
 
 /// The keys of tickets. Where the node's own file cannot be made, for want of a disk, they end with the
@@ -342,7 +352,7 @@ fn start_workers(
     (bells, ports): (Bells, Vec<WorkerPort>),
     pulses: &Pulses,
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
-    let Credentials { certificates, authority, tickets, admin_key: _ } = credentials;
+    let Credentials { certificates, authority, tickets, admin_key: _, people_key } = credentials;
     let setup = Setup {
         clock,
         config: config.clone(),
@@ -351,6 +361,7 @@ fn start_workers(
         authority: authority.clone(),
         tickets: tickets.clone(),
         generation,
+        people_key: *people_key,
         bells,
         ports,
         pulses: pulses.clone(),

@@ -12,13 +12,15 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use common::quic::Quic;
-use common::ws::Ws;
+use common::ws::{Ws, socket_from};
 use common::{PATIENCE, config, frame};
 use grandstand::{Addresses, Node};
 use grandstand_client::core::{OwnedEvent, SubscribeOptions};
 use grandstand_client::net::{Client, ClientOptions, Connector, OwnedPublication, Trust, Url};
+use grandstand_harness::http;
 use grandstand_harness::wait::until;
-use grandstand_protocol::frame::{ClientFrame, Durability, Outcome, ServerFrame};
+use grandstand_protocol::frame::{ClientFrame, Durability, Outcome, Publish, ServerFrame};
+use grandstand_protocol::refusal::Refusal;
 
 /// A directory that goes with its test.
 struct Dir(PathBuf);
@@ -477,4 +479,47 @@ fn go_on_over_restarts(own: &[(&str, &str)], durability: Durability) {
         assert_eq!(told.outcomes.len(), 1 + RESTARTS as usize);
         assert!(told.outcomes[1..].iter().all(|outcome| *outcome == Outcome::Resumed), "{:?}", told.outcomes);
     }
+}
+
+/// What the node says to a publication in `slow`, from this address and without a ticket.
+fn say_slowly(at: Addresses, from: &str) -> Option<Refusal> {
+    let mut ws = Ws::over(socket_from(from, at.ws.unwrap()), false, "/v1", "").expect("upgraded");
+    ws.send(&common::hello());
+    ws.next_frame();
+    ws.send(&common::subscribe(1, "slow"));
+    let alias = loop {
+        if let Ok(ServerFrame::Subscribed(s)) = ServerFrame::decode(&ws.next_frame()) {
+            break s.alias;
+        }
+    };
+    ws.send(&frame(&ClientFrame::Publish(Publish { alias, nonce: 1, text: "a", ..Publish::default() })));
+    loop {
+        match ServerFrame::decode(&ws.next_frame()) {
+            Ok(ServerFrame::Published(_)) => return None,
+            Ok(ServerFrame::Refused(refused)) => return Some(refused.reason),
+            _ => {}
+        }
+    }
+}
+
+/// An anonymous person brings nothing but an address, which the next process must know again.
+#[test]
+fn slow_mode_holds_anonymous_people_over_a_hand_over() {
+    let dir = Dir::new("slow");
+    let own = [("drain.handover_spread_ms", "100")];
+    let mut node = dir.node(&own);
+    let at = node.addresses();
+    let admin = at.admin.unwrap();
+    http::request_with(admin, "POST", "/rooms", r#"{"name":"slow"}"#).unwrap();
+    http::request_with(admin, "PUT", "/rooms/slow/state/gs.slow_ms", "3600000").unwrap();
+    assert_eq!(say_slowly(at, "127.0.0.1"), None);
+    for speaker in 1..4u32 {
+        let next = dir.node(&own);
+        until("the first is over", || node.is_over());
+        std::mem::replace(&mut node, next).stop();
+        let at = node.addresses();
+        assert_eq!(say_slowly(at, "127.0.0.1"), Some(Refusal::SlowMode), "after hand-over {speaker}");
+        assert_eq!(say_slowly(at, &format!("127.0.1.{speaker}")), None, "somebody else");
+    }
+    node.stop();
 }

@@ -338,6 +338,38 @@ fn the_log_names_the_client_that_is_refused() {
     drop(first);
 }
 
+/// Ten connections that name nobody, of each of two proxies: a line for each proxy.
+#[test]
+fn the_log_names_a_proxy_that_names_nobody_once() {
+    let ws = grandstand_harness::wait::free_port();
+    let at = ws.to_string();
+    let child = Command::new(env!("CARGO_BIN_EXE_grandstand"))
+        .args(common::serve_ws_at(&at))
+        .args(["--proxy-trusted", "127.0.0.9, 127.0.0.10", "--proxy-x-forwarded-for", "on"])
+        .args(["--node-workers", "2"])
+        .env_remove("GRANDSTAND_CONFIG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    lines.by_ref().find(|line| line.contains("ready")).expect("it is ready");
+    for n in 0..20 {
+        let from = if n % 2 == 0 { PROXY } else { "127.0.0.10" };
+        drop(welcome(Ws::over(socket_from(from, ws), false, "/v1", "").unwrap()));
+        drop(welcome(
+            Ws::over(socket_from(from, ws), false, "/v1", "X-Forwarded-For: 198.51.100.1\r\n").unwrap(),
+        ));
+    }
+    // The last line that it writes comes after all others.
+    drop(process);
+    let told: Vec<_> = lines.filter(|line| line.contains("names no client")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for proxy in ["proxy=127.0.0.9 ", "proxy=127.0.0.10 "] {
+        assert_eq!(told.iter().filter(|line| format!("{line} ").contains(proxy)).count(), 1, "{told:?}");
+    }
+}
+
 /// A proxy whose client leaves at once sends its header and its end together.
 #[test]
 fn who_leaves_right_behind_its_header_holds_no_place() {

@@ -130,6 +130,8 @@ stats! {
         "Sessions welcomed that continued an earlier one by ticket.";
     counter sessions_denied: Cell = "grandstand_sessions_denied_total",
         "Hellos that were refused for their token, name or version.";
+    counter renewals: Cell = "grandstand_tokens_renewed_total",
+        "Tokens that sessions renewed; grandstand_refusals_total has the refused ones.";
     counter closes: Labelled<CloseCode> = "grandstand_closes_total",
         "Connections that the node closed, by close code.";
     counter closes_websocket: Cell = "grandstand_closes_websocket_total",

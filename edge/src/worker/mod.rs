@@ -29,6 +29,7 @@ mod reserve;
 mod shared;
 mod sort;
 mod token;
+mod unnamed;
 mod upgrade;
 
 use std::io;

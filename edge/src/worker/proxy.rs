@@ -150,6 +150,14 @@ impl Driver {
         } else {
             client_of_x_forwarded_for(request.x_forwarded_for.iter().copied(), is_trusted)
         };
+        let proxy = self.client_of(ix);
+        if client.is_none() && self.shared.unnamed.is_first(proxy) {
+            tracing::info!(
+                %proxy,
+                "a trusted proxy sent a request that names no client, so no limit of an address holds such \
+                 connections: unless it is a probe, let the proxy set the header that is switched on here"
+            );
+        }
         self.name_client(now, ix, client).map_err(Unnamed::Limit)
     }
 

@@ -24,6 +24,7 @@ pub(super) fn publish(stats: &Stats, counters: &Counters, quic: Option<&Quic>) {
     stats.sessions.set(counters.sessions);
     stats.sessions_opened.set(counters.sessions_opened);
     stats.sessions_resumed.set(counters.sessions_resumed);
+    stats.renewals.set(counters.renewals);
     stats.sessions_denied.set(counters.sessions_denied);
     stats.members.set(counters.members);
     stats.rooms.set(counters.rooms);

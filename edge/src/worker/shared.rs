@@ -1,6 +1,7 @@
 //! Shared state of a node's workers: configuration, limiter, clock, command inboxes, and loads.
 //!
-//! Invariant: the limiter has the only locks here. A full inbox gives the command back.
+//! Invariant: only the limiter and the list of proxies that name nobody have locks here. A full inbox gives
+//! the command back.
 //! Not here: the state of one worker (`Worker`).
 
 use std::net::{IpAddr, TcpStream};
@@ -12,6 +13,7 @@ use grandstand_edge_core::admission::limits::{Address, ConnectionLimiter, Permit
 use grandstand_edge_core::audience::Drain;
 use grandstand_queue::{Sender, inbox};
 
+use super::unnamed::UnnamedProxies;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::quic::Datagram;
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) ready: Arc<AtomicBool>,
     /// The generation of this process, which is part of its QUIC connection IDs.
     pub(crate) generation: u16,
+    /// Proxies that the log told of.
+    pub(crate) unnamed: UnnamedProxies,
 }
 
 impl std::fmt::Debug for Shared {

@@ -1,8 +1,8 @@
-//! Secrets that end with a process, passed to its successor: the key of tickets and the development
-//! certificate of a node without files.
+//! Secrets that end with a process, passed to its successor: the key of tickets, the development certificate
+//! of a node without files, and the key of anonymous people.
 //!
 //! Why: without the key no session and no nonce goes on, and without the certificate no client that pinned it
-//! comes back. What a hand-over keeps must not depend on files.
+//! comes back. What a hand-over keeps must not depend on files, and whom slow mode holds must not be free.
 //! Invariants: they pass over a socket of this user only, and are never shown in a log.
 //! Not here: keys and certificates in files, which the successor reads itself (`node`).
 
@@ -19,6 +19,10 @@ pub(crate) struct Secrets {
     pub(crate) certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// The names in it.
     pub(crate) dev_names: Vec<String>,
+    /// The key by which people without a token are known: slow mode holds them by it. A process of an earlier
+    /// release has none to give.
+    #[serde(default)]
+    pub(crate) people_key: Option<[u8; 16]>,
 }
 
 impl fmt::Debug for Secrets {

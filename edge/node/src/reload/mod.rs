@@ -41,6 +41,8 @@ pub(crate) struct Credentials {
     pub(crate) authority: Arc<Authority>,
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) admin_key: SharedKey,
+    /// By which people without a token are known.
+    pub(crate) people_key: [u8; 16],
 }
 
 /// What can be read again, and what was read last.
@@ -92,6 +94,7 @@ impl Reload {
             ticket_key: self.credentials.tickets.key_of_process(),
             certificate: self.credentials.certificates.development_pair(),
             dev_names: self.state().config.tls.dev_names.clone(),
+            people_key: Some(self.credentials.people_key),
         }
     }
 
@@ -132,7 +135,7 @@ impl Reload {
     }
 
     fn read_again(&self, state: &mut State, wanted: &Config, done: &mut Reloaded) {
-        let Credentials { certificates, authority, tickets, admin_key } = &self.credentials;
+        let Credentials { certificates, authority, tickets, admin_key, people_key: _ } = &self.credentials;
         // Before the files are read: a change during the reading is found by the next look.
         let stamps = Stamps::of(&files(wanted));
         let config = &mut state.config;
