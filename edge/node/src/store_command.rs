@@ -236,10 +236,15 @@ fn check(matches: &ArgMatches) -> Result<Said, Failed> {
         1 => "1 fault".to_owned(),
         count => format!("{count} faults"),
     };
+    let copies = report.copies.as_ref().map_or(String::new(), |copies| {
+        let of = |position: &Option<u64>| position.map_or("none".to_owned(), |position| position.to_string());
+        let positions = copies.iter().map(of).collect::<Vec<_>>().join(", ");
+        format!(", copies of {} shards up to the positions {positions}", copies.len())
+    });
     Ok(Said {
         is_well: report.fault_count == 0,
         text: format!(
-            "{lines}{}: {} rooms, {} messages: {end}",
+            "{lines}{}: {} rooms, {} messages{copies}: {end}",
             path.display(),
             report.rooms,
             report.messages
@@ -248,7 +253,7 @@ fn check(matches: &ArgMatches) -> Result<Said, Failed> {
             "path": path.display().to_string(), "schema": report.version, "rooms": report.rooms, "segments": report.segments,
             "batches": report.batches, "messages": report.messages, "bytes": report.file_bytes,
             "fault_count": report.fault_count, "faults": report.faults,
-            "is_last_unsure": report.is_last_unsure,
+            "is_last_unsure": report.is_last_unsure, "copies": report.copies,
         }),
     })
 }

@@ -12,13 +12,14 @@ use grandstand_engine::log::Entry;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use crate::copy_head::CopyHead;
 use crate::error::StoreError;
 use crate::losses;
 use crate::marks::{self, Mark};
 use crate::record::{self, Record, Sealed};
 use crate::room_state::RoomState;
 use crate::schema;
-use crate::tables::{self, JournalRow, Name, RoomRow, RowKind};
+use crate::tables::{self, CopyPart, JournalRow, Name, RoomRow, RowKind};
 use crate::wal;
 
 /// Faults that a report describes; the rest is only counted.
@@ -49,6 +50,8 @@ pub struct Report {
     /// Whether the last commit was begun and is not there, and something of it may have been written. A node
     /// that serves may be about to finish it; otherwise it is not known whether it was acknowledged.
     pub is_last_unsure: bool,
+    /// The log is a cluster node's copies: the position of each shard's copy, if anything was applied.
+    pub copies: Option<Vec<Option<u64>>>,
 }
 
 /// Check a database, a backup, or a data directory.
@@ -87,6 +90,7 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
     walk.integrity(&tx);
     walk.rooms(&tx);
     let last = walk.journal(&tx);
+    walk.copies(last.as_ref());
     walk.marks(&tx, last.as_ref(), marks, wal);
     for (path, text) in losses::read(dir).into_iter().filter(|_| is_log) {
         let text = text.trim_end().replace('\n', "; ");
@@ -100,6 +104,8 @@ pub fn run(path: &Path) -> Result<Report, StoreError> {
 #[derive(Default)]
 struct Walk {
     report: Report,
+    /// The position of each shard's copy after the rows so far.
+    heads: Vec<u64>,
     rooms: HashMap<Name, Option<RoomState>, RandomState>,
     moved: HashMap<Name, i64, RandomState>,
 }
@@ -179,8 +185,13 @@ impl Walk {
             if chain.is_some_and(|chain| chain != read.base) {
                 self.fault(format!("room {name}: segment {id} does not follow the one before"));
             }
+            // The room was kept in memory for a while, and its description says from where it goes on.
+            let goes_on = read.records.first().is_some_and(|sealed| match &sealed.record {
+                Record::Entry(Entry::Room(entry)) => entry.next_offset == read.first_offset,
+                _ => false,
+            });
             let is_hole = match due {
-                Some(due) => due != read.first_offset,
+                Some(due) => due != read.first_offset && !(goes_on && due < read.first_offset),
                 None => read.first_offset > row.state.oldest_offset,
             };
             if is_hole {
@@ -252,18 +263,56 @@ impl Walk {
                 self.fault(format!("journal: row {id} is rotten, or the one before it is missing"));
             }
             last = Some((row.id, row.checksum));
+            self.parts(&row);
             let mut data = row.records.clone();
-            while !data.is_empty() {
+            for at in 0.. {
+                if data.is_empty() {
+                    break;
+                }
                 let Ok(sealed) = record::read(&data) else {
                     self.fault(format!("journal, row {id}: a record is rotten"));
                     break;
                 };
                 data = data.slice(sealed.bytes.len()..);
-                self.journal_record(id, &sealed);
+                self.journal_record(id, row.shard_of(at), &sealed);
             }
             newest = Some(row);
         }
         newest
+    }
+
+    /// Do the copies of a row have all of its records, and do they go on?
+    fn parts(&mut self, row: &JournalRow) {
+        let Some(parts) = &row.copies else { return };
+        self.heads.resize(parts.len(), 0);
+        for (shard, part) in parts.iter().enumerate() {
+            let position = part.head.as_ref().map_or(0, CopyHead::position);
+            if position < self.heads[shard] {
+                let text = format!("the copy of shard {shard} goes back to position {position}");
+                self.fault(format!("journal, row {}: {text}", row.id));
+            }
+            self.heads[shard] = position;
+        }
+        let records: u64 = parts.iter().map(|part| part.records).sum();
+        let count = std::iter::successors(Some(row.records.clone()), |data| {
+            record::read(data).ok().map(|sealed| data.slice(sealed.bytes.len()..))
+        });
+        if count.count() as u64 != records + 1 {
+            self.fault(format!("journal, row {}: its records are not those of its copies", row.id));
+        }
+    }
+
+    /// The copies at the end of the journal.
+    fn copies(&mut self, last: Option<&JournalRow>) {
+        let Some(parts) = last.and_then(|last| last.copies.as_ref()) else { return };
+        for (shard, _) in parts.iter().enumerate().filter(|(_, part)| part.is_damaged) {
+            self.fault(format!(
+                "the copy of shard {shard} lacks entries, which were damaged or not understood: \
+                 restore a backup, or the database of another node"
+            ));
+        }
+        let position = |part: &CopyPart| part.head.as_ref().map(CopyHead::position);
+        self.report.copies = Some(parts.iter().map(position).collect());
     }
 
     /// Are the commits there that were marked as settled?
@@ -286,10 +335,14 @@ impl Walk {
         self.fault(losses::describe(&text, &missing));
     }
 
-    fn journal_record(&mut self, row: i64, sealed: &Sealed) {
+    fn journal_record(&mut self, row: i64, shard: Option<usize>, sealed: &Sealed) {
         let name = sealed.record.room().clone();
         if self.moved.get(&name).is_some_and(|&moved| moved >= row) {
             return;
+        }
+        let of_row = self.rooms.get(&name).and_then(|state| state.as_ref()?.shard).map(usize::from);
+        if let Some(of_row) = of_row.filter(|&of_row| Some(of_row) != shard) {
+            self.fault(format!("journal, row {row}: room {name} is of shard {of_row}, and not of another"));
         }
         let state = self.rooms.entry(name.clone()).or_default();
         let mut due = state.as_ref().map(|state| state.next_offset);

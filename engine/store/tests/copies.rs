@@ -67,6 +67,7 @@ fn what_was_applied_is_there_at_once_and_after_a_restart() {
     }
     let report = verify::run(&node.dir.data()).unwrap();
     assert_eq!((report.faults, report.rooms, report.messages), (vec![], 2, 6));
+    assert_eq!(report.copies, Some(vec![Some(3), Some(1)]));
 }
 
 #[test]

@@ -141,33 +141,6 @@ fn a_rotten_backup_is_not_put_in_place() {
     assert!(!other.join("grandstand.db").exists());
 }
 
-/// Mounts a file system of `bytes` on a folder until it is dropped; `None` without the right to.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(at: &Path, bytes: u64) -> Option<Small> {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={bytes}");
-        let made =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
-        made.ok().filter(|made| made.status.success()).map(|_| Small(at.to_owned()))
-    }
-
-    fn remount(&self, options: &str) {
-        let status = std::process::Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(&self.0)
-            .status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() {
     let dir = Dir::new("full");

@@ -255,3 +255,6 @@ impl ShardCopy {
         self.shared.shards[self.shard].durable() >= self.position
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::tables::Name;
 
 /// Names of batches that are gone are swept out when they are more than those of batches that are there, and
 /// more than this.
-const SWEEP_MIN: usize = 1024;
+pub(super) const SWEEP_MIN: usize = 1024;
 
 /// See the file's head.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl CopiedRooms {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &CopiedRoom> {
         self.by_name.values()
+    }
+
+    #[cfg(test)]
+    pub(super) fn order_len(&self) -> usize {
+        self.order.len()
     }
 
     fn next_id(&mut self) -> u64 {

@@ -67,6 +67,33 @@ impl Drop for Dir {
     }
 }
 
+/// Mounts a file system of `bytes` on a folder until it is dropped; `None` without the right to.
+pub struct Small(PathBuf);
+
+impl Small {
+    pub fn mount(at: &Path, bytes: u64) -> Option<Small> {
+        std::fs::create_dir_all(at).unwrap();
+        let size = format!("size={bytes}");
+        let made =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
+        made.ok().filter(|made| made.status.success()).map(|_| Small(at.to_owned()))
+    }
+
+    pub fn remount(&self, options: &str) {
+        let status = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(&self.0)
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
 /// A store with one shard.
 pub struct Rig {
     pub store: Store,
