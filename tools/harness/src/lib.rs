@@ -2,6 +2,7 @@
 //!
 //! - [`node`]: the built binary as a process; `local`: a node in this process (feature `in-process`);
 //! - [`trust`]: a TLS client that trusts any certificate (feature `tls`);
+//! - [`nats`]: servers of NATS on loopback;
 //! - [`process`] and [`http`]: a process's CPU and memory, and the answers of its admin port;
 //! - [`numbers`], [`command_line`]: bounds of options, and whether a program explains itself;
 //! - [`histogram`], [`clock`], [`random`], [`wait`]: latencies, clocks, random numbers and waits;
@@ -19,6 +20,7 @@ pub mod histogram;
 pub mod http;
 #[cfg(feature = "in-process")]
 pub mod local;
+pub mod nats;
 pub mod node;
 pub mod numbers;
 pub mod process;

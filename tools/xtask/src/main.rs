@@ -19,6 +19,7 @@ mod field;
 mod fuzz;
 mod load;
 mod micro;
+mod nats;
 mod programs;
 mod python;
 mod run;
@@ -62,6 +63,7 @@ enum Task {
     Fuzz(fuzz::Args),
     Autobahn(autobahn::Args),
     Clients(clients::Args),
+    NatsServer(nats::Args),
     Deny(deny::Args),
 }
 
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::go(&args),
         Task::Autobahn(args) => autobahn::go(&args),
         Task::Clients(args) => clients::go(&args),
+        Task::NatsServer(args) => nats::go(&args),
         Task::Deny(args) => deny::go(&args),
     };
     match result {

@@ -46,6 +46,7 @@ pub(super) const LARGE_TYPES: &[(&str, &str)] = &[];
 pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("clock", "edge/src/clock.rs", "the one clock of a node, passed down"),
     ("clock", "edge/node/src/http/shards.rs", "tokio's clock: its tests run in virtual time"),
+    ("clock", "engine/cluster/nats/src/", "the network's thread has the clock that stands are given"),
     ("clock", "engine/queue/src/parker.rs", "a park with a time limit"),
     ("clock", "engine/src/runtime/", "shards' threads have the clock that cores are given"),
     ("clock", "engine/store/src/clock.rs", "the clock of the log's threads"),
@@ -58,6 +59,7 @@ pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("clock", "benches/", "what is measured is real time"),
     ("thread", "edge/src/workers.rs", "a worker is a thread"),
     ("thread", "edge/node/src/", "the admin port, hand-over and backups wait beside the workers"),
+    ("thread", "engine/cluster/nats/src/", "the network is a thread"),
     ("thread", "engine/queue/src/parker.rs", "tests of a park"),
     ("thread", "engine/src/runtime/", "a shard is a thread"),
     ("thread", "engine/store/src/", "the log's threads wait for the disk, so that nobody else does"),

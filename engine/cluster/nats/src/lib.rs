@@ -1,0 +1,122 @@
+//! The network of a cluster: what passes between nodes, and the logs of shards, over NATS.
+//!
+//! Why a crate of its own: it is the only one that knows NATS. Stands see plain data
+//! (`grandstand_cluster::stand`), and a test of theirs needs no server.
+//! Invariants: a stand never waits for the network. What cannot be sent or delivered is lost and counted. An
+//! append is answered as what it is: only an acknowledgement with a sequence number is one.
+//! Not here: who owns a shard, what a frame holds, what a node does with either.
+
+pub mod admin;
+mod config;
+mod driver;
+mod replies;
+mod status;
+mod subjects;
+mod wire;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use grandstand_cluster::membership::{self, Membership};
+use grandstand_cluster::stand::{Arrived, Wire};
+use grandstand_cluster::time::OwnTime;
+use grandstand_engine::link::ShardId;
+use grandstand_queue::Sender;
+
+pub use config::{Config, Credentials, Fault, Plan};
+pub use status::{Counters, PeerStatus, Status, StreamStatus};
+
+use driver::Driver;
+use status::Shared;
+use wire::StandWire;
+
+/// Messages of stands that may wait for the thread.
+const WAITING_MAX: usize = 8_192;
+/// How long a stop waits for what is still to be sent.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// The network's thread of a node. It ends with this value.
+#[derive(Debug)]
+pub struct Nats {
+    shared: Arc<Shared>,
+    to_thread: tokio::sync::mpsc::Sender<wire::FromStand>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Nats {
+    /// Starts the thread, which connects by itself for as long as it takes. `outlets` are the stands' ends,
+    /// one per shard in the order of shards.
+    ///
+    /// # Errors
+    /// The configuration makes no cluster or names a file that cannot be read, or no thread can be started.
+    pub fn start(
+        config: Config,
+        membership: membership::Config,
+        outlets: Vec<Sender<Arrived>>,
+    ) -> Result<Nats, Fault> {
+        config.check(&membership)?;
+        if outlets.len() != usize::from(membership.facts.shards) {
+            return Err(Fault::Shards { outlets: outlets.len(), shards: membership.facts.shards });
+        }
+        let now = OwnTime(config.origin.elapsed().as_millis() as u64);
+        let own = Membership::new(now, membership.clone()).map_err(Fault::Membership)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Fault::Thread(error.to_string()))?;
+        let options = runtime.block_on(config.options(membership.me))?;
+        let shared = Arc::new(Shared::new(outlets.len()));
+        let (to_thread, from_stands) = tokio::sync::mpsc::channel(WAITING_MAX);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let in_thread = shared.clone();
+        let run = move || {
+            runtime.block_on(async move {
+                let driver = Driver::connect(config, membership, own, options, outlets, in_thread).await;
+                match driver {
+                    Ok(driver) => driver.run(from_stands, stopped).await,
+                    Err((shared, why)) => shared.set_problem(why),
+                }
+            });
+            // Tasks of the client that still try to connect end here.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("nats".to_owned()).spawn(run);
+        let thread = thread.map_err(|error| Fault::Thread(error.to_string()))?;
+        Ok(Nats { shared, to_thread, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The end of a shard's stand.
+    #[must_use]
+    pub fn wire(&self, shard: ShardId) -> Box<dyn Wire> {
+        Box::new(StandWire::new(shard, self.to_thread.clone(), self.shared.clone()))
+    }
+
+    /// What the thread knows of the network, for metrics and health.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Sends what waits, for at most [`FLUSH_WITHIN`], and ends the thread.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The thread may have ended by itself.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.shared.set_problem("the thread of the network panicked: report this".to_owned());
+        }
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
