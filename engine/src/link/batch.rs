@@ -59,7 +59,7 @@ impl Batch {
         self.compressed.0.get_or_init(|| {
             is_new = true;
             let (header, _) = stream::read_header(&self.wire, usize::MAX).ok()??;
-            compressor.batch_framed(&self.wire[header + 1..])
+            compressor.batch_framed(self.wire.get(header + 1..)?)
         });
         is_new
     }

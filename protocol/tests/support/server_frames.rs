@@ -135,6 +135,8 @@ fn rooms() -> Vec<Vector> {
         let name = format!("gap_{reason:?}").to_lowercase();
         out.push(s(&name, "G-3", ServerFrame::Gap(Gap { reason, ..gap })));
     }
+    let goes_on = Gap { to: gap.from, count: 0, reason: GapReason::Restarted, ..gap };
+    out.push(s("gap_restarted_where_the_log_goes_on", "G-6", ServerFrame::Gap(goes_on)));
     out
 }
 

@@ -15,7 +15,10 @@ use grandstand_protocol::frame::{Gap, GapReason};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame_sink::FrameSink;
-use super::room::{Attached, CatchUp, Cursor, RoomKey, STATE_NOT_GIVEN};
+use super::history::continuous;
+use super::pages::PageFor;
+use super::reattach::Attachments;
+use super::room::{Attached, CatchUp, Cursor, Known, RoomKey, STATE_NOT_GIVEN};
 use super::rooms::Rooms;
 use super::subscriptions::Subscriptions;
 use super::write_run::WriteRun;
@@ -35,7 +38,13 @@ impl Subscriptions {
             return true;
         }
         if catching.unanswered.is_some() {
-            self.ask_page(key, ix, at);
+            if !self.answer_from_ring(key, at) {
+                self.ask_page(key, ix, at);
+            }
+            return true;
+        }
+        if catching.known != Known::Log {
+            Attachments(self).flush_restart(ix, key, at);
             return true;
         }
         if catching.state_version == STATE_NOT_GIVEN {
@@ -49,8 +58,14 @@ impl Subscriptions {
             self.go_live(ix, key, at);
             return true;
         }
-        if catching.page.is_empty() && attached.ring.since_offset(member.offset).is_none() {
+        let in_ring = || attached.ring.since_offset(member.offset).and_then(|mut batches| batches.next());
+        let Some(first) = catching.page.front().or_else(in_ring) else {
             self.ask_page(key, ix, at);
+            return true;
+        };
+        if first.first_offset != member.offset {
+            // Another owner sealed it otherwise: it can't be given in part.
+            Attachments(self).pass_over(ix, key, at);
             return true;
         }
         let batches_max = self.settings.batches_per_write_max;
@@ -91,23 +106,24 @@ impl Subscriptions {
 
     /// Ask the shard for the page from a member's offset on, if it is this member's turn.
     pub(super) fn ask_page(&mut self, key: RoomKey, ix: u32, at: u32) {
-        let Subscriptions { settings, shards, connections, rooms, pages, .. } = self;
-        if !takes_a_page(&connections[ix], rooms) {
+        let Subscriptions { settings, shards, connections, rooms, pages, sweeps, .. } = self;
+        if rooms[key].asks_at.is_some() || !takes_a_page(&connections[ix], rooms) {
             return;
         }
         let (token, session) = connections.requester(ix);
-        let ticket = pages.insert_member(key, token);
-        session.page_asked = Some(ticket);
+        let ticket = pages.insert(PageFor::Member { room: key, connection: token }, *sweeps);
+        session.is_page_asked = true;
         // The others have their turn before it has another one.
         let memberships = &mut session.memberships;
         if let Some(asks) = memberships.iter().position(|m| m.room == key) {
             memberships[asks..].rotate_left(1);
         }
         let (member, attached) = rooms.member(key, at);
-        let (alias, epoch, from) = (attached.alias, attached.epoch, member.offset);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return };
         catching.waits_for = Some(ticket);
-        let (worker, request, of) = (settings.worker, ticket.into(), PageOf::Shown);
+        let (_, from) = attached.begins_at(member.offset, catching.known);
+        let (alias, epoch) = (attached.alias, attached.epoch);
+        let (worker, request, of) = (settings.worker, ticket, PageOf::Shown);
         shards.submit_surely(alias, Input::History { worker, request, alias, epoch, from, of });
     }
 
@@ -116,15 +132,15 @@ impl Subscriptions {
         &mut self,
         key: RoomKey,
         token: ConnectionToken,
-        ticket: u32,
-        page: HistoryPage,
+        ticket: u64,
+        page: &HistoryPage,
     ) {
         let Some((ix, connection)) = self.connections.named_mut(token).filter(|(_, c)| !c.closing) else {
             return;
         };
         let Some(session) = connection.session.as_mut() else { return };
         // Whatever became of the member: another one of the connection has its turn.
-        session.page_asked = None;
+        session.is_page_asked = false;
         let place = session.membership(key).and_then(|m| m.place);
         if let Some(place) = place.filter(|_| self.rooms.get(key).is_some()) {
             self.take_page(ix, key, place.member, ticket, page);
@@ -132,27 +148,40 @@ impl Subscriptions {
         self.connections.queue_flush(ix);
     }
 
-    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u32, page: HistoryPage) {
-        let (member, _) = self.rooms.member(key, at);
+    fn take_page(&mut self, ix: u32, key: RoomKey, at: u32, ticket: u64, page: &HistoryPage) {
+        let (member, attached) = self.rooms.member(key, at);
         let Cursor::CatchUp(catching) = &mut member.cursor else { return };
         if catching.waits_for != Some(ticket) {
             // It was asked for by an earlier subscription, to this room or to one that had this key before.
             return;
         }
         catching.waits_for = None;
-        let (unanswered, asked) = (catching.unanswered.take(), member.offset);
-        let batches = if page.same_epoch { page.batches } else { Vec::new() };
-        if let Some(join) = unanswered {
-            let offset = self.answer_resume(key, &join, asked, batches.first().map(|b| &**b));
+        let is_denied_first = !page.same_epoch && !catching.was_denied;
+        catching.was_denied = !page.same_epoch;
+        if is_denied_first {
+            // The shard has another log: it tells of it first.
+            return Attachments(self).ask_attach(key);
+        }
+        let (_, asked) = attached.begins_at(member.offset, catching.known);
+        let batches = if page.same_epoch { continuous(&page.batches, asked) } else { &[] };
+        let first = batches.first();
+        let time_ms = first.map_or(attached.time_ms, |batch| batch.base_time_ms);
+        if let Some(join) = catching.unanswered.take() {
+            let offset = self.answer_resume(key, &join, asked, first.map(|batch| &**batch));
             // The answer may have been one too many for its control queue: then it has left.
             if self.connections[ix].closing {
                 return;
             }
             self.rooms.member(key, at).0.offset = offset;
+        } else if catching.known != Known::Log {
+            Attachments(self).tell_restart(ix, key, at, time_ms);
+            if self.connections[ix].closing {
+                return;
+            }
         }
-        let gap = self.close_hole(key, at, &batches);
+        let gap = self.close_hole(key, at, batches);
         if let Cursor::CatchUp(catching) = &mut self.rooms.member(key, at).0.cursor {
-            catching.page = batches.into();
+            catching.page = batches.iter().cloned().collect();
         }
         if let Some(gap) = gap {
             self.send_gap(ix, &gap, None);
@@ -181,9 +210,9 @@ impl Subscriptions {
 
 /// Is a page all that this member, at this offset, can go on with?
 pub(super) fn needs_page(offset: u64, catching: &CatchUp, attached: &Attached) -> bool {
-    let is_in_ring = || offset == attached.next_offset || attached.ring.since_offset(offset).is_some();
-    catching.unanswered.is_some()
-        || (catching.state_version != STATE_NOT_GIVEN && catching.page.is_empty() && !is_in_ring())
+    let may_read = catching.known != Known::Log || catching.state_version != STATE_NOT_GIVEN;
+    let is_in_ring = || attached.has_from(attached.begins_at(offset, catching.known).1);
+    catching.unanswered.is_some() || (may_read && catching.page.is_empty() && !is_in_ring())
 }
 
 /// May a page be asked for, for some member of this connection? One at a time is on its way or waits to be
@@ -192,6 +221,6 @@ pub(super) fn takes_a_page(connection: &Connection, rooms: &Rooms) -> bool {
     let Some(session) = connection.session.as_ref() else { return false };
     let places = session.memberships.iter().filter_map(|m| Some((m.room, m.place?)));
     !connection.blocked
-        && session.page_asked.is_none()
+        && !session.is_page_asked
         && places.into_iter().all(|(room, place)| !rooms[room].holds_page(place.member))
 }

@@ -13,7 +13,6 @@ use grandstand_engine::link::Batch;
 use grandstand_protocol::compress::Compressor;
 use grandstand_protocol::version::capability;
 
-use super::room::Room;
 use super::settings::Settings;
 
 impl Settings {
@@ -30,9 +29,10 @@ pub(super) struct BatchCompressor {
 }
 
 impl BatchCompressor {
-    /// Compress a batch of this room, where that pays and nobody has; `true` when it was done here.
-    pub(super) fn compress(&mut self, batch: &Batch, room: &Room, settings: &Settings) -> bool {
-        let pays = room.members_compressed as usize >= settings.compress_from_members;
+    /// Compress a batch of a room with so many members who open it, where that pays and nobody has; `true`
+    /// when it was done here.
+    pub(super) fn compress(&mut self, batch: &Batch, members: u32, settings: &Settings) -> bool {
+        let pays = members as usize >= settings.compress_from_members;
         pays && batch.compress(self.compressor.get_or_insert_default())
     }
 }

@@ -146,16 +146,17 @@ impl Subscriptions {
     /// Is there anything to offer to a member? Those at the head cost no budget, so that a small one reaches
     /// the others.
     fn has_news(&self, key: RoomKey, at: u32) -> bool {
-        let room = &self.rooms[key];
+        let Some(room) = self.rooms.get(key) else { return false };
         let Some(attached) = room.attached.as_ref() else { return false };
-        let member = &room.members[at as usize];
+        let Some(member) = room.members.get(at as usize) else { return false };
         match &member.cursor {
             Cursor::Live(seq) => *seq != attached.ring.next_seq(),
             // Who waits for its turn to have a page must not use up the budget of the others.
             Cursor::CatchUp(catching) => {
                 catching.waits_for.is_none()
                     && (!needs_page(member.offset, catching, attached)
-                        || takes_a_page(&self.connections[member.connection], &self.rooms))
+                        || (room.asks_at.is_none()
+                            && takes_a_page(&self.connections[member.connection], &self.rooms)))
             }
         }
     }
@@ -210,13 +211,18 @@ impl Subscriptions {
     /// Tell of a gap, if there is one, and give the state that the lost batches may have changed.
     pub(super) fn send_gap(&mut self, ix: u32, gap: &Gap, snapshot: Option<&StateImage>) {
         if gap.count > 0 {
-            self.connections.counters.gaps[gap.reason as usize] += 1;
-            self.connections.counters.gap_messages += gap.count;
-            self.send_control(ix, &ServerFrame::Gap(*gap));
+            self.write_gap(ix, gap);
         }
         if let Some(snapshot) = snapshot {
             self.connections.write_shared(ix, &snapshot.wire);
         }
+    }
+
+    pub(super) fn write_gap(&mut self, ix: u32, gap: &Gap) {
+        let counters = &mut self.connections.counters;
+        counters.gaps[gap.reason as usize] += 1;
+        counters.gap_messages = counters.gap_messages.saturating_add(gap.count);
+        self.send_control(ix, &ServerFrame::Gap(*gap));
     }
 }
 

@@ -7,12 +7,15 @@
 //! for one client.
 //! Not here: how many are under way (`pages`), reading the log (engine), members that catch up (`catch_up`).
 
-use grandstand_engine::link::{Batch, HistoryPage, Input, PageOf};
+use std::sync::Arc;
+
+use grandstand_engine::link::{Batch, HistoryPage};
 use grandstand_protocol::frame::{self, History, Kind, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
 
-use super::pages::{Asked, PageFor};
+use super::pages::{Asked, OVERLOADED_RETRY_MS, PageFor};
+use super::reattach::Attachments;
 use super::requests::Request;
 use super::subscriptions::Subscriptions;
 use crate::people::Limited;
@@ -25,9 +28,6 @@ const PAGE_FRAMES: u32 = 20;
 /// `Overloaded`.
 const ASKED_PER_CLIENT_MAX: u32 = 2;
 
-/// After `Overloaded`: by then a slow connection may have taken what it was sent.
-const OVERLOADED_RETRY_MS: u32 = 1000;
-
 impl Request<'_> {
     pub(super) fn handle_history(&mut self, history: &History) {
         if let Err((reason, retry_after_ms)) = self.try_history(history) {
@@ -36,8 +36,7 @@ impl Request<'_> {
     }
 
     fn try_history(&mut self, h: &History) -> Result<(), (Refusal, Option<u32>)> {
-        let Subscriptions { settings, shards, connections, rooms, pages, people, .. } =
-            &mut *self.subscriptions;
+        let Subscriptions { settings, connections, rooms, pages, people, .. } = &mut *self.subscriptions;
         let is_full = connections[self.ix].is_backed_up(settings.control_queue_bytes_max);
         let (connection, session) = connections.requester(self.ix);
         let Some((room, _)) = session.room(h.alias) else {
@@ -48,7 +47,7 @@ impl Request<'_> {
         let taken = session.take(people, self.now, (Limited::Pages, rate), cost);
         taken.map_err(|ms| (Refusal::RateLimited, Some(ms)))?;
         let attached = rooms.attached(room);
-        if attached.epoch != h.epoch {
+        if !attached.answers_for(h.epoch, h.from) {
             return Err((Refusal::UnknownEpoch, None));
         }
         let overloaded = (Refusal::Overloaded, Some(OVERLOADED_RETRY_MS));
@@ -60,15 +59,12 @@ impl Request<'_> {
             0 => limits::HISTORY_MESSAGES_MAX,
             count => count.min(limits::HISTORY_MESSAGES_MAX),
         };
-        let (alias, epoch, from) = (attached.alias, h.epoch, h.from);
-        let ticket = pages.insert_client(Asked { room, connection, request: h.request, epoch, from });
-        let (worker, of) = (settings.worker, PageOf::Full { messages_max });
-        let input = Input::History { worker, request: ticket, alias, epoch, from, of };
-        if shards.submit(alias, input).is_err() {
-            pages.remove(ticket);
-            connections.counters.submits_full += 1;
+        let (request, epoch, from) = (h.request, attached.epoch, h.from);
+        let asked = Asked { room, connection, request, epoch, from, messages_max, was_denied: false };
+        if !Attachments(self.subscriptions).ask_history(asked) {
             return Err(overloaded);
         }
+        let (_, session) = self.subscriptions.connections.requester(self.ix);
         session.pages_asked += 1;
         Ok(())
     }
@@ -76,12 +72,12 @@ impl Request<'_> {
 
 impl Subscriptions {
     /// A page came.
-    pub(super) fn handle_page(&mut self, ticket: u64, page: HistoryPage) {
+    pub(super) fn handle_page(&mut self, ticket: u64, page: &HistoryPage) {
         match self.pages.remove(ticket) {
             Some(PageFor::Member { room, connection }) => {
-                self.handle_members_page(room, connection, ticket as u32, page);
+                self.handle_members_page(room, connection, ticket, page);
             }
-            Some(PageFor::Client(asked)) => self.answer_history(&asked, &page),
+            Some(PageFor::Client(asked)) => self.answer_history(&asked, page),
             None => {}
         }
     }
@@ -89,9 +85,13 @@ impl Subscriptions {
     fn answer_history(&mut self, asked: &Asked, page: &HistoryPage) {
         let named = self.connections.named_mut(asked.connection);
         let Some((ix, connection)) = named.filter(|(_, c)| !c.closing) else { return };
-        if let Some(session) = connection.session.as_mut() {
-            session.pages_asked -= 1;
+        let Some(session) = connection.session.as_mut() else { return };
+        if !page.same_epoch && !asked.was_denied && self.rooms.get(asked.room).is_some() {
+            // The shard has another log: what it tells of the room decides whether the page is asked again.
+            self.pages.insert(PageFor::Client(Asked { was_denied: true, ..*asked }), self.sweeps);
+            return Attachments(self).ask_attach(asked.room);
         }
+        session.pages_asked -= 1;
         let is_full = connection.is_backed_up(self.settings.control_queue_bytes_max);
         let is_member = connection.session.as_ref().is_some_and(|s| s.membership(asked.room).is_some());
         let attached = self.rooms.get(asked.room).and_then(|room| room.attached.as_ref());
@@ -104,35 +104,54 @@ impl Subscriptions {
         if page.retry_after_ms.is_some() {
             return self.refuse_history(ix, asked.request, Refusal::StorageUnavailable, page.retry_after_ms);
         }
-        if page.batches.is_empty() && asked.from < attached.next_offset {
+        let batches = continuous(&page.batches, asked.from);
+        if batches.is_empty() && asked.from < attached.next_offset {
             return self.refuse_history(ix, asked.request, Refusal::TooOld, None);
         }
         if is_full {
             let retry = Some(OVERLOADED_RETRY_MS);
             return self.refuse_history(ix, asked.request, Refusal::Overloaded, retry);
         }
-        let first = page.batches.first();
+        let (first, last) = (batches.first(), batches.last());
         let answer = frame::HistoryPage {
             request: asked.request,
             alias: attached.alias.0,
             epoch: attached.epoch,
             offset: first.map_or(attached.next_offset, |batch| batch.first_offset),
             time_ms: first.map_or(attached.time_ms, |batch| batch.base_time_ms),
-            next: page.batches.last().map_or(attached.next_offset, |batch| batch.next_offset),
+            next: last.map_or(attached.next_offset, |batch| batch.next_offset),
             head: attached.next_offset,
-            batches: page.batches.iter().map(|batch| body(batch)).collect(),
+            batches: batches.iter().filter_map(|batch| body(batch)).collect(),
         };
         self.send_control(ix, &ServerFrame::HistoryPage(answer));
     }
 
-    fn refuse_history(&mut self, ix: u32, request: u32, reason: Refusal, retry_after_ms: Option<u32>) {
+    pub(super) fn refuse_history(
+        &mut self,
+        ix: u32,
+        request: u32,
+        reason: Refusal,
+        retry_after_ms: Option<u32>,
+    ) {
         self.refuse(ix, Kind::History, request.into(), reason, retry_after_ms);
     }
 }
 
-/// A batch's body, as it stands behind header and kind.
-fn body(batch: &Batch) -> &[u8] {
-    let header = stream::read_header(&batch.wire, limits::SERVER_FRAME_BYTES_MAX);
-    let (header, _) = header.ok().flatten().expect("shards frame their batches");
-    &batch.wire[header + 1..]
+/// Of a page's batches from an offset on, those that continue each other. Another node may have sent it.
+pub(super) fn continuous(batches: &[Arc<Batch>], from: u64) -> &[Arc<Batch>] {
+    let passed = batches.iter().take_while(|batch| batch.next_offset <= from).count();
+    let batches = &batches[passed..];
+    let mut next = batches.first().map_or(0, |batch| batch.first_offset);
+    let continues = |batch: &&Arc<Batch>| {
+        let is_next = batch.first_offset == next && batch.next_offset > next && body(batch).is_some();
+        next = batch.next_offset;
+        is_next
+    };
+    &batches[..batches.iter().take_while(continues).count()]
+}
+
+/// A batch's body, as it stands behind header and kind; `None` if it stands behind none.
+fn body(batch: &Batch) -> Option<&[u8]> {
+    let (header, _) = stream::read_header(&batch.wire, limits::SERVER_FRAME_BYTES_MAX).ok()??;
+    batch.wire.get(header + 1..)
 }

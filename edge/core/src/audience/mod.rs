@@ -34,6 +34,7 @@ mod history;
 mod outputs;
 mod pages;
 mod reactions;
+mod reattach;
 mod renewal;
 mod requests;
 mod ring;

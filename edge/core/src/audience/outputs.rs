@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use grandstand_engine::link::{Alias, Answer, AnswerKind, Batch, Output, Personal};
-use grandstand_protocol::frame::{Kind, Phase, Published, RoomEvent, ServerFrame};
+use grandstand_protocol::frame::{Kind, Phase, Published, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
 use super::Audience;
+use super::reattach::Attachments;
 use super::subscriptions::Subscriptions;
 
 impl Audience {
@@ -19,8 +20,10 @@ impl Audience {
             Output::Batch { alias, batch } => self.handle_batch(alias, batch),
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
             Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
-            Output::Attached { room, result } => self.subscriptions.handle_attached(&room, result),
-            Output::History { request, page } => self.subscriptions.handle_page(request, *page),
+            Output::Attached { room, result } => {
+                Attachments(&mut self.subscriptions).handle_attached(&room, result);
+            }
+            Output::History { request, page } => self.subscriptions.handle_page(request, &page),
             Output::Phase { alias, phase, at_ms } => self.handle_phase(alias, phase, at_ms),
             Output::Removed { alias } => self.handle_removed(alias),
             // A worker asks nothing as an operator.
@@ -32,10 +35,17 @@ impl Audience {
         let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
         let Some(key) = rooms.with_alias(alias) else { return };
         let room = &mut rooms[key];
-        let is_compressed_here = self.compressor.compress(&batch, room, settings);
-        connections.counters.batches_compressed += u64::from(is_compressed_here);
         let Some(attached) = room.attached.as_mut() else { return };
-        assert_eq!(batch.seq, attached.ring.next_seq(), "a hole in the batches of {}", room.name);
+        let continues = batch.seq == attached.ring.next_seq()
+            && batch.seq < u64::MAX
+            && batch.first_offset == attached.next_offset
+            && batch.next_offset >= batch.first_offset;
+        if !continues {
+            // Outputs were lost, or the shard has another owner: what it sent is part of the answer.
+            return Attachments(&mut self.subscriptions).ask_attach(key);
+        }
+        let is_compressed_here = self.compressor.compress(&batch, room.members_compressed, settings);
+        connections.counters.batches_compressed += u64::from(is_compressed_here);
         attached.next_offset = batch.next_offset;
         attached.time_ms = batch.time_ms;
         if let Some(snapshot) = &batch.snapshot {
@@ -79,7 +89,7 @@ impl Audience {
         let named = connections.named(personal.connection);
         let Some((ix, connection)) = named.filter(|(_, c)| !c.closing) else { return };
         let place = connection.session.as_ref().and_then(|s| s.room(personal.alias.0));
-        if place.is_none_or(|(key, place)| rooms[key].is_unanswered(place.member)) {
+        if place.is_none_or(|(key, place)| !rooms[key].is_told(place.member)) {
             return;
         }
         if connection.is_backed_up(settings.control_queue_bytes_max) {
@@ -95,18 +105,11 @@ impl Audience {
         let room = &mut self.subscriptions.rooms[key];
         let Some(attached) = room.attached.as_mut() else { return };
         attached.phase = phase;
-        // Who waits for its subscription's answer learns the phase with it.
-        let answered = (0..).zip(&room.members).filter(|(at, _)| !room.is_unanswered(*at));
-        let members: Vec<u32> = answered.map(|(_, m)| m.connection).collect();
-        let event = RoomEvent { alias: alias.0, phase, at_ms, detail: "" };
-        for ix in members {
-            self.subscriptions.send_control(ix, &ServerFrame::RoomEvent(event));
-        }
+        self.subscriptions.tell_phase(key, phase, at_ms);
     }
 
     fn handle_removed(&mut self, alias: Alias) {
         let Some(key) = self.subscriptions.rooms.with_alias(alias) else { return };
-        self.subscriptions.send_members_away(key, Refusal::UnknownRoom);
-        self.subscriptions.rooms.remove(key);
+        Attachments(&mut self.subscriptions).lose_room(key, Refusal::UnknownRoom);
     }
 }

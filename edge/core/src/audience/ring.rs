@@ -18,12 +18,31 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(batches: Vec<Arc<Batch>>, next_seq: u64) -> Self {
-        let bytes = batches.iter().map(|b| b.kept_bytes()).sum();
-        debug_assert!(batches.last().is_none_or(|b| b.seq + 1 == next_seq));
-        Ring { batches: batches.into(), bytes, next_seq }
+    /// The newest of these batches that continue each other up to the head, within the bounds.
+    pub(super) fn new(
+        batches: Vec<Arc<Batch>>,
+        (next_seq, next_offset): (u64, u64),
+        batches_max: usize,
+        bytes_max: usize,
+    ) -> Self {
+        let mut ring = Ring { batches: VecDeque::new(), bytes: 0, next_seq };
+        let (mut seq, mut offset) = (next_seq, next_offset);
+        for batch in batches.into_iter().rev() {
+            let continues = batch.seq.checked_add(1) == Some(seq)
+                && batch.next_offset == offset
+                && batch.first_offset <= offset;
+            let bytes = ring.bytes + batch.kept_bytes();
+            let fits = ring.batches.is_empty() || (ring.batches.len() < batches_max && bytes <= bytes_max);
+            if !continues || !fits {
+                break;
+            }
+            (seq, offset, ring.bytes) = (batch.seq, batch.first_offset, bytes);
+            ring.batches.push_front(batch);
+        }
+        ring
     }
 
+    /// Add a batch that has the next number and begins at the head.
     pub(super) fn push(&mut self, batch: Arc<Batch>, batches_max: usize, bytes_max: usize) {
         debug_assert_eq!(batch.seq, self.next_seq);
         self.next_seq = batch.seq + 1;
@@ -81,7 +100,7 @@ mod tests {
             seq,
             first_offset: first,
             next_offset: next,
-            messages: (next - first) as u32,
+            messages: next.saturating_sub(first) as u32,
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from_static(&[0; 10]),
@@ -92,7 +111,7 @@ mod tests {
 
     #[test]
     fn it_forgets_the_oldest_and_knows_what_it_has() {
-        let mut ring = Ring::new(vec![], 5);
+        let mut ring = Ring::new(vec![], (5, 10), 3, 1000);
         for (seq, first, next) in [(5, 10, 12), (6, 12, 12), (7, 12, 13), (8, 13, 20)] {
             ring.push(batch(seq, first, next), 3, 1000);
         }
@@ -106,5 +125,23 @@ mod tests {
         assert_eq!(ring.since_offset(20).unwrap().count(), 0);
         ring.push(batch(9, 20, 21), 3, 30);
         assert_eq!((ring.first_seq(), ring.bytes), (9, 20));
+    }
+
+    #[test]
+    fn it_takes_what_continues_to_the_head_and_nothing_else() {
+        let of = |batches: &[(u64, u64, u64)], head| {
+            let batches = batches.iter().map(|&(seq, first, next)| batch(seq, first, next)).collect();
+            let ring = Ring::new(batches, head, 3, 1000);
+            assert_eq!((ring.next_seq(), ring.bytes), (head.0, 20 * ring.batches.len()));
+            ring.batches.iter().map(|b| b.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[(5, 10, 12), (6, 12, 12), (7, 12, 13)], (8, 13)), [5, 6, 7]);
+        assert_eq!(of(&[(4, 9, 10), (5, 10, 12), (6, 12, 12), (7, 12, 13)], (8, 13)), [5, 6, 7], "bounds");
+        assert_eq!(of(&[(5, 10, 12), (7, 12, 13)], (8, 13)), [7], "a hole in the numbers");
+        assert_eq!(of(&[(6, 10, 11), (7, 12, 13)], (8, 13)), [7], "a hole in the offsets");
+        assert_eq!(of(&[(7, 14, 13)], (8, 13)), [0; 0], "backwards");
+        assert_eq!(of(&[(7, 12, 13)], (9, 13)), [0; 0], "not up to the head");
+        assert_eq!(of(&[(7, 12, 13)], (8, 14)), [0; 0], "not up to the head's offset");
+        assert_eq!(of(&[(u64::MAX, 12, 13)], (0, 13)), [0; 0], "no number follows");
     }
 }

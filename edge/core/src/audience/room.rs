@@ -39,17 +39,51 @@ pub(super) enum Cursor {
     CatchUp(Box<CatchUp>),
 }
 
+/// What a client knows of the log that its room has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It reads this log.
+    Log,
+    /// It read another log, which is the same up to this offset. It has not been told of this one.
+    Until(u64),
+    /// It read another log, and how much of it this one holds is not known. It has not been told of this one.
+    Nothing,
+}
+
+impl Known {
+    /// After a change to a log that holds the one before up to an offset, as far as that is known.
+    pub(super) fn then(self, held: Option<u64>) -> Known {
+        match (self, held) {
+            (Known::Nothing, _) | (_, None) => Known::Nothing,
+            (Known::Log, Some(held)) => Known::Until(held),
+            (Known::Until(before), Some(held)) => Known::Until(before.min(held)),
+        }
+    }
+}
+
 /// A member that reads the past.
 #[derive(Debug)]
 pub(super) struct CatchUp {
+    /// Whether its client knows the log that the room has now.
+    pub(super) known: Known,
     /// Version of the state that it was given, or [`STATE_NOT_GIVEN`].
     pub(super) state_version: u64,
     /// A page of history, oldest first, when the past is older than the ring.
     pub(super) page: std::collections::VecDeque<Arc<Batch>>,
     /// The ticket of the page that was asked for and has not come.
-    pub(super) waits_for: Option<u32>,
+    pub(super) waits_for: Option<u64>,
+    /// The last page that it asked for was of another log than the shard's.
+    pub(super) was_denied: bool,
     /// The subscription is answered when the first page shows where it can begin.
     pub(super) unanswered: Option<Join>,
+}
+
+impl CatchUp {
+    /// At the beginning of what it reads.
+    pub(super) fn new(known: Known, state_version: u64, unanswered: Option<Join>) -> Box<CatchUp> {
+        let page = std::collections::VecDeque::new();
+        Box::new(CatchUp { known, state_version, page, waits_for: None, was_denied: false, unanswered })
+    }
 }
 
 /// What a subscriber asked for.
@@ -75,11 +109,12 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    pub(super) fn new(a: Attachment) -> Self {
+    /// What a shard told of a room, within the ring's bounds.
+    pub(super) fn new(a: Attachment, batches_max: usize, bytes_max: usize) -> Self {
         Attached {
             alias: a.alias,
             epoch: a.epoch,
-            ring: Ring::new(a.batches, a.next_seq),
+            ring: Ring::new(a.batches, (a.next_seq, a.next_offset), batches_max, bytes_max),
             next_offset: a.next_offset,
             time_ms: a.time_ms,
             snapshot: a.snapshot,
@@ -91,12 +126,60 @@ impl Attached {
     /// The offset at which a reader of a log goes on in this one: the same log, or one that the
     /// room had before, as far as that still holds. `None`: it can't go on.
     pub(super) fn goes_on_at(&self, (epoch, offset): (u64, u64)) -> Option<u64> {
-        let is_same_log = epoch == self.epoch || self.previous.holds(epoch, offset);
-        (is_same_log && offset <= self.next_offset).then_some(offset)
+        self.holds(epoch).filter(|held| offset <= *held).map(|_| offset)
+    }
+
+    /// Up to which offset this log is that of an epoch, if that is known.
+    pub(super) fn holds(&self, epoch: u64) -> Option<u64> {
+        if epoch == self.epoch {
+            return Some(self.next_offset);
+        }
+        let earlier = self.previous.epochs().iter().find(|earlier| earlier.epoch == epoch)?;
+        Some(earlier.next_offset.min(self.next_offset))
+    }
+
+    /// Can a page of another epoch, from an offset on, be read in this log?
+    pub(super) fn answers_for(&self, epoch: u64, from: u64) -> bool {
+        epoch == self.epoch || self.holds(epoch).is_some_and(|held| from <= held)
+    }
+
+    /// Where a member goes on whose client read up to `offset`: up to where the log is the one that it knows,
+    /// and the first offset that it is given.
+    pub(super) fn begins_at(&self, offset: u64, known: Known) -> (u64, u64) {
+        let at = match known {
+            Known::Log => offset,
+            Known::Until(held) => offset.min(held),
+            Known::Nothing => {
+                let mut newest = self.ring.since_offset(self.ring.first_offset().unwrap_or(u64::MAX));
+                let oldest = newest.as_mut().and_then(Iterator::next);
+                return (0, oldest.map_or(self.next_offset, |batch| batch.first_offset));
+            }
+        };
+        (at, at)
+    }
+
+    /// Has the ring everything from an offset on?
+    pub(super) fn has_from(&self, offset: u64) -> bool {
+        offset == self.next_offset || self.ring.since_offset(offset).is_some()
+    }
+
+    /// The number of the batch that begins at an offset, or of the next one at the head.
+    pub(super) fn seq_at(&self, offset: u64) -> Option<u64> {
+        if offset == self.next_offset {
+            return Some(self.ring.next_seq());
+        }
+        let first = self.ring.since_offset(offset)?.next()?;
+        (first.first_offset == offset).then_some(first.seq)
+    }
+
+    /// Are both at one head, by the same numbers?
+    pub(super) fn is_at(&self, other: &Attached) -> bool {
+        let head = |a: &Attached| (a.epoch, a.alias, a.ring.next_seq(), a.next_offset, a.state_version());
+        head(self) == head(other) && self.ring.newest_first().next() == other.ring.newest_first().next()
     }
 
     pub(super) fn state_version(&self) -> u64 {
-        self.snapshot.as_ref().map_or(0, |s| s.version)
+        self.snapshot.as_ref().map_or(0, |s| s.version.min(STATE_NOT_GIVEN - 1))
     }
 }
 
@@ -125,6 +208,8 @@ pub(super) struct Room {
     pub(super) reactions: Reactions,
     /// The shard knows a count of members that is no longer right.
     pub(super) is_recount_due: bool,
+    /// What the shard tells of the room is awaited; the sweep at which it is asked again.
+    pub(super) asks_at: Option<u32>,
 }
 
 impl Room {
@@ -142,6 +227,7 @@ impl Room {
             walk_again: false,
             reactions: Reactions::default(),
             is_recount_due: false,
+            asks_at: None,
         }
     }
 
@@ -172,6 +258,14 @@ impl Room {
     /// Does a member wait for the answer to its subscription?
     pub(super) fn is_unanswered(&self, at: u32) -> bool {
         matches!(&self.members[at as usize].cursor, Cursor::CatchUp(c) if c.unanswered.is_some())
+    }
+
+    /// Does a member's client follow the log that the room has now?
+    pub(super) fn is_told(&self, at: u32) -> bool {
+        match &self.members[at as usize].cursor {
+            Cursor::CatchUp(c) => c.unanswered.is_none() && c.known == Known::Log,
+            Cursor::Live(_) => true,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use grandstand_engine::link::{Alias, Attachment};
+use grandstand_engine::link::Alias;
 use slab::Slab;
 
 use super::room::{Attached, Member, Room, RoomKey};
@@ -121,15 +121,15 @@ impl Rooms {
         room
     }
 
-    /// Take what the shard tells of a room, in place of what it told before.
-    pub(super) fn attach(&mut self, key: RoomKey, attachment: Attachment) -> &mut Room {
+    /// Take what the shard tells of a room. Returns what it told before. No other room has the alias.
+    pub(super) fn attach(&mut self, key: RoomKey, attached: Attached) -> Option<Attached> {
         let room = &mut self.slab[key.0 as usize];
+        room.asks_at = None;
         if let Some(before) = &room.attached {
             self.by_alias.remove(&before.alias);
         }
-        self.by_alias.insert(attachment.alias, key);
-        room.attached = Some(Attached::new(attachment));
-        room
+        self.by_alias.insert(attached.alias, key);
+        room.attached.replace(attached)
     }
 
     /// What the shard has told of a room that has members.

@@ -75,8 +75,8 @@ pub(super) struct Session {
     frames: TokenBucket,
     /// The rooms that it follows; the one whose past was asked for last is last.
     pub(super) memberships: SmallVec<[Membership; 1]>,
-    /// The ticket of the page that was asked for and has not come, for whatever room.
-    pub(super) page_asked: Option<u32>,
+    /// A page was asked for and has not come, for whatever room.
+    pub(super) is_page_asked: bool,
     /// Pages that its client asked for and that have not come.
     pub(super) pages_asked: u32,
 }
@@ -98,7 +98,7 @@ impl Session {
             rest: TokenBucket::default(),
             frames: TokenBucket::default(),
             memberships: SmallVec::new(),
-            page_asked: None,
+            is_page_asked: false,
             pages_asked: 0,
         }
     }

@@ -4,19 +4,19 @@
 //! the ring.
 //! Invariant: `Subscribed` names the offset and time at which the reader begins, and goes out before the
 //! first batch.
-//! Not here: leaving rooms (`subscriptions`).
+//! Not here: leaving rooms (`subscriptions`), a room that is attached again (`reattach`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use grandstand_engine::link::{Attachment, Batch, Input};
+use grandstand_engine::link::{Batch, Input};
 use grandstand_protocol::frame::{Kind, Outcome, ServerFrame, Subscribe, Subscribed, permission};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules;
 
 use super::connection::slot;
+use super::reattach::Attachments;
 use super::requests::Request;
-use super::room::{Attached, CatchUp, Cursor, Join, Member, RoomKey, STATE_NOT_GIVEN};
+use super::room::{Attached, CatchUp, Cursor, Join, Known, Member, RoomKey, STATE_NOT_GIVEN};
 use super::session::{Membership, Place};
 use super::subscriptions::Subscriptions;
 
@@ -71,8 +71,12 @@ impl Request<'_> {
             shards.submit_surely_to(shard, attach);
             rooms.insert(name)
         });
+        if known.is_none() {
+            Attachments(self.subscriptions).note_asked(key);
+        }
+        let (_, session) = self.subscriptions.connections.requester(ix);
         session.memberships.push(Membership { room: key, place: None });
-        let room = &mut rooms[key];
+        let room = &mut self.subscriptions.rooms[key];
         if room.attached.is_some() {
             self.subscriptions.join(key, join);
         } else {
@@ -83,51 +87,8 @@ impl Request<'_> {
 }
 
 impl Subscriptions {
-    /// The shard's answer: the room is attached, or everyone who waits for it is refused.
-    pub(super) fn handle_attached(&mut self, name: &str, result: Result<Box<Attachment>, Refusal>) {
-        let Some(key) = self.rooms.named(name) else { return };
-        match result {
-            Ok(attachment) => self.attach(key, *attachment),
-            Err(reason) => self.detach_refused(key, reason),
-        }
-    }
-
-    fn attach(&mut self, key: RoomKey, attachment: Attachment) {
-        let before = self.rooms[key].attached.as_ref();
-        if before.is_some_and(|a| a.epoch != attachment.epoch) {
-            self.send_members_away(key, Refusal::Other);
-        }
-        let is_told = self.rooms[key].staff.is_empty();
-        let room = self.rooms.attach(key, attachment);
-        // Taken from the end, in the order in which they came. A joiner that is closed over its answer may
-        // take the room with it when it was the last.
-        room.joining.reverse();
-        while let Some(join) = self.rooms.get_mut(key).and_then(|room| room.joining.pop()) {
-            self.join(key, join);
-        }
-        if self.rooms.get(key).is_some() {
-            // A shard that was seated anew does not know them.
-            if !is_told {
-                self.tell_staff(key);
-            }
-            self.rooms.mark_dirty(key);
-            self.forget_if_empty(key);
-        }
-    }
-
-    fn detach_refused(&mut self, key: RoomKey, reason: Refusal) {
-        self.send_members_away(key, reason);
-        for join in self.rooms.remove(key).joining {
-            let Some((ix, connection)) = self.connections.named_mut(join.connection) else { continue };
-            if let Some(session) = connection.session.as_mut() {
-                session.memberships.retain(|m| m.room != key);
-                self.refuse(ix, Kind::Subscribe, join.request.into(), reason, None);
-            }
-        }
-    }
-
     /// Make a member of one who waited for an attached room.
-    fn join(&mut self, key: RoomKey, join: Join) {
+    pub(super) fn join(&mut self, key: RoomKey, join: Join) {
         let Some((ix, connection)) = self.connections.named_mut(join.connection) else { return };
         let takes_compressed = connection.takes_compressed;
         let Some(session) = connection.session.as_mut() else { return };
@@ -155,10 +116,7 @@ impl Subscriptions {
         let attached = room.attached.as_ref().expect("joined when attached");
         // The state follows when the connection has taken what was sent before.
         let state_version = if attached.snapshot.is_some() { STATE_NOT_GIVEN } else { 0 };
-        let catch_up = |unanswered| {
-            let (page, waits_for) = (VecDeque::new(), None);
-            Cursor::CatchUp(Box::new(CatchUp { state_version, page, waits_for, unanswered }))
-        };
+        let catch_up = |unanswered| Cursor::CatchUp(CatchUp::new(Known::Log, state_version, unanswered));
         match start(attached, &join) {
             Ok(start) => {
                 let is_at_head = start.offset == attached.next_offset && attached.snapshot.is_none();
@@ -189,6 +147,17 @@ impl Subscriptions {
         };
         self.connections.counters.resumes += u64::from(start.outcome == Outcome::Resumed);
         self.send_control(ix, &ServerFrame::Subscribed(subscribed));
+    }
+
+    /// Answer a resume that waited for its turn to have a page, if the ring has all that it needs by now.
+    pub(super) fn answer_from_ring(&mut self, key: RoomKey, at: u32) -> bool {
+        let (member, attached) = self.rooms.member(key, at);
+        let Cursor::CatchUp(catching) = &mut member.cursor else { return true };
+        let Some(join) = catching.unanswered else { return true };
+        let Ok(start) = start(attached, &join) else { return false };
+        (catching.unanswered, catching.state_version, member.offset) = (None, STATE_NOT_GIVEN, start.offset);
+        self.answer_join(key, &join, &start);
+        true
     }
 
     /// Answer a resume at the offset `asked`, now that the first page of history shows where it can begin.

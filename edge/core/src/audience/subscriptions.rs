@@ -6,7 +6,7 @@
 //! Invariants: a member's session knows its place, and a place its member; a room without members and joiners
 //! is not followed.
 //! Other files add methods by task: `subscribe` (joining), `catch_up` (the past), `fanout` (writes),
-//! `history` (pages that clients ask for).
+//! `history` (pages that clients ask for), `reattach` (a room's shard tells of it, and tells again).
 //! Not here: sessions and tokens (`hello`), outputs of shards (`outputs`), time (`timeouts`, `drain`).
 
 use std::collections::HashSet;
@@ -40,6 +40,8 @@ pub(super) struct Subscriptions {
     pub(super) people: Arc<People>,
     /// Members whose session counts by another connection.
     pub(super) uncounted: HashSet<(ConnectionToken, RoomKey), RandomState>,
+    /// Seconds since the start, as the sweep over connections counts them.
+    pub(super) sweeps: u32,
 }
 
 impl Subscriptions {
@@ -56,6 +58,7 @@ impl Subscriptions {
             pages: Pages::default(),
             people,
             uncounted: HashSet::default(),
+            sweeps: 0,
             settings,
         }
     }
@@ -140,8 +143,8 @@ impl Subscriptions {
         self.forget_if_empty(membership.room);
     }
 
-    /// The room's members lose it: it is gone, or its log is another one. Those whose subscription has not
-    /// been answered are refused. A room that is not attached has no members.
+    /// The room's members lose it: it is gone, or has another alias. Those whose subscription has not been
+    /// answered are refused. A room that is not attached has no members.
     pub(super) fn send_members_away(&mut self, key: RoomKey, reason: Refusal) {
         let room = &mut self.rooms[key];
         let Some(alias) = room.attached.as_ref().map(|a| a.alias.0) else { return };

@@ -5,6 +5,7 @@
 use grandstand_engine::link::Now;
 use grandstand_protocol::close::CloseCode;
 
+use super::reattach::Attachments;
 use super::subscriptions::Subscriptions;
 use super::{Audience, seconds};
 
@@ -33,6 +34,7 @@ impl Audience {
         if now.us >= self.sweep_us {
             self.sweep_us = now.us + SWEEP_US;
             self.sweep(now);
+            Attachments(&mut self.subscriptions).handle_sweep();
             self.subscriptions.claim_uncounted();
         }
     }

@@ -132,7 +132,7 @@ pub(super) struct Harness {
     pub(super) us: u64,
     pub(super) audiences: Vec<Audience>,
     pub(super) shards: Vec<Shard>,
-    links: Arc<Inboxes>,
+    pub(super) links: Arc<Inboxes>,
     /// By shard: inputs on their way, in order.
     going: Vec<VecDeque<(u64, Input)>>,
     /// By shard and worker: outputs on their way, in order.

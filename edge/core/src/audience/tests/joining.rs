@@ -371,14 +371,15 @@ fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
         })),
     };
     harness.audiences[0].handle_output(again(at.epoch, 10, 13));
-    harness.turn();
+    harness.run_ms(10);
     let gaps = harness.viewers[v.0].gaps();
     assert_eq!((gaps[0].from, gaps[0].to, gaps[0].time_ms), (3, 13, at.time_ms + 9));
-    // Another log: the members are unsubscribed, and may subscribe again.
+    // Another log: the members are told, and stay.
     harness.audiences[0].handle_output(again(at.epoch + 1, 0, 0));
-    harness.turn();
-    assert!(matches!(harness.viewers[v.0].seen.last(), Some(Seen::Unsubscribed { request: 0, .. })));
-    assert_eq!(harness.audiences[0].counters().members, 0);
+    harness.run_ms(10);
+    let gap = *harness.viewers[v.0].gaps().last().expect("it is told");
+    assert_eq!((gap.epoch, gap.from, gap.to, gap.count), (at.epoch + 1, 0, 0, 0));
+    assert_eq!(harness.audiences[0].counters().members, 1);
 }
 
 #[test]

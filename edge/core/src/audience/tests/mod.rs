@@ -6,6 +6,7 @@
 //! they are about.
 //! Not here: sockets and transports (`worker`), what a room decides (the engine's own tests).
 
+mod any_outputs;
 mod compression;
 mod drain;
 mod durable;
@@ -16,7 +17,11 @@ mod harness;
 mod history;
 mod joining;
 mod limits;
+mod model_owner;
 mod names;
+mod owner_change;
+mod owner_house;
+mod owner_property;
 mod pacing;
 mod people;
 mod property;

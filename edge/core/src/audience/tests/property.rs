@@ -169,7 +169,7 @@ fn take(harness: &mut Harness, v: V, step: &Step, last: &mut [Option<(usize, u64
 }
 
 /// How many cases: enough for every change; more when a variable asks for it.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
 

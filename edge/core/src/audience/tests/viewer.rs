@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use grandstand_protocol::batch::{BatchReader, Item, Position};
 use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
-    ClientFrame, Gap, HistoryPage, Kind, Outcome, Phase, Published, Role, ServerFrame, Subscribed,
+    ClientFrame, Gap, GapReason, HistoryPage, Kind, Outcome, Phase, Published, Role, ServerFrame, Subscribed,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
@@ -124,6 +124,8 @@ pub(super) struct Viewer {
     pub(super) failed: bool,
     /// A log and the one that goes on from it.
     pub(super) other_log: Option<(u64, u64)>,
+    /// The test itself checks which log goes on from which.
+    pub(super) owners_change: bool,
 }
 
 impl Viewer {
@@ -358,15 +360,17 @@ impl Viewer {
                 self.heard.remove(&(asked.room.clone(), s.epoch));
             }
             (Outcome::Resumed, Some((epoch, offset))) => {
-                assert!(s.epoch == epoch || self.other_log == Some((epoch, s.epoch)), "another log");
+                let is_known = s.epoch == epoch || self.other_log == Some((epoch, s.epoch));
+                assert!(is_known || self.owners_change, "another log");
                 assert!(s.offset <= offset && offset <= s.head);
                 // What it read after it had asked, on the subscription before, it passes over as well.
                 let place = self.places.get(&asked.room).filter(|place| place.0 == epoch);
                 floor = place.map_or(offset, |place| place.1.max(offset));
             }
             (Outcome::Gapped, Some(resume)) => {
-                assert_eq!((s.epoch, s.offset), resume);
-                let place = self.places.get(&asked.room).filter(|place| place.0 == s.epoch);
+                assert!(s.epoch == resume.0 || self.owners_change, "another log");
+                assert_eq!(s.offset, resume.1);
+                let place = self.places.get(&asked.room).filter(|place| place.0 == resume.0);
                 floor = place.map_or(s.offset, |place| place.1.max(s.offset));
             }
             other => panic!("{other:?}"),
@@ -414,6 +418,9 @@ impl Viewer {
 
     fn take_gap(&mut self, gap: &Gap) -> Seen {
         let f = self.following.get_mut(&gap.alias).expect("a gap of a room that is followed");
+        if gap.reason == GapReason::Restarted {
+            return self.take_restart(gap);
+        }
         assert_eq!((gap.epoch, gap.from), (f.at.epoch, f.at.offset), "a gap begins where the viewer stands");
         assert_eq!(gap.count, gap.to - gap.from, "nothing was left out, so all of it is missed");
         assert!(gap.count > 0, "an empty gap");
@@ -421,6 +428,25 @@ impl Viewer {
         f.gap_due = false;
         let place = (gap.epoch, gap.to.max(f.floor));
         self.places.insert(f.room.clone(), place);
+        Seen::Gap(*gap)
+    }
+
+    /// Another log, which is the one that was read up to `from`.
+    fn take_restart(&mut self, gap: &Gap) -> Seen {
+        let f = self.following.get_mut(&gap.alias).expect("a gap of a room that is followed");
+        assert!(!f.gap_due, "a restart before the gap");
+        assert!(gap.from <= f.at.offset, "a log that holds more than was read");
+        assert!(gap.count <= gap.to - gap.from);
+        // What was read beyond `from` is not of this log.
+        let goes_on = gap.from == f.at.offset;
+        f.floor = if goes_on { f.floor.max(gap.to) } else { gap.to };
+        let mut heard = self.heard.get(&(f.room.clone(), f.at.epoch)).cloned().unwrap_or_default();
+        heard.retain(|offset| goes_on || *offset < gap.from);
+        self.heard.insert((f.room.clone(), gap.epoch), heard);
+        f.at = Position { epoch: gap.epoch, offset: gap.to, time_ms: gap.time_ms };
+        f.version = 0;
+        f.state.clear();
+        self.places.insert(f.room.clone(), (gap.epoch, f.floor));
         Seen::Gap(*gap)
     }
 

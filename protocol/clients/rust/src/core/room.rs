@@ -7,7 +7,7 @@
 //! Not here: reading batches (`batch`), sending (`session`).
 
 use grandstand_protocol::batch::Position;
-use grandstand_protocol::frame::{Gap, Outcome, Snapshot, Subscribed};
+use grandstand_protocol::frame::{Gap, GapReason, Outcome, Snapshot, Subscribed};
 
 use super::state::StateTable;
 use super::{Event, Fault, Faults, Room, SubscribeOptions};
@@ -134,15 +134,20 @@ impl RoomState {
     }
 
     pub(super) fn handle_gap(&mut self, gap: &Gap, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) {
-        let same_log = self.position.epoch == gap.epoch;
-        if same_log && gap.from > self.floor {
+        let is_restart = gap.reason == GapReason::Restarted;
+        if !is_restart && self.position.epoch == gap.epoch && gap.from > self.floor {
             let fault = Fault::Skipped { from: self.floor, to: gap.from };
             faults.skipped += gap.from - self.floor;
             emit(Event::Fault { room: self.room(), fault });
         }
+        // The new log goes on where this one was read: what was seen is seen, and comes to an end here.
+        let seen = (is_restart && gap.from == self.position.offset).then_some(self.floor.max(gap.to));
+        // Also in the same log: what was seen beyond `from` is not in it.
+        self.begun &= !is_restart;
         self.enter(gap.epoch, gap.to, gap.time_ms);
-        self.floor = self.floor.max(gap.to);
-        let (from, to, count, reason) = (gap.from, gap.to, gap.count, gap.reason);
+        self.floor = seen.unwrap_or(self.floor.max(gap.to));
+        let (from, to) = seen.map_or((gap.from, gap.to), |seen| (gap.from.max(seen), seen));
+        let (count, reason) = (gap.count, gap.reason);
         emit(Event::Gap { room: self.room(), epoch: gap.epoch, from, to, count, reason });
     }
 
@@ -193,5 +198,48 @@ impl StateLane {
     /// `false`: the state is larger than a room's state may be.
     pub(super) fn apply(&mut self, key: &str, value: Option<&[u8]>) -> bool {
         !self.keep || self.values.apply(key, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grandstand_protocol::frame::Phase;
+
+    fn subscribed(epoch: u64, offset: u64, outcome: Outcome) -> Subscribed {
+        let (request, alias, head, time_ms, phase) = (1, 1, offset, 0, Phase::Open);
+        Subscribed { request, alias, epoch, offset, head, time_ms, outcome, phase }
+    }
+
+    fn restart(room: &mut RoomState, epoch: u64, from: u64, to: u64) -> (u64, u64) {
+        let (alias, count, reason, time_ms) = (1, 0, GapReason::Restarted, 5);
+        let (mut faults, mut told) = (Faults::default(), None);
+        room.handle_gap(&Gap { alias, epoch, from, to, count, reason, time_ms }, &mut faults, &mut |event| {
+            if let Event::Gap { from, to, .. } = event {
+                told = Some((from, to));
+            }
+        });
+        assert_eq!(faults, Faults::default());
+        assert_eq!(room.position, Position { epoch, offset: to, time_ms });
+        assert_eq!(room.lane.version, 0, "versions of state begin anew");
+        room.lane.version = 9;
+        told.expect("an event")
+    }
+
+    #[test]
+    fn another_log_goes_on_where_it_holds_what_was_read() {
+        let resume = Some((7, 15));
+        let options = SubscribeOptions { resume, ..SubscribeOptions::default() };
+        let mut room = RoomState::new(RoomId(0), "r", options, true);
+        // The batch that holds 15 begins at 13.
+        room.handle_subscribed(&subscribed(7, 13, Outcome::Resumed), &mut |_| {});
+        assert_eq!(restart(&mut room, 8, 13, 13), (15, 15), "13 and 14 are not shown again");
+        assert_eq!(room.resume_point(), Some((8, 15)));
+        assert_eq!(restart(&mut room, 9, 10, 10), (10, 10), "what was seen from 10 on is not in it");
+        assert_eq!(room.resume_point(), Some((9, 10)));
+        assert_eq!(restart(&mut room, 9, 6, 6), (6, 6), "also under the same epoch");
+        assert_eq!(room.resume_point(), Some((9, 6)));
+        assert_eq!(restart(&mut room, 10, 0, 40), (0, 40), "a log begun anew");
+        assert_eq!(room.resume_point(), Some((10, 40)));
     }
 }

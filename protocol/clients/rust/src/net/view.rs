@@ -4,7 +4,7 @@
 //! saves a position must save that of the last message which it has seen, or it misses some after a restart.
 //! Not here: positions for resuming after a reconnect (`core::room`).
 
-use grandstand_protocol::frame::Outcome;
+use grandstand_protocol::frame::{GapReason, Outcome};
 
 use crate::core::{OwnedEvent, RoomId, StateTable, SubscribeOptions};
 
@@ -121,9 +121,10 @@ impl View {
                 self.change(room.id, |room| room.advance(offset.saturating_add(1)));
             }
             OwnedEvent::Omitted { room, to, .. } => self.change(room.id, |room| room.advance(*to)),
-            OwnedEvent::Gap { room, epoch, to, .. } => {
+            OwnedEvent::Gap { room, epoch, to, reason, .. } => {
+                let is_restart = *reason == GapReason::Restarted;
                 self.change(room.id, |room| match room.position {
-                    Some((known, _)) if known == *epoch => room.advance(*to),
+                    Some((known, _)) if known == *epoch && !is_restart => room.advance(*to),
                     _ => room.restart(*epoch, *to),
                 });
             }
@@ -179,7 +180,7 @@ impl RoomView {
 mod tests {
     use super::*;
     use crate::core::RoomOf;
-    use grandstand_protocol::frame::{GapReason, Phase};
+    use grandstand_protocol::frame::Phase;
 
     fn room(id: u32) -> RoomOf<Box<str>> {
         RoomOf { id: RoomId(id), name: "show".into() }
@@ -203,6 +204,8 @@ mod tests {
         let (reason, count) = (GapReason::Restarted, 0);
         view.handle_event(&OwnedEvent::Gap { room: room(0), epoch: 9, from: 0, to: 3, count, reason });
         assert_eq!(view.position("show"), Some((9, 3)));
+        view.handle_event(&OwnedEvent::Gap { room: room(0), epoch: 9, from: 1, to: 1, count, reason });
+        assert_eq!(view.position("show"), Some((9, 1)), "what was read beyond is not of this log");
         view.handle_event(&subscribed(0, Outcome::Restarted, 9, 1));
         assert_eq!(view.position("show"), Some((9, 1)));
     }
