@@ -28,5 +28,8 @@ pub mod time;
 mod generated_code;
 use generated_code::grandstand::cluster as generated;
 
+// The bodies of fuzz targets name the crate, and are tests of it too.
+#[cfg(test)]
+extern crate self as grandstand_cluster;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@
 //! unstable; `RUSTC_BOOTSTRAP` makes the compiler accept them without a second toolchain.
 //! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since
 //! every crate in it is instrumented.
-//! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`).
+//! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`
+//! and `grandstand-cluster`).
 
 use crate::run::{cargo, command, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,9 @@ use std::path::{Path, PathBuf, absolute};
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1";
+
+/// Messages between nodes, the seeds of the target `cluster_message`.
+const CLUSTER_VECTORS: &str = "engine/cluster/src/link/vectors.txt";
 
 /// Search for inputs that break a parser, guided by coverage (libFuzzer).
 ///
@@ -81,7 +85,25 @@ fn build(host: &str) -> Result<()> {
 fn plant_seeds() -> Result<()> {
     let vectors =
         ["run", "--quiet", "--package", "grandstand-protocol", "--example", "vectors", "--", "--corpus"];
-    run(cargo(vectors).arg(target_dir().join("fuzz/corpus")))
+    run(cargo(vectors).arg(target_dir().join("fuzz/corpus")))?;
+    let dir = target_dir().join("fuzz/corpus/cluster_message");
+    fs::create_dir_all(&dir)?;
+    for (name, bytes) in hex_lines(&fs::read_to_string(root().join(CLUSTER_VECTORS))?)? {
+        fs::write(dir.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Lines of a name and bytes in hex.
+fn hex_lines(text: &str) -> Result<Vec<(&str, Vec<u8>)>> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let parsed = lines.map(|line| {
+        let (name, hex) = line.split_once(' ').with_context(|| format!("no name and hex: {line}"))?;
+        let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16);
+        let bytes: Result<_, _> = (0..hex.len()).step_by(2).map(byte).collect();
+        Ok((name, bytes.with_context(|| format!("{name} is not in hex"))?))
+    });
+    parsed.collect()
 }
 
 fn search(target: &str, binaries: &Path, args: &Args) -> Result<()> {
@@ -96,4 +118,17 @@ fn search(target: &str, binaries: &Path, args: &Args) -> Result<()> {
     fuzzer.arg(format!("-max_total_time={}", args.seconds)).arg("-print_final_stats=1");
     fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(corpus);
     run(&mut fuzzer).with_context(|| format!("{target}: see {}", artifacts.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_of_the_cluster_are_seeds() {
+        let text = fs::read_to_string(root().join(CLUSTER_VECTORS)).unwrap();
+        let seeds = hex_lines(&text).unwrap();
+        assert!(seeds.len() >= 11 && seeds.iter().all(|(_, bytes)| bytes.len() > 20));
+        assert!(hex_lines("a 0g").is_err() && hex_lines("a 012").is_err() && hex_lines("a").is_err());
+    }
 }

@@ -137,6 +137,7 @@ impl AnswerParts {
         let Answer { from, term, asked, verdict } = &mut answer;
         let AnswerVerdict::Promised(entries) = verdict else { return Ok(Some(answer)) };
         if parts == 1 {
+            self.by_node.remove(from);
             return Ok(Some(answer));
         }
         let begin = || Incomplete { term: *term, asked: *asked, parts, entries: BTreeMap::new() };

@@ -105,6 +105,7 @@ impl Gather {
         self.begins = true;
     }
 
+    /// Add an item. Outside of a term there is nobody to tell it to.
     pub(super) fn push(&mut self, pack: impl Fn(&mut Packer)) -> Result<(), TooLong> {
         if self.term.is_none() {
             return Ok(());

@@ -3,4 +3,12 @@
 //! Invariant: `any` makes every variant of every type that travels, with every field set to something.
 
 mod any;
+#[path = "../../../../../protocol/fuzz/cluster.rs"]
+mod body;
 mod codec;
+mod cut;
+mod loss;
+mod skew;
+#[path = "../../../../../protocol/fuzz/smoke.rs"]
+mod smoke;
+mod vectors;
