@@ -320,6 +320,44 @@ fn nor_does_it_while_the_node_is_full() {
     }
 }
 
+/// An address with sessions and silent connections, as many as it may have: the silent ones go.
+#[test]
+fn an_address_that_has_all_it_may_gives_up_its_own_silent_ones() {
+    const OWN: &str = "127.64.0.1";
+    for kind in KINDS {
+        let node = node(&[
+            ("node.workers", "1"),
+            ("limits.loopback_exempt", "false"),
+            ("limits.connections_per_address_max", "6"),
+            // A silent one has a tenth of it before it gives way to its own.
+            ("limits.handshake_timeout_ms", "10000"),
+            ("limits.first_frame_timeout_ms", "600000"),
+            ("quic.retry_above", "100000"),
+        ]);
+        let mut inside = Ws::over(socket_from(OWN, node.addresses().ws.unwrap()), false, "/v1", "").unwrap();
+        inside.send(&common::hello());
+        inside.next_frame();
+        let mut stayed: Vec<Viewer> =
+            (0..2).map(|n| Viewer::come(&node, OWN, n, b"").expect("it has places").0).collect();
+        let attack = Attack::new(&node, kind, false);
+        assert_eq!(attack.addresses[0], OWN);
+        let _held: Vec<_> = (0..3).map(|_| attack.open(0).expect("it has places")).collect();
+        until("it has all that it may", || node.connections() == 6);
+        for transport in 0..3 {
+            until("a new one gets in", || {
+                let come = Viewer::come(&node, OWN, transport, b"");
+                come.map(|(viewer, _)| stayed.push(viewer)).is_ok()
+            });
+            assert!(displaced(&node) > 0, "{kind:?}: none ended by its own time");
+            goes_on(&mut inside, transport as u64);
+        }
+        assert_eq!((stayed.len(), node.connections()), (5, 6));
+        assert!(Viewer::come(&node, OWN, 0, b"").is_err(), "{kind:?}: no session gives way");
+        goes_on(&mut inside, 9);
+        node.stop();
+    }
+}
+
 #[test]
 fn who_gives_way_is_told_and_counted() {
     let node = node(&[

@@ -216,11 +216,13 @@ config_table! {
     limits: Limits = "Limits on clients" {
         connections_max: usize = 18_000, [1, 10_000_000],
             "Connections of this node, all transports together. Beyond, a new connection takes the place of a silent one whose \
-             address holds more, or is answered 503 with Retry-After (TLS: closed; QUIC: refused). The last tenth is for \
+             address holds more, or is answered 503 with Retry-After (TLS: closed; QUIC: refused); while silent ones \
+             leave, there may be 64 more. The last tenth is for \
              addresses that hold less than a hundredth, of an IPv4 /24 or IPv6 /48 that holds less than half. Each WebSocket needs one file descriptor: at start it is fitted to the limit of open files.",
             "fits a limit of 20,000 open files with room for the rest of the node";
         connections_per_address_max: usize = 2_000, [0, 10_000_000],
-            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, a new connection is answered 429 with Retry-After (TLS: closed; QUIC: refused).",
+            "Connections from one IPv4 address or one IPv6 /64; 0 sets no bound. Beyond, one of its own that is no session gives way once \
+             it has had a tenth of handshake_timeout_ms, or the new connection is answered 429 with Retry-After (TLS: closed; QUIC: refused).",
             "a university or a mobile carrier shares one address among thousands; one attacker should not fill the node";
         handshakes_pending_max: usize = 4_096, [16, 1_000_000],
             "Connections of this node that have not finished their handshake (TLS, HTTP upgrade, QUIC); as many again may \

@@ -40,6 +40,11 @@ impl Driver {
         } else {
             limiter.try_acquire(peer, now.us)
         };
+        if acquired == Err(LimitReached::TooManyConnections) {
+            let address = limiter.counted(peer);
+            leave_to_own(self, own, now, address);
+            return self.shared.limiter.try_acquire(peer, now.us).map(|permit| (permit, None));
+        }
         if acquired != Err(LimitReached::NodeFull) {
             return acquired.map(|permit| (permit, None));
         }
@@ -158,5 +163,15 @@ impl Driver {
             }
         }
         self.remove_link(ix);
+    }
+}
+
+/// This address has as many connections as it may: the emptiest of its own gives way. What gives way over
+/// QUIC, or at another worker, has left when the client tries again.
+fn leave_to_own(driver: &mut Driver, own: usize, now: Now, address: Option<Address>) {
+    if driver.lines.give_way_to_own(address, now) {
+        driver.end_leaving();
+    } else {
+        driver.shared.ask_own_to_leave(own, address);
     }
 }

@@ -60,6 +60,17 @@ impl Lines {
         gone.is_some()
     }
 
+    /// The same, where the address has as many connections as it may: one of its own gives way.
+    pub(super) fn give_way_to_own(&mut self, address: Option<Address>, now: Now) -> bool {
+        let Some(address) = address else { return false };
+        let handshake = self.handshakes.give_way_to_own(address, now.us);
+        let gone = handshake
+            .map(|gone| (gone, WaitedFor::Handshake))
+            .or_else(|| self.greetings.give_way_to_own(address, now.us).map(|gone| (gone, WaitedFor::Hello)));
+        self.leaving.extend(gone);
+        gone.is_some()
+    }
+
     /// How many wait, in the order of [`WaitedFor`].
     pub(super) fn lens(&self) -> [usize; 2] {
         [self.handshakes.len(), self.greetings.len()]

@@ -247,6 +247,10 @@ impl Worker {
                     self.driver.lines.give_way(Some(address), now);
                     self.driver.end_leaving();
                 }
+                Command::GiveWayToOwn(address) => {
+                    self.driver.lines.give_way_to_own(Some(address), now);
+                    self.driver.end_leaving();
+                }
                 Command::Drain(drain) => self.driver.drain(now, &drain),
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use grandstand_edge_core::admission::limits::LimitReached;
+use grandstand_edge_core::admission::limits::{Address, LimitReached};
 use grandstand_engine::link::Now;
 use grandstand_protocol::proxy::{
     ForwardedFault, HEADER_BYTES_MAX, Source, begins_header, client_of_forwarded, client_of_x_forwarded_for,
@@ -172,7 +172,17 @@ impl Driver {
             return Ok(());
         };
         let Some(permit) = link.permit.as_mut() else { return Ok(()) };
-        self.shared.limiter.name(permit, client, now.us)?;
+        let mut named = self.shared.limiter.name(permit, client, now.us);
+        if named == Err(LimitReached::TooManyConnections)
+            && self.lines.give_way_to_own(Some(Address::of(client)), now)
+        {
+            self.end_leaving();
+            let Some(permit) = self.links.get_mut(ix).and_then(|link| link.permit.as_mut()) else {
+                return Ok(());
+            };
+            named = self.shared.limiter.name(permit, client, now.us);
+        }
+        named?;
         self.stats.clients_named.inc();
         Ok(())
     }

@@ -220,6 +220,15 @@ fn admit(
             }
             permit
         }
+        Err(why @ LimitReached::TooManyConnections) => {
+            // One of its own gives way, and has left when the client sends again.
+            let address = shared.limiter.counted(incoming.peer);
+            if !lines.give_way_to_own(address, now) {
+                shared.ask_own_to_leave(worker, address);
+            }
+            turned_away(why.into());
+            return None;
+        }
         permit => permit.map_err(|why| turned_away(why.into())).ok()?,
     };
     if !queue.handle_incoming(kind, Pending::Quic(incoming.number)) {

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Release(Release),
     /// The node is full, and a connection of this address has come elsewhere: one that waits here gives way.
     GiveWay(Address),
+    /// This address has as many connections as it may, and a new one was refused elsewhere: one of its own
+    /// that waits here gives way to the next.
+    GiveWayToOwn(Address),
     /// Close everything and end.
     Stop,
 }
@@ -93,6 +96,17 @@ impl Shared {
         let waiting = |worker: usize| self.waiting[worker].load(Ordering::Relaxed);
         let others = (0..self.waiting.len()).filter(|&worker| worker != own && waiting(worker) > 0);
         others.max_by_key(|&worker| waiting(worker))
+    }
+}
+
+impl Shared {
+    /// A connection was refused since its address has as many as it may: one that waits at another worker
+    /// gives way, and the next one gets in.
+    pub(crate) fn ask_own_to_leave(&self, own: usize, address: Option<Address>) {
+        if let (Some(address), Some(worker)) = (address, self.most_waiting(own)) {
+            // A worker that has no room for it has connections to close already.
+            let _ = self.commands[worker].try_send(Command::GiveWayToOwn(address));
+        }
     }
 }
 

@@ -55,6 +55,12 @@ impl<K: Copy + Eq + Hash> WaitingLines<K> {
         self.everybody.give_way(address, now_us).or_else(|| self.returning.give_way(address, now_us))
     }
 
+    /// See [`WaitingLine::give_way_to_own`]. Returning clients give way last.
+    pub fn give_way_to_own(&mut self, address: Address, now_us: u64) -> Option<K> {
+        let gone = self.everybody.give_way_to_own(address, now_us);
+        gone.or_else(|| self.returning.give_way_to_own(address, now_us))
+    }
+
     /// The connection waits no longer, however that came. Returns `None` if it did not, and else whether it
     /// had a place of the returning clients.
     pub fn leave(&mut self, key: K) -> Option<bool> {

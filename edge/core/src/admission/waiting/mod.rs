@@ -160,6 +160,14 @@ impl<K: Copy + Eq + Hash> WaitingLine<K> {
         Some(gone)
     }
 
+    /// This address has as many connections as it may: of its own, the one that has done the least gives way
+    /// to a new one, once it has had its time. It has left the line.
+    pub fn give_way_to_own(&mut self, address: Address, now_us: u64) -> Option<K> {
+        let gone = self.worst_of(Some(address), Some(now_us))?;
+        self.leave(gone);
+        Some(gone)
+    }
+
     /// Is it worth while to admit anybody now? While all that wait are young and of many neighbourhoods,
     /// a new one would only take the place of another.
     pub fn has_room(&self, now_us: u64) -> bool {

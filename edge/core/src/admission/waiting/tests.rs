@@ -84,6 +84,23 @@ fn a_new_connection_takes_the_emptiest_place_of_whoever_holds_the_most() {
 }
 
 #[test]
+fn of_its_own_an_address_gives_up_the_emptiest_that_has_had_its_time() {
+    let mut lines = WaitingLines::new(64, SECOND_US, KEY);
+    let own = ip(198, 51, 100, 1).unwrap();
+    for (key, is_returning) in [(0, true), (1, false), (2, false)] {
+        assert_eq!(lines.admit(key, Some(own), Stage::Silent, is_returning, key), Admission::Admitted);
+    }
+    lines.admit(9, ip(10, 0, 0, 1), Stage::Silent, false, 0);
+    assert_eq!(lines.give_way_to_own(own, 0), None, "they are young");
+    let later = SECOND_US + 3;
+    assert_eq!(lines.give_way_to_own(own, later), Some(1));
+    assert_eq!(lines.give_way_to_own(own, later), Some(2));
+    assert_eq!(lines.give_way_to_own(own, later), Some(0), "who comes back goes last");
+    assert_eq!(lines.give_way_to_own(own, later), None, "nobody else's");
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
 fn returning_clients_have_places_of_their_own_and_keep_them() {
     let mut lines = WaitingLines::new(8, SECOND_US, KEY);
     let young = |lines: &mut WaitingLines<u64>, key: u64, is_returning, now_us| {
