@@ -560,6 +560,10 @@ impl Committer {
         if self.pending.is_some() || self.round.is_some() || self.shared.is_waiting() {
             return false;
         }
+        // A reader may have found damage since the last commit.
+        for (part, side) in self.journal.copies.iter_mut().flatten().zip(&self.shared.shards) {
+            part.is_damaged |= side.is_damaged();
+        }
         let data = self.journal.header(RowKind::Closed, &self.journal.positions);
         let Some(conn) = &self.conn else { return false };
         let id = self.journal.next_id;

@@ -274,6 +274,45 @@ fn what_waits_for_a_disk_that_does_not_write_is_bounded_by_the_holder() {
 }
 
 #[test]
+fn damage_that_a_page_finds_is_known_at_the_next_start() {
+    let dir = Dir::in_memory("copies-rot");
+    let config = bounded(dir.config());
+    let mut node = Node::of(dir, config.clone(), SHARDS as u16);
+    let mut log = vec![LogRecord::of(&[room("a", 5)])];
+    log.extend((0..100).map(loud));
+    apply(&mut node.copies[0], &log, 101);
+    let Node { dir, store, copies, .. } = node;
+    drop(copies);
+    assert!(store.close());
+    // The first message, which no start reads; free pages may have it too.
+    let mut database = std::fs::read(dir.database()).unwrap();
+    let said = text("a", 0);
+    let is_there = |at: &usize| database[*at..].starts_with(said.as_bytes());
+    let places: Vec<usize> = (0..database.len()).filter(is_there).collect();
+    places.into_iter().for_each(|at| database[at] ^= 1);
+    std::fs::write(dir.database(), database).unwrap();
+    let mut node = Node::of(dir, config, SHARDS as u16);
+    assert!(node.copies.iter().all(|copy| copy.is_sound()));
+    assert_eq!(node.page(0, "a", 50), expected("a", 50..100));
+    assert_ne!(node.page(0, "a", 0).first().map(|(offset, _)| *offset), Some(0));
+    for _ in 0..2 {
+        assert_eq!(node.copies.iter().map(|copy| copy.is_sound()).collect::<Vec<_>>(), [false, true]);
+        node = node.reopen();
+    }
+    let faults = verify::run(&node.dir.data()).unwrap().faults;
+    assert!(faults.iter().any(|fault| fault.contains("the copy of shard 0")), "{faults:?}");
+}
+
+/// A message whose full form is large.
+fn loud(offset: u64) -> LogRecord {
+    let mut entry = batch("a", 5, offset);
+    if let Entry::Batch(batch) = &mut entry {
+        batch.full = Some(vec![b'.'; 10_000].into());
+    }
+    LogRecord::of(&[entry])
+}
+
+#[test]
 fn retention_is_of_the_node_and_the_rooms_say_what_is_left() {
     let dir = Dir::in_memory("copies-retention");
     let config = StoreConfig {
@@ -281,13 +320,6 @@ fn retention_is_of_the_node_and_the_rooms_say_what_is_left() {
         ..bounded(dir.config())
     };
     let mut node = Node::of(dir, config, 1);
-    let loud = |offset| {
-        let mut entry = batch("a", 5, offset);
-        if let Entry::Batch(batch) = &mut entry {
-            batch.full = Some(vec![b'.'; 10_000].into());
-        }
-        LogRecord::of(&[entry])
-    };
     let mut log = vec![LogRecord::of(&[room("a", 5)])];
     log.extend((0..100).map(loud));
     apply(&mut node.copies[0], &log, 101);
