@@ -71,6 +71,11 @@ impl<T> Shared<T> {
         number
     }
 
+    fn clear(&mut self) {
+        self.all.clear();
+        self.numbers.clear();
+    }
+
     fn truncate(&mut self, len: usize) {
         for value in self.all.drain(len..) {
             self.numbers.remove(&Arc::as_ptr(&value).addr());
@@ -125,9 +130,16 @@ impl Packer {
 
     /// Take the bytes of all items, and begin the next frame.
     pub(super) fn take(&mut self) -> Vec<u8> {
-        self.batches.truncate(0);
-        self.images.truncate(0);
-        std::mem::take(&mut self.items)
+        let items = std::mem::take(&mut self.items);
+        self.clear();
+        items
+    }
+
+    /// Drop the bytes of all items, and begin the next frame in their memory.
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.batches.clear();
+        self.images.clear();
     }
 
     /// The fields that were written become an item of this kind.

@@ -97,7 +97,7 @@ impl Gather {
 
     pub(super) fn end(&mut self) {
         self.term = None;
-        self.packer.take();
+        self.packer.clear();
         self.full.clear();
     }
 
@@ -119,7 +119,7 @@ impl Gather {
         }
         let bytes = self.packer.bytes().len() + TABLE_BYTES_MAX;
         if bytes > MESSAGE_BYTES_MAX {
-            self.packer.take();
+            self.packer.clear();
             self.counts.too_long += 1;
             return Err(TooLong { what: "an item of a frame", bytes });
         }
@@ -132,20 +132,24 @@ impl Gather {
 
     pub(super) fn poll(&mut self, now: OwnTime) -> Option<Bytes> {
         let term = self.term?;
-        let items = match self.full.pop_front() {
-            Some(items) => items,
-            None if self.packer.bytes().is_empty() && now < self.sent.plus(KEEPALIVE_MS) => return None,
-            None => self.packer.take(),
-        };
+        let full = self.full.pop_front();
+        let items = full.as_deref().unwrap_or(self.packer.bytes());
+        let is_empty = items.is_empty();
+        if is_empty && now < self.sent.plus(KEEPALIVE_MS) {
+            return None;
+        }
         self.seq += 1;
         let begins = std::mem::take(&mut self.begins);
         let Gather { node, incarnation, seq, .. } = *self;
         let head = Head { node, incarnation, term, seq, begins };
-        let frame = encode_frame_with(&mut self.fbb.0, self.kind, head, &items);
+        let frame = encode_frame_with(&mut self.fbb.0, self.kind, head, items);
         let frame = frame.expect("items that fit were pushed");
+        if full.is_none() {
+            self.packer.clear();
+        }
         self.sent = now;
         self.counts.frames += 1;
-        self.counts.keepalives += u64::from(items.is_empty());
+        self.counts.keepalives += u64::from(is_empty);
         self.counts.bytes += frame.len() as u64;
         Some(frame)
     }
