@@ -196,8 +196,19 @@ impl Handler for Viewer {
             }
             Event::Tally { count, .. } => tally.counts.reactions_seen += count,
             Event::Omitted { from, to, .. } => slot.checker.handle_omitted(*from, *to),
-            Event::Gap { from, to, count, reason, .. } => {
-                slot.checker.handle_gap(*from, *to, *count);
+            Event::Gap { epoch, from, to, count, reason, .. } => {
+                match reason {
+                    GapReason::Restarted => {
+                        // Where the log goes on, so do the accounts.
+                        tally.counts.logs_changed += 1;
+                        if *from == slot.checker.next() {
+                            slot.checker.handle_continued(*epoch);
+                        } else {
+                            slot.checker.handle_subscribed(*epoch, *to);
+                        }
+                    }
+                    _ => slot.checker.handle_gap(*from, *to, *count),
+                }
                 tally.count_gap(gap_name(*reason), *count);
                 if let Some(restarts) = &self.shared.restarts {
                     let (epoch, why) = (slot.checker.epoch(), gap_name(*reason));

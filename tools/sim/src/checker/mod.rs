@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use grandstand_client::core::{Event, Reason, Room, RoomId};
 use grandstand_engine::link::Lineage;
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, Durability, Kind, Outcome, ServerFrame};
+use grandstand_protocol::frame::{ClientFrame, Durability, GapReason, Kind, Outcome, ServerFrame};
 
 use crate::random::mix;
 
@@ -215,6 +215,10 @@ impl Checker {
                 self.counts.omitted += to - from;
                 self.advance(client, room, from, to, "a count of omitted messages");
             }
+            Event::Gap { room, epoch, from, to, reason: GapReason::Restarted, .. } => {
+                self.note(&[4, client as u64, from, to]);
+                self.handle_other_log(client, room, epoch, (from, to));
+            }
             Event::Gap { room, from, to, count, .. } => {
                 self.note(&[4, client as u64, from, to]);
                 self.counts.gaps += 1;
@@ -325,6 +329,23 @@ impl Checker {
             }
         };
         self.readings.insert(key, Reading { id: Some(room.id), is_left: false, epoch, next });
+    }
+
+    /// A subscription goes on in another log, which is the one that was read up to `from`.
+    fn handle_other_log(&mut self, client: usize, room: Room<'_>, epoch: u64, (from, to): (u64, u64)) {
+        self.counts.gaps += 1;
+        let key = (client, room.name.to_owned());
+        let Some(at) = self.readings.get(&key).copied() else {
+            let detail = format!("client {client} was told of another log of {} that it left", room.name);
+            return self.violate("hole", detail);
+        };
+        let goes_on = from == at.next;
+        let is_true = !goes_on || at.next == 0 || self.is_continued(at.epoch, at.next, epoch, |_| true);
+        if from > at.next || !is_true {
+            let detail = format!("client {client} at {at:?} of {} goes on at {from} in {epoch}", room.name);
+            return self.violate("differs", detail);
+        }
+        self.readings.insert(key, Reading { epoch, next: to, ..at });
     }
 
     fn handle_past(&mut self, client: usize, room: Room<'_>, request: u32, offset: u64, text: &str) {
