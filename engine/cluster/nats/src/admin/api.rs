@@ -20,6 +20,8 @@ use crate::subjects::Subjects;
 
 /// A server answers within milliseconds; making a stream waits for the leader of JetStream's own data.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// What the client says when a server does not let it in.
+const REFUSALS: [&str; 2] = ["authorization violation", "failed signing nonce"];
 /// "JetStream system temporarily unavailable": a leader is being elected.
 const TEMPORARILY_UNAVAILABLE: u64 = 10_008;
 /// How many times a request is repeated while leaders are elected, and how long between two.
@@ -55,16 +57,23 @@ impl Session {
         let connected = async {
             while let Some(event) = events.recv().await {
                 match event {
-                    Event::Connected => return,
-                    Event::ClientError(error) => why = error.to_string(),
+                    Event::Connected => return true,
+                    Event::ClientError(error) => {
+                        why = error.to_string();
+                        // No other attempt will fare better.
+                        if REFUSALS.iter().any(|refusal| why.contains(refusal)) {
+                            return false;
+                        }
+                    }
                     Event::ServerError(error) => why = error.to_string(),
                     _ => {}
                 }
             }
+            false
         };
         match tokio::time::timeout(within, connected).await {
-            Ok(()) => Ok(Session { client, subjects: Subjects::new(&config.cluster) }),
-            Err(_) => Err(unreachable(why)),
+            Ok(true) => Ok(Session { client, subjects: Subjects::new(&config.cluster) }),
+            Ok(false) | Err(_) => Err(unreachable(why)),
         }
     }
 

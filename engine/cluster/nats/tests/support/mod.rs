@@ -158,6 +158,12 @@ impl Node {
         }
     }
 
+    /// The stream of a shard is seen, with a leader.
+    pub(crate) fn leader(&self, shard: usize) -> String {
+        self.until("a leader", |node| node.nats.status().streams[shard].leader.is_some());
+        self.nats.status().streams[shard].leader.clone().expect("it has one")
+    }
+
     /// One part.
     pub(crate) fn read(&mut self, shard: usize, first: u64) -> (Vec<(Position, Bytes)>, Position) {
         let began = Instant::now();
