@@ -29,6 +29,11 @@ pub(super) struct Checker {
     lives: BTreeMap<(usize, usize, Term), u64>,
     sent: BTreeSet<(usize, u64, Term)>,
     overlap_since: Option<u64>,
+    /// The highest position of which anybody was told that it is kept.
+    acknowledged: Position,
+    /// What was so when an entry was pushed, and when a claim was sent first.
+    pushed_after: BTreeMap<u64, Position>,
+    claimed_after: BTreeMap<(usize, u64, Term), Position>,
     pub(super) claims: u64,
 }
 
@@ -37,8 +42,9 @@ impl Checker {
         self.broken.get_or_insert(says);
     }
 
-    pub(super) fn owns(&mut self, node: usize, life: u64, term: Term) {
+    pub(super) fn owns(&mut self, node: usize, life: u64, term: Term, position: Position) {
         self.claims += 1;
+        self.acknowledged = position.max(self.acknowledged);
         let owner = *self.owners.entry(term).or_insert((node, life));
         if owner != (node, life) {
             self.break_promise(format!("{term} has two owners: node {} and node {node}", owner.0));
@@ -57,12 +63,18 @@ impl Checker {
     }
 
     pub(super) fn kept(&mut self, node: usize, term: Term, through: u64, position: Position, pushed: &[u64]) {
+        self.acknowledged = position.max(self.acknowledged);
         let before = self.kept_through.insert((term, node), through).unwrap_or(0);
         for content in &pushed[before.min(through) as usize..through as usize] {
             if self.kept.insert(*content, position).is_some() {
                 self.break_promise(format!("entry {content} is kept twice"));
             }
         }
+    }
+
+    /// An owner took an entry.
+    pub(super) fn pushed(&mut self, content: u64) {
+        self.pushed_after.insert(content, self.acknowledged);
     }
 
     /// A node answers a candidate.
@@ -90,6 +102,7 @@ impl Checker {
             self.break_promise(format!("node {node} claims {} and nobody promised it", record.place.term));
         }
         self.sent.insert(claim);
+        self.claimed_after.entry(claim).or_insert(self.acknowledged);
     }
 
     /// When all is healed and quiet: the log against everything that was promised.
@@ -98,6 +111,7 @@ impl Checker {
         let mut order = Vec::new();
         let mut valid = Vec::new();
         let mut claimed = Vec::new();
+        let mut late = None;
         for (ix, bytes) in log.iter().enumerate() {
             let position = Position(ix as u64 + 1);
             let Ok(record) = decode(bytes) else { continue };
@@ -108,7 +122,10 @@ impl Checker {
             }
             let entries = match &record.body {
                 Body::Term(body) => {
-                    claimed.push((body.owner.0 as usize, body.incarnation.0, record.place.term, term));
+                    let (owner, life) = (body.owner.0 as usize, body.incarnation.0);
+                    claimed.push((owner, life, record.place.term, term));
+                    let after = self.claimed_after.get(&(owner, life, record.place.term)).copied();
+                    late = late.or(after.filter(|after| *after >= position).map(|after| (position, after)));
                     &body.adopted
                 }
                 Body::Entries(entries) => entries,
@@ -128,6 +145,16 @@ impl Checker {
                     "entry {content} was acknowledged at {position} and is not in the log there"
                 ));
             }
+        }
+        // Linearizable: positions are an order of all claims and appends, and one that began after another
+        // was acknowledged is behind it.
+        for (content, position) in &in_log {
+            if let Some(after) = self.pushed_after.get(content).filter(|after| *after >= position) {
+                return Err(format!("entry {content} was said after {after} was kept, and is at {position}"));
+            }
+        }
+        if let Some((position, after)) = late {
+            return Err(format!("the claim at {position} began after {after} was kept"));
         }
         for node in nodes {
             let copy: Vec<_> = node.copy.iter().map(place).collect();

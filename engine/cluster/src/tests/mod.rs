@@ -5,19 +5,23 @@
 mod chance;
 mod checker;
 mod faults;
+mod model;
 mod node;
 mod stream;
 mod world;
 
 use crate::planted::{Fault, plant};
 
-/// Seeds of a test run; more by `CLUSTER_SEEDS`.
+/// Seeds of a test run; more by `CLUSTER_SEEDS`, others by `CLUSTER_FIRST`, one by `CLUSTER_SEED`.
 const SEEDS: u64 = 300;
 /// A planted fault must be found within this many.
 const PLANTED_SEEDS: u64 = 100;
 
 fn seeds() -> std::ops::Range<u64> {
     let text = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(first) = text("CLUSTER_FIRST") {
+        return first..first + text("CLUSTER_SEEDS").unwrap_or(SEEDS);
+    }
     match text("CLUSTER_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..text("CLUSTER_SEEDS").unwrap_or(SEEDS),

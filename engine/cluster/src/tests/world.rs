@@ -269,6 +269,7 @@ impl World {
         let number = self.contents + 1;
         if let Some(entry) = self.nodes[ix].push(self.now, number) {
             self.contents = number;
+            self.checker.pushed(number);
             let node = &mut self.nodes[ix];
             node.pushed.push(number);
             assert_eq!(node.pushed.len() as u64, entry.index, "indices are a run");
@@ -356,7 +357,8 @@ impl World {
                 Output::Announce { position, .. } => self.broadcast(ix, &Message::Announce(position)),
                 Output::Own { term } => {
                     self.nodes[ix].pushed.clear();
-                    self.checker.owns(ix, self.nodes[ix].life, term);
+                    let position = self.nodes[ix].seat.chain().head().position;
+                    self.checker.owns(ix, self.nodes[ix].life, term, position);
                 }
                 Output::Kept { term, through, position } => {
                     let node = &self.nodes[ix];
