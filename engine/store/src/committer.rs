@@ -28,9 +28,10 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::clock;
 use crate::compaction::{Compacted, Rooms, Round};
 use crate::config::Retention;
+use crate::error::is_damage;
 use crate::journal::Journal;
 use crate::marks::{Mark, Marks, RoomEnd};
-use crate::memtable::Shared;
+use crate::memtable::{ShardSide, Shared};
 use crate::record;
 use crate::retention::{self, Trimmed};
 use crate::schema;
@@ -415,6 +416,9 @@ impl Committer {
         status.commit_failures.fetch_add(1, Relaxed);
         status.set_health(health);
         status.set_fault(format!("{}: {error}", self.path.display()));
+        if is_damage(error) {
+            self.shared.shards.iter().for_each(ShardSide::set_damaged);
+        }
         // A chore that fails alone must not keep entries from being committed.
         if self.pending.is_none() && self.backoff.is_some() && self.has_chore() {
             self.is_chore_failing = true;

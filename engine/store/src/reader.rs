@@ -71,7 +71,8 @@ impl Reader {
                 record => record.next_offset(),
             });
         if !begins && starts.is_none_or(|starts| starts > request.from) {
-            if let Err(fault) = self.segments(shard, request, &mut page) {
+            let has_row = !memtable.is_empty();
+            if let Err(fault) = self.segments(shard, (request, has_row), &mut page) {
                 self.shared.status.note_rot(format!("room {}: {fault}", request.room));
                 match fault {
                     RowFault::Unreadable(_) => self.conn = None,
@@ -114,16 +115,28 @@ impl Reader {
         (records, begin.is_some())
     }
 
-    fn segments(&mut self, shard: usize, request: &ReadRequest, page: &mut Page<'_>) -> Result<(), RowFault> {
+    fn segments(
+        &mut self,
+        shard: usize,
+        (request, has_row): (&ReadRequest, bool),
+        page: &mut Page<'_>,
+    ) -> Result<(), RowFault> {
         if self.conn.is_none() {
             self.conn = Some(schema::open_reader(&self.path)?);
         }
         let conn = self.conn.as_ref().expect("opened above");
         let tx = conn.unchecked_transaction()?;
-        let Some(room) = tables::room(&tx, &request.room)? else { return Ok(()) };
+        let missing = |what: &str| Err(RowFault::Rotten(format!("{what} missing")));
+        let Some(room) = tables::room(&tx, &request.room)? else {
+            // What the memtable goes on from was moved, so there was a row.
+            return if has_row { missing("its row is") } else { Ok(()) };
+        };
         page.end = Some(room.state.next_offset);
         page.oldest = room.state.oldest_offset;
         let mut from = request.from;
+        // The newest segment ends where the row does.
+        let is_due = room.state.segments > 0 && room.state.next_offset > from;
+        let mut reached = 0;
         loop {
             let ids = tables::segments_from(&tx, room.id, from, SEGMENTS)?;
             let is_last = ids.len() < SEGMENTS;
@@ -139,6 +152,7 @@ impl Reader {
                         continue;
                     }
                 };
+                reached = segment.next_offset;
                 if let Some(text) = &segment.fault {
                     self.shared.shards[shard].set_damaged();
                     self.shared.status.note_rot(format!("room {}: {text}", request.room));
@@ -157,6 +171,9 @@ impl Reader {
                         return Ok(());
                     }
                 }
+            }
+            if is_last && is_due && reached < room.state.next_offset && !page.has_reason {
+                return missing("its newest segments are");
             }
             if is_last {
                 return Ok(());

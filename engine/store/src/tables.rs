@@ -424,6 +424,7 @@ pub(crate) fn segments_newest(
 #[derive(Debug)]
 pub(crate) struct SegmentRead {
     pub(crate) first_offset: u64,
+    pub(crate) next_offset: u64,
     pub(crate) base: u64,
     pub(crate) newest: u64,
     pub(crate) bytes: u64,
@@ -459,11 +460,12 @@ pub(crate) fn segment(conn: &Connection, id: i64, room: i64) -> Result<SegmentRe
     if segment_checksum(id, &segment) != own {
         fault = Some(format!("segment {id} has another checksum"));
     }
-    let (first_offset, base, newest) = (segment.first_offset, segment.base, segment.newest);
+    let (first_offset, next_offset) = (segment.first_offset, segment.next_offset);
+    let (base, newest) = (segment.base, segment.newest);
     let bytes = segment.data.len() as u64;
     let (records, second) = records(Bytes::from(segment.data), base, newest);
     let fault = fault.or_else(|| second.map(|text| format!("segment {id}: {text}")));
-    Ok(SegmentRead { first_offset, base, newest, bytes, records, fault })
+    Ok(SegmentRead { first_offset, next_offset, base, newest, bytes, records, fault })
 }
 
 /// The sound records of a run, and its first fault: each record must follow the one before.

@@ -134,9 +134,18 @@ fn judge(
         }
         if round == 0 {
             // What a copy knows of its damage it still knows after its next start.
+            if node.copies.iter().all(|copy| copy.is_sound()) {
+                node.wait_committed();
+            }
             let was_sound: Vec<bool> = node.copies.iter().map(|copy| copy.is_sound()).collect();
-            node.wait_committed();
-            node = node.reopen();
+            let Node { dir, config, store, copies } = node;
+            drop(copies);
+            if !store.close() {
+                // SQLite itself refuses the database, again and again.
+                return Some((sound, unsound + 1, false));
+            }
+            let (store, copies) = Store::open_copies(config.clone(), SHARDS as u16).ok()?;
+            node = Node { dir, config, store, copies };
             for (copy, was_sound) in node.copies.iter().zip(was_sound) {
                 assert!(was_sound || !copy.is_sound(), "damage is forgotten");
             }
