@@ -155,3 +155,40 @@ fn body(batch: &Batch) -> Option<&[u8]> {
     let (header, _) = stream::read_header(&batch.wire, limits::SERVER_FRAME_BYTES_MAX).ok()??;
     batch.wire.get(header + 1..)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use grandstand_engine::link::Compressed;
+
+    fn batch(first_offset: u64, next_offset: u64, wire: &'static [u8]) -> Arc<Batch> {
+        Arc::new(Batch {
+            seq: 0,
+            first_offset,
+            next_offset,
+            messages: 1,
+            base_time_ms: 0,
+            time_ms: 0,
+            wire: Bytes::from_static(wire),
+            compressed: Compressed::default(),
+            snapshot: None,
+        })
+    }
+
+    #[test]
+    fn of_a_page_only_what_continues_is_read() {
+        const FRAME: &[u8] = &[0x82, 2, 0x47, 7];
+        let of = |batches: &[(u64, u64, &'static [u8])], from| {
+            let batches: Vec<_> =
+                batches.iter().map(|&(first, next, wire)| batch(first, next, wire)).collect();
+            continuous(&batches, from).iter().map(|b| (b.first_offset, b.next_offset)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[(0, 2, FRAME), (2, 4, FRAME)], 0), [(0, 2), (2, 4)]);
+        assert_eq!(of(&[(0, 2, FRAME), (2, 4, FRAME)], 3), [(2, 4)], "what was read is passed");
+        assert_eq!(of(&[(5, 6, FRAME)], 3), [(5, 6)], "it may begin later");
+        assert_eq!(of(&[(0, 2, FRAME), (3, 4, FRAME)], 0), [(0, 2)], "a hole");
+        assert_eq!(of(&[(0, 2, FRAME), (2, 2, FRAME), (2, 3, FRAME)], 0), [(0, 2)], "no chat");
+        assert_eq!(of(&[(0, 2, &[0x82]), (2, 3, FRAME)], 0), [], "no frame");
+    }
+}

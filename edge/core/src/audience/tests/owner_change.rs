@@ -45,8 +45,11 @@ fn what_was_lost_on_the_way_comes_from_the_ring_or_from_history() {
         let lost_state = house.owners[0].say(0, true, Some(("score", b"0:1")));
         assert!(lost_state.is_empty());
         house.owners[0].loses = false;
-        // The next batch shows the hole.
+        // The next batch shows the hole. Nobody else says that anything was lost.
         house.say(0, 2);
+        (0..10).for_each(|_| house.wait_ms(10));
+        let at = house.harness.viewers[v.0].room("a").at.offset;
+        assert_eq!(at, house.owners[0].next_offset);
         house.rest();
         let (viewer, owner) = (&house.harness.viewers[v.0], &house.owners[0]);
         assert!(viewer.gaps().is_empty());
@@ -264,10 +267,25 @@ fn a_page_that_nobody_knows_to_be_lost_is_asked_for_again_in_time() {
     let (mut house, v) = with_a_page_on_its_way();
     house.late.clear();
     house.holds_pages = false;
-    house.rest();
+    (0..20).for_each(|_| house.wait_ms(1_000));
     assert_eq!(house.harness.viewers[v.0].room("a").at.offset, 20);
     assert_eq!(house.harness.viewers[v.0].room("b").at.offset, 20);
     assert!(house.harness.viewers[v.0].gaps().is_empty());
+    house.rest();
+}
+
+#[test]
+fn what_a_page_holds_of_a_log_that_did_not_survive_is_shown_to_nobody() {
+    let (mut house, v) = with_a_page_on_its_way();
+    house.harness.set_room(v, 0);
+    house.holds_pages = false;
+    house.turn();
+    // The page is there, and not taken.
+    house.change(0, Change::Claim { lost: 19 }, 0);
+    (0..3).for_each(|_| house.say(0, 1));
+    house.rest();
+    assert_eq!(house.restarts(v), [(0, 0, 0)]);
+    assert_eq!(house.harness.viewers[v.0].heard("a", house.owners[0].epoch), [0, 1, 2, 3]);
 }
 
 #[test]
