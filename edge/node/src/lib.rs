@@ -3,10 +3,11 @@
 //! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
 //! - [`file_limit`]: connections fitted to the limit of open files;
+//! - `cluster`: several nodes as one;
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`], [`file_modes`], `reload`: parts that a process has once;
 //! - `signals`, `service_manager`: what a supervisor asks for, and hears;
-//! - [`config_command`], [`store_command`], [`check`]: the command line.
+//! - [`config_command`], [`store_command`], [`cluster_command`], [`check`]: the command line.
 //!
 //! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows
 //! the edge, the engine and the store; none of them knows it.
@@ -17,6 +18,8 @@
 pub mod certificates;
 pub mod check;
 mod clock_steps;
+mod cluster;
+pub mod cluster_command;
 pub mod config_command;
 mod durable_log;
 mod error;

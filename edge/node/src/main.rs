@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand::{check, config_command, file_limit, file_modes, logging, store_command};
+use grandstand::{check, cluster_command, config_command, file_limit, file_modes, logging, store_command};
 use grandstand_edge::config::{ConfigError, LogFormat};
 
 /// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
@@ -33,6 +33,11 @@ fn main() -> ExitCode {
         Some(("config", matches)) => print_config(matches),
         Some(("check", matches)) => check_config(matches),
         Some(("version", _)) => print_version(),
+        Some(("cluster", matches)) => match cluster_command::run(matches, &mut io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILED),
+            Err(error) => written(Err(error)),
+        },
         Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
         _ => unreachable!("clap asks for one of these"),
     }
@@ -48,6 +53,7 @@ fn command() -> Command {
         .subcommand(config_command::command())
         .subcommand(check::command())
         .subcommands(store_command::commands())
+        .subcommand(cluster_command::command())
         .subcommand(Command::new("version").about("Print the version"))
 }
 

@@ -87,7 +87,8 @@ impl Node {
         let config = Arc::new(config);
         let pulses = Pulses::default();
         logging::thread().into_iter().for_each(|thread| pulses.share(thread));
-        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed)?;
+        let print = credentials.tickets.print();
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, print)?;
 
         // The workers that serve them.
         let (workers, threads) =
@@ -255,6 +256,7 @@ impl Node {
                 .with_reload(self.reload.numbers()),
             clock: self.shutdown.clock(),
             store: rooms.port.clone(),
+            cluster: rooms.cluster.clone().map(|cluster| cluster as Arc<dyn admin::ClusterControl>),
             ready: ready.clone(),
             drain: self.shutdown.clone(),
             hosts: self.config.admin.hosts.clone(),

@@ -14,6 +14,7 @@ use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, WorkerPort};
 use grandstand_store::Store;
 
+use crate::cluster::{self, Cluster};
 use crate::durable_log::{AtStart, ClosedLogs};
 use crate::http::admin::StorePort;
 
@@ -26,6 +27,8 @@ pub(crate) struct Rooms {
     store: Option<Store>,
     /// The admin port's view of the log, if the node has one.
     pub(crate) port: Option<Arc<StorePort>>,
+    /// The cluster's part, if the node is one of a cluster.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 impl Rooms {
@@ -36,7 +39,14 @@ impl Rooms {
         bells: &Bells,
         pulses: &Pulses,
         handed: Handed,
+        ticket_key_print: u64,
     ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
+        if config.is_clustered() {
+            let engine_config = engine_config(config, bells.doorbells().len(), pulses.clone());
+            let cluster::Started { engine, ports, store, cluster } =
+                cluster::start(config, engine_config, bells, pulses, ticket_key_print)?;
+            return Ok((Rooms { engine, store: Some(store), port: None, cluster: Some(cluster) }, ports));
+        }
         let mut at_start = durable_log::open(config, pulses)?;
         let port = durable_log::port(config, &at_start);
         let mut closed = ClosedLogs;
@@ -52,7 +62,7 @@ impl Rooms {
                 NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")
             })?;
         let store = if let AtStart::Open(store) = at_start { Some(store) } else { None };
-        Ok((Rooms { engine, store, port }, ports))
+        Ok((Rooms { engine, store, port, cluster: None }, ports))
     }
 
     /// Does the node have a log that could not be opened yet?
@@ -77,6 +87,8 @@ impl Rooms {
     /// Seal, answer and flush. When this returns, another process may own the rooms.
     pub(crate) fn release(self) {
         self.engine.shutdown();
+        // The stands have handed over what they owned; nobody else needs the network now.
+        drop(self.cluster);
         if let Some(store) = self.store {
             durable_log::close(store);
         }

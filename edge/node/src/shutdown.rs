@@ -33,6 +33,7 @@ use grandstand_engine::log::HandedRoom;
 use grandstand_store::Store;
 use tokio::sync::watch;
 
+use crate::cluster::Cluster;
 use crate::durable_log;
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};
 use crate::rooms::Rooms;
@@ -288,14 +289,24 @@ impl Shutdown {
     }
 }
 
+impl Shutdown {
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.cluster.clone()
+    }
+}
+
 impl DrainControl for Shutdown {
     fn drain(&self, request: &DrainRequest) -> DrainStatus {
         let times = self.times();
         let spread_ms = request.spread_ms.unwrap_or(times.spread_ms as u32);
         let deadline_ms = request.deadline_ms.unwrap_or(spread_ms.saturating_add(times.grace_ms as u32));
         let spread_ms = spread_ms.min(deadline_ms);
+        if let Some(cluster) = self.cluster() {
+            cluster.drain();
+        }
+        let go_to = if times.go_to.is_empty() { self.config.next_node() } else { times.go_to };
         let drain = Drain {
-            where_to: request.where_to.clone().unwrap_or(times.go_to),
+            where_to: request.where_to.clone().unwrap_or(go_to),
             spread_ms,
             grace_ms: deadline_ms - spread_ms,
             is_handed_over: false,

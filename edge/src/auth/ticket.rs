@@ -118,6 +118,13 @@ impl Tickets {
         hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
     }
 
+    /// A print of the key that seals: nodes that compare it know whether a session can move between them, and
+    /// learn nothing of the key.
+    pub fn print(&self) -> u64 {
+        let tag = hmac::sign(&self.keys()[0], b"grandstand ticket key print");
+        u64::from_le_bytes(*tag.as_ref().first_chunk().expect("a tag has 32 bytes"))
+    }
+
     /// Tickets with a random key: they end with the process.
     ///
     /// # Errors

@@ -14,11 +14,19 @@ use std::net::{IpAddr, SocketAddr};
 /// The contradictions between values; empty when there are none.
 pub(super) fn faults(effective: &Effective) -> Vec<String> {
     let rules = Rules { effective, config: &effective.config };
-    [rules.listeners(), rules.proxies(), rules.keys(), rules.limits(), rules.texts(), rules.log()]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect()
+    [
+        rules.listeners(),
+        rules.proxies(),
+        rules.keys(),
+        rules.limits(),
+        rules.texts(),
+        rules.log(),
+        rules.cluster(),
+    ]
+    .into_iter()
+    .flatten()
+    .flatten()
+    .collect()
 }
 
 struct Rules<'a> {
@@ -199,6 +207,56 @@ impl Rules<'_> {
         ]
     }
 
+    fn cluster(&self) -> Vec<Option<String>> {
+        let Config { cluster, rooms, log, auth, .. } = self.config;
+        if !self.config.is_clustered() {
+            let is_alone = |name: &str, given: bool| {
+                fault(given, || format!("{} needs cluster.name: set it, or leave this out", self.say(name)))
+            };
+            return vec![
+                is_alone("cluster.nodes", !cluster.nodes.is_empty()),
+                is_alone("cluster.servers", !cluster.servers.is_empty()),
+                is_alone("rooms.durability", rooms.durability == RoomDurability::Replicated),
+            ];
+        }
+        let needs = |missing: bool, name: &str, what: &str| {
+            fault(missing, || format!("{} needs {name}, {what}", self.say("cluster.name")))
+        };
+        let nodes = cluster.nodes.len();
+        vec![
+            fault(!is_word(&cluster.name), || {
+                format!("{}: letters, digits, - and _ only", self.say("cluster.name"))
+            }),
+            fault(nodes != 3 && nodes != 5, || {
+                format!("cluster.nodes lists {nodes} nodes, expected 3 or 5: an even number has no use")
+            }),
+            fault(cluster.node as usize >= nodes, || {
+                format!("{} is no place in cluster.nodes, which lists {nodes}", self.say("cluster.node"))
+            }),
+            fault(cluster.servers.len() != nodes, || {
+                format!(
+                    "cluster.servers lists {} servers, expected {nodes}: one for each of cluster.nodes",
+                    cluster.servers.len()
+                )
+            }),
+            needs(log.dir.is_none(), "log.dir", "the folder of this node's copy of the log"),
+            needs(auth.ticket_key_file.is_none(), "auth.ticket_key_file", "the same file on every node"),
+            fault(rooms.durability == RoomDurability::Disk, || {
+                format!(
+                    "{} is for a node that stands alone: use replicated or memory",
+                    self.say("rooms.durability")
+                )
+            }),
+            fault(!cluster.user.is_empty() && cluster.password_file.is_none(), || {
+                format!("{} needs cluster.password_file", self.say("cluster.user"))
+            }),
+            fault(cluster.credentials_file.is_some() && !cluster.user.is_empty(), || {
+                let (one, other) = (self.say("cluster.credentials_file"), self.say("cluster.user"));
+                format!("{one} and {other}: give one of them")
+            }),
+        ]
+    }
+
     /// The first rule of a list that can match nothing, and why.
     fn each(&self, name: &str, rules: &[String], fault: impl Fn(&str) -> Option<String>) -> Option<String> {
         let (rule, why) = rules.iter().find_map(|rule| Some((rule, fault(rule)?)))?;
@@ -214,6 +272,11 @@ impl Rules<'_> {
 
 fn fault(wrong: bool, what: impl FnOnce() -> String) -> Option<String> {
     wrong.then(what)
+}
+
+/// Part of a subject of NATS.
+fn is_word(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn is_health(path: &str) -> bool {

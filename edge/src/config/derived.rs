@@ -31,10 +31,22 @@ impl Config {
     /// Whether rooms without a setting of their own are kept on disk.
     pub fn rooms_on_disk(&self) -> bool {
         match self.rooms.durability {
-            RoomDurability::Auto => self.log.dir.is_some(),
-            RoomDurability::Memory => false,
+            RoomDurability::Auto => self.log.dir.is_some() && !self.is_clustered(),
+            RoomDurability::Memory | RoomDurability::Replicated => false,
             RoomDurability::Disk => true,
         }
+    }
+
+    /// Where a drain of this node sends its clients, if the configuration says nothing: to the next node of
+    /// the cluster. Empty for a node that stands alone.
+    pub fn next_node(&self) -> String {
+        let next = (self.cluster.node as usize + 1).checked_rem(self.cluster.nodes.len());
+        next.map_or_else(String::new, |next| self.cluster.nodes[next].clone())
+    }
+
+    /// Is the node one of a cluster?
+    pub fn is_clustered(&self) -> bool {
+        !self.cluster.name.is_empty()
     }
 }
 

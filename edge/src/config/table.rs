@@ -316,16 +316,15 @@ config_table! {
     rooms: Rooms = "Rooms" {
         durability: RoomDurability = RoomDurability::Auto, [],
             "Where rooms without a setting of their own are kept. `memory` acknowledges a message when the room accepts it, and \
-             loses it with the process; `disk` acknowledges it when it is synced to log.dir; `auto` is disk where log.dir is set, else \
-             memory. A room can have its own by the admin port.",
+             loses it with the process; `disk` acknowledges it when it is synced to log.dir; `replicated` when a majority of the cluster's \
+             servers has synced it; `auto` is replicated in a cluster, disk where log.dir is set, else memory. A room can have its own by the admin port.",
             "an operator who names a folder for the log wants messages to be kept";
         on_first_use: Vec<String> = words(&["*"]), [],
             "Names of rooms that the first subscription makes; `show-*` matches by prefix, `*` everything. Subscriptions to other \
              rooms that do not exist are refused with a reason. Empty: rooms are made only through the admin port.",
             "a first room should just work; list your own names before strangers can connect";
         max: usize = 100_000, [1, 10_000_000],
-            "Rooms of this node. Beyond, a room that holds nothing (nobody in it, nothing ever said) is removed for the new one; \
-             without such a room the new one is refused with a reason, on first use and through the admin port.",
+            "Rooms of this node. Beyond, a room that holds nothing (nobody in it, nothing ever said) is removed for the new one; without such a room the new one is refused with a reason, on first use and through the admin port.",
             "a room that nobody is in and nothing was said in costs at most 200 bytes, so 20 MB; 1 KB while somebody is or was there";
         reserved_percent: u32 = 10, [0, 90],
             "Percent of rooms.max that subscriptions do not fill: they are for the admin port and for sessions that may `bridge`.",
@@ -338,15 +337,13 @@ config_table! {
             "Bytes of UTF-8 in a room's name. Beyond, it is refused with a reason.",
             "the protocol's own bound; it can only be narrowed";
         tick_ms: u64 = 0, [0, 10_000],
-            "Interval at which a busy room seals its batch; 0 adapts it to the cost of fan-out, between rooms.tick_min_ms and \
-             rooms.tick_max_ms. A room can have bounds of its own through the admin port.",
+            "Interval at which a busy room seals its batch; 0 adapts it to the cost of fan-out, between rooms.tick_min_ms and rooms.tick_max_ms. A room can have bounds of its own through the admin port.",
             "a small room need not wait for what a large one costs";
         tick_min_ms: u64 = 10, [1, 10_000],
             "Shortest tick of rooms whose tick adapts.",
             "nobody sees a hundredth of a second, and at most 100 batches/s leave a room";
         tick_max_ms: u64 = 1_000, [1, 10_000],
-            "Longest tick of rooms whose tick adapts. A room that would need a longer one to keep to fanout.share_percent takes more \
-             than its share.",
+            "Longest tick of rooms whose tick adapts. A room that would need a longer one to keep to fanout.share_percent takes more than its share.",
             "a second is late for an answer in a chat of thousands, and not too late";
         leading_edge: bool = true, [],
             "Seal at once when a room has been quiet for a tick, rather than wait for the next one.",
@@ -355,19 +352,16 @@ config_table! {
             "Publications that a room takes in one tick. Beyond, they are refused with a time to retry after.",
             "16,000 messages/s at the longest tick: far beyond reading, still bounded";
         ring_batches_max: usize = 4_096, [8, 1_048_576],
-            "Batches per room and worker from which viewers are served. A viewer that lags further skips to the newest and \
-             is told exactly what it missed, or reads on from the history.",
+            "Batches per room and worker from which viewers are served. A viewer that lags further skips to the newest and is told exactly what it missed, or reads on from the history.",
             "40 s of the busiest room at the shortest tick, minutes of others: a tunnel, a lift, a handover";
         ring_bytes_max: usize = 1_048_576, [65_536, 1_073_741_824],
-            "Bytes of the batches in one ring, with space for their compressed forms. Beyond, the oldest leave it, with the same \
-             effect as ring_batches_max.",
+            "Bytes of the batches in one ring, with space for their compressed forms. Beyond, the oldest leave it, with the same effect as ring_batches_max.",
             "bounds what stalled viewers can cost: nothing per viewer, this much per room and worker";
         history_batches_max: usize = 65_536, [0, 16_777_216],
             "Batches of a room's in-memory history, for resuming and replay. Beyond, the oldest are forgotten; a client that resumes before them is told what it missed.",
             "ten minutes of the busiest room at the shortest tick";
         history_bytes_max: usize = 8_388_608, [0, 68_719_476_736],
-            "Bytes of one room's history, with space for compressed forms. Beyond, its oldest batches are forgotten, as with \
-             history_batches_max.",
+            "Bytes of one room's history, with space for compressed forms. Beyond, its oldest batches are forgotten, as with history_batches_max.",
             "some 100,000 chat messages";
         history_bytes_total_max: usize = 268_435_456, [0, 1_099_511_627_776],
             "Bytes of all rooms' histories together. Beyond, the room that keeps the most forgets its oldest batches.",
@@ -376,8 +370,7 @@ config_table! {
             "Messages from before its subscription that a client may ask for. A larger number is reduced to this.",
             "a few screens; older messages scroll away unread";
         nonces_max: usize = 16_384, [0, 1_048_576],
-            "Publications per room whose nonce is remembered, so that a retry is acknowledged and not repeated. Beyond, the oldest \
-             are forgotten: a retry of one that may have been among them is refused.",
+            "Publications per room whose nonce is remembered, so that a retry is acknowledged and not repeated. Beyond, the oldest are forgotten: a retry of one that may have been among them is refused.",
             "over a minute of the busiest room, in a megabyte";
         nonce_window_ms: u64 = 300_000, [1_000, 86_400_000],
             "How long a nonce is remembered. A later retry is refused, since the message could be in the log already.",
@@ -398,13 +391,11 @@ config_table! {
             "Bytes of the keys and values of one room's state together. Beyond, a change that adds to them is refused with a reason.",
             "every new subscriber receives all of them, and a connection that does not read pins as much";
         state_bytes_total_max: usize = 67_108_864, [65_536, 1_099_511_627_776],
-            "Bytes of the states of all rooms together. Beyond nine tenths, changes by clients that add to them are refused with a \
-             reason; the rest is for the admin port.",
+            "Bytes of the states of all rooms together. Beyond nine tenths, changes by clients that add to them are refused with a reason; the rest is for the admin port.",
             "500 rooms with the largest state, or 60,000 with a pinned message; beside the histories it is little";
         pacing_per_s: u32 = 20, [0, 1_000_000],
             "Chat messages per second that a room's batches show people, in rooms above pacing_above_viewers; 0 shows all. Beyond, \
-             equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown. A \
-             room's own setting (admin port) takes precedence, and holds for any audience.",
+             equal texts are folded, people take turns, and the rest is counted as omitted; hosts and moderators are always shown. A room's own setting (admin port) takes precedence, and holds for any audience.",
             "nobody reads more than 20 short messages in a second; more cost every viewer bytes and the node CPU";
         pacing_above_viewers: u64 = 1_000, [0, 10_000_000],
             "Viewers of a room above which pacing_per_s applies. Up to it, everything is shown.",
@@ -414,8 +405,7 @@ config_table! {
             "nobody sees that reactions wait 50 ms longer for their batch, and a shard hears of them 20 times a second";
         slow_mode_ms: u64 = 0, [0, 86_400_000],
             "How long one person must wait between two messages in a room; 0 sets no wait. A message that comes sooner is refused \
-             with a time to retry after. Another connection or session does not end the wait (limits.people_per_address). \
-             Bridges and moderators are exempt.",
+             with a time to retry after. Another connection or session does not end the wait (limits.people_per_address). Bridges and moderators are exempt.",
             "a room begins free; the host tightens it";
         viewers_every_ms: u64 = 2_000, [100, 600_000],
             "Shortest interval between two published viewer counts of a room. Changes in between wait.",
@@ -424,8 +414,7 @@ config_table! {
             "Interval at which a worker hands its viewer counts to the shard.",
             "a quarter of viewers_every_ms keeps the published counts fresh";
         idle_ms: u64 = 600_000, [0, 604_800_000],
-            "Time without viewers and publications after which a room that came into being on first use is removed; a room \
-             on disk leaves memory then and keeps its history. 0: never.",
+            "Time without viewers and publications after which a room that came into being on first use is removed; a room on disk leaves memory then and keeps its history. 0: never.",
             "people who lose their connection together find the room as they left it";
         batch_bytes_max: usize = 131_072, [1_024, 524_288],
             "Bytes of chat in one batch. What is over goes into a further batch of the same tick.",
@@ -434,8 +423,7 @@ config_table! {
 
     fanout: Fanout = "Fan-out: the work of one turn" {
         share_percent: u32 = 30, [1, 100],
-            "Percent of a worker's time that fan-out may take. Above it the ticks of its rooms grow, up to \
-             rooms.tick_max_ms; so messages come later and in larger batches, which cost less each.",
+            "Percent of a worker's time that fan-out may take. Above it the ticks of its rooms grow, up to rooms.tick_max_ms; so messages come later and in larger batches, which cost less each.",
             "the rest is for reads, joins and answers, so that a busy node answers quickly";
         writes_per_turn: usize = 512, [1, 1_000_000],
             "Writes to connections before a worker turns to reads, accepts and timers. It continues the round after them.",
@@ -444,12 +432,10 @@ config_table! {
             "Batches joined in one write to a viewer that lags. The rest follows in its next turn.",
             "one system call takes at most 1,024 pieces, and 64 already make the call cheap per batch";
         compression: bool = true, [],
-            "Send compressed batches (deflate with a preset dictionary) to clients that can open them. A batch is compressed once \
-             for the whole node, and is sent plain where that would not make it smaller.",
+            "Send compressed batches (deflate with a preset dictionary) to clients that can open them. A batch is compressed once for the whole node, and is sent plain where that would not make it smaller.",
             "a fifth to a quarter of the bytes of a busy room, for one compression per batch";
         compress_from_members: usize = 32, [1, 1_000_000],
-            "Viewers of a room on one worker that can open compressed batches, from which on the worker compresses them. Below, \
-             batches are sent plain, unless another worker has compressed them already.",
+            "Viewers of a room on one worker that can open compressed batches, from which on the worker compresses them. Below, batches are sent plain, unless another worker has compressed them already.",
             "compressing a batch costs the CPU of some ten writes: a third more for a room of 32, nothing for a large one";
     }
 
@@ -458,19 +444,16 @@ config_table! {
             "TCP connections that wait to be accepted. Beyond, the kernel drops new ones and clients try again.",
             "a second of a rush over TLS; the kernel caps it at net.core.somaxconn, which is 4,096 by default";
         send_buffer_bytes: usize = 131_072, [0, 67_108_864],
-            "Kernel send buffer of one TCP connection; 0 leaves it to the kernel. When it is full the viewer becomes a \
-             lagging cursor.",
+            "Kernel send buffer of one TCP connection; 0 leaves it to the kernel. When it is full the viewer becomes a lagging cursor.",
             "bridges a second of a bad link at 1 Mbit/s, and bounds kernel memory per stalled viewer";
         receive_buffer_bytes: usize = 0, [0, 67_108_864],
             "Kernel receive buffer of one TCP connection; 0 leaves it to the kernel. When it is full the client must wait.",
             "the kernel grows it only where somebody sends much";
         udp_send_buffer_bytes: usize = 4_194_304, [0, 268_435_456],
-            "Kernel send buffer of a QUIC socket; 0 leaves it to the kernel. When it is full, packets wait in their \
-             connections.",
+            "Kernel send buffer of a QUIC socket; 0 leaves it to the kernel. When it is full, packets wait in their connections.",
             "one socket carries thousands of viewers; capped by net.core.wmem_max";
         udp_receive_buffer_bytes: usize = 4_194_304, [0, 268_435_456],
-            "Kernel receive buffer of a QUIC socket; 0 leaves it to the kernel. When it is full the kernel drops packets \
-             and QUIC sends them again.",
+            "Kernel receive buffer of a QUIC socket; 0 leaves it to the kernel. When it is full the kernel drops packets and QUIC sends them again.",
             "acknowledgements of thousands of viewers come in bursts; capped by net.core.rmem_max";
     }
 
@@ -479,19 +462,16 @@ config_table! {
             "Inputs that wait for one shard. When it is full a publication is refused with a time to retry after.",
             "one second of three bridges at full rate";
         worker_outbox: usize = 1_024, [64, 16_777_216],
-            "Sealed batches and answers of one shard that wait for one worker in a ring. When it is full they wait in a list \
-             at the shard, which grows as far as it is needed (queues.outbox_overflow_max).",
+            "Sealed batches and answers of one shard that wait for one worker in a ring. When it is full they wait in a list at the shard, which grows as far as it is needed (queues.outbox_overflow_max).",
             "the burst between two wake-ups of a worker; the ring is allocated whole";
         outbox_overflow_max: usize = 16_384, [1, 16_777_216],
-            "Batches and answers that wait at a shard for one worker whose outbox is full. Above it the shard takes no more \
-             inputs until the worker has caught up: publishers are refused with a time to retry; nothing is dropped.",
+            "Batches and answers that wait at a shard for one worker whose outbox is full. Above it the shard takes no more inputs until the worker has caught up: publishers are refused with a time to retry; nothing is dropped.",
             "a worker that is 16,384 batches behind has fallen off its rings anyway";
     }
 
     drain: Drain = "Drain: on SIGTERM, on POST /drain, and when another process takes over" {
         announce_ms: u64 = 5_000, [0, 3_600_000],
-            "First phase of a drain: time for which /readyz answers 503 while the node still accepts and serves everybody, so that \
-             load balancers stop sending new connections. 0 leaves it out, and so does Ctrl-C at a terminal.",
+            "First phase of a drain: time for which /readyz answers 503 while the node still accepts and serves everybody, so that load balancers stop sending new connections. 0 leaves it out, and so does Ctrl-C at a terminal.",
             "balancers look every one to three seconds, and a cluster needs a second or two to pass the news on";
         refuse_ms: u64 = 1_000, [0, 3_600_000],
             "Least time after the announcement for which new connections are refused with an answer (503, when to return, where \
@@ -500,27 +480,61 @@ config_table! {
         spread_ms: u64 = 30_000, [0, 3_600_000],
             "Time over which a drain spreads its clients. Each client is told in go-away after how many milliseconds to reconnect, \
              spread evenly between 0 and this, after the announcement. 0 sends all at once. A node without clients does not wait.",
-            "10,000 viewers leave at some 330/s, which another node takes in without noticing; orchestrators wait 30 s by \
-             default: give them all phases together";
+            "10,000 viewers leave at some 330/s, which another node takes in without noticing; orchestrators wait 30 s by default: give them all phases together";
         grace_ms: u64 = 5_000, [0, 3_600_000],
-            "How long a client may stay after its own time to leave. Then its connection is closed with a code that says to \
-             reconnect. When all are gone, or spread and grace are over, the node exits 0.",
+            "How long a client may stay after its own time to leave. Then its connection is closed with a code that says to reconnect. When all are gone, or spread and grace are over, the node exits 0.",
             "a handshake over a bad link takes seconds";
         go_to: String = String::new(), [0, 256],
             "Address, host and port, that a drain sends clients to, such as `b.example.org:7443`; empty: the one they connected to.",
             "a load balancer knows better";
         handover_spread_ms: u64 = 0, [0, 3_600_000],
-            "Time over which clients are spread when another process on this host has taken over the sockets; 0: as long as \
-             2,000 clients/s take. At most drain.spread_ms.",
+            "Time over which clients are spread when another process on this host has taken over the sockets; 0: as long as 2,000 clients/s take. At most drain.spread_ms.",
             "the successor serves already; 2,000 new connections/s are what one CPU takes in";
         handover_timeout_ms: u64 = 60_000, [100, 3_600_000],
-            "How long a starting process waits for the previous one to flush and close its log. Beyond, it does not start, and \
-             says so.",
+            "How long a starting process waits for the previous one to flush and close its log. Beyond, it does not start, and says so.",
             "a disk that syncs slowly makes a restart late; the log must not have two owners";
         flush_ms: u64 = 2_000, [0, 600_000],
-            "How long a stop waits for the disk to sync, and for workers to take, what is left. Beyond, publications that still \
-             wait are refused.",
+            "How long a stop waits for the disk to sync, and for workers to take, what is left. Beyond, publications that still wait are refused.",
             "a disk that works syncs within a second";
+    }
+
+    cluster: Cluster = "Cluster: several nodes as one, over NATS" {
+        name: String = String::new(), [0, 32],
+            "Name of the cluster, in letters, digits, `-` and `_`. Empty: the node stands alone, and no other key of this section may be set.",
+            "one node needs nothing else";
+        node: u64 = 0, [0, 4],
+            "Number of this node: its place in cluster.nodes, from 0.",
+            "each node has its own";
+        nodes: Vec<String> = Vec::new(), [],
+            "Public address of each node, host and port, such as `a.example.org:7443`: three or five, the same list in the same order on every node. A node that drains sends its clients to the others.",
+            "who belongs to the cluster is decided by an operator and not by who answers";
+        servers: Vec<String> = Vec::new(), [],
+            "URL of the NATS server of each node, such as `nats://10.0.0.1:4222`, in the order of cluster.nodes. A node prefers its own, and keeps the leaders of its shards' streams away from it.",
+            "a node and its server stop together, and then the log must have its leader elsewhere";
+        user: String = String::new(), [0, 256],
+            "User at the NATS servers; empty: none is needed.",
+            "servers on a private network may be open";
+        password_file: Option<PathBuf> = None, [],
+            "File of the password of cluster.user. One line; the line end is not part of it.",
+            "a flag or a variable is visible to others";
+        credentials_file: Option<PathBuf> = None, [],
+            "File of NATS credentials (a JWT and its seed), instead of cluster.user and cluster.password_file.",
+            "small clusters use a user and a password";
+        ca_file: Option<PathBuf> = None, [],
+            "Certificates (PEM) of whoever signed those of the NATS servers. Servers with `tls://` in cluster.servers are verified by them; empty: by the system's roots.",
+            "a private cluster has its own authority";
+        log_mb: u64 = 1_024, [16, 1_048_576],
+            "Megabytes (MiB) of each shard's stream on each server; beyond, its oldest records go, which nodes have in their copies. `grandstand cluster init` sets it.",
+            "a node that was away for a day reads what it missed";
+        append_every_ms: u64 = 40, [1, 1_000],
+            "Least time between two records of a busy shard in the log. The first message of a quiet shard goes at once.",
+            "the log costs by the record and not by the byte: 25 records/s carry any number of messages";
+        unkept_bytes_max: usize = 8_388_608, [65_536, 1_073_741_824],
+            "Bytes of one shard that viewers may have and the log has not. Beyond, publications are refused with a time to retry after.",
+            "ten seconds without a leader of the log, at 3,000 messages/s of 250 bytes";
+        answer_within_ms: u64 = 10_000, [1_000, 600_000],
+            "How long a publication to a replicated room may wait for its answer. A retry with the same nonce is never doubled.",
+            "the log elects a new leader in 4 to 9 s";
     }
 
     log: Log = "Logs: log lines, and the durable log of rooms" {
@@ -531,53 +545,45 @@ config_table! {
             "Least important level that is logged.",
             "start, stop, warnings and errors";
         file: Option<PathBuf> = None, [],
-            "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and \
-             the node runs on.",
+            "File that logs are appended to; empty: standard error. When the disk is full, lines are lost and counted, and the node runs on.",
             "containers and systemd collect standard error";
         dir: Option<PathBuf> = None, [],
-            "Folder of the durable log, a database of the messages of rooms with durability `disk`. One node at a time uses it; it \
-             is made when missing. Empty: nothing is kept on disk, and no room can be `disk`.",
+            "Folder of the durable log, a database of the messages of rooms with durability `disk`. One node at a time uses it; it is made when missing. Empty: nothing is kept on disk, and no room can be `disk`.",
             "a first start must leave nothing behind; on a server, name a folder on a disk of its own";
         recorder_dir: Option<PathBuf> = None, [],
             "Folder of the crash log, which holds batches that viewers have and the disk has not synced yet, so that a killed node \
              continues exactly there. It belongs in memory (tmpfs). Empty: /dev/shm where that is a tmpfs, else log.dir.",
             "memory outlives a process and costs no write to the disk; a container may need a larger /dev/shm";
         queue_mb: u64 = 64, [1, 65_536],
-            "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the crash log. Beyond, \
-             publications to `disk` rooms are refused with a time to retry after, until the disk has caught up.",
+            "Megabytes (MiB) that may wait for the disk, all rooms together, and as much again in the crash log. Beyond, publications to `disk` rooms are refused with a time to retry after, until the disk has caught up.",
             "a minute of 5,000 messages/s of 200 bytes: longer than a disk stalls, little memory beside the histories";
         keep_hours: u64 = 168, [0, 876_000],
-            "Hours for which the durable log keeps messages; 0 keeps them for ever. Older ones are removed a little at a time; a \
-             client that asks for them is told that they are gone.",
+            "Hours for which the durable log keeps messages; 0 keeps them for ever. Older ones are removed a little at a time; a client that asks for them is told that they are gone.",
             "a week: the show, and viewers who return to it";
         room_mb: u64 = 1_024, [0, 1_048_576],
             "Megabytes (MiB) that one room may keep in the durable log; 0 sets no bound. Beyond, its oldest messages are removed.",
             "some ten million chat messages: one room should not fill the disk";
         node_mb: u64 = 10_240, [0, 134_217_728],
-            "Megabytes (MiB) that all rooms together may keep in the durable log; 0 sets no bound. Beyond, the oldest messages of \
-             the node are removed. Leave the disk a tenth more, and room for backups.",
+            "Megabytes (MiB) that all rooms together may keep in the durable log; 0 sets no bound. Beyond, the oldest messages of the node are removed. Leave the disk a tenth more, and room for backups.",
             "fits the smallest servers' disks; raise it where history is what you sell";
         answer_within_ms: u64 = 5_000, [100, 600_000],
             "How long a publication to a `disk` room may wait for its answer. When the disk has not synced it by then, it is \
              refused as StorageUnavailable with a time to retry after: a retry with the same nonce is acknowledged and never doubled.",
             "clients give up waiting after some ten seconds";
         answers_max: usize = 262_144, [1, 16_777_216],
-            "Acknowledgements of one shard that wait for the disk. Beyond, publications to `disk` rooms are refused with a \
-             time to retry after.",
+            "Acknowledgements of one shard that wait for the disk. Beyond, publications to `disk` rooms are refused with a time to retry after.",
             "five seconds of 50,000 publications a second";
         lock_wait_ms: u64 = 10_000, [0, 600_000],
             "How long a starting node waits for another process to release log.dir. Then it gives up and says which process has it.",
             "a node that hands over flushes and syncs within a second or two";
         backup_every_hours: u64 = 0, [0, 8_760],
-            "Hours between two scheduled backups of the durable log, made while the node serves; 0 schedules none. Backups before a \
-             schema change, by `grandstand backup` and by POST /log/backup are made in any case.",
+            "Hours between two scheduled backups of the durable log, made while the node serves; 0 schedules none. Backups before a schema change, by `grandstand backup` and by POST /log/backup are made in any case.",
             "a copy on the same disk helps against mistakes, not against the disk: say where and how many";
         backup_keep: u64 = 3, [1, 1_000],
             "Scheduled backups that are kept. The oldest beyond them is removed after a new one has been verified.",
             "yesterday's, and two to compare it with";
         backup_dir: Option<PathBuf> = None, [],
-            "Folder of scheduled backups, and of those made before a schema change. Empty: `backups` in log.dir. Better on \
-             another disk.",
+            "Folder of scheduled backups, and of those made before a schema change. Empty: `backups` in log.dir. Better on another disk.",
             "a first backup must work without a second disk";
     }
 }

@@ -366,12 +366,14 @@ choices! {
 choices! {
     /// Where the log of a room without a setting of its own is kept.
     RoomDurability {
-        /// On disk where the node has a durable log, else in memory.
+        /// Replicated in a cluster, on disk where the node has a durable log, else in memory.
         Auto = "auto",
         /// In memory: lost with the process.
         Memory = "memory",
         /// On disk: acknowledged when synced.
         Disk = "disk",
+        /// On the cluster's servers: acknowledged when a majority has synced it.
+        Replicated = "replicated",
     }
 }
 

@@ -27,6 +27,19 @@ use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts, Registry, TextEncod
 /// The content type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// A metric of one shard or of the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterNumber {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// The shard, if it is one's.
+    pub shard: Option<u16>,
+    /// The value.
+    pub value: f64,
+}
+
 /// Renders scrapes.
 #[derive(Debug)]
 pub struct Metrics {
@@ -56,6 +69,7 @@ impl Metrics {
         engine: Vec<(&'static str, u64)>,
         log: Option<&Status>,
         verdict: &Verdict,
+        cluster: &[ClusterNumber],
     ) -> String {
         let scrape = Scrape { registry: Registry::new() };
         self.about(&scrape);
@@ -69,6 +83,7 @@ impl Metrics {
         if let Some(log) = log {
             scrape.keep(store::CommitTimes::of(log));
         }
+        scrape.cluster(cluster);
         process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
         TextEncoder::new()
             .encode_to_string(&scrape.registry.gather())
@@ -147,6 +162,27 @@ impl Scrape {
         self.keep(by_reason);
     }
 
+    /// Numbers of shards by shard, and those of the network.
+    fn cluster(&self, numbers: &[ClusterNumber]) {
+        let plain = numbers.iter().filter(|number| number.shard.is_none());
+        plain.for_each(|number| self.number(number.name, number.help, number.value));
+        let mut of_shards: Vec<_> = numbers.iter().filter(|number| number.shard.is_some()).collect();
+        of_shards.sort_by_key(|number| number.name);
+        for of_name in of_shards.chunk_by(|a, b| a.name == b.name) {
+            let opts = Opts::new(of_name[0].name, of_name[0].help);
+            let values = of_name.iter().map(|n| (n.shard.unwrap_or_default().to_string(), n.value));
+            if of_name[0].name.ends_with("_total") {
+                let counters = CounterVec::new(opts, &["shard"]).expect("a valid name");
+                values.for_each(|(shard, value)| counters.with_label_values(&[&*shard]).inc_by(value));
+                self.keep(counters);
+            } else {
+                let gauges = GaugeVec::new(opts, &["shard"]).expect("a valid name");
+                values.for_each(|(shard, value)| gauges.with_label_values(&[&*shard]).set(value));
+                self.keep(gauges);
+            }
+        }
+    }
+
     /// A metric without labels. It is a counter when its name ends like one.
     fn number(&self, name: &str, help: &str, value: f64) {
         let opts = Opts::new(name, help);
@@ -207,6 +243,7 @@ mod tests {
             engine,
             Some(&Status::default()),
             &Verdict::default(),
+            &[],
         )
     }
 
@@ -230,7 +267,8 @@ mod tests {
             log.commit_buckets[bucket].store(count, Ordering::Relaxed);
         }
         log.commit_us_total.store(12_000_000, Ordering::Relaxed);
-        let text = Metrics::new("test", Clock::start()).render(&[], vec![], Some(&log), &Verdict::default());
+        let text =
+            Metrics::new("test", Clock::start()).render(&[], vec![], Some(&log), &Verdict::default(), &[]);
         has(&text, "# TYPE grandstand_store_commit_seconds histogram");
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.0005"} 2"#);
         has(&text, r#"grandstand_store_commit_seconds_bucket{le="0.001"} 5"#);

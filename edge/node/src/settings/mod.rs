@@ -10,7 +10,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use grandstand_edge::config::Config;
+use grandstand_edge::config::{Config, RoomDurability};
 use grandstand_edge_core::audience::{Rate, Settings};
 use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
@@ -57,7 +57,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         rooms_reserved_percent: rooms.reserved_percent,
         rooms_opened_max: rooms.opened_per_person_max,
         on_first_use: rooms.on_first_use.clone(),
-        durability: if config.rooms_on_disk() { Durability::Disk } else { Durability::Memory },
+        durability: rooms_durability(config),
         answer_within_ms: config.log.answer_within_ms,
         text_bytes_max: config.limits.text_bytes_max,
         idle_ms: rooms.idle_ms,
@@ -79,11 +79,21 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
     }
 }
 
+/// Where rooms without a setting of their own are kept.
+fn rooms_durability(config: &Config) -> Durability {
+    match config.rooms.durability {
+        RoomDurability::Auto if config.is_clustered() => Durability::Replicated,
+        RoomDurability::Replicated => Durability::Replicated,
+        _ if config.rooms_on_disk() => Durability::Disk,
+        _ => Durability::Memory,
+    }
+}
+
 /// The settings of worker `id`'s audience.
 pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
     let (limits, rooms) = (&config.limits, &config.rooms);
     Settings {
-        worker: WorkerId(id as u16),
+        worker: WorkerId::new(config.cluster.node as u8, id as u8),
         node: config.node.name.clone(),
         connections_reserved: grandstand_edge::workers::connections_reserved(config),
         frame_bytes_max: limits.frame_bytes_max as u32,

@@ -227,6 +227,7 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",
+    "cluster.", // what stands and the network share
     "drain.announce_ms",
     "drain.refuse_ms",
     "drain.spread_ms",

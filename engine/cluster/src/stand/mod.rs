@@ -161,7 +161,8 @@ impl ClusterStand {
 }
 
 /// The node's own time: milliseconds since its clock started.
-fn own(now: Now) -> OwnTime {
+#[must_use]
+pub fn own(now: Now) -> OwnTime {
     OwnTime(now.us.saturating_sub(START_US) / 1000)
 }
 

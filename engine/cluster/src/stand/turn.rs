@@ -48,6 +48,7 @@ impl ClusterStand {
             FromWire::HandOver { to } => {
                 self.hand_over(now, to);
             }
+            FromWire::Drain => self.is_ending = true,
             FromWire::Up(frame) => match UpFrame::decode(&frame) {
                 Ok(frame) => self.handle_up(now, frame),
                 Err(_) => self.counts.malformed += 1,
@@ -148,6 +149,7 @@ impl ClusterStand {
         self.seat.set_able(self.copy.is_sound());
         self.front.handle_timeout(at.0);
         self.poll_seat(now);
+        self.seat.set_draining(self.is_ending);
         if self.is_ending
             && let Some(heir) = self.heir(at)
         {

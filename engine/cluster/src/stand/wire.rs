@@ -120,6 +120,8 @@ pub enum FromWire {
         /// To which node.
         to: NodeId,
     },
+    /// This node drains: it gives its shards away and claims none.
+    Drain,
     /// A frame of a follower.
     Up(Bytes),
     /// A frame of the owner.

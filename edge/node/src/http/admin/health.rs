@@ -43,6 +43,11 @@ pub(super) async fn live(State(port): Shared) -> Response {
 }
 
 pub(super) async fn ready(State(port): Shared) -> Response {
+    let fault = port.cluster.as_ref().and_then(|cluster| cluster.fault());
+    if let Some(fault) = fault {
+        let hint = "the node serves what it has, and cannot follow new messages";
+        return Failure::new(StatusCode::SERVICE_UNAVAILABLE, fault, hint).into_response();
+    }
     if port.ready.load(Ordering::Relaxed) {
         return Json(json!({ "status": "ready" })).into_response();
     }

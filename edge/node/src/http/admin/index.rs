@@ -33,6 +33,18 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "read certificates, keys, secrets and the configuration again; answers what is in use now, and 422 with the faults",
         "curl -X POST {at}/reload",
     ),
+    (
+        "GET",
+        "/cluster",
+        "this node's view of its cluster: shards, owners, peers; 404 where the node stands alone",
+        "curl {at}/cluster",
+    ),
+    (
+        "POST",
+        "/cluster/shards/{shard}/move",
+        "hand a shard that this node owns over to another node",
+        "curl {at}/cluster/shards/3/move -d '{\"to\":1}'",
+    ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (
         "GET",

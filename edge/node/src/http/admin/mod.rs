@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod bounds;
 mod clock;
+mod cluster;
 mod drain;
 mod health;
 mod index;
@@ -45,6 +46,7 @@ use super::shards::Shards;
 use crate::file_limit;
 use crate::health::Health;
 use crate::metrics::Metrics;
+pub use cluster::ClusterControl;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use reload::{ReloadControl, Reloaded};
 pub use store::StorePort;
@@ -70,6 +72,8 @@ pub struct AdminState {
     pub clock: Clock,
     /// The durable log, if the node has one.
     pub store: Option<Arc<StorePort>>,
+    /// The cluster's part, if the node is one of a cluster.
+    pub cluster: Option<Arc<dyn ClusterControl>>,
     /// Does the node accept new sessions? False while it starts and while it drains.
     pub ready: Arc<AtomicBool>,
     /// The key that requests must show, if there is one.
@@ -110,6 +114,7 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
 struct Port {
     clock: Clock,
     store: Option<Arc<StorePort>>,
+    cluster: Option<Arc<dyn ClusterControl>>,
     shards: Shards,
     stats: Vec<Arc<Stats>>,
     metrics: Metrics,
@@ -123,9 +128,10 @@ type Shared = State<Arc<Port>>;
 
 impl Port {
     fn new(state: AdminState) -> Port {
-        let AdminState { clock, desk, stats, metrics, store, ready, drain, reload, health, .. } = state;
+        let AdminState { clock, desk, stats, metrics, store, cluster, ready, drain, reload, health, .. } =
+            state;
         let shards = Shards::new(desk);
-        Port { clock, store, shards, stats, metrics, ready, drain, reload, health }
+        Port { clock, store, cluster, shards, stats, metrics, ready, drain, reload, health }
     }
 }
 
@@ -163,6 +169,8 @@ fn router(port: Arc<Port>) -> Router {
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))
+        .route("/cluster", get(cluster::show))
+        .route("/cluster/shards/{shard}/move", post(cluster::hand_over))
         .route("/clock/accept", post(clock::accept))
         .route("/reload", post(reload::reload))
         .route("/log", get(store::show))

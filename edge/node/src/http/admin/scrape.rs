@@ -25,7 +25,8 @@ pub(super) async fn show(State(port): Shared) -> Response {
         _ => None,
     });
     let engine = counters.flatten().chain([("shards_silent", silent)]).collect();
+    let cluster = port.cluster.as_ref().map(|cluster| cluster.numbers()).unwrap_or_default();
     let log = port.store.as_deref().map(StorePort::status);
-    let text = port.metrics.render(&port.stats, engine, log.as_deref(), &port.health.verdict());
+    let text = port.metrics.render(&port.stats, engine, log.as_deref(), &port.health.verdict(), &cluster);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

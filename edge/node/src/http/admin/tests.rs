@@ -47,6 +47,7 @@ impl Node {
             metrics: Metrics::new("test", Clock::start()),
             clock: Clock::start(),
             store: None,
+            cluster: None,
             ready: ready.clone(),
             key: SharedKey::new(key.map(Secret::new).as_ref()),
             hosts: vec!["admin.example.org".to_owned()],

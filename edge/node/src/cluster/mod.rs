@@ -1,0 +1,205 @@
+//! The cluster's part of a node: its copies of the shards' logs, its stands, and the network's thread.
+//!
+//! Why one file: a start promises an order. The cluster's facts are read first, since names belong to shards
+//! by them. Copies are opened before stands are made of them, and the network comes last, since it brings
+//! what the stands answer.
+//! Invariants: a node that stands alone needs nothing of this. A node whose set-up differs from the cluster's
+//! does not start, and says which key is wrong.
+//! Not here: who owns a shard and what stands do (`grandstand_cluster`), NATS (`grandstand_nats`).
+
+mod copy;
+mod incarnation;
+mod view;
+
+use std::sync::Arc;
+use std::thread;
+
+use grandstand_cluster::appender::AppenderConfig;
+use grandstand_cluster::id::NodeId;
+use grandstand_cluster::link::VERSIONS;
+use grandstand_cluster::membership::{self, Facts, Membership};
+use grandstand_cluster::stand::{Arrived, Board, ClusterStand, StandConfig, StandParts, own};
+use grandstand_edge::config::Config;
+use grandstand_edge::workers::Bells;
+use grandstand_engine::link::ShardId;
+use grandstand_engine::runtime::clock::Clock;
+use grandstand_engine::runtime::pulse::Pulses;
+use grandstand_engine::runtime::{Engine, EngineConfig, WorkerPort};
+use grandstand_nats::admin;
+use grandstand_nats::{Credentials, Nats, Plan};
+use grandstand_queue::{Sender, inbox};
+use grandstand_store::Store;
+
+use crate::NodeError;
+use crate::settings::store_config;
+use copy::StoreCopy;
+
+/// Messages of the network that may wait for a shard's stand; above this, they are lost, and nodes restate
+/// them.
+const ARRIVALS_MAX: usize = 8_192;
+
+/// The cluster's part of a running node.
+pub(crate) struct Cluster {
+    nats: Nats,
+    board: Board,
+    clock: Clock,
+    name: String,
+    node: u8,
+    /// How many nodes the cluster has.
+    nodes: usize,
+    /// By which an operator's order reaches a stand.
+    orders: Vec<Sender<Arrived>>,
+}
+
+/// A node's engine whose seats hold stands.
+pub(crate) struct Started {
+    pub(crate) engine: Engine,
+    pub(crate) ports: Vec<WorkerPort>,
+    pub(crate) store: Store,
+    pub(crate) cluster: Arc<Cluster>,
+}
+
+/// Read the facts of the cluster, check the set-up, and start the shards.
+///
+/// # Errors
+/// The servers are not to be reached, or something is not as the cluster needs it. The hint names the key.
+pub(crate) fn start(
+    config: &Config,
+    mut engine_config: EngineConfig,
+    bells: &Bells,
+    pulses: &Pulses,
+    ticket_key_print: u64,
+) -> Result<Started, NodeError> {
+    let clock = engine_config.clock;
+    let network = network(config, clock)?;
+    let facts = facts(&network, ticket_key_print)?;
+    tracing::info!(
+        cluster = config.cluster.name,
+        node = config.cluster.node,
+        shards = facts.shards,
+        "cluster"
+    );
+    engine_config.shards = facts.shards;
+    engine_config.seed = facts.seed;
+    engine_config.node = config.cluster.node as u8;
+    engine_config.shard.answer_within_ms = config.cluster.answer_within_ms;
+
+    let store_config = store_config(config).expect("a cluster needs log.dir");
+    let folder = store_config.dir.clone();
+    let (store, copies) = Store::open_copies_watched(store_config, facts.shards, pulses)
+        .map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
+    let members = membership::Config {
+        me: NodeId(config.cluster.node as u8),
+        incarnation: incarnation::next(&folder)?,
+        nodes: (0..config.cluster.nodes.len() as u8).map(NodeId).collect(),
+        facts,
+        versions: VERSIONS,
+    };
+    let rooms = engine_config.shard.clone();
+    let (mut engine, ports) = Engine::start_empty(engine_config, bells.doorbells()).map_err(|error| {
+        NodeError::new(format!("the engine does not start: {error}"), "see the keys under rooms")
+    })?;
+
+    let gone = |error: grandstand_engine::runtime::SeatError| {
+        NodeError::new(format!("a shard does not start: {error}"), "restart the node")
+    };
+    let (mut outlets, mut inlets) = (Vec::new(), Vec::new());
+    for shard in (0..facts.shards).map(ShardId) {
+        let (sender, receiver) = inbox(ARRIVALS_MAX, engine.bell(shard).map_err(gone)?);
+        outlets.push(sender);
+        inlets.push(receiver);
+    }
+    let orders = outlets.clone();
+    let nats = apart(|| Nats::start(network, members.clone(), outlets))
+        .map_err(|fault| NodeError::new(fault.to_string(), "see the keys under cluster"))?;
+    let board = Board::default();
+    for ((shard, arrivals), mut copy) in (0..).map(ShardId).zip(inlets).zip(copies) {
+        copy.set_bell(engine.bell(shard).map_err(gone)?);
+        let now = clock.now();
+        let membership = Membership::new(own(now), members.clone())
+            .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.nodes"))?;
+        let stand_config = StandConfig {
+            shard,
+            shards: facts.shards,
+            seed: facts.seed,
+            rooms: rooms.clone(),
+            appender: AppenderConfig {
+                append_every_ms: config.cluster.append_every_ms,
+                unkept_bytes_max: config.cluster.unkept_bytes_max,
+                answer_within_ms: config.cluster.answer_within_ms,
+            },
+            give_up_ms: config.cluster.answer_within_ms + 1_000,
+        };
+        let parts = StandParts {
+            membership,
+            copy: Box::new(StoreCopy(copy)),
+            wire: nats.wire(shard),
+            arrivals,
+            board: board.clone(),
+        };
+        let stand = ClusterStand::new(now, stand_config, parts);
+        engine.sit(shard, Box::new(stand)).map_err(gone)?;
+    }
+    let cluster = Arc::new(Cluster {
+        nats,
+        board,
+        clock,
+        name: config.cluster.name.clone(),
+        node: config.cluster.node as u8,
+        nodes: config.cluster.nodes.len(),
+        orders,
+    });
+    Ok(Started { engine, ports, store, cluster })
+}
+
+/// Do this on a thread of its own: it waits for the network, and a node may be started within a runtime.
+fn apart<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| match scope.spawn(wait).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// How the servers are reached.
+pub(crate) fn network(config: &Config, clock: Clock) -> Result<grandstand_nats::Config, NodeError> {
+    let cluster = &config.cluster;
+    let read = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path);
+        text.map(|text| text.trim_end().to_owned()).map_err(|error| {
+            NodeError::new(format!("{} cannot be read: {error}", path.display()), "see cluster.password_file")
+        })
+    };
+    let credentials = match (&cluster.credentials_file, &cluster.password_file) {
+        (Some(file), _) => Credentials::File(file.clone()),
+        (None, Some(file)) => Credentials::Password { user: cluster.user.clone(), password: read(file)? },
+        (None, None) => Credentials::None,
+    };
+    Ok(grandstand_nats::Config {
+        cluster: cluster.name.clone(),
+        servers: cluster.servers.clone(),
+        credentials,
+        tls: cluster.servers.iter().any(|server| server.starts_with("tls://")),
+        tls_ca: cluster.ca_file.clone(),
+        plan: Plan { log_bytes: cluster.log_mb << 20, ..Plan::default() },
+        origin: clock.started(),
+    })
+}
+
+/// The cluster's facts, with this node's own print of the ticket key.
+fn facts(network: &grandstand_nats::Config, ticket_key_print: u64) -> Result<Facts, NodeError> {
+    let found = apart(|| admin::facts(network))
+        .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.servers"))?;
+    let Some(facts) = found else {
+        return Err(NodeError::new(
+            format!("the cluster {} was not made yet", network.cluster),
+            "run `grandstand cluster init` once, with the same configuration",
+        ));
+    };
+    if facts.ticket_key_print != ticket_key_print {
+        return Err(NodeError::new(
+            "the ticket key is not the cluster's: sessions could not move between nodes",
+            "give every node the same auth.ticket_key_file",
+        ));
+    }
+    Ok(facts)
+}

@@ -1,0 +1,238 @@
+//! The command `cluster`: makes a cluster, shows it, and moves a shard, on the command line.
+//!
+//! Why in the node's own program: it takes the node's configuration, so it cannot speak of another cluster.
+//! Exit codes: 0 done and well, 1 not done or not well, 2 a wrong command line.
+//! Not here: what a stream must be (`grandstand_nats`), what a move does (`grandstand_cluster`).
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use grandstand_cluster::membership::Facts;
+use grandstand_edge::auth::Tickets;
+use grandstand_edge::config::Config;
+use grandstand_nats::admin::{self, Progress};
+use serde_json::{Value, json};
+
+use crate::cluster;
+use crate::config_command;
+
+/// How long a node may take to answer at its admin port.
+const WITHIN: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Examples:
+  grandstand cluster init --config /etc/grandstand.toml      (once, from any node)
+  grandstand cluster status --config /etc/grandstand.toml
+  grandstand cluster move 3 1 --config /etc/grandstand.toml  (shard 3 to node 1)
+  grandstand cluster check --config /etc/grandstand.toml     (streams, servers and facts)";
+
+/// The `cluster` command.
+pub fn command() -> Command {
+    let number = |name: &'static str, help: &'static str| {
+        Arg::new(name).required(true).value_parser(value_parser!(u16)).help(help)
+    };
+    let json =
+        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object instead");
+    let init = Command::new("init")
+        .about("Make the streams and write the facts of a cluster; run again, it only looks")
+        .arg(json())
+        .arg(
+            Arg::new("shards-of-cluster")
+                .long("shards")
+                .value_name("N")
+                .default_value("6")
+                .value_parser(value_parser!(u16).range(1..=64))
+                .help("Number of shards; it cannot change later"),
+        );
+    let status = Command::new("status")
+        .about("Show each shard, its owner and its log, as this node sees it")
+        .arg(json());
+    let moved = Command::new("move")
+        .about("Hand a shard over to another node; run it at the owner")
+        .arg(json())
+        .arg(number("shard", "The shard"))
+        .arg(number("node", "The node that gets it: its place in cluster.nodes"));
+    let check = Command::new("check").about("Check streams, servers and facts of the cluster").arg(json());
+    Command::new("cluster")
+        .about("Make a cluster of nodes, show it, move a shard")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([init, status, moved, check].map(config_command::flags))
+}
+
+struct Failed(String, String);
+
+/// Run the command; `Ok(false)` when it could not be done, or something is wrong.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(matches: &ArgMatches, out: &mut impl Write) -> io::Result<bool> {
+    let (name, matches) = matches.subcommand().expect("clap asks for one");
+    let done = config_of(matches).and_then(|config| match name {
+        "init" => init(&config, matches),
+        "status" => status(&config),
+        "move" => move_shard(&config, matches),
+        _ => check(&config),
+    });
+    match done {
+        Ok((value, _)) if matches.get_flag("json") => writeln!(out, "{value}").map(|()| true),
+        Ok((_, text)) => writeln!(out, "{text}").map(|()| true),
+        Err(Failed(what, hint)) => {
+            if matches.get_flag("json") {
+                writeln!(out, "{}", json!({ "error": what, "hint": hint }))?;
+            }
+            // If standard error is closed, the exit code still reports the error.
+            let _ = writeln!(io::stderr().lock(), "error: {what}\nhelp: {hint}");
+            Ok(false)
+        }
+    }
+}
+
+fn config_of(matches: &ArgMatches) -> Result<Config, Failed> {
+    let effective = config_command::from_matches(matches).map_err(|error| {
+        Failed(error.to_string(), "`grandstand config --sample` prints every key".to_owned())
+    })?;
+    if !effective.config.is_clustered() {
+        let hint = "set cluster.name and the other keys of that section";
+        return Err(Failed("the configuration is of a node that stands alone".to_owned(), hint.to_owned()));
+    }
+    Ok(effective.config)
+}
+
+fn network(config: &Config) -> Result<grandstand_nats::Config, Failed> {
+    let clock = grandstand_engine::runtime::clock::Clock::start();
+    cluster::network(config, clock).map_err(|error| Failed(error.to_string(), error.hint().to_owned()))
+}
+
+fn print_of(config: &Config) -> Result<u64, Failed> {
+    let tickets =
+        Tickets::from_config(config).map_err(|error| Failed(error, "see auth.ticket_key_file".to_owned()))?;
+    Ok(tickets.print())
+}
+
+fn init(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
+    let network = network(config)?;
+    let shards = *matches.get_one::<u16>("shards-of-cluster").expect("it has a default");
+    let of = |fault: admin::AdminFault| Failed(fault.to_string(), "see cluster.servers".to_owned());
+    let facts = match admin::facts(&network).map_err(of)? {
+        // The seed is the cluster's for ever.
+        Some(facts) => facts,
+        None => {
+            let mut seed = [0; 8];
+            getrandom::fill(&mut seed).expect("the kernel gives random bytes");
+            Facts { seed: u64::from_le_bytes(seed), shards, ticket_key_print: print_of(config)? }
+        }
+    };
+    let mut lines = Vec::new();
+    admin::init(&network, &facts, &mut |progress| {
+        lines.push(match progress {
+            Progress::Made(name) => format!("made {name}"),
+            Progress::Found(name) => format!("{name} is there"),
+            Progress::FactsWritten => "facts written".to_owned(),
+            Progress::FactsFound => "facts are there".to_owned(),
+        });
+    })
+    .map_err(of)?;
+    lines.push(format!("the cluster {} has {} shards: start its nodes", config.cluster.name, facts.shards));
+    Ok((json!({ "cluster": config.cluster.name, "shards": facts.shards }), lines.join("\n")))
+}
+
+fn check(config: &Config) -> Result<(Value, String), Failed> {
+    let network = network(config)?;
+    let of = |fault: admin::AdminFault| Failed(fault.to_string(), "see cluster.servers".to_owned());
+    let facts = admin::facts(&network).map_err(of)?.ok_or_else(|| {
+        Failed("the cluster was not made yet".to_owned(), "run `grandstand cluster init` once".to_owned())
+    })?;
+    admin::check(&network, &facts).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failed(faults.join("; "), "each fault names what to change".to_owned())
+    })?;
+    Ok((json!({ "ok": true }), "streams, servers and facts are as they must be".to_owned()))
+}
+
+fn status(config: &Config) -> Result<(Value, String), Failed> {
+    let view = ask(config, "GET", "/cluster", "")?;
+    let text = table(&view);
+    Ok((view, text))
+}
+
+fn move_shard(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
+    let number = |name: &str| *matches.get_one::<u16>(name).expect("clap asks for it");
+    let (shard, node) = (number("shard"), number("node"));
+    let body = json!({ "to": node }).to_string();
+    let answer = ask(config, "POST", &format!("/cluster/shards/{shard}/move"), &body)?;
+    Ok((answer, format!("shard {shard} is being handed over to node {node}")))
+}
+
+/// The view of a node as a table that fits 80 columns.
+fn table(view: &Value) -> String {
+    let number = |value: &Value| value.as_u64().map_or("-".to_owned(), |n| n.to_string());
+    let mut lines = vec![
+        format!(
+            "cluster {} as node {} sees it, connected to {}",
+            view["cluster"].as_str().unwrap_or("?"),
+            number(&view["node"]),
+            view["server"].as_str().unwrap_or("no server")
+        ),
+        format!(
+            "{:>5} {:<10} {:>5} {:>6} {:>10} {:>9} {:>9}  log",
+            "shard", "phase", "owner", "term", "position", "heard ms", "unkept"
+        ),
+    ];
+    for shard in view["shards"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "{:>5} {:<10} {:>5} {:>6} {:>10} {:>9} {:>9}  {}",
+            number(&shard["shard"]),
+            shard["phase"].as_str().unwrap_or("?"),
+            number(&shard["owner"]),
+            number(&shard["term"]),
+            number(&shard["position"]),
+            number(&shard["owner_heard_ms"]),
+            number(&shard["unkept_bytes"]),
+            shard["log_leader"].as_str().unwrap_or("-"),
+        ));
+    }
+    for fault in view["faults"].as_array().into_iter().flatten().chain([&view["fault"], &view["problem"]]) {
+        lines.extend(fault.as_str().map(|fault| format!("fault: {fault}")));
+    }
+    lines.join("\n")
+}
+
+/// Ask the node of this configuration at its admin port.
+fn ask(config: &Config, method: &str, path: &str, body: &str) -> Result<Value, Failed> {
+    let hint = || "start the node, or see admin.listen and admin.key_file".to_owned();
+    let failed = |what: String| Failed(what, hint());
+    let at: SocketAddr = config.admin.listen.ok_or_else(|| failed("admin.listen is off".to_owned()))?;
+    let key = config.admin_key().map_err(|error| failed(error.to_string()))?;
+    let exchange = || {
+        let mut stream = TcpStream::connect_timeout(&at, WITHIN)?;
+        stream.set_read_timeout(Some(WITHIN))?;
+        let bearer = key
+            .as_ref()
+            .map(|key| format!("Authorization: Bearer {}\r\n", String::from_utf8_lossy(key.expose())));
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {}\r\n{}\r\n",
+            body.len(),
+            bearer.unwrap_or_default()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        io::Result::Ok(answer)
+    };
+    let answer = exchange().map_err(|error| failed(format!("the node at {at} does not answer: {error}")))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let value: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    if head.starts_with("HTTP/1.1 200") {
+        return Ok(value);
+    }
+    let said = |name: &str| value[name].as_str().map(str::to_owned);
+    Err(Failed(
+        said("error").unwrap_or_else(|| head.lines().next().unwrap_or("no answer").to_owned()),
+        said("hint").unwrap_or_else(hint),
+    ))
+}
