@@ -113,9 +113,26 @@ fn print_of(config: &Config) -> Result<u64, Failed> {
     Ok(tickets.print())
 }
 
+/// Make a cluster of this configuration, or find it. Returns its facts. It waits for the servers: not for a
+/// thread with a runtime.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn make(config: &Config, shards: u16) -> Result<Facts, String> {
+    make_and_say(config, shards)
+        .map(|(facts, _)| facts)
+        .map_err(|Failed(what, hint)| format!("{what}; {hint}"))
+}
+
 fn init(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
-    let network = network(config)?;
     let shards = *matches.get_one::<u16>("shards-of-cluster").expect("it has a default");
+    let (facts, mut lines) = make_and_say(config, shards)?;
+    lines.push(format!("the cluster {} has {} shards: start its nodes", config.cluster.name, facts.shards));
+    Ok((json!({ "cluster": config.cluster.name, "shards": facts.shards }), lines.join("\n")))
+}
+
+fn make_and_say(config: &Config, shards: u16) -> Result<(Facts, Vec<String>), Failed> {
+    let network = network(config)?;
     let of = |fault: admin::AdminFault| Failed(fault.to_string(), "see cluster.servers".to_owned());
     let facts = match admin::facts(&network).map_err(of)? {
         // The seed is the cluster's for ever.
@@ -136,8 +153,7 @@ fn init(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed
         });
     })
     .map_err(of)?;
-    lines.push(format!("the cluster {} has {} shards: start its nodes", config.cluster.name, facts.shards));
-    Ok((json!({ "cluster": config.cluster.name, "shards": facts.shards }), lines.join("\n")))
+    Ok((facts, lines))
 }
 
 fn check(config: &Config) -> Result<(Value, String), Failed> {

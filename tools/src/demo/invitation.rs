@@ -7,7 +7,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use super::node::NodeProcess;
+use super::node::Address;
 use super::title::Title;
 
 /// Width that every terminal has.
@@ -21,7 +21,7 @@ pub(super) struct Invitation {
 }
 
 impl Invitation {
-    pub(super) fn new(title: &Title, node: &NodeProcess) -> Invitation {
+    pub(super) fn new(title: &Title, node: &Address) -> Invitation {
         let urls = [node.ws_url(), node.quic_url()];
         let program = program();
         let command = |url| command(&program, &format!("{url}"), &title.room);

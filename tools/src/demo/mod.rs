@@ -6,12 +6,13 @@
 
 mod invitation;
 mod node;
+mod three_nodes;
 mod title;
 mod view;
 
 use std::time::Duration;
 
-use grandstand_client::net::{Url, seed};
+use grandstand_client::net::seed;
 use tokio::sync::watch;
 
 pub(crate) use node::{NODE_COMMAND, NodeArgs, run_node};
@@ -32,7 +33,8 @@ use crate::terminal::{self, Stop};
 use grandstand_harness::chat_log::Message;
 use grandstand_harness::numbers::{HOUR, MILLISECOND, SEED_WHY, integer, number, time};
 use invitation::Invitation;
-use node::NodeProcess;
+use node::{Address, NodeProcess};
+use three_nodes::{NODES, ThreeNodes};
 use view::View;
 
 /// Longest show: the length of a film.
@@ -47,6 +49,12 @@ const BURSTS_PER_HOUR: f64 = 90.0;
 /// This audience reacts like one of LIVELINESS times its size, for the same reason.
 const LIVELINESS: u64 = 5;
 
+/// The show of three nodes has its death at the latest after half of this.
+const MIDDLE_MAX: Duration = Duration::from_secs(60);
+
+/// What viewers need to join, before the show begins.
+const RAMP: Duration = Duration::from_secs(3);
+
 /// Arguments of `gs demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -54,6 +62,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2_000,
         value_parser = integer(2, VIEWERS_MAX, "one for each transport, and at most 200 processes of 20,000 viewers"))]
     viewers: usize,
+    /// Number of nodes, 1 or 3. Three stand on three NATS servers; one node dies in the middle of the show.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = nodes)]
+    nodes: usize,
     /// Stop after this many seconds on air. Default: 2 hours.
     #[arg(long, value_name = "N",
         value_parser = time(MILLISECOND, 24 * HOUR, "the chat of a whole show is written in advance"))]
@@ -94,18 +105,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     })?;
     let seed = args.seed.unwrap_or_else(seed);
     let title = title::title(seed);
-    let node = NodeProcess::start(args.viewers).await?;
-    let invitation = Invitation::new(&title, &node);
+    if args.nodes > 1 {
+        return show_three(&args, seed, &title).await;
+    }
+    let node = NodeProcess::start(args.viewers, None).await?;
+    let invitation = Invitation::new(&title, &node.address);
     let (stop, stopped) = watch::channel(false);
     tokio::task::spawn_local(stop_on_signal(Stop::new()?, stop.clone()));
     let announcements = Announcements::default();
     let outcome = if terminal::can_draw() && !args.json {
         let mut view = View::open(&title, &invitation, args.viewers, announcements.clone(), stop)?;
-        perform(&args, &node, &title, seed, announcements, &mut view, stopped).await?
+        perform(&args, std::slice::from_ref(&node.address), &title, seed, announcements, &mut view, stopped)
+            .await?
     } else {
         let mut lines = Lines::new(args.quiet);
         lines.say(&invitation.welcome());
-        perform(&args, &node, &title, seed, announcements, &mut lines, stopped).await?
+        perform(&args, std::slice::from_ref(&node.address), &title, seed, announcements, &mut lines, stopped)
+            .await?
     };
     node.stop().await;
     if !args.quiet {
@@ -114,18 +130,63 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<bool> {
     Report::new(&outcome, ws_viewers, quic_viewers, None).print(args.json)
 }
 
+/// Three nodes, one of which dies in the middle.
+async fn show_three(args: &Args, seed: u64, title: &title::Title) -> anyhow::Result<bool> {
+    let (ws_viewers, quic_viewers) = halves(args.viewers);
+    let mut three = ThreeNodes::start(args.viewers).await?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::task::spawn_local(stop_on_signal(Stop::new()?, stop));
+    let mut lines = Lines::new(args.quiet);
+    // The processes stay with the cluster, which kills one of them.
+    let nodes: Vec<Address> = three.nodes.iter().flatten().map(|node| node.address.clone()).collect();
+    let invitation = Invitation::new(title, &nodes[0]);
+    lines.say(&invitation.welcome());
+    let middle = args.seconds.unwrap_or(SHOW).min(MIDDLE_MAX) / 2;
+    let death = async {
+        tokio::time::sleep(RAMP + middle).await;
+        let death = three.kill_owner(&title.room).await?;
+        if !args.quiet {
+            say::notice(&format!(
+                "node {} died, with its NATS server; node {} owned the show {} ms later",
+                death.node,
+                death.heir,
+                death.took.as_millis()
+            ));
+        }
+        anyhow::Ok(())
+    };
+    let show = perform(args, &nodes, title, seed, Announcements::default(), &mut lines, stopped);
+    let (outcome, death) = {
+        tokio::pin!(show, death);
+        let mut died = None;
+        loop {
+            tokio::select! {
+                outcome = &mut show => break (outcome, died),
+                end = &mut death, if died.is_none() => died = Some(end),
+            }
+        }
+    };
+    three.stop().await;
+    let outcome = outcome?;
+    death.transpose()?;
+    Report::new(&outcome, ws_viewers, quic_viewers, None).print(args.json)
+}
+
 async fn perform(
     args: &Args,
-    node: &NodeProcess,
+    nodes: &[Address],
     title: &title::Title,
     seed: u64,
     announcements: Announcements,
     watcher: &mut dyn Watcher,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Outcome> {
-    let trust = TrustBy::Fingerprint(node.fingerprint.clone());
+    let fails_over = nodes.len() > 1;
+    // Each node has a development certificate of its own, and all are on loopback.
+    let trust = if fails_over { TrustBy::Anyone } else { TrustBy::Fingerprint(nodes[0].fingerprint.clone()) };
     let publisher = PublisherPlan {
-        urls: vec![node.ws_url()],
+        urls: nodes.iter().map(Address::ws_url).collect(),
+        fails_over,
         token: String::new(),
         rooms: vec![title.room.clone()],
         count: 1,
@@ -136,8 +197,9 @@ async fn perform(
     let (lines, reactions_by_s) = chat(args, seed, hold, publishers.text_bytes_max());
     let (ws_viewers, quic_viewers) = halves(args.viewers);
     let plan = Plan {
-        ws_urls: vec![node.ws_url().to_string()],
-        quic_urls: vec![node.quic_url().to_string()],
+        ws_urls: nodes.iter().map(|node| node.ws_url().to_string()).collect(),
+        quic_urls: nodes.iter().map(|node| node.quic_url().to_string()).collect(),
+        fails_over,
         trust,
         compression: true,
         rooms: vec![title.room.clone()],
@@ -154,7 +216,7 @@ async fn perform(
     let run = RunPlan {
         plans: vec![plan],
         in_processes: false,
-        pid: Some(node.pid),
+        pid: (!fails_over).then_some(nodes[0].pid),
         announcements: Some(announcements),
     };
     let script = Script::Log { lines: lines.into(), speed: 1.0 };
@@ -190,12 +252,11 @@ fn halves(viewers: usize) -> (usize, usize) {
     (viewers - viewers / 2, viewers / 2)
 }
 
-impl NodeProcess {
-    fn ws_url(&self) -> Url {
-        format!("ws://{}/v1", self.ws).parse().expect("an address makes a URL")
-    }
-
-    fn quic_url(&self) -> Url {
-        format!("quic://{}", self.quic).parse().expect("an address makes a URL")
+/// 1 or 3.
+fn nodes(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(NODES),
+        _ => Err("1 or 3: an even number of nodes has no majority, and five need five servers".to_owned()),
     }
 }

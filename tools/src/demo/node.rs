@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use grandstand::Node;
+use grandstand_client::net::Url;
 use grandstand_edge::config::{Config, Right};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
+use super::three_nodes::Member;
 use crate::load::capacity::VIEWERS_MAX;
 use crate::load::start_self;
 use grandstand_harness::numbers::integer;
@@ -35,38 +37,56 @@ pub(crate) struct NodeArgs {
     /// Number of viewers that will connect.
     #[arg(value_parser = integer(2, VIEWERS_MAX, "those of `gs demo`"))]
     viewers: usize,
+    /// The node's place in the demo's cluster, as JSON.
+    member: Option<String>,
 }
 
-/// The node's report that it serves.
-#[derive(Debug, Serialize, Deserialize)]
-struct Hello {
-    pid: u32,
-    ws: SocketAddr,
-    quic: SocketAddr,
-    fingerprint: String,
-}
-
-/// The process of a running node.
-pub(super) struct NodeProcess {
+/// Where a node serves, as it reports.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Address {
     pub(super) pid: u32,
     pub(super) ws: SocketAddr,
     pub(super) quic: SocketAddr,
     pub(super) fingerprint: String,
+    /// The admin port of a node of a cluster.
+    pub(super) admin: Option<SocketAddr>,
+}
+
+impl Address {
+    pub(super) fn ws_url(&self) -> Url {
+        format!("ws://{}/v1", self.ws).parse().expect("an address makes a URL")
+    }
+
+    pub(super) fn quic_url(&self) -> Url {
+        format!("quic://{}", self.quic).parse().expect("an address makes a URL")
+    }
+}
+
+/// The process of a running node.
+pub(super) struct NodeProcess {
+    pub(super) address: Address,
     child: Child,
 }
 
 impl NodeProcess {
     /// Start a node that admits this number of viewers.
-    pub(super) async fn start(viewers: usize) -> anyhow::Result<NodeProcess> {
-        let mut child = start_self(NODE_COMMAND, &[viewers.to_string()])?;
+    pub(super) async fn start(viewers: usize, member: Option<&Member>) -> anyhow::Result<NodeProcess> {
+        let member = member.map(serde_json::to_string).transpose()?;
+        let arguments: Vec<String> = [viewers.to_string()].into_iter().chain(member).collect();
+        let mut child = start_self(NODE_COMMAND, &arguments)?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_WAIT, lines.next_line())
             .await
             .context("the node does not start in time")??;
         let line = line.context("the node ended at its start")?;
-        let Hello { pid, ws, quic, fingerprint } =
-            serde_json::from_str(&line).context("the node did not report its addresses")?;
-        Ok(NodeProcess { pid, ws, quic, fingerprint, child })
+        let address = serde_json::from_str(&line).context("the node did not report its addresses")?;
+        Ok(NodeProcess { address, child })
+    }
+
+    /// Kill the node, as a machine dies.
+    pub(super) async fn kill(mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill().await;
     }
 
     /// End the node, and kill it if it does not end in time.
@@ -96,13 +116,20 @@ pub(crate) fn run_node(args: &NodeArgs) -> anyhow::Result<()> {
     // The demo's publisher speaks in many names, and its viewers are many people on one machine.
     config.auth.open_may = Right::ALL.to_vec();
     config.limits.people_per_address = 65_535;
+    if let Some(member) = &args.member {
+        let member: Member = serde_json::from_str(member).context("not a place in a cluster")?;
+        member.configure(&mut config);
+        config.ws.listen = Some(member.ws().parse().context("not an address")?);
+        config.admin.listen = Some(any);
+    }
     let node = Node::start(config).map_err(|error| anyhow!("{error}; {}", error.hint()))?;
     let addresses = node.addresses();
-    let hello = Hello {
+    let hello = Address {
         pid: std::process::id(),
         ws: addresses.ws.context("the node does not listen for WebSocket")?,
         quic: addresses.quic.context("the node does not listen for QUIC")?,
         fingerprint: node.fingerprint().to_owned(),
+        admin: addresses.admin,
     };
     println!("{}", serde_json::to_string(&hello)?);
     // The parent holds the other end: when it is gone, however that came, this ends.

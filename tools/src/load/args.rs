@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Address of the node: ws://, wss:// or quic://. Viewers are spread over several.
     #[arg(long = "url", value_name = "URL", default_values = [DEFAULT_WS, DEFAULT_QUIC])]
     pub(crate) urls: Vec<Url>,
+    /// A viewer or publisher whose address does not answer goes to the others.
+    #[arg(long)]
+    pub(crate) fail_over: bool,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
     /// File with a signed token, shown by every session.

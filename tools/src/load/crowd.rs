@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use grandstand_client::core::{Options, Reason, Session, SubscribeOptions};
-use grandstand_client::net::{Connector, Driver, Url, now_us, seed};
+use grandstand_client::net::{Connector, Driver, Url, Urls, now_us, seed};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -395,9 +395,9 @@ fn drive(common: &Rc<Common>, number: usize) -> impl Future<Output = Reason> + u
         .expect("the plan's rooms have valid names");
     common.shared.slots.borrow_mut()[number].begin();
     let viewer = Viewer { shared: common.shared.clone(), number, room, room_index, began_us: now_us() };
-    let (connector, url) = common.routes.of(&common.plan, number);
+    let (connector, urls) = common.routes.of(&common.plan, number);
     // Boxed once: a future inside futures would be held in several copies.
-    let driver = Box::pin(Driver::new(connector, url, session, viewer).run());
+    let driver = Box::pin(Driver::new(connector, urls, session, viewer).run());
     async move { driver.await.reason }
 }
 
@@ -420,13 +420,18 @@ impl Routes {
         Ok(Routes { ws_urls, quic_urls, ws: plan.trust.connector(local)?, quic })
     }
 
-    fn of(&self, plan: &Plan, number: usize) -> (&Connector, &Url) {
+    /// The address of a viewer, and where it fails over, the others behind it.
+    fn of(&self, plan: &Plan, number: usize) -> (&Connector, Urls) {
         let nth = plan.nth_of_transport(number);
-        if plan.is_quic(number) {
-            (&self.quic[nth / QUIC_PER_SOCKET], &self.quic_urls[nth % self.quic_urls.len()])
+        let (connector, urls) = if plan.is_quic(number) {
+            (&self.quic[nth / QUIC_PER_SOCKET], &self.quic_urls)
         } else {
-            (&self.ws, &self.ws_urls[nth % self.ws_urls.len()])
-        }
+            (&self.ws, &self.ws_urls)
+        };
+        let first = nth % urls.len();
+        let count = if plan.fails_over { urls.len() } else { 1 };
+        let own: Vec<Url> = urls.iter().cycle().skip(first).take(count).cloned().collect();
+        (connector, Urls::try_from(own).expect("a plan has an address for each of its transports"))
     }
 }
 
@@ -505,9 +510,15 @@ mod tests {
         for n in 0..453 {
             routes.of(&plan, n);
         }
-        let ws: Vec<&str> =
-            (0..453).filter(|&n| !plan.is_quic(n)).map(|n| routes.of(&plan, n).1.host()).collect();
-        assert_eq!(ws, ["127.0.0.1", "127.0.0.2", "127.0.0.1"]);
+        let hosts = |plan: &Plan| -> Vec<Vec<String>> {
+            let ws = (0..453).filter(|&n| !plan.is_quic(n));
+            ws.map(|n| routes.of(plan, n).1.as_slice().iter().map(|url| url.host().to_owned()).collect())
+                .collect()
+        };
+        assert_eq!(hosts(&plan), [["127.0.0.1"], ["127.0.0.2"], ["127.0.0.1"]]);
+        plan.fails_over = true;
+        let (a, b) = ("127.0.0.1", "127.0.0.2");
+        assert_eq!(hosts(&plan), [[a, b], [b, a], [a, b]], "its own first");
     }
 
     #[test]

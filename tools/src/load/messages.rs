@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) ws_urls: Vec<String>,
     /// Addresses of the QUIC viewers, used in turn.
     pub(crate) quic_urls: Vec<String>,
+    /// Does a viewer go to another address when its own does not answer?
+    pub(crate) fails_over: bool,
     pub(crate) trust: TrustBy,
     pub(crate) token: String,
     /// Whether viewers accept compressed batches.

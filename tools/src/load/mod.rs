@@ -134,6 +134,7 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
     );
     Ok(Plan {
         ws_urls,
+        fails_over: args.fail_over,
         quic_urls,
         trust: args.trust.decide(&args.urls)?,
         token: target::token(args.token.as_deref())?,
@@ -159,6 +160,7 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
 fn publisher_plan(args: &Args, plan: &Plan) -> PublisherPlan {
     PublisherPlan {
         urls: args.urls.clone(),
+        fails_over: args.fail_over,
         token: plan.token.clone(),
         rooms: args.rooms.clone(),
         count: publisher_count(args),

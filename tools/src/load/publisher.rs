@@ -17,7 +17,7 @@ use anyhow::bail;
 use grandstand_client::core::{
     Event, Options, Publication, Reason, RequestError, RoomId, Session, SubscribeOptions,
 };
-use grandstand_client::net::{Connector, Control, Driver, Handler, Url, seed};
+use grandstand_client::net::{Connector, Control, Driver, Handler, Url, Urls, seed};
 use grandstand_protocol::frame::{Durability, Kind, permission};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ pub(crate) struct Published {
 #[derive(Clone, Debug)]
 pub(crate) struct PublisherPlan {
     pub(crate) urls: Vec<Url>,
+    /// Does a publisher go to another address when its own does not answer?
+    pub(crate) fails_over: bool,
     pub(crate) token: String,
     pub(crate) rooms: Vec<String>,
     /// Publishers.
@@ -213,8 +215,11 @@ impl Publishers {
             is_ready: false,
             scratch: String::new(),
         };
-        let url = &plan.urls[index % plan.urls.len()];
-        let driver = Driver::new(connector, url, session, publisher).run();
+        let first = index % plan.urls.len();
+        let count = if plan.fails_over { plan.urls.len() } else { 1 };
+        let urls: Vec<Url> = plan.urls.iter().cycle().skip(first).take(count).cloned().collect();
+        let urls = Urls::try_from(urls).expect("publishers have an address");
+        let driver = Driver::new(connector, urls, session, publisher).run();
         self.sessions.spawn_local(async move {
             let finished = driver.await;
             finished.handler.handle_finished(&finished.reason);

@@ -290,7 +290,7 @@ impl Viewer {
             self.shared.count_arrival(slot);
         }
         let restarts_expected = self.shared.restarts.is_some();
-        let continues = restarts_expected && matches!(outcome, Outcome::Resumed | Outcome::Gapped);
+        let continues = matches!(outcome, Outcome::Resumed | Outcome::Gapped);
         if continues && slot.checker.epoch() != epoch {
             slot.checker.handle_continued(epoch);
             tally.counts.logs_changed += 1;
