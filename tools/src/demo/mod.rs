@@ -5,6 +5,7 @@
 //! Not here: viewers and publishers (`load`), the texts of the chat (`synth`).
 
 mod invitation;
+mod member;
 mod node;
 mod three_nodes;
 mod title;
@@ -51,6 +52,9 @@ const LIVELINESS: u64 = 5;
 
 /// The show of three nodes has its death at the latest after half of this.
 const MIDDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long the node that died is away.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// What viewers need to join, before the show begins.
 const RAMP: Duration = Duration::from_secs(3);
@@ -152,6 +156,11 @@ async fn show_three(args: &Args, seed: u64, title: &title::Title) -> anyhow::Res
                 death.heir,
                 death.took.as_millis()
             ));
+        }
+        tokio::time::sleep(AWAY).await;
+        three.revive(death.node).await?;
+        if !args.quiet {
+            say::notice(&format!("node {} and its server are back", death.node));
         }
         anyhow::Ok(())
     };

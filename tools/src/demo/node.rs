@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
-use super::three_nodes::Member;
+use super::member::Member;
 use crate::load::capacity::VIEWERS_MAX;
 use crate::load::start_self;
 use grandstand_harness::numbers::integer;
@@ -23,7 +23,7 @@ use grandstand_harness::numbers::integer;
 pub(crate) const NODE_COMMAND: &str = "node";
 
 /// Longest wait for the node to report its addresses.
-const START_WAIT: Duration = Duration::from_secs(15);
+const START_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest wait for the node to end; then it is killed.
 const STOP_WAIT: Duration = Duration::from_secs(10);
@@ -120,6 +120,7 @@ pub(crate) fn run_node(args: &NodeArgs) -> anyhow::Result<()> {
         let member: Member = serde_json::from_str(member).context("not a place in a cluster")?;
         member.configure(&mut config);
         config.ws.listen = Some(member.ws().parse().context("not an address")?);
+        config.quic.listen = Some(member.quic().parse().context("not an address")?);
         config.admin.listen = Some(any);
     }
     let node = Node::start(config).map_err(|error| anyhow!("{error}; {}", error.hint()))?;

@@ -12,11 +12,11 @@ use anyhow::{Context, anyhow};
 use grandstand_edge::config::Config;
 use grandstand_engine::link::Directory;
 use grandstand_harness::http;
-use grandstand_harness::nats::{PASSWORD, Servers, USER};
+use grandstand_harness::nats::{PASSWORD, Servers};
 use grandstand_harness::wait;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::member::Member;
 use super::node::NodeProcess;
 use crate::say;
 
@@ -32,41 +32,12 @@ const OWNED_WITHIN: Duration = Duration::from_secs(15);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A node's place in the demo's cluster, as its process is told it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Member {
-    number: usize,
-    nodes: Vec<String>,
-    servers: Vec<String>,
-    folder: PathBuf,
-}
-
-impl Member {
-    /// The address for WebSocket.
-    pub(super) fn ws(&self) -> &str {
-        &self.nodes[self.number]
-    }
-
-    /// Make a node's configuration that of this member.
-    pub(super) fn configure(&self, config: &mut Config) {
-        config.node.name = format!("demo-{}", self.number);
-        config.node.workers = 1;
-        config.auth.ticket_key_file = Some(self.folder.join("tickets.key"));
-        config.log.dir = Some(self.folder.join(format!("node-{}", self.number)));
-        config.cluster.name = "demo".to_owned();
-        config.cluster.node = self.number as u64;
-        config.cluster.nodes.clone_from(&self.nodes);
-        config.cluster.servers.clone_from(&self.servers);
-        config.cluster.user = USER.to_owned();
-        config.cluster.password_file = Some(self.folder.join("nats.password"));
-        config.cluster.log_mb = 64;
-    }
-}
-
 /// See the file's head.
 pub(super) struct ThreeNodes {
     pub(super) nodes: Vec<Option<NodeProcess>>,
     servers: Servers,
+    members: Vec<Member>,
+    viewers: usize,
     folder: PathBuf,
     directory: Directory,
 }
@@ -96,9 +67,11 @@ impl ThreeNodes {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         fs::write(folder.join("tickets.key"), key)?;
         let addresses: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
+        let quic: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
         let member = |number| Member {
             number,
             nodes: addresses.clone(),
+            quic: quic.clone(),
             servers: servers.addresses(),
             folder: folder.clone(),
         };
@@ -108,11 +81,12 @@ impl ThreeNodes {
             .await?
             .map_err(|fault| anyhow!(fault))?;
         let mut nodes = Vec::new();
-        for number in 0..NODES {
-            nodes.push(Some(NodeProcess::start(viewers, Some(&member(number))).await?));
+        let members: Vec<Member> = (0..NODES).map(member).collect();
+        for member in &members {
+            nodes.push(Some(NodeProcess::start(viewers, Some(member)).await?));
         }
         let directory = Directory::new(facts.shards, facts.seed);
-        let three = ThreeNodes { nodes, servers, folder, directory };
+        let three = ThreeNodes { nodes, servers, members, viewers, folder, directory };
         let began = Instant::now();
         while !three.is_owned().await {
             anyhow::ensure!(began.elapsed() < OWNED_WITHIN, "the shards of the demo's cluster get no owners");
@@ -163,6 +137,13 @@ impl ThreeNodes {
             anyhow::ensure!(began.elapsed() < OWNED_WITHIN, "nobody took the show over");
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Start a node again that died, and its server.
+    pub(super) async fn revive(&mut self, node: usize) -> anyhow::Result<()> {
+        self.servers.restart(node)?;
+        self.nodes[node] = Some(NodeProcess::start(self.viewers, Some(&self.members[node])).await?);
+        Ok(())
     }
 
     /// End everything.

@@ -18,7 +18,7 @@ use grandstand_client::core::{
     Event, Options, Publication, Reason, RequestError, RoomId, Session, SubscribeOptions,
 };
 use grandstand_client::net::{Connector, Control, Driver, Handler, Url, Urls, seed};
-use grandstand_protocol::frame::{Durability, Kind, permission};
+use grandstand_protocol::frame::{Durability, GapReason, Kind, permission};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -312,6 +312,10 @@ impl Handler for Publisher {
                 if !std::mem::replace(&mut self.is_ready, true) {
                     self.common.ready.set(self.common.ready.get() + 1);
                 }
+            }
+            // The log goes on under another epoch, or began anew.
+            Event::Gap { epoch, to, reason: GapReason::Restarted, .. } => {
+                self.common.note_head(self.room_index, *epoch, *to, true);
             }
             Event::Published { nonce, epoch, offset, durability, repeated, .. } => {
                 let Some((due_us, bytes)) = self.waiting.remove(nonce) else { return };

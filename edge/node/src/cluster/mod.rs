@@ -13,6 +13,7 @@ mod view;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use grandstand_cluster::appender::AppenderConfig;
 use grandstand_cluster::id::NodeId;
@@ -25,7 +26,7 @@ use grandstand_engine::link::ShardId;
 use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, EngineConfig, WorkerPort};
-use grandstand_nats::admin;
+use grandstand_nats::admin::{self, AdminFault};
 use grandstand_nats::{Credentials, Nats, Plan};
 use grandstand_queue::{Sender, inbox};
 use grandstand_store::Store;
@@ -37,6 +38,12 @@ use copy::StoreCopy;
 /// Messages of the network that may wait for a shard's stand; above this, they are lost, and nodes restate
 /// them.
 const ARRIVALS_MAX: usize = 8_192;
+
+/// How long a starting node asks servers that do not answer; each question takes up to some seconds more.
+const SERVERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two of its questions.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// The cluster's part of a running node.
 pub(crate) struct Cluster {
@@ -152,6 +159,24 @@ pub(crate) fn start(
     Ok(Started { engine, ports, store, cluster })
 }
 
+/// Ask until the servers answer: after the death of a machine they elect their leaders for some seconds, and a
+/// server that starts with its node is not ready yet.
+fn patiently<T>(ask: impl Fn() -> Result<T, AdminFault>) -> Result<T, AdminFault> {
+    let tries = SERVERS_WITHIN.as_millis() / ASK_EVERY.as_millis();
+    for left in (0..tries).rev() {
+        match ask() {
+            Err(fault) if left > 0 => {
+                if left + 1 == tries {
+                    tracing::warn!("{fault}; trying for {} s", SERVERS_WITHIN.as_secs());
+                }
+                thread::sleep(ASK_EVERY);
+            }
+            done => return done,
+        }
+    }
+    ask()
+}
+
 /// Do this on a thread of its own: it waits for the network, and a node may be started within a runtime.
 fn apart<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| match scope.spawn(wait).join() {
@@ -187,7 +212,7 @@ pub(crate) fn network(config: &Config, clock: Clock) -> Result<grandstand_nats::
 
 /// The cluster's facts, with this node's own print of the ticket key.
 fn facts(network: &grandstand_nats::Config, ticket_key_print: u64) -> Result<Facts, NodeError> {
-    let found = apart(|| admin::facts(network))
+    let found = apart(|| patiently(|| admin::facts(network)))
         .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.servers"))?;
     let Some(facts) = found else {
         return Err(NodeError::new(
