@@ -8,7 +8,7 @@
 
 use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::summary::{Counts, Missing, Summary};
-use crate::{autobahn, bench, clients, field, sim, soak};
+use crate::{autobahn, bench, clients, field, nats, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -44,6 +44,8 @@ pub(crate) enum Step {
     Soak,
     /// Trials of a node from outside, with small loads: strangers, proxies, supervisors, failing disks.
     Field,
+    /// Three nodes on three NATS servers, one of which dies under viewers and comes back.
+    Cluster,
     /// Simulated worlds, and the faults put in on purpose that they must find.
     Sim,
     /// The benches, as small as they go.
@@ -86,6 +88,9 @@ pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
     }
     if wanted(Step::Field) {
         field::smoke(summary);
+    }
+    if wanted(Step::Cluster) {
+        summary.check("three nodes", nats::smoke);
     }
     if wanted(Step::Sim) {
         summary.check("simulation", sim::smoke);

@@ -159,8 +159,8 @@ pub(crate) fn start(
     Ok(Started { engine, ports, store, cluster })
 }
 
-/// Ask until the servers answer: after the death of a machine they elect their leaders for some seconds, and a
-/// server that starts with its node is not ready yet.
+/// Ask until the servers answer: after the death of a machine they elect their leaders for some seconds, and
+/// a server that starts with its node is not ready yet.
 fn patiently<T>(ask: impl Fn() -> Result<T, AdminFault>) -> Result<T, AdminFault> {
     let tries = SERVERS_WITHIN.as_millis() / ASK_EVERY.as_millis();
     for left in (0..tries).rev() {

@@ -94,7 +94,7 @@ fn live(
                 FromWire::NoResponders(node) => membership.handle_no_responders(at, node),
                 FromWire::Reply { attempt, reply } => seat.handle_reply(at, attempt, reply, &membership),
                 FromWire::Read { messages, end, .. } => seat.handle_read(at, &messages, end, &membership),
-                FromWire::Up(_) | FromWire::Down(_) | FromWire::HandOver { .. } => {}
+                FromWire::Up(_) | FromWire::Down(_) | FromWire::HandOver { .. } | FromWire::Drain => {}
             }
         }
         let time = now();
