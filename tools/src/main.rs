@@ -172,7 +172,7 @@ mod tests {
 
     /// Tool, option, the last value below the range, the first and the last in it, the first above it. An
     /// empty text stands for none.
-    const RANGES: [(&str, &str, [&str; 4]); 38] = [
+    const RANGES: [(&str, &str, [&str; 4]); 39] = [
         ("load", "viewers", ["0", "1", "4000000", "100000000"]),
         ("load", "ws-viewers", ["", "0", "4000000", "4000001"]),
         ("load", "quic-viewers", ["", "0", "4000000", "4000001"]),
@@ -197,6 +197,7 @@ mod tests {
         ("replay", "speed", ["0", "0.001", "1000000", "1000001"]),
         ("replay", "hold", ["0s", "1ms", "720h", "721h"]),
         ("demo", "viewers", ["1", "2", "4000000", "100000000"]),
+        ("demo", "nodes", ["0", "1", "3", "4"]),
         ("demo", "seconds", ["0", "1ms", "24h", "25h"]),
         ("demo", "ramp", ["0", "0.1", "100000", "100001"]),
         ("demo", "rate", ["0", "0.001", "1000", "1001"]),

@@ -319,7 +319,11 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
         None => None,
     };
     let admin_key = SharedKey::new(admin_key.as_ref());
-    let people_key = secrets.people_key.map_or_else(random_key, Ok)?;
+    let people_key = match secrets.people_key {
+        _ if config.is_clustered() => tickets.people_key(),
+        Some(key) => key,
+        None => random_key()?,
+    };
     let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
     Ok(Credentials { certificates, authority, tickets, admin_key, people_key })
 }

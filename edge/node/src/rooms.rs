@@ -88,7 +88,7 @@ impl Rooms {
     pub(crate) fn release(self) {
         self.engine.shutdown();
         // The stands have handed over what they owned; nobody else needs the network now.
-        drop(self.cluster);
+        self.cluster.iter().for_each(|cluster| cluster.leave());
         if let Some(store) = self.store {
             durable_log::close(store);
         }
@@ -97,6 +97,7 @@ impl Rooms {
     /// The same, and take out what the log does not bring back: rooms in memory, and slow mode.
     pub(crate) fn release_and_hand(self) -> Vec<HandedRoom> {
         let handed = self.engine.shutdown_and_hand();
+        self.cluster.iter().for_each(|cluster| cluster.leave());
         if let Some(store) = self.store {
             durable_log::close(store);
         }

@@ -125,6 +125,12 @@ impl Tickets {
         u64::from_le_bytes(*tag.as_ref().first_chunk().expect("a tag has 32 bytes"))
     }
 
+    /// The key by which all nodes of a cluster know people without a token, and slow mode holds them at each.
+    pub fn people_key(&self) -> [u8; 16] {
+        let tag = hmac::sign(&self.keys()[0], b"grandstand people");
+        *tag.as_ref().first_chunk().expect("a tag has 32 bytes")
+    }
+
     /// Tickets with a random key: they end with the process.
     ///
     /// # Errors

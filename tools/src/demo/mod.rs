@@ -263,9 +263,9 @@ fn halves(viewers: usize) -> (usize, usize) {
 
 /// 1 or 3.
 fn nodes(text: &str) -> Result<usize, String> {
-    match text {
-        "1" => Ok(1),
-        "3" => Ok(NODES),
-        _ => Err("1 or 3: an even number of nodes has no majority, and five need five servers".to_owned()),
+    let why = "an even number has no majority, and five need five servers";
+    match integer(1, NODES, why)(text)? {
+        2 => Err(format!("expected an integer from 1 to 3, and not 2: {why}")),
+        nodes => Ok(nodes),
     }
 }

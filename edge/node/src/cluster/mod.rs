@@ -11,7 +11,7 @@ mod copy;
 mod incarnation;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// The cluster's part of a running node.
 pub(crate) struct Cluster {
-    nats: Nats,
+    /// `None` once the node has left the cluster.
+    nats: Mutex<Option<Nats>>,
     board: Board,
     clock: Clock,
     name: String,
@@ -66,6 +67,19 @@ pub(crate) struct Started {
     pub(crate) cluster: Arc<Cluster>,
 }
 
+impl Cluster {
+    /// Leave the network: the stands have ended, and nobody may take this process for the node any more.
+    pub(crate) fn leave(&self) {
+        let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner).take();
+        nats.into_iter().for_each(Nats::stop);
+    }
+
+    fn network(&self) -> grandstand_nats::Status {
+        let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
+        nats.as_ref().map(Nats::status).unwrap_or_default()
+    }
+}
+
 /// Read the facts of the cluster, check the set-up, and start the shards.
 ///
 /// # Errors
@@ -80,6 +94,7 @@ pub(crate) fn start(
     let clock = engine_config.clock;
     let network = network(config, clock)?;
     let facts = facts(&network, ticket_key_print)?;
+    check(&network, &facts)?;
     tracing::info!(
         cluster = config.cluster.name,
         node = config.cluster.node,
@@ -148,7 +163,7 @@ pub(crate) fn start(
         engine.sit(shard, Box::new(stand)).map_err(gone)?;
     }
     let cluster = Arc::new(Cluster {
-        nats,
+        nats: Mutex::new(Some(nats)),
         board,
         clock,
         name: config.cluster.name.clone(),
@@ -157,6 +172,18 @@ pub(crate) fn start(
         orders,
     });
     Ok(Started { engine, ports, store, cluster })
+}
+
+/// Is a stream or a server set up so that the log could lose what it acknowledges? A server that is away is
+/// no reason not to start.
+fn check(network: &grandstand_nats::Config, facts: &Facts) -> Result<(), NodeError> {
+    let faults = apart(|| admin::check(network, facts)).err().unwrap_or_default();
+    let broken: Vec<String> =
+        faults.iter().filter(|fault| fault.breaks_promise()).map(ToString::to_string).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(NodeError::new(broken.join("; "), "mend it; `grandstand cluster check` looks again"))
 }
 
 /// Ask until the servers answer: after the death of a machine they elect their leaders for some seconds, and

@@ -49,7 +49,7 @@ impl Cluster {
 
 impl ClusterControl for Cluster {
     fn view(&self) -> Value {
-        let (now, network) = (self.now(), self.nats.status());
+        let (now, network) = (self.now(), self.network());
         let shards: Vec<Value> = self
             .board
             .statuses()
@@ -102,8 +102,12 @@ impl ClusterControl for Cluster {
         })
     }
 
+    fn degraded(&self) -> Vec<String> {
+        self.network().faults.iter().map(ToString::to_string).collect()
+    }
+
     fn numbers(&self) -> Vec<ClusterNumber> {
-        let (now, network) = (self.now(), self.nats.status());
+        let (now, network) = (self.now(), self.network());
         let mut numbers = Vec::new();
         for shard in self.board.statuses() {
             let mut number = |name, help, value| {

@@ -94,7 +94,11 @@ fn live(
                 FromWire::NoResponders(node) => membership.handle_no_responders(at, node),
                 FromWire::Reply { attempt, reply } => seat.handle_reply(at, attempt, reply, &membership),
                 FromWire::Read { messages, end, .. } => seat.handle_read(at, &messages, end, &membership),
-                FromWire::Up(_) | FromWire::Down(_) | FromWire::HandOver { .. } | FromWire::Drain => {}
+                FromWire::Up(_)
+                | FromWire::Down(_)
+                | FromWire::HandOver { .. }
+                | FromWire::Drain
+                | FromWire::Replicated(_) => {}
             }
         }
         let time = now();

@@ -103,6 +103,8 @@ pub struct ClusterStand {
     counts: Counts,
     next_turn: OwnTime,
     is_ending: bool,
+    /// Does the log keep what it acknowledges?
+    is_replicated: bool,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +146,7 @@ impl ClusterStand {
             counts: Counts::default(),
             next_turn: own,
             is_ending: false,
+            is_replicated: true,
             config,
             membership,
             seat,

@@ -23,6 +23,10 @@ use crate::time::OwnTime;
 /// How often a stand looks although nothing came: silence is seen by looking.
 const LOOK_EVERY_MS: u64 = 50;
 
+/// When to try again while the log does not keep what it acknowledges: an operator must mend it, and it is
+/// checked once a minute.
+const UNSAFE_RETRY_MS: u32 = 60_000;
+
 /// Frames of a term that this node has not read of yet.
 const EARLY_MAX: usize = 64;
 
@@ -48,6 +52,7 @@ impl ClusterStand {
             FromWire::HandOver { to } => {
                 self.hand_over(now, to);
             }
+            FromWire::Replicated(is_replicated) => self.is_replicated = is_replicated,
             FromWire::Drain => self.is_ending = true,
             FromWire::Up(frame) => match UpFrame::decode(&frame) {
                 Ok(frame) => self.handle_up(now, frame),
@@ -338,7 +343,9 @@ impl ClusterStand {
             Refused::Log(PushRefusal::Malformed) | Refused::NotOwner | Refused::Handing => RETRY_MS,
         };
         let unavailable = |refused| Unavailable { retry_after_ms: retry(refused) as u32 };
-        owner.log.set_available(self.seat.may_push(at).map_err(unavailable));
+        let may_push = self.seat.may_push(at).map_err(unavailable);
+        let unsafe_log = Unavailable { retry_after_ms: UNSAFE_RETRY_MS };
+        owner.log.set_available(if self.is_replicated { may_push } else { Err(unsafe_log) });
     }
 
     /// The shard's own turn: news of the log, what is due, and what comes of it.

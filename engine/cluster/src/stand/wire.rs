@@ -120,6 +120,9 @@ pub enum FromWire {
         /// To which node.
         to: NodeId,
     },
+    /// Do the streams and servers of the log keep what they acknowledge? Not if one was changed to a single
+    /// replica, or does not sync.
+    Replicated(bool),
     /// This node drains: it gives its shards away and claims none.
     Drain,
     /// A frame of a follower.

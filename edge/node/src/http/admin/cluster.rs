@@ -23,6 +23,8 @@ pub trait ClusterControl: Send + Sync {
     fn view(&self) -> Value;
     /// Why the node should get no new sessions, if there is a reason.
     fn fault(&self) -> Option<String>;
+    /// What is wrong with the log's streams and servers, as it was checked last.
+    fn degraded(&self) -> Vec<String>;
     /// For the scrape.
     fn numbers(&self) -> Vec<ClusterNumber>;
     /// Hand a shard over to a node.

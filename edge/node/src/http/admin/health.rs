@@ -26,6 +26,7 @@ pub(super) async fn live(State(port): Shared) -> Response {
         .and_then(StorePort::fault)
         .into_iter()
         .chain(waiting)
+        .chain(port.cluster.as_ref().map(|cluster| cluster.degraded()).unwrap_or_default())
         .chain(clock_steps::fault())
         .collect();
     if !dead.is_empty() {

@@ -90,6 +90,28 @@ pub enum AdminFault {
     Api(String),
 }
 
+impl AdminFault {
+    /// Does it mean that the log may lose what it acknowledged? A server that is away does not: a majority
+    /// has what is acknowledged.
+    #[must_use]
+    pub fn breaks_promise(&self) -> bool {
+        match self {
+            AdminFault::Stream { .. } | AdminFault::Sync { .. } | AdminFault::Version { .. } => true,
+            AdminFault::Config(_)
+            | AdminFault::Unreachable(_)
+            | AdminFault::NoJetStream
+            | AdminFault::NoLeader
+            | AdminFault::NotMade { .. }
+            | AdminFault::Making { .. }
+            | AdminFault::Replicas { .. }
+            | AdminFault::Fact { .. }
+            | AdminFault::Servers { .. }
+            | AdminFault::Room { .. }
+            | AdminFault::Api(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for AdminFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

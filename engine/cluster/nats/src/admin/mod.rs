@@ -39,28 +39,46 @@ pub enum Progress {
     FactsFound,
 }
 
+/// Servers that have just started, or lost one of them, elect a leader first: 4 to 9 s were measured.
+const LEADER_TRIES: u32 = 75;
+/// Between two tries.
+const LEADER_TRY_EVERY: Duration = Duration::from_millis(200);
+
 /// Makes the streams of all shards, the bucket of facts and the facts, as far as they are not there yet.
 /// `progress` is told each step.
 ///
 /// # Errors
 /// The servers are out of reach or not set up for it, or something else is there under these names.
 pub fn init(config: &Config, facts: &Facts, progress: &mut dyn FnMut(Progress)) -> Result<(), AdminFault> {
-    let plan = config.plan;
     with_session(config, async |session| {
-        for shard in 0..facts.shards {
-            let (name, subject) =
-                (session.subjects.stream(ShardId(shard)), session.subjects.log(ShardId(shard)));
-            let is_made = streams::make(session, &plan.log(&name, &subject)).await?;
-            progress(if is_made { Progress::Made(name) } else { Progress::Found(name) });
+        for _ in 0..LEADER_TRIES {
+            match make_all(session, &config.plan, facts, progress).await {
+                Err(AdminFault::NoLeader) => tokio::time::sleep(LEADER_TRY_EVERY).await,
+                done => return done,
+            }
         }
-        let bucket = plan.bucket(&session.subjects.bucket(), &session.subjects.facts_of_bucket());
-        let name = session.subjects.bucket();
-        let is_made = streams::make(session, &bucket).await?;
-        progress(if is_made { Progress::Made(name) } else { Progress::Found(name) });
-        let is_written = facts::write(session, facts).await?;
-        progress(if is_written { Progress::FactsWritten } else { Progress::FactsFound });
-        Ok(())
+        make_all(session, &config.plan, facts, progress).await
     })
+}
+
+async fn make_all(
+    session: &Session,
+    plan: &Plan,
+    facts: &Facts,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), AdminFault> {
+    for shard in 0..facts.shards {
+        let (name, subject) = (session.subjects.stream(ShardId(shard)), session.subjects.log(ShardId(shard)));
+        let is_made = streams::make(session, &plan.log(&name, &subject)).await?;
+        progress(if is_made { Progress::Made(name) } else { Progress::Found(name) });
+    }
+    let bucket = plan.bucket(&session.subjects.bucket(), &session.subjects.facts_of_bucket());
+    let name = session.subjects.bucket();
+    let is_made = streams::make(session, &bucket).await?;
+    progress(if is_made { Progress::Made(name) } else { Progress::Found(name) });
+    let is_written = facts::write(session, facts).await?;
+    progress(if is_written { Progress::FactsWritten } else { Progress::FactsFound });
+    Ok(())
 }
 
 /// The facts that the cluster was made with; `None` if it was not made yet. A node takes its seed from here.

@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     answers: Subscriber,
     connected_at: Option<Instant>,
     round_trip: RoundTrip,
+    /// What stands were told last: does the log keep what it acknowledges?
+    told_replicated: bool,
 }
 
 /// What the driver knows of a shard.
@@ -134,6 +136,7 @@ impl Driver {
             answers,
             connected_at: None,
             round_trip: RoundTrip::default(),
+            told_replicated: true,
         })
     }
 

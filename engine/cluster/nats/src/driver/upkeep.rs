@@ -128,6 +128,11 @@ impl Driver {
     /// Once a second.
     pub(super) fn look_after(&mut self) {
         self.ask_leaders();
+        let is_replicated = !self.shared.lock().faults.iter().any(admin::AdminFault::breaks_promise);
+        if is_replicated != self.told_replicated && self.deliver_to_all(&FromWire::Replicated(is_replicated))
+        {
+            self.told_replicated = is_replicated;
+        }
         let info = self.client.try_server_info().filter(|_| self.is_connected());
         let (name, version) = info.map(|info| (info.server_name, info.version)).unzip();
         {

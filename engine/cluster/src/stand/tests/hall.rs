@@ -392,6 +392,11 @@ impl Hall {
         self.fly(from, 0, FromWire::HandOver { to: NodeId(to as u8) });
     }
 
+    /// All nodes hear whether the log keeps what it acknowledges.
+    pub(super) fn set_replicated(&mut self, is_replicated: bool) {
+        (0..NODES).for_each(|node| self.fly(node, 0, FromWire::Replicated(is_replicated)));
+    }
+
     pub(super) fn boards(&self) -> Vec<Vec<super::super::StandStatus>> {
         self.nodes.iter().flatten().map(|node| node.board.statuses()).collect()
     }

@@ -5,6 +5,7 @@
 mod hall;
 
 use grandstand_protocol::frame::Durability;
+use grandstand_protocol::refusal::Refusal;
 
 use hall::{Hall, NODES};
 
@@ -157,4 +158,22 @@ fn without_a_leader_of_the_log_viewers_see_and_publishers_wait() {
     assert!((0..NODES).all(|node| hall.viewer(node).accepted.is_empty()));
     hall.run(5_500);
     assert!((0..NODES).all(|node| hall.viewer(node).accepted.len() == 1));
+}
+
+#[test]
+fn a_log_that_does_not_keep_what_it_acknowledges_takes_nothing_until_it_is_mended() {
+    let (mut hall, owner) = opened();
+    hall.set_replicated(false);
+    hall.run(10);
+    let refused: Vec<u64> = (0..NODES).map(|node| hall.publish(node)).collect();
+    hall.run(300);
+    for (node, text) in refused.iter().enumerate() {
+        assert_eq!(hall.viewer(node).refused.get(text), Some(&Refusal::StorageUnavailable));
+        assert!(hall.viewer(node).accepted.is_empty() && hall.viewer(node).seen.is_empty());
+    }
+    hall.set_replicated(true);
+    hall.run(10);
+    let text = hall.publish(owner);
+    hall.run(300);
+    assert_all_saw(&hall, &[text]);
 }
