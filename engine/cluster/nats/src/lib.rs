@@ -97,7 +97,7 @@ impl Nats {
         self.shared.status()
     }
 
-    /// Sends what waits, for at most [`FLUSH_WITHIN`], and ends the thread.
+    /// Sends what waits, for at most two seconds, and ends the thread.
     pub fn stop(mut self) {
         self.end();
     }

@@ -54,7 +54,7 @@ pub enum VoidCause {
 }
 
 impl VoidCause {
-    /// All of them, in the order of [`Voids::counts`].
+    /// All of them, in the order in which [`Voids`] counts them.
     pub const ALL: [VoidCause; 7] = [
         VoidCause::Damaged,
         VoidCause::Shard,

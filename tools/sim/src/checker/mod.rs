@@ -82,7 +82,10 @@ pub struct Checker {
     places: BTreeMap<String, Vec<Place>>,
     acknowledged: Vec<Acknowledged>,
     readings: BTreeMap<(usize, String), Reading>,
+    /// Pages that clients asked for: by client and request, the log of the last page and the next offset.
     pasts: BTreeMap<(usize, u32), (u64, u64)>,
+    /// Whose a connection is that asked for a page.
+    askers: BTreeMap<usize, usize>,
     /// A log that goes on another one: by epoch, the one before and where it forked.
     forks: BTreeMap<u64, Place>,
     removed: BTreeSet<u64>,
@@ -148,6 +151,7 @@ impl Checker {
             Ok(ClientFrame::Unsubscribe { request, .. }) => (Kind::Unsubscribe, request.into()),
             Ok(ClientFrame::History(h)) => {
                 self.pasts.insert((client, h.request), (h.epoch, h.from));
+                self.askers.insert(connection, client);
                 (Kind::History, h.request.into())
             }
             _ => return,
@@ -167,7 +171,14 @@ impl Checker {
             Ok(ServerFrame::Subscribed(s)) => (Kind::Subscribe as u8, s.request.into()),
             Ok(ServerFrame::Unsubscribed { request: 0, .. }) => return,
             Ok(ServerFrame::Unsubscribed { request, .. }) => (Kind::Unsubscribe as u8, request.into()),
-            Ok(ServerFrame::HistoryPage(h)) => (Kind::History as u8, h.request.into()),
+            Ok(ServerFrame::HistoryPage(h)) => {
+                // A page names its log, which may go on the one that was asked for.
+                let asker = self.askers.get(&connection).copied();
+                if let Some(asked) = asker.and_then(|client| self.pasts.get_mut(&(client, h.request))) {
+                    asked.0 = h.epoch;
+                }
+                (Kind::History as u8, h.request.into())
+            }
             Ok(ServerFrame::Refused(r)) if r.kind == Kind::React as u8 => return,
             Ok(ServerFrame::Refused(r)) => (r.kind, r.id),
             _ => return,
