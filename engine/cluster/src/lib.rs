@@ -1,11 +1,12 @@
-//! The cluster: how several nodes agree on the owner of a shard, and on the records of its log.
+//! The cluster: how several nodes agree on the owner of a shard and on the records of its log, and what a
+//! node does as an owner and as a follower.
 //!
 //! Why a crate of its own: ownership, leases and the log's validity are decisions, and decisions are tested
 //! in virtual time. Nothing here reads a clock, starts a thread or knows a socket: inputs, the node's own
 //! time and the answers of the log go in, and what to do comes out.
 //! Invariants: the last valid term record of a shard's log names its owner, and nothing else does. A record
 //! is kept when the log said so for exactly its bytes, and a kept record is valid for every reader.
-//! Not here: NATS, threads and sockets (no node uses this crate yet); what an entry means
+//! Not here: NATS (`grandstand-nats`), threads and sockets (the node), what an entry means
 //! (`grandstand-store`).
 
 pub mod appender;

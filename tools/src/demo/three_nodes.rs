@@ -62,9 +62,7 @@ impl ThreeNodes {
             tokio::task::spawn_blocking(move || Servers::start_in(NODES, folder)).await??
         };
         fs::write(folder.join("nats.password"), PASSWORD)?;
-        let mut key = [0; 32];
-        key[..16].copy_from_slice(&u128::from(grandstand_client::net::seed()).to_le_bytes());
-        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key: String = (0..4).map(|_| format!("{:016x}", grandstand_client::net::seed())).collect();
         fs::write(folder.join("tickets.key"), key)?;
         let addresses: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
         let quic: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
@@ -100,7 +98,9 @@ impl ThreeNodes {
         for node in 0..NODES {
             let Ok(view) = self.view(node).await else { return false };
             let shards = view["shards"].as_array();
-            if !shards.is_some_and(|shards| shards.iter().all(|shard| !shard["owner"].is_null())) {
+            let is_owned = |shard: &Value| !shard["owner"].is_null();
+            let all = usize::from(SHARDS);
+            if !shards.is_some_and(|shards| shards.len() == all && shards.iter().all(is_owned)) {
                 return false;
             }
         }
