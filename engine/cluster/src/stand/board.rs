@@ -30,7 +30,7 @@ pub struct StandStatus {
     pub position: Position,
     /// Can this node own it?
     pub can_own: bool,
-    /// When a frame of the owner came last. While this node owns the shard: now.
+    /// When a frame of the owner came last. While this node owns the shard and may act: now.
     pub heard: OwnTime,
     /// Bytes of entries that this owner has shown and the log has not.
     pub unkept_bytes: u64,

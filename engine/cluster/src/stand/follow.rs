@@ -23,7 +23,7 @@ pub(super) struct Follow {
     pub(super) owner: Option<Followed>,
     up: UpSender,
     down: Option<Receiver>,
-    /// When the owner's last frame came.
+    /// When the owner's last frame came, or this node was last an owner that may act.
     pub(super) heard: OwnTime,
 }
 

@@ -424,6 +424,10 @@ impl ClusterStand {
 
     /// What the heartbeats, and whoever watches, must know.
     fn report(&mut self, at: OwnTime) {
+        // An owner that no majority supports delivers nothing, and hears nobody who does.
+        if self.acts(at) {
+            self.follow.heard = at;
+        }
         let report = self.seat.report(at);
         let chain = self.seat.chain();
         let unkept_bytes = self.seat.appender().map_or(0, |appender| appender.unkept_bytes() as u64);
@@ -434,7 +438,7 @@ impl ClusterStand {
             owner: chain.head().owner.map(|(node, _)| node),
             position: chain.head().position,
             can_own: report.can_own,
-            heard: if self.owner.is_some() { at } else { self.follow.heard },
+            heard: self.follow.heard,
             unkept_bytes,
             void_records: chain.voids().total(),
             handed_over: self.counts.handed_over,

@@ -397,6 +397,12 @@ impl Hall {
         (0..NODES).for_each(|node| self.fly(node, 0, FromWire::Replicated(is_replicated)));
     }
 
+    /// How long ago a node heard of an owner that may act.
+    pub(super) fn unheard_ms(&self, node: usize) -> u64 {
+        let statuses = self.nodes[node].as_ref().unwrap().board.statuses();
+        OwnTime(self.ms).since(statuses[0].heard)
+    }
+
     pub(super) fn boards(&self) -> Vec<Vec<super::super::StandStatus>> {
         self.nodes.iter().flatten().map(|node| node.board.statuses()).collect()
     }

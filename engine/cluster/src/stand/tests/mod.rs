@@ -140,6 +140,9 @@ fn an_owner_cut_off_shows_nothing_and_acknowledges_nothing_until_it_is_heard() {
     let of_majority = hall.publish(others[0]);
     hall.run(1_000);
     assert!(!hall.viewer(owner).accepted.contains_key(&of_minority));
+    // Whoever asks the minority for its health learns that it delivers nothing.
+    assert!(hall.unheard_ms(owner) >= 1_500, "{} ms", hall.unheard_ms(owner));
+    assert!(hall.unheard_ms(now_owner) <= 300, "{} ms", hall.unheard_ms(now_owner));
     assert!(hall.viewer(others[0]).accepted.contains_key(&of_majority));
     assert!(!hall.viewer(owner).seen.values().any(|text| *text == of_majority.to_string()));
     hall.cut.clear();
