@@ -53,6 +53,13 @@ const LIVELINESS: u64 = 5;
 /// The show of three nodes has its death at the latest after half of this.
 const MIDDLE_MAX: Duration = Duration::from_secs(60);
 
+/// How long viewers may take to receive the rest.
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// The same after a death: over QUIC a viewer of the dead node notices it at its next packet, or when the
+/// connection has been idle for 70 s (quic.idle_timeout_ms), and then has to come back.
+const SETTLE_AFTER_DEATH: Duration = Duration::from_secs(90);
+
 /// How long the node that died is away.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -217,7 +224,7 @@ async fn perform(
         ramp_per_s: args.ramp,
         reactions_by_s,
         hold_us: micros(hold),
-        settle_us: 15_000_000,
+        settle_us: micros(if fails_over { SETTLE_AFTER_DEATH } else { SETTLE }),
         seed,
         content: Content::Announced,
         ..Plan::default()
