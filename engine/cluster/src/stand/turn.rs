@@ -323,11 +323,11 @@ impl ClusterStand {
             self.set_available(at);
             let Some(owner) = &mut self.owner else { return };
             owner.ask_for_dropped();
-            while let Some(input) = self.front.next_relay() {
+            while let Some(input) = self.front.next_relay(at.0) {
                 owner.shard.handle_input(now, input);
             }
         } else if self.follow.owner.is_some() {
-            while let Some(input) = self.front.next_relay() {
+            while let Some(input) = self.front.next_relay(at.0) {
                 self.follow.push(&UpItem::Input(input));
             }
         }

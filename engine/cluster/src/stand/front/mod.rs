@@ -11,8 +11,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use grandstand_engine::link::{
-    AdminReply, Alias, Answer, AnswerKind, HistoryPage, Input, Opener, Output, ReplyTo, WorkerId,
+    AdminReply, AdminRequest, Alias, Answer, AnswerKind, HistoryPage, Input, Opener, Output, ReplyTo,
+    WorkerId,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
@@ -20,6 +22,13 @@ use grandstand_protocol::text::Likeness;
 /// Requests of one shard that wait for their answers; above this, a publication is refused with
 /// `Overloaded`. Three seconds of 5,000 publications a second.
 const WAITING_MAX: usize = 16_384;
+
+/// Bytes of text in requests of one shard that wait; above this, too. A cluster without a majority waits with
+/// all its publishers.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// Inputs that wait for an owner that takes none; above this, all are restated instead when it does.
+const RELAY_MAX: usize = 65_536;
 
 /// When a request that no owner answered is worth another try.
 const RETRY_MS: u32 = 1_000;
@@ -37,7 +46,11 @@ struct Follower {
 #[derive(Debug, Default)]
 struct FrontRoom {
     alias: Option<Alias>,
+    /// Every alias under which workers may name it.
+    aliases: Vec<Alias>,
     followers: BTreeMap<WorkerId, Follower>,
+    /// Requests that the owner hears of when it has attached the room.
+    unsaid: Vec<Key>,
 }
 
 /// Names a request by its answer.
@@ -68,8 +81,11 @@ pub(super) struct Front {
     waiting: BTreeMap<Key, Waiting>,
     /// Waiting requests by age.
     order: BTreeMap<u64, Key>,
+    waiting_bytes: usize,
     numbers: u64,
     relay: VecDeque<Input>,
+    /// More waited for the owner than [`RELAY_MAX`].
+    is_overrun: bool,
     outputs: VecDeque<(WorkerId, Output)>,
 }
 
@@ -81,14 +97,19 @@ impl Front {
             aliases: BTreeMap::new(),
             waiting: BTreeMap::new(),
             order: BTreeMap::new(),
+            waiting_bytes: 0,
             numbers: 0,
             relay: VecDeque::new(),
+            is_overrun: false,
             outputs: VecDeque::new(),
         }
     }
 
-    /// The next input for the owner.
-    pub(super) fn next_relay(&mut self) -> Option<Input> {
+    /// The next input for the owner, which takes it now.
+    pub(super) fn next_relay(&mut self, now_ms: u64) -> Option<Input> {
+        if self.is_overrun {
+            self.restate(now_ms);
+        }
         self.relay.pop_front()
     }
 
@@ -130,6 +151,10 @@ impl Front {
             Input::Publish(_) | Input::SetState(_) | Input::History { .. } | Input::Admin { .. } => {
                 self.enter(now_ms, input);
             }
+        }
+        if self.relay.len() > RELAY_MAX {
+            self.relay = VecDeque::new();
+            self.is_overrun = true;
         }
     }
 
@@ -173,7 +198,9 @@ impl Front {
     /// message makes sense to an owner that knows nothing.
     pub(super) fn restate(&mut self, now_ms: u64) {
         self.relay.clear();
+        self.is_overrun = false;
         for (name, room) in &mut self.rooms {
+            room.unsaid.clear();
             for (worker, follower) in &mut room.followers {
                 follower.is_attached = false;
                 let attach = Input::Attach { worker: *worker, room: name.clone(), opener: follower.opener };
@@ -253,8 +280,12 @@ impl Front {
         self.relay.extend(follower.viewers.map(|count| Input::Viewers { worker, alias, count }));
         let staff = follower.staff.clone();
         self.relay.extend(staff.map(|names| Input::Staff { worker, alias, names }));
+        if !room.aliases.contains(&alias) {
+            room.aliases.push(alias);
+        }
+        let unsaid = std::mem::take(&mut room.unsaid);
         self.aliases.insert(alias, name.clone());
-        self.say_of_room(now_ms, name);
+        self.say_all(now_ms, unsaid);
         true
     }
 
@@ -263,9 +294,14 @@ impl Front {
         let room = self.rooms.get_mut(name)?;
         room.followers.remove(&worker)?;
         let alias = room.alias;
-        if room.followers.is_empty() {
-            self.rooms.remove(name);
-            self.aliases.retain(|_, of| of != name);
+        if room.followers.is_empty()
+            && let Some(room) = self.rooms.remove(name)
+        {
+            for alias in room.aliases {
+                if self.aliases.get(&alias).is_some_and(|of| of == name) {
+                    self.aliases.remove(&alias);
+                }
+            }
         }
         alias
     }
@@ -273,60 +309,56 @@ impl Front {
     /// A request begins to wait for its answer.
     fn enter(&mut self, now_ms: u64, input: Input) {
         let Some(key) = key_of(&input) else { return };
-        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&key) {
+        let bytes = text_bytes(&input);
+        let is_full = self.waiting.len() >= WAITING_MAX || self.waiting_bytes + bytes > WAITING_BYTES_MAX;
+        if is_full && !self.waiting.contains_key(&key) {
             self.outputs.extend(refusal(key, &input, Refusal::Overloaded));
             return;
         }
+        // A repeated request takes the place of the first.
+        self.take(key);
         self.numbers += 1;
-        let waiting = Waiting { input, since_ms: now_ms, number: self.numbers, is_said: false };
-        if let Some(before) = self.waiting.insert(key, waiting) {
-            self.order.remove(&before.number);
-        }
+        self.waiting_bytes += bytes;
         self.order.insert(self.numbers, key);
+        let waiting = Waiting { input, since_ms: now_ms, number: self.numbers, is_said: false };
+        self.waiting.insert(key, waiting);
         self.say(now_ms, key);
     }
 
     /// Say a request to the owner, if its room is attached or is none of this node's rooms.
     fn say(&mut self, now_ms: u64, key: Key) {
-        let Some(waiting) = self.waiting.get(&key) else { return };
+        let Some(waiting) = self.waiting.get_mut(&key) else { return };
         let mut input = waiting.input.clone();
-        match &mut input {
-            Input::Publish(publication) => {
-                let Some(alias) = self.named(publication.alias) else { return };
-                publication.alias = alias;
-                let waited = u32::try_from(now_ms.saturating_sub(waiting.since_ms)).unwrap_or(u32::MAX);
-                publication.age_ms = publication.age_ms.saturating_add(waited);
-            }
-            Input::SetState(change) => {
-                let Some(alias) = self.named(change.alias) else { return };
-                change.alias = alias;
-            }
-            Input::History { alias, .. } => {
-                let Some(named) = self.named(*alias) else { return };
-                *alias = named;
-            }
-            _ => {}
+        if let Some(alias) = alias_of(&mut input)
+            && let Some(room) = self.aliases.get(alias).and_then(|name| self.rooms.get_mut(name))
+        {
+            let Some(named) = room.alias.filter(|_| room.is_attached()) else {
+                room.unsaid.push(key);
+                return;
+            };
+            *alias = named;
         }
-        if let Some(waiting) = self.waiting.get_mut(&key) {
-            waiting.is_said = true;
+        if let Input::Publish(publication) = &mut input {
+            let waited = u32::try_from(now_ms.saturating_sub(waiting.since_ms)).unwrap_or(u32::MAX);
+            publication.age_ms = publication.age_ms.saturating_add(waited);
         }
+        waiting.is_said = true;
         self.relay.push_back(input);
     }
 
-    /// A room was attached: its requests that wait for that.
-    fn say_of_room(&mut self, now_ms: u64, name: &Arc<str>) {
-        let of_room = |key: &&Key| {
-            let waiting = self.waiting.get(key).filter(|waiting| !waiting.is_said);
-            let alias = waiting.and_then(|waiting| alias_of(&waiting.input));
-            alias.and_then(|alias| self.aliases.get(&alias)).is_some_and(|of| of == name)
-        };
-        let keys: Vec<Key> = self.order.values().filter(of_room).copied().collect();
-        keys.into_iter().for_each(|key| self.say(now_ms, key));
+    /// A room was attached: its requests that waited for that.
+    fn say_all(&mut self, now_ms: u64, keys: Vec<Key>) {
+        for key in keys {
+            if self.waiting.get(&key).is_some_and(|waiting| !waiting.is_said) {
+                self.say(now_ms, key);
+            }
+        }
     }
 
     fn take(&mut self, key: Key) -> Option<Waiting> {
         let waiting = self.waiting.remove(&key)?;
         self.order.remove(&waiting.number);
+        self.waiting_bytes -= text_bytes(&waiting.input);
         Some(waiting)
     }
 
@@ -372,12 +404,28 @@ fn key_of_answer(worker: WorkerId, answer: &Answer) -> Key {
     }
 }
 
-fn alias_of(input: &Input) -> Option<Alias> {
+/// The room that a request names.
+fn alias_of(input: &mut Input) -> Option<&mut Alias> {
     match input {
-        Input::Publish(publication) => Some(publication.alias),
-        Input::SetState(change) => Some(change.alias),
-        Input::History { alias, .. } => Some(*alias),
+        Input::Publish(publication) => Some(&mut publication.alias),
+        Input::SetState(change) => Some(&mut change.alias),
+        Input::History { alias, .. } => Some(alias),
         _ => None,
+    }
+}
+
+/// What people wrote in a request.
+fn text_bytes(input: &Input) -> usize {
+    match input {
+        Input::Publish(publication) => {
+            publication.text.len() + publication.attachment.len() + publication.author.len()
+        }
+        Input::SetState(change) => change.key.len() + change.value.as_ref().map_or(0, Bytes::len),
+        Input::Admin { request, .. } => match &**request {
+            AdminRequest::SetState { value, .. } => value.as_ref().map_or(0, Vec::len),
+            _ => 0,
+        },
+        _ => 0,
     }
 }
 
@@ -407,119 +455,4 @@ fn refusal(key: Key, input: &Input, reason: Refusal) -> Option<(WorkerId, Output
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use grandstand_engine::link::{
-        AdminRequest, ConnectionToken, PageOf, PersonId, Publication, StateChange, UserId,
-    };
-    use grandstand_protocol::frame::Role;
-
-    const GIVE_UP_MS: u64 = 10_000;
-    const WORKER: WorkerId = WorkerId::new(1, 0);
-
-    fn from() -> ReplyTo {
-        ReplyTo { worker: WORKER, connection: ConnectionToken(7) }
-    }
-
-    fn publication(nonce: u64) -> Input {
-        Input::Publish(Box::new(Publication {
-            from: from(),
-            alias: Alias(1),
-            user: UserId(1),
-            person: PersonId(1),
-            nonce,
-            age_ms: 5,
-            author: "a".into(),
-            role: Role::default(),
-            text: "b".into(),
-            attachment: "".into(),
-            reply_to: None,
-            exempt: false,
-            is_bridged: false,
-        }))
-    }
-
-    /// One of each kind of request.
-    fn requests() -> [Input; 4] {
-        let change = StateChange { from: from(), request: 3, alias: Alias(1), key: "k".into(), value: None };
-        let (worker, request, alias) = (WORKER, 4, Alias(1));
-        [
-            publication(2),
-            Input::SetState(Box::new(change)),
-            Input::History { worker, request, alias, epoch: 1, from: 0, of: PageOf::Shown },
-            Input::Admin { from: from(), request: Box::new(AdminRequest::Counters) },
-        ]
-    }
-
-    fn relayed(front: &mut Front) -> Vec<Input> {
-        std::iter::from_fn(|| front.next_relay()).collect()
-    }
-
-    fn outputs(front: &mut Front) -> Vec<Output> {
-        std::iter::from_fn(|| front.next_output()).map(|(_, output)| output).collect()
-    }
-
-    #[test]
-    fn a_request_that_no_owner_answers_is_refused_once_and_says_when_to_retry() {
-        for request in requests() {
-            let mut front = Front::new(GIVE_UP_MS);
-            front.handle_input(100, request);
-            front.handle_timeout(100 + GIVE_UP_MS - 1);
-            assert_eq!(outputs(&mut front), [], "it still waits");
-            assert_eq!(front.due_ms(), Some(100 + GIVE_UP_MS));
-            front.handle_timeout(100 + GIVE_UP_MS);
-            let told = outputs(&mut front);
-            assert!(front.is_idle() && told.len() == 1, "{told:?}");
-            let refusal = |output: &Output| match output {
-                Output::Answers(answers) => match answers[0].kind {
-                    AnswerKind::PublishRefused { reason, retry_after_ms, .. }
-                    | AnswerKind::StateRefused { reason, retry_after_ms, .. } => {
-                        assert_eq!(retry_after_ms, Some(RETRY_MS));
-                        reason
-                    }
-                    other => panic!("{other:?}"),
-                },
-                Output::History { page, .. } => {
-                    assert_eq!(page.retry_after_ms, Some(RETRY_MS));
-                    Refusal::StorageUnavailable
-                }
-                Output::Admin(reply) => *reply.answer.as_ref().unwrap_err(),
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(refusal(&told[0]), Refusal::StorageUnavailable);
-            front.handle_timeout(u64::MAX);
-            assert_eq!(outputs(&mut front), [], "once");
-        }
-    }
-
-    #[test]
-    fn what_waits_is_bounded_and_the_next_publication_is_refused_at_once() {
-        let mut front = Front::new(GIVE_UP_MS);
-        (0..WAITING_MAX as u64).for_each(|nonce| front.handle_input(0, publication(nonce)));
-        assert_eq!(outputs(&mut front), []);
-        front.handle_input(0, publication(WAITING_MAX as u64));
-        let told = outputs(&mut front);
-        let [Output::Answers(answers)] = &told[..] else { panic!("{told:?}") };
-        let kind = AnswerKind::PublishRefused {
-            nonce: WAITING_MAX as u64,
-            reason: Refusal::Overloaded,
-            retry_after_ms: Some(RETRY_MS),
-        };
-        assert_eq!(answers[..], [Answer { connection: ConnectionToken(7), kind }]);
-        // One that waits already may be repeated.
-        front.handle_input(0, publication(0));
-        assert_eq!(outputs(&mut front), []);
-        assert_eq!(front.waiting.len(), WAITING_MAX);
-    }
-
-    #[test]
-    fn a_restated_publication_says_how_long_ago_its_first_attempt_was() {
-        let mut front = Front::new(GIVE_UP_MS);
-        front.handle_input(100, publication(1));
-        relayed(&mut front);
-        front.restate(350);
-        let again = relayed(&mut front);
-        let [Input::Publish(publication)] = &again[..] else { panic!("{again:?}") };
-        assert_eq!((publication.nonce, publication.age_ms), (1, 5 + 250));
-    }
-}
+mod tests;
