@@ -7,11 +7,11 @@
 
 use crate::run::{cargo, run};
 use crate::summary::Summary;
-use crate::{deny, micro, schema, test, tidy};
+use crate::{deny, k8s, micro, schema, test, tidy};
 use std::process::ExitCode;
 
 /// Everything that a change must pass: formatting, tidy, lints, docs, schema, dependency policy, all tests,
-/// instruction counts.
+/// Kubernetes manifests, instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -28,6 +28,7 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     summary.check("schema", || schema::go(&schema::Args { check: true }));
     summary.check("dependency policy", || deny::go(&deny::Args {}));
     test::add_steps(&mut summary, &[]);
+    k8s::add_steps(&mut summary);
     summary.step("micro benches", micro::check);
     summary.close()
 }

@@ -17,6 +17,7 @@ mod deny;
 mod dictionary;
 mod field;
 mod fuzz;
+mod k8s;
 mod load;
 mod micro;
 mod nats;
@@ -65,6 +66,7 @@ enum Task {
     Clients(clients::Args),
     NatsServer(nats::Args),
     Deny(deny::Args),
+    K8s(k8s::Args),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Task::Clients(args) => clients::go(&args),
         Task::NatsServer(args) => nats::go(&args),
         Task::Deny(args) => deny::go(&args),
+        Task::K8s(args) => k8s::go(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

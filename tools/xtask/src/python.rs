@@ -1,11 +1,14 @@
 //! Pythons: finding the interpreters that third-party clients and suites run on.
 //!
 //! Why two: the Autobahn suite was never ported from Python 2.
-//! Not here: what is installed for them (`clients`, `autobahn`).
+//! Invariant: packages are pinned by hash in a list of `tools/xtask/python`, and an environment is made anew
+//! whenever its list changes.
+//! Not here: what is installed for them (`clients`, `k8s`, `autobahn`).
 
-use crate::run::{command, output};
+use crate::run::{command, output, root, run, tools_dir};
 use crate::summary::Missing;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The oldest Python that the pinned clients run on (`Requires-Python` of aioquic 1.7.2 and websockets 17.4).
@@ -23,6 +26,25 @@ pub(crate) fn python3() -> Result<PathBuf> {
         );
         Missing { what, obtainable: true }.into()
     })
+}
+
+/// Makes an environment in `target/tools` with the packages of a list, unless it is there already; returns
+/// its interpreter.
+pub(crate) fn environment(name: &str, list: &str) -> Result<PathBuf> {
+    let home = tools_dir().join(name);
+    let python = home.join("bin/python");
+    let list = root().join("tools/xtask/python").join(list);
+    let wanted = fs::read(&list).with_context(|| format!("reading {}", list.display()))?;
+    let stamp = home.join("installed.txt");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) && python.exists() {
+        return Ok(python);
+    }
+    run(command(python3()?).args(["-m", "venv", "--clear"]).arg(&home))?;
+    let mut pip = command(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    run(pip.args(["--only-binary", ":all:", "--requirement"]).arg(&list))?;
+    fs::write(&stamp, wanted)?;
+    Ok(python)
 }
 
 /// A Python 2.7 that has pip: from the path, or one that pyenv knows.
