@@ -13,6 +13,7 @@ mod bench;
 mod check;
 mod ci;
 mod clients;
+mod cluster;
 mod deny;
 mod dictionary;
 mod field;
@@ -59,6 +60,7 @@ enum Task {
     Soak(soak::Args),
     Sim(sim::Args),
     Field(field::Args),
+    Cluster(cluster::Args),
     Schema(schema::Args),
     Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => soak::go(&args),
         Task::Sim(args) => sim::go(&args),
         Task::Field(args) => field::go(&args),
+        Task::Cluster(args) => cluster::go(&args),
         Task::Schema(args) => schema::go(&args),
         Task::Dictionary(args) => dictionary::go(&args),
         Task::Fuzz(args) => fuzz::go(&args),

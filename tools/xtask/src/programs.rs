@@ -59,6 +59,10 @@ impl Programs {
         self.directory.join("grandstand-field")
     }
 
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.directory.join("grandstand-faults")
+    }
+
     pub(crate) fn layout(&self) -> PathBuf {
         self.directory.join("layout")
     }

@@ -8,7 +8,7 @@
 
 use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::summary::{Counts, Missing, Summary};
-use crate::{autobahn, bench, clients, field, nats, sim, soak};
+use crate::{autobahn, bench, clients, cluster, field, nats, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -44,7 +44,8 @@ pub(crate) enum Step {
     Soak,
     /// Trials of a node from outside, with small loads: strangers, proxies, supervisors, failing disks.
     Field,
-    /// Three nodes on three NATS servers, one of which dies under viewers and comes back.
+    /// Three nodes on three NATS servers: the demo in which one dies and comes back, and the quickest faults
+    /// of `cluster`.
     Cluster,
     /// Simulated worlds, and the faults put in on purpose that they must find.
     Sim,
@@ -91,6 +92,7 @@ pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
     }
     if wanted(Step::Cluster) {
         summary.check("three nodes", nats::smoke);
+        summary.check("three nodes, faults", cluster::smoke);
     }
     if wanted(Step::Sim) {
         summary.check("simulation", sim::smoke);

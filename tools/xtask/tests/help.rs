@@ -9,7 +9,7 @@ use std::process::Command;
 use grandstand_harness::command_line::{check, check_fault};
 use serde_json::Value;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "check",
     "tidy",
     "test",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 14] = [
     "soak",
     "sim",
     "field",
+    "cluster",
     "schema",
     "dictionary",
     "fuzz",
@@ -44,6 +45,9 @@ fn numbers_of_commands_have_bounds_with_reasons() {
         ("soak", "--bit-flips"),
         ("sim", "--seeds"),
         ("sim", "--steps"),
+        ("cluster", "--times"),
+        ("cluster", "--viewers"),
+        ("cluster", "--rate"),
         ("fuzz", "--seconds"),
     ] {
         for absurd in ["0", "-1", "nan", "99999999999999999999"] {

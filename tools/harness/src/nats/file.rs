@@ -35,6 +35,8 @@ pub struct ServerFile {
     pub store: PathBuf,
     /// When JetStream syncs.
     pub sync_interval: String,
+    /// The program that starts it and replaces itself with it, such as `ip netns exec NAME`; empty for none.
+    pub under: Vec<String>,
 }
 
 impl ServerFile {

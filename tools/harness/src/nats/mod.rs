@@ -90,6 +90,7 @@ impl Servers {
             routes: routes.clone(),
             store: folder.join(format!("data-{number}")),
             sync_interval: "always".to_owned(),
+            under: Vec::new(),
         };
         let files = (0..count).map(|number| change(file(number)));
         let servers = files.map(|file| Server { file, child: None, is_paused: false }).collect();
@@ -243,8 +244,10 @@ impl Servers {
         let path = self.folder.join(format!("server-{number}.conf"));
         fs::write(&path, self.servers[number].file.text())?;
         let log = fs::File::options().create(true).append(true).open(self.log_file(number))?;
-        let mut command = Command::new(&self.program);
-        command.arg("-c").arg(&path).env("GOMEMLIMIT", GOMEMLIMIT).envs(file::PASSWORDS);
+        let mut words =
+            self.servers[number].file.under.iter().map(PathBuf::from).chain([self.program.clone()]);
+        let mut command = Command::new(words.next().expect("at least the server"));
+        command.args(words).arg("-c").arg(&path).env("GOMEMLIMIT", GOMEMLIMIT).envs(file::PASSWORDS);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
         self.servers[number].child = Some(child);
