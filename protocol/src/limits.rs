@@ -40,6 +40,9 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 /// A resume ticket in bytes. Tickets of this server have at most 97; the rest is room for other issuers.
 pub const TICKET_BYTES_MAX: usize = 256;
 
+/// The list of a cluster's nodes in `Welcome`, in bytes: five names of the longest kind fit.
+pub const NODES_BYTES_MAX: usize = 1300;
+
 /// A client's name for itself (`Hello.client`) in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 

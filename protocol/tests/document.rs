@@ -66,7 +66,8 @@ macro_rules! named {
 fn limits_are_as_documented() {
     let code = named!(
         ROOM_NAME_BYTES_MAX NAME_BYTES_MAX TEXT_BYTES_MAX ATTACHMENT_BYTES_MAX REACTION_KEY_BYTES_MAX
-        REACTION_COUNT_MAX STATE_KEY_BYTES_MAX STATE_VALUE_BYTES_MAX HISTORY_MESSAGES_MAX TOKEN_BYTES_MAX TICKET_BYTES_MAX AGENT_BYTES_MAX
+        REACTION_COUNT_MAX STATE_KEY_BYTES_MAX STATE_VALUE_BYTES_MAX HISTORY_MESSAGES_MAX TOKEN_BYTES_MAX TICKET_BYTES_MAX
+        NODES_BYTES_MAX AGENT_BYTES_MAX
         CLIENT_FRAME_BYTES_MAX SERVER_FRAME_BYTES_MAX VERIFY_DEPTH_MAX VERIFY_TABLES_MAX
     );
     let source: Vec<&str> = include_str!("../src/limits.rs")
@@ -169,6 +170,7 @@ fn first_session() -> String {
         rooms_max: 32,
         node: "node-1",
         resumed: false,
+        nodes: "",
     };
     let (alias, epoch, offset, nonce) = (7, 5, 41, 1_001);
     let subscribe = Subscribe { request: 1, room: "show", resume: None, replay: 0 };

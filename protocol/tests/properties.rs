@@ -91,23 +91,26 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
 
 fn welcome() -> impl Strategy<Value = Welcome<'static>> {
     let numbers = (any::<u16>(), wide(), wide(), any::<[u32; 6]>(), wide());
-    (numbers, bytes(97), text(16), text(16), role(), any::<bool>()).prop_map(
-        |((version, capabilities, session, n, server_ms), ticket, name, node, role, resumed)| Welcome {
-            version,
-            capabilities,
-            session,
-            ticket,
-            ticket_ttl_ms: n[0],
-            heartbeat_ms: n[1],
-            name,
-            role,
-            permissions: n[2],
-            server_ms,
-            frame_bytes_max: n[3],
-            text_bytes_max: n[4],
-            rooms_max: n[5],
-            node,
-            resumed,
+    (numbers, bytes(97), text(16), (text(16), text(40)), role(), any::<bool>()).prop_map(
+        |((version, capabilities, session, n, server_ms), ticket, name, (node, nodes), role, resumed)| {
+            Welcome {
+                version,
+                capabilities,
+                session,
+                ticket,
+                ticket_ttl_ms: n[0],
+                heartbeat_ms: n[1],
+                name,
+                role,
+                permissions: n[2],
+                server_ms,
+                frame_bytes_max: n[3],
+                text_bytes_max: n[4],
+                rooms_max: n[5],
+                node,
+                resumed,
+                nodes,
+            }
         },
     )
 }

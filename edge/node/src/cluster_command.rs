@@ -110,7 +110,8 @@ fn network(config: &Config) -> Result<grandstand_nats::Config, Failed> {
 fn print_of(config: &Config) -> Result<u64, Failed> {
     let tickets =
         Tickets::from_config(config).map_err(|error| Failed(error, "see auth.ticket_key_file".to_owned()))?;
-    Ok(tickets.print())
+    // The cluster is made with the key that is there longest: newer ones stand before it.
+    Ok(*tickets.prints().last().expect("there is a key"))
 }
 
 /// Make a cluster of this configuration, or find it. Returns its facts. It waits for the servers: not for a

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use grandstand_edge::auth::{Authority, Tickets};
+use grandstand_edge::auth::{Authority, Tickets, TlsTickets};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 use grandstand_edge::stats::Stats;
@@ -23,6 +23,7 @@ use grandstand_edge::workers::{Bells, Setup, StartError, WorkerThreads, Workers}
 use grandstand_engine::log::Handed;
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulses;
+use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 
 use crate::NodeError;
@@ -87,12 +88,16 @@ impl Node {
         let config = Arc::new(config);
         let pulses = Pulses::default();
         logging::thread().into_iter().for_each(|thread| pulses.share(thread));
-        let print = credentials.tickets.print();
-        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, print)?;
+        let prints = credentials.tickets.prints();
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints)?;
 
         // The workers that serve them.
         let (workers, threads) =
             start_workers(clock, &config, &credentials, &listeners, generation, (bells, ports), &pulses)?;
+        if let Some(cluster) = &rooms.cluster {
+            let workers = Arc::downgrade(&workers);
+            cluster.serve(move || workers.upgrade().map_or(0, |workers| workers.connections()));
+        }
         let ready = workers.ready();
         let hung_after = Duration::from_millis(config.node.hung_after_ms);
         let shutdown = Shutdown::new(clock, config.clone(), workers.clone(), ready.clone());
@@ -325,6 +330,8 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
         None => random_key()?,
     };
     let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
+    let sealed_by: Arc<dyn ProducesTickets> = Arc::new(TlsTickets::new(tickets.clone(), clock));
+    let certificates = certificates.with_tickets(&sealed_by);
     Ok(Credentials { certificates, authority, tickets, admin_key, people_key })
 }
 

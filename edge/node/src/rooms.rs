@@ -39,12 +39,12 @@ impl Rooms {
         bells: &Bells,
         pulses: &Pulses,
         handed: Handed,
-        ticket_key_print: u64,
+        ticket_key_prints: &[u64],
     ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
         if config.is_clustered() {
             let engine_config = engine_config(config, bells.doorbells().len(), pulses.clone());
             let cluster::Started { engine, ports, store, cluster } =
-                cluster::start(config, engine_config, bells, pulses, ticket_key_print)?;
+                cluster::start(config, engine_config, bells, pulses, ticket_key_prints)?;
             return Ok((Rooms { engine, store: Some(store), port: None, cluster: Some(cluster) }, ports));
         }
         let mut at_start = durable_log::open(config, pulses)?;

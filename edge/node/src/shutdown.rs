@@ -198,6 +198,7 @@ impl Shutdown {
         };
         let drain = Drain {
             where_to: String::new(),
+            heirs: Vec::new(),
             spread_ms: spread_ms.min(times.spread_ms) as u32,
             grace_ms: times.grace_ms as u32,
             is_handed_over: true,
@@ -304,9 +305,15 @@ impl DrainControl for Shutdown {
         if let Some(cluster) = self.cluster() {
             cluster.drain();
         }
-        let go_to = if times.go_to.is_empty() { self.config.next_node() } else { times.go_to };
+        let named = request.where_to.clone().or_else(|| Some(times.go_to).filter(|to| !to.is_empty()));
+        let heirs = match (&named, self.cluster()) {
+            (None, Some(cluster)) => cluster.heirs(self.workers.connections()),
+            _ => Vec::new(),
+        };
+        let most = heirs.iter().max_by_key(|heir| heir.weight).map(|heir| heir.where_to.clone());
         let drain = Drain {
-            where_to: request.where_to.clone().unwrap_or(go_to),
+            where_to: named.or(most).unwrap_or_else(|| self.config.next_node()),
+            heirs,
             spread_ms,
             grace_ms: deadline_ms - spread_ms,
             is_handed_over: false,

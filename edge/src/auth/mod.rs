@@ -15,6 +15,8 @@ mod quic_key;
 mod tests;
 mod ticket;
 mod ticket_keys;
+mod tls_key;
+mod tls_tickets;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,7 @@ use crate::config::{self, Right};
 use claims::Name;
 use keys::{KeySet, KeySource};
 pub use ticket::Tickets;
+pub use tls_tickets::TlsTickets;
 
 /// Decides what sessions may do, by keys and rules that can be replaced while sessions run.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use grandstand_engine::link::UserId;
 
 use super::quic_key;
 use super::ticket_keys::{self, Key};
+use super::tls_key::TlsKey;
 use crate::config::Config;
 
 /// The first byte. Tickets of another layout are treated as missing.
@@ -31,10 +32,16 @@ const TICKET_BYTES: usize = BODY_BYTES + TAG_BYTES;
 // `limits::TICKET_BYTES_MAX` allows at most 97.
 const _: () = assert!(TICKET_BYTES <= 97);
 
+/// What one key seals with.
+pub(super) struct Seal {
+    resume: hmac::Key,
+    pub(super) tls: TlsKey,
+}
+
 /// Issues tickets and reads them back.
 pub struct Tickets {
     /// The newest key comes first and seals. Read once per hello.
-    keys: RwLock<Arc<[hmac::Key]>>,
+    keys: RwLock<Arc<[Seal]>>,
     ttl_ms: u64,
     /// The key that seals, if it ends with the process.
     of_process: Option<Key>,
@@ -81,7 +88,7 @@ impl Tickets {
         config.auth.ticket_key_file.clone().or_else(in_log_dir)
     }
 
-    fn keys(&self) -> Arc<[hmac::Key]> {
+    pub(super) fn keys(&self) -> Arc<[Seal]> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -118,16 +125,19 @@ impl Tickets {
         hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
     }
 
-    /// A print of the key that seals: nodes that compare it know whether a session can move between them, and
-    /// learn nothing of the key.
-    pub fn print(&self) -> u64 {
-        let tag = hmac::sign(&self.keys()[0], b"grandstand ticket key print");
-        u64::from_le_bytes(*tag.as_ref().first_chunk().expect("a tag has 32 bytes"))
+    /// Prints of the keys, that of the key that seals first: nodes that compare them know whether a session
+    /// can move between them, and learn nothing of the keys.
+    pub fn prints(&self) -> Vec<u64> {
+        let print = |seal: &Seal| {
+            let tag = hmac::sign(&seal.resume, b"grandstand ticket key print");
+            u64::from_le_bytes(*tag.as_ref().first_chunk().expect("a tag has 32 bytes"))
+        };
+        self.keys().iter().map(print).collect()
     }
 
     /// The key by which all nodes of a cluster know people without a token, and slow mode holds them at each.
     pub fn people_key(&self) -> [u8; 16] {
-        let tag = hmac::sign(&self.keys()[0], b"grandstand people");
+        let tag = hmac::sign(&self.keys()[0].resume, b"grandstand people");
         *tag.as_ref().first_chunk().expect("a tag has 32 bytes")
     }
 
@@ -161,8 +171,9 @@ impl Tickets {
     }
 }
 
-fn seals(keys: &[Key]) -> Arc<[hmac::Key]> {
-    keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect()
+fn seals(keys: &[Key]) -> Arc<[Seal]> {
+    let seal = |key: &Key| Seal { resume: hmac::Key::new(hmac::HMAC_SHA256, key), tls: TlsKey::of(key) };
+    keys.iter().map(seal).collect()
 }
 
 impl SealTickets for Tickets {
@@ -172,7 +183,7 @@ impl SealTickets for Tickets {
         for number in [body.session, body.user.0, now_unix_ms.saturating_add(self.ttl_ms)] {
             ticket.extend_from_slice(&number.to_le_bytes());
         }
-        let tag = hmac::sign(&self.keys()[0], &ticket);
+        let tag = hmac::sign(&self.keys()[0].resume, &ticket);
         ticket.extend_from_slice(tag.as_ref());
         ticket
     }
@@ -182,7 +193,7 @@ impl SealTickets for Tickets {
             return None;
         }
         let (body, tag) = ticket.split_at(BODY_BYTES);
-        self.keys().iter().find(|key| hmac::verify(key, body, tag).is_ok())?;
+        self.keys().iter().find(|key| hmac::verify(&key.resume, body, tag).is_ok())?;
         let number = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
         let (session, user, ends_unix_ms) = (number(1)?, number(9)?, number(17)?);
         (now_unix_ms < ends_unix_ms).then_some(TicketBody { session, user: UserId(user) })

@@ -29,6 +29,9 @@ pub(super) fn faults(effective: &Effective) -> Vec<String> {
     .collect()
 }
 
+/// The longest name of a host (RFC 1035) and a port: five of them fit into `Welcome`.
+const NODE_BYTES_MAX: usize = 253 + 6;
+
 struct Rules<'a> {
     effective: &'a Effective,
     config: &'a Config,
@@ -230,6 +233,16 @@ impl Rules<'_> {
             fault(nodes != 3 && nodes != 5, || {
                 format!("cluster.nodes lists {nodes} nodes, expected 3 or 5: an even number has no use")
             }),
+            fault(
+                cluster.nodes.iter().any(|node| {
+                    node.is_empty() || node.len() > NODE_BYTES_MAX || node.contains([',', ' ', '/'])
+                }),
+                || {
+                    format!(
+                        "cluster.nodes: each is a host and a port, such as a.example.org:7443, of at most {NODE_BYTES_MAX} bytes"
+                    )
+                },
+            ),
             fault(cluster.node as usize >= nodes, || {
                 format!("{} is no place in cluster.nodes, which lists {nodes}", self.say("cluster.node"))
             }),

@@ -15,6 +15,7 @@ use super::padding;
 use super::paths::Paths;
 use super::protocol::Protocol;
 use super::streams::Streams;
+use super::tls::Agreed;
 
 /// The amount that a connection may have to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,9 +140,9 @@ impl QuicConnection {
         }
     }
 
-    /// The protocol that TLS negotiated.
-    pub(super) fn agreed_protocol(&self) -> Option<Protocol> {
-        self.quinn.crypto_session().handshake_data()?.downcast::<Protocol>().ok().map(|protocol| *protocol)
+    /// What TLS negotiated.
+    pub(super) fn agreed(&self) -> Option<Agreed> {
+        self.quinn.crypto_session().handshake_data()?.downcast::<Agreed>().ok().map(|agreed| *agreed)
     }
 }
 

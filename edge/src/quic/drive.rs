@@ -181,10 +181,12 @@ impl Quic {
         let connection = self.connections.get_mut(slot).expect("an event has a connection");
         if !connection.is_closed && !std::mem::replace(&mut connection.is_established, true) {
             connection.handle_proven();
-            connection.protocol = connection.agreed_protocol();
+            let agreed = connection.agreed();
+            connection.protocol = agreed.map(|agreed| agreed.protocol);
             self.counts.pending -= 1;
             self.counts.established += 1;
-            self.events.push_back(QuicEvent::Established { slot: slot as u32 });
+            let is_resumed = agreed.is_some_and(|agreed| agreed.is_resumed);
+            self.events.push_back(QuicEvent::Established { slot: slot as u32, is_resumed });
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) enum QuicEvent {
     /// The peer broke a rule.
     Fault { slot: u32, code: CloseCode, detail: &'static str },
     /// The handshake is done.
-    Established { slot: u32 },
+    Established { slot: u32, is_resumed: bool },
     /// The connection is gone. Its permit must be given back. `was_established` says whether `Established`
     /// came before.
     Gone { slot: u32, permit: Permit, was_established: bool },

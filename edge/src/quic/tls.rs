@@ -16,6 +16,7 @@ use quinn_proto::crypto::{
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
+use rustls::HandshakeKind;
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 
 use super::padding::ShortPacketKey;
@@ -81,12 +82,21 @@ struct TlsSession {
 
 enum TlsState {
     Handshake(Box<ServerConnection>),
-    Done { protocol: Option<Protocol> },
+    Done { agreed: Option<Agreed> },
 }
 
-/// The protocol that TLS negotiated, if the handshake has reached it.
-fn agreed_protocol(tls: &ServerConnection) -> Option<Protocol> {
-    tls.alpn_protocol().and_then(Protocol::of_alpn)
+/// What the handshake came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreed {
+    pub(super) protocol: Protocol,
+    /// It resumed an earlier session.
+    pub(super) is_resumed: bool,
+}
+
+/// What TLS negotiated, if the handshake has reached it.
+fn agreed(tls: &ServerConnection) -> Option<Agreed> {
+    let protocol = tls.alpn_protocol().and_then(Protocol::of_alpn)?;
+    Some(Agreed { protocol, is_resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed) })
 }
 
 impl Session for TlsSession {
@@ -95,13 +105,13 @@ impl Session for TlsSession {
         keys.unwrap_or_else(|UnsupportedVersion| unreachable!("version 1 is spoken"))
     }
 
-    /// Returns the [`Protocol`].
+    /// Returns an [`Agreed`].
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        let protocol = match &self.state {
-            TlsState::Handshake(tls) => agreed_protocol(tls),
-            TlsState::Done { protocol } => *protocol,
+        let agreed = match &self.state {
+            TlsState::Handshake(tls) => agreed(tls),
+            TlsState::Done { agreed } => *agreed,
         };
-        protocol.map(|protocol| Box::new(protocol) as Box<dyn Any>)
+        agreed.map(|agreed| Box::new(agreed) as Box<dyn Any>)
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -161,7 +171,7 @@ impl Session for TlsSession {
             }
             None => {
                 if out.len() == before && self.secrets.is_some() && !tls.is_handshaking() {
-                    self.state = TlsState::Done { protocol: agreed_protocol(tls) };
+                    self.state = TlsState::Done { agreed: agreed(tls) };
                 }
                 return None;
             }

@@ -114,7 +114,7 @@ stats! {
     counter_us admission_us: Cell = "grandstand_admission_seconds_total",
         "Time that the worker spent on handshakes and on accepting and refusing connections.";
     counter handshakes_resumed: Labelled<Transport> = "grandstand_handshakes_resumed_total",
-        "Handshakes finished that resumed an earlier TLS session, by transport; QUIC does not report it.";
+        "Handshakes finished that resumed an earlier TLS session, by transport.";
     counter retries_sent: Cell = "grandstand_quic_retries_total",
         "QUIC clients asked to prove their address first (stateless Retry).";
     counter paths_withheld: Cell = "grandstand_quic_withheld_total",

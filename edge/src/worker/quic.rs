@@ -119,7 +119,8 @@ impl Driver {
 
     fn handle_quic_event(&mut self, now: Now, event: QuicEvent) {
         match event {
-            QuicEvent::Established { slot } => {
+            QuicEvent::Established { slot, is_resumed } => {
+                self.stats.handshakes_resumed.of(Transport::Quic).add(u64::from(is_resumed));
                 self.stats.accepts.of(Transport::Quic).inc();
                 self.stats.handshakes.of(Transport::Quic).inc();
                 let address = self.links.quic.as_ref().and_then(|quic| quic.counted(slot));

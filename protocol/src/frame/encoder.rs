@@ -306,6 +306,7 @@ impl Encoder {
 
     fn welcome(&mut self, f: &Welcome<'_>) {
         let (name, node, ticket) = (self.string(f.name), self.string(f.node), self.bytes(f.ticket));
+        let nodes = self.string(f.nodes);
         let args = fb::WelcomeArgs {
             version: f.version,
             capabilities: f.capabilities,
@@ -322,6 +323,7 @@ impl Encoder {
             rooms_max: f.rooms_max,
             node,
             resumed: f.resumed,
+            nodes,
         };
         let root = fb::Welcome::create(&mut self.fbb, &args);
         self.fbb.finish_minimal(root);

@@ -40,6 +40,8 @@ pub struct Welcome<'a> {
     pub node: &'a str,
     /// Whether the node accepted the ticket.
     pub resumed: bool,
+    /// Addresses at which the same rooms are served, separated by commas; empty: only this one.
+    pub nodes: &'a str,
 }
 
 /// How a subscription begins.
@@ -413,6 +415,7 @@ fn welcome<'a>(t: &fb::Welcome<'a>) -> Welcome<'a> {
         rooms_max: t.rooms_max(),
         node: t.node().unwrap_or(""),
         resumed: t.resumed(),
+        nodes: t.nodes().unwrap_or(""),
     }
 }
 

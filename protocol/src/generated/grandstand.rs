@@ -1856,6 +1856,7 @@ impl<'a> Welcome<'a> {
   pub const VT_ROOMS_MAX: ::flatbuffers::VOffsetT = 28;
   pub const VT_NODE: ::flatbuffers::VOffsetT = 30;
   pub const VT_RESUMED: ::flatbuffers::VOffsetT = 32;
+  pub const VT_NODES: ::flatbuffers::VOffsetT = 34;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1870,6 +1871,7 @@ impl<'a> Welcome<'a> {
     builder.add_server_ms(args.server_ms);
     builder.add_session(args.session);
     builder.add_capabilities(args.capabilities);
+    if let Some(x) = args.nodes { builder.add_nodes(x); }
     if let Some(x) = args.node { builder.add_node(x); }
     builder.add_rooms_max(args.rooms_max);
     builder.add_text_bytes_max(args.text_bytes_max);
@@ -1991,6 +1993,13 @@ impl<'a> Welcome<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(Welcome::VT_RESUMED, Some(false)).unwrap()}
   }
+  #[inline]
+  pub fn nodes(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Welcome::VT_NODES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Welcome<'_> {
@@ -2014,6 +2023,7 @@ impl ::flatbuffers::Verifiable for Welcome<'_> {
      .visit_field::<u32>("rooms_max", Self::VT_ROOMS_MAX, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("node", Self::VT_NODE, false)?
      .visit_field::<bool>("resumed", Self::VT_RESUMED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("nodes", Self::VT_NODES, false)?
      .finish();
     Ok(())
   }
@@ -2034,6 +2044,7 @@ pub struct WelcomeArgs<'a> {
     pub rooms_max: u32,
     pub node: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub resumed: bool,
+    pub nodes: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
 impl<'a> Default for WelcomeArgs<'a> {
   #[inline]
@@ -2054,6 +2065,7 @@ impl<'a> Default for WelcomeArgs<'a> {
       rooms_max: 0,
       node: None,
       resumed: false,
+      nodes: None,
     }
   }
 }
@@ -2124,6 +2136,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<bool>(Welcome::VT_RESUMED, resumed, false);
   }
   #[inline]
+  pub fn add_nodes(&mut self, nodes: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_NODES, nodes);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WelcomeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WelcomeBuilder {
@@ -2156,6 +2172,7 @@ impl ::core::fmt::Debug for Welcome<'_> {
       ds.field("rooms_max", &self.rooms_max());
       ds.field("node", &self.node());
       ds.field("resumed", &self.resumed());
+      ds.field("nodes", &self.nodes());
       ds.finish()
   }
 }

@@ -53,7 +53,7 @@ pub(crate) fn of_server(frame: &ServerFrame<'_>) -> Value {
             "ticket": hex(f.ticket), "ticket_ttl_ms": f.ticket_ttl_ms, "heartbeat_ms": f.heartbeat_ms,
             "name": f.name, "role": name(&f.role), "permissions": f.permissions, "server_ms": long(f.server_ms),
             "frame_bytes_max": f.frame_bytes_max, "text_bytes_max": f.text_bytes_max, "rooms_max": f.rooms_max,
-            "node": f.node, "resumed": f.resumed,
+            "node": f.node, "resumed": f.resumed, "nodes": f.nodes,
         }),
         ServerFrame::Subscribed(f) => json!({
             "request": f.request, "alias": f.alias, "epoch": long(f.epoch), "offset": long(f.offset),
@@ -229,6 +229,7 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
             rooms_max: f.int("rooms_max"),
             node: f.text("node"),
             resumed: f.flag("resumed"),
+            nodes: f.text("nodes"),
         }),
         "Subscribed" => ServerFrame::Subscribed(Subscribed {
             request: f.int("request"),

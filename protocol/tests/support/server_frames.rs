@@ -33,6 +33,7 @@ fn welcomes() -> Vec<Vector> {
         rooms_max: 16,
         node: "node-1",
         resumed: true,
+        nodes: "a.example:7443,b.example:7443",
     };
     vec![
         s("welcome", "H-5", ServerFrame::Welcome(Welcome { version: 1, ..Welcome::default() })),

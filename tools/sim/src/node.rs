@@ -341,6 +341,7 @@ impl Node {
         let Some(process) = process else { return };
         let drain = Drain {
             where_to: String::new(),
+            heirs: Vec::new(),
             spread_ms: (spread_us / 1000) as u32,
             grace_ms: 200,
             is_handed_over: false,

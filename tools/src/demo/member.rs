@@ -14,21 +14,14 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Member {
     pub(super) number: usize,
     pub(super) nodes: Vec<String>,
-    /// Addresses for QUIC.
-    pub(super) quic: Vec<String>,
     pub(super) servers: Vec<String>,
     pub(super) folder: PathBuf,
 }
 
 impl Member {
-    /// The address for WebSocket.
-    pub(super) fn ws(&self) -> &str {
+    /// The address for WebSocket, and for QUIC.
+    pub(super) fn address(&self) -> &str {
         &self.nodes[self.number]
-    }
-
-    /// The address for QUIC.
-    pub(super) fn quic(&self) -> &str {
-        &self.quic[self.number]
     }
 
     /// Make a node's configuration that of this member.

@@ -119,8 +119,8 @@ pub(crate) fn run_node(args: &NodeArgs) -> anyhow::Result<()> {
     if let Some(member) = &args.member {
         let member: Member = serde_json::from_str(member).context("not a place in a cluster")?;
         member.configure(&mut config);
-        config.ws.listen = Some(member.ws().parse().context("not an address")?);
-        config.quic.listen = Some(member.quic().parse().context("not an address")?);
+        config.ws.listen = Some(member.address().parse().context("not an address")?);
+        config.quic.listen = Some(member.address().parse().context("not an address")?);
         config.admin.listen = Some(any);
     }
     let node = Node::start(config).map_err(|error| anyhow!("{error}; {}", error.hint()))?;

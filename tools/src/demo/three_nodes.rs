@@ -65,11 +65,9 @@ impl ThreeNodes {
         let key: String = (0..4).map(|_| format!("{:016x}", grandstand_client::net::seed())).collect();
         fs::write(folder.join("tickets.key"), key)?;
         let addresses: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
-        let quic: Vec<String> = (0..NODES).map(|_| wait::free_port().to_string()).collect();
         let member = |number| Member {
             number,
             nodes: addresses.clone(),
-            quic: quic.clone(),
             servers: servers.addresses(),
             folder: folder.clone(),
         };

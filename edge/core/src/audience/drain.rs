@@ -5,6 +5,8 @@
 //! part of it, however many clients there are: so the rate of leaving is flat, on each worker and in all, and
 //! neighbours in the table, who mostly came together and watch the same room, leave apart. It depends on
 //! nothing but the number of the session.
+//! Why heirs: where several nodes can take the clients, each gets a part of them by the same kind of
+//! sequence, with another step, so that every part of the time and of the table is divided in the same way.
 //! Invariants: a session is told once; a connection that was told is closed at its own deadline; what a shard
 //! answered before is written before the close.
 //! Not here: who decides that the node leaves (`node::drain`), who takes it over (`node::handover`), refusing
@@ -23,11 +25,26 @@ use super::Audience;
 /// Where the sequences of the workers begin, apart from each other: 2^64 (√2 - 1).
 const STEP_OF_WORKER: u64 = 0x6a09_e667_f3bc_c909;
 
+/// The step of the sequence by which clients are given to heirs: 2^64 / ρ², of the plastic number ρ. With the
+/// golden step of the moments it is even in both dimensions.
+const STEP_OF_HEIRS: u64 = 0x91e1_0da5_c79e_7b1d;
+
+/// A node that takes a part of the clients of a drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heir {
+    /// Its address.
+    pub where_to: String,
+    /// How many it gets, in proportion to the others.
+    pub weight: u32,
+}
+
 /// Where and when clients go while a node drains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drain {
     /// Another node's address; empty for the same one.
     pub where_to: String,
+    /// Nodes among which the clients are divided; none: all go to `where_to`.
+    pub heirs: Vec<Heir>,
     /// Clients leave evenly over this time.
     pub spread_ms: u32,
     /// A connection is closed so long after its own moment.
@@ -44,6 +61,8 @@ pub(super) struct DrainProgress {
     ends_us: u64,
     /// Of the next session that is told.
     moment: u64,
+    /// Of the next session that is given to an heir.
+    turn: u64,
     /// When whom to close, by the number of its token.
     due: BinaryHeap<Reverse<(u64, u64)>>,
 }
@@ -55,6 +74,20 @@ impl DrainProgress {
         let after_us = (u128::from(self.moment) * u128::from(left_us)) >> 64;
         self.moment = self.moment.wrapping_add(GOLDEN_STEP);
         (after_us / 1_000) as u32
+    }
+
+    /// Where the next client is to go.
+    fn next_where(&mut self) -> usize {
+        let heirs = &self.drain.heirs;
+        let all: u64 = heirs.iter().map(|heir| u64::from(heir.weight)).sum();
+        let mut at = ((u128::from(self.turn) * u128::from(all)) >> 64) as u64;
+        self.turn = self.turn.wrapping_add(STEP_OF_HEIRS);
+        let is_its = |heir: &Heir| {
+            let is_its = at < u64::from(heir.weight);
+            at = at.saturating_sub(u64::from(heir.weight));
+            is_its
+        };
+        heirs.iter().position(is_its).unwrap_or(0)
     }
 
     /// A connection that is past its deadline, if any.
@@ -84,7 +117,8 @@ impl Audience {
         }
         let ends_us = now.us + u64::from(drain.spread_ms) * 1_000;
         let moment = u64::from(self.subscriptions.settings.worker.0).wrapping_mul(STEP_OF_WORKER);
-        let leaving = DrainProgress { drain: drain.clone(), ends_us, moment, due: BinaryHeap::new() };
+        let leaving =
+            DrainProgress { drain: drain.clone(), ends_us, moment, turn: moment, due: BinaryHeap::new() };
         self.drain_progress = Some(Box::new(leaving));
         for ix in self.subscriptions.connections.slots() {
             if self.subscriptions.connections[ix].session.is_some() {
@@ -106,7 +140,9 @@ impl Audience {
         let deadline_ms = after_ms.saturating_add(leaving.drain.grace_ms);
         let token = self.subscriptions.connections[ix].token(ix);
         leaving.due.push(Reverse((now.us + u64::from(deadline_ms) * 1_000, token.0)));
-        let (where_to, detail) = (&*leaving.drain.where_to, "the node is draining");
+        let heir = leaving.next_where();
+        let where_to = leaving.drain.heirs.get(heir).map_or(&*leaving.drain.where_to, |heir| &*heir.where_to);
+        let detail = "the node is draining";
         let go_away = GoAway { where_to, after_ms, deadline_ms, detail };
         self.subscriptions.send_control(ix, &ServerFrame::GoAway(go_away));
     }

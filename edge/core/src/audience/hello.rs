@@ -57,7 +57,7 @@ impl Audience {
             self.subscriptions.settings.shown_name(std::mem::take(&mut grant.name), grant.role, body.session);
         let ticket = self.tickets.issue(&body, now.unix_ms);
         let settings = &self.subscriptions.settings;
-        let node = settings.node.clone();
+        let (node, nodes) = (settings.node.clone(), settings.nodes.clone());
         let capabilities = hello.capabilities & settings.capabilities();
         self.subscriptions.connections[ix].takes_compressed = capabilities & capability::DEFLATE_1 != 0;
         let welcome = Welcome {
@@ -76,6 +76,7 @@ impl Audience {
             rooms_max: settings.rooms_per_session_max,
             node: &node,
             resumed,
+            nodes: &nodes,
         };
         self.subscriptions.send_control(ix, &ServerFrame::Welcome(welcome));
         let connections = &mut self.subscriptions.connections;

@@ -17,6 +17,9 @@ pub struct Settings {
     pub worker: WorkerId,
     /// The node's name, told in `Welcome`.
     pub node: String,
+    /// Addresses of all nodes of the cluster, separated by commas, told in `Welcome`; empty where it stands
+    /// alone.
+    pub nodes: Arc<str>,
     /// Connections for which memory is reserved at the start; more are accepted too.
     pub connections_reserved: usize,
     /// Largest frame that clients may send.
@@ -81,6 +84,7 @@ impl Settings {
         Settings {
             worker: WorkerId(0),
             node: "node".into(),
+            nodes: "".into(),
             connections_reserved: 0,
             frame_bytes_max: 16 * 1024,
             text_bytes_max: 2000,

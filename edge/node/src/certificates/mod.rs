@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, InconsistentKeys, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
@@ -117,6 +117,17 @@ impl Certificates {
         // The endpoint of QUIC adds its own protocols.
         let (tcp, quic) = (Arc::new(config(&[b"http/1.1"])?), Arc::new(config(&[])?));
         Ok(Certificates { shown, tcp, quic })
+    }
+
+    /// The same, whose sessions are sealed by this.
+    #[must_use]
+    pub fn with_tickets(self, tickets: &Arc<dyn ProducesTickets>) -> Certificates {
+        let sealed_by = |config: &ServerConfig| {
+            let mut config = config.clone();
+            config.ticketer = tickets.clone();
+            Arc::new(config)
+        };
+        Certificates { tcp: sealed_by(&self.tcp), quic: sealed_by(&self.quic), ..self }
     }
 
     /// Load the files again, for all handshakes from now on. A development certificate is made anew only when

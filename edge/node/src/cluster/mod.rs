@@ -8,6 +8,7 @@
 //! Not here: who owns a shard and what stands do (`grandstand_cluster`), NATS (`grandstand_nats`).
 
 mod copy;
+mod heirs;
 mod incarnation;
 mod view;
 
@@ -53,8 +54,8 @@ pub(crate) struct Cluster {
     clock: Clock,
     name: String,
     node: u8,
-    /// How many nodes the cluster has.
-    nodes: usize,
+    /// Addresses of all nodes.
+    nodes: Vec<String>,
     /// By which an operator's order reaches a stand.
     orders: Vec<Sender<Arrived>>,
 }
@@ -74,6 +75,14 @@ impl Cluster {
         nats.into_iter().for_each(Nats::stop);
     }
 
+    /// The node serves: from now on it tells the others how many connections it has.
+    pub(crate) fn serve(&self, connections: impl Fn() -> usize + Send + Sync + 'static) {
+        let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(nats) = &*nats {
+            nats.tell_load(Box::new(move || connections() as u32));
+        }
+    }
+
     fn network(&self) -> grandstand_nats::Status {
         let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
         nats.as_ref().map(Nats::status).unwrap_or_default()
@@ -89,11 +98,11 @@ pub(crate) fn start(
     mut engine_config: EngineConfig,
     bells: &Bells,
     pulses: &Pulses,
-    ticket_key_print: u64,
+    ticket_key_prints: &[u64],
 ) -> Result<Started, NodeError> {
     let clock = engine_config.clock;
     let network = network(config, clock)?;
-    let facts = facts(&network, ticket_key_print)?;
+    let facts = facts(&network, ticket_key_prints)?;
     check(&network, &facts)?;
     tracing::info!(
         cluster = config.cluster.name,
@@ -168,7 +177,7 @@ pub(crate) fn start(
         clock,
         name: config.cluster.name.clone(),
         node: config.cluster.node as u8,
-        nodes: config.cluster.nodes.len(),
+        nodes: config.cluster.nodes.clone(),
         orders,
     });
     Ok(Started { engine, ports, store, cluster })
@@ -237,8 +246,9 @@ pub(crate) fn network(config: &Config, clock: Clock) -> Result<grandstand_nats::
     })
 }
 
-/// The cluster's facts, with this node's own print of the ticket key.
-fn facts(network: &grandstand_nats::Config, ticket_key_print: u64) -> Result<Facts, NodeError> {
+/// The cluster's facts. One of this node's ticket keys must be the one that the cluster was made with: so
+/// keys are rotated while nodes restart one by one.
+fn facts(network: &grandstand_nats::Config, ticket_key_prints: &[u64]) -> Result<Facts, NodeError> {
     let found = apart(|| patiently(|| admin::facts(network)))
         .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.servers"))?;
     let Some(facts) = found else {
@@ -247,10 +257,10 @@ fn facts(network: &grandstand_nats::Config, ticket_key_print: u64) -> Result<Fac
             "run `grandstand cluster init` once, with the same configuration",
         ));
     };
-    if facts.ticket_key_print != ticket_key_print {
+    if !ticket_key_prints.contains(&facts.ticket_key_print) {
         return Err(NodeError::new(
             "the ticket key is not the cluster's: sessions could not move between nodes",
-            "give every node the same auth.ticket_key_file",
+            "give every node the same auth.ticket_key_file, and keep the key of `cluster init` in it, behind newer ones",
         ));
     }
     Ok(facts)

@@ -32,7 +32,7 @@ fn word(phase: Phase) -> &'static str {
 }
 
 impl Cluster {
-    fn now(&self) -> OwnTime {
+    pub(super) fn now(&self) -> OwnTime {
         own(self.clock.now())
     }
 }
@@ -76,6 +76,7 @@ impl ClusterControl for Cluster {
                 json!({
                     "node": node.0,
                     "heard_ms": peer.heard.map(|heard| now.since(heard)),
+                    "connections": peer.load,
                     "refused": peer.refused.map(|refused| refused.to_string()),
                 })
             })
@@ -197,7 +198,7 @@ impl ClusterControl for Cluster {
             let owner = status.owner.map_or("nobody".to_owned(), |node| node.to_string());
             return Err(format!("this node does not own shard {shard}; {owner} does"));
         }
-        if to == self.node || usize::from(to) >= self.nodes {
+        if to == self.node || usize::from(to) >= self.nodes.len() {
             return Err(format!("node {to} is not another node of this cluster"));
         }
         let order = Arrived { at: self.now(), message: FromWire::HandOver { to: NodeId(to) } };

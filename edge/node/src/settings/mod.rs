@@ -95,6 +95,7 @@ pub(crate) fn audience_settings(config: &Config, id: usize) -> Settings {
     Settings {
         worker: WorkerId::new(config.cluster.node as u8, id as u8),
         node: config.node.name.clone(),
+        nodes: config.cluster.nodes.join(",").into(),
         connections_reserved: grandstand_edge::workers::connections_reserved(config),
         frame_bytes_max: limits.frame_bytes_max as u32,
         text_bytes_max: limits.text_bytes_max as u32,

@@ -111,6 +111,7 @@ fn of_audience(config: &Config) -> Vec<(&'static str, u64)> {
     let Settings {
         worker: _,
         node,
+        nodes,
         connections_reserved: _,
         frame_bytes_max,
         text_bytes_max,
@@ -141,6 +142,7 @@ fn of_audience(config: &Config) -> Vec<(&'static str, u64)> {
     assert!(reserved.clone().all(|name| Likeness::is_among(name, &reserved_names)));
     assert_eq!(reserved.count(), reserved_names.len());
     assert_eq!(node, config.node.name);
+    assert_eq!(*nodes, config.cluster.nodes.join(","));
     assert_eq!(silence_ms, config.limits.silence_ms());
     assert_eq!(frames.burst, config.limits.frames_per_s * 2);
     assert_eq!(bridge_publish.burst, config.limits.bridge_publish_per_s);

@@ -91,6 +91,12 @@ impl Nats {
         Box::new(StandWire::new(shard, self.to_thread.clone(), self.shared.clone()))
     }
 
+    /// From now on heartbeats tell how many connections the node has. Asked five times a second.
+    pub fn tell_load(&self, load: Box<dyn Fn() -> u32 + Send + Sync>) {
+        // It is set once, when the node serves.
+        let _ = self.shared.load.set(load);
+    }
+
     /// What the thread knows of the network, for metrics and health.
     #[must_use]
     pub fn status(&self) -> Status {

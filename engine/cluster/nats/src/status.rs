@@ -4,8 +4,9 @@
 //! Invariants: locks are held for a copy only, and counters only rise.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use grandstand_cluster::id::{NodeId, Position};
 use grandstand_cluster::membership::{PeerRefusal, ShardReport};
@@ -51,6 +52,8 @@ pub struct PeerStatus {
     pub refused: Option<PeerRefusal>,
     /// Nobody could receive the last ping to it.
     pub is_unreachable: bool,
+    /// How many connections it has.
+    pub load: u32,
 }
 
 /// What a node knows of a shard's stream.
@@ -96,19 +99,29 @@ pub(crate) struct AtomicCounters {
     pub(crate) read: AtomicU64,
 }
 
+/// Says how many connections the node has.
+type Load = Box<dyn Fn() -> u32 + Send + Sync>;
+
 /// What the thread shares with others.
-#[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) load: OnceLock<Load>,
     status: Mutex<Status>,
     reports: Mutex<Vec<Option<ShardReport>>>,
     pub(crate) counters: AtomicCounters,
     pub(crate) waiting_bytes: AtomicUsize,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     pub(crate) fn new(shards: usize) -> Self {
         let status = Status { streams: vec![StreamStatus::default(); shards], ..Status::default() };
         Shared {
+            load: OnceLock::new(),
             status: Mutex::new(status),
             reports: Mutex::new(vec![None; shards]),
             counters: AtomicCounters::default(),

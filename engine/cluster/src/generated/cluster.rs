@@ -447,6 +447,7 @@ impl<'a> Heartbeat<'a> {
   pub const VT_VERSION_MIN: ::flatbuffers::VOffsetT = 22;
   pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 24;
   pub const VT_REPORTS: ::flatbuffers::VOffsetT = 26;
+  pub const VT_LOAD: ::flatbuffers::VOffsetT = 28;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -462,6 +463,7 @@ impl<'a> Heartbeat<'a> {
     builder.add_seed(args.seed);
     builder.add_sent(args.sent);
     builder.add_incarnation(args.incarnation);
+    builder.add_load(args.load);
     if let Some(x) = args.reports { builder.add_reports(x); }
     if let Some(x) = args.echoes { builder.add_echoes(x); }
     builder.add_version_max(args.version_max);
@@ -558,6 +560,13 @@ impl<'a> Heartbeat<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Report>>>>(Heartbeat::VT_REPORTS, None)}
   }
+  #[inline]
+  pub fn load(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Heartbeat::VT_LOAD, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Heartbeat<'_> {
@@ -578,6 +587,7 @@ impl ::flatbuffers::Verifiable for Heartbeat<'_> {
      .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
      .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Report>>>>("reports", Self::VT_REPORTS, false)?
+     .visit_field::<u32>("load", Self::VT_LOAD, false)?
      .finish();
     Ok(())
   }
@@ -595,6 +605,7 @@ pub struct HeartbeatArgs<'a> {
     pub version_min: u16,
     pub version_max: u16,
     pub reports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Report<'a>>>>>,
+    pub load: u32,
 }
 impl<'a> Default for HeartbeatArgs<'a> {
   #[inline]
@@ -612,6 +623,7 @@ impl<'a> Default for HeartbeatArgs<'a> {
       version_min: 0,
       version_max: 0,
       reports: None,
+      load: 0,
     }
   }
 }
@@ -670,6 +682,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Heartbeat::VT_REPORTS, reports);
   }
   #[inline]
+  pub fn add_load(&mut self, load: u32) {
+    self.fbb_.push_slot::<u32>(Heartbeat::VT_LOAD, load, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     HeartbeatBuilder {
@@ -699,6 +715,7 @@ impl ::core::fmt::Debug for Heartbeat<'_> {
       ds.field("version_min", &self.version_min());
       ds.field("version_max", &self.version_max());
       ds.field("reports", &self.reports());
+      ds.field("load", &self.load());
       ds.finish()
   }
 }

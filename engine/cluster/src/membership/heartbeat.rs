@@ -76,6 +76,8 @@ pub struct Heartbeat {
     pub versions: Versions,
     /// Of each shard.
     pub reports: Vec<ShardReport>,
+    /// How many connections it has.
+    pub load: u32,
 }
 
 impl Heartbeat {

@@ -252,6 +252,7 @@ impl Membership {
             facts: self.config.facts,
             versions: self.config.versions,
             reports,
+            load: 0,
         }
     }
 

@@ -298,6 +298,129 @@ fn the_old_connection_may_end_first() {
     }
 }
 
+/// As long as a ping may be without an answer before the session looks elsewhere.
+const ANSWER_WAIT_US: u64 = 3_000_000;
+
+impl Road {
+    /// A connection with the usual heartbeat, over which batches came this often, and whose node then falls
+    /// silent. Returns after how long the session wants another one.
+    fn until_doubt(&mut self, every_us: u64) -> u64 {
+        for _ in 0..40 {
+            let until_us = self.now_us + every_us;
+            while let Some(due_us) = self.session.poll_timeout().filter(|&due_us| due_us < until_us) {
+                self.advance(due_us.saturating_sub(self.now_us));
+                self.settle();
+            }
+            self.now_us = until_us;
+            self.say();
+            self.old.pump(1);
+            self.settle();
+        }
+        let silent_us = self.now_us;
+        while self.session.next_connection().poll_open().is_none() {
+            let due_us = self.session.poll_timeout().unwrap();
+            self.advance(due_us - self.now_us);
+            assert!(self.now_us - silent_us < 60_000_000 && self.session.poll_close().is_none());
+        }
+        assert!(self.session.next_connection().is_doubt());
+        self.now_us - silent_us
+    }
+
+    fn up_with_usual_heartbeat(seed: u64) -> Road {
+        let mut road = Road::up(seed);
+        road.old.heartbeat_ms = 25_000;
+        road.new.heartbeat_ms = 25_000;
+        assert!(matches!(
+            road.session.handle_disconnected(road.now_us, Ending::Eof, &mut |_| {}),
+            Next::Reconnect { .. }
+        ));
+        road.old.handle_disconnected();
+        road.session.handle_connected(road.now_us);
+        road.settle();
+        road.events.clear();
+        road
+    }
+}
+
+#[test]
+fn a_node_that_dies_without_a_word_is_left_within_seconds() {
+    for (every_us, most_us) in [(50_000, 5_250_000), (1_000_000, 9_500_000), (20_000_000, 15_500_000)] {
+        for seed in 0..20 {
+            let mut road = Road::up_with_usual_heartbeat(seed);
+            let after_us = road.until_doubt(every_us);
+            assert!((ANSWER_WAIT_US..=most_us).contains(&after_us), "{every_us}: {after_us}");
+            let nonce = road.publish("said into the silence");
+            road.transmit();
+            road.say();
+            road.session.next_connection().handle_connected(road.now_us);
+            road.transmit();
+            road.new_hears();
+            road.client_hears_new();
+            assert!(road.change(false), "a publication without an answer is no reason to wait");
+            road.settle();
+            road.old.pump(9);
+            road.settle();
+            let head = road.old.head();
+            assert_eq!(road.offsets(), (0..head).collect::<Vec<_>>(), "resumed and complete");
+            assert_eq!(road.published(nonce), 1);
+            assert!(road.events.contains(&E::Disconnected { reason: Reason::Silent }));
+        }
+    }
+}
+
+#[test]
+fn a_node_that_only_stalls_is_not_left() {
+    let mut road = Road::up_with_usual_heartbeat(3);
+    road.until_doubt(50_000);
+    road.session.next_connection().handle_connected(road.now_us);
+    road.transmit();
+    road.settle();
+    assert!(!road.session.next_connection().is_wanted() && road.session.is_up());
+    assert!(!road.change(false));
+    // Nobody answers anywhere: it goes on asking around, and waits for the old one.
+    let mut tries = 0;
+    road.until_doubt(50_000);
+    road.session.next_connection().handle_failed(road.now_us);
+    for _ in 0..400 {
+        road.advance(10_000);
+        if road.session.next_connection().poll_open().is_some() {
+            tries += 1;
+            road.session.next_connection().handle_failed(road.now_us);
+        }
+    }
+    assert!((2..60).contains(&tries) && road.session.is_up(), "{tries}");
+    // One that reads nothing on purpose doubts nobody.
+    let mut road = Road::up_with_usual_heartbeat(4);
+    road.session.handle_reading_held(road.now_us, true);
+    for _ in 0..40 {
+        road.advance(1_000_000);
+    }
+    assert!(road.session.next_connection().poll_open().is_none() && road.session.poll_close().is_none());
+}
+
+#[test]
+fn a_driver_that_holds_one_connection_gives_a_silent_one_up() {
+    let mut session = Session::new(Options { seed: 6, ..Options::default() });
+    let mut node = ScriptedNode::new();
+    node.heartbeat_ms = 25_000;
+    session.handle_connected(1_000_000);
+    let mut frame = Vec::new();
+    while session.poll_transmit(1_000_000, &mut frame) {
+        node.handle_frame(&std::mem::take(&mut frame));
+    }
+    node.to_client.drain(..).for_each(|frame| session.handle_frame(1_000_000, &frame, &mut |_| {}));
+    assert!(session.is_up());
+    let mut now_us = 1_000_000;
+    while session.poll_close().is_none() {
+        now_us = session.poll_timeout().unwrap();
+        session.handle_timeout(now_us);
+        while session.poll_transmit(now_us, &mut frame) {
+            frame.clear();
+        }
+    }
+    assert!((6_000_000..19_500_000).contains(&(now_us - 1_000_000)), "{now_us}");
+}
+
 proptest! {
     #[test]
     fn whatever_happens_on_the_way_each_message_comes_once(

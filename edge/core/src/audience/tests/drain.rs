@@ -6,7 +6,7 @@
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::ClientFrame;
 
-use super::super::Drain;
+use super::super::{Drain, Heir};
 use super::harness::{Harness, Plan, V};
 use super::viewer::Seen;
 
@@ -44,6 +44,34 @@ fn clients_leave_at_a_flat_rate_whoever_and_how_many_they_are() {
         for tenth in 0..10 {
             let there = told.iter().filter(|&&ms| ms / 1_000 == tenth).count() as i64;
             assert!((there - count as i64 / 10).abs() <= 2 * workers as i64, "{there} of {count} in {tenth}");
+        }
+    }
+}
+
+#[test]
+fn heirs_get_their_parts_at_every_time_of_the_spread() {
+    let heir = |where_to: &str, weight| Heir { where_to: where_to.into(), weight };
+    for (weights, workers) in [([300, 100], 1usize), ([1, 1], 3), ([5, 0], 2), ([0, 0], 1)] {
+        let mut harness = Harness::new(&Plan { workers: workers as u16, ..Plan::default() });
+        let crowd: Vec<V> = (0..800).map(|i| harness.guest(i % workers)).collect();
+        let heirs = vec![heir("b:1", weights[0]), heir("c:1", weights[1])];
+        harness.drain(&Drain { where_to: "nobody:1".into(), heirs, ..drain(8_000, 5_000) });
+        harness.turn();
+        let told = |v: &V| {
+            harness.viewers[v.0].seen.iter().find_map(|seen| match seen {
+                Seen::GoAway { where_to, after_ms, .. } => Some((where_to.clone(), *after_ms)),
+                _ => None,
+            })
+        };
+        let told: Vec<(String, u32)> = crowd.iter().map(|v| told(v).unwrap()).collect();
+        assert!(told.iter().all(|(to, _)| to == "b:1" || to == "c:1"), "{told:?}");
+        let part = f64::from(weights[0]) / f64::from((weights[0] + weights[1]).max(1));
+        let part = if weights == [0, 0] { 1.0 } else { part };
+        for second in 0..8 {
+            let then: Vec<_> = told.iter().filter(|(_, ms)| ms / 1_000 == second).collect();
+            let first = then.iter().filter(|(to, _)| to == "b:1").count() as f64;
+            let wanted = part * then.len() as f64;
+            assert!((first - wanted).abs() <= 5.0 * workers as f64, "{second}: {first} of {wanted}");
         }
     }
 }

@@ -252,7 +252,7 @@ fn a_token_opens_its_rooms_for_its_time() {
 fn a_drain_sends_everyone_away_and_turns_hellos_down() {
     let mut harness = Harness::new(&Plan::default());
     let (v, stranger) = (harness.member(0, "r"), harness.enter(0));
-    let drain = Drain { where_to: "b:443".into(), spread_ms: 0, grace_ms: 9_000, is_handed_over: false };
+    let drain = Drain { where_to: "b:443".into(), grace_ms: 9_000, ..Drain::default() };
     harness.drain(&drain);
     harness.turn();
     let away = Seen::GoAway { where_to: "b:443".into(), after_ms: 0, deadline_ms: 9_000 };

@@ -37,7 +37,7 @@ impl Driver {
                 let heartbeat = Heartbeat::decode(payload).ok()?;
                 let now = self.now();
                 let verdict = self.membership.handle_heartbeat(now, &heartbeat);
-                self.show_peer(heartbeat.node, now, verdict.err());
+                self.show_peer(&heartbeat, now, verdict.err());
                 if verdict.is_ok() {
                     self.deliver_to_all(&FromWire::Heartbeat(Arc::new(heartbeat)));
                 }

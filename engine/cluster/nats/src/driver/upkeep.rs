@@ -12,7 +12,7 @@ use async_nats::Event;
 use bytes::Bytes;
 use grandstand_cluster::id::{NodeId, Position};
 use grandstand_cluster::link::Message as _;
-use grandstand_cluster::membership::PeerRefusal;
+use grandstand_cluster::membership::{Heartbeat, PeerRefusal};
 use grandstand_cluster::stand::FromWire;
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
@@ -49,7 +49,8 @@ pub(super) struct RoundTrip {
 
 impl Driver {
     pub(super) fn send_heartbeat(&self) {
-        let heartbeat = self.membership.heartbeat(self.now(), self.shared.reports());
+        let mut heartbeat = self.membership.heartbeat(self.now(), self.shared.reports());
+        heartbeat.load = self.shared.load.get().map_or(0, |load| load());
         // One that is lost is like one that is lost on the way.
         let _ = self.publish_encoded(self.subjects.heartbeat(), heartbeat.encode());
     }
@@ -81,7 +82,8 @@ impl Driver {
         }
     }
 
-    pub(super) fn show_peer(&self, node: NodeId, now: OwnTime, refused: Option<PeerRefusal>) {
+    pub(super) fn show_peer(&self, heartbeat: &Heartbeat, now: OwnTime, refused: Option<PeerRefusal>) {
+        let node = heartbeat.node;
         let mut status = self.shared.lock();
         // Strangers may send under any number: only nodes of the list are shown.
         if !self.peers.iter().any(|peer| peer.node == node) {
@@ -90,7 +92,7 @@ impl Driver {
         let peer = status.peers.entry(node).or_default();
         peer.refused = refused;
         if refused.is_none() {
-            peer.heard = Some(now);
+            (peer.heard, peer.load) = (Some(now), heartbeat.load);
         }
     }
 

@@ -399,9 +399,9 @@ pub(super) fn heartbeat() -> BoxedStrategy<Heartbeat> {
         ticket_key_print,
     });
     let versions = (any::<u16>(), any::<u16>()).prop_map(|(min, max)| Versions { min, max });
-    let ids = (any::<u8>(), number(), number());
+    let ids = (any::<u8>(), number(), number(), any::<u32>());
     (ids, vec(echo, 0..4), facts, versions, vec(report, 0..9))
-        .prop_map(|((node, incarnation, sent), echoes, facts, versions, reports)| Heartbeat {
+        .prop_map(|((node, incarnation, sent, load), echoes, facts, versions, reports)| Heartbeat {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
             sent: PeerTime(sent),
@@ -409,6 +409,7 @@ pub(super) fn heartbeat() -> BoxedStrategy<Heartbeat> {
             facts,
             versions,
             reports,
+            load,
         })
         .boxed()
 }

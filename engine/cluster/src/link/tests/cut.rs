@@ -260,6 +260,7 @@ fn a_heartbeat_of_many_shards_fits_and_one_of_too_many_is_an_error() {
         facts: crate::membership::Facts { seed: 1, shards: 256, ticket_key_print: 2 },
         versions: VERSIONS,
         reports: Vec::new(),
+        load: 0,
     };
     let report = |shard| crate::membership::ShardReport {
         shard: ShardId(shard),

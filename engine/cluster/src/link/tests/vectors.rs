@@ -188,6 +188,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         facts: Facts { seed: 11, shards: 6, ticket_key_print: 12 },
         versions: Versions { min: 1, max: 2 },
         reports: vec![report(0, true), report(1, false)],
+        load: 0,
     };
     let ask = Ask { candidate: node, incarnation, term, sent: PeerTime(8) };
     let answer = |verdict| {

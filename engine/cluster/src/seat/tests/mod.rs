@@ -74,6 +74,7 @@ impl Bench {
             facts: Facts { seed: 1, shards: 1, ticket_key_print: 1 },
             versions: Versions { min: 1, max: 1 },
             reports: vec![report],
+            load: 0,
         };
         self.membership.handle_heartbeat(self.now, &heartbeat).unwrap();
         self.seat.handle_heartbeat(&heartbeat, &self.membership);

@@ -2,14 +2,24 @@
 //!
 //! Why pings as well as frames: reactions have no answer, so a session that sends only reactions would never
 //! notice a dead node.
-//! Invariants: a frame is due at least every half interval, and soon after an unusual silence. A node that
-//! was pinged and sends nothing for two intervals is dead, unless the driver has paused reading.
+//! Why doubts: a machine that dies without a word says nothing, and two intervals are long. A node answers
+//! every ping, so a ping without an answer for seconds is a reason to look elsewhere. Whoever only stalls is
+//! not left: the doubt ends with the next frame.
+//! Invariants: a frame is due at least every half interval, and soon after an unusual silence. A node is
+//! doubted once until it is heard. A node that was pinged and sends nothing for two intervals is dead. While
+//! the driver has paused reading, a node is neither.
 //! Not here: the reaction to a dead node (`session`), which silence is unusual (`silence`).
 
 use super::silence::Silence;
 
 /// Bounds of the interval, whatever `Welcome` says, so that there is neither a flood of pings nor none.
 const INTERVAL_US: std::ops::RangeInclusive<u64> = 100_000..=3_600_000_000;
+
+/// How long a ping may be without an answer, where a doubt opens a second connection beside this one: a few
+/// retransmissions on a slow network.
+const ANSWER_WAIT_US: u64 = 3_000_000;
+/// The same where a doubt ends the connection.
+const LAST_WAIT_US: u64 = 6_000_000;
 
 /// The times of one connection. See the file's head.
 #[derive(Debug)]
@@ -18,11 +28,15 @@ pub(super) struct Heartbeat {
     heard_us: u64,
     sent_us: u64,
     pinged_us: u64,
+    /// When the first ping since the node was heard was sent; `u64::MAX` for none.
+    asked_us: u64,
+    answer_wait_us: u64,
     /// The time by which a probed node must have sent something.
     probe_by_us: u64,
     silence: Silence,
     is_ping_due: bool,
     is_reading_held: bool,
+    is_doubted: bool,
 }
 
 impl Heartbeat {
@@ -32,16 +46,25 @@ impl Heartbeat {
             heard_us: 0,
             sent_us: 0,
             pinged_us: 0,
+            asked_us: u64::MAX,
+            answer_wait_us: LAST_WAIT_US,
             probe_by_us: u64::MAX,
             silence: Silence::new(),
             is_ping_due: false,
             is_reading_held: false,
+            is_doubted: false,
         }
+    }
+
+    /// A doubt opens a second connection, and does not end this one.
+    pub(super) fn overlap(&mut self) {
+        self.answer_wait_us = ANSWER_WAIT_US;
     }
 
     /// A connection is established.
     pub(super) fn handle_connected(&mut self, now_us: u64) {
         (self.heard_us, self.sent_us, self.pinged_us) = (now_us, now_us, now_us);
+        (self.asked_us, self.is_doubted) = (u64::MAX, false);
     }
 
     /// The connection has ended.
@@ -54,10 +77,12 @@ impl Heartbeat {
         self.interval_us = (u64::from(ms) * 1000).clamp(*INTERVAL_US.start(), *INTERVAL_US.end());
     }
 
-    /// A frame arrived.
-    pub(super) fn handle_heard(&mut self, now_us: u64) {
+    /// A frame arrived. `true`: the node was doubted.
+    pub(super) fn handle_heard(&mut self, now_us: u64) -> bool {
         self.silence.handle_heard(now_us.saturating_sub(self.heard_us));
         (self.heard_us, self.probe_by_us) = (self.heard_us.max(now_us), u64::MAX);
+        self.asked_us = u64::MAX;
+        std::mem::take(&mut self.is_doubted)
     }
 
     /// Ask the node for a sign of life, within this time.
@@ -72,9 +97,10 @@ impl Heartbeat {
     }
 
     /// The driver pauses or resumes reading. While it pauses, silence does not mean that the node is dead.
-    pub(super) fn handle_reading_held(&mut self, now_us: u64, held: bool) {
+    /// `true`: the node was doubted.
+    pub(super) fn handle_reading_held(&mut self, now_us: u64, held: bool) -> bool {
         self.is_reading_held = held;
-        self.handle_heard(now_us);
+        self.handle_heard(now_us)
     }
 
     /// It is (at least) [`Heartbeat::due_us`].
@@ -82,14 +108,21 @@ impl Heartbeat {
         self.is_ping_due |= now_us >= self.ping_at_us();
     }
 
+    /// Whether the answer to a ping is overdue: once, until the node is heard.
+    pub(super) fn poll_doubt(&mut self, now_us: u64) -> bool {
+        let is_due = now_us >= self.doubt_at_us();
+        self.is_doubted |= is_due;
+        is_due
+    }
+
     /// Whether the node was pinged and has sent nothing for two intervals.
     pub(super) fn is_dead(&self, now_us: u64) -> bool {
         now_us >= self.dead_at_us()
     }
 
-    /// The time at which a ping is due or the node is dead.
+    /// The time at which a ping is due, or the node is doubted or dead.
     pub(super) fn due_us(&self) -> u64 {
-        self.dead_at_us().min(self.ping_at_us())
+        self.dead_at_us().min(self.ping_at_us()).min(self.doubt_at_us())
     }
 
     /// Whether a ping is due now.
@@ -97,8 +130,14 @@ impl Heartbeat {
         let is_due = std::mem::take(&mut self.is_ping_due);
         if is_due {
             self.pinged_us = now_us;
+            self.asked_us = self.asked_us.min(now_us);
         }
         is_due
+    }
+
+    fn doubt_at_us(&self) -> u64 {
+        let is_idle = self.is_reading_held || self.is_doubted;
+        if is_idle { u64::MAX } else { self.asked_us.saturating_add(self.answer_wait_us) }
     }
 
     fn dead_at_us(&self) -> u64 {

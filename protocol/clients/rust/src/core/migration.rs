@@ -8,15 +8,17 @@
 //! It subscribes again after the last message that it delivered, retries unanswered publications under their
 //! nonces, and closes the old connection. A driver that can hold only one connection closes it first and
 //! reconnects.
+//! A session that doubts whether its node lives does the same at once, to any other address: whoever is heard
+//! first, the old node or the new one, has the session.
 //! Invariants: the session acts on the frames of one connection at a time; it keeps the old connection until
 //! the next one is ready; a migration ends before the node's own deadline if a node answers.
 //! Not here: the meaning of frames (`receive`), the change-over itself (`session`), connecting (the driver).
 
 use grandstand_protocol::frame::{Encoder, GoAway, ServerFrame};
 
-use super::Session;
 use super::retry::Backoff;
 use super::session::{Link, WELCOME_WAIT_US, encode_hello};
+use super::{Reason, Session};
 
 /// The client's own jitter: at most a part of the time that the node gave, so that the node's spread keeps
 /// its shape, ...
@@ -34,12 +36,14 @@ const ANSWER_WAIT_US: u64 = 250_000;
 /// Most frames after `Welcome` before the change-over: a node sends none unasked except a `GoAway`.
 const FRAMES_MAX: usize = 8;
 
-/// The content of a `GoAway`.
+/// The content of a `GoAway`, or a doubt.
 #[derive(Debug)]
 struct Migration {
     at_us: u64,
     where_to: Box<str>,
     next: Next,
+    /// The node has not asked for it: it has not answered.
+    is_doubt: bool,
 }
 
 /// The state of the next connection.
@@ -79,7 +83,31 @@ impl Migrations {
         let left_us = u64::from(g.deadline_ms.saturating_sub(g.after_ms)) * 1000 / 2;
         let bound_us = (after_us / JITTER_PART).clamp(JITTER_MIN_US, JITTER_MAX_US).min(left_us);
         let at_us = now_us.saturating_add(after_us).saturating_add(backoff.jitter_us(bound_us));
-        self.current = Some(Box::new(Migration { at_us, where_to: g.where_to.into(), next: Next::Later }));
+        let where_to = g.where_to.into();
+        self.current = Some(Box::new(Migration { at_us, where_to, next: Next::Later, is_doubt: false }));
+    }
+
+    /// The node may be dead: ask for the next connection now. `false`: the driver cannot hold two.
+    pub(super) fn doubt(&mut self, now_us: u64) -> bool {
+        match self.current.as_mut() {
+            _ if !self.overlaps => return false,
+            None => {
+                let (where_to, next) = (Box::default(), Next::Wanted);
+                self.current = Some(Box::new(Migration { at_us: now_us, where_to, next, is_doubt: true }));
+            }
+            Some(migration) if matches!(migration.next, Next::Later) => {
+                (migration.at_us, migration.next) = (now_us, Next::Wanted);
+            }
+            Some(_) => {}
+        }
+        true
+    }
+
+    /// The node was heard: what was begun because of a doubt is given up.
+    pub(super) fn end_doubt(&mut self) {
+        if self.current.as_ref().is_some_and(|migration| migration.is_doubt) {
+            (self.current, self.fell_back) = (None, false);
+        }
     }
 
     /// It is (at least) [`Migrations::due_us`]. `true`: the driver must close this connection before there is
@@ -114,23 +142,28 @@ impl Migrations {
         self.current.as_ref().is_some_and(|m| matches!(m.next, Next::Greeting { .. } | Next::Greeted { .. }))
     }
 
-    /// The frames of the next connection, once it may take over: `Welcome` is the first. `has_in_flight`:
-    /// some publications have no answer yet.
-    pub(super) fn poll_change(&mut self, now_us: u64, has_in_flight: bool) -> Option<Vec<Box<[u8]>>> {
+    /// The frames of the next connection, once it may take over, and why: `Welcome` is the first.
+    /// `has_in_flight`: some publications have no answer yet.
+    pub(super) fn poll_change(
+        &mut self,
+        now_us: u64,
+        has_in_flight: bool,
+    ) -> Option<(Vec<Box<[u8]>>, Reason)> {
+        let is_doubt = self.current.as_ref().is_some_and(|migration| migration.is_doubt);
         let Some(Next::Greeted { since_us, frames }) = self.current.as_mut().map(|m| &mut m.next) else {
             return None;
         };
-        if has_in_flight && now_us < *since_us + ANSWER_WAIT_US {
+        if has_in_flight && !is_doubt && now_us < *since_us + ANSWER_WAIT_US {
             return None;
         }
         let frames = std::mem::take(frames);
         (self.current, self.fell_back) = (None, false);
-        Some(frames)
+        Some((frames, if is_doubt { Reason::Silent } else { Reason::GoAway }))
     }
 
     /// The time at which the session leaves, or should have left, this connection.
     pub(super) fn planned_us(&self) -> Option<u64> {
-        self.current.as_ref().map(|m| m.at_us)
+        self.current.as_ref().filter(|m| !m.is_doubt).map(|m| m.at_us)
     }
 
     /// The address that `GoAway` named for the next connection; returned once.
@@ -170,6 +203,12 @@ impl NextConnection<'_> {
     pub fn is_wanted(&self) -> bool {
         let is_under_way = |m: &Migration| !matches!(m.next, Next::Later | Next::Wanted);
         self.0.migrations.current.as_ref().is_some_and(|migration| is_under_way(migration))
+    }
+
+    /// Whether it is wanted because the present node does not answer, so that the driver must make it to any
+    /// other address.
+    pub fn is_doubt(&self) -> bool {
+        self.0.migrations.current.as_ref().is_some_and(|migration| migration.is_doubt)
     }
 
     /// It is established.

@@ -12,7 +12,7 @@ use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
     FrameFault, Kind, Personal, Published, Refused, ServerFrame, Subscribed, Welcome, is_ignorable,
 };
-use grandstand_protocol::limits::TICKET_BYTES_MAX;
+use grandstand_protocol::limits::{NODES_BYTES_MAX, TICKET_BYTES_MAX};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 use grandstand_protocol::version::capability;
@@ -176,6 +176,10 @@ impl Receiver<'_> {
         session.takes_compressed = w.capabilities & offered(&session.options) & capability::DEFLATE_1 != 0;
         // A longer one would end the next connection, and would be kept by every session.
         session.ticket = if w.ticket.len() <= TICKET_BYTES_MAX { w.ticket.into() } else { Box::default() };
+        // The list is mostly the one of the connection before.
+        if *session.nodes != *w.nodes {
+            session.nodes = if w.nodes.len() <= NODES_BYTES_MAX { w.nodes.into() } else { Box::default() };
+        }
         session.heartbeat.set_interval_ms(w.heartbeat_ms);
         emit(Event::Welcome {
             session: w.session,

@@ -56,7 +56,7 @@ pub enum Reason {
     },
     /// The node asked the session to move to another node.
     GoAway,
-    /// No frame arrived for two heartbeats.
+    /// No frame arrived for two heartbeats, or no answer to a ping while another node did answer.
     Silent,
     /// No `Welcome` arrived in time.
     NoWelcome,
@@ -80,7 +80,7 @@ impl std::fmt::Display for Reason {
                 if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
             }
             Reason::GoAway => f.write_str("the node asked to move"),
-            Reason::Silent => f.write_str("the node was silent for two heartbeats"),
+            Reason::Silent => f.write_str("the node was silent"),
             Reason::NoWelcome => f.write_str("the node did not answer the hello in time"),
             Reason::Malformed(what) => write!(f, "the node sent something that is not the protocol: {what}"),
             Reason::Transport(ending) => ending.fmt(f),

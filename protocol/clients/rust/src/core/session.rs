@@ -92,6 +92,8 @@ pub struct Session {
     pub(super) link: Link,
     pub(super) close: Close,
     pub(super) ticket: Box<[u8]>,
+    /// `Welcome.nodes`.
+    pub(super) nodes: Box<str>,
     /// Whether the node may send compressed batches on this connection.
     pub(super) takes_compressed: bool,
     /// Whether any node has accepted the session.
@@ -130,6 +132,7 @@ impl Session {
             link: Link::Down,
             close: Close::No,
             ticket: Box::default(),
+            nodes: Box::default(),
             takes_compressed: false,
             was_welcomed: false,
             doubts: 0,
@@ -195,6 +198,17 @@ impl Session {
         self.close != Close::No
     }
 
+    /// Addresses of nodes that serve the same rooms over the same transport, as the last `Welcome` named
+    /// them.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.split(',').filter(|node| !node.is_empty())
+    }
+
+    /// A random number, by which a driver spreads sessions over addresses.
+    pub fn draw(&mut self) -> u64 {
+        self.backoff.random()
+    }
+
     /// The address that `GoAway` named for the next connection; returned once.
     pub fn take_where_to(&mut self) -> Option<Box<str>> {
         self.migrations.take_where_to()
@@ -213,7 +227,9 @@ impl Session {
 
     /// The driver pauses or resumes reading. While it pauses, silence does not mean that the node is dead.
     pub fn handle_reading_held(&mut self, now_us: u64, held: bool) {
-        self.heartbeat.handle_reading_held(now_us, held);
+        if self.heartbeat.handle_reading_held(now_us, held) {
+            self.migrations.end_doubt();
+        }
     }
 
     /// The time of `poll_timeout` has come.
@@ -346,7 +362,9 @@ impl Session {
         if self.end.is_decided() || self.over {
             return;
         }
-        self.heartbeat.handle_heard(now_us);
+        if self.heartbeat.handle_heard(now_us) {
+            self.migrations.end_doubt();
+        }
         Receiver { session: self, now_us }.handle_frame(frame, emit);
         settle_close(self, now_us);
     }
@@ -361,6 +379,7 @@ impl Session {
     /// The driver declares that it can hold two connections at a time: see [`NextConnection::poll_open`].
     pub fn overlap_migrations(&mut self) {
         self.migrations.overlap();
+        self.heartbeat.overlap();
     }
 
     /// The connection that is to follow this one.
@@ -375,10 +394,10 @@ impl Session {
         if self.end.is_decided() {
             return false;
         }
-        let Some(frames) = self.migrations.poll_change(now_us, waits) else { return false };
+        let Some((frames, reason)) = self.migrations.poll_change(now_us, waits) else { return false };
         handle_link_down(self, emit);
         self.end.forget_announced();
-        emit(Event::Disconnected { reason: Reason::GoAway });
+        emit(Event::Disconnected { reason });
         self.handle_connected(now_us);
         self.is_hello_due = false;
         for frame in &frames {
@@ -409,6 +428,10 @@ fn is_close_due(session: &Session, now_us: u64) -> bool {
 fn handle_up_timeout(session: &mut Session, now_us: u64) {
     if session.heartbeat.is_dead(now_us) {
         session.end.decide(CloseCode::HeartbeatTimeout, Reason::Silent);
+    } else if session.heartbeat.poll_doubt(now_us) {
+        if !session.migrations.doubt(now_us) {
+            session.end.decide(CloseCode::HeartbeatTimeout, Reason::Silent);
+        }
     } else if session.migrations.handle_timeout(now_us) {
         session.end.decide(CloseCode::GoingAway, Reason::GoAway);
     } else if session.migrations.is_next_late(now_us) {

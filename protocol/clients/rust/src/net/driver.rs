@@ -316,7 +316,8 @@ impl<H: Handler> Driver<H> {
             State::Over(_) => Step::Wait(None),
             State::Resting { until_us } if now_us < *until_us => no_later(*until_us),
             State::Resting { .. } => {
-                let urls = self.addresses.order(now_us);
+                let draw = self.session.draw();
+                let urls = self.addresses.order(now_us, self.session.nodes(), draw);
                 let (connecting, deadline_us) = (self.connector.connect(urls), now_us + CONNECT_WAIT_US);
                 self.state = State::Connecting { connecting, deadline_us };
                 Step::Again
@@ -472,9 +473,17 @@ impl<H: Handler> Driver<H> {
         if let Some(where_to) = self.session.next_connection().poll_open() {
             let has_fallen_back = self.session.next_connection().has_fallen_back();
             let (given, present) = (self.addresses.given(), self.addresses.present());
-            let url = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| given.moved(to));
-            let url = url.unwrap_or_else(|| if has_fallen_back { given } else { present }.clone());
-            self.migration.open(&self.connector, url, now_us);
+            let is_doubt = self.session.next_connection().is_doubt();
+            let named = Some(&*where_to).filter(|to| !to.is_empty()).and_then(|to| given.moved(to));
+            let urls = match named {
+                // The process that takes over from this one has its address.
+                None if !is_doubt => vec![if has_fallen_back { given } else { present }.clone()],
+                first => {
+                    let draw = self.session.draw();
+                    self.addresses.elsewhere(first, self.session.nodes(), draw)
+                }
+            };
+            self.migration.open(&self.connector, urls, now_us);
         }
         self.migration.poll_next(cx, now_us, &mut self.session, &mut self.stats)
     }
@@ -487,7 +496,7 @@ impl<H: Handler> Driver<H> {
         }
         let (link, url) = self.migration.take_next().expect("it was greeted over a link");
         self.handler.handle_connected(&url);
-        self.addresses.moved_to = Some(url).filter(|url| url != self.addresses.given()).map(Box::new);
+        self.addresses.handle_won(now_us, &url);
         let old = std::mem::replace(&mut self.state, State::Up(link));
         if let State::Up(link) = old
             && !ended

@@ -32,9 +32,10 @@ pub(super) enum Next {
 }
 
 impl Migration {
-    /// Begin the next connection.
-    pub(super) fn open(&mut self, connector: &Connector, url: Url, now_us: u64) {
-        let (connecting, deadline_us) = (connector.connect(vec![url.clone()]), now_us + CONNECT_WAIT_US);
+    /// Begin the next connection, to the first of these URLs that works. There is at least one.
+    pub(super) fn open(&mut self, connector: &Connector, urls: Vec<Url>, now_us: u64) {
+        let url = urls[0].clone();
+        let (connecting, deadline_us) = (connector.connect(urls), now_us + CONNECT_WAIT_US);
         self.next = Some(Box::new((Next::Connecting { connecting, deadline_us }, url)));
     }
 
@@ -46,11 +47,12 @@ impl Migration {
         session: &mut Session,
         stats: &mut Stats,
     ) -> Option<u64> {
-        let (next, _) = &mut **self.next.as_mut()?;
+        let (next, url) = &mut **self.next.as_mut()?;
         let mut due = None;
         if let Next::Connecting { connecting, deadline_us } = next {
             match connecting.as_mut().poll(cx) {
-                Poll::Ready(Ok((link, _))) => {
+                Poll::Ready(Ok((link, won))) => {
+                    *url = won;
                     stats.connects += 1;
                     session.next_connection().handle_connected(now_us);
                     *next = Next::Standing(link);
