@@ -8,12 +8,16 @@
 use crate::run::{cargo, run};
 use crate::summary::Summary;
 use crate::{deny, k8s, micro, schema, test, tidy};
+use anyhow::Result;
 use std::process::ExitCode;
 
 /// Everything that a change must pass: formatting, tidy, lints, docs, schema, dependency policy, all tests,
 /// Kubernetes manifests, instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
+
+/// Sets of features with which an app may build the Rust client; the workspace has it with those of tools.
+const CLIENT_FEATURES: [&str; 4] = ["", "net,tracing", "net,system-roots", "quic"];
 
 pub(crate) fn go(_: &Args) -> ExitCode {
     let mut summary = Summary::new();
@@ -22,6 +26,7 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     summary.check("clippy", || {
         run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     });
+    summary.check("client features", client_features);
     summary.check("documentation", || {
         run(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
     });
@@ -31,4 +36,12 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     k8s::add_steps(&mut summary);
     summary.step("micro benches", micro::check);
     summary.close()
+}
+
+fn client_features() -> Result<()> {
+    CLIENT_FEATURES.iter().try_for_each(|features| {
+        let client = ["clippy", "--package", "grandstand-client", "--all-targets", "--locked"];
+        let features = ["--no-default-features", "--features", features, "--", "-D", "warnings"];
+        run(cargo(client).args(features))
+    })
 }
