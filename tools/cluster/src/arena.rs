@@ -151,7 +151,15 @@ impl Arena {
         let done = self.until(limit, "every publication has its outcome, and every viewer has it", |arena| {
             arena.checker.is_settled(&arena.crowd.publications(), until)
         });
-        if self.is_interrupted() { done.map(drop) } else { Ok(()) }
+        if self.is_interrupted() {
+            return done.map(drop);
+        }
+        if done.is_err() {
+            let unsettled = self.checker.unsettled(&self.crowd.publications(), until);
+            unsettled.iter().for_each(|line| println!("         {line}"));
+            (0..MACHINES).for_each(|node| println!("         node {node}: {}", self.machines.state(node)));
+        }
+        Ok(())
     }
 }
 

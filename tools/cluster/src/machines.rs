@@ -232,6 +232,26 @@ impl Machines {
             .collect())
     }
 
+    /// How a node sees the shards, in words.
+    pub(crate) fn state(&self, number: usize) -> String {
+        let word = |shard: &Value, name: &str| shard[name].to_string().replace('"', "");
+        let view = self.ask(number, "GET", "/cluster", "");
+        let view: Value = match view.map(|view| serde_json::from_str(&view)) {
+            Ok(Ok(view)) => view,
+            Ok(Err(error)) => return error.to_string(),
+            Err(error) => return format!("{error:#}"),
+        };
+        let names = ["phase", "owner", "term", "position", "owner_heard_ms", "unkept_bytes", "log_leader"];
+        let shards = view["shards"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|shard| names.map(|name| format!("{name} {}", word(shard, name))).join(" "));
+        let shards: Vec<String> = shards.enumerate().map(|(n, shard)| format!("{n}: {shard}")).collect();
+        let (server, problem) = (word(&view, "server"), word(&view, "problem"));
+        format!("at {server}, {problem}\n{:<11}{}", "", shards.join(&format!("\n{:<11}", "")))
+    }
+
     /// How all nodes see the shards, if they run, agree, and no log has its leader beside its owner.
     pub(crate) fn steady(&self) -> Result<Vec<ShardView>> {
         let mut agreed: Option<Vec<ShardView>> = None;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crowd::{FOREIGN, Fate, Publication, Record, Told, place};
 use crate::machines::SHARDS;
+use crate::network::MACHINES;
 use account::Account;
 use log::RoomLog;
 
@@ -153,6 +154,29 @@ impl Checker {
         let heads = heads(&publications[..until]);
         publications[self.judged..until].iter().all(|publication| publication.fate != Fate::Waiting)
             && self.accounts.iter().all(|account| account.is_inside && account.next >= heads[account.room])
+    }
+
+    /// What is not settled, room by room, in words.
+    pub(crate) fn unsettled(&self, publications: &[Publication], until: usize) -> Vec<String> {
+        let heads = heads(&publications[..until]);
+        let mut said = Vec::new();
+        for (room, head) in heads.iter().enumerate() {
+            let waits = |of: &&Publication| of.room == room && of.fate == Fate::Waiting;
+            let waiting = publications[self.judged..until].iter().filter(waits).count();
+            let of_room = || self.accounts.iter().filter(|account| account.room == room);
+            let mut behind = [0; MACHINES + 1];
+            for account in of_room().filter(|account| !account.is_inside || account.next < *head) {
+                behind[account.node.filter(|_| account.is_inside).unwrap_or(MACHINES).min(MACHINES)] += 1;
+            }
+            if waiting > 0 || behind.iter().any(|&count| count > 0) {
+                said.push(format!(
+                    "room of shard {room}: {waiting} publications wait, viewers behind by node {:?}, outside {}",
+                    &behind[..MACHINES],
+                    behind[MACHINES]
+                ));
+            }
+        }
+        said
     }
 
     /// Judges publications before `until`, and viewers. What has no outcome is wrong now.
