@@ -181,7 +181,7 @@ impl Seat {
         let head = self.chain.head();
         ShardReport {
             shard: self.chain.shard(),
-            term: head.term.max(self.promises.term()),
+            term: self.floor(),
             owns: matches!(self.state, State::Owning(_)),
             claims: matches!(self.state, State::Claiming(_)),
             position: head.position,

@@ -4,7 +4,8 @@
 //! support of the old owner. Which claim succeeds is decided by the log alone.
 //! Invariants: a term is promised once. While the owner is heard, or the node that was promised before,
 //! nobody else is promised anything; giving a promise counts as hearing its receiver. The receiver may
-//! withdraw.
+//! withdraw: then the promise no longer binds, and the node follows the owner that is there. What it shows
+//! from then on is adopted by a later claim of the receiver, or by none that was begun before.
 //! Not here: promises that this node asked for (`claim`).
 
 use grandstand_engine::link::ShardId;
@@ -28,6 +29,8 @@ struct Given {
 pub(super) struct Promises {
     term: Term,
     given: Option<Given>,
+    /// May the receiver still make use of it?
+    binds: bool,
 }
 
 /// What the log says of the owner.
@@ -52,9 +55,19 @@ impl Promises {
         self.term
     }
 
-    /// The lowest term of which this node follows entries.
+    /// The lowest term of which this node follows entries. A promise that came to nothing does not make it
+    /// deaf for an owner that a majority supports without it.
     pub(super) fn floor(&self, chain: &Chain) -> Term {
-        chain.head().term.max(self.term)
+        let promised = if self.binds { self.term } else { Term(0) };
+        chain.head().term.max(promised)
+    }
+
+    /// Look whether the receiver withdrew. `claims`: this node itself is claiming the shard.
+    pub(super) fn poll(&mut self, shard: ShardId, membership: &Membership, claims: bool) {
+        self.binds &= self.given.is_some_and(|given| match given.to == membership.me() {
+            true => claims,
+            false => !given.is_withdrawn(shard, membership),
+        });
     }
 
     /// Does a majority support an owner of this term? An owner that promised a higher one no longer does
@@ -100,6 +113,7 @@ impl Promises {
         self.term = ask.term;
         let Ask { candidate: to, incarnation, sent: asked, .. } = *ask;
         self.given = Some(Given { to, incarnation, at: now, asked });
+        self.binds = true;
         Ok(())
     }
 
@@ -126,13 +140,16 @@ impl Given {
         if self.to == membership.me() {
             return false;
         }
-        // It gave up: it said later that it does not claim the shard.
-        let withdrew = membership
-            .report(self.to, shard)
-            .is_some_and(|(last, report)| last.sent > self.asked && !report.owns && !report.claims);
         let is_missed = membership.misses(now, self.to, self.incarnation);
         let is_fresh = now.since(self.at) < SILENCE_MS && !membership.is_gone(self.to, self.incarnation);
-        !withdrew && (!is_missed || is_fresh)
+        !self.is_withdrawn(shard, membership) && (!is_missed || is_fresh)
+    }
+
+    /// It gave up: it said later that it does not claim the shard.
+    fn is_withdrawn(&self, shard: ShardId, membership: &Membership) -> bool {
+        membership
+            .report(self.to, shard)
+            .is_some_and(|(last, report)| last.sent > self.asked && !report.owns && !report.claims)
     }
 }
 

@@ -37,6 +37,8 @@ impl Seat {
         }
         self.poll_orphan(now, membership, mine);
         self.poll_claiming(now, membership);
+        let claims = matches!(self.state, State::Claiming(_));
+        self.promises.poll(self.chain.shard(), membership, claims);
         if self.reading.poll(now) {
             self.outputs.push_back(Output::Read { from: self.chain.next() });
         }
@@ -59,7 +61,9 @@ impl Seat {
         if now < since.plus(rank as u64 * RANK_MS) {
             return;
         }
-        let term = self.promises.floor(&self.chain).max(self.refused_term).next();
+        // No term is asked for twice, also if nobody is bound by it any more.
+        let floor = self.chain.head().term.max(self.promises.term());
+        let term = floor.max(self.refused_term).next();
         self.state = State::Claiming(Box::new(Claim::begin(now, term)));
     }
 

@@ -124,6 +124,68 @@ fn a_claim_that_somebody_knows_better_is_given_up_for_a_higher_term() {
 }
 
 #[test]
+fn a_node_whose_claims_came_to_nothing_follows_the_owner_that_others_support() {
+    let mut bench = Bench::new(&[(ONE, 4)]);
+    bench.beat(TWO, 4, false);
+    bench.read();
+    bench.wait(SILENCE_MS);
+    // Cut off from the owner alone, it claims again and again, and the other node hears the owner.
+    for _ in 0..60 {
+        bench.wait(50);
+        bench.beat(TWO, 4, false);
+        bench.poll();
+    }
+    assert!(bench.seat.promises.term() > Term(6), "it promised itself several terms");
+    bench.beat(ONE, 4, true);
+    bench.wait(1_000);
+    bench.beat(TWO, 4, false);
+    bench.beat(ONE, 4, true);
+    bench.poll();
+    bench.poll();
+    assert_eq!(bench.seat.phase(), Phase::Following);
+    assert_eq!(bench.seat.report(bench.now).term, Term(4), "it supports the owner again");
+    bench.seat.handle_restated(Term(4), 1);
+    assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::Show);
+    // Its next claim asks for a term that nobody was asked for before.
+    let before = bench.seat.promises.term();
+    bench.wait(SILENCE_MS);
+    for _ in 0..8 {
+        bench.wait(50);
+        bench.beat(TWO, 4, false);
+        bench.poll();
+    }
+    assert_eq!((bench.seat.phase(), bench.seat.promises.term()), (Phase::Claiming, before.next()));
+    assert_eq!(bench.seat.handle_entry(shown(4, 2)), EntryVerdict::OldTerm, "while it claims");
+}
+
+#[test]
+fn a_promise_to_a_node_that_withdrew_binds_nobody() {
+    let mut bench = Bench::new(&[(ONE, 4)]);
+    bench.beat(TWO, 4, false);
+    bench.read();
+    bench.wait(SILENCE_MS);
+    bench.beat(TWO, 4, false);
+    let ask = Ask { candidate: TWO, incarnation: LIFE, term: Term(5), sent: PeerTime(bench.now.0) };
+    bench.seat.handle_ask(bench.now, &ask, &bench.membership);
+    bench.poll();
+    assert_eq!(bench.seat.floor(), Term(5));
+    bench.seat.handle_restated(Term(4), 1);
+    assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::OldTerm);
+    bench.wait(1);
+    bench.beat(TWO, 4, false);
+    bench.beat(ONE, 4, true);
+    bench.poll();
+    assert_eq!(bench.seat.floor(), Term(4));
+    bench.seat.handle_restated(Term(4), 1);
+    assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::Show);
+    // Asked for the same term once more, it promises once more.
+    bench.wait(SILENCE_MS);
+    let again = Ask { sent: PeerTime(bench.now.0), ..ask };
+    bench.seat.handle_ask(bench.now, &again, &bench.membership);
+    assert_eq!(bench.seat.floor(), Term(5));
+}
+
+#[test]
 fn a_claim_that_the_log_does_not_take_is_left_to_others() {
     let mut bench = Bench::new(&[]);
     bench.beat_both(0);
