@@ -17,7 +17,6 @@ use crate::checker::Checker;
 use crate::crowd::Crowd;
 use crate::machines::{Machines, SHARDS, ShardView};
 use crate::network::MACHINES;
-use crate::system;
 
 /// How long a cluster may take until all is as it should be.
 const STEADY_WITHIN: Duration = Duration::from_secs(120);
@@ -44,27 +43,36 @@ pub(crate) struct Scale {
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    pub(crate) machines: Machines,
     // Ends before the machines do.
     pub(crate) crowd: Crowd,
+    pub(crate) machines: Machines,
     pub(crate) checker: Checker,
     pub(crate) random: Random,
     pub(crate) scale: Scale,
     /// Publications before this one should have their outcome.
     pub(crate) settled: usize,
+    /// Has each machine a disk of its own?
+    pub(crate) has_disks: bool,
     is_interrupted: Arc<AtomicBool>,
 }
 
 impl Arena {
     /// Starts machines, and a crowd that is in its rooms.
-    pub(crate) fn start(scale: &Scale, is_interrupted: Arc<AtomicBool>) -> Result<Arena> {
-        let folder = system::folder();
-        let machines = Machines::start(&scale.binary, |machine| folder.join(format!("machine-{machine}")))?;
+    pub(crate) fn start(scale: &Scale, has_disks: bool, is_interrupted: Arc<AtomicBool>) -> Result<Arena> {
+        let machines = Machines::start(&scale.binary, has_disks)?;
         let crowd = Crowd::start(rooms(&machines), scale.viewers, scale.rate)?;
         let checker = Checker::new(scale.viewers);
         let random = Random::new(seed());
-        let mut arena =
-            Arena { machines, crowd, checker, random, scale: scale.clone(), settled: 0, is_interrupted };
+        let mut arena = Arena {
+            machines,
+            crowd,
+            checker,
+            random,
+            scale: scale.clone(),
+            settled: 0,
+            has_disks,
+            is_interrupted,
+        };
         arena.steady()?;
         Ok(arena)
     }

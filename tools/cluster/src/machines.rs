@@ -19,6 +19,7 @@ use grandstand_harness::process::{self, Sample};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::disk::Disk;
 use crate::network::{MACHINES, Network, back, front};
 use crate::system;
 
@@ -48,6 +49,8 @@ struct Machine {
     is_paused: bool,
     binary: PathBuf,
     data: PathBuf,
+    /// Of faults of disks and power: its data are on it.
+    disk: Option<Disk>,
 }
 
 /// See the file's head.
@@ -64,9 +67,12 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// Starts servers, makes a cluster and starts its nodes. This thread moves to the clients' namespace.
-    pub(crate) fn start(binary: &Path, data: impl Fn(usize) -> PathBuf) -> Result<Machines> {
+    pub(crate) fn start(binary: &Path, has_disks: bool) -> Result<Machines> {
         let folder = system::folder();
         fs::create_dir_all(&folder)?;
+        let data = |machine: usize| folder.join(format!("machine-{machine}"));
+        let disks = (0..MACHINES).map(|machine| has_disks.then(|| Disk::new(&data(machine))).transpose());
+        let mut disks = disks.collect::<Result<Vec<_>>>()?;
         let network = Network::new()?;
         network.space(MACHINES).enter()?;
         let file = |file: ServerFile| {
@@ -96,11 +102,12 @@ impl Machines {
         config.cluster.log_mb = 64;
         let facts =
             grandstand::cluster_command::make(&config, SHARDS as u16).map_err(|fault| anyhow!(fault))?;
-        let machine = |number| Machine {
+        let machine = |number: usize| Machine {
             node: None,
             is_paused: false,
             binary: binary.to_path_buf(),
             data: data(number),
+            disk: disks[number].take(),
         };
         let machines = (0..MACHINES).map(machine).collect();
         let directory = Directory::new(facts.shards, facts.seed);
@@ -190,6 +197,17 @@ impl Machines {
     /// Where a node and its server write.
     pub(crate) fn data(&self, number: usize) -> &Path {
         &self.machines[number].data
+    }
+
+    /// The disk of a machine.
+    pub(crate) fn disk(&mut self, number: usize) -> Result<&mut Disk> {
+        self.machines[number].disk.as_mut().context("this cluster has no disks of its own")
+    }
+
+    /// The processes of a machine.
+    pub(crate) fn pids(&self, number: usize) -> Vec<u32> {
+        let node = self.machines[number].node.as_ref().map(Node::pid);
+        node.into_iter().chain(self.servers.pid(number)).collect()
     }
 
     fn pid(&self, number: usize) -> Result<Pid> {
@@ -303,6 +321,7 @@ impl Drop for Machines {
         for number in 0..MACHINES {
             // It may not run.
             let _ = self.servers.kill(number);
+            self.machines[number].disk = None;
         }
         if std::env::var_os("GSF_KEEP").is_none() {
             system::remove_folder(&self.folder);

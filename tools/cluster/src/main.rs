@@ -2,7 +2,7 @@
 //! namespaces of their own, under viewers and publishers with the real client, and are killed, paused, cut
 //! off and moved.
 //!
-//! - `machines`, `network`, `system`: what runs where; `crowd`: clients; `checker`: what they were told;
+//! - `machines`, `network`, `disk`, `system`: what runs where; `crowd`: clients; `checker`: what they saw;
 //! - `arena`, `trial`: a fault and what is measured around it; `faults`: their kinds; `report`: figures.
 //!
 //! Why a program apart from the tests: it needs root, minutes, and a build like those that are given away.
@@ -15,6 +15,7 @@
 mod arena;
 mod checker;
 mod crowd;
+mod disk;
 mod faults;
 mod machines;
 mod network;
@@ -152,9 +153,10 @@ fn run(cli: &Cli, scale: &Scale, wanted: &[Fault], report: &mut Report) -> Resul
     for fault in wanted {
         let times = cli.times.unwrap_or(if cli.all { fault.times } else { 1 });
         while report.count(fault) < times {
-            let mut ready = match arena.take() {
+            let mut ready = match arena.take().filter(|arena| arena.has_disks == fault.needs_disks) {
                 Some(arena) => arena,
-                None => Arena::start(scale, is_interrupted.clone()).context("the cluster does not start")?,
+                None => Arena::start(scale, fault.needs_disks, is_interrupted.clone())
+                    .context("the cluster does not start")?,
             };
             let number = report.count(fault);
             match trial::carry_out(&mut ready, fault.name, fault.act, number) {

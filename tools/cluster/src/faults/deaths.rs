@@ -21,6 +21,7 @@ pub(super) const FAULTS: &[Fault] = &[
             ack_max_ms: Some(10_000),
             ..Limits::NONE
         },
+        needs_disks: false,
         is_smoke: true,
         act: owner_killed,
     },
@@ -34,6 +35,7 @@ pub(super) const FAULTS: &[Fault] = &[
             ack_max_ms: Some(10_000),
             ..Limits::NONE
         },
+        needs_disks: false,
         is_smoke: true,
         act: node_killed,
     },
@@ -42,6 +44,7 @@ pub(super) const FAULTS: &[Fault] = &[
         times: 100,
         what: "a NATS server alone is killed, and starts again: of the log's leader, the owner, the third",
         limits: Limits { ack_max_ms: Some(10_000), owner_changes: Some(0), ..Limits::NONE },
+        needs_disks: false,
         is_smoke: true,
         act: server_killed,
     },

@@ -22,6 +22,7 @@ pub(super) const FAULTS: &[Fault] = &[Fault {
     what: "two servers, or two machines, are killed and come back after 30 s; the rooms stay readable",
     // Those who were on the killed machines come to the one that is left.
     limits: Limits { must_put_off: true, keeps_viewers: false, ..Limits::NONE },
+    needs_disks: false,
     is_smoke: false,
     act: quorum_gone,
 }];
