@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimits};
 use grandstand_edge_core::audience::{Audience, Drain, Settings};
+use grandstand_edge_core::auth::Ended;
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_engine::runtime::WorkerPort;
@@ -137,6 +138,7 @@ pub enum StartError {
 pub struct Workers {
     shared: Arc<Shared>,
     stats: Vec<Arc<Stats>>,
+    people: Arc<People>,
 }
 
 /// The threads of running workers.
@@ -200,7 +202,7 @@ impl Workers {
         });
         let people = Arc::new(People::new(people_limits(&config.limits), Key::new(people_key)));
         let stats = ports.iter().map(|_| Arc::default()).collect();
-        let workers = Workers { shared, stats };
+        let workers = Workers { shared, stats, people: people.clone() };
         let mut threads = WorkerThreads(Vec::new());
         let generations: Arc<[u16]> = sockets.generations.into();
         for (id, ((bell, port), commands)) in bells.0.into_iter().zip(ports).zip(inboxes).enumerate() {
@@ -284,6 +286,24 @@ impl Workers {
     /// Refuse new connections, and tell clients to leave, spread over a time.
     pub fn drain(&self, drain: &Drain) {
         self.tell_all(|_| Command::Drain(drain.clone()));
+    }
+
+    /// Close the connections of what an operator has ended: sorted by subject.
+    pub fn end(&self, ended: &Arc<[Ended]>) {
+        self.tell_all(|_| Command::End(ended.clone()));
+    }
+
+    /// These sessions, sorted, have come to another node: they count as viewers there.
+    pub fn count_elsewhere(&self, sessions: &Arc<[u64]>) {
+        for commands in &self.shared.commands {
+            // Who counts twice for once is no reason to wait for a worker that hangs.
+            let _ = commands.try_send(Command::CountElsewhere(sessions.clone()));
+        }
+    }
+
+    /// What all workers know of people.
+    pub fn people(&self) -> &Arc<People> {
+        &self.people
     }
 
     /// Stop submitting to the shards and accepting new connections. If another process reads the UDP sockets

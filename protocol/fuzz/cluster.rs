@@ -4,6 +4,7 @@
 //! libFuzzer, `engine/cluster` in every test run.
 //! Not here: where inputs come from.
 
+use grandstand_cluster::house::HouseMessage;
 use grandstand_cluster::link::{
     Announce, AnswerParts, DownFrame, Message, PARTS_MAX, Pong, UpFrame, encode_answer,
 };
@@ -22,6 +23,7 @@ pub(crate) fn cluster_message(data: &[u8]) {
     again::<Ask>(data);
     again::<Announce>(data);
     again::<Pong>(data);
+    again::<HouseMessage>(data);
     if let Ok(Some(answer)) = AnswerParts::default().decode(data) {
         if let AnswerVerdict::Promised(entries) = &answer.verdict {
             assert!(entries.len() <= data.len(), "more entries than bytes");

@@ -80,9 +80,13 @@ close_codes! {
     TooManyConnections = 107, Backoff, "too many connections from this address";
     /// The client sends frames at a higher rate, and for longer, than any honest client does.
     Flooding = 108, Backoff, "too many frames: slow down";
+    /// The operator revoked the session: its ticket continues it no more.
+    SessionRevoked = 109, Backoff, "the session was revoked: begin a new one";
 
     /// The token has expired.
     TokenExpired = 150, Reauthenticate, "the token has expired: get a new one";
+    /// The operator revoked the token (its `jti`).
+    TokenRevoked = 151, Reauthenticate, "the token was revoked: get a new one";
     /// A frame that is not a valid table of its kind, or a field outside its limits.
     Malformed = 200, Never, "a frame was malformed";
     /// A kind that this version does not know and that may not be ignored.
@@ -99,6 +103,8 @@ close_codes! {
     Unauthorized = 206, Never, "the token was not accepted";
     /// A QUIC stream that the protocol does not use, or bytes that are not a frame header.
     BadStream = 207, Never, "a stream or header outside the protocol";
+    /// The operator has banned the user, everywhere.
+    Banned = 208, Never, "the user is banned";
 }
 
 impl CloseCode {

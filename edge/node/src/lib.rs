@@ -27,6 +27,7 @@ pub mod file_limit;
 pub mod file_modes;
 mod handover;
 pub mod health;
+pub mod house;
 pub mod http;
 mod listeners;
 pub mod logging;

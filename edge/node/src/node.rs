@@ -26,11 +26,11 @@ use grandstand_engine::runtime::pulse::Pulses;
 use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 
-use crate::NodeError;
 use crate::certificates::Certificates;
 use crate::durable_log::Retry;
 use crate::handover::{Handover, Secrets, find_predecessor};
 use crate::health::{Health, Watchdog};
+use crate::house::House;
 use crate::http::SharedKey;
 use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus, StorePort};
 use crate::listeners::{Addresses, Listeners, worker_count};
@@ -40,6 +40,7 @@ use crate::reload::{Credentials, Reload, Watch};
 use crate::rooms::Rooms;
 use crate::settings::audience_settings;
 use crate::shutdown::{Draining, Shutdown};
+use crate::{NodeError, cluster};
 
 /// A running node.
 pub struct Node {
@@ -51,6 +52,7 @@ pub struct Node {
     threads: WorkerThreads,
     admin: Option<AdminPort>,
     shutdown: Arc<Shutdown>,
+    house: Arc<House>,
     reload: Arc<Reload>,
     watch: Option<Watch>,
     log_retry: Option<Retry>,
@@ -91,13 +93,15 @@ impl Node {
         let prints = credentials.tickets.prints();
         let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints)?;
 
+        if config.is_clustered() {
+            let entries = credentials.house.take(&cluster::bans(&config)?);
+            tracing::info!(entries, "bans of the cluster");
+        }
+
         // The workers that serve them.
         let (workers, threads) =
             start_workers(clock, &config, &credentials, &listeners, generation, (bells, ports), &pulses)?;
-        if let Some(cluster) = &rooms.cluster {
-            let workers = Arc::downgrade(&workers);
-            cluster.serve(move || workers.upgrade().map_or(0, |workers| workers.connections()));
-        }
+        credentials.house.serve(&workers, rooms.cluster.as_ref());
         let ready = workers.ready();
         let hung_after = Duration::from_millis(config.node.hung_after_ms);
         let shutdown = Shutdown::new(clock, config.clone(), workers.clone(), ready.clone());
@@ -108,6 +112,7 @@ impl Node {
             workers,
             threads,
             admin: None,
+            house: credentials.house.clone(),
             reload: Reload::new(clock, &config, credentials, shutdown.clone()),
             shutdown,
             config,
@@ -261,6 +266,7 @@ impl Node {
                 .with_reload(self.reload.numbers()),
             clock: self.shutdown.clock(),
             store: rooms.port.clone(),
+            house: self.house.clone(),
             cluster: rooms.cluster.clone().map(|cluster| cluster as Arc<dyn admin::ClusterControl>),
             ready: ready.clone(),
             drain: self.shutdown.clone(),
@@ -329,10 +335,13 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
         Some(key) => key,
         None => random_key()?,
     };
+    let house = House::open(config, clock)?;
+    let (authority, tickets) =
+        (authority.with_bans(house.bans().clone()), tickets.with_bans(house.bans().clone()));
     let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
     let sealed_by: Arc<dyn ProducesTickets> = Arc::new(TlsTickets::new(tickets.clone(), clock));
     let certificates = certificates.with_tickets(&sealed_by);
-    Ok(Credentials { certificates, authority, tickets, admin_key, people_key })
+    Ok(Credentials { certificates, authority, tickets, house, admin_key, people_key })
 }
 
 fn random_key() -> Result<[u8; 16], NodeError> {
@@ -365,7 +374,7 @@ fn start_workers(
     (bells, ports): (Bells, Vec<WorkerPort>),
     pulses: &Pulses,
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
-    let Credentials { certificates, authority, tickets, admin_key: _, people_key } = credentials;
+    let Credentials { certificates, authority, tickets, house: _, admin_key: _, people_key } = credentials;
     let setup = Setup {
         clock,
         config: config.clone(),

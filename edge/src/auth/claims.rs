@@ -7,16 +7,21 @@
 //! ignored; none of them can widen what a session may do.
 //! Not here: signatures (`super`), the form of claims in JSON (`json`).
 
-use aws_lc_rs::digest;
 use grandstand_edge_core::auth::{Denied, RoomScope};
 use grandstand_engine::link::UserId;
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::text::mend_name;
 
+use super::bans::number_of;
 use super::json::{Fields, Form};
 use super::{bit, unauthorized};
 use crate::config::Right;
+
+/// What the numbers of users are hashed with.
+pub(super) const USER: &str = "user:";
+/// What the numbers of tokens' ids are hashed with.
+pub(super) const TOKEN: &str = "token:";
 
 /// The claims of a token, as they were sent.
 #[derive(Debug)]
@@ -114,12 +119,16 @@ impl Claims {
             }
             Some(_) => return Err(unauthorized("the token's sub is not a text")),
         };
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(b"user:");
-        hash.update(sub.as_bytes());
-        let hash = hash.finish();
-        let first = hash.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
-        Ok(Some(UserId(u64::from_be_bytes(*first))))
+        Ok(Some(UserId(number_of(USER, sub))))
+    }
+
+    /// By which it can be revoked; 0: it has no id.
+    pub(super) fn token(&self) -> Result<u64, Denied> {
+        match &self.0.jti {
+            None => Ok(0),
+            Some(Form::Text(id)) if !id.is_empty() => Ok(number_of(TOKEN, id)),
+            Some(_) => Err(unauthorized("the token's jti is not a text, or an empty one: leave it out")),
+        }
     }
 
     /// A name is a cosmetic claim: it is mended, and never refuses a person.

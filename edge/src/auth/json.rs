@@ -33,6 +33,7 @@ pub(super) struct Fields {
     pub(super) nbf: Option<Form>,
     pub(super) iat: Option<Form>,
     pub(super) iss: Option<Form>,
+    pub(super) jti: Option<Form>,
     pub(super) aud: Option<Form>,
     pub(super) sub: Option<Form>,
     pub(super) name: Option<Form>,
@@ -42,7 +43,7 @@ pub(super) struct Fields {
     pub(super) fault: Option<&'static str>,
 }
 
-const NAMES: [&str; 10] = ["exp", "nbf", "iat", "iss", "aud", "sub", "name", "role", "may", "rooms"];
+const NAMES: [&str; 11] = ["exp", "nbf", "iat", "iss", "jti", "aud", "sub", "name", "role", "may", "rooms"];
 
 impl Fields {
     fn field(&mut self, name: &str) -> Option<&mut Option<Form>> {
@@ -51,6 +52,7 @@ impl Fields {
             "nbf" => &mut self.nbf,
             "iat" => &mut self.iat,
             "iss" => &mut self.iss,
+            "jti" => &mut self.jti,
             "aud" => &mut self.aud,
             "sub" => &mut self.sub,
             "name" => &mut self.name,

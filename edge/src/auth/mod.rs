@@ -7,6 +7,7 @@
 //! A reload that fails changes nothing.
 //! Not here: the effect of a permission (`audience`), the paths of keys (`config`), rates.
 
+pub mod bans;
 mod claims;
 mod json;
 mod keys;
@@ -22,12 +23,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, PoisonError, RwLock};
 
-use grandstand_edge_core::auth::{Authorize, Denied, Expiry, Grant};
+use grandstand_edge_core::auth::{Authorize, Denied, Expiry, Grant, Subject};
 use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::permission;
 use grandstand_protocol::limits;
 
 use crate::config::{self, Right};
+use bans::Bans;
 use claims::Name;
 use keys::{KeySet, KeySource};
 pub use ticket::Tickets;
@@ -40,6 +42,7 @@ pub struct Authority {
     rules: RwLock<Arc<Rules>>,
     ignored_told: Once,
     refusals: RefusalLog,
+    bans: Arc<Bans>,
 }
 
 /// What a configuration says about tokens.
@@ -69,7 +72,14 @@ impl Authority {
             rules: RwLock::new(Arc::new(Rules::load(auth)?)),
             ignored_told: Once::new(),
             refusals: RefusalLog::default(),
+            bans: Arc::default(),
         })
+    }
+
+    /// The same, which refuses users and tokens that these name.
+    #[must_use]
+    pub fn with_bans(self, bans: Arc<Bans>) -> Authority {
+        Authority { bans, ..self }
     }
 
     /// Read the keys and rules again, for every hello and renewal from now on. Sessions that a removed key
@@ -130,6 +140,7 @@ impl Rules {
             permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
             expiry: Some(Expiry { expires_unix_ms, leeway_ms: self.leeway_ms }),
             rooms: claims.rooms()?,
+            token: claims.token()?,
         })
     }
 }
@@ -152,6 +163,13 @@ impl Authorize for Authority {
             "" => Err(unauthorized("this node takes no session without a token")),
             token => rules.named(token, wished_name, now_unix_ms),
         };
+        let decided = decided.and_then(|grant| {
+            let user = grant.user.map(|user| Subject::User(user.0));
+            let token = (grant.token != 0).then_some(Subject::Token(grant.token));
+            let denied =
+                [user, token].into_iter().flatten().find_map(|subject| self.bans.deny(now_unix_ms, subject));
+            denied.map_or(Ok(grant), Err)
+        });
         decided.inspect_err(|denied| self.refusals.tell(denied, now_unix_ms))
     }
 }

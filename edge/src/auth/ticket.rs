@@ -14,9 +14,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::{hkdf, hmac};
-use grandstand_edge_core::auth::{SealTickets, TicketBody};
+use grandstand_edge_core::auth::{SealTickets, Subject, TicketBody};
 use grandstand_engine::link::UserId;
 
+use super::bans::Bans;
 use super::quic_key;
 use super::ticket_keys::{self, Key};
 use super::tls_key::TlsKey;
@@ -47,6 +48,7 @@ pub struct Tickets {
     of_process: Option<Key>,
     /// Key of QUIC's own tokens, which a client may bring to the next process.
     quic: Key,
+    bans: Arc<Bans>,
 }
 
 impl std::fmt::Debug for Tickets {
@@ -67,7 +69,13 @@ impl Tickets {
     /// If there is no key.
     pub fn with_keys(keys: &[[u8; 32]], ttl_ms: u64) -> Tickets {
         let quic = *keys.first().expect("tickets need a key");
-        Tickets { keys: RwLock::new(seals(keys)), ttl_ms, of_process: None, quic }
+        Tickets { keys: RwLock::new(seals(keys)), ttl_ms, of_process: None, quic, bans: Arc::default() }
+    }
+
+    /// The same, which continue no session that these name.
+    #[must_use]
+    pub fn with_bans(self, bans: Arc<Bans>) -> Tickets {
+        Tickets { bans, ..self }
     }
 
     /// Read the keys of the configuration's file again, for every ticket from now on. QUIC's own tokens keep
@@ -196,6 +204,8 @@ impl SealTickets for Tickets {
         self.keys().iter().find(|key| hmac::verify(&key.resume, body, tag).is_ok())?;
         let number = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
         let (session, user, ends_unix_ms) = (number(1)?, number(9)?, number(17)?);
-        (now_unix_ms < ends_unix_ms).then_some(TicketBody { session, user: UserId(user) })
+        let is_revoked = self.bans.deny(now_unix_ms, Subject::Session(session)).is_some();
+        let is_good = now_unix_ms < ends_unix_ms && !is_revoked;
+        is_good.then_some(TicketBody { session, user: UserId(user) })
     }
 }

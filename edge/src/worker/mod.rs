@@ -252,6 +252,15 @@ impl Worker {
                     self.driver.end_leaving();
                 }
                 Command::Drain(drain) => self.driver.drain(now, &drain),
+                Command::End(ended) => {
+                    let closed = self.driver.audience.handle_ended(now, &ended);
+                    if closed > 0 {
+                        tracing::info!(closed, "connections were closed by a ban or a revocation");
+                    }
+                }
+                Command::CountElsewhere(sessions) => {
+                    self.driver.audience.handle_elsewhere(now, &sessions);
+                }
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
             }

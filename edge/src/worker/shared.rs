@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use grandstand_edge_core::admission::limits::{Address, ConnectionLimiter, Permit};
 use grandstand_edge_core::audience::Drain;
+use grandstand_edge_core::auth::Ended;
 use grandstand_queue::{Sender, inbox};
 
 use super::unnamed::UnnamedProxies;
@@ -27,6 +28,10 @@ pub(crate) enum Command {
     Datagram(Datagram),
     /// Tell clients to leave. Refuse new connections too, unless another process has the sockets.
     Drain(Drain),
+    /// Close the connections of what an operator has ended.
+    End(Arc<[Ended]>),
+    /// These sessions have come to another node: they count as viewers there.
+    CountElsewhere(Arc<[u64]>),
     /// The shards are about to stop: submit nothing to them any more, and accept no new connections.
     Release(Release),
     /// The node is full, and a connection of this address has come elsewhere: one that waits here gives way.

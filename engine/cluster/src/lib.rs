@@ -11,6 +11,7 @@
 
 pub mod appender;
 pub mod flight;
+pub mod house;
 pub mod id;
 pub mod link;
 pub mod membership;

@@ -83,10 +83,13 @@ impl Audience {
         connections.counters.sessions += 1;
         connections.counters.sessions_opened += 1;
         connections.counters.sessions_resumed += u64::from(resumed);
+        if resumed {
+            self.subscriptions.people.note_returned(body.session);
+        }
         let person = self.subscriptions.people.enter(grant.user, body.session, connections[ix].block);
         let person = person.as_bridge(grant.permissions & permission::BRIDGE != 0);
         let expiry = grant.expiry;
-        connections[ix].session = Some(Box::new(Session::new(body, person, name, grant)));
+        connections[ix].session = Some(Box::new(Session::new(now, body, person, name, grant)));
         if let Some(expiry) = expiry {
             self.expire(now, ix, expiry);
         }

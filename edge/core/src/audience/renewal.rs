@@ -67,6 +67,7 @@ impl Audience {
         let (_, session) = connections.requester(ix);
         session.name = settings.shown_name(grant.name, grant.role, session.user.0);
         (session.role, session.permissions) = (grant.role, grant.permissions);
+        session.token = grant.token;
         session.person = session.person.as_bridge(session.may(permission::BRIDGE));
         let lost = session.memberships.iter().map(|m| m.room);
         let lost: Vec<_> = lost.filter(|room| !grant.rooms.allows(&rooms[*room].name)).collect();

@@ -29,6 +29,8 @@ pub(super) struct Place {
     pub(super) alias: Alias,
     /// Whether this connection is the one by which the session counts as a viewer.
     pub(super) is_counted: bool,
+    /// Whether the session has come to another node since, and counts there.
+    pub(super) is_elsewhere: bool,
 }
 
 /// Heartbeats at once that are the connection's alone: so an idle viewer leaves no trace among people. A
@@ -63,6 +65,10 @@ pub(super) struct Session {
     pub(super) permissions: u32,
     /// It has no user of its own: nonces are the session's.
     pub(super) is_anonymous: bool,
+    /// By which its token can be revoked; 0 for none.
+    pub(super) token: u64,
+    /// When this connection of it began, by the monotonic clock.
+    pub(super) begun_us: u64,
     /// When it ends because its token runs out; `None` for never, so that the common case costs a word.
     pub(super) ending: Option<Box<Ending>>,
     /// Rooms it may enter; `None` for all, so that the common case costs a word.
@@ -83,7 +89,7 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that a ticket continues or that begins, of a person with these rights.
-    pub(super) fn new(body: TicketBody, person: Person, name: Box<str>, grant: Grant) -> Self {
+    pub(super) fn new(now: Now, body: TicketBody, person: Person, name: Box<str>, grant: Grant) -> Self {
         Session {
             number: body.session,
             user: body.user,
@@ -92,6 +98,8 @@ impl Session {
             role: grant.role,
             permissions: grant.permissions,
             is_anonymous: grant.user.is_none(),
+            token: grant.token,
+            begun_us: now.us,
             ending: None,
             scope: if matches!(grant.rooms, RoomScope::All) { None } else { Some(Box::new(grant.rooms)) },
             publish: TokenBucket::default(),

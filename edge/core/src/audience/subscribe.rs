@@ -100,7 +100,7 @@ impl Subscriptions {
         let attached = room.attached.as_ref().expect("joined when attached");
         let member = room.members.len() as u32;
         let is_counted = self.people.watch(number, attached.alias.0);
-        membership.place = Some(Place { member, alias: attached.alias, is_counted });
+        membership.place = Some(Place { member, alias: attached.alias, is_counted, is_elsewhere: false });
         room.viewers += u32::from(is_counted);
         if !is_counted {
             self.uncounted.insert((join.connection, key));

@@ -211,6 +211,9 @@ impl Subscriptions {
         let Some(session) = connection.session.as_mut() else { return true };
         let number = session.number;
         let Some(place) = session.membership_mut(key).and_then(|m| m.place.as_mut()) else { return true };
+        if place.is_elsewhere {
+            return true;
+        }
         if !place.is_counted && self.people.claim(number, place.alias.0) {
             place.is_counted = true;
             self.rooms[key].viewers += 1;

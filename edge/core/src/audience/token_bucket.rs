@@ -37,7 +37,19 @@ impl TokenBucket {
     }
 }
 
+/// What is owed is at most so many bursts: as much as five nodes may give at once.
+const OWED_BURSTS: u64 = 4;
+
 impl TokenBucket {
+    /// Tokens were taken elsewhere, whether they are here or not.
+    pub(crate) fn owe(&mut self, now: Now, rate: Rate, tokens: u32) {
+        // Nothing is taken: the time only passes.
+        let _ = self.take(now, rate, 0);
+        let most = u64::from(rate.burst) * 1000 * OWED_BURSTS;
+        let owed = u64::from(self.missing_milli) + u64::from(tokens) * 1000;
+        self.missing_milli = owed.min(most.max(self.missing_milli.into())).min(u64::from(u32::MAX)) as u32;
+    }
+
     /// Give tokens back that were taken just before.
     pub(crate) fn give_back(&mut self, tokens: u32) {
         self.missing_milli = self.missing_milli.saturating_sub(tokens.saturating_mul(1000));

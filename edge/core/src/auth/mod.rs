@@ -28,6 +28,30 @@ pub struct Grant {
     pub expiry: Option<Expiry>,
     /// Rooms that it may enter.
     pub rooms: RoomScope,
+    /// By which its token can be revoked; 0: the token has no id, or there is none.
+    pub token: u64,
+}
+
+/// What an operator can end, everywhere in the house.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// All sessions of a user.
+    User(u64),
+    /// A session, and its ticket.
+    Session(u64),
+    /// All sessions with a token.
+    Token(u64),
+}
+
+/// Something that was ended: how its connections are closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What.
+    pub subject: Subject,
+    /// With which code.
+    pub code: CloseCode,
+    /// Why, for people.
+    pub detail: Box<str>,
 }
 
 /// When a token runs out.
@@ -43,7 +67,7 @@ impl Grant {
     /// What a session without a token gets: the name that it wishes for, these permissions, every room.
     pub fn without_token(name: &str, permissions: u32) -> Grant {
         let (role, rooms) = (Role::Viewer, RoomScope::All);
-        Grant { user: None, name: name.into(), role, permissions, expiry: None, rooms }
+        Grant { user: None, name: name.into(), role, permissions, expiry: None, rooms, token: 0 }
     }
 }
 
@@ -62,7 +86,8 @@ pub trait Authorize: std::fmt::Debug + Send + Sync {
     /// (empty for none, else mended), and the time.
     ///
     /// # Errors
-    /// `TokenExpired` for a token that was good and has run out, `Unauthorized` for everything else.
+    /// `TokenExpired` for a token that was good and has run out, `TokenRevoked` and `Banned` for what an
+    /// operator ended, `Unauthorized` for everything else.
     fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied>;
 }
 

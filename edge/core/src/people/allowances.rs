@@ -34,7 +34,24 @@ pub enum Limited {
 }
 
 /// Kinds of limits.
-const KINDS: usize = 5;
+pub const KINDS: usize = 5;
+
+impl Limited {
+    /// All of them, by their numbers.
+    pub const ALL: [Limited; KINDS] =
+        [Limited::Frames, Limited::Publications, Limited::Reactions, Limited::Pages, Limited::Renewals];
+}
+
+/// What a person took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Who.
+    pub person: PersonId,
+    /// From which allowance.
+    pub what: Limited,
+    /// How many tokens.
+    pub tokens: u16,
+}
 
 /// Where a person's entry was last; any number will do.
 pub(super) type Hint = u32;
@@ -67,6 +84,8 @@ struct Entry {
     buckets: [TokenBucket; KINDS],
     /// When all of them are full again.
     full_us: u64,
+    /// What was taken and other nodes have not heard of.
+    untold: [u16; KINDS],
 }
 
 impl Allowances {
@@ -88,6 +107,7 @@ impl Allowances {
         (person, hint): (PersonId, &mut Hint),
         (what, rate): (Limited, Rate),
         tokens: u32,
+        is_shared: bool,
     ) -> Option<Result<(), u32>> {
         let mut part = self.part(person);
         let hinted = part.entries.get_mut(*hint as usize).filter(|entry| entry.person == person);
@@ -99,14 +119,49 @@ impl Allowances {
                 &mut part.entries[*hint as usize]
             }
         };
-        Some(entry.take(now, what, rate, tokens))
+        let taken = entry.take(now, what, rate, tokens);
+        if is_shared && taken.is_ok() {
+            let untold = &mut entry.untold[what as usize];
+            *untold = untold.saturating_add(tokens as u16);
+        }
+        Some(taken)
+    }
+
+    /// What other nodes have not heard of, at most so many entries. The rest waits.
+    pub(super) fn take_taken(&self, entries_max: usize) -> Vec<Taken> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            let mut part = part.lock().expect("nothing panics under this lock");
+            for (_, entry) in &mut part.entries {
+                for what in Limited::ALL {
+                    let tokens = entry.untold[what as usize];
+                    if tokens > 0 && all.len() < entries_max {
+                        entry.untold[what as usize] = 0;
+                        all.push(Taken { person: entry.person, what, tokens });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// What was taken at another node. A person that is not remembered for want of a place owes nothing.
+    pub(super) fn owe(&self, now: Now, taken: &Taken, rate: Rate) {
+        let mut part = self.part(taken.person);
+        let Some(at) = part.find_or_insert(now, taken.person, self.entries_max) else { return };
+        let entry = &mut part.entries[at as usize];
+        let bucket = &mut entry.buckets[taken.what as usize];
+        bucket.owe(now, rate, taken.tokens.into());
+        entry.full_us = entry.full_us.max(now.us + bucket.full_after_us(rate));
     }
 
     /// Give tokens back that were taken just before.
     pub(super) fn give_back(&self, person: PersonId, what: Limited, tokens: u32) {
         let mut part = self.part(person);
         let Some(&at) = part.by_person.get(&person) else { return };
-        part.entries[at as usize].buckets[what as usize].give_back(tokens);
+        let entry = &mut part.entries[at as usize];
+        entry.buckets[what as usize].give_back(tokens);
+        entry.untold[what as usize] = entry.untold[what as usize].saturating_sub(tokens as u16);
     }
 
     #[inline]
@@ -142,7 +197,12 @@ impl Part {
         if self.entries.len() >= entries_max {
             return None;
         }
-        let at = self.entries.insert(Entry { person, buckets: Default::default(), full_us: 0 }) as Hint;
+        let at = self.entries.insert(Entry {
+            person,
+            buckets: Default::default(),
+            full_us: 0,
+            untold: [0; KINDS],
+        }) as Hint;
         self.by_person.insert(person, at);
         Some(at)
     }

@@ -10,6 +10,7 @@
 //! A bridge has allowances of its own, since its rates are others; they are a person's too.
 //!
 //! - `allowances`: the token buckets of people, and what a request takes from them;
+//! - `shared`: what other nodes must hear of;
 //! - `places`: the places of anonymous sessions at each address;
 //! - `watching`: which session counts as a viewer of which room, and on which connection.
 //!
@@ -19,21 +20,25 @@
 //! Invariants: every table here is bounded, and keyed by a secret: strangers choose neither what falls
 //! together nor whom they share a bucket with. Whatever mixture of connections, reconnects, tickets and
 //! workers a person uses, at most a burst and the rate times the time is accepted.
-//! With several nodes (issue 11) this is the seam: each node asks its own table, and the nodes that hold a
-//! person's sessions share what was taken.
+//! With several nodes each node asks its own table, and tells the others several times a second what was
+//! taken (`shared`). So over nodes, too, a person gets one burst more for each further node, and then the
+//! rate.
 //! Not here: what is limited (`audience`), slow mode (the engine), connections and handshakes (`admission`).
 
 mod allowances;
 mod places;
+mod shared;
 mod watching;
 
 use std::hash::{BuildHasher, Hasher};
 
 use grandstand_engine::link::{Now, Opener, PersonId, UserId};
 
-pub use allowances::Limited;
 use allowances::{Allowances, Hint};
+pub use allowances::{KINDS, Limited, Taken};
 use places::Places;
+use shared::Returned;
+pub use shared::SHARED_MAX;
 use watching::Watching;
 
 use crate::admission::limits::Address;
@@ -132,6 +137,7 @@ pub struct People {
     allowances: Allowances,
     places: Places,
     watching: Watching,
+    returned: Returned,
 }
 
 impl People {
@@ -142,6 +148,7 @@ impl People {
             allowances: Allowances::new(limits.remembered_max, key),
             places: Places::new(limits.places_per_address, key),
             watching: Watching::new(key),
+            returned: Returned::default(),
         }
     }
 
@@ -188,11 +195,14 @@ impl People {
         tokens: u32,
     ) -> Option<Result<(), u32>> {
         let (own, place) = (person.kept_by(person.own), person.kept_by(person.place));
-        let taken = self.allowances.take(now, (own, &mut person.hints[0]), (what, rate), tokens)?;
+        // A bridge's rates are of another kind, and its operator's.
+        let is_shared = !person.is_bridge;
+        let taken =
+            self.allowances.take(now, (own, &mut person.hints[0]), (what, rate), tokens, is_shared)?;
         if !person.is_placed() || taken.is_err() {
             return Some(taken);
         }
-        let taken = self.allowances.take(now, (place, &mut person.hints[1]), (what, rate), tokens);
+        let taken = self.allowances.take(now, (place, &mut person.hints[1]), (what, rate), tokens, is_shared);
         if !matches!(taken, Some(Ok(()))) {
             self.allowances.give_back(own, what, tokens);
         }
@@ -208,7 +218,7 @@ impl People {
     pub fn take_frame(&self, now: Now, person: &mut Person, rate: Rate) -> Option<Result<(), u32>> {
         let at = usize::from(person.is_placed());
         let of = person.kept_by([person.own, person.place][at]);
-        self.allowances.take(now, (of, &mut person.hints[at]), (Limited::Frames, rate), 1)
+        self.allowances.take(now, (of, &mut person.hints[at]), (Limited::Frames, rate), 1, false)
     }
 
     /// People whose allowance is not full, as far as they are remembered.
@@ -224,6 +234,11 @@ impl People {
     /// A connection of the session that did not count looks whether the one that did has left.
     pub(crate) fn claim(&self, session: u64, room: u32) -> bool {
         self.watching.claim(self.hash(b"watch", session, room.into()))
+    }
+
+    /// The connection of the session that counted does so no more.
+    pub(crate) fn uncount(&self, session: u64, room: u32) {
+        self.watching.uncount(self.hash(b"watch", session, room.into()));
     }
 
     /// A connection of the session, which counted or did not, follows the room no longer.

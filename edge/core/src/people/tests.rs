@@ -196,3 +196,89 @@ proptest! {
         check(&steps, None, places)?;
     }
 }
+
+/// Nodes of a cluster, which tell each other five times a second.
+fn tell(nodes: &[People], now: Now) {
+    for (n, from) in nodes.iter().enumerate() {
+        let taken = from.take_taken();
+        let others = nodes.iter().enumerate().filter(|(other, _)| *other != n);
+        others.for_each(|(_, to)| to.owe(now, &taken, &[RATE; KINDS]));
+    }
+}
+
+proptest! {
+    /// Over three nodes, whatever a person does: by all at once, from one to the next, with tickets or not.
+    #[test]
+    fn over_nodes_a_person_gets_a_burst_for_each_and_then_the_rate(
+        is_named: bool,
+        moves in prop::collection::vec((0..3_usize, 1..40_u64, 1..30_u32, any::<bool>()), 200..400),
+    ) {
+        let nodes = [people(1), people(1), people(1)];
+        let user = is_named.then_some(UserId(9));
+        let block = nodes[0].block(ip("192.0.2.1"));
+        let mut persons: Vec<Person> = nodes.iter().map(|node| node.enter(user, 5, block)).collect();
+        let (mut ms, mut told_ms, mut accepted, mut session) = (0, 0, 0_u64, 5);
+        for (node, step_ms, tries, is_new) in moves {
+            ms += step_ms;
+            while told_ms + 200 <= ms {
+                told_ms += 200;
+                tell(&nodes, at(told_ms));
+            }
+            if is_new {
+                nodes[node].leave(&persons[node]);
+                session += 1;
+                persons[node] = nodes[node].enter(user, session, block);
+            }
+            accepted += (0..tries).filter(|_| publish(&nodes[node], at(ms), &mut persons[node])).count() as u64;
+        }
+        let (burst, rate) = (u64::from(RATE.burst), u64::from(RATE.per_s));
+        // A burst for each node, the rate, and what nodes give between two messages.
+        let most = 3 * burst + rate * ms / 1_000 + 3 * rate / 5 + 3;
+        prop_assert!(accepted <= most, "{accepted} of {most} in {ms} ms");
+    }
+}
+
+#[test]
+fn whoever_is_at_one_node_loses_nothing_by_the_others() {
+    let nodes = [people(64), people(64), people(64)];
+    let mut person = nodes[0].enter(Some(UserId(9)), 1, nodes[0].block(ip("192.0.2.1")));
+    let mut other = nodes[1].enter(Some(UserId(8)), 2, nodes[1].block(ip("192.0.2.1")));
+    let (mut accepted, mut of_other) = (0, 0);
+    for ms in 0..20_000 {
+        if ms % 200 == 0 {
+            tell(&nodes, at(ms));
+        }
+        accepted += u32::from(publish(&nodes[0], at(ms), &mut person));
+        of_other += u32::from(ms % 250 == 0 && publish(&nodes[1], at(ms), &mut other));
+    }
+    assert_eq!((accepted, of_other), (10 + 5 * 20 - 1, 80));
+    // Who has left one node owes at the next what it took.
+    let mut moved = nodes[2].enter(Some(UserId(9)), 3, nodes[2].block(ip("192.0.2.7")));
+    tell(&nodes, at(20_000));
+    assert!(!publish(&nodes[2], at(20_000), &mut moved));
+    assert!(publish(&nodes[2], at(22_500), &mut moved));
+}
+
+#[test]
+fn what_nodes_tell_of_is_bounded_and_nothing_is_told_twice() {
+    let node = people(64);
+    node.take_returned();
+    for n in 0..3 * SHARED_MAX as u64 {
+        let mut person = node.enter(Some(UserId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))), n, AddressBlock(0));
+        assert!(publish(&node, at(1), &mut person));
+        node.note_returned(n);
+    }
+    let (mut taken, mut returned) = (0, Vec::new());
+    for _ in 0..3 {
+        let (some, sessions) = (node.take_taken(), node.take_returned());
+        assert_eq!((some.len(), sessions.len()), (SHARED_MAX, SHARED_MAX));
+        taken += some.iter().map(|one| usize::from(one.tokens)).sum::<usize>();
+        returned.extend(sessions);
+    }
+    returned.sort_unstable();
+    assert_eq!((taken, returned), (3 * SHARED_MAX, (0..3 * SHARED_MAX as u64).collect::<Vec<_>>()));
+    assert!(node.take_taken().is_empty() && node.take_returned().is_empty());
+    let bridge = node.enter(Some(UserId(1)), 1, AddressBlock(0));
+    assert!(publish(&node, at(9_000), &mut bridge.as_bridge(true)));
+    assert!(node.take_taken().is_empty(), "a bridge's rate is another");
+}

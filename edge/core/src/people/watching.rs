@@ -43,6 +43,13 @@ impl Watching {
         counts
     }
 
+    /// The connection that counted does so no more: the session counts at another node.
+    pub(super) fn uncount(&self, pair: u64) {
+        if let Some(entry) = self.part(pair).get_mut(&pair) {
+            *entry &= !COUNTED;
+        }
+    }
+
     /// One connection less.
     pub(super) fn leave(&self, pair: u64, counted: bool) {
         let mut part = self.part(pair);

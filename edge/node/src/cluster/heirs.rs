@@ -5,24 +5,33 @@
 //! Invariant: a node that is not heard gets nobody.
 //! Not here: which client goes where (`grandstand_edge_core::audience`), when a node drains (`shutdown`).
 
+use grandstand_cluster::id::NodeId;
 use grandstand_cluster::membership::ALIVE_MS;
 use grandstand_edge_core::audience::Heir;
+use grandstand_nats::PeerStatus;
 
 use super::Cluster;
 
 impl Cluster {
     /// The live nodes, with the number of the own clients that each should get.
     pub(crate) fn heirs(&self, clients: usize) -> Vec<Heir> {
-        let now = self.now();
-        let peers = self.network().peers;
-        let live = peers.iter().filter(|(_, peer)| {
-            !peer.is_unreachable && peer.heard.is_some_and(|heard| now.since(heard) < ALIVE_MS)
-        });
-        let (addresses, loads): (Vec<String>, Vec<u32>) = live
-            .filter_map(|(node, peer)| Some((self.nodes.get(usize::from(node.0))?.clone(), peer.load)))
+        let (addresses, loads): (Vec<String>, Vec<u32>) = self
+            .live()
+            .into_iter()
+            .filter_map(|(node, load)| Some((self.nodes.get(usize::from(node.0))?.clone(), load)))
             .unzip();
         let parts = parts(clients as u64, &loads);
         addresses.into_iter().zip(parts).map(|(where_to, weight)| Heir { where_to, weight }).collect()
+    }
+
+    /// The other nodes that are heard, and how many connections each has.
+    pub(super) fn live(&self) -> Vec<(NodeId, u32)> {
+        let now = self.now();
+        let peers = self.network().peers;
+        let is_live = |peer: &PeerStatus| {
+            !peer.is_unreachable && peer.heard.is_some_and(|heard| now.since(heard) < ALIVE_MS)
+        };
+        peers.iter().filter(|(_, peer)| is_live(peer)).map(|(node, peer)| (*node, peer.load)).collect()
     }
 }
 

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use grandstand_cluster::appender::AppenderConfig;
+use grandstand_cluster::house::Ban;
 use grandstand_cluster::id::NodeId;
 use grandstand_cluster::link::VERSIONS;
 use grandstand_cluster::membership::{self, Facts, Membership};
@@ -28,9 +29,10 @@ use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, EngineConfig, WorkerPort};
 use grandstand_nats::admin::{self, AdminFault};
-use grandstand_nats::{Credentials, Nats, Plan};
+use grandstand_nats::{Credentials, Nats, Plan, ToNodes};
 use grandstand_queue::{Sender, inbox};
 use grandstand_store::Store;
+use tokio::sync::oneshot;
 
 use crate::NodeError;
 use crate::settings::store_config;
@@ -75,12 +77,36 @@ impl Cluster {
         nats.into_iter().for_each(Nats::stop);
     }
 
-    /// The node serves: from now on it tells the others how many connections it has.
-    pub(crate) fn serve(&self, connections: impl Fn() -> usize + Send + Sync + 'static) {
+    /// The node serves: from now on its house hears the others.
+    pub(crate) fn serve(&self, house: Arc<dyn grandstand_nats::House>) {
         let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(nats) = &*nats {
-            nats.tell_load(Box::new(move || connections() as u32));
+            nats.serve(house);
         }
+    }
+
+    /// Tell all other nodes of bans.
+    pub(crate) fn tell(&self, bans: Vec<Ban>, asks: u64) -> bool {
+        let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
+        nats.as_ref().is_some_and(|nats| nats.tell(ToNodes::Bans { bans, asks }))
+    }
+
+    /// Put a ban into the cluster's bucket.
+    pub(crate) fn keep(&self, (kind, id): (u8, u64), kept: oneshot::Sender<()>) -> bool {
+        let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner);
+        nats.as_ref().is_some_and(|nats| nats.tell(ToNodes::Keep { kind, id, kept }))
+    }
+
+    /// This node's number.
+    pub(crate) fn number(&self) -> u8 {
+        self.node
+    }
+
+    /// The other nodes: those that live, and those that are not heard.
+    pub(crate) fn others(&self) -> (Vec<u8>, Vec<u8>) {
+        let live = self.live();
+        let others = (0..self.nodes.len() as u8).filter(|node| *node != self.node);
+        others.partition(|node| live.iter().any(|(id, _)| id.0 == *node))
     }
 
     fn network(&self) -> grandstand_nats::Status {
@@ -181,6 +207,16 @@ pub(crate) fn start(
         orders,
     });
     Ok(Started { engine, ports, store, cluster })
+}
+
+/// The bans that the cluster's bucket has. Without a leader there are none: the other nodes tell what this
+/// one does not know as soon as they hear it.
+pub(crate) fn bans(config: &Config) -> Result<Vec<Ban>, NodeError> {
+    let network = network(config, Clock::start())?;
+    Ok(apart(|| admin::bans(&network)).unwrap_or_else(|fault| {
+        tracing::warn!("{fault}; bans come from this node's file, and from other nodes as they are heard");
+        Vec::new()
+    }))
 }
 
 /// Is a stream or a server set up so that the log could lose what it acknowledges? A server that is away is

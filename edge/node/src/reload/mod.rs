@@ -26,6 +26,7 @@ use grandstand_engine::runtime::pulse::{Pulses, TURN_EVERY};
 
 use crate::certificates::Certificates;
 use crate::handover::Secrets;
+use crate::house::House;
 use crate::http::SharedKey;
 use crate::http::admin::{ReloadControl, Reloaded};
 use crate::metrics::ReloadNumbers;
@@ -40,6 +41,7 @@ pub(crate) struct Credentials {
     pub(crate) certificates: Certificates,
     pub(crate) authority: Arc<Authority>,
     pub(crate) tickets: Arc<Tickets>,
+    pub(crate) house: Arc<House>,
     pub(crate) admin_key: SharedKey,
     /// By which people without a token are known.
     pub(crate) people_key: [u8; 16],
@@ -135,7 +137,8 @@ impl Reload {
     }
 
     fn read_again(&self, state: &mut State, wanted: &Config, done: &mut Reloaded) {
-        let Credentials { certificates, authority, tickets, admin_key, people_key: _ } = &self.credentials;
+        let Credentials { certificates, authority, tickets, admin_key, house: _, people_key: _ } =
+            &self.credentials;
         // Before the files are read: a change during the reading is found by the next look.
         let stamps = Stamps::of(&files(wanted));
         let config = &mut state.config;

@@ -9,6 +9,7 @@
 pub mod admin;
 mod config;
 mod driver;
+mod house;
 mod replies;
 mod status;
 mod subjects;
@@ -25,6 +26,7 @@ use grandstand_engine::link::ShardId;
 use grandstand_queue::Sender;
 
 pub use config::{Config, Credentials, Fault, Plan};
+pub use house::{House, ToNodes};
 pub use status::{Counters, PeerStatus, Status, StreamStatus};
 
 use driver::Driver;
@@ -33,6 +35,8 @@ use wire::StandWire;
 
 /// Messages of stands that may wait for the thread.
 const WAITING_MAX: usize = 8_192;
+/// Orders of the node that may wait for the thread.
+const ORDERS_MAX: usize = 1_024;
 /// How long a stop waits for what is still to be sent.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -41,6 +45,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 pub struct Nats {
     shared: Arc<Shared>,
     to_thread: tokio::sync::mpsc::Sender<wire::FromStand>,
+    to_nodes: tokio::sync::mpsc::Sender<ToNodes>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,13 +72,14 @@ impl Nats {
         let options = runtime.block_on(config.options(membership.me))?;
         let shared = Arc::new(Shared::new(outlets.len()));
         let (to_thread, from_stands) = tokio::sync::mpsc::channel(WAITING_MAX);
+        let (to_nodes, orders) = tokio::sync::mpsc::channel(ORDERS_MAX);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let in_thread = shared.clone();
         let run = move || {
             runtime.block_on(async move {
                 let driver = Driver::connect(config, membership, own, options, outlets, in_thread).await;
                 match driver {
-                    Ok(driver) => driver.run(from_stands, stopped).await,
+                    Ok(driver) => driver.run(from_stands, orders, stopped).await,
                     Err((shared, why)) => shared.set_problem(why),
                 }
             });
@@ -82,7 +88,7 @@ impl Nats {
         };
         let thread = std::thread::Builder::new().name("nats".to_owned()).spawn(run);
         let thread = thread.map_err(|error| Fault::Thread(error.to_string()))?;
-        Ok(Nats { shared, to_thread, stop: Some(stop), thread: Some(thread) })
+        Ok(Nats { shared, to_thread, to_nodes, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The end of a shard's stand.
@@ -91,10 +97,16 @@ impl Nats {
         Box::new(StandWire::new(shard, self.to_thread.clone(), self.shared.clone()))
     }
 
-    /// From now on heartbeats tell how many connections the node has. Asked five times a second.
-    pub fn tell_load(&self, load: Box<dyn Fn() -> u32 + Send + Sync>) {
+    /// From now on the node hears of the house, and tells the others.
+    pub fn serve(&self, house: Arc<dyn House>) {
         // It is set once, when the node serves.
-        let _ = self.shared.load.set(load);
+        let _ = self.shared.house.set(house);
+    }
+
+    /// Tell other nodes, or keep something. `false`: too much waits already.
+    #[must_use]
+    pub fn tell(&self, order: ToNodes) -> bool {
+        self.to_nodes.try_send(order).is_ok()
     }
 
     /// What the thread knows of the network, for metrics and health.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use grandstand_cluster::id::{NodeId, Position};
 use grandstand_cluster::membership::{PeerRefusal, ShardReport};
@@ -14,6 +14,7 @@ use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
 
 use crate::admin::AdminFault;
+use crate::house::House;
 
 /// What a node knows of its network.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,12 +100,9 @@ pub(crate) struct AtomicCounters {
     pub(crate) read: AtomicU64,
 }
 
-/// Says how many connections the node has.
-type Load = Box<dyn Fn() -> u32 + Send + Sync>;
-
 /// What the thread shares with others.
 pub(crate) struct Shared {
-    pub(crate) load: OnceLock<Load>,
+    pub(crate) house: OnceLock<Arc<dyn House>>,
     status: Mutex<Status>,
     reports: Mutex<Vec<Option<ShardReport>>>,
     pub(crate) counters: AtomicCounters,
@@ -121,7 +119,7 @@ impl Shared {
     pub(crate) fn new(shards: usize) -> Self {
         let status = Status { streams: vec![StreamStatus::default(); shards], ..Status::default() };
         Shared {
-            load: OnceLock::new(),
+            house: OnceLock::new(),
             status: Mutex::new(status),
             reports: Mutex::new(vec![None; shards]),
             counters: AtomicCounters::default(),

@@ -20,6 +20,7 @@ pub(crate) struct Subjects {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Heartbeat,
+    House,
     Ping,
     Ask(ShardId),
     Answer(ShardId),
@@ -62,6 +63,24 @@ impl Subjects {
 
     pub(crate) fn heartbeat(&self) -> String {
         format!("{}.all.hb", self.prefix)
+    }
+
+    pub(crate) fn house(&self) -> String {
+        format!("{}.all.house", self.prefix)
+    }
+
+    pub(crate) fn house_of(&self, node: NodeId) -> String {
+        format!("{}.n.{}.house", self.prefix, node.0)
+    }
+
+    /// The key of a ban in the bucket.
+    pub(crate) fn ban(&self, kind: u8, id: u64) -> String {
+        format!("$KV.{}.ban.{kind}.{id:016x}", self.streams)
+    }
+
+    /// All of them.
+    pub(crate) fn bans(&self) -> String {
+        format!("$KV.{}.ban.>", self.streams)
     }
 
     pub(crate) fn ask(&self, shard: ShardId) -> String {
@@ -153,6 +172,7 @@ impl Subjects {
         let shard = words.next().map(|word| word.parse().map(ShardId));
         match (is_for_all, kind, shard) {
             (true, "hb", None) => Some(Inbound::Heartbeat),
+            (_, "house", None) => Some(Inbound::House),
             (false, "ping", None) => Some(Inbound::Ping),
             (true, "ask", Some(Ok(shard))) => Some(Inbound::Ask(shard)),
             (true, "announce", Some(Ok(shard))) => Some(Inbound::Announce(shard)),
@@ -237,6 +257,8 @@ mod tests {
         for (subject, inbound) in [
             (subjects.heartbeat(), Inbound::Heartbeat),
             (subjects.ping(node), Inbound::Ping),
+            (subjects.house(), Inbound::House),
+            (subjects.house_of(node), Inbound::House),
             (subjects.ask(shard), Inbound::Ask(shard)),
             (subjects.announce(shard), Inbound::Announce(shard)),
             (subjects.answer(node, shard), Inbound::Answer(shard)),

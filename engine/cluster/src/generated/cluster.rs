@@ -448,6 +448,7 @@ impl<'a> Heartbeat<'a> {
   pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 24;
   pub const VT_REPORTS: ::flatbuffers::VOffsetT = 26;
   pub const VT_LOAD: ::flatbuffers::VOffsetT = 28;
+  pub const VT_HOUSE: ::flatbuffers::VOffsetT = 30;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -459,6 +460,7 @@ impl<'a> Heartbeat<'a> {
     args: &'args HeartbeatArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Heartbeat<'bldr>> {
     let mut builder = HeartbeatBuilder::new(_fbb);
+    builder.add_house(args.house);
     builder.add_ticket_key_print(args.ticket_key_print);
     builder.add_seed(args.seed);
     builder.add_sent(args.sent);
@@ -567,6 +569,13 @@ impl<'a> Heartbeat<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Heartbeat::VT_LOAD, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn house(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Heartbeat::VT_HOUSE, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Heartbeat<'_> {
@@ -588,6 +597,7 @@ impl ::flatbuffers::Verifiable for Heartbeat<'_> {
      .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Report>>>>("reports", Self::VT_REPORTS, false)?
      .visit_field::<u32>("load", Self::VT_LOAD, false)?
+     .visit_field::<u64>("house", Self::VT_HOUSE, false)?
      .finish();
     Ok(())
   }
@@ -606,6 +616,7 @@ pub struct HeartbeatArgs<'a> {
     pub version_max: u16,
     pub reports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Report<'a>>>>>,
     pub load: u32,
+    pub house: u64,
 }
 impl<'a> Default for HeartbeatArgs<'a> {
   #[inline]
@@ -624,6 +635,7 @@ impl<'a> Default for HeartbeatArgs<'a> {
       version_max: 0,
       reports: None,
       load: 0,
+      house: 0,
     }
   }
 }
@@ -686,6 +698,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u32>(Heartbeat::VT_LOAD, load, 0);
   }
   #[inline]
+  pub fn add_house(&mut self, house: u64) {
+    self.fbb_.push_slot::<u64>(Heartbeat::VT_HOUSE, house, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     HeartbeatBuilder {
@@ -716,6 +732,7 @@ impl ::core::fmt::Debug for Heartbeat<'_> {
       ds.field("version_max", &self.version_max());
       ds.field("reports", &self.reports());
       ds.field("load", &self.load());
+      ds.field("house", &self.house());
       ds.finish()
   }
 }
@@ -1672,6 +1689,436 @@ impl ::core::fmt::Debug for Frame<'_> {
       ds.field("seq", &self.seq());
       ds.field("begins", &self.begins());
       ds.field("items", &self.items());
+      ds.finish()
+  }
+}
+pub enum BanOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Ban<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Ban<'a> {
+  type Inner = Ban<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Ban<'a> {
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ID: ::flatbuffers::VOffsetT = 6;
+  pub const VT_STAMP_US: ::flatbuffers::VOffsetT = 8;
+  pub const VT_UNTIL_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LIFTED: ::flatbuffers::VOffsetT = 12;
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 14;
+  pub const VT_REASON: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Ban { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args BanArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Ban<'bldr>> {
+    let mut builder = BanBuilder::new(_fbb);
+    builder.add_until_ms(args.until_ms);
+    builder.add_stamp_us(args.stamp_us);
+    builder.add_id(args.id);
+    if let Some(x) = args.reason { builder.add_reason(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_lifted(args.lifted);
+    builder.add_kind(args.kind);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn kind(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Ban::VT_KIND, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Ban::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn stamp_us(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Ban::VT_STAMP_US, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn until_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Ban::VT_UNTIL_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn lifted(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Ban::VT_LIFTED, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Ban::VT_NAME, None)}
+  }
+  #[inline]
+  pub fn reason(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Ban::VT_REASON, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Ban<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("kind", Self::VT_KIND, false)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("stamp_us", Self::VT_STAMP_US, false)?
+     .visit_field::<u64>("until_ms", Self::VT_UNTIL_MS, false)?
+     .visit_field::<bool>("lifted", Self::VT_LIFTED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reason", Self::VT_REASON, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct BanArgs<'a> {
+    pub kind: u8,
+    pub id: u64,
+    pub stamp_us: u64,
+    pub until_ms: u64,
+    pub lifted: bool,
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub reason: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for BanArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    BanArgs {
+      kind: 0,
+      id: 0,
+      stamp_us: 0,
+      until_ms: 0,
+      lifted: false,
+      name: None,
+      reason: None,
+    }
+  }
+}
+
+pub struct BanBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> BanBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_kind(&mut self, kind: u8) {
+    self.fbb_.push_slot::<u8>(Ban::VT_KIND, kind, 0);
+  }
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(Ban::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_stamp_us(&mut self, stamp_us: u64) {
+    self.fbb_.push_slot::<u64>(Ban::VT_STAMP_US, stamp_us, 0);
+  }
+  #[inline]
+  pub fn add_until_ms(&mut self, until_ms: u64) {
+    self.fbb_.push_slot::<u64>(Ban::VT_UNTIL_MS, until_ms, 0);
+  }
+  #[inline]
+  pub fn add_lifted(&mut self, lifted: bool) {
+    self.fbb_.push_slot::<bool>(Ban::VT_LIFTED, lifted, false);
+  }
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Ban::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_reason(&mut self, reason: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Ban::VT_REASON, reason);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> BanBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    BanBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Ban<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Ban<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Ban");
+      ds.field("kind", &self.kind());
+      ds.field("id", &self.id());
+      ds.field("stamp_us", &self.stamp_us());
+      ds.field("until_ms", &self.until_ms());
+      ds.field("lifted", &self.lifted());
+      ds.field("name", &self.name());
+      ds.field("reason", &self.reason());
+      ds.finish()
+  }
+}
+pub enum HouseOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct House<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for House<'a> {
+  type Inner = House<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> House<'a> {
+  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NEEDS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_NODE: ::flatbuffers::VOffsetT = 8;
+  pub const VT_INCARNATION: ::flatbuffers::VOffsetT = 10;
+  pub const VT_ASKS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_ANSWERS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_BANS: ::flatbuffers::VOffsetT = 16;
+  pub const VT_TAKEN: ::flatbuffers::VOffsetT = 18;
+  pub const VT_MOVED: ::flatbuffers::VOffsetT = 20;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    House { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HouseArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<House<'bldr>> {
+    let mut builder = HouseBuilder::new(_fbb);
+    builder.add_answers(args.answers);
+    builder.add_asks(args.asks);
+    builder.add_incarnation(args.incarnation);
+    if let Some(x) = args.moved { builder.add_moved(x); }
+    if let Some(x) = args.taken { builder.add_taken(x); }
+    if let Some(x) = args.bans { builder.add_bans(x); }
+    builder.add_needs(args.needs);
+    builder.add_version(args.version);
+    builder.add_node(args.node);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn version(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(House::VT_VERSION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn needs(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(House::VT_NEEDS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn node(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(House::VT_NODE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn incarnation(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(House::VT_INCARNATION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn asks(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(House::VT_ASKS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn answers(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(House::VT_ANSWERS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn bans(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Ban<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Ban>>>>(House::VT_BANS, None)}
+  }
+  #[inline]
+  pub fn taken(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(House::VT_TAKEN, None)}
+  }
+  #[inline]
+  pub fn moved(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(House::VT_MOVED, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for House<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("version", Self::VT_VERSION, false)?
+     .visit_field::<u16>("needs", Self::VT_NEEDS, false)?
+     .visit_field::<u8>("node", Self::VT_NODE, false)?
+     .visit_field::<u64>("incarnation", Self::VT_INCARNATION, false)?
+     .visit_field::<u64>("asks", Self::VT_ASKS, false)?
+     .visit_field::<u64>("answers", Self::VT_ANSWERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Ban>>>>("bans", Self::VT_BANS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("taken", Self::VT_TAKEN, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("moved", Self::VT_MOVED, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HouseArgs<'a> {
+    pub version: u16,
+    pub needs: u16,
+    pub node: u8,
+    pub incarnation: u64,
+    pub asks: u64,
+    pub answers: u64,
+    pub bans: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Ban<'a>>>>>,
+    pub taken: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub moved: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+}
+impl<'a> Default for HouseArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HouseArgs {
+      version: 0,
+      needs: 0,
+      node: 0,
+      incarnation: 0,
+      asks: 0,
+      answers: 0,
+      bans: None,
+      taken: None,
+      moved: None,
+    }
+  }
+}
+
+pub struct HouseBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HouseBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_version(&mut self, version: u16) {
+    self.fbb_.push_slot::<u16>(House::VT_VERSION, version, 0);
+  }
+  #[inline]
+  pub fn add_needs(&mut self, needs: u16) {
+    self.fbb_.push_slot::<u16>(House::VT_NEEDS, needs, 0);
+  }
+  #[inline]
+  pub fn add_node(&mut self, node: u8) {
+    self.fbb_.push_slot::<u8>(House::VT_NODE, node, 0);
+  }
+  #[inline]
+  pub fn add_incarnation(&mut self, incarnation: u64) {
+    self.fbb_.push_slot::<u64>(House::VT_INCARNATION, incarnation, 0);
+  }
+  #[inline]
+  pub fn add_asks(&mut self, asks: u64) {
+    self.fbb_.push_slot::<u64>(House::VT_ASKS, asks, 0);
+  }
+  #[inline]
+  pub fn add_answers(&mut self, answers: u64) {
+    self.fbb_.push_slot::<u64>(House::VT_ANSWERS, answers, 0);
+  }
+  #[inline]
+  pub fn add_bans(&mut self, bans: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Ban<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(House::VT_BANS, bans);
+  }
+  #[inline]
+  pub fn add_taken(&mut self, taken: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(House::VT_TAKEN, taken);
+  }
+  #[inline]
+  pub fn add_moved(&mut self, moved: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(House::VT_MOVED, moved);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HouseBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HouseBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<House<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for House<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("House");
+      ds.field("version", &self.version());
+      ds.field("needs", &self.needs());
+      ds.field("node", &self.node());
+      ds.field("incarnation", &self.incarnation());
+      ds.field("asks", &self.asks());
+      ds.field("answers", &self.answers());
+      ds.field("bans", &self.bans());
+      ds.field("taken", &self.taken());
+      ds.field("moved", &self.moved());
       ds.finish()
   }
 }

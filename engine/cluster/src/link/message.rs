@@ -50,7 +50,7 @@ pub struct Pong {
 
 impl Message for Heartbeat {
     fn encode(&self) -> Result<Bytes, TooLong> {
-        let Heartbeat { node, incarnation, sent, echoes, facts, versions, reports, load } = self;
+        let Heartbeat { node, incarnation, sent, echoes, facts, versions, reports, load, house } = self;
         let Facts { seed, shards, ticket_key_print } = *facts;
         table::encode(Kind::Heartbeat, |fbb| {
             let echoes: Vec<_> = echoes.iter().map(|echo| encode_echo(fbb, *echo)).collect();
@@ -71,6 +71,7 @@ impl Message for Heartbeat {
                 version_max: versions.max,
                 reports: Some(reports),
                 load: *load,
+                house: *house,
             };
             fb::Heartbeat::create(fbb, &args)
         })
@@ -88,6 +89,7 @@ impl Message for Heartbeat {
             versions: Versions { min: t.version_min(), max: t.version_max() },
             reports: t.reports().map(|all| all.iter().map(decode_report).collect()).unwrap_or_default(),
             load: t.load(),
+            house: t.house(),
         })
     }
 }

@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Pong = 5,
     Up = 6,
     Down = 7,
+    House = 8,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Pong => "a pong",
             Kind::Up => "a frame to the owner",
             Kind::Down => "a frame of the owner",
+            Kind::House => "a message of the house",
         }
     }
 }

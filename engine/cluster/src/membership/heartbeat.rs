@@ -78,6 +78,8 @@ pub struct Heartbeat {
     pub reports: Vec<ShardReport>,
     /// How many connections it has.
     pub load: u32,
+    /// A digest of what it knows of the house: equal for nodes that know the same.
+    pub house: u64,
 }
 
 impl Heartbeat {

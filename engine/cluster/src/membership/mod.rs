@@ -253,6 +253,7 @@ impl Membership {
             versions: self.config.versions,
             reports,
             load: 0,
+            house: 0,
         }
     }
 

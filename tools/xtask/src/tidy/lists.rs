@@ -45,6 +45,7 @@ pub(super) const LARGE_TYPES: &[(&str, &str)] = &[];
 /// Where clocks, threads and random sources may be used: kind, file or folder, and why there.
 pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("clock", "edge/src/clock.rs", "the one clock of a node, passed down"),
+    ("clock", "edge/node/src/house/mod.rs", "tokio's clock: how long an order waits for other nodes"),
     ("clock", "edge/node/src/http/shards.rs", "tokio's clock: its tests run in virtual time"),
     ("clock", "engine/cluster/nats/src/", "the network's thread has the clock that stands are given"),
     ("clock", "engine/queue/src/parker.rs", "a park with a time limit"),

@@ -15,6 +15,7 @@ mod fanout;
 mod greeting;
 mod harness;
 mod history;
+mod house;
 mod joining;
 mod limits;
 mod model_owner;

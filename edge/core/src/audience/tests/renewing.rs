@@ -47,6 +47,7 @@ impl Authorize for BySpelling {
             } else {
                 RoomScope::of(&patterns).expect("patterns")
             },
+            token: 0,
         })
     }
 }

@@ -45,6 +45,21 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "hand a shard that this node owns over to another node",
         "curl {at}/cluster/shards/3/move -d '{\"to\":1}'",
     ),
+    ("GET", "/bans", "who is banned, and what is revoked", "curl {at}/bans"),
+    ("GET", "/bans/{user}", "one user's ban; 404 where there is none", "curl {at}/bans/ann"),
+    (
+        "PUT",
+        "/bans/{user}",
+        "ban a user (the token's `sub`) in the whole house: open sessions end, new ones are refused; answers at which nodes it is in force",
+        "curl -X PUT {at}/bans/ann -d '{\"seconds\":3600,\"reason\":\"spam\"}'",
+    ),
+    ("DELETE", "/bans/{user}", "lift a user's ban, everywhere", "curl -X DELETE {at}/bans/ann"),
+    (
+        "POST",
+        "/revocations",
+        "end a session and its ticket, or all sessions with a token (its `jti`), everywhere",
+        "curl {at}/revocations -d '{\"token_id\":\"b3f1\",\"seconds\":86400}'",
+    ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (
         "GET",

@@ -6,6 +6,7 @@
 //! Not here: connections, access and failures (`http`), the effect of a request on a room
 //! (`grandstand_engine`), the counting of numbers (`metrics`).
 
+mod bans;
 #[cfg(test)]
 mod bounds;
 mod clock;
@@ -45,6 +46,7 @@ use super::server::{self, Bounds, Offloaded, offload};
 use super::shards::Shards;
 use crate::file_limit;
 use crate::health::Health;
+use crate::house::House;
 use crate::metrics::Metrics;
 pub use cluster::ClusterControl;
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
@@ -72,6 +74,8 @@ pub struct AdminState {
     pub clock: Clock,
     /// The durable log, if the node has one.
     pub store: Option<Arc<StorePort>>,
+    /// Bans and revocations.
+    pub house: Arc<House>,
     /// The cluster's part, if the node is one of a cluster.
     pub cluster: Option<Arc<dyn ClusterControl>>,
     /// Does the node accept new sessions? False while it starts and while it drains.
@@ -114,6 +118,7 @@ pub fn start(listener: std::net::TcpListener, state: AdminState) -> io::Result<J
 struct Port {
     clock: Clock,
     store: Option<Arc<StorePort>>,
+    house: Arc<House>,
     cluster: Option<Arc<dyn ClusterControl>>,
     shards: Shards,
     stats: Vec<Arc<Stats>>,
@@ -128,10 +133,22 @@ type Shared = State<Arc<Port>>;
 
 impl Port {
     fn new(state: AdminState) -> Port {
-        let AdminState { clock, desk, stats, metrics, store, cluster, ready, drain, reload, health, .. } =
-            state;
+        let AdminState {
+            clock,
+            desk,
+            stats,
+            metrics,
+            store,
+            house,
+            cluster,
+            ready,
+            drain,
+            reload,
+            health,
+            ..
+        } = state;
         let shards = Shards::new(desk);
-        Port { clock, store, cluster, shards, stats, metrics, ready, drain, reload, health }
+        Port { clock, store, house, cluster, shards, stats, metrics, ready, drain, reload, health }
     }
 }
 
@@ -171,6 +188,9 @@ fn router(port: Arc<Port>) -> Router {
         .route("/drain", get(drain::show).post(drain::begin))
         .route("/cluster", get(cluster::show))
         .route("/cluster/shards/{shard}/move", post(cluster::hand_over))
+        .route("/bans", get(bans::list))
+        .route("/bans/{user}", get(bans::show).put(bans::ban).delete(bans::lift))
+        .route("/revocations", post(bans::revoke))
         .route("/clock/accept", post(clock::accept))
         .route("/reload", post(reload::reload))
         .route("/log", get(store::show))

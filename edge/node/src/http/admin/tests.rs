@@ -6,7 +6,7 @@ use super::index::ENDPOINTS;
 use super::*;
 use axum::response::IntoResponse;
 use grandstand_edge::clock::Clock;
-use grandstand_edge::config::Secret;
+use grandstand_edge::config::{Config, Secret};
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::link::{Alias, Backbone, Input, ShardId};
 use grandstand_engine::runtime::Desk;
@@ -47,6 +47,7 @@ impl Node {
             metrics: Metrics::new("test", Clock::start()),
             clock: Clock::start(),
             store: None,
+            house: House::open(&Config::default(), Clock::start()).unwrap(),
             cluster: None,
             ready: ready.clone(),
             key: SharedKey::new(key.map(Secret::new).as_ref()),

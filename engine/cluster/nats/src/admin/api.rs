@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use grandstand_cluster::id::NodeId;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::fault::AdminFault;
@@ -24,6 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 const REFUSALS: [&str; 2] = ["authorization violation", "failed signing nonce"];
 /// "JetStream system temporarily unavailable": a leader is being elected.
 const TEMPORARILY_UNAVAILABLE: u64 = 10_008;
+/// Messages of the bucket that are asked for at once.
+const BATCH: usize = 1_000;
 /// How many times a request is repeated while leaders are elected, and how long between two.
 const REPEATS: u32 = 40;
 const REPEAT_AFTER: Duration = Duration::from_millis(250);
@@ -139,6 +141,62 @@ impl Session {
         match answer.get("error") {
             None => Ok(Ok(())),
             Some(error) => Ok(Err(of_value(error.clone())?)),
+        }
+    }
+
+    /// The last message of each subject of the bucket that matches.
+    pub(crate) async fn last_of_each(&self, subjects: String) -> Result<Vec<Bytes>, AdminFault> {
+        let mut found = Vec::new();
+        let mut up_to = 0_u64;
+        loop {
+            let request = match up_to {
+                0 => json!({ "multi_last": [subjects], "batch": BATCH }),
+                seq => json!({ "multi_last": [subjects], "batch": BATCH, "seq": seq + 1 }),
+            };
+            let page = self.direct_get(request).await?;
+            let Some(&(last, _)) = page.last() else { return Ok(found) };
+            let is_whole = page.len() < BATCH;
+            found.extend(page.into_iter().map(|(_, bytes)| bytes));
+            if is_whole {
+                return Ok(found);
+            }
+            up_to = last;
+        }
+    }
+
+    /// One batch of the bucket: numbers and contents.
+    async fn direct_get(&self, request: Value) -> Result<Vec<(u64, Bytes)>, AdminFault> {
+        let unreachable = |error: String| AdminFault::Unreachable(error);
+        let inbox = self.client.new_inbox();
+        let subscribed = self.client.subscribe(inbox.clone()).await;
+        let mut answers = subscribed.map_err(|error| unreachable(error.to_string()))?;
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.subjects.bucket());
+        let asked = self.client.publish_with_reply(subject, inbox, request.to_string().into()).await;
+        asked.map_err(|error| unreachable(error.to_string()))?;
+        let mut page = Vec::new();
+        let gathering = async {
+            while let Some(message) = answers.next().await {
+                match message.status.map(|status| status.as_u16()) {
+                    // The end of a batch, and "nothing matches".
+                    Some(204 | 404) => return Ok(()),
+                    Some(503) => return Err(AdminFault::NoJetStream),
+                    Some(status) => {
+                        return Err(AdminFault::Api(format!("a page of the bucket: status {status}")));
+                    }
+                    None => {
+                        let number = message
+                            .headers
+                            .as_ref()
+                            .and_then(|headers| headers.get("Nats-Sequence")?.as_str().parse::<u64>().ok());
+                        page.extend(number.map(|number| (number, message.payload)));
+                    }
+                }
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, gathering).await {
+            Ok(done) => done.map(|()| page),
+            Err(_) => Err(AdminFault::NoLeader),
         }
     }
 

@@ -14,7 +14,10 @@ mod streams;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use grandstand_cluster::house::{Ban, HouseMessage};
 use grandstand_cluster::id::NodeId;
+use grandstand_cluster::link::Message as _;
 use grandstand_cluster::membership::Facts;
 use grandstand_engine::link::ShardId;
 
@@ -87,6 +90,18 @@ async fn make_all(
 /// The servers are out of reach.
 pub fn facts(config: &Config) -> Result<Option<Facts>, AdminFault> {
     with_session(config, async |session| facts::found(session).await)
+}
+
+/// The bans in the cluster's bucket, lifted ones too. A node reads them before it serves.
+///
+/// # Errors
+/// The servers are out of reach, or the bucket has no leader.
+pub fn bans(config: &Config) -> Result<Vec<Ban>, AdminFault> {
+    with_session(config, async |session| {
+        let answers = session.last_of_each(session.subjects.bans()).await?;
+        let decode = |bytes: Bytes| HouseMessage::decode(&bytes).ok().map(|message| message.bans);
+        Ok(answers.into_iter().filter_map(decode).flatten().collect())
+    })
 }
 
 /// Whether the cluster can keep what it acknowledges: streams, servers and facts are as they must be.

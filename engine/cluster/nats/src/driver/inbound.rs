@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_nats::{Message, StatusCode};
+use grandstand_cluster::house::HouseMessage;
 use grandstand_cluster::link::{Announce, Message as _, Pong};
 use grandstand_cluster::membership::Heartbeat;
 use grandstand_cluster::seat::Ask;
 use grandstand_cluster::stand::FromWire;
 
-use super::Driver;
+use super::{Driver, house};
 use crate::subjects::{Answered, Inbound};
 
 impl Driver {
@@ -39,8 +40,13 @@ impl Driver {
                 let verdict = self.membership.handle_heartbeat(now, &heartbeat);
                 self.show_peer(&heartbeat, now, verdict.err());
                 if verdict.is_ok() {
+                    house::compare(self, &heartbeat);
                     self.deliver_to_all(&FromWire::Heartbeat(Arc::new(heartbeat)));
                 }
+            }
+            Inbound::House => {
+                let message = HouseMessage::decode(payload).ok()?;
+                house::handle(self, &message);
             }
             Inbound::Ask(shard) => {
                 self.deliver(shard, FromWire::Ask(Ask::decode(payload).ok()?));

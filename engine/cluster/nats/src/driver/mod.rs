@@ -8,6 +8,7 @@
 //! Not here: what messages mean; who reads the status.
 
 mod append;
+mod house;
 mod inbound;
 mod leaders;
 mod read;
@@ -32,6 +33,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::FLUSH_WITHIN;
 use crate::config::{Config, Plan};
+use crate::house::ToNodes;
 use crate::status::Shared;
 use crate::subjects::Subjects;
 use crate::wire::{FromStand, weight};
@@ -144,6 +146,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut from_stands: mpsc::Receiver<FromStand>,
+        mut orders: mpsc::Receiver<ToNodes>,
         mut stopped: oneshot::Receiver<()>,
     ) {
         let every = |period| {
@@ -170,6 +173,7 @@ impl Driver {
                         self.handle_stand(next);
                     }
                 }
+                Some(order) = orders.recv() => house::obey(&self, order),
                 Some(message) = self.answers.next() => self.handle_answer(message),
                 Some(message) = self.for_me.next() => self.handle_inbound(&message),
                 Some(message) = self.for_all.next() => self.handle_inbound(&message),

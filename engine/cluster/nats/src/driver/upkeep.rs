@@ -17,7 +17,7 @@ use grandstand_cluster::stand::FromWire;
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
 
-use super::Driver;
+use super::{Driver, house};
 use crate::admin::{self, Session};
 use crate::replies::StreamEnd;
 use crate::status::StreamStatus;
@@ -32,11 +32,13 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     /// Stands were told that nobody received a ping to it, and not yet that it answered since.
     is_missed: bool,
+    /// When it was told everything of the house.
+    pub(super) told_all: Option<Instant>,
 }
 
 impl Peer {
     pub(super) fn new(node: NodeId) -> Self {
-        Peer { node, is_missed: false }
+        Peer { node, is_missed: false, told_all: None }
     }
 }
 
@@ -50,7 +52,10 @@ pub(super) struct RoundTrip {
 impl Driver {
     pub(super) fn send_heartbeat(&self) {
         let mut heartbeat = self.membership.heartbeat(self.now(), self.shared.reports());
-        heartbeat.load = self.shared.load.get().map_or(0, |load| load());
+        if let Some(house) = self.shared.house.get() {
+            (heartbeat.load, heartbeat.house) = (house.load(), house.digest());
+        }
+        house::send_news(self);
         // One that is lost is like one that is lost on the way.
         let _ = self.publish_encoded(self.subjects.heartbeat(), heartbeat.encode());
     }

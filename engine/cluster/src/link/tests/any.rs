@@ -16,6 +16,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::house::{Ban, HouseMessage};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::{DownFrame, DownItem, UpFrame, UpItem};
 use crate::membership::{Echo, Facts, Heartbeat, ShardReport, Versions};
@@ -399,9 +400,9 @@ pub(super) fn heartbeat() -> BoxedStrategy<Heartbeat> {
         ticket_key_print,
     });
     let versions = (any::<u16>(), any::<u16>()).prop_map(|(min, max)| Versions { min, max });
-    let ids = (any::<u8>(), number(), number(), any::<u32>());
+    let ids = (any::<u8>(), number(), number(), (any::<u32>(), number()));
     (ids, vec(echo, 0..4), facts, versions, vec(report, 0..9))
-        .prop_map(|((node, incarnation, sent, load), echoes, facts, versions, reports)| Heartbeat {
+        .prop_map(|((node, incarnation, sent, (load, house)), echoes, facts, versions, reports)| Heartbeat {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
             sent: PeerTime(sent),
@@ -410,6 +411,33 @@ pub(super) fn heartbeat() -> BoxedStrategy<Heartbeat> {
             versions,
             reports,
             load,
+            house,
+        })
+        .boxed()
+}
+
+pub(super) fn house() -> BoxedStrategy<HouseMessage> {
+    let ban = (any::<u8>(), any::<[u64; 3]>(), any::<bool>(), text(), text()).prop_map(
+        |(kind, [id, stamp_us, until_ms], is_lifted, name, reason)| Ban {
+            kind,
+            id,
+            stamp_us,
+            until_ms,
+            is_lifted,
+            name: name.into(),
+            reason: reason.into(),
+        },
+    );
+    let numbers = (any::<u8>(), number(), number(), number());
+    (numbers, vec(ban, 0..5), vec(any::<(u64, u8, u32)>(), 0..9), vec(any::<u64>(), 0..9))
+        .prop_map(|((node, incarnation, asks, answers), bans, taken, moved)| HouseMessage {
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            asks,
+            answers,
+            bans,
+            taken,
+            moved,
         })
         .boxed()
 }

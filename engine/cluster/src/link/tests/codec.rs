@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{any, body::cluster_message as feed};
+use crate::house::HouseMessage;
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::{Announce, AnswerParts, DownFrame, Message, Pong, UpFrame, encode_answer};
 use crate::membership::Heartbeat;
@@ -22,6 +23,7 @@ fn any_message() -> BoxedStrategy<Vec<u8>> {
         3 => any::up_frame().prop_map(|frame| frame.encode().unwrap().to_vec()),
         5 => any::down_frame().prop_map(|frame| frame.encode().unwrap().to_vec()),
         1 => any::heartbeat().prop_map(|heartbeat| heartbeat.encode().unwrap().to_vec()),
+        1 => any::house().prop_map(|house| house.encode().unwrap().to_vec()),
         1 => any::ask().prop_map(|ask| ask.encode().unwrap().to_vec()),
         1 => any::promise().prop_map(|answer| encode_answer(&answer).unwrap()[0].to_vec()),
     ]
@@ -44,6 +46,7 @@ proptest! {
         heartbeat in any::heartbeat(),
         ask in any::ask(),
         answer in any::promise(),
+        house in any::house(),
         numbers in any::<[u64; 3]>(),
         node in any::<u8>(),
     ) {
@@ -52,6 +55,7 @@ proptest! {
         prop_assert_eq!(decode_answer(&encode_answer(&answer).unwrap()[0]), Some(answer));
         let announce = Announce { term: Term(numbers[0]), position: Position(numbers[1]) };
         prop_assert_eq!(Announce::decode(&announce.encode().unwrap()), Ok(announce));
+        prop_assert_eq!(HouseMessage::decode(&house.encode().unwrap()), Ok(house));
         let pong = Pong { node: NodeId(node), incarnation: Incarnation(numbers[2]) };
         prop_assert_eq!(Pong::decode(&pong.encode().unwrap()), Ok(pong));
     }
@@ -59,7 +63,7 @@ proptest! {
     #[test]
     fn any_bytes_are_decoded_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         feed(&bytes);
-        for kind in 1..=7 {
+        for kind in 1..=8 {
             if let Some(first) = bytes.first_mut() {
                 *first = kind;
             }

@@ -189,6 +189,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         versions: Versions { min: 1, max: 2 },
         reports: vec![report(0, true), report(1, false)],
         load: 0,
+        house: 0,
     };
     let ask = Ask { candidate: node, incarnation, term, sent: PeerTime(8) };
     let answer = |verdict| {

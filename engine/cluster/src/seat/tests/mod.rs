@@ -75,6 +75,7 @@ impl Bench {
             versions: Versions { min: 1, max: 1 },
             reports: vec![report],
             load: 0,
+            house: 0,
         };
         self.membership.handle_heartbeat(self.now, &heartbeat).unwrap();
         self.seat.handle_heartbeat(&heartbeat, &self.membership);
