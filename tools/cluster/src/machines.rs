@@ -270,16 +270,21 @@ impl Machines {
         format!("at {server}, {problem}\n{:<11}{}", "", shards.join(&format!("\n{:<11}", "")))
     }
 
-    /// How all nodes see the shards, if they run, agree, and no log has its leader beside its owner.
+    /// How all nodes see the shards, if they run and agree.
     pub(crate) fn steady(&self) -> Result<Vec<ShardView>> {
         let mut agreed: Option<Vec<ShardView>> = None;
-        let mut owning = [false; SHARDS];
+        let (mut owning, mut leaders) = ([false; SHARDS], [None; SHARDS]);
         for number in 0..MACHINES {
             let view = self.view(number)?;
             ensure!(view.len() == SHARDS, "node {number} sees {} shards", view.len());
             for (shard, of) in view.iter().enumerate() {
                 ensure!(of.owner.is_some(), "node {number} knows no owner of shard {shard}");
-                owning[shard] |= of.is_owning && of.owner == Some(number);
+                let is_owner = of.is_owning && of.owner == Some(number);
+                owning[shard] |= is_owner;
+                if is_owner {
+                    // Owners alone ask for the leaders of their logs.
+                    leaders[shard] = of.leader;
+                }
                 let first = agreed.as_ref().map_or(of, |agreed| &agreed[shard]);
                 ensure!(
                     (first.owner, first.term) == (of.owner, of.term),
@@ -295,7 +300,9 @@ impl Machines {
         if let Some(shard) = owning.iter().position(|owns| !owns) {
             anyhow::bail!("the owner of shard {shard} does not act");
         }
-        agreed.context("there are machines")
+        let mut agreed = agreed.context("there are machines")?;
+        agreed.iter_mut().zip(leaders).for_each(|(shard, leader)| shard.leader = leader);
+        Ok(agreed)
     }
 
     /// What the nodes and servers logged last, for a report of what went wrong.

@@ -191,6 +191,14 @@ fn anew(room: &Attached, join: &Join) -> Start {
     replay_start(room, join.replay, Outcome::Restarted).unwrap_or_else(head)
 }
 
+/// Where the log parts from an earlier one, for a reader that read further in that: its owner died with what
+/// it had shown. From here on the reader misses nothing.
+fn after_fork(room: &Attached, epoch: u64) -> Option<Start> {
+    let batch = room.ring.since_offset(room.holds(epoch)?)?.next()?;
+    let (offset, time_ms) = (batch.first_offset, batch.base_time_ms);
+    Some(Start { outcome: Outcome::Restarted, offset, time_ms })
+}
+
 /// Where a reader begins, if the ring can tell.
 fn start(room: &Attached, join: &Join) -> Result<Start, NotInRing> {
     // It comes from a worker that is ahead of this one: the shard's page comes after what this one has not
@@ -211,7 +219,11 @@ fn start(room: &Attached, join: &Join) -> Result<Start, NotInRing> {
             let (offset, time_ms) = (batch.first_offset, batch.base_time_ms);
             Ok(Start { outcome: Outcome::Resumed, offset, time_ms })
         }
-        Some(None) => Ok(at_replay(Outcome::Restarted)),
+        Some(None) => {
+            let again = at_replay(Outcome::Restarted);
+            let fork = join.resume.and_then(|(epoch, _)| after_fork(room, epoch));
+            Ok(fork.filter(|fork| fork.offset < again.offset).unwrap_or(again))
+        }
         None => Ok(at_replay(Outcome::Live)),
     }
 }
