@@ -53,6 +53,9 @@ impl Model {
             OwnedEvent::Tally { key, count, .. } => self.tally.add(self.now_ms, key, *count),
             OwnedEvent::Snapshot { .. } => self.states.clear(),
             OwnedEvent::State { key, value, .. } => self.handle_state(key, value.as_deref()),
+            OwnedEvent::Gap { epoch, to, count, reason: GapReason::Restarted, .. } => {
+                handle_restarted(self, *epoch, *to, *count);
+            }
             OwnedEvent::Gap { to, count, reason, .. } => {
                 self.notice(Tone::Warning, &gap_text(*count, *reason));
                 self.handle_passed(*to);
@@ -311,6 +314,25 @@ impl Model {
             _ => None,
         })
     }
+}
+
+/// The room has another log: one that goes on where ours was read, one that holds less, or a new one.
+fn handle_restarted(model: &mut Model, epoch: u64, to: u64, count: u64) {
+    let shown = model.next_offset;
+    model.epoch = Some(epoch);
+    if count == 0 && to >= shown {
+        model.notice(Tone::Info, "the room goes on in another log, and nothing is missing");
+        return model.handle_passed(to);
+    }
+    let text = match shown - to.min(shown) {
+        1 if count == 0 && to > 0 => "the last message is no longer in the room".to_owned(),
+        lost if count == 0 && to > 0 => format!("the last {lost} messages are no longer in the room"),
+        _ if count == 0 => "the room began anew: numbers start again".to_owned(),
+        _ => gap_text(count, GapReason::Restarted),
+    };
+    model.notice(Tone::Warning, &text);
+    model.handle_passed(u64::MAX);
+    model.next_offset = to;
 }
 
 fn with_attachment(text: &str, attachment: &str) -> String {

@@ -165,6 +165,28 @@ fn gaps_are_told_with_number_and_reason() {
 }
 
 #[test]
+fn another_log_is_told_by_what_it_has_of_ours() {
+    // Ten messages were read.
+    let cases = [
+        (10, 0, "* the room goes on in another log, and nothing is missing"),
+        (9, 0, "* the last message is no longer in the room"),
+        (4, 0, "* the last 6 messages are no longer in the room"),
+        (0, 0, "* the room began anew: numbers start again"),
+        (3, 3, "* missed 3 messages: the room began anew"),
+    ];
+    for (to, count, expected) in cases {
+        let mut model = inside();
+        let (from, reason) = (to - count, GapReason::Restarted);
+        tell(&mut model, &[OwnedEvent::Gap { room: room(), epoch: 8, from, to, count, reason }]);
+        assert_eq!(lines(&model), [expected]);
+        // What is said now is of the log that the room has now.
+        model.handle_sent(5, "hello");
+        tell(&mut model, &[published(5, 8, to), message(to, "ann", "hello")]);
+        assert!(is_mine(&model) && model.pending.is_empty(), "{expected}");
+    }
+}
+
+#[test]
 fn a_lost_connection_is_told_once_and_so_is_the_new_one() {
     let mut model = inside();
     let lost = |kind| OwnedEvent::Disconnected { reason: Reason::Transport(Ending::Broken(kind)) };
