@@ -74,6 +74,18 @@ pub enum Input {
         /// On whose account the room is made if it does not exist.
         opener: Opener,
     },
+    /// As `Attach`, to another owner than before: a room that must be made again gets the alias that it had,
+    /// so that nobody loses a subscription to it.
+    Reattach {
+        /// Who follows.
+        worker: WorkerId,
+        /// The room's name.
+        room: Arc<str>,
+        /// On whose account the room is made if it does not exist.
+        opener: Opener,
+        /// The alias that the room had.
+        alias: Alias,
+    },
     /// Stop following a room. No batch follows after those already on the way.
     Detach {
         /// The worker that stops following.

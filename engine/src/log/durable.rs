@@ -83,13 +83,16 @@ pub struct RoomEntry {
     /// Its log.
     pub epoch: u64,
     /// Its next offset, at which its next batch begins. Above 0 when a room of durability `memory` becomes
-    /// one of `disk`: its earlier messages are not kept.
+    /// one of `disk`: its earlier messages are not kept. Of a head: its next offset as of this description.
     pub next_offset: u64,
     /// Its slot within its shard, which determines its alias. `None`: a version that did not record slots
     /// stored it, and the shard chooses one.
     pub slot: Option<u32>,
     /// Does it stay without viewers, because an operator made it?
     pub is_operators: bool,
+    /// Is only its head in the log: its description and its state, without its chat? See
+    /// [`DurableLog::keeps_heads`].
+    pub is_head: bool,
     /// Its phase.
     pub phase: Phase,
     /// Settings of its own.
@@ -152,6 +155,12 @@ pub enum News {
 pub trait DurableLog: Send {
     /// How safe an entry is once [`News::Durable`] covers it: the durability that rooms in this log promise.
     fn level(&self) -> Durability;
+
+    /// Does it keep the heads of rooms of durability `memory`, so that the next owner of the shard has the
+    /// same rooms? A log that one node alone writes does not: such rooms end with the process.
+    fn keeps_heads(&self) -> bool {
+        false
+    }
 
     /// May more be pushed?
     ///

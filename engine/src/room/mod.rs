@@ -9,6 +9,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod judge;
+mod keeping;
 mod nonces;
 pub(crate) mod pacing;
 pub(crate) mod seal;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::random::Random;
 
+pub(crate) use self::keeping::Keeping;
 use crate::config::ShardConfig;
 use crate::link::{Lineage, Now, PersonId, RoomSettings};
 use crate::log::RoomEntry;
@@ -51,18 +53,6 @@ pub(crate) enum Origin {
     Operator,
 }
 
-/// Is a room in the durable log, and how safely are its messages kept there?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// It is in memory only.
-    Memory,
-    /// It is not in the log yet, because the log accepted nothing when the room was made. The first batch
-    /// that must be kept adds it.
-    Unannounced(Durability),
-    /// It is in the log.
-    Logged(Durability),
-}
-
 impl Disk {
     /// Does the message at an offset have to be synced, and is it not synced yet?
     pub(crate) fn is_on_its_way(&self, offset: u64) -> bool {
@@ -81,7 +71,7 @@ pub(crate) struct Room {
     pub(crate) name: Arc<str>,
     pub(crate) epoch: u64,
     pub(crate) live: Option<Box<Live>>,
-    /// The dormant part of a room on disk.
+    /// The dormant part of a room in the durable log.
     pub(crate) dormant: Option<Box<Dormant>>,
     pub(crate) phase: Phase,
     pub(crate) origin: Origin,
@@ -110,7 +100,7 @@ impl Account {
     }
 }
 
-/// What a dormant room on disk still remembers, so that it goes on at the same position.
+/// What a dormant room in the durable log still remembers, so that it goes on at the same position.
 #[derive(Debug)]
 pub(crate) struct Dormant {
     pub(crate) next_seq: u64,
@@ -120,12 +110,15 @@ pub(crate) struct Dormant {
     pub(crate) disk: Disk,
     pub(crate) state: Box<[(Box<str>, Bytes)]>,
     pub(crate) state_version: u64,
+    /// Its chat begins anew here, in an epoch of its own: nothing of it was forgotten.
+    pub(crate) begins_anew: bool,
 }
 
 /// The state of a room's part of the durable log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    /// Offsets before this one are synced, or were acknowledged as kept in memory.
+    /// Offsets before this one are synced, or were acknowledged as kept in memory. Of a room whose head alone
+    /// is in the log: the next offset that its description there has.
     pub(crate) synced_offset: u64,
     /// Offsets before this one were published while the room was kept in memory only.
     pub(crate) since_offset: u64,
@@ -147,7 +140,7 @@ pub(crate) struct Live {
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
     pub(crate) staff: Staff,
-    /// Valid while the room is on disk.
+    /// Valid while the room is in the durable log.
     pub(crate) disk: Disk,
     /// Present while the room is paced.
     pub(crate) pacing: Option<Box<Pacing>>,
@@ -186,17 +179,39 @@ impl Room {
         })
     }
 
-    /// Is it kept in the durable log?
+    /// Is its chat kept in the durable log?
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.keeping != Keeping::Memory
+        self.keeping.keeps_chat()
+    }
+
+    /// Are its description and its state kept in the durable log, whatever becomes of its chat?
+    pub(crate) fn is_in_log(&self) -> bool {
+        self.keeping.keeps_head()
+    }
+
+    /// Has anything happened that the next owner of its shard must know?
+    pub(crate) fn is_worth_announcing(&self) -> bool {
+        self.is_on_disk() || (self.is_in_log() && !self.is_silent())
+    }
+
+    /// Does the log, which keeps its head alone, not know how far its chat went by now?
+    pub(crate) fn is_ahead_of_head(&self) -> bool {
+        let dormant = self.dormant.as_ref().map(|dormant| dormant.disk.synced_offset);
+        let noted = self.live.as_ref().map(|live| live.disk.synced_offset).or(dormant);
+        self.is_in_log() && !self.is_on_disk() && noted.is_some_and(|noted| noted != self.next_offset())
+    }
+
+    /// Must it be announced before what waits in it is sealed? Chat that is not kept does not wait for a log
+    /// that accepts nothing.
+    pub(crate) fn must_announce(&self, log_accepts: bool) -> bool {
+        let says = |live: &Live| live.state.is_to_keep() || (live.chat.pending() > 0 && log_accepts);
+        let is_due = self.is_on_disk() || self.live.as_deref().is_some_and(says);
+        self.is_in_log() && !self.keeping.is_announced() && is_due
     }
 
     /// The durability of messages in this room.
     pub(crate) fn durability(&self) -> Durability {
-        match self.keeping {
-            Keeping::Memory => Durability::Memory,
-            Keeping::Unannounced(level) | Keeping::Logged(level) => level,
-        }
+        self.keeping.durability()
     }
 
     /// Next offset.
@@ -225,6 +240,7 @@ impl Room {
             epoch: self.epoch,
             next_offset: self.next_offset(),
             is_operators: self.origin == Origin::Operator,
+            is_head: self.is_in_log() && !self.is_on_disk(),
             phase: self.phase,
             settings: self.settings(),
         }
@@ -244,8 +260,12 @@ impl Room {
     /// Does the room hold nothing that anybody would miss? It was made on first use, nobody is in it, and
     /// nothing was ever said.
     pub(crate) fn is_empty(&self) -> bool {
-        let is_silent =
-            |live: &Live| live.free_offset() == 0 && live.state.is_unsaid() && live.viewers.is_unfollowed();
+        self.is_silent() && self.live.as_deref().is_none_or(|live| live.viewers.is_unfollowed())
+    }
+
+    /// The same, whoever is in it.
+    fn is_silent(&self) -> bool {
+        let is_silent = |live: &Live| live.free_offset() == 0 && live.state.is_unsaid();
         self.origin == Origin::FirstUse
             && self.phase == Phase::Open
             && self.settings.is_none()
@@ -301,16 +321,19 @@ impl Room {
     }
 
     /// When the room is removed or becomes dormant, if nothing happens. A room made by an operator becomes
-    /// dormant only if it has no messages, so that no position in it can be lost. A room on disk becomes
-    /// dormant whoever made it, once it is synced completely and its nonces are forgotten.
+    /// dormant only if it has no messages, so that no position in it can be lost; one whose head is in the
+    /// log always. A room on disk becomes dormant whoever made it, once it is synced completely and its
+    /// nonces are forgotten.
     pub(crate) fn idle_due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let may_end = match self.origin {
             _ if self.is_on_disk() => live.viewers.is_unfollowed() && live.disk.unsynced == 0,
             Origin::FirstUse => true,
+            Origin::Operator if self.is_in_log() => live.viewers.is_unfollowed(),
             Origin::Operator => live.is_unused(),
         };
-        let window_ms = if self.is_on_disk() { config.nonce_window_ms } else { 0 };
+        let rests = self.is_on_disk() || (self.is_in_log() && self.origin == Origin::Operator);
+        let window_ms = if rests { config.nonce_window_ms } else { 0 };
         let idle_ms =
             if self.is_empty() { config.idle_ms.min(EMPTY_MS) } else { config.idle_ms.max(window_ms) };
         let is_idle =
@@ -353,7 +376,11 @@ impl Live {
             self.slow_mode.set_interval_ms(interval_ms);
         }
         (self.next_seq, self.next_offset) = (dormant.next_seq, dormant.next_offset);
-        self.nonces.go_on(dormant.next_offset, dormant.time_ms, now);
+        if dormant.begins_anew {
+            self.nonces.begin(dormant.next_offset);
+        } else {
+            self.nonces.go_on(dormant.next_offset, dormant.time_ms, now);
+        }
         if dormant.time_ms > 0 {
             self.time_ms = dormant.time_ms;
         }
@@ -371,6 +398,7 @@ impl Live {
             disk: self.disk.clone(),
             state: state.collect(),
             state_version: self.state.version(),
+            begins_anew: false,
         }
     }
 

@@ -167,6 +167,12 @@ impl Nonces {
         self.note_complete_after(Some(silent_since_ms).filter(|&ms| ms > 0), now);
     }
 
+    /// Begin at a position before which there is nothing that a retry could be of.
+    pub(crate) fn begin(&mut self, next_offset: u64) {
+        self.first_offset = next_offset;
+        self.complete_after_us = i64::MIN;
+    }
+
     /// Begin with stored nonces that end before `next_offset`, oldest first. Their windows begin now, since a
     /// client could not retry while no process ran. They were accepted at their own times: the first one that
     /// is forgotten says nothing of what was accepted after it.

@@ -14,6 +14,7 @@ use grandstand_protocol::frame::Encoder;
 
 use crate::config::ITEM_OVERHEAD_BYTES;
 use crate::link::{Alias, Batch, Compressed, Publication, StateImage};
+use crate::log::StateEntry;
 use crate::room::Live;
 use crate::room::pacing::Fate;
 use crate::room::state::Waiter;
@@ -103,6 +104,24 @@ impl Sealer {
         };
         live.next_seq += 1;
         Sealed { batch: Arc::new(batch), full, waiters }
+    }
+
+    /// The changes of state of a batch, without its chat, for the log of a room whose chat is not kept.
+    pub(crate) fn state_alone(&mut self, alias: Alias, of: &Batch, state: &StateEntry) -> Arc<Batch> {
+        self.body.clear();
+        let mut writer = BatchWriter::begin(&mut self.body, alias.0, 0, false, true, 0);
+        writer.state(state.changes.len(), state.version);
+        state.changes.iter().for_each(|(key, value)| writer.change(key, value.as_deref()));
+        writer.finish();
+        Arc::new(Batch {
+            first_offset: of.next_offset,
+            messages: 0,
+            base_time_ms: of.time_ms,
+            wire: Encoder::batch_framed(&self.body),
+            compressed: Compressed::default(),
+            snapshot: None,
+            ..*of
+        })
     }
 
     fn write_body(&mut self, alias: Alias, live: &mut Live, said: Said<'_>, delta_ms: u64, lanes: Lanes) {

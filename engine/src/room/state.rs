@@ -141,6 +141,11 @@ impl State {
         &self.changes
     }
 
+    /// Are there any such changes?
+    pub(crate) fn is_to_keep(&self) -> bool {
+        self.said_version > self.sealed_version
+    }
+
     /// The waiting changes that must be kept in the log: all but the viewer count.
     pub(crate) fn to_keep(&self) -> Option<StateEntry> {
         let said = self.changes.iter().filter(|(key, _)| &***key != VIEWERS_KEY);
@@ -148,7 +153,7 @@ impl State {
             version: self.version,
             changes: said.map(|(key, value)| (key.clone(), value.clone())).collect(),
         };
-        (self.said_version > self.sealed_version).then(entry)
+        self.is_to_keep().then(entry)
     }
 
     /// The sealed state, without the viewer count.

@@ -19,6 +19,8 @@ pub(crate) struct Viewers {
     total: u64,
     published: u64,
     published_us: Option<u64>,
+    /// No count is published before.
+    held_until_us: u64,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,12 @@ impl Viewers {
     /// When the count has to be published next; `None` while the published count is right.
     pub(crate) fn due_us(&self, every_us: u64) -> Option<u64> {
         let due_us = self.published_us.map_or(0, |us| us.saturating_add(every_us));
-        (every_us > 0 && rounded(self.total) != self.published).then_some(due_us)
+        (every_us > 0 && rounded(self.total) != self.published).then_some(due_us.max(self.held_until_us))
+    }
+
+    /// Publish nothing before this time.
+    pub(crate) fn hold_until(&mut self, us: u64) {
+        self.held_until_us = us;
     }
 
     /// The count to publish now.

@@ -5,7 +5,7 @@
 //! Not here: requests to all shards (`runtime::admin`), who may ask (edge).
 
 use bytes::Bytes;
-use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
@@ -71,15 +71,15 @@ impl Administration<'_> {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         let found = self.0.rooms.find(name);
         let is_kept = match found {
-            Some(slot) => self.0.rooms.get(slot).expect("just found").is_on_disk(),
-            None => self.0.acks.level_for(&settings, self.0.config.durability)?.is_some(),
+            Some(slot) => self.0.rooms.get(slot).expect("just found").is_in_log(),
+            None => self.0.acks.keeping_for(&settings, self.0.config.durability)?.keeps_head(),
         };
         if is_kept {
             self.0.acks.check().map_err(|_| Refusal::StorageUnavailable)?;
         }
         let slot = match found {
             Some(slot) => slot,
-            None => self.0.make(now, name.into(), Origin::Operator, Opener::NODE, settings)?,
+            None => self.0.make(now, name.into(), (Origin::Operator, Opener::NODE), settings, None)?,
         };
         let room = self.0.rooms.get_mut(slot).expect("just made");
         if found.is_some() && room.origin != Origin::Operator {
@@ -129,7 +129,7 @@ impl Administration<'_> {
         if let (Some(live), Some(interval_ms)) = (live, interval_ms) {
             live.slow_mode.set_interval_ms(interval_ms);
         }
-        if self.0.rooms.get(slot).is_some_and(Room::is_on_disk) {
+        if self.0.rooms.get(slot).is_some_and(Room::is_in_log) {
             // The operator's answer waits for the disk, so the change must be pushed now.
             self.0.seal_now(slot, now);
         }
@@ -140,35 +140,44 @@ impl Administration<'_> {
     /// Give a room settings of its own, which replace all its earlier ones.
     fn configure(&mut self, now: Now, slot: u32, settings: RoomSettings) -> Result<(), Refusal> {
         let shard = &mut *self.0;
-        let level = shard.acks.level_for(&settings, shard.config.durability)?;
+        let keeping = shard.acks.keeping_for(&settings, shard.config.durability)?;
         let was_kept = shard.rooms.get(slot).ok_or(Refusal::UnknownRoom)?.is_on_disk();
-        if level.is_some() && !was_kept {
+        if keeping.keeps_chat() && !was_kept {
             shard.acks.check().map_err(|_| Refusal::StorageUnavailable)?;
         }
-        if level.is_some() != was_kept {
+        if keeping.keeps_chat() != was_kept {
             // Publications accepted so far are kept under the earlier settings.
             shard.seal_now(slot, now);
         }
         shard.rooms.get_mut(slot).expect("just found").configure(settings, &shard.config);
-        match (was_kept, level) {
-            (false, Some(level)) => self.begin_to_keep(slot, now, level),
-            (true, None) => self.end_keeping(slot, now),
-            (true, Some(_)) => shard.announce(slot),
-            (false, None) => {}
+        match (was_kept, keeping.keeps_chat()) {
+            (false, true) => self.begin_to_keep(slot, now, keeping),
+            (true, false) => self.end_keeping(slot, now),
+            _ => shard.announce(slot),
         }
         Ok(())
     }
 
-    fn begin_to_keep(&mut self, slot: u32, now: Now, level: Durability) {
+    fn begin_to_keep(&mut self, slot: u32, now: Now, keeping: Keeping) {
         let shard = &mut *self.0;
         let room = shard.rooms.get_mut(slot).expect("configured");
-        room.keeping = Keeping::Logged(level);
+        if room.is_in_log() {
+            room.wake(now, &shard.config, shard.seed);
+        }
+        room.keeping = keeping;
         if let Some(live) = &mut room.live {
             let here = live.next_offset;
+            let previous = std::mem::take(&mut live.disk.previous);
             live.disk =
-                Disk { synced_offset: here, since_offset: here, oldest_offset: here, ..Disk::default() };
+                Disk { synced_offset: here, since_offset: here, oldest_offset: here, unsynced: 0, previous };
         }
         shard.announce(slot);
+        self.keep_state(slot, now);
+    }
+
+    /// The log gets a room's whole state, and whatever else waits.
+    fn keep_state(&mut self, slot: u32, now: Now) {
+        let shard = &mut *self.0;
         let room = shard.rooms.get_mut(slot).expect("configured");
         if let Some(live) = &mut room.live {
             live.state.restate();
@@ -184,11 +193,16 @@ impl Administration<'_> {
         let shard = &mut *self.0;
         let room = shard.rooms.get_mut(slot).expect("configured");
         let (name, epoch) = (room.name.clone(), room.epoch);
-        if let Keeping::Logged(_) = std::mem::replace(&mut room.keeping, Keeping::Memory) {
-            shard.acks.push(Entry::Removed { room: name, epoch });
-        }
         // Live, so that it is removed as other rooms in memory are.
         room.wake(now, &shard.config, shard.seed);
+        let in_memory = shard.acks.in_memory();
+        if std::mem::replace(&mut room.keeping, in_memory).is_announced() {
+            shard.acks.push(Entry::Removed { room: name, epoch });
+        }
+        if in_memory.keeps_head() {
+            shard.announce(slot);
+            return self.keep_state(slot, now);
+        }
         shard.rooms.arm(slot, &shard.config);
     }
 
@@ -254,5 +268,5 @@ impl Administration<'_> {
 
 fn is_logged(shard: &Shard, info: &RoomInfo) -> bool {
     let slot = shard.rooms.slot(info.alias);
-    slot.and_then(|slot| shard.rooms.get(slot)).is_some_and(Room::is_on_disk)
+    slot.and_then(|slot| shard.rooms.get(slot)).is_some_and(Room::is_in_log)
 }

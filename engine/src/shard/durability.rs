@@ -8,6 +8,10 @@
 //!   nonces are not on disk. So a retry of such a message after a restart is refused, because the message may
 //!   be in the log. Acknowledgements of such messages go on saying `memory`.
 //! - From disk to memory: the stored room is removed, so that no later start finds an old copy.
+//! - A log that keeps heads has the description and the state of a room in memory too, so that the next owner
+//!   of the shard, at another node, has the same room. Its chat is not there. Such a room is in the log from
+//!   the first time that anybody said or set anything, or that an operator touched it: rooms that people only
+//!   look into do not fill the log.
 //! - A room without viewers becomes dormant. It keeps a record of its head and state; its nonces are
 //!   forgotten by then. It also keeps up to [`DORMANT_BYTES_MAX`] of its newest batches, as far as the node's
 //!   history has room. It is removed if it was made on first use and nothing of it is kept (nobody spoke, or
@@ -50,6 +54,9 @@ impl Shard {
         let (with_slot, without): (Vec<_>, Vec<_>) =
             rooms.into_iter().partition(|stored| stored.room.slot.is_some());
         with_slot.into_iter().chain(without).for_each(|stored| Logged(self).restore_room(now, stored));
+        if self.acks.keeps_heads() {
+            self.rooms.leave_space(now.us);
+        }
     }
 
     /// Take the news of the durable log.
@@ -98,10 +105,15 @@ impl Shard {
     /// Push a room's present description to the durable log, if the room is kept there.
     pub(super) fn announce(&mut self, slot: u32) {
         let Some(room) = self.rooms.get_mut(slot) else { return };
-        if let Keeping::Unannounced(level) | Keeping::Logged(level) = room.keeping {
-            room.keeping = Keeping::Logged(level);
-            self.acks.push(Entry::Room(room.entry(slot)));
+        if !room.is_in_log() {
+            return;
         }
+        room.keeping = room.keeping.announced();
+        let entry = room.entry(slot);
+        if let Some(disk) = room.disk_mut().filter(|_| entry.is_head) {
+            disk.synced_offset = entry.next_offset;
+        }
+        self.acks.push(Entry::Room(entry));
     }
 }
 
@@ -131,13 +143,15 @@ impl Logged<'_> {
                 disk,
                 state: stored.state.into_boxed_slice(),
                 state_version: stored.state_version + VERSIONS_UNSTORED_MAX,
+                begins_anew: entry.is_head && self.0.begins_anew,
             })),
             phase: entry.phase,
             origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
             opener: if entry.is_operators { Account::NODE } else { Account::of(PersonId::UNKNOWN) },
             settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
-            keeping: Keeping::Logged(level),
+            keeping: if entry.is_head { Keeping::Head } else { Keeping::Logged(level) },
         };
+        let is_unused = entry.is_head && !entry.is_operators;
         self.0.state_bytes += room.state_bytes();
         let slot = self.take_slot(now, entry.slot, room);
         let alias = self.0.rooms.alias(slot);
@@ -151,10 +165,14 @@ impl Logged<'_> {
             });
             self.0.log.append(alias, entry.epoch, &batch, full.map(|full| renamed(&full, alias)));
         }
+        let room = self.0.rooms.get_mut(slot).expect("just restored");
         if !stored.nonces.is_empty() {
-            let room = self.0.rooms.get_mut(slot).expect("just restored");
             let live = room.wake(now, &self.0.config, self.0.seed);
             live.nonces.restore(stored.next_offset, &stored.nonces, now);
+            self.0.rooms.arm(slot, &self.0.config);
+        } else if is_unused {
+            // Live, so that it is removed as other rooms in memory are, if nobody comes back.
+            room.wake(now, &self.0.config, self.0.seed);
             self.0.rooms.arm(slot, &self.0.config);
         }
     }

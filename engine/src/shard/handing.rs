@@ -4,17 +4,21 @@
 //! no log.
 //! Invariants: rooms are taken out after everything was sealed and answered. A room keeps its epoch, offsets
 //! and, if its slot is free, its alias. What the next owner's bounds do not hold is forgotten there, the
-//! oldest first.
-//! Not here: the bytes between processes (the node), rooms of the durable log (`durability`).
+//! oldest first. A room of which the log has the head goes on where the log says, so chat that was handed is
+//! taken only if it ends there, and only into a room that nobody has read or written.
+//! Not here: the bytes between processes (the node) and nodes (the cluster), rooms of the durable log
+//! (`durability`).
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Shard;
 use super::durability::renamed;
 use crate::link::{Batch, Compressed, Now, PersonId};
 use crate::log::{HandedLive, HandedNonces, HandedRoom};
 use crate::room::state::{SLOW_MODE_KEY, State};
-use crate::room::{Account, Keeping, Live, Origin, Room, milliseconds};
+use crate::room::{Account, Dormant, Live, Origin, Room, milliseconds};
 
 impl Shard {
     /// The rooms, for the next owner.
@@ -28,7 +32,11 @@ impl Shard {
             HandedRoom {
                 room: room.entry(slot),
                 is_on_disk,
-                live: room.live.as_deref().map(|live| hand_live(live, now, is_on_disk)),
+                live: match (&room.live, &room.dormant) {
+                    (Some(live), _) => Some(hand_live(live, now, is_on_disk)),
+                    (None, Some(dormant)) if !is_on_disk => Some(hand_dormant(dormant, now)),
+                    _ => None,
+                },
                 batches: if is_on_disk { Vec::new() } else { self.log.kept(self.rooms.alias(slot)) },
             }
         };
@@ -47,7 +55,7 @@ pub fn take_rooms(shard: &mut Shard, now: Now, elapsed_us: u64, rooms: Vec<Hande
     for handed in rooms {
         assert!(shard.rooms.owns(&handed.room.room), "a room of another shard");
         match shard.rooms.find(&handed.room.room) {
-            Some(slot) => Taking(shard).remember_speakers(now, elapsed_us, slot, &handed),
+            Some(slot) => Taking(shard).go_on(now, elapsed_us, slot, handed),
             None if handed.is_on_disk => {}
             None => Taking(shard).take_room(now, elapsed_us, handed),
         }
@@ -58,15 +66,27 @@ pub fn take_rooms(shard: &mut Shard, now: Now, elapsed_us: u64, rooms: Vec<Hande
 struct Taking<'a>(&'a mut Shard);
 
 impl Taking<'_> {
-    /// The log brought the room back, without slow mode's memory.
-    fn remember_speakers(&mut self, now: Now, elapsed_us: u64, slot: u32, handed: &HandedRoom) {
+    /// The log brought the room back, without slow mode's memory, and the head of a room without its chat.
+    fn go_on(&mut self, now: Now, elapsed_us: u64, slot: u32, handed: HandedRoom) {
         let shard = &mut *self.0;
-        let (Some(live), Some(room)) = (&handed.live, shard.rooms.get_mut(slot)) else { return };
-        if room.epoch == handed.room.epoch {
-            let slow_mode = &mut room.wake(now, &shard.config, shard.seed).slow_mode;
-            slow_mode.take_over(&live.spoke, now.us, elapsed_us);
-            shard.rooms.arm(slot, &shard.config);
+        let (Some(from), Some(room)) = (handed.live, shard.rooms.get_mut(slot)) else { return };
+        if room.epoch != handed.room.epoch {
+            return;
         }
+        let is_head = room.is_in_log() && !room.is_on_disk() && !handed.is_on_disk;
+        let live = room.wake(now, &shard.config, shard.seed);
+        live.slow_mode.take_over(&from.spoke, now.us, elapsed_us);
+        let is_untouched = live.next_seq == 0
+            && live.viewers.is_unfollowed()
+            && live.free_offset() == handed.room.next_offset;
+        if is_head && is_untouched {
+            live.next_seq = handed.batches.len() as u64;
+            (live.time_ms, live.accepted_ms) = (from.time_ms, from.accepted_ms);
+            live.nonces.restore(live.next_offset, &from.nonces.entries, now);
+            live.nonces.complete_for(from.nonces.complete_for_us, now.us, elapsed_us);
+            self.take_batches(slot, handed.room.epoch, handed.batches);
+        }
+        self.0.rooms.arm(slot, &self.0.config);
     }
 
     fn take_room(&mut self, now: Now, elapsed_us: u64, handed: HandedRoom) {
@@ -80,7 +100,7 @@ impl Taking<'_> {
             phase: entry.phase,
             origin: if entry.is_operators { Origin::Operator } else { Origin::FirstUse },
             settings: (!entry.settings.is_empty()).then(|| Box::new(entry.settings)),
-            keeping: Keeping::Memory,
+            keeping: shard.acks.in_memory(),
             // Whoever opened it is not known here; a room in which somebody speaks is nobody's to fill.
             opener: if entry.is_operators { Account::NODE } else { Account::of(PersonId::UNKNOWN) },
         };
@@ -95,14 +115,19 @@ impl Taking<'_> {
             None => Err(room),
         };
         let slot = placed.unwrap_or_else(|room| shard.rooms.restore(room));
+        self.take_batches(slot, entry.epoch, batches);
+        self.0.rooms.arm(slot, &self.0.config);
+    }
+
+    fn take_batches(&mut self, slot: u32, epoch: u64, batches: Vec<(Arc<Batch>, Option<Bytes>)>) {
+        let shard = &mut *self.0;
         let alias = shard.rooms.alias(slot);
         for (seq, (batch, full)) in (0..).zip(batches) {
             let wire = renamed(&batch.wire, alias);
             let batch =
                 Batch { seq, wire, compressed: Compressed::default(), snapshot: None, ..(*batch).clone() };
-            shard.log.append(alias, entry.epoch, &Arc::new(batch), full.map(|full| renamed(&full, alias)));
+            shard.log.append(alias, epoch, &Arc::new(batch), full.map(|full| renamed(&full, alias)));
         }
-        shard.rooms.arm(slot, &shard.config);
     }
 }
 
@@ -122,6 +147,17 @@ fn hand_live(live: &Live, now: Now, is_on_disk: bool) -> HandedLive {
             entries: live.nonces.hand(),
         },
         spoke,
+    }
+}
+
+/// Of a dormant room whose chat is in memory.
+fn hand_dormant(dormant: &Dormant, now: Now) -> HandedLive {
+    let silent_ms = Some(dormant.time_ms).filter(|ms| *ms > 0).map_or(0, |ms| now.unix_ms.saturating_sub(ms));
+    let complete_for_us = i64::try_from(silent_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+    HandedLive {
+        time_ms: dormant.time_ms,
+        nonces: HandedNonces { complete_for_us: Some(complete_for_us), entries: Vec::new() },
+        ..HandedLive::default()
     }
 }
 

@@ -47,7 +47,7 @@ use crate::log::{Log, MemoryLog};
 use crate::room::pacing::Selector;
 use crate::room::seal::Sealer;
 use crate::room::tick::Ticks;
-use crate::room::{Account, Epochs, Keeping, Origin, Room};
+use crate::room::{Account, Epochs, Origin, Room};
 
 /// A shard.
 pub struct Shard {
@@ -67,6 +67,10 @@ pub struct Shard {
     state_bytes: usize,
     state_bytes_max: usize,
     is_handing: bool,
+    /// Did the owner before leave nothing but the log?
+    begins_anew: bool,
+    /// No viewer count is published before this time.
+    counts_from_us: u64,
 }
 
 /// A room that workers follow, with the number of members on each.
@@ -108,14 +112,20 @@ impl Shard {
             state_bytes: 0,
             state_bytes_max: config.state_bytes_total_max.div_ceil(usize::from(shards)),
             is_handing: false,
+            begins_anew: false,
+            counts_from_us: 0,
             config,
         }
     }
 
-    /// Make other epochs than owners of the same shard under other terms, on other nodes.
+    /// The owner under a term of a cluster. It makes other epochs than owners of the shard under other terms.
+    /// It publishes no viewer count before this time, since nodes tell of their viewers one after another.
+    /// If the shard was not handed over, chat that is not in the log begins anew, under the epochs that the
+    /// log says.
     #[must_use]
-    pub fn with_epochs_of(mut self, term: u64) -> Self {
+    pub fn under_term(mut self, term: u64, is_clean: bool, counts_from_us: u64) -> Self {
         self.epochs.vary(term);
+        (self.begins_anew, self.counts_from_us) = (!is_clean, counts_from_us);
         self
     }
 
@@ -126,7 +136,10 @@ impl Shard {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         assert!(!self.is_handing, "a shard that is handed over takes nothing");
         match input {
-            Input::Attach { worker, room, opener } => self.attach(now, worker, room, opener),
+            Input::Attach { worker, room, opener } => self.attach(now, worker, room, opener, None),
+            Input::Reattach { worker, room, opener, alias } => {
+                self.attach(now, worker, room, opener, Some(alias));
+            }
             Input::Detach { worker, alias } => self.detach(now, worker, alias),
             Input::Viewers { worker, alias, count } => self.viewers(now, worker, alias, count),
             Input::Staff { worker, alias, names } => self.staff(worker, alias, &names),
@@ -157,9 +170,10 @@ impl Shard {
         self.counters.outputs_dropped += dropped;
     }
 
-    fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>, opener: Opener) {
-        let result =
-            self.find_or_make(now, &name, opener).map(|slot| Box::new(self.follow(now, worker, slot)));
+    /// `before` is the alias that the room had under an earlier owner: it has it again if it can.
+    fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>, opener: Opener, before: Option<Alias>) {
+        let slot = self.find_or_make(now, &name, opener, before);
+        let result = slot.map(|slot| Box::new(self.follow(now, worker, slot)));
         match result {
             Ok(_) => self.counters.attaches += 1,
             Err(_) => self.counters.attaches_refused += 1,
@@ -167,28 +181,34 @@ impl Shard {
         self.outbox.push(worker, Output::Attached { room: name, result });
     }
 
-    fn find_or_make(&mut self, now: Now, name: &Arc<str>, opener: Opener) -> Result<u32, Refusal> {
+    fn find_or_make(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        opener: Opener,
+        before: Option<Alias>,
+    ) -> Result<u32, Refusal> {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         match self.rooms.find(name) {
             Some(slot) => Ok(slot),
             None if self.config.allows_on_first_use(name) => {
-                self.make(now, name.clone(), Origin::FirstUse, opener, RoomSettings::default())
+                let settings = RoomSettings::default();
+                self.make(now, name.clone(), (Origin::FirstUse, opener), settings, before)
             }
             None => Err(Refusal::UnknownRoom),
         }
     }
 
-    /// The level at which a room without settings of its own is kept in the durable log; `None`: in memory.
     fn make(
         &mut self,
         now: Now,
         name: Arc<str>,
-        origin: Origin,
-        opener: Opener,
+        (origin, opener): (Origin, Opener),
         settings: RoomSettings,
+        before: Option<Alias>,
     ) -> Result<u32, Refusal> {
         assert!(self.rooms.owns(&name), "a room of another shard");
-        let level = self.acks.level_for(&settings, self.config.durability)?;
+        let keeping = self.acks.keeping_for(&settings, self.config.durability)?;
         self.make_space(now, opener)?;
         let epoch = self.epochs.make(now.unix_ms);
         let room = Room {
@@ -200,10 +220,11 @@ impl Shard {
             origin,
             settings: (!settings.is_empty()).then(|| Box::new(settings)),
             opener: Account::of(opener.person),
-            keeping: level.map_or(Keeping::Memory, Keeping::Unannounced),
+            keeping,
         };
-        let slot = self.rooms.insert(room, now.us);
-        if level.is_some() && self.acks.check().is_ok() {
+        let is_announced = room.is_worth_announcing() && self.acks.check().is_ok();
+        let slot = self.rooms.insert_at(before, room, now.us);
+        if is_announced {
             self.announce(slot);
         }
         self.counters.rooms_created += 1;
@@ -235,6 +256,9 @@ impl Shard {
         let (epoch, phase) = (room.epoch, room.phase);
         let live = room.wake(now, &self.config, self.seed);
         live.viewers.follow(worker);
+        if now.us < self.counts_from_us {
+            live.viewers.hold_until(self.counts_from_us);
+        }
         live.active_us = now.us;
         let attachment = Attachment {
             alias,

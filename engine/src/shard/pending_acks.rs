@@ -23,7 +23,7 @@ use super::outbox::Outbox;
 use crate::config::ShardConfig;
 use crate::link::{AdminAnswer, AnswerKind, Now, ReplyTo, RoomSettings};
 use crate::log::{BatchEntry, DurableLog, Entry, News, Position, Unavailable};
-use crate::room::Room;
+use crate::room::{Keeping, Room};
 
 /// Time to retry after a refusal, when the log names none. A commit that took longer than the answer's time
 /// may be complete by then.
@@ -119,20 +119,33 @@ impl PendingAcks {
         self.log.as_ref().map(|log| log.level())
     }
 
-    /// The level at which a room with these settings is kept in the log; `None`: it is kept in memory.
+    /// Are the heads of rooms in memory kept in the log?
+    pub(super) fn keeps_heads(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.keeps_heads())
+    }
+
+    /// How a room in memory is kept.
+    pub(super) fn in_memory(&self) -> Keeping {
+        if self.keeps_heads() { Keeping::UnannouncedHead } else { Keeping::Memory }
+    }
+
+    /// How a room with these settings is kept, before it is announced.
     ///
     /// # Errors
     /// `StorageUnavailable`: the settings ask for a durability that the node does not have.
-    pub(super) fn level_for(
+    pub(super) fn keeping_for(
         &self,
         settings: &RoomSettings,
         by_default: Durability,
-    ) -> Result<Option<Durability>, Refusal> {
+    ) -> Result<Keeping, Refusal> {
         match settings.durability {
-            Some(Durability::Memory) => Ok(None),
-            Some(wanted) if self.level() == Some(wanted) => Ok(Some(wanted)),
+            Some(Durability::Memory) => Ok(self.in_memory()),
+            Some(wanted) if self.level() == Some(wanted) => Ok(Keeping::Unannounced(wanted)),
             Some(_) => Err(Refusal::StorageUnavailable),
-            None => Ok(self.level().filter(|_| by_default != Durability::Memory)),
+            None => {
+                let level = self.level().filter(|_| by_default != Durability::Memory);
+                Ok(level.map_or_else(|| self.in_memory(), Keeping::Unannounced))
+            }
         }
     }
 

@@ -116,12 +116,12 @@ impl Shard {
         match set {
             Ok((slot, version)) => {
                 let room = self.rooms.get_mut(slot).expect("just set");
-                let is_on_disk = room.is_on_disk();
+                let (is_on_disk, is_in_log) = (room.is_on_disk(), room.is_in_log());
                 let live = room.live.as_mut().expect("just set");
                 if live.state.is_changed() {
                     live.state.wait(Waiter { from, request, version });
                 } else {
-                    let waits = is_on_disk && live.disk.unsynced > 0;
+                    let waits = if is_on_disk { live.disk.unsynced > 0 } else { is_in_log };
                     let answer = AnswerKind::StateSet { request, version };
                     self.acks.answer(now, waits, from, answer, &mut self.outbox);
                 }
@@ -147,7 +147,7 @@ impl Shard {
         let never = |reason| (reason, None);
         rules::check_state(&key, value.as_deref(), self.config.state_value_bytes_max).map_err(never)?;
         let room = self.rooms.get_mut(slot).ok_or((Refusal::UnknownRoom, None))?;
-        if room.is_on_disk() {
+        if room.is_in_log() {
             let later = |u: Unavailable| (Refusal::StorageUnavailable, Some(u.retry_after_ms));
             self.acks.check().map_err(later)?;
         }

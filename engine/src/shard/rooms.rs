@@ -36,6 +36,9 @@ pub(crate) struct Bounds {
     opened_max: usize,
 }
 
+/// Slots that are left free behind those of the durable log, where an owner before may have had more rooms.
+const SPARE_SLOTS: usize = 1024;
+
 /// Entries of removed rooms that the list of empty rooms may hold beside as many as there are rooms.
 const STALE_MAX: usize = 1024;
 
@@ -270,6 +273,27 @@ impl Rooms {
         };
         self.put(slot, room);
         slot
+    }
+
+    /// As [`Self::insert`], in the slot that the room had under an earlier owner, if that is free.
+    pub(crate) fn insert_at(&mut self, before: Option<Alias>, room: Room, now_us: u64) -> u32 {
+        let is_here = |alias: &Alias| self.directory.shard_of_alias(*alias) == self.id;
+        let slot = before.filter(is_here).map(|alias| self.directory.slot(alias));
+        let placed = match slot {
+            Some(slot) => self.restore_at(slot, room, now_us),
+            None => Err(room),
+        };
+        placed.unwrap_or_else(|room| self.insert(room, now_us))
+    }
+
+    /// Leave free slots behind those of restored rooms: rooms that are not in the log may have had them under
+    /// the owner before, and whoever follows them says so within a moment.
+    pub(crate) fn leave_space(&mut self, now_us: u64) {
+        let spare = SPARE_SLOTS.min(self.bounds.rooms_max / 2);
+        for _ in 0..spare {
+            self.free.push_back((self.slots.len() as u32, now_us));
+            self.slots.push(None);
+        }
     }
 
     /// Has the slot that is free since longest ago rested?

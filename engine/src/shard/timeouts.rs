@@ -16,7 +16,7 @@ use crate::log::{BatchEntry, Entry};
 use crate::room::pacing::{Fate, Pacing};
 use crate::room::seal::{self, Lanes, Said, Sealed};
 use crate::room::state::{VIEWERS_KEY, Waiter};
-use crate::room::{Keeping, Live, Origin, Room};
+use crate::room::{Live, Origin, Room};
 
 /// Bytes of a dormant room's newest batches: some dozens of messages for the next viewer.
 const DORMANT_BYTES_MAX: usize = 16 << 10;
@@ -42,9 +42,17 @@ impl Shard {
         }
     }
 
-    /// Another owner is to take the shard: seal everything that waits, and take no more inputs.
+    /// Another owner is to take the shard: seal everything that waits, and take no more inputs. The log is
+    /// told the present end of each room whose chat it does not keep, so that no offset is given twice.
     pub fn handle_handing(&mut self, now: Now) {
         self.handle_shutdown(now);
+        if self.acks.keeps_heads() {
+            let is_new = |room: &Room| !room.keeping.is_announced() && room.is_worth_announcing();
+            let is_due = |room: &Room| is_new(room) || room.is_ahead_of_head();
+            let rooms = self.rooms.iter().filter(|(_, room)| is_due(room));
+            let slots: Vec<u32> = rooms.map(|(slot, _)| slot).collect();
+            slots.into_iter().for_each(|slot| self.announce(slot));
+        }
         self.is_handing = true;
     }
 
@@ -69,7 +77,7 @@ impl Shard {
     /// room exists.
     pub fn handle_followed(&mut self, now: Now, followed: &Followed) {
         for &(worker, members) in &followed.followers {
-            self.attach(now, worker, followed.room.clone(), Opener::UNKNOWN);
+            self.attach(now, worker, followed.room.clone(), Opener::UNKNOWN, None);
             if let Some(slot) = self.rooms.find(&followed.room) {
                 self.viewers(now, worker, self.rooms.alias(slot), members);
             }
@@ -97,13 +105,13 @@ impl Shard {
     /// send them, and answer what was not answered yet.
     fn seal(&mut self, slot: u32, now: Now) {
         let alias = self.rooms.alias(slot);
-        let room = self.rooms.get_mut(slot).expect("only rooms seal");
+        let room = self.rooms.get(slot).expect("only rooms seal");
         let (policy, name) = (AckPolicy::of(room), room.name.clone());
-        let is_kept = policy.waits;
-        if let Keeping::Unannounced(level) = room.keeping {
-            room.keeping = Keeping::Logged(level);
-            self.acks.push(Entry::Room(room.entry(slot)));
+        let (is_kept, keeps_state) = (policy.waits, room.is_in_log());
+        if keeps_state && !room.keeping.is_announced() && room.must_announce(self.acks.check().is_ok()) {
+            self.announce(slot);
         }
+        let room = self.rooms.get_mut(slot).expect("only rooms seal");
         let pacing_per_s = room.pace(now, &self.config, self.seed);
         let (epoch, live) = (room.epoch, room.live.as_mut().expect("only live rooms seal"));
         (live.seal_due_us, live.sealed_us) = (None, Some(now.us));
@@ -123,7 +131,7 @@ impl Shard {
             rest_fates = rest_fates.map(|fates| &fates[fitting..]);
             let lanes =
                 if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
-            let state = if is_kept && later.is_empty() { live.state.to_keep() } else { None };
+            let state = if keeps_state && later.is_empty() { live.state.to_keep() } else { None };
             let Sealed { batch, full, waiters } =
                 self.sealer.seal((alias, epoch), live, said, now.unix_ms, lanes);
             if is_kept && (batch.has_chat() || state.is_some()) {
@@ -131,6 +139,11 @@ impl Shard {
                 let (room, batch, full) = (name.clone(), batch.clone(), full.clone());
                 self.acks.push_batch(slot, BatchEntry { room, epoch, batch, full, nonces, state });
                 live.disk.unsynced += 1;
+            } else if let Some(state) = state {
+                let batch = self.sealer.state_alone(alias, &batch, &state);
+                let (room, nonces) = (name.clone(), Box::default());
+                let entry = BatchEntry { room, epoch, batch, full: None, nonces, state: Some(state) };
+                self.acks.push(Entry::Batch(Box::new(entry)));
             }
             self.log.append(alias, epoch, &batch, full);
             self.counters.batches_sealed += 1;
@@ -145,7 +158,7 @@ impl Shard {
             }
             for Waiter { from, request, version } in waiters {
                 let answer = AnswerKind::StateSet { request, version };
-                self.acks.answer(now, is_kept, from, answer, &mut self.outbox);
+                self.acks.answer(now, keeps_state, from, answer, &mut self.outbox);
             }
             rest = later;
             if rest.is_empty() {
@@ -174,20 +187,20 @@ impl Shard {
             self.outbox.push(worker, Output::Removed { alias });
         }
         let Some(room) = self.rooms.remove(slot, now.us) else { return };
-        if let Keeping::Logged(_) = room.keeping {
+        if room.keeping.is_announced() {
             self.acks.push(Entry::Removed { room: room.name, epoch: room.epoch });
         }
         self.log.remove(alias);
         self.counters.rooms_removed += 1;
     }
 
-    /// Make a room without viewers dormant. A room in the durable log keeps its head and its newest batches.
+    /// Make a room without viewers dormant. A room in the durable log keeps its end and its newest batches.
     /// A room in memory without messages keeps its name; its sequence begins anew, and so its epoch changes.
     fn make_dormant(&mut self, slot: u32, now: Now) {
         let alias = self.rooms.alias(slot);
         let live = self.rooms.take_live(slot);
         let room = self.rooms.get_mut(slot).expect("only rooms go dormant");
-        if room.is_on_disk() {
+        if room.is_in_log() {
             if let Some(live) = live {
                 room.dormant = Some(Box::new(live.rest()));
             }

@@ -103,8 +103,17 @@ fn entry(name: &str, at: u64, turn: u64) -> Entry {
     let (room, epoch, phase): (Arc<str>, _, _) = (name.into(), 1 + at, Phase::Open);
     let Some(turn) = turn.checked_sub(1) else {
         let (slot, settings) = (Some(at as u32), RoomSettings::default());
-        let (next_offset, is_operators) = (0, false);
-        return Entry::Room(RoomEntry { room, epoch, next_offset, slot, is_operators, phase, settings });
+        let (next_offset, is_operators, is_head) = (0, false, false);
+        return Entry::Room(RoomEntry {
+            room,
+            epoch,
+            next_offset,
+            slot,
+            is_operators,
+            is_head,
+            phase,
+            settings,
+        });
     };
     let first_offset = turn * MESSAGES;
     let batch = Batch {

@@ -16,7 +16,7 @@ use grandstand_engine::log::{Entry, RoomEntry};
 use grandstand_protocol::frame::Phase;
 
 use crate::codec::{Decoder, Malformed, put_sized, put_varint};
-use crate::record::{Record, Sealed, phase_of, put_settings, take_settings};
+use crate::record::{Record, Sealed, phase_of, put_settings, room_flags, take_room_flags, take_settings};
 
 /// A room's log, up to some record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ impl RoomState {
                 next_offset,
                 slot: None,
                 is_operators: false,
+                is_head: false,
                 phase: Phase::Open,
                 settings,
             },
@@ -172,7 +173,7 @@ impl RoomState {
     pub(crate) fn facts(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         out.extend_from_slice(&self.room.epoch.to_le_bytes());
-        out.push(u8::from(self.room.is_operators));
+        out.push(room_flags(&self.room));
         out.push(self.room.phase as u8);
         put_settings(&self.room.settings, &mut out);
         out.push(if self.shard.is_some() { FORM_WITH_SHARD } else { FORM_WITH_SLOT });
@@ -199,7 +200,7 @@ impl RoomState {
     pub(crate) fn from_facts(name: Arc<str>, facts: Bytes) -> Result<(RoomState, u64), Malformed> {
         let mut source = Decoder::new(facts);
         let mut state = RoomState::new(name, source.u64("an epoch")?, 0);
-        state.room.is_operators = source.u8("a flag")? != 0;
+        (state.room.is_operators, state.room.is_head) = take_room_flags(&mut source)?;
         state.room.phase = phase_of(source.u8("a phase")?)?;
         state.room.settings = take_settings(&mut source)?;
         (state.previous, state.room.slot) = match source.u8("a form of facts")? {
@@ -300,7 +301,7 @@ mod tests {
             moved.previous = moved.previous.continued(PreviousEpoch { epoch: 7, next_offset: 100 });
             let (again, _) = RoomState::from_facts("show".into(), moved.facts().into()).unwrap();
             assert_eq!(again, moved);
-            moved.shard = Some(300);
+            (moved.shard, moved.room.is_head) = (Some(300), true);
             let (again, _) = RoomState::from_facts("show".into(), moved.facts().into()).unwrap();
             assert_eq!(again, moved);
         }

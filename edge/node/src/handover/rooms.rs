@@ -128,7 +128,8 @@ impl Out {
 
     fn room(&mut self, room: &HandedRoom) {
         let HandedRoom { room: entry, is_on_disk, live, batches } = room;
-        let RoomEntry { room, epoch, next_offset, slot, is_operators, phase, settings } = entry;
+        // A log that keeps heads is a cluster's, whose shards go to other nodes before this.
+        let RoomEntry { room, epoch, next_offset, slot, is_operators, is_head: _, phase, settings } = entry;
         self.bytes(room.as_bytes());
         [*epoch, *next_offset].into_iter().for_each(|n| self.u64(n));
         self.option(*slot, Self::u32);
@@ -235,7 +236,8 @@ impl In {
             pacing_per_s: self.option(Self::u32)?,
             durability: self.option(Self::durability)?,
         };
-        let entry = RoomEntry { room, epoch, next_offset, slot, is_operators, phase, settings };
+        let is_head = false;
+        let entry = RoomEntry { room, epoch, next_offset, slot, is_operators, is_head, phase, settings };
         let live = self.option(Self::live)?;
         let batches = self.list(|from| Some((Arc::new(from.batch()?), from.option(Self::bytes)?)))?;
         is_continuous(&batches, next_offset).then_some(HandedRoom { room: entry, is_on_disk, live, batches })
@@ -330,6 +332,7 @@ mod tests {
             next_offset: 9,
             slot,
             is_operators: slot.is_some(),
+            is_head: false,
             phase: Phase::Closed,
             settings: RoomSettings {
                 tick_max_ms: Some(5),

@@ -176,8 +176,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Take an entry that viewers have seen already, whatever waits: the next owner's adopted entries.
-    pub(crate) fn put(&mut self, now: OwnTime, entry: Bytes) -> u64 {
+    fn put(&mut self, now: OwnTime, entry: Bytes) -> u64 {
         self.waiting_bytes += entry.len();
         self.waiting.push_back(Waiting { entry, since: now });
         self.kept + self.waiting.len() as u64

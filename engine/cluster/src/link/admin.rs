@@ -178,7 +178,7 @@ fn take_info(f: &mut Fields<'_>) -> Taken<RoomInfo> {
     })
 }
 
-fn pack_settings(settings: &RoomSettings, p: &mut Packer) {
+pub(super) fn pack_settings(settings: &RoomSettings, p: &mut Packer) {
     let RoomSettings { tick_min_ms, tick_max_ms, pacing_per_s, durability } = settings;
     for n in [tick_min_ms, tick_max_ms, pacing_per_s] {
         p.option(*n, Packer::number);
@@ -186,7 +186,7 @@ fn pack_settings(settings: &RoomSettings, p: &mut Packer) {
     p.option(*durability, |p, level: Durability| p.byte(level as u8));
 }
 
-fn take_settings(f: &mut Fields<'_>) -> Taken<RoomSettings> {
+pub(super) fn take_settings(f: &mut Fields<'_>) -> Taken<RoomSettings> {
     Ok(RoomSettings {
         tick_min_ms: f.option(Fields::number)?,
         tick_max_ms: f.option(Fields::number)?,

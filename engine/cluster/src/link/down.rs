@@ -16,7 +16,7 @@ use super::receiver::Head;
 use super::sender::{Gather, encode_frame, open_frame};
 use super::table::Kind;
 use super::unpack::{self, Fields, Stop, Taken};
-use super::{SenderCounts, input, output};
+use super::{SenderCounts, handed, input, output};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::seat::ShownEntry;
 use crate::time::OwnTime;
@@ -63,6 +63,10 @@ fn pack_item(item: &DownItem, p: &mut Packer) {
         }
         DownItem::Output { workers, output } => pack_output(workers, output, p),
         DownItem::Restate => kind::down::RESTATE,
+        DownItem::Handed(room) => {
+            handed::pack(room, p);
+            kind::down::HANDED
+        }
     };
     p.finish(kind);
 }
@@ -96,6 +100,7 @@ fn take_item(kind: u8, f: &mut Fields<'_>) -> Taken<DownItem> {
             DownItem::Kept { term: Term(f.number()?), through: f.number()?, position: Position(f.number()?) }
         }
         kind::down::RESTATE => DownItem::Restate,
+        kind::down::HANDED => DownItem::Handed(Box::new(handed::take(f)?)),
         kind::down::ATTACHED..=kind::down::ADMIN => {
             let workers: Box<[WorkerId]> = f.list(input::take_worker)?.into();
             if workers.is_empty() {

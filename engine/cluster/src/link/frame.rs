@@ -6,6 +6,7 @@
 //! Not here: the bytes, and the order of frames at their receiver (`receiver`).
 
 use grandstand_engine::link::{Input, Output, WorkerId};
+use grandstand_engine::log::HandedRoom;
 
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::seat::ShownEntry;
@@ -93,4 +94,6 @@ pub enum DownItem {
     },
     /// The owner missed frames of the node: the node must say everything again.
     Restate,
+    /// The node is to own the shard next: a room, or a part of one, as this owner's memory has it at its end.
+    Handed(Box<HandedRoom>),
 }

@@ -37,6 +37,14 @@ pub(super) fn pack(input: &Input, p: &mut Packer) -> u8 {
             p.flag(*is_trusted);
             up::ATTACH
         }
+        Input::Reattach { worker, room, opener: Opener { person, is_trusted }, alias } => {
+            p.number(worker.0);
+            p.text(room);
+            p.word(person.0);
+            p.flag(*is_trusted);
+            p.number(alias.0);
+            up::REATTACH
+        }
         Input::Detach { worker, alias } => {
             p.number(worker.0);
             p.number(alias.0);
@@ -112,6 +120,12 @@ pub(super) fn take(kind: u8, f: &mut Fields<'_>) -> Taken<Input> {
             worker: take_worker(f)?,
             room: f.text()?.into(),
             opener: Opener { person: PersonId(f.word()?), is_trusted: f.flag()? },
+        },
+        up::REATTACH => Input::Reattach {
+            worker: take_worker(f)?,
+            room: f.text()?.into(),
+            opener: Opener { person: PersonId(f.word()?), is_trusted: f.flag()? },
+            alias: take_alias(f)?,
         },
         up::DETACH => Input::Detach { worker: take_worker(f)?, alias: take_alias(f)? },
         up::VIEWERS => Input::Viewers { worker: take_worker(f)?, alias: take_alias(f)?, count: f.number()? },

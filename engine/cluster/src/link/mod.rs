@@ -13,6 +13,7 @@ mod answer;
 mod down;
 mod fault;
 mod frame;
+mod handed;
 mod house;
 mod input;
 mod message;

@@ -28,6 +28,7 @@ pub(super) mod kind {
         pub(in crate::link) const HISTORY: u8 = 24;
         pub(in crate::link) const LOAD: u8 = 25;
         pub(in crate::link) const ADMIN: u8 = 26;
+        pub(in crate::link) const REATTACH: u8 = 27;
     }
     pub(in crate::link) mod down {
         pub(in crate::link) const ENTRY: u8 = 32;
@@ -42,6 +43,7 @@ pub(super) mod kind {
         pub(in crate::link) const PHASE: u8 = 41;
         pub(in crate::link) const REMOVED: u8 = 42;
         pub(in crate::link) const ADMIN: u8 = 43;
+        pub(in crate::link) const HANDED: u8 = 44;
     }
 }
 

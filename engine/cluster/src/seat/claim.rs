@@ -1,8 +1,13 @@
-//! Claim: the steps of one attempt to own a shard: promises, the end of the log, the term record.
+//! Claim: the steps of one attempt to own a shard: promises, the end of the log, adopted entries, the term
+//! record.
 //!
 //! Why steps: each waits for others, and each may find that there is nothing to claim.
-//! Invariants: no term record is sent before a majority promised its term. What is adopted continues the
-//! entries that the log has of the last term, without a gap.
+//! Adopted entries that do not fit into the term record are written before it, in records of the last term:
+//! what the last owner would have appended is appended for it. So they have the epochs under which they were
+//! shown, at every copy, and whoever claims after a claim that ended in between goes on behind them. The last
+//! owner, if it still runs, finds entries of its term in the log that it has not appended, and stops.
+//! Invariants: nothing is sent before a majority promised the term. What is adopted continues the entries
+//! that the log has of the last term, without a gap.
 //! Not here: whether to claim (`Seat`), what others promise (`promise`).
 
 use std::collections::BTreeMap;
@@ -15,7 +20,7 @@ use crate::flight::Flight;
 use crate::id::{NodeId, Term};
 use crate::membership::Membership;
 use crate::planted::{self, Fault};
-use crate::record::{Body, Cause, Chain, EntriesBuilder, Place, TermBody, encode};
+use crate::record::{BODY_BYTES_MAX, Body, Cause, Chain, EntriesBuilder, Place, TermBody, encode};
 use crate::time::{OwnTime, PeerTime};
 
 /// The time between two rounds of asking.
@@ -71,7 +76,7 @@ impl Claim {
         *last = asked.max(*last);
     }
 
-    /// The term record in flight.
+    /// The record in flight.
     pub(super) fn flight(&self) -> Option<&Flight> {
         match &self.step {
             Step::Appending(flight) => Some(flight),
@@ -84,24 +89,33 @@ impl Claim {
         self.promised.len() >= needed
     }
 
-    /// The term record at the end of the log, and the adopted entries that did not fit into it.
-    pub(super) fn record(
-        &self,
-        now: OwnTime,
-        chain: &Chain,
-        shown: &Shown,
-        membership: &Membership,
-    ) -> (Flight, Vec<Bytes>) {
+    /// The log was read to its end: in a claim that a majority promised, adopted entries and the term record
+    /// follow there.
+    pub(super) fn go_on(&mut self, now: OwnTime, chain: &Chain, shown: &Shown, membership: &Membership) {
+        if matches!(self.step, Step::Reading) && chain.stopped().is_none() {
+            self.step = Step::Appending(self.record(now, chain, shown, membership));
+        }
+    }
+
+    /// The next record at the end of the log: adopted entries that do not fit into the term record, or the
+    /// term record with the rest of them.
+    fn record(&self, now: OwnTime, chain: &Chain, shown: &Shown, membership: &Membership) -> Flight {
         let head = chain.head();
+        let run = shown.run(head.term, head.entries_in_term + 1);
+        let place = Place { shard: chain.shard(), term: self.term, position: chain.next(), base: head.sum };
+        let is_last = run.iter().map(Bytes::len).sum::<usize>() <= TermBody::ADOPTED_BYTES_MAX;
+        let bytes_max = if is_last { TermBody::ADOPTED_BYTES_MAX } else { BODY_BYTES_MAX };
         let mut adopted = EntriesBuilder::default();
-        let mut left = Vec::new();
-        for bytes in shown.run(head.term, head.entries_in_term + 1) {
-            let fits = left.is_empty() && adopted.push(&bytes, TermBody::ADOPTED_BYTES_MAX) == Ok(true);
-            if !fits {
-                left.push(bytes);
+        for bytes in run {
+            if adopted.push(&bytes, bytes_max) != Ok(true) {
+                break;
             }
         }
-        let place = Place { shard: chain.shard(), term: self.term, position: chain.next(), base: head.sum };
+        if !is_last {
+            let place = Place { term: head.term, ..place };
+            let record = encode(place, &Body::Entries(adopted.finish())).expect("entries are bounded");
+            return Flight::begin(now, record);
+        }
         let body = TermBody {
             version: membership.version(),
             owner: membership.me(),
@@ -111,6 +125,6 @@ impl Claim {
             adopted: adopted.finish(),
         };
         let record = encode(place, &Body::Term(body)).expect("adopted entries are bounded");
-        (Flight::begin(now, record), left)
+        Flight::begin(now, record)
     }
 }

@@ -122,7 +122,8 @@ impl Seat {
         }
     }
 
-    /// A term record ended its flight: where it is kept, the chain says who owns the shard.
+    /// A record of a claim or a hand-over ended its flight: where it is kept, the chain says who owns the
+    /// shard, or the claim goes on behind it.
     pub(super) fn end_term_flight(
         &mut self,
         now: OwnTime,
@@ -132,7 +133,18 @@ impl Seat {
     ) {
         match outcome {
             None => {}
-            Some(Outcome::Kept) => self.judge(now, record.place.position, &record.bytes, membership),
+            Some(Outcome::Kept) => {
+                let position = record.place.position;
+                self.judge(now, position, &record.bytes, membership);
+                if let State::Claiming(claim) = &mut self.state {
+                    claim.step = Step::Reading;
+                    if self.chain.head().position == position {
+                        claim.go_on(now, &self.chain, &self.shown, membership);
+                    } else {
+                        self.reading.want_now();
+                    }
+                }
+            }
             Some(Outcome::Taken) => {
                 self.reading.fall_behind();
                 match &mut self.state {

@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 
-use super::claim::Step;
 use super::message::{Output, StopCause};
 use super::owner::Owner;
 use super::{Seat, State};
@@ -28,6 +27,7 @@ impl Seat {
         for (position, bytes) in messages {
             self.judge(now, *position, bytes, membership);
             self.settle(now, *position, Some(bytes), membership);
+            self.note_adopted(now);
         }
         let has_more = self.chain.next() <= end && self.chain.stopped().is_none();
         self.reading.handle_answer(has_more);
@@ -37,14 +37,18 @@ impl Seat {
         if let Some(position) = self.state.flight_position().filter(|position| *position > end) {
             self.settle(now, position, None, membership);
         }
-        // In a claim that a majority promised, the term record follows at the end of the log.
-        if let State::Claiming(claim) = &mut self.state
-            && matches!(claim.step, Step::Reading)
-            && self.chain.stopped().is_none()
-        {
-            let (flight, left) = claim.record(now, &self.chain, &self.shown, membership);
-            claim.step = Step::Appending(flight);
-            self.left = (claim.term, left);
+        if let State::Claiming(claim) = &mut self.state {
+            claim.go_on(now, &self.chain, &self.shown, membership);
+        }
+    }
+
+    /// Has another node appended entries of this owner's term for it? Then it is being replaced.
+    fn note_adopted(&mut self, now: OwnTime) {
+        let State::Owning(owner) = &self.state else { return };
+        let head = self.chain.head();
+        if head.term == owner.term && head.entries_in_term > owner.appender.kept() {
+            self.stop(StopCause::Replaced);
+            self.state = State::Orphan { since: now };
         }
     }
 
@@ -109,12 +113,7 @@ impl Seat {
                 self.lease.support(*node, *asked);
             }
         }
-        let mut appender = Appender::new(self.config, self.chain.shard(), term);
-        if self.left.0 == term {
-            for entry in std::mem::take(&mut self.left.1) {
-                appender.put(now, entry);
-            }
-        }
+        let appender = Appender::new(self.config, self.chain.shard(), term);
         self.state = State::Owning(Box::new(Owner::begin(term, appender)));
         self.outputs.push_back(Output::Announce { term, position });
         self.outputs.push_back(Output::Own { term });

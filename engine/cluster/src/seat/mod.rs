@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// The term record in flight.
+    /// The record in flight that begins a term, or adopts entries before it.
     fn term_flight(&mut self) -> Option<&mut Flight> {
         match self {
             State::Owning(owner) => owner.handing.as_mut().and_then(|handing| handing.flight.as_mut()),
@@ -114,8 +114,6 @@ pub struct Seat {
     state: State,
     /// The highest term that a refusal named.
     refused_term: Term,
-    /// Adopted entries that did not fit into the record of this term.
-    left: (Term, Vec<Bytes>),
     /// Is this node's copy sound?
     is_able: bool,
     /// Does this node give its shards away?
@@ -141,7 +139,6 @@ impl Seat {
             lease: Lease::new(membership.majority()),
             state: State::Following,
             refused_term: Term(0),
-            left: (Term(0), Vec::new()),
             is_able: true,
             is_draining: false,
             withdrawn_until: OwnTime(0),

@@ -40,12 +40,11 @@ pub(super) struct OwnerLog(Arc<Mutex<Shared>>);
 struct ShardLog(Arc<Mutex<Shared>>);
 
 impl OwnerLog {
-    /// Of an owner whose term has `adopted` entries in its log queue already: the shard's first position
-    /// comes behind them.
-    pub(super) fn new(adopted: u64) -> Self {
+    /// Of an owner whose term begins.
+    pub(super) fn new() -> Self {
         OwnerLog(Arc::new(Mutex::new(Shared {
             pushed: VecDeque::new(),
-            last: adopted,
+            last: 0,
             unkept: VecDeque::new(),
             news: VecDeque::new(),
             reads: VecDeque::new(),
@@ -127,6 +126,10 @@ fn put_behind(asked: &ReadRequest, page: &mut Vec<Arc<Batch>>, behind: &[BatchEn
 impl DurableLog for ShardLog {
     fn level(&self) -> Durability {
         Durability::Replicated
+    }
+
+    fn keeps_heads(&self) -> bool {
+        true
     }
 
     fn check(&self) -> Result<(), Unavailable> {

@@ -18,6 +18,7 @@ mod board;
 mod copy;
 mod follow;
 mod front;
+mod handed;
 mod log;
 mod owner;
 mod turn;
@@ -42,11 +43,12 @@ use crate::id::NodeId;
 use crate::link::UpFrame;
 use crate::membership::{Membership, ShardReport};
 use crate::placement::drain_to;
-use crate::record::ChainHead;
+use crate::record::{Cause, ChainHead};
 use crate::seat::Seat;
 use crate::time::OwnTime;
 use follow::Follow;
 use front::Front;
+use handed::Handed;
 use owner::Owner;
 
 /// The configuration of a stand.
@@ -100,6 +102,10 @@ pub struct ClusterStand {
     outputs: VecDeque<(WorkerId, Output)>,
     /// Frames of followers that know of this node's term before it does.
     early: Vec<UpFrame>,
+    /// What the owner that hands over to this node sent of its memory.
+    handed: Handed,
+    /// Why the present term began.
+    cause: Option<Cause>,
     counts: Counts,
     next_turn: OwnTime,
     is_ending: bool,
@@ -143,6 +149,8 @@ impl ClusterStand {
             reported: None,
             outputs: VecDeque::new(),
             early: Vec::new(),
+            handed: Handed::default(),
+            cause: None,
             counts: Counts::default(),
             next_turn: own,
             is_ending: false,

@@ -12,7 +12,7 @@ use grandstand_engine::link::{Input, Now, Output, WorkerId};
 use grandstand_engine::shard::Shard;
 
 use super::log::OwnerLog;
-use super::own;
+use super::{handed, own};
 use crate::id::{Incarnation, NodeId, Term};
 use crate::link::{DownItem, DownSender, Receiver, UpFrame, UpItem, Verdict};
 use crate::time::OwnTime;
@@ -96,6 +96,13 @@ impl Owner {
         for peer in self.peers.values_mut().filter(|peer| !peer.is_missed) {
             peer.push(item);
         }
+    }
+
+    /// Send what only the memory of this owner has to the next one.
+    pub(super) fn hand_rooms(&mut self, now: Now, to: NodeId) {
+        let rooms = handed::bounded(now, self.shard.hand_rooms(now));
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        rooms.into_iter().for_each(|room| peer.push(&DownItem::Handed(Box::new(room))));
     }
 
     /// Send an output to a worker of another node.
@@ -202,6 +209,7 @@ fn is_same_batch(a: &Output, b: &Output) -> bool {
 fn worker_of(input: &Input) -> Option<WorkerId> {
     match input {
         Input::Attach { worker, .. }
+        | Input::Reattach { worker, .. }
         | Input::Detach { worker, .. }
         | Input::Viewers { worker, .. }
         | Input::Staff { worker, .. }

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use grandstand_engine::link::{Now, Output, WorkerId};
 use grandstand_engine::log::{News, Unavailable};
 use grandstand_engine::shard::Shard;
+use grandstand_engine::take_rooms;
 
 use super::follow::Followed;
+use super::handed::Handed;
 use super::log::OwnerLog;
 use super::owner::Owner;
 use super::wire::{Arrived, FromWire, ToWire};
@@ -22,6 +24,9 @@ use crate::time::OwnTime;
 
 /// How often a stand looks although nothing came: silence is seen by looking.
 const LOOK_EVERY_MS: u64 = 50;
+
+/// How long a new owner waits for what all nodes say of their viewers, before it publishes a count.
+const COUNTS_AFTER_US: u64 = 250_000;
 
 /// When to try again while the log does not keep what it acknowledges: an operator must mend it, and it is
 /// checked once a minute.
@@ -123,6 +128,7 @@ impl ClusterStand {
                 DownItem::Kept { position, .. } => self.seat.handle_announce(position),
                 DownItem::Output { workers, output } => self.show(at, &workers, output),
                 DownItem::Restate => return self.say_again(now),
+                DownItem::Handed(room) => self.handed.push(now.us, *room),
             }
         }
     }
@@ -160,6 +166,7 @@ impl ClusterStand {
         {
             self.hand_over(now, heir);
         }
+        self.note_failed_handing(now);
         self.note_missed(now);
         if self.follow.poll_restate(at) {
             self.say_again(now);
@@ -231,6 +238,7 @@ impl ClusterStand {
             Body::Term(body) => {
                 let adopted: Vec<Bytes> = body.adopted.iter().collect();
                 let is_clean = body.cause == Cause::Clean;
+                self.cause = Some(body.cause);
                 match body.cause {
                     Cause::Clean => self.counts.handed_over += 1,
                     Cause::Claim => self.counts.claimed += 1,
@@ -248,17 +256,21 @@ impl ClusterStand {
         let owner = head.owner.map(|(node, incarnation)| Followed { node, incarnation, term: head.term });
         if owner != self.follow.owner {
             self.early.retain(|frame| frame.term > head.term);
+            self.handed = Handed::default();
             self.follow.begin(own(now), owner);
             self.say_again(now);
         }
     }
 
     fn begin_owner(&mut self, now: Now, term: Term) {
-        let log = OwnerLog::new(self.seat.appender().map_or(0, |appender| appender.unkept().count() as u64));
+        let log = OwnerLog::new();
         let config = &self.config;
         let shard = Shard::new(config.rooms.clone(), config.shard, config.shards, config.seed);
-        let mut shard = shard.with_durable_log(log.for_shard()).with_epochs_of(term.0);
+        let (is_clean, counts_from_us) = (self.cause == Some(Cause::Clean), now.us + COUNTS_AFTER_US);
+        let mut shard = shard.with_durable_log(log.for_shard()).under_term(term.0, is_clean, counts_from_us);
         shard.restore(now, self.copy.rooms());
+        let (elapsed_us, rooms) = self.handed.take(now.us, config);
+        take_rooms(&mut shard, now, elapsed_us, rooms);
         self.reads.clear();
         self.owner = Some(Owner::new(term, Box::new(shard), log));
         for frame in std::mem::take(&mut self.early) {
@@ -296,8 +308,21 @@ impl ClusterStand {
         if !self.seat.hand_over(at, to, &self.membership) {
             // The shard takes nothing any more: another node, or this one, begins a term.
             self.seat.abdicate(at);
+        } else if let Some(owner) = &mut self.owner {
+            owner.hand_rooms(now, to);
+            // Before the term, so that they are there when it is read.
+            self.send_frames(at);
         }
         self.obey_seat(now);
+    }
+
+    /// The node that was to have the shard is gone before it had it. The shard takes nothing any more, so
+    /// another node, or this one, begins a term.
+    fn note_failed_handing(&mut self, now: Now) {
+        if self.owner.as_ref().is_some_and(|owner| owner.is_handing) && self.seat.handing_to().is_none() {
+            self.seat.abdicate(own(now));
+            self.obey_seat(now);
+        }
     }
 
     /// Nodes that are not heard have no viewers; whoever is heard again says everything again.

@@ -33,6 +33,7 @@ fn begin(rooms: &mut CopiedRooms, name: &Name) {
         next_offset: 0,
         slot: None,
         is_operators: false,
+        is_head: false,
         phase,
         settings,
     };

@@ -280,7 +280,7 @@ fn take_state(source: &mut Decoder) -> Result<StateEntry, Malformed> {
 }
 
 fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
-    out.push(u8::from(entry.is_operators));
+    out.push(room_flags(entry));
     out.push(entry.phase as u8);
     put_settings(&entry.settings, out);
     put_varint(entry.next_offset, out);
@@ -290,11 +290,24 @@ fn put_room(entry: &RoomEntry, out: &mut Vec<u8>) {
 }
 
 fn take_room(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<RoomEntry, Malformed> {
-    let is_operators = source.u8("a flag")? != 0;
+    let (is_operators, is_head) = take_room_flags(source)?;
     let phase = phase_of(source.u8("a phase")?)?;
     let settings = take_settings(source)?;
     let next_offset = source.varint("an offset")?;
-    Ok(RoomEntry { room, epoch, next_offset, slot: None, is_operators, phase, settings })
+    Ok(RoomEntry { room, epoch, next_offset, slot: None, is_operators, is_head, phase, settings })
+}
+
+/// The flags of a room. Only copies of a cluster's log have heads.
+pub(crate) fn room_flags(entry: &RoomEntry) -> u8 {
+    u8::from(entry.is_operators) | u8::from(entry.is_head) << 1
+}
+
+/// Is the room its operator's, and is it a head?
+pub(crate) fn take_room_flags(source: &mut Decoder) -> Result<(bool, bool), Malformed> {
+    match source.u8("flags")? {
+        flags @ 0..=3 => Ok((flags & 1 != 0, flags & 2 != 0)),
+        _ => Err(Malformed("flags from 0 to 3")),
+    }
 }
 
 /// The phase of a stored number.

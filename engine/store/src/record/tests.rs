@@ -54,10 +54,19 @@ fn record() -> impl Strategy<Value = Record> {
         RoomSettings { tick_min_ms: a, tick_max_ms: b, pacing_per_s: c, durability }
     });
     let room =
-        (name(), any::<u64>(), any::<u64>(), option::of(any::<u32>()), any::<bool>(), 0..3u8, settings)
-            .prop_map(|(room, epoch, next_offset, slot, is_operators, phase, settings)| {
+        (name(), any::<u64>(), any::<u64>(), option::of(any::<u32>()), any::<[bool; 2]>(), 0..3u8, settings)
+            .prop_map(|(room, epoch, next_offset, slot, [is_operators, is_head], phase, settings)| {
                 let phase = phase_of(phase).unwrap();
-                Entry::Room(RoomEntry { room, epoch, next_offset, slot, is_operators, phase, settings })
+                Entry::Room(RoomEntry {
+                    room,
+                    epoch,
+                    next_offset,
+                    slot,
+                    is_operators,
+                    is_head,
+                    phase,
+                    settings,
+                })
             });
     let removed = (name(), any::<u64>()).prop_map(|(room, epoch)| Entry::Removed { room, epoch });
     let epoch = (name(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(room, epoch, old, next)| {

@@ -235,6 +235,7 @@ pub fn room(room: &str, epoch: u64) -> Entry {
         epoch,
         next_offset: 0,
         is_operators: true,
+        is_head: false,
         phase: Phase::Open,
         settings,
     })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grandstand_engine::counter_name;
 use grandstand_engine::link::*;
+use grandstand_engine::log::{HandedLive, HandedNonces, HandedRoom, RoomEntry, StoredNonce};
 use grandstand_protocol::frame::{Durability, Kind, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream::write_header;
@@ -175,6 +176,9 @@ pub(super) fn input() -> BoxedStrategy<Input> {
         writes,
     });
     prop_oneof![
+        (worker(), text(), opener.clone(), alias()).prop_map(|(worker, room, opener, alias)| {
+            Input::Reattach { worker, room: room.into(), opener, alias }
+        }),
         (worker(), text(), opener).prop_map(|(worker, room, opener)| Input::Attach {
             worker,
             room: room.into(),
@@ -316,6 +320,58 @@ pub(super) fn output() -> BoxedStrategy<Output> {
     .boxed()
 }
 
+fn handed_live() -> BoxedStrategy<HandedLive> {
+    let previous = vec((any::<u64>(), number()), 0..=Lineage::EPOCHS_MAX);
+    let state = vec((text(), bytes(9)), 0..3);
+    let nonces = (of(any::<i64>()), vec((any::<u64>(), any::<u64>(), number()), 0..4));
+    ((number(), number(), number()), state, previous, nonces, vec((any::<u64>(), number()), 0..4))
+        .prop_map(|((time_ms, accepted_ms, state_version), state, previous, nonces, spoke)| HandedLive {
+            time_ms,
+            accepted_ms,
+            state_version,
+            state: state.into_iter().map(|(key, value)| (key.into(), value)).collect(),
+            previous: previous
+                .into_iter()
+                .map(|(epoch, next_offset)| PreviousEpoch { epoch, next_offset })
+                .collect(),
+            nonces: HandedNonces {
+                complete_for_us: nonces.0,
+                entries: nonces
+                    .1
+                    .into_iter()
+                    .map(|(user, nonce, time_ms)| StoredNonce { user: UserId(user), nonce, time_ms })
+                    .collect(),
+            },
+            spoke: spoke.into_iter().map(|(person, ago)| (PersonId(person), ago)).collect(),
+        })
+        .boxed()
+}
+
+fn handed() -> BoxedStrategy<HandedRoom> {
+    let flags = any::<[bool; 3]>();
+    let full = of(vec(any::<u8>(), 0..9));
+    let batches = vec((batch(), full), 0..4);
+    (text(), any::<u64>(), of(any::<u32>()), flags, phase(), settings(), of(handed_live()), batches)
+        .prop_map(
+            |(room, epoch, slot, [is_operators, is_head, is_on_disk], phase, settings, live, batches)| {
+                let mut next_offset = 40;
+                let mut follow = |(batch, full): (Arc<Batch>, Option<Vec<u8>>)| {
+                    let offsets = batch.next_offset - batch.first_offset;
+                    let first_offset = next_offset;
+                    next_offset += offsets;
+                    let full = full.map(|body| framed(Kind::Batch, &[&[0][..], &body].concat()));
+                    (Arc::new(Batch { first_offset, next_offset, ..(*batch).clone() }), full)
+                };
+                let batches: Vec<_> = batches.into_iter().map(&mut follow).collect();
+                let room = room.into();
+                let room =
+                    RoomEntry { room, epoch, next_offset, slot, is_operators, is_head, phase, settings };
+                HandedRoom { room, is_on_disk, live, batches }
+            },
+        )
+        .boxed()
+}
+
 pub(super) fn up_item() -> BoxedStrategy<UpItem> {
     prop_oneof![
         9 => input().prop_map(UpItem::Input),
@@ -346,6 +402,7 @@ pub(super) fn down_item() -> BoxedStrategy<DownItem> {
         }),
         8 => (workers, output()).prop_map(|(workers, output)| DownItem::Output { workers, output }),
         1 => Just(DownItem::Restate),
+        2 => handed().prop_map(|room| DownItem::Handed(Box::new(room))),
     ]
     .boxed()
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::link::*;
+use grandstand_engine::log::{HandedLive, HandedNonces, HandedRoom, RoomEntry, StoredNonce};
 use grandstand_protocol::frame::{Durability, Kind, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
@@ -75,6 +76,12 @@ fn inputs() -> Vec<Input> {
         history(PageOf::Shown),
         history(PageOf::Full { messages_max: 500 }),
         Input::Load { worker, load: Load { elapsed_us: 1000, fanout_us: 10, writes: 3 } },
+        Input::Reattach {
+            worker,
+            room: "show".into(),
+            opener: Opener { person: PersonId(5), is_trusted: false },
+            alias,
+        },
     ];
     all.extend(asked.map(|request| Input::Admin { from, request: Box::new(request) }));
     all
@@ -157,6 +164,44 @@ fn outputs() -> Vec<Output> {
     all
 }
 
+fn handed() -> HandedRoom {
+    let batch = Arc::new(Batch {
+        seq: 1,
+        first_offset: 7,
+        next_offset: 9,
+        messages: 2,
+        base_time_ms: 5,
+        time_ms: 6,
+        wire: framed(Kind::Batch, &[0xac, 2, 0]),
+        compressed: Compressed::default(),
+        snapshot: None,
+    });
+    let room = RoomEntry {
+        room: "show".into(),
+        epoch: 77,
+        next_offset: 9,
+        slot: Some(100),
+        is_operators: true,
+        is_head: true,
+        phase: Phase::Closing,
+        settings: RoomSettings { tick_max_ms: Some(500), ..Default::default() },
+    };
+    let live = HandedLive {
+        time_ms: 6,
+        accepted_ms: 8,
+        state: vec![("poll".into(), Bytes::from_static(b"yes"))],
+        state_version: 3,
+        previous: [PreviousEpoch { epoch: 76, next_offset: 5 }].into_iter().collect(),
+        nonces: HandedNonces {
+            complete_for_us: Some(-9),
+            entries: vec![StoredNonce { user: UserId(1), nonce: 2, time_ms: 6 }],
+        },
+        spoke: vec![(PersonId(4), 1_500_000)],
+    };
+    let full = Some(framed(Kind::Batch, &[0xac, 2, 1]));
+    HandedRoom { room, is_on_disk: false, live: Some(live), batches: vec![(batch, full)] }
+}
+
 fn messages() -> Vec<(&'static str, Bytes)> {
     let (node, incarnation, term) = (NodeId(2), Incarnation(0x0102_0304_0506_0708), Term(5));
     let mut items: Vec<_> = inputs().into_iter().map(UpItem::Input).collect();
@@ -169,6 +214,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         DownItem::Restated { term, first: 901 },
         DownItem::Kept { term, through: 900, position: Position(65) },
         DownItem::Restate,
+        DownItem::Handed(Box::new(handed())),
     ];
     items.extend(outputs().into_iter().map(|output| DownItem::Output { workers: workers.clone(), output }));
     let down = DownFrame { node, incarnation, term, seq: 18, begins: false, items, passed_over: 0 };

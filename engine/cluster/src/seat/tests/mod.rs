@@ -3,6 +3,7 @@
 //! Why by example, beside the simulation: a world finds what nobody thought of, and an example says what was
 //! meant.
 
+mod adopting;
 mod claiming;
 mod following;
 mod owning;
@@ -40,9 +41,13 @@ struct Bench {
 impl Bench {
     /// A node that has been there for two seconds and hears both others, with this log.
     fn new(terms: &[(NodeId, u64)]) -> Bench {
+        Bench::in_life(LIFE, terms)
+    }
+
+    fn in_life(incarnation: Incarnation, terms: &[(NodeId, u64)]) -> Bench {
         let config = Config {
             me: ME,
-            incarnation: LIFE,
+            incarnation,
             nodes: vec![ME, ONE, TWO],
             facts: Facts { seed: 1, shards: 1, ticket_key_print: 1 },
             versions: Versions { min: 1, max: 1 },

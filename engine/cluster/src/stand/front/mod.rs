@@ -126,10 +126,11 @@ impl Front {
     /// An input of a worker, or of the node itself.
     pub(super) fn handle_input(&mut self, now_ms: u64, input: Input) {
         match input {
-            Input::Attach { worker, room, opener } => {
+            Input::Attach { worker, room, opener } | Input::Reattach { worker, room, opener, .. } => {
                 let follower = Follower { opener, is_attached: false, viewers: None, staff: None };
-                self.rooms.entry(room.clone()).or_default().followers.insert(worker, follower);
-                self.relay.push_back(Input::Attach { worker, room, opener });
+                let known = self.rooms.entry(room.clone()).or_default();
+                known.followers.insert(worker, follower);
+                self.relay.push_back(attach(worker, room, opener, known.alias));
             }
             Input::Detach { worker, alias } => {
                 let Some(room) = self.aliases.get(&alias).cloned() else { return };
@@ -166,6 +167,8 @@ impl Front {
                     let alias = attachment.alias;
                     self.attached(now_ms, worker, &room.clone(), alias)
                 }
+                // Members stay, and their worker asks again: the room shall have its alias then.
+                Err(reason) if reason.may_retry() && self.detached(room, worker) => true,
                 Err(_) => {
                     self.forget(&room.clone(), worker);
                     true
@@ -203,8 +206,7 @@ impl Front {
             room.unsaid.clear();
             for (worker, follower) in &mut room.followers {
                 follower.is_attached = false;
-                let attach = Input::Attach { worker: *worker, room: name.clone(), opener: follower.opener };
-                self.relay.push_back(attach);
+                self.relay.push_back(attach(*worker, name.clone(), follower.opener, room.alias));
             }
         }
         let keys: Vec<Key> = self.order.values().copied().collect();
@@ -286,6 +288,15 @@ impl Front {
         let unsaid = std::mem::take(&mut room.unsaid);
         self.aliases.insert(alias, name.clone());
         self.say_all(now_ms, unsaid);
+        true
+    }
+
+    /// The owner refused for now to attach a worker. Was the room attached under an owner before?
+    fn detached(&mut self, name: &Arc<str>, worker: WorkerId) -> bool {
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.alias.is_some()) else { return false };
+        if let Some(follower) = room.followers.get_mut(&worker) {
+            follower.is_attached = false;
+        }
         true
     }
 
@@ -372,6 +383,13 @@ impl Front {
 impl FrontRoom {
     fn is_attached(&self) -> bool {
         self.followers.values().any(|follower| follower.is_attached)
+    }
+}
+
+fn attach(worker: WorkerId, room: Arc<str>, opener: Opener, before: Option<Alias>) -> Input {
+    match before {
+        Some(alias) => Input::Reattach { worker, room, opener, alias },
+        None => Input::Attach { worker, room, opener },
     }
 }
 

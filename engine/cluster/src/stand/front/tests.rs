@@ -172,7 +172,7 @@ fn requests_of_a_room_wait_for_its_attachment_and_keep_their_order() {
     }
     front.restate(10);
     let said = relayed(&mut front);
-    assert!(matches!(&said[..], [Input::Attach { .. }]), "{said:?}");
+    assert!(matches!(&said[..], [Input::Reattach { alias: Alias(1), .. }]), "{said:?}");
     front.handle_input(11, publication(3));
     assert_eq!(relayed(&mut front), []);
     front.handle_output(12, WORKER, attached());

@@ -51,6 +51,8 @@ pub(super) struct Viewer {
     pub(super) last_ms: u64,
     /// The longest time without a batch.
     pub(super) pause_ms: u64,
+    /// Everything that it was told, of all rooms.
+    pub(super) told: Vec<Output>,
 }
 
 struct Log(Arc<Mutex<VecDeque<ToWire>>>);
@@ -76,7 +78,7 @@ struct Stored {
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 fn entry_of(bytes: &Bytes) -> Entry {
-    let number = u64::from_le_bytes(bytes[4..].try_into().unwrap());
+    let number = u64::from_le_bytes(bytes[4..12].try_into().unwrap());
     ENTRIES.lock().unwrap()[number as usize].clone()
 }
 
@@ -84,7 +86,15 @@ impl Copy for Disk {
     fn encode(&self, entry: &Entry) -> Bytes {
         let mut entries = ENTRIES.lock().unwrap();
         entries.push(entry.clone());
-        [&8_u32.to_le_bytes()[..], &(entries.len() as u64 - 1).to_le_bytes()].concat().into()
+        // As long as a real one.
+        let chat = match entry {
+            Entry::Batch(batch) => batch.batch.wire.len(),
+            Entry::Room(_) | Entry::Removed { .. } => 0,
+        };
+        let mut bytes = [&[0; 4][..], &(entries.len() as u64 - 1).to_le_bytes(), &vec![0; chat]].concat();
+        let length = bytes.len() as u32 - 4;
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes.into()
     }
 
     fn head(&self) -> Option<Bytes> {
@@ -138,6 +148,7 @@ pub(super) struct Process {
 
 /// See the file's head.
 pub(super) struct Hall {
+    pub(super) rooms: ShardConfig,
     pub(super) ms: u64,
     pub(super) nodes: Vec<Option<Process>>,
     disks: Vec<Disk>,
@@ -158,7 +169,13 @@ pub(super) struct Hall {
 
 impl Hall {
     pub(super) fn new() -> Hall {
+        Hall::of(Durability::Replicated)
+    }
+
+    /// Rooms are kept like this, unless they have a setting of their own.
+    pub(super) fn of(durability: Durability) -> Hall {
         let mut hall = Hall {
+            rooms: ShardConfig { durability, answer_within_ms: 10_000, ..ShardConfig::for_tests() },
             ms: 10_000,
             nodes: (0..NODES).map(|_| None).collect(),
             disks: (0..NODES).map(|_| Disk::default()).collect(),
@@ -200,16 +217,11 @@ impl Hall {
             arrivals,
             board: board.clone(),
         };
-        let rooms = ShardConfig {
-            durability: Durability::Replicated,
-            answer_within_ms: 10_000,
-            ..ShardConfig::for_tests()
-        };
         let config = StandConfig {
             shard: SHARD,
             shards: 1,
             seed: 1,
-            rooms,
+            rooms: self.rooms.clone(),
             appender: AppenderConfig::default(),
             give_up_ms: 10_000,
         };
@@ -234,6 +246,12 @@ impl Hall {
 
     pub(super) fn viewer(&mut self, node: usize) -> &mut Viewer {
         &mut self.nodes[node].as_mut().unwrap().viewer
+    }
+
+    /// An input of a node's worker.
+    pub(super) fn input(&mut self, node: usize, input: Input) {
+        let now = self.now();
+        self.nodes[node].as_mut().unwrap().stand.handle_input(now, input);
     }
 
     /// Publish at a node. Returns the nonce, which is the text too.
@@ -410,7 +428,10 @@ impl Hall {
 
 impl Viewer {
     fn handle(&mut self, now_ms: u64, output: Output) {
+        self.told.push(output.clone());
         match output {
+            Output::Attached { room, .. } if &*room != ROOM => {}
+            Output::Batch { alias, .. } if Some(alias) != self.alias => {}
             Output::Attached { result, .. } => {
                 let attachment = result.expect("the room is there");
                 self.alias = Some(attachment.alias);

@@ -3,6 +3,8 @@
 //! Why here: what a viewer sees over an owner change is decided by all parts of a stand together.
 
 mod hall;
+mod memory;
+mod rooms;
 
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
