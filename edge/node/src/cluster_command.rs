@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cluster;
 use crate::config_command;
+use crate::{cluster_import, cluster_repair};
 
 /// How long a node may take to answer at its admin port.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -26,7 +27,9 @@ Examples:
   grandstand cluster init --config /etc/grandstand.toml      (once, from any node)
   grandstand cluster status --config /etc/grandstand.toml
   grandstand cluster move 3 1 --config /etc/grandstand.toml  (shard 3 to node 1)
-  grandstand cluster check --config /etc/grandstand.toml     (streams, servers and facts)";
+  grandstand cluster check --config /etc/grandstand.toml     (streams, servers and facts)
+  grandstand cluster import --from /var/lib/old --config /etc/grandstand.toml
+  grandstand cluster repair 3 --config /etc/grandstand.toml  (shows; --yes makes the log of shard 3 anew)";
 
 /// The `cluster` command.
 pub fn command() -> Command {
@@ -60,7 +63,10 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([init, status, moved, check].map(config_command::flags))
+        .subcommands(
+            [init, status, moved, check, cluster_repair::command(), cluster_import::command()]
+                .map(config_command::flags),
+        )
 }
 
 struct Failed(String, String);
@@ -75,6 +81,8 @@ pub fn run(matches: &ArgMatches, out: &mut impl Write) -> io::Result<bool> {
         "init" => init(&config, matches),
         "status" => status(&config),
         "move" => move_shard(&config, matches),
+        "repair" => repair(&config, matches),
+        "import" => import(&config, matches),
         _ => check(&config),
     });
     match done {
@@ -167,7 +175,18 @@ fn check(config: &Config) -> Result<(Value, String), Failed> {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Failed(faults.join("; "), "each fault names what to change".to_owned())
     })?;
+    cluster::check_room(config, facts.shards)
+        .map_err(|error| Failed(error.to_string(), error.hint().to_owned()))?;
     Ok((json!({ "ok": true }), "streams, servers and facts are as they must be".to_owned()))
+}
+
+fn repair(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
+    let nodes = config.cluster.nodes.len();
+    cluster_repair::run(&network(config)?, nodes, matches).map_err(|(what, hint)| Failed(what, hint))
+}
+
+fn import(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
+    cluster_import::run(config, &network(config)?, matches).map_err(|(what, hint)| Failed(what, hint))
 }
 
 fn status(config: &Config) -> Result<(Value, String), Failed> {

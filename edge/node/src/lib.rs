@@ -20,6 +20,8 @@ pub mod check;
 mod clock_steps;
 mod cluster;
 pub mod cluster_command;
+mod cluster_import;
+mod cluster_repair;
 pub mod config_command;
 mod durable_log;
 mod error;

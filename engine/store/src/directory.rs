@@ -44,6 +44,13 @@ pub(crate) fn lock(dir: &Path, wait: Duration) -> Result<File, StoreError> {
     Ok(file)
 }
 
+/// Does a process hold the directory? Nothing of it is changed.
+pub(crate) fn is_held(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join("log.lock")) else { return false };
+    let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared);
+    matches!(locked, Err(rustix::io::Errno::WOULDBLOCK))
+}
+
 /// Must the database be created? Only if neither the database nor a marker exists.
 ///
 /// # Errors

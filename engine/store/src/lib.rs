@@ -15,13 +15,15 @@
 //! see [`ShardCopy`]. The path of an entry is the same from its second step on, without crash log and marks.
 //!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
-//! - for a node of a cluster: [`Store::open_copies`], [`ShardCopy`], [`encode_entry`];
+//! - for a node of a cluster: [`Store::open_copies`], [`ShardCopy`], [`encode_entry`], [`snapshot`];
 //! - for operators: [`backup`], [`verify`].
 //!
 //! Not here: which rooms are on disk and what publishers are told (`grandstand_engine::shard`), configuration
 //! keys (`grandstand-edge`).
 #![forbid(unsafe_code)]
 
+mod adopt;
+mod adoption;
 pub mod backup;
 mod checksum;
 mod clock;
@@ -47,6 +49,7 @@ mod room_state;
 mod schema;
 mod shard_end;
 mod shard_log;
+pub mod snapshot;
 mod status;
 mod store;
 mod tables;

@@ -17,6 +17,7 @@ use foldhash::quality::RandomState;
 use grandstand_engine::log::{News, Position};
 use grandstand_queue::Doorbell;
 
+use crate::adoption::Adoptions;
 use crate::copy_head::CopyHead;
 use crate::shard_end::ShardEnd;
 use crate::status::Status;
@@ -139,6 +140,16 @@ impl ShardSide {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 
+    /// The copy was replaced by a sound one.
+    pub(crate) fn clear_damaged(&self) {
+        self.is_damaged.store(false, Ordering::Relaxed);
+    }
+
+    /// Wake the holder.
+    pub(crate) fn wake(&self) {
+        self.ring();
+    }
+
     /// Store the end of a released owner's log.
     pub(crate) fn leave(&self, end: ShardEnd) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
@@ -199,6 +210,8 @@ pub(crate) struct Shared {
     pub(crate) retry_ms: AtomicU64,
     /// The shards' logs are copies, and not this node's own.
     pub(crate) is_copy: bool,
+    /// Snapshots on their way into copies.
+    pub(crate) adoptions: Adoptions,
 }
 
 impl Shared {
@@ -210,6 +223,7 @@ impl Shared {
     ) -> Arc<Shared> {
         Arc::new(Shared {
             is_copy,
+            adoptions: Adoptions::default(),
             shards: (0..shards.max(1)).map(|_| ShardSide::default()).collect(),
             unclaimed: Mutex::default(),
             owners: Mutex::default(),

@@ -420,6 +420,35 @@ pub(crate) fn segments_newest(
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
+/// A segment as it is, its own checksum compared.
+///
+/// # Errors
+/// It cannot be read, or was changed.
+pub(crate) fn segment_whole(conn: &Connection, id: i64) -> Result<Segment, RowFault> {
+    let mut segment = conn.prepare(
+        "SELECT room, first_offset, next_offset, time_ms, base, newest, data, sum FROM segments WHERE id = ?1",
+    )?;
+    let (segment, own) = segment.query_row([id], segment_row)?;
+    if segment_checksum(id, &segment) != own {
+        return rotten(format!("segment {id} has another checksum"));
+    }
+    Ok(segment)
+}
+
+fn segment_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Segment, u64)> {
+    let unsigned = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
+    let segment = Segment {
+        room: row.get(0)?,
+        first_offset: unsigned(1)?,
+        next_offset: unsigned(2)?,
+        time_ms: unsigned(3)?,
+        base: unsigned(4)?,
+        newest: unsigned(5)?,
+        data: row.get(6)?,
+    };
+    Ok((segment, unsigned(7)?))
+}
+
 /// A segment that was read: its sound records, and the fault of the others.
 #[derive(Debug)]
 pub(crate) struct SegmentRead {
@@ -440,19 +469,7 @@ pub(crate) fn segment(conn: &Connection, id: i64, room: i64) -> Result<SegmentRe
     let mut segment = conn.prepare(
         "SELECT room, first_offset, next_offset, time_ms, base, newest, data, sum FROM segments WHERE id = ?1",
     )?;
-    let (segment, own) = segment.query_row([id], |row| {
-        let unsigned = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
-        let segment = Segment {
-            room: row.get(0)?,
-            first_offset: unsigned(1)?,
-            next_offset: unsigned(2)?,
-            time_ms: unsigned(3)?,
-            base: unsigned(4)?,
-            newest: unsigned(5)?,
-            data: row.get(6)?,
-        };
-        Ok((segment, unsigned(7)?))
-    })?;
+    let (segment, own) = segment.query_row([id], segment_row)?;
     if segment.room != room {
         return rotten(format!("segment {id} is of room {} and not {room}", segment.room));
     }

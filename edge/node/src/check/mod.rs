@@ -1,6 +1,7 @@
 //! The `check` command: tests a configuration and everything that it names, before a restart.
 //!
 //! - `report`: findings, and their two forms; `certificates`: pair, chain, names, dates;
+//! - `cluster`: what a node of a cluster needs beside itself;
 //! - `paths`: files and folders that keys name; `ports`: who holds a port; `limits`: open files.
 //!
 //! Why: a node that is restarted with a wrong configuration is gone; a node that is checked first is not.
@@ -10,6 +11,7 @@
 //! Not here: what a node does with a value.
 
 mod certificates;
+mod cluster;
 mod limits;
 mod paths;
 mod ports;
@@ -32,7 +34,8 @@ environment and the file of `grandstand serve`, and creates, changes and locks n
 
 It tests: syntax, unknown keys, values and contradictions; certificate and key (pair, chain, names, dates); token \
 keys and the admin key; who may read the secrets; the folders of log, crash log and backups (there or can be made, \
-writable, free space, lock); the ports (free, or held by the node that is to be restarted); the limit of open files.";
+writable, free space, lock); the ports (free, or held by the node that is to be restarted); the limit of open files; \
+and of a cluster its streams, servers and facts, and room for the copies.";
 
 const EXAMPLES: &str = "\
 Exit codes: 0 when a node would start (there may be warnings), 1 when there are warnings and --strict is given, 2 \
@@ -78,7 +81,8 @@ pub fn command() -> Command {
         .long_about(HELP)
         .after_help(EXAMPLES)
         .arg(switch("json", "Print one JSON object instead"))
-        .arg(switch("strict", "End with 1 when there are warnings"));
+        .arg(switch("strict", "End with 1 when there are warnings"))
+        .arg(switch("without-servers", "Do not ask the NATS servers of a cluster"));
     config_command::flags(command)
 }
 
@@ -87,7 +91,9 @@ pub fn command() -> Command {
 /// # Errors
 /// Standard output cannot be written.
 pub fn run(matches: &ArgMatches, out: &mut impl Write) -> io::Result<Verdict> {
-    let report = inspect(config_command::from_matches(matches), Clock::start().wall());
+    let asks_servers = !matches.get_flag("without-servers");
+    let loaded = config_command::from_matches(matches);
+    let report = inspect(loaded, Clock::start().wall(), asks_servers);
     if matches.get_flag("json") {
         report.print_json(out)?;
     } else {
@@ -97,7 +103,7 @@ pub fn run(matches: &ArgMatches, out: &mut impl Write) -> io::Result<Verdict> {
 }
 
 /// Everything that there is to say.
-fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime) -> Report {
+fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime, asks_servers: bool) -> Report {
     let mut report = Report::default();
     let config = match loaded {
         Ok(effective) => effective.config,
@@ -117,6 +123,7 @@ fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime) -> Report {
     let holder = paths::inspect_log(&mut report, &config);
     ports::inspect(&mut report, &config, holder);
     limits::inspect(&mut report, &config);
+    cluster::inspect(&mut report, &config, asks_servers);
     report
 }
 

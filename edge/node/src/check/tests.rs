@@ -41,7 +41,7 @@ fn report(keys: &[(&str, &str)], now: SystemTime) -> Report {
     let ports = ["ws.listen", "wss.listen", "quic.listen", "admin.listen"].map(|key| (key, "127.0.0.1:0"));
     let all = ports.iter().filter(|(port, _)| keys.iter().all(|(key, _)| key != port)).chain(keys);
     let all = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    inspect(load(None, std::iter::empty(), all), now)
+    inspect(load(None, std::iter::empty(), all), now, false)
 }
 
 /// A chain that is made for a test, leaf first.

@@ -7,6 +7,7 @@
 //! does not start, and says which key is wrong.
 //! Not here: who owns a shard and what stands do (`grandstand_cluster`), NATS (`grandstand_nats`).
 
+mod copies;
 mod copy;
 mod heirs;
 mod incarnation;
@@ -29,6 +30,7 @@ use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, EngineConfig, WorkerPort};
 use grandstand_nats::admin::{self, AdminFault};
+use grandstand_nats::exchange::Exchange;
 use grandstand_nats::{Credentials, Nats, Plan, ToNodes};
 use grandstand_queue::{Sender, inbox};
 use grandstand_store::Store;
@@ -58,6 +60,10 @@ pub(crate) struct Cluster {
     node: u8,
     /// Addresses of all nodes.
     nodes: Vec<String>,
+    /// Snapshots to and from other nodes; `None` once the node has left the cluster.
+    exchange: Mutex<Option<Exchange>>,
+    /// What became of the snapshots that were needed.
+    notes: Arc<copies::Notes>,
     /// By which an operator's order reaches a stand.
     orders: Vec<Sender<Arrived>>,
 }
@@ -75,6 +81,8 @@ impl Cluster {
     pub(crate) fn leave(&self) {
         let nats = self.nats.lock().unwrap_or_else(PoisonError::into_inner).take();
         nats.into_iter().for_each(Nats::stop);
+        let exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(exchange);
     }
 
     /// The node serves: from now on its house hears the others.
@@ -130,6 +138,7 @@ pub(crate) fn start(
     let network = network(config, clock)?;
     let facts = facts(&network, ticket_key_prints)?;
     check(&network, &facts)?;
+    check_room(config, facts.shards)?;
     tracing::info!(
         cluster = config.cluster.name,
         node = config.cluster.node,
@@ -143,6 +152,8 @@ pub(crate) fn start(
 
     let store_config = store_config(config).expect("a cluster needs log.dir");
     let folder = store_config.dir.clone();
+    let copies_config = store_config.clone();
+    let exchange_network = network.clone();
     let (store, copies) = Store::open_copies_watched(store_config, facts.shards, pulses)
         .map_err(|error| NodeError::new(error.to_string(), "see log.dir"))?;
     let members = membership::Config {
@@ -170,8 +181,11 @@ pub(crate) fn start(
     let nats = apart(|| Nats::start(network, members.clone(), outlets))
         .map_err(|fault| NodeError::new(fault.to_string(), "see the keys under cluster"))?;
     let board = Board::default();
+    let mut slots = Vec::new();
     for ((shard, arrivals), mut copy) in (0..).map(ShardId).zip(inlets).zip(copies) {
         copy.set_bell(engine.bell(shard).map_err(gone)?);
+        let slot = Arc::<copy::Slot>::default();
+        slots.push(slot.clone());
         let now = clock.now();
         let membership = Membership::new(own(now), members.clone())
             .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.nodes"))?;
@@ -189,7 +203,7 @@ pub(crate) fn start(
         };
         let parts = StandParts {
             membership,
-            copy: Box::new(StoreCopy(copy)),
+            copy: Box::new(StoreCopy(copy, slot)),
             wire: nats.wire(shard),
             arrivals,
             board: board.clone(),
@@ -197,7 +211,14 @@ pub(crate) fn start(
         let stand = ClusterStand::new(now, stand_config, parts);
         engine.sit(shard, Box::new(stand)).map_err(gone)?;
     }
+    let notes = Arc::<copies::Notes>::default();
+    let own_copies = copies::OwnCopies::new(copies_config, board.clone(), slots, notes.clone());
+    let (me, nodes) = (members.me, members.nodes.clone());
+    let exchange = apart(|| Exchange::start(&exchange_network, me, nodes, Arc::new(own_copies)))
+        .map_err(|fault| NodeError::new(fault.to_string(), "see the keys under cluster"))?;
     let cluster = Arc::new(Cluster {
+        exchange: Mutex::new(Some(exchange)),
+        notes,
         nats: Mutex::new(Some(nats)),
         board,
         clock,
@@ -224,11 +245,41 @@ pub(crate) fn bans(config: &Config) -> Result<Vec<Ban>, NodeError> {
 fn check(network: &grandstand_nats::Config, facts: &Facts) -> Result<(), NodeError> {
     let faults = apart(|| admin::check(network, facts)).err().unwrap_or_default();
     let broken: Vec<String> =
-        faults.iter().filter(|fault| fault.breaks_promise()).map(ToString::to_string).collect();
+        faults.iter().filter(|fault| fault.prevents_start()).map(ToString::to_string).collect();
     if broken.is_empty() {
         return Ok(());
     }
     Err(NodeError::new(broken.join("; "), "mend it; `grandstand cluster check` looks again"))
+}
+
+/// Has the disk of `log.dir` room for the copies? What the streams keep must fit, or what the log may have.
+///
+/// # Errors
+/// It has not: the text names the keys.
+pub(crate) fn check_room(config: &Config, shards: u16) -> Result<(), NodeError> {
+    let Some(dir) = &config.log.dir else { return Ok(()) };
+    // The folder may be made at the start.
+    let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(dir);
+    let Ok(room) = rustix::fs::statvfs(there) else { return Ok(()) };
+    let used = std::fs::metadata(dir.join(grandstand_store::DATABASE)).map_or(0, |facts| facts.len());
+    let free = room.f_bavail.saturating_mul(room.f_frsize).saturating_add(used);
+    let streams = (config.cluster.log_mb << 20).saturating_mul(u64::from(shards));
+    let kept = if config.log.node_mb == 0 { u64::MAX } else { config.log.node_mb << 20 };
+    let needed = streams.min(kept);
+    if free >= needed {
+        return Ok(());
+    }
+    Err(NodeError::new(
+        format!(
+            "the disk of log.dir = {} has room for {} MB of copies, and the streams of {shards} shards keep {} MB \
+             (cluster.log_mb = {})",
+            dir.display(),
+            free >> 20,
+            needed >> 20,
+            config.cluster.log_mb
+        ),
+        "make room, or lower cluster.log_mb with `nats stream edit`, or log.node_mb",
+    ))
 }
 
 /// Ask until the servers answer: after the death of a machine they elect their leaders for some seconds, and

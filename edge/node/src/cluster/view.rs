@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use grandstand_cluster::id::NodeId;
-use grandstand_cluster::seat::Phase;
+use grandstand_cluster::seat::{Phase, Trouble};
 use grandstand_cluster::stand::{Arrived, FromWire, own};
 use grandstand_cluster::time::OwnTime;
 use serde_json::{Value, json};
@@ -66,6 +66,8 @@ impl ClusterControl for Cluster {
                     "unkept_bytes": shard.unkept_bytes,
                     "void_records": shard.void_records,
                     "log_leader": leader,
+                    "trouble": shard.trouble.map(|trouble| trouble.to_string()),
+                    "snapshot": self.notes.of(shard.shard.0),
                 })
             })
             .collect();
@@ -95,6 +97,11 @@ impl ClusterControl for Cluster {
 
     fn fault(&self) -> Option<String> {
         let now = self.now();
+        let troubled =
+            self.board.statuses().into_iter().find_map(|shard| Some((shard.shard, shard.trouble?)));
+        if let Some((shard, trouble)) = troubled {
+            return Some(format!("shard {}: {trouble}", shard.0));
+        }
         let is_unheard = |heard: OwnTime| Duration::from_millis(now.since(heard)) >= UNHEARD;
         let unheard = self.board.statuses().into_iter().find(|shard| is_unheard(shard.heard));
         unheard.map(|shard| {
@@ -104,7 +111,13 @@ impl ClusterControl for Cluster {
     }
 
     fn degraded(&self) -> Vec<String> {
-        self.network().faults.iter().map(ToString::to_string).collect()
+        let faults = self.network().faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let troubles = self.board.statuses().into_iter().filter_map(|status| {
+            let text = format!("shard {}: {}", status.shard.0, status.trouble?);
+            let note = self.notes.of(status.shard.0).map_or_else(String::new, |note| format!(" ({note})"));
+            Some(text + &note)
+        });
+        faults.into_iter().chain(troubles).collect()
     }
 
     fn numbers(&self) -> Vec<ClusterNumber> {
@@ -129,6 +142,22 @@ impl ClusterControl for Cluster {
                 "grandstand_cluster_position",
                 "The last record of the shard's log that this node has.",
                 shard.position.0 as f64,
+            );
+            let trouble = match shard.trouble {
+                None => 0.0,
+                Some(Trouble::Behind { .. }) => 1.0,
+                Some(Trouble::Forgotten { .. }) => 2.0,
+                Some(Trouble::Differs { .. }) => 3.0,
+            };
+            number(
+                "grandstand_cluster_trouble",
+                "Whether this node can follow the log: 0 yes, 1 it is behind, 2 the log lost records, 3 copies differ.",
+                trouble,
+            );
+            number(
+                "grandstand_cluster_snapshots_taken_total",
+                "Snapshots of other nodes that took the place of this node's copy.",
+                self.notes.taken(shard.shard.0) as f64,
             );
             number(
                 "grandstand_cluster_owner_heard_seconds",

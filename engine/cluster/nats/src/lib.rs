@@ -9,6 +9,7 @@
 pub mod admin;
 mod config;
 mod driver;
+pub mod exchange;
 mod house;
 mod replies;
 mod status;

@@ -6,18 +6,23 @@
 //! Invariants: anything that is not understood is [`Reply::Failed`], never an acknowledgement.
 //! Not here: what follows from an answer (`grandstand_cluster::flight`).
 
+use std::collections::BTreeMap;
+
 use async_nats::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use grandstand_cluster::flight::Reply;
 use grandstand_cluster::id::Position;
+use grandstand_cluster::record::Renewal;
 use serde::Deserialize;
 
 /// "wrong last sequence: 12", and the same without the number.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
 /// "duplicate message id is in process".
 const DUPLICATE_IN_PROCESS: u64 = 10_158;
+/// "stream not found".
+pub(crate) const NO_STREAM: u64 = 10_059;
 /// "no message found".
 const NO_MESSAGE: u64 = 10_037;
 
@@ -61,12 +66,21 @@ pub(crate) struct StreamEnd {
     pub(crate) leader: Option<String>,
     /// Servers that could lead it: those that have everything.
     pub(crate) others: Vec<String>,
+    /// If it was made anew: what it goes on from.
+    pub(crate) renewed: Option<Renewal>,
 }
 
 #[derive(Deserialize)]
 struct StreamInfo {
+    config: Option<StreamConfig>,
+    error: Option<ApiError>,
     state: Option<StreamState>,
     cluster: Option<ClusterInfo>,
+}
+
+#[derive(Deserialize)]
+struct StreamConfig {
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +105,24 @@ struct Replica {
     offline: bool,
 }
 
+/// The keys of a stream's metadata that say what a log that was made anew goes on from.
+pub(crate) const RENEWAL_KEYS: [&str; 3] = ["grandstand.position", "grandstand.sum", "grandstand.first"];
+
+fn renewal(metadata: &BTreeMap<String, String>) -> Option<Renewal> {
+    let [position, sum, first] = RENEWAL_KEYS.map(|key| metadata.get(key));
+    Some(Renewal {
+        position: Position(position?.parse().ok()?),
+        sum: u64::from_str_radix(sum?, 16).ok()?,
+        first: Position(first?.parse().ok()?),
+    })
+}
+
+/// Does JetStream say that there is no such stream?
+pub(crate) fn is_missing(payload: &[u8]) -> bool {
+    let info = serde_json::from_slice::<StreamInfo>(payload).ok();
+    info.and_then(|info| info.error).is_some_and(|error| error.err_code == NO_STREAM)
+}
+
 /// `None` is no leader, or an error.
 pub(crate) fn of_info(payload: &[u8]) -> Option<StreamEnd> {
     let info: StreamInfo = serde_json::from_slice(payload).ok()?;
@@ -99,7 +131,8 @@ pub(crate) fn of_info(payload: &[u8]) -> Option<StreamEnd> {
     let leader = leader.flatten().filter(|leader| !leader.is_empty());
     let able = replicas.into_iter().flatten().filter(|replica| replica.current && !replica.offline);
     let others = able.map(|replica| replica.name).collect();
-    Some(StreamEnd { first: state.first_seq, last: state.last_seq, leader, others })
+    let renewed = info.config.and_then(|config| renewal(&config.metadata?));
+    Some(StreamEnd { first: state.first_seq, last: state.last_seq, leader, others, renewed })
 }
 
 #[derive(Deserialize)]
@@ -175,9 +208,17 @@ mod tests {
         let info = br#"{"state":{"first_seq":5,"last_seq":7},"cluster":{"leader":"gs-1",
             "replicas":[{"name":"gs-0","current":false},{"name":"gs-2","current":true}]}}"#;
         let others = vec!["gs-2".to_owned()];
-        let end = StreamEnd { first: 5, last: 7, leader: Some("gs-1".to_owned()), others };
+        let leader = Some("gs-1".to_owned());
+        let end = StreamEnd { first: 5, last: 7, leader, others, renewed: None };
         assert_eq!(of_info(info), Some(end));
         assert_eq!(of_info(br#"{"error":{"code":503,"err_code":10008}}"#), None);
+        assert!(!is_missing(br#"{"error":{"code":503,"err_code":10008}}"#) && !is_missing(info));
+        assert!(is_missing(br#"{"error":{"code":404,"err_code":10059}}"#));
+        let anew =
+            br#"{"config":{"metadata":{"_nats.level":"2","grandstand.position":"104","grandstand.sum":"00ff",
+            "grandstand.first":"108"}},"state":{"first_seq":108,"last_seq":107}}"#;
+        let renewed = Renewal { position: Position(104), sum: 255, first: Position(108) };
+        assert_eq!(of_info(anew).and_then(|end| end.renewed), Some(renewed));
         let message = br#"{"message":{"subject":"x","seq":9,"data":"YWJj","time":"now"}}"#;
         assert_eq!(of_message(message), Found::Message(9, Bytes::from_static(b"abc")));
         assert_eq!(of_message(br#"{"error":{"code":404,"err_code":10037}}"#), Found::Nothing);

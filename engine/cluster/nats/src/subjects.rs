@@ -107,6 +107,11 @@ impl Subjects {
         format!("{}.n.{}.down.{}", self.prefix, node.0, shard.0)
     }
 
+    /// Questions about a node's copies.
+    pub(crate) fn copies(&self, node: NodeId) -> String {
+        format!("{}.copies.{}", self.prefix, node.0)
+    }
+
     /// Where nobody ever listens: the client's server says so at once, which measures the way to it.
     pub(crate) fn nobody(&self) -> String {
         format!("{}.nobody", self.prefix)

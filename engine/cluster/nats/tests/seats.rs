@@ -17,7 +17,7 @@ use grandstand_cluster::appender::AppenderConfig;
 use grandstand_cluster::id::{Incarnation, NodeId, Position, Term};
 use grandstand_cluster::membership::{self, Membership, Versions};
 use grandstand_cluster::record::{Body, Chain, ChainHead, Verdict};
-use grandstand_cluster::seat::{Output, Seat};
+use grandstand_cluster::seat::{Output, Seat, handle_ends};
 use grandstand_cluster::stand::{FromWire, ToWire};
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
@@ -93,6 +93,9 @@ fn live(
                 FromWire::Pong(node) => membership.handle_pong(node),
                 FromWire::NoResponders(node) => membership.handle_no_responders(at, node),
                 FromWire::Reply { attempt, reply } => seat.handle_reply(at, attempt, reply, &membership),
+                FromWire::Ends { first, end, renewed } => {
+                    handle_ends(&mut seat, at, (first, end), renewed, &membership);
+                }
                 FromWire::Read { messages, end, .. } => seat.handle_read(at, &messages, end, &membership),
                 FromWire::Up(_)
                 | FromWire::Down(_)

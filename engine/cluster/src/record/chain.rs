@@ -14,7 +14,7 @@ use bytes::Bytes;
 use grandstand_engine::link::ShardId;
 
 use super::head::ChainHead;
-use super::{Body, Record, decode};
+use super::{Body, Record, Renewal, decode};
 use crate::id::Position;
 
 /// What a record is to a reader.
@@ -122,6 +122,12 @@ impl Chain {
         Chain { shard, head, next: head.position.next(), stopped: None, voids: Voids::default() }
     }
 
+    /// The chain of the same log as another copy has it.
+    #[must_use]
+    pub(crate) fn replaced(&self, head: ChainHead) -> Self {
+        Chain { voids: self.voids, ..Chain::resume(self.shard, head) }
+    }
+
     /// Judge the message at `sequence` of the stream, which the log itself returned.
     ///
     /// # Errors
@@ -190,6 +196,13 @@ impl Chain {
                 self.head.entries_in_term = 0;
             }
             Body::Unknown { .. } => {}
+        }
+    }
+
+    /// The log was made anew, and goes on from this chain's head at a higher position.
+    pub(crate) fn pass_over(&mut self, renewal: &Renewal) {
+        if renewal.continues(&self.head) {
+            self.next = self.next.max(renewal.first);
         }
     }
 

@@ -20,6 +20,7 @@
 mod chain;
 mod entries;
 mod head;
+mod renewal;
 mod term;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use crate::id::{Position, Term};
 pub use chain::{Chain, Hole, Verdict, VoidCause, Voids};
 pub use entries::{ENTRY_BYTES_MIN, Entries, EntriesBuilder, EntryFault};
 pub use head::{ChainHead, HeadFault};
+pub use renewal::Renewal;
 pub use term::{Cause, TermBody};
 
 /// The most bytes of a record. The servers take 1 MB; half of it leaves room for headers and for a base64

@@ -46,7 +46,8 @@ impl Seat {
     pub(super) fn judge_ask(&mut self, now: OwnTime, ask: &Ask, membership: &Membership) -> AnswerVerdict {
         let shard = self.chain.shard();
         let me = membership.me();
-        if !self.reading.has_read() || membership.age(now) < SILENCE_MS {
+        // A log that seems to end too early is not known either.
+        if !self.reading.has_read() || membership.age(now) < SILENCE_MS || self.watch.is_short() {
             return AnswerVerdict::NotReady;
         }
         // An owner that a majority supports, or a claim that a majority promised, is heard by this node too.

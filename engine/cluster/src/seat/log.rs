@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::message::{Output, StopCause};
 use super::owner::Owner;
-use super::{Seat, State};
+use super::{Seat, State, Trouble};
 use crate::appender::{Appender, Progress};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::membership::Membership;
-use crate::record::{Body, Record, Verdict};
+use crate::record::{Body, ChainHead, Record, Renewal, Verdict};
 use crate::time::OwnTime;
 
 impl Seat {
@@ -34,10 +34,16 @@ impl Seat {
         if has_more {
             return;
         }
+        if self.watch.is_short() {
+            // Asked again until it is certain, one way or the other.
+            self.reading.want_later(now);
+        }
         if let Some(position) = self.state.flight_position().filter(|position| *position > end) {
             self.settle(now, position, None, membership);
         }
-        if let State::Claiming(claim) = &mut self.state {
+        if let State::Claiming(claim) = &mut self.state
+            && !self.watch.is_short()
+        {
             claim.go_on(now, &self.chain, &self.shown, membership);
         }
     }
@@ -152,4 +158,50 @@ impl Seat {
             }
         }
     }
+}
+
+/// The log's leader says what the log has: its first and last position, and, if it was made anew, what it
+/// goes on from. Call it with each answer to a read, before [`Seat::handle_read`], and at times
+/// without one.
+pub fn handle_ends(
+    seat: &mut Seat,
+    now: OwnTime,
+    ends: (Position, Position),
+    renewed: Option<Renewal>,
+    membership: &Membership,
+) {
+    if let Some(renewal) = renewed {
+        seat.chain.pass_over(&renewal);
+    }
+    let has_forgotten = seat.watch.look(now, ends, renewed, &seat.chain, membership);
+    if has_forgotten {
+        seat.stop(StopCause::Forgotten);
+        if matches!(seat.state, State::Owning(_) | State::Claiming(_)) {
+            seat.state = State::Orphan { since: now };
+        }
+    }
+    if seat.watch.is_short() {
+        // Asked again until it is certain, one way or the other.
+        seat.reading.want_later(now);
+    }
+}
+
+/// This node's copy was replaced by another one, up to this head. A node that owns or claims the shard
+/// has its copy for what it is, so nothing changes there: `false`.
+pub fn resume(seat: &mut Seat, now: OwnTime, head: ChainHead) -> bool {
+    if matches!(seat.state, State::Owning(_) | State::Claiming(_)) {
+        return false;
+    }
+    seat.chain = seat.chain.replaced(head);
+    seat.watch.clear();
+    seat.state = State::Following;
+    seat.term_since = now;
+    seat.reading.want_now();
+    true
+}
+
+/// Why this node cannot follow the log, if it cannot.
+#[must_use]
+pub fn trouble(seat: &Seat, now: OwnTime, membership: &Membership) -> Option<Trouble> {
+    seat.watch.trouble(now, &seat.chain, membership)
 }

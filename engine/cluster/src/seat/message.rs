@@ -77,6 +77,8 @@ pub enum StopCause {
     Abdicated,
     /// The log has a record of a later release, so nothing can follow it from here.
     NotUnderstood,
+    /// The log has lost records that this node has.
+    Forgotten,
 }
 
 /// What a driver has to do.

@@ -27,6 +27,7 @@ mod promise;
 mod reading;
 mod shown;
 mod turn;
+mod watch;
 
 use std::collections::VecDeque;
 
@@ -44,9 +45,12 @@ use owner::Owner;
 use promise::Promises;
 use reading::Reading;
 use shown::Shown;
+use watch::Watch;
 
+pub use log::{handle_ends, resume, trouble};
 pub use message::{Answer, AnswerVerdict, Ask, Output, Refused, ShownEntry, StopCause};
 pub use shown::EntryVerdict;
+pub use watch::{FORGOTTEN_AFTER_MS, Trouble};
 
 /// Where a seat is, for reports and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,7 @@ pub struct Seat {
     withdrawn_until: OwnTime,
     attempts: Attempts,
     reading: Reading,
+    watch: Watch,
     /// Since when the current term is known here.
     term_since: OwnTime,
     outputs: VecDeque<Output>,
@@ -144,6 +149,7 @@ impl Seat {
             withdrawn_until: OwnTime(0),
             attempts: Attempts::new(membership.incarnation()),
             reading: Reading::begin(),
+            watch: Watch::default(),
             term_since: OwnTime(0),
             outputs: VecDeque::new(),
         }
@@ -221,7 +227,8 @@ impl Seat {
     }
 
     fn can_own(&self, now: OwnTime) -> bool {
-        let is_well = self.is_able && !self.is_draining && self.chain.stopped().is_none();
+        let is_well =
+            self.is_able && !self.is_draining && self.chain.stopped().is_none() && self.watch.is_well();
         is_well && now >= self.withdrawn_until
     }
 }

@@ -41,6 +41,11 @@ impl Reading {
         (self.wants, self.asked) = (true, None);
     }
 
+    /// There may be something to read in a while.
+    pub(super) fn want_later(&mut self, now: OwnTime) {
+        (self.wants, self.asked) = (true, Some(now));
+    }
+
     /// Something stands where the owner's next record was to be: until it was read, nothing follows.
     pub(super) fn fall_behind(&mut self) {
         (self.wants, self.is_behind) = (true, true);

@@ -12,7 +12,7 @@ use grandstand_engine::link::ShardId;
 
 use crate::id::{NodeId, Position, Term};
 use crate::membership::ShardReport;
-use crate::seat::Phase;
+use crate::seat::{Phase, Trouble};
 use crate::time::OwnTime;
 
 /// What a stand says of its shard.
@@ -30,6 +30,12 @@ pub struct StandStatus {
     pub position: Position,
     /// Can this node own it?
     pub can_own: bool,
+    /// The sum of that record.
+    pub sum: u64,
+    /// The first position that was not judged.
+    pub next: Position,
+    /// Why this node cannot follow the log.
+    pub trouble: Option<Trouble>,
     /// When a frame of the owner came last. While this node owns the shard and may act: now.
     pub heard: OwnTime,
     /// Bytes of entries that this owner has shown and the log has not.

@@ -32,6 +32,16 @@ pub trait Copy: Send {
     /// The next news.
     fn poll(&mut self) -> Option<News>;
 
+    /// May more be applied without memory growing beyond its bound? The log has what is not applied.
+    fn accepts(&self) -> bool {
+        true
+    }
+
+    /// Did a snapshot of another node take the place of the copy since the last question? Its head then.
+    fn take_replaced(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// Can it be believed, and be written? A node whose copy is not sound owns no shard.
     fn is_sound(&self) -> bool;
 }

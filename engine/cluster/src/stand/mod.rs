@@ -109,6 +109,8 @@ pub struct ClusterStand {
     counts: Counts,
     next_turn: OwnTime,
     is_ending: bool,
+    /// Since when the copy is not sound.
+    unsound_since: Option<OwnTime>,
     /// Does the log keep what it acknowledges?
     is_replicated: bool,
 }
@@ -154,6 +156,7 @@ impl ClusterStand {
             counts: Counts::default(),
             next_turn: own,
             is_ending: false,
+            unsound_since: None,
             is_replicated: true,
             config,
             membership,

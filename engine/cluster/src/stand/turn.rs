@@ -18,8 +18,10 @@ use crate::appender::PushRefusal;
 use crate::id::{NodeId, Term};
 use crate::link::{DownFrame, DownItem, Message, UpFrame, UpItem};
 use crate::membership::Heartbeat;
-use crate::record::{Body, Cause, Record};
-use crate::seat::{EntryVerdict, Output as SeatOutput, Refused, ShownEntry};
+use crate::record::{Body, Cause, ChainHead, Record};
+use crate::seat::{
+    EntryVerdict, Output as SeatOutput, Refused, ShownEntry, Trouble, handle_ends, resume, trouble,
+};
 use crate::time::OwnTime;
 
 /// How often a stand looks although nothing came: silence is seen by looking.
@@ -34,6 +36,9 @@ const UNSAFE_RETRY_MS: u32 = 60_000;
 
 /// Frames of a term that this node has not read of yet.
 const EARLY_MAX: usize = 64;
+
+/// An owner whose copy was not sound for so long gives the shard to a node whose copy is.
+const UNSOUND_MS: u64 = 1_000;
 
 /// When to try again after the log refused without a time.
 const RETRY_MS: u64 = 1_000;
@@ -51,6 +56,11 @@ impl ClusterStand {
             FromWire::Reply { attempt, reply } => {
                 self.seat.handle_reply(at, attempt, reply, &self.membership);
             }
+            FromWire::Ends { first, end, renewed } => {
+                handle_ends(&mut self.seat, at, (first, end), renewed, &self.membership);
+            }
+            // What a full disk does not take waits in the log.
+            FromWire::Read { .. } if !self.copy.accepts() && self.owner.is_none() => {}
             FromWire::Read { messages, end, .. } => {
                 self.seat.handle_read(at, &messages, end, &self.membership);
             }
@@ -157,11 +167,13 @@ impl ClusterStand {
     /// Everything that is due, in one order.
     pub(super) fn turn(&mut self, now: Now) {
         let at = own(now);
-        self.seat.set_able(self.copy.is_sound());
+        self.look_at_copy(at);
         self.front.handle_timeout(at.0);
         self.poll_seat(now);
         self.seat.set_draining(self.is_ending);
-        if self.is_ending
+        // A disk that fails for a moment is no reason to move.
+        let is_unsound = self.unsound_since.is_some_and(|since| at.since(since) >= UNSOUND_MS);
+        if (self.is_ending || is_unsound)
             && let Some(heir) = self.heir(at)
         {
             self.hand_over(now, heir);
@@ -183,6 +195,21 @@ impl ClusterStand {
         let of_links = [self.follow.due(), self.owner.as_ref().and_then(Owner::due)];
         let due = of_links.into_iter().flatten().fold(self.seat.due(at, &self.membership), OwnTime::min);
         self.next_turn = due.max(at.plus(1)).min(at.plus(LOOK_EVERY_MS));
+    }
+
+    /// What the copy says: a snapshot took its place, or its disk fails.
+    fn look_at_copy(&mut self, at: OwnTime) {
+        let head = self.copy.take_replaced().and_then(|bytes| ChainHead::decode(&bytes).ok());
+        if let Some(head) = head {
+            resume(&mut self.seat, at, head);
+        }
+        let is_sound = self.copy.is_sound();
+        self.unsound_since = if is_sound { None } else { self.unsound_since.or(Some(at)) };
+        self.seat.set_able(is_sound);
+        if matches!(trouble(&self.seat, at, &self.membership), Some(Trouble::Forgotten { .. })) {
+            // No owner will answer before an operator has repaired the log.
+            self.front.give_up();
+        }
     }
 
     fn poll_seat(&mut self, now: Now) {
@@ -207,6 +234,8 @@ impl ClusterStand {
                     self.wire.send(ToWire::Announce { term, position });
                 }
                 SeatOutput::Append(append) => self.wire.send(ToWire::Append(append)),
+                // What the copy does not take now is asked for when it does.
+                SeatOutput::Read { .. } if !self.copy.accepts() && self.owner.is_none() => {}
                 SeatOutput::Read { from } => self.wire.send(ToWire::Read { from }),
                 SeatOutput::Apply(record, head) => self.apply(&record, head),
                 SeatOutput::Own { term } => self.begin_owner(now, term),
@@ -370,7 +399,9 @@ impl ClusterStand {
         let unavailable = |refused| Unavailable { retry_after_ms: retry(refused) as u32 };
         let may_push = self.seat.may_push(at).map_err(unavailable);
         let unsafe_log = Unavailable { retry_after_ms: UNSAFE_RETRY_MS };
-        owner.log.set_available(if self.is_replicated { may_push } else { Err(unsafe_log) });
+        // An owner whose copy takes nothing would keep in memory what it accepts.
+        let is_kept = self.is_replicated && self.copy.accepts();
+        owner.log.set_available(if is_kept { may_push } else { Err(unsafe_log) });
     }
 
     /// The shard's own turn: news of the log, what is due, and what comes of it.
@@ -463,6 +494,9 @@ impl ClusterStand {
             owner: chain.head().owner.map(|(node, _)| node),
             position: chain.head().position,
             can_own: report.can_own,
+            sum: chain.head().sum,
+            next: chain.next(),
+            trouble: trouble(&self.seat, at, &self.membership),
             heard: self.follow.heard,
             unkept_bytes,
             void_records: chain.voids().total(),

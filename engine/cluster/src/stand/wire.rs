@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::flight::{Append, Attempt, Reply};
 use crate::id::{NodeId, Position, Term};
 use crate::membership::{Heartbeat, ShardReport};
+use crate::record::Renewal;
 use crate::seat::{Answer, Ask};
 use crate::time::OwnTime;
 
@@ -114,6 +115,15 @@ pub enum FromWire {
         messages: Vec<(Position, Bytes)>,
         /// The last position of the stream, by its leader.
         end: Position,
+    },
+    /// What the log has, by its leader. It comes with each answer to a read, before it, and at times alone.
+    Ends {
+        /// The first position that is still there.
+        first: Position,
+        /// The last.
+        end: Position,
+        /// What a log that was made anew goes on from.
+        renewed: Option<Renewal>,
     },
     /// An operator of this node, or the placement of shards, hands the shard over.
     HandOver {

@@ -152,7 +152,7 @@ impl Round {
 
 /// Append a room's records to its row; afterwards the room is moved up to row `upto` of the journal.
 /// `of_copy` is the shard whose copy has the room.
-fn write_room(
+pub(crate) fn write_room(
     conn: &Connection,
     (row, upto): (Option<&RoomRow>, i64),
     (kept, of_copy): (&[MemRecord], Option<u16>),
@@ -261,7 +261,7 @@ impl Rooms {
         self.live.insert(name, row);
     }
 
-    fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         if let Some(row) = self.live.remove(name) {
             self.names.remove(&row.id);
             self.segments -= row.state.segments;
@@ -271,6 +271,21 @@ impl Rooms {
 }
 
 impl Compacted {
+    /// Nothing yet; new rows get these numbers.
+    pub(crate) fn at(next_room: i64, next_segment: i64) -> Compacted {
+        Compacted { next_room, next_segment, ..Compacted::default() }
+    }
+
+    /// The row of the room that was written last.
+    pub(crate) fn take_row(&mut self) -> Option<RoomRow> {
+        self.rooms.pop()?.3
+    }
+
+    /// The numbers that come next, for a room and for a segment.
+    pub(crate) fn next(&self) -> (i64, i64) {
+        (self.next_room, self.next_segment)
+    }
+
     /// The step is committed: the memtables drop the records that are now in segments, and the rooms'
     /// positions become those of their rows.
     pub(crate) fn settle(self, shared: &Shared, rooms: &mut Rooms) {

@@ -18,10 +18,12 @@
 //! Not here: which records of the cluster's log are valid (`grandstand-cluster`), how records reach the disk
 //! (`committer`), pages (`reader`).
 
+mod adopting;
 mod entry;
 mod open;
 mod room;
 mod rooms;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use grandstand_engine::log::{Entry, News, ReadRequest, StoredRoom};
 use grandstand_queue::Doorbell;
 
 pub use entry::{NotAnEntry, decode_entry, encode_entry};
+pub use snapshot::Snapshot;
 
 use crate::copy_head::CopyHead;
 use crate::memtable::Shared;
@@ -56,6 +59,8 @@ pub struct ShardCopy {
     rooms: CopiedRooms,
     /// News that was seen and not polled.
     news: VecDeque<News>,
+    /// A snapshot that is taking the place of what is here.
+    adopting: Option<adopting::Adopting>,
 }
 
 /// The records that one record of the log comes to.
@@ -107,8 +112,10 @@ impl ShardCopy {
         true
     }
 
+    /// What is being replaced takes nothing more: the holder applies the log again behind the snapshot.
     fn is_next(&self, head: &CopyHead) -> bool {
-        self.head.as_ref().is_none_or(|applied| applied.position() < head.position())
+        let is_behind = |applied: &CopyHead| applied.position() < head.position();
+        self.adopting.is_none() && self.head.as_ref().is_none_or(is_behind)
     }
 
     /// Apply one entry.
@@ -238,7 +245,14 @@ impl ShardCopy {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let is_disk_good = matches!(self.shared.status.health(), Health::Good | Health::Slow);
-        is_disk_good && !self.shared.shards[self.shard].is_damaged() && self.accepts()
+        let is_whole = !self.is_damaged() && self.adopting.is_none();
+        is_disk_good && is_whole && self.accepts()
+    }
+
+    /// Is something of it not as it was written? Only a snapshot of another node mends that.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.shared.shards[self.shard].is_damaged()
     }
 
     /// May more be applied without memory growing beyond its bound? The disk is full or too slow otherwise;

@@ -25,7 +25,7 @@ use crate::restore;
 use crate::store::{Directory, Opened, Store, open_directory};
 
 /// Bytes of the newest batches that one shard's rooms keep in memory: some minutes of a busy shard.
-const NEWEST_BYTES_MAX: usize = 8 << 20;
+pub(super) const NEWEST_BYTES_MAX: usize = 8 << 20;
 
 impl Store {
     /// Open this node's copies of the logs of a cluster's shards, or begin them: copy `n` is of shard `n`.
@@ -89,6 +89,7 @@ impl Store {
             position: 0,
             rooms,
             news: VecDeque::new(),
+            adopting: None,
         };
         let copies = copies.into_iter().map(copy).collect();
         Ok((store, copies))
@@ -106,7 +107,7 @@ fn restore_rooms(
     let recovery::ShardRooms { mut views, memtables } = found;
     views.sort_by_key(|state| state.time_ms);
     let empty = VecDeque::new();
-    for mut state in views {
+    for state in views {
         let name = state.room.room.clone();
         let id = rows.live.get(&name).map(|row| row.id);
         let memtable = memtables.get(&name).unwrap_or(&empty);
@@ -115,11 +116,8 @@ fn restore_rooms(
             shared.shards[shard].set_damaged();
             shared.status.note_rot(text);
         }
-        for value in state.values.values_mut() {
-            *value = bytes::Bytes::copy_from_slice(value);
-        }
         shared.set_owner(&name, shard);
-        kept.restore(state, stored);
+        kept.restore_owned(state, stored);
     }
     for name in memtables.keys() {
         shared.set_owner(name, shard);

@@ -85,6 +85,14 @@ impl CopiedRooms {
         self.shrink();
     }
 
+    /// The same, with values that do not keep the bytes of a whole row.
+    pub(super) fn restore_owned(&mut self, mut state: RoomState, stored: grandstand_engine::log::StoredRoom) {
+        for value in state.values.values_mut() {
+            *value = bytes::Bytes::copy_from_slice(value);
+        }
+        self.restore(state, stored);
+    }
+
     /// A room goes on by a record. `false`: the record does not follow.
     pub(super) fn take(&mut self, name: &Name, sealed: &Sealed) -> bool {
         let Some(room) = self.by_name.get_mut(name) else { return false };

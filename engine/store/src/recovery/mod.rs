@@ -42,8 +42,10 @@ use crate::tables::{self, JournalRow, Name, RoomRow, RowFault, RowKind};
 use crate::wal;
 
 mod copies;
+mod survey;
 
 pub(crate) use copies::{RecoveredCopies, ShardRooms, recover_copies};
+pub(crate) use survey::Survey;
 
 /// The condition in which the log was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -112,6 +112,14 @@ impl AdminFault {
     }
 }
 
+impl AdminFault {
+    /// Must a node not start on it? What breaks a promise, and servers without room for what they promised.
+    #[must_use]
+    pub fn prevents_start(&self) -> bool {
+        self.breaks_promise() || matches!(self, AdminFault::Room { .. })
+    }
+}
+
 impl fmt::Display for AdminFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@
 //! Not here: moving leaders (`driver`), the commands for operators (`grandstand cluster`).
 
 mod api;
+mod copies;
 mod facts;
 mod fault;
 mod servers;
@@ -24,6 +25,7 @@ use grandstand_engine::link::ShardId;
 use crate::config::{Config, Plan};
 
 pub(crate) use api::Session;
+pub use copies::{NodeCopies, copies, ends, renew};
 pub use fault::AdminFault;
 
 /// How long a command waits for a connection.
@@ -104,6 +106,14 @@ pub fn bans(config: &Config) -> Result<Vec<Ban>, AdminFault> {
     })
 }
 
+/// The same, of servers that must let this program in within a time.
+///
+/// # Errors
+/// The servers are out of reach.
+pub fn facts_within(config: &Config, within: Duration) -> Result<Option<Facts>, AdminFault> {
+    with_session_within(config, within, async |session| facts::found(session).await)
+}
+
 /// Whether the cluster can keep what it acknowledges: streams, servers and facts are as they must be.
 ///
 /// # Errors
@@ -142,10 +152,18 @@ fn with_session<T>(
     config: &Config,
     task: impl AsyncFnOnce(&Session) -> Result<T, AdminFault>,
 ) -> Result<T, AdminFault> {
+    with_session_within(config, CONNECT_WITHIN, task)
+}
+
+fn with_session_within<T>(
+    config: &Config,
+    within: Duration,
+    task: impl AsyncFnOnce(&Session) -> Result<T, AdminFault>,
+) -> Result<T, AdminFault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| AdminFault::Unreachable(error.to_string()))?;
     let result = runtime.block_on(async {
-        let session = Session::connect(config, NodeId(0), CONNECT_WITHIN).await?;
+        let session = Session::connect(config, NodeId(0), within).await?;
         task(&session).await
     });
     runtime.shutdown_background();

@@ -81,6 +81,8 @@ impl Driver {
     pub(super) fn handle_leader(&mut self, shard: ShardId, message: &Message) {
         let end = if message.status.is_some() { None } else { replies::of_info(&message.payload) };
         self.show_stream(shard, end.as_ref());
+        // A quiet shard reads nothing, and must notice all the same that its log has lost something.
+        self.deliver_ends(shard, end.as_ref(), message);
         let Some(end) = end else { return };
         let owns = self.shared.reports().iter().any(|report| report.shard == shard && report.owns);
         let is_own = end.leader.is_some() && end.leader == self.leaders.own_name();

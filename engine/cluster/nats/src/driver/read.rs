@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// The same read again, after one that found nothing new at its beginning.
 const SAME_AGAIN: Duration = Duration::from_millis(100);
+/// The same read again, if the stream no longer has its beginning: only a snapshot helps.
+const TRIMMED_AGAIN: Duration = Duration::from_millis(1_000);
 
 /// Where the one read of a shard is.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ pub(super) struct Reading {
     now: Option<Read>,
     /// Asked for while another one was under way.
     next: Option<Position>,
-    /// The last one that found a hole at its beginning.
+    /// The last one that found a hole at its beginning, and until when it is not repeated.
     hole: Option<(Position, Instant)>,
 }
 
@@ -59,6 +61,8 @@ struct Read {
     end: u64,
     /// The position that is expected next.
     expected: u64,
+    /// The stream begins behind where the reading begins.
+    is_trimmed: bool,
     /// Where the batch under way begins.
     batch_at: u64,
     bytes: usize,
@@ -81,7 +85,7 @@ impl Driver {
         let Some(known) = self.shards.get_mut(usize::from(shard.0)) else { return };
         let reading = &mut known.reading;
         let is_busy = reading.now.as_ref().is_some_and(|read| read.began.elapsed() < PATIENCE);
-        let is_hole = reading.hole.is_some_and(|(at, when)| at == from && when.elapsed() < SAME_AGAIN);
+        let is_hole = reading.hole.is_some_and(|(at, until)| at == from && Instant::now() < until);
         if is_busy || is_hole {
             reading.next = Some(from);
             return;
@@ -94,6 +98,7 @@ impl Driver {
             began: Instant::now(),
             end: 0,
             expected: from.0,
+            is_trimmed: false,
             batch_at: 0,
             bytes: 0,
             messages: Vec::new(),
@@ -129,11 +134,31 @@ impl Driver {
     pub(super) fn handle_info(&mut self, shard: ShardId, token: u64, message: &Message) {
         let end = if message.status.is_some() { None } else { replies::of_info(&message.payload) };
         self.show_stream(shard, end.as_ref());
+        if self.reading(shard, token).is_none() {
+            return;
+        }
+        self.deliver_ends(shard, end.as_ref(), message);
         let Some(StreamEnd { first, last, .. }) = end else { return self.give_up(shard, token) };
         let Some(read) = self.reading(shard, token) else { return };
+        read.is_trimmed = first > read.from.0;
         read.end = last;
         read.expected = read.expected.max(first);
         self.go_on(shard, token);
+    }
+
+    /// What a log has, by its leader; nothing, if there is no such stream.
+    pub(super) fn deliver_ends(&self, shard: ShardId, end: Option<&StreamEnd>, message: &Message) {
+        let ends =
+            |first, end, renewed| FromWire::Ends { first: Position(first), end: Position(end), renewed };
+        match end {
+            Some(end) => {
+                self.deliver(shard, ends(end.first, end.last, end.renewed));
+            }
+            None if replies::is_missing(&message.payload) => {
+                self.deliver(shard, ends(1, 0, None));
+            }
+            None => {}
+        }
     }
 
     /// The next step of a read, whose part may be complete.
@@ -229,7 +254,8 @@ impl Driver {
         reading.token += 1;
         let begins_with = read.messages.first().map_or(read.end + 1, |(position, _)| position.0);
         let has_hole = begins_with > read.from.0 && read.end >= read.from.0;
-        reading.hole = has_hole.then(|| (read.from, Instant::now()));
+        let again = if read.is_trimmed { TRIMMED_AGAIN } else { SAME_AGAIN };
+        reading.hole = has_hole.then(|| (read.from, Instant::now() + again));
         self.shared.counters.read.fetch_add(read.messages.len() as u64, Ordering::Relaxed);
         let Read { from, messages, end, .. } = read;
         self.deliver(shard, FromWire::Read { from, messages, end: Position(end) });

@@ -7,6 +7,7 @@ mod adopting;
 mod claiming;
 mod following;
 mod owning;
+mod watch;
 
 use super::*;
 use crate::appender::PushRefusal;

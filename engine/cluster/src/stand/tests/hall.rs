@@ -72,6 +72,10 @@ struct Stored {
     log: StoredLog,
     head: Option<Bytes>,
     news: VecDeque<News>,
+    /// It takes nothing more, and is not sound.
+    is_full: bool,
+    /// How many records it was given while it was full.
+    too_many: usize,
 }
 
 /// Entries travel as numbers of this table.
@@ -103,6 +107,7 @@ impl Copy for Disk {
 
     fn apply(&mut self, _: u64, head: Bytes, entries: &[Bytes]) {
         let mut stored = self.0.lock().unwrap();
+        stored.too_many += usize::from(stored.is_full);
         entries.iter().for_each(|entry| stored.log.apply(&entry_of(entry)));
         stored.head = Some(head);
     }
@@ -131,7 +136,26 @@ impl Copy for Disk {
     }
 
     fn is_sound(&self) -> bool {
-        true
+        !self.0.lock().unwrap().is_full
+    }
+
+    fn accepts(&self) -> bool {
+        let stored = self.0.lock().unwrap();
+        !stored.is_full || stored.too_many < WAITING_MAX
+    }
+}
+
+/// Records that may wait for a full disk.
+pub(super) const WAITING_MAX: usize = 60;
+
+impl Disk {
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.0.lock().unwrap().is_full = is_full;
+    }
+
+    /// How many records it was given while it was full.
+    pub(super) fn too_many(&self) -> usize {
+        self.0.lock().unwrap().too_many
     }
 }
 
@@ -151,7 +175,7 @@ pub(super) struct Hall {
     pub(super) rooms: ShardConfig,
     pub(super) ms: u64,
     pub(super) nodes: Vec<Option<Process>>,
-    disks: Vec<Disk>,
+    pub(super) disks: Vec<Disk>,
     lives: [u64; NODES],
     /// Messages of the stream.
     pub(super) stream: Vec<Bytes>,

@@ -9,7 +9,7 @@ mod rooms;
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
 
-use hall::{Hall, NODES};
+use hall::{Hall, NODES, WAITING_MAX};
 
 /// A hall whose three viewers are attached, and its owner.
 fn opened() -> (Hall, usize) {
@@ -181,4 +181,39 @@ fn a_log_that_does_not_keep_what_it_acknowledges_takes_nothing_until_it_is_mende
     let text = hall.publish(owner);
     hall.run(300);
     assert_all_saw(&hall, &[text]);
+}
+
+#[test]
+fn a_disk_that_is_full_costs_its_node_the_shard_and_no_viewer_anything() {
+    let (mut hall, owner) = opened();
+    let mut texts = Vec::new();
+    let round = |hall: &mut Hall, texts: &mut Vec<u64>, rounds: usize| {
+        for _ in 0..rounds {
+            texts.extend((0..NODES).map(|node| hall.publish(node)));
+            hall.run(50);
+        }
+    };
+    round(&mut hall, &mut texts, 20);
+    hall.disks[owner].set_full(true);
+    round(&mut hall, &mut texts, 100);
+    let next = hall.owner().expect("another node owns the shard");
+    assert_ne!(next, owner, "a node whose disk is full owns nothing");
+    let given = hall.disks[owner].too_many();
+    assert!((WAITING_MAX..2 * WAITING_MAX).contains(&given), "{given} records wait for the disk");
+    round(&mut hall, &mut texts, 20);
+    assert_eq!(hall.disks[owner].too_many(), given, "memory is bounded");
+    // There is room again: it goes on by itself, and may own the shard.
+    hall.disks[owner].set_full(false);
+    round(&mut hall, &mut texts, 20);
+    hall.run(1_000);
+    hall.hand_over(next, owner);
+    hall.run(500);
+    assert_eq!(hall.owner(), Some(owner), "its copy has caught up");
+    round(&mut hall, &mut texts, 10);
+    hall.run(2_000);
+    assert_all_saw(&hall, &texts);
+    for node in 0..NODES {
+        let viewer = hall.viewer(node);
+        assert_eq!(viewer.accepted.len(), 170, "node {node}: {:?}", viewer.refused);
+    }
 }

@@ -12,6 +12,8 @@
 //! durable after the sync and never before. Memory changes only after the commit that the change belongs to.
 //! Not here: what a step writes (`compaction`, `retention`), reading (`reader`), opening (`recovery`).
 
+mod adopt;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -230,6 +232,7 @@ impl Committer {
     }
 
     fn turn(&mut self) {
+        self.take_snapshot();
         self.gather();
         self.plan();
         if self.pending.is_some() || self.has_chore() || self.backoff.is_some() {
