@@ -20,7 +20,7 @@ use grandstand_engine::runtime::Stand;
 use grandstand_engine::runtime::clock::START_US;
 use grandstand_model::StoredLog;
 use grandstand_protocol::batch::{BatchReader, Item};
-use grandstand_protocol::frame::{Durability, Role};
+use grandstand_protocol::frame::{Durability, Role, ServerFrame};
 use grandstand_protocol::stream;
 use grandstand_queue::{Doorbell, Sender, inbox};
 
@@ -53,6 +53,8 @@ pub(super) struct Viewer {
     pub(super) pause_ms: u64,
     /// Everything that it was told, of all rooms.
     pub(super) told: Vec<Output>,
+    /// The room's viewer count, as its state says.
+    pub(super) count: Option<u64>,
 }
 
 struct Log(Arc<Mutex<VecDeque<ToWire>>>);
@@ -169,6 +171,9 @@ pub(super) struct Process {
     report: Option<ShardReport>,
     pub(super) viewer: Viewer,
 }
+
+/// The key of a room's viewer count.
+const VIEWERS_KEY: &str = "gs.viewers";
 
 /// See the file's head.
 pub(super) struct Hall {
@@ -300,6 +305,15 @@ impl Hall {
         };
         process.stand.handle_input(now, Input::Publish(Box::new(publication)));
         nonce
+    }
+
+    /// A node's worker has so many members of the room, if it is attached.
+    pub(super) fn count(&mut self, node: usize, count: u32) {
+        let (now, worker) = (self.now(), WorkerId::new(node as u8, 0));
+        let process = self.nodes[node].as_mut().unwrap();
+        if let Some(alias) = process.viewer.alias {
+            process.stand.handle_input(now, Input::Viewers { worker, alias, count });
+        }
     }
 
     pub(super) fn run(&mut self, ms: u64) {
@@ -462,6 +476,9 @@ impl Viewer {
                 self.attached += 1;
                 self.epoch = attachment.epoch;
                 // As an audience does: everything from its own offset on.
+                if let Some(image) = &attachment.snapshot {
+                    self.read_state(&image.wire);
+                }
                 attachment.batches.iter().for_each(|batch| self.read(batch));
                 self.next_seq = Some(attachment.next_seq);
             }
@@ -504,7 +521,24 @@ impl Viewer {
                     assert_eq!(before, text, "offset {offset} is another message now");
                 }
                 offset += 1;
+            } else if let Item::State(change) = item
+                && change.key == VIEWERS_KEY
+            {
+                self.count = change.value.and_then(number);
             }
         }
     }
+
+    fn read_state(&mut self, wire: &[u8]) {
+        let (header, _) = stream::read_header(wire, usize::MAX).unwrap().unwrap();
+        let Ok(ServerFrame::Snapshot(snapshot)) = ServerFrame::decode(&wire[header..]) else {
+            panic!("no snapshot")
+        };
+        let count = snapshot.entries.iter().find(|(key, _)| *key == VIEWERS_KEY);
+        self.count = count.and_then(|(_, value)| number(value));
+    }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }

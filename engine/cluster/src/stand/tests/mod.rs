@@ -2,6 +2,7 @@
 //!
 //! Why here: what a viewer sees over an owner change is decided by all parts of a stand together.
 
+mod counts;
 mod hall;
 mod memory;
 mod rooms;

@@ -155,3 +155,43 @@ impl Heartbeat {
         (self.sent_us + self.interval_us / 2).min(silence_at_us).min(unusual_at_us)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: u64 = 3_600_000_000;
+
+    /// Pings in an hour of a node that sends this often and answers at once.
+    fn pings(every_us: u64) -> u32 {
+        let mut heartbeat = Heartbeat::new();
+        heartbeat.handle_connected(1);
+        heartbeat.set_interval_ms(25_000);
+        let (mut now_us, mut next_us, mut pings) = (1, every_us, 0);
+        while now_us < HOUR_US {
+            now_us = heartbeat.due_us().min(next_us);
+            if now_us >= next_us {
+                heartbeat.handle_heard(now_us);
+                next_us += every_us;
+            }
+            assert!(!heartbeat.poll_doubt(now_us) && !heartbeat.is_dead(now_us));
+            heartbeat.handle_timeout(now_us);
+            if heartbeat.poll_ping(now_us) {
+                pings += 1;
+                heartbeat.handle_sent(now_us);
+                heartbeat.handle_heard(now_us);
+            }
+        }
+        pings
+    }
+
+    #[test]
+    fn neither_a_quiet_room_nor_a_busy_one_costs_more_pings_than_the_node_asks_for() {
+        // Half of the interval of 25 s; a room without a word begins with a few, until it is known as quiet.
+        for every_us in [50_000, 1_000_000, 60_000_000, u64::MAX / 2] {
+            let pings = pings(every_us);
+            println!("{pings} pings in an hour of a room that speaks every {every_us} us");
+            assert!((286..292).contains(&pings), "{every_us}: {pings}");
+        }
+    }
+}
