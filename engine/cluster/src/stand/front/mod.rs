@@ -8,6 +8,8 @@
 //! A repeated publication brings its nonce and the time since the first attempt, so it is accepted once.
 //! Not here: who owns the shard (`seat`), the way there (`link`), the node's own copy.
 
+mod pages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use grandstand_engine::link::{
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
+
+use pages::SharedPages;
 
 /// Requests of one shard that wait for their answers; above this, a publication is refused with
 /// `Overloaded`. Three seconds of 5,000 publications a second.
@@ -82,6 +86,7 @@ pub(super) struct Front {
     /// Waiting requests by age.
     order: BTreeMap<u64, Key>,
     waiting_bytes: usize,
+    pages: SharedPages,
     numbers: u64,
     relay: VecDeque<Input>,
     /// More waited for the owner than [`RELAY_MAX`].
@@ -98,6 +103,7 @@ impl Front {
             waiting: BTreeMap::new(),
             order: BTreeMap::new(),
             waiting_bytes: 0,
+            pages: SharedPages::default(),
             numbers: 0,
             relay: VecDeque::new(),
             is_overrun: false,
@@ -188,7 +194,17 @@ impl Front {
                 }
                 true
             }
-            Output::History { request, .. } => self.take(Key::Page(worker, *request)).is_some(),
+            Output::History { request, page } => {
+                let key = Key::Page(worker, *request);
+                for reader in self.pages.answer(key) {
+                    let Key::Page(worker, request) = reader else { continue };
+                    if self.take(reader).is_some() {
+                        let page = page.clone();
+                        self.outputs.push_back((worker, Output::History { request, page }));
+                    }
+                }
+                self.take(key).is_some()
+            }
             Output::Admin(reply) => self.take(Key::Admin(worker, reply.connection.0)).is_some(),
             Output::Personals(_) => true,
         };
@@ -201,6 +217,7 @@ impl Front {
     /// message makes sense to an owner that knows nothing.
     pub(super) fn restate(&mut self, now_ms: u64) {
         self.relay.clear();
+        self.pages.clear();
         self.is_overrun = false;
         for (name, room) in &mut self.rooms {
             room.unsaid.clear();
@@ -354,7 +371,9 @@ impl Front {
             publication.age_ms = publication.age_ms.saturating_add(waited);
         }
         waiting.is_said = true;
-        self.relay.push_back(input);
+        if self.pages.ask(key, &input) {
+            self.relay.push_back(input);
+        }
     }
 
     /// A room was attached: its requests that waited for that.
@@ -370,6 +389,7 @@ impl Front {
         let waiting = self.waiting.remove(&key)?;
         self.order.remove(&waiting.number);
         self.waiting_bytes -= text_bytes(&waiting.input);
+        self.pages.forget(key);
         Some(waiting)
     }
 

@@ -192,3 +192,39 @@ fn a_restated_publication_says_how_long_ago_its_first_attempt_was() {
     let [Input::Publish(publication)] = &again[..] else { panic!("{again:?}") };
     assert_eq!((publication.nonce, publication.age_ms), (1, 5 + 250));
 }
+
+#[test]
+fn readers_of_one_page_ask_the_owner_once_and_all_are_answered() {
+    let mut front = Front::new(GIVE_UP_MS);
+    let page = |worker: u16, request: u64, from: u64| Input::History {
+        worker: WorkerId(WORKER.0 + worker),
+        request,
+        alias: Alias(9),
+        epoch: 3,
+        from,
+        of: PageOf::Shown,
+    };
+    let readers = [(0, 1), (0, 2), (1, 1), (2, 7)];
+    readers.iter().for_each(|(worker, request)| front.handle_input(0, page(*worker, *request, 5)));
+    front.handle_input(0, page(0, 8, 6));
+    assert_eq!(relayed(&mut front), [page(0, 1, 5), page(0, 8, 6)]);
+    // Another owner is asked again, and once.
+    front.restate(10);
+    assert_eq!(relayed(&mut front), [page(0, 1, 5), page(0, 8, 6)]);
+    let told = HistoryPage { same_epoch: true, ..HistoryPage::default() };
+    let output = |request| Output::History { request, page: Box::new(told.clone()) };
+    front.handle_output(20, WORKER, output(1));
+    let mut answered: Vec<_> = std::iter::from_fn(|| front.next_output()).collect();
+    answered.sort_by_key(|(worker, output)| (worker.0, format!("{output:?}")));
+    let expected = readers.map(|(worker, request)| (WorkerId(WORKER.0 + worker), output(request)));
+    assert_eq!(answered, expected);
+    // Once, and a reader that comes now asks anew.
+    front.handle_output(20, WORKER, output(1));
+    assert_eq!(outputs(&mut front), []);
+    front.handle_input(30, page(0, 9, 5));
+    assert_eq!(relayed(&mut front), [page(0, 9, 5)]);
+    // Without the first reader nobody waits for its answer.
+    front.handle_timeout(GIVE_UP_MS + 10);
+    front.handle_input(GIVE_UP_MS + 10, page(1, 3, 6));
+    assert_eq!(relayed(&mut front), [page(1, 3, 6)]);
+}
