@@ -5,8 +5,10 @@
 //! that needs them then reads as history.
 //! Not here: the numbering of frames (`sender`, `receiver`), so that both directions have the same.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use grandstand_engine::link::{Output, WorkerId};
+use grandstand_engine::link::{Batch, Output, WorkerId};
 
 use super::fault::{Malformed, TooLong};
 use super::frame::{DownFrame, DownItem};
@@ -48,6 +50,7 @@ fn pack_item(item: &DownItem, p: &mut Packer) {
     let kind = match item {
         DownItem::Entry(entry) => {
             pack_entry(entry, p);
+            p.note_entry(None, &entry.bytes);
             kind::down::ENTRY
         }
         DownItem::Restated { term, first } => {
@@ -86,7 +89,7 @@ pub(super) fn pack_entry(ShownEntry { term, index, bytes }: &ShownEntry, p: &mut
 pub(super) fn take_entry(kind: u8, f: &mut Fields<'_>) -> Taken<ShownEntry> {
     match kind {
         kind::down::ENTRY => {
-            Ok(ShownEntry { term: Term(f.number()?), index: f.number()?, bytes: f.bytes()? })
+            Ok(ShownEntry { term: Term(f.number()?), index: f.number()?, bytes: f.entry()? })
         }
         _ => Err(Stop::Unknown),
     }
@@ -144,6 +147,18 @@ impl DownSender {
     /// If it does not fit into a message of its own all the same. Then it was not added.
     pub fn push(&mut self, item: &DownItem) -> Result<(), TooLong> {
         self.push_alone(item).or_else(|too_long| self.push_shorter(item, too_long))
+    }
+
+    /// Add an entry, before the outputs that show its batch: in the same frame those bytes are there once.
+    ///
+    /// # Errors
+    /// As [`DownSender::push`].
+    pub fn push_entry(&mut self, entry: &ShownEntry, batch: Option<&Arc<Batch>>) -> Result<(), TooLong> {
+        self.0.push(|packer| {
+            pack_entry(entry, packer);
+            packer.note_entry(batch, &entry.bytes);
+            packer.finish(kind::down::ENTRY);
+        })
     }
 
     fn push_alone(&mut self, item: &DownItem) -> Result<(), TooLong> {

@@ -1,7 +1,8 @@
 //! Packs items: appends each with its length and kind, and the batches and images that it shares before it.
 //!
 //! Why batches are items of their own: a batch goes to several workers, and is part of a ring too. It is
-//! written once in a frame and named by its number after that.
+//! written once in a frame and named by its number after that. Where the frame has the entry of a batch, its
+//! bytes are those in the entry.
 //! Invariant: what is packed is what `unpack` takes. Bytes of an item that is undone are gone, and so are its
 //! batches.
 //! Not here: the fields of inputs and outputs (`input`, `output`).
@@ -16,6 +17,7 @@ use grandstand_protocol::batch::varint;
 pub(super) mod kind {
     pub(in crate::link) const IMAGE: u8 = 1;
     pub(in crate::link) const BATCH: u8 = 2;
+    pub(in crate::link) const ENTRY_BATCH: u8 = 3;
     pub(in crate::link) mod up {
         pub(in crate::link) const RESTATE: u8 = 16;
         pub(in crate::link) const ATTACH: u8 = 17;
@@ -85,6 +87,42 @@ impl<T> Shared<T> {
     }
 }
 
+/// How far into an entry its batch may begin: behind the room's name and some numbers.
+const BATCH_WITHIN: usize = 1024;
+
+/// The entries of one frame, with the batch of each and where its wire form begins in the entry.
+#[derive(Debug, Default)]
+struct Entries {
+    all: Vec<Option<(Arc<Batch>, usize)>>,
+    numbers: BTreeMap<usize, u32>,
+}
+
+impl Entries {
+    fn add(&mut self, batch: Option<&Arc<Batch>>, bytes: &[u8]) {
+        let begins = |batch: &&Arc<Batch>| {
+            let last = bytes.len().checked_sub(batch.wire.len())?.min(BATCH_WITHIN);
+            (0..=last).find(|at| bytes[*at..].starts_with(&batch.wire))
+        };
+        let found = batch.and_then(|batch| Some((batch.clone(), begins(&batch)?)));
+        if let Some((batch, _)) = &found {
+            self.numbers.insert(Arc::as_ptr(batch).addr(), self.all.len() as u32);
+        }
+        self.all.push(found);
+    }
+
+    /// The entry that has a batch, and where.
+    fn find(&self, batch: &Arc<Batch>) -> Option<(u32, usize)> {
+        let number = *self.numbers.get(&Arc::as_ptr(batch).addr())?;
+        self.all.get(number as usize)?.as_ref().map(|(_, at)| (number, *at))
+    }
+
+    fn truncate(&mut self, len: usize) {
+        for (batch, _) in self.all.drain(len..).flatten() {
+            self.numbers.remove(&Arc::as_ptr(&batch).addr());
+        }
+    }
+}
+
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
@@ -96,6 +134,7 @@ pub(super) struct Packer {
     spare: Vec<u8>,
     batches: Shared<Batch>,
     images: Shared<StateImage>,
+    entries: Entries,
 }
 
 /// The state of a packer before an item.
@@ -104,6 +143,7 @@ pub(super) struct Mark {
     bytes: usize,
     batches: usize,
     images: usize,
+    entries: usize,
 }
 
 impl Mark {
@@ -120,7 +160,13 @@ impl Packer {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { bytes: self.items.len(), batches: self.batches.all.len(), images: self.images.all.len() }
+        let Packer { items, batches, images, entries, .. } = self;
+        Mark {
+            bytes: items.len(),
+            batches: batches.all.len(),
+            images: images.all.len(),
+            entries: entries.all.len(),
+        }
     }
 
     /// Undo all items since a mark.
@@ -128,6 +174,7 @@ impl Packer {
         self.items.truncate(mark.bytes);
         self.batches.truncate(mark.batches);
         self.images.truncate(mark.images);
+        self.entries.truncate(mark.entries);
     }
 
     /// Take the bytes of all items, and begin the next frame.
@@ -142,6 +189,7 @@ impl Packer {
         self.items.clear();
         self.batches.clear();
         self.images.clear();
+        self.entries.truncate(0);
     }
 
     /// The fields that were written become an item of this kind.
@@ -219,6 +267,12 @@ impl Packer {
         self.number(number);
     }
 
+    /// The item that is being written is an entry. If its batch goes out in the same frame, that need not be
+    /// written again.
+    pub(super) fn note_entry(&mut self, batch: Option<&Arc<Batch>>, bytes: &[u8]) {
+        self.entries.add(batch, bytes);
+    }
+
     fn define_image(&mut self, image: &Arc<StateImage>) -> u32 {
         if let Some(number) = self.images.number(image) {
             return number;
@@ -245,7 +299,8 @@ impl Packer {
             snapshot,
         } = &**batch;
         let image = snapshot.as_ref().map(|image| self.define_image(image));
-        self.define(kind::BATCH, |p| {
+        let within = self.entries.find(batch);
+        self.define(if within.is_some() { kind::ENTRY_BATCH } else { kind::BATCH }, |p| {
             p.number(*seq);
             p.number(*first_offset);
             p.number(next_offset.wrapping_sub(*first_offset));
@@ -253,7 +308,14 @@ impl Packer {
             p.number(*base_time_ms);
             p.number(*time_ms);
             p.option(image, Packer::number);
-            p.run(wire);
+            match within {
+                None => p.run(wire),
+                Some((entry, at)) => {
+                    p.number(entry);
+                    p.number(at as u64);
+                    p.number(wire.len() as u64);
+                }
+            }
         });
         self.batches.add(batch)
     }

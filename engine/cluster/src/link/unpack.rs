@@ -32,6 +32,8 @@ pub(super) type Taken<T> = Result<T, Stop>;
 struct Shared {
     batches: Vec<Arc<Batch>>,
     images: Vec<Arc<StateImage>>,
+    /// The bytes of entries.
+    entries: Vec<Bytes>,
 }
 
 /// The fields of one item that were not taken yet.
@@ -53,10 +55,16 @@ pub(super) fn items<T>(
         let Some((&kind, fields)) = item.split_first() else {
             return Err(Malformed::Item(0, "an item of at least one byte"));
         };
+        if kind == kind::down::ENTRY {
+            shared.entries.extend(entry_of(fields));
+        }
         let mut fields = Fields { bytes: fields, shared: &shared };
         let outcome = match kind {
             kind::IMAGE => fields.new_image().map(|image| shared.images.push(Arc::new(image))),
-            kind::BATCH => fields.new_batch().map(|batch| shared.batches.push(Arc::new(batch))),
+            kind::BATCH => fields.new_batch(Fields::frame).map(|batch| shared.batches.push(Arc::new(batch))),
+            kind::ENTRY_BATCH => {
+                fields.new_batch(Fields::within_entry).map(|batch| shared.batches.push(Arc::new(batch)))
+            }
             _ => take(kind, &mut fields).map(|item| items.push(item)),
         };
         match outcome {
@@ -163,11 +171,27 @@ impl<'a> Fields<'a> {
         Ok(StateImage { version: self.number()?, wire: self.frame()? })
     }
 
-    fn new_batch(&mut self) -> Taken<Batch> {
+    /// The bytes of the entry that is being taken, which batches of the frame may share.
+    pub(super) fn entry(&mut self) -> Taken<Bytes> {
+        let run = self.run()?;
+        let own = self.shared.entries.last().filter(|entry| entry.len() == run.len());
+        Ok(own.cloned().unwrap_or_else(|| Bytes::copy_from_slice(run)))
+    }
+
+    /// A frame for viewers that an entry before has.
+    fn within_entry(&mut self) -> Taken<Bytes> {
+        let (number, at, len): (usize, usize, usize) = (self.number()?, self.number()?, self.number()?);
+        let entry = self.shared.entries.get(number).ok_or(Stop::Expected("the number of an entry before"))?;
+        let end = at.checked_add(len).filter(|end| *end <= entry.len());
+        let wire = entry.slice(at..end.ok_or(Stop::Expected("a part of the entry"))?);
+        if is_frame(&wire) { Ok(wire) } else { Err(Stop::Expected("one whole frame")) }
+    }
+
+    fn new_batch(&mut self, take_wire: impl FnOnce(&mut Self) -> Taken<Bytes>) -> Taken<Batch> {
         let (seq, first_offset, offsets): (_, u64, u64) = (self.number()?, self.number()?, self.number()?);
         let next_offset = first_offset.checked_add(offsets).ok_or(Stop::Expected("offsets of 64 bits"))?;
         let (messages, base_time_ms, time_ms) = (self.number()?, self.number()?, self.number()?);
-        let (snapshot, wire) = (self.option(Self::image)?, self.frame()?);
+        let (snapshot, wire) = (self.option(Self::image)?, take_wire(self)?);
         if alias_of(&wire).is_none() {
             return Err(Stop::Expected("one whole frame of a batch"));
         }
@@ -184,6 +208,13 @@ impl<'a> Fields<'a> {
             snapshot,
         })
     }
+}
+
+/// The bytes of an entry, of all its fields.
+fn entry_of(fields: &[u8]) -> Option<Bytes> {
+    let mut fields = Fields { bytes: fields, shared: &Shared::default() };
+    let (_term, _index): (u64, u64) = (fields.number().ok()?, fields.number().ok()?);
+    fields.bytes().ok()
 }
 
 /// Is this one whole frame, with its header? Viewers get these bytes as they are.

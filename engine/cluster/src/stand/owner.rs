@@ -6,15 +6,17 @@
 //! Not here: who owns the shard (`seat`), this node's own workers (`front`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use grandstand_engine::link::{Input, Now, Output, WorkerId};
+use grandstand_engine::link::{Batch, Input, Now, Output, WorkerId};
 use grandstand_engine::shard::Shard;
 
 use super::log::OwnerLog;
 use super::{handed, own};
 use crate::id::{Incarnation, NodeId, Term};
 use crate::link::{DownItem, DownSender, Receiver, UpFrame, UpItem, Verdict};
+use crate::seat::ShownEntry;
 use crate::time::OwnTime;
 
 /// See the file's head.
@@ -91,10 +93,12 @@ impl Owner {
         self.shard.handle_input(now, input);
     }
 
-    /// Send an item to every node that follows.
-    pub(super) fn push_all(&mut self, item: &DownItem) {
+    /// Send an entry to every node that follows, with the batch that it has.
+    pub(super) fn push_entry(&mut self, entry: &ShownEntry, batch: Option<&Arc<Batch>>) {
         for peer in self.peers.values_mut().filter(|peer| !peer.is_missed) {
-            peer.push(item);
+            peer.flush();
+            // What does not fit into a message alone is counted by the sender, and is lost to this node.
+            let _ = peer.down.push_entry(entry, batch);
         }
     }
 

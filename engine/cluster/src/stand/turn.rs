@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use grandstand_engine::link::{Now, Output, WorkerId};
-use grandstand_engine::log::{News, Unavailable};
+use grandstand_engine::log::{Entry, News, Unavailable};
 use grandstand_engine::shard::Shard;
 use grandstand_engine::take_rooms;
 
@@ -427,7 +427,13 @@ impl ClusterStand {
         while let Some(entry) = owner.log.take_pushed() {
             let bytes = self.copy.encode(&entry);
             match self.seat.push_accepted(at, bytes.clone()) {
-                Ok((term, index)) => owner.push_all(&DownItem::Entry(ShownEntry { term, index, bytes })),
+                Ok((term, index)) => {
+                    let batch = match &entry {
+                        Entry::Batch(entry) => Some(&entry.batch),
+                        Entry::Room(_) | Entry::Removed { .. } => None,
+                    };
+                    owner.push_entry(&ShownEntry { term, index, bytes }, batch);
+                }
                 Err(_) => return self.seat.abdicate(at),
             }
         }

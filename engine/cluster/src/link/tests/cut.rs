@@ -293,3 +293,35 @@ proptest! {
         prop_assert_eq!(items(&mut sender), all);
     }
 }
+
+/// What an owner sends of a busy replicated room: each entry, and its batch for the workers of a node.
+#[test]
+fn the_bytes_of_a_batch_are_once_in_a_frame_that_has_its_entry() {
+    let node = |sender: &mut DownSender| std::iter::from_fn(|| sender.poll(NOW)).collect::<Vec<_>>();
+    let sent = |shares: bool, batches: &[Arc<Batch>]| {
+        let mut sender = DownSender::new(NodeId(1), Incarnation(2));
+        sender.begin(NOW, Term(3));
+        for (index, batch) in (1..).zip(batches) {
+            let bytes = [b"\xff\x04\0\0 name and numbers ", &batch.wire[..], b" nonces"].concat().into();
+            let entry = ShownEntry { term: Term(3), index, bytes };
+            sender.push_entry(&entry, shares.then_some(batch)).unwrap();
+        }
+        for batch in batches {
+            let output = Output::Batch { alias: Alias(0), batch: batch.clone() };
+            sender.push(&DownItem::Output { workers: [WorkerId(256)].into(), output }).unwrap();
+        }
+        node(&mut sender)
+    };
+    for (count, bytes) in [(1, 1_200), (64, 1_200), (700, 1_200), (3, 300_000)] {
+        let batches: Vec<_> = (0..count).map(|seq| batch(seq, bytes)).collect();
+        let (alone, shared) = (sent(false, &batches), sent(true, &batches));
+        let items = |frames: &[Bytes]| -> Vec<DownItem> {
+            frames.iter().flat_map(|frame| DownFrame::decode(frame).unwrap().items).collect()
+        };
+        assert_eq!(items(&alone), items(&shared), "said the same");
+        let total = |frames: &[Bytes]| frames.iter().map(Bytes::len).sum::<usize>();
+        if bytes < 10_000 && count <= 64 {
+            assert!(total(&shared) * 100 < total(&alone) * 56, "{} of {}", total(&shared), total(&alone));
+        }
+    }
+}
