@@ -40,6 +40,7 @@ pub(super) fn can_read(room: &str, node: usize, within: Duration) -> bool {
     let _ = session.subscribe(room, SubscribeOptions { replay: 10, resume: None });
     let driver = Driver::new(&connector(), url(node), session, Probe(has_read.clone()));
     // What matters is what it read.
-    let _ = runtime.block_on(LocalSet::new().run_until(tokio::time::timeout(within, driver.run())));
+    let _ = runtime
+        .block_on(LocalSet::new().run_until(async { tokio::time::timeout(within, driver.run()).await }));
     has_read.get()
 }

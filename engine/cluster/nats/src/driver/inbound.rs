@@ -41,6 +41,7 @@ impl Driver {
                 self.show_peer(&heartbeat, now, verdict.err());
                 if verdict.is_ok() {
                     house::compare(self, &heartbeat);
+                    self.detour.handle_heartbeat(now, &heartbeat);
                     self.deliver_to_all(&FromWire::Heartbeat(Arc::new(heartbeat)));
                 }
             }

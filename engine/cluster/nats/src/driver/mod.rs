@@ -8,6 +8,7 @@
 //! Not here: what messages mean; who reads the status.
 
 mod append;
+mod detour;
 mod house;
 mod inbound;
 mod leaders;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use grandstand_cluster::link::{Announce, AnswerParts, Message as _, TooLong, encode_answer};
@@ -58,6 +59,9 @@ pub(crate) struct Driver {
     shards: Vec<Shard>,
     shared: Arc<Shared>,
     leaders: leaders::Leaders,
+    /// Of all nodes, this node's own first.
+    servers: Vec<ServerAddr>,
+    detour: detour::Detour,
     facts: membership::Facts,
     plan: Plan,
     events: mpsc::UnboundedReceiver<Event>,
@@ -99,7 +103,7 @@ impl Driver {
         let connected = async {
             let servers = config.addresses(me, &nodes.nodes).map_err(|fault| fault.to_string())?;
             let own = servers.first().cloned();
-            let client = options.connect(servers).await.map_err(|error| error.to_string())?;
+            let client = options.connect(servers.clone()).await.map_err(|error| error.to_string())?;
             let inbox = client.new_inbox();
             let subscribe =
                 async |subject: String| client.subscribe(subject).await.map_err(|error| error.to_string());
@@ -107,9 +111,9 @@ impl Driver {
             let for_me = subscribe(subjects.for_node(me)).await?;
             let for_all = subscribe(subjects.for_all()).await?;
             let leaders = leaders::Leaders::new(own.as_ref());
-            Ok((leaders, client, inbox, answers, for_me, for_all))
+            Ok((leaders, servers, client, inbox, answers, for_me, for_all))
         };
-        let (leaders, client, inbox, answers, for_me, for_all) = match connected.await {
+        let (leaders, servers, client, inbox, answers, for_me, for_all) = match connected.await {
             Ok(connected) => connected,
             Err(why) => return Err((shared, why)),
         };
@@ -130,6 +134,8 @@ impl Driver {
             shards: outlets.into_iter().map(shard).collect(),
             shared,
             leaders,
+            servers,
+            detour: detour::Detour::default(),
             facts: nodes.facts,
             plan: config.plan,
             events,
@@ -162,7 +168,10 @@ impl Driver {
             tokio::select! {
                 _ = &mut stopped => break,
                 Some(event) = self.events.recv() => self.handle_event(&event),
-                _ = heartbeats.tick() => self.send_heartbeat(),
+                _ = heartbeats.tick() => {
+                    self.send_heartbeat();
+                    detour::go(&mut self);
+                }
                 _ = pings.tick() => self.send_pings(),
                 _ = seconds.tick() => self.look_after(),
                 _ = minutes.tick() => self.check(),
