@@ -16,6 +16,10 @@ pub mod id;
 pub mod link;
 pub mod membership;
 pub mod placement;
+#[cfg(any(test, feature = "planted"))]
+pub mod planted;
+#[cfg(not(any(test, feature = "planted")))]
+#[allow(unreachable_pub, reason = "the same source is public where faults can be planted")]
 mod planted;
 pub mod record;
 pub mod seat;

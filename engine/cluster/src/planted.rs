@@ -1,12 +1,13 @@
-//! Planted faults: mistakes that a test puts into the crate on purpose, and that its simulation must find.
+//! Planted faults: mistakes that a test puts into the crate on purpose, and that a simulation must find.
 //!
 //! Why: a simulation that finds nothing proves nothing until it has found what is known to be wrong.
-//! Invariant: outside of the crate's own tests no fault is ever there, and the question costs nothing.
+//! Invariant: outside of the crate's own tests, and of a simulator that is built with the feature `planted`,
+//! no fault is ever there, and the question costs nothing.
 
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "tests name all of them"))]
-pub(crate) enum Fault {
+#[cfg_attr(not(any(test, feature = "planted")), allow(dead_code, reason = "simulations name all of them"))]
+pub enum Fault {
     /// Repetitions are recognised by shard, term and position alone.
     IdWithoutSum,
     /// "Wrong last sequence" counts as a proof that the record is kept.
@@ -23,18 +24,26 @@ pub(crate) enum Fault {
     AdoptedDropped,
     /// An echo counts for the lease of an owner, although the node that echoes promised a higher term.
     EchoOfPromised,
+    /// An entry is acknowledged when it is pushed, and not when the log has kept it.
+    AckAtPublish,
+    /// Rooms keep their epoch after a claim.
+    EpochUnchanged,
+    /// A new owner does not know which publications were accepted before.
+    NoncesNotRestored,
 }
 
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "planted")))]
 pub(crate) const fn is(_: Fault) -> bool {
     false
 }
 
-#[cfg(test)]
-pub(crate) use in_tests::{is, plant};
+#[cfg(any(test, feature = "planted"))]
+pub(crate) use planting::is;
+#[cfg(any(test, feature = "planted"))]
+pub use planting::plant;
 
-#[cfg(test)]
-mod in_tests {
+#[cfg(any(test, feature = "planted"))]
+mod planting {
     use super::Fault;
     use std::cell::Cell;
 
@@ -47,7 +56,7 @@ mod in_tests {
     }
 
     /// From now on, on this thread; none to be right again.
-    pub(crate) fn plant(fault: Option<Fault>) {
+    pub fn plant(fault: Option<Fault>) {
         PLANTED.set(fault);
     }
 }

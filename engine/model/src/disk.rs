@@ -107,7 +107,7 @@ impl Disk {
         let mut inner = self.inner();
         inner.is_failing = false;
         inner.queue.clear();
-        inner.synced.renew(|| epoch);
+        inner.synced.renew(|_| epoch);
     }
 
     /// Retention removes the oldest batches of a room, until `left` remain.

@@ -65,6 +65,32 @@ impl StoredLog {
         }
     }
 
+    /// Does an entry continue its room's log? [`StoredLog::apply`] panics over one that does not. A cluster's
+    /// copies leave such an entry out.
+    pub fn continues(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Room(entry) => self.rooms.get(&entry.room).is_none_or(|stored| {
+                let is_ahead = stored.entry.is_head && stored.next_offset < entry.next_offset;
+                stored.entry.epoch == entry.epoch && (stored.next_offset == entry.next_offset || is_ahead)
+            }),
+            Entry::Removed { room, epoch } => {
+                self.rooms.get(room).is_some_and(|stored| stored.entry.epoch == *epoch)
+            }
+            Entry::Batch(entry) => {
+                let BatchEntry { room, epoch, batch, state, .. } = &**entry;
+                self.rooms.get(room).is_some_and(|stored| {
+                    let is_newer = |state: &StateEntry| state.version > stored.state_version;
+                    let is_head = stored.entry.is_head;
+                    stored.entry.epoch == *epoch
+                        && (stored.next_offset == batch.first_offset || is_head)
+                        && !(is_head && batch.has_chat())
+                        && (!batch.has_chat() || batch.time_ms >= stored.time_ms)
+                        && state.as_ref().is_none_or(is_newer)
+                })
+            }
+        }
+    }
+
     /// The batches of a requested page, at most `batches_max`.
     pub fn page(&self, request: &ReadRequest, batches_max: usize) -> Vec<Arc<Batch>> {
         let Some(stored) = self.rooms.get(&request.room) else { return Vec::new() };
@@ -103,12 +129,12 @@ impl StoredLog {
         }
     }
 
-    /// Give every room a new epoch, as after a power cut.
-    pub fn renew(&mut self, mut epoch: impl FnMut() -> u64) {
+    /// Give every room a new epoch, made from the one before, as after a power cut.
+    pub fn renew(&mut self, mut epoch: impl FnMut(u64) -> u64) {
         for stored in self.rooms.values_mut() {
             let before = PreviousEpoch { epoch: stored.entry.epoch, next_offset: stored.next_offset };
             stored.previous = stored.previous.continued(before);
-            stored.entry.epoch = epoch();
+            stored.entry.epoch = epoch(before.epoch);
         }
     }
 

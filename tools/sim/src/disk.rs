@@ -77,13 +77,13 @@ impl Disk {
 
     /// The power goes. The commit that is under way is through, or not. Each room goes on under a new epoch:
     /// the result has that epoch, the one before, and the offset at which it forks.
-    pub fn cut_power(&self, is_through: bool, epoch: impl FnMut() -> u64) -> Vec<(u64, u64, u64)> {
+    pub fn cut_power(&self, is_through: bool, mut epoch: impl FnMut() -> u64) -> Vec<(u64, u64, u64)> {
         let mut state = self.state();
         if let Some((entries, _)) = state.commit.take().filter(|_| is_through) {
             state.sync(entries);
         }
         state.queue.clear();
-        state.synced.renew(epoch);
+        state.synced.renew(|_| epoch());
         state.pushed = state.synced.clone();
         let fork = |stored: StoredRoom| {
             let previous = stored.previous.epochs()[0];

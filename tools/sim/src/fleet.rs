@@ -40,9 +40,12 @@ pub struct Summary {
     pub found: Vec<Found>,
 }
 
+/// The plan of a seed, of one kind of world: [`Plan::new`] or [`Plan::cluster`].
+pub type Kind = fn(u64) -> Plan;
+
 /// Play the world of a seed.
-pub fn play_seed(seed: u64, steps: usize) -> Outcome {
-    let plan = Plan::new(seed);
+pub fn play_seed(kind: Kind, seed: u64, steps: usize) -> Outcome {
+    let plan = kind(seed);
     let story = story(&plan, steps);
     play_caught(&plan, &story)
 }
@@ -62,7 +65,13 @@ pub fn play_caught(plan: &Plan, story: &[Step]) -> Outcome {
 
 /// Play the worlds of `count` seeds from `first` on, on so many threads; stop after `found_max` that went
 /// wrong.
-pub fn run(first: u64, count: u64, steps: usize, threads: usize, found_max: usize) -> Summary {
+pub fn run(
+    kind: Kind,
+    (first, count): (u64, u64),
+    steps: usize,
+    threads: usize,
+    found_max: usize,
+) -> Summary {
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());
     let work = || {
@@ -72,7 +81,7 @@ pub fn run(first: u64, count: u64, steps: usize, threads: usize, found_max: usiz
                 return;
             }
             let seed = first + at;
-            let outcome = play_seed(seed, steps);
+            let outcome = play_seed(kind, seed, steps);
             let mut sum = summary.lock().expect("no panics here");
             sum.seeds += 1;
             sum.steps += outcome.violation.as_ref().map_or(steps, |(_, at)| *at) as u64;

@@ -6,14 +6,14 @@
 //! every delay, break and death is drawn from a seed. A fault that was found once is found again, and made
 //! small.
 //!
-//! A world has one to three nodes. Each has processes, a disk, a clock, rooms and viewers of its own. They
-//! know nothing of each other: what nodes say to each other, and what moves between them, is not simulated
-//! yet.
+//! A world has one to three nodes. Each has processes, a disk and a clock of its own. They know nothing of
+//! each other, or they are one cluster: then rooms and viewers are everybody's, and shards move.
 //!
 //! - [`plan`], [`story`]: the world of a seed, and what happens in it, as a list of steps;
 //! - [`world`]: plays a story; [`queue`]: events in virtual time; [`network`]: connections;
 //! - [`process`]: a node's threads and queues; [`disk`]: what a node's log keeps; [`client`]: an app over the
 //!   client core;
+//! - `cluster`: what joins the nodes of a cluster, servers and logs;
 //! - [`checker`]: what must hold, independent of the code under test;
 //! - [`shrink`]: leaves out of a story what its fault does not need; [`fleet`]: many seeds.
 //!
@@ -22,6 +22,7 @@
 
 pub mod checker;
 pub mod client;
+mod cluster;
 pub mod disk;
 pub mod fleet;
 pub mod network;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use grandstand_harness::numbers::{SEED_WHY, integer};
-use grandstand_sim::fleet::{self, Summary};
+use grandstand_sim::fleet::{self, Kind, Summary};
 use grandstand_sim::plan::Plan;
 use grandstand_sim::shrink::shrink;
 use grandstand_sim::story::story;
@@ -34,6 +34,10 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 500,
         value_parser = integer(1_usize, 1_000_000, "a story without steps proves nothing, and a longer one is no story"))]
     steps: usize,
+    /// Worlds of one node, or of three nodes that are one cluster.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = integer(1_usize, 3,
+        "1: a node alone, or a few that know nothing of each other; 3: a cluster"))]
+    nodes: usize,
     /// Number of threads; 0: one for each core.
     #[arg(long, value_name = "N", default_value_t = 0,
         value_parser = integer(0_usize, 1_024, "0 is one for each core; more threads than cores play no faster"))]
@@ -50,6 +54,12 @@ struct Args {
     json: bool,
 }
 
+impl Args {
+    fn kind(&self) -> Kind {
+        if self.nodes == 3 { Plan::cluster } else { Plan::new }
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     // What a world panics with is in its verdict.
@@ -62,10 +72,10 @@ fn main() -> ExitCode {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let summary = fleet::run(first, count, args.steps, threads, args.found_max);
+    let summary = fleet::run(args.kind(), (first, count), args.steps, threads, args.found_max);
     let elapsed_s = begun.elapsed().as_secs_f64();
     if let Some(seed) = args.seed {
-        let again = fleet::play_seed(seed, args.steps);
+        let again = fleet::play_seed(args.kind(), seed, args.steps);
         eprintln!(
             "seed {seed}: trace {:016x}, {} events, {} s",
             again.trace,
@@ -84,11 +94,12 @@ fn main() -> ExitCode {
 fn tell(args: &Args, found: &fleet::Found) {
     let Some((violation, steps)) = &found.outcome.violation else { return };
     eprintln!("seed {} went wrong after {steps} steps: {}: {}", found.seed, violation.kind, violation.detail);
-    eprintln!("  again: gs-sim --seed {} --steps {}", found.seed, args.steps);
+    let nodes = if args.nodes == 3 { " --nodes 3" } else { "" };
+    eprintln!("  again: gs-sim{nodes} --seed {} --steps {}", found.seed, args.steps);
     if args.no_shrink {
         return;
     }
-    let plan = Plan::new(found.seed);
+    let plan = args.kind()(found.seed);
     let long = story(&plan, args.steps);
     let short = shrink(&plan, &long[..(*steps).min(long.len())], violation.kind);
     eprintln!("  in a world of {plan:?}");

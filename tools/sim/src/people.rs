@@ -1,6 +1,7 @@
 //! People: the viewers of all nodes, and what they do with their connections.
 //!
-//! A viewer belongs to one node, and its session never moves to another.
+//! A viewer belongs to one node. In a cluster it goes to another when that one does not take it, and at times
+//! when its connection ended.
 //! Not here: the client core and the app above it (`client`), what a node does (`node`).
 
 use grandstand_client::core::{Ending, Event as ClientEvent, Next, Session};
@@ -82,7 +83,11 @@ impl People {
     fn disconnected(&mut self, scene: &mut Scene<'_>, viewer: usize, ending: Ending) {
         scene.network.set_link(viewer, Link::Down);
         let us = scene.now_us();
+        let is_refused = matches!(ending, Ending::Broken(std::io::ErrorKind::ConnectionRefused));
         let v = &mut self.viewers[viewer];
+        if scene.plan.is_cluster && !v.is_probe && (is_refused || scene.random.chance(40)) {
+            v.node = (v.node + 1 + scene.random.index(scene.plan.nodes - 1)) % scene.plan.nodes;
+        }
         v.inbound.clear();
         v.partial.clear();
         let act = |session: &mut Session, emit: &mut dyn FnMut(&ClientEvent<'_>)| {
@@ -192,7 +197,7 @@ impl People {
 
     /// A viewer says something new, so many times.
     pub(crate) fn say(&mut self, scene: &mut Scene<'_>, viewer: usize, room: usize, times: usize) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         for _ in 0..times {
             let pad = scene.random.index(80);
             let reply_to = scene.checker.reading(viewer, &name).filter(|_| scene.random.chance(20));
@@ -212,7 +217,7 @@ impl People {
 
     /// A viewer reacts.
     pub(crate) fn react(&mut self, scene: &mut Scene<'_>, viewer: usize, room: usize) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         let v = &mut self.viewers[viewer];
         if let Some(room) = v.room(&name) {
             let _ = v.session.react(room, "x", 1);
@@ -228,7 +233,7 @@ impl People {
         room: usize,
         (key, value): (u8, Option<u8>),
     ) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         let v = &mut self.viewers[viewer];
         if let Some(room) = v.room(&name) {
             let value = value.map(|byte| vec![byte; 1 + usize::from(byte) / 4]);
@@ -239,14 +244,14 @@ impl People {
 
     /// A viewer follows a room.
     pub(crate) fn join(&mut self, scene: &mut Scene<'_>, viewer: usize, room: usize, replay: u32) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         self.viewers[viewer].join(&name, replay);
         self.pump(scene, viewer);
     }
 
     /// A viewer follows a room no longer.
     pub(crate) fn leave(&mut self, scene: &mut Scene<'_>, viewer: usize, room: usize) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         self.viewers[viewer].leave(&name);
         scene.checker.handle_left(viewer, &name);
         self.pump(scene, viewer);
@@ -260,7 +265,7 @@ impl People {
         room: usize,
         (back, count): (u64, u64),
     ) {
-        let name = self.name(viewer, room);
+        let name = self.name(scene.plan, viewer, room);
         let v = &mut self.viewers[viewer];
         if let (Some(room), Some((_, next))) = (v.room(&name), scene.checker.reading(viewer, &name)) {
             let _ = v.session.history(room, next.saturating_sub(back), count);
@@ -320,7 +325,7 @@ impl People {
     }
 
     /// The name of a room of the viewer's node.
-    fn name(&self, viewer: usize, room: usize) -> String {
-        room_name(self.viewers[viewer].node, room)
+    fn name(&self, plan: &Plan, viewer: usize, room: usize) -> String {
+        room_name(plan, self.viewers[viewer].node, room)
     }
 }

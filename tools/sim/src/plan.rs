@@ -46,8 +46,10 @@ pub mod trouble {
 pub struct Plan {
     /// Of everything.
     pub seed: u64,
-    /// Nodes, which know nothing of each other.
+    /// Nodes.
     pub nodes: usize,
+    /// Are they one cluster? Otherwise they know nothing of each other.
+    pub is_cluster: bool,
     /// Fan-out threads of each node.
     pub workers: u16,
     /// Shards of each node.
@@ -143,6 +145,7 @@ impl Plan {
         let plan = Plan {
             seed,
             nodes: 1,
+            is_cluster: false,
             workers: r.between(1, 3) as u16,
             shards,
             clients: r.between(3, 24) as usize,
@@ -166,6 +169,45 @@ impl Plan {
         };
         // Drawn last, so that a world with one node is what its seed always gave.
         Plan { nodes: r.pick(&[1, 1, 1, 2, 3]), ..plan }
+    }
+
+    /// The world of a seed in which three nodes are one cluster.
+    pub fn cluster(seed: u64) -> Plan {
+        let plan = Plan::new(seed ^ 0xc1_u64.rotate_left(48));
+        let mut r = Random::new(seed ^ 0x00c1_0573);
+        let r = &mut r;
+        let rooms = r.between(1, 3) as usize;
+        let shard = ShardConfig {
+            durability: Durability::Replicated,
+            answer_within_ms: 10_000,
+            answers_held_max: 262_144,
+            history_batches_max: 65_536,
+            nonces_max: 65_536,
+            nonce_window_ms: 100 * 86_400_000,
+            pending_messages_max: 16_384,
+            // Everybody sees everything.
+            pacing_per_s: 0,
+            batch_bytes_max: r.pick(&[100, 128 << 10]),
+            ..plan.shard
+        };
+        Plan {
+            seed,
+            nodes: 3,
+            is_cluster: true,
+            workers: r.between(1, 2) as u16,
+            shards: r.between(1, 3) as u16,
+            clients: r.between(3, 9) as usize,
+            rooms,
+            rooms_kept: r.between(0, rooms as u64) as usize,
+            has_log: false,
+            shard,
+            inbox_max: r.pick(&[16, 8192]),
+            outbox_max: r.pick(&[16, 4096]),
+            overflow_max: r.pick(&[4, 4096]),
+            chunk_inputs: r.pick(&[7, 256]),
+            wake_us_max: r.pick(&[0, 300, 2_000]),
+            ..plan
+        }
     }
 
     /// Does this world know such trouble?

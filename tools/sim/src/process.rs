@@ -16,10 +16,10 @@ use grandstand_edge_core::audience::{Audience, Close, ConnectionKey, Drain, Fram
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
 use grandstand_edge_core::testing::{OpenAuthority, OpenTickets};
-use grandstand_engine::Shard;
 use grandstand_engine::link::{
     AdminAnswer, Backbone, ConnectionToken, Directory, Input, Now, Output, WorkerId,
 };
+use grandstand_engine::runtime::Stand;
 use grandstand_model::Inboxes;
 use grandstand_protocol::frame::permission;
 
@@ -172,6 +172,9 @@ pub struct Process {
     pub fuse: Arc<Fuse>,
     /// Logs that an operator was told are gone, since the node last took them.
     pub removed: Vec<u64>,
+    /// Outputs that workers were given since the node last took them, in a cluster.
+    pub shown: Vec<Output>,
+    notes_shown: bool,
     /// Shards accept nothing more, and clients are told to go.
     pub is_draining: bool,
     /// How often it was looked whether all is synced.
@@ -182,7 +185,7 @@ pub struct Process {
     pub shard_held_us: Vec<u64>,
     /// Until when each worker stands still.
     pub worker_held_us: Vec<u64>,
-    shards: Vec<Shard>,
+    shards: Vec<Box<dyn Stand>>,
     audiences: Vec<Audience>,
     inboxes: Arc<Inboxes>,
     outboxes: Vec<Vec<Outbox>>,
@@ -203,10 +206,17 @@ impl std::fmt::Debug for Process {
 }
 
 impl Process {
-    /// A process with these shards.
-    pub fn new(plan: &Plan, life: u64, shards: Vec<Shard>, fuse: Arc<Fuse>) -> Process {
+    /// A process of a node, with whoever handles each shard.
+    pub fn new(
+        plan: &Plan,
+        (node, life): (usize, u64),
+        shards: Vec<Box<dyn Stand>>,
+        fuse: Arc<Fuse>,
+    ) -> Process {
         let (workers, seed) = (usize::from(plan.workers), seed_of(plan, life));
-        let inboxes = Arc::new(Inboxes::new(Directory::new(plan.shards, seed), plan.inbox_max));
+        let number = if plan.is_cluster { node as u8 } else { 0 };
+        let places = if plan.is_cluster { plan.seed } else { seed };
+        let inboxes = Arc::new(Inboxes::new(Directory::new(plan.shards, places), plan.inbox_max));
         // Rates apply, as the plan has them: a bridge has its own.
         let permissions = permission::PUBLISH | permission::REACT | permission::STATE;
         let authority = Arc::new(OpenAuthority { permissions });
@@ -214,7 +224,8 @@ impl Process {
         let tickets = Arc::new(OpenTickets { ttl_ms: plan.edge.ticket_ttl_ms.into() });
         let people = Arc::new(People::new(PeopleLimits::for_tests(), Key::from_seed(seed)));
         let audience = |worker: u16| {
-            let settings = Settings { worker: WorkerId(worker), ..plan.edge.clone() };
+            let worker_id = WorkerId::new(number, worker as u8);
+            let settings = Settings { worker: worker_id, ..plan.edge.clone() };
             let seed = seed.wrapping_mul(3 + 2 * u64::from(worker));
             Audience::new(
                 settings,
@@ -229,6 +240,8 @@ impl Process {
             |_| Wires { wires: Vec::new(), touched: Vec::new(), fuse: fuse.clone(), broken_rule: None };
         Process {
             life,
+            shown: Vec::new(),
+            notes_shown: plan.is_cluster,
             removed: Vec::new(),
             is_draining: false,
             is_stopped: false,
@@ -268,6 +281,9 @@ impl Process {
         self.outboxes[shard].iter_mut().for_each(|outbox| outbox.flush(outbox_max));
         if !self.is_stopped && !self.is_held_up(shard) {
             for _ in 0..self.chunk_inputs {
+                if !self.shards[shard].is_taking() {
+                    break;
+                }
                 let Some(input) = self.inboxes.pop(shard) else { break };
                 if !self.fuse.burn() {
                     return false;
@@ -283,7 +299,7 @@ impl Process {
 
     /// The process ends well: what waits is sealed and handed out.
     pub fn shut_down(&mut self, shard: usize, now: Now) {
-        self.shards[shard].handle_shutdown(now);
+        self.shards[shard].handle_handing(now);
         self.hand_out(shard);
         self.outboxes[shard].iter_mut().for_each(|outbox| outbox.flush(usize::MAX));
     }
@@ -297,7 +313,10 @@ impl Process {
             if !self.fuse.burn() {
                 return;
             }
-            let outbox = &mut self.outboxes[shard][usize::from(worker.0)];
+            if self.notes_shown && matches!(output, Output::Attached { .. } | Output::Batch { .. }) {
+                self.shown.push(output.clone());
+            }
+            let outbox = &mut self.outboxes[shard][worker.index()];
             outbox.overflow.push_back(output);
             outbox.flush(self.outbox_max);
         }
@@ -327,9 +346,14 @@ impl Process {
         !self.is_stopped && !self.is_held_up(shard) && !self.inboxes.is_empty(shard)
     }
 
+    /// Does a shard have news?
+    pub fn has_news(&mut self, shard: usize) -> bool {
+        self.shards[shard].has_news()
+    }
+
     /// Is everything synced that is to be kept?
     pub fn is_flushed(&self) -> bool {
-        self.shards.iter().all(Shard::is_flushed)
+        self.shards.iter().all(|shard| shard.is_flushed() && shard.is_handed())
     }
 
     /// Refuse what still waits for the disk.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use grandstand_client::core::Ending;
 
 use crate::checker::Checker;
+use crate::cluster::{Cluster, FromNet, Later, NetEvent};
 use crate::network::{Network, To};
 use crate::plan::Plan;
 use crate::queue::Queue;
@@ -31,6 +32,12 @@ pub(crate) enum Event {
     DrainStops { node: usize, life: u64, down_us: u64, is_late: bool },
     /// The next process starts.
     Up { node: usize },
+    /// The network's thread of a node in a cluster looks around.
+    Upkeep { node: usize, life: u64 },
+    /// A message of the cluster reaches a node.
+    FromNet { node: usize, life: u64, message: FromNet },
+    /// Something between servers of a cluster.
+    Net(NetEvent),
     /// A frame reaches the node.
     ToNode { connection: usize, frame: Bytes },
     /// The node learns that the viewer has read.
@@ -51,6 +58,15 @@ pub(crate) enum Event {
     JoinAgain { viewer: usize },
 }
 
+impl From<Later> for Event {
+    fn from(later: Later) -> Event {
+        match later {
+            Later::Net(event) => Event::Net(event),
+            Later::Arrival { node, life, message } => Event::FromNet { node, life, message },
+        }
+    }
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
@@ -62,6 +78,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) checker: Checker,
     /// Processes that have started, on all nodes.
     pub(crate) lives: u64,
+    /// What joins the nodes, if they are a cluster.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 impl Scene<'_> {
@@ -72,8 +90,9 @@ impl Scene<'_> {
             queue: Queue::new(1_000_000),
             random: Random::new(plan.seed ^ 1),
             network: Network::new(plan.clients, plan.delay_us_max),
-            checker: Checker::default(),
+            checker: Checker::new(plan.is_cluster),
             lives: 0,
+            cluster: plan.is_cluster.then(|| Cluster::new(plan)),
         }
     }
 
@@ -94,7 +113,7 @@ impl Scene<'_> {
     }
 }
 
-/// The name of a node's room. Nodes share no room, since there is no cluster yet.
-pub(crate) fn room_name(node: usize, room: usize) -> String {
-    if node == 0 { format!("room{room}") } else { format!("node{node}room{room}") }
+/// The name of a node's room. Nodes that are no cluster share no room.
+pub(crate) fn room_name(plan: &Plan, node: usize, room: usize) -> String {
+    if node == 0 || plan.is_cluster { format!("room{room}") } else { format!("node{node}room{room}") }
 }

@@ -88,6 +88,10 @@ pub enum What {
     Drain { node: usize, spread_us: u64, down_us: u64 },
     /// The disk becomes slow, full or well.
     Disk { node: usize, mood: DiskMood },
+    /// An operator, or the cluster, moves a shard to a node.
+    Move { shard: usize, to: usize },
+    /// Something happens to machines, servers and links of a cluster.
+    Net(NetFault),
     /// An operator closes a room.
     Close { node: usize, room: usize },
     /// An operator opens a room.
@@ -106,6 +110,32 @@ pub enum What {
     },
 }
 
+/// What happens to the machines of a cluster. Each ends after a time, or when a world comes to rest.
+#[expect(missing_docs, reason = "fields are numbers of machines and shards, and times")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetFault {
+    /// kill -9 of a NATS server.
+    KillServer { machine: usize, us: u64 },
+    /// The power of a machine goes: node and server.
+    KillMachine { machine: usize, us: u64 },
+    /// A server stands still.
+    PauseServer { machine: usize, us: u64 },
+    /// A node's process stands still.
+    PauseNode { machine: usize, us: u64 },
+    /// A link carries nothing in one direction. What is sent meanwhile is held, or lost.
+    Cut { from: usize, to: usize, us: u64, holds: bool },
+    /// All links of a machine carry nothing, in one direction or in both.
+    CutOff { machine: usize, us: u64, inwards: bool, outwards: bool, holds: bool },
+    /// Each hop takes so much longer.
+    SlowLinks { us: u64 },
+    /// A server's disk is full: it keeps no logs until it is started again.
+    FullDisk { machine: usize },
+    /// Each commit of a log takes so much longer.
+    SlowLog { shard: usize, us: u64 },
+    /// The followers of a log elect another leader.
+    Elect { shard: usize },
+}
+
 /// The story of a plan: so many steps.
 pub fn story(plan: &Plan, steps: usize) -> Vec<Step> {
     let mut r = Random::new(plan.seed ^ 0x0057_0a11);
@@ -120,7 +150,13 @@ fn step(plan: &Plan, r: &mut Random, at: usize) -> Step {
         _ => r.below(4_000_000),
     };
     // At the beginning everybody comes.
-    let what = if at < 2 * plan.clients { join(plan, r, at % plan.clients) } else { what(plan, r) };
+    let what = if at < 2 * plan.clients {
+        join(plan, r, at % plan.clients)
+    } else if plan.is_cluster {
+        cluster_what(plan, r)
+    } else {
+        what(plan, r)
+    };
     Step { after_us, salt: r.bits(), what }
 }
 
@@ -236,5 +272,72 @@ fn operate(plan: &Plan, r: &mut Random, room: usize) -> What {
             pacing_per_s: r.pick(&[None, Some(0), Some(3), Some(50)]),
             durability: r.pick(&[None, None, None, None, Some(Durability::Disk), Some(Durability::Memory)]),
         },
+    }
+}
+
+fn cluster_what(plan: &Plan, r: &mut Random) -> What {
+    let (client, room) = (r.index(plan.clients), r.index(plan.rooms));
+    loop {
+        let what = match r.below(100) {
+            0..=44 => Some(What::Say { client, room, times: r.pick(&[1, 1, 1, 2, 6]) }),
+            45..=48 => plan.has(trouble::REPEATS).then(|| What::SayAgain { client, which: r.index(8) }),
+            49 => Some(What::React { client, room }),
+            50..=53 => {
+                let value = r.chance(70).then(|| r.below(200) as u8);
+                Some(What::SetState { client, room, key: r.below(4) as u8, value })
+            }
+            54..=57 => Some(join(plan, r, client)),
+            58 => Some(What::Leave { client, room }),
+            59..=60 => Some(What::History { client, room, back: r.below(60), count: r.between(1, 40) }),
+            61..=63 => plan.has(trouble::CUTS).then(|| cut(plan, r, client)),
+            64 => plan.has(trouble::RESTARTS).then_some(What::Restart { client }),
+            65..=66 => plan.has(trouble::HOLDS).then(|| hold(plan, r)),
+            67 => plan.has(trouble::CLOCK).then(|| What::Clock {
+                node: node(plan, r),
+                step_ms: r.pick(&[3_600_000, -3_600_000, 500, -500]),
+            }),
+            68..=73 => cluster_end(plan, r),
+            74..=78 => Some(What::Move { shard: r.index(plan.shards.into()), to: r.index(plan.nodes) }),
+            79..=80 => plan
+                .has(trouble::DISK)
+                .then(|| What::Disk { node: node(plan, r), mood: r.pick(&[DiskMood::Well, DiskMood::Full]) }),
+            _ => Some(What::Net(net_fault(plan, r))),
+        };
+        if let Some(what) = what {
+            return what;
+        }
+    }
+}
+
+fn cluster_end(plan: &Plan, r: &mut Random) -> Option<What> {
+    let (fuse, down_us) = (r.pick(&[0, 1, 3, 10, 60]), r.pick(&[0, 10_000, 500_000, 3_000_000]));
+    let fuse = if fuse == 0 { 0 } else { r.between(1, fuse) };
+    let node = node(plan, r);
+    if r.chance(70) {
+        return plan.has(trouble::CRASHES).then_some(What::Crash { node, fuse, down_us });
+    }
+    let spread_us = r.pick(&[0, 500_000, 3_000_000]);
+    plan.has(trouble::DRAINS).then_some(What::Drain { node, spread_us, down_us: down_us / 10 })
+}
+
+fn net_fault(plan: &Plan, r: &mut Random) -> NetFault {
+    let machine = r.index(plan.nodes);
+    let us = r.pick(&[100_000, 1_100_000, 1_700_000, 3_000_000, 8_000_000]);
+    let us = r.between(us / 2, us * 3 / 2);
+    let holds = r.chance(30);
+    match r.below(20) {
+        0 | 1 => NetFault::KillServer { machine, us },
+        2 | 3 => NetFault::KillMachine { machine, us },
+        4 | 5 => NetFault::PauseServer { machine, us },
+        6 | 7 => NetFault::PauseNode { machine, us },
+        8..=10 => NetFault::Cut { from: machine, to: r.index(plan.nodes), us, holds },
+        11..=14 => {
+            let way = r.below(4);
+            NetFault::CutOff { machine, us, inwards: way != 0, outwards: way != 1, holds }
+        }
+        15 => NetFault::SlowLinks { us: r.pick(&[0, 0, 50_000]) },
+        16 => NetFault::FullDisk { machine },
+        17 => NetFault::SlowLog { shard: r.index(plan.shards.into()), us: r.pick(&[0, 0, 78_000]) },
+        _ => NetFault::Elect { shard: r.index(plan.shards.into()) },
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::client::{Pace, Viewer};
 use crate::network::Link;
+use crate::node::Node;
 use crate::random::Random;
 use crate::world::World;
 
@@ -26,6 +27,9 @@ pub(crate) fn rest(world: &mut World<'_>) {
     world.scene.random = Random::new(world.scene.plan.seed ^ 2);
     for viewer in 0..world.people.all().len() {
         world.people.set_pace(&mut world.scene, viewer, Pace::Flow);
+    }
+    if let Some(cluster) = &mut world.scene.cluster {
+        cluster.heal(&mut world.scene.queue, &mut world.scene.random);
     }
     world.nodes.iter_mut().for_each(|node| node.heal(&mut world.scene));
     let until_us = world.scene.now_us() + REST_US_MAX;
@@ -46,12 +50,15 @@ pub(crate) fn rest(world: &mut World<'_>) {
     world.run_while(until_us, |world| !is_quiet(world) || !probes.iter().all(|probe| is_even(world, probe)));
     if world.scene.checker.violation.is_none() {
         check_answers(world);
+        let World { nodes, scene, .. } = world;
+        nodes.iter().for_each(|node| node.check_copies(scene));
         probes.iter().for_each(|probe| check_rooms(world, probe));
     }
 }
 
 fn send_probe(world: &mut World<'_>, node: usize) -> Probe {
-    let own = world.people.all().iter().filter(|v| v.node == node);
+    let is_cluster = world.scene.plan.is_cluster;
+    let own = world.people.all().iter().filter(|v| is_cluster || v.node == node);
     let rooms: BTreeSet<String> = own.flat_map(|v| v.rooms.keys().cloned()).collect();
     let rooms: Vec<String> = rooms.into_iter().collect();
     Probe { node, viewer: world.people.add_probe(&mut world.scene, node, &rooms), rooms }
@@ -73,6 +80,7 @@ fn is_even(world: &World<'_>, probe: &Probe) -> bool {
 
 /// Every request must be answered, and every room followed.
 fn check_answers(world: &mut World<'_>) {
+    let nodes: Vec<String> = world.nodes.iter().map(Node::describe).collect();
     let (scene, viewers) = (&mut world.scene, world.people.all());
     for v in viewers {
         let open = match scene.network.link(v.number) {
@@ -85,9 +93,10 @@ fn check_answers(world: &mut World<'_>) {
             let live: Vec<bool> = v.rooms.keys().map(is_live).collect();
             let detail = format!(
                 "client {} does not come to rest: up {up}, rooms live {live:?}, unanswered {unanswered}, \
-                 open {open:x?}, wanted {wanted:?}, inbound {}",
+                 open {open:x?}, wanted {wanted:?}, inbound {}; {}",
                 v.number,
-                v.inbound.len()
+                v.inbound.len(),
+                nodes.join("; ")
             );
             return scene.checker.violate("unanswered", detail);
         }

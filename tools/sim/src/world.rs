@@ -1,8 +1,8 @@
 //! A world: nodes and their viewers, run by events in virtual time. It plays a story and lets everything come
 //! to rest.
 //!
-//! A world has one node, or a few that know nothing of each other: each has rooms and viewers of its own,
-//! since there is no cluster yet. Everything small is drawn from the stream of the newest step.
+//! A world has one node; or a few that know nothing of each other, each with rooms and viewers of its own; or
+//! three that are one cluster. Everything small is drawn from the stream of the newest step.
 //! Invariant: what happens is a function of plan and story. The trace of two runs of the same is the same.
 //! Not here: what is drawn (`plan`, `story`), what must hold during a story (`checker`) and after it
 //! (`verdict`).
@@ -12,6 +12,7 @@ use grandstand_engine::link::AdminRequest;
 
 use crate::checker::{Counts, Violation};
 use crate::client::{Inbound, Pace};
+use crate::cluster::{MACHINES, NetEvent};
 use crate::network::{Link, To};
 use crate::node::{Death, Listener, Node};
 use crate::people::People;
@@ -19,11 +20,13 @@ use crate::plan::Plan;
 use crate::process::FromNetwork;
 use crate::random::Random;
 use crate::scene::{Event, Scene};
-use crate::story::{Step, What};
+use crate::story::{NetFault, Step, What};
 use crate::verdict;
 
 /// A world that has had more events than this goes in circles.
 const EVENTS_MAX: u64 = 20_000_000;
+/// A world in which so many events happen at one moment does so too: a thread spins.
+const MOMENT_EVENTS_MAX: u64 = 50_000;
 
 /// A dial that waits in the queue of a listening socket is tried again after this time.
 const LISTEN_AGAIN_US: u64 = 20_000;
@@ -78,6 +81,8 @@ pub(crate) struct World<'a> {
     pub(crate) scene: Scene<'a>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) people: People,
+    /// The last moment, and how many events there were before it.
+    moment: (u64, u64),
 }
 
 impl World<'_> {
@@ -89,7 +94,7 @@ impl World<'_> {
             let after_us = scene.random.below(200_000);
             scene.push(after_us, Event::Dial { viewer, restarts: 0 });
         }
-        World { scene, nodes, people: People::new(plan) }
+        World { scene, nodes, people: People::new(plan), moment: (0, 0) }
     }
 
     /// Let everything happen that is due up to a time, or until a promise is broken.
@@ -97,8 +102,13 @@ impl World<'_> {
         while self.scene.checker.violation.is_none()
             && let Some(event) = self.scene.queue.pop(until_us)
         {
-            if self.scene.queue.taken() > EVENTS_MAX {
-                let detail = format!("{EVENTS_MAX} events at {} us", self.scene.now_us());
+            let (us, taken) = (self.scene.now_us(), self.scene.queue.taken());
+            if self.moment.0 != us {
+                self.moment = (us, taken);
+            }
+            if taken > EVENTS_MAX || taken - self.moment.1 > MOMENT_EVENTS_MAX {
+                let since = taken - self.moment.1;
+                let detail = format!("{taken} events, {since} of them at {us} us, then {event:?}");
                 return self.scene.checker.violate("circles", detail);
             }
             self.handle(event);
@@ -113,7 +123,7 @@ impl World<'_> {
     }
 
     fn handle(&mut self, event: Event) {
-        let World { scene, nodes, people } = self;
+        let World { scene, nodes, people, .. } = self;
         match event {
             Event::Shard { node, .. }
             | Event::Worker { node, .. }
@@ -121,7 +131,14 @@ impl World<'_> {
             | Event::FuseOut { node, .. }
             | Event::DrainEnds { node, .. }
             | Event::DrainStops { node, .. }
-            | Event::Up { node } => nodes[node].handle(scene, &event),
+            | Event::Upkeep { node, .. }
+            | Event::FromNet { node, .. }
+            | Event::Up { node } => nodes[node].handle(scene, event),
+            Event::Net(event) => {
+                if let Some(cluster) = &mut scene.cluster {
+                    cluster.handle(event, &mut scene.queue, (&mut scene.random, &mut scene.checker));
+                }
+            }
             Event::ToNode { connection, frame } => {
                 self.give_node(connection, FromNetwork::Frame(connection, frame));
             }
@@ -177,7 +194,7 @@ impl World<'_> {
 
     /// A step of the story.
     fn take(&mut self, what: &What) {
-        let World { scene, nodes, people } = self;
+        let World { scene, nodes, people, .. } = self;
         scene.checker.note(&[23, scene.queue.now_us()]);
         match *what {
             What::Say { client, room, times } => people.say(scene, client, room, times),
@@ -203,6 +220,11 @@ impl World<'_> {
             What::PowerCut { node, fuse, down_us } => nodes[node].end(scene, Death::PowerCut, fuse, down_us),
             What::Drain { node, spread_us, down_us } => nodes[node].drain(scene, spread_us, down_us),
             What::Disk { node, mood } => nodes[node].set_mood(mood),
+            What::Move { shard, to } => {
+                // Whoever owns it hands it over; to the others the order means nothing.
+                nodes.iter_mut().for_each(|node| node.move_shard(scene, shard, to));
+            }
+            What::Net(what) => self.take_net(what),
             What::Close { node, room } => {
                 nodes[node].administer(scene, room, |room| AdminRequest::Close { room });
             }
@@ -223,6 +245,56 @@ impl World<'_> {
                     RoomSettings { tick_min_ms: tick_ms, tick_max_ms: tick_ms, pacing_per_s, durability };
                 nodes[node].administer(scene, room, |room| AdminRequest::Configure { room, settings });
             }
+        }
+    }
+
+    /// Something happens to the machines, servers and links of a cluster.
+    fn take_net(&mut self, what: NetFault) {
+        let World { scene, nodes, .. } = self;
+        let now_us = scene.queue.now_us();
+        let Some(cluster) = &mut scene.cluster else { return };
+        let mut later = None;
+        match what {
+            NetFault::KillServer { machine, us } => {
+                cluster.net.servers[machine].is_down = true;
+                later = Some((us, NetEvent::Start { machine }));
+            }
+            NetFault::KillMachine { machine, us } => {
+                cluster.net.servers[machine].is_down = true;
+                later = Some((us, NetEvent::Start { machine }));
+                nodes[machine].end(scene, Death::PowerCut, 0, us);
+            }
+            NetFault::PauseServer { machine, us } => {
+                cluster.net.servers[machine].paused_until_us = now_us + us;
+                later = Some((us + 1, NetEvent::Look));
+            }
+            NetFault::PauseNode { machine, us } => cluster.pause(machine, now_us + us),
+            NetFault::Cut { from, to, us, holds } => {
+                cluster.net.cut(now_us, (from, to), us, holds);
+                later = Some((us + 1, NetEvent::Look));
+            }
+            NetFault::CutOff { machine, us, inwards, outwards, holds } => {
+                for other in 0..MACHINES {
+                    if inwards {
+                        cluster.net.cut(now_us, (other, machine), us, holds);
+                    }
+                    if outwards {
+                        cluster.net.cut(now_us, (machine, other), us, holds);
+                    }
+                }
+                later = Some((us + 1, NetEvent::Look));
+            }
+            NetFault::SlowLinks { us } => cluster.net.slow_us = us,
+            NetFault::FullDisk { machine } => cluster.net.servers[machine].is_disabled = true,
+            NetFault::SlowLog { shard, us } => cluster.set_slow(shard, us),
+            NetFault::Elect { shard } => cluster.elect(shard, (now_us, &mut scene.random)),
+        }
+        if let Some((after_us, event)) = later {
+            scene.push(after_us, Event::Net(event));
+        }
+        if let Some(cluster) = &mut scene.cluster {
+            cluster.look((now_us, &mut scene.random));
+            cluster.plan_logs(&mut scene.queue);
         }
     }
 }

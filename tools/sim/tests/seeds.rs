@@ -21,7 +21,7 @@ fn play_nodes(seed: u64, nodes: usize) -> Outcome {
 #[test]
 fn a_seed_is_played_again_exactly() {
     for seed in 1..=20 {
-        let (first, second) = (play_seed(seed, STEPS), play_seed(seed, STEPS));
+        let (first, second) = (play_seed(Plan::new, seed, STEPS), play_seed(Plan::new, seed, STEPS));
         assert_eq!(
             (first.trace, first.events, first.us),
             (second.trace, second.events, second.us),
@@ -29,7 +29,7 @@ fn a_seed_is_played_again_exactly() {
         );
         assert_eq!(story(&Plan::new(seed), STEPS), story(&Plan::new(seed), STEPS));
     }
-    assert_ne!(play_seed(1, STEPS).trace, play_seed(2, STEPS).trace);
+    assert_ne!(play_seed(Plan::new, 1, STEPS).trace, play_seed(Plan::new, 2, STEPS).trace);
 }
 
 #[test]
@@ -47,12 +47,14 @@ fn a_world_with_several_nodes_is_played_again_exactly() {
 
 #[test]
 fn promises_hold_in_every_world() {
-    let summary = run(1, 200, STEPS, 2, 1);
+    let summary = run(Plan::new, (1, 200), STEPS, 2, 1);
     let found = summary.found.first().map(|found| (found.seed, &found.outcome.violation));
     assert_eq!(found, None, "again: cargo run -p grandstand-sim -- --seed N --steps {STEPS}");
     assert_eq!((summary.seeds, summary.steps), (200, 200 * STEPS as u64));
     // Worlds in which nothing happens would prove nothing.
-    let quiet: Vec<_> = summary.counts.list().into_iter().filter(|(_, count)| *count < 10).collect();
+    let of_cluster = ["claimed", "handed_over", "adopted", "left_out", "void_records"];
+    let all = summary.counts.list().into_iter().filter(|(name, _)| !of_cluster.contains(name));
+    let quiet: Vec<_> = all.filter(|(_, count)| *count < 10).collect();
     assert!(quiet.is_empty(), "{quiet:?}");
     assert!(summary.lives > 400, "{} processes", summary.lives);
 }

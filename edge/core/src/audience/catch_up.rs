@@ -165,6 +165,11 @@ impl Subscriptions {
         let (_, asked) = attached.begins_at(member.offset, catching.known);
         let batches = if page.same_epoch { continuous(&page.batches, asked) } else { &[] };
         let first = batches.first();
+        let is_ahead = catching.unanswered.is_some() && asked > attached.next_offset;
+        if is_ahead && first.is_none() && page.retry_after_ms.is_some() {
+            // Nobody knows yet whether the log goes so far: the owner was not reached, or the disk not read.
+            return;
+        }
         let time_ms = first.map_or(attached.time_ms, |batch| batch.base_time_ms);
         if let Some(join) = catching.unanswered.take() {
             let offset = self.answer_resume(key, &join, asked, first.map(|batch| &**batch));

@@ -108,6 +108,8 @@ pub struct ClusterStand {
     cause: Option<Cause>,
     counts: Counts,
     next_turn: OwnTime,
+    /// Was the shard's turn part of the last one?
+    is_acting: bool,
     is_ending: bool,
     /// Since when the copy is not sound.
     unsound_since: Option<OwnTime>,
@@ -155,6 +157,7 @@ impl ClusterStand {
             cause: None,
             counts: Counts::default(),
             next_turn: own,
+            is_acting: false,
             is_ending: false,
             unsound_since: None,
             is_replicated: true,
@@ -213,7 +216,8 @@ impl Stand for ClusterStand {
     }
 
     fn poll_timeout(&self) -> Option<u64> {
-        let shard = self.owner.as_ref().filter(|owner| !owner.is_handing);
+        // While no majority supports the owner, its shard does nothing, whatever is due in it.
+        let shard = self.owner.as_ref().filter(|_| self.is_acting);
         let shard_us = shard.and_then(|owner| owner.shard.poll_timeout());
         let front_us = self.front.due_ms().map(|ms| engine_us(OwnTime(ms)));
         [shard_us, front_us, Some(engine_us(self.next_turn))].into_iter().flatten().min()

@@ -18,6 +18,7 @@ use crate::appender::PushRefusal;
 use crate::id::{NodeId, Term};
 use crate::link::{DownFrame, DownItem, Message, UpFrame, UpItem};
 use crate::membership::Heartbeat;
+use crate::planted::{self, Fault};
 use crate::record::{Body, Cause, ChainHead, Record};
 use crate::seat::{
     EntryVerdict, Output as SeatOutput, Refused, ShownEntry, Trouble, handle_ends, resume, trouble,
@@ -192,6 +193,7 @@ impl ClusterStand {
         self.run_shard(now);
         self.send_frames(at);
         self.report(at);
+        self.is_acting = self.acts(at);
         let of_links = [self.follow.due(), self.owner.as_ref().and_then(Owner::due)];
         let due = of_links.into_iter().flatten().fold(self.seat.due(at, &self.membership), OwnTime::min);
         self.next_turn = due.max(at.plus(1)).min(at.plus(LOOK_EVERY_MS));
@@ -266,7 +268,7 @@ impl ClusterStand {
             }
             Body::Term(body) => {
                 let adopted: Vec<Bytes> = body.adopted.iter().collect();
-                let is_clean = body.cause == Cause::Clean;
+                let is_clean = body.cause == Cause::Clean || planted::is(Fault::EpochUnchanged);
                 self.cause = Some(body.cause);
                 match body.cause {
                     Cause::Clean => self.counts.handed_over += 1,
@@ -297,7 +299,11 @@ impl ClusterStand {
         let shard = Shard::new(config.rooms.clone(), config.shard, config.shards, config.seed);
         let (is_clean, counts_from_us) = (self.cause == Some(Cause::Clean), now.us + COUNTS_AFTER_US);
         let mut shard = shard.with_durable_log(log.for_shard()).under_term(term.0, is_clean, counts_from_us);
-        shard.restore(now, self.copy.rooms());
+        let mut rooms = self.copy.rooms();
+        if planted::is(Fault::NoncesNotRestored) {
+            rooms.iter_mut().for_each(|room| room.nonces.clear());
+        }
+        shard.restore(now, rooms);
         let (elapsed_us, rooms) = self.handed.take(now.us, config);
         take_rooms(&mut shard, now, elapsed_us, rooms);
         self.reads.clear();
@@ -329,8 +335,9 @@ impl ClusterStand {
         if let Some(owner) = &mut self.owner {
             owner.shard.handle_handing(now);
         }
-        self.take_entries(at);
-        self.take_outputs(at);
+        if self.take_entries(at) {
+            self.take_outputs(at);
+        }
         if let Some(owner) = &mut self.owner {
             owner.is_handing = true;
         }
@@ -413,17 +420,21 @@ impl ClusterStand {
                 owner.shard.handle_news(now);
                 owner.shard.handle_timeout(now);
             }
-            self.take_entries(at);
+            // What is not on its way to the log is shown to nobody.
+            if self.take_entries(at) {
+                self.take_outputs(at);
+            }
         } else if let Some(owner) = self.owner.as_mut().filter(|owner| owner.is_handing) {
             // Its last publishers hear that they are kept.
             owner.shard.handle_news(now);
+            self.take_outputs(at);
         }
-        self.take_outputs(at);
     }
 
-    /// What the shard sealed goes to the log and to the nodes that follow.
-    fn take_entries(&mut self, at: OwnTime) {
-        let Some(owner) = &mut self.owner else { return };
+    /// What the shard sealed goes to the log and to the nodes that follow. Whether all of it does: otherwise
+    /// this node owns the shard no longer.
+    fn take_entries(&mut self, at: OwnTime) -> bool {
+        let Some(owner) = &mut self.owner else { return false };
         while let Some(entry) = owner.log.take_pushed() {
             let bytes = self.copy.encode(&entry);
             match self.seat.push_accepted(at, bytes.clone()) {
@@ -433,8 +444,14 @@ impl ClusterStand {
                         Entry::Room(_) | Entry::Removed { .. } => None,
                     };
                     owner.push_entry(&ShownEntry { term, index, bytes }, batch);
+                    if planted::is(Fault::AckAtPublish) {
+                        owner.log.handle_kept(index);
+                    }
                 }
-                Err(_) => return self.seat.abdicate(at),
+                Err(_) => {
+                    self.seat.abdicate(at);
+                    return false;
+                }
             }
         }
         while let Some(mut request) = owner.log.take_read() {
@@ -443,6 +460,7 @@ impl ClusterStand {
             request.request = self.read_number;
             self.copy.read(request);
         }
+        true
     }
 
     fn take_outputs(&mut self, at: OwnTime) {

@@ -2,6 +2,8 @@
 //!
 //! Why not a crate: a world needs one function, and its numbers must never change under it.
 
+use grandstand_model::stream;
+
 /// SplitMix64.
 pub(super) struct Chance(u64);
 
@@ -30,5 +32,11 @@ impl Chance {
 
     pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.between(0, all.len() as u64) as usize]
+    }
+}
+
+impl stream::Chance for Chance {
+    fn bits(&mut self) -> u64 {
+        self.next()
     }
 }

@@ -37,7 +37,12 @@ pub(super) fn play(seed: u64) -> Result<u64, String> {
         world.print();
         return Err(format!("healed, and {acting:?} act: {phases:?}"));
     }
-    world.checker.judge_log(&world.stream.committed, &world.nodes).inspect_err(|_| world.print())?;
+    world.checker.judge_log(world.stream.committed(), &world.nodes).inspect_err(|_| world.print())?;
+    let term = world.nodes[acting[0]].seat.chain().head().term;
+    if let Some(deaf) = world.nodes.iter().find(|node| node.seat.floor() > term) {
+        world.print();
+        return Err(format!("healed, and node {} takes nothing of {term}", deaf.id));
+    }
     Ok(world.checker.claims)
 }
 
@@ -76,7 +81,8 @@ fn fault(world: &mut World) -> Option<(u64, usize)> {
         9 => world.stream.kill_leader(now, &mut world.chance),
         10 => {
             let with = if world.chance.in_thousand(500) { vec![node] } else { vec![node, other] };
-            world.stream.cut_leader(now, with, &mut world.chance);
+            world.stream.cut_leader(now, &mut world.chance);
+            world.stale = with;
         }
         _ => {
             if let Some(owner) = owner {

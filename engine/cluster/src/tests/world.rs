@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use grandstand_model::stream::{Answered, Offer, Reach, Stream, Verdict};
 
 use super::chance::Chance;
 use super::checker::Checker;
 use super::node::{NODES, Node, content};
-use super::stream::{LogReply, Stream};
 use crate::flight::{Append, Attempt, Reply};
 use crate::id::{NodeId, Position, Term};
 use crate::membership::Heartbeat;
@@ -49,7 +49,9 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) chance: Chance,
     pub(super) nodes: Vec<Node>,
-    pub(super) stream: Stream,
+    pub(super) stream: Stream<(usize, Attempt)>,
+    /// Nodes that reach a leader without a majority, while there is one.
+    pub(super) stale: Vec<usize>,
     pub(super) checker: Checker,
     /// From, to: cut until, and whether what is sent meanwhile arrives then. The log is node [`NODES`].
     pub(super) cuts: BTreeMap<(usize, usize), (u64, bool)>,
@@ -76,7 +78,8 @@ impl World {
             now: 0,
             chance,
             nodes,
-            stream: Stream::new(),
+            stream: Stream::default(),
+            stale: Vec::new(),
             checker: Checker::default(),
             cuts: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -189,8 +192,11 @@ impl World {
             }
             Event::Append { from, append } => {
                 let begins = matches!(decode(&append.bytes).map(|r| r.body), Ok(Body::Term(_)));
-                if let Some(reply) = self.stream.append(self.now, from, append, &mut self.chance) {
-                    self.log_answers(reply);
+                let Append { attempt, expected_last, message_id: id, bytes } = append;
+                let offer = Offer { token: (from, attempt), expected_last: expected_last.0, id, bytes };
+                let reach = self.reach(from);
+                if let Some(answer) = self.stream.offer(self.now, reach, offer, &mut self.chance) {
+                    self.log_answers(answer);
                 }
                 let is_it = self.ambushed.is_some_and(|(node, terms)| node == from && (begins || !terms));
                 if is_it && !self.is_healed {
@@ -202,14 +208,26 @@ impl World {
             }
             Event::ReadAsk { from, first } => {
                 let most = self.chance.between(1, 200) as usize;
-                if let Some((messages, end)) = self.stream.read(self.now, from, first, most) {
-                    self.send(LOG, from, Message::Read { messages, end });
+                if let Some((messages, end)) = self.stream.read(self.now, self.reach(from), first.0, most) {
+                    let messages = messages.into_iter().map(|(at, bytes)| (Position(at), bytes)).collect();
+                    self.send(LOG, from, Message::Read { messages, end: Position(end) });
                 }
             }
         }
     }
 
-    fn log_answers(&mut self, LogReply { to, attempt, reply, late_us }: LogReply) {
+    fn reach(&self, node: usize) -> Reach {
+        if self.stale.contains(&node) { Reach::Stale } else { Reach::Leader }
+    }
+
+    fn log_answers(&mut self, Answered { token, verdict, late_us }: Answered<(usize, Attempt)>) {
+        let (to, attempt) = token;
+        let reply = match verdict {
+            Verdict::Acknowledged(position) => Reply::Acknowledged(Position(position)),
+            Verdict::WrongLast => Reply::WrongLast,
+            Verdict::InProcess => Reply::InProcess,
+            Verdict::NoResponders => Reply::NoResponders,
+        };
         if self.is_cut(LOG, to) {
             return;
         }

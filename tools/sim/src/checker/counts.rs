@@ -40,4 +40,9 @@ counts! {
     past,
     go_aways,
     uncertain,
+    claimed,
+    handed_over,
+    adopted,
+    left_out,
+    void_records,
 }

@@ -9,8 +9,9 @@
 //! - no publication is in a log twice (`twice`), and everybody sees the same at the same offset (`differs`);
 //! - a viewer's offsets rise without holes, except those that were counted or named (`hole`), and never go
 //!   back (`again`);
-//! - a request is answered once (`answered`), and at rest every request is (`unanswered`);
-//! - at rest everybody is at the end of the log (`behind`) with the same state (`state`).
+//! - in a cluster, what is acknowledged is in the log of its shard by then (`acknowledged`);
+//! - a request is answered once (`answered`), and at rest every request is (`unanswered`); everybody is at
+//!   the end of the log then (`behind`) with the same state (`state`).
 //!
 //! A log that continues under a new epoch after a power cut is the same log up to the fork. So places are
 //! compared by the epoch in which they came to be.
@@ -26,7 +27,6 @@ use grandstand_protocol::frame::{ClientFrame, Durability, GapReason, Kind, Outco
 use crate::random::mix;
 
 mod counts;
-
 pub use counts::Counts;
 
 /// A promise that was not kept.
@@ -92,9 +92,16 @@ pub struct Checker {
     open: BTreeMap<usize, Open>,
     /// By client: the process that it is, or was last, connected to.
     lives: BTreeMap<usize, u64>,
+    /// In a cluster: what its logs have kept.
+    kept: Option<BTreeMap<Place, String>>,
 }
 
 impl Checker {
+    /// Of a world whose nodes are a cluster, or not.
+    pub fn new(is_cluster: bool) -> Checker {
+        Checker { kept: is_cluster.then(BTreeMap::new), ..Checker::default() }
+    }
+
     /// A promise was not kept. The first counts: what follows may follow from it.
     pub fn violate(&mut self, kind: &'static str, detail: String) {
         self.violation.get_or_insert(Violation { kind, detail });
@@ -121,6 +128,16 @@ impl Checker {
     pub fn handle_fork(&mut self, epoch: u64, before: u64, next_offset: u64) {
         self.note(&[epoch, before, next_offset]);
         self.forks.insert(epoch, (before, next_offset));
+    }
+
+    /// The log of a cluster has kept a text.
+    pub fn handle_kept(&mut self, room: &str, epoch: u64, offset: u64, text: &str) {
+        let place = self.origin(epoch, offset);
+        if let Some(kept) = &mut self.kept
+            && let Some(before) = kept.insert(place, text.to_owned())
+        {
+            self.violate("twice", format!("{room} keeps {before:?} and {text:?} at {place:?}"));
+        }
     }
 
     /// An operator removed a room, and with it this log.
@@ -394,6 +411,13 @@ impl Checker {
         let room = text.split(' ').next().unwrap_or_default().to_owned();
         self.stands(&room, epoch, offset, &text, client);
         let place = self.origin(epoch, offset);
+        if durability != Durability::Memory
+            && let Some(kept) = self.kept.as_ref().filter(|kept| kept.get(&place) != Some(&text))
+        {
+            let detail =
+                format!("{text:?} was acknowledged at {place:?}, and kept is {:?}", kept.get(&place));
+            return self.violate("acknowledged", detail);
+        }
         let life = self.lives.get(&client).copied().unwrap_or_default();
         self.acknowledged.push(Acknowledged { room, place, text, durability, life });
     }
@@ -522,8 +546,8 @@ impl Checker {
         }
         let acknowledged = std::mem::take(&mut self.acknowledged);
         for a in acknowledged.iter().filter(|a| a.room == room && !self.removed.contains(&a.place.0)) {
-            let is_promised =
-                a.durability != Durability::Memory || self.running.values().any(|&life| life == a.life);
+            let lasts = self.kept.is_none() && self.running.values().any(|&life| life == a.life);
+            let is_promised = a.durability != Durability::Memory || lasts;
             if !is_promised || self.is_removed(a.place) {
                 continue;
             }

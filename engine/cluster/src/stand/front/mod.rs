@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_engine::link::{
-    AdminReply, AdminRequest, Alias, Answer, AnswerKind, HistoryPage, Input, Opener, Output, ReplyTo,
-    WorkerId,
+    AdminReply, AdminRequest, Alias, Answer, AnswerKind, HistoryPage, Input, Opener, Output, Publication,
+    ReplyTo, WorkerId,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
@@ -73,6 +73,8 @@ struct Waiting {
     /// The order in which requests came.
     number: u64,
     is_said: bool,
+    /// How many equal requests wait for this answer: a client may repeat one.
+    times: u32,
 }
 
 /// See the file's head.
@@ -188,12 +190,7 @@ impl Front {
                 }
                 is_attached
             }
-            Output::Answers(answers) => {
-                for answer in answers {
-                    self.take(key_of_answer(worker, answer));
-                }
-                true
-            }
+            Output::Answers(answers) => return self.answer(worker, answers),
             Output::History { request, page } => {
                 let key = Key::Page(worker, *request);
                 for reader in self.pages.answer(key) {
@@ -210,6 +207,20 @@ impl Front {
         };
         if is_for_it {
             self.outputs.push_back((worker, output));
+        }
+    }
+
+    /// An owner that was told a request twice answers it twice, and another one may have answered it before:
+    /// only the first answer counts.
+    fn answer(&mut self, worker: WorkerId, answers: &[Answer]) {
+        let mut told = Vec::with_capacity(answers.len());
+        for answer in answers {
+            if let Some(waiting) = self.take(key_of_answer(worker, answer)) {
+                told.extend(std::iter::repeat_n(*answer, waiting.times as usize));
+            }
+        }
+        if !told.is_empty() {
+            self.outputs.push_back((worker, Output::Answers(told)));
         }
     }
 
@@ -343,12 +354,23 @@ impl Front {
             self.outputs.extend(refusal(key, &input, Refusal::Overloaded));
             return;
         }
-        // A repeated request takes the place of the first.
-        self.take(key);
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            if is_same(&waiting.input, &input) {
+                waiting.times += 1;
+                return;
+            }
+            if let Input::Publish(_) = &input {
+                // The nonce stands for what waits, as it would at the owner.
+                self.outputs.extend(refusal(key, &input, Refusal::NonceReused));
+                return;
+            }
+        }
+        // Another request under the same number takes the place of the first.
+        let times = self.take(key).map_or(1, |before| before.times + 1);
         self.numbers += 1;
         self.waiting_bytes += bytes;
         self.order.insert(self.numbers, key);
-        let waiting = Waiting { input, since_ms: now_ms, number: self.numbers, is_said: false };
+        let waiting = Waiting { input, since_ms: now_ms, number: self.numbers, is_said: false, times };
         self.waiting.insert(key, waiting);
         self.say(now_ms, key);
     }
@@ -395,7 +417,9 @@ impl Front {
 
     fn refuse(&mut self, key: Key, reason: Refusal) {
         if let Some(waiting) = self.take(key) {
-            self.outputs.extend(refusal(key, &waiting.input, reason));
+            for _ in 0..waiting.times {
+                self.outputs.extend(refusal(key, &waiting.input, reason));
+            }
         }
     }
 }
@@ -442,6 +466,17 @@ fn key_of_answer(worker: WorkerId, answer: &Answer) -> Key {
     }
 }
 
+/// Does a request say the same as another one, whatever its age?
+fn is_same(a: &Input, b: &Input) -> bool {
+    match (a, b) {
+        (Input::Publish(a), Input::Publish(b)) => {
+            let by = |p: &Publication| (p.is_bridged, p.is_bridged.then(|| (p.author.clone(), p.role)));
+            (&a.text, &a.attachment, a.reply_to) == (&b.text, &b.attachment, b.reply_to) && by(a) == by(b)
+        }
+        (a, b) => a == b,
+    }
+}
+
 /// The room that a request names.
 fn alias_of(input: &mut Input) -> Option<&mut Alias> {
     match input {
@@ -469,7 +504,7 @@ fn text_bytes(input: &Input) -> usize {
 
 /// The answer to a request that no owner answers.
 fn refusal(key: Key, input: &Input, reason: Refusal) -> Option<(WorkerId, Output)> {
-    let retry_after_ms = Some(RETRY_MS);
+    let retry_after_ms = reason.may_retry().then_some(RETRY_MS);
     let answer = |connection, kind| Output::Answers(vec![Answer { connection, kind }]);
     Some(match (key, input) {
         (Key::Publish(worker, ..), Input::Publish(publication)) => {

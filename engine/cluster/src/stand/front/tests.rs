@@ -6,7 +6,7 @@ use super::*;
 use grandstand_engine::link::{
     Attachment, ConnectionToken, Lineage, PageOf, PersonId, Publication, StateChange, UserId,
 };
-use grandstand_protocol::frame::{Phase, Role};
+use grandstand_protocol::frame::{Durability, Phase, Role};
 
 const GIVE_UP_MS: u64 = 10_000;
 const WORKER: WorkerId = WorkerId::new(1, 0);
@@ -227,4 +227,52 @@ fn readers_of_one_page_ask_the_owner_once_and_all_are_answered() {
     front.handle_timeout(GIVE_UP_MS + 10);
     front.handle_input(GIVE_UP_MS + 10, page(1, 3, 6));
     assert_eq!(relayed(&mut front), [page(1, 3, 6)]);
+}
+
+#[test]
+fn each_request_is_answered_once_however_often_it_was_said_and_answered() {
+    let accepted = |nonce| Answer {
+        connection: ConnectionToken(7),
+        kind: AnswerKind::Published {
+            nonce,
+            epoch: 1,
+            offset: 9,
+            time_ms: 3,
+            durability: Durability::Replicated,
+            repeated: false,
+        },
+    };
+    let told = |front: &mut Front| -> Vec<Answer> {
+        let answers = outputs(front).into_iter().map(|output| match output {
+            Output::Answers(answers) => answers,
+            other => panic!("{other:?}"),
+        });
+        answers.flatten().collect()
+    };
+    for (asked, answered) in [(1, 1), (1, 3), (2, 1), (2, 2), (3, 5)] {
+        let mut front = Front::new(GIVE_UP_MS);
+        (0..asked).for_each(|_| front.handle_input(0, publication(2)));
+        front.restate(10);
+        // Several owners, or one that was told it several times.
+        (0..answered).for_each(|_| front.handle_output(20, WORKER, Output::Answers(vec![accepted(2)])));
+        assert_eq!(told(&mut front), vec![accepted(2); asked], "asked {asked}, answered {answered}");
+        assert!(front.is_idle());
+        front.handle_timeout(u64::MAX);
+        assert_eq!(told(&mut front), []);
+    }
+    // Refused in time, and answered after all.
+    let mut front = Front::new(GIVE_UP_MS);
+    (0..2).for_each(|_| front.handle_input(0, publication(2)));
+    front.handle_timeout(GIVE_UP_MS);
+    front.handle_output(GIVE_UP_MS + 1, WORKER, Output::Answers(vec![accepted(2)]));
+    let refused = told(&mut front);
+    assert!(refused.len() == 2 && refused.iter().all(|answer| *answer != accepted(2)), "{refused:?}");
+    // Another text under the nonce that waits is not answered by the answer to the first.
+    let Input::Publish(mut other) = publication(2) else { unreachable!() };
+    other.text = "another".into();
+    front.handle_input(0, publication(2));
+    front.handle_input(0, Input::Publish(other));
+    let reason = Refusal::NonceReused;
+    let kind = AnswerKind::PublishRefused { nonce: 2, reason, retry_after_ms: None };
+    assert_eq!(told(&mut front), [Answer { connection: ConnectionToken(7), kind }]);
 }

@@ -118,7 +118,7 @@ impl Copy for Disk {
         let mut stored = self.0.lock().unwrap();
         adopted.iter().for_each(|entry| stored.log.apply(&entry_of(entry)));
         if !is_clean {
-            stored.log.renew(|| 1_000_000 + term);
+            stored.log.renew(|_| 1_000_000 + term);
         }
         stored.head = Some(head);
     }

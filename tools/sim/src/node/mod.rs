@@ -2,16 +2,27 @@
 //!
 //! Threads are turns, some time after their doorbell rang. A process dies in the middle of a turn when its
 //! fuse has burnt down. The next one starts after a while, with a new seed, and finds what the disk kept.
-//! Not here: what a turn does (`process`), what the disk keeps (`disk`), when a node dies (`story`).
+//! Not here: what a turn does (`process`), what the disk keeps (`disk`), when a node dies (`story`), its part
+//! in a cluster (`cluster`).
+
+mod cluster;
+mod member;
 
 use std::sync::Arc;
 
 use grandstand_client::core::Ending;
+use grandstand_cluster::stand::FromWire;
 use grandstand_edge_core::audience::Drain;
-use grandstand_engine::link::{AdminRequest, Directory, Input, Now, ReplyTo, ShardId, WorkerId};
+use grandstand_engine::link::{
+    AdminRequest, ConnectionToken, Directory, Input, Now, ReplyTo, ShardId, WorkerId,
+};
+use grandstand_engine::runtime::Stand;
 use grandstand_engine::{RoomSettings, Shard};
 use grandstand_protocol::close::CloseCode;
 
+use member::Member;
+
+use crate::cluster::{Clock, CopyDisk};
 use crate::disk::Disk;
 use crate::network::To;
 use crate::plan::Plan;
@@ -57,8 +68,15 @@ pub(crate) struct Node {
     /// The listening sockets stay while one process follows another.
     is_handing_over: bool,
     clock_ms: i64,
+    clock: Clock,
     disk: Disk,
     disk_planned_us: u64,
+    /// Its part in the cluster, if there is one.
+    member: Option<Member>,
+    /// Its copies of the cluster's logs.
+    copies: Vec<CopyDisk>,
+    /// Requests of operators.
+    requests: u64,
 }
 
 impl Node {
@@ -73,8 +91,12 @@ impl Node {
             death: None,
             is_handing_over: false,
             clock_ms: 0,
+            clock: Clock::WORLD,
             disk: Disk::new(plan.log_queue_max, plan.log_rows_max),
             disk_planned_us: u64::MAX,
+            member: None,
+            copies: Vec::new(),
+            requests: 0,
         }
     }
 
@@ -88,13 +110,21 @@ impl Node {
         scene.checker.handle_life(self.number, self.life);
         scene.checker.note(&[20, self.life, scene.now_us()]);
         let fuse = Fuse::new();
-        let (seed, now) = (seed_of(plan, self.life), self.now(scene));
-        let shards = (0..plan.shards).map(|id| self.shard(plan, ShardId(id), seed, now, &fuse)).collect();
-        self.process = Some(Process::new(plan, self.life, shards, fuse));
+        let shards = if plan.is_cluster {
+            self.join_cluster(scene)
+        } else {
+            let (seed, now) = (seed_of(plan, self.life), self.now(scene));
+            let shard = |id| Box::new(self.shard(plan, ShardId(id), seed, now, &fuse)) as Box<dyn Stand>;
+            (0..plan.shards).map(shard).collect()
+        };
+        self.process = Some(Process::new(plan, (self.number, self.life), shards, fuse));
         self.shard_planned_us = vec![u64::MAX; plan.shards.into()];
         self.worker_planned_us = vec![u64::MAX; plan.workers.into()];
         (self.death, self.is_handing_over) = (None, false);
         (0..plan.workers.into()).for_each(|worker| self.wake_worker(scene, worker));
+        if plan.is_cluster {
+            (0..plan.shards.into()).for_each(|shard| self.wake_shard(scene, shard));
+        }
         for room in 0..plan.rooms_kept {
             self.administer(scene, room, |room| AdminRequest::Create {
                 room,
@@ -116,12 +146,14 @@ impl Node {
 
     fn now(&self, scene: &Scene<'_>) -> Now {
         let us = scene.now_us();
-        Now { us, unix_ms: (BEGIN_MS + (us / 1000) as i64 + self.clock_ms) as u64 }
+        Now { us: self.clock.own_us(us), unix_ms: (BEGIN_MS + (us / 1000) as i64 + self.clock_ms) as u64 }
     }
 
     /// An event of this node.
-    pub(crate) fn handle(&mut self, scene: &mut Scene<'_>, event: &Event) {
-        match *event {
+    pub(crate) fn handle(&mut self, scene: &mut Scene<'_>, event: Event) {
+        match event {
+            Event::Upkeep { life, .. } if life == self.life => self.look_after_cluster(scene, event),
+            Event::FromNet { life, message, .. } if life == self.life => self.hear(scene, message),
             Event::Shard { life, shard, .. } if life == self.life => self.shard_turn(scene, shard),
             Event::Worker { life, worker, .. } if life == self.life => self.worker_turn(scene, worker),
             Event::FuseOut { life, .. } if life == self.life && self.process.is_some() => self.die(scene),
@@ -189,22 +221,28 @@ impl Node {
             return;
         }
         self.shard_planned_us[shard] = u64::MAX;
+        if let Some(until_us) = self.paused_until_us(scene) {
+            return self.plan_shard(scene, shard, until_us);
+        }
         let now = self.now(scene);
         let Some(process) = &mut self.process else { return };
         let has_more = process.shard_turn(shard, now);
-        if process.fuse.is_burnt() {
+        self.speak(scene, shard, now);
+        if self.process.as_ref().is_none_or(|process| process.fuse.is_burnt()) {
             return self.die(scene);
         }
         self.note_removed(scene);
         if scene.plan.has_log {
             self.disk_turn(scene);
         }
-        if has_more {
+        let has_news =
+            scene.plan.is_cluster && self.process.as_mut().is_some_and(|process| process.has_news(shard));
+        if has_more || has_news {
             self.wake_shard(scene, shard);
         }
         let due_us = self.process.as_ref().and_then(|process| process.shard_due_us(shard, now.us));
         if let Some(due_us) = due_us {
-            self.plan_shard(scene, shard, due_us);
+            self.plan_shard(scene, shard, self.clock.world_us(due_us));
         }
         self.wake_workers_with_outputs(scene);
     }
@@ -230,6 +268,9 @@ impl Node {
             return;
         }
         self.worker_planned_us[worker] = u64::MAX;
+        if let Some(until_us) = self.paused_until_us(scene) {
+            return self.plan_worker(scene, worker, until_us);
+        }
         let now = self.now(scene);
         let Some(process) = &mut self.process else { return };
         let mut network = ToNetwork::default();
@@ -243,10 +284,10 @@ impl Node {
             return self.die(scene);
         }
         if has_more {
-            self.plan_worker(scene, worker, now.us + 1);
+            self.plan_worker(scene, worker, scene.now_us() + 1);
         }
         // A worker that waits for a full shard would spin; here it looks twice a millisecond.
-        self.plan_worker(scene, worker, due_us.max(now.us + 500));
+        self.plan_worker(scene, worker, self.clock.world_us(due_us).max(scene.now_us() + 500));
         for shard in 0..usize::from(scene.plan.shards) {
             if self.process.as_ref().is_some_and(|process| process.has_inputs(shard)) {
                 self.wake_shard(scene, shard);
@@ -298,7 +339,9 @@ impl Node {
         scene.checker.note(&[21, now_us, u64::from(death == Death::PowerCut)]);
         self.process = None;
         self.note_removed(scene);
-        if death == Death::PowerCut {
+        if self.leave_cluster(scene) {
+            // Its copies lose their end at the next start.
+        } else if death == Death::PowerCut {
             let is_through = scene.random.chance(50);
             let random = &mut scene.random;
             for (epoch, before, next_offset) in self.disk.cut_power(is_through, || random.bits().max(1)) {
@@ -347,7 +390,12 @@ impl Node {
             is_handed_over: false,
         };
         process.drain(now, &drain);
-        self.is_handing_over = true;
+        // Viewers of a cluster go to other nodes; a single node's process leaves its sockets to the next.
+        self.is_handing_over = !scene.plan.is_cluster;
+        if let Some(member) = &mut self.member {
+            member.order(now, &FromWire::Drain);
+            (0..usize::from(scene.plan.shards)).for_each(|shard| self.wake_shard(scene, shard));
+        }
         (0..usize::from(scene.plan.workers)).for_each(|worker| self.wake_worker(scene, worker));
         let event = Event::DrainEnds { node: self.number, life: self.life, down_us };
         scene.push(spread_us + 200_000, event);
@@ -362,6 +410,7 @@ impl Node {
         }
         process.release();
         process.heal();
+        (0..usize::from(scene.plan.shards)).for_each(|shard| self.speak(scene, shard, now));
         self.wake_workers_with_outputs(scene);
         (0..usize::from(scene.plan.shards)).for_each(|shard| self.wake_shard(scene, shard));
         self.plan_stop(scene, 100_000, down_us, false);
@@ -385,6 +434,7 @@ impl Node {
             return self.plan_stop(scene, waits_us, down_us, is_late);
         }
         let Some(process) = self.process.take() else { return };
+        self.leave_cluster(scene);
         for connection in process.connections() {
             let ending = Ending::Code(CloseCode::GoingAway.wire());
             scene.send(connection, To::Viewer, Event::ViewerHears { connection, ending });
@@ -402,11 +452,16 @@ impl Node {
         room: usize,
         request: impl FnOnce(String) -> AdminRequest,
     ) {
-        let name = room_name(self.number, room % scene.plan.rooms);
+        let name = room_name(scene.plan, self.number, room % scene.plan.rooms);
         let Some(process) = self.process.as_mut().filter(|process| !process.is_draining) else { return };
         let request = request(name.clone());
-        let number = if matches!(request, AdminRequest::Remove { .. }) { REMOVAL } else { OTHER_REQUEST };
-        let from = ReplyTo { worker: WorkerId::of_node(0), connection: number };
+        let mut number = if matches!(request, AdminRequest::Remove { .. }) { REMOVAL } else { OTHER_REQUEST };
+        let mut node = 0;
+        if scene.plan.is_cluster {
+            self.requests += 1;
+            (node, number) = (self.number as u8, ConnectionToken(self.requests + 1));
+        }
+        let from = ReplyTo { worker: WorkerId::of_node(node), connection: number };
         let shard = process.submit(&name, Input::Admin { from, request: Box::new(request) });
         self.wake_shard(scene, shard);
     }
@@ -426,6 +481,9 @@ impl Node {
         if let Some(process) = &mut self.process {
             let until_us = scene.now_us() + us;
             process.shard_held_us[shard] = until_us;
+            if let Some(cluster) = &mut scene.cluster {
+                cluster.hold(self.number, shard);
+            }
             self.shard_planned_us[shard] = u64::MAX;
             self.plan_shard(scene, shard, until_us);
         }
@@ -439,6 +497,7 @@ impl Node {
     /// The disk changes its state.
     pub(crate) fn set_mood(&self, mood: DiskMood) {
         self.disk.set_mood(mood);
+        self.copies.iter().for_each(|copy| copy.set_sound(mood != DiskMood::Full));
     }
 
     /// Is a process running?
@@ -451,7 +510,7 @@ impl Node {
         for room in 0..scene.plan.rooms {
             self.administer(scene, room, |room| AdminRequest::Open { room });
         }
-        self.disk.set_mood(DiskMood::Well);
+        self.set_mood(DiskMood::Well);
         if let Some(process) = &mut self.process {
             process.heal();
         }
