@@ -306,6 +306,11 @@ impl Workers {
         &self.people
     }
 
+    /// End a drain, and go on: take new connections again, and close nobody. Not after a release.
+    pub fn end_drain(&self) {
+        self.tell_all(|_| Command::DrainOver);
+    }
+
     /// Stop submitting to the shards and accepting new connections. If another process reads the UDP sockets
     /// from now on, `forwarded` has a socket for each worker, over which that process forwards datagrams.
     /// Returns when every worker has done so.

@@ -9,6 +9,7 @@ use grandstand_cluster::link::{
     Announce, AnswerParts, DownFrame, Message, PARTS_MAX, Pong, UpFrame, encode_answer,
 };
 use grandstand_cluster::membership::Heartbeat;
+use grandstand_cluster::order::{Order, Outcome};
 use grandstand_cluster::seat::{Answer, AnswerVerdict, Ask};
 
 /// Any message of another node. What decodes is a value like any other: it is encoded and decoded again.
@@ -24,6 +25,8 @@ pub(crate) fn cluster_message(data: &[u8]) {
     again::<Announce>(data);
     again::<Pong>(data);
     again::<HouseMessage>(data);
+    again::<Order>(data);
+    again::<Outcome>(data);
     if let Ok(Some(answer)) = AnswerParts::default().decode(data) {
         if let AnswerVerdict::Promised(entries) = &answer.verdict {
             assert!(entries.len() <= data.len(), "more entries than bytes");

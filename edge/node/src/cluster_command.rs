@@ -1,4 +1,4 @@
-//! The command `cluster`: makes a cluster, shows it, and moves a shard, on the command line.
+//! The command `cluster`: makes a cluster, shows it, and gives orders to its nodes, on the command line.
 //!
 //! Why in the node's own program: it takes the node's configuration, so it cannot speak of another cluster.
 //! Exit codes: 0 done and well, 1 not done or not well, 2 a wrong command line.
@@ -9,10 +9,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use grandstand_cluster::link::VERSIONS;
 use grandstand_cluster::membership::Facts;
 use grandstand_edge::auth::Tickets;
 use grandstand_edge::config::Config;
-use grandstand_nats::admin::{self, Progress};
+use grandstand_nats::admin::{self, Agreed, Progress};
 use serde_json::{Value, json};
 
 use crate::cluster;
@@ -20,13 +21,19 @@ use crate::config_command;
 use crate::{cluster_import, cluster_repair};
 
 /// How long a node may take to answer at its admin port.
-const WITHIN: Duration = Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_secs(12);
+/// How long a move or a drain is watched.
+const WATCHED: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 const EXAMPLES: &str = "\
 Examples:
   grandstand cluster init --config /etc/grandstand.toml      (once, from any node)
   grandstand cluster status --config /etc/grandstand.toml
   grandstand cluster move 3 1 --config /etc/grandstand.toml  (shard 3 to node 1)
+  grandstand cluster drain 1 --config /etc/grandstand.toml   (node 1 gives all away)
+  grandstand cluster drain 1 --undo --config /etc/grandstand.toml
   grandstand cluster check --config /etc/grandstand.toml     (streams, servers and facts)
   grandstand cluster import --from /var/lib/old --config /etc/grandstand.toml
   grandstand cluster repair 3 --config /etc/grandstand.toml  (shows; --yes makes the log of shard 3 anew)";
@@ -53,19 +60,40 @@ pub fn command() -> Command {
         .about("Show each shard, its owner and its log, as this node sees it")
         .arg(json());
     let moved = Command::new("move")
-        .about("Hand a shard over to another node; run it at the owner")
+        .about("Hand a shard over to a node; run it at any node")
         .arg(json())
         .arg(number("shard", "The shard"))
         .arg(number("node", "The node that gets it: its place in cluster.nodes"));
+    let drain = Command::new("drain")
+        .about("Take a node out of service without ending it, or back; run it at any node")
+        .arg(json())
+        .arg(number("node", "The node: its place in cluster.nodes"))
+        .arg(Arg::new("undo").long("undo").action(ArgAction::SetTrue).help("The node serves again"));
+    let finish = Command::new("finish-upgrade")
+        .about("Write by the newest version from now on, when all nodes know it; there is no way back")
+        .arg(json());
+    let grow = Command::new("grow")
+        .about("Make five nodes of three, while all are stopped: the configuration lists five")
+        .arg(json());
     let check = Command::new("check").about("Check streams, servers and facts of the cluster").arg(json());
     Command::new("cluster")
-        .about("Make a cluster of nodes, show it, move a shard")
+        .about("Make a cluster of nodes, show it, give orders to its nodes")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(
-            [init, status, moved, check, cluster_repair::command(), cluster_import::command()]
-                .map(config_command::flags),
+            [
+                init,
+                status,
+                moved,
+                drain,
+                finish,
+                grow,
+                check,
+                cluster_repair::command(),
+                cluster_import::command(),
+            ]
+            .map(config_command::flags),
         )
 }
 
@@ -83,6 +111,9 @@ pub fn run(matches: &ArgMatches, out: &mut impl Write) -> io::Result<bool> {
         "move" => move_shard(&config, matches),
         "repair" => repair(&config, matches),
         "import" => import(&config, matches),
+        "drain" => drain(&config, matches),
+        "finish-upgrade" => finish_upgrade(&config),
+        "grow" => grow(&config),
         _ => check(&config),
     });
     match done {
@@ -143,7 +174,9 @@ fn init(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed
 fn make_and_say(config: &Config, shards: u16) -> Result<(Facts, Vec<String>), Failed> {
     let network = network(config)?;
     let of = |fault: admin::AdminFault| Failed(fault.to_string(), "see cluster.servers".to_owned());
-    let facts = match admin::facts(&network).map_err(of)? {
+    let found = admin::facts(&network).map_err(of)?;
+    let is_new = found.is_none();
+    let facts = match found {
         // The seed is the cluster's for ever.
         Some(facts) => facts,
         None => {
@@ -162,7 +195,35 @@ fn make_and_say(config: &Config, shards: u16) -> Result<(Facts, Vec<String>), Fa
         });
     })
     .map_err(of)?;
+    // A new cluster writes as this release does; what there was is not raised in passing.
+    let (version, nodes) = (if is_new { VERSIONS.max } else { 0 }, config.cluster.nodes.len() as u8);
+    let agreed = admin::agreed(&network).map_err(of)?;
+    if is_new || agreed.nodes == 0 {
+        admin::raise(&network, Agreed { version, nodes }).map_err(of)?;
+    }
     Ok((facts, lines))
+}
+
+fn grow(config: &Config) -> Result<(Value, String), Failed> {
+    let network = network(config)?;
+    let of = |fault: admin::AdminFault| Failed(fault.to_string(), "see cluster.servers".to_owned());
+    let (agreed, listed) = (admin::agreed(&network).map_err(of)?, config.cluster.nodes.len() as u8);
+    if agreed.nodes >= listed {
+        let what = format!("the cluster has {} nodes, and cluster.nodes lists {listed}", agreed.nodes);
+        return Err(Failed(what, "list five in cluster.nodes, the first three as before".to_owned()));
+    }
+    let heard = admin::nodes_heard(&network).map_err(of)?;
+    if !heard.is_empty() {
+        let names: Vec<String> = heard.iter().map(ToString::to_string).collect();
+        let what = format!("{} still run: they count another majority", names.join(", "));
+        return Err(Failed(
+            what,
+            "stop all nodes, run this again, and start them with the new list".to_owned(),
+        ));
+    }
+    admin::raise(&network, Agreed { version: 0, nodes: listed }).map_err(of)?;
+    let text = format!("the cluster has {listed} nodes: start all of them with this list");
+    Ok((json!({ "nodes": listed }), text))
 }
 
 fn check(config: &Config) -> Result<(Value, String), Failed> {
@@ -199,8 +260,63 @@ fn move_shard(config: &Config, matches: &ArgMatches) -> Result<(Value, String), 
     let number = |name: &str| *matches.get_one::<u16>(name).expect("clap asks for it");
     let (shard, node) = (number("shard"), number("node"));
     let body = json!({ "to": node }).to_string();
-    let answer = ask(config, "POST", &format!("/cluster/shards/{shard}/move"), &body)?;
-    Ok((answer, format!("shard {shard} is being handed over to node {node}")))
+    let mut answer = ask(config, "POST", &format!("/cluster/shards/{shard}/move"), &body)?;
+    if answer["state"] == "handing" {
+        let is_done = |view: &Value| view["shards"][usize::from(shard)]["owner"] == node;
+        let left = |_: &Value| format!("shard {shard} waits for its log, to go to node {node}");
+        watch(config, is_done, left)?;
+        answer["state"] = json!("done");
+    }
+    let took = answer["took_ms"].as_u64().map_or("later than 6 s".to_owned(), |ms| format!("in {ms} ms"));
+    Ok((answer, format!("shard {shard} is with node {node}: done {took}")))
+}
+
+fn drain(config: &Config, matches: &ArgMatches) -> Result<(Value, String), Failed> {
+    let node = *matches.get_one::<u16>("node").expect("clap asks for it");
+    let undo = matches.get_flag("undo");
+    let body = json!({ "undo": undo }).to_string();
+    let answer = ask(config, "POST", &format!("/cluster/nodes/{node}/drain"), &body)?;
+    if undo {
+        return Ok((answer, format!("node {node} serves again: it gets shards in half a minute")));
+    }
+    let shards = move |view: &Value| {
+        let owned = |shard: &&Value| shard["owner"] == node;
+        view["shards"].as_array().map_or(0, |all| all.iter().filter(owned).count())
+    };
+    watch(config, move |view| shards(view) == 0, move |view| format!("{} shards are left", shards(view)))?;
+    Ok((answer, format!("node {node} owns no shard, and sends its clients to the others")))
+}
+
+fn finish_upgrade(config: &Config) -> Result<(Value, String), Failed> {
+    let answer = ask(config, "POST", "/cluster/finish-upgrade", "")?;
+    let text = format!("the cluster writes version {}", answer["version"]);
+    Ok((answer, text))
+}
+
+/// Look at the node's view until something holds, and say what is left when that changes.
+fn watch(
+    config: &Config,
+    is_done: impl Fn(&Value) -> bool,
+    left: impl Fn(&Value) -> String,
+) -> Result<(), Failed> {
+    let mut said = String::new();
+    for _ in 0..WATCHED.as_millis() / LOOK_EVERY.as_millis() {
+        let view = ask(config, "GET", "/cluster", "")?;
+        if is_done(&view) {
+            return Ok(());
+        }
+        let now = left(&view);
+        if now != said {
+            // Progress is for people: nothing depends on it.
+            let _ = writeln!(io::stderr().lock(), "{now}");
+            said = now;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Err(Failed(
+        format!("not done in {} s: {said}", WATCHED.as_secs()),
+        "see `grandstand cluster status`".to_owned(),
+    ))
 }
 
 /// The view of a node as a table that fits 80 columns.
@@ -218,6 +334,12 @@ fn table(view: &Value) -> String {
             "shard", "phase", "owner", "term", "position", "heard ms", "unkept"
         ),
     ];
+    if view["draining"] == true {
+        lines.push("this node drains: it gets no shards and no sessions".to_owned());
+    }
+    for peer in view["peers"].as_array().into_iter().flatten().filter(|peer| peer["draining"] == true) {
+        lines.push(format!("node {} drains: it gets no shards and no sessions", peer["node"]));
+    }
     for shard in view["shards"].as_array().into_iter().flatten() {
         lines.push(format!(
             "{:>5} {:<10} {:>5} {:>6} {:>10} {:>9} {:>9}  {}",

@@ -59,6 +59,7 @@ pub struct Node {
     handover: Option<Handover>,
     health: Arc<Health>,
     watchdog: Option<Watchdog>,
+    cluster: Option<cluster::Watch>,
 }
 
 impl Node {
@@ -121,15 +122,22 @@ impl Node {
             handover: None,
             health: Arc::new(Health::new(pulses, clock, hung_after)),
             watchdog: None,
+            cluster: None,
         };
         node.watchdog = Some(node.start_watchdog()?);
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
+        let of_cluster = rooms.cluster.clone();
         let waits_for_log = rooms.port.clone().filter(|_| rooms.waits_for_log());
         node.shutdown.own(rooms);
         if let Some(port) = waits_for_log {
             node.log_retry = Some(node.retry_log(port)?);
         }
         ready.store(true, Ordering::Release);
+        if let Some(cluster) = of_cluster {
+            let watch = cluster::Watch::start(cluster, node.shutdown.clone(), node.health.pulses());
+            node.cluster =
+                Some(watch.map_err(|e| NodeError::new(e.to_string(), "raise the limit of threads"))?);
+        }
 
         let every_ms = node.config.node.watch_files_ms;
         node.watch = Watch::start(node.reload.clone(), every_ms, node.health.pulses())
@@ -230,6 +238,7 @@ impl Node {
         self.handover = None;
         self.watch = None;
         self.log_retry = None;
+        self.cluster = None;
         self.shutdown.stop();
         self.threads.join();
         if let Some(admin) = self.admin.take() {

@@ -17,6 +17,9 @@
 //! **A hand-over** has another order: first the release and the log, since the successor waits for it; then
 //! the move at once, since the successor has the sockets.
 //!
+//! **An operator's drain of a cluster's node** (`grandstand cluster drain`) is only the move, and can be
+//! taken back: the process goes on.
+//!
 //! Invariants: a node drains once; its rooms are released once. A hand-over ends an announcement.
 //! Not here: sockets and how they are passed (`handover`), signals (`run`), what a client is told (the edge).
 
@@ -28,18 +31,21 @@ use std::time::{Duration, Instant};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::{self, Config};
 use grandstand_edge::workers::{LINGER_S, Workers};
-use grandstand_edge_core::audience::Drain;
+use grandstand_edge_core::audience::{Drain, Heir};
 use grandstand_engine::log::HandedRoom;
 use grandstand_store::Store;
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Clients, Cluster, GIVEN_AWAY_WITHIN};
 use crate::durable_log;
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};
 use crate::rooms::Rooms;
 
 /// Connections that the successor accepts per second, when `drain.handover_spread_ms` does not set the time.
 const HANDOVER_PER_S: u64 = 2_000;
+
+/// Between two looks whether the shards of a cluster's node have gone.
+const GIVEN_AWAY_EVERY: Duration = Duration::from_millis(20);
 
 /// Time after the last deadline: closed links linger, and a worker looks for late ones once a second.
 const LINGER: Duration = Duration::from_secs(LINGER_S as u64 + 1);
@@ -248,17 +254,23 @@ impl Shutdown {
     /// Move clients away when the time of the announcement is over. A thread waits, so that nobody has to
     /// look.
     fn announce_for(&self, announce: Duration) {
-        if announce.is_zero() {
+        let (cluster, clock) = (self.cluster(), self.clock);
+        if announce.is_zero() && cluster.is_none() {
             return self.move_away();
         }
         let (end, ended) = mpsc::channel();
         *self.announcing() = Some(end);
         let this = self.this.clone();
         let waiting = std::thread::Builder::new().name("grandstand-drain".to_owned()).spawn(move || {
-            if ended.recv_timeout(announce) == Err(mpsc::RecvTimeoutError::Timeout)
-                && let Some(shutdown) = this.upgrade()
-            {
-                shutdown.move_away();
+            // Clients go when the shards have gone, so that nobody joins a room that is about to move.
+            let longest = clock.instant() + announce + GIVEN_AWAY_WITHIN;
+            let mut wait = announce;
+            while ended.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let has_given = cluster.as_ref().is_none_or(|cluster| cluster.has_given_away());
+                if has_given || clock.instant() >= longest {
+                    return this.upgrade().into_iter().for_each(|shutdown| shutdown.move_away());
+                }
+                wait = GIVEN_AWAY_EVERY;
             }
         });
         if let Err(error) = waiting {
@@ -290,6 +302,43 @@ impl Shutdown {
     }
 }
 
+/// Where most clients go.
+fn most_of(heirs: &[Heir]) -> Option<String> {
+    heirs.iter().max_by_key(|heir| heir.weight).map(|heir| heir.where_to.clone())
+}
+
+impl Clients for Shutdown {
+    fn is_draining(&self) -> bool {
+        self.draining.borrow().is_some()
+    }
+
+    fn refuse_sessions(&self) {
+        self.ready.store(false, Ordering::Release);
+    }
+
+    fn set_aside(&self, cluster: &Cluster) {
+        if self.is_draining() {
+            return;
+        }
+        let (times, heirs) = (self.times(), cluster.heirs(self.workers.connections()));
+        let drain = Drain {
+            where_to: most_of(&heirs).unwrap_or_else(|| self.config.next_node()),
+            heirs,
+            spread_ms: times.spread_ms as u32,
+            grace_ms: times.grace_ms as u32,
+            is_handed_over: false,
+        };
+        self.workers.drain(&drain);
+    }
+
+    fn take_back(&self) {
+        if !self.is_draining() {
+            self.workers.end_drain();
+            self.ready.store(true, Ordering::Release);
+        }
+    }
+}
+
 impl Shutdown {
     fn cluster(&self) -> Option<Arc<Cluster>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.cluster.clone()
@@ -303,16 +352,15 @@ impl DrainControl for Shutdown {
         let deadline_ms = request.deadline_ms.unwrap_or(spread_ms.saturating_add(times.grace_ms as u32));
         let spread_ms = spread_ms.min(deadline_ms);
         if let Some(cluster) = self.cluster() {
-            cluster.drain();
+            cluster.set_draining(true);
         }
         let named = request.where_to.clone().or_else(|| Some(times.go_to).filter(|to| !to.is_empty()));
         let heirs = match (&named, self.cluster()) {
             (None, Some(cluster)) => cluster.heirs(self.workers.connections()),
             _ => Vec::new(),
         };
-        let most = heirs.iter().max_by_key(|heir| heir.weight).map(|heir| heir.where_to.clone());
         let drain = Drain {
-            where_to: named.or(most).unwrap_or_else(|| self.config.next_node()),
+            where_to: named.or_else(|| most_of(&heirs)).unwrap_or_else(|| self.config.next_node()),
             heirs,
             spread_ms,
             grace_ms: deadline_ms - spread_ms,

@@ -315,8 +315,7 @@ config_table! {
 
     rooms: Rooms = "Rooms" {
         durability: RoomDurability = RoomDurability::Auto, [],
-            "Where rooms without a setting of their own are kept. `memory` acknowledges a message when the room accepts it, and \
-             loses it with the process; `disk` acknowledges it when it is synced to log.dir; `replicated` when a majority of the cluster's \
+            "Where rooms without a setting of their own are kept. `memory` acknowledges a message when the room accepts it, and loses it with the process; `disk` acknowledges it when it is synced to log.dir; `replicated` when a majority of the cluster's \
              servers has synced it; `auto` is replicated in a cluster, disk where log.dir is set, else memory. A room can have its own by the admin port.",
             "an operator who names a folder for the log wants messages to be kept";
         on_first_use: Vec<String> = words(&["*"]), [],
@@ -526,6 +525,9 @@ config_table! {
         log_mb: u64 = 1_024, [16, 1_048_576],
             "Megabytes (MiB) of each shard's stream on each server; beyond, its oldest records go, which nodes have in their copies. `grandstand cluster init` sets it.",
             "a node that was away for a day reads what it missed";
+        rebalance: bool = true, [],
+            "Whether a node hands shards over to one that owns fewer, such as one that came back: one at a time, 1 s apart, when nodes were the same for 15 s.",
+            "a node that owns nothing is no use; switch it off while you move shards by hand";
         append_every_ms: u64 = 40, [1, 1_000],
             "Least time between two records of a busy shard in the log. The first message of a quiet shard goes at once.",
             "the log costs by the record and not by the byte: 25 records/s carry any number of messages";

@@ -261,6 +261,10 @@ impl Worker {
                 Command::CountElsewhere(sessions) => {
                     self.driver.audience.handle_elsewhere(now, &sessions);
                 }
+                Command::DrainOver => {
+                    self.driver.drain_target = None;
+                    self.driver.audience.handle_drain_over();
+                }
                 Command::Release(release) => self.release(release),
                 Command::Stop => self.stop(),
             }

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     End(Arc<[Ended]>),
     /// These sessions have come to another node: they count as viewers there.
     CountElsewhere(Arc<[u64]>),
+    /// The drain is over, and the node goes on: take new connections again.
+    DrainOver,
     /// The shards are about to stop: submit nothing to them any more, and accept no new connections.
     Release(Release),
     /// The node is full, and a connection of this address has come elsewhere: one that waits here gives way.

@@ -14,7 +14,9 @@ pub mod flight;
 pub mod house;
 pub mod id;
 pub mod link;
+pub mod log_watch;
 pub mod membership;
+pub mod order;
 pub mod placement;
 #[cfg(any(test, feature = "planted"))]
 pub mod planted;

@@ -7,7 +7,8 @@
 //! nothing but the number of the session.
 //! Why heirs: where several nodes can take the clients, each gets a part of them by the same kind of
 //! sequence, with another step, so that every part of the time and of the table is divided in the same way.
-//! Invariants: a session is told once; a connection that was told is closed at its own deadline; what a shard
+//! Invariants: a session is told once in a drain; a connection that was told is closed at its own deadline,
+//! unless the drain is over before; what a shard
 //! answered before is written before the close.
 //! Not here: who decides that the node leaves (`node::drain`), who takes it over (`node::handover`), refusing
 //! new connections (`worker`).
@@ -127,6 +128,12 @@ impl Audience {
         }
     }
 
+    /// The drain is over, and the node goes on: who was told to go goes, or stays; nobody else is told, and
+    /// nobody is closed.
+    pub fn handle_drain_over(&mut self) {
+        self.drain_progress = None;
+    }
+
     /// The shards take nothing any more: requests for them get no answer. The client retries them over its
     /// next connection, under the same nonces. What shards have answered is still sent.
     pub fn handle_released(&mut self) {
@@ -146,14 +153,14 @@ impl Audience {
         let go_away = GoAway { where_to, after_ms, deadline_ms, detail };
         self.subscriptions.send_control(ix, &ServerFrame::GoAway(go_away));
     }
+}
 
-    /// Close who is still here past its deadline.
-    pub(super) fn close_overdue(&mut self, now: Now) {
-        let Some(leaving) = self.drain_progress.as_mut() else { return };
-        while let Some(token) = leaving.pop_overdue(now) {
-            if let Some((ix, _)) = self.subscriptions.connections.named(token) {
-                self.subscriptions.close(ix, CloseCode::GoingAway, "");
-            }
+/// Close who is still here past its deadline.
+pub(super) fn close_overdue(audience: &mut Audience, now: Now) {
+    let Some(leaving) = audience.drain_progress.as_mut() else { return };
+    while let Some(token) = leaving.pop_overdue(now) {
+        if let Some((ix, _)) = audience.subscriptions.connections.named(token) {
+            audience.subscriptions.close(ix, CloseCode::GoingAway, "");
         }
     }
 }

@@ -29,7 +29,7 @@ impl Audience {
                 subscriptions.flush_recount(key);
             }
         }
-        self.close_overdue(now);
+        super::drain::close_overdue(self, now);
         self.end_expired(now);
         if now.us >= self.sweep_us {
             self.sweep_us = now.us + SWEEP_US;

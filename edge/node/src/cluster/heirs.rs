@@ -2,7 +2,7 @@
 //!
 //! Why by load: all clients at the next node would be a wave there, and leave the others empty. Filling up
 //! those with the fewest connections first makes all equal.
-//! Invariant: a node that is not heard gets nobody.
+//! Invariant: a node that is not heard, or drains, gets nobody.
 //! Not here: which client goes where (`grandstand_edge_core::audience`), when a node drains (`shutdown`).
 
 use grandstand_cluster::id::NodeId;
@@ -15,10 +15,13 @@ use super::Cluster;
 impl Cluster {
     /// The live nodes, with the number of the own clients that each should get.
     pub(crate) fn heirs(&self, clients: usize) -> Vec<Heir> {
+        let peers = self.network().peers;
+        let takes = |node: &NodeId| peers.get(node).is_some_and(|peer| !peer.about.is_draining);
         let (addresses, loads): (Vec<String>, Vec<u32>) = self
             .live()
             .into_iter()
-            .filter_map(|(node, load)| Some((self.nodes.get(usize::from(node.0))?.clone(), load)))
+            .filter(|(node, _)| takes(node))
+            .filter_map(|(node, load)| Some((self.addresses.get(usize::from(node.0))?.clone(), load)))
             .unzip();
         let parts = parts(clients as u64, &loads);
         addresses.into_iter().zip(parts).map(|(where_to, weight)| Heir { where_to, weight }).collect()

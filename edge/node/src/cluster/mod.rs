@@ -7,11 +7,14 @@
 //! does not start, and says which key is wrong.
 //! Not here: who owns a shard and what stands do (`grandstand_cluster`), NATS (`grandstand_nats`).
 
+mod control;
 mod copies;
 mod copy;
 mod heirs;
 mod incarnation;
+mod numbers;
 mod view;
+mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,24 +24,26 @@ use grandstand_cluster::appender::AppenderConfig;
 use grandstand_cluster::house::Ban;
 use grandstand_cluster::id::NodeId;
 use grandstand_cluster::link::VERSIONS;
-use grandstand_cluster::membership::{self, Facts, Membership};
-use grandstand_cluster::stand::{Arrived, Board, ClusterStand, StandConfig, StandParts, own};
+use grandstand_cluster::membership::{self, Facts, Membership, Versions};
+use grandstand_cluster::stand::{Board, ClusterStand, StandConfig, StandParts, own};
+use grandstand_cluster::time::OwnTime;
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Bells;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
 use grandstand_engine::runtime::{Engine, EngineConfig, WorkerPort};
-use grandstand_nats::admin::{self, AdminFault};
+use grandstand_nats::admin::{self, AdminFault, Agreed};
 use grandstand_nats::exchange::Exchange;
 use grandstand_nats::{Credentials, Nats, Plan, ToNodes};
-use grandstand_queue::{Sender, inbox};
+use grandstand_queue::inbox;
 use grandstand_store::Store;
 use tokio::sync::oneshot;
 
 use crate::NodeError;
 use crate::settings::store_config;
 use copy::StoreCopy;
+pub(crate) use watch::{Clients, GIVEN_AWAY_WITHIN, Watch};
 
 /// Messages of the network that may wait for a shard's stand; above this, they are lost, and nodes restate
 /// them.
@@ -58,14 +63,18 @@ pub(crate) struct Cluster {
     clock: Clock,
     name: String,
     node: u8,
-    /// Addresses of all nodes.
-    nodes: Vec<String>,
+    /// Where clients reach each node.
+    addresses: Vec<String>,
     /// Snapshots to and from other nodes; `None` once the node has left the cluster.
     exchange: Mutex<Option<Exchange>>,
     /// What became of the snapshots that were needed.
     notes: Arc<copies::Notes>,
-    /// By which an operator's order reaches a stand.
-    orders: Vec<Sender<Arrived>>,
+    /// How many shards the cluster has.
+    shards: u16,
+    /// How the servers are reached, for commands.
+    servers: grandstand_nats::Config,
+    /// How the copies do.
+    copies: Arc<grandstand_store::Status>,
 }
 
 /// A node's engine whose seats hold stands.
@@ -113,8 +122,17 @@ impl Cluster {
     /// The other nodes: those that live, and those that are not heard.
     pub(crate) fn others(&self) -> (Vec<u8>, Vec<u8>) {
         let live = self.live();
-        let others = (0..self.nodes.len() as u8).filter(|node| *node != self.node);
+        let others = (0..self.nodes()).filter(|node| *node != self.node);
         others.partition(|node| live.iter().any(|(id, _)| id.0 == *node))
+    }
+
+    /// How many nodes the cluster has.
+    fn nodes(&self) -> u8 {
+        self.addresses.len() as u8
+    }
+
+    fn now(&self) -> OwnTime {
+        own(self.clock.now())
     }
 
     fn network(&self) -> grandstand_nats::Status {
@@ -137,6 +155,7 @@ pub(crate) fn start(
     let clock = engine_config.clock;
     let network = network(config, clock)?;
     let facts = facts(&network, ticket_key_prints)?;
+    let agreed = agreed(&network, config.cluster.nodes.len())?;
     check(&network, &facts)?;
     check_room(config, facts.shards)?;
     tracing::info!(
@@ -177,9 +196,10 @@ pub(crate) fn start(
         outlets.push(sender);
         inlets.push(receiver);
     }
-    let orders = outlets.clone();
+    let servers = network.clone();
     let nats = apart(|| Nats::start(network, members.clone(), outlets))
         .map_err(|fault| NodeError::new(fault.to_string(), "see the keys under cluster"))?;
+    nats.agree(agreed.version);
     let board = Board::default();
     let mut slots = Vec::new();
     for ((shard, arrivals), mut copy) in (0..).map(ShardId).zip(inlets).zip(copies) {
@@ -187,8 +207,9 @@ pub(crate) fn start(
         let slot = Arc::<copy::Slot>::default();
         slots.push(slot.clone());
         let now = clock.now();
-        let membership = Membership::new(own(now), members.clone())
+        let mut membership = Membership::new(own(now), members.clone())
             .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.nodes"))?;
+        membership.agree(agreed.version);
         let stand_config = StandConfig {
             shard,
             shards: facts.shards,
@@ -200,6 +221,7 @@ pub(crate) fn start(
                 answer_within_ms: config.cluster.answer_within_ms,
             },
             give_up_ms: config.cluster.answer_within_ms + 1_000,
+            rebalances: config.cluster.rebalance,
         };
         let parts = StandParts {
             membership,
@@ -224,8 +246,10 @@ pub(crate) fn start(
         clock,
         name: config.cluster.name.clone(),
         node: config.cluster.node as u8,
-        nodes: config.cluster.nodes.clone(),
-        orders,
+        addresses: config.cluster.nodes.clone(),
+        shards: facts.shards,
+        servers,
+        copies: store.status(),
     });
     Ok(Started { engine, ports, store, cluster })
 }
@@ -238,6 +262,28 @@ pub(crate) fn bans(config: &Config) -> Result<Vec<Ban>, NodeError> {
         tracing::warn!("{fault}; bans come from this node's file, and from other nodes as they are heard");
         Vec::new()
     }))
+}
+
+/// What the nodes agreed on. A node that cannot write as the cluster does, or counts other nodes, would do
+/// harm.
+fn agreed(network: &grandstand_nats::Config, nodes: usize) -> Result<Agreed, NodeError> {
+    let agreed = apart(|| patiently(|| admin::agreed(network)))
+        .map_err(|fault| NodeError::new(fault.to_string(), "see cluster.servers"))?;
+    let Versions { min, max } = VERSIONS;
+    if !(min..=max).contains(&agreed.version) {
+        let version = agreed.version;
+        return Err(NodeError::new(
+            format!("the cluster writes version {version}, and this release reads and writes {min} to {max}"),
+            "install the release that the other nodes have",
+        ));
+    }
+    if agreed.nodes != 0 && usize::from(agreed.nodes) != nodes {
+        return Err(NodeError::new(
+            format!("cluster.nodes lists {nodes} nodes, and the cluster has {}", agreed.nodes),
+            "give all nodes the same list; `grandstand cluster grow` changes their number while all are stopped",
+        ));
+    }
+    Ok(agreed)
 }
 
 /// Is a stream or a server set up so that the log could lose what it acknowledges? A server that is away is

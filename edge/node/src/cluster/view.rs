@@ -1,24 +1,25 @@
-//! The view of a cluster that a node shows: to operators as JSON, to monitors as numbers, and to probes as a
-//! fault.
+//! The view of a cluster that a node shows: to operators as JSON, and to probes as a fault.
 //!
 //! Why from the age of the owner's last frame: a node that hears nothing of a shard's owner delivers nothing,
 //! whatever else works.
-//! Not here: the admin port's paths (`http::admin`).
+//! Not here: numbers for monitors (`numbers`), the admin port's paths (`http::admin`).
 
 use std::time::Duration;
 
-use grandstand_cluster::id::NodeId;
-use grandstand_cluster::seat::{Phase, Trouble};
-use grandstand_cluster::stand::{Arrived, FromWire, own};
+use grandstand_cluster::link::VERSIONS;
+use grandstand_cluster::seat::Phase;
 use grandstand_cluster::time::OwnTime;
 use serde_json::{Value, json};
 
 use super::Cluster;
-use crate::http::admin::ClusterControl;
+use crate::http::admin::{Answering, ClusterControl, Moved};
 use crate::metrics::ClusterNumber;
 
 /// How long a shard may be without an owner that is heard, before the node asks for no more sessions.
 const UNHEARD: Duration = Duration::from_secs(10);
+
+/// Wall clocks that are so far apart are a fault: times of messages, and how long tokens are valid, differ.
+const CLOCKS_APART_MS: u64 = 2_000;
 
 fn word(phase: Phase) -> &'static str {
     match phase {
@@ -32,18 +33,42 @@ fn word(phase: Phase) -> &'static str {
 }
 
 impl Cluster {
-    pub(super) fn now(&self) -> OwnTime {
-        own(self.clock.now())
+    /// Has an operator ordered this node to drain?
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        self.network().is_draining
     }
-}
 
-impl Cluster {
-    /// Give all shards away: the node drains.
-    pub(crate) fn drain(&self) {
-        for orders in &self.orders {
-            // A stand that is too busy gives its shard away at the stop.
-            let _ = orders.try_send(Arrived { at: self.now(), message: FromWire::Drain });
+    /// Whatever is wrong for as long as it lasts: with streams and servers, clocks, other nodes, records.
+    pub(super) fn lasting_faults(&self) -> Vec<String> {
+        let network = self.network();
+        let mut faults: Vec<String> = network.faults.iter().map(ToString::to_string).collect();
+        for (node, peer) in &network.peers {
+            if let Some(refused) = peer.refused {
+                faults.push(format!("{node} is not heard: {refused}"));
+            }
+            let apart = peer.clock_ahead_ms.ms().filter(|ms| ms.unsigned_abs() >= CLOCKS_APART_MS);
+            if let Some(ahead_ms) = apart.filter(|_| peer.refused.is_none()) {
+                let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
+                let seconds = ahead_ms.unsigned_abs() / 1_000;
+                faults.push(format!(
+                    "the wall clock of {node} is {seconds} s {way} this node's: set the clocks of both machines \
+                     by NTP"
+                ));
+            }
         }
+        for shard in self.board.statuses() {
+            if let Some(trouble) = shard.trouble {
+                let note = self.notes.of(shard.shard.0).map_or_else(String::new, |note| format!(" ({note})"));
+                faults.push(format!("shard {}: {trouble}{note}", shard.shard.0));
+            }
+            if let Some(position) = shard.not_understood {
+                faults.push(format!(
+                    "the log of shard {} has a record of a later release at position {}: upgrade this node",
+                    shard.shard.0, position.0
+                ));
+            }
+        }
+        faults
     }
 }
 
@@ -55,7 +80,9 @@ impl ClusterControl for Cluster {
             .statuses()
             .iter()
             .map(|shard| {
-                let leader = network.streams.get(usize::from(shard.shard.0)).and_then(|of| of.leader.clone());
+                let stream = network.streams.get(usize::from(shard.shard.0));
+                let leader = stream.and_then(|stream| stream.leader.clone());
+                let acknowledged_ms = stream.and_then(|stream| stream.acknowledged_ms);
                 json!({
                     "shard": shard.shard.0,
                     "phase": word(shard.phase),
@@ -64,7 +91,10 @@ impl ClusterControl for Cluster {
                     "position": shard.position.0,
                     "owner_heard_ms": now.since(shard.heard),
                     "unkept_bytes": shard.unkept_bytes,
-                    "void_records": shard.void_records,
+                    "void_records": shard.voids.total(),
+                    "can_own": shard.can_own,
+                    "not_understood": shard.not_understood.map(|position| position.0),
+                    "acknowledged_ms": acknowledged_ms,
                     "log_leader": leader,
                     "trouble": shard.trouble.map(|trouble| trouble.to_string()),
                     "snapshot": self.notes.of(shard.shard.0),
@@ -80,6 +110,9 @@ impl ClusterControl for Cluster {
                     "heard_ms": peer.heard.map(|heard| now.since(heard)),
                     "connections": peer.load,
                     "refused": peer.refused.map(|refused| refused.to_string()),
+                    "draining": peer.about.is_draining,
+                    "versions": peer.versions.map(|versions| [versions.min, versions.max]),
+                    "clock_ahead_ms": peer.clock_ahead_ms.ms(),
                 })
             })
             .collect();
@@ -87,8 +120,11 @@ impl ClusterControl for Cluster {
             "cluster": self.name,
             "node": self.node,
             "server": network.server,
+            "draining": network.is_draining,
+            "versions": [VERSIONS.min, VERSIONS.max],
+            "written": network.written,
             "problem": network.problem,
-            "faults": network.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "faults": self.lasting_faults(),
             "fault": self.fault(),
             "peers": peers,
             "shards": shards,
@@ -111,128 +147,22 @@ impl ClusterControl for Cluster {
     }
 
     fn degraded(&self) -> Vec<String> {
-        let faults = self.network().faults.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let troubles = self.board.statuses().into_iter().filter_map(|status| {
-            let text = format!("shard {}: {}", status.shard.0, status.trouble?);
-            let note = self.notes.of(status.shard.0).map_or_else(String::new, |note| format!(" ({note})"));
-            Some(text + &note)
-        });
-        faults.into_iter().chain(troubles).collect()
+        self.lasting_faults()
     }
 
     fn numbers(&self) -> Vec<ClusterNumber> {
-        let (now, network) = (self.now(), self.network());
-        let mut numbers = Vec::new();
-        for shard in self.board.statuses() {
-            let mut number = |name, help, value| {
-                numbers.push(ClusterNumber { name, help, shard: Some(shard.shard.0), value });
-            };
-            let owns = matches!(shard.phase, Phase::Owning | Phase::Handing);
-            number(
-                "grandstand_cluster_owns",
-                "1 if this node owns the shard and may act.",
-                f64::from(u8::from(owns)),
-            );
-            number(
-                "grandstand_cluster_term",
-                "The term under which the shard is owned.",
-                shard.term.0 as f64,
-            );
-            number(
-                "grandstand_cluster_position",
-                "The last record of the shard's log that this node has.",
-                shard.position.0 as f64,
-            );
-            let trouble = match shard.trouble {
-                None => 0.0,
-                Some(Trouble::Behind { .. }) => 1.0,
-                Some(Trouble::Forgotten { .. }) => 2.0,
-                Some(Trouble::Differs { .. }) => 3.0,
-            };
-            number(
-                "grandstand_cluster_trouble",
-                "Whether this node can follow the log: 0 yes, 1 it is behind, 2 the log lost records, 3 copies differ.",
-                trouble,
-            );
-            number(
-                "grandstand_cluster_snapshots_taken_total",
-                "Snapshots of other nodes that took the place of this node's copy.",
-                self.notes.taken(shard.shard.0) as f64,
-            );
-            number(
-                "grandstand_cluster_owner_heard_seconds",
-                "Time since a frame of the shard's owner came; 0 at the owner.",
-                now.since(shard.heard) as f64 / 1e3,
-            );
-            number(
-                "grandstand_cluster_unkept_bytes",
-                "Bytes that viewers may have and the log has not.",
-                shard.unkept_bytes as f64,
-            );
-            number(
-                "grandstand_cluster_void_records_total",
-                "Messages of the log that are void: of replaced owners, or damaged.",
-                shard.void_records as f64,
-            );
-            number(
-                "grandstand_cluster_handed_over_total",
-                "Owner changes by a hand-over, as this node read them.",
-                shard.handed_over as f64,
-            );
-            number(
-                "grandstand_cluster_claimed_total",
-                "Owner changes by a claim, as this node read them.",
-                shard.claimed as f64,
-            );
-            number(
-                "grandstand_cluster_malformed_frames_total",
-                "Frames of other nodes that could not be decoded.",
-                shard.malformed as f64,
-            );
-            number(
-                "grandstand_cluster_restatements_total",
-                "Times that this node told an owner everything again: after an owner change, or a lost frame.",
-                shard.restatements as f64,
-            );
-        }
-        let mut number = |name, help, value| numbers.push(ClusterNumber { name, help, shard: None, value });
-        number(
-            "grandstand_cluster_connected",
-            "1 while the node is connected to a NATS server.",
-            f64::from(u8::from(network.server.is_some())),
-        );
-        number(
-            "grandstand_cluster_connects_total",
-            "Connections to NATS servers, the first one included.",
-            network.connects as f64,
-        );
-        number(
-            "grandstand_cluster_unsent_total",
-            "Messages that the network did not take and that were lost.",
-            network.counters.unsent as f64,
-        );
-        number(
-            "grandstand_cluster_undelivered_total",
-            "Messages of the network that a shard did not take in time and that were lost.",
-            network.counters.undelivered as f64,
-        );
-        numbers
+        self.all_numbers()
     }
 
-    fn hand_over(&self, shard: u16, to: u8) -> Result<(), String> {
-        let statuses = self.board.statuses();
-        let status = statuses.iter().find(|status| status.shard.0 == shard);
-        let status = status.ok_or_else(|| format!("there is no shard {shard}"))?;
-        if status.phase != Phase::Owning {
-            let owner = status.owner.map_or("nobody".to_owned(), |node| node.to_string());
-            return Err(format!("this node does not own shard {shard}; {owner} does"));
-        }
-        if to == self.node || usize::from(to) >= self.nodes.len() {
-            return Err(format!("node {to} is not another node of this cluster"));
-        }
-        let order = Arrived { at: self.now(), message: FromWire::HandOver { to: NodeId(to) } };
-        self.orders[usize::from(shard)]
-            .try_send(order)
-            .map_err(|_| "the shard is too busy: try again".to_owned())
+    fn hand_over(&self, shard: u16, to: u8) -> Answering<'_, Moved> {
+        Box::pin(self.move_shard(shard, to))
+    }
+
+    fn drain(&self, node: u8, undo: bool) -> Answering<'_, ()> {
+        Box::pin(self.drain_node(node, undo))
+    }
+
+    fn finish_upgrade(&self) -> Answering<'_, u16> {
+        Box::pin(self.raise_version())
     }
 }

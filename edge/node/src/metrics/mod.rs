@@ -36,8 +36,18 @@ pub struct ClusterNumber {
     pub help: &'static str,
     /// The shard, if it is one's.
     pub shard: Option<u16>,
+    /// A further label and its value.
+    pub label: Option<(&'static str, String)>,
     /// The value.
     pub value: f64,
+}
+
+impl ClusterNumber {
+    /// Its labels and their values.
+    fn labels(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let shard = self.shard.map(|shard| ("shard", shard.to_string()));
+        shard.into_iter().chain(self.label.clone())
+    }
 }
 
 /// Renders scrapes.
@@ -162,22 +172,22 @@ impl Scrape {
         self.keep(by_reason);
     }
 
-    /// Numbers of shards by shard, and those of the network.
+    /// Numbers of shards by shard, those of other nodes by node, and those of the network.
     fn cluster(&self, numbers: &[ClusterNumber]) {
-        let plain = numbers.iter().filter(|number| number.shard.is_none());
-        plain.for_each(|number| self.number(number.name, number.help, number.value));
-        let mut of_shards: Vec<_> = numbers.iter().filter(|number| number.shard.is_some()).collect();
-        of_shards.sort_by_key(|number| number.name);
-        for of_name in of_shards.chunk_by(|a, b| a.name == b.name) {
+        let mut numbers: Vec<_> = numbers.iter().collect();
+        numbers.sort_by_key(|number| number.name);
+        for of_name in numbers.chunk_by(|a, b| a.name == b.name) {
             let opts = Opts::new(of_name[0].name, of_name[0].help);
-            let values = of_name.iter().map(|n| (n.shard.unwrap_or_default().to_string(), n.value));
+            let labels: Vec<&str> = of_name[0].labels().map(|(label, _)| label).collect();
+            let values =
+                of_name.iter().map(|n| (n.labels().map(|(_, value)| value).collect::<Vec<_>>(), n.value));
             if of_name[0].name.ends_with("_total") {
-                let counters = CounterVec::new(opts, &["shard"]).expect("a valid name");
-                values.for_each(|(shard, value)| counters.with_label_values(&[&*shard]).inc_by(value));
+                let counters = CounterVec::new(opts, &labels).expect("a valid name");
+                values.for_each(|(labels, value)| counters.with_label_values(&labels).inc_by(value));
                 self.keep(counters);
             } else {
-                let gauges = GaugeVec::new(opts, &["shard"]).expect("a valid name");
-                values.for_each(|(shard, value)| gauges.with_label_values(&[&*shard]).set(value));
+                let gauges = GaugeVec::new(opts, &labels).expect("a valid name");
+                values.for_each(|(labels, value)| gauges.with_label_values(&labels).set(value));
                 self.keep(gauges);
             }
         }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use grandstand_cluster::id::NodeId;
 use grandstand_cluster::membership::{self, Membership};
+use grandstand_cluster::order::{Order, Outcome};
 use grandstand_cluster::stand::{Arrived, Wire};
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
@@ -28,7 +30,7 @@ use grandstand_queue::Sender;
 
 pub use config::{Config, Credentials, Fault, Plan};
 pub use house::{House, ToNodes};
-pub use status::{Counters, PeerStatus, Status, StreamStatus};
+pub use status::{Ahead, Counters, PeerStatus, Status, StreamStatus};
 
 use driver::Driver;
 use status::Shared;
@@ -36,7 +38,7 @@ use wire::StandWire;
 
 /// Messages of stands that may wait for the thread.
 const WAITING_MAX: usize = 8_192;
-/// Orders of the node that may wait for the thread.
+/// Messages of the node, and an operator's orders, that may wait for the thread.
 const ORDERS_MAX: usize = 1_024;
 /// How long a stop waits for what is still to be sent.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
@@ -47,6 +49,7 @@ pub struct Nats {
     shared: Arc<Shared>,
     to_thread: tokio::sync::mpsc::Sender<wire::FromStand>,
     to_nodes: tokio::sync::mpsc::Sender<ToNodes>,
+    orders: tokio::sync::mpsc::Sender<driver::Asked>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -73,14 +76,15 @@ impl Nats {
         let options = runtime.block_on(config.options(membership.me))?;
         let shared = Arc::new(Shared::new(outlets.len()));
         let (to_thread, from_stands) = tokio::sync::mpsc::channel(WAITING_MAX);
-        let (to_nodes, orders) = tokio::sync::mpsc::channel(ORDERS_MAX);
+        let (to_nodes, for_nodes) = tokio::sync::mpsc::channel(ORDERS_MAX);
+        let (orders, asked) = tokio::sync::mpsc::channel(ORDERS_MAX);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let in_thread = shared.clone();
         let run = move || {
             runtime.block_on(async move {
                 let driver = Driver::connect(config, membership, own, options, outlets, in_thread).await;
                 match driver {
-                    Ok(driver) => driver.run(from_stands, orders, stopped).await,
+                    Ok(driver) => driver.run(from_stands, (for_nodes, asked), stopped).await,
                     Err((shared, why)) => shared.set_problem(why),
                 }
             });
@@ -89,7 +93,7 @@ impl Nats {
         };
         let thread = std::thread::Builder::new().name("nats".to_owned()).spawn(run);
         let thread = thread.map_err(|error| Fault::Thread(error.to_string()))?;
-        Ok(Nats { shared, to_thread, to_nodes, stop: Some(stop), thread: Some(thread) })
+        Ok(Nats { shared, to_thread, to_nodes, orders, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The end of a shard's stand.
@@ -114,6 +118,26 @@ impl Nats {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Gives an order to a node, which may be this one. The outcome comes within seconds, or the receiver
+    /// ends: then the node did not answer.
+    #[must_use]
+    pub fn order(&self, node: NodeId, order: Order) -> tokio::sync::oneshot::Receiver<Outcome> {
+        let (answer, outcome) = tokio::sync::oneshot::channel();
+        // With a full queue the answer is dropped, and the receiver ends.
+        let _ = self.orders.try_send(driver::Asked { node, order, answer });
+        outcome
+    }
+
+    /// The node gives its shards away, or no longer. Stands and other nodes are told within 0.1 s.
+    pub fn drain(&self, is_draining: bool) {
+        self.shared.set_draining(is_draining);
+    }
+
+    /// The cluster agreed on a version to write. Stands and other nodes are told within a second.
+    pub fn agree(&self, version: u16) {
+        self.shared.agree(version);
     }
 
     /// Sends what waits, for at most two seconds, and ends the thread.

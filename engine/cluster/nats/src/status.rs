@@ -3,13 +3,13 @@
 //! Why one shared value: whoever reads it is on another thread and must not wait for this one.
 //! Invariants: locks are held for a copy only, and counters only rise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use grandstand_cluster::id::{NodeId, Position};
-use grandstand_cluster::membership::{PeerRefusal, ShardReport};
+use grandstand_cluster::membership::{ALIVE_MS, About, PeerRefusal, ShardReport, Versions};
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
 
@@ -34,14 +34,42 @@ pub struct Status {
     pub faults: Vec<AdminFault>,
     /// When that was looked at last, by this node's own time.
     pub checked: Option<OwnTime>,
-    /// How many times a stream's leader was moved away from this node's own server.
+    /// How many times this node asked a stream's leader to step down.
     pub leaders_moved: u64,
+    /// Those of them because the leader acknowledged slowly.
+    pub slow_leaders: u64,
+    /// How many times this node moved to another server, since its own did not reach a log.
+    pub connections_moved: u64,
+    /// Shards whose streams this node's own server leads, as it saw last.
+    pub leads: BTreeSet<u16>,
+    /// The version by which the cluster writes; 0: not known yet.
+    pub written: u16,
+    /// Does the node give its shards away?
+    pub is_draining: bool,
     /// Other nodes.
     pub peers: BTreeMap<NodeId, PeerStatus>,
     /// Streams of shards, in the order of shards.
     pub streams: Vec<StreamStatus>,
     /// Counts since the start.
     pub counters: Counters,
+}
+
+impl Status {
+    pub(crate) fn note_leading(&mut self, shard: ShardId, is_own: bool) {
+        if is_own {
+            self.leads.insert(shard.0);
+        } else {
+            self.leads.remove(&shard.0);
+        }
+    }
+
+    /// By shard, from the lowest bit: does another node that lives hear the log's leader?
+    pub(crate) fn leaders_heard_by_others(&self, now: OwnTime) -> u64 {
+        let lives = |peer: &&PeerStatus| {
+            peer.refused.is_none() && peer.heard.is_some_and(|heard| now.since(heard) < ALIVE_MS)
+        };
+        self.peers.values().filter(lives).fold(0, |all, peer| all | peer.about.leaders)
+    }
 }
 
 /// What a node knows of another one.
@@ -55,6 +83,44 @@ pub struct PeerStatus {
     pub is_unreachable: bool,
     /// How many connections it has.
     pub load: u32,
+    /// What it said of itself last.
+    pub about: About,
+    /// Versions that it reads and writes.
+    pub versions: Option<Versions>,
+    /// How far its wall clock is ahead of this node's.
+    pub clock_ahead_ms: Ahead,
+}
+
+/// How far another clock is ahead of this node's, in milliseconds: the least distance of the last seconds,
+/// since a heartbeat that was late makes its clock look slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    shown: Option<i64>,
+    least: Option<i64>,
+    since: OwnTime,
+}
+
+/// The time over which the least distance is taken.
+const AHEAD_OVER_MS: u64 = 3_000;
+
+impl Ahead {
+    /// The distance, once it is known.
+    #[must_use]
+    pub fn ms(&self) -> Option<i64> {
+        self.shown
+    }
+
+    pub(crate) fn note(&mut self, now: OwnTime, ahead_ms: i64) {
+        if self.least.is_none() {
+            self.since = now;
+        }
+        if self.least.is_none_or(|least| ahead_ms.unsigned_abs() < least.unsigned_abs()) {
+            self.least = Some(ahead_ms);
+        }
+        if now.since(self.since) >= AHEAD_OVER_MS {
+            (self.shown, self.least) = (self.least, None);
+        }
+    }
 }
 
 /// What a node knows of a shard's stream.
@@ -68,6 +134,8 @@ pub struct StreamStatus {
     pub last: Position,
     /// When the stream said so, by this node's own time; none if it never did.
     pub seen: Option<OwnTime>,
+    /// Within which time half of this owner's last records were acknowledged.
+    pub acknowledged_ms: Option<u64>,
 }
 
 /// Counts since the start of the thread.
@@ -107,6 +175,8 @@ pub(crate) struct Shared {
     reports: Mutex<Vec<Option<ShardReport>>>,
     pub(crate) counters: AtomicCounters,
     pub(crate) waiting_bytes: AtomicUsize,
+    is_draining: AtomicBool,
+    agreed: AtomicU16,
 }
 
 impl fmt::Debug for Shared {
@@ -124,6 +194,8 @@ impl Shared {
             reports: Mutex::new(vec![None; shards]),
             counters: AtomicCounters::default(),
             waiting_bytes: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            agreed: AtomicU16::new(0),
         }
     }
 
@@ -140,7 +212,25 @@ impl Shared {
             rejected: of(&counters.rejected),
             read: of(&counters.read),
         };
+        (status.written, status.is_draining) = (self.agreed(), self.is_draining());
         status
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_draining(&self, is_draining: bool) {
+        self.is_draining.store(is_draining, Ordering::Relaxed);
+    }
+
+    /// The version by which the cluster writes, as this node knows; 0: not yet.
+    pub(crate) fn agreed(&self) -> u16 {
+        self.agreed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn agree(&self, version: u16) {
+        self.agreed.fetch_max(version, Ordering::Relaxed);
     }
 
     /// For a change of what is shown. Nothing slow is done with it.

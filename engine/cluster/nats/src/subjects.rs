@@ -22,6 +22,7 @@ pub(crate) enum Inbound {
     Heartbeat,
     House,
     Ping,
+    Order,
     Ask(ShardId),
     Answer(ShardId),
     Announce(ShardId),
@@ -44,6 +45,8 @@ pub(crate) enum Answered {
     Message(ShardId, u64, u64),
     /// A ping to a node.
     Ping(NodeId),
+    /// An order to a node.
+    Order(u64),
     /// The question to the server that nobody can answer.
     RoundTrip(u64),
 }
@@ -93,6 +96,10 @@ impl Subjects {
 
     pub(crate) fn ping(&self, node: NodeId) -> String {
         format!("{}.n.{}.ping", self.prefix, node.0)
+    }
+
+    pub(crate) fn order(&self, node: NodeId) -> String {
+        format!("{}.n.{}.order", self.prefix, node.0)
     }
 
     pub(crate) fn answer(&self, node: NodeId, shard: ShardId) -> String {
@@ -145,6 +152,11 @@ impl Subjects {
         format!("$KV.{}.facts", self.streams)
     }
 
+    /// The key of what nodes agreed on later.
+    pub(crate) fn agreed(&self) -> String {
+        format!("$KV.{}.agreed", self.streams)
+    }
+
     pub(crate) fn info(&self, shard: ShardId) -> String {
         format!("$JS.API.STREAM.INFO.{}", self.stream(shard))
     }
@@ -179,6 +191,7 @@ impl Subjects {
             (true, "hb", None) => Some(Inbound::Heartbeat),
             (_, "house", None) => Some(Inbound::House),
             (false, "ping", None) => Some(Inbound::Ping),
+            (false, "order", None) => Some(Inbound::Order),
             (true, "ask", Some(Ok(shard))) => Some(Inbound::Ask(shard)),
             (true, "announce", Some(Ok(shard))) => Some(Inbound::Announce(shard)),
             (false, "answer", Some(Ok(shard))) => Some(Inbound::Answer(shard)),
@@ -203,6 +216,7 @@ impl Answered {
                 format!("{inbox}.m.{}.{token}.{sequence}", shard.0)
             }
             Answered::Ping(node) => format!("{inbox}.p.{}", node.0),
+            Answered::Order(number) => format!("{inbox}.o.{number}"),
             Answered::RoundTrip(number) => format!("{inbox}.t.{number}"),
         }
     }
@@ -223,6 +237,7 @@ impl Answered {
             "l" => Some(Answered::Leader(shard()?)),
             "b" => Some(Answered::Batch(shard()?, number()?)),
             "m" => Some(Answered::Message(shard()?, number()?, number()?)),
+            "o" => Some(Answered::Order(first.parse().ok()?)),
             "p" => Some(Answered::Ping(NodeId(first.parse().ok()?))),
             "t" => Some(Answered::RoundTrip(first.parse().ok()?)),
             _ => None,
@@ -244,6 +259,7 @@ mod tests {
             Answered::Batch(ShardId(11), u64::MAX),
             Answered::Message(ShardId(3), 4, 77),
             Answered::Ping(NodeId(2)),
+            Answered::Order(41),
             Answered::RoundTrip(1),
         ] {
             let subject = answered.subject("_INBOX.abc");
@@ -264,6 +280,7 @@ mod tests {
             (subjects.ping(node), Inbound::Ping),
             (subjects.house(), Inbound::House),
             (subjects.house_of(node), Inbound::House),
+            (subjects.order(node), Inbound::Order),
             (subjects.ask(shard), Inbound::Ask(shard)),
             (subjects.announce(shard), Inbound::Announce(shard)),
             (subjects.answer(node, shard), Inbound::Answer(shard)),

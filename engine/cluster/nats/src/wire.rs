@@ -62,6 +62,7 @@ pub(crate) fn weight(message: &ToWire) -> usize {
         | ToWire::AskAll(_)
         | ToWire::Answer { .. }
         | ToWire::Announce { .. }
+        | ToWire::Outcome { .. }
         | ToWire::Read { .. } => 0,
     }
 }

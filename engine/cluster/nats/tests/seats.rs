@@ -100,7 +100,9 @@ fn live(
                 FromWire::Up(_)
                 | FromWire::Down(_)
                 | FromWire::HandOver { .. }
-                | FromWire::Drain
+                | FromWire::Drain(_)
+                | FromWire::Withdraw
+                | FromWire::Agreed(_)
                 | FromWire::Replicated(_) => {}
             }
         }

@@ -108,6 +108,98 @@ impl<'a> ::flatbuffers::Verifiable for Verdict {
 }
 
 impl ::flatbuffers::SimpleToVerifyInSlice for Verdict {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_ORDER_KIND: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_ORDER_KIND: u8 = 3;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_ORDER_KIND: [OrderKind; 4] = [
+  OrderKind::None,
+  OrderKind::HandOver,
+  OrderKind::Drain,
+  OrderKind::Serve,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct OrderKind(pub u8);
+#[allow(non_upper_case_globals)]
+impl OrderKind {
+  pub const None: Self = Self(0);
+  pub const HandOver: Self = Self(1);
+  pub const Drain: Self = Self(2);
+  pub const Serve: Self = Self(3);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 3;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::None,
+    Self::HandOver,
+    Self::Drain,
+    Self::Serve,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::None => Some("None"),
+      Self::HandOver => Some("HandOver"),
+      Self::Drain => Some("Drain"),
+      Self::Serve => Some("Serve"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for OrderKind {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for OrderKind {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for OrderKind {
+    type Output = OrderKind;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for OrderKind {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for OrderKind {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for OrderKind {}
 pub enum EchoOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -449,6 +541,11 @@ impl<'a> Heartbeat<'a> {
   pub const VT_REPORTS: ::flatbuffers::VOffsetT = 26;
   pub const VT_LOAD: ::flatbuffers::VOffsetT = 28;
   pub const VT_HOUSE: ::flatbuffers::VOffsetT = 30;
+  pub const VT_DRAINING: ::flatbuffers::VOffsetT = 32;
+  pub const VT_UNIX_MS: ::flatbuffers::VOffsetT = 34;
+  pub const VT_NODES: ::flatbuffers::VOffsetT = 36;
+  pub const VT_LEADERS: ::flatbuffers::VOffsetT = 38;
+  pub const VT_WRITTEN: ::flatbuffers::VOffsetT = 40;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -460,6 +557,8 @@ impl<'a> Heartbeat<'a> {
     args: &'args HeartbeatArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Heartbeat<'bldr>> {
     let mut builder = HeartbeatBuilder::new(_fbb);
+    builder.add_leaders(args.leaders);
+    builder.add_unix_ms(args.unix_ms);
     builder.add_house(args.house);
     builder.add_ticket_key_print(args.ticket_key_print);
     builder.add_seed(args.seed);
@@ -468,11 +567,14 @@ impl<'a> Heartbeat<'a> {
     builder.add_load(args.load);
     if let Some(x) = args.reports { builder.add_reports(x); }
     if let Some(x) = args.echoes { builder.add_echoes(x); }
+    builder.add_written(args.written);
     builder.add_version_max(args.version_max);
     builder.add_version_min(args.version_min);
     builder.add_shards(args.shards);
     builder.add_needs(args.needs);
     builder.add_version(args.version);
+    builder.add_nodes(args.nodes);
+    builder.add_draining(args.draining);
     builder.add_node(args.node);
     builder.finish()
   }
@@ -576,6 +678,41 @@ impl<'a> Heartbeat<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(Heartbeat::VT_HOUSE, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn draining(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Heartbeat::VT_DRAINING, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn unix_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Heartbeat::VT_UNIX_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn nodes(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Heartbeat::VT_NODES, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn leaders(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Heartbeat::VT_LEADERS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn written(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Heartbeat::VT_WRITTEN, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Heartbeat<'_> {
@@ -598,6 +735,11 @@ impl ::flatbuffers::Verifiable for Heartbeat<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Report>>>>("reports", Self::VT_REPORTS, false)?
      .visit_field::<u32>("load", Self::VT_LOAD, false)?
      .visit_field::<u64>("house", Self::VT_HOUSE, false)?
+     .visit_field::<bool>("draining", Self::VT_DRAINING, false)?
+     .visit_field::<u64>("unix_ms", Self::VT_UNIX_MS, false)?
+     .visit_field::<u8>("nodes", Self::VT_NODES, false)?
+     .visit_field::<u64>("leaders", Self::VT_LEADERS, false)?
+     .visit_field::<u16>("written", Self::VT_WRITTEN, false)?
      .finish();
     Ok(())
   }
@@ -617,6 +759,11 @@ pub struct HeartbeatArgs<'a> {
     pub reports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Report<'a>>>>>,
     pub load: u32,
     pub house: u64,
+    pub draining: bool,
+    pub unix_ms: u64,
+    pub nodes: u8,
+    pub leaders: u64,
+    pub written: u16,
 }
 impl<'a> Default for HeartbeatArgs<'a> {
   #[inline]
@@ -636,6 +783,11 @@ impl<'a> Default for HeartbeatArgs<'a> {
       reports: None,
       load: 0,
       house: 0,
+      draining: false,
+      unix_ms: 0,
+      nodes: 0,
+      leaders: 0,
+      written: 0,
     }
   }
 }
@@ -702,6 +854,26 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u64>(Heartbeat::VT_HOUSE, house, 0);
   }
   #[inline]
+  pub fn add_draining(&mut self, draining: bool) {
+    self.fbb_.push_slot::<bool>(Heartbeat::VT_DRAINING, draining, false);
+  }
+  #[inline]
+  pub fn add_unix_ms(&mut self, unix_ms: u64) {
+    self.fbb_.push_slot::<u64>(Heartbeat::VT_UNIX_MS, unix_ms, 0);
+  }
+  #[inline]
+  pub fn add_nodes(&mut self, nodes: u8) {
+    self.fbb_.push_slot::<u8>(Heartbeat::VT_NODES, nodes, 0);
+  }
+  #[inline]
+  pub fn add_leaders(&mut self, leaders: u64) {
+    self.fbb_.push_slot::<u64>(Heartbeat::VT_LEADERS, leaders, 0);
+  }
+  #[inline]
+  pub fn add_written(&mut self, written: u16) {
+    self.fbb_.push_slot::<u16>(Heartbeat::VT_WRITTEN, written, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     HeartbeatBuilder {
@@ -733,6 +905,11 @@ impl ::core::fmt::Debug for Heartbeat<'_> {
       ds.field("reports", &self.reports());
       ds.field("load", &self.load());
       ds.field("house", &self.house());
+      ds.field("draining", &self.draining());
+      ds.field("unix_ms", &self.unix_ms());
+      ds.field("nodes", &self.nodes());
+      ds.field("leaders", &self.leaders());
+      ds.field("written", &self.written());
       ds.finish()
   }
 }
@@ -2119,6 +2296,300 @@ impl ::core::fmt::Debug for House<'_> {
       ds.field("bans", &self.bans());
       ds.field("taken", &self.taken());
       ds.field("moved", &self.moved());
+      ds.finish()
+  }
+}
+pub enum OrderOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Order<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Order<'a> {
+  type Inner = Order<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Order<'a> {
+  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NEEDS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SHARD: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TO: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Order { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args OrderArgs
+  ) -> ::flatbuffers::WIPOffset<Order<'bldr>> {
+    let mut builder = OrderBuilder::new(_fbb);
+    builder.add_shard(args.shard);
+    builder.add_needs(args.needs);
+    builder.add_version(args.version);
+    builder.add_to(args.to);
+    builder.add_kind(args.kind);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn version(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Order::VT_VERSION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn needs(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Order::VT_NEEDS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn kind(&self) -> OrderKind {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<OrderKind>(Order::VT_KIND, Some(OrderKind::None)).unwrap()}
+  }
+  #[inline]
+  pub fn shard(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Order::VT_SHARD, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn to(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Order::VT_TO, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Order<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("version", Self::VT_VERSION, false)?
+     .visit_field::<u16>("needs", Self::VT_NEEDS, false)?
+     .visit_field::<OrderKind>("kind", Self::VT_KIND, false)?
+     .visit_field::<u16>("shard", Self::VT_SHARD, false)?
+     .visit_field::<u8>("to", Self::VT_TO, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct OrderArgs {
+    pub version: u16,
+    pub needs: u16,
+    pub kind: OrderKind,
+    pub shard: u16,
+    pub to: u8,
+}
+impl<'a> Default for OrderArgs {
+  #[inline]
+  fn default() -> Self {
+    OrderArgs {
+      version: 0,
+      needs: 0,
+      kind: OrderKind::None,
+      shard: 0,
+      to: 0,
+    }
+  }
+}
+
+pub struct OrderBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OrderBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_version(&mut self, version: u16) {
+    self.fbb_.push_slot::<u16>(Order::VT_VERSION, version, 0);
+  }
+  #[inline]
+  pub fn add_needs(&mut self, needs: u16) {
+    self.fbb_.push_slot::<u16>(Order::VT_NEEDS, needs, 0);
+  }
+  #[inline]
+  pub fn add_kind(&mut self, kind: OrderKind) {
+    self.fbb_.push_slot::<OrderKind>(Order::VT_KIND, kind, OrderKind::None);
+  }
+  #[inline]
+  pub fn add_shard(&mut self, shard: u16) {
+    self.fbb_.push_slot::<u16>(Order::VT_SHARD, shard, 0);
+  }
+  #[inline]
+  pub fn add_to(&mut self, to: u8) {
+    self.fbb_.push_slot::<u8>(Order::VT_TO, to, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OrderBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    OrderBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Order<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Order<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Order");
+      ds.field("version", &self.version());
+      ds.field("needs", &self.needs());
+      ds.field("kind", &self.kind());
+      ds.field("shard", &self.shard());
+      ds.field("to", &self.to());
+      ds.finish()
+  }
+}
+pub enum OutcomeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Outcome<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Outcome<'a> {
+  type Inner = Outcome<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Outcome<'a> {
+  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NEEDS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_WHY: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Outcome { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args OutcomeArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Outcome<'bldr>> {
+    let mut builder = OutcomeBuilder::new(_fbb);
+    if let Some(x) = args.why { builder.add_why(x); }
+    builder.add_needs(args.needs);
+    builder.add_version(args.version);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn version(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Outcome::VT_VERSION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn needs(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Outcome::VT_NEEDS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn why(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Outcome::VT_WHY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Outcome<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("version", Self::VT_VERSION, false)?
+     .visit_field::<u16>("needs", Self::VT_NEEDS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("why", Self::VT_WHY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct OutcomeArgs<'a> {
+    pub version: u16,
+    pub needs: u16,
+    pub why: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for OutcomeArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    OutcomeArgs {
+      version: 0,
+      needs: 0,
+      why: None,
+    }
+  }
+}
+
+pub struct OutcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OutcomeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_version(&mut self, version: u16) {
+    self.fbb_.push_slot::<u16>(Outcome::VT_VERSION, version, 0);
+  }
+  #[inline]
+  pub fn add_needs(&mut self, needs: u16) {
+    self.fbb_.push_slot::<u16>(Outcome::VT_NEEDS, needs, 0);
+  }
+  #[inline]
+  pub fn add_why(&mut self, why: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Outcome::VT_WHY, why);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OutcomeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    OutcomeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Outcome<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Outcome<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Outcome");
+      ds.field("version", &self.version());
+      ds.field("needs", &self.needs());
+      ds.field("why", &self.why());
       ds.finish()
   }
 }

@@ -14,9 +14,9 @@ use flatbuffers::FlatBufferBuilder;
 
 use super::fault::{Malformed, TooLong};
 use super::pack::{Packer, kind};
-use super::table::{self, Kind, WRITTEN};
+use super::table::{self, Kind, NEEDS};
 use super::unpack;
-use super::{FRAME_BYTES, down, pack};
+use super::{FRAME_BYTES, VERSION, down, pack};
 use crate::generated as fb;
 use crate::id::{NodeId, Term};
 use crate::seat::{Answer, AnswerVerdict, ShownEntry};
@@ -30,6 +30,14 @@ pub const PARTS_MAX: usize = 32;
 /// # Errors
 /// If they would be more than [`PARTS_MAX`], or an entry does not fit into one.
 pub fn encode_answer(answer: &Answer) -> Result<Vec<Bytes>, TooLong> {
+    encode_answer_as(answer, VERSION)
+}
+
+/// The messages of an answer, written by a version that its receiver reads.
+///
+/// # Errors
+/// See [`encode_answer`].
+pub fn encode_answer_as(answer: &Answer, version: u16) -> Result<Vec<Bytes>, TooLong> {
     let Answer { from: _, term: _, asked: _, verdict } = answer;
     let mut parts = vec![Packer::default()];
     if let AnswerVerdict::Promised(entries) = verdict {
@@ -48,10 +56,16 @@ pub fn encode_answer(answer: &Answer) -> Result<Vec<Bytes>, TooLong> {
         return Err(TooLong { what: "a promise with its entries", bytes });
     }
     let count = parts.len() as u16;
-    parts.iter().zip(0..).map(|(part, number)| encode_part(answer, part, number, count)).collect()
+    let encode = |(part, number)| encode_part(answer, version, part, (number, count));
+    parts.iter().zip(0..).map(encode).collect()
 }
 
-fn encode_part(answer: &Answer, part: &pack::Packer, number: u16, parts: u16) -> Result<Bytes, TooLong> {
+fn encode_part(
+    answer: &Answer,
+    version: u16,
+    part: &pack::Packer,
+    (number, parts): (u16, u16),
+) -> Result<Bytes, TooLong> {
     let (verdict, hears, old_term) = match &answer.verdict {
         AnswerVerdict::Promised(_) => (fb::Verdict::Promised, 0, 0),
         AnswerVerdict::Hears(node) => (fb::Verdict::Hears, node.0, 0),
@@ -60,10 +74,9 @@ fn encode_part(answer: &Answer, part: &pack::Packer, number: u16, parts: u16) ->
     };
     table::encode(Kind::Answer, |fbb: &mut FlatBufferBuilder<'_>| {
         let entries = fbb.create_vector(part.bytes());
-        let (version, needs) = WRITTEN;
         let args = fb::AnswerArgs {
             version,
-            needs,
+            needs: NEEDS,
             from: answer.from.0,
             term: answer.term.0,
             asked: answer.asked.0,

@@ -33,10 +33,10 @@ impl DownFrame {
 }
 
 impl Message for DownFrame {
-    fn encode(&self) -> Result<Bytes, TooLong> {
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
         let mut packer = Packer::default();
         self.items.iter().for_each(|item| pack_item(item, &mut packer));
-        encode_frame(Kind::Down, self.head(), packer.bytes())
+        encode_frame(Kind::Down, version, self.head(), packer.bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -139,6 +139,11 @@ impl DownSender {
     /// The next frame begins a run: the node missed some. The caller says everything again after this.
     pub fn restart(&mut self) {
         self.0.restart();
+    }
+
+    /// The receiver reads this version, and maybe no higher one. Frames are written by it from now on.
+    pub fn set_version(&mut self, version: u16) {
+        self.0.set_version(version);
     }
 
     /// Add an item to the next frame. An output that is too long for a message is split or made shorter.

@@ -7,13 +7,13 @@ use flatbuffers::FlatBufferBuilder;
 
 use super::fault::{Malformed, TooLong};
 use super::message::Message;
-use super::table::{self, Kind, WRITTEN};
+use super::table::{self, Kind, NEEDS};
 use crate::generated as fb;
 use crate::house::{Ban, HouseMessage};
 use crate::id::{Incarnation, NodeId};
 
 impl Message for HouseMessage {
-    fn encode(&self) -> Result<Bytes, TooLong> {
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
         let HouseMessage { node, incarnation, asks, answers, bans, taken, moved } = self;
         table::encode(Kind::House, |fbb| {
             let bans: Vec<_> = bans.iter().map(|ban| encode_ban(fbb, ban)).collect();
@@ -23,10 +23,9 @@ impl Message for HouseMessage {
                 .collect();
             let bans = fbb.create_vector(&bans);
             let (taken, moved) = (fbb.create_vector(&pairs), fbb.create_vector(moved));
-            let (version, needs) = WRITTEN;
             let args = fb::HouseArgs {
                 version,
-                needs,
+                needs: NEEDS,
                 node: node.0,
                 incarnation: incarnation.0,
                 asks: *asks,

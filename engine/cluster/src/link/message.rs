@@ -7,21 +7,30 @@ use bytes::Bytes;
 use flatbuffers::FlatBufferBuilder;
 use grandstand_engine::link::ShardId;
 
+use super::VERSION;
 use super::fault::{Malformed, TooLong};
-use super::table::{self, Kind, WRITTEN};
+use super::table::{self, Kind, NEEDS};
 use crate::generated as fb;
 use crate::id::{Incarnation, NodeId, Position, Term};
-use crate::membership::{Echo, Facts, Heartbeat, ShardReport, Versions};
+use crate::membership::{About, Echo, Facts, Heartbeat, ShardReport, Versions};
 use crate::seat::Ask;
 use crate::time::PeerTime;
 
 /// A message between nodes that is one message of the network.
 pub trait Message: Sized {
-    /// The bytes.
+    /// The bytes, written by this version: one that the receivers read.
     ///
     /// # Errors
     /// If they would exceed [`MESSAGE_BYTES_MAX`](super::MESSAGE_BYTES_MAX).
-    fn encode(&self) -> Result<Bytes, TooLong>;
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong>;
+
+    /// The bytes, written by the highest version of this release.
+    ///
+    /// # Errors
+    /// See [`Message::encode_as`].
+    fn encode(&self) -> Result<Bytes, TooLong> {
+        self.encode_as(VERSION)
+    }
 
     /// The message that these bytes are.
     ///
@@ -49,17 +58,18 @@ pub struct Pong {
 }
 
 impl Message for Heartbeat {
-    fn encode(&self) -> Result<Bytes, TooLong> {
-        let Heartbeat { node, incarnation, sent, echoes, facts, versions, reports, load, house } = self;
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
+        let Heartbeat { node, incarnation, sent, echoes, facts, versions, reports, load, house, about } =
+            self;
+        let About { is_draining: draining, unix_ms, nodes, leaders, written } = *about;
         let Facts { seed, shards, ticket_key_print } = *facts;
         table::encode(Kind::Heartbeat, |fbb| {
             let echoes: Vec<_> = echoes.iter().map(|echo| encode_echo(fbb, *echo)).collect();
             let reports: Vec<_> = reports.iter().map(|report| encode_report(fbb, *report)).collect();
             let (echoes, reports) = (fbb.create_vector(&echoes), fbb.create_vector(&reports));
-            let (version, needs) = WRITTEN;
             let args = fb::HeartbeatArgs {
                 version,
-                needs,
+                needs: NEEDS,
                 node: node.0,
                 incarnation: incarnation.0,
                 sent: sent.0,
@@ -72,6 +82,11 @@ impl Message for Heartbeat {
                 reports: Some(reports),
                 load: *load,
                 house: *house,
+                draining,
+                unix_ms,
+                nodes,
+                leaders,
+                written,
             };
             fb::Heartbeat::create(fbb, &args)
         })
@@ -90,17 +105,23 @@ impl Message for Heartbeat {
             reports: t.reports().map(|all| all.iter().map(decode_report).collect()).unwrap_or_default(),
             load: t.load(),
             house: t.house(),
+            about: About {
+                is_draining: t.draining(),
+                unix_ms: t.unix_ms(),
+                nodes: t.nodes(),
+                leaders: t.leaders(),
+                written: t.written(),
+            },
         })
     }
 }
 
 impl Message for Ask {
-    fn encode(&self) -> Result<Bytes, TooLong> {
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
         let Ask { candidate, incarnation, term, sent } = *self;
-        let (version, needs) = WRITTEN;
         let args = fb::AskArgs {
             version,
-            needs,
+            needs: NEEDS,
             candidate: candidate.0,
             incarnation: incarnation.0,
             term: term.0,
@@ -122,9 +143,8 @@ impl Message for Ask {
 }
 
 impl Message for Announce {
-    fn encode(&self) -> Result<Bytes, TooLong> {
-        let (version, needs) = WRITTEN;
-        let args = fb::AnnounceArgs { version, needs, term: self.term.0, position: self.position.0 };
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
+        let args = fb::AnnounceArgs { version, needs: NEEDS, term: self.term.0, position: self.position.0 };
         table::encode(Kind::Announce, |fbb| fb::Announce::create(fbb, &args))
     }
 
@@ -136,9 +156,8 @@ impl Message for Announce {
 }
 
 impl Message for Pong {
-    fn encode(&self) -> Result<Bytes, TooLong> {
-        let (version, needs) = WRITTEN;
-        let args = fb::PongArgs { version, needs, node: self.node.0, incarnation: self.incarnation.0 };
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
+        let args = fb::PongArgs { version, needs: NEEDS, node: self.node.0, incarnation: self.incarnation.0 };
         table::encode(Kind::Pong, |fbb| fb::Pong::create(fbb, &args))
     }
 

@@ -17,6 +17,7 @@ mod handed;
 mod house;
 mod input;
 mod message;
+mod order;
 mod output;
 mod pack;
 mod receiver;
@@ -25,7 +26,7 @@ mod table;
 mod unpack;
 mod up;
 
-pub use answer::{AnswerParts, PARTS_MAX, encode_answer};
+pub use answer::{AnswerParts, PARTS_MAX, encode_answer, encode_answer_as};
 pub use down::DownSender;
 pub use fault::{Malformed, TooLong};
 pub use frame::{DownFrame, DownItem, UpFrame, UpItem};
@@ -50,6 +51,12 @@ pub const FRAME_BYTES: usize = 512 * 1024;
 
 /// How long a direction is silent before it sends an empty frame, which shows the loss of the last one.
 pub const KEEPALIVE_MS: u64 = 250;
+
+/// By which version a frame was written.
+#[cfg(test)]
+pub(crate) fn version_of(frame: &[u8]) -> u16 {
+    flatbuffers::root::<crate::generated::Frame<'_>>(&frame[1..]).expect("a frame").version()
+}
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,8 @@ use flatbuffers::FlatBufferBuilder;
 use super::fault::{Malformed, TooLong};
 use super::pack::Packer;
 use super::receiver::Head;
-use super::table::{self, Kind, WRITTEN};
-use super::{FRAME_BYTES, KEEPALIVE_MS, MESSAGE_BYTES_MAX};
+use super::table::{self, Kind, NEEDS};
+use super::{FRAME_BYTES, KEEPALIVE_MS, MESSAGE_BYTES_MAX, VERSION};
 use crate::generated as fb;
 use crate::id::{Incarnation, NodeId, Term};
 use crate::time::OwnTime;
@@ -46,6 +46,8 @@ pub(super) struct Gather {
     kind: Kind,
     node: NodeId,
     incarnation: Incarnation,
+    /// The version that frames are written by.
+    version: u16,
     /// The term that frames are sent in; `None`: none are sent.
     term: Option<Term>,
     /// The number of the last frame.
@@ -76,6 +78,7 @@ impl Gather {
             kind,
             node,
             incarnation,
+            version: VERSION,
             term: None,
             seq: 0,
             begins: true,
@@ -93,6 +96,11 @@ impl Gather {
         self.term = Some(term);
         (self.seq, self.begins) = (0, true);
         self.sent = OwnTime(now.0.saturating_sub(KEEPALIVE_MS));
+    }
+
+    /// The receiver reads this version, and maybe no higher one.
+    pub(super) fn set_version(&mut self, version: u16) {
+        self.version = version;
     }
 
     pub(super) fn end(&mut self) {
@@ -142,7 +150,7 @@ impl Gather {
         let begins = std::mem::take(&mut self.begins);
         let Gather { node, incarnation, seq, .. } = *self;
         let head = Head { node, incarnation, term, seq, begins };
-        let frame = encode_frame_with(&mut self.fbb.0, self.kind, head, items);
+        let frame = encode_frame_with(&mut self.fbb.0, self.kind, self.version, head, items);
         let frame = frame.expect("items that fit were pushed");
         if full.is_none() {
             self.packer.clear();
@@ -169,23 +177,23 @@ impl Gather {
     }
 }
 
-pub(super) fn encode_frame(kind: Kind, head: Head, items: &[u8]) -> Result<Bytes, TooLong> {
-    encode_frame_with(&mut FlatBufferBuilder::with_capacity(items.len() + 256), kind, head, items)
+pub(super) fn encode_frame(kind: Kind, version: u16, head: Head, items: &[u8]) -> Result<Bytes, TooLong> {
+    encode_frame_with(&mut FlatBufferBuilder::with_capacity(items.len() + 256), kind, version, head, items)
 }
 
 fn encode_frame_with<'a>(
     fbb: &mut FlatBufferBuilder<'a>,
     kind: Kind,
+    version: u16,
     head: Head,
     items: &[u8],
 ) -> Result<Bytes, TooLong> {
     let Head { node, incarnation, term, seq, begins } = head;
     table::encode_with(fbb, kind, |fbb| {
         let items = (!items.is_empty()).then(|| fbb.create_vector(items));
-        let (version, needs) = WRITTEN;
         let args = fb::FrameArgs {
             version,
-            needs,
+            needs: NEEDS,
             node: node.0,
             incarnation: incarnation.0,
             term: term.0,

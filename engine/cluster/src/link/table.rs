@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, Follow, Verifiable, VerifierOptions, WIPOffset};
 
 use super::fault::{Malformed, TooLong};
-use super::{MESSAGE_BYTES_MAX, VERSION, VERSIONS};
+use super::{MESSAGE_BYTES_MAX, VERSIONS};
 
 /// Kinds of messages: the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Up = 6,
     Down = 7,
     House = 8,
+    Order = 9,
+    Outcome = 10,
 }
 
 impl Kind {
@@ -37,6 +39,8 @@ impl Kind {
             Kind::Up => "a frame to the owner",
             Kind::Down => "a frame of the owner",
             Kind::House => "a message of the house",
+            Kind::Order => "an order",
+            Kind::Outcome => "the outcome of an order",
         }
     }
 }
@@ -44,11 +48,8 @@ impl Kind {
 /// Tables that the verifier follows in one message: a heartbeat has one for each shard and each node.
 const TABLES_MAX: usize = 4096;
 
-/// The lowest version that reads what this release writes.
+/// The lowest version that reads what this release writes, by whatever version.
 pub(super) const NEEDS: u16 = 1;
-
-/// The version fields of a table that is written.
-pub(super) const WRITTEN: (u16, u16) = (VERSION, NEEDS);
 
 /// Encode one message.
 pub(super) fn encode<'a, T>(

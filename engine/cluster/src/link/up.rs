@@ -26,10 +26,10 @@ impl UpFrame {
 }
 
 impl Message for UpFrame {
-    fn encode(&self) -> Result<Bytes, TooLong> {
+    fn encode_as(&self, version: u16) -> Result<Bytes, TooLong> {
         let mut packer = Packer::default();
         self.items.iter().for_each(|item| pack_item(item, &mut packer));
-        encode_frame(Kind::Up, self.head(), packer.bytes())
+        encode_frame(Kind::Up, version, self.head(), packer.bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -82,6 +82,11 @@ impl UpSender {
     /// The next frame begins a run: the owner missed some. The caller says everything again after this.
     pub fn restart(&mut self) {
         self.0.restart();
+    }
+
+    /// The receiver reads this version, and maybe no higher one. Frames are written by it from now on.
+    pub fn set_version(&mut self, version: u16) {
+        self.0.set_version(version);
     }
 
     /// Add an item to the next frame.

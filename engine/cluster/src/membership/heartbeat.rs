@@ -59,6 +59,22 @@ pub struct Versions {
     pub max: u16,
 }
 
+/// What a node says of itself beside its shards. Zero is what an earlier release says, which knows nothing
+/// of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Does it give its shards away, and get none?
+    pub is_draining: bool,
+    /// Its wall clock. Nothing is decided by it; operators must know when clocks are apart.
+    pub unix_ms: u64,
+    /// How many nodes its list has.
+    pub nodes: u8,
+    /// By shard, from the lowest bit: did it hear the leader of the shard's log lately?
+    pub leaders: u64,
+    /// The version that the cluster writes, as it knows.
+    pub written: u16,
+}
+
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -80,6 +96,8 @@ pub struct Heartbeat {
     pub load: u32,
     /// A digest of what it knows of the house: equal for nodes that know the same.
     pub house: u64,
+    /// Of itself.
+    pub about: About,
 }
 
 impl Heartbeat {

@@ -22,7 +22,7 @@ use crate::id::{Incarnation, NodeId, Term};
 use crate::time::{OwnTime, PeerTime};
 use peer::Peer;
 
-pub use heartbeat::{Echo, Facts, Heartbeat, ShardReport, Versions};
+pub use heartbeat::{About, Echo, Facts, Heartbeat, ShardReport, Versions};
 pub use lease::{LEASE_MS, Lease};
 
 /// The time between two heartbeats.
@@ -94,7 +94,9 @@ pub enum PeerRefusal {
     Shards,
     /// Another key of tickets: its viewers could not move here.
     TicketKey,
-    /// No version of the messages that both know.
+    /// Another number of nodes: each would count another majority.
+    Nodes,
+    /// No version of the messages that both know, or the cluster writes a version that the peer cannot read.
     Versions,
 }
 
@@ -115,6 +117,10 @@ impl fmt::Display for PeerRefusal {
                  cluster.servers of this one, or stop it"
             }
             PeerRefusal::TicketKey => "another ticket key: give all nodes the same auth.ticket_key_file",
+            PeerRefusal::Nodes => {
+                "another number of nodes in its list: give all nodes the same cluster.nodes, as many as the \
+                 cluster was made with"
+            }
             PeerRefusal::Versions => "no common version: upgrade the older node first to a release between",
         })
     }
@@ -129,6 +135,9 @@ pub struct Membership {
     started: OwnTime,
     peers: BTreeMap<NodeId, Peer>,
     refused: BTreeMap<NodeId, PeerRefusal>,
+    is_draining: bool,
+    /// The version that the cluster writes.
+    written: u16,
 }
 
 impl Membership {
@@ -150,7 +159,8 @@ impl Membership {
         }
         let others = nodes.into_iter().filter(|node| *node != config.me);
         let peers = others.map(|node| (node, Peer::default())).collect();
-        Ok(Membership { config, started: now, peers, refused: BTreeMap::new() })
+        let (refused, written) = (BTreeMap::new(), config.versions.min);
+        Ok(Membership { config, started: now, peers, refused, is_draining: false, written })
     }
 
     /// This node.
@@ -165,11 +175,39 @@ impl Membership {
         self.config.incarnation
     }
 
-    /// The version of formats to write: the highest that every peer that was heard reads too.
+    /// The version that records and messages to all are written by: the one that the cluster agreed on. A
+    /// node of the last release can come back, and read the log, until operators raise it.
     #[must_use]
     pub fn version(&self) -> u16 {
-        let peers = self.peers.values().filter_map(|peer| peer.last.as_ref());
-        peers.map(|last| last.versions.max).fold(self.config.versions.max, u16::min)
+        self.written
+    }
+
+    /// The cluster agreed on a version. It never falls, and is none that this node cannot write.
+    pub fn agree(&mut self, version: u16) {
+        self.written = self.written.max(version.min(self.config.versions.max));
+    }
+
+    /// The version by which this node writes to one other node: the highest that both know.
+    #[must_use]
+    pub fn version_to(&self, node: NodeId) -> u16 {
+        let theirs = self.peers.get(&node).and_then(|peer| peer.last.as_ref()).map(|last| last.versions.max);
+        theirs.map_or(self.written, |max| max.min(self.config.versions.max)).max(self.written)
+    }
+
+    /// Does this node give its shards away, and get none?
+    pub fn set_draining(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
+    }
+
+    /// Does a node give its shards away, as it said last?
+    #[must_use]
+    pub fn drains(&self, node: NodeId) -> bool {
+        let last = self.peers.get(&node).and_then(|peer| peer.last.as_ref());
+        if node == self.config.me {
+            self.is_draining
+        } else {
+            last.is_some_and(|last| last.about.is_draining)
+        }
     }
 
     /// How many nodes are a majority.
@@ -187,6 +225,7 @@ impl Membership {
         match verdict {
             Ok(()) => {
                 self.refused.remove(&heartbeat.node);
+                self.agree(heartbeat.about.written);
                 let peer = self.peers.get_mut(&heartbeat.node).expect("it is a member");
                 peer.hear(now, heartbeat.clone());
             }
@@ -210,7 +249,10 @@ impl Membership {
             Err(PeerRefusal::Shards)
         } else if mine.ticket_key_print != theirs.ticket_key_print {
             Err(PeerRefusal::TicketKey)
-        } else if ours.min > others.max || others.min > ours.max {
+        } else if heartbeat.about.nodes != 0 && usize::from(heartbeat.about.nodes) != self.config.nodes.len()
+        {
+            Err(PeerRefusal::Nodes)
+        } else if ours.min > others.max || others.min > ours.max || others.max < self.written {
             Err(PeerRefusal::Versions)
         } else {
             Ok(())
@@ -254,6 +296,13 @@ impl Membership {
             reports,
             load: 0,
             house: 0,
+            about: About {
+                is_draining: self.is_draining,
+                unix_ms: 0,
+                nodes: self.config.nodes.len() as u8,
+                leaders: 0,
+                written: self.written,
+            },
         }
     }
 

@@ -55,13 +55,14 @@ fn only_a_list_of_three_or_five_different_nodes_with_this_one_is_a_cluster() {
 #[test]
 fn a_peer_that_cannot_be_of_this_cluster_is_refused_with_the_remedy_and_not_heard() {
     type Change = fn(&mut Heartbeat);
-    let cases: [(PeerRefusal, &str, Change); 8] = [
+    let cases: [(PeerRefusal, &str, Change); 9] = [
         (PeerRefusal::NotAMember, "cluster.nodes", |beat| beat.node = NodeId(3)),
         (PeerRefusal::NotAMember, "cluster.node", |beat| beat.node = NodeId(0)),
         (PeerRefusal::OldIncarnation, "stop it", |beat| beat.incarnation = Incarnation(4)),
         (PeerRefusal::Seed, "cluster.name", |beat| beat.facts.seed = 9),
         (PeerRefusal::Shards, "cluster.name", |beat| beat.facts.shards = 12),
         (PeerRefusal::TicketKey, "auth.ticket_key_file", |beat| beat.facts.ticket_key_print = 9),
+        (PeerRefusal::Nodes, "cluster.nodes", |beat| beat.about.nodes = 5),
         (PeerRefusal::Versions, "upgrade", |beat| beat.versions = Versions { min: 5, max: 6 }),
         (PeerRefusal::Versions, "upgrade", |beat| beat.versions = Versions { min: 1, max: 1 }),
     ];
@@ -81,19 +82,30 @@ fn a_peer_that_cannot_be_of_this_cluster_is_refused_with_the_remedy_and_not_hear
     }
 }
 
+/// What all read is written as the cluster agreed; to one node, as that one reads.
 #[test]
-fn the_format_that_is_written_is_one_that_every_peer_reads() {
+fn what_is_written_is_what_the_cluster_agreed_on_and_each_receiver_reads() {
     let mut membership = member(0, 1, 0);
-    assert_eq!(membership.version(), 4);
-    for (max, written) in [(3, 3), (9, 4), (2, 2)] {
-        let mut heartbeat = beat(5, max.into());
+    let hear = |membership: &mut Membership, life: u64, max: u16, written: u16| {
+        let mut heartbeat = beat(life, 0);
         heartbeat.versions = Versions { min: 1, max };
-        heartbeat.incarnation = Incarnation(u64::from(max) + 100 * u64::from(max != 3));
-        let _ = membership.handle_heartbeat(OwnTime(0), &heartbeat);
-        if membership.incarnation_of(ONE) == Some(heartbeat.incarnation) {
-            assert_eq!(membership.version(), written);
-        }
+        heartbeat.about.written = written;
+        membership.handle_heartbeat(OwnTime(0), &heartbeat)
+    };
+    assert_eq!((membership.version(), membership.version_to(ONE)), (2, 2), "the lowest, until it is known");
+    for (life, max, to_one) in [(5, 3, 3), (6, 9, 4), (7, 2, 2)] {
+        hear(&mut membership, life, max, 2).unwrap();
+        assert_eq!((membership.version(), membership.version_to(ONE)), (2, to_one), "{max}");
     }
+    // Another node knows of the agreement, or this one is told.
+    hear(&mut membership, 8, 4, 3).unwrap();
+    assert_eq!(membership.version(), 3);
+    membership.agree(2);
+    assert_eq!(membership.version(), 3, "it never falls");
+    membership.agree(9);
+    assert_eq!(membership.version(), 4, "no higher than this node writes");
+    // Who cannot read what is written is not heard.
+    assert_eq!(hear(&mut membership, 9, 3, 3), Err(PeerRefusal::Versions));
 }
 
 #[test]

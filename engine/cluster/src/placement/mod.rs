@@ -7,9 +7,10 @@
 //! A shard moves only to make numbers equal or because its owner must give it away: a hand-over pauses
 //! viewers for some milliseconds, and a better score is not worth that.
 //! Invariants: only an owner moves a shard, and only to a node that is heard, could own it and has its log
-//! almost to the end. Of excess and need each is paired once, so two nodes never fill the same place. A node
-//! begins a move only if it has seen no node come or go for [`STABLE_MS`] and no owner change for
-//! [`BETWEEN_MOVES_MS`].
+//! almost to the end. Of excess and need each is paired once, so two nodes never fill the same place, and of
+//! all pairs the first one moves alone. A node begins a move only if it has seen no node come or go for
+//! [`STABLE_MS`] and no owner change for [`BETWEEN_MOVES_MS`]. While a node drains, numbers are not made
+//! equal: its shards are on their way.
 //! Not here: the hand-over itself (`seat`). The load of a shard is not weighed: reports do not hold it.
 
 mod view;
@@ -18,6 +19,7 @@ use grandstand_engine::link::ShardId;
 
 use crate::id::NodeId;
 use crate::membership::{Membership, ShardReport};
+use crate::order::HandOverRefusal;
 use crate::time::OwnTime;
 use view::View;
 
@@ -89,10 +91,15 @@ fn next_move(view: &View, me: NodeId) -> Option<(ShardId, NodeId)> {
     let too_few = quotas
         .iter()
         .flat_map(|(node, quota)| std::iter::repeat_n(*node, quota.saturating_sub(count_of(*node))));
-    too_many.zip(too_few).filter(|(from, _)| *from == me).find_map(|(_, to)| {
-        let may_go = view.shards_of(me).filter(|shard| view.is_near(to, *shard));
-        Some((may_go.max_by_key(|shard| score(*shard, to))?, to))
-    })
+    if view.has_draining() {
+        return None;
+    }
+    // Of all moves that are needed the first that can be done is next, so that two nodes do not move at once.
+    let next = too_many.zip(too_few).find_map(|(from, to)| {
+        let may_go = view.shards_of(from).filter(|shard| view.is_near(to, *shard));
+        Some((from, may_go.max_by_key(|shard| score(*shard, to))?, to))
+    });
+    next.filter(|(from, ..)| *from == me).map(|(_, shard, to)| (shard, to))
 }
 
 /// Where a node that stops hands this shard of its own: to the others in equal numbers. A node whose copy is
@@ -111,6 +118,35 @@ pub fn drain_to(
     near.get(&shard).copied().or_else(|| {
         view.heirs(&[shard], |node, shard| node != me && view.can_own(node, shard)).remove(&shard)
     })
+}
+
+/// Why this node does not hand a shard of its own over to that node.
+///
+/// # Errors
+/// See [`HandOverRefusal`].
+pub fn may_hand_over(
+    now: OwnTime,
+    membership: &Membership,
+    mine: &[ShardReport],
+    (shard, to): (ShardId, NodeId),
+) -> Result<(), HandOverRefusal> {
+    let view = View::of(now, membership, mine);
+    if to == membership.me() {
+        return Err(HandOverRefusal::Itself(to));
+    }
+    if !view.nodes().any(|node| node == to) {
+        return Err(HandOverRefusal::NotHeard(to));
+    }
+    if membership.drains(to) {
+        return Err(HandOverRefusal::Drains(to));
+    }
+    if !view.can_own(to, shard) {
+        return Err(HandOverRefusal::CannotOwn(to));
+    }
+    match view.behind(to, shard) {
+        records if records > BEHIND_MAX => Err(HandOverRefusal::Behind(to, records)),
+        _ => Ok(()),
+    }
 }
 
 /// The nodes that may claim a shard without an owner, the first in rank first: the one to which all shards

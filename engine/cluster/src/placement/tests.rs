@@ -333,6 +333,8 @@ proptest! {
                 let own: Vec<u64> = world.moves.iter().filter(|(_, from, _)| *from == node).map(|m| m.0).collect();
                 prop_assert!(own.windows(2).all(|pair| pair[1] - pair[0] >= BETWEEN_MOVES_MS));
             }
+            let all: Vec<u64> = world.moves.iter().map(|m| m.0).collect();
+            prop_assert!(all.windows(2).all(|pair| pair[1] - pair[0] >= BETWEEN_MOVES_MS), "of all: {all:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Why a copy: placement compares what is with what was, and asks the same question of several nodes.
 //! Invariant: nodes are in the order of their numbers, and shards too, so that all nodes count alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grandstand_engine::link::ShardId;
 
@@ -16,6 +16,7 @@ use crate::time::OwnTime;
 #[derive(Debug, Default)]
 pub(super) struct View {
     nodes: BTreeMap<NodeId, BTreeMap<ShardId, ShardReport>>,
+    draining: BTreeSet<NodeId>,
 }
 
 impl View {
@@ -23,16 +24,24 @@ impl View {
         let all = membership.live(now).chain([(membership.me(), mine)]);
         let by_shard =
             |reports: &[ShardReport]| reports.iter().map(|report| (report.shard, *report)).collect();
-        View { nodes: all.map(|(node, reports)| (node, by_shard(reports))).collect() }
+        let nodes: BTreeMap<_, _> = all.map(|(node, reports)| (node, by_shard(reports))).collect();
+        let draining = nodes.keys().copied().filter(|node| membership.drains(*node)).collect();
+        View { nodes, draining }
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.nodes.keys().copied()
     }
 
-    /// Are the same nodes there, and able to own something?
+    /// Are the same nodes there, able to own something, and draining?
     pub(super) fn has_nodes_of(&self, other: &View) -> bool {
-        self.able().eq(other.able()) && self.nodes().eq(other.nodes())
+        let is_same = self.able().eq(other.able()) && self.nodes().eq(other.nodes());
+        is_same && self.draining == other.draining
+    }
+
+    /// Does a node give its shards away?
+    pub(super) fn has_draining(&self) -> bool {
+        !self.draining.is_empty()
     }
 
     /// Has each shard the same owners?
@@ -55,10 +64,14 @@ impl View {
 
     /// Could it own the shard, and has it almost all of its log?
     pub(super) fn is_near(&self, node: NodeId, shard: ShardId) -> bool {
+        self.can_own(node, shard) && self.behind(node, shard) <= BEHIND_MAX
+    }
+
+    /// How many records of a shard's log a node has not.
+    pub(super) fn behind(&self, node: NodeId, shard: ShardId) -> u64 {
         let position = |reports: &BTreeMap<ShardId, ShardReport>| Some(reports.get(&shard)?.position.0);
         let last = self.nodes.values().filter_map(position).max().unwrap_or(0);
-        let has = self.nodes.get(&node).and_then(position).unwrap_or(0);
-        self.can_own(node, shard) && last.saturating_sub(has) <= BEHIND_MAX
+        last.saturating_sub(self.nodes.get(&node).and_then(position).unwrap_or(0))
     }
 
     /// Nodes that can own any shard.

@@ -54,6 +54,20 @@ pub enum VoidCause {
 }
 
 impl VoidCause {
+    /// Its word in metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            VoidCause::Damaged => "damaged",
+            VoidCause::Shard => "shard",
+            VoidCause::Position => "position",
+            VoidCause::OldTerm => "old_term",
+            VoidCause::BegunTerm => "begun_term",
+            VoidCause::UnknownTerm => "unknown_term",
+            VoidCause::Base => "base",
+        }
+    }
+
     /// All of them, in the order in which [`Voids`] counts them.
     pub const ALL: [VoidCause; 7] = [
         VoidCause::Damaged,

@@ -28,10 +28,10 @@ impl Seat {
         if report.position >= self.chain.next() || report.term > head.term {
             self.reading.want();
         }
+        let Some(echo) = heartbeat.echo_of(membership.me(), membership.incarnation()) else { return };
+        self.echoes.insert(heartbeat.node, (report.term, echo.into_own()));
         let State::Owning(owner) = &self.state else { return };
-        let supports = report.term <= owner.term || planted::is(Fault::EchoOfPromised);
-        let echo = heartbeat.echo_of(membership.me(), membership.incarnation());
-        if let Some(echo) = echo.filter(|_| supports) {
+        if report.term <= owner.term || planted::is(Fault::EchoOfPromised) {
             self.lease.support(heartbeat.node, echo.into_own());
         }
     }

@@ -112,8 +112,17 @@ impl Seat {
         if owner != (membership.me(), membership.incarnation()) {
             return;
         }
-        // Those who promised heard this node when it asked, and support it from then on.
+        // Those who promised heard this node when it asked, and support it from then on. After a hand-over
+        // nobody was asked: those who heard this node lately and promised nothing higher support it, so it
+        // need not wait for the next heartbeat.
         self.lease.clear();
+        if claim.is_none() {
+            for (node, (said, heard)) in &self.echoes {
+                if *said <= term {
+                    self.lease.support(*node, *heard);
+                }
+            }
+        }
         for (node, asked) in claim.iter().flat_map(|claim| &claim.promised) {
             if *node != membership.me() {
                 self.lease.support(*node, *asked);

@@ -29,14 +29,14 @@ mod shown;
 mod turn;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use grandstand_engine::link::ShardId;
 
 use crate::appender::{Appender, AppenderConfig};
 use crate::flight::{Attempts, Flight};
-use crate::id::{Position, Term};
+use crate::id::{NodeId, Position, Term};
 use crate::membership::{Lease, Membership, ShardReport};
 use crate::record::{Chain, ChainHead};
 use crate::time::OwnTime;
@@ -115,6 +115,8 @@ pub struct Seat {
     promises: Promises,
     shown: Shown,
     lease: Lease,
+    /// The newest own time that each node echoed, and the term that it said with it.
+    echoes: BTreeMap<NodeId, (Term, OwnTime)>,
     state: State,
     /// The highest term that a refusal named.
     refused_term: Term,
@@ -142,6 +144,7 @@ impl Seat {
             promises: Promises::default(),
             shown: Shown::default(),
             lease: Lease::new(membership.majority()),
+            echoes: BTreeMap::new(),
             state: State::Following,
             refused_term: Term(0),
             is_able: true,

@@ -73,6 +73,13 @@ impl Follow {
         self.down.as_mut().is_some_and(|down| down.poll_restate(now))
     }
 
+    /// By which version the owner is written to.
+    pub(super) fn set_version(&mut self, version_to: impl Fn(NodeId) -> u16) {
+        if let Some(owner) = self.owner {
+            self.up.set_version(version_to(owner.node));
+        }
+    }
+
     /// The next frame for the owner.
     pub(super) fn next_frame(&mut self, now: OwnTime) -> Option<(NodeId, Bytes)> {
         let owner = self.owner.filter(|owner| owner.node != self.me.0)?;

@@ -20,6 +20,7 @@ mod follow;
 mod front;
 mod handed;
 mod log;
+mod moves;
 mod owner;
 mod turn;
 mod wire;
@@ -34,15 +35,15 @@ use grandstand_engine::runtime::clock::START_US;
 use grandstand_engine::shard::Followed;
 use grandstand_queue::Receiver;
 
-pub use board::{Board, StandStatus};
+pub use board::{Board, MoveCause, Notice, StandStatus};
 pub use copy::Copy;
 pub use wire::{Arrived, FromWire, ToWire, Wire};
 
 use crate::appender::AppenderConfig;
-use crate::id::NodeId;
+use crate::id::Position;
 use crate::link::UpFrame;
 use crate::membership::{Membership, ShardReport};
-use crate::placement::drain_to;
+use crate::placement::Placement;
 use crate::record::{Cause, ChainHead};
 use crate::seat::Seat;
 use crate::time::OwnTime;
@@ -66,6 +67,8 @@ pub struct StandConfig {
     pub appender: AppenderConfig,
     /// How long a worker's request waits for an owner; then it is refused.
     pub give_up_ms: u64,
+    /// Are shards moved so that nodes own equal numbers?
+    pub rebalances: bool,
 }
 
 /// What a stand uses.
@@ -110,9 +113,14 @@ pub struct ClusterStand {
     next_turn: OwnTime,
     /// Was the shard's turn part of the last one?
     is_acting: bool,
+    /// The node ends.
     is_ending: bool,
     /// Since when the copy is not sound.
     unsound_since: Option<OwnTime>,
+    /// The node gives its shards away, until it is told otherwise.
+    is_draining: bool,
+    /// Of the node: the stand of the first shard works out which shard should move.
+    placement: Option<Placement>,
     /// Does the log keep what it acknowledges?
     is_replicated: bool,
 }
@@ -121,6 +129,9 @@ pub struct ClusterStand {
 struct Counts {
     handed_over: u64,
     claimed: u64,
+    moved: [u64; 3],
+    withdrawn: u64,
+    not_understood: Option<Position>,
     malformed: u64,
     restatements: u64,
 }
@@ -160,6 +171,8 @@ impl ClusterStand {
             is_acting: false,
             is_ending: false,
             unsound_since: None,
+            is_draining: false,
+            placement: (config.shard == ShardId(0)).then(|| Placement::new(own)),
             is_replicated: true,
             config,
             membership,
@@ -169,11 +182,6 @@ impl ClusterStand {
             arrivals,
             board,
         }
-    }
-
-    /// Where this shard goes when the node drains.
-    fn heir(&self, now: OwnTime) -> Option<NodeId> {
-        drain_to(now, &self.membership, &self.board.reports(), self.config.shard)
     }
 }
 

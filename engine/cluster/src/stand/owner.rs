@@ -152,6 +152,13 @@ impl Owner {
         }
     }
 
+    /// By which version each node is written to.
+    pub(super) fn set_versions(&mut self, version_to: impl Fn(NodeId) -> u16) {
+        for (node, peer) in &mut self.peers {
+            peer.down.set_version(version_to(*node));
+        }
+    }
+
     /// The next frame for a node.
     pub(super) fn next_frame(&mut self, now: OwnTime) -> Option<(NodeId, Bytes)> {
         self.peers.iter_mut().find_map(|(node, peer)| {

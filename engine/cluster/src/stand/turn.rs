@@ -13,7 +13,7 @@ use super::handed::Handed;
 use super::log::OwnerLog;
 use super::owner::Owner;
 use super::wire::{Arrived, FromWire, ToWire};
-use super::{ClusterStand, StandStatus, own};
+use super::{ClusterStand, Notice, StandStatus, own};
 use crate::appender::PushRefusal;
 use crate::id::{NodeId, Term};
 use crate::link::{DownFrame, DownItem, Message, UpFrame, UpItem};
@@ -39,7 +39,7 @@ const UNSAFE_RETRY_MS: u32 = 60_000;
 const EARLY_MAX: usize = 64;
 
 /// An owner whose copy was not sound for so long gives the shard to a node whose copy is.
-const UNSOUND_MS: u64 = 1_000;
+pub(super) const UNSOUND_MS: u64 = 1_000;
 
 /// When to try again after the log refused without a time.
 const RETRY_MS: u64 = 1_000;
@@ -65,11 +65,11 @@ impl ClusterStand {
             FromWire::Read { messages, end, .. } => {
                 self.seat.handle_read(at, &messages, end, &self.membership);
             }
-            FromWire::HandOver { to } => {
-                self.hand_over(now, to);
-            }
+            FromWire::HandOver { to, order } => self.handle_order(now, to, order),
             FromWire::Replicated(is_replicated) => self.is_replicated = is_replicated,
-            FromWire::Drain => self.is_ending = true,
+            FromWire::Drain(is_draining) => self.is_draining = is_draining,
+            FromWire::Withdraw => self.withdraw(at),
+            FromWire::Agreed(version) => self.membership.agree(version),
             FromWire::Up(frame) => match UpFrame::decode(&frame) {
                 Ok(frame) => self.handle_up(now, frame),
                 Err(_) => self.counts.malformed += 1,
@@ -171,14 +171,7 @@ impl ClusterStand {
         self.look_at_copy(at);
         self.front.handle_timeout(at.0);
         self.poll_seat(now);
-        self.seat.set_draining(self.is_ending);
-        // A disk that fails for a moment is no reason to move.
-        let is_unsound = self.unsound_since.is_some_and(|since| at.since(since) >= UNSOUND_MS);
-        if (self.is_ending || is_unsound)
-            && let Some(heir) = self.heir(at)
-        {
-            self.hand_over(now, heir);
-        }
+        self.move_shards(now);
         self.note_failed_handing(now);
         self.note_missed(now);
         if self.follow.poll_restate(at) {
@@ -249,8 +242,11 @@ impl ClusterStand {
                 }
                 // The chain counts what is void; a frozen owner is asked each time whether it may act; a
                 // publisher that waits too long is answered by its own node.
+                SeatOutput::NotUnderstood { position } => {
+                    self.counts.not_understood = Some(position);
+                    self.board.note(Notice::NotUnderstood { shard: self.config.shard, position });
+                }
                 SeatOutput::Void { .. }
-                | SeatOutput::NotUnderstood { .. }
                 | SeatOutput::Freeze
                 | SeatOutput::Thaw
                 | SeatOutput::Overdue { .. } => {}
@@ -275,7 +271,9 @@ impl ClusterStand {
                     Cause::Claim => self.counts.claimed += 1,
                     Cause::First => {}
                 }
-                self.copy.begin_term(position, head, record.place.term.0, is_clean, &adopted);
+                let (shard, by, term) = (self.config.shard, body.owner, record.place.term);
+                self.board.note(Notice::Owned { shard, by, term, is_clean });
+                self.copy.begin_term(position, head, term.0, is_clean, &adopted);
             }
             Body::Unknown { .. } => {}
         }
@@ -327,7 +325,7 @@ impl ClusterStand {
     }
 
     /// Hand the shard over. The shard seals what waits, and takes no more.
-    fn hand_over(&mut self, now: Now, to: NodeId) {
+    pub(super) fn hand_over(&mut self, now: Now, to: NodeId) {
         let at = own(now);
         if !self.acts(at) {
             return;
@@ -493,10 +491,12 @@ impl ClusterStand {
 
     fn send_frames(&mut self, at: OwnTime) {
         if let Some(owner) = &mut self.owner {
+            owner.set_versions(|node| self.membership.version_to(node));
             while let Some((to, frame)) = owner.next_frame(at) {
                 self.wire.send(ToWire::Down { to, frame });
             }
         }
+        self.follow.set_version(|node| self.membership.version_to(node));
         while let Some((to, frame)) = self.follow.next_frame(at) {
             self.wire.send(ToWire::Up { to, frame });
         }
@@ -523,9 +523,12 @@ impl ClusterStand {
             trouble: trouble(&self.seat, at, &self.membership),
             heard: self.follow.heard,
             unkept_bytes,
-            void_records: chain.voids().total(),
+            voids: *chain.voids(),
             handed_over: self.counts.handed_over,
             claimed: self.counts.claimed,
+            moved: self.counts.moved,
+            withdrawn: self.counts.withdrawn,
+            not_understood: self.counts.not_understood,
             malformed: self.counts.malformed,
             restatements: self.counts.restatements,
         };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::flight::{Append, Attempt, Reply};
 use crate::id::{NodeId, Position, Term};
 use crate::membership::{Heartbeat, ShardReport};
+use crate::order::Outcome;
 use crate::record::Renewal;
 use crate::seat::{Answer, Ask};
 use crate::time::OwnTime;
@@ -53,6 +54,13 @@ pub enum ToWire {
         to: NodeId,
         /// The encoded `UpFrame`.
         frame: Bytes,
+    },
+    /// The answer to [`FromWire::HandOver`].
+    Outcome {
+        /// Which order.
+        order: u64,
+        /// Whether it was taken.
+        outcome: Outcome,
     },
     /// A frame of the owner for a follower.
     Down {
@@ -125,16 +133,22 @@ pub enum FromWire {
         /// What a log that was made anew goes on from.
         renewed: Option<Renewal>,
     },
-    /// An operator of this node, or the placement of shards, hands the shard over.
+    /// An operator hands the shard over.
     HandOver {
         /// To which node.
         to: NodeId,
+        /// The number of the order, which the answer names.
+        order: u64,
     },
     /// Do the streams and servers of the log keep what they acknowledge? Not if one was changed to a single
     /// replica, or does not sync.
     Replicated(bool),
-    /// This node drains: it gives its shards away and claims none.
-    Drain,
+    /// This node drains: it gives its shards away, claims none and gets none; or it does so no longer.
+    Drain(bool),
+    /// The log takes nothing of this node while other nodes hear its leader: leave the shard to them.
+    Withdraw,
+    /// The cluster agreed on a version of what is written.
+    Agreed(u16),
     /// A frame of a follower.
     Up(Bytes),
     /// A frame of the owner.

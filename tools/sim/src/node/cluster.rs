@@ -98,7 +98,7 @@ impl Node {
     pub(crate) fn move_shard(&mut self, scene: &mut Scene<'_>, shard: usize, to: usize) {
         let now = self.now(scene);
         let Some(member) = &mut self.member else { return };
-        member.deliver(now, shard, FromWire::HandOver { to: NodeId(to as u8) });
+        member.deliver(now, shard, FromWire::HandOver { to: NodeId(to as u8), order: 0 });
         self.wake_shard(scene, shard);
     }
 

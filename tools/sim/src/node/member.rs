@@ -104,6 +104,7 @@ impl Member {
                     ..AppenderConfig::default()
                 },
                 give_up_ms: plan.shard.answer_within_ms + 1_000,
+                rebalances: true,
             };
             let parts = StandParts {
                 membership: membership(),
@@ -300,6 +301,8 @@ impl Member {
             ToWire::Read { from } => {
                 self.ask_log(scene, shard, |server| NetEvent::Read { shard, node, life, server, from });
             }
+            // Orders are not part of these plans but as hand-overs, whose outcome shows.
+            ToWire::Outcome { .. } => {}
             ToWire::Up { to, frame } => self.send(scene, usize::from(to.0), one(FromWire::Up(frame))),
             ToWire::Down { to, frame } => self.send(scene, usize::from(to.0), one(FromWire::Down(frame))),
         }

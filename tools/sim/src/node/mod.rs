@@ -393,7 +393,7 @@ impl Node {
         // Viewers of a cluster go to other nodes; a single node's process leaves its sockets to the next.
         self.is_handing_over = !scene.plan.is_cluster;
         if let Some(member) = &mut self.member {
-            member.order(now, &FromWire::Drain);
+            member.order(now, &FromWire::Drain(true));
             (0..usize::from(scene.plan.shards)).for_each(|shard| self.wake_shard(scene, shard));
         }
         (0..usize::from(scene.plan.workers)).for_each(|worker| self.wake_worker(scene, worker));

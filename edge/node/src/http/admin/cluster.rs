@@ -1,8 +1,10 @@
-//! The cluster endpoints: where each shard is, and an operator's order to move one.
+//! The cluster endpoints: where each shard is, and an operator's orders.
 //!
-//! Why at every node: what a node says of itself is what a cluster can be judged by; no node knows for the
-//! others.
+//! Why at every node: what a node says of itself is what a cluster can be judged by, and an order reaches the
+//! node that can do it from any other.
 //! Not here: what a move does (`grandstand_cluster`).
+
+use std::pin::Pin;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -27,11 +29,43 @@ pub trait ClusterControl: Send + Sync {
     fn degraded(&self) -> Vec<String>;
     /// For the scrape.
     fn numbers(&self) -> Vec<ClusterNumber>;
-    /// Hand a shard over to a node.
+    /// Hand a shard over to a node, whoever owns it.
     ///
     /// # Errors
-    /// Why not: this node does not own it, or there is no such node.
-    fn hand_over(&self, shard: u16, to: u8) -> Result<(), String>;
+    /// Why not, and what to do.
+    fn hand_over(&self, shard: u16, to: u8) -> Answering<'_, Moved>;
+    /// Drain a node without ending it, or end that.
+    ///
+    /// # Errors
+    /// It does not answer, or does not exist.
+    fn drain(&self, node: u8, undo: bool) -> Answering<'_, ()>;
+    /// Raise the version that the cluster writes, when all nodes know it. Returns the version.
+    ///
+    /// # Errors
+    /// Which nodes do not.
+    fn finish_upgrade(&self) -> Answering<'_, u16>;
+}
+
+/// What comes of an order, later.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// What came of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The log names the next owner.
+    Done {
+        /// After so long.
+        took_ms: u64,
+    },
+    /// Another node owns the shard: one of them died meanwhile.
+    Elsewhere {
+        /// Which.
+        owner: Option<u8>,
+        /// Under which term.
+        term: u64,
+    },
+    /// It is not done yet: the log takes nothing now.
+    UnderWay,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +93,52 @@ pub(super) async fn hand_over(
     let body = bytes(body)?;
     let Move { to } =
         serde_json::from_slice(&body).map_err(|error| Failure::bad_request(error.to_string(), hint))?;
-    cluster.hand_over(shard, to).map_err(|why| {
-        Failure::new(StatusCode::CONFLICT, why, "GET /cluster says which node owns each shard: ask that one")
-    })?;
-    Ok(Json(json!({ "shard": shard, "to": to, "state": "handing" })))
+    let moved =
+        cluster.hand_over(shard, to).await.map_err(|why| refused(why, "GET /cluster shows the owners"))?;
+    match moved {
+        Moved::Done { took_ms } => {
+            Ok(Json(json!({ "shard": shard, "to": to, "state": "done", "took_ms": took_ms })))
+        }
+        Moved::UnderWay => Ok(Json(json!({ "shard": shard, "to": to, "state": "handing" }))),
+        Moved::Elsewhere { owner, term } => {
+            let owner = owner.map_or("nobody".to_owned(), |node| format!("node {node}"));
+            let why = format!("{owner} owns the shard now, under term {term}: a node died meanwhile");
+            Err(refused(why, "look at GET /cluster, and ask again if it is still wanted"))
+        }
+    }
+}
+
+fn refused(why: String, hint: &'static str) -> Failure {
+    Failure::new(StatusCode::CONFLICT, why, hint)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Drained {
+    undo: bool,
+}
+
+pub(super) async fn drain(
+    State(port): Shared,
+    Path(node): Path<u8>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Failure> {
+    let cluster = port.cluster.as_ref().ok_or_else(alone)?;
+    let body = bytes(body)?;
+    let wanted: Drained = if body.trim_ascii().is_empty() {
+        Drained::default()
+    } else {
+        let hint = "{}: it drains; {\"undo\":true}: it serves again";
+        serde_json::from_slice(&body).map_err(|error| Failure::bad_request(error.to_string(), hint))?
+    };
+    let hint = "GET /cluster shows which nodes are heard";
+    cluster.drain(node, wanted.undo).await.map_err(|why| refused(why, hint))?;
+    Ok(Json(json!({ "node": node, "state": if wanted.undo { "serving" } else { "draining" } })))
+}
+
+pub(super) async fn finish_upgrade(State(port): Shared) -> Result<Json<Value>, Failure> {
+    let cluster = port.cluster.as_ref().ok_or_else(alone)?;
+    let hint = "all nodes must run, with a release that writes this version";
+    let version = cluster.finish_upgrade().await.map_err(|why| refused(why, hint))?;
+    Ok(Json(json!({ "version": version })))
 }

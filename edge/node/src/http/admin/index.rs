@@ -42,7 +42,7 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
     (
         "POST",
         "/cluster/shards/{shard}/move",
-        "hand a shard that this node owns over to another node",
+        "hand a shard over to a node, whoever owns it; answered when it is done, with the milliseconds it took",
         "curl {at}/cluster/shards/3/move -d '{\"to\":1}'",
     ),
     ("GET", "/bans", "who is banned, and what is revoked", "curl {at}/bans"),
@@ -59,6 +59,18 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "/revocations",
         "end a session and its ticket, or all sessions with a token (its `jti`), everywhere",
         "curl {at}/revocations -d '{\"token_id\":\"b3f1\",\"seconds\":86400}'",
+    ),
+    (
+        "POST",
+        "/cluster/nodes/{node}/drain",
+        "drain a node without ending it: its shards, its server's leaders, then its clients go; `{\"undo\":true}` ends that",
+        "curl -X POST {at}/cluster/nodes/1/drain -d '{}'",
+    ),
+    (
+        "POST",
+        "/cluster/finish-upgrade",
+        "write by the highest version of this release from now on; 409 with the nodes that cannot",
+        "curl -X POST {at}/cluster/finish-upgrade",
     ),
     ("GET", "/metrics", "numbers for Prometheus", "curl {at}/metrics"),
     (

@@ -48,7 +48,7 @@ use crate::file_limit;
 use crate::health::Health;
 use crate::house::House;
 use crate::metrics::Metrics;
-pub use cluster::ClusterControl;
+pub use cluster::{Answering, ClusterControl, Moved};
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use reload::{ReloadControl, Reloaded};
 pub use store::StorePort;
@@ -191,6 +191,8 @@ fn router(port: Arc<Port>) -> Router {
         .route("/bans", get(bans::list))
         .route("/bans/{user}", get(bans::show).put(bans::ban).delete(bans::lift))
         .route("/revocations", post(bans::revoke))
+        .route("/cluster/nodes/{node}/drain", post(cluster::drain))
+        .route("/cluster/finish-upgrade", post(cluster::finish_upgrade))
         .route("/clock/accept", post(clock::accept))
         .route("/reload", post(reload::reload))
         .route("/log", get(store::show))

@@ -65,6 +65,7 @@ struct NewSettings {
 enum NewDurability {
     Memory,
     Disk,
+    Replicated,
 }
 
 impl From<NewDurability> for Durability {
@@ -72,6 +73,7 @@ impl From<NewDurability> for Durability {
         match wanted {
             NewDurability::Memory => Durability::Memory,
             NewDurability::Disk => Durability::Disk,
+            NewDurability::Replicated => Durability::Replicated,
         }
     }
 }
@@ -95,22 +97,34 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
 }
 
 pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejection>) -> Answer {
-    let wanted: NewRoom =
-        body_json(body, r#"send {"name":"show-1"}, with "durability":"memory" or "disk" if you like"#)?;
+    let wanted: NewRoom = body_json(
+        body,
+        r#"send {"name":"show-1"}, with "durability":"memory", "disk" or "replicated" if you like"#,
+    )?;
     let durability = wanted.durability.map(Durability::from);
     check_durability(&port, durability)?;
     let settings = RoomSettings { durability, ..RoomSettings::default() };
     port.change(&wanted.name, |room| AdminRequest::Create { room, settings }).await
 }
 
-/// A node without a log can keep no room on disk.
+/// A node without a log can keep no room on disk, and only a cluster can replicate one.
 fn check_durability(port: &Port, wanted: Option<Durability>) -> Result<(), Failure> {
-    if wanted == Some(Durability::Disk) && port.store.is_none() {
-        let error = "this node keeps nothing on disk";
-        let hint = "give it a folder for its log (log.dir) and restart it, or leave the durability out";
-        return Err(Failure::new(StatusCode::CONFLICT, error, hint));
-    }
-    Ok(())
+    let (error, hint) = match (wanted, port.cluster.is_some()) {
+        (Some(Durability::Disk), true) => (
+            "rooms of a cluster are memory or replicated",
+            "say \"replicated\": the log of a cluster is on its servers' disks; or leave the durability out",
+        ),
+        (Some(Durability::Disk), false) if port.store.is_none() => (
+            "this node keeps nothing on disk",
+            "give it a folder for its log (log.dir) and restart it, or leave the durability out",
+        ),
+        (Some(Durability::Replicated), false) => (
+            "this node stands alone and replicates nothing",
+            "say \"disk\", or make a cluster: see cluster.name",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Failure::new(StatusCode::CONFLICT, error, hint))
 }
 
 /// Replace all settings of a room.

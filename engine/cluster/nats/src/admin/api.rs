@@ -200,6 +200,19 @@ impl Session {
         }
     }
 
+    /// Messages of a subject, for so long.
+    pub(crate) async fn listen(&self, subject: String, within: Duration) -> Vec<Bytes> {
+        let Ok(mut messages) = self.client.subscribe(subject).await else { return Vec::new() };
+        let mut all = Vec::new();
+        let listening = async {
+            while let Some(message) = messages.next().await {
+                all.push(message.payload);
+            }
+        };
+        let _ = tokio::time::timeout(within, listening).await;
+        all
+    }
+
     /// The answers of several servers: all that come until `count` are there or `within` is over.
     pub(crate) async fn gather(&self, subject: String, count: usize, within: Duration) -> Vec<Value> {
         let inbox = self.client.new_inbox();

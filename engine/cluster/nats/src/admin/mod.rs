@@ -6,6 +6,7 @@
 //! the key and says what to do.
 //! Not here: moving leaders (`driver`), the commands for operators (`grandstand cluster`).
 
+mod agreed;
 mod api;
 mod copies;
 mod facts;
@@ -13,23 +14,29 @@ mod fault;
 mod servers;
 mod streams;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use grandstand_cluster::house::{Ban, HouseMessage};
 use grandstand_cluster::id::NodeId;
 use grandstand_cluster::link::Message as _;
-use grandstand_cluster::membership::Facts;
+use grandstand_cluster::membership::{Facts, Heartbeat};
 use grandstand_engine::link::ShardId;
 
 use crate::config::{Config, Plan};
 
+pub use agreed::Agreed;
+pub(crate) use agreed::now as agreed_now;
 pub(crate) use api::Session;
 pub use copies::{NodeCopies, copies, ends, renew};
 pub use fault::AdminFault;
 
 /// How long a command waits for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A node that runs sends five heartbeats a second.
+const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// A step of [`init`] that was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +119,34 @@ pub fn bans(config: &Config) -> Result<Vec<Ban>, AdminFault> {
 /// The servers are out of reach.
 pub fn facts_within(config: &Config, within: Duration) -> Result<Option<Facts>, AdminFault> {
     with_session_within(config, within, async |session| facts::found(session).await)
+}
+
+/// What the nodes agreed on since the cluster was made.
+///
+/// # Errors
+/// The servers are out of reach.
+pub fn agreed(config: &Config) -> Result<Agreed, AdminFault> {
+    with_session(config, async |session| agreed::now(session).await)
+}
+
+/// The nodes that run: those that were heard within a time.
+///
+/// # Errors
+/// The servers are out of reach.
+pub fn nodes_heard(config: &Config) -> Result<BTreeSet<NodeId>, AdminFault> {
+    with_session(config, async |session| {
+        let heartbeats = session.listen(session.subjects.heartbeat(), HEARD_WITHIN).await;
+        let decoded = heartbeats.iter().filter_map(|bytes| Heartbeat::decode(bytes).ok());
+        Ok(decoded.map(|heartbeat| heartbeat.node).collect())
+    })
+}
+
+/// Raises what the nodes agreed on to at least this. Returns what it is then.
+///
+/// # Errors
+/// The servers are out of reach, or others write at the same time.
+pub fn raise(config: &Config, to: Agreed) -> Result<Agreed, AdminFault> {
+    with_session(config, async |session| agreed::raise(session, to).await)
 }
 
 /// Whether the cluster can keep what it acknowledges: streams, servers and facts are as they must be.

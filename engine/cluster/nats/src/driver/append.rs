@@ -31,6 +31,7 @@ impl Driver {
         let reply = Answered::Append(shard, attempt).subject(&self.inbox);
         let is_sent = self.request_with_headers(self.subjects.log(shard), reply, headers, bytes);
         if is_sent {
+            self.log_watch.handle_append(self.now(), shard);
             if let Some(known) = self.shards.get_mut(usize::from(shard.0)) {
                 known.append = Latest(Some(attempt));
             }
@@ -48,6 +49,9 @@ impl Driver {
     pub(super) fn handle_append(&mut self, shard: ShardId, attempt: Attempt, message: &Message) {
         let (reply, why) = replies::of_append(message.status, &message.payload);
         let is_kept = matches!(reply, Reply::Acknowledged(_));
+        if is_kept {
+            self.log_watch.handle_acknowledged(self.now(), shard);
+        }
         let counters = &self.shared.counters;
         let counter = if is_kept { &counters.acknowledged } else { &counters.rejected };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -161,6 +161,7 @@ mod tests {
                         reports: Vec::new(),
                         load: 0,
                         house: 0,
+                        about: grandstand_cluster::membership::About::default(),
                     };
                     self.membership.handle_heartbeat(self.now, &heartbeat).unwrap();
                     self.detour.handle_heartbeat(self.now, &heartbeat);

@@ -39,7 +39,10 @@ pub(super) fn handle(driver: &Driver, message: &HouseMessage) {
     house.handle(message);
     if message.asks != 0 {
         let answer = HouseMessage { answers: message.asks, ..message_of(driver) };
-        let _ = driver.publish_encoded(driver.subjects.house_of(message.node), answer.encode());
+        let _ = driver.publish_encoded(
+            driver.subjects.house_of(message.node),
+            answer.encode_as(driver.membership.version()),
+        );
     }
 }
 
@@ -57,7 +60,7 @@ pub(super) fn compare(driver: &mut Driver, heartbeat: &Heartbeat) {
     let subject = driver.subjects.house_of(heartbeat.node);
     for bans in house.bans().chunks(BANS_PER_MESSAGE) {
         let message = HouseMessage { bans: bans.to_vec(), ..message_of(driver) };
-        let _ = driver.publish_encoded(subject.clone(), message.encode());
+        let _ = driver.publish_encoded(subject.clone(), message.encode_as(driver.membership.version()));
     }
 }
 
@@ -67,7 +70,8 @@ pub(super) fn send_news(driver: &Driver) {
     let (taken, moved) = house.news();
     if !taken.is_empty() || !moved.is_empty() {
         let message = HouseMessage { taken, moved, ..message_of(driver) };
-        let _ = driver.publish_encoded(driver.subjects.house(), message.encode());
+        let _ =
+            driver.publish_encoded(driver.subjects.house(), message.encode_as(driver.membership.version()));
     }
 }
 
@@ -76,7 +80,8 @@ pub(super) fn obey(driver: &Driver, order: ToNodes) {
     match order {
         ToNodes::Bans { bans, asks } => {
             let message = HouseMessage { bans, asks, ..message_of(driver) };
-            let _ = driver.publish_encoded(driver.subjects.house(), message.encode());
+            let _ = driver
+                .publish_encoded(driver.subjects.house(), message.encode_as(driver.membership.version()));
         }
         ToNodes::Keep { kind, id, kept } => keep(driver, (kind, id), kept),
     }

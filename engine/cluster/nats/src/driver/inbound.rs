@@ -13,7 +13,7 @@ use grandstand_cluster::membership::Heartbeat;
 use grandstand_cluster::seat::Ask;
 use grandstand_cluster::stand::FromWire;
 
-use super::{Driver, house};
+use super::{Driver, house, orders};
 use crate::subjects::{Answered, Inbound};
 
 impl Driver {
@@ -32,8 +32,9 @@ impl Driver {
                 let reply = message.reply.as_ref()?.to_string();
                 // One that is lost is like a ping that is lost.
                 let pong = Pong { node: self.membership.me(), incarnation: self.membership.incarnation() };
-                let _ = self.publish_encoded(reply, pong.encode());
+                let _ = self.publish_encoded(reply, pong.encode_as(self.membership.version()));
             }
+            Inbound::Order => orders::handle_order(self, message)?,
             Inbound::Heartbeat => {
                 let heartbeat = Heartbeat::decode(payload).ok()?;
                 let now = self.now();
@@ -89,6 +90,7 @@ impl Driver {
                     self.handle_pong(node, is_unreachable);
                 }
             }
+            Some(Answered::Order(number)) => orders::handle_outcome(self, number, &message),
             Some(Answered::RoundTrip(number)) => self.handle_round_trip(number),
             None => {
                 self.shared.counters.malformed.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod detour;
 mod house;
 mod inbound;
 mod leaders;
+mod orders;
 mod read;
 mod upkeep;
 
@@ -23,7 +24,8 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use grandstand_cluster::link::{Announce, AnswerParts, Message as _, TooLong, encode_answer};
+use grandstand_cluster::link::{Announce, AnswerParts, Message as _, TooLong, encode_answer_as};
+use grandstand_cluster::log_watch::LogWatch;
 use grandstand_cluster::membership::{self, HEARTBEAT_MS, Membership};
 use grandstand_cluster::stand::{Arrived, FromWire, ToWire};
 use grandstand_cluster::time::OwnTime;
@@ -38,6 +40,7 @@ use crate::house::ToNodes;
 use crate::status::Shared;
 use crate::subjects::Subjects;
 use crate::wire::{FromStand, weight};
+pub(crate) use orders::Asked;
 use read::Reading;
 use upkeep::{Peer, RoundTrip};
 
@@ -72,6 +75,12 @@ pub(crate) struct Driver {
     round_trip: RoundTrip,
     /// What stands were told last: does the log keep what it acknowledges?
     told_replicated: bool,
+    /// The same: does the node give its shards away?
+    told_draining: bool,
+    /// The same: by which version all is written.
+    told_agreed: u16,
+    orders: orders::Orders,
+    log_watch: LogWatch,
 }
 
 /// What the driver knows of a shard.
@@ -80,6 +89,9 @@ struct Shard {
     append: append::Latest,
     reading: Reading,
     answers: AnswerParts,
+    /// Servers that could lead the stream, as its leader said last, and when it said so.
+    others: Vec<String>,
+    leader_seen: Option<OwnTime>,
 }
 
 impl Driver {
@@ -123,6 +135,8 @@ impl Driver {
             append: append::Latest::default(),
             reading: Reading::default(),
             answers: AnswerParts::default(),
+            others: Vec::new(),
+            leader_seen: None,
         };
         Ok(Driver {
             origin: config.origin,
@@ -131,6 +145,7 @@ impl Driver {
             subjects,
             membership,
             peers,
+            log_watch: LogWatch::new(outlets.len()),
             shards: outlets.into_iter().map(shard).collect(),
             shared,
             leaders,
@@ -145,6 +160,9 @@ impl Driver {
             connected_at: None,
             round_trip: RoundTrip::default(),
             told_replicated: true,
+            told_draining: false,
+            told_agreed: 0,
+            orders: orders::Orders::default(),
         })
     }
 
@@ -152,7 +170,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut from_stands: mpsc::Receiver<FromStand>,
-        mut orders: mpsc::Receiver<ToNodes>,
+        (mut to_nodes, mut asked): (mpsc::Receiver<ToNodes>, mpsc::Receiver<Asked>),
         mut stopped: oneshot::Receiver<()>,
     ) {
         let every = |period| {
@@ -182,7 +200,8 @@ impl Driver {
                         self.handle_stand(next);
                     }
                 }
-                Some(order) = orders.recv() => house::obey(&self, order),
+                Some(order) = to_nodes.recv() => house::obey(&self, order),
+                Some(asked) = asked.recv() => orders::ask(&mut self, asked),
                 Some(message) = self.answers.next() => self.handle_answer(message),
                 Some(message) = self.for_me.next() => self.handle_inbound(&message),
                 Some(message) = self.for_all.next() => self.handle_inbound(&message),
@@ -211,16 +230,23 @@ impl Driver {
         let is_sent = match message {
             // Went another way (`wire`).
             ToWire::Report(_) => true,
-            ToWire::AskAll(ask) => self.publish_encoded(self.subjects.ask(shard), ask.encode()),
+            ToWire::AskAll(ask) => {
+                self.publish_encoded(self.subjects.ask(shard), ask.encode_as(self.membership.version()))
+            }
+            ToWire::Outcome { order, outcome } => {
+                orders::settle(self, order, &outcome);
+                true
+            }
             ToWire::Answer { to, answer } => {
                 // With it go the reports that it follows from.
                 self.send_heartbeat();
                 let subject = self.subjects.answer(to, shard);
-                encode_answer(&answer)
+                encode_answer_as(&answer, self.membership.version_to(to))
                     .is_ok_and(|parts| parts.into_iter().all(|part| self.publish(subject.clone(), part)))
             }
             ToWire::Announce { term, position } => {
-                self.publish_encoded(self.subjects.announce(shard), Announce { term, position }.encode())
+                let announce = Announce { term, position }.encode_as(self.membership.version());
+                self.publish_encoded(self.subjects.announce(shard), announce)
             }
             ToWire::Append(append) => self.append(shard, append),
             ToWire::Read { from } => {

@@ -16,8 +16,9 @@ use grandstand_cluster::membership::{Heartbeat, PeerRefusal};
 use grandstand_cluster::stand::FromWire;
 use grandstand_cluster::time::OwnTime;
 use grandstand_engine::link::ShardId;
+use grandstand_engine::runtime::wall;
 
-use super::{Driver, house};
+use super::{Driver, house, leaders, orders};
 use crate::admin::{self, Session};
 use crate::replies::StreamEnd;
 use crate::status::StreamStatus;
@@ -25,6 +26,9 @@ use crate::subjects::Answered;
 
 /// After a connection is made, routes between servers may still be missing.
 const UNSETTLED: Duration = Duration::from_millis(1_000);
+
+/// A leader that was heard this long ago is heard. Each is asked every two seconds.
+const LEADER_FRESH_MS: u64 = 3_000;
 
 /// Another node.
 #[derive(Debug)]
@@ -51,13 +55,21 @@ pub(super) struct RoundTrip {
 
 impl Driver {
     pub(super) fn send_heartbeat(&self) {
-        let mut heartbeat = self.membership.heartbeat(self.now(), self.shared.reports());
+        let now = self.now();
+        let mut heartbeat = self.membership.heartbeat(now, self.shared.reports());
         if let Some(house) = self.shared.house.get() {
             (heartbeat.load, heartbeat.house) = (house.load(), house.digest());
         }
         house::send_news(self);
+        heartbeat.about.unix_ms = wall::unix_ms();
+        let hears = |(ix, shard): (usize, &super::Shard)| {
+            shard.leader_seen.filter(|seen| now.since(*seen) < LEADER_FRESH_MS).map(|_| 1_u64 << (ix & 63))
+        };
+        heartbeat.about.leaders =
+            self.shards.iter().enumerate().filter_map(hears).fold(0, |all, one| all | one);
         // One that is lost is like one that is lost on the way.
-        let _ = self.publish_encoded(self.subjects.heartbeat(), heartbeat.encode());
+        let encoded = heartbeat.encode_as(self.membership.version());
+        let _ = self.publish_encoded(self.subjects.heartbeat(), encoded);
     }
 
     pub(super) fn send_pings(&mut self) {
@@ -66,6 +78,10 @@ impl Driver {
             let _ = self.request(self.subjects.ping(peer.node), reply, Bytes::new());
         }
         self.poll_reads();
+        if self.told_draining != self.shared.is_draining() {
+            orders::tell_draining(self);
+        }
+        leaders::watch_logs(self);
     }
 
     pub(super) fn handle_pong(&mut self, node: NodeId, is_unreachable: bool) {
@@ -88,16 +104,23 @@ impl Driver {
     }
 
     pub(super) fn show_peer(&self, heartbeat: &Heartbeat, now: OwnTime, refused: Option<PeerRefusal>) {
-        let node = heartbeat.node;
         let mut status = self.shared.lock();
         // Strangers may send under any number: only nodes of the list are shown.
-        if !self.peers.iter().any(|peer| peer.node == node) {
+        if !self.peers.iter().any(|peer| peer.node == heartbeat.node) {
             return;
         }
-        let peer = status.peers.entry(node).or_default();
+        let peer = status.peers.entry(heartbeat.node).or_default();
         peer.refused = refused;
-        if refused.is_none() {
-            (peer.heard, peer.load) = (Some(now), heartbeat.load);
+        if refused.is_some() {
+            return;
+        }
+        (peer.heard, peer.load) = (Some(now), heartbeat.load);
+        peer.about = heartbeat.about;
+        peer.versions = Some(heartbeat.versions);
+        if heartbeat.about.unix_ms > 0 {
+            let ahead_ms =
+                heartbeat.about.unix_ms.cast_signed().saturating_sub(wall::unix_ms().cast_signed());
+            peer.clock_ahead_ms.note(now, ahead_ms);
         }
     }
 
@@ -108,6 +131,7 @@ impl Driver {
             None => stream.leader = None,
             Some(end) => {
                 *stream = StreamStatus {
+                    acknowledged_ms: stream.acknowledged_ms,
                     leader: end.leader.clone(),
                     first: Position(end.first),
                     last: Position(end.last),
@@ -126,6 +150,9 @@ impl Driver {
         let (shared, facts, plan, origin) = (self.shared.clone(), self.facts, self.plan, self.origin);
         tokio::spawn(async move {
             let faults = admin::check_all(&session, &facts, &plan).await;
+            if let Ok(agreed) = admin::agreed_now(&session).await {
+                shared.agree(agreed.version);
+            }
             let mut status = shared.lock();
             status.faults = faults;
             status.checked = Some(OwnTime(origin.elapsed().as_millis() as u64));
@@ -135,6 +162,8 @@ impl Driver {
     /// Once a second.
     pub(super) fn look_after(&mut self) {
         self.ask_leaders();
+        self.orders.drop_old();
+        tell_agreed(self);
         let is_replicated = !self.shared.lock().faults.iter().any(admin::AdminFault::breaks_promise);
         if is_replicated != self.told_replicated && self.deliver_to_all(&FromWire::Replicated(is_replicated))
         {
@@ -181,5 +210,15 @@ impl Driver {
             Event::ClientError(error) => self.shared.set_problem(format!("no connection: {error}")),
             Event::LameDuckMode | Event::Draining | Event::Closed => {}
         }
+    }
+}
+
+/// By which version all is written, to stands. Other nodes read it in heartbeats.
+fn tell_agreed(driver: &mut Driver) {
+    driver.membership.agree(driver.shared.agreed());
+    let agreed = driver.membership.version();
+    driver.shared.agree(agreed);
+    if agreed != driver.told_agreed && driver.deliver_to_all(&FromWire::Agreed(agreed)) {
+        driver.told_agreed = agreed;
     }
 }

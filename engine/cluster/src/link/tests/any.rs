@@ -20,7 +20,7 @@ use proptest::sample::select;
 use crate::house::{Ban, HouseMessage};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::{DownFrame, DownItem, UpFrame, UpItem};
-use crate::membership::{Echo, Facts, Heartbeat, ShardReport, Versions};
+use crate::membership::{About, Echo, Facts, Heartbeat, ShardReport, Versions};
 use crate::seat::{Answer as Promise, AnswerVerdict, Ask, ShownEntry};
 use crate::time::PeerTime;
 
@@ -457,18 +457,30 @@ pub(super) fn heartbeat() -> BoxedStrategy<Heartbeat> {
         ticket_key_print,
     });
     let versions = (any::<u16>(), any::<u16>()).prop_map(|(min, max)| Versions { min, max });
+    let about = (any::<bool>(), number(), any::<u8>(), number(), any::<u16>()).prop_map(
+        |(is_draining, unix_ms, nodes, leaders, written)| About {
+            is_draining,
+            unix_ms,
+            nodes,
+            leaders,
+            written,
+        },
+    );
     let ids = (any::<u8>(), number(), number(), (any::<u32>(), number()));
-    (ids, vec(echo, 0..4), facts, versions, vec(report, 0..9))
-        .prop_map(|((node, incarnation, sent, (load, house)), echoes, facts, versions, reports)| Heartbeat {
-            node: NodeId(node),
-            incarnation: Incarnation(incarnation),
-            sent: PeerTime(sent),
-            echoes,
-            facts,
-            versions,
-            reports,
-            load,
-            house,
+    (ids, vec(echo, 0..4), facts, versions, vec(report, 0..9), about)
+        .prop_map(|((node, incarnation, sent, (load, house)), echoes, facts, versions, reports, about)| {
+            Heartbeat {
+                node: NodeId(node),
+                incarnation: Incarnation(incarnation),
+                sent: PeerTime(sent),
+                echoes,
+                facts,
+                versions,
+                reports,
+                load,
+                house,
+                about,
+            }
         })
         .boxed()
 }

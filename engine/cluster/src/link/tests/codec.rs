@@ -3,6 +3,7 @@
 //! Why a second encoding: whatever bytes decode, the value that came out must be a value like any other. It
 //! is encoded and decoded again.
 
+use grandstand_engine::link::ShardId;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -11,6 +12,7 @@ use crate::house::HouseMessage;
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::{Announce, AnswerParts, DownFrame, Message, Pong, UpFrame, encode_answer};
 use crate::membership::Heartbeat;
+use crate::order::{Order, Outcome};
 use crate::seat::{Answer, Ask};
 
 fn decode_answer(bytes: &[u8]) -> Option<Answer> {
@@ -56,6 +58,13 @@ proptest! {
         let announce = Announce { term: Term(numbers[0]), position: Position(numbers[1]) };
         prop_assert_eq!(Announce::decode(&announce.encode().unwrap()), Ok(announce));
         prop_assert_eq!(HouseMessage::decode(&house.encode().unwrap()), Ok(house));
+        let order = Order::HandOver { shard: ShardId(numbers[0] as u16), to: NodeId(node) };
+        for order in [order, Order::Drain, Order::Serve] {
+            prop_assert_eq!(Order::decode(&order.encode().unwrap()), Ok(order));
+        }
+        for outcome in [Outcome::default(), Outcome::refused(numbers[1])] {
+            prop_assert_eq!(Outcome::decode(&outcome.encode().unwrap()), Ok(outcome));
+        }
         let pong = Pong { node: NodeId(node), incarnation: Incarnation(numbers[2]) };
         prop_assert_eq!(Pong::decode(&pong.encode().unwrap()), Ok(pong));
     }

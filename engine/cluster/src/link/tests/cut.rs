@@ -262,6 +262,7 @@ fn a_heartbeat_of_many_shards_fits_and_one_of_too_many_is_an_error() {
         reports: Vec::new(),
         load: 0,
         house: 0,
+        about: crate::membership::About::default(),
     };
     let report = |shard| crate::membership::ShardReport {
         shard: ShardId(shard),

@@ -17,7 +17,8 @@ use super::any::framed;
 use super::body::cluster_message;
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::*;
-use crate::membership::{Echo, Facts, Heartbeat, ShardReport, Versions};
+use crate::membership::{About, Echo, Facts, Heartbeat, ShardReport, Versions};
+use crate::order::{Order, Outcome};
 use crate::seat::{Answer as Promise, AnswerVerdict, Ask, ShownEntry};
 use crate::time::PeerTime;
 
@@ -236,6 +237,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         reports: vec![report(0, true), report(1, false)],
         load: 0,
         house: 0,
+        about: About { is_draining: true, unix_ms: 1_700_000_000_000, nodes: 3, leaders: 5, written: 1 },
     };
     let ask = Ask { candidate: node, incarnation, term, sent: PeerTime(8) };
     let answer = |verdict| {
@@ -254,6 +256,11 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         ("old_term", answer(AnswerVerdict::OldTerm(Term(6)))),
         ("announce", Announce { term, position: Position(65) }.encode().unwrap()),
         ("pong", Pong { node, incarnation }.encode().unwrap()),
+        ("hand_over", Order::HandOver { shard: ShardId(3), to: node }.encode().unwrap()),
+        ("drain", Order::Drain.encode().unwrap()),
+        ("serve", Order::Serve.encode().unwrap()),
+        ("taken", Outcome::default().encode().unwrap()),
+        ("refused", Outcome::refused("the node drains").encode().unwrap()),
     ]
 }
 
@@ -265,6 +272,23 @@ fn messages_are_the_bytes_that_the_vectors_say() {
     let expected: String =
         vectors.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
     assert!(found == expected, "encoded otherwise than in vectors.txt:\n{found}");
+}
+
+/// What a node of an earlier release says, which knows less of itself.
+#[test]
+fn a_heartbeat_without_the_later_fields_is_read() {
+    let hex = concat!(
+        "01200000001c003c0006000800050018002000100028000a0030000c000e0014001c0000000002010001000600",
+        "010002003800000028000000080706050403020140e20100000000000b000000000000000c0000000000000000",
+        "00000002000000480000001c000000010000006400000010001800060008000000040010000500100000000101",
+        "01000500000000000000410000000000000010001e000000080006000000100007001000000000000101050000",
+        "000000000041000000000000000000000000000a0018000700080010000a000000000000010900000000000000",
+        "0700000000000000",
+    );
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let heartbeat = Heartbeat::decode(&bytes).unwrap();
+    assert_eq!((heartbeat.about, heartbeat.reports.len()), (About::default(), 2));
 }
 
 /// The fuzz target `cluster_message`, with the vectors as seeds.

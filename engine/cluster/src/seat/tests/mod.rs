@@ -82,6 +82,7 @@ impl Bench {
             reports: vec![report],
             load: 0,
             house: 0,
+            about: crate::membership::About::default(),
         };
         self.membership.handle_heartbeat(self.now, &heartbeat).unwrap();
         self.seat.handle_heartbeat(&heartbeat, &self.membership);

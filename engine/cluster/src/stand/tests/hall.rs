@@ -57,7 +57,7 @@ pub(super) struct Viewer {
     pub(super) count: Option<u64>,
 }
 
-struct Log(Arc<Mutex<VecDeque<ToWire>>>);
+pub(super) struct Log(pub(super) Arc<Mutex<VecDeque<ToWire>>>);
 
 impl Wire for Log {
     fn send(&mut self, message: ToWire) {
@@ -253,6 +253,7 @@ impl Hall {
             rooms: self.rooms.clone(),
             appender: AppenderConfig::default(),
             give_up_ms: 10_000,
+            rebalances: true,
         };
         let mut stand = ClusterStand::new(self.now(), config, parts);
         let worker = WorkerId::new(node as u8, 0);
@@ -438,14 +439,14 @@ impl Hall {
                 let messages = (from.0..=end.0).map(at).collect();
                 self.fly(node, 2, FromWire::Read { from, messages, end });
             }
-            ToWire::Read { .. } => {}
+            ToWire::Read { .. } | ToWire::Outcome { .. } => {}
             ToWire::Up { to, frame } => self.pass(node, usize::from(to.0), FromWire::Up(frame)),
             ToWire::Down { to, frame } => self.pass(node, usize::from(to.0), FromWire::Down(frame)),
         }
     }
 
     pub(super) fn hand_over(&mut self, from: usize, to: usize) {
-        self.fly(from, 0, FromWire::HandOver { to: NodeId(to as u8) });
+        self.fly(from, 0, FromWire::HandOver { to: NodeId(to as u8), order: 0 });
     }
 
     /// All nodes hear whether the log keeps what it acknowledges.

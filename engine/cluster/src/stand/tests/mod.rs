@@ -2,8 +2,10 @@
 //!
 //! Why here: what a viewer sees over an owner change is decided by all parts of a stand together.
 
+mod block;
 mod counts;
 mod hall;
+mod life;
 mod memory;
 mod rooms;
 
