@@ -52,6 +52,8 @@ pub fn play_seed(kind: Kind, seed: u64, steps: usize) -> Outcome {
 
 /// As [`play`]; a panic is a violation.
 pub fn play_caught(plan: &Plan, story: &[Step]) -> Outcome {
+    #[cfg(feature = "planted")]
+    crate::planted::obey();
     catch_unwind(AssertUnwindSafe(|| play(plan, story))).unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<String>()

@@ -29,6 +29,8 @@ pub mod network;
 mod node;
 mod people;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod process;
 pub mod queue;
 pub mod random;

@@ -49,6 +49,10 @@ struct Args {
     /// Do not shrink the stories of broken promises.
     #[arg(long)]
     no_shrink: bool,
+    /// Put this fault into every node of a cluster: the worlds must find it.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "FAULT", value_parser = grandstand_sim::planted::choose)]
+    plant: Option<()>,
     /// Print the figures as one line of JSON.
     #[arg(long)]
     json: bool,

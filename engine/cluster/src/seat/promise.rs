@@ -66,7 +66,7 @@ impl Promises {
     pub(super) fn poll(&mut self, shard: ShardId, membership: &Membership, claims: bool) {
         self.binds &= self.given.is_some_and(|given| match given.to == membership.me() {
             true => claims,
-            false => !given.is_withdrawn(shard, membership),
+            false => !given.is_withdrawn(self.term, shard, membership),
         });
     }
 
@@ -106,7 +106,7 @@ impl Promises {
         }
         if let Some(given) = self.given.filter(|given| is_other(given.to, given.incarnation))
             && self.term > owned.term
-            && given.is_heard(now, shard, membership)
+            && given.is_heard(now, self.term, shard, membership)
         {
             return Err(AnswerVerdict::Hears(given.to));
         }
@@ -131,25 +131,29 @@ impl Promises {
                 .given
                 .as_ref()
                 .filter(is_others)
-                .is_some_and(|given| given.is_heard(now, shard, membership))
+                .is_some_and(|given| given.is_heard(now, self.term, shard, membership))
     }
 }
 
 impl Given {
-    fn is_heard(&self, now: OwnTime, shard: ShardId, membership: &Membership) -> bool {
+    fn is_heard(&self, now: OwnTime, term: Term, shard: ShardId, membership: &Membership) -> bool {
         if self.to == membership.me() {
             return false;
         }
         let is_missed = membership.misses(now, self.to, self.incarnation);
         let is_fresh = now.since(self.at) < SILENCE_MS && !membership.is_gone(self.to, self.incarnation);
-        !self.is_withdrawn(shard, membership) && (!is_missed || is_fresh)
+        !self.is_withdrawn(term, shard, membership) && (!is_missed || is_fresh)
     }
 
-    /// It gave up: it said later that it does not claim the shard.
-    fn is_withdrawn(&self, shard: ShardId, membership: &Membership) -> bool {
-        membership
-            .report(self.to, shard)
-            .is_some_and(|(last, report)| last.sent > self.asked && !report.owns && !report.claims)
+    /// It gave up: it said later that it neither claims the shard nor owns it under the promised term, or
+    /// another life of it is there, which knows nothing of the promise.
+    fn is_withdrawn(&self, term: Term, shard: ShardId, membership: &Membership) -> bool {
+        let is_past = membership.incarnation_of(self.to).is_some_and(|life| life > self.incarnation);
+        is_past
+            || membership.report(self.to, shard).is_some_and(|(last, report)| {
+                let is_owner = report.owns && report.term >= term;
+                last.sent > self.asked && !is_owner && !report.claims
+            })
     }
 }
 

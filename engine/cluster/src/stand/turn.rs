@@ -122,7 +122,8 @@ impl ClusterStand {
     /// A frame of the owner that this node follows.
     fn handle_down(&mut self, now: Now, frame: DownFrame) {
         let at = own(now);
-        if frame.term < self.seat.floor() {
+        let is_planted = planted::is(Fault::LinkWithoutTerm);
+        if frame.term < self.seat.floor() && !is_planted {
             return;
         }
         if !self.follow.accept(at, &frame) {

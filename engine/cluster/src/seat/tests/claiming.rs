@@ -273,3 +273,26 @@ fn the_adopted_entries_of_a_claim_continue_the_log_without_a_gap() {
     assert_eq!((body.previous, body.cause), (Term(1), Cause::Claim));
     assert_eq!(body.adopted.iter().collect::<Vec<_>>(), [entry(2), entry(3)]);
 }
+
+#[test]
+fn a_promise_binds_nobody_to_a_life_that_is_over_or_to_an_owner_of_a_lower_term() {
+    let next_life = Incarnation(LIFE.0 + 1);
+    for (life, owns) in [(next_life, false), (next_life, true), (LIFE, true)] {
+        let mut bench = Bench::new(&[(ONE, 4)]);
+        bench.beat(TWO, 4, false);
+        bench.read();
+        bench.wait(SILENCE_MS);
+        bench.beat(TWO, 4, false);
+        let ask = Ask { candidate: TWO, incarnation: LIFE, term: Term(6), sent: PeerTime(bench.now.0) };
+        bench.seat.handle_ask(bench.now, &ask, &bench.membership);
+        bench.poll();
+        assert_eq!(bench.seat.floor(), Term(6));
+        bench.wait(1);
+        bench.beat_of_life(TWO, life, 5, owns);
+        bench.beat(ONE, 4, true);
+        bench.poll();
+        assert_eq!(bench.seat.floor(), Term(4), "{life:?}, owns {owns}");
+        bench.seat.handle_restated(Term(4), 1);
+        assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::Show);
+    }
+}

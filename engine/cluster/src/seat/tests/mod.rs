@@ -64,6 +64,10 @@ impl Bench {
 
     /// Peers that say this of the shard, if they own it.
     fn beat(&mut self, node: NodeId, term: u64, owns: bool) {
+        self.beat_of_life(node, LIFE, term, owns);
+    }
+
+    fn beat_of_life(&mut self, node: NodeId, incarnation: Incarnation, term: u64, owns: bool) {
         let report = ShardReport {
             shard: SHARD,
             term: Term(term),
@@ -74,7 +78,7 @@ impl Bench {
         };
         let heartbeat = Heartbeat {
             node,
-            incarnation: LIFE,
+            incarnation,
             sent: PeerTime(self.now.0),
             echoes: vec![Echo { node: ME, incarnation: LIFE, sent: PeerTime(self.now.0) }],
             facts: Facts { seed: 1, shards: 1, ticket_key_print: 1 },
