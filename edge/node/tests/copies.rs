@@ -232,7 +232,10 @@ fn load_a_node_that_was_away_for_longer_than_the_log_takes_a_snapshot() {
     let owner = cluster.owner().unwrap();
     if owner != away {
         let moved = "/cluster/shards/0/move";
-        http::request_with(cluster.admin[owner], "POST", moved, &json!({ "to": away }).to_string()).unwrap();
+        let to = json!({ "to": away }).to_string();
+        // It may own the shard once the owner has heard that it is there.
+        cluster
+            .until("a move", |cluster| http::request_with(cluster.admin[owner], "POST", moved, &to).is_ok());
     }
     cluster.until("the owner with the snapshot", |cluster| cluster.owner() == Some(away));
     assert_eq!(cluster.say(last + 1), last + 1, "a repeated publication is known by its nonce");

@@ -15,6 +15,7 @@ use common::{config, frame};
 use grandstand::Node;
 use grandstand_harness::http;
 use grandstand_harness::nats::{PASSWORD, USER, servers_or_skip};
+use grandstand_harness::wait::until;
 use grandstand_protocol::frame::{ClientFrame, Hello, ServerFrame};
 use serde_json::{Value, json};
 
@@ -222,8 +223,10 @@ fn load_a_ban_is_in_force_at_every_node_within_two_seconds_also_without_a_leader
 
     // A node that was away, and whose file is lost, knows before it serves.
     nodes.pop().unwrap().stop();
-    let answer = ask(&nodes[0], "PUT", "/bans/late", "");
-    assert_eq!(answer["nodes"]["away"], json!([2]), "{answer}");
+    until("node 2 to be missed", || {
+        let answer = ask(&nodes[0], "PUT", "/bans/late", "");
+        answer["nodes"]["away"] == json!([2])
+    });
     fs::remove_file(folder.text("node-2/bans.jsonl")).unwrap();
     nodes.push(start(2, &addresses, &folder));
     for user in ["mallory", "eve", "late"] {

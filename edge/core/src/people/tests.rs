@@ -282,3 +282,12 @@ fn what_nodes_tell_of_is_bounded_and_nothing_is_told_twice() {
     assert!(publish(&node, at(9_000), &mut bridge.as_bridge(true)));
     assert!(node.take_taken().is_empty(), "a bridge's rate is another");
 }
+
+#[test]
+fn sessions_that_came_are_bounded_until_they_are_told() {
+    let node = people(64);
+    node.take_returned();
+    (0..33 * SHARED_MAX as u64).for_each(|n| node.note_returned(n));
+    let told = std::iter::from_fn(|| Some(node.take_returned().len()).filter(|count| *count > 0));
+    assert_eq!(told.sum::<usize>(), 32 * SHARED_MAX);
+}

@@ -28,18 +28,21 @@ struct Line {
     reason: String,
 }
 
-/// All entries of a file; none if there is none.
-pub(super) fn read(path: &Path) -> Result<Vec<Ban>, String> {
+/// All entries of a file, which has none if it is not there; `None` if its folder is not there.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<Ban>>, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(path.parent().is_some_and(Path::is_dir).then(Vec::new));
+        }
         Err(error) => return Err(format!("the file of bans, {}, cannot be read: {error}", path.display())),
     };
     let read = |(number, line): (usize, &str)| {
         parse(line)
             .ok_or_else(|| format!("the file of bans, {}, has a damaged line {number}", path.display()))
     };
-    (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).map(read).collect()
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines.map(read).collect::<Result<_, _>>().map(Some)
 }
 
 fn parse(line: &str) -> Option<Ban> {
@@ -87,7 +90,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("grandstand-bans-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(NAME);
-        assert_eq!(read(&path), Ok(Vec::new()));
+        assert_eq!(read(&path), Ok(Some(Vec::new())));
+        assert_eq!(read(&folder.join("none").join(NAME)), Ok(None));
         let ban = |subject, until_ms, is_lifted| Ban {
             subject,
             stamp_us: 7,
@@ -102,9 +106,10 @@ mod tests {
             ban(Subject::Token(0), 8, false),
         ];
         write(&path, &all).unwrap();
-        assert_eq!(read(&path).unwrap(), all);
+        assert_eq!(read(&path).unwrap(), Some(all));
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replacen("\"kind\":2", "\"kind\":9", 1)).unwrap();
+        assert_eq!(read(&path.join(NAME)), Ok(None), "a file in place of a folder");
         assert!(read(&path).unwrap_err().ends_with("has a damaged line 2"));
         fs::remove_dir_all(folder).unwrap();
     }

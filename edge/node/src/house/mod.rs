@@ -3,7 +3,7 @@
 //! It keeps bans and revocations, passes on what people took of their limits, and says which sessions came.
 //! Why an order is in force here first: whoever gives it must not wait for other nodes to be rid of somebody
 //! at this one. Then it is told to all, stored in this node's file, and put into the cluster's bucket.
-//! Invariants: an order is answered within [`ANSWER_WITHIN`], and the answer names the nodes where it is in
+//! Invariants: an order is answered within 1.8 s, and the answer names the nodes where it is in
 //! force. A node that was away is told by the others as soon as they hear it, and reads file and bucket
 //! before it serves.
 //! Not here: what a ban is (`grandstand_edge::auth::bans`), requests (`http::admin::bans`), the network
@@ -45,7 +45,8 @@ pub struct House {
     clock: Clock,
     file: Option<PathBuf>,
     /// One writer at a time.
-    saving: Mutex<()>,
+    /// Is the file still to be read? Its folder was not there at the start.
+    saving: Mutex<bool>,
     workers: OnceLock<Weak<Workers>>,
     cluster: OnceLock<Arc<Cluster>>,
     /// Everybody's rates, by the kind of limit.
@@ -87,7 +88,7 @@ impl House {
             Some(path) => file::read(path).map_err(|what| {
                 NodeError::new(what, "mend the line, or remove it and ban again what it named")
             })?,
-            None => Vec::new(),
+            None => Some(Vec::new()),
         };
         let settings = audience_settings(config, 0);
         let (frames, publish, reactions) = (settings.frames, settings.publish, settings.reactions);
@@ -95,7 +96,7 @@ impl House {
             bans: Arc::default(),
             clock,
             file,
-            saving: Mutex::default(),
+            saving: Mutex::new(bans.is_none()),
             workers: OnceLock::new(),
             cluster: OnceLock::new(),
             rates: [frames, publish, reactions, publish, publish],
@@ -103,7 +104,7 @@ impl House {
             answered: Notify::new(),
             number: AtomicU64::new(clock.unix().as_micros() as u64),
         };
-        house.bans.merge(house.now_ms(), bans);
+        house.merge(bans.unwrap_or_default());
         Ok(Arc::new(house))
     }
 
@@ -225,11 +226,22 @@ impl House {
     /// Store all that stands. Whether there was no fault; a node without a folder keeps nothing.
     fn save(&self) -> bool {
         let Some(path) = &self.file else { return false };
-        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_unread = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_unread {
+            match file::read(path) {
+                Ok(Some(bans)) => self.close(&self.merge(bans)),
+                Ok(None) => {}
+                Err(what) => {
+                    tracing::error!("{what}: mend it, and ban again what is new");
+                    return false;
+                }
+            }
+        }
         let saved = file::write(path, &self.bans.all(self.now_ms()));
         if let Err(error) = &saved {
             tracing::error!(file = %path.display(), %error, "bans cannot be stored: a restart may forget the last ones");
         }
+        *is_unread &= saved.is_err();
         saved.is_ok()
     }
 }

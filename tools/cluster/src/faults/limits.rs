@@ -102,7 +102,8 @@ impl Limits {
         part(self.keeps_viewers.then_some(0), "reconnects elsewhere #");
         part(self.refuses_nothing.then_some(0), "refused #");
         part(self.must_put_off.then_some(0), "acknowledged meanwhile #, refused with a time");
-        parts.join(", ")
+        // What every trial must hold (`zeros`), where nothing else is asked.
+        if parts.is_empty() { "nothing acknowledged is lost".to_owned() } else { parts.join(", ") }
     }
 }
 

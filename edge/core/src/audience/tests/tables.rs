@@ -56,7 +56,7 @@ const FILLED: [(&str, Fill); 16] = [
 ];
 
 /// Rows that are filled by a test of their own: the file, and the function in it.
-const ELSEWHERE: [(&str, &str, &str); 8] = [
+const ELSEWHERE: [(&str, &str, &str); 10] = [
     ("nonces", include_str!("../../../../../engine/src/room/nonces.rs"), "the_window_is_bounded_in_number"),
     ("people in slow mode", include_str!("../../../../../engine/src/room/slow_mode.rs"), "memory_is_bounded"),
     (
@@ -83,6 +83,16 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
         "addresses without connections",
         include_str!("../../admission/limits.rs"),
         "addresses_vanish_when_they_are_quiet_and_are_capped_until_then",
+    ),
+    (
+        "bans and revocations; from other nodes",
+        include_str!("../../../../src/auth/bans.rs"),
+        "the_table_is_bounded_and_a_known_subject_always_has_its_place",
+    ),
+    (
+        "sessions that came and are not told yet",
+        include_str!("../../people/tests.rs"),
+        "sessions_that_came_are_bounded_until_they_are_told",
     ),
     (
         "paths of a QUIC connection",
