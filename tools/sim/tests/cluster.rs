@@ -2,7 +2,8 @@
 //! exactly.
 //!
 //! Why: what goes wrong between an election, a cut and a kill shows in no test of one part.
-//! Thousands of them: `cargo xtask sim --nodes 3`; the faults that must be found: `cargo xtask sim --planted`.
+//! Thousands of them: `gs-sim --nodes 3 --seeds 10000`; the faults that must be found: `cargo xtask sim
+//! --planted`.
 
 use grandstand_sim::fleet::{play_seed, run};
 use grandstand_sim::plan::Plan;
