@@ -3,9 +3,10 @@
 //! Why the owner: a server whose disk is slow goes on leading a log, and no election comes of it; and a node
 //! that reaches the wrong server waits for acknowledgements while all others would get them.
 //! How: of each shard it knows how long the last records waited for their acknowledgement. Where half of them
-//! waited for more than [`SLOW_MS`], the log's leader is asked to step down. Where a record waits for more
-//! than [`STUCK_MS`] while other nodes hear the log's leader, the node moves its connection to another server
-//! first, and then leaves the shard to others.
+//! waited for more than [`SLOW_MS`], the log's leader is asked to step down. Where a record waits while other
+//! nodes hear the log's leader for [`STUCK_MS`], the node moves its connection to another server first, and
+//! then leaves the shard to others. What others heard before the record waited counts for nothing: a leader
+//! that has just died is still in their reports.
 //! Invariants: a leader is asked to step down at most once in [`PATIENCE_MS`], and less often while that does
 //! not help, so a cluster whose disks are all slow is not disturbed. The connection moves at most once in
 //! [`MOVE_EVERY_MS`].
@@ -19,8 +20,11 @@ use crate::time::OwnTime;
 
 /// Half of the acknowledgements above this: slow. A disk that syncs takes 1 to 10 ms.
 pub const SLOW_MS: u64 = 50;
-/// A record that waits for this long is stuck.
+/// A record that waits for this long, while other nodes hear the log's leader, is stuck.
 pub const STUCK_MS: u64 = 1_000;
+/// So long after a leader died other nodes may still say that they hear it: they look every 2 s, believe it
+/// for 3 s, and say it with the next heartbeat.
+pub const STALE_MS: u64 = 3_500;
 /// Between two requests to step down, at first.
 pub const PATIENCE_MS: u64 = 30_000;
 /// The longest time between two of them.
@@ -61,6 +65,8 @@ pub struct Seen {
 struct Shard {
     /// Since when the record in flight waits.
     waits_since: Option<OwnTime>,
+    /// Since when it waits although other nodes hear the log's leader.
+    heard_since: Option<OwnTime>,
     /// When acknowledgements came, and after how many milliseconds.
     times: VecDeque<(OwnTime, u64)>,
     stepped_down: Option<OwnTime>,
@@ -92,6 +98,7 @@ impl LogWatch {
     pub fn handle_acknowledged(&mut self, now: OwnTime, shard: ShardId) {
         let Some(shard) = self.shards.get_mut(usize::from(shard.0)) else { return };
         let Some(since) = shard.waits_since.take() else { return };
+        shard.heard_since = None;
         if shard.times.len() == SAMPLES {
             shard.times.pop_front();
         }
@@ -121,7 +128,7 @@ impl LogWatch {
                 acts.push(Act::StepDown(id));
             }
             let waits = shard.waits_since.map_or(0, |since| now.since(since));
-            if waits < STUCK_MS || !seen.is_heard_by_others {
+            if !shard.is_stuck(now, seen.is_heard_by_others) {
                 continue;
             }
             match self.moved.map(|moved| now.since(moved)) {
@@ -129,7 +136,7 @@ impl LogWatch {
                 moved if moved.is_none_or(|since| since >= MOVE_EVERY_MS.max(waits)) => is_stuck = true,
                 Some(since) if since >= AFTER_MOVE_MS => {
                     acts.push(Act::Withdraw(id));
-                    shard.waits_since = None;
+                    (shard.waits_since, shard.heard_since) = (None, None);
                 }
                 _ => {}
             }
@@ -143,6 +150,15 @@ impl LogWatch {
 }
 
 impl Shard {
+    fn is_stuck(&mut self, now: OwnTime, is_heard_by_others: bool) -> bool {
+        let Some(since) = self.waits_since.filter(|_| is_heard_by_others) else {
+            self.heard_since = None;
+            return false;
+        };
+        let heard = *self.heard_since.get_or_insert(now);
+        now.since(heard.max(since.plus(STALE_MS))) >= STUCK_MS
+    }
+
     fn is_slow(&mut self, now: OwnTime) -> bool {
         while self.times.front().is_some_and(|(at, _)| now.since(*at) >= FRESH_MS) {
             self.times.pop_front();
@@ -173,6 +189,7 @@ mod tests {
     use super::*;
 
     const SHARD: ShardId = ShardId(1);
+    const STUCK_AT: u64 = STALE_MS + STUCK_MS;
     const OWNED: Seen = Seen { owns: true, has_other: true, is_heard_by_others: true };
 
     fn seen(of: Seen) -> [Seen; 2] {
@@ -222,19 +239,20 @@ mod tests {
         let mut watch = LogWatch::new(2);
         watch.handle_append(OwnTime(1_000), SHARD);
         let mut acts = Vec::new();
-        for now in 1_000..5_000 {
+        for now in 1_000..9_000 {
             watch.handle_append(OwnTime(now), SHARD);
             acts.extend(watch.poll(OwnTime(now), &seen(OWNED)).into_iter().map(|act| (now, act)));
             if acts.len() == 2 {
                 break;
             }
         }
-        assert_eq!(acts, [(2_000, Act::MoveConnection), (3_500, Act::Withdraw(SHARD))]);
+        assert_eq!(acts, [(5_500, Act::MoveConnection), (7_000, Act::Withdraw(SHARD))]);
         // Acknowledged after the move: it keeps the shard.
         let mut watch = LogWatch::new(2);
         watch.handle_append(OwnTime(0), SHARD);
-        assert_eq!(watch.poll(OwnTime(STUCK_MS), &seen(OWNED)), [Act::MoveConnection]);
-        watch.handle_acknowledged(OwnTime(1_200), SHARD);
+        assert_eq!(watch.poll(OwnTime(STALE_MS), &seen(OWNED)), []);
+        assert_eq!(watch.poll(OwnTime(STUCK_AT), &seen(OWNED)), [Act::MoveConnection]);
+        watch.handle_acknowledged(OwnTime(5_200), SHARD);
         assert_eq!(watch.poll(OwnTime(9_000), &seen(OWNED)), []);
         // Nobody hears a leader: there is nothing better anywhere.
         let mut watch = LogWatch::new(2);
@@ -244,18 +262,33 @@ mod tests {
     }
 
     #[test]
+    fn the_death_of_a_leader_and_the_election_of_the_next_disturb_nobody() {
+        let mut watch = LogWatch::new(2);
+        watch.handle_append(OwnTime(10_000), SHARD);
+        for now in 10_000..18_000 {
+            // Others say for a while that they hear the one that died, and then hear the next one first.
+            let is_heard_by_others = now < 13_400 || now >= 17_100;
+            assert_eq!(watch.poll(OwnTime(now), &seen(Seen { is_heard_by_others, ..OWNED })), [], "{now}");
+        }
+        watch.handle_acknowledged(OwnTime(18_000), SHARD);
+    }
+
+    #[test]
     fn the_connection_moves_once_for_all_shards_and_not_again_at_once() {
         let mut watch = LogWatch::new(2);
         let both = [OWNED, OWNED];
         watch.handle_append(OwnTime(0), ShardId(0));
         watch.handle_append(OwnTime(0), SHARD);
-        assert_eq!(watch.poll(OwnTime(STUCK_MS), &both), [Act::MoveConnection]);
-        let left = watch.poll(OwnTime(STUCK_MS + AFTER_MOVE_MS), &both);
+        assert_eq!(watch.poll(OwnTime(STALE_MS), &both), []);
+        assert_eq!(watch.poll(OwnTime(STUCK_AT), &both), [Act::MoveConnection]);
+        let left = watch.poll(OwnTime(STUCK_AT + AFTER_MOVE_MS), &both);
         assert_eq!(left, [Act::Withdraw(ShardId(0)), Act::Withdraw(SHARD)]);
         // The next stuck record, soon after: the other server was tried already.
-        watch.handle_append(OwnTime(3_000), SHARD);
-        assert_eq!(watch.poll(OwnTime(4_000), &both), [Act::Withdraw(SHARD)]);
-        watch.handle_append(OwnTime(20_000), SHARD);
-        assert_eq!(watch.poll(OwnTime(21_000), &both), [Act::MoveConnection]);
+        watch.handle_append(OwnTime(7_000), SHARD);
+        assert_eq!(watch.poll(OwnTime(9_000), &both), []);
+        assert_eq!(watch.poll(OwnTime(7_000 + STUCK_AT), &both), [Act::Withdraw(SHARD)]);
+        watch.handle_append(OwnTime(30_000), SHARD);
+        assert_eq!(watch.poll(OwnTime(31_000), &both), []);
+        assert_eq!(watch.poll(OwnTime(30_000 + STUCK_AT), &both), [Act::MoveConnection]);
     }
 }

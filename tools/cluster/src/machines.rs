@@ -134,6 +134,9 @@ impl Machines {
             .key("log.dir", &*machine.data.join("log").to_string_lossy())
             .key("auth.ticket_key_file", &*self.folder.join("tickets.key").to_string_lossy())
             .key("cluster.name", "faults")
+            // A drain by the defaults takes 42 s, and a trial waits for its end.
+            .key("drain.announce_ms", 1_000)
+            .key("drain.spread_ms", 4_000)
             .key("cluster.node", number)
             .key("cluster.nodes", &*list(&address))
             .key("cluster.servers", &*servers)

@@ -62,8 +62,9 @@ pub(super) const FAULTS: &[Fault] = &[
     },
 ];
 
-/// A drain's own grace is 10 s.
-const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+/// A drain has told its clients to go after 5 s, and closes the last ones 5 s later; shards and leaders go
+/// first.
+const STOPPED_WITHIN: Duration = Duration::from_secs(45);
 
 /// Nodes must have been the same for 15 s, and move one shard a second.
 const REBALANCED_WITHIN: Duration = Duration::from_secs(60);
