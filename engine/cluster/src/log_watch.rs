@@ -267,7 +267,7 @@ mod tests {
         watch.handle_append(OwnTime(10_000), SHARD);
         for now in 10_000..18_000 {
             // Others say for a while that they hear the one that died, and then hear the next one first.
-            let is_heard_by_others = now < 13_400 || now >= 17_100;
+            let is_heard_by_others = !(13_400..17_100).contains(&now);
             assert_eq!(watch.poll(OwnTime(now), &seen(Seen { is_heard_by_others, ..OWNED })), [], "{now}");
         }
         watch.handle_acknowledged(OwnTime(18_000), SHARD);
