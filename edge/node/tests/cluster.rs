@@ -201,9 +201,13 @@ fn moves_are_ordered_at_any_node(cluster: &Cluster) {
 
 /// A drain gives shards and leaders away, is said everywhere, and can be taken back.
 fn a_node_drains_and_serves_again(cluster: &Cluster) {
+    let own = cluster.servers.name(1);
     cluster.json(0, "POST", "/cluster/nodes/1/drain", "{}");
     cluster.until("no shard is left", |cluster| (0..NODES).all(|node| cluster.count(node, 1) == 0));
-    // That leaders leave its server is not held here: an owner may move one back to it.
+    cluster.until("no leader is left", |cluster| {
+        let view = cluster.view(0);
+        view["shards"].as_array().unwrap().iter().all(|shard| shard["log_leader"] != json!(own))
+    });
     assert_eq!(cluster.view(1)["draining"], true);
     let peer = cluster.view(2)["peers"].as_array().unwrap().iter().find(|peer| peer["node"] == 1).cloned();
     assert_eq!(peer.unwrap()["draining"], true);

@@ -6,14 +6,17 @@
 //! A leader whose disk is slow is moved too, and one that this node does not reach while others do is reached
 //! through another server (`grandstand_cluster::log_watch`).
 //! Invariants: only the owner moves the leader, to a server that has everything, and one stream a second. A
-//! node that drains moves every leader off its own server, whoever owns the shard: the server ends with it.
+//! node that drains moves every leader off its own server, whoever owns the shard: the server ends with it,
+//! and nobody moves one there.
 //! Not here: who owns a shard (reports of stands).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Message, ServerAddr};
 use bytes::Bytes;
+use grandstand_cluster::id::NodeId;
 use grandstand_cluster::log_watch::{Act, Seen};
 use grandstand_cluster::stand::FromWire;
 use grandstand_engine::link::ShardId;
@@ -36,22 +39,42 @@ const GREETING_MAX: u64 = 64 << 10;
 /// What is known of servers that lead.
 #[derive(Debug)]
 pub(super) struct Leaders {
-    /// The node's own server: host and port.
-    own: Option<(String, u16)>,
-    /// Its name, once it was heard.
-    name: Arc<Mutex<Option<String>>>,
+    me: NodeId,
+    /// The server beside each node: host and port.
+    servers: BTreeMap<NodeId, (String, u16)>,
+    /// Their names, once they were heard.
+    names: Arc<Mutex<BTreeMap<NodeId, String>>>,
     second: u64,
     has_moved: bool,
 }
 
 impl Leaders {
-    pub(super) fn new(own: Option<&ServerAddr>) -> Self {
-        let own = own.map(|server| (server.host().to_owned(), server.port()));
-        Leaders { own, name: Arc::default(), second: 0, has_moved: false }
+    /// `servers` in the order in which this node tries them: its own first, and then those of the nodes that
+    /// follow it.
+    pub(super) fn new(me: NodeId, nodes: &[NodeId], servers: &[ServerAddr]) -> Self {
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        let own = nodes.iter().position(|node| *node == me).unwrap_or(0);
+        nodes.rotate_left(own);
+        let address = |server: &ServerAddr| (server.host().to_owned(), server.port());
+        let servers = nodes.into_iter().zip(servers.iter().map(address)).collect();
+        Leaders { me, servers, names: Arc::default(), second: 0, has_moved: false }
     }
 
     fn own_name(&self) -> Option<String> {
-        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        names(&self.names).get(&self.me).cloned()
+    }
+
+    /// The server that shall lead a shard's log, of those that have everything: not this node's own, and none
+    /// beside a node that drains.
+    fn next(&self, shard: ShardId, current: &[String], drains: impl Fn(NodeId) -> bool) -> Option<String> {
+        let known = names(&self.names);
+        let unfit = |name: &String| {
+            known.iter().any(|(node, known)| known == name && (*node == self.me || drains(*node)))
+        };
+        let fit: Vec<&String> = current.iter().filter(|name| !unfit(name)).collect();
+        // Shards of one owner go to different servers.
+        fit.get(usize::from(shard.0) % fit.len().max(1)).map(|name| (*name).clone())
     }
 }
 
@@ -60,9 +83,7 @@ impl Driver {
     pub(super) fn ask_leaders(&mut self) {
         self.leaders.second += 1;
         self.leaders.has_moved = false;
-        if self.leaders.own_name().is_none() {
-            self.learn_own_name();
-        }
+        self.learn_names();
         let reports = self.shared.reports();
         let owns = |shard: ShardId| reports.iter().any(|report| report.shard == shard && report.owns);
         for shard in (0..self.shards.len() as u16).map(ShardId) {
@@ -77,13 +98,16 @@ impl Driver {
     }
 
     /// The first line that a server sends to anybody names it.
-    fn learn_own_name(&self) {
-        let (Some(own), name) = (self.leaders.own.clone(), self.leaders.name.clone()) else { return };
-        tokio::spawn(async move {
-            if let Ok(Some(said)) = tokio::time::timeout(GREETED_WITHIN, greeting(own)).await {
-                *name.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
-            }
-        });
+    fn learn_names(&self) {
+        let known = names(&self.leaders.names);
+        for (&node, server) in self.leaders.servers.iter().filter(|(node, _)| !known.contains_key(node)) {
+            let (server, heard) = (server.clone(), self.leaders.names.clone());
+            tokio::spawn(async move {
+                if let Ok(Some(name)) = tokio::time::timeout(GREETED_WITHIN, greeting(server)).await {
+                    names(&heard).insert(node, name);
+                }
+            });
+        }
     }
 
     pub(super) fn handle_leader(&mut self, shard: ShardId, message: &Message) {
@@ -109,11 +133,9 @@ impl Driver {
 
 /// Asks the leader of a shard's stream to step down in favour of another one.
 fn step_down(driver: &Driver, shard: ShardId) {
-    let own = driver.leaders.own_name();
     let Some(known) = driver.shards.get(usize::from(shard.0)) else { return };
-    let others: Vec<&String> = known.others.iter().filter(|name| Some(*name) != own.as_ref()).collect();
-    // Shards of one owner go to different servers.
-    let Some(to) = others.get(usize::from(shard.0) % others.len().max(1)) else { return };
+    let drains = |node| driver.membership.drains(node);
+    let Some(to) = driver.leaders.next(shard, &known.others, drains) else { return };
     driver.shared.lock().leaders_moved += 1;
     let body = json!({ "placement": { "preferred": to } }).to_string();
     let (client, subject) = (driver.client.clone(), driver.subjects.step_down(shard));
@@ -121,6 +143,10 @@ fn step_down(driver: &Driver, shard: ShardId) {
         // Whether it moved shows at the next look.
         let _ = client.request(subject, body.into()).await;
     });
+}
+
+fn names(names: &Mutex<BTreeMap<NodeId, String>>) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ten times a second: logs that are slow, or out of reach from here.
@@ -178,4 +204,27 @@ async fn greeting(server: (String, u16)) -> Option<String> {
     BufReader::new(stream.take(GREETING_MAX)).read_line(&mut line).await.ok()?;
     let greeting: Greeting = serde_json::from_str(line.strip_prefix("INFO ")?).ok()?;
     Some(greeting.server_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_goes_to_no_server_of_its_own_node_or_of_one_that_drains() {
+        let servers = ["nats://b:1", "nats://c:1", "nats://a:1"].map(|server| server.parse().unwrap());
+        let nodes = [NodeId(0), NodeId(1), NodeId(2)];
+        let leaders = Leaders::new(NodeId(1), &nodes, &servers);
+        assert_eq!(leaders.servers[&NodeId(0)].0, "a");
+        assert_eq!(leaders.servers[&NodeId(1)].0, "b");
+        let current = ["gs-0", "gs-1", "gs-2"].map(str::to_owned);
+        names(&leaders.names).extend(nodes.into_iter().zip(current.clone()));
+        let next =
+            |shard, drains: &[NodeId]| leaders.next(ShardId(shard), &current, |node| drains.contains(&node));
+        assert_eq!((next(0, &[]), next(1, &[])), (Some("gs-0".into()), Some("gs-2".into())));
+        for shard in 0..4 {
+            assert_eq!(next(shard, &[NodeId(0)]), Some("gs-2".into()));
+            assert_eq!(next(shard, &[NodeId(0), NodeId(2)]), None, "it stays where it is");
+        }
+    }
 }

@@ -114,7 +114,6 @@ impl Driver {
         let subjects = Subjects::new(&config.cluster);
         let connected = async {
             let servers = config.addresses(me, &nodes.nodes).map_err(|fault| fault.to_string())?;
-            let own = servers.first().cloned();
             let client = options.connect(servers.clone()).await.map_err(|error| error.to_string())?;
             let inbox = client.new_inbox();
             let subscribe =
@@ -122,7 +121,7 @@ impl Driver {
             let answers = subscribe(format!("{inbox}.>")).await?;
             let for_me = subscribe(subjects.for_node(me)).await?;
             let for_all = subscribe(subjects.for_all()).await?;
-            let leaders = leaders::Leaders::new(own.as_ref());
+            let leaders = leaders::Leaders::new(me, &nodes.nodes, &servers);
             Ok((leaders, servers, client, inbox, answers, for_me, for_all))
         };
         let (leaders, servers, client, inbox, answers, for_me, for_all) = match connected.await {

@@ -411,7 +411,12 @@ impl Front {
         let waiting = self.waiting.remove(&key)?;
         self.order.remove(&waiting.number);
         self.waiting_bytes -= text_bytes(&waiting.input);
-        self.pages.forget(key);
+        if let Some((next, alias)) = self.pages.forget(key)
+            && let Some(mut input) = self.waiting.get(&next).map(|next| next.input.clone())
+        {
+            alias_of(&mut input).into_iter().for_each(|of| *of = alias);
+            self.relay.push_back(input);
+        }
         Some(waiting)
     }
 

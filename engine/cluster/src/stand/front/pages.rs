@@ -5,7 +5,7 @@
 //! Invariant: a reader waits for the answer to the first one's request, or has asked itself.
 //! Not here: how long a reader waits (`Front`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use grandstand_engine::link::{Alias, Input, PageOf};
 
@@ -17,7 +17,7 @@ type Page = (Alias, u64, u64, PageOf);
 #[derive(Debug, Default)]
 pub(super) struct SharedPages {
     /// The readers of each page that was asked for; the first one asked.
-    readers: BTreeMap<Page, Vec<Key>>,
+    readers: BTreeMap<Page, VecDeque<Key>>,
     pages: BTreeMap<Key, Page>,
 }
 
@@ -27,14 +27,14 @@ impl SharedPages {
         let Input::History { alias, epoch, from, of, .. } = input else { return true };
         let page = (*alias, *epoch, *from, *of);
         let readers = self.readers.entry(page).or_default();
-        readers.push(key);
+        readers.push_back(key);
         self.pages.insert(key, page);
         readers.len() == 1
     }
 
     /// A reader's request was answered. Returns all other readers of the page.
-    pub(super) fn answer(&mut self, key: Key) -> Vec<Key> {
-        let Some(page) = self.pages.get(&key) else { return Vec::new() };
+    pub(super) fn answer(&mut self, key: Key) -> VecDeque<Key> {
+        let Some(page) = self.pages.get(&key) else { return VecDeque::new() };
         let mut readers = self.readers.remove(page).unwrap_or_default();
         for reader in &readers {
             self.pages.remove(reader);
@@ -43,21 +43,21 @@ impl SharedPages {
         readers
     }
 
-    /// A reader waits no more. Without the first one nobody waits for its answer: who comes then asks anew.
-    pub(super) fn forget(&mut self, key: Key) {
-        let Some(page) = self.pages.remove(&key) else { return };
-        let Some(readers) = self.readers.get_mut(&page) else { return };
-        if readers.first() == Some(&key) {
-            self.answer_none(page);
-        } else {
-            readers.retain(|reader| *reader != key);
+    /// A reader waits no more. If it was the first one, returns who must ask in its place, and under which
+    /// alias: nobody waits for the answer to the first one's request any more.
+    pub(super) fn forget(&mut self, key: Key) -> Option<(Key, Alias)> {
+        let page = self.pages.remove(&key)?;
+        let readers = self.readers.get_mut(&page)?;
+        if readers.front() == Some(&key) {
+            readers.pop_front();
+            let next = readers.front().map(|next| (*next, page.0));
+            if next.is_none() {
+                self.readers.remove(&page);
+            }
+            return next;
         }
-    }
-
-    fn answer_none(&mut self, page: Page) {
-        for reader in self.readers.remove(&page).unwrap_or_default() {
-            self.pages.remove(&reader);
-        }
+        readers.retain(|reader| *reader != key);
+        None
     }
 
     /// Another owner is asked for everything.

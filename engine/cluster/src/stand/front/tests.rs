@@ -276,3 +276,25 @@ fn each_request_is_answered_once_however_often_it_was_said_and_answered() {
     let kind = AnswerKind::PublishRefused { nonce: 2, reason, retry_after_ms: None };
     assert_eq!(told(&mut front), [Answer { connection: ConnectionToken(7), kind }]);
 }
+
+#[test]
+fn where_the_first_reader_of_a_page_waits_no_more_the_next_one_asks() {
+    let mut front = Front::new(GIVE_UP_MS);
+    let page = |request: u64| Input::History {
+        worker: WORKER,
+        request,
+        alias: Alias(9),
+        epoch: 3,
+        from: 5,
+        of: PageOf::Shown,
+    };
+    (1..4).for_each(|request| front.handle_input(request, page(request)));
+    assert_eq!(relayed(&mut front), [page(1)]);
+    for request in 1..3 {
+        front.handle_timeout(GIVE_UP_MS + request);
+        assert_eq!((outputs(&mut front).len(), relayed(&mut front)), (1, vec![page(request + 1)]));
+    }
+    let told = Output::History { request: 3, page: Box::new(HistoryPage::default()) };
+    front.handle_output(GIVE_UP_MS + 2, WORKER, told.clone());
+    assert_eq!(outputs(&mut front), [told]);
+}
