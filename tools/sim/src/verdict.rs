@@ -47,11 +47,15 @@ pub(crate) fn rest(world: &mut World<'_>) {
     world.run_while(until_us, |world| !probes.iter().all(|probe| has_read(world, probe)));
     // Counts of viewers come a while after they joined.
     world.run_until(world.scene.now_us() + 5_000_000);
-    world.run_while(until_us, |world| !is_quiet(world) || !probes.iter().all(|probe| is_even(world, probe)));
+    world.run_while(until_us, |world| {
+        !is_quiet(world) || !probes.iter().all(|probe| is_even(world, probe)) || has_differences(world)
+    });
     if world.scene.checker.violation.is_none() {
         check_answers(world);
         let World { nodes, scene, .. } = world;
-        nodes.iter().for_each(|node| node.check_copies(scene));
+        for difference in nodes.iter().flat_map(|node| node.differences(scene)).collect::<Vec<_>>() {
+            scene.checker.violate("copies", difference);
+        }
         probes.iter().for_each(|probe| check_rooms(world, probe));
     }
 }
@@ -66,6 +70,11 @@ fn send_probe(world: &mut World<'_>, node: usize) -> Probe {
 
 fn is_quiet(world: &World<'_>) -> bool {
     world.nodes.iter().all(|node| node.is_running()) && world.people.all().iter().all(Viewer::is_at_rest)
+}
+
+/// Does a node have a copy that is not what the log says?
+fn has_differences(world: &World<'_>) -> bool {
+    world.nodes.iter().any(|node| !node.differences(&world.scene).is_empty())
 }
 
 /// Does every viewer of the node stand where the probe stands, with the same state?

@@ -332,16 +332,14 @@ impl Cluster {
         self.plan_logs(queue);
     }
 
-    /// At rest: a node's copy is what the log says.
-    pub(crate) fn check_copy(&self, node: usize, shard: usize, copy: &CopyDisk, checker: &mut Checker) {
+    /// How a node's copy differs from the log.
+    pub(crate) fn difference(&self, node: usize, shard: usize, copy: &CopyDisk) -> Option<String> {
         let witness = &self.witnesses[shard];
         let (position, rooms) = copy.stored();
         let head = witness.head();
-        if position != head || rooms != witness.rooms() {
-            let detail =
-                format!("the copy of shard {shard} at node {node} ends at {position}, the log at {head}");
-            checker.violate("copies", detail);
-        }
+        (position != head || rooms != witness.rooms()).then(|| {
+            format!("the copy of shard {shard} at node {node} ends at {position}, the log at {head}")
+        })
     }
 
     /// A record leaves a node.

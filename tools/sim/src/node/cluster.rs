@@ -107,11 +107,10 @@ impl Node {
         self.member.as_ref().map_or_else(String::new, Member::describe)
     }
 
-    /// At rest: the node's copies are what the logs say.
-    pub(crate) fn check_copies(&self, scene: &mut Scene<'_>) {
-        let Some(cluster) = &scene.cluster else { return };
-        for (shard, copy) in self.copies.iter().enumerate() {
-            cluster.check_copy(self.number, shard, copy, &mut scene.checker);
-        }
+    /// How the node's copies differ from the logs; at rest they do not.
+    pub(crate) fn differences(&self, scene: &Scene<'_>) -> Vec<String> {
+        let Some(cluster) = &scene.cluster else { return Vec::new() };
+        let copies = self.copies.iter().enumerate();
+        copies.filter_map(|(shard, copy)| cluster.difference(self.number, shard, copy)).collect()
     }
 }
