@@ -5,16 +5,21 @@
 //! Invariants: a term is promised once. While the owner is heard, or the node that was promised before,
 //! nobody else is promised anything; giving a promise counts as hearing its receiver. The receiver may
 //! withdraw: then the promise no longer binds, and the node follows the owner that is there. What it shows
-//! from then on is adopted by a later claim of the receiver, or by none that was begun before.
+//! from then on is adopted by a later claim of the receiver, or by none that was begun before. The receiver
+//! may die: then it binds until the log has gone on, or for as long as a dead node's last record may take.
 //! Not here: promises that this node asked for (`claim`).
 
 use grandstand_engine::link::ShardId;
 
 use super::message::{AnswerVerdict, Ask};
-use crate::id::{Incarnation, NodeId, Term};
+use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::membership::{ALIVE_MS, Lease, Membership, SILENCE_MS};
 use crate::record::Chain;
 use crate::time::{OwnTime, PeerTime};
+
+/// So long a record of a life that is over may still come into the log: a leader that lost its majority
+/// proposes for 10 s (measured), and the next one may keep it.
+const ON_ITS_WAY_MS: u64 = 15_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Given {
@@ -31,6 +36,8 @@ pub(super) struct Promises {
     given: Option<Given>,
     /// May the receiver still make use of it?
     binds: bool,
+    /// Where the log ended, and when, as another life of the receiver was heard.
+    past: Option<(Position, OwnTime)>,
 }
 
 /// What the log says of the owner.
@@ -62,12 +69,25 @@ impl Promises {
         chain.head().term.max(promised)
     }
 
-    /// Look whether the receiver withdrew. `claims`: this node itself is claiming the shard.
-    pub(super) fn poll(&mut self, shard: ShardId, membership: &Membership, claims: bool) {
-        self.binds &= self.given.is_some_and(|given| match given.to == membership.me() {
-            true => claims,
-            false => !given.is_withdrawn(self.term, shard, membership),
-        });
+    /// Look whether the receiver withdrew, or has died. `claims`: this node itself is claiming the shard.
+    pub(super) fn poll(
+        &mut self,
+        now: OwnTime,
+        shard: ShardId,
+        end: Position,
+        membership: &Membership,
+        claims: bool,
+    ) {
+        let Some(given) = self.given.filter(|_| self.binds) else { return };
+        if given.to == membership.me() {
+            self.binds = claims;
+        } else if given.is_past(membership) {
+            // Its term record may still be on its way to the end that it expected.
+            let (past_end, since) = *self.past.get_or_insert((end, now));
+            self.binds = end == past_end && now.since(since) < ON_ITS_WAY_MS;
+        } else {
+            self.binds = !given.is_withdrawn(self.term, shard, membership);
+        }
     }
 
     /// Does a majority support an owner of this term? An owner that promised a higher one no longer does
@@ -113,7 +133,7 @@ impl Promises {
         self.term = ask.term;
         let Ask { candidate: to, incarnation, sent: asked, .. } = *ask;
         self.given = Some(Given { to, incarnation, at: now, asked });
-        self.binds = true;
+        (self.binds, self.past) = (true, None);
         Ok(())
     }
 
@@ -145,15 +165,17 @@ impl Given {
         !self.is_withdrawn(term, shard, membership) && (!is_missed || is_fresh)
     }
 
-    /// It gave up: it said later that it neither claims the shard nor owns it under the promised term, or
-    /// another life of it is there, which knows nothing of the promise.
+    /// It gave up: it said later that it neither claims the shard nor owns it under the promised term.
     fn is_withdrawn(&self, term: Term, shard: ShardId, membership: &Membership) -> bool {
-        let is_past = membership.incarnation_of(self.to).is_some_and(|life| life > self.incarnation);
-        is_past
-            || membership.report(self.to, shard).is_some_and(|(last, report)| {
-                let is_owner = report.owns && report.term >= term;
-                last.sent > self.asked && !is_owner && !report.claims
-            })
+        membership.report(self.to, shard).is_some_and(|(last, report)| {
+            let is_owner = report.owns && report.term >= term;
+            last.sent > self.asked && !is_owner && !report.claims
+        })
+    }
+
+    /// Another life of it is there, which knows nothing of the promise.
+    fn is_past(&self, membership: &Membership) -> bool {
+        membership.incarnation_of(self.to).is_some_and(|life| life > self.incarnation)
     }
 }
 

@@ -38,7 +38,8 @@ impl Seat {
         self.poll_orphan(now, membership, mine);
         self.poll_claiming(now, membership);
         let claims = matches!(self.state, State::Claiming(_));
-        self.promises.poll(self.chain.shard(), membership, claims);
+        let (shard, end) = (self.chain.shard(), self.chain.head().position);
+        self.promises.poll(now, shard, end, membership, claims);
         if self.reading.poll(now) {
             self.outputs.push_back(Output::Read { from: self.chain.next() });
         }

@@ -275,24 +275,63 @@ fn the_adopted_entries_of_a_claim_continue_the_log_without_a_gap() {
 }
 
 #[test]
-fn a_promise_binds_nobody_to_a_life_that_is_over_or_to_an_owner_of_a_lower_term() {
+fn a_promise_does_not_bind_to_an_owner_of_a_lower_term() {
+    let mut bench = promised_six();
+    bench.wait(1);
+    bench.beat(TWO, 5, true);
+    bench.beat(ONE, 4, true);
+    bench.poll();
+    follows_term_four(&mut bench);
+}
+
+#[test]
+fn a_promise_to_a_life_that_is_over_binds_until_the_log_goes_on_or_nothing_of_it_can_come() {
     let next_life = Incarnation(LIFE.0 + 1);
-    for (life, owns) in [(next_life, false), (next_life, true), (LIFE, true)] {
-        let mut bench = Bench::new(&[(ONE, 4)]);
-        bench.beat(TWO, 4, false);
-        bench.read();
-        bench.wait(SILENCE_MS);
-        bench.beat(TWO, 4, false);
-        let ask = Ask { candidate: TWO, incarnation: LIFE, term: Term(6), sent: PeerTime(bench.now.0) };
-        bench.seat.handle_ask(bench.now, &ask, &bench.membership);
-        bench.poll();
-        assert_eq!(bench.seat.floor(), Term(6));
+    for owns in [false, true] {
+        let mut bench = promised_six();
+        let heard = |bench: &mut Bench| {
+            bench.beat_of_life(TWO, next_life, 5, owns);
+            bench.beat(ONE, 4, true);
+            bench.poll();
+        };
+        for _ in 0..14 {
+            bench.wait(1_000);
+            heard(&mut bench);
+            assert_eq!(bench.seat.floor(), Term(6), "its term record may still come");
+        }
+        bench.wait(2_000);
+        heard(&mut bench);
+        follows_term_four(&mut bench);
+
+        let mut bench = promised_six();
         bench.wait(1);
-        bench.beat_of_life(TWO, life, 5, owns);
-        bench.beat(ONE, 4, true);
-        bench.poll();
-        assert_eq!(bench.seat.floor(), Term(4), "{life:?}, owns {owns}");
-        bench.seat.handle_restated(Term(4), 1);
-        assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::Show);
+        heard(&mut bench);
+        assert_eq!(bench.seat.floor(), Term(6));
+        let mut kept = EntriesBuilder::default();
+        kept.push(&entry(1), 100).unwrap();
+        bench.write(Term(4), &Body::Entries(kept.finish()));
+        bench.read();
+        heard(&mut bench);
+        follows_term_four(&mut bench);
     }
+}
+
+/// A node that promised the sixth term of a shard that ONE owns under the fourth.
+fn promised_six() -> Bench {
+    let mut bench = Bench::new(&[(ONE, 4)]);
+    bench.beat(TWO, 4, false);
+    bench.read();
+    bench.wait(SILENCE_MS);
+    bench.beat(TWO, 4, false);
+    let ask = Ask { candidate: TWO, incarnation: LIFE, term: Term(6), sent: PeerTime(bench.now.0) };
+    bench.seat.handle_ask(bench.now, &ask, &bench.membership);
+    bench.poll();
+    assert_eq!(bench.seat.floor(), Term(6));
+    bench
+}
+
+fn follows_term_four(bench: &mut Bench) {
+    assert_eq!(bench.seat.floor(), Term(4));
+    bench.seat.handle_restated(Term(4), 1);
+    assert_eq!(bench.seat.handle_entry(shown(4, 1)), EntryVerdict::Show);
 }
