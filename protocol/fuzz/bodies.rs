@@ -67,9 +67,20 @@ pub(crate) fn batch_reader(body: &[u8]) {
         match reader.next_item() {
             Ok(Some(Item::Message(m))) => {
                 messages += 1;
-                assert!(!m.author.contains('\0') && !m.text.contains('\0') && m.role < 8);
+                assert!(!m.author.contains('\0') && !m.text.contains('\0') && m.role < 6);
                 assert!(at.message(&m) >= last);
                 last = at.offset;
+            }
+            Ok(Some(Item::Removed(skip))) => {
+                messages += 1;
+                last = at.entry(skip);
+            }
+            Ok(Some(Item::Act(act))) => {
+                messages += 1;
+                last = at.entry(act.skip);
+                let removal = act.removal(last);
+                assert!(removal.from().is_none_or(|from| from <= last));
+                assert!(!removal.covers(last, last, "ann"), "a removal covers what is before it only");
             }
             Ok(Some(Item::Omitted(count))) => at.omitted(count),
             Ok(Some(_)) => {}

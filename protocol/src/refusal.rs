@@ -50,7 +50,7 @@ refusals! {
     SlowMode = 7, true, "slow mode";
     /// A bounded queue between connection and room is full.
     Overloaded = 8, true, "overloaded";
-    /// A filter of the room does not allow the publication. Reserved.
+    /// A filter of the room does not allow the publication.
     Filtered = 9, false, "filtered";
     /// A text, key or name contains NUL or another control character.
     BadText = 10, false, "bad text";
@@ -75,6 +75,24 @@ refusals! {
     Forgotten = 19, false, "no longer remembered";
     /// The nonce stands for another publication: the client must choose a new one.
     NonceReused = 20, false, "nonce of another publication";
+    /// The publication waits for a moderator. A `Notice` tells what becomes of it.
+    Held = 21, false, "held for a moderator";
+    /// The person may not speak in this room for a time.
+    TimedOut = 22, true, "timed out";
+    /// The person may not be in this room.
+    Banned = 23, false, "banned";
+    /// The person must acknowledge a warning first.
+    Unacknowledged = 24, false, "warning not acknowledged";
+    /// The room takes messages of subscribers only.
+    SubscribersOnly = 25, false, "subscribers only";
+    /// The session, or the account, is too young for the room.
+    TooNew = 26, true, "too new";
+    /// The room takes emotes only.
+    EmotesOnly = 27, false, "emotes only";
+    /// The room takes no links.
+    LinksOff = 28, false, "no links";
+    /// The room takes no text that was said a moment ago.
+    Repeats = 29, false, "said before";
 }
 
 impl Refusal {

@@ -88,10 +88,13 @@ fn names_and_marks_are_as_documented() {
         assert!(DOCUMENT.contains(word), "{word}");
     }
     assert_eq!(grandstand_protocol::stream::MARK, 0x82);
-    let bits = [permission::PUBLISH, permission::REACT, permission::STATE, permission::BRIDGE];
-    assert_eq!(bits, [1, 2, 4, 8]);
+    let bits =
+        [permission::PUBLISH, permission::REACT, permission::STATE, permission::BRIDGE, permission::MODERATE];
+    assert_eq!(bits, [1, 2, 4, 8, 16]);
     let said = DOCUMENT.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("(bits: 1 publish chat, 2 react, 4 set state, 8 publish in other people's names)"));
+    assert!(said.contains(
+        "(bits: 1 publish chat, 2 react, 4 set state, 8 publish in other people's names, 16 moderate)"
+    ));
     assert_eq!(
         (version::capability::SUPPORTED, version::capability::DEFLATE_1, version::capability::RENEW),
         (3, 1, 2),

@@ -16,32 +16,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-
-/// Text without NUL, of any script; leaked, since frames borrow and cases are few.
-fn text(chars_max: usize) -> impl Strategy<Value = &'static str> {
-    let char = any::<char>().prop_map(|c| if c == '\0' { ' ' } else { c });
-    vec(char, 0..=chars_max)
-        .prop_map(|chars| &*Box::leak(chars.into_iter().collect::<String>().into_boxed_str()))
-}
-
-fn bytes(len_max: usize) -> impl Strategy<Value = &'static [u8]> {
-    vec(any::<u8>(), 0..=len_max).prop_map(|bytes| &*Box::leak(bytes.into_boxed_slice()))
-}
-
-/// Numbers of every width, not just wide ones.
-fn wide() -> impl Strategy<Value = u64> {
-    (any::<u64>(), 0..64u32).prop_map(|(n, shift)| n >> shift)
-}
+use support::arbitrary::{Sealed, bytes, name, sealed, text, wide};
 
 fn role() -> impl Strategy<Value = Role> {
     (0..5u8).prop_map(Role::from_wire)
-}
-
-fn name(chars_max: usize) -> impl Strategy<Value = &'static str> {
-    text(chars_max).prop_map(|s| {
-        let kept = grandstand_protocol::text::mend_name(s).map_or("a".to_owned(), |name| name.into_owned());
-        Box::leak(kept.into_boxed_str()) as &str
-    })
 }
 
 fn hello() -> impl Strategy<Value = Hello<'static>> {
@@ -77,6 +55,17 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
             ClientFrame::Publish(Publish { alias, nonce, text, reply_to, attachment, author, role, age_ms })
         }),
         (any::<u32>(), text(100)).prop_map(|(request, token)| ClientFrame::Renew(Renew { request, token })),
+        (
+            any::<[u32; 3]>(),
+            select(ActKind::ALL),
+            select(Category::ALL),
+            wide(),
+            option::of(wide()),
+            text(60)
+        )
+            .prop_map(|([request, alias, seconds], act, category, epoch, target, text)| {
+                ClientFrame::Act(Act { request, alias, act, epoch, target, seconds, category, text })
+            }),
         (any::<u32>(), name(10), 1..=limits::REACTION_COUNT_MAX)
             .prop_map(|(alias, key, count)| ClientFrame::React(React { alias, key, count })),
         (any::<u32>(), any::<u32>(), text(60), option::of(bytes(300))).prop_map(
@@ -210,6 +199,14 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
             })
         ),
         wide().prop_map(|in_ms| ServerFrame::Expiring { in_ms }),
+        (any::<u32>(), wide(), option::of(wide()), wide()).prop_map(|(request, epoch, offset, count)| {
+            ServerFrame::Acted(Acted { request, epoch, offset, count })
+        }),
+        (any::<u32>(), select(NoticeKind::ALL), wide(), wide(), text(40)).prop_map(
+            |(alias, notice, id, until_ms, text)| {
+                ServerFrame::Notice(Notice { alias, notice, id, until_ms, text })
+            }
+        ),
         published().prop_map(ServerFrame::Published),
         (any::<u32>(), wide()).prop_map(|(request, version)| ServerFrame::StateSet { request, version }),
         refused.prop_map(|(kind, id, reason, retry_after_ms, detail)| {
@@ -238,99 +235,6 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
         history_page().prop_map(ServerFrame::HistoryPage),
         personal().prop_map(ServerFrame::Personal),
     ]
-}
-
-/// A key of the state, and its new value.
-type Change = (&'static str, Option<&'static [u8]>);
-
-/// What goes into one batch.
-#[derive(Clone, Debug)]
-struct Sealed {
-    alias: u32,
-    first_offset: u64,
-    time_ms: u64,
-    messages: Vec<MessageParts<'static>>,
-    omitted: u64,
-    tallies: Vec<(&'static str, u64)>,
-    state: Option<(u64, Vec<Change>)>,
-}
-
-impl Sealed {
-    fn write(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        let (tallies, state) = (!self.tallies.is_empty(), self.state.is_some());
-        let mut w =
-            BatchWriter::begin(&mut body, self.alias, self.messages.len(), tallies, state, self.omitted);
-        if self.has_chat() {
-            w.chat(self.first_offset, self.time_ms, self.omitted);
-        }
-        self.messages.iter().for_each(|m| w.message(m));
-        if tallies {
-            w.tallies(self.tallies.len());
-            self.tallies.iter().for_each(|(key, count)| w.tally(key, *count));
-        }
-        if let Some((version, changes)) = &self.state {
-            w.state(changes.len(), *version);
-            changes.iter().for_each(|(key, value)| w.change(key, *value));
-        }
-        w.finish();
-        body
-    }
-
-    fn has_chat(&self) -> bool {
-        !self.messages.is_empty() || self.omitted > 0
-    }
-
-    /// The items that a reader must find, and the offset of each message by adding up from the first.
-    fn items(&self) -> (Vec<Item<'static>>, Vec<u64>) {
-        let mut items = Vec::new();
-        let (mut offsets, mut next) = (Vec::new(), self.first_offset);
-        for &MessageParts { role, author, text, attachment, reply_back, folded, skip } in &self.messages {
-            items.push(Item::Message(Message { skip, role, author, text, attachment, reply_back, folded }));
-            offsets.push(next + skip);
-            next += skip + 1;
-        }
-        items.extend((self.omitted > 0).then_some(Item::Omitted(self.omitted)));
-        items.extend(self.tallies.iter().map(|&(key, count)| Item::Tally { key, count }));
-        if let Some((version, changes)) = &self.state {
-            items.push(Item::StateVersion(*version));
-            items.extend(changes.iter().map(|&(key, value)| Item::State(StateChange { key, value })));
-        }
-        offsets.push(next + self.omitted);
-        (items, offsets)
-    }
-}
-
-fn message() -> impl Strategy<Value = MessageParts<'static>> {
-    let numbers =
-        (prop_oneof![Just(0), wide()], prop_oneof![Just(0), wide()], prop_oneof![Just(0), 0..1u64 << 40]);
-    (0..8u8, text(20), text(60), prop_oneof![Just(""), text(20)], numbers).prop_map(
-        |(role, author, text, attachment, (reply_back, folded, skip))| MessageParts {
-            role,
-            author,
-            text,
-            attachment,
-            reply_back,
-            folded,
-            skip,
-        },
-    )
-}
-
-fn sealed() -> impl Strategy<Value = Sealed> {
-    let state = option::of((wide(), vec((text(12), option::of(bytes(200))), 0..6)));
-    let chat = (vec(message(), 0..40), prop_oneof![Just(0), 0..1u64 << 40]);
-    (any::<u32>(), 0..1u64 << 48, 0..1u64 << 48, chat, vec((text(12), wide()), 0..6), state).prop_map(
-        |(alias, first_offset, time_ms, (messages, omitted), tallies, state)| Sealed {
-            alias,
-            first_offset,
-            time_ms,
-            messages,
-            omitted,
-            tallies,
-            state,
-        },
-    )
 }
 
 proptest! {
@@ -423,8 +327,8 @@ proptest! {
             prop_assert_eq!(fault.is_ignorable(), kind & 0x20 != 0 && kind < 0x80);
             prop_assert_eq!((client.unwrap_err(), server.unwrap_err()), (fault.clone(), fault));
         } else {
-            // Of ours, the two that an old client may pass over (O-4, H-11).
-            let passed_over = [Kind::Personal as u8, Kind::Expiring as u8];
+            // Of ours, those that an old client may pass over (O-4, H-11, M-6).
+            let passed_over = [Kind::Personal as u8, Kind::Expiring as u8, Kind::Notice as u8];
             prop_assert_eq!(grandstand_protocol::frame::is_ignorable(kind), passed_over.contains(&kind));
             prop_assert!(client.is_err() || server.is_err(), "a frame is of one side");
         }

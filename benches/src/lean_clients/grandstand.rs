@@ -10,7 +10,7 @@ use super::frame_cache::{Parsed, hash};
 use super::protocol::{Client, Membership, Protocol, Publication, Role, Upgrade};
 use crate::stamp::due_of;
 use anyhow::{Context as _, Result, bail};
-use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::batch::{ActEntry, BatchReader, Item, Position};
 use grandstand_protocol::frame::{
     ClientFrame, Encoder, Hello, Kind, Outcome, Publish, React, Refused, ServerFrame, Subscribe, Subscribed,
 };
@@ -268,6 +268,10 @@ fn parse(room: &Membership, mut reader: BatchReader<'_>, context: &Context) -> R
             Item::Omitted(count) => {
                 at.omitted(count);
                 parsed.omitted += count;
+            }
+            Item::Removed(skip) | Item::Act(ActEntry { skip, .. }) => {
+                at.entry(skip);
+                parsed.omitted += skip;
             }
             Item::Tally { count, .. } => parsed.reactions += count,
             _ => {}

@@ -145,6 +145,15 @@ fn refused_name(reason: Refusal) -> &'static str {
         Refusal::TooOld => "publications_refused_too_old",
         Refusal::Forgotten => "publications_refused_forgotten",
         Refusal::NonceReused => "publications_refused_nonce_reused",
+        Refusal::Held => "publications_refused_held",
+        Refusal::TimedOut => "publications_refused_timed_out",
+        Refusal::Banned => "publications_refused_banned",
+        Refusal::Unacknowledged => "publications_refused_unacknowledged",
+        Refusal::SubscribersOnly => "publications_refused_subscribers_only",
+        Refusal::TooNew => "publications_refused_too_new",
+        Refusal::EmotesOnly => "publications_refused_emotes_only",
+        Refusal::LinksOff => "publications_refused_links_off",
+        Refusal::Repeats => "publications_refused_repeats",
     }
 }
 

@@ -108,6 +108,8 @@ impl Follower {
                     reply_to: (m.reply_back > 0).then(|| offset - m.reply_back),
                 });
             }
+            Item::Removed(skip) => drop(self.at.entry(skip)),
+            Item::Act(act) => drop(self.at.entry(act.skip)),
             Item::Omitted(n) => self.at.omitted(n),
             Item::Tally { key, count } => *self.tallies.entry(key.into()).or_default() += count,
             Item::StateVersion(version) => {

@@ -11,6 +11,7 @@
 //! chat    = check:u8  time:varint  [omitted:varint]  count * message          (if count > 0 or omitted)
 //! message = control:u8 [skip:varint] [reply:varint] [folded:varint] author NUL text NUL [attachment NUL] [extension]
 //! control = role (bits 0-2) | reply (3) | attachment (4) | folded (5) | skip (6) | extension (7)
+//!           role 6: the message was removed; role 7: an act, whose removal is the extension
 //! tallies = n:varint  n * (key NUL  count:varint)
 //! state   = n:varint  version:varint  n * (removed:u8  key NUL  [length:varint value])
 //! extension = length:varint bytes                                             (passed over)
@@ -27,12 +28,16 @@
 mod alias;
 mod position;
 mod reader;
+mod redact;
+mod removal;
 pub mod varint;
 mod writer;
 
 pub use alias::{alias_of, with_alias};
 pub use position::{Desync, Position};
-pub use reader::{BatchFault, BatchReader, Item, Message, StateChange};
+pub use reader::{ActEntry, BatchFault, BatchReader, Item, Message, StateChange};
+pub use redact::redact;
+pub use removal::{Names, Removal, RemovalParts, Runs};
 pub use writer::{BatchWriter, MessageParts};
 
 /// Bits of the head varint below the message count.
@@ -47,6 +52,10 @@ mod head {
 /// Bits of a message's control byte above the role.
 mod control {
     pub(super) const ROLE: u8 = 7;
+    /// In place of a role: nothing is left of the message but its place.
+    pub(super) const REMOVED: u8 = 6;
+    /// In place of a role: an act of moderators, which is an entry of the log.
+    pub(super) const ACT: u8 = 7;
     pub(super) const REPLY: u8 = 8;
     pub(super) const ATTACHMENT: u8 = 16;
     pub(super) const FOLDED: u8 = 32;

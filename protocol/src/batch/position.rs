@@ -43,7 +43,12 @@ impl Position {
 
     /// Advance over one message, and over the omitted offsets before it. Returns the message's offset.
     pub fn message(&mut self, m: &Message<'_>) -> u64 {
-        let offset = self.offset.saturating_add(m.skip);
+        self.entry(m.skip)
+    }
+
+    /// Advance over one entry of another kind, and over the omitted offsets before it. Returns its offset.
+    pub fn entry(&mut self, skip: u64) -> u64 {
+        let offset = self.offset.saturating_add(skip);
         self.offset = offset.saturating_add(1);
         offset
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: any bytes give items or a [`BatchFault`]; no input panics, loops, or makes it allocate.
 
+use super::removal::Removal;
 use super::{control, head, varint};
 
 /// Bytes that are not a batch, and the place of the first fault in them.
@@ -26,7 +27,7 @@ impl std::error::Error for BatchFault {}
 pub struct Message<'a> {
     /// Offsets left out just before this message.
     pub skip: u64,
-    /// Role of the author, 0 to 7.
+    /// Role of the author, 0 to 5.
     pub role: u8,
     /// Display name.
     pub author: &'a str,
@@ -38,6 +39,27 @@ pub struct Message<'a> {
     pub reply_back: u64,
     /// How many equal texts were folded into this one.
     pub folded: u64,
+}
+
+/// An act of moderators, which is an entry of the log with an offset of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActEntry<'a> {
+    /// Offsets left out just before it.
+    pub skip: u64,
+    /// A word for people; mostly empty.
+    pub note: &'a str,
+    bytes: &'a [u8],
+}
+
+impl<'a> ActEntry<'a> {
+    /// What it removes, as the entry at offset `at`. What is not understood removes nothing.
+    pub fn removal(&self, at: u64) -> Removal<'a> {
+        Removal::read(at, self.bytes).unwrap_or(Removal::Unknown)
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
 }
 
 /// One change of the state lane.
@@ -54,6 +76,10 @@ pub struct StateChange<'a> {
 pub enum Item<'a> {
     /// A chat message.
     Message(Message<'a>),
+    /// The place of a message that was removed, after that many offsets that were left out.
+    Removed(u64),
+    /// An act of moderators.
+    Act(ActEntry<'a>),
     /// Offsets left out after the last message.
     Omitted(u64),
     /// A reaction and its count in this tick.
@@ -163,7 +189,7 @@ impl<'a> BatchReader<'a> {
             match self.section {
                 Section::Messages if self.messages_left > 0 => {
                     self.messages_left -= 1;
-                    return self.message().map(|m| Some(Item::Message(m)));
+                    return self.message().map(Some);
                 }
                 Section::Messages => {
                     self.begin_tallies()?;
@@ -203,7 +229,7 @@ impl<'a> BatchReader<'a> {
         Ok(())
     }
 
-    fn message(&mut self) -> Result<Message<'a>, BatchFault> {
+    fn message(&mut self) -> Result<Item<'a>, BatchFault> {
         let bits = self.byte("a control byte")?;
         let skip = self.varint_if(bits & control::SKIP, "a skip")?;
         let reply_back = self.varint_if(bits & control::REPLY, "a reply distance")?;
@@ -211,10 +237,13 @@ impl<'a> BatchReader<'a> {
         let author = self.text("an author")?;
         let text = self.text("a text")?;
         let attachment = if bits & control::ATTACHMENT != 0 { self.text("an attachment")? } else { "" };
-        if bits & control::EXTENSION != 0 {
-            self.pass_extension()?;
-        }
-        Ok(Message { skip, role: bits & control::ROLE, author, text, attachment, reply_back, folded })
+        let extension =
+            if bits & control::EXTENSION != 0 { self.sized("an extension")? } else { Default::default() };
+        Ok(match bits & control::ROLE {
+            control::REMOVED => Item::Removed(skip),
+            control::ACT => Item::Act(ActEntry { skip, note: text, bytes: extension }),
+            role => Item::Message(Message { skip, role, author, text, attachment, reply_back, folded }),
+        })
     }
 
     fn change(&mut self) -> Result<StateChange<'a>, BatchFault> {

@@ -3,12 +3,14 @@
 //! Invariant: the caller begins sections in the order of the layout. `finish` panics when the announced
 //! counts and the written items differ, because that is a bug of the caller.
 
+use super::reader::ActEntry;
+use super::removal::RemovalParts;
 use super::{control, head, varint};
 
 /// One chat message to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageParts<'a> {
-    /// Role of the author, 0 to 7.
+    /// Role of the author, 0 to 5.
     pub role: u8,
     /// Display name, without NUL.
     pub author: &'a str,
@@ -75,6 +77,7 @@ impl<'b> BatchWriter<'b> {
         debug_assert!(!m.author.contains('\0') && !m.text.contains('\0') && !m.attachment.contains('\0'));
         self.messages_due -= 1;
         let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+        debug_assert!(m.role < control::REMOVED, "a role");
         self.out.push(
             (m.role & control::ROLE)
                 | bit(m.reply_back > 0, control::REPLY)
@@ -92,6 +95,41 @@ impl<'b> BatchWriter<'b> {
         if !m.attachment.is_empty() {
             self.text(m.attachment);
         }
+    }
+
+    /// Write the place of a message that was removed.
+    pub fn removed(&mut self, skip: u64) {
+        self.place(control::REMOVED, skip, "");
+    }
+
+    /// Write an act: the entry at offset `at` that removes earlier messages.
+    pub fn act(&mut self, skip: u64, note: &str, at: u64, removal: &RemovalParts<'_>) {
+        let mut bytes = Vec::new();
+        removal.write(at, &mut bytes);
+        self.act_bytes(skip, note, &bytes);
+    }
+
+    /// Write an act that was read, at the offset that it had.
+    pub fn act_again(&mut self, act: &ActEntry<'_>) {
+        self.act_bytes(act.skip, act.note, act.bytes());
+    }
+
+    fn act_bytes(&mut self, skip: u64, note: &str, bytes: &[u8]) {
+        self.place(control::ACT | control::EXTENSION, skip, note);
+        varint::write(bytes.len() as u64, self.out);
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Something other than a message that has an offset.
+    fn place(&mut self, bits: u8, skip: u64, note: &str) {
+        assert!(self.section == Section::Chat && self.messages_due > 0, "an entry out of place");
+        self.messages_due -= 1;
+        self.out.push(bits | if skip > 0 { control::SKIP } else { 0 });
+        if skip > 0 {
+            varint::write(skip, self.out);
+        }
+        self.text("");
+        self.text(note);
     }
 
     /// Begin the tallies: `n` entries follow.

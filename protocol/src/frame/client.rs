@@ -3,6 +3,7 @@
 //! Not here: sizes of texts, attachments and room names (`rules`). A server refuses one request for a text
 //! that is too large; that is not a fault of the frame.
 
+use super::acts::{self, Act};
 use super::{FrameFault, Kind, Role, blob, fb, split, table, text};
 use crate::limits;
 
@@ -145,6 +146,8 @@ pub enum ClientFrame<'a> {
     History(History),
     /// See [`Renew`].
     Renew(Renew<'a>),
+    /// See [`Act`].
+    Act(Act<'a>),
 }
 
 impl<'a> ClientFrame<'a> {
@@ -164,6 +167,7 @@ impl<'a> ClientFrame<'a> {
             Kind::Ping => ClientFrame::Ping { client_us: table::<fb::Ping<'_>>(kind, bytes)?.client_us() },
             Kind::History => ClientFrame::History(history(&table::<fb::History<'_>>(kind, bytes)?)),
             Kind::Renew => ClientFrame::Renew(renew(&table::<fb::Renew<'_>>(kind, bytes)?)?),
+            Kind::Act => ClientFrame::Act(acts::act(&table::<fb::Act<'_>>(kind, bytes)?)),
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -180,6 +184,7 @@ impl<'a> ClientFrame<'a> {
             ClientFrame::Ping { .. } => Kind::Ping,
             ClientFrame::History(_) => Kind::History,
             ClientFrame::Renew(_) => Kind::Renew,
+            ClientFrame::Act(_) => Kind::Act,
         }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use super::{
-    ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, Renew, Renewed, ServerFrame, SetState,
-    Snapshot, Subscribe, Welcome, fb,
+    Act, ClientFrame, Hello, HistoryPage, Kind, Personal, Publish, React, Renew, Renewed, ServerFrame,
+    SetState, Snapshot, Subscribe, Welcome, fb,
 };
 use crate::stream;
 
@@ -110,6 +110,7 @@ impl Encoder {
                 self.fbb.finish_minimal(root);
             }
             ClientFrame::Renew(f) => self.renew(f),
+            ClientFrame::Act(f) => self.act(f),
         }
     }
 
@@ -221,7 +222,36 @@ impl Encoder {
                 let root = fb::Expiring::create(&mut self.fbb, &fb::ExpiringArgs { in_ms: *in_ms });
                 self.fbb.finish_minimal(root);
             }
+            ServerFrame::Acted(f) => {
+                let (request, epoch, offset, count) = (f.request, f.epoch, f.offset, f.count);
+                let args = fb::ActedArgs { request, epoch, offset, count };
+                let root = fb::Acted::create(&mut self.fbb, &args);
+                self.fbb.finish_minimal(root);
+            }
+            ServerFrame::Notice(f) => {
+                let text = self.string(f.text);
+                let (notice, until_ms) = (f.notice as u8, f.until_ms);
+                let args = fb::NoticeArgs { alias: f.alias, notice, id: f.id, until_ms, text };
+                let root = fb::Notice::create(&mut self.fbb, &args);
+                self.fbb.finish_minimal(root);
+            }
         }
+    }
+
+    fn act(&mut self, f: &Act<'_>) {
+        let text = self.string(f.text);
+        let args = fb::ActArgs {
+            request: f.request,
+            alias: f.alias,
+            act: f.act as u8,
+            epoch: f.epoch,
+            target: f.target,
+            seconds: f.seconds,
+            category: f.category as u8,
+            text,
+        };
+        let root = fb::Act::create(&mut self.fbb, &args);
+        self.fbb.finish_minimal(root);
     }
 
     fn renew(&mut self, f: &Renew<'_>) {

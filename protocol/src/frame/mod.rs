@@ -9,10 +9,12 @@
 //! protocol's limits. A kind's bit 5 (0x20) marks it as ignorable; bit 7 as compressed (`compress`).
 //! Not here: the headers around a frame (`stream`, `websocket`), a batch's body (`batch`).
 
+mod acts;
 mod client;
 mod encoder;
 mod server;
 
+pub use acts::{Act, ActKind, Acted, Category, Notice, NoticeKind};
 pub use client::{ClientFrame, Hello, History, Publish, React, Renew, SetState, Subscribe};
 pub use encoder::Encoder;
 pub use server::{
@@ -61,6 +63,8 @@ kinds! {
     History = 0x08;
     /// Replace the session's token while it runs.
     Renew = 0x09;
+    /// Keep order in a room: remove, time out, report, and the like.
+    Act = 0x0a;
     /// Answer to `Hello`.
     Welcome = 0x41;
     /// Answer to `Subscribe`.
@@ -91,10 +95,14 @@ kinds! {
     HistoryPage = 0x4e;
     /// Answer to `Renew`.
     Renewed = 0x4f;
+    /// Answer to `Act`.
+    Acted = 0x50;
     /// A message that pacing left out, sent to the person whom it answers or names.
     Personal = 0x61;
     /// The session's token is about to run out.
     Expiring = 0x62;
+    /// What an act means for this session's person.
+    Notice = 0x63;
 }
 
 /// Whether a reader may ignore a frame of this unknown kind.
@@ -148,6 +156,8 @@ pub mod permission {
     pub const STATE: u32 = 4;
     /// Publish under other people's names and roles, at a bridge's rate.
     pub const BRIDGE: u32 = 8;
+    /// Keep order: remove what others said, and decide who may speak.
+    pub const MODERATE: u32 = 16;
 }
 
 /// How safe an accepted publication is.

@@ -3,6 +3,7 @@
 //! Why apart from `client`: each side decodes only the frames that the other side sends.
 //! Not here: batches, which have a layout of their own (`batch`).
 
+use super::acts::{self, Acted, Notice};
 use super::{Durability, FrameFault, Kind, Role, fb, split, table};
 use crate::close::Retry;
 use crate::refusal::Refusal;
@@ -330,6 +331,10 @@ pub enum ServerFrame<'a> {
         /// After this time it has; the server closes soon after.
         in_ms: u64,
     },
+    /// See [`Acted`].
+    Acted(Acted),
+    /// See [`Notice`].
+    Notice(Notice<'a>),
 }
 
 impl<'a> ServerFrame<'a> {
@@ -370,6 +375,8 @@ impl<'a> ServerFrame<'a> {
             Kind::Expiring => {
                 ServerFrame::Expiring { in_ms: table::<fb::Expiring<'_>>(kind, bytes)?.in_ms() }
             }
+            Kind::Acted => ServerFrame::Acted(acts::acted(&table::<fb::Acted<'_>>(kind, bytes)?)),
+            Kind::Notice => ServerFrame::Notice(acts::notice(&table::<fb::Notice<'_>>(kind, bytes)?)),
             other => return Err(FrameFault::WrongSide(other)),
         })
     }
@@ -394,6 +401,8 @@ impl<'a> ServerFrame<'a> {
             ServerFrame::Personal(_) => Kind::Personal,
             ServerFrame::Renewed(_) => Kind::Renewed,
             ServerFrame::Expiring { .. } => Kind::Expiring,
+            ServerFrame::Acted(_) => Kind::Acted,
+            ServerFrame::Notice(_) => Kind::Notice,
         }
     }
 }

@@ -1825,6 +1825,221 @@ impl ::core::fmt::Debug for Renew<'_> {
       ds.finish()
   }
 }
+pub enum ActOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Act<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Act<'a> {
+  type Inner = Act<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Act<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ALIAS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ACT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TARGET: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SECONDS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_CATEGORY: ::flatbuffers::VOffsetT = 16;
+  pub const VT_TEXT: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Act { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ActArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Act<'bldr>> {
+    let mut builder = ActBuilder::new(_fbb);
+    if let Some(x) = args.target { builder.add_target(x); }
+    builder.add_epoch(args.epoch);
+    if let Some(x) = args.text { builder.add_text(x); }
+    builder.add_seconds(args.seconds);
+    builder.add_alias(args.alias);
+    builder.add_request(args.request);
+    builder.add_category(args.category);
+    builder.add_act(args.act);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Act::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn alias(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Act::VT_ALIAS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn act(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Act::VT_ACT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Act::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn target(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Act::VT_TARGET, None)}
+  }
+  #[inline]
+  pub fn seconds(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Act::VT_SECONDS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn category(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Act::VT_CATEGORY, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn text(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Act::VT_TEXT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Act<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u8>("act", Self::VT_ACT, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<u64>("target", Self::VT_TARGET, false)?
+     .visit_field::<u32>("seconds", Self::VT_SECONDS, false)?
+     .visit_field::<u8>("category", Self::VT_CATEGORY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ActArgs<'a> {
+    pub request: u32,
+    pub alias: u32,
+    pub act: u8,
+    pub epoch: u64,
+    pub target: Option<u64>,
+    pub seconds: u32,
+    pub category: u8,
+    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for ActArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ActArgs {
+      request: 0,
+      alias: 0,
+      act: 0,
+      epoch: 0,
+      target: None,
+      seconds: 0,
+      category: 0,
+      text: None,
+    }
+  }
+}
+
+pub struct ActBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ActBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(Act::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_alias(&mut self, alias: u32) {
+    self.fbb_.push_slot::<u32>(Act::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_act(&mut self, act: u8) {
+    self.fbb_.push_slot::<u8>(Act::VT_ACT, act, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(Act::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_target(&mut self, target: u64) {
+    self.fbb_.push_slot_always::<u64>(Act::VT_TARGET, target);
+  }
+  #[inline]
+  pub fn add_seconds(&mut self, seconds: u32) {
+    self.fbb_.push_slot::<u32>(Act::VT_SECONDS, seconds, 0);
+  }
+  #[inline]
+  pub fn add_category(&mut self, category: u8) {
+    self.fbb_.push_slot::<u8>(Act::VT_CATEGORY, category, 0);
+  }
+  #[inline]
+  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Act::VT_TEXT, text);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ActBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ActBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Act<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Act<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Act");
+      ds.field("request", &self.request());
+      ds.field("alias", &self.alias());
+      ds.field("act", &self.act());
+      ds.field("epoch", &self.epoch());
+      ds.field("target", &self.target());
+      ds.field("seconds", &self.seconds());
+      ds.field("category", &self.category());
+      ds.field("text", &self.text());
+      ds.finish()
+  }
+}
 pub enum WelcomeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -4644,6 +4859,317 @@ impl ::core::fmt::Debug for Expiring<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Expiring");
       ds.field("in_ms", &self.in_ms());
+      ds.finish()
+  }
+}
+pub enum ActedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Acted<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Acted<'a> {
+  type Inner = Acted<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Acted<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
+  pub const VT_OFFSET: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COUNT: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Acted { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ActedArgs
+  ) -> ::flatbuffers::WIPOffset<Acted<'bldr>> {
+    let mut builder = ActedBuilder::new(_fbb);
+    builder.add_count(args.count);
+    if let Some(x) = args.offset { builder.add_offset(x); }
+    builder.add_epoch(args.epoch);
+    builder.add_request(args.request);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Acted::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Acted::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn offset(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Acted::VT_OFFSET, None)}
+  }
+  #[inline]
+  pub fn count(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Acted::VT_COUNT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Acted<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("request", Self::VT_REQUEST, false)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<u64>("offset", Self::VT_OFFSET, false)?
+     .visit_field::<u64>("count", Self::VT_COUNT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ActedArgs {
+    pub request: u32,
+    pub epoch: u64,
+    pub offset: Option<u64>,
+    pub count: u64,
+}
+impl<'a> Default for ActedArgs {
+  #[inline]
+  fn default() -> Self {
+    ActedArgs {
+      request: 0,
+      epoch: 0,
+      offset: None,
+      count: 0,
+    }
+  }
+}
+
+pub struct ActedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ActedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u32) {
+    self.fbb_.push_slot::<u32>(Acted::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(Acted::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_offset(&mut self, offset: u64) {
+    self.fbb_.push_slot_always::<u64>(Acted::VT_OFFSET, offset);
+  }
+  #[inline]
+  pub fn add_count(&mut self, count: u64) {
+    self.fbb_.push_slot::<u64>(Acted::VT_COUNT, count, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ActedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ActedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Acted<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Acted<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Acted");
+      ds.field("request", &self.request());
+      ds.field("epoch", &self.epoch());
+      ds.field("offset", &self.offset());
+      ds.field("count", &self.count());
+      ds.finish()
+  }
+}
+pub enum NoticeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Notice<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Notice<'a> {
+  type Inner = Notice<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Notice<'a> {
+  pub const VT_ALIAS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NOTICE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ID: ::flatbuffers::VOffsetT = 8;
+  pub const VT_UNTIL_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TEXT: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Notice { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args NoticeArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Notice<'bldr>> {
+    let mut builder = NoticeBuilder::new(_fbb);
+    builder.add_until_ms(args.until_ms);
+    builder.add_id(args.id);
+    if let Some(x) = args.text { builder.add_text(x); }
+    builder.add_alias(args.alias);
+    builder.add_notice(args.notice);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn alias(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Notice::VT_ALIAS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn notice(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Notice::VT_NOTICE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Notice::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn until_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Notice::VT_UNTIL_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn text(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Notice::VT_TEXT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Notice<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("alias", Self::VT_ALIAS, false)?
+     .visit_field::<u8>("notice", Self::VT_NOTICE, false)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("until_ms", Self::VT_UNTIL_MS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct NoticeArgs<'a> {
+    pub alias: u32,
+    pub notice: u8,
+    pub id: u64,
+    pub until_ms: u64,
+    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for NoticeArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    NoticeArgs {
+      alias: 0,
+      notice: 0,
+      id: 0,
+      until_ms: 0,
+      text: None,
+    }
+  }
+}
+
+pub struct NoticeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> NoticeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_alias(&mut self, alias: u32) {
+    self.fbb_.push_slot::<u32>(Notice::VT_ALIAS, alias, 0);
+  }
+  #[inline]
+  pub fn add_notice(&mut self, notice: u8) {
+    self.fbb_.push_slot::<u8>(Notice::VT_NOTICE, notice, 0);
+  }
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(Notice::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_until_ms(&mut self, until_ms: u64) {
+    self.fbb_.push_slot::<u64>(Notice::VT_UNTIL_MS, until_ms, 0);
+  }
+  #[inline]
+  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Notice::VT_TEXT, text);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> NoticeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    NoticeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Notice<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Notice<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Notice");
+      ds.field("alias", &self.alias());
+      ds.field("notice", &self.notice());
+      ds.field("id", &self.id());
+      ds.field("until_ms", &self.until_ms());
+      ds.field("text", &self.text());
       ds.finish()
   }
 }

@@ -57,6 +57,13 @@ fn of_item(item: &Item<'_>, at: &mut Position) -> Value {
             "offset": long(at.message(m)), "skip": long(m.skip), "role": m.role, "author": m.author, "text": m.text,
             "attachment": m.attachment, "reply_back": long(m.reply_back), "folded": long(m.folded),
         }}),
+        Item::Removed(skip) => json!({ "removed": { "offset": long(at.entry(*skip)), "skip": long(*skip) } }),
+        Item::Act(act) => {
+            let offset = at.entry(act.skip);
+            json!({ "act": {
+                "offset": long(offset), "skip": long(act.skip), "note": act.note, "removes": of_removal(act.removal(offset)),
+            }})
+        }
         Item::Omitted(n) => {
             at.omitted(*n);
             json!({ "omitted": long(*n) })
@@ -64,6 +71,19 @@ fn of_item(item: &Item<'_>, at: &mut Position) -> Value {
         Item::Tally { key, count } => json!({ "tally": { "key": key, "count": long(*count) } }),
         Item::StateVersion(version) => json!({ "state_version": long(*version) }),
         Item::State(c) => json!({ "state": { "key": c.key, "value": c.value.map(hex) } }),
+    }
+}
+
+fn of_removal(removal: Removal<'_>) -> Value {
+    let runs = |runs: Runs<'_>| runs.map(|(first, next)| [long(first), long(next)]).collect::<Vec<_>>();
+    match removal {
+        Removal::One { offset } => json!({ "one": long(offset) }),
+        Removal::Names { from, names, but } => {
+            json!({ "names": names.collect::<Vec<_>>(), "from": long(from), "but": runs(but) })
+        }
+        Removal::Runs(only) => json!({ "runs": runs(only) }),
+        Removal::All { from } => json!({ "all_from": long(from) }),
+        Removal::Unknown => Value::Null,
     }
 }
 
@@ -76,7 +96,7 @@ pub(crate) fn rewrite(body: &[u8]) -> Vec<u8> {
         items.push(item);
     }
     let count = |of: fn(&Item<'_>) -> bool| items.iter().filter(|i| of(i)).count();
-    let messages = count(|i| matches!(i, Item::Message(_)));
+    let messages = count(|i| matches!(i, Item::Message(_) | Item::Removed(_) | Item::Act(_)));
     let tallies = count(|i| matches!(i, Item::Tally { .. }));
     let changes = count(|i| matches!(i, Item::State(_)));
     let state = items.iter().any(|i| matches!(i, Item::StateVersion(_)));
@@ -94,6 +114,8 @@ pub(crate) fn rewrite(body: &[u8]) -> Vec<u8> {
             Item::Message(Message { skip, role, author, text, attachment, reply_back, folded }) => {
                 w.message(&MessageParts { role, author, text, attachment, reply_back, folded, skip });
             }
+            Item::Removed(skip) => w.removed(skip),
+            Item::Act(act) => w.act_again(&act),
             Item::Omitted(_) => {}
             Item::Tally { key, count } => {
                 if !std::mem::replace(&mut tallies_begun, true) {
@@ -156,7 +178,7 @@ fn full() -> Vec<u8> {
     w.message(&MessageParts { role: 2, skip: 3, ..m("Viewer 1", "goal! ⚽") });
     w.message(&MessageParts { attachment: "image:7", reply_back: 1, folded: 9, ..m("Viewer 2", "") });
     w.message(&MessageParts {
-        role: 7,
+        role: 5,
         skip: 1 << 40,
         reply_back: u64::MAX,
         folded: 200,
@@ -199,6 +221,20 @@ pub(crate) fn all() -> Vec<BatchVector> {
     out
 }
 
+/// A batch of so many entries at [`BEFORE`].
+fn entries(count: usize, write: impl FnOnce(&mut BatchWriter<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut w = BatchWriter::begin(&mut out, 7, count, false, false, 0);
+    w.chat(BEFORE.offset, 250, 0);
+    write(&mut w);
+    w.finish();
+    out
+}
+
+fn removal(note: &str, removal: &RemovalParts<'_>) -> Vec<u8> {
+    entries(1, |w| w.act(0, note, BEFORE.offset, removal))
+}
+
 fn valid() -> Vec<BatchVector> {
     let v = |name, clause, body| BatchVector { name, clause, body, form: Form::Canonical };
     let late = {
@@ -222,6 +258,25 @@ fn valid() -> Vec<BatchVector> {
             w.finish();
             out
         }),
+        v(
+            "removed_messages",
+            "M-3",
+            entries(3, |w| {
+                w.removed(0);
+                w.message(&m("a", "b"));
+                w.removed(250);
+            }),
+        ),
+        v("removal_of_one", "M-4", removal("", &RemovalParts::One { offset: 997 })),
+        v("removal_with_a_note", "M-4", removal("spoilers", &RemovalParts::One { offset: 900 })),
+        v("removal_of_names", "M-4", {
+            let (names, but) = (&["Viewer 1", "視聴者"][..], &[(990, 992), (750, 751)][..]);
+            removal("", &RemovalParts::Names { from: 500, names, but })
+        }),
+        v("removal_of_runs", "M-4", removal("", &RemovalParts::Runs(&[(999, 1000), (400, 640)]))),
+        v("act_of_an_unknown_kind", "M-4", vec![7, 0x10, CHECK, 0, 0x87, 0, 0, 2, 99, 1]),
+        v("act_that_is_cut_off", "M-4", vec![7, 0x10, CHECK, 0, 0x87, 0, 0, 1, 1]),
+        v("removal_of_all", "M-4", removal("", &RemovalParts::All { from: 0 })),
         v("omitted_alone", "B-5", lanes(false, false, 128)),
         v("tallies_alone", "A-1", lanes(true, false, 0)),
         v("tallies_with_others", "B-7", {
@@ -251,6 +306,8 @@ fn valid() -> Vec<BatchVector> {
 fn other_forms() -> Vec<BatchVector> {
     let v = |name, clause, body: &[u8]| BatchVector { name, clause, body: body.to_vec(), form: Form::Other };
     vec![
+        v("act_without_fields", "M-4", &[7, 0x10, CHECK, 0, 7, 0, 0]),
+        v("removed_message_with_a_rest", "M-3", &[7, 0x10, CHECK, 0, 6, b'a', 0, b'b', 0]),
         v("extension_of_batch", "B-3", &[7, 0x18, 3, b'x', b'y', b'z', CHECK, 0, 0, b'a', 0, b'b', 0]),
         v("extension_of_batch_empty", "B-3", &[7, 8, 0]),
         v("extension_of_message", "B-3", &[7, 0x10, CHECK, 0, 0x80, b'a', 0, b'b', 0, 2, 0xff, 0]),

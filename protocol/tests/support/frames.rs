@@ -333,6 +333,33 @@ fn history() -> Vec<Vector> {
             "L-1",
             ClientFrame::Renew(Renew { request: 42, token: keep(limits::TOKEN_BYTES_MAX) }),
         ),
+        ca("act_remove", "M-1", |alias| {
+            ClientFrame::Act(Act {
+                request: 50,
+                alias,
+                act: ActKind::Remove,
+                epoch: 2,
+                target: Some(100),
+                ..Act::default()
+            })
+        }),
+        ca("act_timeout", "M-1", |alias| {
+            let (target, seconds, text) = (Some(7), 600, "calm down");
+            ClientFrame::Act(Act {
+                request: 51,
+                alias,
+                act: ActKind::Timeout,
+                epoch: 2,
+                target,
+                seconds,
+                text,
+                ..Act::default()
+            })
+        }),
+        ca("act_report", "M-7", |alias| {
+            let (act, category, target) = (ActKind::Report, Category::Spoiler, Some(u64::MAX));
+            ClientFrame::Act(Act { request: 52, alias, act, epoch: 2, target, category, ..Act::default() })
+        }),
         ca("history_widest", "O-5", ask(u32::MAX, u64::MAX, u64::MAX, u32::MAX)),
     ]
 }

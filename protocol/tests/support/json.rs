@@ -42,6 +42,10 @@ pub(crate) fn of_client(frame: &ClientFrame<'_>) -> Value {
             "count_max": f.count_max,
         }),
         ClientFrame::Renew(f) => json!({ "request": f.request, "token": f.token }),
+        ClientFrame::Act(f) => json!({
+            "request": f.request, "alias": f.alias, "act": name(&f.act), "epoch": long(f.epoch),
+            "target": maybe(f.target), "seconds": f.seconds, "category": name(&f.category), "text": f.text,
+        }),
     }
 }
 
@@ -109,6 +113,13 @@ pub(crate) fn of_server(frame: &ServerFrame<'_>) -> Value {
             "expires_in_ms": long(f.expires_in_ms),
         }),
         ServerFrame::Expiring { in_ms } => json!({ "in_ms": long(*in_ms) }),
+        ServerFrame::Acted(f) => json!({
+            "request": f.request, "epoch": long(f.epoch), "offset": maybe(f.offset), "count": long(f.count),
+        }),
+        ServerFrame::Notice(f) => json!({
+            "alias": f.alias, "notice": name(&f.notice), "id": long(f.id), "until_ms": long(f.until_ms),
+            "text": f.text,
+        }),
     }
 }
 
@@ -205,6 +216,16 @@ pub(crate) fn client_of(kind: &str, fields: &Value) -> ClientFrame<'static> {
             count_max: f.int("count_max"),
         }),
         "Renew" => ClientFrame::Renew(Renew { request: f.int("request"), token: f.text("token") }),
+        "Act" => ClientFrame::Act(Act {
+            request: f.int("request"),
+            alias: f.int("alias"),
+            act: f.pick("act", ActKind::ALL),
+            epoch: f.long("epoch"),
+            target: f.maybe_long("target"),
+            seconds: f.int("seconds"),
+            category: f.pick("category", Category::ALL),
+            text: f.text("text"),
+        }),
         other => panic!("no client kind {other}"),
     }
 }
@@ -324,6 +345,19 @@ pub(crate) fn server_of(kind: &str, fields: &Value) -> ServerFrame<'static> {
             role: f.pick("role", ROLES),
             permissions: f.int("permissions"),
             expires_in_ms: f.long("expires_in_ms"),
+        }),
+        "Acted" => ServerFrame::Acted(Acted {
+            request: f.int("request"),
+            epoch: f.long("epoch"),
+            offset: f.maybe_long("offset"),
+            count: f.long("count"),
+        }),
+        "Notice" => ServerFrame::Notice(Notice {
+            alias: f.int("alias"),
+            notice: f.pick("notice", NoticeKind::ALL),
+            id: f.long("id"),
+            until_ms: f.long("until_ms"),
+            text: f.text("text"),
         }),
         "Expiring" => ServerFrame::Expiring { in_ms: f.long("in_ms") },
         other => panic!("no server kind {other}"),

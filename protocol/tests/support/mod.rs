@@ -4,6 +4,7 @@
 //! Not here: the checks themselves (`tests/vectors.rs`).
 #![allow(dead_code, reason = "each test and the generator use a part")]
 
+pub(crate) mod arbitrary;
 pub(crate) mod batches;
 pub(crate) mod compressed;
 pub(crate) mod conversations;

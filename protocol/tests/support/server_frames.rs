@@ -77,6 +77,28 @@ fn answers() -> Vec<Vector> {
                 expires_in_ms: 3_600_000,
             }),
         ),
+        s("acted", "M-2", ServerFrame::Acted(Acted { request: 50, epoch: 2, offset: Some(110), count: 1 })),
+        s(
+            "acted_outside_the_log",
+            "M-2",
+            ServerFrame::Acted(Acted { request: 51, epoch: 2, ..Acted::default() }),
+        ),
+        s(
+            "notice_timed_out",
+            "M-6",
+            ServerFrame::Notice(Notice {
+                alias: ALIAS,
+                notice: NoticeKind::TimedOut,
+                until_ms: 1_700_000_600_000,
+                text: "calm down",
+                ..Notice::default()
+            }),
+        ),
+        s(
+            "notice_rejected",
+            "M-6",
+            ServerFrame::Notice(Notice { notice: NoticeKind::Rejected, id: 6, ..Notice::default() }),
+        ),
         s("expiring", "H-11", ServerFrame::Expiring { in_ms: 60_000 }),
         s("expiring_now", "H-11", ServerFrame::Expiring { in_ms: 0 }),
         s("published", "P-2", ServerFrame::Published(published)),

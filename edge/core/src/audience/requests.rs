@@ -79,6 +79,7 @@ fn refusable(frame: &ClientFrame<'_>) -> Option<(Kind, u64)> {
         ClientFrame::SetState(set) => (Kind::SetState, set.request.into()),
         ClientFrame::History(history) => (Kind::History, history.request.into()),
         ClientFrame::Renew(renew) => (Kind::Renew, renew.request.into()),
+        ClientFrame::Act(act) => (Kind::Act, act.request.into()),
         ClientFrame::Hello(_) | ClientFrame::Unsubscribe { .. } | ClientFrame::Ping { .. } => return None,
     })
 }
@@ -114,6 +115,9 @@ impl Request<'_> {
                 self.subscriptions.send_control(self.ix, &pong);
             }
             ClientFrame::History(history) => self.handle_history(history),
+            ClientFrame::Act(act) => {
+                self.refuse(Kind::Act, act.request.into(), Refusal::Forbidden, None);
+            }
             ClientFrame::Hello(_) | ClientFrame::Renew(_) => unreachable!("answered before"),
         }
     }

@@ -81,7 +81,16 @@ impl From<Refusal> for Failure {
             Refusal::Forbidden | Refusal::Filtered => {
                 (StatusCode::FORBIDDEN, "the node's configuration does not allow it")
             }
-            Refusal::RateLimited | Refusal::SlowMode => (StatusCode::TOO_MANY_REQUESTS, "try again later"),
+            Refusal::Held => (StatusCode::ACCEPTED, "a moderator decides whether it is published"),
+            Refusal::Banned | Refusal::Unacknowledged => {
+                (StatusCode::FORBIDDEN, "moderators do not let this person speak here")
+            }
+            Refusal::SubscribersOnly | Refusal::EmotesOnly | Refusal::LinksOff | Refusal::Repeats => {
+                (StatusCode::FORBIDDEN, "a mode of the room does not allow it")
+            }
+            Refusal::TimedOut | Refusal::TooNew | Refusal::RateLimited | Refusal::SlowMode => {
+                (StatusCode::TOO_MANY_REQUESTS, "try again later")
+            }
             Refusal::Overloaded | Refusal::StorageUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "try again later")
             }

@@ -203,6 +203,13 @@ fn floods() -> Vec<Flood> {
             let renewed = Renewed { request: n as u32, name: &text(n), ..Renewed::default() };
             encoded(&ServerFrame::Renewed(renewed))
         }),
+        (Kind::Acted, "acts that nobody asked for", |n| {
+            encoded(&ServerFrame::Acted(Acted { request: n as u32, count: n, ..Acted::default() }))
+        }),
+        (Kind::Notice, "notices", |n| {
+            let notice = Notice { id: n, text: &text(n), ..Notice::default() };
+            encoded(&ServerFrame::Notice(notice))
+        }),
         (Kind::Expiring, "tokens that run out", |n| encoded(&ServerFrame::Expiring { in_ms: n })),
     ]
 }

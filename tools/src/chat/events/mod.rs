@@ -100,6 +100,10 @@ impl Model {
                 self.states_unanswered = self.states_unanswered.saturating_sub(1);
             }
             OwnedEvent::Unsubscribed { .. }
+            | OwnedEvent::Removed { .. }
+            | OwnedEvent::Removal { .. }
+            | OwnedEvent::Acted { .. }
+            | OwnedEvent::Notice { .. }
             | OwnedEvent::BatchEnd { .. }
             | OwnedEvent::Pong { .. }
             | OwnedEvent::History { .. }

@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::batch::{ActEntry, BatchReader, Item, Position};
 use grandstand_protocol::compress::{COMPRESSED_BATCH, Decompressor};
 use grandstand_protocol::frame::{
-    ClientFrame, Gap, GapReason, HistoryPage, Kind, Outcome, Phase, Published, Role, ServerFrame, Subscribed,
+    Acted, ClientFrame, Gap, GapReason, HistoryPage, Kind, NoticeKind, Outcome, Phase, Published, Role,
+    ServerFrame, Subscribed,
 };
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
@@ -66,6 +67,8 @@ pub(super) enum Seen {
     Page { request: u32, offset: u64, next: u64, head: u64, said: Vec<(u64, String)> },
     Personal { alias: u32, offset: u64, text: String },
     Renewed { request: u32, name: String, role: Role, permissions: u32, expires_in_ms: u64 },
+    Acted(Acted),
+    Notice { notice: NoticeKind, id: u64, until_ms: u64 },
     Expiring { in_ms: u64 },
 }
 
@@ -121,6 +124,7 @@ pub(super) struct Viewer {
     paging: HashSet<u32>,
     pings: BTreeMap<u64, usize>,
     renewing: HashSet<u32>,
+    acting: HashSet<u32>,
     pub(super) failed: bool,
     /// A log and the one that goes on from it.
     pub(super) other_log: Option<(u64, u64)>,
@@ -144,6 +148,7 @@ impl Viewer {
         self.setting.clear();
         self.paging.clear();
         self.renewing.clear();
+        self.acting.clear();
         self.pings.clear();
         self.capabilities = 0;
         (self.welcomed, self.failed) = (false, false);
@@ -173,6 +178,7 @@ impl Viewer {
             }
             ClientFrame::History(h) => assert!(self.paging.insert(h.request)),
             ClientFrame::Renew(renew) => assert!(self.renewing.insert(renew.request)),
+            ClientFrame::Act(act) => assert!(self.acting.insert(act.request)),
             ClientFrame::Hello(_) | ClientFrame::React(_) => {}
         }
     }
@@ -185,6 +191,7 @@ impl Viewer {
             + self.setting.len()
             + self.paging.len()
             + self.renewing.len()
+            + self.acting.len()
             + self.pings.values().sum::<usize>()
     }
 
@@ -344,6 +351,11 @@ impl Viewer {
                 }
             }
             ServerFrame::Expiring { in_ms } => Seen::Expiring { in_ms: *in_ms },
+            ServerFrame::Acted(a) => {
+                assert!(self.acting.remove(&a.request), "no such act");
+                Seen::Acted(*a)
+            }
+            ServerFrame::Notice(n) => Seen::Notice { notice: n.notice, id: n.id, until_ms: n.until_ms },
         };
         self.seen.push(seen);
     }
@@ -403,6 +415,7 @@ impl Viewer {
             }
             Kind::History => assert!(self.paging.remove(&(id as u32)), "no such page"),
             Kind::Renew => assert!(self.renewing.remove(&(id as u32)), "no such renewal"),
+            Kind::Act => assert!(self.acting.remove(&(id as u32)), "no such act"),
             Kind::React => {}
             other => panic!("{other:?} is not refused"),
         }
@@ -467,6 +480,7 @@ impl Viewer {
                         said.push((offset, m.text.to_owned()));
                     }
                     Item::Omitted(n) => panic!("{n} left out of a page"),
+                    Item::Removed(skip) | Item::Act(ActEntry { skip, .. }) => drop(at.entry(skip)),
                     _ => {}
                 }
             }
@@ -498,6 +512,11 @@ impl Viewer {
                     }
                     texts.push(m.text.to_owned());
                     self.authors.push(m.author.to_owned());
+                }
+                Item::Removed(skip) | Item::Act(ActEntry { skip, .. }) => {
+                    let before = f.at.offset;
+                    let offset = f.at.entry(skip);
+                    f.omitted.extend(before..offset);
                 }
                 Item::Omitted(n) => {
                     f.omitted.extend(f.at.offset..f.at.offset + n);

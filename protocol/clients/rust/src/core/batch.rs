@@ -5,9 +5,10 @@
 //! is exact.
 //! Not here: the layout (`grandstand_protocol::batch`), the handling of a fault (`session`).
 
-use grandstand_protocol::batch::{BatchFault, BatchReader, Desync, Item, Message};
+use grandstand_protocol::batch::{ActEntry, BatchFault, BatchReader, Desync, Item, Message};
 use grandstand_protocol::frame::Role;
 
+use super::removal::RemovalRule;
 use super::room::RoomState;
 use super::{Event, Fault, Faults, Room};
 
@@ -50,6 +51,13 @@ impl RoomState {
         while let Some(item) = batch.next_item()? {
             match item {
                 Item::Message(m) => messages += u32::from(self.handle_message(&m, faults, emit)),
+                Item::Removed(skip) => {
+                    if let Some(offset) = self.take_place(skip, faults, emit) {
+                        let replay = offset < self.head;
+                        emit(Event::Removed { room: self.room(), offset, replay });
+                    }
+                }
+                Item::Act(act) => self.handle_act(&act, faults, emit),
                 Item::Omitted(count) => {
                     let from = self.position.offset;
                     self.position.omitted(count);
@@ -85,18 +93,8 @@ impl RoomState {
         faults: &mut Faults,
         emit: &mut impl FnMut(Event<'_>),
     ) -> bool {
-        let before = self.position.offset;
-        let offset = self.position.message(m);
-        if m.skip > 0 {
-            self.handle_omitted(before, offset, emit);
-        }
+        let Some(offset) = self.take_place(m.skip, faults, emit) else { return false };
         let room = Room { id: self.id, name: &self.name };
-        if offset < self.floor {
-            faults.duplicates += 1;
-            emit(Event::Fault { room, fault: Fault::Duplicate { offset } });
-            return false;
-        }
-        self.floor = offset.saturating_add(1);
         emit(Event::Message {
             room,
             offset,
@@ -110,6 +108,37 @@ impl RoomState {
             replay: offset < self.head,
         });
         true
+    }
+
+    fn handle_act(&mut self, act: &ActEntry<'_>, faults: &mut Faults, emit: &mut impl FnMut(Event<'_>)) {
+        let Some(offset) = self.take_place(act.skip, faults, emit) else { return };
+        let removal = act.removal(offset);
+        if removal.from().is_some() {
+            let rule = Box::new(RemovalRule::new(offset, &removal));
+            emit(Event::Removal { room: self.room(), rule, note: act.note });
+        }
+    }
+
+    /// The offset of the next entry, after `skip` that were left out; `None` if the application has had it.
+    fn take_place(
+        &mut self,
+        skip: u64,
+        faults: &mut Faults,
+        emit: &mut impl FnMut(Event<'_>),
+    ) -> Option<u64> {
+        let before = self.position.offset;
+        let offset = self.position.entry(skip);
+        if skip > 0 {
+            self.handle_omitted(before, offset, emit);
+        }
+        let room = Room { id: self.id, name: &self.name };
+        if offset < self.floor {
+            faults.duplicates += 1;
+            emit(Event::Fault { room, fault: Fault::Duplicate { offset } });
+            return None;
+        }
+        self.floor = offset.saturating_add(1);
+        Some(offset)
     }
 
     fn handle_omitted(&mut self, from: u64, to: u64, emit: &mut impl FnMut(Event<'_>)) {

@@ -7,9 +7,10 @@
 //! `Uncertain` and `NotSent`, and all of them come before `Closed`.
 //! Not here: what causes an event (`session`, `batch`, `outcomes`).
 
-use grandstand_protocol::frame::{Durability, GapReason, Outcome, Phase, Role};
+use grandstand_protocol::frame::{Durability, GapReason, NoticeKind, Outcome, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 
+use super::removal::RemovalRule;
 use super::{Reason, RoomId};
 
 /// An event that borrows its texts and values from its frame.
@@ -125,6 +126,24 @@ pub enum EventOf<S, B> {
         folded: u64,
         /// Whether it is replay: older than the (re)subscription.
         replay: bool,
+    },
+    /// The place of a message that moderators removed before this session read it.
+    Removed {
+        /// The room.
+        room: RoomOf<S>,
+        /// Its offset in the room's log.
+        offset: u64,
+        /// Whether it is replay.
+        replay: bool,
+    },
+    /// Moderators removed earlier messages: the application must no longer show those that the rule covers.
+    Removal {
+        /// The room.
+        room: RoomOf<S>,
+        /// Which they are.
+        rule: Box<RemovalRule>,
+        /// A word for people; mostly empty.
+        note: S,
     },
     /// A run of adjacent offsets that pacing left out of one batch.
     Omitted {
@@ -370,6 +389,30 @@ pub enum EventOf<S, B> {
         /// When the token runs out; 0 for never.
         expires_in_ms: u64,
     },
+    /// An act took effect.
+    Acted {
+        /// Number of the request.
+        request: u32,
+        /// Epoch of the log.
+        epoch: u64,
+        /// The act's offset, if it is an entry of the log.
+        offset: Option<u64>,
+        /// How many messages it removed.
+        count: u64,
+    },
+    /// What moderators did that concerns this session's person, or what became of something held.
+    Notice {
+        /// The room.
+        room: Option<RoomOf<S>>,
+        /// What it tells.
+        notice: NoticeKind,
+        /// The number of a warning, the nonce of a publication, or a count.
+        id: u64,
+        /// Until when, milliseconds since 1970; 0: for ever, or without a time.
+        until_ms: u64,
+        /// For people.
+        text: S,
+    },
     /// A new token is needed before the next try.
     TokenWanted,
     /// The session is over. The last event.
@@ -446,6 +489,8 @@ impl<S, B> EventOf<S, B> {
                 folded,
                 replay,
             },
+            E::Removed { room, offset, replay } => E::Removed { room: room.map(t), offset, replay },
+            E::Removal { room, rule, note } => E::Removal { room: room.map(&t), rule, note: t(note) },
             E::Omitted { room, from, to } => E::Omitted { room: room.map(t), from, to },
             E::Personal { room, offset, time_ms, author, role, text, attachment, reply_to } => E::Personal {
                 room: room.map(&t),
@@ -512,6 +557,10 @@ impl<S, B> EventOf<S, B> {
             E::TokenExpires { in_ms } => E::TokenExpires { in_ms },
             E::Renewed { name, role, permissions, expires_in_ms } => {
                 E::Renewed { name: t(name), role, permissions, expires_in_ms }
+            }
+            E::Acted { request, epoch, offset, count } => E::Acted { request, epoch, offset, count },
+            E::Notice { room, notice, id, until_ms, text } => {
+                E::Notice { room: room.map(|r| r.map(&t)), notice, id, until_ms, text: t(text) }
             }
             E::TokenWanted => E::TokenWanted,
             E::Closed { reason } => E::Closed { reason },

@@ -7,7 +7,7 @@
 //! `HistoryEnd` or `Refused`, or with the session. No subscription's position changes.
 //! Not here: live batches (`batch`).
 
-use grandstand_protocol::batch::{BatchReader, Item, Position};
+use grandstand_protocol::batch::{ActEntry, BatchReader, Item, Position};
 use grandstand_protocol::frame::{History, HistoryPage, Kind, Refused, Role};
 use grandstand_protocol::limits::HISTORY_MESSAGES_MAX;
 use grandstand_protocol::refusal::Refusal;
@@ -176,6 +176,10 @@ fn read_page(
                 Item::Message(m) => m,
                 Item::Omitted(count) => {
                     at.omitted(count);
+                    continue;
+                }
+                Item::Removed(skip) | Item::Act(ActEntry { skip, .. }) => {
+                    at.entry(skip);
                     continue;
                 }
                 _ => continue,

@@ -125,6 +125,15 @@ impl Receiver<'_> {
                 emit(Event::Renewed { name, role, permissions, expires_in_ms: r.expires_in_ms });
             }
             ServerFrame::Expiring { in_ms } => emit(Event::TokenExpires { in_ms }),
+            ServerFrame::Acted(a) => {
+                let (request, epoch, offset, count) = (a.request, a.epoch, a.offset, a.count);
+                emit(Event::Acted { request, epoch, offset, count });
+            }
+            ServerFrame::Notice(n) => {
+                let room = self.session.subscriptions.live_alias(n.alias).map(|room| room.room());
+                let (notice, id, until_ms, text) = (n.notice, n.id, n.until_ms, n.text);
+                emit(Event::Notice { room, notice, id, until_ms, text });
+            }
         }
     }
 

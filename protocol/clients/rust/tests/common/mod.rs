@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use grandstand_client::protocol::batch::{BatchWriter, MessageParts};
 use grandstand_client::protocol::compress::Compressor;
 use grandstand_client::protocol::frame::{
-    ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase, Published,
-    Refused, Renewed, ServerFrame, Snapshot, Subscribed, Welcome,
+    Acted, ClientFrame, Durability, Encoder, Gap, GapReason, History, HistoryPage, Kind, Outcome, Phase,
+    Published, Refused, Renewed, ServerFrame, Snapshot, Subscribed, Welcome,
 };
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::stream::read_header;
@@ -226,6 +226,10 @@ impl ScriptedNode {
                     expires_in_ms,
                     ..Renewed::default()
                 }));
+            }
+            ClientFrame::Act(act) => {
+                let (request, epoch) = (act.request, self.epoch);
+                self.send(&ServerFrame::Acted(Acted { request, epoch, ..Acted::default() }));
             }
             ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
         }
