@@ -51,7 +51,8 @@ fn fitted(config: &Config, files: u64) -> Option<Fitted> {
     let workers = config.node.workers_or_cpus() as u64;
     let log = if config.log.dir.is_some() { LOG_FILES + config.node.shards as u64 } else { 0 };
     let admin = admin_connections(files) as u64 * u64::from(config.admin.listen.is_some());
-    let own = OWN_FILES + WORKER_FILES * workers + log + admin;
+    let api = config.api.connections_max as u64 * u64::from(config.api.listen.is_some());
+    let own = OWN_FILES + WORKER_FILES * workers + log + admin + api;
     // Where even the node's own files hardly fit, it serves a few rather than nobody.
     let connections = files.saturating_sub(own).max(files / 8).max(1);
     let connections = usize::try_from(connections).unwrap_or(usize::MAX);

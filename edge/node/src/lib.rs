@@ -3,6 +3,7 @@
 //! - [`Node`] and [`run`]: start, drain (`shutdown`) and stop; `listeners`; `handover` to the successor;
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
 //! - [`file_limit`]: connections fitted to the limit of open files;
+//! - [`database`]: what a node keeps besides rooms; [`api_keys`]: who may use the HTTP API;
 //! - `cluster`: several nodes as one;
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`], [`file_modes`], `reload`: parts that a process has once;
@@ -15,6 +16,7 @@
 // Tests may read clocks.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+pub mod api_keys;
 pub mod certificates;
 pub mod check;
 mod clock_steps;
@@ -23,6 +25,7 @@ pub mod cluster_command;
 mod cluster_import;
 mod cluster_repair;
 pub mod config_command;
+pub mod database;
 mod durable_log;
 mod error;
 pub mod file_limit;

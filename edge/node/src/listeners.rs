@@ -30,6 +30,8 @@ pub struct Addresses {
     pub quic: Option<SocketAddr>,
     /// Admin API, metrics and health.
     pub admin: Option<SocketAddr>,
+    /// HTTP API for applications.
+    pub api: Option<SocketAddr>,
 }
 
 /// The listening sockets of a node.
@@ -38,6 +40,7 @@ pub(crate) struct Listeners {
     wss: Option<TcpListener>,
     quic: Vec<UdpSocket>,
     admin: Option<TcpListener>,
+    api: Option<TcpListener>,
     /// Sockets to the predecessor's workers, whose connections still get datagrams through our UDP sockets.
     forwarding: Vec<UnixStream>,
     /// The generations of earlier processes that still have connections, the newest first.
@@ -66,6 +69,7 @@ impl Listeners {
             wss: open("wss.listen", config.wss.listen, inherited.wss)?,
             quic,
             admin: open("admin.listen", config.admin.listen, inherited.admin)?,
+            api: open("api.listen", config.api.listen, inherited.api)?,
             forwarding: inherited.forwarding,
             generations: inherited.generations,
         })
@@ -80,6 +84,7 @@ impl Listeners {
                 wss: of(&self.wss)?,
                 quic: self.quic.first().map(UdpSocket::local_addr).transpose()?,
                 admin: of(&self.admin)?,
+                api: of(&self.api)?,
             })
         };
         addresses().map_err(|e| NodeError::new(e.to_string(), "try again"))
@@ -119,16 +124,26 @@ impl Listeners {
 
     /// A clone of the admin port's listener.
     pub(crate) fn clone_admin(&self) -> Result<Option<TcpListener>, NodeError> {
-        let clone = self.admin.as_ref().map(TcpListener::try_clone).transpose();
-        clone.map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))
+        clone_of(&self.admin)
+    }
+
+    /// A clone of the listener of the API.
+    #[cfg(feature = "api")]
+    pub(crate) fn clone_api(&self) -> Result<Option<TcpListener>, NodeError> {
+        clone_of(&self.api)
     }
 
     /// The sockets that this process, with that generation, offers its successor.
     pub(crate) fn into_offer(self, generation: u16) -> Offer {
-        let Listeners { ws, wss, quic, admin, generations, forwarding: _ } = self;
+        let Listeners { ws, wss, quic, admin, api, generations, forwarding: _ } = self;
         let generations = std::iter::once(generation).chain(generations).collect();
-        Offer { ws, wss, admin, quic, generations }
+        Offer { ws, wss, admin, api, quic, generations }
     }
+}
+
+fn clone_of(listener: &Option<TcpListener>) -> Result<Option<TcpListener>, NodeError> {
+    let clone = listener.as_ref().map(TcpListener::try_clone).transpose();
+    clone.map_err(|e| NodeError::new(e.to_string(), "raise the limit of open files"))
 }
 
 /// QUIC has one socket per worker. If these are inherited, there are as many workers as the predecessor has.

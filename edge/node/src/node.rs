@@ -26,13 +26,18 @@ use grandstand_engine::runtime::pulse::Pulses;
 use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 
+use crate::api_keys::ApiKeys;
 use crate::certificates::Certificates;
+#[cfg(feature = "api")]
+use crate::database::Database;
 use crate::durable_log::Retry;
 use crate::handover::{Handover, Secrets, find_predecessor};
 use crate::health::{Health, Watchdog};
 use crate::house::House;
 use crate::http::SharedKey;
 use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStatus, StorePort};
+#[cfg(feature = "api")]
+use crate::http::api::{self, ApiState};
 use crate::listeners::{Addresses, Listeners, worker_count};
 use crate::logging;
 use crate::metrics::Metrics;
@@ -50,7 +55,8 @@ pub struct Node {
     config: Arc<Config>,
     workers: Arc<Workers>,
     threads: WorkerThreads,
-    admin: Option<AdminPort>,
+    admin: Option<Port>,
+    api: Option<Port>,
     shutdown: Arc<Shutdown>,
     house: Arc<House>,
     reload: Arc<Reload>,
@@ -113,6 +119,7 @@ impl Node {
             workers,
             threads,
             admin: None,
+            api: None,
             house: credentials.house.clone(),
             reload: Reload::new(clock, &config, credentials, shutdown.clone()),
             shutdown,
@@ -126,6 +133,7 @@ impl Node {
         };
         node.watchdog = Some(node.start_watchdog()?);
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
+        node.api = node.start_api(&listeners, &rooms)?;
         let of_cluster = rooms.cluster.clone();
         let waits_for_log = rooms.port.clone().filter(|_| rooms.waits_for_log());
         node.shutdown.own(rooms);
@@ -241,8 +249,8 @@ impl Node {
         self.cluster = None;
         self.shutdown.stop();
         self.threads.join();
-        if let Some(admin) = self.admin.take() {
-            admin.stop();
+        for port in [self.api.take(), self.admin.take()].into_iter().flatten() {
+            port.stop();
         }
         self.watchdog = None;
     }
@@ -265,7 +273,7 @@ impl Node {
         listeners: &Listeners,
         rooms: &Rooms,
         ready: &Arc<AtomicBool>,
-    ) -> Result<Option<AdminPort>, NodeError> {
+    ) -> Result<Option<Port>, NodeError> {
         let Some(listener) = listeners.clone_admin()? else { return Ok(None) };
         let (stop, stopped) = watch::channel(false);
         let state = AdminState {
@@ -288,15 +296,58 @@ impl Node {
         };
         let thread = admin::start(listener, state)
             .map_err(|e| NodeError::new(format!("the admin port does not start: {e}"), "see admin.listen"))?;
-        Ok(Some(AdminPort { stop, thread }))
+        Ok(Some(Port { stop, thread }))
+    }
+
+    /// Start the API, if it is configured.
+    #[cfg(feature = "api")]
+    fn start_api(&self, listeners: &Listeners, rooms: &Rooms) -> Result<Option<Port>, NodeError> {
+        let Some(listener) = listeners.clone_api()? else { return Ok(None) };
+        let (stop, stopped) = watch::channel(false);
+        let keys = self.reload.api_keys();
+        if let Err(fault) = keys.open(&Database::of(self.config.log.dir.as_deref())) {
+            tracing::error!("{fault}: the API knows only the keys of api.keys_file until a restart");
+        }
+        let state = ApiState {
+            config: self.config.clone(),
+            clock: self.shutdown.clock(),
+            desk: rooms.engine.desk(),
+            keys,
+            store: rooms.port.clone(),
+            house: self.house.clone(),
+            cluster: rooms.cluster.clone().map(|cluster| cluster as Arc<dyn admin::ClusterControl>),
+            drain: self.shutdown.clone(),
+            health: self.health.clone(),
+            workers: self.workers.clone(),
+            tls: self.config.api.is_tls().then(|| self.reload.certificates().tcp_config()),
+            mounted: Vec::new(),
+            stop: stopped,
+        };
+        let thread = api::start(listener, state)
+            .map_err(|e| NodeError::new(format!("the API does not start: {e}"), "see api.listen"))?;
+        Ok(Some(Port { stop, thread }))
+    }
+
+    #[cfg(not(feature = "api"))]
+    fn start_api(&self, _: &Listeners, _: &Rooms) -> Result<Option<Port>, NodeError> {
+        match self.config.api.listen {
+            None => Ok(None),
+            Some(_) => Err(NodeError::new(
+                "this build has no HTTP API (api.listen)",
+                "build the crate grandstand with its feature `api`, or set api.listen to off",
+            )),
+        }
     }
 
     /// Wait for a successor at the configured path, if there is one.
     fn start_handover(&self, listeners: Listeners) -> Result<Option<Handover>, NodeError> {
-        let admin = self.admin.as_ref().map(|admin| admin.stop.clone());
+        let ports: Vec<_> =
+            [&self.admin, &self.api].into_iter().flatten().map(|port| port.stop.clone()).collect();
         let on_taken = move || {
-            // It fails only if the port's thread has ended.
-            let _ = admin.map(|stop| stop.send(true));
+            for stop in &ports {
+                // It fails only if the port's thread has ended.
+                let _ = stop.send(true);
+            }
         };
         let offer = listeners.into_offer(self.workers.generation());
         let pulses = self.health.pulses();
@@ -345,12 +396,15 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
         None => random_key()?,
     };
     let house = House::open(config, clock)?;
+    let api_keys = Arc::new(ApiKeys::new(clock));
+    let keys_file = config.api.keys_file.as_deref().filter(|_| config.api.listen.is_some());
+    api_keys.read_file(keys_file).map_err(|e| NodeError::new(e, "see api.keys_file"))?;
     let (authority, tickets) =
         (authority.with_bans(house.bans().clone()), tickets.with_bans(house.bans().clone()));
     let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
     let sealed_by: Arc<dyn ProducesTickets> = Arc::new(TlsTickets::new(tickets.clone(), clock));
     let certificates = certificates.with_tickets(&sealed_by);
-    Ok(Credentials { certificates, authority, tickets, house, admin_key, people_key })
+    Ok(Credentials { certificates, authority, tickets, house, api_keys, admin_key, people_key })
 }
 
 fn random_key() -> Result<[u8; 16], NodeError> {
@@ -383,7 +437,7 @@ fn start_workers(
     (bells, ports): (Bells, Vec<WorkerPort>),
     pulses: &Pulses,
 ) -> Result<(Arc<Workers>, WorkerThreads), NodeError> {
-    let Credentials { certificates, authority, tickets, house: _, admin_key: _, people_key } = credentials;
+    let Credentials { certificates, authority, tickets, people_key, .. } = credentials;
     let setup = Setup {
         clock,
         config: config.clone(),
@@ -410,13 +464,13 @@ fn start_workers(
     Ok((Arc::new(workers), threads))
 }
 
-/// The admin port's thread.
-struct AdminPort {
+/// The thread of an HTTP port.
+struct Port {
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
-impl AdminPort {
+impl Port {
     fn stop(self) {
         // Both fail only if the port's thread has ended by itself.
         let _ = self.stop.send(true);

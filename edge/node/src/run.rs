@@ -166,11 +166,13 @@ fn reload(node: &Node) {
 fn announce(node: &Node) {
     let (a, config) = (node.addresses(), node.config());
     let path = &config.ws.path;
+    let scheme = if config.api.is_tls() { "https" } else { "http" };
     let listeners = [
         ("websocket", "WebSocket          ", a.ws.map(|ws| format!("ws://{ws}{path}"))),
         ("websocket_tls", "WebSocket over TLS ", a.wss.map(|wss| format!("wss://{wss}{path}"))),
         ("quic", "QUIC               ", a.quic.map(|quic| format!("quic://{quic}"))),
         ("admin", "admin              ", a.admin.map(|admin| format!("http://{admin}/"))),
+        ("api", "HTTP API           ", a.api.map(|api| format!("{scheme}://{api}/v1"))),
     ];
     for (name, column, url) in listeners {
         let Some(url) = url else { continue };

@@ -39,7 +39,7 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn listeners(&self) -> Vec<Option<String>> {
-        let Config { ws, wss, quic, admin, .. } = self.config;
+        let Config { ws, wss, quic, admin, api, .. } = self.config;
         let nobody = ws.listen.is_none() && wss.listen.is_none() && quic.listen.is_none();
         let exposed = admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !admin.has_key();
         vec![
@@ -55,6 +55,9 @@ impl Rules<'_> {
             self.clash("ws.listen", ws.listen, "wss.listen", wss.listen),
             self.clash("ws.listen", ws.listen, "admin.listen", admin.listen),
             self.clash("wss.listen", wss.listen, "admin.listen", admin.listen),
+            self.clash("ws.listen", ws.listen, "api.listen", api.listen),
+            self.clash("wss.listen", wss.listen, "api.listen", api.listen),
+            self.clash("admin.listen", admin.listen, "api.listen", api.listen),
         ]
     }
 

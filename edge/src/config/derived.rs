@@ -5,7 +5,7 @@
 //! Not here: the rules between keys (`check`).
 
 use super::origin;
-use super::{Admin, Auth, Config, ConfigError, Limits, Node, Proxy, RoomDurability, Rooms, Secret, Ws};
+use super::{Admin, Api, Auth, Config, ConfigError, Limits, Node, Proxy, RoomDurability, Rooms, Secret, Ws};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -71,6 +71,13 @@ impl Admin {
     /// Whether admin requests must show a key.
     pub fn has_key(&self) -> bool {
         self.key.is_some() || self.key_file.is_some()
+    }
+}
+
+impl Api {
+    /// Whether the API speaks TLS: where its keys could be read on a network, and no proxy does it.
+    pub fn is_tls(&self) -> bool {
+        !self.plain && self.listen.is_some_and(|address| !address.ip().is_loopback())
     }
 }
 

@@ -115,16 +115,11 @@ impl Key {
     }
 }
 
-/// Turns the table into [`Config`](super::Config), its sections, and the list of keys.
-macro_rules! config_table {
+/// Turns lines of the table into sections of [`Config`](super::Config), and into their keys.
+macro_rules! config_sections {
     ($( $section:ident: $Section:ident = $title:literal {
         $( $field:ident: $ty:ty = $default:expr, [$($bound:expr),*], $doc:literal, $why:literal; )*
     } )*) => {
-        /// The node's configuration, by section.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct Config {
-            $( #[doc = concat!($title, ".")] pub $section: $Section, )*
-        }
         $(
             #[doc = concat!($title, ".")]
             #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,9 +137,9 @@ macro_rules! config_table {
                 }
             }
         )*
-        pub(super) fn keys() -> Vec<super::keys::Key> {
-            use super::keys::{Access, Key, Line};
-            use super::value::Value;
+        pub(super) fn keys() -> Vec<$crate::config::Key> {
+            use $crate::config::keys::{Access, Key, Line};
+            use $crate::config::value::Value;
             vec![$( $(
                 Key::new(
                     &Line {
@@ -168,4 +163,4 @@ macro_rules! config_table {
         }
     };
 }
-pub(super) use config_table;
+pub(super) use config_sections;

@@ -32,7 +32,8 @@ pub use keys::{Key, all as keys, named as key};
 pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{
-    Admin, Auth, Config, Drain, Fanout, Limits, Log, Node, Proxy, Queues, Quic, Rooms, Socket, Tls, Ws, Wss,
+    Admin, Api, Auth, Cluster, Config, Drain, Fanout, Limits, Log, Node, Proxy, Queues, Quic, Rooms, Socket,
+    Tls, Ws, Wss,
 };
 pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 

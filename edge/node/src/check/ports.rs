@@ -19,6 +19,7 @@ pub(super) fn inspect(report: &mut Report, config: &Config, node: Option<u32>) {
         ("ws.listen", config.ws.listen, Protocol::Tcp),
         ("wss.listen", config.wss.listen, Protocol::Tcp),
         ("admin.listen", config.admin.listen, Protocol::Tcp),
+        ("api.listen", config.api.listen, Protocol::Tcp),
         ("quic.listen", config.quic.listen, Protocol::Udp),
     ];
     for (key, address, protocol) in listeners {

@@ -33,6 +33,7 @@ pub(crate) struct Inherited {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) admin: Option<TcpListener>,
+    pub(crate) api: Option<TcpListener>,
     pub(crate) quic: Vec<UdpSocket>,
     /// Sockets over which datagrams of its connections are forwarded, one per UDP socket.
     pub(crate) forwarding: Vec<UnixStream>,
@@ -112,7 +113,7 @@ fn try_find(path: &Path, config: &Config, clock: Clock) -> io::Result<Option<(Pr
         Message::No(why) => return Err(io::Error::other(why)),
         other => return Err(unexpected(&other)),
     };
-    let tcp = [sockets.ws, sockets.wss, sockets.admin].iter().flatten().count();
+    let tcp = [sockets.ws, sockets.wss, sockets.admin, sockets.api].iter().flatten().count();
     let descriptors = channel.receive_descriptors(tcp + 2 * sockets.quic_count, ANSWER_WAIT)?;
     if let Some(closed) = closed_to_viewers(&sockets, config) {
         return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, closed));
@@ -130,13 +131,15 @@ fn sort(sockets: Sockets, mut descriptors: impl Iterator<Item = OwnedFd>, config
     let ws = tcp(sockets.ws, config.ws.listen);
     let wss = tcp(sockets.wss, config.wss.listen);
     let admin = tcp(sockets.admin, config.admin.listen);
+    let api = tcp(sockets.api, config.api.listen);
     let (quic, forwarding): (Vec<_>, Vec<_>) = if is_meant(sockets.quic, config.quic.listen) {
         let quic: Vec<_> = descriptors.by_ref().take(sockets.quic_count).map(UdpSocket::from).collect();
         (quic, descriptors.map(UnixStream::from).collect())
     } else {
         (Vec::new(), Vec::new())
     };
-    Inherited { ws, wss, admin, quic, forwarding, generations: sockets.generations, secrets: sockets.secrets }
+    let Sockets { generations, secrets, .. } = sockets;
+    Inherited { ws, wss, admin, api, quic, forwarding, generations, secrets }
 }
 
 /// An address at which the predecessor serves viewers and this process would not: its clients would be sent

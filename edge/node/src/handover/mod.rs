@@ -86,6 +86,9 @@ struct Sockets {
     ws: Option<SocketAddr>,
     wss: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    /// An earlier program has none.
+    #[serde(default)]
+    api: Option<SocketAddr>,
     quic: Option<SocketAddr>,
     /// UDP sockets, one per worker, and as many sockets for forwarded datagrams.
     quic_count: usize,

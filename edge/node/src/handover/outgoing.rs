@@ -36,6 +36,7 @@ pub(crate) struct Offer {
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
     pub(crate) admin: Option<TcpListener>,
+    pub(crate) api: Option<TcpListener>,
     pub(crate) quic: Vec<UdpSocket>,
     pub(crate) generations: Vec<u16>,
 }
@@ -47,6 +48,7 @@ impl Offer {
             ws: of(&self.ws)?,
             wss: of(&self.wss)?,
             admin: of(&self.admin)?,
+            api: of(&self.api)?,
             quic: self.quic.first().map(UdpSocket::local_addr).transpose()?,
             quic_count: self.quic.len(),
             generations: self.generations.clone(),
@@ -55,7 +57,7 @@ impl Offer {
     }
 
     fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let tcp = [&self.ws, &self.wss, &self.admin].into_iter().flatten().map(AsFd::as_fd);
+        let tcp = [&self.ws, &self.wss, &self.admin, &self.api].into_iter().flatten().map(AsFd::as_fd);
         tcp.chain(self.quic.iter().map(AsFd::as_fd))
     }
 }

@@ -24,6 +24,7 @@ use grandstand_edge::clock::Clock;
 use grandstand_edge::config::{self, Config};
 use grandstand_engine::runtime::pulse::{Pulses, TURN_EVERY};
 
+use crate::api_keys::ApiKeys;
 use crate::certificates::Certificates;
 use crate::handover::Secrets;
 use crate::house::House;
@@ -42,6 +43,7 @@ pub(crate) struct Credentials {
     pub(crate) authority: Arc<Authority>,
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) house: Arc<House>,
+    pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) admin_key: SharedKey,
     /// By which people without a token are known.
     pub(crate) people_key: [u8; 16],
@@ -105,6 +107,18 @@ impl Reload {
         self.credentials.admin_key.clone()
     }
 
+    /// The keys of the HTTP API.
+    #[cfg(feature = "api")]
+    pub(crate) fn api_keys(&self) -> Arc<ApiKeys> {
+        self.credentials.api_keys.clone()
+    }
+
+    /// The node's certificate.
+    #[cfg(feature = "api")]
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.credentials.certificates
+    }
+
     pub(crate) fn numbers(&self) -> Arc<ReloadNumbers> {
         self.numbers.clone()
     }
@@ -137,8 +151,7 @@ impl Reload {
     }
 
     fn read_again(&self, state: &mut State, wanted: &Config, done: &mut Reloaded) {
-        let Credentials { certificates, authority, tickets, admin_key, house: _, people_key: _ } =
-            &self.credentials;
+        let Credentials { certificates, authority, tickets, admin_key, api_keys, .. } = &self.credentials;
         // Before the files are read: a change during the reading is found by the next look.
         let stamps = Stamps::of(&files(wanted));
         let config = &mut state.config;
@@ -177,6 +190,15 @@ impl Reload {
                 done.read.push("admin key".to_owned());
             }
             Err(error) => done.faults.push(error.to_string()),
+        }
+        if config.api.listen.is_some() {
+            match api_keys.read_file(wanted.api.keys_file.as_deref()) {
+                Ok(()) => {
+                    config.api.keys_file.clone_from(&wanted.api.keys_file);
+                    done.read.push("API keys".to_owned());
+                }
+                Err(error) => done.faults.push(error),
+            }
         }
         config.drain = config::Drain { flush_ms: config.drain.flush_ms, ..wanted.drain.clone() };
         self.shutdown.set_times(&config.drain);
@@ -220,7 +242,9 @@ impl ReloadControl for Reload {
 
 /// Every file that holds a credential of this configuration.
 fn files(config: &Config) -> Vec<PathBuf> {
-    let own = [&config.tls.cert, &config.tls.key, &config.admin.key_file].into_iter().flatten().cloned();
+    let api_keys = config.api.keys_file.as_ref().filter(|_| config.api.listen.is_some());
+    let own = [&config.tls.cert, &config.tls.key, &config.admin.key_file].into_iter().flatten();
+    let own = own.chain(api_keys).cloned();
     own.chain(Authority::files(&config.auth)).chain(Tickets::file(config)).collect()
 }
 
@@ -228,7 +252,9 @@ fn files(config: &Config) -> Vec<PathBuf> {
 fn is_reloaded(key: &str) -> bool {
     match key {
         "drain.flush_ms" | "auth.ticket_lifetime_ms" | "auth.reserved_names" => false,
-        key => ["tls.", "auth.", "admin.key", "drain."].iter().any(|section| key.starts_with(section)),
+        key => ["tls.", "auth.", "admin.key", "api.keys_file", "drain."]
+            .iter()
+            .any(|section| key.starts_with(section)),
     }
 }
 

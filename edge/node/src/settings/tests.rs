@@ -211,6 +211,7 @@ fn of_log(config: &Config) -> Vec<(&'static str, u64)> {
 /// change their effect.
 const READ_IN_PLACE: &[&str] = &[
     "admin.",  // the admin port
+    "api.",    // the HTTP API
     "socket.", // listeners
     "quic.",   // QUIC's transport parameters, made from the section
     "ws.",     // the upgrade

@@ -63,7 +63,7 @@ impl StorePort {
     }
 
     /// The present fault, in a sentence.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let status = self.status();
         let said = match status.health() {
             Health::Good => {
