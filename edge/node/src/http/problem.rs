@@ -173,6 +173,14 @@ impl From<Refusal> for Problem {
             Refusal::TooManyRooms => "the node has as many rooms as it may: remove one first",
             Refusal::RoomClosed => "the room is closed: POST /v1/rooms/{room}/open opens it",
             Refusal::Forbidden | Refusal::Filtered => "the room does not allow it",
+            Refusal::Held => "the message waits for a moderator, who publishes or drops it",
+            Refusal::TimedOut | Refusal::Banned => "this person may not speak in the room",
+            Refusal::Unacknowledged => "this person must acknowledge a warning first",
+            Refusal::SubscribersOnly => "the room takes messages of subscribers only",
+            Refusal::TooNew => "this session or account is too young for the room",
+            Refusal::EmotesOnly => "the room takes emotes only",
+            Refusal::LinksOff => "the room takes no links",
+            Refusal::Repeats => "the same text was said in the room a moment ago",
             Refusal::RateLimited | Refusal::SlowMode => "too soon after the one before: wait and repeat it",
             Refusal::Overloaded => "the room's shard has more to do than it can take: repeat it later",
             Refusal::StorageUnavailable => {
@@ -200,11 +208,22 @@ fn status_of(refusal: Refusal) -> StatusCode {
         Refusal::UnknownRoom => StatusCode::NOT_FOUND,
         Refusal::BadName | Refusal::BadText | Refusal::Empty => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::Forbidden | Refusal::Filtered => StatusCode::FORBIDDEN,
+        Refusal::Forbidden
+        | Refusal::Filtered
+        | Refusal::Banned
+        | Refusal::TimedOut
+        | Refusal::Unacknowledged
+        | Refusal::SubscribersOnly
+        | Refusal::TooNew
+        | Refusal::EmotesOnly
+        | Refusal::LinksOff
+        | Refusal::Repeats => StatusCode::FORBIDDEN,
         Refusal::RateLimited | Refusal::SlowMode => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Overloaded | Refusal::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TooOld => StatusCode::GONE,
-        Refusal::TooManyKeys
+        // A publication that is held is no failure of its request: publishing answers 202.
+        Refusal::Held
+        | Refusal::TooManyKeys
         | Refusal::TooManyRooms
         | Refusal::RoomClosed
         | Refusal::NonceReused
