@@ -1,11 +1,14 @@
 //! Generator: writes `runs.rs` and `look_alikes.rs` of `protocol/src/text`, the classes of characters and the
-//! look-alikes of ASCII letters, from Unicode's data.
+//! look-alikes of ASCII letters, and `table.rs` of `engine/filter/src/fold`, from Unicode's data.
 //!
 //! Why apart: the data weighs megabytes, the tables a few kilobytes. Only who moves to a new version of
 //! Unicode runs this: `cargo run --manifest-path protocol/unicode/Cargo.toml` in the root of the repository.
 //! Sources: properties of the Unicode Character Database by icu_properties, the confusables of UTS #39 by
 //! unicode-security. Their versions are pinned in Cargo.toml.
-//! Not here: what a class means for a text (`protocol/src/text`).
+//! With `--check` it changes nothing, and fails when a file is not what the data makes.
+//! Not here: what a class means for a text (`protocol/src/text`), how a text is folded (`engine/filter`).
+
+mod folds;
 
 use icu_properties::props::{
     DefaultIgnorableCodePoint, EmojiModifier, ExtendedPictographic, GeneralCategory, WhiteSpace,
@@ -142,7 +145,7 @@ fn main() -> std::io::Result<()> {
         /// Where runs of characters of one class begin, in order; the first run begins with U+0000.\n\
         #[rustfmt::skip]\n\
         pub(super) const RUNS: &[(u32, Class)] = &[\n";
-    std::fs::write("protocol/src/text/runs.rs", runs.after(head))?;
+    put("protocol/src/text/runs.rs", &runs.after(head))?;
     let mut look_alikes = Table::default();
     for c in '\u{80}'..=char::MAX {
         if !["Hidden", "Mark", "DeepMark"].contains(&class(c))
@@ -161,7 +164,19 @@ fn main() -> std::io::Result<()> {
          #[rustfmt::skip]\n\
          pub(super) const LOOK_ALIKES: &[(char, u8)] = &[\n"
     );
-    std::fs::write("protocol/src/text/look_alikes.rs", look_alikes.after(&head))
+    put("protocol/src/text/look_alikes.rs", &look_alikes.after(&head))?;
+    put("engine/filter/src/fold/table.rs", &folds::table())
+}
+
+/// Write a file, or with `--check` compare it.
+fn put(path: &str, text: &str) -> std::io::Result<()> {
+    if !std::env::args().any(|argument| argument == "--check") {
+        return std::fs::write(path, text);
+    }
+    if std::fs::read_to_string(path)? == text {
+        return Ok(());
+    }
+    Err(std::io::Error::other(format!("{path} is not what Unicode's data makes: run the generator")))
 }
 
 /// Items of a table, in lines of at most 110 columns.

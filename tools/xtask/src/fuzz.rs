@@ -4,8 +4,8 @@
 //! unstable; `RUSTC_BOOTSTRAP` makes the compiler accept them without a second toolchain.
 //! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since
 //! every crate in it is instrumented.
-//! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`
-//! and `grandstand-cluster`).
+//! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`,
+//! `grandstand-cluster` and `grandstand-filter`).
 
 use crate::run::{cargo, command, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};

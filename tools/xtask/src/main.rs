@@ -17,6 +17,7 @@ mod cluster;
 mod deny;
 mod dictionary;
 mod field;
+mod filter;
 mod fuzz;
 mod k8s;
 mod load;
@@ -60,6 +61,7 @@ enum Task {
     Soak(soak::Args),
     Sim(sim::Args),
     Field(field::Args),
+    Filter(filter::Args),
     Cluster(cluster::Args),
     Schema(schema::Args),
     Dictionary(dictionary::Args),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => soak::go(&args),
         Task::Sim(args) => sim::go(&args),
         Task::Field(args) => field::go(&args),
+        Task::Filter(args) => filter::go(&args),
         Task::Cluster(args) => cluster::go(&args),
         Task::Schema(args) => schema::go(&args),
         Task::Dictionary(args) => dictionary::go(&args),
