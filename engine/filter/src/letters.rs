@@ -2,8 +2,8 @@
 //!
 //! Why one row: a word that is cut by spaces, dots or signs is still one row of letters. Where the cuts are
 //! decides what it may be, so the search goes over the row once and looks at the cuts of what it found.
-//! Why two readings: digits and signs may be themselves or letters. `1`, `!` and `|` stand for `i` and for `l`,
-//! so where they are read as letters, `i` and `l` are one letter until a match says which.
+//! Why two readings: digits and signs may be themselves or letters. `1`, `!` and `|` stand for `i` and for
+//! `l`, so where they are read as letters, `i` and `l` are one letter until a match says which.
 //! A text without such signs has one reading.
 //! Invariants: every letter knows its unit, so that a mask finds its place; a row is at most as long as the
 //! text.

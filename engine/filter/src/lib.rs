@@ -1,4 +1,5 @@
-//! The filter of words and patterns: what a text says, however it is written, and what is to be done about it.
+//! The filter of words and patterns: what a text says, however it is written, and what is to be done about
+//! it.
 //!
 //! Why a crate of its own: a node judges texts with it on a room's way, and tools try lists with it on logs.
 //! It is a function of a text and lists: it names no room, no clock, no thread and no file.

@@ -221,8 +221,8 @@ fn texts_made_to_be_slow_are_judged() {
 }
 
 proptest! {
-    /// Whatever is typed: no panic, spans are borders of characters in order, a mask is never longer, and what
-    /// was masked is met no more.
+    /// Whatever is typed: no panic, spans are borders of characters in order, a mask is never longer, and
+    /// what was masked is met no more.
     #[test]
     fn any_text_is_judged(
         text in "(nit|wit|n|1|!|\\*|\\.| |b|馬|鹿|\u{202e}|\u{202c}|\u{200b}|\u{3099}|ㅂ|ㅏ|ﬁ|\\PC){0,24}",

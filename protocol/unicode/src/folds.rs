@@ -20,7 +20,8 @@ const OWN: &[(&str, &str)] = &[
 
 /// Scripts whose letters nobody reads as Latin ones: Hebrew to Ethiopic, those of South-East Asia, of East
 /// Asia, of India.
-const FAR: &[std::ops::RangeInclusive<u32>] = &[0x590..=0x139f, 0x1700..=0x1cff, 0x3000..=0xa4cf, 0xa800..=0xab2f];
+const FAR: &[std::ops::RangeInclusive<u32>] =
+    &[0x590..=0x139f, 0x1700..=0x1cff, 0x3000..=0xa4cf, 0xa800..=0xab2f];
 
 fn own(c: char) -> Option<char> {
     OWN.iter().flat_map(|(from, to)| from.chars().zip(to.chars())).find(|(from, _)| *from == c).map(|f| f.1)
@@ -77,8 +78,8 @@ pub(crate) fn table() -> String {
     table.after(&format!(
         "//! Table of folds: written by `protocol/unicode`, not by hand.\n\
          //!\n\
-         //! Source: the confusables of UTS #39, version {major}.{minor}, as of unicode-security 0.1.3, and letters in\n\
-         //! circles, squares and flags.\n\
+         //! Source: the confusables of UTS #39, version {major}.{minor}, as of unicode-security 0.1.3, and\n\
+         //! letters in circles, squares and flags.\n\
          //! Not here: what decomposition and lower case already say (`super`).\n\n\
          /// Characters that a reader takes for one ASCII letter, with it, in order.\n\
          #[rustfmt::skip]\n\

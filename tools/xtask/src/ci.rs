@@ -5,13 +5,13 @@
 //! dependencies.
 //! Not here: the tests (`test`), the limits of hot paths (`micro`), the policy's rules (deny.toml).
 
-use crate::run::{cargo, run};
+use crate::run::{cargo, run, target_dir};
 use crate::summary::Summary;
 use crate::{deny, k8s, micro, schema, test, tidy};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Everything that a change must pass: formatting, tidy, lints, docs, schema, dependency policy, all tests,
+/// Everything that a change must pass: formatting, tidy, lints, docs, tables, schema, dependency policy, all tests,
 /// Kubernetes manifests, instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -29,6 +29,10 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     summary.check("client features", client_features);
     summary.check("documentation", || {
         run(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    summary.check("tables of Unicode", || {
+        let tables = ["run", "--quiet", "--locked", "--manifest-path", "protocol/unicode/Cargo.toml"];
+        run(cargo(tables).args(["--", "--check"]).env("CARGO_TARGET_DIR", target_dir().join("unicode")))
     });
     summary.check("schema", || schema::go(&schema::Args { check: true }));
     summary.check("dependency policy", || deny::go(&deny::Args {}));

@@ -32,7 +32,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn go(args: &Args) -> Result<()> {
-    let mut trial = cargo(["run", "--quiet", "--release", "--package", "grandstand-filter", "--features", "import"]);
+    let mut trial =
+        cargo(["run", "--quiet", "--release", "--package", "grandstand-filter", "--features", "import"]);
     trial.env("CARGO_TARGET_DIR", target_dir()).args(["--example", "figures", "--"]);
     let system = Some(PathBuf::from(DICTIONARY)).filter(|path| path.is_file());
     let dictionary = args.dictionary.clone().or(system);

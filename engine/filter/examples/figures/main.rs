@@ -2,8 +2,8 @@
 //!
 //! Why: a list's worth is a number. Each figure has a bound, and one that falls short fails the run.
 //! `--list FILE` takes a list (ours, or one that can be imported), `--dictionary FILE` a word a line, `--chat
-//! FILE` lines of text whose hits are counted; without them it takes the words of its own. `--json` prints one
-//! object.
+//! FILE` lines of text whose hits are counted; without them it takes the words of its own. `--json` prints
+//! one object.
 //! Not here: the ways of writing (`evasions`).
 
 #![allow(clippy::disallowed_methods, reason = "a trial measures time")]

@@ -1,7 +1,7 @@
 //! Common words: English words that everybody knows, in lower case.
 //!
 //! Why: two words in a row are a term that was cut in two only if a reader knows them not both: "pen is" is
-//! none. And a list that catches one of these words catches everybody (`lint`).
+//! none. And a list that catches one of these words catches everybody.
 //! Invariant: sorted, no word twice (a test holds it).
 //! Not here: words of other languages: lists for them name their own exceptions.
 

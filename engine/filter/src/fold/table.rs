@@ -1,7 +1,7 @@
 //! Table of folds: written by `protocol/unicode`, not by hand.
 //!
-//! Source: the confusables of UTS #39, version 18.0, as of unicode-security 0.1.3, and letters in
-//! circles, squares and flags.
+//! Source: the confusables of UTS #39, version 18.0, as of unicode-security 0.1.3, and
+//! letters in circles, squares and flags.
 //! Not here: what decomposition and lower case already say (`super`).
 
 /// Characters that a reader takes for one ASCII letter, with it, in order.

@@ -45,7 +45,8 @@ fn every_character_folds_as_unicode_decomposes_it() {
     }
 }
 
-/// But for Greek, whose capitals look like other letters than the small ones: lists have both forms of a word.
+/// But for Greek, whose capitals look like other letters than the small ones: lists have both forms of a
+/// word.
 #[test]
 fn upper_and_lower_case_fold_alike() {
     let is_greek = |c| matches!(c, '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}');

@@ -1,7 +1,7 @@
 //! dsojevic's profanity lists: JSON, an array of entries with `match`, `tags`, `severity` and `exceptions`.
 //!
-//! Form: `match` has words with `|` between; `*` behind a letter says that it may be repeated. In an exception
-//! `*` stands for the word: with the word "ass", `cl*` is "class".
+//! Form: `match` has words with `|` between; `*` behind a letter says that it may be repeated. In an
+//! exception `*` stands for the word: with the word "ass", `cl*` is "class".
 //! Why exceptions are written out: ours are words of their own.
 //! Not here: plain lists (`super`).
 

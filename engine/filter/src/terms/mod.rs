@@ -208,8 +208,8 @@ impl Scanned<'_> {
         are_apart || cuts.spaces == 0 || !self.are_common((from, to))
     }
 
-    /// Where `i` and `l` were one letter: is each the term's own, unless a sign stands for it? Where letters are
-    /// repeated, nobody can say which is which.
+    /// Where `i` and `l` were one letter: is each the term's own, unless a sign stands for it? Where letters
+    /// are repeated, nobody can say which is which.
     fn is_spelled(&self, pattern: &Pattern, (from, to): Place) -> bool {
         let seen = self.row.letters[from..to].iter().map(|letter| self.units[letter.unit as usize].c);
         self.reading == Reading::Plain

@@ -48,7 +48,6 @@ pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("clock", "edge/node/src/house/mod.rs", "tokio's clock: how long an order waits for other nodes"),
     ("clock", "edge/node/src/http/shards.rs", "tokio's clock: its tests run in virtual time"),
     ("clock", "engine/cluster/nats/src/", "the network's thread has the clock that stands are given"),
-    ("clock", "engine/filter/examples/", "what is measured is real time"),
     ("clock", "engine/queue/src/parker.rs", "a park with a time limit"),
     ("clock", "engine/src/runtime/", "shards' threads have the clock that cores are given"),
     ("clock", "engine/store/src/clock.rs", "the clock of the log's threads"),
