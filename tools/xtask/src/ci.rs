@@ -11,8 +11,8 @@ use crate::{deny, k8s, micro, schema, test, tidy};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Everything that a change must pass: formatting, tidy, lints, docs, tables, schema, dependency policy, all tests,
-/// Kubernetes manifests, instruction counts.
+/// Everything that a change must pass: formatting, tidy, lints, docs, tables, schema, dependency policy, all
+/// tests, Kubernetes manifests, instruction counts.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
