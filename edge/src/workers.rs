@@ -394,6 +394,7 @@ fn people_limits(limits: &config::Limits) -> PeopleLimits {
     PeopleLimits {
         places_per_address: limits.people_per_address as u32,
         remembered_max: limits.people_remembered_max,
+        sessions_per_user: limits.sessions_per_user_max,
     }
 }
 

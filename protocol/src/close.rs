@@ -82,6 +82,10 @@ close_codes! {
     Flooding = 108, Backoff, "too many frames: slow down";
     /// The operator revoked the session: its ticket continues it no more.
     SessionRevoked = 109, Backoff, "the session was revoked: begin a new one";
+    /// The keys of the token's issuer are being fetched. The node gives a time to come back.
+    KeysPending = 110, Backoff, "the keys of the token's issuer are being fetched: try again soon";
+    /// The user has as many sessions as it may. The node gives a time to come back.
+    TooManySessions = 111, Backoff, "the user has too many sessions: close one, or try again later";
 
     /// The token has expired.
     TokenExpired = 150, Reauthenticate, "the token has expired: get a new one";

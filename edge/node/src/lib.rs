@@ -34,6 +34,7 @@ mod handover;
 pub mod health;
 pub mod house;
 pub mod http;
+mod keys;
 mod listeners;
 pub mod logging;
 pub mod metrics;

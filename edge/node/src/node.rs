@@ -151,6 +151,10 @@ impl Node {
         node.watch = Watch::start(node.reload.clone(), every_ms, node.health.pulses())
             .map_err(|e| NodeError::new(e.to_string(), "raise the limit of threads"))?;
 
+        node.reload
+            .fetch_keys(node.health.pulses())
+            .map_err(|e| NodeError::new(e.to_string(), "raise the limit of threads"))?;
+
         // From now on a successor may come, and the predecessor may send its clients over.
         node.handover = node.start_handover(listeners)?;
         if let Some(predecessor) = predecessor {
@@ -247,6 +251,7 @@ impl Node {
         self.watch = None;
         self.log_retry = None;
         self.cluster = None;
+        self.reload.stop_fetching();
         self.shutdown.stop();
         self.threads.join();
         for port in [self.api.take(), self.admin.take()].into_iter().flatten() {

@@ -200,7 +200,7 @@ impl Bans {
             return None;
         }
         let ban = table.bans.get(&subject).filter(|ban| !ban.is_lifted && ban.until_ms > now_ms)?;
-        Some(Denied { code: ban.code(), detail: ban.code().text() })
+        Some(Denied { code: ban.code(), detail: ban.code().text(), retry_after_ms: 0 })
     }
 }
 

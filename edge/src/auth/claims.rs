@@ -64,7 +64,7 @@ impl Claims {
         let ends_unix_ms = ends.ok_or(unauthorized("the token has no exp: it must say when it runs out"))?;
         if now_unix_ms >= ends_unix_ms.saturating_add(leeway_ms) {
             let code = CloseCode::TokenExpired;
-            return Err(Denied { code, detail: code.text() });
+            return Err(Denied { code, detail: code.text(), retry_after_ms: 0 });
         }
         let latest_unix_ms = now_unix_ms.saturating_add(leeway_ms);
         if begins.is_some_and(|begins| latest_unix_ms < begins) {
@@ -76,10 +76,20 @@ impl Claims {
         Ok(ends_unix_ms)
     }
 
-    /// Is the token for one of these names of this node, or for nobody in particular where it has none?
-    pub(super) fn check_audience(&self, names: &[String]) -> Result<(), Denied> {
+    /// Whose the token says that it is.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        match &self.0.iss {
+            Some(Form::Text(iss)) => Some(iss),
+            _ => None,
+        }
+    }
+
+    /// Is the token for one of these names of this node, or for nobody in particular where it has none, or
+    /// where nothing is required?
+    pub(super) fn check_audience(&self, names: &[String], is_required: bool) -> Result<(), Denied> {
         let is_ours = match (&self.0.aud, names) {
             (None, []) => true,
+            (None, _) if !is_required => true,
             (None, _) => {
                 return Err(unauthorized("the token has no aud: it must name this node's auth.audience"));
             }
@@ -110,23 +120,40 @@ impl Claims {
 
     /// The first eight bytes of SHA-256 over a fixed prefix and the subject: the same on every node and after
     /// a restart.
-    pub(super) fn user(&self) -> Result<Option<UserId>, Denied> {
+    pub(super) fn user(
+        &self,
+        prefix: &str,
+        is_anothers: impl Fn(&str) -> bool,
+    ) -> Result<Option<UserId>, Denied> {
         let sub = match &self.0.sub {
             None => return Ok(None),
-            Some(Form::Text(sub)) if !sub.is_empty() => sub,
+            Some(Form::Text(sub)) if !sub.is_empty() => format!("{prefix}{sub}"),
             Some(Form::Text(_)) => {
                 return Err(unauthorized("the token's sub is empty: leave it out for an anonymous session"));
             }
             Some(_) => return Err(unauthorized("the token's sub is not a text")),
         };
-        Ok(Some(UserId(number_of(USER, sub))))
+        if is_anothers(&sub) {
+            return Err(unauthorized(
+                "the token's sub begins as the users of another issuer do (user_prefix)",
+            ));
+        }
+        Ok(Some(UserId(number_of(USER, &sub))))
     }
 
     /// By which it can be revoked; 0: it has no id.
-    pub(super) fn token(&self) -> Result<u64, Denied> {
+    pub(super) fn token(&self, prefix: &str, is_anothers: impl Fn(&str) -> bool) -> Result<u64, Denied> {
         match &self.0.jti {
             None => Ok(0),
-            Some(Form::Text(id)) if !id.is_empty() => Ok(number_of(TOKEN, id)),
+            Some(Form::Text(id)) if !id.is_empty() => {
+                let id = format!("{prefix}{id}");
+                if is_anothers(&id) {
+                    return Err(unauthorized(
+                        "the token's jti begins as those of another issuer do (user_prefix)",
+                    ));
+                }
+                Ok(number_of(TOKEN, &id))
+            }
             Some(_) => Err(unauthorized("the token's jti is not a text, or an empty one: leave it out")),
         }
     }

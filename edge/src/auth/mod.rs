@@ -9,7 +9,11 @@
 
 pub mod bans;
 mod claims;
+mod fetched;
+mod issuers;
 mod json;
+mod jwks;
+mod key;
 mod keys;
 mod quic_key;
 #[cfg(test)]
@@ -30,7 +34,10 @@ use grandstand_protocol::limits;
 
 use crate::config::{self, Right};
 use bans::Bans;
-use claims::Name;
+use claims::{Claims, Name};
+pub use fetched::{FetchNumbers, FetchedKeys};
+use issuers::Issuers;
+pub use jwks::SET_BYTES_MAX;
 use keys::{KeySet, KeySource};
 pub use ticket::Tickets;
 pub use tls_tickets::TlsTickets;
@@ -43,12 +50,15 @@ pub struct Authority {
     ignored_told: Once,
     refusals: RefusalLog,
     bans: Arc<Bans>,
+    /// Called when a token names a key that is to be fetched.
+    wake: fetched::Wake,
 }
 
 /// What a configuration says about tokens.
 #[derive(Debug)]
 struct Rules {
     keys: KeySet,
+    issuers: Issuers,
     /// Accept hellos without a token.
     anonymous: bool,
     /// Permissions of a session without a token, and of a token without `may`.
@@ -58,8 +68,8 @@ struct Rules {
     leeway_ms: u64,
     /// Names of this node in `aud`.
     audience: Vec<String>,
-    /// Values of `iss` that are accepted; none: all.
-    issuers: Vec<String>,
+    /// Values of `iss` that are accepted of tokens that the node's own keys prove; none: all.
+    issuers_accepted: Vec<String>,
 }
 
 impl Authority {
@@ -68,11 +78,13 @@ impl Authority {
     /// # Errors
     /// A key file that cannot be read or holds no such key. The text says what to do.
     pub fn from_config(auth: &config::Auth) -> Result<Authority, String> {
+        let wake = fetched::Wake::default();
         Ok(Authority {
-            rules: RwLock::new(Arc::new(Rules::load(auth)?)),
+            rules: RwLock::new(Arc::new(Rules::load(auth, &Issuers::default(), &wake)?)),
             ignored_told: Once::new(),
             refusals: RefusalLog::default(),
             bans: Arc::default(),
+            wake,
         })
     }
 
@@ -88,19 +100,30 @@ impl Authority {
     /// # Errors
     /// Those of [`Self::from_config`]; what was in force stays.
     pub fn reload(&self, auth: &config::Auth) -> Result<(), String> {
-        let rules = Arc::new(Rules::load(auth)?);
+        let rules = Arc::new(Rules::load(auth, &self.rules().issuers, &self.wake)?);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         Ok(())
     }
 
     /// The files that [`Self::reload`] reads, to be watched.
     pub fn files(auth: &config::Auth) -> Vec<PathBuf> {
-        KeySource::all(auth).iter().filter_map(|source| source.path(auth)).collect()
+        let own = KeySource::all(auth).into_iter().filter_map(|source| source.path(auth));
+        own.chain(Issuers::files(auth)).collect()
+    }
+
+    /// Keys that are fetched, of this moment: a reload may add some.
+    pub fn fetched(&self) -> Vec<Arc<FetchedKeys>> {
+        self.rules().issuers.fetched().cloned().collect()
+    }
+
+    /// From now on this is called when a token names a key that is to be fetched. The first call counts.
+    pub fn on_keys_wanted(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake.set(Box::new(wake));
     }
 
     /// Is there no key, so that every session may do what `auth.open_may` says?
     pub fn runs_open(&self) -> bool {
-        self.rules().keys.is_empty()
+        self.rules().is_open()
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -109,28 +132,32 @@ impl Authority {
 }
 
 impl Rules {
-    fn load(auth: &config::Auth) -> Result<Rules, String> {
+    fn load(auth: &config::Auth, before: &Issuers, wake: &fetched::Wake) -> Result<Rules, String> {
         Ok(Rules {
             keys: KeySet::load(auth)?,
+            issuers: Issuers::load(auth, before, wake)?,
             anonymous: auth.anonymous,
             anonymous_may: bits(&auth.anonymous_may),
             open_may: bits(&auth.open_may),
             leeway_ms: auth.leeway_s.saturating_mul(1_000),
             audience: auth.audience.clone(),
-            issuers: auth.issuer.clone(),
+            issuers_accepted: auth.issuer.clone(),
         })
+    }
+
+    fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.issuers.is_empty()
     }
 
     fn named(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(unauthorized("the token has over 4096 bytes"));
         }
-        let claims = self.keys.verify(token)?;
+        let (claims, prefix) = self.prove(token, now_unix_ms)?;
         let expires_unix_ms = claims.expires_unix_ms(now_unix_ms, self.leeway_ms)?;
-        claims.check_audience(&self.audience)?;
-        claims.check_issuer(&self.issuers)?;
+        let is_anothers = |name: &str| self.issuers.is_anothers(prefix, name);
         Ok(Grant {
-            user: claims.user()?,
+            user: claims.user(prefix, is_anothers)?,
             name: match claims.name() {
                 Name::Missing => wished_name.into(),
                 Name::Unusable => "".into(),
@@ -140,15 +167,39 @@ impl Rules {
             permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
             expiry: Some(Expiry { expires_unix_ms, leeway_ms: self.leeway_ms }),
             rooms: claims.rooms()?,
-            token: claims.token()?,
+            token: claims.token(prefix, is_anothers)?,
         })
+    }
+
+    /// The claims of a token, proven by the keys of its issuer, for which and for whose audience it is; and
+    /// what its users' names begin with.
+    fn prove(&self, token: &str, now_unix_ms: u64) -> Result<(Claims, &str), Denied> {
+        // What is no token, or has claims of another form, is refused below with a reason.
+        let iss = match self.issuers.is_empty() {
+            true => None,
+            false => keys::fields(token).ok().and_then(|fields| Claims::of(fields).ok()),
+        };
+        let Some(issuer) = iss.as_ref().and_then(Claims::issuer).and_then(|iss| self.issuers.named(iss))
+        else {
+            if self.keys.is_empty() {
+                keys::header(token)?;
+                return Err(unauthorized("the token is by no issuer (iss) of auth.issuers_file"));
+            }
+            let claims = self.keys.verify(token, &keys::header(token)?)?;
+            claims.check_audience(&self.audience, true)?;
+            claims.check_issuer(&self.issuers_accepted)?;
+            return Ok((claims, ""));
+        };
+        let claims = issuer.verify(token, now_unix_ms)?;
+        claims.check_audience(&issuer.audience, issuer.audience_required)?;
+        Ok((claims, &issuer.user_prefix))
     }
 }
 
 impl Authorize for Authority {
     fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied> {
         let rules = self.rules();
-        if rules.keys.is_empty() {
+        if rules.is_open() {
             if !token.is_empty() {
                 self.ignored_told.call_once(|| {
                     tracing::warn!(
@@ -195,7 +246,7 @@ impl RefusalLog {
 }
 
 fn unauthorized(detail: &'static str) -> Denied {
-    Denied { code: CloseCode::Unauthorized, detail }
+    Denied { code: CloseCode::Unauthorized, detail, retry_after_ms: 0 }
 }
 
 fn bits(rights: &[Right]) -> u32 {

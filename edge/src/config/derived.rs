@@ -84,6 +84,11 @@ impl Api {
 impl Auth {
     /// Whether tokens are checked; without any key the node runs open.
     pub fn has_key(&self) -> bool {
+        self.has_own_key() || self.issuers_file.is_some()
+    }
+
+    /// Whether there is a key besides those of listed issuers.
+    pub fn has_own_key(&self) -> bool {
         self.hs256_secret.is_some()
             || self.hs256_secret_file.is_some()
             || self.eddsa_public_key_file.is_some()

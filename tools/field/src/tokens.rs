@@ -89,7 +89,7 @@ impl Issuer {
 fn signed(claims: &str) -> String {
     let raw =
         serde_json::value::RawValue::from_string(claims.to_owned()).expect("the trials' claims are JSON");
-    encode(&Header::new(Algorithm::HS256), &raw, &EncodingKey::from_secret(SECRET.as_bytes()))
+    encode(&Header::new(Algorithm::HS256), &raw, &EncodingKey::from_secret(SECRET.as_bytes()).unwrap())
         .expect("HS256 signs anything")
 }
 

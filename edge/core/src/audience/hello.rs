@@ -15,6 +15,9 @@ use crate::admission::overload::Overload;
 use crate::auth::{Grant, TicketBody};
 use crate::key::Key;
 
+/// When a user with too many sessions may come back: a heartbeat ends those whose connections are dead.
+const TOO_MANY_SESSIONS_MS: u32 = 15_000;
+
 impl Audience {
     /// The handshake queue is full for new connections, or no longer.
     pub fn handle_overload(&mut self, overload: Option<Overload>) {
@@ -34,7 +37,7 @@ impl Audience {
             Ok(grant) => self.welcome(now, ix, hello, version, grant),
             Err(denied) => {
                 self.subscriptions.connections.counters.sessions_denied += 1;
-                self.subscriptions.close(ix, denied.code, denied.detail);
+                self.refuse(ix, denied.code, denied.retry_after_ms, denied.detail);
             }
         }
     }
@@ -47,12 +50,19 @@ impl Audience {
         });
         let resumed = ticket.is_some();
         if let Some(retry_after_ms) = self.throttle.handle_hello(now.us, resumed) {
-            return self.refuse_for_overload(ix, retry_after_ms);
+            return self.refuse(ix, CloseCode::Overloaded, retry_after_ms, CloseCode::Overloaded.text());
         }
         let body = ticket.unwrap_or_else(|| {
             let session = self.session_numbers.next();
             TicketBody { session, user: grant.user.unwrap_or(UserId(session)) }
         });
+        let is_bridge = grant.permissions & permission::BRIDGE != 0;
+        let begins = |user| self.subscriptions.people.begin_session(user, body.session, is_bridge);
+        if !grant.user.is_none_or(begins) {
+            self.subscriptions.connections.counters.sessions_denied += 1;
+            let (code, spread_ms) = (CloseCode::TooManySessions, (body.session % 5_000) as u32);
+            return self.refuse(ix, code, TOO_MANY_SESSIONS_MS + spread_ms, code.text());
+        }
         let name =
             self.subscriptions.settings.shown_name(std::mem::take(&mut grant.name), grant.role, body.session);
         let ticket = self.tickets.issue(&body, now.unix_ms);
@@ -87,7 +97,7 @@ impl Audience {
             self.subscriptions.people.note_returned(body.session);
         }
         let person = self.subscriptions.people.enter(grant.user, body.session, connections[ix].block);
-        let person = person.as_bridge(grant.permissions & permission::BRIDGE != 0);
+        let person = person.as_bridge(is_bridge);
         let expiry = grant.expiry;
         connections[ix].session = Some(Box::new(Session::new(now, body, person, name, grant)));
         if let Some(expiry) = expiry {
@@ -96,10 +106,10 @@ impl Audience {
         self.tell_to_go(now, ix);
     }
 
-    fn refuse_for_overload(&mut self, ix: u32, retry_after_ms: u32) {
-        let code = CloseCode::Overloaded;
-        if self.subscriptions.end(ix, code, code.text()) {
-            self.subscriptions.connections.write_error(ix, code, retry_after_ms, code.text());
+    /// End a connection that gets no session, with a time to come back if there is one.
+    fn refuse(&mut self, ix: u32, code: CloseCode, retry_after_ms: u32, detail: &str) {
+        if self.subscriptions.end(ix, code, detail) {
+            self.subscriptions.connections.write_error(ix, code, retry_after_ms, detail);
         }
     }
 }

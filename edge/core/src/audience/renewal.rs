@@ -49,7 +49,10 @@ impl Audience {
         let rate = session.take(people, now, (Limited::Renewals, settings.publish), 1);
         rate.map_err(|ms| (Refusal::RateLimited, Some(ms), Refusal::RateLimited.text()))?;
         let grant = self.authority.authorize(renew.token, &session.name, now.unix_ms);
-        let grant = grant.map_err(|denied| (Refusal::Forbidden, None, denied.detail))?;
+        let grant = grant.map_err(|denied| match denied.retry_after_ms {
+            0 => (Refusal::Forbidden, None, denied.detail),
+            ms => (Refusal::Overloaded, Some(ms), denied.detail),
+        })?;
         let is_same_user = match grant.user {
             Some(user) => user == session.user && !session.is_anonymous,
             None => session.is_anonymous,

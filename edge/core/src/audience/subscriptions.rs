@@ -84,6 +84,9 @@ impl Subscriptions {
     pub(super) fn end_session(&mut self, ix: u32) {
         let Some(session) = self.connections.take_session(ix) else { return };
         self.people.leave(&session.person);
+        if !session.is_anonymous {
+            self.people.end_session(session.user, session.number);
+        }
         for membership in &session.memberships {
             self.leave(ix, session.number, *membership);
         }

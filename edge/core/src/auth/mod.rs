@@ -78,6 +78,8 @@ pub struct Denied {
     pub code: CloseCode,
     /// What was wrong, for people; holds nothing of the token.
     pub detail: &'static str,
+    /// When it may be admitted, in milliseconds; 0: nobody knows.
+    pub retry_after_ms: u32,
 }
 
 /// Decides what sessions may do.
@@ -87,7 +89,8 @@ pub trait Authorize: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `TokenExpired` for a token that was good and has run out, `TokenRevoked` and `Banned` for what an
-    /// operator ended, `Unauthorized` for everything else.
+    /// operator ended, `KeysPending` with a time while its issuer's keys are fetched, `Unauthorized` for
+    /// everything else.
     fn authorize(&self, token: &str, wished_name: &str, now_unix_ms: u64) -> Result<Grant, Denied>;
 }
 

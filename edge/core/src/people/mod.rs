@@ -11,6 +11,7 @@
 //!
 //! - `allowances`: the token buckets of people, and what a request takes from them;
 //! - `shared`: what other nodes must hear of;
+//! - `sessions`: the sessions of each named user;
 //! - `places`: the places of anonymous sessions at each address;
 //! - `watching`: which session counts as a viewer of which room, and on which connection.
 //!
@@ -27,6 +28,7 @@
 
 mod allowances;
 mod places;
+mod sessions;
 mod shared;
 mod watching;
 
@@ -37,6 +39,7 @@ use grandstand_engine::link::{Now, Opener, PersonId, UserId};
 use allowances::{Allowances, Hint};
 pub use allowances::{KINDS, Limited, Taken};
 use places::Places;
+use sessions::Sessions;
 use shared::Returned;
 pub use shared::SHARED_MAX;
 use watching::Watching;
@@ -64,12 +67,14 @@ pub struct PeopleLimits {
     /// People whose allowance is not full that are remembered. Above it, a person's limit is the
     /// connection's.
     pub remembered_max: usize,
+    /// Sessions of a named user; 0 sets no bound.
+    pub sessions_per_user: u32,
 }
 
 impl PeopleLimits {
     /// Bounds that suit tests, the simulator and the micro benches.
     pub fn for_tests() -> Self {
-        PeopleLimits { places_per_address: 64, remembered_max: 65_536 }
+        PeopleLimits { places_per_address: 64, remembered_max: 65_536, sessions_per_user: 0 }
     }
 }
 
@@ -136,6 +141,7 @@ pub struct People {
     key: Key,
     allowances: Allowances,
     places: Places,
+    sessions: Sessions,
     watching: Watching,
     returned: Returned,
 }
@@ -147,6 +153,7 @@ impl People {
             key,
             allowances: Allowances::new(limits.remembered_max, key),
             places: Places::new(limits.places_per_address, key),
+            sessions: Sessions::new(limits.sessions_per_user, key),
             watching: Watching::new(key),
             returned: Returned::default(),
         }
@@ -179,6 +186,17 @@ impl People {
         if person.is_placed() {
             self.places.give_back(person.block, person.at);
         }
+    }
+
+    /// A named user's session begins on one more connection. `false`: the user has as many as it may, and
+    /// this is another one. Each that began is followed by one [`People::end_session`].
+    pub fn begin_session(&self, user: UserId, session: u64, is_exempt: bool) -> bool {
+        self.sessions.begin(user, session, is_exempt)
+    }
+
+    /// One connection of a named user's session is gone.
+    pub fn end_session(&self, user: UserId, session: u64) {
+        self.sessions.end(user, session);
     }
 
     /// Take from a person's allowance of `what`. `None`: this person is not remembered, since too many are:

@@ -291,3 +291,30 @@ fn sessions_that_came_are_bounded_until_they_are_told() {
     let told = std::iter::from_fn(|| Some(node.take_returned().len()).filter(|count| *count > 0));
     assert_eq!(told.sum::<usize>(), 32 * SHARED_MAX);
 }
+
+/// Whatever sessions begin and end, on however many connections, a user has at most as many as it may; a
+/// session that is inside is never kept out, and nobody is remembered who is gone.
+#[test]
+fn a_user_has_as_many_sessions_as_it_may() {
+    let limits = PeopleLimits { sessions_per_user: 3, ..PeopleLimits::for_tests() };
+    let people = People::new(limits, Key::from_seed(3));
+    let mut random = grandstand_protocol::random::Random::new(5);
+    let mut model: Vec<(u64, u64)> = Vec::new();
+    for _ in 0..20_000 {
+        let (user, session) = (random.below(4), random.below(7));
+        if random.below(2) == 0 {
+            let mut others: Vec<u64> = model.iter().filter(|one| one.0 == user).map(|one| one.1).collect();
+            others.sort_unstable();
+            others.dedup();
+            let is_exempt = random.below(20) == 0;
+            let may = others.contains(&session) || others.len() < 3 || is_exempt;
+            assert_eq!(people.begin_session(UserId(user), session, is_exempt), may, "{others:?}");
+            model.extend(may.then_some((user, session)));
+        } else if !model.is_empty() {
+            let (user, session) = model.swap_remove(random.below(model.len() as u64) as usize);
+            people.end_session(UserId(user), session);
+        }
+    }
+    model.drain(..).for_each(|(user, session)| people.end_session(UserId(user), session));
+    assert!(people.sessions.is_empty());
+}

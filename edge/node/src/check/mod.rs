@@ -12,6 +12,7 @@
 
 mod certificates;
 mod cluster;
+mod issuers;
 mod limits;
 mod paths;
 mod ports;
@@ -82,7 +83,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .arg(switch("json", "Print one JSON object instead"))
         .arg(switch("strict", "End with 1 when there are warnings"))
-        .arg(switch("without-servers", "Do not ask the NATS servers of a cluster"));
+        .arg(switch("without-servers", "Do not ask other servers: of NATS, and of issuers' keys"));
     config_command::flags(command)
 }
 
@@ -118,7 +119,7 @@ fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime, asks_servers
     report.fine("configuration", "every key is known, and no value contradicts another");
     let secrets_told = paths::inspect(&mut report, &config);
     certificates::inspect(&mut report, &config, now, &secrets_told);
-    inspect_keys(&mut report, &config, &secrets_told);
+    inspect_keys(&mut report, &config, &secrets_told, asks_servers);
     inspect_exposure(&mut report, &config);
     let holder = paths::inspect_log(&mut report, &config);
     ports::inspect(&mut report, &config, holder);
@@ -128,7 +129,7 @@ fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime, asks_servers
 }
 
 /// Keys of tokens and of the admin port. A file that cannot be read was told already.
-fn inspect_keys(report: &mut Report, config: &Config, told: &[&'static str]) {
+fn inspect_keys(report: &mut Report, config: &Config, told: &[&'static str], asks_servers: bool) {
     let is_told = |section: &str| told.iter().any(|name| name.starts_with(section));
     match Authority::from_config(&config.auth) {
         Ok(authority) if authority.runs_open() => {
@@ -149,7 +150,12 @@ fn inspect_keys(report: &mut Report, config: &Config, told: &[&'static str]) {
                 );
             }
         }
-        Ok(_) => report.fine("auth", "the keys of tokens can be used"),
+        Ok(authority) => {
+            report.fine("auth", "the keys of tokens can be used");
+            if asks_servers {
+                issuers::inspect(report, &authority);
+            }
+        }
         Err(_) if is_told("auth.") => {}
         Err(fault) => report.error("auth", fault, "see the keys under auth"),
     }

@@ -30,6 +30,7 @@ use crate::handover::Secrets;
 use crate::house::House;
 use crate::http::SharedKey;
 use crate::http::admin::{ReloadControl, Reloaded};
+use crate::keys::KeyThread;
 use crate::metrics::ReloadNumbers;
 use crate::shutdown::Shutdown;
 use stamps::Stamps;
@@ -57,6 +58,18 @@ pub(crate) struct Reload {
     numbers: Arc<ReloadNumbers>,
     /// Held during a reload, so that two do not mix.
     state: Mutex<State>,
+    keys: Mutex<Keys>,
+}
+
+/// The thread that fetches keys: there is none before an issuer needs it.
+enum Keys {
+    /// The node is not serving yet, or stops.
+    Idle,
+    /// What a thread is made with.
+    Waits(Pulses),
+    Runs {
+        _thread: KeyThread,
+    },
 }
 
 struct State {
@@ -82,7 +95,8 @@ impl Reload {
     ) -> Arc<Reload> {
         let read = Stamps::of(&files(config));
         let state = Mutex::new(State { config: config.clone(), read_config: None, read, retry: None });
-        let reload = Reload { clock, credentials, shutdown, numbers: Arc::default(), state };
+        let keys = Mutex::new(Keys::Idle);
+        let reload = Reload { clock, credentials, shutdown, numbers: Arc::default(), state, keys };
         reload.note_certificate();
         Arc::new(reload)
     }
@@ -90,6 +104,32 @@ impl Reload {
     /// From now on a reload that an operator asks for reads the configuration again, too.
     pub(crate) fn read_config_by(&self, read: ReadConfig) {
         self.state().read_config = Some(read);
+    }
+
+    /// From now on keys of issuers are fetched, if there are such, and after a reload that brings some.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(crate) fn fetch_keys(&self, pulses: &Pulses) -> io::Result<()> {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Keys::Waits(pulses.clone());
+        self.look_for_issuers()
+    }
+
+    /// Keys are fetched no more.
+    pub(crate) fn stop_fetching(&self) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Keys::Idle;
+    }
+
+    fn look_for_issuers(&self) -> io::Result<()> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let authority = &self.credentials.authority;
+        if let Keys::Waits(pulses) = &*keys
+            && !authority.fetched().is_empty()
+        {
+            let thread = KeyThread::start(authority.clone(), self.clock, self.numbers.clone(), pulses)?;
+            *keys = Keys::Runs { _thread: thread };
+        }
+        Ok(())
     }
 
     /// What is in no file, for the next process.
@@ -172,6 +212,9 @@ impl Reload {
                     ..wanted.auth.clone()
                 };
                 done.read.push("keys of tokens".to_owned());
+                if let Err(error) = self.look_for_issuers() {
+                    done.faults.push(format!("there is no thread to fetch keys of issuers: {error}"));
+                }
             }
             Err(error) => done.faults.push(error),
         }
@@ -340,7 +383,9 @@ mod tests {
     #[test]
     fn every_file_of_a_credential_is_watched() {
         let is_credential = |name: &str| {
-            let ends = ["key_file", "secret_file", "key_files"].iter().any(|end| name.ends_with(end));
+            let ends = ["key_file", "secret_file", "key_files", "issuers_file"]
+                .iter()
+                .any(|end| name.ends_with(end));
             (ends || name == "tls.cert" || name == "tls.key") && name != "quic.key_file"
         };
         let names = config::keys().iter().map(|key| key.name).filter(|name| is_credential(name));

@@ -227,6 +227,7 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.handshake", // the handshake queue and the limits on addresses
     "limits.loopback_exempt",
     "limits.people_", // what workers share of people
+    "limits.sessions_per_user_max",
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",

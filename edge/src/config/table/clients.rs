@@ -21,9 +21,9 @@ config_sections! {
             "PEM file of the Ed25519 key of EdDSA tokens. It is the public key.",
             "no key is shipped";
         key_files: Vec<String> = Vec::new(), [],
-            "Files of more keys, each as `PATH` or `KID=PATH`: an Ed25519 public key in PEM (EdDSA tokens) or a shared secret \
-             of at least 32 bytes (HS256 tokens). A token whose `kid` is one of these names is checked with that key alone; \
-             any other token with all keys. At most 16 keys, the three above included.",
+            "Files of more keys, each as `PATH` or `KID=PATH`: a public key in PEM or JSON (JWK, JWKS), of Ed25519 (EdDSA tokens), \
+             P-256 (ES256) or RSA (RS256), or a shared secret of at least 32 bytes (HS256). A token whose `kid` is one of these names \
+             is checked with that key alone; any other token with all keys. At most 16 files, the three above included.",
             "one key is enough until it is changed: then the old one and the new one are valid together";
         audience: Vec<String> = Vec::new(), [],
             "Names of this node in a token's `aud`, of which the token must have one, as a text or in a list. Empty: a token \
@@ -32,6 +32,10 @@ config_sections! {
         issuer: Vec<String> = Vec::new(), [],
             "Values of a token's `iss` that are accepted. Empty: all, also none.",
             "whoever has the key is the issuer";
+        issuers_file: Option<PathBuf> = None, [],
+            "TOML file of issuers of tokens, each with keys (files, or an address of a JWKS), audience and users of its own: \
+             docs/OPERATING.md, Issuers. A token whose `iss` is listed there is checked with that issuer's keys alone.",
+            "one key needs no list; an identity provider that changes its keys by itself does";
         expiring_notice_s: u64 = 60, [0, 86_400],
             "How long before its token runs out a session is told, so that its client can renew the token; 0: not told. The \
              moment is spread over the first half of this time, and is at most half of the token's time before its end.",
@@ -134,6 +138,10 @@ config_sections! {
             "People whose limits are under use that the node remembers. Beyond, the limits of another person are those of each of \
              its connections, until someone's are whole again.",
             "some 6 MB, and a person is remembered for seconds";
+        sessions_per_user_max: u32 = 100, [0, 1_000_000],
+            "Sessions of one user (a token's `sub`) at this node; 0 sets no bound. Beyond, a new one is closed with a code and a time \
+             to come back; one that a ticket continues is none. Users that may `bridge` are exempt.",
+            "a person has a few devices and tabs, while a token that was shared or stolen opens no thousands";
         frames_per_s: u32 = 100, [1, 1_000_000],
             "Frames per second from one connection, of any kind, and from one person over all connections. Beyond twice that in \
              one second, a connection that sent half of it is closed with a code; frames of the person's other connections are refused \

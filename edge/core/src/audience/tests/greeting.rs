@@ -22,7 +22,7 @@ fn ended(harness: &Harness, v: V) -> CloseCode {
 fn told(harness: &Harness, v: V) -> CloseCode {
     let code = ended(harness, v);
     assert!(harness.ended[v.0].as_ref().unwrap().is_clean);
-    let Some(Seen::Error { code: wire, detail }) = harness.viewers[v.0].seen.last() else {
+    let Some(Seen::Error { code: wire, detail, .. }) = harness.viewers[v.0].seen.last() else {
         panic!("no Error")
     };
     assert!(*wire == code.wire() && !detail.is_empty());
@@ -206,7 +206,11 @@ struct OneToken {
 impl Authorize for OneToken {
     fn authorize(&self, token: &str, wished_name: &str, _now_unix_ms: u64) -> Result<Grant, Denied> {
         if token != TOKEN {
-            return Err(Denied { code: CloseCode::Unauthorized, detail: "this is not the token" });
+            return Err(Denied {
+                code: CloseCode::Unauthorized,
+                detail: "this is not the token",
+                retry_after_ms: 0,
+            });
         }
         let rooms = RoomScope::of(&["show/*".to_owned()]).expect("a pattern");
         let grant = Grant::without_token(wished_name, permission::REACT);

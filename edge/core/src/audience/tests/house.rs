@@ -10,7 +10,9 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{ClientFrame, Hello, permission};
 
 use super::harness::{Harness, Plan, V};
+use super::viewer::Seen;
 use crate::auth::{Authorize, Denied, Ended, Grant, Subject};
+use crate::people::PeopleLimits;
 
 /// The token says who it is: `user.token`, each a number, 0 for none.
 #[derive(Debug)]
@@ -69,6 +71,39 @@ fn whoever_is_ended_is_closed_on_every_worker_and_nobody_else() {
     }
     harness.check_inside();
     assert_eq!(end(&mut harness, &[Subject::User(7)]), 0, "once");
+}
+
+/// Over workers, with reconnects: a user beyond its sessions is told so with a time, and one that ends frees
+/// a place; nobody else is held by it.
+#[test]
+fn a_user_with_too_many_sessions_is_told_when_to_return() {
+    let people = PeopleLimits { sessions_per_user: 3, ..PeopleLimits::for_tests() };
+    let mut harness =
+        Harness::new(&Plan { workers: 2, people, authority: Arc::new(ByName), ..Plan::default() });
+    let inside: Vec<V> = (0..3).map(|n| enter(&mut harness, n % 2, "7.0")).collect();
+    let beyond = enter(&mut harness, 1, "7.1");
+    let code = |harness: &Harness, v: V| harness.ended[v.0].as_ref().map(|ended| ended.code);
+    assert_eq!(code(&harness, beyond), Some(CloseCode::TooManySessions));
+    let told = harness.viewers[beyond.0].seen.iter().find_map(|seen| match seen {
+        Seen::Error { retry_after_ms, .. } => Some(*retry_after_ms),
+        _ => None,
+    });
+    assert!(told.is_some_and(|ms| (15_000..20_000).contains(&ms)), "{told:?}");
+    let others = [enter(&mut harness, 0, "8.0"), enter(&mut harness, 1, "0.0")];
+    assert!(others.iter().all(|v| code(&harness, *v).is_none()));
+    // Its ticket brings a session back while its old connection is half open.
+    let ticket = harness.viewers[inside[0].0].ticket.clone();
+    let back = harness.enter(1);
+    greet(&mut harness, back, "7.0", &ticket);
+    harness.turn();
+    assert_eq!(harness.viewers[back.0].session, harness.viewers[inside[0].0].session);
+    harness.cut(inside[0]);
+    let still = enter(&mut harness, 0, "7.0");
+    assert_eq!(code(&harness, still), Some(CloseCode::TooManySessions), "it is here by its other connection");
+    harness.cut(back);
+    let next = enter(&mut harness, 0, "7.0");
+    assert_eq!(code(&harness, next), None);
+    harness.check_inside();
 }
 
 #[test]

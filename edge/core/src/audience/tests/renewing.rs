@@ -26,14 +26,22 @@ impl Authorize for BySpelling {
             return Ok(Grant::without_token(wished_name, permission::REACT));
         }
         let [user, name, role, rooms, expiry] = token.split('|').collect::<Vec<_>>()[..] else {
-            return Err(Denied { code: CloseCode::Unauthorized, detail: "the token has no five parts" });
+            return Err(Denied {
+                code: CloseCode::Unauthorized,
+                detail: "the token has no five parts",
+                retry_after_ms: 0,
+            });
         };
         let expiry = expiry
             .parse()
             .ok()
             .map(|s: u64| Expiry { expires_unix_ms: EPOCH_MS + s * 1_000, leeway_ms: self.leeway_ms });
         if expiry.is_some_and(|e| now_unix_ms >= e.expires_unix_ms + self.leeway_ms) {
-            return Err(Denied { code: CloseCode::TokenExpired, detail: "it has run out" });
+            return Err(Denied {
+                code: CloseCode::TokenExpired,
+                detail: "it has run out",
+                retry_after_ms: 0,
+            });
         }
         let patterns: Vec<String> = rooms.split(',').map(str::to_owned).collect();
         Ok(Grant {

@@ -63,7 +63,7 @@ pub(super) enum Seen {
     RoomEvent { alias: u32, phase: Phase },
     Pong { client_us: u64 },
     GoAway { where_to: String, after_ms: u32, deadline_ms: u32 },
-    Error { code: u16, detail: String },
+    Error { code: u16, retry_after_ms: u32, detail: String },
     Page { request: u32, offset: u64, next: u64, head: u64, said: Vec<(u64, String)> },
     Personal { alias: u32, offset: u64, text: String },
     Renewed { request: u32, name: String, role: Role, permissions: u32, expires_in_ms: u64 },
@@ -331,7 +331,7 @@ impl Viewer {
             },
             ServerFrame::Error(e) => {
                 self.failed = true;
-                Seen::Error { code: e.code, detail: e.detail.to_owned() }
+                Seen::Error { code: e.code, retry_after_ms: e.retry_after_ms, detail: e.detail.to_owned() }
             }
             ServerFrame::HistoryPage(page) => self.take_page(page, truth),
             ServerFrame::Personal(p) => {
