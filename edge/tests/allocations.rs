@@ -107,6 +107,7 @@ fn attached() -> Output {
         batches: Vec::new(),
         snapshot: None,
         phase: Phase::Open,
+        until_ms: 0,
         previous: grandstand_engine::link::Lineage::default(),
     };
     Output::Attached { room: "show".into(), result: Ok(Box::new(attachment)) }

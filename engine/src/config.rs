@@ -6,6 +6,7 @@
 //! accepts.
 //! Not here: names of keys, environment variables and flags (edge); threads and queues (`runtime`).
 
+use crate::room::show::Calendar;
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::limits;
 
@@ -80,6 +81,9 @@ pub struct ShardConfig {
     pub idle_ms: u64,
     /// Names of rooms that may be made on first use: exact names, or prefixes followed by `*`.
     pub on_first_use: Vec<String>,
+    /// The shows of rooms, if the node has a guide. A room of a show may be made on first use once the show
+    /// opens.
+    pub calendar: Calendar,
     /// Where rooms without a setting of their own are kept. `Disk` without a durable log: in memory.
     pub durability: Durability,
     /// How long an answer waits for the disk. After this, the request is refused with `StorageUnavailable`,
@@ -128,6 +132,7 @@ impl ShardConfig {
             rooms_opened_max: 1_000,
             idle_ms: 600_000,
             on_first_use: vec!["*".to_owned()],
+            calendar: Calendar::default(),
             durability: Durability::Memory,
             answer_within_ms: 5000,
             answers_held_max: 262_144,

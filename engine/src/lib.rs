@@ -27,6 +27,7 @@ pub mod shard;
 pub use config::ShardConfig;
 pub use link::{Backbone, RoomSettings};
 pub use room::check_reserved;
+pub use room::show::{Calendar, Schedule, ShowTimes};
 pub use room::state::{SLOW_MODE_KEY, VIEWERS_KEY};
 pub use runtime::{Engine, EngineConfig, WorkerPort};
 pub use shard::{Shard, counters::counter_name, handing::take_rooms};

@@ -23,6 +23,11 @@ pub enum AdminRequest {
         /// Its name.
         room: String,
     },
+    /// Look at the times of the room's show: they may have changed.
+    FollowShow {
+        /// Its name.
+        room: String,
+    },
     /// Refuse publications from now on; viewers stay.
     Close {
         /// Its name.
@@ -69,6 +74,7 @@ impl AdminRequest {
             AdminRequest::Create { room, .. }
             | AdminRequest::Open { room }
             | AdminRequest::Close { room }
+            | AdminRequest::FollowShow { room }
             | AdminRequest::Remove { room }
             | AdminRequest::SetState { room, .. }
             | AdminRequest::Configure { room, .. } => Some(room),

@@ -35,6 +35,8 @@ pub struct Attachment {
     pub snapshot: Option<Arc<StateImage>>,
     /// The room's phase.
     pub phase: Phase,
+    /// Until when it lasts, milliseconds since 1970; 0: that is not known.
+    pub until_ms: u64,
     /// The earlier epochs of the log. A resume in one of them is a resume in this log, as far as this log
     /// continues it.
     pub previous: Lineage,
@@ -75,7 +77,7 @@ pub enum Output {
         alias: Alias,
         /// The phase.
         phase: Phase,
-        /// When the phase began or will end.
+        /// Until when it lasts, milliseconds since 1970; 0: that is not known.
         at_ms: u64,
     },
     /// The room was removed. Another room may get its alias after this.

@@ -13,6 +13,7 @@ mod keeping;
 mod nonces;
 pub(crate) mod pacing;
 pub(crate) mod seal;
+pub(crate) mod show;
 mod slow_mode;
 pub(crate) mod staff;
 pub(crate) mod state;
@@ -161,6 +162,12 @@ pub(crate) struct Live {
     pub(crate) active_us: u64,
     /// The time for which its timer is armed.
     pub(crate) armed_us: Option<u64>,
+    /// When the room looks at the times of its show next.
+    pub(crate) show_due_us: Option<u64>,
+    /// The phase that its show had at the last look, and until when.
+    pub(crate) show_phase: Option<(Phase, u64)>,
+    /// Until when the phase lasts, milliseconds since 1970; 0: that is not known.
+    pub(crate) until_ms: u64,
     /// It is in the list of rooms that were empty when everybody left.
     pub(crate) is_listed_empty: bool,
 }
@@ -267,7 +274,7 @@ impl Room {
     fn is_silent(&self) -> bool {
         let is_silent = |live: &Live| live.free_offset() == 0 && live.state.is_unsaid();
         self.origin == Origin::FirstUse
-            && self.phase == Phase::Open
+            && matches!(self.phase, Phase::Open | Phase::PreShow)
             && self.settings.is_none()
             && self.next_offset() == 0
             && self.dormant.as_deref().is_none_or(|dormant| dormant.state.is_empty())
@@ -317,7 +324,7 @@ impl Room {
     pub(crate) fn due_us(&self, config: &ShardConfig) -> Option<u64> {
         let live = self.live.as_ref()?;
         let viewers_us = live.viewers.due_us(config.viewers_every_ms.saturating_mul(1000));
-        [live.seal_due_us, viewers_us, self.idle_due_us(config)].into_iter().flatten().min()
+        [live.seal_due_us, viewers_us, live.show_due_us, self.idle_due_us(config)].into_iter().flatten().min()
     }
 
     /// When the room is removed or becomes dormant, if nothing happens. A room made by an operator becomes
@@ -365,6 +372,9 @@ impl Live {
             seal_due_us: None,
             active_us: now.us,
             armed_us: None,
+            show_due_us: None,
+            show_phase: None,
+            until_ms: 0,
             is_listed_empty: false,
         }
     }

@@ -10,7 +10,8 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
 use super::Shard;
-use crate::link::{AdminAnswer, AdminRequest, Now, Opener, Output, ReplyTo, RoomInfo, RoomSettings};
+use super::shows::Shows;
+use crate::link::{AdminAnswer, AdminRequest, Now, Opener, ReplyTo, RoomInfo, RoomSettings};
 use crate::log::Entry;
 use crate::room::state::SLOW_MODE_KEY;
 use crate::room::tick::TickBounds;
@@ -41,6 +42,15 @@ impl Administration<'_> {
             AdminRequest::Create { room, settings } => self.create(now, &room, settings),
             AdminRequest::Open { room } => self.set_phase(now, &room, Phase::Open),
             AdminRequest::Close { room } => self.set_phase(now, &room, Phase::Closed),
+            AdminRequest::FollowShow { room } => {
+                let slot = self.find(&room)?;
+                let info = self.info(slot)?;
+                if Shows(self.0).follow_show(now, slot) {
+                    self.info(slot).map(AdminAnswer::Room)
+                } else {
+                    Ok(AdminAnswer::Room(info))
+                }
+            }
             AdminRequest::Remove { room } => {
                 let slot = self.find(&room)?;
                 let info = self.info(slot)?;
@@ -93,19 +103,7 @@ impl Administration<'_> {
 
     fn set_phase(&mut self, now: Now, name: &str, phase: Phase) -> Result<AdminAnswer, Refusal> {
         let slot = self.find(name)?;
-        self.0.seal_now(slot, now);
-        let alias = self.0.rooms.alias(slot);
-        let room = self.0.rooms.get_mut(slot).expect("just found");
-        let is_new = room.phase != phase;
-        room.phase = phase;
-        if let Some(live) = room.live.as_ref().filter(|_| is_new) {
-            for worker in live.viewers.followers() {
-                self.0.outbox.push(worker, Output::Phase { alias, phase, at_ms: now.unix_ms });
-            }
-        }
-        if is_new {
-            self.0.announce(slot);
-        }
+        Shows(self.0).set_phase(now, slot, phase, 0);
         self.info(slot).map(AdminAnswer::Room)
     }
 

@@ -23,6 +23,7 @@ mod outbox;
 mod pending_acks;
 mod publish;
 mod rooms;
+mod shows;
 mod timeouts;
 mod timers;
 
@@ -39,6 +40,7 @@ use self::history::{Pages, Past, Wanted};
 use self::outbox::Outbox;
 use self::pending_acks::PendingAcks;
 use self::rooms::{Bounds, Full, Rooms};
+use self::shows::Shows;
 use crate::config::ShardConfig;
 use crate::link::{
     Alias, Attachment, Directory, Input, Now, Opener, Output, RoomSettings, ShardId, WorkerId,
@@ -173,7 +175,7 @@ impl Shard {
     /// `before` is the alias that the room had under an earlier owner: it has it again if it can.
     fn attach(&mut self, now: Now, worker: WorkerId, name: Arc<str>, opener: Opener, before: Option<Alias>) {
         let slot = self.find_or_make(now, &name, opener, before);
-        let result = slot.map(|slot| Box::new(self.follow(now, worker, slot)));
+        let result = slot.and_then(|slot| self.follow(now, worker, slot).map(Box::new));
         match result {
             Ok(_) => self.counters.attaches += 1,
             Err(_) => self.counters.attaches_refused += 1,
@@ -191,11 +193,11 @@ impl Shard {
         rules::check_room_name(name, limits::ROOM_NAME_BYTES_MAX)?;
         match self.rooms.find(name) {
             Some(slot) => Ok(slot),
-            None if self.config.allows_on_first_use(name) => {
+            None => {
+                Shows(self).may_begin(now, name)?;
                 let settings = RoomSettings::default();
                 self.make(now, name.clone(), (Origin::FirstUse, opener), settings, before)
             }
-            None => Err(Refusal::UnknownRoom),
         }
     }
 
@@ -250,9 +252,13 @@ impl Shard {
         }
     }
 
-    fn follow(&mut self, now: Now, worker: WorkerId, slot: u32) -> Attachment {
+    fn follow(&mut self, now: Now, worker: WorkerId, slot: u32) -> Result<Attachment, Refusal> {
         let alias = self.rooms.alias(slot);
-        let room = self.rooms.get_mut(slot).expect("just found");
+        self.rooms.get_mut(slot).expect("just found").wake(now, &self.config, self.seed);
+        if !Shows(self).follow_show(now, slot) {
+            return Err(Refusal::UnknownRoom);
+        }
+        let room = self.rooms.get_mut(slot).expect("its show is not gone");
         let (epoch, phase) = (room.epoch, room.phase);
         let live = room.wake(now, &self.config, self.seed);
         live.viewers.follow(worker);
@@ -269,10 +275,11 @@ impl Shard {
             batches: self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max),
             snapshot: live.state.image(alias, epoch, &mut self.sealer.encoder),
             phase,
+            until_ms: live.until_ms,
             previous: live.disk.previous.clone(),
         };
         self.rooms.arm(slot, &self.config);
-        attachment
+        Ok(attachment)
     }
 
     fn detach(&mut self, now: Now, worker: WorkerId, alias: Alias) {

@@ -10,6 +10,7 @@ use grandstand_protocol::frame;
 use super::history::Past;
 use super::outbox::Outbox;
 use super::pending_acks::AckPolicy;
+use super::shows::Shows;
 use super::{Followed, Shard};
 use crate::link::{Alias, AnswerKind, Now, Opener, Output, Personal, Publication, WorkerId};
 use crate::log::{BatchEntry, Entry};
@@ -27,6 +28,7 @@ impl Shard {
         while let Some(slot) = self.rooms.due(now.us) {
             Due(self).publish_viewers(slot, now);
             Due(self).seal_if_due(slot, now);
+            Due(self).follow_show_if_due(slot, now);
             Due(self).end_if_idle(slot, now);
             self.rooms.arm(slot, &self.config);
         }
@@ -233,6 +235,13 @@ impl Due<'_> {
         let live = self.0.rooms.get(slot).and_then(|room| room.live.as_ref());
         if live.and_then(|live| live.seal_due_us).is_some_and(|us| us <= now.us) {
             self.0.seal(slot, now);
+        }
+    }
+
+    fn follow_show_if_due(&mut self, slot: u32, now: Now) {
+        let live = self.0.rooms.get(slot).and_then(|room| room.live.as_ref());
+        if live.and_then(|live| live.show_due_us).is_some_and(|us| us <= now.us) {
+            Shows(self.0).follow_show(now, slot);
         }
     }
 

@@ -86,6 +86,15 @@ pub enum Phase {
     Closing = 1,
     /// Takes none.
     Closed = 2,
+    /// Takes publications; the show has not begun.
+    PreShow = 3,
+}
+
+impl Phase {
+    /// From its number; `None`: this version does not know it.
+    pub fn known(n: u8) -> Option<Phase> {
+        [Phase::Open, Phase::Closing, Phase::Closed, Phase::PreShow].into_iter().find(|p| *p as u8 == n)
+    }
 }
 
 /// Answer to `Subscribe`.
@@ -457,11 +466,7 @@ fn subscribed(t: &fb::Subscribed<'_>) -> Subscribed {
 }
 
 fn phase(p: fb::Phase) -> Phase {
-    match p.0 {
-        1 => Phase::Closing,
-        2 => Phase::Closed,
-        _ => Phase::Open,
-    }
+    Phase::known(p.0).unwrap_or_default()
 }
 
 fn published(t: &fb::Published<'_>) -> Published {

@@ -295,13 +295,14 @@ impl ::flatbuffers::SimpleToVerifyInSlice for GapReason {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_PHASE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_PHASE: u8 = 2;
+pub const ENUM_MAX_PHASE: u8 = 3;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_PHASE: [Phase; 3] = [
+pub const ENUM_VALUES_PHASE: [Phase; 4] = [
   Phase::Open,
   Phase::Closing,
   Phase::Closed,
+  Phase::PreShow,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -312,13 +313,15 @@ impl Phase {
   pub const Open: Self = Self(0);
   pub const Closing: Self = Self(1);
   pub const Closed: Self = Self(2);
+  pub const PreShow: Self = Self(3);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 2;
+  pub const ENUM_MAX: u8 = 3;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Open,
     Self::Closing,
     Self::Closed,
+    Self::PreShow,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -326,6 +329,7 @@ impl Phase {
       Self::Open => Some("Open"),
       Self::Closing => Some("Closing"),
       Self::Closed => Some("Closed"),
+      Self::PreShow => Some("PreShow"),
       _ => None,
     }
   }

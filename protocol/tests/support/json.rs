@@ -162,7 +162,7 @@ impl Fields {
 }
 
 const ROLES: &[Role] = &[Role::Viewer, Role::Subscriber, Role::Moderator, Role::Host, Role::Bot];
-const PHASES: &[Phase] = &[Phase::Open, Phase::Closing, Phase::Closed];
+const PHASES: &[Phase] = &[Phase::Open, Phase::Closing, Phase::Closed, Phase::PreShow];
 const OUTCOMES: &[Outcome] = &[Outcome::Live, Outcome::Resumed, Outcome::Gapped, Outcome::Restarted];
 const DURABILITIES: &[Durability] = &[Durability::Memory, Durability::Disk, Durability::Replicated];
 const REASONS: &[GapReason] = &[GapReason::Slow, GapReason::Paced, GapReason::Expired, GapReason::Restarted];

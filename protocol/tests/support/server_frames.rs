@@ -152,6 +152,7 @@ fn rooms() -> Vec<Vector> {
         ),
         s("room_open", "N-2", phase(Phase::Open, "")),
         s("room_closing", "N-2", phase(Phase::Closing, "the show ends")),
+        s("room_pre_show", "N-2", phase(Phase::PreShow, "")),
         s("room_closed", "N-2", phase(Phase::Closed, "")),
     ];
     for reason in [GapReason::Slow, GapReason::Paced, GapReason::Expired, GapReason::Restarted] {

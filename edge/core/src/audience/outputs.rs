@@ -104,8 +104,8 @@ impl Audience {
         let Some(key) = self.subscriptions.rooms.with_alias(alias) else { return };
         let room = &mut self.subscriptions.rooms[key];
         let Some(attached) = room.attached.as_mut() else { return };
-        attached.phase = phase;
-        self.subscriptions.tell_phase(key, phase, at_ms);
+        (attached.phase, attached.until_ms) = (phase, at_ms);
+        self.subscriptions.tell_phase(key);
     }
 
     fn handle_removed(&mut self, alias: Alias) {

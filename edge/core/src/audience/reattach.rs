@@ -9,7 +9,7 @@
 //! Not here: members that catch up (`catch_up`), where a subscriber begins (`subscribe`).
 
 use grandstand_engine::link::{Attachment, ConnectionToken, Input, Opener, PageOf};
-use grandstand_protocol::frame::{Gap, GapReason, Kind, Phase, RoomEvent, ServerFrame, permission};
+use grandstand_protocol::frame::{Gap, GapReason, Kind, ServerFrame, permission};
 use grandstand_protocol::refusal::Refusal;
 
 use super::pages::{Asked, OVERLOADED_RETRY_MS, PageFor};
@@ -62,7 +62,7 @@ impl Attachments<'_> {
             self.0.send_members_away(key, Refusal::Other);
         }
         let before = self.0.rooms.attach(key, Attached::new(attachment, batches_max, bytes_max));
-        let phase_before = before.as_ref().map(|before| before.phase);
+        let phase_before = before.as_ref().map(|before| (before.phase, before.until_ms));
         if let Some(before) = before {
             self.map_members(key, before);
         }
@@ -76,9 +76,9 @@ impl Attachments<'_> {
         let lost = self.0.pages.take_of(key);
         self.ask_pages_again(lost);
         if let Some(attached) = self.0.rooms.get(key).and_then(|room| room.attached.as_ref())
-            && phase_before.is_some_and(|before| before != attached.phase)
+            && phase_before.is_some_and(|before| before != (attached.phase, attached.until_ms))
         {
-            self.0.tell_phase(key, attached.phase, 0);
+            self.0.tell_phase(key);
         }
         // Taken from the end, in the order in which they came.
         if let Some(room) = self.0.rooms.get_mut(key) {
@@ -311,13 +311,12 @@ impl Attachments<'_> {
 
 impl Subscriptions {
     /// Tell the members of a room of its phase.
-    pub(super) fn tell_phase(&mut self, key: RoomKey, phase: Phase, at_ms: u64) {
+    pub(super) fn tell_phase(&mut self, key: RoomKey) {
         let room = &self.rooms[key];
-        let Some(alias) = room.attached.as_ref().map(|a| a.alias.0) else { return };
+        let Some(event) = room.attached.as_ref().map(Attached::event) else { return };
         // Who waits for its subscription's answer learns the phase with it.
         let answered = (0..).zip(&room.members).filter(|(at, _)| !room.is_unanswered(*at));
         let members: Vec<u32> = answered.map(|(_, m)| m.connection).collect();
-        let event = RoomEvent { alias, phase, at_ms, detail: "" };
         for ix in members {
             self.send_control(ix, &ServerFrame::RoomEvent(event));
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, Lineage, StateImage};
-use grandstand_protocol::frame::Phase;
+use grandstand_protocol::frame::{Phase, RoomEvent};
 use grandstand_protocol::text::Likeness;
 
 use super::reactions::Reactions;
@@ -105,6 +105,8 @@ pub(super) struct Attached {
     pub(super) time_ms: u64,
     pub(super) snapshot: Option<Arc<StateImage>>,
     pub(super) phase: Phase,
+    /// Until when the phase lasts; 0: that is not known.
+    pub(super) until_ms: u64,
     pub(super) previous: Lineage,
 }
 
@@ -119,8 +121,14 @@ impl Attached {
             time_ms: a.time_ms,
             snapshot: a.snapshot,
             phase: a.phase,
+            until_ms: a.until_ms,
             previous: a.previous,
         }
+    }
+
+    /// The notice of its phase.
+    pub(super) fn event(&self) -> RoomEvent<'static> {
+        RoomEvent { alias: self.alias.0, phase: self.phase, at_ms: self.until_ms, detail: "" }
     }
 
     /// The offset at which a reader of a log goes on in this one: the same log, or one that the

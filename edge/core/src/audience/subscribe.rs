@@ -146,7 +146,12 @@ impl Subscriptions {
             phase: attached.phase,
         };
         self.connections.counters.resumes += u64::from(start.outcome == Outcome::Resumed);
+        // The answer has no place for the time until which the phase lasts.
+        let event = (attached.until_ms > 0).then(|| attached.event());
         self.send_control(ix, &ServerFrame::Subscribed(subscribed));
+        if let Some(event) = event {
+            self.send_control(ix, &ServerFrame::RoomEvent(event));
+        }
     }
 
     /// Answer a resume that waited for its turn to have a page, if the ring has all that it needs by now.

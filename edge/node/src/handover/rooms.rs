@@ -228,7 +228,7 @@ impl In {
         let slot = self.option(Self::u32)?;
         let is_operators = self.flag()?;
         let phase = self.u8()?;
-        let phase = [Phase::Open, Phase::Closing, Phase::Closed].into_iter().find(|p| *p as u8 == phase)?;
+        let phase = Phase::known(phase)?;
         let is_on_disk = self.flag()?;
         let settings = RoomSettings {
             tick_min_ms: self.option(Self::u32)?,

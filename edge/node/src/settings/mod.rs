@@ -12,11 +12,11 @@ use std::path::PathBuf;
 
 use grandstand_edge::config::{Config, RoomDurability};
 use grandstand_edge_core::audience::{Rate, Settings};
-use grandstand_engine::ShardConfig;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
 use grandstand_engine::runtime::clock::Clock;
 use grandstand_engine::runtime::pulse::Pulses;
+use grandstand_engine::{Calendar, ShardConfig};
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::text::Likeness;
 use grandstand_store::{BackupPlan, Retention, StoreConfig};
@@ -57,6 +57,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         rooms_reserved_percent: rooms.reserved_percent,
         rooms_opened_max: rooms.opened_per_person_max,
         on_first_use: rooms.on_first_use.clone(),
+        calendar: Calendar::default(),
         durability: rooms_durability(config),
         answer_within_ms: config.log.answer_within_ms,
         text_bytes_max: config.limits.text_bytes_max,

@@ -59,6 +59,7 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         rooms_opened_max,
         idle_ms,
         on_first_use,
+        calendar: _,
         durability,
         answer_within_ms,
         answers_held_max,

@@ -25,6 +25,7 @@ mod asked {
     pub(super) const CONFIGURE: u8 = 6;
     pub(super) const LIST: u8 = 7;
     pub(super) const COUNTERS: u8 = 8;
+    pub(super) const FOLLOW_SHOW: u8 = 9;
 }
 
 /// Answers, by number.
@@ -46,6 +47,7 @@ pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
         }
         AdminRequest::Open { room } => named(asked::OPEN, room),
         AdminRequest::Close { room } => named(asked::CLOSE, room),
+        AdminRequest::FollowShow { room } => named(asked::FOLLOW_SHOW, room),
         AdminRequest::Remove { room } => named(asked::REMOVE, room),
         AdminRequest::SetState { room, key, value } => {
             named(asked::SET_STATE, room);
@@ -70,6 +72,7 @@ pub(super) fn take_request(f: &mut Fields<'_>) -> Taken<AdminRequest> {
     Ok(match kind {
         asked::CREATE => AdminRequest::Create { room: f.text()?.into(), settings: take_settings(f)? },
         asked::OPEN => AdminRequest::Open { room: f.text()?.into() },
+        asked::FOLLOW_SHOW => AdminRequest::FollowShow { room: f.text()?.into() },
         asked::CLOSE => AdminRequest::Close { room: f.text()?.into() },
         asked::REMOVE => AdminRequest::Remove { room: f.text()?.into() },
         asked::SET_STATE => AdminRequest::SetState {

@@ -105,8 +105,18 @@ pub(super) fn take(kind: u8, f: &mut Fields<'_>) -> Taken<Output> {
 }
 
 fn pack_attachment(attachment: &Attachment, p: &mut Packer) {
-    let Attachment { alias, epoch, next_seq, next_offset, time_ms, batches, snapshot, phase, previous } =
-        attachment;
+    let Attachment {
+        alias,
+        epoch,
+        next_seq,
+        next_offset,
+        time_ms,
+        batches,
+        snapshot,
+        phase,
+        until_ms,
+        previous,
+    } = attachment;
     p.number(alias.0);
     p.word(*epoch);
     for n in [next_seq, next_offset, time_ms] {
@@ -115,6 +125,7 @@ fn pack_attachment(attachment: &Attachment, p: &mut Packer) {
     p.list(batches, Packer::batch);
     p.option(snapshot.as_ref(), Packer::image);
     p.byte(*phase as u8);
+    p.number(*until_ms);
     p.list(previous.epochs(), |p, PreviousEpoch { epoch, next_offset }| {
         p.word(*epoch);
         p.number(*next_offset);
@@ -132,6 +143,7 @@ fn take_attachment(f: &mut Fields<'_>) -> Taken<Attachment> {
         batches: f.list(Fields::batch)?,
         snapshot: f.option(Fields::image)?,
         phase: f.phase()?,
+        until_ms: f.number()?,
         previous: f.list(take_previous)?.into_iter().collect(),
     })
 }

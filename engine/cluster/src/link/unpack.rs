@@ -152,8 +152,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn phase(&mut self) -> Taken<Phase> {
         let n = self.byte()?;
-        let known = [Phase::Open, Phase::Closing, Phase::Closed].into_iter().find(|phase| *phase as u8 == n);
-        known.ok_or(Stop::Expected("a phase"))
+        Phase::known(n).ok_or(Stop::Expected("a phase"))
     }
 
     /// An unknown level means the weakest, as in the protocol of clients.

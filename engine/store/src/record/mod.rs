@@ -312,10 +312,7 @@ pub(crate) fn take_room_flags(source: &mut Decoder) -> Result<(bool, bool), Malf
 
 /// The phase of a stored number.
 pub(crate) fn phase_of(n: u8) -> Result<Phase, Malformed> {
-    [Phase::Open, Phase::Closing, Phase::Closed]
-        .into_iter()
-        .find(|&phase| phase as u8 == n)
-        .ok_or(Malformed("a phase"))
+    Phase::known(n).ok_or(Malformed("a phase"))
 }
 
 /// Each setting as 0, or as its value plus one.

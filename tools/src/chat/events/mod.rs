@@ -292,6 +292,7 @@ impl Model {
     fn tell_phase(&mut self, phase: Phase, detail: &str) {
         let text = match phase {
             Phase::Open => "the room is open",
+            Phase::PreShow => "the show has not begun yet",
             Phase::Closing => "the room closes soon",
             Phase::Closed => "the room is closed: nobody can write",
         };

@@ -110,6 +110,7 @@ fn attachment() -> impl Strategy<Value = Attachment> {
             snapshot: version
                 .map(|version| Arc::new(StateImage { version, wire: vec![0x82, 1, 0x48].into() })),
             phase,
+            until_ms: 0,
             previous: previous
                 .into_iter()
                 .map(|(epoch, next_offset)| PreviousEpoch { epoch, next_offset })

@@ -367,6 +367,7 @@ fn an_attachment_that_comes_again_is_the_rooms_new_ring() {
             batches: Vec::new(),
             snapshot: None,
             phase: grandstand_protocol::frame::Phase::Open,
+            until_ms: 0,
             previous: Lineage::default(),
         })),
     };

@@ -249,6 +249,7 @@ impl ModelOwner {
             batches: self.batches[newest..].to_vec(),
             snapshot: self.snapshot(),
             phase: self.phase,
+            until_ms: 0,
             previous: self.previous.clone(),
         }
     }

@@ -250,5 +250,6 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Open => "open",
         Phase::Closing => "closing",
         Phase::Closed => "closed",
+        Phase::PreShow => "pre_show",
     }
 }

@@ -86,7 +86,7 @@ fn reply_to() -> impl Strategy<Value = ReplyTo> {
 }
 
 fn phase() -> impl Strategy<Value = Phase> {
-    select(vec![Phase::Open, Phase::Closing, Phase::Closed])
+    select(vec![Phase::Open, Phase::Closing, Phase::Closed, Phase::PreShow])
 }
 
 fn durability() -> impl Strategy<Value = Durability> {
@@ -142,6 +142,7 @@ fn admin_request() -> BoxedStrategy<AdminRequest> {
         (text(), settings()).prop_map(|(room, settings)| AdminRequest::Create { room, settings }),
         text().prop_map(|room| AdminRequest::Open { room }),
         text().prop_map(|room| AdminRequest::Close { room }),
+        text().prop_map(|room| AdminRequest::FollowShow { room }),
         text().prop_map(|room| AdminRequest::Remove { room }),
         (text(), text(), value).prop_map(|(room, key, value)| AdminRequest::SetState { room, key, value }),
         (text(), settings()).prop_map(|(room, settings)| AdminRequest::Configure { room, settings }),
@@ -229,6 +230,7 @@ fn attachment() -> BoxedStrategy<Attachment> {
                 batches,
                 snapshot,
                 phase,
+                until_ms: 5,
                 previous: previous
                     .into_iter()
                     .map(|(epoch, next_offset)| PreviousEpoch { epoch, next_offset })

@@ -120,6 +120,7 @@ fn a_batch_is_one_in_a_frame_however_many_times_it_is_named() {
         batches: vec![one.clone()],
         snapshot: None,
         phase: Phase::Open,
+        until_ms: 1_700_000_900_000,
         previous: Lineage::default(),
     };
     let outputs = [
@@ -212,6 +213,7 @@ fn a_ring_that_is_too_long_keeps_its_newest_batches() {
         batches: (0..64).map(|seq| batch(seq, 100_000)).collect(),
         snapshot: None,
         phase: Phase::Open,
+        until_ms: 1_700_000_900_000,
         previous: Lineage::default(),
     };
     let output = Output::Attached { room: "a".into(), result: Ok(Box::new(attachment)) };

@@ -36,6 +36,7 @@ fn inputs() -> Vec<Input> {
         AdminRequest::Create { room: room(), settings },
         AdminRequest::Open { room: room() },
         AdminRequest::Close { room: room() },
+        AdminRequest::FollowShow { room: room() },
         AdminRequest::Remove { room: room() },
         AdminRequest::SetState { room: room(), key: "poll".into(), value: Some(b"1".to_vec()) },
         AdminRequest::Configure { room: room(), settings },
@@ -111,6 +112,7 @@ fn outputs() -> Vec<Output> {
         batches: vec![batch.clone()],
         snapshot: Some(image),
         phase: Phase::Closing,
+        until_ms: 1_700_000_900_000,
         previous: [PreviousEpoch { epoch: 76, next_offset: 100 }].into_iter().collect(),
     };
     let answer = |kind| Answer { connection: ConnectionToken(70_000), kind };

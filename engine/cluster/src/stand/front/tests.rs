@@ -67,6 +67,7 @@ fn attachment() -> Attachment {
         batches: Vec::new(),
         snapshot: None,
         phase: Phase::Open,
+        until_ms: 0,
         previous: Lineage::default(),
     }
 }
