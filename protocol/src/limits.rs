@@ -17,6 +17,12 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 /// An attachment reference (a URL or an id of the application) in bytes. Beyond: refusal `TooLarge`.
 pub const ATTACHMENT_BYTES_MAX: usize = 512;
 
+/// The text of an act (a reason, a warning, an appeal) in bytes. Beyond: refusal `TooLarge`.
+pub const ACT_TEXT_BYTES_MAX: usize = 500;
+
+/// The longest timeout: 14 days. Beyond: refusal `TooLarge`, since a ban is meant.
+pub const TIMEOUT_SECONDS_MAX: u32 = 14 * 24 * 3600;
+
 /// A reaction's key in bytes: the longest emoji sequence in use is 35 bytes, a custom emote's name 32.
 pub const REACTION_KEY_BYTES_MAX: usize = 40;
 

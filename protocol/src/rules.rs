@@ -19,6 +19,7 @@
 //! Not here: what is visible (`text`), the numbers (`limits`), permissions, rates, slow mode and nonces
 //! (edge, engine).
 
+use crate::frame::{Act, ActKind, Category};
 use crate::limits;
 use crate::refusal::Refusal;
 pub use crate::text::{is_name, is_text};
@@ -83,6 +84,26 @@ pub fn check_state(key: &str, value: Option<&[u8]>, value_bytes_max: usize) -> R
     if is_name(key) { Ok(()) } else { Err(Refusal::BadText) }
 }
 
+/// Check an act: whether it has what its kind needs (M-9). Whether its sender may do it is another question.
+///
+/// # Errors
+/// `TooLarge`, `Empty` or `BadText`, in this order.
+pub fn check_act(act: &Act<'_>) -> Result<(), Refusal> {
+    use ActKind as K;
+    let is_timeout = act.act == K::Timeout;
+    if act.text.len() > limits::ACT_TEXT_BYTES_MAX || is_timeout && act.seconds > limits::TIMEOUT_SECONDS_MAX
+    {
+        return Err(Refusal::TooLarge);
+    }
+    let lacks_target = act.target.is_none() && !matches!(act.act, K::Clear | K::Appeal);
+    let lacks_text = matches!(act.act, K::Warn | K::Appeal) && act.text.trim().is_empty();
+    let lacks_category = act.act == K::Report && act.category == Category::Other;
+    if lacks_target || lacks_text || lacks_category || is_timeout && act.seconds == 0 {
+        return Err(Refusal::Empty);
+    }
+    if is_text(act.text) { Ok(()) } else { Err(Refusal::BadText) }
+}
+
 /// Whether this is a valid display name: a name within its limit.
 pub fn is_display_name(name: &str) -> bool {
     name.len() <= limits::NAME_BYTES_MAX && is_name(name)
@@ -132,6 +153,36 @@ mod tests {
         let nobody = Content { text: " ", attachment: "", author: "\0" };
         assert_eq!(check_content(&nobody, 5), Err(Refusal::Empty), "presence before form");
         assert_eq!(check_state("\0", Some(b"1234"), 3), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn an_act_has_what_its_kind_needs() {
+        let whole = |act| Act {
+            act,
+            target: Some(1),
+            seconds: 1,
+            category: Category::Spam,
+            text: "a",
+            ..Act::default()
+        };
+        for &act in ActKind::ALL {
+            assert_eq!(check_act(&whole(act)), Ok(()), "{act:?}");
+            let needs_target = !matches!(act, ActKind::Clear | ActKind::Appeal);
+            let lacks = Act { target: None, ..whole(act) };
+            assert_eq!(check_act(&lacks).is_err(), needs_target, "{act:?}");
+            let needs_text = matches!(act, ActKind::Warn | ActKind::Appeal);
+            assert_eq!(check_act(&Act { text: " ", ..whole(act) }).is_err(), needs_text, "{act:?}");
+            let of_nothing = Act { category: Category::Other, ..whole(act) };
+            assert_eq!(check_act(&of_nothing).is_err(), act == ActKind::Report, "{act:?}");
+            let is_timeout = act == ActKind::Timeout;
+            assert_eq!(check_act(&Act { seconds: 0, ..whole(act) }).is_err(), is_timeout, "{act:?}");
+            let too_long = Act { seconds: 1_209_601, ..whole(act) };
+            assert_eq!(check_act(&too_long).is_err(), is_timeout, "{act:?}");
+        }
+        let long = "\0".repeat(501);
+        let warn = |text| check_act(&Act { text, ..whole(ActKind::Warn) });
+        assert_eq!(warn(&long), Err(Refusal::TooLarge));
+        assert_eq!((warn("a\0"), warn("two\nlines")), (Err(Refusal::BadText), Ok(())));
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Claims {
 
     /// Bits of `may`. An unknown word refuses the token, since the issuer meant something by it.
     pub(super) fn permissions(&self) -> Result<Option<u32>, Denied> {
-        let unknown = "the token's may lists something besides publish, react, state, bridge";
+        let unknown = "the token's may lists something besides publish, react, state, bridge, moderate";
         match &self.0.may {
             None => Ok(None),
             Some(Form::Texts(may)) => {

@@ -29,7 +29,7 @@ use std::sync::{Arc, Once, PoisonError, RwLock};
 
 use grandstand_edge_core::auth::{Authorize, Denied, Expiry, Grant, Subject};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::permission;
+use grandstand_protocol::frame::{Role, permission};
 use grandstand_protocol::limits;
 
 use crate::config::{self, Right};
@@ -164,7 +164,7 @@ impl Rules {
                 Name::Given(name) => name,
             },
             role: claims.role()?,
-            permissions: claims.permissions()?.unwrap_or(self.anonymous_may),
+            permissions: claims.permissions()?.unwrap_or(self.anonymous_may | by_role(claims.role()?)),
             expiry: Some(Expiry { expires_unix_ms, leeway_ms: self.leeway_ms }),
             rooms: claims.rooms()?,
             token: claims.token(prefix, is_anothers)?,
@@ -253,11 +253,17 @@ fn bits(rights: &[Right]) -> u32 {
     rights.iter().fold(0, |bits, &right| bits | bit(right))
 }
 
+/// What a role may do that nobody else may by default: who is shown as a moderator is one.
+fn by_role(role: Role) -> u32 {
+    if matches!(role, Role::Moderator | Role::Host) { permission::MODERATE } else { 0 }
+}
+
 fn bit(right: Right) -> u32 {
     match right {
         Right::Publish => permission::PUBLISH,
         Right::React => permission::REACT,
         Right::State => permission::STATE,
         Right::Bridge => permission::BRIDGE,
+        Right::Moderate => permission::MODERATE,
     }
 }

@@ -360,6 +360,8 @@ choices! {
         State = "state",
         /// Publish in others' names, at a bridge's rate.
         Bridge = "bridge",
+        /// Remove what others said, and decide who may speak.
+        Moderate = "moderate",
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Not here: carrying a command out (`model`, `chat`).
 
+use grandstand_client::net::OwnedAct;
 use grandstand_client::protocol::limits::REACTION_COUNT_MAX;
+
+use super::acts;
 
 /// A typed line, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,11 @@ pub(super) enum Command {
     State {
         key: String,
         value: Option<String>,
+    },
+    /// Keep order, or report.
+    Act {
+        act: OwnedAct,
+        line: String,
     },
     Help,
     Quit,
@@ -72,6 +80,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
             value: Some(rest.to_owned()).filter(|text| !text.is_empty()),
         }),
         "state" => state(rest),
+        _ if let Some(act) = acts::parse(name, rest) => act,
         _ => Err(format!("there is no /{name}; /help lists what there is, // says it as it is")),
     }
     .map(Some)

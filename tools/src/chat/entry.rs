@@ -14,6 +14,8 @@ use super::clean::width;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Message(Message),
+    /// The place of a message that moderators removed, by its offset.
+    Removed(u64),
     Notice(Tone, String),
 }
 
@@ -92,6 +94,7 @@ impl Entry {
     pub(super) fn plain(&self) -> String {
         match self {
             Entry::Notice(_, text) => format!("* {text}"),
+            Entry::Removed(offset) => format!("* message {offset} was removed by moderators"),
             Entry::Message(message) => {
                 let answers =
                     message.answers.as_ref().map_or(String::new(), |a| format!("(to #{}) ", a.offset));
@@ -116,6 +119,10 @@ impl Entry {
                 let style = if *tone == Tone::Warning { Style::new().fg(Color::Yellow) } else { dim() };
                 let margin = format!("{:times$}{:>NUMBER_COLUMNS$} ", "", "—");
                 vec![vec![Span::styled(margin, dim()), Span::styled(text.clone(), style)]]
+            }
+            Entry::Removed(offset) => {
+                let text = format!("{:times$}{offset:>NUMBER_COLUMNS$} removed by moderators", "");
+                vec![vec![Span::styled(text, dim())]]
             }
             Entry::Message(message) => message.lines(times, indent),
         };

@@ -1,11 +1,13 @@
 //! `gs chat`: a room in a terminal.
 //!
 //! - `model`, `events`, `keys`: the shown state, and its changes by events and keys, without IO;
+//! - `acts`: moderation, as commands, outcomes and notices;
 //! - `editor`, `command`, `tally`, `entry`, `clean`, `times`: the parts of the model;
 //! - `screen`, `terminal`: drawing and the loop on a terminal; `plain`: the loop without one.
 //!
 //! Not here: sessions, reconnects and resuming (the client library).
 
+mod acts;
 mod clean;
 mod command;
 mod editor;
@@ -132,6 +134,10 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
                 model.handle_unsent(&key, &why.to_string());
             }
         }
+        Action::Act { act, line } => match client.try_act(&room, act) {
+            Ok(number) => model.handle_acting(number, &line),
+            Err(why) => model.handle_unsent(&line, &why.to_string()),
+        },
         Action::State { key, value } => {
             match client.set_state(&room, &key, value.as_deref().map(str::as_bytes)) {
                 Ok(_) => model.states_unanswered += 1,

@@ -8,10 +8,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use grandstand_client::net::OwnedAct;
+use grandstand_client::protocol::frame::permission;
 use grandstand_client::protocol::limits::{REACTION_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, TEXT_BYTES_MAX};
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::rules::{self, Content};
 
+use super::acts::{self, Order};
 use super::clean::clean;
 use super::command::{self, Command, HELP};
 use super::editor::Editor;
@@ -28,6 +31,7 @@ pub(super) enum Action {
     Publish { text: String, reply_to: Option<u64> },
     React { key: String, count: u32 },
     State { key: String, value: Option<String> },
+    Act { act: OwnedAct, line: String },
     Quit,
 }
 
@@ -65,6 +69,7 @@ pub(super) struct Model {
     pub(super) states: BTreeMap<String, String>,
     pub(super) tally: Tally,
     pub(super) editor: Editor,
+    pub(super) order: Order,
     /// A hint about the last key; the next key removes it.
     pub(super) hint: Option<String>,
     pub(super) coloured: bool,
@@ -109,6 +114,7 @@ impl Model {
             states: BTreeMap::new(),
             tally: Tally::default(),
             editor: Editor::default(),
+            order: Order::default(),
             hint: None,
             coloured: true,
             times: Times::default(),
@@ -148,9 +154,16 @@ impl Model {
                 check_state(&key, value.as_deref())?;
                 Action::State { key, value }
             }
+            Command::Act { mut act, line } => {
+                self.check_act(&mut act)?;
+                Action::Act { act, line }
+            }
             Command::Quit => Action::Quit,
             Command::Help => {
-                HELP.iter().for_each(|line| self.notice(Tone::Info, line));
+                HELP.iter().chain(&acts::HELP).for_each(|line| self.notice(Tone::Info, line));
+                if self.permissions & permission::MODERATE != 0 {
+                    acts::HELP_MODERATORS.iter().for_each(|line| self.notice(Tone::Info, line));
+                }
                 return Ok(None);
             }
         };
@@ -242,9 +255,11 @@ impl Model {
         self.link == Link::Up && self.epoch.is_some() && self.barred.is_none()
     }
 
-    /// Is every message and state change of this user answered?
+    /// Is every message, state change and act of this user answered?
     pub(super) fn is_answered(&self) -> bool {
-        self.states_unanswered == 0 && self.pending.iter().all(|pending| pending.offset.is_some())
+        self.states_unanswered == 0
+            && !self.is_acting()
+            && self.pending.iter().all(|pending| pending.offset.is_some())
     }
 
     /// Is everything shown that was in the room before, and everything that this user sent?
@@ -253,6 +268,7 @@ impl Model {
             && self.next_offset >= self.head
             && self.pending.is_empty()
             && self.states_unanswered == 0
+            && !self.is_acting()
     }
 }
 
@@ -346,6 +362,6 @@ mod tests {
         assert!(model.handle_line("hello").unwrap_err().contains("full"));
         assert_eq!(model.handle_line("/quit"), Ok(Some(Action::Quit)));
         assert_eq!(model.handle_line("/help"), Ok(None));
-        assert_eq!(model.entries.len(), HELP.len());
+        assert_eq!(model.entries.len(), HELP.len() + acts::HELP.len() + acts::HELP_MODERATORS.len());
     }
 }

@@ -171,7 +171,8 @@ impl Plain<'_> {
                     written = writeln!(out, "{}", entry.plain());
                 }
                 Entry::Message(_) => {}
-                Entry::Notice(..) => say::notice(&entry.plain()),
+                // What was printed stays printed: the notice of the act tells of it.
+                Entry::Notice(..) | Entry::Removed(_) => say::notice(&entry.plain()),
             }
         }
         self.printed = self.model.pushed;

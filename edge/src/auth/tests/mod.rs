@@ -96,6 +96,20 @@ fn missing_claims_have_their_meaning() {
 }
 
 #[test]
+fn who_may_moderate_is_said_or_follows_from_the_role() {
+    let may = |claims| admit(&claims).unwrap().permissions & permission::MODERATE != 0;
+    for role in ["viewer", "subscriber", "bot"] {
+        assert!(!may(json!({ "role": role })), "{role}");
+        assert!(may(json!({ "role": role, "may": ["moderate"] })), "{role}");
+    }
+    for role in ["moderator", "host"] {
+        assert!(may(json!({ "role": role })), "{role}");
+        assert!(!may(json!({ "role": role, "may": ["publish"] })), "{role}: what a token lists is all");
+    }
+    assert_eq!(config::Auth::default().open_may.iter().filter(|right| **right == Right::Moderate).count(), 0);
+}
+
+#[test]
 fn a_user_is_its_subject_on_every_node() {
     let user = |sub| admit(&json!({ "sub": sub })).unwrap().user.unwrap();
     assert_eq!(user("u-17"), user("u-17"));

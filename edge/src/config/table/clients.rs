@@ -52,7 +52,7 @@ config_sections! {
             "an audience may talk and cheer; steering a room takes a token";
         open_may: Vec<Right> = vec![Right::Publish, Right::React], [],
             "What every session may do when no key is configured. What is not listed is refused with a reason. For a node on \
-             which you try things out, `publish,react,state,bridge` gives everybody everything: then no limit of a person holds.",
+             which you try things out, `publish,react,state,bridge,moderate` gives everybody everything: then no limit of a person holds.",
             "an open node behaves as one with a key does to people without a token: limits and slow mode hold";
         leeway_s: u64 = 30, [0, 600],
             "Seconds by which a token's times may miss the node's clock. Beyond, the token is refused as expired or not \

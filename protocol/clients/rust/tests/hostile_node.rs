@@ -554,6 +554,7 @@ fn what_a_node_sends_reaches_the_app_as_before() {
             what,
             "answers to nothing"
                 | "states that nobody set"
+                | "acts that nobody asked for"
                 | "rooms that nobody asked for"
                 | "ends of rooms that nobody follows"
         );

@@ -1,5 +1,5 @@
-//! Outcomes, in virtual time: whatever ends a session, each publication and each state change that it
-//! accepted ends in exactly one event, before `Closed`.
+//! Outcomes, in virtual time: whatever ends a session, each publication, state change and act that it accepted
+//! ends in exactly one event, before `Closed`.
 //!
 //! Why a property over all endings: an app that was given a nonce waits for its outcome. A session can end by
 //! a close at any moment, a refusal, a close code, retries that run out, a token, a limit, or a lost room.
@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::world::World;
 use grandstand_client::core::{
-    ConnectError, Ending, Next, Options, OwnedEvent as E, Publication, Reason, SubscribeOptions,
+    ActParts, ConnectError, Ending, Next, Options, OwnedEvent as E, Publication, Reason, SubscribeOptions,
 };
 use grandstand_client::protocol::close::{CloseCode, Retry};
-use grandstand_client::protocol::frame::{ErrorFrame, GoAway, Kind, ServerFrame};
+use grandstand_client::protocol::frame::{ActKind, Category, ErrorFrame, GoAway, Kind, ServerFrame};
 use grandstand_client::protocol::refusal::Refusal;
 use proptest::prelude::*;
 
@@ -26,6 +26,8 @@ enum Step {
     Unsubscribe,
     Publish,
     SetState,
+    Act(ActKind),
+    RefuseAct,
     Close,
     ToNode(u8),
     ToClient(u8),
@@ -69,6 +71,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Unsubscribe),
         8 => Just(Step::Publish),
         2 => Just(Step::SetState),
+        3 => proptest::sample::select(&ActKind::ALL[1..]).prop_map(Step::Act),
+        1 => Just(Step::RefuseAct),
         1 => Just(Step::Close),
         8 => (1..6u8).prop_map(Step::ToNode),
         8 => (1..6u8).prop_map(Step::ToClient),
@@ -103,14 +107,15 @@ struct Run {
     awaits_token: bool,
     publications: BTreeSet<u64>,
     states: BTreeSet<u32>,
+    acts: BTreeMap<u32, ActKind>,
 }
 
 impl Run {
     fn new() -> Run {
         let options = Options { seed: 1, retries_max: 3, unanswered_max: 12, ..Options::default() };
         let world = World::new(options);
-        let (publications, states) = (BTreeSet::new(), BTreeSet::new());
-        Run { world, is_connected: false, awaits_token: false, publications, states }
+        let (publications, states, acts) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Run { world, is_connected: false, awaits_token: false, publications, states, acts }
     }
 
     fn end(&mut self, ending: Ending) {
@@ -157,6 +162,21 @@ impl Run {
                 let request = room.and_then(|room| world.session.set_state(room, "k", Some(b"v")).ok());
                 self.states.extend(request);
             }
+            Step::Act(act) => {
+                let whole = ActParts {
+                    act: *act,
+                    target: Some(1),
+                    seconds: 1,
+                    category: Category::Spam,
+                    text: "why",
+                };
+                let request = room.and_then(|room| world.session.act(room, &whole).ok());
+                assert!(
+                    request.is_none_or(|request| self.acts.insert(request, *act).is_none()),
+                    "a number twice"
+                );
+            }
+            Step::RefuseAct => world.node.refuse_acts ^= true,
             Step::Close => world.session.close(world.now_us),
             Step::ToNode(frames) => world.deliver_to_node((*frames).into()),
             Step::ToClient(frames) => world.deliver_to_client((*frames).into()),
@@ -225,6 +245,7 @@ impl Run {
         let (events, node) = (&self.world.events, &self.world.node);
         prop_assert!(matches!(events.last(), Some(E::Closed { .. })), "{:?}", events.last());
         let (mut outcomes, mut states) = (BTreeMap::<u64, u32>::new(), BTreeMap::<u32, u32>::new());
+        let mut acts = BTreeMap::<u32, u32>::new();
         for event in events {
             match event {
                 E::Published { nonce, .. } => {
@@ -246,6 +267,17 @@ impl Run {
                 E::Refused { kind, id, .. } if *kind == Kind::SetState as u8 => {
                     *states.entry(*id as u32).or_default() += 1;
                 }
+                E::Acted { request, .. } => {
+                    *acts.entry(*request).or_default() += 1;
+                    prop_assert!(node.acted.contains_key(request));
+                }
+                E::ActUnanswered { request, sent, .. } => {
+                    *acts.entry(*request).or_default() += 1;
+                    prop_assert!(*sent || !node.acted.contains_key(request), "not sent, and done");
+                }
+                E::Refused { kind, id, .. } if *kind == Kind::Act as u8 => {
+                    *acts.entry(*id as u32).or_default() += 1;
+                }
                 _ => {}
             }
         }
@@ -253,6 +285,12 @@ impl Run {
         prop_assert_eq!(outcomes, self.publications.iter().map(once).collect::<BTreeMap<_, _>>());
         let once = |&request: &u32| (request, 1);
         prop_assert_eq!(states, self.states.iter().map(once).collect::<BTreeMap<_, _>>());
+        prop_assert_eq!(acts, self.acts.keys().map(once).collect::<BTreeMap<_, _>>());
+        for (request, act) in &self.acts {
+            let times = node.acted.get(request).copied().unwrap_or(0);
+            let is_once = matches!(act, ActKind::Clear | ActKind::Warn | ActKind::Appeal);
+            prop_assert!(!is_once || times <= 1, "{:?} was sent {} times", act, times);
+        }
         prop_assert_eq!(events.iter().filter(|e| matches!(e, E::Closed { .. })).count(), 1);
         Ok(())
     }

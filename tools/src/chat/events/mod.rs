@@ -8,6 +8,7 @@ use grandstand_client::core::{Fault, OwnedEvent, Reason};
 use grandstand_client::protocol::frame::{GapReason, Kind, Outcome, Phase, Role, permission};
 use grandstand_client::protocol::refusal::Refusal;
 
+use super::acts;
 use super::clean::{clean, clean_lines};
 use super::entry::{Answered, Entry, Message, Tone};
 use super::model::{Link, Model};
@@ -20,7 +21,8 @@ impl Model {
     pub(super) fn handle_event(&mut self, now_ms: u64, event: &OwnedEvent) {
         self.handle_time(now_ms);
         match event {
-            OwnedEvent::Welcome { name, permissions, text_bytes_max, .. } => {
+            OwnedEvent::Welcome { name, permissions, text_bytes_max, server_ms, .. } => {
+                self.note_clock(*server_ms);
                 self.handle_welcome(name, *permissions, *text_bytes_max);
             }
             OwnedEvent::Subscribed { outcome, epoch, offset, head, phase, .. } => {
@@ -71,6 +73,7 @@ impl Model {
                     *nonce,
                     "the session ended before it was sent",
                     false,
+                    false,
                 );
             }
             OwnedEvent::StateUnanswered { key, .. } => {
@@ -80,7 +83,10 @@ impl Model {
             }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
                 let why = refusal_text(*reason, *retry_after_ms, detail);
-                self.handle_refused(*kind, *id, &why, reason.may_retry());
+                if acts::is_of_act(*kind) {
+                    return self.handle_act_refused(*id as u32, &why);
+                }
+                self.handle_refused(*kind, *id, &why, reason.may_retry(), *reason == Refusal::Held);
             }
             OwnedEvent::GoAway { after_ms, detail, .. } => {
                 let why = in_brackets(detail);
@@ -99,11 +105,14 @@ impl Model {
             OwnedEvent::StateSet { .. } => {
                 self.states_unanswered = self.states_unanswered.saturating_sub(1);
             }
+            OwnedEvent::Removed { offset, .. } => self.handle_removed(*offset),
+            OwnedEvent::Removal { rule, note, .. } => self.handle_removal(rule, note),
+            OwnedEvent::Acted { request, count, .. } => self.handle_acted(*request, *count),
+            OwnedEvent::ActUnanswered { request, sent, .. } => self.handle_act_unanswered(*request, *sent),
+            OwnedEvent::Notice { notice, id, until_ms, text, .. } => {
+                self.handle_notice(*notice, *id, *until_ms, text);
+            }
             OwnedEvent::Unsubscribed { .. }
-            | OwnedEvent::Removed { .. }
-            | OwnedEvent::Removal { .. }
-            | OwnedEvent::Acted { .. }
-            | OwnedEvent::Notice { .. }
             | OwnedEvent::BatchEnd { .. }
             | OwnedEvent::Pong { .. }
             | OwnedEvent::History { .. }
@@ -183,7 +192,7 @@ impl Model {
 
     /// No more messages before this offset will be shown. Give a notice for each accepted message of this
     /// user that was not among them.
-    fn handle_passed(&mut self, to: u64) {
+    pub(super) fn handle_passed(&mut self, to: u64) {
         self.next_offset = self.next_offset.max(to);
         let (passed, pending) = std::mem::take(&mut self.pending)
             .into_iter()
@@ -206,8 +215,12 @@ impl Model {
             return;
         }
         let pending = self.pending.remove(at);
+        let is_removed = self.entries.contains(&Entry::Removed(offset));
         match self.find_mut(offset).filter(|_| is_here) {
             Some(message) => message.mine = true,
+            None if is_here && is_removed => {
+                self.notice(Tone::Warning, &format!("removed by moderators: {}", pending.text));
+            }
             None => self.tell_unseen(&pending.text),
         }
     }
@@ -218,7 +231,7 @@ impl Model {
         self.notice(Tone::Warning, &format!("perhaps sent, the answer was lost: {text}"));
     }
 
-    fn handle_refused(&mut self, kind: u8, id: u64, why: &str, may_retry: bool) {
+    fn handle_refused(&mut self, kind: u8, id: u64, why: &str, may_retry: bool, is_held: bool) {
         if kind == Kind::React as u8 {
             // As many as keys repeat: a hint, not a line each.
             self.hint = Some(format!("reaction refused: {why}"));
@@ -228,7 +241,12 @@ impl Model {
             self.failures += 1;
             let at = self.pending.iter().position(|pending| pending.nonce == id);
             let text = at.map(|at| self.pending.remove(at).text).unwrap_or_default();
-            format!("not sent, {why}: {text}")
+            if is_held {
+                self.handle_held(id, &text);
+                format!("waits for a moderator: {text}")
+            } else {
+                format!("not sent, {why}: {text}")
+            }
         } else if kind == Kind::Subscribe as u8 {
             // What passes, the session asks again by itself.
             if !may_retry {
@@ -278,6 +296,7 @@ impl Model {
             self.failures += states;
             self.notice(Tone::Warning, "the last change of the state was not made, or its answer was lost");
         }
+        self.close_acts();
         for pending in std::mem::take(&mut self.pending) {
             if pending.offset.is_none() {
                 self.failures += 1;

@@ -3,7 +3,7 @@
 //! Not here: drawing (`screen`).
 
 use grandstand_client::core::{Ending, OwnedEvent, Reason, RoomId, RoomOf};
-use grandstand_client::protocol::frame::Durability;
+use grandstand_client::protocol::frame::{ActKind, Durability, NoticeKind};
 
 use super::*;
 
@@ -308,4 +308,141 @@ fn answers_find_what_they_answer() {
         panic!("an answer")
     };
     assert_eq!(answered.excerpt.as_deref(), Some("ann: a fine show"));
+}
+
+/// A rule is made by a session from the batch of a node: here, by a client core that reads one.
+fn removal(at: u64, back: u64, note: &str) -> OwnedEvent {
+    use grandstand_client::core::{Options, Session, SubscribeOptions};
+    use grandstand_client::protocol::batch::{BatchWriter, RemovalParts};
+    use grandstand_client::protocol::frame::{Encoder, ServerFrame, Subscribed, Welcome};
+    let mut session = Session::new(Options::default());
+    session.subscribe("show", SubscribeOptions::default()).unwrap();
+    session.handle_connected(0);
+    while session.poll_transmit(0, &mut Vec::new()) {}
+    let (mut encoder, mut events) = (Encoder::new(), Vec::new());
+    let mut give = |session: &mut Session, frame: &ServerFrame<'_>| {
+        let mut bytes = Vec::new();
+        encoder.server(frame, &mut bytes);
+        session.handle_frame(0, &bytes, &mut |event| events.push(event.to_owned()));
+        while session.poll_transmit(0, &mut Vec::new()) {}
+    };
+    give(&mut session, &ServerFrame::Welcome(Welcome::default()));
+    for request in 0..4 {
+        let (epoch, offset, head) = (7, at, at);
+        let subscribed = Subscribed { request, alias: 1, epoch, offset, head, ..Subscribed::default() };
+        give(&mut session, &ServerFrame::Subscribed(subscribed));
+    }
+    let mut body = Vec::new();
+    let mut writer = BatchWriter::begin(&mut body, 1, 1, false, false, 0);
+    writer.chat(at, 0, 0);
+    writer.act(0, note, at, &RemovalParts::All { from: at - back });
+    writer.finish();
+    give(&mut session, &ServerFrame::Batch(&body));
+    let is_removal = |event: &OwnedEvent| matches!(event, OwnedEvent::Removal { .. });
+    events.into_iter().find(is_removal).expect("a removal")
+}
+
+#[test]
+fn what_moderators_remove_is_gone_from_lines_answers_and_what_is_pending() {
+    let mut model = inside();
+    let mut answer = message(13, "dan", "no");
+    let OwnedEvent::Message { reply_to, .. } = &mut answer else { panic!() };
+    *reply_to = Some(12);
+    let said = [message(10, "bob", "fine"), message(11, "eve", "SECRET"), message(12, "eve", "SECRET too")];
+    tell(&mut model, &said);
+    tell(&mut model, &[answer, removal(14, 3, "be kind")]);
+    assert_eq!(
+        lines(&model),
+        [
+            "bob: fine",
+            "* message 11 was removed by moderators",
+            "* message 12 was removed by moderators",
+            "* message 13 was removed by moderators",
+            "* moderators removed 11, 12, 13: be kind",
+        ]
+    );
+    assert_eq!(model.next_offset, 15);
+    // What was removed before it was read has its place; our own is told of.
+    model.handle_sent(5, "ours");
+    tell(&mut model, &[published(5, 7, 15)]);
+    let (offset, replay) = (15, false);
+    tell(&mut model, &[OwnedEvent::Removed { room: room(), offset, replay }]);
+    assert_eq!(
+        lines(&model)[5..],
+        ["* removed by moderators: ours", "* message 15 was removed by moderators"]
+    );
+    assert!(model.pending.is_empty() && model.is_caught_up());
+    assert!(!format!("{:?}", model.entries).contains("SECRET"));
+}
+
+#[test]
+fn an_answer_keeps_no_words_of_what_it_answers() {
+    let mut model = inside();
+    let mut answer = message(15, "dan", "no");
+    let OwnedEvent::Message { reply_to, .. } = &mut answer else { panic!() };
+    *reply_to = Some(10);
+    tell(&mut model, &[message(10, "eve", "SECRET"), answer, removal(14, 4, "")]);
+    assert!(!format!("{:?}", model.entries).contains("SECRET"), "{:?}", model.entries);
+}
+
+#[test]
+fn every_act_ends_in_one_line_and_what_failed_in_the_exit_code() {
+    let mut model = inside();
+    for (number, line) in [(1, "/purge 12"), (2, "/ban 12"), (3, "/clear"), (4, "/ack")] {
+        model.handle_acting(number, line);
+    }
+    assert!(!model.is_answered());
+    let (epoch, offset) = (7, Some(20));
+    tell(
+        &mut model,
+        &[
+            OwnedEvent::Acted { request: 1, epoch, offset, count: 3 },
+            refused(Kind::Act, 2, Refusal::Forbidden, None),
+            OwnedEvent::ActUnanswered { request: 3, act: ActKind::Clear, sent: true },
+            OwnedEvent::Acted { request: 4, epoch, offset: None, count: 0 },
+        ],
+    );
+    assert_eq!(
+        lines(&model),
+        [
+            "* done, /purge 12: 3 messages removed",
+            "* not done, forbidden: /ban 12",
+            "* perhaps done, the answer was lost: /clear",
+            "* done, /ack",
+        ]
+    );
+    assert!(model.is_answered() && model.failures == 2);
+}
+
+#[test]
+fn notices_say_what_moderators_did_and_what_to_do() {
+    let mut model = inside();
+    let notice = |notice, id, until_ms, text: &str| {
+        let text = text.into();
+        OwnedEvent::Notice { room: Some(room()), notice, id, until_ms, text }
+    };
+    model.handle_sent(5, "hm");
+    tell(
+        &mut model,
+        &[
+            refused(Kind::Publish, 5, Refusal::Held, None),
+            notice(NoticeKind::Rejected, 5, 0, "no"),
+            notice(NoticeKind::Warned, 9, 0, "be kind"),
+            notice(NoticeKind::TimedOut, 0, 600_000, ""),
+            notice(NoticeKind::Banned, 0, 0, "again"),
+            notice(NoticeKind::Waiting, 3, 0, ""),
+            notice(NoticeKind::Other, 3, 0, ""),
+        ],
+    );
+    assert_eq!(
+        lines(&model),
+        [
+            "* waits for a moderator: hm",
+            "* refused by moderators: hm: no",
+            "* moderators warn you: be kind; /ack to speak again",
+            "* moderators stopped you for 10 min",
+            "* moderators banned you from this room: again",
+            "* 3 held for a decision: gs mod held, /approve K",
+        ]
+    );
 }

@@ -7,7 +7,7 @@
 //! `Uncertain` and `NotSent`, and all of them come before `Closed`.
 //! Not here: what causes an event (`session`, `batch`, `outcomes`).
 
-use grandstand_protocol::frame::{Durability, GapReason, NoticeKind, Outcome, Phase, Role};
+use grandstand_protocol::frame::{ActKind, Durability, GapReason, NoticeKind, Outcome, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 
 use super::removal::RemovalRule;
@@ -400,6 +400,16 @@ pub enum EventOf<S, B> {
         /// How many messages it removed.
         count: u64,
     },
+    /// No answer to an act will come: the session or the subscription ended, or the connection on which it
+    /// was sent, and it may not be done twice.
+    ActUnanswered {
+        /// Number of the request.
+        request: u32,
+        /// What was to be done.
+        act: ActKind,
+        /// Whether it was sent, so that it may have taken effect.
+        sent: bool,
+    },
     /// What moderators did that concerns this session's person, or what became of something held.
     Notice {
         /// The room.
@@ -559,6 +569,7 @@ impl<S, B> EventOf<S, B> {
                 E::Renewed { name: t(name), role, permissions, expires_in_ms }
             }
             E::Acted { request, epoch, offset, count } => E::Acted { request, epoch, offset, count },
+            E::ActUnanswered { request, act, sent } => E::ActUnanswered { request, act, sent },
             E::Notice { room, notice, id, until_ms, text } => {
                 E::Notice { room: room.map(|r| r.map(&t)), notice, id, until_ms, text: t(text) }
             }

@@ -14,6 +14,7 @@
 //!
 //! Not here: sockets, clocks, randomness beyond the given seed (`net`).
 
+mod acts;
 mod batch;
 mod connect_error;
 mod ending;
@@ -36,6 +37,7 @@ mod silence;
 mod state;
 mod subscriptions;
 
+pub use acts::ActParts;
 pub use connect_error::ConnectError;
 pub use error::RequestError;
 pub use event::{Event, EventOf, Fault, OwnedEvent, Room, RoomOf};

@@ -1,4 +1,4 @@
-//! The outbox: publications, state changes and reactions that the node has not answered.
+//! The outbox: publications, state changes, acts and reactions that the node has not answered.
 //!
 //! Why kept: a connection may end between a publication and its answer. A retry with the same nonce on the
 //! next connection gets that answer, so no publication is lost or published twice.
@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use grandstand_protocol::frame::{ClientFrame, Encoder, Publish, React, Role, SetState};
 use grandstand_protocol::limits::REACTION_COUNT_MAX;
 
+use super::acts::Acts;
 use super::{Publication, RequestError, RoomId};
 
 /// Most reactions with different keys that wait to be sent: more than people see in one tick.
@@ -62,13 +63,14 @@ impl PendingPublication {
 pub(super) struct Outbox {
     publications: VecDeque<PendingPublication>,
     states: VecDeque<PendingState>,
+    pub(super) acts: Acts,
     reactions: Vec<PendingReaction>,
 }
 
 impl Outbox {
-    /// Publications and state changes without an answer.
+    /// Publications, state changes and acts without an answer.
     pub(super) fn unanswered(&self) -> usize {
-        self.publications.len() + self.states.len()
+        self.publications.len() + self.states.len() + self.acts.len()
     }
 
     /// # Errors
@@ -84,7 +86,9 @@ impl Outbox {
 
     /// Whether anything sent on this connection is waiting for its answer.
     pub(super) fn has_in_flight(&self) -> bool {
-        self.publications.iter().any(|p| p.in_flight) || self.states.iter().any(|s| s.in_flight)
+        self.publications.iter().any(|p| p.in_flight)
+            || self.states.iter().any(|s| s.in_flight)
+            || self.acts.has_in_flight()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -136,7 +140,9 @@ impl Outbox {
         if self.is_empty() {
             return false;
         }
-        if let Some((alias, age_ms, p)) = self.poll_publication(now_us, &alias) {
+        if self.acts.encode_next(&alias, encoder, out) {
+            // Order is kept first: what a moderator removes is not read meanwhile.
+        } else if let Some((alias, age_ms, p)) = self.poll_publication(now_us, &alias) {
             let publish = Publish {
                 alias,
                 nonce: p.nonce,
@@ -242,5 +248,6 @@ impl Outbox {
         self.reactions = Vec::new();
         self.publications.iter_mut().for_each(|p| p.in_flight = false);
         self.states.iter_mut().for_each(|s| s.in_flight = false);
+        self.acts.handle_disconnected();
     }
 }

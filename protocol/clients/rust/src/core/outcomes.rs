@@ -1,4 +1,4 @@
-//! Outcomes: the one event that ends each publication and state change which the node does not answer.
+//! Outcomes: the one event that ends each publication, state change and act which the node does not answer.
 //!
 //! Why one file: an application that was given a nonce waits for its outcome, whatever ends the wait: the
 //! room, the connection, a limit of the node, the session.
@@ -10,6 +10,7 @@
 use grandstand_protocol::frame::Kind;
 use grandstand_protocol::refusal::Refusal;
 
+use super::acts::PendingAct;
 use super::outbox::{PendingPublication, PendingState};
 use super::{Event, Next, Publication, Reason, Session};
 
@@ -31,9 +32,12 @@ pub(super) fn end_requests(session: &mut Session, id: super::RoomId, emit: &mut 
     for s in session.outbox.take_states(|s| s.room == id && !s.in_flight) {
         unanswered(&s, emit);
     }
+    let acts = session.outbox.acts.take_if(|act| act.room == id && !act.is_in_flight());
+    acts.iter().for_each(|act| act_unanswered(act, emit));
 }
 
-/// The connection has ended: what was sent in rooms that are no longer followed gets no answer any more.
+/// The connection has ended: what was sent in rooms that are no longer followed gets no answer any more, nor
+/// what may not be done twice.
 pub(super) fn end_orphans(session: &mut Session, emit: &mut impl FnMut(Event<'_>)) {
     if session.outbox.unanswered() == 0 {
         return;
@@ -43,6 +47,9 @@ pub(super) fn end_orphans(session: &mut Session, emit: &mut impl FnMut(Event<'_>
     orphans.iter().for_each(|p| refuse(p, Refusal::NotSubscribed, emit));
     let orphans = session.outbox.take_states(|s| subscriptions.get(s.room).is_none());
     orphans.iter().for_each(|s| unanswered(s, emit));
+    let is_left = |act: &PendingAct| subscriptions.get(act.room).is_none() || act.is_lost();
+    let orphans = session.outbox.acts.take_if(is_left);
+    orphans.iter().for_each(|act| act_unanswered(act, emit));
 }
 
 /// The node knows nothing of what an earlier session sent: it was another user, whose nonces it keeps apart.
@@ -71,6 +78,7 @@ pub(super) fn give_up(session: &mut Session, reason: Reason, emit: &mut impl FnM
         emit(if p.was_sent() { Event::Uncertain { nonce, text } } else { Event::NotSent { nonce, text } });
     }
     session.outbox.take_states(|_| true).iter().for_each(|s| unanswered(s, emit));
+    session.outbox.acts.take_if(|_| true).iter().for_each(|act| act_unanswered(act, emit));
     session.over = true;
     emit(Event::Closed { reason: reason.clone() });
     Next::GiveUp(reason)
@@ -86,6 +94,10 @@ fn refuse(p: &PendingPublication, reason: Refusal, emit: &mut impl FnMut(Event<'
 
 fn unanswered(s: &PendingState, emit: &mut impl FnMut(Event<'_>)) {
     emit(Event::StateUnanswered { request: s.request, key: &s.key, sent: s.sent });
+}
+
+fn act_unanswered(act: &PendingAct, emit: &mut impl FnMut(Event<'_>)) {
+    emit(Event::ActUnanswered { request: act.request, act: act.kind(), sent: act.sent });
 }
 
 fn content(p: &PendingPublication) -> Publication<'_> {

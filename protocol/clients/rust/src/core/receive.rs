@@ -126,8 +126,10 @@ impl Receiver<'_> {
             }
             ServerFrame::Expiring { in_ms } => emit(Event::TokenExpires { in_ms }),
             ServerFrame::Acted(a) => {
-                let (request, epoch, offset, count) = (a.request, a.epoch, a.offset, a.count);
-                emit(Event::Acted { request, epoch, offset, count });
+                if self.session.outbox.acts.take(a.request) {
+                    let (request, epoch, offset, count) = (a.request, a.epoch, a.offset, a.count);
+                    emit(Event::Acted { request, epoch, offset, count });
+                }
             }
             ServerFrame::Notice(n) => {
                 let room = self.session.subscriptions.live_alias(n.alias).map(|room| room.room());
@@ -267,6 +269,7 @@ impl Receiver<'_> {
                 }
             }
             Some(Kind::SetState) => drop(session.outbox.take_state(r.id as u32)),
+            Some(Kind::Act) => drop(session.outbox.acts.take(r.id as u32)),
             _ => {}
         }
         emit(Event::Refused {

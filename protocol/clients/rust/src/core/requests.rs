@@ -1,4 +1,4 @@
-//! The requests of an application to its session: follow a room, publish, react, set state, close.
+//! The requests of an application to its session: follow a room, publish, react, set state, act, close.
 //!
 //! Why apart: each request is checked here, once, by the rules and limits by which a node would refuse it or
 //! close the connection. So no input of a person ends a session.
@@ -10,7 +10,9 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::rules;
 
 use super::session::{CLOSE_WAIT_US, Close, Link};
-use super::{Event, Options, Publication, RequestError, RoomId, Session, SubscribeOptions, outcomes};
+use super::{
+    ActParts, Event, Options, Publication, RequestError, RoomId, Session, SubscribeOptions, outcomes,
+};
 
 impl Options {
     /// Check what a person may have typed: the name, the token, the agent. A session sends none of them that
@@ -108,6 +110,24 @@ impl Session {
         self.outbox.check_room_left(self.options.unanswered_max)?;
         let request = self.requests.take();
         self.outbox.set_state(request, room, key, value);
+        Ok(request)
+    }
+
+    /// Keep order in a room, or report a message. Returns the number of the answer: of exactly one of
+    /// [`Acted`](super::EventOf::Acted), [`Refused`](super::EventOf::Refused) and
+    /// [`ActUnanswered`](super::EventOf::ActUnanswered). After a reconnect the session sends the act again,
+    /// unless it would then be done twice.
+    ///
+    /// # Errors
+    /// [`RequestError`]; then no event follows.
+    pub fn act(&mut self, room: RoomId, act: &ActParts<'_>) -> Result<u32, RequestError> {
+        check_open(self)?;
+        check_followed(self, room)?;
+        act.check()?;
+        self.outbox.check_room_left(self.options.unanswered_max)?;
+        let epoch = self.position(room).map_or(0, |(epoch, _)| epoch);
+        let request = self.requests.take();
+        self.outbox.acts.push(request, room, epoch, act);
         Ok(request)
     }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use grandstand_protocol::frame::Kind;
 use grandstand_protocol::refusal::Refusal;
 
+use super::acts::Acts;
 use super::history::HistoryError;
 use super::queues::{Command, Queues, Shared};
 use super::tokens::TokenRequests;
@@ -39,7 +40,10 @@ impl Handler for Bridge {
         }
         let mut queues = self.shared.lock();
         if !queues.history.take(event) {
-            queues.push_event(event.to_owned());
+            let mut event = event.to_owned();
+            if !Acts::is_outcome(&event) || queues.acts.rename(&mut event) {
+                queues.push_event(event);
+            }
         }
         if matches!(event, Event::TokenExpires { .. })
             && let Some(session) = queues.session.take()
@@ -127,7 +131,12 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
         },
         Command::Unsubscribe(room) => {
             if let Some(id) = session.room_id(room) {
-                session.unsubscribe(id, &mut |event| queues.push_event(event.to_owned()));
+                session.unsubscribe(id, &mut |event| {
+                    let mut event = event.to_owned();
+                    if !Acts::is_outcome(&event) || queues.acts.rename(&mut event) {
+                        queues.push_event(event);
+                    }
+                });
             }
         }
         Command::Publish(room, nonce, given_us, p) => {
@@ -155,6 +164,18 @@ fn execute(command: Command, control: &mut Control<'_>, queues: &mut Queues) -> 
                 Ok(_) => {}
                 Err(RequestError::Full) => return Some(command),
                 Err(error) => queues.push_event(refused(Kind::SetState, 0, error)),
+            }
+        }
+        Command::Act(room, number, act) => {
+            let id = followed(session, room);
+            match id.and_then(|id| session.act(id, &act.borrowed())) {
+                Ok(request) => queues.acts.made(*number, request),
+                Err(RequestError::Full) => return Some(command),
+                Err(RequestError::Over | RequestError::Waiting) => {
+                    let (request, act) = (*number, act.act);
+                    queues.push_event(OwnedEvent::ActUnanswered { request, act, sent: false });
+                }
+                Err(error) => queues.push_event(refused(Kind::Act, u64::from(*number), error)),
             }
         }
         Command::History(room, ticket, from, count) => {

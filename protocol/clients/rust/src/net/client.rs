@@ -15,6 +15,7 @@ use futures_core::Stream;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
+use super::acts::{ActError, ActReceipt, OwnedAct};
 use super::addresses::Urls;
 use super::bridge::Bridge;
 use super::publication::{OwnedPublication, PublishError, Receipt};
@@ -202,6 +203,36 @@ impl Client {
         Ok(())
     }
 
+    /// Keep order in a followed room, or report a message, and wait for the answer. The same answer comes as
+    /// an event. When the future is dropped after its first poll, the act may take effect all the same.
+    ///
+    /// # Errors
+    /// [`ActError`].
+    pub async fn act(&self, room: &str, act: impl Into<OwnedAct>) -> Result<ActReceipt, ActError> {
+        let number = self.accept_act(room, act.into(), true)?;
+        let (ticket, forget) = (u64::from(number), |q: &mut Queues, ticket| q.acts.forget(ticket as u32));
+        let waiting = Waiting { shared: &self.0.shared, ticket, forget };
+        std::future::poll_fn(|cx| waiting.shared.lock().acts.poll(number, cx.waker())).await
+    }
+
+    /// As [`Client::act`], without waiting. Returns the number of the one event that answers:
+    /// [`Acted`](crate::core::EventOf::Acted), [`Refused`](crate::core::EventOf::Refused) or
+    /// [`ActUnanswered`](crate::core::EventOf::ActUnanswered).
+    ///
+    /// # Errors
+    /// [`RequestError`]; then no event follows.
+    pub fn try_act(&self, room: &str, act: impl Into<OwnedAct>) -> Result<u32, RequestError> {
+        self.accept_act(room, act.into(), false)
+    }
+
+    fn accept_act(&self, room: &str, act: OwnedAct, is_awaited: bool) -> Result<u32, RequestError> {
+        act.borrowed().check()?;
+        let mut queues = self.open()?;
+        let number = queues.acts.accept(act.act, is_awaited);
+        queues.push_command(Command::Act(room.into(), number, Box::new(act)));
+        Ok(number)
+    }
+
     /// Request at most `count` earlier messages of a followed room, from an offset on. They include those
     /// that pacing left out, and none are folded. The client handles pages, waits and reconnects. An answer
     /// has 16 MiB at most, and then ends before `count`. The future may be dropped.
@@ -211,7 +242,7 @@ impl Client {
     pub async fn history(&self, room: &str, from: u64, count: u64) -> Result<History, HistoryError> {
         let ticket = {
             let mut queues = self.open()?;
-            let ticket = queues.history.begin();
+            let ticket = queues.history.begin(room);
             queues.push_command(Command::History(room.into(), ticket, from, count));
             ticket
         };

@@ -88,6 +88,7 @@ pub(super) struct HistoryRequests {
 #[derive(Debug)]
 struct Slot {
     ticket: u64,
+    room: Box<str>,
     /// The session's number for the request, once it has one.
     request: Option<u32>,
     history: History,
@@ -98,10 +99,18 @@ struct Slot {
 
 impl HistoryRequests {
     /// A request that is about to be made.
-    pub(super) fn begin(&mut self) -> u64 {
+    pub(super) fn begin(&mut self, room: &str) -> u64 {
         self.next_ticket += 1;
         let (ticket, history) = (self.next_ticket, History::default());
-        self.slots.push(Slot { ticket, request: None, history, bytes: 0, done: None, app: None });
+        self.slots.push(Slot {
+            ticket,
+            room: room.into(),
+            request: None,
+            history,
+            bytes: 0,
+            done: None,
+            app: None,
+        });
         ticket
     }
 
@@ -170,6 +179,12 @@ impl HistoryRequests {
                     }
                 }
                 true
+            }
+            Event::Removal { room, ref rule, .. } => {
+                for slot in self.slots.iter_mut().filter(|slot| *slot.room == *room.name) {
+                    slot.history.messages.retain(|m| !rule.covers(m.offset, &m.author));
+                }
+                false
             }
             Event::HistoryEnd { request, next, head, .. } => {
                 if let Some(slot) = self.slot(request) {

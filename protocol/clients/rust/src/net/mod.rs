@@ -11,6 +11,7 @@
 //! scratch buffer.
 //! Not here: all decisions (`core`).
 
+mod acts;
 mod addresses;
 mod answers;
 mod bridge;
@@ -39,6 +40,7 @@ mod url;
 mod view;
 mod websocket;
 
+pub use acts::{ActError, ActReceipt, OwnedAct};
 pub use addresses::{NoUrl, Urls};
 pub use client::{Client, ClientOptions, Events};
 pub use clock::now_us;

@@ -3,7 +3,7 @@
 //! Why no unbounded queue: when an app does not take its events, its session stops reading. The viewer's
 //! cursor then lags at the node, where lag costs nothing, and no events pile up here.
 //! Invariants: at most `events_max` events and those of one frame wait, besides one outcome per accepted
-//! publication. After `close` the session reads on for its answers; once `events_max` events wait, the others
+//! publication and act. After `close` the session reads on for its answers; once `events_max` events wait, the others
 //! are left out to the end. At most [`COMMANDS_MAX`] commands wait; `Closed` is the last event.
 //! Not here: the app's side (`client`), the session's side (`bridge`).
 
@@ -15,6 +15,7 @@ use grandstand_protocol::frame::Kind;
 use grandstand_protocol::limits;
 
 use super::Url;
+use super::acts::{Acts, OwnedAct};
 use super::answers::Answers;
 use super::history::HistoryRequests;
 use super::publication::OwnedPublication;
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Publish(Box<str>, u64, u64, Box<OwnedPublication>),
     React(Box<str>, Box<str>, u32),
     SetState(Box<str>, Box<str>, Option<Box<[u8]>>),
+    /// The app's number of it.
+    Act(Box<str>, u32, Box<OwnedAct>),
     History(Box<str>, u64, u64, u64),
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Queues {
     pub(super) events_max: usize,
     pub(super) commands: VecDeque<Command>,
     pub(super) answers: Answers,
+    pub(super) acts: Acts,
     pub(super) history: HistoryRequests,
     pub(super) view: View,
     pub(super) token: NewToken,
@@ -105,6 +109,7 @@ impl Queues {
             OwnedEvent::Refused { kind, id, .. } if *kind == Kind::Publish as u8 => {
                 self.answers.contains(*id)
             }
+            OwnedEvent::Refused { kind, .. } if *kind == Kind::Act as u8 => true,
             OwnedEvent::Refused { .. } => self.events.len() < 2 * self.events_max,
             _ => matches!(
                 event,
@@ -113,6 +118,8 @@ impl Queues {
                     | OwnedEvent::NotSent { .. }
                     | OwnedEvent::StateSet { .. }
                     | OwnedEvent::StateUnanswered { .. }
+                    | OwnedEvent::Acted { .. }
+                    | OwnedEvent::ActUnanswered { .. }
                     | OwnedEvent::Closed { .. }
             ),
         };
@@ -150,6 +157,7 @@ impl Queues {
                 self.rooms_max = told(*rooms_max, usize::MAX);
                 self.token.handle_welcome();
             }
+            other if Acts::is_outcome(other) => self.acts.handle_event(other),
             other => self.answers.handle_event(other),
         }
         self.events.push_back(event);
@@ -165,6 +173,10 @@ impl Queues {
         }
         for outcome in self.answers.outcomes() {
             self.answers.handle_event(&outcome);
+            self.events.push_back(outcome);
+        }
+        for outcome in self.acts.outcomes() {
+            self.acts.handle_event(&outcome);
             self.events.push_back(outcome);
         }
         self.history.fail_all();

@@ -120,6 +120,12 @@ impl View {
             OwnedEvent::Message { room, offset, .. } => {
                 self.change(room.id, |room| room.advance(offset.saturating_add(1)));
             }
+            OwnedEvent::Removed { room, offset, .. } => {
+                self.change(room.id, |room| room.advance(offset.saturating_add(1)));
+            }
+            OwnedEvent::Removal { room, rule, .. } => {
+                self.change(room.id, |room| room.advance(rule.at().saturating_add(1)));
+            }
             OwnedEvent::Omitted { room, to, .. } => self.change(room.id, |room| room.advance(*to)),
             OwnedEvent::Gap { room, epoch, to, reason, .. } => {
                 let is_restart = *reason == GapReason::Restarted;

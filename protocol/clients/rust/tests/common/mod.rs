@@ -60,6 +60,10 @@ pub struct ScriptedNode {
     pub limits: (u32, u32, u32),
     /// Refuse the next page of history, with this.
     pub refuse_history: Option<(Refusal, Option<u32>)>,
+    /// Refuse acts.
+    pub refuse_acts: bool,
+    /// How often each act was done, by its request.
+    pub acted: BTreeMap<u32, u32>,
     /// Begin the next subscription here, whatever was asked.
     pub lie: Option<u64>,
     /// Kinds of all frames received on this connection.
@@ -229,6 +233,12 @@ impl ScriptedNode {
             }
             ClientFrame::Act(act) => {
                 let (request, epoch) = (act.request, self.epoch);
+                if self.refuse_acts {
+                    let (kind, id, reason) = (Kind::Act as u8, request.into(), Refusal::Forbidden);
+                    let refused = Refused { kind, id, reason, retry_after_ms: None, detail: "" };
+                    return self.send(&ServerFrame::Refused(refused));
+                }
+                *self.acted.entry(request).or_default() += 1;
                 self.send(&ServerFrame::Acted(Acted { request, epoch, ..Acted::default() }));
             }
             ClientFrame::Ping { client_us } => self.send(&ServerFrame::Pong { client_us, server_ms: 0 }),
