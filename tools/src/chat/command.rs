@@ -5,7 +5,7 @@
 use grandstand_client::net::OwnedAct;
 use grandstand_client::protocol::limits::REACTION_COUNT_MAX;
 
-use super::acts;
+use super::order;
 
 /// A typed line, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
             value: Some(rest.to_owned()).filter(|text| !text.is_empty()),
         }),
         "state" => state(rest),
-        _ if let Some(act) = acts::parse(name, rest) => act,
+        _ if let Some(act) = order::parse(name, rest) => act.map(|(act, line)| Command::Act { act, line }),
         _ => Err(format!("there is no /{name}; /help lists what there is, // says it as it is")),
     }
     .map(Some)

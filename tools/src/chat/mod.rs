@@ -1,7 +1,7 @@
 //! `gs chat`: a room in a terminal.
 //!
 //! - `model`, `events`, `keys`: the shown state, and its changes by events and keys, without IO;
-//! - `acts`: moderation, as commands, outcomes and notices;
+//! - `order`, `acts`: moderation, as commands, outcomes and notices;
 //! - `editor`, `command`, `tally`, `entry`, `clean`, `times`: the parts of the model;
 //! - `screen`, `terminal`: drawing and the loop on a terminal; `plain`: the loop without one.
 //!
@@ -15,6 +15,7 @@ mod entry;
 mod events;
 mod keys;
 mod model;
+mod order;
 mod plain;
 mod screen;
 mod tally;
@@ -135,7 +136,7 @@ fn perform(client: &Client, model: &mut Model, action: Action) -> bool {
             }
         }
         Action::Act { act, line } => match client.try_act(&room, act) {
-            Ok(number) => model.handle_acting(number, &line),
+            Ok(number) => model.order.note_acting(number, &line),
             Err(why) => model.handle_unsent(&line, &why.to_string()),
         },
         Action::State { key, value } => {

@@ -14,11 +14,11 @@ use grandstand_client::protocol::limits::{REACTION_KEY_BYTES_MAX, STATE_VALUE_BY
 use grandstand_client::protocol::refusal::Refusal;
 use grandstand_client::protocol::rules::{self, Content};
 
-use super::acts::{self, Order};
 use super::clean::clean;
 use super::command::{self, Command, HELP};
 use super::editor::Editor;
 use super::entry::{Entry, Look, Tone};
+use super::order::{self, Order};
 use super::tally::Tally;
 use super::times::Times;
 
@@ -155,14 +155,14 @@ impl Model {
                 Action::State { key, value }
             }
             Command::Act { mut act, line } => {
-                self.check_act(&mut act)?;
+                self.order.check(self.permissions, &mut act)?;
                 Action::Act { act, line }
             }
             Command::Quit => Action::Quit,
             Command::Help => {
-                HELP.iter().chain(&acts::HELP).for_each(|line| self.notice(Tone::Info, line));
+                HELP.iter().chain(&order::HELP).for_each(|line| self.notice(Tone::Info, line));
                 if self.permissions & permission::MODERATE != 0 {
-                    acts::HELP_MODERATORS.iter().for_each(|line| self.notice(Tone::Info, line));
+                    order::HELP_MODERATORS.iter().for_each(|line| self.notice(Tone::Info, line));
                 }
                 return Ok(None);
             }
@@ -258,7 +258,7 @@ impl Model {
     /// Is every message, state change and act of this user answered?
     pub(super) fn is_answered(&self) -> bool {
         self.states_unanswered == 0
-            && !self.is_acting()
+            && !self.order.is_acting()
             && self.pending.iter().all(|pending| pending.offset.is_some())
     }
 
@@ -268,7 +268,7 @@ impl Model {
             && self.next_offset >= self.head
             && self.pending.is_empty()
             && self.states_unanswered == 0
-            && !self.is_acting()
+            && !self.order.is_acting()
     }
 }
 
@@ -362,6 +362,6 @@ mod tests {
         assert!(model.handle_line("hello").unwrap_err().contains("full"));
         assert_eq!(model.handle_line("/quit"), Ok(Some(Action::Quit)));
         assert_eq!(model.handle_line("/help"), Ok(None));
-        assert_eq!(model.entries.len(), HELP.len() + acts::HELP.len() + acts::HELP_MODERATORS.len());
+        assert_eq!(model.entries.len(), HELP.len() + order::HELP.len() + order::HELP_MODERATORS.len());
     }
 }

@@ -1,5 +1,5 @@
-//! Outcomes, in virtual time: whatever ends a session, each publication, state change and act that it accepted
-//! ends in exactly one event, before `Closed`.
+//! Outcomes, in virtual time: whatever ends a session, each publication, state change and act that it
+//! accepted ends in exactly one event, before `Closed`.
 //!
 //! Why a property over all endings: an app that was given a nonce waits for its outcome. A session can end by
 //! a close at any moment, a refusal, a close code, retries that run out, a token, a limit, or a lost room.

@@ -1,5 +1,5 @@
-//! Removals, in virtual time: what a client tells its app of messages that moderators removed, live, in replay
-//! and in history.
+//! Removals, in virtual time: what a client tells its app of messages that moderators removed, live, in
+//! replay and in history.
 //!
 //! Not here: which messages an act covers (`grandstand-protocol`), outcomes of acts (`outcomes.rs`).
 

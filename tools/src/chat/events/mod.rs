@@ -22,7 +22,7 @@ impl Model {
         self.handle_time(now_ms);
         match event {
             OwnedEvent::Welcome { name, permissions, text_bytes_max, server_ms, .. } => {
-                self.note_clock(*server_ms);
+                self.order.clock = Some((*server_ms, self.now_ms));
                 self.handle_welcome(name, *permissions, *text_bytes_max);
             }
             OwnedEvent::Subscribed { outcome, epoch, offset, head, phase, .. } => {
@@ -83,8 +83,8 @@ impl Model {
             }
             OwnedEvent::Refused { kind, id, reason, retry_after_ms, detail, .. } => {
                 let why = refusal_text(*reason, *retry_after_ms, detail);
-                if acts::is_of_act(*kind) {
-                    return self.handle_act_refused(*id as u32, &why);
+                if *kind == Kind::Act as u8 {
+                    return acts::handle_act_refused(self, *id as u32, &why);
                 }
                 self.handle_refused(*kind, *id, &why, reason.may_retry(), *reason == Refusal::Held);
             }
@@ -105,12 +105,14 @@ impl Model {
             OwnedEvent::StateSet { .. } => {
                 self.states_unanswered = self.states_unanswered.saturating_sub(1);
             }
-            OwnedEvent::Removed { offset, .. } => self.handle_removed(*offset),
-            OwnedEvent::Removal { rule, note, .. } => self.handle_removal(rule, note),
-            OwnedEvent::Acted { request, count, .. } => self.handle_acted(*request, *count),
-            OwnedEvent::ActUnanswered { request, sent, .. } => self.handle_act_unanswered(*request, *sent),
+            OwnedEvent::Removed { offset, .. } => acts::handle_removed(self, *offset),
+            OwnedEvent::Removal { rule, note, .. } => acts::handle_removal(self, rule, note),
+            OwnedEvent::Acted { request, count, .. } => acts::handle_acted(self, *request, *count),
+            OwnedEvent::ActUnanswered { request, sent, .. } => {
+                acts::handle_act_unanswered(self, *request, *sent);
+            }
             OwnedEvent::Notice { notice, id, until_ms, text, .. } => {
-                self.handle_notice(*notice, *id, *until_ms, text);
+                acts::handle_notice(self, *notice, *id, *until_ms, text);
             }
             OwnedEvent::Unsubscribed { .. }
             | OwnedEvent::BatchEnd { .. }
@@ -242,7 +244,7 @@ impl Model {
             let at = self.pending.iter().position(|pending| pending.nonce == id);
             let text = at.map(|at| self.pending.remove(at).text).unwrap_or_default();
             if is_held {
-                self.handle_held(id, &text);
+                self.order.note_held(id, &text);
                 format!("waits for a moderator: {text}")
             } else {
                 format!("not sent, {why}: {text}")
@@ -296,7 +298,7 @@ impl Model {
             self.failures += states;
             self.notice(Tone::Warning, "the last change of the state was not made, or its answer was lost");
         }
-        self.close_acts();
+        acts::close_acts(self);
         for pending in std::mem::take(&mut self.pending) {
             if pending.offset.is_none() {
                 self.failures += 1;

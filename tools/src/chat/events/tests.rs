@@ -389,7 +389,7 @@ fn an_answer_keeps_no_words_of_what_it_answers() {
 fn every_act_ends_in_one_line_and_what_failed_in_the_exit_code() {
     let mut model = inside();
     for (number, line) in [(1, "/purge 12"), (2, "/ban 12"), (3, "/clear"), (4, "/ack")] {
-        model.handle_acting(number, line);
+        model.order.note_acting(number, line);
     }
     assert!(!model.is_answered());
     let (epoch, offset) = (7, Some(20));

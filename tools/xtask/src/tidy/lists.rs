@@ -17,6 +17,7 @@ pub(super) const WITHOUT_A_REASON: &[&str] = &[];
 pub(super) const CIRCLES: &[(&[&str], &str)] = &[
     (
         &[
+            "protocol/clients/rust/src/core/acts.rs",
             "protocol/clients/rust/src/core/batch.rs",
             "protocol/clients/rust/src/core/event.rs",
             "protocol/clients/rust/src/core/history.rs",

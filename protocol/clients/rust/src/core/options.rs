@@ -23,7 +23,8 @@ pub struct Options {
     pub backoff_max_ms: u32,
     /// Number of failed reconnects in a row after which the session gives up; 0: after the first failure.
     pub retries_max: u32,
-    /// Most publications, state changes and acts without an answer. Beyond: [`Full`](super::RequestError::Full).
+    /// Most publications, state changes and acts without an answer. Beyond:
+    /// [`Full`](super::RequestError::Full).
     pub unanswered_max: u32,
     /// Whether to keep the values of the state lane, for [`Session::state`](super::Session::state).
     pub keep_state: bool,

@@ -1,7 +1,7 @@
 //! Acts for apps: each that a client accepted ends in one event, and in the answer of the caller that waits.
 //!
-//! Why numbers of its own: an app has the number at once, and the session gives its own only when it takes the
-//! act. Events name the app's.
+//! Why numbers of its own: an app has the number at once, and the session gives its own only when it takes
+//! the act. Events name the app's.
 //! Invariant: a number has one entry until its outcome, and the outcome is told once.
 //! Not here: what a node answers (`core::receive`), the queues (`queues`).
 

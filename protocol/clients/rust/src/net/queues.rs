@@ -3,8 +3,8 @@
 //! Why no unbounded queue: when an app does not take its events, its session stops reading. The viewer's
 //! cursor then lags at the node, where lag costs nothing, and no events pile up here.
 //! Invariants: at most `events_max` events and those of one frame wait, besides one outcome per accepted
-//! publication and act. After `close` the session reads on for its answers; once `events_max` events wait, the others
-//! are left out to the end. At most [`COMMANDS_MAX`] commands wait; `Closed` is the last event.
+//! publication and act. After `close` the session reads on for its answers; once `events_max` events wait,
+//! the others are left out to the end. At most [`COMMANDS_MAX`] commands wait; `Closed` is the last event.
 //! Not here: the app's side (`client`), the session's side (`bridge`).
 
 use std::collections::VecDeque;
