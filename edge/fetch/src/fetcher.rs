@@ -193,7 +193,8 @@ impl Fetcher {
         }
         let max = request.bytes_max;
         let length = value(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-        if length.is_some_and(|length| length > max as u64) {
+        // The answer to HEAD has the length of a body that does not come.
+        if request.method != Method::HEAD && length.is_some_and(|length| length > max as u64) {
             return Err(FetchError::TooLarge { max });
         }
         let decoder = Decoder::new(value(header::CONTENT_ENCODING).unwrap_or_default(), max)?;
@@ -328,11 +329,10 @@ fn message(
     url: &Url,
     is_same_origin: bool,
 ) -> Result<hyper::Request<Full<Bytes>>, FetchError> {
-    let method = if request.post.is_some() { Method::POST } else { Method::GET };
     let mut message = hyper::Request::builder()
-        .method(method)
+        .method(request.method.clone())
         .uri(&url[Position::BeforePath..Position::AfterQuery])
-        .body(Full::new(request.post.clone().unwrap_or_default()))
+        .body(Full::new(request.body.clone()))
         .map_err(|_| FetchError::Url("its path is no path of HTTP"))?;
     let headers = message.headers_mut();
     if is_same_origin {

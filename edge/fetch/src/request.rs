@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// See the file's head.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(crate) url: String,
-    /// What a POST sends; `None`: GET.
-    pub(crate) post: Option<Bytes>,
+    pub(crate) method: Method,
+    pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     pub(crate) accepted: Vec<String>,
     pub(crate) bytes_max: usize,
@@ -35,7 +36,8 @@ impl Request {
     pub fn get(url: &str) -> Request {
         Request {
             url: url.to_owned(),
-            post: None,
+            method: Method::GET,
+            body: Bytes::new(),
             headers: HeaderMap::new(),
             accepted: Vec::new(),
             bytes_max: 512 * 1024,
@@ -46,7 +48,12 @@ impl Request {
 
     /// Send `body` to `url`. A redirect is an answer and is not followed: the next server was not meant.
     pub fn post(url: &str, body: impl Into<Bytes>) -> Request {
-        Request { post: Some(body.into()), redirects_max: 0, ..Request::get(url) }
+        Request::with_method(Method::POST, url, body)
+    }
+
+    /// Send `body` to `url` by any method. A redirect is an answer and is not followed.
+    pub fn with_method(method: Method, url: &str, body: impl Into<Bytes>) -> Request {
+        Request { method, body: body.into(), redirects_max: 0, ..Request::get(url) }
     }
 
     /// Send this header too. It does not go to another origin that a redirect leads to.

@@ -37,6 +37,8 @@ pub mod http;
 mod keys;
 mod listeners;
 pub mod logging;
+#[cfg(feature = "media")]
+mod media;
 pub mod metrics;
 mod node;
 mod reload;

@@ -40,6 +40,8 @@ use crate::http::admin::{self, AdminState, DrainControl, DrainRequest, DrainStat
 use crate::http::api::{self, ApiState};
 use crate::listeners::{Addresses, Listeners, worker_count};
 use crate::logging;
+#[cfg(feature = "media")]
+use crate::media::MediaThread;
 use crate::metrics::Metrics;
 use crate::reload::{Credentials, Reload, Watch};
 use crate::rooms::Rooms;
@@ -57,6 +59,8 @@ pub struct Node {
     threads: WorkerThreads,
     admin: Option<Port>,
     api: Option<Port>,
+    #[cfg(feature = "media")]
+    media: Option<MediaThread>,
     shutdown: Arc<Shutdown>,
     house: Arc<House>,
     reload: Arc<Reload>,
@@ -120,6 +124,8 @@ impl Node {
             threads,
             admin: None,
             api: None,
+            #[cfg(feature = "media")]
+            media: None,
             house: credentials.house.clone(),
             reload: Reload::new(clock, &config, credentials, shutdown.clone()),
             shutdown,
@@ -132,6 +138,7 @@ impl Node {
             cluster: None,
         };
         node.watchdog = Some(node.start_watchdog()?);
+        node.start_media()?;
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
         node.api = node.start_api(&listeners, &rooms)?;
         let of_cluster = rooms.cluster.clone();
@@ -257,6 +264,8 @@ impl Node {
         for port in [self.api.take(), self.admin.take()].into_iter().flatten() {
             port.stop();
         }
+        #[cfg(feature = "media")]
+        drop(self.media.take());
         self.watchdog = None;
     }
 
@@ -284,8 +293,7 @@ impl Node {
         let state = AdminState {
             desk: rooms.engine.desk(),
             stats: self.workers.stats().to_vec(),
-            metrics: Metrics::new(&self.config.node.name, self.shutdown.clock())
-                .with_reload(self.reload.numbers()),
+            metrics: self.metrics(),
             clock: self.shutdown.clock(),
             store: rooms.port.clone(),
             house: self.house.clone(),
@@ -325,12 +333,56 @@ impl Node {
             health: self.health.clone(),
             workers: self.workers.clone(),
             tls: self.config.api.is_tls().then(|| self.reload.certificates().tcp_config()),
-            mounted: Vec::new(),
+            mounted: self.mounted(),
             stop: stopped,
         };
         let thread = api::start(listener, state)
             .map_err(|e| NodeError::new(format!("the API does not start: {e}"), "see api.listen"))?;
         Ok(Some(Port { stop, thread }))
+    }
+
+    /// Routers of other modules at the API.
+    #[cfg(feature = "api")]
+    fn mounted(&self) -> Vec<(&'static str, utoipa_axum::router::OpenApiRouter)> {
+        #[allow(unused_mut)]
+        let mut mounted = Vec::new();
+        #[cfg(feature = "media")]
+        if let Some(media) = &self.media {
+            mounted.push(("/v1", media.router()));
+        }
+        mounted
+    }
+
+    /// Start previews, uploads and the GIF search, if one of them is configured.
+    #[cfg(feature = "media")]
+    fn start_media(&mut self) -> Result<(), NodeError> {
+        let (clock, pulses) = (self.shutdown.clock(), self.health.pulses());
+        self.media = MediaThread::start(&self.config, self.reload.authority(), clock, pulses)?;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "media"))]
+    fn start_media(&mut self) -> Result<(), NodeError> {
+        let grandstand_edge::config::Config { links, uploads, gifs, .. } = &*self.config;
+        let is_asked =
+            links.previews || uploads.enabled || gifs.provider != grandstand_edge::config::GifService::Off;
+        if !is_asked {
+            return Ok(());
+        }
+        Err(NodeError::new(
+            "this build has no previews, uploads and GIF search (links.previews, uploads.enabled, gifs.provider)",
+            "build the crate grandstand with its feature `media`, or switch the three off",
+        ))
+    }
+
+    fn metrics(&self) -> Metrics {
+        let metrics = Metrics::new(&self.config.node.name, self.shutdown.clock());
+        let metrics = metrics.with_reload(self.reload.numbers());
+        #[cfg(feature = "media")]
+        if let Some(media) = &self.media {
+            return metrics.with_numbers(media.numbers());
+        }
+        metrics
     }
 
     #[cfg(not(feature = "api"))]

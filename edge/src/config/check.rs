@@ -5,7 +5,7 @@
 //! Invariant: the defaults break no rule.
 //! Not here: bounds of single values (`table`), whether files can be read (the code that uses them).
 
-use super::{Config, Effective, RoomDurability, origin};
+use super::{Config, Effective, GifService, RoomDurability, origin};
 use grandstand_protocol::limits;
 use grandstand_protocol::rules::check_room_name;
 use grandstand_protocol::websocket::handshake::{LIVE_PATH, READY_PATH};
@@ -22,6 +22,7 @@ pub(super) fn faults(effective: &Effective) -> Vec<String> {
         rules.texts(),
         rules.log(),
         rules.cluster(),
+        rules.media(),
     ]
     .into_iter()
     .flatten()
@@ -274,6 +275,58 @@ impl Rules<'_> {
     }
 
     /// The first rule of a list that can match nothing, and why.
+    fn media(&self) -> Vec<Option<String>> {
+        let Config { api, links, uploads, gifs, log, .. } = self.config;
+        let is_offered = |name: &str, is_on: bool| {
+            fault(is_on && api.listen.is_none(), || {
+                format!("{} is offered at the HTTP API, which is off: set api.listen", self.say(name))
+            })
+        };
+        let has_search = gifs.provider != GifService::Off;
+        let is_s3 = !uploads.s3_bucket.is_empty();
+        let is_url = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+        vec![
+            is_offered("links.previews", links.previews),
+            is_offered("uploads.enabled", uploads.enabled),
+            is_offered("gifs.provider", has_search),
+            fault(uploads.enabled && !is_s3 && uploads.dir.is_none() && log.dir.is_none(), || {
+                format!(
+                    "{} needs a place: set uploads.dir, log.dir or uploads.s3_bucket",
+                    self.say("uploads.enabled")
+                )
+            }),
+            fault(is_s3 && (!is_url(&uploads.s3_endpoint) || uploads.s3_key_file.is_none()), || {
+                format!(
+                    "{} needs uploads.s3_endpoint, an address that begins with https:// or http://, and \
+                     uploads.s3_key_file",
+                    self.say("uploads.s3_bucket")
+                )
+            }),
+            fault(uploads.image_kb > uploads.under_way_mb * 1_024, || {
+                format!(
+                    "{} is larger than {}: raise the latter",
+                    self.say("uploads.image_kb"),
+                    self.say("uploads.under_way_mb")
+                )
+            }),
+            fault(gifs.key.is_some() && gifs.key_file.is_some(), || {
+                format!("{} and {}: give one of them", self.say("gifs.key"), self.say("gifs.key_file"))
+            }),
+            fault(has_search && gifs.key.is_none() && gifs.key_file.is_none(), || {
+                format!(
+                    "{} needs gifs.key_file or gifs.key, the key at that service",
+                    self.say("gifs.provider")
+                )
+            }),
+            fault(gifs.provider == GifService::Tenor && !is_url(&gifs.url), || {
+                format!(
+                    "{} needs gifs.url, the base address of the service, with https://",
+                    self.say("gifs.provider")
+                )
+            }),
+        ]
+    }
+
     fn each(&self, name: &str, rules: &[String], fault: impl Fn(&str) -> Option<String>) -> Option<String> {
         let (rule, why) = rules.iter().find_map(|rule| Some((rule, fault(rule)?)))?;
         Some(format!("{}: `{}` can match nothing: {why}", self.say(name), rule.escape_debug()))

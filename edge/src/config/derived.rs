@@ -18,6 +18,14 @@ impl Config {
         secret("admin.key", &self.admin.key, self.admin.key_file.as_deref())
     }
 
+    /// The key of the GIF search, from its value or its file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its key is too long.
+    pub fn gifs_key(&self) -> Result<Option<Secret>, ConfigError> {
+        secret("gifs.key", &self.gifs.key, self.gifs.key_file.as_deref())
+    }
+
     /// The shared secret of HS256 tokens, from its value or its file.
     ///
     /// # Errors

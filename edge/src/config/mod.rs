@@ -32,10 +32,10 @@ pub use keys::{Key, all as keys, named as key};
 pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{
-    Admin, Api, Auth, Cluster, Config, Drain, Fanout, Limits, Log, Node, Proxy, Queues, Quic, Rooms, Socket,
-    Tls, Ws, Wss,
+    Admin, Api, Auth, Cluster, Config, Drain, Fanout, Gifs, Limits, Links, Log, Node, Proxy, Queues, Quic,
+    Rooms, Socket, Tls, Uploads, Ws, Wss,
 };
-pub use value::{Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
+pub use value::{GifService, Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 
 use source::{Gathered, Given};
 use std::path::Path;

@@ -405,6 +405,20 @@ choices! {
     }
 }
 
+choices! {
+    /// The service of the GIF search.
+    GifService {
+        /// No search.
+        Off = "off",
+        /// KLIPY.
+        Klipy = "klipy",
+        /// GIPHY.
+        Giphy = "giphy",
+        /// One that answers as Tenor's second version did.
+        Tenor = "tenor",
+    }
+}
+
 macro_rules! choice_values {
     ($($Choice:ident),*) => { $(
         impl Value for $Choice {
@@ -424,7 +438,7 @@ macro_rules! choice_values {
         }
     )* };
 }
-choice_values!(LogFormat, LogLevel, RoomDurability);
+choice_values!(GifService, LogFormat, LogLevel, RoomDurability);
 
 impl Value for Vec<Right> {
     const KIND: Kind = Kind::List;

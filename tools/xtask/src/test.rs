@@ -64,6 +64,7 @@ pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
     let wanted = |step| steps.is_empty() || steps.contains(&step);
     if wanted(Step::Clients) {
         summary.check("third-party clients", || clients::install().map(drop));
+        summary.check("S3 by other people", || clients::install_s3().map(drop));
     }
     if wanted(Step::Workspace) {
         summary.step("workspace tests", || runner(&[], &["--workspace"]));

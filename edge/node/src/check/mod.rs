@@ -159,6 +159,12 @@ fn inspect_keys(report: &mut Report, config: &Config, told: &[&'static str], ask
         Err(_) if is_told("auth.") => {}
         Err(fault) => report.error("auth", fault, "see the keys under auth"),
     }
+    match config.gifs_key() {
+        Err(error) if !is_told("gifs.") => {
+            report.error("gifs.key", error.faults().join("; "), "see gifs.key_file");
+        }
+        _ => {}
+    }
     match config.admin_key() {
         Ok(Some(_)) => report.fine("admin.key", "requests must show the admin key"),
         Ok(None) => {}

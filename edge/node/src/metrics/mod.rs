@@ -50,18 +50,38 @@ impl ClusterNumber {
     }
 }
 
+/// Numbers of a module: name, help, value.
+type Numbers = Box<dyn Fn() -> Vec<(&'static str, &'static str, f64)> + Send + Sync>;
+
 /// Renders scrapes.
-#[derive(Debug)]
 pub struct Metrics {
     node: String,
     clock: Clock,
     reload: Option<Arc<ReloadNumbers>>,
+    more: Vec<Numbers>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 impl Metrics {
     /// Metrics of a node with this name, which started with this clock.
     pub fn new(node: &str, clock: Clock) -> Metrics {
-        Metrics { node: node.to_owned(), clock, reload: None }
+        Metrics { node: node.to_owned(), clock, reload: None, more: Vec::new() }
+    }
+
+    /// With the numbers of another module.
+    #[must_use]
+    #[cfg_attr(not(feature = "media"), allow(dead_code))]
+    pub(crate) fn with_numbers(
+        mut self,
+        numbers: impl Fn() -> Vec<(&'static str, &'static str, f64)> + Send + Sync + 'static,
+    ) -> Metrics {
+        self.more.push(Box::new(numbers));
+        self
     }
 
     /// With the numbers of reloads and of the certificate.
@@ -94,6 +114,9 @@ impl Metrics {
             scrape.keep(store::CommitTimes::of(log));
         }
         scrape.cluster(cluster);
+        for (name, help, value) in self.more.iter().flat_map(|numbers| numbers()) {
+            scrape.number(name, help, value);
+        }
         process::readings().iter().for_each(|r| scrape.number(r.name, r.help, r.value));
         TextEncoder::new()
             .encode_to_string(&scrape.registry.gather())

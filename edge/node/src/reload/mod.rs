@@ -153,6 +153,12 @@ impl Reload {
         self.credentials.api_keys.clone()
     }
 
+    /// The keys of tokens.
+    #[cfg(feature = "media")]
+    pub(crate) fn authority(&self) -> &Arc<Authority> {
+        &self.credentials.authority
+    }
+
     /// The node's certificate.
     #[cfg(feature = "api")]
     pub(crate) fn certificates(&self) -> &Certificates {

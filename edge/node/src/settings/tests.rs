@@ -211,8 +211,11 @@ fn of_log(config: &Config) -> Vec<(&'static str, u64)> {
 /// Numbers and switches that are read from the configuration itself where they are used, so no setting can
 /// change their effect.
 const READ_IN_PLACE: &[&str] = &[
-    "admin.",  // the admin port
-    "api.",    // the HTTP API
+    "admin.", // the admin port
+    "api.",   // the HTTP API
+    "links.",
+    "uploads.",
+    "gifs.",   // media, at the API
     "socket.", // listeners
     "quic.",   // QUIC's transport parameters, made from the section
     "ws.",     // the upgrade

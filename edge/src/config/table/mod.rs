@@ -14,11 +14,13 @@ mod clients;
 mod connections;
 mod defaults;
 mod machine;
+mod media;
 mod rooms;
 
 pub use clients::{Auth, Limits};
 pub use connections::{Admin, Api, Node, Proxy, Quic, Tls, Ws, Wss};
 pub use machine::{Cluster, Drain, Log, Queues, Socket};
+pub use media::{Gifs, Links, Uploads};
 pub use rooms::{Fanout, Rooms};
 
 /// The node's configuration, by section.
@@ -48,6 +50,12 @@ pub struct Config {
     pub rooms: Rooms,
     /// Fan-out: the work of one turn.
     pub fanout: Fanout,
+    /// Previews of links, at the HTTP API.
+    pub links: Links,
+    /// Uploads of pictures, at the HTTP API.
+    pub uploads: Uploads,
+    /// GIF search, at the HTTP API.
+    pub gifs: Gifs,
     /// Sockets.
     pub socket: Socket,
     /// Queues between threads.
@@ -62,5 +70,8 @@ pub struct Config {
 
 /// Every key, in the order of the table.
 pub(super) fn keys() -> Vec<crate::config::Key> {
-    [connections::keys(), clients::keys(), rooms::keys(), machine::keys()].into_iter().flatten().collect()
+    [connections::keys(), clients::keys(), rooms::keys(), media::keys(), machine::keys()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

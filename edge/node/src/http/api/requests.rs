@@ -30,6 +30,10 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Paths that need no key.
 const OPEN: &[&str] = &["/openapi.json"];
 
+/// Resources whose own rules say who may use them, also without an API key: pages show pictures, and viewers
+/// have tokens (`media::people`).
+const OWN_RULES: &[&str] = &["/v1/uploads", "/v1/previews", "/v1/gifs"];
+
 /// The pages of the documentation, where the build has them.
 const OPEN_BELOW: &str = "/docs";
 
@@ -67,6 +71,9 @@ fn admit(api: &Api, request: &Request, rate: &mut Option<Rate>) -> Result<Option
     if OPEN.contains(&path) || path == OPEN_BELOW || path.starts_with("/docs/") {
         return Ok(None);
     }
+    if has_own_rules(path) && !shows_api_key(request.headers()) {
+        return Ok(None);
+    }
     let shown = bearer(request.headers())?;
     let key = api.keys.find(shown).map_err(|refused| {
         let detail = match refused {
@@ -88,6 +95,17 @@ fn admit(api: &Api, request: &Request, rate: &mut Option<Rate>) -> Result<Option
             Err(problem.with_retry(Some(ms)))
         }
     }
+}
+
+/// Is this below a resource with rules of its own?
+fn has_own_rules(path: &str) -> bool {
+    let is_below =
+        |&own: &&str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    OWN_RULES.iter().any(is_below)
+}
+
+fn shows_api_key(headers: &HeaderMap) -> bool {
+    bearer(headers).is_ok_and(|shown| shown.starts_with("gsk_"))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

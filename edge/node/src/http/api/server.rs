@@ -7,12 +7,14 @@
 //! Not here: which connection gives way (`connections`), what becomes of a request (`requests`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use grandstand_engine::runtime::pulse::{Pulse, TURN_EVERY};
 use grandstand_protocol::websocket::handshake::HEADERS_MAX;
@@ -102,11 +104,11 @@ async fn serve(listener: std::net::TcpListener, served: Served) -> io::Result<()
             _ = stop.wait_for(|&stop| stop) => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Small answers must not wait for the acknowledgement of the one before.
                     let _ = stream.set_nodelay(true);
                     if let Some(place) = connections.begin() {
-                        let task = connection(stream, acceptor.clone(), router.clone(), place.clone(), stopping.clone());
+                        let task = connection((stream, peer), acceptor.clone(), router.clone(), place.clone(), stopping.clone());
                         place.watch(tasks.spawn(task));
                     }
                     tokio::task::yield_now().await;
@@ -126,28 +128,34 @@ async fn serve(listener: std::net::TcpListener, served: Served) -> io::Result<()
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     acceptor: Option<TlsAcceptor>,
     router: Router,
     place: Arc<Place>,
     stop: watch::Receiver<bool>,
 ) {
     match acceptor {
-        None => answer(stream, router, place, stop).await,
+        None => answer(stream, peer, router, place, stop).await,
         Some(acceptor) => {
             // Whoever speaks no TLS, or is too slow, gets no answer.
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                answer(stream, router, place, stop).await;
+                answer(stream, peer, router, place, stop).await;
             }
         }
     }
 }
 
-async fn answer<S>(stream: S, router: Router, place: Arc<Place>, mut stop: watch::Receiver<bool>)
-where
+async fn answer<S>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    place: Arc<Place>,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
         let (mut router, under_way) = (router.clone(), place.begin_request());
         async move {
             let answered = tokio::time::timeout(LIFE, router.call(request.map(Body::new))).await;
