@@ -122,6 +122,7 @@ fn batch(seq: u64) -> Output {
         base_time_ms: 0,
         time_ms: 0,
         wire: Bytes::from_static(&[0x82, 3, 0x47, 0, 0]),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

@@ -8,6 +8,7 @@
 //! - [`log`]: the log in memory, and the contract of a log that outlives the process;
 //! - `room`: one room: its lanes `chat`, `state` and `tallies`, what judges publications (`judge`, `nonces`,
 //!   `slow_mode`), its `viewers`, its `tick`, its `seal` and its `pacing`;
+//! - `moderation`: what moderators did in a room, and what follows;
 //! - [`shard`]: a set of rooms, `handle_*` in, `poll_*` out;
 //! - [`runtime`]: threads, queues and clocks around shards.
 //!
@@ -20,6 +21,7 @@
 pub mod config;
 pub mod link;
 pub mod log;
+mod moderation;
 mod room;
 pub mod runtime;
 pub mod shard;

@@ -117,6 +117,7 @@ fn batch() -> Arc<Batch> {
         base_time_ms: 1_700_000_000_000,
         time_ms: 1_700_000_000_250,
         wire,
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     })

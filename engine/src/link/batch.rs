@@ -26,6 +26,9 @@ pub struct Batch {
     pub base_time_ms: u64,
     /// Time of the last batch with chat, this one included.
     pub time_ms: u64,
+    /// Does it hold acts, so that a worker redacts its ring before it offers this batch? `false` of what was
+    /// read back from a log, since whoever read it has redacted it.
+    pub has_acts: bool,
     /// Stream header and frame, ready for any transport.
     pub wire: Bytes,
     /// The same bytes compressed, once a worker has compressed them for the whole node.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::Role;
 use grandstand_protocol::text::Likeness;
 
+use super::act::ActRequest;
 use super::admin::AdminRequest;
 use super::id::{Alias, Opener, PersonId, ReplyTo, UserId, WorkerId};
 
@@ -122,6 +123,8 @@ pub enum Input {
     },
     /// Set or remove a key of the state; answered by [`Output::Answers`](super::Output::Answers).
     SetState(Box<StateChange>),
+    /// Keep order; answered by [`Output::Answers`](super::Output::Answers).
+    Act(Box<ActRequest>),
     /// Batches older than a worker's ring; answered by [`Output::History`](super::Output::History).
     History {
         /// Where the answer goes.

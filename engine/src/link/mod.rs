@@ -6,6 +6,7 @@
 //! take.
 //! Not here: what a shard does with an input (`shard`), the queues and threads (`runtime`).
 
+mod act;
 mod admin;
 mod backbone;
 mod batch;
@@ -17,6 +18,7 @@ mod output;
 mod per_worker;
 mod settings;
 
+pub use act::{ActRequest, Actor, Recipient, RoomNotice};
 pub use admin::{AdminAnswer, AdminReply, AdminRequest, RoomInfo};
 pub use backbone::{Backbone, InProcess};
 pub use batch::{Batch, Compressed, StateImage};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 
+use super::act::RoomNotice;
 use super::admin::AdminReply;
 use super::batch::{Batch, StateImage};
 use super::id::{Alias, ConnectionToken};
@@ -60,10 +61,12 @@ pub enum Output {
         /// The batch.
         batch: Arc<Batch>,
     },
-    /// Answers to publications and state changes.
+    /// Answers to publications, state changes and acts.
     Answers(Vec<Answer>),
     /// Messages that pacing omitted, for the connections of the people whom they mention or answer.
     Personals(Vec<Personal>),
+    /// What acts mean for persons in rooms that the worker follows.
+    Notices(Vec<RoomNotice>),
     /// Answer to [`Input::History`](super::Input::History): one page.
     History {
         /// The number in [`Input::History`](super::Input::History).
@@ -161,6 +164,26 @@ pub enum AnswerKind {
     },
     /// A state change was refused.
     StateRefused {
+        /// The number of the request.
+        request: u32,
+        /// Why.
+        reason: Refusal,
+        /// When a retry may succeed.
+        retry_after_ms: Option<u32>,
+    },
+    /// An act took effect, and is as safe as a message of the room.
+    Acted {
+        /// The number of the request.
+        request: u32,
+        /// The log.
+        epoch: u64,
+        /// Its offset, if it is an entry of the log.
+        offset: Option<u64>,
+        /// How many messages it removed.
+        count: u64,
+    },
+    /// An act was refused.
+    ActRefused {
         /// The number of the request.
         request: u32,
         /// Why.

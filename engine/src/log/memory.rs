@@ -51,6 +51,9 @@ pub trait Log: Send {
     /// First offset that is kept; `None` when no chat is.
     fn oldest_offset(&self, room: Alias) -> Option<u64>;
 
+    /// The first offset that is kept of what was said at a time or later; `None`: nothing is.
+    fn offset_since(&self, room: Alias, time_ms: u64) -> Option<u64>;
+
     /// Every batch with chat that is kept of a room, oldest first, with its full form where there is one.
     fn kept(&self, room: Alias) -> Vec<(Arc<Batch>, Option<Bytes>)>;
 
@@ -220,6 +223,12 @@ impl Log for MemoryLog {
         self.rooms.get(&room)?.chat.front().map(|kept| kept.batch.first_offset)
     }
 
+    fn offset_since(&self, room: Alias, time_ms: u64) -> Option<u64> {
+        let chat = &self.rooms.get(&room)?.chat;
+        let at = chat.partition_point(|kept| kept.batch.time_ms < time_ms);
+        chat.get(at).map(|kept| kept.batch.first_offset)
+    }
+
     fn kept(&self, room: Alias) -> Vec<(Arc<Batch>, Option<Bytes>)> {
         let chat = self.rooms.get(&room).into_iter().flat_map(|kept| &kept.chat);
         chat.map(|kept| (kept.batch.clone(), kept.full.clone())).collect()
@@ -339,6 +348,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from(vec![0; 100]),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         })

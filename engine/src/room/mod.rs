@@ -7,11 +7,14 @@
 //! while something waits. Batch times never decrease, even when the wall clock is set back.
 //! Not here: sealing and answering (`shard`), the log (`log`).
 
+pub(crate) mod authors;
 pub(crate) mod chat;
+mod epochs;
 pub(crate) mod judge;
 mod keeping;
 mod nonces;
 pub(crate) mod pacing;
+pub(crate) mod removals;
 pub(crate) mod seal;
 pub(crate) mod show;
 mod slow_mode;
@@ -21,19 +24,23 @@ mod tallies;
 pub(crate) mod tick;
 mod viewers;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_protocol::frame::{Durability, Phase};
-use grandstand_protocol::random::Random;
 
+pub(crate) use self::epochs::Epochs;
 pub(crate) use self::keeping::Keeping;
 use crate::config::ShardConfig;
 use crate::link::{Lineage, Now, PersonId, RoomSettings};
 use crate::log::RoomEntry;
+use crate::moderation::Moderation;
+use crate::room::authors::Authors;
 use crate::room::chat::Chat;
 use crate::room::nonces::Nonces;
 use crate::room::pacing::Pacing;
+use crate::room::removals::Removals;
 use crate::room::slow_mode::SlowMode;
 use crate::room::staff::Staff;
 use crate::room::state::{RESERVED_PREFIX, SLOW_MODE_KEY, State, VIEWERS_KEY};
@@ -141,6 +148,10 @@ pub(crate) struct Live {
     pub(crate) slow_mode: SlowMode,
     pub(crate) viewers: Viewers,
     pub(crate) staff: Staff,
+    /// Who said what is in memory.
+    pub(crate) authors: Authors,
+    /// What moderators did here, if anything.
+    pub(crate) moderation: Option<Box<Moderation>>,
     /// Valid while the room is in the durable log.
     pub(crate) disk: Disk,
     /// Present while the room is paced.
@@ -211,7 +222,9 @@ impl Room {
     /// Must it be announced before what waits in it is sealed? Chat that is not kept does not wait for a log
     /// that accepts nothing.
     pub(crate) fn must_announce(&self, log_accepts: bool) -> bool {
-        let says = |live: &Live| live.state.is_to_keep() || (live.chat.pending() > 0 && log_accepts);
+        let says = |live: &Live| {
+            live.state.is_to_keep() || live.has_acts() || (live.chat.pending() > 0 && log_accepts)
+        };
         let is_due = self.is_on_disk() || self.live.as_deref().is_some_and(says);
         self.is_in_log() && !self.keeping.is_announced() && is_due
     }
@@ -279,6 +292,20 @@ impl Room {
             && self.next_offset() == 0
             && self.dormant.as_deref().is_none_or(|dormant| dormant.state.is_empty())
             && self.live.as_deref().is_none_or(is_silent)
+    }
+
+    /// What is removed in it.
+    pub(crate) fn removals(&self) -> Cow<'_, Removals> {
+        match (&self.live, &self.dormant) {
+            (Some(live), _) => match &live.moderation {
+                Some(moderation) => Cow::Borrowed(&moderation.removals),
+                None => Cow::Owned(Removals::default()),
+            },
+            (None, Some(dormant)) => {
+                Cow::Owned(Removals::restored(dormant.state.iter().map(|(key, value)| (&**key, value))))
+            }
+            (None, None) => Cow::Owned(Removals::default()),
+        }
     }
 
     /// Bytes of its state.
@@ -360,6 +387,8 @@ impl Live {
             slow_mode: SlowMode::new(config.slow_mode_ms, seed),
             viewers: Viewers::default(),
             staff: Staff::default(),
+            authors: Authors::new(seed),
+            moderation: None,
             disk: Disk::default(),
             pacing: None,
             next_seq: 0,
@@ -396,6 +425,17 @@ impl Live {
         }
         self.disk = dormant.disk;
         self.state = State::restored(dormant.state, dormant.state_version);
+        self.remember_moderation();
+    }
+
+    /// What the hidden state says of moderation, after the state was restored.
+    pub(crate) fn remember_moderation(&mut self) {
+        self.moderation = Moderation::restored(self.state.hidden());
+    }
+
+    /// Does a seal have to do with moderation?
+    pub(crate) fn has_acts(&self) -> bool {
+        self.moderation.as_ref().is_some_and(|moderation| !moderation.waiting.is_empty())
     }
 
     /// What the room keeps when it becomes dormant.
@@ -475,32 +515,6 @@ pub fn check_reserved(key: &str, value: Option<&[u8]>) -> Result<(), String> {
     }
 }
 
-/// Makes epochs: never 0, and different over rooms, restarts and seeds.
-#[derive(Debug)]
-pub(crate) struct Epochs {
-    seed: u64,
-    made: u64,
-}
-
-impl Epochs {
-    /// A maker with a shard's seed.
-    pub(crate) fn new(seed: u64) -> Self {
-        Epochs { seed, made: 0 }
-    }
-
-    /// Make other epochs, by a number that no other maker of the seed has.
-    pub(crate) fn vary(&mut self, by: u64) {
-        self.seed = Random::new(self.seed ^ by.rotate_left(17)).next_u64();
-    }
-
-    /// Make the next epoch.
-    pub(crate) fn make(&mut self, unix_ms: u64) -> u64 {
-        self.made += 1;
-        let mixed = |n| Random::new(n).next_u64();
-        mixed(mixed(self.seed ^ unix_ms).wrapping_add(self.made)).max(1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -561,20 +575,5 @@ mod tests {
             assert!(check_reserved(key, Some(b"1")).is_err() && check_reserved(key, None).is_err(), "{key}");
         }
         assert_eq!(check_reserved("pinned", Some(b"")), Ok(()));
-    }
-
-    #[test]
-    fn epochs_differ() {
-        let mut all: Vec<u64> = [1, 2]
-            .iter()
-            .flat_map(|&seed| {
-                let mut epochs = Epochs::new(seed);
-                (0..1000).map(move |i| epochs.make(i / 10))
-            })
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 2000);
-        assert!(all[0] > 0);
     }
 }

@@ -142,6 +142,11 @@ impl Nonces {
         assert!(before.is_none(), "a nonce taken twice");
     }
 
+    /// An entry that is no publication gets the next offset.
+    pub(crate) fn take_act(&mut self, key: (UserId, u64), offset: u64, now_us: u64) {
+        self.take(key, Content::UNKNOWN, offset, now_us);
+    }
+
     /// The publications from `from` to before `to` were sealed, with this batch time.
     pub(crate) fn sealed(&mut self, from: u64, to: u64, time_ms: u64) {
         let (from, to) = (self.index(from), self.index(to));

@@ -17,7 +17,8 @@ use crate::link::{Alias, Batch, Compressed, Publication, StateImage};
 use crate::log::StateEntry;
 use crate::room::Live;
 use crate::room::pacing::Fate;
-use crate::room::state::Waiter;
+use crate::room::removals::Removed;
+use crate::room::state::{HIDDEN_PREFIX, Waiter};
 
 /// Seals batches.
 #[derive(Debug, Default)]
@@ -42,6 +43,14 @@ pub(crate) struct Sealed {
     pub(crate) full: Option<Bytes>,
     /// The senders of state changes that took effect.
     pub(crate) waiters: Vec<Waiter>,
+}
+
+/// An act that has its offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealedAct {
+    /// A word for people.
+    pub(crate) note: Box<str>,
+    pub(crate) removal: Removed,
 }
 
 /// The contents of the batch beside chat.
@@ -99,6 +108,7 @@ impl Sealer {
             base_time_ms,
             time_ms: live.time_ms,
             wire,
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot,
         };
@@ -106,16 +116,52 @@ impl Sealer {
         Sealed { batch: Arc::new(batch), full, waiters }
     }
 
+    /// Seal acts and the other lanes of the room, and advance its offsets.
+    pub(crate) fn seal_acts(
+        &mut self,
+        (alias, epoch): (Alias, u64),
+        live: &mut Live,
+        acts: &[SealedAct],
+        unix_ms: u64,
+        lanes: Lanes,
+    ) -> Sealed {
+        let (base_time_ms, first_offset) = (live.time_ms, live.next_offset);
+        if !acts.is_empty() {
+            live.time_ms = live.time_ms.max(unix_ms);
+        }
+        self.write(alias, live, Chat::Acts(acts), live.time_ms - base_time_ms, lanes);
+        let wire = Encoder::batch_framed(&self.body);
+        let (snapshot, waiters) = self.seal_state(alias, epoch, live);
+        live.next_offset += acts.len() as u64;
+        live.nonces.sealed(first_offset, live.next_offset, live.time_ms);
+        let batch = Batch {
+            seq: live.next_seq,
+            first_offset,
+            next_offset: live.next_offset,
+            messages: acts.len() as u32,
+            base_time_ms,
+            time_ms: live.time_ms,
+            has_acts: !acts.is_empty(),
+            wire,
+            compressed: Compressed::default(),
+            snapshot,
+        };
+        live.next_seq += 1;
+        Sealed { batch: Arc::new(batch), full: None, waiters }
+    }
+
     /// The changes of state of a batch, without its chat, for the log of a room whose chat is not kept.
     pub(crate) fn state_alone(&mut self, alias: Alias, of: &Batch, state: &StateEntry) -> Arc<Batch> {
+        let shown = || state.changes.iter().filter(|(key, _)| !key.starts_with(HIDDEN_PREFIX));
         self.body.clear();
         let mut writer = BatchWriter::begin(&mut self.body, alias.0, 0, false, true, 0);
-        writer.state(state.changes.len(), state.version);
-        state.changes.iter().for_each(|(key, value)| writer.change(key, value.as_deref()));
+        writer.state(shown().count(), state.version);
+        shown().for_each(|(key, value)| writer.change(key, value.as_deref()));
         writer.finish();
         Arc::new(Batch {
             first_offset: of.next_offset,
             messages: 0,
+            has_acts: false,
             base_time_ms: of.time_ms,
             wire: Encoder::batch_framed(&self.body),
             compressed: Compressed::default(),
@@ -125,6 +171,10 @@ impl Sealer {
     }
 
     fn write_body(&mut self, alias: Alias, live: &mut Live, said: Said<'_>, delta_ms: u64, lanes: Lanes) {
+        self.write(alias, live, Chat::Said(said), delta_ms, lanes);
+    }
+
+    fn write(&mut self, alias: Alias, live: &mut Live, chat: Chat<'_>, delta_ms: u64, lanes: Lanes) {
         let (tallies, changes) = match lanes {
             Lanes::Chat => (Vec::new(), None),
             Lanes::All { tally_top } => {
@@ -134,23 +184,20 @@ impl Sealer {
         };
         self.body.clear();
         let has = (!tallies.is_empty(), changes.is_some());
-        let omitted = said.omitted_after();
-        let mut writer = BatchWriter::begin(&mut self.body, alias.0, said.shown(), has.0, has.1, omitted);
-        if !said.messages.is_empty() {
+        let (entries, shown, omitted) = match chat {
+            Chat::Said(said) => (said.messages.len(), said.shown(), said.omitted_after()),
+            Chat::Acts(acts) => (acts.len(), acts.len(), 0),
+        };
+        let mut writer = BatchWriter::begin(&mut self.body, alias.0, shown, has.0, has.1, omitted);
+        if entries > 0 {
             writer.chat(live.next_offset, delta_ms, omitted);
         }
-        let mut skip = 0;
-        for (at, (offset, publication)) in (live.next_offset..).zip(said.messages).enumerate() {
-            match said.fate(at) {
-                Fate::Shown { folded } => {
-                    writer.message(&MessageParts {
-                        skip,
-                        folded: folded.into(),
-                        ..parts(publication, offset)
-                    });
-                    skip = 0;
+        match chat {
+            Chat::Said(said) => said.write(live.next_offset, &mut writer),
+            Chat::Acts(acts) => {
+                for (at, act) in (live.next_offset..).zip(acts) {
+                    act.removal.with_parts(|removal| writer.act(0, &act.note, at, removal));
                 }
-                Fate::Folded | Fate::Omitted => skip += 1,
             }
         }
         if has.0 {
@@ -178,7 +225,31 @@ impl Sealer {
     }
 }
 
+/// What the chat section of a batch holds.
+#[derive(Clone, Copy)]
+enum Chat<'a> {
+    Said(Said<'a>),
+    Acts(&'a [SealedAct]),
+}
+
 impl Said<'_> {
+    fn write(&self, first_offset: u64, writer: &mut BatchWriter<'_>) {
+        let mut skip = 0;
+        for (at, (offset, publication)) in (first_offset..).zip(self.messages).enumerate() {
+            match self.fate(at) {
+                Fate::Shown { folded } => {
+                    writer.message(&MessageParts {
+                        skip,
+                        folded: folded.into(),
+                        ..parts(publication, offset)
+                    });
+                    skip = 0;
+                }
+                Fate::Folded | Fate::Omitted => skip += 1,
+            }
+        }
+    }
+
     fn fate(&self, at: usize) -> Fate {
         self.fates.map_or(Fate::Shown { folded: 0 }, |fates| fates[at])
     }

@@ -5,6 +5,7 @@
 //! Invariants: every accepted change gets a version that is used only once within the epoch. Waiting changes
 //! touch at most the sealed keys and the keys allowed, however often values change. The image is built at
 //! most once per sealed batch.
+//! Hidden keys are beside the others: they have no part in the versions that viewers see.
 //! Not here: who may set it (edge), the answers (`shard`).
 
 use std::collections::BTreeMap;
@@ -20,6 +21,10 @@ use crate::log::StateEntry;
 /// Prefix of the node's own keys. Clients can't set them; operators can, except [`VIEWERS_KEY`].
 pub(crate) const RESERVED_PREFIX: &str = "gs.";
 
+/// Prefix of hidden keys, which moderation keeps (`moderation`). They are stored, replicated, handed over and
+/// restored with the other keys, and are in no batch, snapshot or list.
+pub(crate) const HIDDEN_PREFIX: &str = "gs.!";
+
 /// State key of a room's viewer count, in decimal digits. It is not counted in the number of keys allowed.
 pub const VIEWERS_KEY: &str = "gs.viewers";
 
@@ -33,6 +38,9 @@ pub(crate) struct State {
     // Changes since the last seal. `None` removes a key, which is in the sealed state.
     changes: BTreeMap<Box<str>, Option<Bytes>>,
     version: u64,
+    // Keys under [`HIDDEN_PREFIX`], as the log has them, and their changes since the last seal.
+    hidden: BTreeMap<Box<str>, Bytes>,
+    hidden_changes: BTreeMap<Box<str>, Option<Bytes>>,
     // Bytes of keys and values after all waiting changes, without the viewer count.
     bytes: usize,
     // The version of the last change that was not the viewer count.
@@ -83,6 +91,24 @@ impl State {
         Ok(self.version)
     }
 
+    /// Set or remove a hidden key.
+    pub(crate) fn hide(&mut self, key: Box<str>, value: Option<Bytes>) {
+        debug_assert!(key.starts_with(HIDDEN_PREFIX), "a hidden key");
+        self.hidden_changes.insert(key, value);
+    }
+
+    /// Hidden keys, sealed or not.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = (&str, &Bytes)> + Clone {
+        let sealed = self.hidden.iter().filter(|(key, _)| !self.hidden_changes.contains_key(*key));
+        let changed = self.hidden_changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        sealed.chain(changed).map(|(key, value)| (&**key, value))
+    }
+
+    /// Do changes of hidden keys wait?
+    pub(crate) fn hides_changes(&self) -> bool {
+        !self.hidden_changes.is_empty()
+    }
+
     /// Bytes of keys and values after all waiting changes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -128,12 +154,16 @@ impl State {
 
     /// Was no key but the viewer count ever set?
     pub(crate) fn is_unsaid(&self) -> bool {
-        self.said_version == 0
+        self.said_version == 0 && self.is_hiding_nothing()
     }
 
     /// Has only the node set keys?
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.is_changed() && self.sealed.keys().all(|key| &**key == VIEWERS_KEY)
+        !self.is_changed() && self.sealed.keys().all(|key| &**key == VIEWERS_KEY) && self.is_hiding_nothing()
+    }
+
+    fn is_hiding_nothing(&self) -> bool {
+        self.hidden.is_empty() && self.hidden_changes.is_empty()
     }
 
     /// The changes since the last seal, in key order.
@@ -150,22 +180,33 @@ impl State {
     pub(crate) fn to_keep(&self) -> Option<StateEntry> {
         let said = self.changes.iter().filter(|(key, _)| &***key != VIEWERS_KEY);
         let entry = || StateEntry {
-            version: self.version,
-            changes: said.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            version: self.version_to_seal(),
+            changes: said
+                .chain(&self.hidden_changes)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
         };
-        self.is_to_keep().then(entry)
+        (self.is_to_keep() || self.hides_changes()).then(entry)
     }
 
-    /// The sealed state, without the viewer count.
+    /// The log keeps no version twice, so changes of hidden keys alone take one that nobody is told.
+    fn version_to_seal(&self) -> u64 {
+        if self.hides_changes() { self.version.max(self.sealed_version + 1) } else { self.version }
+    }
+
+    /// The sealed state, without the viewer count, and with what is hidden.
     pub(crate) fn said(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.sealed.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| *key != VIEWERS_KEY)
+        let shown = self.sealed.iter().map(|(key, value)| (&**key, value));
+        let hidden = self.hidden.iter().map(|(key, value)| (&**key, value));
+        shown.filter(|(key, _)| *key != VIEWERS_KEY).chain(hidden)
     }
 
     /// Include every key in the next seal, for a log that keeps the room from then on.
     pub(crate) fn restate(&mut self) {
         let said: Vec<_> = self.said().map(|(key, value)| (Box::from(key), value.clone())).collect();
         for (key, value) in said {
-            self.changes.entry(key).or_insert(Some(value));
+            let of = if is_hidden(&key) { &mut self.hidden_changes } else { &mut self.changes };
+            of.entry(key).or_insert(Some(value));
             self.version += 1;
             self.said_version = self.version;
         }
@@ -180,10 +221,11 @@ impl State {
     /// with a higher version, whatever it holds. Otherwise versions given only to viewer counts would be
     /// given again after the next restart.
     pub(crate) fn restored(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
-        let sealed: BTreeMap<Box<str>, Bytes> = entries.into_iter().collect();
+        let (hidden, sealed) = divide(entries);
         State {
             bytes: bytes_of(sealed.iter()),
             sealed,
+            hidden,
             version: version + 1,
             said_version: version + 1,
             sealed_version: version,
@@ -193,10 +235,11 @@ impl State {
 
     /// The state that another process sealed, at exactly its version.
     pub(crate) fn handed(entries: impl IntoIterator<Item = (Box<str>, Bytes)>, version: u64) -> State {
-        let sealed: BTreeMap<Box<str>, Bytes> = entries.into_iter().collect();
+        let (hidden, sealed) = divide(entries);
         State {
             bytes: bytes_of(sealed.iter()),
             sealed,
+            hidden,
             version,
             said_version: version,
             sealed_version: version,
@@ -213,6 +256,13 @@ impl State {
             match value {
                 Some(value) => self.sealed.insert(key, value),
                 None => self.sealed.remove(&key),
+            };
+        }
+        self.version = self.version_to_seal();
+        for (key, value) in std::mem::take(&mut self.hidden_changes) {
+            match value {
+                Some(value) => self.hidden.insert(key, value),
+                None => self.hidden.remove(&key),
             };
         }
         self.sealed_version = self.version;
@@ -255,6 +305,17 @@ impl State {
         let gone = self.changes.values().filter(|value| value.is_none()).count();
         self.sealed.len() + new - gone - usize::from(self.exists(VIEWERS_KEY))
     }
+}
+
+fn is_hidden(key: &str) -> bool {
+    key.starts_with(HIDDEN_PREFIX)
+}
+
+type Entries = BTreeMap<Box<str>, Bytes>;
+
+/// Hidden keys, and the others.
+fn divide(entries: impl IntoIterator<Item = (Box<str>, Bytes)>) -> (Entries, Entries) {
+    entries.into_iter().partition(|(key, _)| is_hidden(key))
 }
 
 /// Bytes of keys and values, without the viewer count.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use grandstand_protocol::batch;
 
 use super::Shard;
+use super::acts::restore_authors;
 use super::history::Past;
 use crate::link::{Alias, Batch, Compressed, Now, PersonId};
 use crate::log::{DurableLog, Entry, News, StoredRoom};
@@ -155,7 +156,8 @@ impl Logged<'_> {
         self.0.state_bytes += room.state_bytes();
         let slot = self.take_slot(now, entry.slot, room);
         let alias = self.0.rooms.alias(slot);
-        for (seq, (batch, full)) in (0..).zip(stored.newest) {
+        let newest = stored.newest;
+        for (seq, (batch, full)) in (0..).zip(newest.iter().cloned()) {
             let batch = Arc::new(Batch {
                 seq,
                 wire: renamed(&batch.wire, alias),
@@ -169,6 +171,7 @@ impl Logged<'_> {
         if !stored.nonces.is_empty() {
             let live = room.wake(now, &self.0.config, self.0.seed);
             live.nonces.restore(stored.next_offset, &stored.nonces, now);
+            restore_authors(live, &stored.nonces, newest.iter());
             self.0.rooms.arm(slot, &self.0.config);
         } else if is_unused {
             // Live, so that it is removed as other rooms in memory are, if nobody comes back.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shard;
+use super::acts::restore_authors;
 use super::durability::renamed;
 use crate::link::{Batch, Compressed, Now, PersonId};
 use crate::log::{HandedLive, HandedNonces, HandedRoom};
@@ -37,7 +38,11 @@ impl Shard {
                     (None, Some(dormant)) if !is_on_disk => Some(hand_dormant(dormant, now)),
                     _ => None,
                 },
-                batches: if is_on_disk { Vec::new() } else { self.log.kept(self.rooms.alias(slot)) },
+                batches: if is_on_disk {
+                    Vec::new()
+                } else {
+                    redacted(room, self.log.kept(self.rooms.alias(slot)))
+                },
             }
         };
         let is_needed = |room: &HandedRoom| {
@@ -84,6 +89,7 @@ impl Taking<'_> {
             (live.time_ms, live.accepted_ms) = (from.time_ms, from.accepted_ms);
             live.nonces.restore(live.next_offset, &from.nonces.entries, now);
             live.nonces.complete_for(from.nonces.complete_for_us, now.us, elapsed_us);
+            restore_authors(live, &from.nonces.entries, handed.batches.iter());
             self.take_batches(slot, handed.room.epoch, handed.batches);
         }
         self.0.rooms.arm(slot, &self.0.config);
@@ -107,7 +113,9 @@ impl Taking<'_> {
         if let Some(handed) = handed.live {
             let live = room.wake(now, &shard.config, shard.seed);
             (live.next_seq, live.next_offset) = (batches.len() as u64, entry.next_offset);
+            let nonces = handed.nonces.entries.clone();
             take_live(live, handed, now, elapsed_us);
+            restore_authors(live, &nonces, batches.iter());
         }
         shard.state_bytes += room.state_bytes();
         let placed = match entry.slot {
@@ -129,6 +137,22 @@ impl Taking<'_> {
             shard.log.append(alias, epoch, &Arc::new(batch), full.map(|full| renamed(&full, alias)));
         }
     }
+}
+
+type Kept = Vec<(Arc<Batch>, Option<Bytes>)>;
+
+/// What is removed is not handed over.
+fn redacted(room: &Room, kept: Kept) -> Kept {
+    let removals = room.removals();
+    if removals.is_empty() {
+        return kept;
+    }
+    let one = |(batch, full): (Arc<Batch>, Option<Bytes>)| {
+        let full = full
+            .map(|full| removals.redacted_wire(batch.first_offset, batch.next_offset, &full).unwrap_or(full));
+        (removals.redacted(&batch), full)
+    };
+    kept.into_iter().map(one).collect()
 }
 
 fn hand_live(live: &Live, now: Now, is_on_disk: bool) -> HandedLive {
@@ -170,6 +194,7 @@ fn take_live(live: &mut Live, handed: HandedLive, now: Now, elapsed_us: u64) {
     }
     live.slow_mode.take_over(&handed.spoke, now.us, elapsed_us);
     live.state = State::handed(handed.state, handed.state_version);
+    live.remember_moderation();
     live.nonces.restore(live.next_offset, &handed.nonces.entries, now);
     live.nonces.complete_for(handed.nonces.complete_for_us, now.us, elapsed_us);
 }

@@ -14,6 +14,7 @@ use super::pending_acks::RETRY_MS;
 use super::rooms::Rooms;
 use crate::link::{Alias, Batch, HistoryPage, Output, PageOf, WorkerId};
 use crate::log::{DurableLog, Log, ReadRequest};
+use crate::room::Room;
 
 /// Batches in one page of history: six seconds of a busy room at a tick of 100 ms.
 const PAGE_BATCHES_MAX: usize = 64;
@@ -109,7 +110,10 @@ impl Pages {
         let Some(read) = self.end(number) else { return };
         let page = match past.slot(read.wanted) {
             Some(_) if batches.is_empty() => past.page(read.wanted),
-            Some(_) => HistoryPage { batches, same_epoch: true, retry_after_ms: None },
+            Some(slot) => {
+                let batches = past.redacted(slot, batches);
+                HistoryPage { batches, same_epoch: true, retry_after_ms: None }
+            }
             None => HistoryPage::default(),
         };
         read.send(&page, outbox);
@@ -189,6 +193,19 @@ impl Past<'_> {
                 self.log.read_full(alias, from, messages_max.into(), PAGE_BYTES_MAX)
             }
         };
+        let batches = match self.rooms.slot(alias) {
+            Some(slot) => self.redacted(slot, batches),
+            None => batches,
+        };
         HistoryPage { batches, same_epoch: true, retry_after_ms: None }
+    }
+
+    /// Batches as a reader may have them.
+    fn redacted(&self, slot: u32, batches: Vec<Arc<Batch>>) -> Vec<Arc<Batch>> {
+        let removals = self.rooms.get(slot).map(Room::removals).unwrap_or_default();
+        if removals.is_empty() {
+            return batches;
+        }
+        batches.iter().map(|batch| removals.redacted(batch)).collect()
     }
 }

@@ -14,6 +14,7 @@
 //! the log has everything and every answer has left ([`Shard::is_handed`]), another owner may take it.
 //! Not here: threads, queues and clocks (`runtime`), routing (`backbone`).
 
+mod acts;
 mod admin;
 pub(crate) mod counters;
 mod durability;
@@ -34,6 +35,7 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
 use grandstand_protocol::{limits, rules};
 
+use self::acts::Acts;
 use self::admin::Administration;
 use self::counters::Counters;
 use self::history::{Pages, Past, Wanted};
@@ -43,13 +45,13 @@ use self::rooms::{Bounds, Full, Rooms};
 use self::shows::Shows;
 use crate::config::ShardConfig;
 use crate::link::{
-    Alias, Attachment, Directory, Input, Now, Opener, Output, RoomSettings, ShardId, WorkerId,
+    Alias, Attachment, Batch, Directory, Input, Now, Opener, Output, RoomSettings, ShardId, WorkerId,
 };
 use crate::log::{Log, MemoryLog};
 use crate::room::pacing::Selector;
 use crate::room::seal::Sealer;
 use crate::room::tick::Ticks;
-use crate::room::{Account, Epochs, Origin, Room};
+use crate::room::{Account, Epochs, Live, Origin, Room};
 
 /// A shard.
 pub struct Shard {
@@ -148,6 +150,7 @@ impl Shard {
             Input::Publish(publication) => self.publish(now, publication),
             Input::React { alias, tallies } => self.react(now, alias, tallies),
             Input::SetState(change) => self.set_state(now, *change),
+            Input::Act(act) => Acts(self).act(now, *act),
             Input::History { worker, request, alias, epoch, from, of } => {
                 self.history(now, (worker, request), Wanted { alias, epoch, from, of });
             }
@@ -260,6 +263,7 @@ impl Shard {
         }
         let room = self.rooms.get_mut(slot).expect("its show is not gone");
         let (epoch, phase) = (room.epoch, room.phase);
+        let newest = self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max);
         let live = room.wake(now, &self.config, self.seed);
         live.viewers.follow(worker);
         if now.us < self.counts_from_us {
@@ -272,7 +276,7 @@ impl Shard {
             next_seq: live.next_seq,
             next_offset: live.next_offset,
             time_ms: live.time_ms,
-            batches: self.log.newest(alias, self.config.ring_batches_max, self.config.ring_bytes_max),
+            batches: redacted(live, newest),
             snapshot: live.state.image(alias, epoch, &mut self.sealer.encoder),
             phase,
             until_ms: live.until_ms,
@@ -315,5 +319,13 @@ impl Shard {
             Some(page) => self.outbox.push(worker, Output::History { request, page: Box::new(page) }),
             None => self.start_reads(),
         }
+    }
+}
+
+/// Batches as a reader may have them.
+fn redacted(live: &Live, batches: Vec<Arc<Batch>>) -> Vec<Arc<Batch>> {
+    match &live.moderation {
+        Some(moderation) => batches.iter().map(|batch| moderation.removals.redacted(batch)).collect(),
+        None => batches,
     }
 }

@@ -304,6 +304,7 @@ fn unavailable(kind: AnswerKind, retry_after_ms: u32) -> AnswerKind {
     match kind {
         AnswerKind::Published { nonce, .. } => AnswerKind::PublishRefused { nonce, reason, retry_after_ms },
         AnswerKind::StateSet { request, .. } => AnswerKind::StateRefused { request, reason, retry_after_ms },
+        AnswerKind::Acted { request, .. } => AnswerKind::ActRefused { request, reason, retry_after_ms },
         refused => refused,
     }
 }

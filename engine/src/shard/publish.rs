@@ -18,7 +18,7 @@ use crate::room::judge::{self, Verdict};
 use crate::room::state::{RESERVED_PREFIX, Waiter};
 
 /// The reason of a refusal, and when a retry may succeed.
-type Refused = (Refusal, Option<u32>);
+pub(super) type Refused = (Refusal, Option<u32>);
 
 impl Shard {
     pub(super) fn publish(&mut self, now: Now, mut p: Box<Publication>) {
@@ -43,6 +43,7 @@ impl Shard {
                 } else if live.staff.is_imitated_by(&p.author, (!p.exempt).then_some(p.user), now.us) {
                     p.author = guest_name(p.user.0);
                 }
+                live.authors.note(offset, &p);
                 live.chat.push(p);
                 live.active_us = now.us;
                 live.plan_seal(now.us, &self.config, &mut self.ticks);

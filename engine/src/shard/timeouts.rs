@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use grandstand_protocol::frame;
 
+use super::acts::Acts;
 use super::history::Past;
 use super::outbox::Outbox;
 use super::pending_acks::AckPolicy;
@@ -124,16 +125,17 @@ impl Shard {
             .and_then(|(per_s, pacing)| self.selector.select(pacing, &messages, now.us, per_s));
         self.counters.count_fates(messages.len(), fates);
         let first_offset = live.next_offset;
+        let has_acts = live.has_acts() || live.state.hides_changes();
         let mut rest = &messages[..];
         let mut rest_fates = fates;
-        loop {
+        while !(has_acts && rest.is_empty()) {
             let fitting = seal::fitting(rest, self.config.batch_bytes_max);
             let (now_sealed, later) = rest.split_at(fitting);
             let said = Said { messages: now_sealed, fates: rest_fates.map(|fates| &fates[..fitting]) };
             rest_fates = rest_fates.map(|fates| &fates[fitting..]);
-            let lanes =
-                if later.is_empty() { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
-            let state = if keeps_state && later.is_empty() { live.state.to_keep() } else { None };
+            let is_last = later.is_empty() && !has_acts;
+            let lanes = if is_last { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
+            let state = if keeps_state && is_last { live.state.to_keep() } else { None };
             let Sealed { batch, full, waiters } =
                 self.sealer.seal((alias, epoch), live, said, now.unix_ms, lanes);
             if is_kept && (batch.has_chat() || state.is_some()) {
@@ -177,6 +179,12 @@ impl Shard {
         for repeat in repeats {
             let answer = policy.published(repeat.nonce, repeat.offset, live.time_ms, true);
             self.acks.answer(now, is_kept, repeat.from, answer, &mut self.outbox);
+        }
+        if let Some(oldest) = self.log.oldest_offset(alias) {
+            live.authors.forget_before(oldest);
+        }
+        if has_acts {
+            Acts(self).seal_acts(slot, now);
         }
     }
 

@@ -95,6 +95,7 @@ fn batch(room: usize, (epoch, offset): (u64, u64)) -> Entry {
         base_time_ms: offset * 100,
         time_ms: offset * 100 + 100,
         wire: Encoder::batch_framed(&BODY),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

@@ -124,6 +124,7 @@ fn entry(name: &str, at: u64, turn: u64) -> Entry {
         base_time_ms: 1_000_000 + turn * 100,
         time_ms: 1_000_100 + turn * 100,
         wire: Encoder::batch_framed(&BODY),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

@@ -288,6 +288,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire,
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         };

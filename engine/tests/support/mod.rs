@@ -13,7 +13,7 @@ use grandstand_engine::link::*;
 use grandstand_engine::{Shard, ShardConfig};
 use grandstand_model::Clock;
 use grandstand_protocol::batch::{BatchReader, Item, Position};
-use grandstand_protocol::frame::{Durability, Role, ServerFrame};
+use grandstand_protocol::frame::{ActKind, Category, Durability, Role, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, stream};
 
@@ -362,4 +362,63 @@ pub(crate) fn offset(kind: AnswerKind) -> (u64, bool) {
         AnswerKind::Published { offset, repeated, .. } => (offset, repeated),
         other => panic!("not published: {other:?}"),
     }
+}
+
+/// An act of a moderator.
+pub(crate) fn act(alias: Alias, request: u32, act: ActKind, target: Option<u64>) -> ActRequest {
+    ActRequest {
+        from: ReplyTo { worker: WorkerId(0), connection: ConnectionToken(u64::from(request)) },
+        request,
+        alias,
+        by: Actor { user: UserId(900), person: PersonId(900), name: "Mo".into(), may_moderate: true },
+        act,
+        epoch: 0,
+        target,
+        seconds: 0,
+        category: Category::Other,
+        text: "".into(),
+    }
+}
+
+/// A message or an act of a batch, with its offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Said {
+        offset: u64,
+        author: String,
+        text: String,
+    },
+    Removed(u64),
+    /// With the offsets of the messages that it removes.
+    Act(u64, Vec<u64>),
+}
+
+/// What a batch holds. Of what its acts remove those in `known`, by author and text.
+pub(crate) fn entries(batch: &Batch, known: &BTreeMap<u64, (String, String)>) -> Vec<Entry> {
+    let body = body_of(&batch.wire);
+    let mut reader = BatchReader::new(&body).expect("a batch reads");
+    let (mut all, mut offset) = (Vec::new(), batch.first_offset);
+    while let Some(item) = reader.next_item().expect("a batch reads to its end") {
+        match item {
+            Item::Message(m) => {
+                offset += m.skip;
+                all.push(Entry::Said { offset, author: m.author.into(), text: m.text.into() });
+            }
+            Item::Removed(skip) => {
+                offset += skip;
+                all.push(Entry::Removed(offset));
+            }
+            Item::Act(act) => {
+                offset += act.skip;
+                let removal = act.removal(offset);
+                let is_removed =
+                    |(at, (author, _)): &(&u64, &(String, String))| removal.covers(offset, **at, author);
+                let removed = known.iter().filter(is_removed).map(|(at, _)| *at);
+                all.push(Entry::Act(offset, removed.collect()));
+            }
+            _ => continue,
+        }
+        offset += 1;
+    }
+    all
 }

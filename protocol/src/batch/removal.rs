@@ -94,8 +94,9 @@ pub enum Removal<'a> {
 }
 
 impl<'a> Removal<'a> {
-    /// Read the fields of an entry at this offset. `None`: they are not a removal.
-    pub(super) fn read(at: u64, bytes: &'a [u8]) -> Option<Removal<'a>> {
+    /// Read the fields of an entry at this offset, as [`RemovalParts::write`] wrote them. `None`: they are
+    /// not a removal.
+    pub fn read(at: u64, bytes: &'a [u8]) -> Option<Removal<'a>> {
         let (&kind, rest) = bytes.split_first()?;
         let mut pos = 0;
         Some(match kind {

@@ -171,6 +171,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from_static(wire),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         })

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use grandstand_engine::link::{Alias, Answer, AnswerKind, Batch, Output, Personal};
-use grandstand_protocol::frame::{Kind, Phase, Published, ServerFrame};
+use grandstand_protocol::frame::{Acted, Kind, Phase, Published, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
 use super::Audience;
@@ -20,6 +20,8 @@ impl Audience {
             Output::Batch { alias, batch } => self.handle_batch(alias, batch),
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
             Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
+            // What sessions are told of acts.
+            Output::Notices(_) => {}
             Output::Attached { room, result } => {
                 Attachments(&mut self.subscriptions).handle_attached(&room, result);
             }
@@ -62,7 +64,10 @@ impl Audience {
         match answer.kind {
             AnswerKind::Published { .. } => counters.publications_accepted += 1,
             AnswerKind::PublishRefused { .. } => counters.publications_refused += 1,
-            AnswerKind::StateSet { .. } | AnswerKind::StateRefused { .. } => {}
+            AnswerKind::StateSet { .. }
+            | AnswerKind::StateRefused { .. }
+            | AnswerKind::Acted { .. }
+            | AnswerKind::ActRefused { .. } => {}
         }
         let Some((ix, _)) = subscriptions.connections.named(answer.connection) else { return };
         match answer.kind {
@@ -78,6 +83,13 @@ impl Audience {
             }
             AnswerKind::StateRefused { request, reason, retry_after_ms } => {
                 subscriptions.refuse(ix, Kind::SetState, request.into(), reason, retry_after_ms);
+            }
+            AnswerKind::Acted { request, epoch, offset, count } => {
+                let acted = Acted { request, epoch, offset, count };
+                subscriptions.send_control(ix, &ServerFrame::Acted(acted));
+            }
+            AnswerKind::ActRefused { request, reason, retry_after_ms } => {
+                subscriptions.refuse(ix, Kind::Act, request.into(), reason, retry_after_ms);
             }
         }
     }

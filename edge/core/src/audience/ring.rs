@@ -104,6 +104,7 @@ mod tests {
             base_time_ms: 0,
             time_ms: 0,
             wire: Bytes::from_static(&[0; 10]),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         })

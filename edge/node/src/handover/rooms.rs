@@ -285,6 +285,7 @@ impl In {
             base_time_ms,
             time_ms,
             wire,
+            has_acts: false,
             compressed,
             snapshot,
         })
@@ -323,6 +324,7 @@ mod tests {
             base_time_ms: 5,
             time_ms: 6,
             wire: wire(3),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         };

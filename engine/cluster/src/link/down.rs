@@ -104,7 +104,7 @@ fn take_item(kind: u8, f: &mut Fields<'_>) -> Taken<DownItem> {
         }
         kind::down::RESTATE => DownItem::Restate,
         kind::down::HANDED => DownItem::Handed(Box::new(handed::take(f)?)),
-        kind::down::ATTACHED..=kind::down::ADMIN => {
+        kind::down::ATTACHED..=kind::down::ADMIN | kind::down::NOTICES => {
             let workers: Box<[WorkerId]> = f.list(input::take_worker)?.into();
             if workers.is_empty() {
                 return Err(Stop::Expected("at least one worker"));
@@ -184,6 +184,11 @@ impl DownSender {
                 let (first, second) = all.split_at(all.len() / 2);
                 push(self, Output::Personals(first.to_vec()))?;
                 push(self, Output::Personals(second.to_vec()))
+            }
+            Output::Notices(all) if all.len() > 1 => {
+                let (first, second) = all.split_at(all.len() / 2);
+                push(self, Output::Notices(first.to_vec()))?;
+                push(self, Output::Notices(second.to_vec()))
             }
             Output::Attached { room, result: Ok(attachment) } if !attachment.batches.is_empty() => {
                 let mut shorter = attachment.clone();

@@ -83,6 +83,10 @@ pub(super) fn pack(input: &Input, p: &mut Packer) -> u8 {
             p.option(value.as_deref(), Packer::run);
             up::SET_STATE
         }
+        Input::Act(act) => {
+            super::act::pack(act, p);
+            up::ACT
+        }
         Input::History { worker, request, alias, epoch, from, of } => {
             p.number(worker.0);
             p.number(*request);
@@ -145,6 +149,7 @@ pub(super) fn take(kind: u8, f: &mut Fields<'_>) -> Taken<Input> {
             key: f.text()?.into(),
             value: f.option(Fields::bytes)?,
         })),
+        up::ACT => Input::Act(Box::new(super::act::take(f)?)),
         up::HISTORY => Input::History {
             worker: take_worker(f)?,
             request: f.number()?,
@@ -225,12 +230,12 @@ fn take_publication(f: &mut Fields<'_>) -> Taken<Publication> {
     })
 }
 
-fn pack_reply_to(ReplyTo { worker, connection }: ReplyTo, p: &mut Packer) {
+pub(super) fn pack_reply_to(ReplyTo { worker, connection }: ReplyTo, p: &mut Packer) {
     p.number(worker.0);
     p.number(connection.0);
 }
 
-fn take_reply_to(f: &mut Fields<'_>) -> Taken<ReplyTo> {
+pub(super) fn take_reply_to(f: &mut Fields<'_>) -> Taken<ReplyTo> {
     Ok(ReplyTo { worker: take_worker(f)?, connection: ConnectionToken(f.number()?) })
 }
 

@@ -8,6 +8,7 @@
 //! Not here: what an input or an output means (`grandstand_engine`), who owns the shard (`seat`), how frames
 //! travel (`stand::wire`).
 
+mod act;
 mod admin;
 mod answer;
 mod down;

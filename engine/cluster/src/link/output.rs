@@ -21,6 +21,8 @@ mod answer {
     pub(super) const PUBLISH_REFUSED: u8 = 2;
     pub(super) const STATE_SET: u8 = 3;
     pub(super) const STATE_REFUSED: u8 = 4;
+    pub(super) const ACTED: u8 = 5;
+    pub(super) const ACT_REFUSED: u8 = 6;
 }
 
 /// Write the fields of an output; returns its kind.
@@ -53,6 +55,10 @@ pub(super) fn pack(output: &Output, p: &mut Packer) -> u8 {
                 p.run(wire);
             });
             down::PERSONALS
+        }
+        Output::Notices(notices) => {
+            p.list(notices, |p, notice| p.framed(|p| super::act::pack_notice(notice, p)));
+            down::NOTICES
         }
         Output::History { request, page } => {
             let HistoryPage { batches, same_epoch, retry_after_ms } = &**page;
@@ -89,6 +95,7 @@ pub(super) fn take(kind: u8, f: &mut Fields<'_>) -> Taken<Output> {
         down::BATCH => Output::Batch { alias: take_alias(f)?, batch: f.batch()? },
         down::ANSWERS => Output::Answers(take_answers(f)?),
         down::PERSONALS => Output::Personals(f.list(take_personal)?),
+        down::NOTICES => Output::Notices(super::act::take_notices(f)?),
         down::HISTORY => Output::History {
             request: f.number()?,
             page: Box::new(HistoryPage {
@@ -185,6 +192,19 @@ fn pack_answer(Answer { connection, kind }: &Answer, p: &mut Packer) {
             p.number(reason.wire());
             p.option(*retry_after_ms, Packer::number);
         }
+        AnswerKind::Acted { request, epoch, offset, count } => {
+            begin(answer::ACTED);
+            p.number(*request);
+            p.word(*epoch);
+            p.option(*offset, Packer::number);
+            p.number(*count);
+        }
+        AnswerKind::ActRefused { request, reason, retry_after_ms } => {
+            begin(answer::ACT_REFUSED);
+            p.number(*request);
+            p.number(reason.wire());
+            p.option(*retry_after_ms, Packer::number);
+        }
     }
 }
 
@@ -217,6 +237,17 @@ fn take_answer(f: &mut Fields<'_>) -> Taken<Answer> {
         },
         answer::STATE_SET => AnswerKind::StateSet { request: f.number()?, version: f.number()? },
         answer::STATE_REFUSED => AnswerKind::StateRefused {
+            request: f.number()?,
+            reason: take_reason(f)?,
+            retry_after_ms: f.option(Fields::number)?,
+        },
+        answer::ACTED => AnswerKind::Acted {
+            request: f.number()?,
+            epoch: f.word()?,
+            offset: f.option(Fields::number)?,
+            count: f.number()?,
+        },
+        answer::ACT_REFUSED => AnswerKind::ActRefused {
             request: f.number()?,
             reason: take_reason(f)?,
             retry_after_ms: f.option(Fields::number)?,

@@ -31,6 +31,7 @@ pub(super) mod kind {
         pub(in crate::link) const LOAD: u8 = 25;
         pub(in crate::link) const ADMIN: u8 = 26;
         pub(in crate::link) const REATTACH: u8 = 27;
+        pub(in crate::link) const ACT: u8 = 28;
     }
     pub(in crate::link) mod down {
         pub(in crate::link) const ENTRY: u8 = 32;
@@ -46,6 +47,7 @@ pub(super) mod kind {
         pub(in crate::link) const REMOVED: u8 = 42;
         pub(in crate::link) const ADMIN: u8 = 43;
         pub(in crate::link) const HANDED: u8 = 44;
+        pub(in crate::link) const NOTICES: u8 = 45;
     }
 }
 
@@ -294,6 +296,7 @@ impl Packer {
             messages,
             base_time_ms,
             time_ms,
+            has_acts,
             wire,
             compressed: _,
             snapshot,
@@ -315,6 +318,10 @@ impl Packer {
                     p.number(at as u64);
                     p.number(wire.len() as u64);
                 }
+            }
+            // Few batches hold acts: the others pay no byte for it.
+            if *has_acts {
+                p.flag(true);
             }
         });
         self.batches.add(batch)

@@ -191,6 +191,7 @@ impl<'a> Fields<'a> {
         let next_offset = first_offset.checked_add(offsets).ok_or(Stop::Expected("offsets of 64 bits"))?;
         let (messages, base_time_ms, time_ms) = (self.number()?, self.number()?, self.number()?);
         let (snapshot, wire) = (self.option(Self::image)?, take_wire(self)?);
+        let has_acts = self.bytes.first() == Some(&1);
         if alias_of(&wire).is_none() {
             return Err(Stop::Expected("one whole frame of a batch"));
         }
@@ -203,6 +204,7 @@ impl<'a> Fields<'a> {
             base_time_ms,
             time_ms,
             wire,
+            has_acts,
             compressed,
             snapshot,
         })

@@ -228,6 +228,7 @@ fn worker_of(input: &Input) -> Option<WorkerId> {
         | Input::Load { worker, .. } => Some(*worker),
         Input::Publish(publication) => Some(publication.from.worker),
         Input::SetState(change) => Some(change.from.worker),
+        Input::Act(act) => Some(act.from.worker),
         Input::Admin { from, .. } => Some(from.worker),
         Input::React { .. } => None,
     }

@@ -48,6 +48,7 @@ impl Hall {
             base_time_ms: 5,
             time_ms: 5,
             wire: Bytes::from(vec![b'.'; 1024]),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: None,
         };

@@ -53,6 +53,7 @@ fn say(rooms: &mut CopiedRooms, name: &Name, bytes: usize) {
         base_time_ms: 0,
         time_ms: 0,
         wire: Bytes::from(vec![0; bytes]),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

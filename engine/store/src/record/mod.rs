@@ -264,6 +264,7 @@ fn take_batch(room: Arc<str>, epoch: u64, source: &mut Decoder) -> Result<BatchE
         base_time_ms,
         time_ms,
         wire,
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

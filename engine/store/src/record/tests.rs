@@ -35,6 +35,7 @@ fn batch() -> impl Strategy<Value = Entry> {
                 base_time_ms,
                 time_ms: base_time_ms + u64::from(delta),
                 wire,
+                has_acts: false,
                 compressed: Compressed::default(),
                 snapshot: None,
             };

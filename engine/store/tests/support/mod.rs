@@ -213,6 +213,7 @@ pub fn batch_of(room: &str, epoch: u64, offset: u64, count: u64, state: Option<S
         base_time_ms,
         time_ms: base_time_ms + 10 * u64::from(count > 0),
         wire: Encoder::batch_framed(&body),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     };

@@ -143,6 +143,7 @@ impl ModelOwner {
             base_time_ms,
             time_ms: self.time_ms,
             wire: Encoder::batch_framed(&body),
+            has_acts: false,
             compressed: Compressed::default(),
             snapshot: change.and_then(|_| self.snapshot()),
         });
@@ -328,6 +329,7 @@ pub(super) fn any_batch(seq: u64, first_offset: u64, next_offset: u64, wire: Vec
         base_time_ms: 0,
         time_ms: 1,
         wire: Bytes::from(wire),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     })

@@ -83,9 +83,12 @@ impl Judge {
                 let Output::Answers(answers) = output else { continue };
                 for answer in answers {
                     verdict = Some(match answer.kind {
-                        AnswerKind::Published { .. } | AnswerKind::StateSet { .. } => Ok(()),
+                        AnswerKind::Published { .. }
+                        | AnswerKind::StateSet { .. }
+                        | AnswerKind::Acted { .. } => Ok(()),
                         AnswerKind::PublishRefused { reason, .. }
-                        | AnswerKind::StateRefused { reason, .. } => Err(reason),
+                        | AnswerKind::StateRefused { reason, .. }
+                        | AnswerKind::ActRefused { reason, .. } => Err(reason),
                     });
                 }
             }

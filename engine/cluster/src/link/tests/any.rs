@@ -8,7 +8,7 @@ use bytes::Bytes;
 use grandstand_engine::counter_name;
 use grandstand_engine::link::*;
 use grandstand_engine::log::{HandedLive, HandedNonces, HandedRoom, RoomEntry, StoredNonce};
-use grandstand_protocol::frame::{Durability, Kind, Phase, Role};
+use grandstand_protocol::frame::{ActKind, Category, Durability, Kind, NoticeKind, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream::write_header;
 use grandstand_protocol::text::Likeness;
@@ -52,11 +52,11 @@ fn image() -> impl Strategy<Value = Arc<StateImage>> {
 }
 
 fn batch() -> BoxedStrategy<Arc<Batch>> {
-    let numbers = (number(), any::<u32>(), 0..500_u64, any::<u32>(), number(), number());
+    let numbers = (number(), any::<u32>(), 0..500_u64, any::<u32>(), number(), (number(), any::<bool>()));
     let wire = (0..128_u8, vec(any::<u8>(), 0..200))
         .prop_map(|(alias, body)| framed(Kind::Batch, &[&[alias][..], &body].concat()));
     (numbers, wire, of(image()))
-        .prop_map(|((seq, first, offsets, messages, base_time_ms, time_ms), wire, snapshot)| {
+        .prop_map(|((seq, first, offsets, messages, base_time_ms, (time_ms, has_acts)), wire, snapshot)| {
             Arc::new(Batch {
                 seq,
                 first_offset: first.into(),
@@ -65,6 +65,7 @@ fn batch() -> BoxedStrategy<Arc<Batch>> {
                 base_time_ms,
                 time_ms,
                 wire,
+                has_acts,
                 compressed: Compressed::default(),
                 snapshot,
             })
@@ -166,6 +167,42 @@ fn state_change() -> impl Strategy<Value = StateChange> {
     )
 }
 
+fn act() -> impl Strategy<Value = ActRequest> {
+    let by = (any::<u64>(), any::<u64>(), text(), any::<bool>());
+    let what = (select(ActKind::ALL), any::<u64>(), of(number()), any::<u32>());
+    (reply_to(), any::<u32>(), alias(), by, what, select(Category::ALL), text()).prop_map(
+        |(from, request, alias, by, (act, epoch, target, seconds), category, text)| ActRequest {
+            from,
+            request,
+            alias,
+            by: Actor { user: UserId(by.0), person: PersonId(by.1), name: by.2.into(), may_moderate: by.3 },
+            act,
+            epoch,
+            target,
+            seconds,
+            category,
+            text: text.into(),
+        },
+    )
+}
+
+fn notice() -> impl Strategy<Value = RoomNotice> {
+    let to = prop_oneof![
+        any::<u64>().prop_map(|person| Recipient::Person(PersonId(person))),
+        Just(Recipient::Moderators)
+    ];
+    (alias(), to, select(NoticeKind::ALL), any::<u64>(), number(), text()).prop_map(
+        |(alias, to, notice, id, until_ms, text)| RoomNotice {
+            alias,
+            to,
+            notice,
+            id,
+            until_ms,
+            text: text.into(),
+        },
+    )
+}
+
 pub(super) fn input() -> BoxedStrategy<Input> {
     let opener = (any::<u64>(), any::<bool>())
         .prop_map(|(person, is_trusted)| Opener { person: PersonId(person), is_trusted });
@@ -199,6 +236,7 @@ pub(super) fn input() -> BoxedStrategy<Input> {
         publication().prop_map(|publication| Input::Publish(Box::new(publication))),
         (alias(), tallies).prop_map(|(alias, tallies)| Input::React { alias, tallies }),
         state_change().prop_map(|change| Input::SetState(Box::new(change))),
+        act().prop_map(|act| Input::Act(Box::new(act))),
         (worker(), number(), alias(), any::<u64>(), number(), page_of()).prop_map(
             |(worker, request, alias, epoch, from, of)| Input::History {
                 worker,
@@ -259,6 +297,12 @@ pub(super) fn answer() -> BoxedStrategy<Answer> {
         (any::<u32>(), refusal(), of(any::<u32>())).prop_map(|(request, reason, retry_after_ms)| {
             AnswerKind::StateRefused { request, reason, retry_after_ms }
         }),
+        (any::<u32>(), any::<u64>(), of(number()), number()).prop_map(|(request, epoch, offset, count)| {
+            AnswerKind::Acted { request, epoch, offset, count }
+        }),
+        (any::<u32>(), refusal(), of(any::<u32>())).prop_map(|(request, reason, retry_after_ms)| {
+            AnswerKind::ActRefused { request, reason, retry_after_ms }
+        }),
     ];
     (number(), kind)
         .prop_map(|(connection, kind)| Answer { connection: ConnectionToken(connection), kind })
@@ -314,6 +358,7 @@ pub(super) fn output() -> BoxedStrategy<Output> {
         (alias(), batch()).prop_map(|(alias, batch)| Output::Batch { alias, batch }),
         vec(answer(), 0..5).prop_map(Output::Answers),
         vec(personal, 0..4).prop_map(Output::Personals),
+        vec(notice(), 0..4).prop_map(Output::Notices),
         (number(), page).prop_map(|(request, page)| Output::History { request, page: Box::new(page) }),
         (alias(), phase(), number()).prop_map(|(alias, phase, at_ms)| Output::Phase { alias, phase, at_ms }),
         alias().prop_map(|alias| Output::Removed { alias }),

@@ -29,6 +29,7 @@ fn batch(seq: u64, bytes: usize) -> Arc<Batch> {
         base_time_ms: 1,
         time_ms: 2,
         wire: any::framed(Kind::Batch, &[&[1], &text[..]].concat()),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     })

@@ -100,6 +100,7 @@ fn outputs() -> Vec<Output> {
         base_time_ms: 1_700_000_000_000,
         time_ms: 1_700_000_000_250,
         wire: framed(Kind::Batch, &[0xac, 2, 0]),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: Some(image.clone()),
     });
@@ -176,6 +177,7 @@ fn handed() -> HandedRoom {
         base_time_ms: 5,
         time_ms: 6,
         wire: framed(Kind::Batch, &[0xac, 2, 0]),
+        has_acts: false,
         compressed: Compressed::default(),
         snapshot: None,
     });

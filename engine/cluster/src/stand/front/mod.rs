@@ -62,6 +62,7 @@ struct FrontRoom {
 enum Key {
     Publish(WorkerId, u64, u64),
     State(WorkerId, u64, u32),
+    Act(WorkerId, u64, u32),
     Page(WorkerId, u64),
     Admin(WorkerId, u64),
 }
@@ -157,7 +158,11 @@ impl Front {
                 self.relay.extend(self.named(alias).map(|alias| Input::React { alias, tallies }));
             }
             Input::Load { .. } => self.relay.push_back(input),
-            Input::Publish(_) | Input::SetState(_) | Input::History { .. } | Input::Admin { .. } => {
+            Input::Publish(_)
+            | Input::SetState(_)
+            | Input::Act(_)
+            | Input::History { .. }
+            | Input::Admin { .. } => {
                 self.enter(now_ms, input);
             }
         }
@@ -203,7 +208,7 @@ impl Front {
                 self.take(key).is_some()
             }
             Output::Admin(reply) => self.take(Key::Admin(worker, reply.connection.0)).is_some(),
-            Output::Personals(_) => true,
+            Output::Personals(_) | Output::Notices(_) => true,
         };
         if is_for_it {
             self.outputs.push_back((worker, output));
@@ -453,6 +458,10 @@ fn key_of(input: &Input) -> Option<Key> {
             let (worker, connection) = of(&change.from);
             Some(Key::State(worker, connection, change.request))
         }
+        Input::Act(act) => {
+            let (worker, connection) = of(&act.from);
+            Some(Key::Act(worker, connection, act.request))
+        }
         Input::History { worker, request, .. } => Some(Key::Page(*worker, *request)),
         Input::Admin { from, .. } => Some(Key::Admin(from.worker, from.connection.0)),
         _ => None,
@@ -467,6 +476,9 @@ fn key_of_answer(worker: WorkerId, answer: &Answer) -> Key {
         }
         AnswerKind::StateSet { request, .. } | AnswerKind::StateRefused { request, .. } => {
             Key::State(worker, connection, request)
+        }
+        AnswerKind::Acted { request, .. } | AnswerKind::ActRefused { request, .. } => {
+            Key::Act(worker, connection, request)
         }
     }
 }
@@ -487,6 +499,7 @@ fn alias_of(input: &mut Input) -> Option<&mut Alias> {
     match input {
         Input::Publish(publication) => Some(&mut publication.alias),
         Input::SetState(change) => Some(&mut change.alias),
+        Input::Act(act) => Some(&mut act.alias),
         Input::History { alias, .. } => Some(alias),
         _ => None,
     }
@@ -498,6 +511,7 @@ fn text_bytes(input: &Input) -> usize {
         Input::Publish(publication) => {
             publication.text.len() + publication.attachment.len() + publication.author.len()
         }
+        Input::Act(act) => act.text.len() + act.by.name.len(),
         Input::SetState(change) => change.key.len() + change.value.as_ref().map_or(0, Bytes::len),
         Input::Admin { request, .. } => match &**request {
             AdminRequest::SetState { value, .. } => value.as_ref().map_or(0, Vec::len),
@@ -519,6 +533,10 @@ fn refusal(key: Key, input: &Input, reason: Refusal) -> Option<(WorkerId, Output
         (Key::State(worker, ..), Input::SetState(change)) => {
             let kind = AnswerKind::StateRefused { request: change.request, reason, retry_after_ms };
             (worker, answer(change.from.connection, kind))
+        }
+        (Key::Act(worker, ..), Input::Act(act)) => {
+            let kind = AnswerKind::ActRefused { request: act.request, reason, retry_after_ms };
+            (worker, answer(act.from.connection, kind))
         }
         (Key::Page(worker, request), Input::History { .. }) => {
             let page = HistoryPage { batches: Vec::new(), same_epoch: true, retry_after_ms };

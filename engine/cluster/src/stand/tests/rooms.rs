@@ -154,7 +154,7 @@ impl Case {
             Output::Admin(reply) => {
                 self.admin.insert(reply.connection.0, reply.answer);
             }
-            Output::Personals(_) | Output::History { .. } => {}
+            Output::Personals(_) | Output::Notices(_) | Output::History { .. } => {}
         }
     }
 
