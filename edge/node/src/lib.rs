@@ -28,6 +28,7 @@ pub mod config_command;
 pub mod database;
 mod durable_log;
 mod error;
+pub mod events;
 pub mod file_limit;
 pub mod file_modes;
 mod handover;
@@ -49,6 +50,8 @@ mod settings;
 mod shutdown;
 mod signals;
 pub mod store_command;
+pub mod webhook_command;
+pub mod webhooks;
 
 pub use error::NodeError;
 pub use listeners::Addresses;

@@ -11,7 +11,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use grandstand::{check, cluster_command, config_command, file_limit, file_modes, logging, store_command};
+use grandstand::{
+    check, cluster_command, config_command, file_limit, file_modes, logging, store_command, webhook_command,
+};
 use grandstand_edge::config::{ConfigError, LogFormat};
 
 /// Shards allocate batches and workers free them all the time, for which mimalloc is designed.
@@ -38,6 +40,13 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::from(EXIT_FAILED),
             Err(error) => written(Err(error)),
         },
+        Some(("webhook", matches)) => match webhook_command::run(matches, &mut io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
         _ => unreachable!("clap asks for one of these"),
     }
@@ -53,6 +62,7 @@ fn command() -> Command {
         .subcommand(config_command::command())
         .subcommand(check::command())
         .subcommands(store_command::commands())
+        .subcommand(webhook_command::command())
         .subcommand(cluster_command::command())
         .subcommand(Command::new("version").about("Print the version"))
 }

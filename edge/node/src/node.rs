@@ -31,6 +31,7 @@ use crate::certificates::Certificates;
 #[cfg(feature = "api")]
 use crate::database::Database;
 use crate::durable_log::Retry;
+use crate::events::Events;
 use crate::handover::{Handover, Secrets, find_predecessor};
 use crate::health::{Health, Watchdog};
 use crate::house::House;
@@ -47,6 +48,7 @@ use crate::reload::{Credentials, Reload, Watch};
 use crate::rooms::Rooms;
 use crate::settings::audience_settings;
 use crate::shutdown::{Draining, Shutdown};
+use crate::webhooks::{self, Webhooks};
 use crate::{NodeError, cluster};
 
 /// A running node.
@@ -70,6 +72,8 @@ pub struct Node {
     health: Arc<Health>,
     watchdog: Option<Watchdog>,
     cluster: Option<cluster::Watch>,
+    events: Events,
+    webhooks: Option<webhooks::Running>,
 }
 
 impl Node {
@@ -136,8 +140,14 @@ impl Node {
             health: Arc::new(Health::new(pulses, clock, hung_after)),
             watchdog: None,
             cluster: None,
+            events: Events::default(),
+            webhooks: None,
         };
         node.watchdog = Some(node.start_watchdog()?);
+        (node.events, node.webhooks) = Webhooks::start(&node.config, clock, node.health.pulses())
+            .map_err(|e| NodeError::new(e, "see the keys under webhooks, and log.dir"))?;
+        node.house.tell_to(&node.events);
+        node.shutdown.tell_to(&node.events);
         node.start_media()?;
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
         node.api = node.start_api(&listeners, &rooms)?;
@@ -264,9 +274,14 @@ impl Node {
         for port in [self.api.take(), self.admin.take()].into_iter().flatten() {
             port.stop();
         }
+        self.webhooks = None;
         #[cfg(feature = "media")]
         drop(self.media.take());
         self.watchdog = None;
+    }
+
+    fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        self.webhooks.as_ref().map(|(webhooks, _)| webhooks.clone())
     }
 
     fn start_watchdog(&self) -> Result<Watchdog, NodeError> {
@@ -294,6 +309,7 @@ impl Node {
             desk: rooms.engine.desk(),
             stats: self.workers.stats().to_vec(),
             metrics: self.metrics(),
+            events: self.events.clone(),
             clock: self.shutdown.clock(),
             store: rooms.port.clone(),
             house: self.house.clone(),
@@ -344,11 +360,13 @@ impl Node {
     /// Routers of other modules at the API.
     #[cfg(feature = "api")]
     fn mounted(&self) -> Vec<(&'static str, utoipa_axum::router::OpenApiRouter)> {
-        #[allow(unused_mut)]
         let mut mounted = Vec::new();
         #[cfg(feature = "media")]
         if let Some(media) = &self.media {
             mounted.push(("/v1", media.router()));
+        }
+        if let Some(webhooks) = self.webhooks() {
+            mounted.push(("/v1/webhooks", webhooks.router()));
         }
         mounted
     }
@@ -378,6 +396,10 @@ impl Node {
     fn metrics(&self) -> Metrics {
         let metrics = Metrics::new(&self.config.node.name, self.shutdown.clock());
         let metrics = metrics.with_reload(self.reload.numbers());
+        let metrics = match self.webhooks() {
+            Some(webhooks) => metrics.with_numbers(move || webhooks.readings()),
+            None => metrics,
+        };
         #[cfg(feature = "media")]
         if let Some(media) = &self.media {
             return metrics.with_numbers(media.numbers());

@@ -25,7 +25,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use grandstand_edge::clock::Clock;
@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 use crate::cluster::{Clients, Cluster, GIVEN_AWAY_WITHIN};
 use crate::durable_log;
+use crate::events::{Event, Events, Kind};
 use crate::http::admin::{DrainControl, DrainRequest, DrainStatus};
 use crate::rooms::Rooms;
 
@@ -97,6 +98,7 @@ pub(crate) struct Shutdown {
     draining: watch::Sender<Option<Draining>>,
     /// Dropped to end the wait of an announcement.
     announcing: Mutex<Option<mpsc::Sender<()>>>,
+    events: OnceLock<Events>,
     /// Itself, for the thread that waits.
     this: Weak<Shutdown>,
 }
@@ -117,8 +119,15 @@ impl Shutdown {
             rooms: Mutex::default(),
             draining: watch::channel(None).0,
             announcing: Mutex::default(),
+            events: OnceLock::new(),
             this: this.clone(),
         })
+    }
+
+    /// From now on a drain is told there.
+    pub(crate) fn tell_to(&self, events: &Events) {
+        // It is set once.
+        let _ = self.events.set(events.clone());
     }
 
     /// The times of a later drain.
@@ -371,6 +380,10 @@ impl DrainControl for Shutdown {
         let connections = self.workers.connections();
         if self.begin(drain, Duration::from_millis(announce_ms), Duration::from_millis(refuse_ms)) {
             tracing::info!(connections, announce_ms, spread_ms, deadline_ms, "draining");
+            if let Some(events) = self.events.get() {
+                let data = serde_json::json!({ "node": self.config.node.name, "deadline_ms": deadline_ms });
+                events.tell(Event { kind: Kind::NodeDraining, room: None, data });
+            }
         }
         self.status()
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
+use common::quic::{End, Quic};
 use common::ws::{Got, Ws};
 use common::{config, frame};
 use grandstand::Node;
@@ -285,4 +286,73 @@ fn a_node_alone_bans_and_remembers_over_a_restart() {
     fs::write(format!("{dir}/bans.jsonl"), "not a ban\n").unwrap();
     let fault = Node::start(keys(&dir)).unwrap_err().to_string();
     assert!(fault.contains("damaged line 1"), "{fault}");
+}
+
+/// The kind: whatever is ended, over every transport, on open connections and after a restart, within 2 s.
+#[test]
+fn a_revocation_ends_sessions_over_every_transport_and_holds_after_a_restart() {
+    let folder = Folder::new("transports");
+    let dir = folder.text("log");
+    let keys = || config(&[("auth.hs256_secret", SECRET), ("log.dir", &dir), ("node.workers", "2")]);
+    let over_quic = |node: &Node, token: &str, ticket: &[u8]| {
+        let mut quic = Quic::open(node.addresses().quic.unwrap());
+        quic.send(&frame(&ClientFrame::Hello(Hello { token, ticket, ..Hello::default() })));
+        let first = quic.try_next_frame();
+        (quic, first)
+    };
+    let welcomed = |bytes: &[u8]| match ServerFrame::decode(bytes) {
+        Ok(ServerFrame::Welcome(welcome)) => {
+            Some((welcome.session, welcome.ticket.to_vec(), welcome.resumed))
+        }
+        _ => None,
+    };
+    let node = Node::start(keys()).unwrap();
+    // (token, what ends it, code): of a user, of a token, of a session.
+    let tokens = ["ann", "bob", "cat"].map(|user| token(user, &format!("{user}-1")));
+    let mut inside: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            let (ws, number, ticket) = enter(&node, token);
+            let (quic, first) = over_quic(&node, token, b"");
+            let (of_quic, quic_ticket, _) = welcomed(&first.unwrap()).unwrap();
+            (ws, quic, [(number, ticket), (of_quic, quic_ticket)])
+        })
+        .collect();
+    let sessions =
+        [inside[2].2[0].0, inside[2].2[1].0].map(|number| json!({ "session": number.to_string() }));
+    let orders = [
+        vec![("PUT", "/bans/ann", String::new())],
+        vec![("POST", "/revocations", r#"{"token_id":"bob-1"}"#.to_owned())],
+        sessions.iter().map(|session| ("POST", "/revocations", session.to_string())).collect(),
+    ];
+    let codes = [208, 151, 109];
+    for (at, orders) in orders.iter().enumerate() {
+        let began = Instant::now();
+        for (method, path, body) in orders {
+            assert_eq!(ask(&node, method, path, body)["kept"], json!(true));
+        }
+        let (ws, quic, _) = &mut inside[at];
+        assert_closed(ws, 4000 + codes[at], "");
+        let end = quic.until_close();
+        assert!(matches!(&end, End::Closed(code, _) if *code == u64::from(codes[at])), "{end:?}");
+        let took = began.elapsed();
+        println!("code {}: closed over WebSocket and QUIC after {took:?}", codes[at]);
+        assert!(took < EVERYWHERE_WITHIN, "{took:?}");
+    }
+    node.stop();
+    let node = Node::start(keys()).unwrap();
+    for at in 0..2 {
+        assert_eq!(refusal(&node, &tokens[at]), 4000 + codes[at]);
+        let (mut quic, first) = over_quic(&node, &tokens[at], b"");
+        let is_in = first.is_ok_and(|bytes| welcomed(&bytes).is_some());
+        assert!(!is_in && matches!(quic.until_close(), End::Closed(code, _) if code == u64::from(codes[at])));
+    }
+    // A revoked session is not continued; its user begins another one.
+    let [(_, of_ws), (_, of_quic)] = &inside[2].2;
+    let (_, first) = hello(&node, &tokens[2], of_ws);
+    let Got::Frame(bytes) = &first else { panic!("{first:?}") };
+    assert!(!welcomed(bytes).unwrap().2, "over WebSocket");
+    let (_, first) = over_quic(&node, &tokens[2], of_quic);
+    assert!(!welcomed(&first.unwrap()).unwrap().2, "over QUIC");
+    node.stop();
 }

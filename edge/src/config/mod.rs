@@ -33,7 +33,7 @@ pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{
     Admin, Api, Auth, Cluster, Config, Drain, Fanout, Gifs, Limits, Links, Log, Node, Proxy, Queues, Quic,
-    Rooms, Socket, Tls, Uploads, Ws, Wss,
+    Rooms, Socket, Tls, Uploads, Webhooks, Ws, Wss,
 };
 pub use value::{GifService, Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 

@@ -28,10 +28,12 @@ use grandstand_edge::workers::Workers;
 use grandstand_edge_core::audience::Rate;
 use grandstand_edge_core::auth::{Ended, Subject};
 use grandstand_edge_core::people::KINDS;
+use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 
 use crate::NodeError;
 use crate::cluster::Cluster;
+use crate::events::{Event, Events, Kind};
 use crate::settings::audience_settings;
 
 /// How long an order waits for other nodes and for the bucket.
@@ -49,6 +51,7 @@ pub struct House {
     saving: Mutex<bool>,
     workers: OnceLock<Weak<Workers>>,
     cluster: OnceLock<Arc<Cluster>>,
+    events: OnceLock<Events>,
     /// Everybody's rates, by the kind of limit.
     rates: [Rate; KINDS],
     asked: Mutex<BTreeMap<u64, BTreeSet<u8>>>,
@@ -99,6 +102,7 @@ impl House {
             saving: Mutex::new(bans.is_none()),
             workers: OnceLock::new(),
             cluster: OnceLock::new(),
+            events: OnceLock::new(),
             rates: [frames, publish, reactions, publish, publish],
             asked: Mutex::default(),
             answered: Notify::new(),
@@ -127,6 +131,12 @@ impl House {
         }
     }
 
+    /// From now on orders are told there.
+    pub(crate) fn tell_to(&self, events: &Events) {
+        // It is set once.
+        let _ = self.events.set(events.clone());
+    }
+
     /// What stands now, lifted entries aside.
     pub fn in_force(&self) -> Vec<Ban> {
         self.bans.all(self.now_ms()).into_iter().filter(|ban| !ban.is_lifted).collect()
@@ -152,12 +162,39 @@ impl House {
     /// There are as many entries as there may be.
     pub async fn order(self: &Arc<House>, ban: Ban) -> Result<Order, Full> {
         let ban = self.bans.decide(self.now_ms(), ban)?;
+        let is_told = self.tell(&ban);
+        let order = self.carry_out(ban).await;
+        let is_told = is_told.await;
+        Ok(Order { is_kept: order.is_kept && is_told, ..order })
+    }
+
+    /// Tell applications of an order; whether it is in their outbox.
+    fn tell(&self, ban: &Ban) -> impl Future<Output = bool> + use<> {
+        let events = self.events.get().filter(|events| events.is_on()).cloned();
+        let until_ms = Some(ban.until_ms).filter(|until_ms| *until_ms < u64::MAX);
+        let (what, name) = match ban.subject {
+            Subject::User(_) => ("user", ban.name.to_string()),
+            Subject::Session(number) => ("session", number.to_string()),
+            Subject::Token(_) => ("token", ban.name.to_string()),
+        };
+        let act = if ban.is_lifted { "lift" } else { "ban" };
+        let data = json!({ "act": act, what: name, "reason": ban.reason, "until_ms": until_ms });
+        let event = Event { kind: Kind::ModerationActed, room: None, data };
+        async move {
+            match events {
+                Some(events) => events.told(event).await,
+                None => true,
+            }
+        }
+    }
+
+    async fn carry_out(self: &Arc<House>, ban: Ban) -> Order {
         self.close(std::slice::from_ref(&ban));
         let house = self.clone();
         let saved = tokio::task::spawn_blocking(move || house.save());
         let Some(cluster) = self.cluster.get() else {
             let is_kept = saved.await.is_ok_and(|saved| saved);
-            return Ok(Order { ban, confirmed: vec![0], missing: Vec::new(), away: Vec::new(), is_kept });
+            return Order { ban, confirmed: vec![0], missing: Vec::new(), away: Vec::new(), is_kept };
         };
         let deadline = tokio::time::Instant::now() + ANSWER_WITHIN;
         let (live, away) = cluster.others();
@@ -185,7 +222,7 @@ impl House {
         let is_kept = is_in_bucket && saved.await.is_ok_and(|saved| saved);
         let missing = live.iter().copied().filter(|node| !confirmed.contains(node)).collect();
         let confirmed = [cluster.number()].into_iter().chain(confirmed).collect();
-        Ok(Order { ban, confirmed, missing, away, is_kept })
+        Order { ban, confirmed, missing, away, is_kept }
     }
 
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, BTreeSet<u8>>> {

@@ -75,7 +75,6 @@ impl Metrics {
 
     /// With the numbers of another module.
     #[must_use]
-    #[cfg_attr(not(feature = "media"), allow(dead_code))]
     pub(crate) fn with_numbers(
         mut self,
         numbers: impl Fn() -> Vec<(&'static str, &'static str, f64)> + Send + Sync + 'static,

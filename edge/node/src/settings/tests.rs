@@ -232,6 +232,7 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.loopback_exempt",
     "limits.people_", // what workers share of people
     "limits.sessions_per_user_max",
+    "webhooks.", // the outbox's thread
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",

@@ -159,6 +159,20 @@ config_sections! {
             "servers of an application keep some open; each costs a few kilobytes";
     }
 
+    webhooks: Webhooks = "Webhooks: events go to applications' servers" {
+        enabled: bool = false, [],
+            "Keep an outbox of events and send them to the endpoints that `grandstand webhook add` or the HTTP API (/v1/webhooks) adds. \
+             With log.dir the outbox outlives the process.",
+            "a node that no application listens to keeps nothing for it";
+        private_hosts: Vec<String> = Vec::new(), [],
+            "Hosts (`HOST` or `HOST:PORT`), addresses and networks that endpoints may have although they are not public. Any other endpoint \
+             must have public addresses, on port 80 or 443.",
+            "whoever may add an endpoint must not reach what only this machine can";
+        timeout_ms: u64 = 15_000, [100, 60_000],
+            "How long an endpoint may take to answer. Beyond, the message is sent again later, under the same id.",
+            "the least that Standard Webhooks asks for: an application should store a message and answer";
+    }
+
     tls: Tls = "Certificates, for WebSocket over TLS and QUIC" {
         cert: Option<PathBuf> = None, [],
             "PEM file of the certificate chain. Leaf first. Give both tls.cert and tls.key, or neither: without them the node \

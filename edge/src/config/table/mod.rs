@@ -18,7 +18,7 @@ mod media;
 mod rooms;
 
 pub use clients::{Auth, Limits};
-pub use connections::{Admin, Api, Node, Proxy, Quic, Tls, Ws, Wss};
+pub use connections::{Admin, Api, Node, Proxy, Quic, Tls, Webhooks, Ws, Wss};
 pub use machine::{Cluster, Drain, Log, Queues, Socket};
 pub use media::{Gifs, Links, Uploads};
 pub use rooms::{Fanout, Rooms};
@@ -40,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// HTTP API for applications.
     pub api: Api,
+    /// Webhooks: events go to applications' servers.
+    pub webhooks: Webhooks,
     /// Certificates, for WebSocket over TLS and QUIC.
     pub tls: Tls,
     /// Permissions. Without any key the node runs open, and says so at start.

@@ -44,6 +44,7 @@ use super::request::BODY_BYTES_MAX;
 use super::response::Failure;
 use super::server::{self, Bounds, Offloaded, offload};
 use super::shards::Shards;
+use crate::events::Events;
 use crate::file_limit;
 use crate::health::Health;
 use crate::house::House;
@@ -90,6 +91,8 @@ pub struct AdminState {
     pub drain: Arc<dyn DrainControl>,
     /// The verdict on the node's threads.
     pub health: Arc<Health>,
+    /// Where what happens is told.
+    pub events: Events,
     /// Reads certificates, keys and the configuration again.
     pub reload: Arc<dyn ReloadControl>,
     /// The port closes when this becomes true, or when its sender is dropped.
@@ -127,6 +130,7 @@ struct Port {
     drain: Arc<dyn DrainControl>,
     health: Arc<Health>,
     reload: Arc<dyn ReloadControl>,
+    events: Events,
 }
 
 type Shared = State<Arc<Port>>;
@@ -145,10 +149,11 @@ impl Port {
             drain,
             reload,
             health,
+            events,
             ..
         } = state;
         let shards = Shards::new(desk);
-        Port { clock, store, house, cluster, shards, stats, metrics, ready, drain, reload, health }
+        Port { clock, store, house, cluster, shards, stats, metrics, ready, drain, reload, health, events }
     }
 }
 

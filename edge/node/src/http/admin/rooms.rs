@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Port, Shared};
+use crate::events::{Event, Kind};
 use crate::http::request::{bytes, json as body_json, path};
 use crate::http::response::Failure;
 
@@ -104,7 +105,7 @@ pub(super) async fn create(State(port): Shared, body: Result<Bytes, BytesRejecti
     let durability = wanted.durability.map(Durability::from);
     check_durability(&port, durability)?;
     let settings = RoomSettings { durability, ..RoomSettings::default() };
-    port.change(&wanted.name, |room| AdminRequest::Create { room, settings }).await
+    port.change_and_tell(Kind::RoomOpened, &wanted.name, |room| AdminRequest::Create { room, settings }).await
 }
 
 /// A node without a log can keep no room on disk, and only a cluster can replicate one.
@@ -152,15 +153,15 @@ pub(super) async fn show(State(port): Shared, name: Name) -> Answer {
 }
 
 pub(super) async fn open(State(port): Shared, name: Name) -> Answer {
-    port.change(&path(name)?, |room| AdminRequest::Open { room }).await
+    port.change_and_tell(Kind::RoomOpened, &path(name)?, |room| AdminRequest::Open { room }).await
 }
 
 pub(super) async fn close(State(port): Shared, name: Name) -> Answer {
-    port.change(&path(name)?, |room| AdminRequest::Close { room }).await
+    port.change_and_tell(Kind::RoomClosed, &path(name)?, |room| AdminRequest::Close { room }).await
 }
 
 pub(super) async fn remove(State(port): Shared, name: Name) -> Answer {
-    port.change(&path(name)?, |room| AdminRequest::Remove { room }).await
+    port.change_and_tell(Kind::RoomClosed, &path(name)?, |room| AdminRequest::Remove { room }).await
 }
 
 pub(super) async fn set_state(
@@ -198,6 +199,22 @@ impl Port {
             AdminAnswer::Room(info) => Ok(Json(room(&info))),
             other => unreachable!("a change of a room is answered with it, not {other:?}"),
         }
+    }
+}
+
+impl Port {
+    /// The same, and tell applications of it before it is answered.
+    async fn change_and_tell(
+        &self,
+        kind: Kind,
+        name: &str,
+        request: impl FnOnce(String) -> AdminRequest,
+    ) -> Answer {
+        let answer = self.change(name, request).await?;
+        let data = json!({ "phase": answer.0["phase"] });
+        // A fault of the outbox is in the log and in the numbers; the room has changed all the same.
+        let _ = self.events.told(Event { kind, room: Some(name.into()), data }).await;
+        Ok(answer)
     }
 }
 

@@ -48,6 +48,7 @@ impl Node {
             clock: Clock::start(),
             store: None,
             house: House::open(&Config::default(), Clock::start()).unwrap(),
+            events: Events::default(),
             cluster: None,
             ready: ready.clone(),
             key: SharedKey::new(key.map(Secret::new).as_ref()),
