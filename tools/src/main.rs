@@ -49,6 +49,9 @@ enum Tool {
     Demo(demo::Args),
     /// Chat: follow a room in the terminal and write into it.
     Chat(chat::Args),
+    /// Import TV listings, and show the guide.
+    #[cfg(feature = "guide")]
+    Guide(grandstand_guide_tool::Args),
     /// Generate a chat log with the shapes of real ones.
     Synth(synth::Args),
     /// Write the dictionary of compressed frames (cargo xtask dictionary).
@@ -71,6 +74,8 @@ fn main() -> ExitCode {
         Tool::Replay(args) => block_on(replay::run(args)),
         Tool::Demo(args) => block_on(demo::run(args)),
         Tool::Chat(args) => block_on(chat::run(args)),
+        #[cfg(feature = "guide")]
+        Tool::Guide(args) => grandstand_guide_tool::run(&args, &mut |text| say::result(text)),
         Tool::Synth(args) => block_on(synth::run(args)).map(|()| true),
         Tool::Dictionary(args) => synth::dictionary::run(&args).map(|()| true),
         Tool::Node(args) => demo::run_node(&args).map(|()| true),

@@ -4,7 +4,7 @@
 //! - [`http`]: the admin port, for operators; [`metrics`]: the numbers of the scrape;
 //! - [`file_limit`]: connections fitted to the limit of open files;
 //! - [`database`]: what a node keeps besides rooms; [`api_keys`]: who may use the HTTP API;
-//! - `cluster`: several nodes as one;
+//! - `cluster`: several nodes as one; `guide`: TV listings;
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`], [`file_modes`], `reload`: parts that a process has once;
 //! - `signals`, `service_manager`: what a supervisor asks for, and hears;
@@ -31,6 +31,11 @@ mod error;
 pub mod events;
 pub mod file_limit;
 pub mod file_modes;
+#[cfg(feature = "guide")]
+mod guide;
+#[cfg(not(feature = "guide"))]
+#[path = "guide/absent.rs"]
+mod guide;
 mod handover;
 pub mod health;
 pub mod house;

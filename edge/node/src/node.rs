@@ -20,6 +20,7 @@ use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
 use grandstand_edge::stats::Stats;
 use grandstand_edge::workers::{Bells, Setup, StartError, WorkerThreads, Workers};
+use grandstand_engine::Calendar;
 use grandstand_engine::log::Handed;
 use grandstand_engine::runtime::WorkerPort;
 use grandstand_engine::runtime::pulse::Pulses;
@@ -32,6 +33,7 @@ use crate::certificates::Certificates;
 use crate::database::Database;
 use crate::durable_log::Retry;
 use crate::events::Events;
+use crate::guide::NodeGuide;
 use crate::handover::{Handover, Secrets, find_predecessor};
 use crate::health::{Health, Watchdog};
 use crate::house::House;
@@ -74,6 +76,7 @@ pub struct Node {
     cluster: Option<cluster::Watch>,
     events: Events,
     webhooks: Option<webhooks::Running>,
+    guide: Option<NodeGuide>,
 }
 
 impl Node {
@@ -106,7 +109,9 @@ impl Node {
         let pulses = Pulses::default();
         logging::thread().into_iter().for_each(|thread| pulses.share(thread));
         let prints = credentials.tickets.prints();
-        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints)?;
+        let guide = NodeGuide::open(&config, clock)?;
+        let calendar = guide.as_ref().map_or_else(Calendar::default, |guide| guide.calendar());
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints, calendar)?;
 
         if config.is_clustered() {
             let entries = credentials.house.take(&cluster::bans(&config)?);
@@ -140,6 +145,7 @@ impl Node {
             health: Arc::new(Health::new(pulses, clock, hung_after)),
             watchdog: None,
             cluster: None,
+            guide: None,
             events: Events::default(),
             webhooks: None,
         };
@@ -149,6 +155,7 @@ impl Node {
         node.house.tell_to(&node.events);
         node.shutdown.tell_to(&node.events);
         node.start_media()?;
+        node.guide = NodeGuide::start(guide, rooms.engine.desk(), node.health.pulses())?;
         node.admin = node.start_admin(&listeners, &rooms, &ready)?;
         node.api = node.start_api(&listeners, &rooms)?;
         let of_cluster = rooms.cluster.clone();
@@ -268,6 +275,7 @@ impl Node {
         self.watch = None;
         self.log_retry = None;
         self.cluster = None;
+        self.guide = None;
         self.reload.stop_fetching();
         self.shutdown.stop();
         self.threads.join();
@@ -365,6 +373,10 @@ impl Node {
         if let Some(media) = &self.media {
             mounted.push(("/v1", media.router()));
         }
+        #[cfg(feature = "guide")]
+        if let Some(guide) = &self.guide {
+            mounted.push(("/v1/guide", crate::guide::router(guide.shelf())));
+        }
         if let Some(webhooks) = self.webhooks() {
             mounted.push(("/v1/webhooks", webhooks.router()));
         }
@@ -398,6 +410,10 @@ impl Node {
         let metrics = metrics.with_reload(self.reload.numbers());
         let metrics = match self.webhooks() {
             Some(webhooks) => metrics.with_numbers(move || webhooks.readings()),
+            None => metrics,
+        };
+        let metrics = match &self.guide {
+            Some(guide) => metrics.with_numbers(guide.numbers()),
             None => metrics,
         };
         #[cfg(feature = "media")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Bells;
+use grandstand_engine::Calendar;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{Handed, HandedRoom, LogSource};
 use grandstand_engine::runtime::pulse::Pulses;
@@ -40,9 +41,11 @@ impl Rooms {
         pulses: &Pulses,
         handed: Handed,
         ticket_key_prints: &[u64],
+        calendar: Calendar,
     ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
         if config.is_clustered() {
-            let engine_config = engine_config(config, bells.doorbells().len(), pulses.clone());
+            let mut engine_config = engine_config(config, bells.doorbells().len(), pulses.clone());
+            engine_config.shard.calendar = calendar;
             let cluster::Started { engine, ports, store, cluster } =
                 cluster::start(config, engine_config, bells, pulses, ticket_key_prints)?;
             return Ok((Rooms { engine, store: Some(store), port: None, cluster: Some(cluster) }, ports));
@@ -56,7 +59,8 @@ impl Rooms {
             AtStart::Waits(_) => Some(&mut closed),
         };
         let doorbells = bells.doorbells();
-        let engine_config = engine_config(config, doorbells.len(), pulses.clone());
+        let mut engine_config = engine_config(config, doorbells.len(), pulses.clone());
+        engine_config.shard.calendar = calendar;
         let (engine, ports) =
             Engine::start_with_handed(engine_config, doorbells, log, handed).map_err(|e| {
                 NodeError::new(format!("the engine does not start: {e}"), "see the keys under rooms")

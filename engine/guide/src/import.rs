@@ -90,6 +90,9 @@ impl fmt::Display for ImportError {
 
 impl std::error::Error for ImportError {}
 
+/// Takes the bytes that were read; whether the import goes on.
+pub type Progress<'a> = &'a dyn Fn(u64) -> bool;
+
 /// One import.
 pub struct Import<'a> {
     /// The guide.
@@ -98,8 +101,8 @@ pub struct Import<'a> {
     pub rooms: &'a dyn RoomUse,
     /// The time, seconds since 1970.
     pub now: i64,
-    /// Told how many bytes were read, now and then.
-    pub progress: Option<&'a mut dyn FnMut(u64)>,
+    /// Told how many bytes were read, now and then; `false` ends the import, and nothing is applied.
+    pub progress: Option<Progress<'a>>,
 }
 
 impl Import<'_> {
@@ -137,8 +140,7 @@ impl Import<'_> {
         report: &mut Report,
     ) -> Result<Outcome, ImportError> {
         let unreadable = |line: u64| move |fault: io::Error| ImportError::Unreadable(fault.to_string(), line);
-        let progress = self.progress.take();
-        let watched = Watched { inner: source, bytes: 0, told: 0, progress };
+        let watched = Watched { inner: source, bytes: 0, told: 0, progress: self.progress };
         let document = input::open(watched, &options.bounds).map_err(unreadable(1))?;
         let (marks, form) = (document.marks.clone(), document.form);
         if let Some(label) = &document.unknown_encoding {
@@ -161,8 +163,20 @@ impl Import<'_> {
             return Err(ImportError::Refused("the document has no programme that can be used".into()));
         }
         gathered.spool.close().map_err(unreadable(0))?;
-        self.guide.apply(&gathered.channels, &gathered.spool, self.rooms, self.now, options, report)
+        self.guide.apply(
+            &gathered,
+            &Surroundings { rooms: self.rooms, now: self.now, progress: self.progress },
+            options,
+            report,
+        )
     }
+}
+
+/// What an import knows besides its document.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) rooms: &'a dyn RoomUse,
+    pub(crate) now: i64,
+    pub(crate) progress: Option<Progress<'a>>,
 }
 
 /// A channel of the document, in the order in which it came.
@@ -172,10 +186,10 @@ pub(crate) struct Found {
 }
 
 /// What was read.
-struct Gathered {
-    channels: Vec<Found>,
+pub(crate) struct Gathered {
+    pub(crate) channels: Vec<Found>,
     by_id: HashMap<Box<str>, u32>,
-    spool: Spool,
+    pub(crate) spool: Spool,
     bounds: Bounds,
 }
 
@@ -252,18 +266,20 @@ struct Watched<'a, R> {
     inner: R,
     bytes: u64,
     told: u64,
-    progress: Option<&'a mut dyn FnMut(u64)>,
+    progress: Option<Progress<'a>>,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(into)?;
         self.bytes += n as u64;
-        if let Some(progress) = &mut self.progress
-            && (self.bytes - self.told > 1 << 20 || n == 0)
+        if let Some(progress) = self.progress
+            && (self.bytes - self.told > 1 << 18 || n == 0)
         {
             self.told = self.bytes;
-            progress(self.bytes);
+            if !progress(self.bytes) {
+                return Err(io::Error::other("the import was stopped"));
+            }
         }
         Ok(n)
     }

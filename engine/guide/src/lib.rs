@@ -28,5 +28,5 @@ pub mod text;
 pub mod time;
 pub mod xmltv;
 
-pub use import::{Import, ImportError, Options, Outcome, RoomUse, Unused};
+pub use import::{Import, ImportError, Options, Outcome, Progress, RoomUse, Unused};
 pub use report::Report;

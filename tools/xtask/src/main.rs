@@ -19,6 +19,7 @@ mod dictionary;
 mod field;
 mod filter;
 mod fuzz;
+mod guide;
 mod k8s;
 mod load;
 mod micro;
@@ -66,6 +67,7 @@ enum Task {
     Schema(schema::Args),
     Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
+    Guide(guide::Args),
     Autobahn(autobahn::Args),
     Clients(clients::Args),
     NatsServer(nats::Args),
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Task::Schema(args) => schema::go(&args),
         Task::Dictionary(args) => dictionary::go(&args),
         Task::Fuzz(args) => fuzz::go(&args),
+        Task::Guide(args) => guide::go(&args),
         Task::Autobahn(args) => autobahn::go(&args),
         Task::Clients(args) => clients::go(&args),
         Task::NatsServer(args) => nats::go(&args),

@@ -25,3 +25,5 @@ pub mod server;
 mod shards;
 
 pub use key::SharedKey;
+#[cfg(feature = "guide")]
+pub(crate) use shards::Shards;

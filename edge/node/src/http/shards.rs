@@ -22,14 +22,14 @@ const WAIT: Duration = Duration::from_secs(5);
 /// (`log.answer_within_ms`), so that its refusal comes first, and shorter than a connection's life.
 const PUBLISH_WAIT: Duration = Duration::from_secs(8);
 
-pub(super) struct Shards {
+pub(crate) struct Shards {
     desk: Arc<Desk>,
 }
 
 type Asked<T> = Result<oneshot::Receiver<T>, Failure>;
 
 impl Shards {
-    pub(super) fn new(desk: Arc<Desk>) -> Shards {
+    pub(crate) fn new(desk: Arc<Desk>) -> Shards {
         Shards { desk }
     }
 
@@ -70,6 +70,12 @@ impl Shards {
     /// Like [`Shards::ask_all`], within the time of one request. Returns the first failure, if there is one.
     pub(super) async fn all(&self, request: &AdminRequest) -> Result<Vec<AdminAnswer>, Failure> {
         self.ask_all(request, WAIT).await.into_iter().collect()
+    }
+
+    /// Like [`Shards::all`], for who answers no request; a failure is a text for the log.
+    #[cfg(feature = "guide")]
+    pub(crate) async fn every(&self, request: &AdminRequest) -> Result<Vec<AdminAnswer>, String> {
+        self.all(request).await.map_err(|failure| format!("{failure:?}"))
     }
 
     fn send(&self, shard: ShardId, request: AdminRequest) -> Asked<Result<AdminAnswer, Refusal>> {

@@ -13,12 +13,14 @@
 mod clients;
 mod connections;
 mod defaults;
+mod guide;
 mod machine;
 mod media;
 mod rooms;
 
 pub use clients::{Auth, Limits};
 pub use connections::{Admin, Api, Node, Proxy, Quic, Tls, Webhooks, Ws, Wss};
+pub use guide::Guide;
 pub use machine::{Cluster, Drain, Log, Queues, Socket};
 pub use media::{Gifs, Links, Uploads};
 pub use rooms::{Fanout, Rooms};
@@ -52,6 +54,8 @@ pub struct Config {
     pub rooms: Rooms,
     /// Fan-out: the work of one turn.
     pub fanout: Fanout,
+    /// The guide: TV listings.
+    pub guide: Guide,
     /// Previews of links, at the HTTP API.
     pub links: Links,
     /// Uploads of pictures, at the HTTP API.
@@ -72,7 +76,7 @@ pub struct Config {
 
 /// Every key, in the order of the table.
 pub(super) fn keys() -> Vec<crate::config::Key> {
-    [connections::keys(), clients::keys(), rooms::keys(), media::keys(), machine::keys()]
+    [connections::keys(), clients::keys(), rooms::keys(), guide::keys(), media::keys(), machine::keys()]
         .into_iter()
         .flatten()
         .collect()

@@ -9,12 +9,11 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{Guide, rows};
 use crate::align::{self, BAND, Entry};
-use crate::import::{Found, ImportError, Options, Outcome, RoomUse};
+use crate::import::{Gathered, ImportError, Options, Outcome, RoomUse, Surroundings};
 use crate::mend;
 use crate::model::{Channel, Show, Slot, flags};
 use crate::report::{Report, Rule};
 use crate::room;
-use crate::spool::Spool;
 use crate::text::Prepared;
 
 /// Shares of airings that a document may cancel: of the source's next day, of one channel, of all that it
@@ -84,10 +83,8 @@ impl Guide {
     /// Apply what was read of a document.
     pub(crate) fn apply(
         &mut self,
-        channels: &[Found],
-        spool: &Spool,
-        rooms: &dyn RoomUse,
-        now: i64,
+        gathered: &Gathered,
+        around: &Surroundings<'_>,
         options: &Options,
         report: &mut Report,
     ) -> Result<Outcome, ImportError> {
@@ -96,11 +93,15 @@ impl Guide {
         let transaction =
             self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let before = transaction.total_changes();
+        let (rooms, now) = (around.rooms, around.now);
         let mut losses = Losses::default();
         losses.next_day.all = next_day(&transaction, &options.source, now).map_err(failed)?.unsigned_abs();
-        for (number, found) in channels.iter().enumerate() {
+        for (number, found) in gathered.channels.iter().enumerate() {
+            if around.progress.is_some_and(|goes_on| !goes_on(report.bytes_in)) {
+                return Err(ImportError::Unreadable("the import was stopped".into(), 0));
+            }
             let unreadable = |error: std::io::Error| ImportError::Unreadable(error.to_string(), 0);
-            let programmes = spool.of_channel(number as u32).map_err(unreadable)?;
+            let programmes = gathered.spool.of_channel(number as u32).map_err(unreadable)?;
             let Some((channel, part)) =
                 channel_row(&transaction, &options.source, &found.channel).map_err(failed)?
             else {

@@ -217,6 +217,26 @@ impl Queries {
         answer().map_err(self.fault())
     }
 
+    /// Room, start and stop of each airing that begins between two instants and is not cancelled.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn times(&self, from: i64, to: i64, mut take: impl FnMut(&str, i64, i64)) -> Result<(), GuideError> {
+        let mut answer = || -> rusqlite::Result<()> {
+            let statement = "SELECT c.part, a.first_start, a.mark, a.start, a.stop FROM channels c
+                             JOIN airings a ON a.channel = c.id
+                             WHERE a.start >= ?1 AND a.start < ?2 AND a.flags & 1 = 0";
+            let mut statement = self.conn.prepare_cached(statement)?;
+            let mut found = statement.query(params![from, to])?;
+            while let Some(row) = found.next()? {
+                let room = room::name(row.get_ref(0)?.as_str()?, row.get(1)?, row.get(2)?);
+                take(&room, row.get(3)?, row.get(4)?);
+            }
+            Ok(())
+        };
+        answer().map_err(self.fault())
+    }
+
     /// The newest report of each source.
     ///
     /// # Errors

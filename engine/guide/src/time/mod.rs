@@ -13,7 +13,8 @@ mod zones;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+pub use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, Offset};
 
 use crate::report::Rule;
 

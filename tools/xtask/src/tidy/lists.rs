@@ -56,6 +56,7 @@ pub(super) const EFFECTS: &[(&str, &str, &str)] = &[
     ("clock", "protocol/clients/rust/src/net/", "the client's driver has the clock that its core is given"),
     ("clock", "tools/cluster/", "waits for real programs"),
     ("clock", "tools/field/", "waits for real programs"),
+    ("clock", "tools/guide/", "a program for people: what is on now, and how long an import took"),
     ("clock", "tools/harness/", "waits for real programs"),
     ("clock", "tools/sim/src/main.rs", "says how long a run took"),
     ("clock", "tools/src/", "programs for people and real nodes"),
