@@ -2,10 +2,10 @@
 //!
 //! Not here: what a shard does with a request (`shard::admin`), requests to all shards (`runtime::admin`).
 
-use grandstand_protocol::frame::{Durability, Phase};
+use grandstand_protocol::frame::{Category, Durability, Phase};
 use grandstand_protocol::refusal::Refusal;
 
-use super::id::{Alias, ConnectionToken};
+use super::id::{Alias, ConnectionToken, PersonId};
 use super::settings::RoomSettings;
 
 /// An operator's request to a shard.
@@ -63,6 +63,18 @@ pub enum AdminRequest {
         /// The most rooms in the answer.
         limit: usize,
     },
+    /// Who is held in a room, and what is reported there.
+    Moderation {
+        /// Its name.
+        room: String,
+    },
+    /// Take back what holds a person in a room.
+    Lift {
+        /// Its name.
+        room: String,
+        /// The number of the person, as [`Moderated`] has it.
+        person: PersonId,
+    },
     /// This shard's counters.
     Counters,
 }
@@ -77,7 +89,9 @@ impl AdminRequest {
             | AdminRequest::FollowShow { room }
             | AdminRequest::Remove { room }
             | AdminRequest::SetState { room, .. }
-            | AdminRequest::Configure { room, .. } => Some(room),
+            | AdminRequest::Configure { room, .. }
+            | AdminRequest::Moderation { room }
+            | AdminRequest::Lift { room, .. } => Some(room),
             AdminRequest::List { .. } | AdminRequest::Counters => None,
         }
     }
@@ -99,9 +113,45 @@ pub enum AdminAnswer {
     Room(RoomInfo),
     /// Several rooms.
     Rooms(Vec<RoomInfo>),
+    /// What moderators look after in a room.
+    Moderation(Moderated),
     /// Counters of the shard, by metric name. The names are a fixed list, so a decoder can look them up in
     /// its own.
     Counters(Vec<(&'static str, u64)>),
+}
+
+/// What moderators look after in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moderated {
+    /// People who are held.
+    pub held: Vec<HeldPerson>,
+    /// Messages that people reported, in the order of offsets.
+    pub reported: Vec<Reported>,
+}
+
+/// A person who is held in a room. Times are ends, in milliseconds since 1970: `None` is not held, 0 is for
+/// ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPerson {
+    /// The number of the user, or of the place of an anonymous session.
+    pub person: PersonId,
+    /// May not speak.
+    pub timeout_ms: Option<u64>,
+    /// May not be in the room.
+    pub ban_ms: Option<u64>,
+    /// Is shown to nobody else.
+    pub shadow_ms: Option<u64>,
+    /// Must acknowledge this first.
+    pub warning: Option<Box<str>>,
+}
+
+/// A message that people reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Its offset.
+    pub offset: u64,
+    /// Why, and a word of whoever reported it; not who that was.
+    pub reports: Vec<(Category, Box<str>)>,
 }
 
 /// A room as an operator sees it.

@@ -19,7 +19,7 @@ mod per_worker;
 mod settings;
 
 pub use act::{ActRequest, Actor, Recipient, RoomNotice};
-pub use admin::{AdminAnswer, AdminReply, AdminRequest, RoomInfo};
+pub use admin::{AdminAnswer, AdminReply, AdminRequest, HeldPerson, Moderated, Reported, RoomInfo};
 pub use backbone::{Backbone, InProcess};
 pub use batch::{Batch, Compressed, StateImage};
 pub use directory::Directory;

@@ -5,9 +5,15 @@
 //! Invariant: a room in which no moderator ever did anything has none of this.
 //! Not here: the requests (`shard::acts`), which publications are judged when (`room::judge`).
 
+pub(crate) mod modes;
+pub(crate) mod people;
+pub(crate) mod reports;
+
 use bytes::Bytes;
 
 use crate::link::{Actor, ReplyTo};
+use crate::moderation::people::People;
+use crate::moderation::reports::Reports;
 use crate::room::authors::Author;
 use crate::room::removals::Removals;
 
@@ -30,6 +36,8 @@ pub(crate) struct Waiting {
     pub(crate) by: Actor,
     /// A word for people.
     pub(crate) note: Box<str>,
+    /// How much it did, if it removes nothing.
+    pub(crate) count: u64,
     /// What it removes; `None`: it is no entry of the log, and its changes wait in the hidden state.
     pub(crate) scope: Option<Scope>,
 }
@@ -38,7 +46,11 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Moderation {
     pub(crate) removals: Removals,
+    pub(crate) people: People,
+    pub(crate) reports: Reports,
     pub(crate) waiting: Vec<Waiting>,
+    /// The offsets of waiting publications that nobody but their author is shown.
+    pub(crate) shadowed: Vec<u64>,
 }
 
 impl Moderation {
@@ -46,7 +58,10 @@ impl Moderation {
     pub(crate) fn restored<'a>(
         hidden: impl Iterator<Item = (&'a str, &'a Bytes)> + Clone,
     ) -> Option<Box<Moderation>> {
-        let removals = Removals::restored(hidden);
-        (!removals.is_empty()).then(|| Box::new(Moderation { removals, waiting: Vec::new() }))
+        let (removals, people) = (Removals::restored(hidden.clone()), People::restored(hidden.clone()));
+        let reports = Reports::restored(hidden);
+        let is_empty = removals.is_empty() && people.is_empty() && reports.is_empty();
+        let moderation = || Moderation { removals, people, reports, ..Moderation::default() };
+        (!is_empty).then(|| Box::new(moderation()))
     }
 }

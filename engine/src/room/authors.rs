@@ -110,6 +110,19 @@ impl Authors {
         self.all.get(index).copied().filter(|author| author.user != PersonId::UNKNOWN)
     }
 
+    /// The numbers by which moderation knows the author of a message: of one that came back from a log also
+    /// those that a bridged author would have.
+    pub(crate) fn numbers(&self, author: Author, name: &str) -> Vec<PersonId> {
+        let mut numbers = vec![author.user];
+        if author.person != author.user {
+            numbers.push(author.person);
+        }
+        if author.is_restored {
+            numbers.push(Self::bridged(UserId(author.user.0), self.hash_of(name)));
+        }
+        numbers
+    }
+
     /// Forget who said what is before an offset.
     pub(crate) fn forget_before(&mut self, offset: u64) {
         let gone = usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX);

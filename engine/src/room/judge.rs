@@ -6,6 +6,7 @@
 //! accepted message is never refused. A retry that is older than the room's memory is refused as `Forgotten`,
 //! since the room may have accepted it before. A nonce that was taken for another content is refused as
 //! `NonceReused`, so that nobody is told that a text is in the log which is not.
+//! Moderation is asked first, then the modes of the room, then its rate.
 //! Not here: rates of a session (edge), the memory of nonces (`nonces`) and of users (`slow_mode`).
 
 use grandstand_protocol::frame::Phase;
@@ -14,6 +15,7 @@ use grandstand_protocol::rules::{self, Content};
 
 use crate::config::ShardConfig;
 use crate::link::{Now, PersonId, Publication};
+use crate::moderation::people::Standing;
 use crate::room::Live;
 use crate::room::nonces::Seen;
 
@@ -22,6 +24,8 @@ use crate::room::nonces::Seen;
 pub(crate) enum Verdict {
     /// It gets the next free offset.
     Accepted,
+    /// The same, and nobody but its author is shown it.
+    Shadowed,
     /// It is in the log already.
     Repeated { offset: u64, time_ms: u64 },
     /// It waits for the next seal, which gives it this offset.
@@ -61,11 +65,25 @@ pub(crate) fn judge(
     if let Err(reason) = checked {
         return Verdict::Refused { reason, retry_after_ms: None };
     }
+    let standing = match &live.moderation {
+        Some(moderation) if !moderation.people.is_empty() => {
+            let author = live.authors.of(p);
+            moderation.people.standing([author.user, author.person], now.unix_ms)
+        }
+        _ => Standing::Free,
+    };
+    if let Standing::Refused(reason, retry_after_ms) = standing {
+        return Verdict::Refused { reason, retry_after_ms };
+    }
+    if let Some(reason) = live.modes.as_mut().and_then(|modes| modes.refuse(p, now.us)) {
+        return Verdict::Refused { reason, retry_after_ms: None };
+    }
     if wait_is_full {
         return later;
     }
     match live.slow_mode.wait_ms(names(p), now.us) {
         Some(ms) if !p.exempt => Verdict::Refused { reason: Refusal::SlowMode, retry_after_ms: Some(ms) },
+        _ if standing == Standing::Shadowed => Verdict::Shadowed,
         _ => Verdict::Accepted,
     }
 }

@@ -36,6 +36,7 @@ use crate::config::ShardConfig;
 use crate::link::{Lineage, Now, PersonId, RoomSettings};
 use crate::log::RoomEntry;
 use crate::moderation::Moderation;
+use crate::moderation::modes::{self, Modes};
 use crate::room::authors::Authors;
 use crate::room::chat::Chat;
 use crate::room::nonces::Nonces;
@@ -152,6 +153,8 @@ pub(crate) struct Live {
     pub(crate) authors: Authors,
     /// What moderators did here, if anything.
     pub(crate) moderation: Option<Box<Moderation>>,
+    /// The modes that are on, if any.
+    pub(crate) modes: Option<Box<Modes>>,
     /// Valid while the room is in the durable log.
     pub(crate) disk: Disk,
     /// Present while the room is paced.
@@ -389,6 +392,7 @@ impl Live {
             staff: Staff::default(),
             authors: Authors::new(seed),
             moderation: None,
+            modes: None,
             disk: Disk::default(),
             pacing: None,
             next_seq: 0,
@@ -431,6 +435,7 @@ impl Live {
     /// What the hidden state says of moderation, after the state was restored.
     pub(crate) fn remember_moderation(&mut self) {
         self.moderation = Moderation::restored(self.state.hidden());
+        self.modes = Modes::of(self.state.said());
     }
 
     /// Does a seal have to do with moderation?
@@ -506,9 +511,16 @@ pub fn check_reserved(key: &str, value: Option<&[u8]>) -> Result<(), String> {
             slow_mode::INTERVAL_MS_MAX
         )),
         (SLOW_MODE_KEY, _) => Ok(()),
+        (_, Some(value)) if modes::KEYS.contains(&key) && !modes::is_value(value) => Err(format!(
+            "got {:?} for {key}, expected 1 or 0",
+            String::from_utf8_lossy(&value[..value.len().min(40)])
+        )),
+        _ if modes::KEYS.contains(&key) => Ok(()),
         _ if key.starts_with(RESERVED_PREFIX) => {
-            let expected =
-                format!("keys that begin with {RESERVED_PREFIX} are reserved: you can set {SLOW_MODE_KEY}");
+            let modes = modes::KEYS.join(", ");
+            let expected = format!(
+                "keys that begin with {RESERVED_PREFIX} are reserved: you can set {SLOW_MODE_KEY}, {modes}"
+            );
             Err(format!("got the key {key:?}; {expected}"))
         }
         _ => Ok(()),

@@ -33,6 +33,8 @@ pub(crate) struct Said<'a> {
     pub(crate) messages: &'a [Box<Publication>],
     /// The outcome for each message; `None`: all are shown unchanged.
     pub(crate) fates: Option<&'a [Fate]>,
+    /// The same for the full form, from which only what its author alone is shown is missing.
+    pub(crate) in_full: Option<&'a [Fate]>,
 }
 
 /// The result of sealing.
@@ -88,7 +90,7 @@ impl Sealer {
         }
         let delta_ms = live.time_ms - base_time_ms;
         let full = said.leaves_out().then(|| {
-            let all = Said { fates: None, ..said };
+            let all = Said { fates: said.in_full, ..said };
             self.write_body(alias, live, all, delta_ms, Lanes::Chat);
             Encoder::batch_framed(&self.body)
         });
@@ -352,7 +354,7 @@ mod tests {
         for (offset, p) in (0..).zip(&messages) {
             live.nonces.take((p.user, p.nonce), live.nonces.content_of(p), offset, 0);
         }
-        let said = Said { messages: &messages, fates: None };
+        let said = Said { messages: &messages, fates: None, in_full: None };
         let Sealed { batch, full, .. } =
             Sealer::default().seal((Alias(9), 5), live, said, 10, Lanes::All { tally_top: 1 });
         assert_eq!(full, None);
@@ -368,7 +370,7 @@ mod tests {
         for (nonce, unix_ms) in [(0, 150), (1, 120), (2, 160)] {
             let message = said("a", None, nonce);
             live.nonces.take((message.user, nonce), live.nonces.content_of(&message), nonce, 0);
-            let said = Said { messages: &[message], fates: None };
+            let said = Said { messages: &[message], fates: None, in_full: None };
             let Sealed { batch, .. } =
                 Sealer::default().seal((Alias(9), 5), live, said, unix_ms, Lanes::Chat);
             times.push((batch.base_time_ms, batch.time_ms));
@@ -391,7 +393,7 @@ mod tests {
         for (offset, p) in (0..).zip(&messages) {
             live.nonces.take((p.user, offset), live.nonces.content_of(p), offset, 0);
         }
-        let said = Said { messages: &messages, fates: Some(&fates) };
+        let said = Said { messages: &messages, fates: Some(&fates), in_full: None };
         let sealed = Sealer::default().seal((Alias(9), 5), live, said, 10, Lanes::Chat);
         assert_eq!((sealed.batch.messages, sealed.batch.next_offset), (2, 5));
         let read = |wire: &Bytes| {

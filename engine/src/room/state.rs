@@ -104,6 +104,13 @@ impl State {
         sealed.chain(changed).map(|(key, value)| (&**key, value))
     }
 
+    /// Every key that viewers see, after all waiting changes.
+    pub(crate) fn after_changes(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        let sealed = self.sealed.iter().filter(|(key, _)| !self.changes.contains_key(*key));
+        let changed = self.changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        sealed.chain(changed).map(|(key, value)| (&**key, value))
+    }
+
     /// Do changes of hidden keys wait?
     pub(crate) fn hides_changes(&self) -> bool {
         !self.hidden_changes.is_empty()

@@ -90,6 +90,8 @@ fn merge(request: &AdminRequest, mut answers: Vec<Answered>) -> Answered {
         match answer? {
             AdminAnswer::Rooms(some) => rooms.extend(some),
             AdminAnswer::Room(one) => rooms.push(one),
+            // Asked of one room, so of one shard.
+            AdminAnswer::Moderation(_) => {}
             AdminAnswer::Counters(some) => {
                 add_up(&mut counters, some);
             }

@@ -27,8 +27,8 @@ use bytes::Bytes;
 use grandstand_protocol::refusal::Refusal;
 
 use crate::link::{
-    AdminAnswer, AdminRequest, Alias, AnswerKind, Backbone, ConnectionToken, Input, Output, Publication,
-    ReplyTo, ShardId, StateChange, WorkerId,
+    ActRequest, AdminAnswer, AdminRequest, Alias, AnswerKind, Backbone, ConnectionToken, Input, Output,
+    Publication, ReplyTo, ShardId, StateChange, WorkerId,
 };
 
 /// The answer to an operator's request.
@@ -116,6 +116,21 @@ impl Desk {
         let shard = self.backbone.shard_of_alias(alias);
         self.submit(shard, Waiting::Publisher(Box::new(reply)), |from| {
             Input::SetState(Box::new(StateChange { from, request: 0, alias, key, value }))
+        })
+    }
+
+    /// Keep order in a room, as somebody of this node. This call fills in `from` of the act.
+    ///
+    /// # Errors
+    /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
+    pub fn act(
+        &self,
+        act: Box<ActRequest>,
+        reply: impl FnOnce(AnswerKind) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let shard = self.backbone.shard_of_alias(act.alias);
+        self.submit(shard, Waiting::Publisher(Box::new(reply)), |from| {
+            Input::Act(Box::new(ActRequest { from, ..*act }))
         })
     }
 

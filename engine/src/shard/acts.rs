@@ -6,18 +6,23 @@
 //! state goes into the log with its batch, as one entry. It takes its offset after the messages of its tick.
 //! Not here: what an act means (`moderation`), the batch (`room::seal`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grandstand_protocol::batch::{BatchReader, Item};
-use grandstand_protocol::frame::ActKind;
+use grandstand_protocol::frame::{ActKind, Category, NoticeKind};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream;
 
 use super::Shard;
 use super::publish::Refused;
-use crate::link::{ActRequest, Alias, AnswerKind, Batch, Now, Output, ReplyTo, UserId};
+use crate::link::{
+    ActRequest, Alias, AnswerKind, Batch, Now, Output, PersonId, Recipient, ReplyTo, RoomNotice, UserId,
+    WorkerId,
+};
 use crate::log::{BatchEntry, Entry, Log, StoredNonce};
+use crate::moderation::people::{self, FOR_EVER, Sanction};
 use crate::moderation::{Scope, Waiting};
 use crate::room::Live;
 use crate::room::removals::Removed;
@@ -26,6 +31,15 @@ use crate::room::state::Waiter;
 
 /// Acts that may wait in one room for a seal.
 const WAITING_MAX: usize = 256;
+
+/// The longest timeout: 14 days.
+const TIMEOUT_SECONDS_MAX: u32 = 1_209_600;
+
+/// Bytes of a reason, a warning or an appeal.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// When moderators may have handled some reports.
+const REPORT_RETRY_MS: u32 = 60_000;
 
 /// The user of an act in the memory of nonces; its nonce is its offset.
 const NOBODY: UserId = UserId(u64::MAX);
@@ -47,12 +61,12 @@ impl Acts<'_> {
     }
 
     fn begin_act(&mut self, now: Now, request: ActRequest) -> Result<u32, Refused> {
-        let never = |reason| (reason, None);
         let slot = self.0.rooms.slot(request.alias).ok_or(never(Refusal::UnknownRoom))?;
         let room = self.0.rooms.get_mut(slot).expect("just found");
         if !request.by.may_moderate && !request.act.is_for_everybody() {
             return Err(never(Refusal::Forbidden));
         }
+        check_text(&request.text)?;
         if room.is_in_log() {
             self.0.acks.check().map_err(|later| (Refusal::StorageUnavailable, Some(later.retry_after_ms)))?;
         }
@@ -60,46 +74,64 @@ impl Acts<'_> {
         let live = room.wake(now, &self.0.config, self.0.seed);
         let oldest = self.0.log.oldest_offset(request.alias).into_iter().chain(oldest).min();
         let kept = oldest.unwrap_or(live.next_offset)..live.free_offset();
-        let target = || {
-            if request.epoch != 0 && request.epoch != epoch {
-                return Err(never(Refusal::UnknownEpoch));
-            }
-            let target = request.target.ok_or(never(Refusal::TooOld))?;
-            if kept.contains(&target) { Ok(target) } else { Err(never(Refusal::TooOld)) }
-        };
-        let since = |seconds: u32, first: u64| match seconds {
-            0 => first,
-            seconds => {
-                let ms = now.unix_ms.saturating_sub(u64::from(seconds) * 1000);
-                self.0.log.offset_since(request.alias, ms).unwrap_or(live.next_offset).max(first)
-            }
-        };
-        let scope = match request.act {
-            ActKind::Remove => Scope::One(target()?),
-            ActKind::RemoveAuthor => {
-                let author = live.authors.get(target()?).ok_or(never(Refusal::TooOld))?;
-                Scope::Of(author, since(request.seconds, live.authors.first_offset()))
-            }
-            ActKind::Clear => Scope::All(since(request.seconds, kept.start)),
-            _ => return Err(never(Refusal::Forbidden)),
-        };
-        let moderation = live.moderation.get_or_insert_default();
-        if moderation.waiting.len() >= WAITING_MAX {
+        if live.moderation.as_ref().is_some_and(|moderation| moderation.waiting.len() >= WAITING_MAX) {
             return Err((Refusal::Overloaded, Some(live.tick_us.div_ceil(1000) as u32)));
         }
-        if moderation.removals.is_full() && request.act != ActKind::Clear {
-            return Err(never(Refusal::TooManyKeys));
-        }
+        let mut acting =
+            Acting { now, live: &mut *live, log: &*self.0.log, epoch, kept, notices: Vec::new() };
+        let (count, scope) = acting.act(&request)?;
+        let notices = acting.notices;
+        let moderation = live.moderation.get_or_insert_default();
         moderation.waiting.push(Waiting {
             from: request.from,
             request: request.request,
             by: request.by,
             note: request.text,
-            scope: Some(scope),
+            count,
+            scope,
         });
         live.active_us = now.us;
         live.plan_seal(now.us, &self.0.config, &mut self.0.ticks);
+        self.notify(slot, &notices);
         Ok(slot)
+    }
+
+    /// Tell every worker that follows a room.
+    fn notify(&mut self, slot: u32, notices: &[RoomNotice]) {
+        let Some(live) = self.0.rooms.get(slot).and_then(|room| room.live.as_ref()) else { return };
+        for worker in live.viewers.followers().filter(|_| !notices.is_empty()) {
+            self.0.outbox.push(worker, Output::Notices(notices.to_vec()));
+        }
+    }
+
+    /// Tell a worker that begins to follow a room who is banned there.
+    pub(super) fn tell_bans(&mut self, now: Now, worker: WorkerId, slot: u32) {
+        let alias = self.0.rooms.alias(slot);
+        let live = self.0.rooms.get(slot).and_then(|room| room.live.as_ref());
+        let Some(moderation) = live.and_then(|live| live.moderation.as_ref()) else { return };
+        let banned = moderation.people.bans(now.unix_ms);
+        let notice = |(person, until_ms)| notice(alias, person, NoticeKind::Banned, until_ms);
+        let notices: Vec<RoomNotice> = banned.map(notice).collect();
+        if !notices.is_empty() {
+            self.0.outbox.push(worker, Output::Notices(notices));
+        }
+    }
+
+    /// Take back what holds these numbers.
+    pub(super) fn lift(&mut self, now: Now, slot: u32, numbers: &[PersonId]) -> Result<(), Refusal> {
+        let alias = self.0.rooms.alias(slot);
+        let room = self.0.rooms.get_mut(slot).ok_or(Refusal::UnknownRoom)?;
+        if room.is_in_log() {
+            self.0.acks.check().map_err(|_| Refusal::StorageUnavailable)?;
+        }
+        let live = room.wake(now, &self.0.config, self.0.seed);
+        let notices = lift(live, alias, numbers);
+        if live.state.hides_changes() {
+            live.plan_seal(now.us, &self.0.config, &mut self.0.ticks);
+        }
+        self.notify(slot, &notices);
+        self.0.rooms.arm(slot, &self.0.config);
+        Ok(())
     }
 
     /// Seal what moderators did in this tick, behind its messages, and with the state and the tallies.
@@ -157,6 +189,161 @@ impl Acts<'_> {
     }
 }
 
+/// An act, judged in its room.
+struct Acting<'a> {
+    now: Now,
+    live: &'a mut Live,
+    log: &'a dyn Log,
+    epoch: u64,
+    /// The offsets of messages that are kept.
+    kept: Range<u64>,
+    notices: Vec<RoomNotice>,
+}
+
+impl Acting<'_> {
+    /// Do what takes effect at once. Returns how much that is, and what the act removes when it is sealed.
+    fn act(&mut self, request: &ActRequest) -> Result<(u64, Option<Scope>), Refused> {
+        let target = || {
+            if request.epoch != 0 && request.epoch != self.epoch {
+                return Err(never(Refusal::UnknownEpoch));
+            }
+            let target = request.target.filter(|target| self.kept.contains(target));
+            target.ok_or(never(Refusal::TooOld))
+        };
+        let removals = self.live.moderation.as_ref().map(|moderation| &moderation.removals);
+        let is_full = removals.is_some_and(|removals| removals.is_full());
+        let scope = match request.act {
+            ActKind::Remove | ActKind::RemoveAuthor if is_full => return Err(never(Refusal::TooManyKeys)),
+            ActKind::Remove => Scope::One(target()?),
+            ActKind::RemoveAuthor => {
+                let author = self.live.authors.get(target()?).ok_or(never(Refusal::TooOld))?;
+                Scope::Of(author, self.since(request, self.live.authors.first_offset()))
+            }
+            ActKind::Clear => Scope::All(self.since(request, self.kept.start)),
+            ActKind::Timeout | ActKind::Ban | ActKind::Shadow | ActKind::Warn => {
+                let numbers = self.numbers(request.alias, target()?)?;
+                return Ok((self.hold(request, &numbers)?, None));
+            }
+            ActKind::Lift => {
+                let numbers = self.numbers(request.alias, target()?)?;
+                let notices = lift(self.live, request.alias, &numbers);
+                let count = notices.len() as u64;
+                self.notices.extend(notices);
+                return Ok((count, None));
+            }
+            ActKind::Report => {
+                let target = target()?;
+                return Ok((self.report(request, target)?, None));
+            }
+            ActKind::Acknowledge => return Ok((self.acknowledge(request), None)),
+            ActKind::Pin | ActKind::Unpin | ActKind::Approve | ActKind::Reject | ActKind::Appeal => {
+                return Err(never(Refusal::Forbidden));
+            }
+            ActKind::Other => return Err(never(Refusal::Forbidden)),
+        };
+        Ok((0, Some(scope)))
+    }
+
+    /// The first offset of what was said in the last seconds.
+    fn since(&self, request: &ActRequest, first: u64) -> u64 {
+        if request.seconds == 0 {
+            return first;
+        }
+        let ms = self.now.unix_ms.saturating_sub(u64::from(request.seconds) * 1000);
+        self.log.offset_since(request.alias, ms).unwrap_or(self.live.next_offset).max(first)
+    }
+
+    /// The numbers of whoever said the message at an offset.
+    fn numbers(&self, alias: Alias, offset: u64) -> Result<Vec<PersonId>, Refused> {
+        let author = self.live.authors.get(offset).ok_or(never(Refusal::TooOld))?;
+        let name = name_at(self.log, alias, offset).unwrap_or_default();
+        Ok(self.live.authors.numbers(author, &name))
+    }
+
+    fn hold(&mut self, request: &ActRequest, numbers: &[PersonId]) -> Result<u64, Refused> {
+        let (now_ms, seconds) = (self.now.unix_ms, request.seconds);
+        let end = |seconds: u32| now_ms.saturating_add(u64::from(seconds) * 1000);
+        let (sanction, kind, until_ms) = match request.act {
+            ActKind::Timeout => {
+                let until_ms = end(seconds.clamp(1, TIMEOUT_SECONDS_MAX));
+                (Sanction::Timeout, Some(NoticeKind::TimedOut), until_ms)
+            }
+            ActKind::Warn if request.text.is_empty() => return Err(never(Refusal::Empty)),
+            ActKind::Warn => {
+                (Sanction::Warning(now_ms.max(1), request.text.clone()), Some(NoticeKind::Warned), 0)
+            }
+            ActKind::Ban => {
+                let until_ms = if seconds == 0 { FOR_EVER } else { end(seconds) };
+                (Sanction::Ban, Some(NoticeKind::Banned), until_ms)
+            }
+            // Who is shadowed is told nothing.
+            _ => (Sanction::Shadow, None, if seconds == 0 { FOR_EVER } else { end(seconds) }),
+        };
+        let people = &mut self.live.moderation.get_or_insert_default().people;
+        for &number in numbers {
+            let changes = people.hold(number, sanction.clone(), until_ms, now_ms).map_err(never)?;
+            changes.into_iter().for_each(|(key, value)| self.live.state.hide(key, value));
+            if let Some(kind) = kind {
+                let id = if kind == NoticeKind::Warned { now_ms.max(1) } else { 0 };
+                let told = notice(request.alias, number, kind, people::shown(until_ms));
+                self.notices.push(RoomNotice { id, text: request.text.clone(), ..told });
+            }
+        }
+        Ok(1)
+    }
+
+    fn report(&mut self, request: &ActRequest, target: u64) -> Result<u64, Refused> {
+        if request.category == Category::Other {
+            return Err(never(Refusal::Empty));
+        }
+        let reports = &mut self.live.moderation.get_or_insert_default().reports;
+        let reported = reports.report(target, request.by.person, request.category, &request.text);
+        let later = |reason: Refusal| (reason, reason.may_retry().then_some(REPORT_RETRY_MS));
+        let Some((key, value)) = reported.map_err(later)? else { return Ok(0) };
+        self.live.state.hide(key, value);
+        Ok(1)
+    }
+
+    fn acknowledge(&mut self, request: &ActRequest) -> u64 {
+        let Some(moderation) = &mut self.live.moderation else { return 0 };
+        let numbers = [PersonId::of_user(request.by.user), request.by.person];
+        let id = request.target.unwrap_or(0);
+        let changes = moderation.people.acknowledge(numbers, id, self.now.unix_ms);
+        let count = u64::from(!changes.is_empty());
+        changes.into_iter().for_each(|(key, value)| self.live.state.hide(key, value));
+        count
+    }
+}
+
+/// Take back what holds these numbers. Returns a notice for each that was held.
+fn lift(live: &mut Live, alias: Alias, numbers: &[PersonId]) -> Vec<RoomNotice> {
+    let Some(moderation) = &mut live.moderation else { return Vec::new() };
+    let mut notices = Vec::new();
+    for &number in numbers {
+        if let Some((key, value)) = moderation.people.lift(number) {
+            live.state.hide(key, value);
+            notices.push(notice(alias, number, NoticeKind::Lifted, 0));
+        }
+    }
+    notices
+}
+
+fn notice(alias: Alias, person: PersonId, notice: NoticeKind, until_ms: u64) -> RoomNotice {
+    RoomNotice { alias, to: Recipient::Person(person), notice, id: 0, until_ms, text: Box::default() }
+}
+
+fn never(reason: Refusal) -> Refused {
+    (reason, None)
+}
+
+/// What people write with an act goes to people, and some of it into a batch.
+fn check_text(text: &str) -> Result<(), Refused> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(never(Refusal::TooLarge));
+    }
+    if text.chars().any(char::is_control) { Err(never(Refusal::BadText)) } else { Ok(()) }
+}
+
 /// The acts of one tick, on their way to offsets.
 struct Sealing {
     alias: Alias,
@@ -171,8 +358,11 @@ impl Sealing {
         for (key, value) in moderation.removals.forget_before(oldest) {
             live.state.hide(key, value);
         }
+        for (key, value) in moderation.reports.forget(|offset| offset < oldest) {
+            live.state.hide(key, value);
+        }
         for act in std::mem::take(&mut moderation.waiting) {
-            let (mut offset, mut count) = (None, 0);
+            let (mut offset, mut count) = (None, act.count);
             if let Some(scope) = &act.scope {
                 let at = live.next_offset + self.acts.len() as u64;
                 let (removal, runs) = self.removal(scope, live, log, at);
@@ -180,6 +370,10 @@ impl Sealing {
                 if count > 0 {
                     offset = Some(at);
                     for (key, value) in moderation.removals.act(at, &removal, &runs) {
+                        live.state.hide(key, value);
+                    }
+                    let removals = &moderation.removals;
+                    for (key, value) in moderation.reports.forget(|offset| removals.covers(offset, "")) {
                         live.state.hide(key, value);
                     }
                     self.acts.push(SealedAct { note: act.note, removal });
@@ -198,7 +392,7 @@ impl Sealing {
             Scope::All(from) => (Removed::All(from), vec![(from, at.max(from))]),
             Scope::Of(author, from) => {
                 let said = live.authors.said_by(author, from);
-                let names = said.names.iter().map(|&offset| self.name_at(log, offset));
+                let names = said.names.iter().map(|&offset| name_at(log, self.alias, offset));
                 let names: Option<Vec<Box<str>>> = names.collect();
                 let names = names.filter(|_| !said.is_vague && said.others.len() < said.runs.len());
                 let removed = match names {
@@ -209,12 +403,12 @@ impl Sealing {
             }
         }
     }
+}
 
-    /// The name under which the message at an offset was said.
-    fn name_at(&self, log: &dyn Log, offset: u64) -> Option<Box<str>> {
-        let batch = log.read_full(self.alias, offset, 1, 1).into_iter().next()?;
-        name_in(&batch, offset)
-    }
+/// The name under which the message at an offset was said.
+fn name_at(log: &dyn Log, alias: Alias, offset: u64) -> Option<Box<str>> {
+    let batch = log.read_full(alias, offset, 1, 1).into_iter().next()?;
+    name_in(&batch, offset)
 }
 
 /// The name under which the message at an offset was said, in the batch that has it.

@@ -10,9 +10,11 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::{limits, rules};
 
 use super::Shard;
+use super::acts::Acts;
 use super::shows::Shows;
-use crate::link::{AdminAnswer, AdminRequest, Now, Opener, ReplyTo, RoomInfo, RoomSettings};
+use crate::link::{AdminAnswer, AdminRequest, Moderated, Now, Opener, ReplyTo, RoomInfo, RoomSettings};
 use crate::log::Entry;
+use crate::moderation::modes::{self, Modes};
 use crate::room::state::SLOW_MODE_KEY;
 use crate::room::tick::TickBounds;
 use crate::room::{Disk, Keeping, Live, Origin, Room, check_reserved, milliseconds};
@@ -67,12 +69,32 @@ impl Administration<'_> {
                 let page = self.0.rooms.page(&prefix, &after).take(limit);
                 page.map(|slot| self.info(slot)).collect::<Result<_, _>>().map(AdminAnswer::Rooms)
             }
+            AdminRequest::Moderation { room } => self.moderation(now, &room),
+            AdminRequest::Lift { room, person } => {
+                let slot = self.find(&room)?;
+                Acts(self.0).lift(now, slot, &[person])?;
+                self.0.seal_now(slot, now);
+                self.info(slot).map(AdminAnswer::Room)
+            }
             AdminRequest::Counters => Ok(AdminAnswer::Counters(self.count(now))),
         }
     }
 
     fn find(&self, name: &str) -> Result<u32, Refusal> {
         self.0.rooms.find(name).ok_or(Refusal::UnknownRoom)
+    }
+
+    /// Who is held in a room, and what is reported there.
+    fn moderation(&mut self, now: Now, name: &str) -> Result<AdminAnswer, Refusal> {
+        let slot = self.find(name)?;
+        let room = self.0.rooms.get_mut(slot).expect("just found");
+        let live = room.wake(now, &self.0.config, self.0.seed);
+        let lists = live.moderation.as_ref().map(|moderation| Moderated {
+            held: moderation.people.list(now.unix_ms),
+            reported: moderation.reports.list(),
+        });
+        self.0.rooms.arm(slot, &self.0.config);
+        Ok(AdminAnswer::Moderation(lists.unwrap_or_default()))
     }
 
     /// Make a room that stays. A room made on first use stays from now on, with the settings that it has.
@@ -116,8 +138,10 @@ impl Administration<'_> {
         value: Option<Vec<u8>>,
     ) -> Result<AdminAnswer, Refusal> {
         let slot = self.find(name)?;
-        check_reserved(key, value.as_deref())
-            .map_err(|_| if key == SLOW_MODE_KEY { Refusal::BadText } else { Refusal::Forbidden })?;
+        check_reserved(key, value.as_deref()).map_err(|_| {
+            let is_known = key == SLOW_MODE_KEY || modes::KEYS.contains(&key);
+            if is_known { Refusal::BadText } else { Refusal::Forbidden }
+        })?;
         let interval_ms = (key == SLOW_MODE_KEY)
             .then(|| value.as_deref().and_then(milliseconds).unwrap_or(self.0.config.slow_mode_ms));
         self.0
@@ -126,6 +150,10 @@ impl Administration<'_> {
         let live = self.0.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
         if let (Some(live), Some(interval_ms)) = (live, interval_ms) {
             live.slow_mode.set_interval_ms(interval_ms);
+        }
+        let live = self.0.rooms.get_mut(slot).and_then(|room| room.live.as_mut());
+        if let Some(live) = live.filter(|_| modes::KEYS.contains(&key)) {
+            live.modes = Modes::of(live.state.after_changes());
         }
         if self.0.rooms.get(slot).is_some_and(Room::is_in_log) {
             // The operator's answer waits for the disk, so the change must be pushed now.

@@ -183,7 +183,11 @@ impl Shard {
             Ok(_) => self.counters.attaches += 1,
             Err(_) => self.counters.attaches_refused += 1,
         }
+        let slot = result.as_ref().ok().and_then(|attachment| self.rooms.slot(attachment.alias));
         self.outbox.push(worker, Output::Attached { room: name, result });
+        if let Some(slot) = slot {
+            Acts(self).tell_bans(now, worker, slot);
+        }
     }
 
     fn find_or_make(

@@ -29,13 +29,19 @@ impl Shard {
         let room = self.rooms.get_mut(slot).expect("just found");
         let (phase, policy) = (room.phase, AckPolicy::of(room));
         let live = room.wake(now, &self.config, self.seed);
-        match judge::judge(live, phase, &p, now, !policy.waits, &self.config) {
-            Verdict::Accepted if policy.waits && self.acks.check().is_err() => {
+        let verdict = judge::judge(live, phase, &p, now, !policy.waits, &self.config);
+        match verdict {
+            Verdict::Accepted | Verdict::Shadowed if policy.waits && self.acks.check().is_err() => {
                 let later = Some(self.acks.retry_after_ms());
                 self.refuse_publication(from, nonce, (Refusal::StorageUnavailable, later));
             }
-            Verdict::Accepted => {
+            Verdict::Accepted | Verdict::Shadowed => {
                 let offset = live.free_offset();
+                if let Some(moderation) = live.moderation.as_mut().filter(|_| verdict == Verdict::Shadowed) {
+                    moderation.shadowed.push(offset);
+                } else if let Some(modes) = &mut live.modes {
+                    modes.note(&p, now.us);
+                }
                 live.nonces.take((p.user, nonce), live.nonces.content_of(&p), offset, now.us);
                 live.slow_mode.spoke(judge::names(&p), now.us);
                 if p.role.keeps_its_name() {

@@ -123,6 +123,10 @@ impl Shard {
         let fates = pacing_per_s
             .zip(live.pacing.as_mut())
             .and_then(|(per_s, pacing)| self.selector.select(pacing, &messages, now.us, per_s));
+        let shadowed = live.moderation.as_mut().map_or_else(Vec::new, |m| std::mem::take(&mut m.shadowed));
+        let (shown, in_full) = omit(fates, messages.len(), live.next_offset, &shadowed);
+        let fates = shown.as_deref().or(fates);
+        let mut rest_in_full = in_full.as_deref();
         self.counters.count_fates(messages.len(), fates);
         let first_offset = live.next_offset;
         let has_acts = live.has_acts() || live.state.hides_changes();
@@ -131,8 +135,13 @@ impl Shard {
         while !(has_acts && rest.is_empty()) {
             let fitting = seal::fitting(rest, self.config.batch_bytes_max);
             let (now_sealed, later) = rest.split_at(fitting);
-            let said = Said { messages: now_sealed, fates: rest_fates.map(|fates| &fates[..fitting]) };
+            let said = Said {
+                messages: now_sealed,
+                fates: rest_fates.map(|fates| &fates[..fitting]),
+                in_full: rest_in_full.map(|fates| &fates[..fitting]),
+            };
             rest_fates = rest_fates.map(|fates| &fates[fitting..]);
+            rest_in_full = rest_in_full.map(|fates| &fates[fitting..]);
             let is_last = later.is_empty() && !has_acts;
             let lanes = if is_last { Lanes::All { tally_top: self.config.tally_top } } else { Lanes::Chat };
             let state = if keeps_state && is_last { live.state.to_keep() } else { None };
@@ -169,9 +178,17 @@ impl Shard {
                 break;
             }
         }
+        let tick = PacedTick {
+            alias,
+            epoch,
+            first_offset,
+            time_ms: live.time_ms,
+            messages: &messages,
+            fates,
+            shadowed: &shadowed,
+        };
+        tick.show_shadowed(&mut self.sealer.encoder, &mut self.outbox);
         if let (Some(pacing), Some(_)) = (live.pacing.as_mut(), pacing_per_s) {
-            let tick =
-                PacedTick { alias, epoch, first_offset, time_ms: live.time_ms, messages: &messages, fates };
             let personals = tick.personals(pacing, &mut self.sealer.encoder, &mut self.outbox);
             self.counters.personals += personals;
         }
@@ -265,7 +282,25 @@ impl Due<'_> {
     }
 }
 
-/// The sealed messages of one tick of a paced room.
+/// The outcomes of a tick's messages, as they are shown and in full, when some are for their authors alone.
+fn omit(
+    fates: Option<&[Fate]>,
+    messages: usize,
+    first_offset: u64,
+    shadowed: &[u64],
+) -> (Option<Vec<Fate>>, Option<Vec<Fate>>) {
+    if shadowed.is_empty() {
+        return (None, None);
+    }
+    let in_full = vec![Fate::Shown { folded: 0 }; messages];
+    let omitted = |mut fates: Vec<Fate>| {
+        shadowed.iter().for_each(|offset| fates[(offset - first_offset) as usize] = Fate::Omitted);
+        Some(fates)
+    };
+    (omitted(fates.map_or_else(|| in_full.clone(), <[Fate]>::to_vec)), omitted(in_full))
+}
+
+/// The sealed messages of one tick.
 struct PacedTick<'a> {
     alias: Alias,
     epoch: u64,
@@ -273,9 +308,24 @@ struct PacedTick<'a> {
     time_ms: u64,
     messages: &'a [Box<Publication>],
     fates: Option<&'a [Fate]>,
+    /// The offsets of those that nobody but their authors is shown.
+    shadowed: &'a [u64],
 }
 
 impl PacedTick<'_> {
+    /// Send each author what nobody else is shown.
+    fn show_shadowed(&self, encoder: &mut frame::Encoder, outbox: &mut Outbox) {
+        for &offset in self.shadowed {
+            let p = &self.messages[(offset - self.first_offset) as usize];
+            if p.from.worker.is_node() || p.is_bridged {
+                continue;
+            }
+            let wire = encoder.server_framed(&frame::ServerFrame::Personal(self.frame(p, offset)));
+            let (alias, connection) = (self.alias, p.from.connection);
+            outbox.address(p.from.worker, Personal { alias, connection, wire });
+        }
+    }
+
     /// Remember the speakers, and send omitted messages to the people whom they mean. Returns the number of
     /// frames.
     fn personals(&self, pacing: &mut Pacing, encoder: &mut frame::Encoder, outbox: &mut Outbox) -> u64 {
@@ -285,6 +335,9 @@ impl PacedTick<'_> {
             pacing.mentions.note_speaker(author, p);
         }
         for (at, (offset, p)) in (self.first_offset..).zip(self.messages).enumerate() {
+            if self.shadowed.contains(&offset) {
+                continue;
+            }
             let author = pacing.author(p);
             let is_left_out = match self.fates.map(|fates| fates[at]) {
                 None | Some(Fate::Shown { .. }) => false,

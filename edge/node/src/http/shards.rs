@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use grandstand_engine::link::{AdminAnswer, AdminRequest, AnswerKind, Publication, ShardId};
+use grandstand_engine::link::{ActRequest, AdminAnswer, AdminRequest, AnswerKind, Publication, ShardId};
 use grandstand_engine::runtime::Desk;
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
@@ -46,6 +46,16 @@ impl Shards {
             let _ = reply.send(answer);
         });
         answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, PUBLISH_HINT).await
+    }
+
+    /// Keep order in a room.
+    pub(super) async fn act(&self, request: ActRequest) -> Result<AnswerKind, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.desk.act(Box::new(request), move |answer| {
+            // The handler may have stopped waiting; then the answer is not needed.
+            let _ = reply.send(answer);
+        });
+        answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, ACT_HINT).await
     }
 
     /// Ask all shards at once and wait for all together. The answers are in the order of the shards.
@@ -89,6 +99,9 @@ impl Shards {
 /// What to do when a request was not answered in time.
 const REQUEST_HINT: &str =
     "look at the room again before repeating it; the metrics and the log tell what keeps the shard busy";
+
+/// What to do when an act was not answered in time.
+const ACT_HINT: &str = "repeat it: what is removed or held already stays so";
 
 /// What to do when a publication was not answered in time.
 const PUBLISH_HINT: &str = "repeat it with the same nonce and its age_ms: it is then in the log once";

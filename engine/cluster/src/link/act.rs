@@ -3,7 +3,9 @@
 //! Invariant: every field travels; a notice of a kind that this release does not know is left out.
 //! Not here: answers to acts (`output`).
 
-use grandstand_engine::link::{ActRequest, Actor, Alias, PersonId, Recipient, RoomNotice, UserId};
+use grandstand_engine::link::{
+    ActRequest, Actor, Alias, HeldPerson, Moderated, PersonId, Recipient, Reported, RoomNotice, UserId,
+};
 use grandstand_protocol::frame::{ActKind, Category, NoticeKind};
 
 use super::input::{pack_reply_to, take_alias, take_reply_to};
@@ -94,4 +96,38 @@ fn take_notice(f: &mut Fields<'_>) -> Taken<RoomNotice> {
         until_ms: f.number()?,
         text: f.text()?.into(),
     })
+}
+
+pub(super) fn pack_moderated(Moderated { held, reported }: &Moderated, p: &mut Packer) {
+    p.list(held, |p, one| {
+        let HeldPerson { person, timeout_ms, ban_ms, shadow_ms, warning } = one;
+        p.word(person.0);
+        for end in [timeout_ms, ban_ms, shadow_ms] {
+            p.option(*end, Packer::number);
+        }
+        p.option(warning.as_deref(), Packer::text);
+    });
+    p.list(reported, |p, Reported { offset, reports }| {
+        p.number(*offset);
+        p.list(reports, |p, (category, text)| {
+            p.byte(*category as u8);
+            p.text(text);
+        });
+    });
+}
+
+pub(super) fn take_moderated(f: &mut Fields<'_>) -> Taken<Moderated> {
+    let take_held = |f: &mut Fields<'_>| {
+        Ok(HeldPerson {
+            person: PersonId(f.word()?),
+            timeout_ms: f.option(Fields::number)?,
+            ban_ms: f.option(Fields::number)?,
+            shadow_ms: f.option(Fields::number)?,
+            warning: f.option(Fields::text)?.map(Box::from),
+        })
+    };
+    let take_report = |f: &mut Fields<'_>| Ok((Category::from_wire(f.byte()?), f.text()?.into()));
+    let take_reported =
+        |f: &mut Fields<'_>| Ok(Reported { offset: f.number()?, reports: f.list(take_report)? });
+    Ok(Moderated { held: f.list(take_held)?, reported: f.list(take_reported)? })
 }

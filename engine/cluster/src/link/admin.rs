@@ -6,7 +6,7 @@
 
 use grandstand_engine::counter_name;
 use grandstand_engine::link::{
-    AdminAnswer, AdminReply, AdminRequest, ConnectionToken, RoomInfo, RoomSettings,
+    AdminAnswer, AdminReply, AdminRequest, ConnectionToken, PersonId, RoomInfo, RoomSettings,
 };
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::refusal::Refusal;
@@ -25,6 +25,8 @@ mod asked {
     pub(super) const CONFIGURE: u8 = 6;
     pub(super) const LIST: u8 = 7;
     pub(super) const COUNTERS: u8 = 8;
+    pub(super) const MODERATION: u8 = 10;
+    pub(super) const LIFT: u8 = 11;
     pub(super) const FOLLOW_SHOW: u8 = 9;
 }
 
@@ -33,6 +35,7 @@ mod told {
     pub(super) const ROOM: u8 = 1;
     pub(super) const ROOMS: u8 = 2;
     pub(super) const COUNTERS: u8 = 3;
+    pub(super) const MODERATION: u8 = 4;
 }
 
 pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
@@ -63,6 +66,11 @@ pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
             p.text(after);
             p.number(*limit as u64);
         }
+        AdminRequest::Moderation { room } => named(asked::MODERATION, room),
+        AdminRequest::Lift { room, person } => {
+            named(asked::LIFT, room);
+            p.word(person.0);
+        }
         AdminRequest::Counters => p.byte(asked::COUNTERS),
     }
 }
@@ -84,6 +92,8 @@ pub(super) fn take_request(f: &mut Fields<'_>) -> Taken<AdminRequest> {
         asked::LIST => {
             AdminRequest::List { prefix: f.text()?.into(), after: f.text()?.into(), limit: f.number()? }
         }
+        asked::MODERATION => AdminRequest::Moderation { room: f.text()?.into() },
+        asked::LIFT => AdminRequest::Lift { room: f.text()?.into(), person: PersonId(f.word()?) },
         asked::COUNTERS => AdminRequest::Counters,
         _ => return Err(Stop::Unknown),
     })
@@ -115,6 +125,10 @@ fn pack_answer(answer: &AdminAnswer, p: &mut Packer) {
             p.byte(told::ROOMS);
             p.list(all, |p, info| p.framed(|p| pack_info(info, p)));
         }
+        AdminAnswer::Moderation(lists) => {
+            p.byte(told::MODERATION);
+            super::act::pack_moderated(lists, p);
+        }
         AdminAnswer::Counters(all) => {
             p.byte(told::COUNTERS);
             p.list(all, |p, (name, n)| {
@@ -130,6 +144,7 @@ fn take_answer(f: &mut Fields<'_>) -> Taken<AdminAnswer> {
     Ok(match f.byte()? {
         told::ROOM => AdminAnswer::Room(take_info(f)?),
         told::ROOMS => AdminAnswer::Rooms(f.list(|f| f.framed(take_info))?),
+        told::MODERATION => AdminAnswer::Moderation(super::act::take_moderated(f)?),
         told::COUNTERS => {
             let all = f.list(|f| Ok((counter_name(f.text()?), f.number()?)))?;
             AdminAnswer::Counters(all.into_iter().filter_map(|(name, n)| Some((name?, n))).collect())

@@ -101,6 +101,24 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str, &str)] = &[
         "curl {at}/rooms/show-1/messages -d '{\"author\":\"Ann\",\"role\":\"host\",\"text\":\"Welcome!\",\"nonce\":7}'",
     ),
     (
+        "POST",
+        "/rooms/{name}/acts",
+        "keep order: remove, remove_author, clear, timeout, ban, shadow, lift or warn, by the offset of a message",
+        "curl {at}/rooms/show-1/acts -d '{\"act\":\"timeout\",\"target\":41,\"seconds\":600,\"by\":\"Ann\"}'",
+    ),
+    (
+        "GET",
+        "/rooms/{name}/moderation",
+        "who is held in the room, and what people reported",
+        "curl {at}/rooms/show-1/moderation",
+    ),
+    (
+        "DELETE",
+        "/rooms/{name}/moderation/{person}",
+        "take back what holds a person in the room",
+        "curl -X DELETE {at}/rooms/show-1/moderation/00f1e2d3c4b5a697",
+    ),
+    (
         "PUT",
         "/rooms/{name}/settings",
         "give the room bounds of its own in place of the node's; what is left out is the node's again",

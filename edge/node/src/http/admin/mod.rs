@@ -15,6 +15,7 @@ mod drain;
 mod health;
 mod index;
 mod messages;
+mod moderation;
 mod reload;
 mod rooms;
 mod scrape;
@@ -32,7 +33,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use grandstand_edge::clock::Clock;
 use grandstand_edge::stats::Stats;
 use grandstand_engine::runtime::Desk;
@@ -188,6 +189,9 @@ fn router(port: Arc<Port>) -> Router {
         .route("/rooms/{name}/open", post(rooms::open))
         .route("/rooms/{name}/close", post(rooms::close))
         .route("/rooms/{name}/messages", post(messages::publish))
+        .route("/rooms/{name}/acts", post(moderation::act))
+        .route("/rooms/{name}/moderation", get(moderation::show))
+        .route("/rooms/{name}/moderation/{person}", delete(moderation::lift))
         .route("/rooms/{name}/settings", put(rooms::configure))
         .route("/rooms/{name}/state/{key}", put(rooms::set_state).delete(rooms::remove_state))
         .route("/drain", get(drain::show).post(drain::begin))

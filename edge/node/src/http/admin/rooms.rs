@@ -25,7 +25,7 @@ const LIMIT: usize = 100;
 /// The most rooms of a page: some 300 KB of JSON.
 const LIMIT_MAX: usize = 1_000;
 
-const RESERVED_HINT: &str = "PUT state/gs.slow_ms with the milliseconds of slow mode, such as 5000; DELETE it to return to rooms.slow_mode_ms";
+const RESERVED_HINT: &str = "PUT state/gs.slow_ms with the milliseconds of slow mode, such as 5000; DELETE it to return to rooms.slow_mode_ms; modes take 1 or 0";
 
 type Answer = Result<Json<Value>, Failure>;
 type Name = Result<Path<String>, PathRejection>;

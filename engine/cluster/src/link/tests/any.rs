@@ -8,7 +8,7 @@ use bytes::Bytes;
 use grandstand_engine::counter_name;
 use grandstand_engine::link::*;
 use grandstand_engine::log::{HandedLive, HandedNonces, HandedRoom, RoomEntry, StoredNonce};
-use grandstand_protocol::frame::{ActKind, Category, Durability, Kind, NoticeKind, Phase, Role};
+use grandstand_protocol::frame::{Durability, Kind, Phase, Role};
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::stream::write_header;
 use grandstand_protocol::text::Likeness;
@@ -17,6 +17,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::any_acts::{act, moderated, notice};
 use crate::house::{Ban, HouseMessage};
 use crate::id::{Incarnation, NodeId, Position, Term};
 use crate::link::{DownFrame, DownItem, UpFrame, UpItem};
@@ -25,11 +26,11 @@ use crate::seat::{Answer as Promise, AnswerVerdict, Ask, ShownEntry};
 use crate::time::PeerTime;
 
 /// Numbers of every width.
-fn number() -> impl Strategy<Value = u64> {
+pub(super) fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..300_u64, any::<u64>(), Just(u64::MAX)]
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[a-zäß日]{1,12}"]
 }
 
@@ -77,11 +78,11 @@ fn worker() -> impl Strategy<Value = WorkerId> {
     any::<u16>().prop_map(WorkerId)
 }
 
-fn alias() -> impl Strategy<Value = Alias> {
+pub(super) fn alias() -> impl Strategy<Value = Alias> {
     any::<u32>().prop_map(Alias)
 }
 
-fn reply_to() -> impl Strategy<Value = ReplyTo> {
+pub(super) fn reply_to() -> impl Strategy<Value = ReplyTo> {
     (worker(), number())
         .prop_map(|(worker, connection)| ReplyTo { worker, connection: ConnectionToken(connection) })
 }
@@ -152,6 +153,8 @@ fn admin_request() -> BoxedStrategy<AdminRequest> {
             after,
             limit
         }),
+        text().prop_map(|room| AdminRequest::Moderation { room }),
+        (text(), any::<u64>()).prop_map(|(room, n)| AdminRequest::Lift { room, person: PersonId(n) }),
         Just(AdminRequest::Counters),
     ]
     .boxed()
@@ -164,42 +167,6 @@ fn page_of() -> impl Strategy<Value = PageOf> {
 fn state_change() -> impl Strategy<Value = StateChange> {
     (reply_to(), any::<u32>(), alias(), text(), of(bytes(30))).prop_map(
         |(from, request, alias, key, value)| StateChange { from, request, alias, key: key.into(), value },
-    )
-}
-
-fn act() -> impl Strategy<Value = ActRequest> {
-    let by = (any::<u64>(), any::<u64>(), text(), any::<bool>());
-    let what = (select(ActKind::ALL), any::<u64>(), of(number()), any::<u32>());
-    (reply_to(), any::<u32>(), alias(), by, what, select(Category::ALL), text()).prop_map(
-        |(from, request, alias, by, (act, epoch, target, seconds), category, text)| ActRequest {
-            from,
-            request,
-            alias,
-            by: Actor { user: UserId(by.0), person: PersonId(by.1), name: by.2.into(), may_moderate: by.3 },
-            act,
-            epoch,
-            target,
-            seconds,
-            category,
-            text: text.into(),
-        },
-    )
-}
-
-fn notice() -> impl Strategy<Value = RoomNotice> {
-    let to = prop_oneof![
-        any::<u64>().prop_map(|person| Recipient::Person(PersonId(person))),
-        Just(Recipient::Moderators)
-    ];
-    (alias(), to, select(NoticeKind::ALL), any::<u64>(), number(), text()).prop_map(
-        |(alias, to, notice, id, until_ms, text)| RoomNotice {
-            alias,
-            to,
-            notice,
-            id,
-            until_ms,
-            text: text.into(),
-        },
     )
 }
 
@@ -335,6 +302,7 @@ fn admin_reply() -> BoxedStrategy<AdminReply> {
     let told = prop_oneof![
         room_info().prop_map(AdminAnswer::Room),
         vec(room_info(), 0..4).prop_map(AdminAnswer::Rooms),
+        moderated().prop_map(AdminAnswer::Moderation),
         vec((name, number()), 0..4).prop_map(AdminAnswer::Counters),
     ];
     let answer = prop_oneof![3 => told.prop_map(Ok), 1 => refusal().prop_map(Err)];

@@ -3,6 +3,7 @@
 //! Invariant: `any` makes every variant of every type that travels, with every field set to something.
 
 mod any;
+mod any_acts;
 #[path = "../../../../../protocol/fuzz/cluster.rs"]
 mod body;
 mod codec;
