@@ -76,6 +76,22 @@ pub fn bombs() -> Vec<Bomb> {
     ]
 }
 
+/// A small picture of each format that uploads may have.
+pub fn pictures() -> Vec<Vec<u8>> {
+    use ::image::codecs::{gif::GifEncoder, jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
+    let image = ::image::RgbImage::from_fn(9, 7, |x, y| ::image::Rgb([x as u8 * 20, y as u8 * 30, 99]));
+    let frame = ::image::Frame::new(::image::DynamicImage::ImageRgb8(image.clone()).into_rgba8());
+    let [mut gif, mut jpeg, mut png, mut webp] = [const { Vec::new() }; 4];
+    let written = [
+        GifEncoder::new(&mut gif).encode_frame(frame),
+        JpegEncoder::new(&mut jpeg).encode_image(&image),
+        image.write_with_encoder(PngEncoder::new(&mut png)),
+        image.write_with_encoder(WebPEncoder::new_lossless(&mut webp)),
+    ];
+    written.into_iter().for_each(|written| written.expect("memory takes it"));
+    vec![gif, jpeg, png, webp]
+}
+
 fn png_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     // No checksum: nothing of a bomb is decoded.
     [&(body.len() as u32).to_be_bytes()[..], &kind, body, &[0; 4]].concat()

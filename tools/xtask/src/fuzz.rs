@@ -5,7 +5,7 @@
 //! Invariant: `protocol/fuzz` is no member of the workspace; its build shares nothing with the others, since
 //! every crate in it is instrumented.
 //! Not here: the targets (`protocol/fuzz/fuzz_targets`), their smoke in CI (tests of `grandstand-protocol`,
-//! `grandstand-cluster` and `grandstand-filter`).
+//! `grandstand-cluster`, `grandstand-filter` and `grandstand-media`).
 
 use crate::run::{cargo, command, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};

@@ -7,6 +7,7 @@
 //! start, with the key's name.
 //! Not here: who asks (`people`), the API's listener (`http::api`).
 
+mod description;
 mod people;
 
 use std::path::PathBuf;
@@ -116,7 +117,8 @@ impl MediaThread {
                 }
             }
         };
-        OpenApiRouter::from(router(self.media.clone()).layer(middleware::from_fn(answer)))
+        let answered = router(self.media.clone()).layer(middleware::from_fn(answer));
+        OpenApiRouter::with_openapi(description::of(&self.media)).merge(OpenApiRouter::from(answered))
     }
 
     /// Numbers for the scrape: name, help, value.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use grandstand_edge::auth::Authority;
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::Config;
@@ -17,6 +17,7 @@ use grandstand_edge_core::auth::Authorize;
 use grandstand_media::people::{People, Person};
 use grandstand_media::problem::Problem;
 use grandstand_protocol::frame::{Role, permission};
+use grandstand_protocol::proxy::{client_of_forwarded, client_of_x_forwarded_for};
 
 use crate::api_keys::{ApiKey, Scope};
 
@@ -35,7 +36,9 @@ impl Everybody {
 
 impl People for Everybody {
     fn person(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Person, Problem> {
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|&ConnectInfo(peer)| peer.ip());
+        let peer =
+            extensions.get::<ConnectInfo<SocketAddr>>().map(|&ConnectInfo(peer)| peer.ip().to_canonical());
+        let peer = peer.map(|peer| self.client(peer, headers));
         let address = peer.map_or_else(String::new, |ip: IpAddr| Address::of(ip).to_string());
         if let Some(key) = extensions.get::<Arc<ApiKey>>() {
             return Ok(Person {
@@ -72,6 +75,22 @@ impl People for Everybody {
 }
 
 impl Everybody {
+    /// The client's address: what a trusted proxy says, or the peer's own.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let proxy = &self.config.proxy;
+        if !proxy.is_trusted(peer) || !proxy.has_header() {
+            return peer;
+        }
+        let is_trusted = |address: IpAddr| proxy.is_trusted(address);
+        let lines = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let named = if proxy.x_forwarded_for {
+            client_of_x_forwarded_for(lines("x-forwarded-for"), is_trusted)
+        } else {
+            client_of_forwarded(lines("forwarded"), is_trusted).ok().flatten()
+        };
+        named.unwrap_or(peer)
+    }
+
     fn stranger(&self, address: String) -> Result<Person, Problem> {
         if !self.config.uploads.anonymous {
             return Err(unauthorized(

@@ -265,7 +265,7 @@ fn unlike_the_defaults() -> Config {
     // Without a key of its own, a node must admit anonymous sessions; and proxies set one of two headers.
     let alone = ["auth.anonymous", "proxy.forwarded"];
     let flags = counted.filter(|key| !alone.contains(&key.name)).map(|key| (key.name.to_owned(), other(key)));
-    let more = [("log.dir", "somewhere"), ("proxy.trusted", "::1")];
+    let more = [("log.dir", "somewhere"), ("proxy.trusted", "::1"), ("api.listen", "127.0.0.1:7490")];
     let more = more.map(|(name, value)| (name.to_owned(), value.to_owned()));
     config::load(None, [], flags.chain(more)).expect("one off is allowed").config
 }
