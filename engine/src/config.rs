@@ -10,6 +10,8 @@ use crate::room::show::Calendar;
 use grandstand_protocol::frame::Durability;
 use grandstand_protocol::limits;
 
+use crate::filter::SharedFilter;
+
 /// Bounds and intervals of a shard's rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
@@ -96,6 +98,8 @@ pub struct ShardConfig {
     pub text_bytes_max: usize,
     /// Bytes of chat in one batch; the surplus goes into a further batch of the same tick.
     pub batch_bytes_max: usize,
+    /// The word lists that publications are judged by.
+    pub filter: SharedFilter,
 }
 
 #[cfg(any(test, feature = "test-support"))]
@@ -138,6 +142,7 @@ impl ShardConfig {
             answers_held_max: 262_144,
             text_bytes_max: limits::TEXT_BYTES_MAX,
             batch_bytes_max: 128 << 10,
+            filter: SharedFilter::default(),
         }
     }
 }

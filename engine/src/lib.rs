@@ -10,15 +10,18 @@
 //!   `slow_mode`), its `viewers`, its `tick`, its `seal` and its `pacing`;
 //! - `moderation`: what moderators did in a room, and what follows;
 //! - [`shard`]: a set of rooms, `handle_*` in, `poll_*` out;
+//! - [`filter`]: the word lists that all shards ask;
 //! - [`runtime`]: threads, queues and clocks around shards.
 //!
-//! Arrows point one way: `runtime` to `shard` to `room` to `log` to `link`; all may use [`config`].
+//! Arrows point one way: `runtime` to `shard` to `room` to `log` to `link`; all may use [`config`], which uses
+//! [`filter`].
 //! Invariant: everything but `runtime` is a function of its inputs, the times passed in and the seed.
 //! Not here: connections, sessions, cursors, fan-out (edge), bytes of frames (protocol), lock-free queues
 //! (queue).
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod filter;
 pub mod link;
 pub mod log;
 mod moderation;

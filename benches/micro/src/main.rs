@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod filter;
 mod fixture;
 mod frames;
 mod meter;
@@ -31,10 +32,18 @@ use std::process::ExitCode;
 type Bench = (&'static str, fn() -> u64);
 
 fn benches() -> impl Iterator<Item = Bench> {
-    [seal::BENCHES, frames::BENCHES, walk::BENCHES, websocket::BENCHES, queues::BENCHES, reading::BENCHES]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        seal::BENCHES,
+        frames::BENCHES,
+        filter::BENCHES,
+        walk::BENCHES,
+        websocket::BENCHES,
+        queues::BENCHES,
+        reading::BENCHES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 const HELP: &str = "\

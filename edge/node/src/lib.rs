@@ -57,6 +57,7 @@ mod signals;
 pub mod store_command;
 pub mod webhook_command;
 pub mod webhooks;
+mod word_lists;
 
 pub use error::NodeError;
 pub use listeners::Addresses;

@@ -51,6 +51,7 @@ use crate::rooms::Rooms;
 use crate::settings::audience_settings;
 use crate::shutdown::{Draining, Shutdown};
 use crate::webhooks::{self, Webhooks};
+use crate::word_lists::WordLists;
 use crate::{NodeError, cluster};
 
 /// A running node.
@@ -111,7 +112,8 @@ impl Node {
         let prints = credentials.tickets.prints();
         let guide = NodeGuide::open(&config, clock)?;
         let calendar = guide.as_ref().map_or_else(Calendar::default, |guide| guide.calendar());
-        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints, calendar)?;
+        let lists = credentials.word_lists.shared();
+        let (rooms, ports) = Rooms::start(&config, &bells, &pulses, handed, &prints, &lists, calendar)?;
 
         if config.is_clustered() {
             let entries = credentials.house.take(&cluster::bans(&config)?);
@@ -407,7 +409,7 @@ impl Node {
 
     fn metrics(&self) -> Metrics {
         let metrics = Metrics::new(&self.config.node.name, self.shutdown.clock());
-        let metrics = metrics.with_reload(self.reload.numbers());
+        let metrics = metrics.with_reload(self.reload.numbers()).with_word_lists(self.reload.word_lists());
         let metrics = match self.webhooks() {
             Some(webhooks) => metrics.with_numbers(move || webhooks.readings()),
             None => metrics,
@@ -499,7 +501,9 @@ fn load_credentials(config: &Config, clock: Clock, secrets: &Secrets) -> Result<
     let (authority, tickets) = (Arc::new(authority), Arc::new(tickets));
     let sealed_by: Arc<dyn ProducesTickets> = Arc::new(TlsTickets::new(tickets.clone(), clock));
     let certificates = certificates.with_tickets(&sealed_by);
-    Ok(Credentials { certificates, authority, tickets, house, api_keys, admin_key, people_key })
+    let word_lists = WordLists::open(&config.moderation);
+    let word_lists = Arc::new(word_lists.map_err(|e| NodeError::new(e, "see moderation.lists"))?);
+    Ok(Credentials { certificates, authority, tickets, house, api_keys, admin_key, word_lists, people_key })
 }
 
 fn random_key() -> Result<[u8; 16], NodeError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use grandstand_edge::config::Config;
 use grandstand_edge::workers::Bells;
 use grandstand_engine::Calendar;
+use grandstand_engine::filter::SharedFilter;
 use grandstand_engine::link::ShardId;
 use grandstand_engine::log::{Handed, HandedRoom, LogSource};
 use grandstand_engine::runtime::pulse::Pulses;
@@ -41,10 +42,11 @@ impl Rooms {
         pulses: &Pulses,
         handed: Handed,
         ticket_key_prints: &[u64],
+        filter: &SharedFilter,
         calendar: Calendar,
     ) -> Result<(Rooms, Vec<WorkerPort>), NodeError> {
         if config.is_clustered() {
-            let mut engine_config = engine_config(config, bells.doorbells().len(), pulses.clone());
+            let mut engine_config = engine_config(config, bells.doorbells().len(), pulses.clone(), filter);
             engine_config.shard.calendar = calendar;
             let cluster::Started { engine, ports, store, cluster } =
                 cluster::start(config, engine_config, bells, pulses, ticket_key_prints)?;
@@ -59,7 +61,7 @@ impl Rooms {
             AtStart::Waits(_) => Some(&mut closed),
         };
         let doorbells = bells.doorbells();
-        let mut engine_config = engine_config(config, doorbells.len(), pulses.clone());
+        let mut engine_config = engine_config(config, doorbells.len(), pulses.clone(), filter);
         engine_config.shard.calendar = calendar;
         let (engine, ports) =
             Engine::start_with_handed(engine_config, doorbells, log, handed).map_err(|e| {

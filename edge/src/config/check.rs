@@ -33,6 +33,9 @@ pub(super) fn faults(effective: &Effective) -> Vec<String> {
 /// The longest name of a host (RFC 1035) and a port: five of them fit into `Welcome`.
 const NODE_BYTES_MAX: usize = 253 + 6;
 
+/// Word lists of a node, as `grandstand_filter` takes them.
+const LISTS_MAX: usize = 64;
+
 struct Rules<'a> {
     effective: &'a Effective,
     config: &'a Config,
@@ -170,7 +173,7 @@ impl Rules<'_> {
     }
 
     fn texts(&self) -> Vec<Option<String>> {
-        let Config { ws, rooms, tls, admin, .. } = self.config;
+        let Config { ws, rooms, tls, admin, moderation, .. } = self.config;
         let pattern = |name: &String| !name.trim_end_matches('*').contains('*') && !name.ends_with("**");
         vec![
             fault(!is_path(&ws.path), || {
@@ -183,6 +186,17 @@ impl Rules<'_> {
             self.each("rooms.on_first_use", &rooms.on_first_use, |rule| {
                 let is_name = can_begin_a_room(rule.trim_end_matches('*'));
                 fault(!is_name, || "no room can have such a name".to_owned())
+            }),
+            self.each("moderation.lists", &moderation.lists, |entry| {
+                let (rooms, path) = entry.split_once('=').unwrap_or(("*", entry));
+                let is_right =
+                    !path.is_empty() && !rooms.trim_end_matches('*').contains('*') && !rooms.is_empty();
+                fault(!is_right, || {
+                    "expected a path, or `ROOMS=PATH` with a name, `prefix*` or `*` as ROOMS".to_owned()
+                })
+            }),
+            fault(moderation.lists.len() > LISTS_MAX, || {
+                format!("{} names more than {LISTS_MAX} lists", self.say("moderation.lists"))
             }),
             self.each("ws.origins", &ws.origins, origin::fault),
             self.each("admin.hosts", &admin.hosts, |host| {

@@ -5,7 +5,9 @@
 //! Not here: the rules between keys (`check`).
 
 use super::origin;
-use super::{Admin, Api, Auth, Config, ConfigError, Limits, Node, Proxy, RoomDurability, Rooms, Secret, Ws};
+use super::{
+    Admin, Api, Auth, Config, ConfigError, Limits, Moderation, Node, Proxy, RoomDurability, Rooms, Secret, Ws,
+};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -139,6 +141,16 @@ impl Ws {
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         self.origins.iter().any(|rule| origin::allows(rule, origin))
+    }
+}
+
+impl Moderation {
+    /// Each list's rooms (`*`, `prefix*` or a name) and file.
+    pub fn word_lists(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.lists.iter().map(|entry| {
+            let (rooms, path) = entry.split_once('=').unwrap_or(("*", entry));
+            (rooms, Path::new(path))
+        })
     }
 }
 

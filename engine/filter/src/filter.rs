@@ -127,6 +127,13 @@ impl Filter {
         self.verdict(author, scratch)
     }
 
+    /// Count a verdict at the list that decided.
+    pub fn count(&self, verdict: &Verdict) {
+        if let Some(hit) = &verdict.hit {
+            self.lists[usize::from(hit.list)].1.counts().add(verdict.action);
+        }
+    }
+
     fn search(&self, bits: u64, text: &str, scratch: &mut Scratch) {
         fold(text, &mut scratch.units, &mut scratch.turned);
         let readings = Readings::of(&scratch.units);

@@ -35,7 +35,7 @@ mod terms;
 pub use common::common_words;
 pub use filter::{Author, Filter, LISTS_MAX, Rooms, Selection, Verdict};
 pub use list::{
-    Action, EXPRESSION_CHARS_MAX, EXPRESSIONS_MAX, Fault, LIST_BYTES_MAX, LIST_RULES_MAX, List, Marks, Rule,
-    TIMEOUT_S_MAX,
+    Action, Counts, EXPRESSION_CHARS_MAX, EXPRESSIONS_MAX, Fault, LIST_BYTES_MAX, LIST_RULES_MAX, List,
+    Marks, Rule, TIMEOUT_S_MAX,
 };
 pub use scratch::{Hit, Scratch, Seen};

@@ -18,6 +18,7 @@ mod acts;
 mod admin;
 pub(crate) mod counters;
 mod durability;
+mod filtering;
 pub(crate) mod handing;
 mod history;
 mod outbox;
@@ -30,6 +31,7 @@ mod timers;
 
 use std::sync::Arc;
 
+use grandstand_filter::Scratch;
 use grandstand_protocol::frame::Phase;
 use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::text::Likeness;
@@ -67,6 +69,8 @@ pub struct Shard {
     pages: Pages,
     outbox: Outbox,
     counters: Counters,
+    /// Memory of the word filter.
+    scratch: Scratch,
     /// Bytes of the states of all rooms, and how many there may be.
     state_bytes: usize,
     state_bytes_max: usize,
@@ -113,6 +117,7 @@ impl Shard {
             pages: Pages::default(),
             outbox: Outbox::default(),
             counters: Counters::default(),
+            scratch: Scratch::new(),
             state_bytes: 0,
             state_bytes_max: config.state_bytes_total_max.div_ceil(usize::from(shards)),
             is_handing: false,

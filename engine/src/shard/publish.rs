@@ -11,6 +11,7 @@ use grandstand_protocol::rules;
 use grandstand_protocol::text::guest_name;
 
 use super::Shard;
+use super::filtering::{self, Filtered};
 use super::pending_acks::AckPolicy;
 use crate::link::{Alias, AnswerKind, Now, Publication, ReplyTo, StateChange};
 use crate::log::Unavailable;
@@ -28,6 +29,7 @@ impl Shard {
         };
         let room = self.rooms.get_mut(slot).expect("just found");
         let (phase, policy) = (room.phase, AckPolicy::of(room));
+        let lists = self.config.filter.current().map(|filter| (filter, room.name.clone()));
         let live = room.wake(now, &self.config, self.seed);
         let verdict = judge::judge(live, phase, &p, now, !policy.waits, &self.config);
         match verdict {
@@ -36,13 +38,24 @@ impl Shard {
                 self.refuse_publication(from, nonce, (Refusal::StorageUnavailable, later));
             }
             Verdict::Accepted | Verdict::Shadowed => {
+                // A retry has the text as it was written.
+                let content = live.nonces.content_of(&p);
+                let lists = lists.filter(|_| verdict == Verdict::Accepted);
+                let filtered = lists.map_or(Filtered::Through, |(lists, room)| {
+                    filtering::filter(&lists, &room, &mut p, &mut self.scratch)
+                });
+                if let Filtered::Refused(reason) = filtered {
+                    self.refuse_publication(from, nonce, (reason, None));
+                    return self.rooms.arm(slot, &self.config);
+                }
+                self.counters.publications_masked += u64::from(filtered == Filtered::Masked);
                 let offset = live.free_offset();
                 if let Some(moderation) = live.moderation.as_mut().filter(|_| verdict == Verdict::Shadowed) {
                     moderation.shadowed.push(offset);
                 } else if let Some(modes) = &mut live.modes {
                     modes.note(&p, now.us);
                 }
-                live.nonces.take((p.user, nonce), live.nonces.content_of(&p), offset, now.us);
+                live.nonces.take((p.user, nonce), content, offset, now.us);
                 live.slow_mode.spoke(judge::names(&p), now.us);
                 if p.role.keeps_its_name() {
                     live.staff.spoke(&p.author, p.user, now.us);

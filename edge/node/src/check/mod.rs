@@ -26,7 +26,7 @@ use grandstand_edge::auth::Authority;
 use grandstand_edge::clock::Clock;
 use grandstand_edge::config::{Config, ConfigError, Effective};
 
-use crate::config_command;
+use crate::{config_command, word_lists};
 use report::Report;
 
 const HELP: &str = "\
@@ -120,6 +120,8 @@ fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime, asks_servers
     let secrets_told = paths::inspect(&mut report, &config);
     certificates::inspect(&mut report, &config, now, &secrets_told);
     inspect_keys(&mut report, &config, &secrets_told, asks_servers);
+    inspect_keys(&mut report, &config, &secrets_told);
+    inspect_word_lists(&mut report, &config);
     inspect_exposure(&mut report, &config);
     let holder = paths::inspect_log(&mut report, &config);
     ports::inspect(&mut report, &config, holder);
@@ -170,6 +172,18 @@ fn inspect_keys(report: &mut Report, config: &Config, told: &[&'static str], ask
         Ok(None) => {}
         Err(_) if is_told("admin.") => {}
         Err(error) => report.error("admin.key", error.faults().join("; "), "see admin.key_file"),
+    }
+}
+
+/// Word lists: each can be read, and has no fault.
+fn inspect_word_lists(report: &mut Report, config: &Config) {
+    for (_, path) in config.moderation.word_lists() {
+        match word_lists::read(path) {
+            Ok(list) => {
+                report.fine("moderation.lists", format!("{}: {} rules", path.display(), list.rules().len()));
+            }
+            Err(fault) => report.error("moderation.lists", fault, "`gs mod lint FILE` tries a list"),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("attaches_refused", "attaches_refused_total", "Times that a worker was not allowed to follow a room."),
     ("publications_accepted", "publications_accepted_total", "Messages that got an offset."),
     ("publications_repeated", "publications_repeated_total", "Retries of messages that had been accepted before (nonce seen)."),
+    ("publications_masked", "publications_masked_total", "Messages in which a word list masked something."),
     ("reactions", "reactions_total", "Reactions counted."),
     ("reactions_refused", "reactions_refused_total", "Reactions not counted: the room was closed, or a tick had too many keys."),
     ("state_changes", "state_changes_total", "Changes of rooms' state."),

@@ -17,6 +17,7 @@ pub(crate) use store::numbers as store_numbers;
 use std::sync::Arc;
 
 use crate::health::{ThreadFault, Verdict};
+use crate::word_lists::WordLists;
 use engine::EngineNumber;
 use grandstand_edge::clock::Clock;
 use grandstand_edge::stats::{DECLARED, Declared, Kind, Stats};
@@ -58,6 +59,7 @@ pub struct Metrics {
     node: String,
     clock: Clock,
     reload: Option<Arc<ReloadNumbers>>,
+    word_lists: Option<Arc<WordLists>>,
     more: Vec<Numbers>,
 }
 
@@ -70,7 +72,7 @@ impl std::fmt::Debug for Metrics {
 impl Metrics {
     /// Metrics of a node with this name, which started with this clock.
     pub fn new(node: &str, clock: Clock) -> Metrics {
-        Metrics { node: node.to_owned(), clock, reload: None, more: Vec::new() }
+        Metrics { node: node.to_owned(), clock, reload: None, word_lists: None, more: Vec::new() }
     }
 
     /// With the numbers of another module.
@@ -87,6 +89,12 @@ impl Metrics {
     #[must_use]
     pub(crate) fn with_reload(self, numbers: Arc<ReloadNumbers>) -> Metrics {
         Metrics { reload: Some(numbers), ..self }
+    }
+
+    /// With what word lists decided.
+    #[must_use]
+    pub(crate) fn with_word_lists(self, lists: Arc<WordLists>) -> Metrics {
+        Metrics { word_lists: Some(lists), ..self }
     }
 
     /// Render one scrape: every worker's numbers in the order of `workers`, the shards' numbers by their
@@ -113,6 +121,7 @@ impl Metrics {
             scrape.keep(store::CommitTimes::of(log));
         }
         scrape.cluster(cluster);
+        self.word_lists.iter().for_each(|lists| scrape.word_lists(lists));
         for (name, help, value) in self.more.iter().flat_map(|numbers| numbers()) {
             scrape.number(name, help, value);
         }
@@ -213,6 +222,16 @@ impl Scrape {
                 self.keep(gauges);
             }
         }
+    }
+
+    fn word_lists(&self, lists: &WordLists) {
+        let help = "Texts and names that a word list caught, by the list that decided and what it says.";
+        let opts = Opts::new("grandstand_filter_verdicts_total", help);
+        let verdicts = CounterVec::new(opts, &["list", "action"]).expect("a valid name");
+        for (list, action, count) in lists.numbers() {
+            verdicts.with_label_values(&[&list, action]).inc_by(count as f64);
+        }
+        self.keep(verdicts);
     }
 
     /// A metric without labels. It is a counter when its name ends like one.

@@ -1,4 +1,4 @@
-//! Reload: reads certificates, keys and secrets again while the node serves, and the part of the
+//! Reload: reads certificates, keys, secrets and word lists again while the node serves, and the part of the
 //! configuration that may change.
 //!
 //! Why: a certificate is renewed every few weeks, and a restart for it would move everybody who is inside.
@@ -33,6 +33,7 @@ use crate::http::admin::{ReloadControl, Reloaded};
 use crate::keys::KeyThread;
 use crate::metrics::ReloadNumbers;
 use crate::shutdown::Shutdown;
+use crate::word_lists::WordLists;
 use stamps::Stamps;
 
 /// Reads the configuration again, from where it came; an error is for operators.
@@ -46,6 +47,7 @@ pub(crate) struct Credentials {
     pub(crate) house: Arc<House>,
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) admin_key: SharedKey,
+    pub(crate) word_lists: Arc<WordLists>,
     /// By which people without a token are known.
     pub(crate) people_key: [u8; 16],
 }
@@ -165,6 +167,10 @@ impl Reload {
         &self.credentials.certificates
     }
 
+    pub(crate) fn word_lists(&self) -> Arc<WordLists> {
+        self.credentials.word_lists.clone()
+    }
+
     pub(crate) fn numbers(&self) -> Arc<ReloadNumbers> {
         self.numbers.clone()
     }
@@ -197,7 +203,8 @@ impl Reload {
     }
 
     fn read_again(&self, state: &mut State, wanted: &Config, done: &mut Reloaded) {
-        let Credentials { certificates, authority, tickets, admin_key, api_keys, .. } = &self.credentials;
+        let Credentials { certificates, authority, tickets, admin_key, api_keys, word_lists, .. } =
+            &self.credentials;
         // Before the files are read: a change during the reading is found by the next look.
         let stamps = Stamps::of(&files(wanted));
         let config = &mut state.config;
@@ -249,6 +256,13 @@ impl Reload {
                 Err(error) => done.faults.push(error),
             }
         }
+        match word_lists.reload(&wanted.moderation) {
+            Ok(rules) => {
+                config.moderation = wanted.moderation.clone();
+                done.read.extend((rules > 0).then(|| format!("word lists ({rules} rules)")));
+            }
+            Err(error) => done.faults.push(error),
+        }
         config.drain = config::Drain { flush_ms: config.drain.flush_ms, ..wanted.drain.clone() };
         self.shutdown.set_times(&config.drain);
         state.read = stamps;
@@ -289,11 +303,12 @@ impl ReloadControl for Reload {
     }
 }
 
-/// Every file that holds a credential of this configuration.
+/// Every file that holds a credential or a word list of this configuration.
 fn files(config: &Config) -> Vec<PathBuf> {
     let api_keys = config.api.keys_file.as_ref().filter(|_| config.api.listen.is_some());
     let own = [&config.tls.cert, &config.tls.key, &config.admin.key_file].into_iter().flatten();
     let own = own.chain(api_keys).cloned();
+    let own = own.chain(WordLists::files(&config.moderation));
     own.chain(Authority::files(&config.auth)).chain(Tickets::file(config)).collect()
 }
 
@@ -301,7 +316,7 @@ fn files(config: &Config) -> Vec<PathBuf> {
 fn is_reloaded(key: &str) -> bool {
     match key {
         "drain.flush_ms" | "auth.ticket_lifetime_ms" | "auth.reserved_names" => false,
-        key => ["tls.", "auth.", "admin.key", "api.keys_file", "drain."]
+        key => ["tls.", "auth.", "admin.key", "api.keys_file", "moderation.lists", "drain."]
             .iter()
             .any(|section| key.starts_with(section)),
     }

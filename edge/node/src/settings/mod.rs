@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use grandstand_edge::config::{Config, RoomDurability};
 use grandstand_edge_core::audience::{Rate, Settings};
+use grandstand_engine::filter::SharedFilter;
 use grandstand_engine::link::WorkerId;
 use grandstand_engine::runtime::EngineConfig;
 use grandstand_engine::runtime::clock::Clock;
@@ -25,7 +26,12 @@ const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
 
 /// The settings of the shards.
-pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> EngineConfig {
+pub(crate) fn engine_config(
+    config: &Config,
+    workers: usize,
+    pulses: Pulses,
+    filter: &SharedFilter,
+) -> EngineConfig {
     let rooms = &config.rooms;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the kernel gives random bytes");
@@ -64,6 +70,7 @@ pub(crate) fn engine_config(config: &Config, workers: usize, pulses: Pulses) -> 
         idle_ms: rooms.idle_ms,
         answers_held_max: config.log.answers_max,
         batch_bytes_max: rooms.batch_bytes_max,
+        filter: filter.clone(),
     };
     EngineConfig {
         node: 0,

@@ -29,7 +29,7 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         cores: _,
         seed: _,
         pulses: _,
-    } = engine_config(config, 1, Pulses::default());
+    } = engine_config(config, 1, Pulses::default(), &SharedFilter::default());
     let ShardConfig {
         tick_ms,
         tick_min_ms,
@@ -65,6 +65,7 @@ fn of_engine(config: &Config) -> Vec<(&'static str, u64)> {
         answers_held_max,
         text_bytes_max,
         batch_bytes_max,
+        filter: _,
     } = shard;
     assert_eq!(on_first_use, config.rooms.on_first_use);
     assert_eq!(durability == Durability::Disk, config.rooms_on_disk());

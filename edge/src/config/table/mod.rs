@@ -23,7 +23,7 @@ pub use connections::{Admin, Api, Node, Proxy, Quic, Tls, Webhooks, Ws, Wss};
 pub use guide::Guide;
 pub use machine::{Cluster, Drain, Log, Queues, Socket};
 pub use media::{Gifs, Links, Uploads};
-pub use rooms::{Fanout, Rooms};
+pub use rooms::{Fanout, Moderation, Rooms};
 
 /// The node's configuration, by section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// Rooms.
     pub rooms: Rooms,
+    /// Moderation.
+    pub moderation: Moderation,
     /// Fan-out: the work of one turn.
     pub fanout: Fanout,
     /// The guide: TV listings.

@@ -8,6 +8,12 @@ use super::defaults::words;
 use grandstand_protocol::limits;
 
 config_sections! {
+    moderation: Moderation = "Moderation" {
+        lists: Vec<String> = Vec::new(), [],
+            "Files of word lists, and the rooms that each concerns: `/etc/grandstand/words.txt` concerns every room, `kids/*=/etc/grandstand/kids.txt` those whose names begin so, `lobby=/etc/grandstand/lobby.txt` one room. At most 64; the              order decides where two rules are equal. A path that contains `=` is written behind `*=`. A changed file is read again (node.watch_files_ms), and a list with a fault changes nothing.",
+            "which words a house takes is for its people to say";
+    }
+
     rooms: Rooms = "Rooms" {
         durability: RoomDurability = RoomDurability::Auto, [],
             "Where rooms without a setting of their own are kept. `memory` acknowledges a message when the room accepts it, and loses it with the process; `disk` acknowledges it when it is synced to log.dir; `replicated` when a majority of the cluster's \

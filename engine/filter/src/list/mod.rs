@@ -14,6 +14,9 @@ pub use expressions::{EXPRESSION_CHARS_MAX, EXPRESSIONS_MAX};
 pub use parse::{Fault, LIST_BYTES_MAX, LIST_RULES_MAX};
 pub use rule::{Action, Marks, Rule, TIMEOUT_S_MAX};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use regex::Regex;
 
 use crate::terms::{Pattern, Terms};
@@ -33,6 +36,22 @@ pub struct List {
     pub(crate) expressions: Vec<Regex>,
     /// Does a rule concern moderators?
     pub(crate) concerns_moderators: bool,
+    counts: Arc<Counts>,
+}
+
+/// How many texts a list decided on, by action. They outlive the list, so that a reload loses none.
+#[derive(Debug, Default)]
+pub struct Counts([AtomicU64; Action::ALL.len()]);
+
+impl Counts {
+    /// Each action, and how many texts it befell.
+    pub fn read(&self) -> impl Iterator<Item = (Action, u64)> + '_ {
+        Action::ALL.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn add(&self, action: Action) {
+        self.0[action.index()].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl List {
@@ -57,7 +76,19 @@ impl List {
             words,
             expressions: compiled,
             concerns_moderators,
+            counts: Arc::default(),
         })
+    }
+
+    /// It counts on where another list stopped.
+    #[must_use]
+    pub fn with_counts(self, counts: Arc<Counts>) -> List {
+        List { counts, ..self }
+    }
+
+    /// How many texts it decided on.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Its name, for moderators and metrics.

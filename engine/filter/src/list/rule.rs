@@ -9,9 +9,9 @@ use std::fmt;
 /// What is done with a text, from the mildest to the strictest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Nothing: it is counted.
+    /// Nothing but a count: `pass` in a list.
     #[default]
-    Pass,
+    Allow,
     /// What the rule caught is shown as `*`.
     Mask,
     /// A moderator decides before anybody sees it.
@@ -30,12 +30,12 @@ pub const TIMEOUT_S_MAX: u32 = 14 * 24 * 3600;
 impl Action {
     /// Every action by its word; a timeout is 1 s long.
     pub const ALL: [Action; 6] =
-        [Action::Pass, Action::Mask, Action::Hold, Action::Shadow, Action::Refuse, Action::Timeout(1)];
+        [Action::Allow, Action::Mask, Action::Hold, Action::Shadow, Action::Refuse, Action::Timeout(1)];
 
     /// Its word in a list, in metrics and in reports.
     pub fn word(self) -> &'static str {
         match self {
-            Action::Pass => "pass",
+            Action::Allow => "pass",
             Action::Mask => "mask",
             Action::Hold => "hold",
             Action::Shadow => "shadow",
@@ -47,7 +47,7 @@ impl Action {
     /// Its place in [`Action::ALL`].
     pub fn index(self) -> usize {
         match self {
-            Action::Pass => 0,
+            Action::Allow => 0,
             Action::Mask => 1,
             Action::Hold => 2,
             Action::Shadow => 3,
