@@ -13,7 +13,7 @@
 //! - [`filter`]: the word lists that all shards ask;
 //! - [`runtime`]: threads, queues and clocks around shards.
 //!
-//! Arrows point one way: `runtime` to `shard` to `room` to `log` to `link`; all may use [`config`], which uses
+//! Arrows point one way: `runtime` to `shard` to `room` to `log` to `link`; all may use [`config`], and it
 //! [`filter`].
 //! Invariant: everything but `runtime` is a function of its inputs, the times passed in and the seed.
 //! Not here: connections, sessions, cursors, fan-out (edge), bytes of frames (protocol), lock-free queues

@@ -120,7 +120,6 @@ fn inspect(loaded: Result<Effective, ConfigError>, now: SystemTime, asks_servers
     let secrets_told = paths::inspect(&mut report, &config);
     certificates::inspect(&mut report, &config, now, &secrets_told);
     inspect_keys(&mut report, &config, &secrets_told, asks_servers);
-    inspect_keys(&mut report, &config, &secrets_told);
     inspect_word_lists(&mut report, &config);
     inspect_exposure(&mut report, &config);
     let holder = paths::inspect_log(&mut report, &config);
