@@ -25,14 +25,7 @@ impl Numbers {
     }
 
     fn of(&mut self, name: &'static str, help: &'static str, label: (&'static str, String), value: f64) {
-        self.all.push(ClusterNumber {
-            name,
-            help,
-            shard: self.shard,
-            label: Some(label),
-            other: None,
-            value,
-        });
+        self.all.push(ClusterNumber { name, help, shard: self.shard, label: Some(label), value });
     }
 }
 
