@@ -10,6 +10,7 @@ mod chat;
 mod clock;
 mod demo;
 mod load;
+mod moderation;
 mod replay;
 mod say;
 mod synth;
@@ -52,6 +53,8 @@ enum Tool {
     /// Import TV listings, and show the guide.
     #[cfg(feature = "guide")]
     Guide(grandstand_guide_tool::Args),
+    /// Word lists: what they catch, would have caught, and should not catch.
+    Mod(Box<moderation::Args>),
     /// Generate a chat log with the shapes of real ones.
     Synth(synth::Args),
     /// Write the dictionary of compressed frames (cargo xtask dictionary).
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Tool::Chat(args) => block_on(chat::run(args)),
         #[cfg(feature = "guide")]
         Tool::Guide(args) => grandstand_guide_tool::run(&args, &mut |text| say::result(text)),
+        Tool::Mod(args) => block_on(moderation::run(*args)),
         Tool::Synth(args) => block_on(synth::run(args)).map(|()| true),
         Tool::Dictionary(args) => synth::dictionary::run(&args).map(|()| true),
         Tool::Node(args) => demo::run_node(&args).map(|()| true),

@@ -32,8 +32,8 @@ pub use keys::{Key, all as keys, named as key};
 pub use print::sample;
 pub use source::{FILE_ENV, Source};
 pub use table::{
-    Admin, Api, Auth, Cluster, Config, Drain, Fanout, Gifs, Guide, Limits, Links, Log, Moderation, Node, Proxy, Queues,
-    Quic, Rooms, Socket, Tls, Uploads, Webhooks, Ws, Wss,
+    Admin, Api, Auth, Cluster, Config, Drain, Fanout, Gifs, Guide, Limits, Links, Log, Moderation, Node,
+    Proxy, Queues, Quic, Rooms, Socket, Tls, Uploads, Webhooks, Ws, Wss,
 };
 pub use value::{GifService, Kind, LogFormat, LogLevel, Right, RoomDurability, Secret};
 

@@ -16,7 +16,7 @@
 //!
 //! - for a node: [`Store`], [`StoreConfig`], [`Opening`], [`Status`];
 //! - for a node of a cluster: [`Store::open_copies`], [`ShardCopy`], [`encode_entry`], [`snapshot`];
-//! - for operators: [`backup`], [`verify`].
+//! - for operators: [`backup`], [`verify`], [`scan`].
 //!
 //! Not here: which rooms are on disk and what publishers are told (`grandstand_engine::shard`), configuration
 //! keys (`grandstand-edge`).
@@ -46,6 +46,7 @@ mod recovery;
 mod restore;
 mod retention;
 mod room_state;
+pub mod scan;
 mod schema;
 mod shard_end;
 mod shard_log;
