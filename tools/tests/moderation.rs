@@ -1,6 +1,7 @@
 //! `gs mod` as people call it: what a list catches, and how that is told.
 //!
-//! Why by process: exit codes are what scripts see. Not here: judging (`engine/filter`), a log (`grandstand_store`).
+//! Why by process: exit codes are what scripts see.
+//! Not here: judging (`engine/filter`), a log (`grandstand_store`).
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

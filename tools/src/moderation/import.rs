@@ -1,6 +1,7 @@
 //! `gs mod import`: a list of another project in the form of ours, on standard output.
 //!
-//! Why not into a file: whoever takes a list over looks at it first. Not here: the forms (`grandstand_filter`).
+//! Why not into a file: whoever takes a list over looks at it first.
+//! Not here: the forms (`grandstand_filter`).
 
 use std::path::PathBuf;
 
