@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use grandstand_edge_core::admission::limits::{ConnectionLimiter, ConnectionLimits};
-use grandstand_edge_core::audience::{Audience, Drain, Settings};
+use grandstand_edge_core::audience::{Audience, Drain, PresenceQuery, Present, Settings};
 use grandstand_edge_core::auth::Ended;
 use grandstand_edge_core::key::Key;
 use grandstand_edge_core::people::{People, PeopleLimits};
@@ -30,7 +30,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::quic::{self, Forwarder, Quic, Socket};
 use crate::stats::Stats;
-use crate::worker::{Command, Parts, PreviousProcess, Release, Shared, Worker, command_inbox};
+use crate::worker::{
+    Command, Parts, PresenceRequest, PreviousProcess, Release, Shared, Worker, command_inbox,
+};
 
 pub use crate::quic::{WORKERS_MAX, pair as forwarding_pair};
 pub use crate::worker::{LINGER_S, reserved as connections_reserved};
@@ -298,6 +300,17 @@ impl Workers {
         for commands in &self.shared.commands {
             // Who counts twice for once is no reason to wait for a worker that hangs.
             let _ = commands.try_send(Command::CountElsewhere(sessions.clone()));
+        }
+    }
+
+    /// Ask every worker which sessions are here. `reply` is called once for each worker that takes the
+    /// request, on the worker's thread; a worker that hangs is left out.
+    pub fn presence(&self, query: PresenceQuery, reply: impl Fn(Vec<Present>) + Clone + Send + 'static) {
+        let query = Arc::new(query);
+        for commands in &self.shared.commands {
+            let reply: Box<dyn FnOnce(Vec<Present>) + Send> = Box::new(reply.clone());
+            // Who asks is told less, and asks again.
+            let _ = commands.try_send(Command::Presence(PresenceRequest { query: query.clone(), reply }));
         }
     }
 

@@ -8,7 +8,8 @@
 //! - [`health`]: which threads turn and which hang;
 //! - [`certificates`], [`logging`], [`file_modes`], `reload`: parts that a process has once;
 //! - `signals`, `service_manager`: what a supervisor asks for, and hears;
-//! - [`config_command`], [`store_command`], [`cluster_command`], [`check`]: the command line.
+//! - [`config_command`], [`store_command`], [`cluster_command`], [`key_command`], [`check`]: the
+//!   command line.
 //!
 //! Why a library: tests and the demo start nodes in their own process. Arrows point one way: this crate knows
 //! the edge, the engine and the store; none of them knows it.
@@ -40,6 +41,7 @@ mod handover;
 pub mod health;
 pub mod house;
 pub mod http;
+pub mod key_command;
 mod keys;
 mod listeners;
 pub mod logging;

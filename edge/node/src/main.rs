@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 use grandstand::{
-    check, cluster_command, config_command, file_limit, file_modes, logging, store_command, webhook_command,
+    check, cluster_command, config_command, file_limit, file_modes, key_command, logging, store_command,
+    webhook_command,
 };
 use grandstand_edge::config::{ConfigError, LogFormat};
 
@@ -47,6 +48,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some(("key", matches)) => match key_command::run(matches, &mut io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILED),
+            Err(error) => written(Err(error)),
+        },
         Some((name @ ("backup" | "restore" | "verify"), matches)) => store_command(name, matches),
         _ => unreachable!("clap asks for one of these"),
     }
@@ -64,6 +70,7 @@ fn command() -> Command {
         .subcommands(store_command::commands())
         .subcommand(webhook_command::command())
         .subcommand(cluster_command::command())
+        .subcommand(key_command::command())
         .subcommand(Command::new("version").about("Print the version"))
 }
 

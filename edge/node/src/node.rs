@@ -358,6 +358,7 @@ impl Node {
             drain: self.shutdown.clone(),
             health: self.health.clone(),
             workers: self.workers.clone(),
+            events: self.events.clone(),
             tls: self.config.api.is_tls().then(|| self.reload.certificates().tcp_config()),
             mounted: self.mounted(),
             stop: stopped,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use grandstand_edge_core::audience::Audience;
+use grandstand_edge_core::audience::{Audience, presence};
 use grandstand_edge_core::key::Key;
 use grandstand_engine::link::{Input, Now, ShardId};
 use grandstand_engine::runtime::WorkerPort;
@@ -59,7 +59,7 @@ use listeners::Listeners;
 use load::{LoadMeter, Report, Writes};
 use poller::{Poller, Ready};
 use reserve::Reserve;
-pub(crate) use shared::{Command, Release, Shared, command_inbox};
+pub(crate) use shared::{Command, PresenceRequest, Release, Shared, command_inbox};
 pub(crate) use sort::PreviousProcess;
 
 /// Outputs of the engine taken per turn: more than the busiest shard makes in one tick.
@@ -260,6 +260,9 @@ impl Worker {
                 }
                 Command::CountElsewhere(sessions) => {
                     self.driver.audience.handle_elsewhere(now, &sessions);
+                }
+                Command::Presence(PresenceRequest { query, reply }) => {
+                    reply(presence(&self.driver.audience, now, &query));
                 }
                 Command::DrainOver => {
                     self.driver.drain_target = None;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use grandstand_edge_core::admission::limits::{Address, ConnectionLimiter, Permit};
-use grandstand_edge_core::audience::Drain;
+use grandstand_edge_core::audience::{Drain, PresenceQuery, Present};
 use grandstand_edge_core::auth::Ended;
 use grandstand_queue::{Sender, inbox};
 
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     End(Arc<[Ended]>),
     /// These sessions have come to another node: they count as viewers there.
     CountElsewhere(Arc<[u64]>),
+    /// Say which sessions are here.
+    Presence(PresenceRequest),
     /// The drain is over, and the node goes on: take new connections again.
     DrainOver,
     /// The shards are about to stop: submit nothing to them any more, and accept no new connections.
@@ -54,6 +56,19 @@ pub(crate) struct Adoption {
     pub(crate) permit: Permit,
     /// The node is full: a connection of the worker that adopts it must give way to it.
     pub(crate) is_in_place: bool,
+}
+
+/// See [`Command::Presence`].
+pub(crate) struct PresenceRequest {
+    pub(crate) query: Arc<PresenceQuery>,
+    /// Called with the answer, on the worker's thread: it must not block.
+    pub(crate) reply: Box<dyn FnOnce(Vec<Present>) + Send>,
+}
+
+impl std::fmt::Debug for PresenceRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PresenceRequest").field("query", &self.query).finish_non_exhaustive()
+    }
 }
 
 /// See [`Command::Release`].

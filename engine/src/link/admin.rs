@@ -75,6 +75,11 @@ pub enum AdminRequest {
         /// The number of the person, as [`Moderated`] has it.
         person: PersonId,
     },
+    /// A room's state, without the node's own viewer count.
+    State {
+        /// Its name.
+        room: String,
+    },
     /// This shard's counters.
     Counters,
 }
@@ -88,6 +93,7 @@ impl AdminRequest {
             | AdminRequest::Close { room }
             | AdminRequest::FollowShow { room }
             | AdminRequest::Remove { room }
+            | AdminRequest::State { room }
             | AdminRequest::SetState { room, .. }
             | AdminRequest::Configure { room, .. }
             | AdminRequest::Moderation { room }
@@ -115,6 +121,13 @@ pub enum AdminAnswer {
     Rooms(Vec<RoomInfo>),
     /// What moderators look after in a room.
     Moderation(Moderated),
+    /// A room's state.
+    State {
+        /// Its version.
+        version: u64,
+        /// Keys, in order, and their values.
+        entries: Vec<(String, Vec<u8>)>,
+    },
     /// Counters of the shard, by metric name. The names are a fixed list, so a decoder can look them up in
     /// its own.
     Counters(Vec<(&'static str, u64)>),

@@ -92,6 +92,8 @@ fn merge(request: &AdminRequest, mut answers: Vec<Answered>) -> Answered {
             AdminAnswer::Room(one) => rooms.push(one),
             // Asked of one room, so of one shard.
             AdminAnswer::Moderation(_) => {}
+            // It is of one room, which one shard has.
+            state @ AdminAnswer::State { .. } => return Ok(state),
             AdminAnswer::Counters(some) => {
                 add_up(&mut counters, some);
             }

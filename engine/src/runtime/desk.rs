@@ -27,8 +27,8 @@ use bytes::Bytes;
 use grandstand_protocol::refusal::Refusal;
 
 use crate::link::{
-    ActRequest, AdminAnswer, AdminRequest, Alias, AnswerKind, Backbone, ConnectionToken, Input, Output,
-    Publication, ReplyTo, ShardId, StateChange, WorkerId,
+    ActRequest, AdminAnswer, AdminRequest, Alias, AnswerKind, Backbone, ConnectionToken, HistoryPage, Input,
+    Output, PageOf, Publication, ReplyTo, ShardId, StateChange, WorkerId,
 };
 
 /// The answer to an operator's request.
@@ -51,6 +51,7 @@ struct Requests {
 enum Waiting {
     Admin(Box<dyn FnOnce(Answered) + Send>),
     Publisher(Box<dyn FnOnce(AnswerKind) + Send>),
+    Reader(Box<dyn FnOnce(HistoryPage) + Send>),
 }
 
 impl std::fmt::Debug for Desk {
@@ -134,6 +135,24 @@ impl Desk {
         })
     }
 
+    /// Read a page of a room's history.
+    ///
+    /// # Errors
+    /// `Overloaded`, and `reply` is dropped: the shard's inbox is full, or the shard has stopped.
+    pub fn history(
+        &self,
+        (alias, epoch): (Alias, u64),
+        from: u64,
+        of: PageOf,
+        reply: impl FnOnce(HistoryPage) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let shard = self.backbone.shard_of_alias(alias);
+        self.submit(shard, Waiting::Reader(Box::new(reply)), |to| {
+            let (worker, request) = (to.worker, to.connection.0);
+            Input::History { worker, request, alias, epoch, from, of }
+        })
+    }
+
     fn submit(
         &self,
         shard: ShardId,
@@ -155,6 +174,11 @@ impl Desk {
             Output::Admin(reply) => {
                 if let Some(Waiting::Admin(call)) = self.take(reply.connection) {
                     call(reply.answer);
+                }
+            }
+            Output::History { request, page } => {
+                if let Some(Waiting::Reader(call)) = self.take(ConnectionToken(request)) {
+                    call(*page);
                 }
             }
             Output::Answers(answers) => {

@@ -76,6 +76,7 @@ impl Administration<'_> {
                 self.0.seal_now(slot, now);
                 self.info(slot).map(AdminAnswer::Room)
             }
+            AdminRequest::State { room } => self.state(&room),
             AdminRequest::Counters => Ok(AdminAnswer::Counters(self.count(now))),
         }
     }
@@ -230,6 +231,21 @@ impl Administration<'_> {
             return self.keep_state(slot, now);
         }
         shard.rooms.arm(slot, &shard.config);
+    }
+
+    /// The sealed state: what a viewer that comes now is shown.
+    fn state(&self, name: &str) -> Result<AdminAnswer, Refusal> {
+        let room = self.0.rooms.get(self.find(name)?).ok_or(Refusal::UnknownRoom)?;
+        let owned = |(key, value): (&str, &Bytes)| (key.to_owned(), value.to_vec());
+        let (version, entries) = match (&room.live, &room.dormant) {
+            (Some(live), _) => (live.state.sealed_version(), live.state.said().map(owned).collect()),
+            (None, Some(dormant)) => {
+                let entries = dormant.state.iter().map(|(key, value)| owned((key, value)));
+                (dormant.state_version, entries.collect())
+            }
+            (None, None) => (0, Vec::new()),
+        };
+        Ok(AdminAnswer::State { version, entries })
     }
 
     fn info(&self, slot: u32) -> Result<RoomInfo, Refusal> {

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod autobahn;
 mod bench;
 mod check;
@@ -68,6 +69,7 @@ enum Task {
     Dictionary(dictionary::Args),
     Fuzz(fuzz::Args),
     Guide(guide::Args),
+    Api(api::Args),
     Autobahn(autobahn::Args),
     Clients(clients::Args),
     NatsServer(nats::Args),
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Task::Dictionary(args) => dictionary::go(&args),
         Task::Fuzz(args) => fuzz::go(&args),
         Task::Guide(args) => guide::go(&args),
+        Task::Api(args) => api::go(&args),
         Task::Autobahn(args) => autobahn::go(&args),
         Task::Clients(args) => clients::go(&args),
         Task::NatsServer(args) => nats::go(&args),

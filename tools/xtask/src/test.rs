@@ -8,7 +8,7 @@
 
 use crate::run::{cargo, command, output, run_tests, target_dir};
 use crate::summary::{Counts, Missing, Summary};
-use crate::{autobahn, bench, clients, cluster, field, nats, sim, soak};
+use crate::{api, autobahn, bench, clients, cluster, field, nats, sim, soak};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -39,6 +39,8 @@ pub(crate) enum Step {
     Miri,
     /// The Autobahn suite against an echo over our own codec.
     Autobahn,
+    /// Some hundred requests of schemathesis to the HTTP API.
+    Api,
     /// A short soak of our own node: an audience that misbehaves, a few crashes, drains, power cuts and
     /// flipped bits.
     Soak,
@@ -80,6 +82,9 @@ pub(crate) fn add_steps(summary: &mut Summary, steps: &[Step]) {
     }
     if wanted(Step::Autobahn) {
         summary.step("autobahn", || autobahn::judge_our_echo(&autobahn::install()?));
+    }
+    if wanted(Step::Api) {
+        summary.step("HTTP API", api::smoke);
     }
     if wanted(Step::Soak) {
         summary.check("soak", soak::smoke);

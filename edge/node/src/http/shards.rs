@@ -1,17 +1,22 @@
 //! Requests of HTTP handlers to shards, each with a time limit.
 //!
-//! Why oneshots: a shard answers on its own thread and must not block, so this side waits.
+//! Why oneshots: a shard answers on its own thread and must not block, so this side waits. The admin port and
+//! the API ask by it, and each says in its own form what failed.
 //! Invariant: every request ends within its time, also when a shard is stuck, full or gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use grandstand_engine::link::{ActRequest, AdminAnswer, AdminRequest, AnswerKind, Publication, ShardId};
+use grandstand_engine::link::{
+    ActRequest, AdminAnswer, AdminRequest, Alias, AnswerKind, HistoryPage, PageOf, Publication, RoomInfo,
+    ShardId,
+};
 use grandstand_engine::runtime::Desk;
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
 
+use super::problem::Problem;
 use super::response::Failure;
 
 /// How long a request waits. A shard answers between two batches, so a wait of seconds means that it is
@@ -26,7 +31,31 @@ pub(crate) struct Shards {
     desk: Arc<Desk>,
 }
 
-type Asked<T> = Result<oneshot::Receiver<T>, Failure>;
+/// Why a request of a handler failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShardError {
+    /// The shard refused it.
+    Refused(Refusal),
+    /// The shard's inbox is full.
+    Full,
+    /// The node is stopping.
+    Stopping,
+    /// There was no answer in time, which may come of it all the same; what to do.
+    Late(&'static str),
+}
+
+type Asked<T> = Result<oneshot::Receiver<T>, ShardError>;
+
+/// A publication whose answer is awaited.
+#[must_use]
+pub(super) struct Publishing(Asked<AnswerKind>);
+
+impl Publishing {
+    /// The answer that a connection would get.
+    pub(super) async fn answer(self) -> Result<AnswerKind, ShardError> {
+        answered(self.0, PUBLISH_WAIT, PUBLISH_HINT).await
+    }
+}
 
 impl Shards {
     pub(crate) fn new(desk: Arc<Desk>) -> Shards {
@@ -34,28 +63,79 @@ impl Shards {
     }
 
     /// Ask the shard of a room.
-    pub(super) async fn ask(&self, room: &str, request: AdminRequest) -> Result<AdminAnswer, Failure> {
-        Ok(answered(self.send(self.desk.backbone().shard_of(room), request), WAIT, REQUEST_HINT).await??)
+    pub(super) async fn ask(&self, room: &str, request: AdminRequest) -> Result<AdminAnswer, ShardError> {
+        let asked = self.send(self.desk.backbone().shard_of(room), request);
+        answered(asked, WAIT, REQUEST_HINT).await?.map_err(ShardError::Refused)
     }
 
-    /// Publish in the node's name. The answer is the one that a connection would get.
-    pub(super) async fn publish(&self, publication: Publication) -> Result<AnswerKind, Failure> {
+    /// Publish in the node's name: the shard has it when this returns, or it is refused.
+    pub(super) fn publish(&self, publication: Publication) -> Publishing {
         let (reply, answer) = oneshot::channel();
         let asked = self.desk.publish(Box::new(publication), move |answer| {
             // The handler may have stopped waiting; then the answer is not needed.
             let _ = reply.send(answer);
         });
-        answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, PUBLISH_HINT).await
+        Publishing(asked.map(|()| answer).map_err(|_| ShardError::Full))
+    }
+
+    /// Read a page of a room's history.
+    #[cfg(feature = "api")]
+    pub(super) async fn history(
+        &self,
+        log: (Alias, u64),
+        from: u64,
+        of: PageOf,
+    ) -> Result<HistoryPage, ShardError> {
+        let (reply, page) = oneshot::channel();
+        // The handler may have stopped waiting; then the page is not needed.
+        let asked = self.desk.history(log, from, of, move |got| drop(reply.send(got)));
+        answered(asked.map(|()| page).map_err(|_| ShardError::Full), WAIT, REQUEST_HINT).await
+    }
+
+    /// Find a room by its name. The engine lists by prefix, and the name itself is the first that begins with
+    /// it.
+    pub(super) async fn find(&self, name: &str) -> Result<RoomInfo, ShardError> {
+        let request = AdminRequest::List { prefix: name.to_owned(), after: String::new(), limit: 1 };
+        let rooms = rooms([self.ask(name, request).await?]);
+        rooms.into_iter().find(|info| info.name == name).ok_or(ShardError::Refused(Refusal::UnknownRoom))
+    }
+
+    /// Change a room, and return its state afterwards.
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        request: impl FnOnce(String) -> AdminRequest,
+    ) -> Result<RoomInfo, ShardError> {
+        match self.ask(name, request(name.to_owned())).await? {
+            AdminAnswer::Room(info) => Ok(info),
+            other => unreachable!("a change of a room is answered with it, not {other:?}"),
+        }
+    }
+
+    /// Rooms whose names begin with `prefix`, in order of name, after `after`; and whether there are more.
+    pub(super) async fn list(
+        &self,
+        prefix: String,
+        after: String,
+        limit: usize,
+    ) -> Result<(Vec<RoomInfo>, bool), ShardError> {
+        // One more than the limit shows whether there is a next page.
+        let request = AdminRequest::List { prefix, after, limit: limit + 1 };
+        let mut rooms = rooms(self.all(&request).await?);
+        rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let more = rooms.len() > limit;
+        rooms.truncate(limit);
+        Ok((rooms, more))
     }
 
     /// Keep order in a room.
-    pub(super) async fn act(&self, request: ActRequest) -> Result<AnswerKind, Failure> {
+    pub(super) async fn act(&self, request: ActRequest) -> Result<AnswerKind, ShardError> {
         let (reply, answer) = oneshot::channel();
         let asked = self.desk.act(Box::new(request), move |answer| {
             // The handler may have stopped waiting; then the answer is not needed.
             let _ = reply.send(answer);
         });
-        answered(asked.map(|()| answer).map_err(|_| full()), PUBLISH_WAIT, ACT_HINT).await
+        answered(asked.map(|()| answer).map_err(|_| ShardError::Full), PUBLISH_WAIT, ACT_HINT).await
     }
 
     /// Ask all shards at once and wait for all together. The answers are in the order of the shards.
@@ -63,7 +143,7 @@ impl Shards {
         &self,
         request: &AdminRequest,
         wait: Duration,
-    ) -> Vec<Result<AdminAnswer, Failure>> {
+    ) -> Vec<Result<AdminAnswer, ShardError>> {
         let asked: Vec<_> = (0..self.desk.backbone().shards())
             .map(|shard| self.send(ShardId(shard), request.clone()))
             .collect();
@@ -72,13 +152,13 @@ impl Shards {
         for one in asked {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let answer = answered(one, left, REQUEST_HINT).await;
-            answers.push(answer.and_then(|answer| answer.map_err(Failure::from)));
+            answers.push(answer.and_then(|answer| answer.map_err(ShardError::Refused)));
         }
         answers
     }
 
     /// Like [`Shards::ask_all`], within the time of one request. Returns the first failure, if there is one.
-    pub(super) async fn all(&self, request: &AdminRequest) -> Result<Vec<AdminAnswer>, Failure> {
+    pub(super) async fn all(&self, request: &AdminRequest) -> Result<Vec<AdminAnswer>, ShardError> {
         self.ask_all(request, WAIT).await.into_iter().collect()
     }
 
@@ -92,7 +172,7 @@ impl Shards {
         let (reply, answer) = oneshot::channel();
         // The handler may have stopped waiting; then the answer is not needed.
         let asked = self.desk.ask(shard, request, move |result| drop(reply.send(result)));
-        asked.map(|()| answer).map_err(|_| full())
+        asked.map(|()| answer).map_err(|_| ShardError::Full)
     }
 }
 
@@ -106,26 +186,65 @@ const ACT_HINT: &str = "repeat it: what is removed or held already stays so";
 /// What to do when a publication was not answered in time.
 const PUBLISH_HINT: &str = "repeat it with the same nonce and its age_ms: it is then in the log once";
 
-fn full() -> Failure {
-    Failure::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the room's shard has more to do than it can take",
-        "try again later",
-    )
+impl ShardError {
+    /// The status, what failed, and what to do about it.
+    fn told(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            ShardError::Refused(refusal) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, refusal.text(), "the node's log may tell more")
+            }
+            ShardError::Full => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the room's shard has more to do than it can take",
+                "try again later",
+            ),
+            ShardError::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the node is stopping", "ask again when it is back")
+            }
+            ShardError::Late(hint) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the room's shard did not answer in time; the request may still be done",
+                hint,
+            ),
+        }
+    }
 }
 
-async fn answered<T>(asked: Asked<T>, wait: Duration, hint: &str) -> Result<T, Failure> {
+impl From<ShardError> for Failure {
+    fn from(error: ShardError) -> Failure {
+        if let ShardError::Refused(refusal) = error {
+            return refusal.into();
+        }
+        let (status, what, hint) = error.told();
+        Failure::new(status, what, hint)
+    }
+}
+
+impl From<ShardError> for Problem {
+    fn from(error: ShardError) -> Problem {
+        let code = match error {
+            ShardError::Refused(refusal) => return refusal.into(),
+            ShardError::Full => "Overloaded",
+            ShardError::Stopping => "Stopping",
+            ShardError::Late(_) => "NoAnswer",
+        };
+        let (status, what, hint) = error.told();
+        Problem::new(status, code, format!("{what}: {hint}"))
+    }
+}
+
+fn rooms(answers: impl IntoIterator<Item = AdminAnswer>) -> Vec<RoomInfo> {
+    let rooms = answers.into_iter().map(|answer| match answer {
+        AdminAnswer::Rooms(rooms) => rooms,
+        other => unreachable!("a list is answered with rooms, not {other:?}"),
+    });
+    rooms.flatten().collect()
+}
+
+async fn answered<T>(asked: Asked<T>, wait: Duration, hint: &'static str) -> Result<T, ShardError> {
     match tokio::time::timeout(wait, asked?).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(Failure::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the node is stopping",
-            "ask again when it is back",
-        )),
-        Err(_) => Err(Failure::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the room's shard did not answer in time; the request may still be done",
-            hint,
-        )),
+        Ok(Err(_)) => Err(ShardError::Stopping),
+        Err(_) => Err(ShardError::Late(hint)),
     }
 }

@@ -28,6 +28,7 @@ mod asked {
     pub(super) const MODERATION: u8 = 10;
     pub(super) const LIFT: u8 = 11;
     pub(super) const FOLLOW_SHOW: u8 = 9;
+    pub(super) const STATE: u8 = 12;
 }
 
 /// Answers, by number.
@@ -36,6 +37,7 @@ mod told {
     pub(super) const ROOMS: u8 = 2;
     pub(super) const COUNTERS: u8 = 3;
     pub(super) const MODERATION: u8 = 4;
+    pub(super) const STATE: u8 = 5;
 }
 
 pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
@@ -52,6 +54,7 @@ pub(super) fn pack_request(request: &AdminRequest, p: &mut Packer) {
         AdminRequest::Close { room } => named(asked::CLOSE, room),
         AdminRequest::FollowShow { room } => named(asked::FOLLOW_SHOW, room),
         AdminRequest::Remove { room } => named(asked::REMOVE, room),
+        AdminRequest::State { room } => named(asked::STATE, room),
         AdminRequest::SetState { room, key, value } => {
             named(asked::SET_STATE, room);
             p.text(key);
@@ -95,6 +98,7 @@ pub(super) fn take_request(f: &mut Fields<'_>) -> Taken<AdminRequest> {
         asked::MODERATION => AdminRequest::Moderation { room: f.text()?.into() },
         asked::LIFT => AdminRequest::Lift { room: f.text()?.into(), person: PersonId(f.word()?) },
         asked::COUNTERS => AdminRequest::Counters,
+        asked::STATE => AdminRequest::State { room: f.text()?.into() },
         _ => return Err(Stop::Unknown),
     })
 }
@@ -129,6 +133,14 @@ fn pack_answer(answer: &AdminAnswer, p: &mut Packer) {
             p.byte(told::MODERATION);
             super::act::pack_moderated(lists, p);
         }
+        AdminAnswer::State { version, entries } => {
+            p.byte(told::STATE);
+            p.number(*version);
+            p.list(entries, |p, (key, value)| {
+                p.text(key);
+                p.run(value);
+            });
+        }
         AdminAnswer::Counters(all) => {
             p.byte(told::COUNTERS);
             p.list(all, |p, (name, n)| {
@@ -149,6 +161,10 @@ fn take_answer(f: &mut Fields<'_>) -> Taken<AdminAnswer> {
             let all = f.list(|f| Ok((counter_name(f.text()?), f.number()?)))?;
             AdminAnswer::Counters(all.into_iter().filter_map(|(name, n)| Some((name?, n))).collect())
         }
+        told::STATE => AdminAnswer::State {
+            version: f.number()?,
+            entries: f.list(|f| Ok((f.text()?.into(), f.run()?.to_vec())))?,
+        },
         _ => return Err(Stop::Unknown),
     })
 }

@@ -91,9 +91,9 @@ pub(super) async fn publish(
         Some(nonce) => nonce,
         None => random_nonce()?,
     };
-    let room = port.find_room(&name).await?;
+    let room = port.shards.find(&name).await?;
     let publication = publication(message, nonce, room.alias);
-    match port.shards.publish(publication).await? {
+    match port.shards.publish(publication).answer().await? {
         AnswerKind::Published { nonce, epoch, offset, time_ms, durability: safety, repeated } => {
             Ok(Json(json!({
                 "room": name,

@@ -53,7 +53,7 @@ use crate::metrics::Metrics;
 pub use cluster::{Answering, ClusterControl, Moved};
 pub use drain::{DrainControl, DrainRequest, DrainStatus};
 pub use reload::{ReloadControl, Reloaded};
-pub use store::StorePort;
+pub use store::{Backup, BackupError, StorePort};
 
 /// Paths of probes, which have neither a key nor a `Host`.
 const HEALTH: &[&str] = &["/healthz", "/readyz"];

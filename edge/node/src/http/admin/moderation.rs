@@ -74,7 +74,7 @@ pub(super) async fn act(
 ) -> Result<Json<Value>, Failure> {
     let name = path(name)?;
     let act: NewAct = body_json(body, HINT)?;
-    let room = port.find_room(&name).await?;
+    let room = port.shards.find(&name).await?;
     let request = ActRequest {
         // The desk replaces it.
         from: ReplyTo { worker: WorkerId::of_node(0), connection: ConnectionToken(0) },

@@ -8,10 +8,9 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use grandstand_engine::link::{AdminAnswer, AdminRequest, RoomInfo};
+use grandstand_engine::link::{AdminRequest, RoomInfo};
 use grandstand_engine::{RoomSettings, check_reserved};
 use grandstand_protocol::frame::{Durability, Phase};
-use grandstand_protocol::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -87,12 +86,7 @@ pub(super) async fn list(State(port): Shared, wanted: Result<Query<Wanted>, Quer
         )
     })?;
     let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    // One more than the limit shows whether there is a next page.
-    let request = AdminRequest::List { prefix: wanted.prefix, after: wanted.after, limit: limit + 1 };
-    let mut rooms = rooms(port.shards.all(&request).await?);
-    rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    let more = rooms.len() > limit;
-    rooms.truncate(limit);
+    let (rooms, more) = port.shards.list(wanted.prefix, wanted.after, limit).await?;
     let next = rooms.last().filter(|_| more).map(|last| last.name.clone());
     Ok(Json(json!({ "rooms": rooms.iter().map(room).collect::<Vec<_>>(), "next": next })))
 }
@@ -148,7 +142,7 @@ pub(super) async fn configure(
 }
 
 pub(super) async fn show(State(port): Shared, name: Name) -> Answer {
-    let found = port.find_room(&path(name)?).await?;
+    let found = port.shards.find(&path(name)?).await?;
     Ok(Json(room(&found)))
 }
 
@@ -185,20 +179,9 @@ pub(super) async fn remove_state(
 }
 
 impl Port {
-    /// Find a room by its name. The engine lists by prefix, and the name itself is the first that begins with
-    /// it.
-    pub(super) async fn find_room(&self, name: &str) -> Result<RoomInfo, Failure> {
-        let request = AdminRequest::List { prefix: name.to_owned(), after: String::new(), limit: 1 };
-        let rooms = rooms([self.shards.ask(name, request).await?]);
-        Ok(rooms.into_iter().find(|info| info.name == name).ok_or(Refusal::UnknownRoom)?)
-    }
-
     /// Change a room, and answer with its state afterwards.
     async fn change(&self, name: &str, request: impl FnOnce(String) -> AdminRequest) -> Answer {
-        match self.shards.ask(name, request(name.to_owned())).await? {
-            AdminAnswer::Room(info) => Ok(Json(room(&info))),
-            other => unreachable!("a change of a room is answered with it, not {other:?}"),
-        }
+        Ok(Json(room(&self.shards.change(name, request).await?)))
     }
 }
 
@@ -216,14 +199,6 @@ impl Port {
         let _ = self.events.told(Event { kind, room: Some(name.into()), data }).await;
         Ok(answer)
     }
-}
-
-fn rooms(answers: impl IntoIterator<Item = AdminAnswer>) -> Vec<RoomInfo> {
-    let rooms = answers.into_iter().map(|answer| match answer {
-        AdminAnswer::Rooms(rooms) => rooms,
-        other => unreachable!("a list is answered with rooms, not {other:?}"),
-    });
-    rooms.flatten().collect()
 }
 
 /// A room as JSON. The epoch is a string, since it may exceed the integers that JSON readers keep exactly.

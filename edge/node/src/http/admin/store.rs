@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use grandstand_edge::clock::Clock;
 use grandstand_store::{Health, Status, StoreError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -80,6 +81,52 @@ impl StorePort {
     }
 }
 
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Its file.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// Why no backup was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupError {
+    /// Another one is being made.
+    UnderWay,
+    /// In a sentence.
+    Failed(String),
+}
+
+impl StorePort {
+    /// Back the log up while the node serves.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub async fn back_up(&self, clock: Clock) -> Result<Backup, BackupError> {
+        let Ok(_one) = self.backing_up.try_lock() else { return Err(BackupError::UnderWay) };
+        let (began, unix_s) = (clock.instant(), clock.unix().as_secs());
+        let (dir, to) = (self.dir.clone(), self.backup_dir.join(format!("asked-{unix_s}.db")));
+        let file = to.display().to_string();
+        let make = move || {
+            if let Some(folder) = to.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            }
+            grandstand_store::backup::run(&dir, &to).map_err(|error| error.to_string())
+        };
+        let made = tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string()).flatten();
+        let made = made.map_err(BackupError::Failed)?;
+        self.status().backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
+        let took_ms = clock.elapsed(began).as_millis() as u64;
+        Ok(Backup { file, bytes: made.file_bytes, messages: made.messages, took_ms })
+    }
+}
+
 pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
     let log = port.store.as_ref().ok_or_else(none)?;
     let mut shown = Map::new();
@@ -96,32 +143,18 @@ pub(super) async fn show(State(port): Shared) -> Result<Json<Value>, Failure> {
 
 pub(super) async fn backup(State(port): Shared) -> Result<Json<Value>, Failure> {
     let log = port.store.as_ref().ok_or_else(none)?;
-    let Ok(_one) = log.backing_up.try_lock() else {
-        let hint = "wait for its end: GET /metrics, grandstand_store_backup_age_seconds";
-        return Err(Failure::new(StatusCode::CONFLICT, "a backup is being made", hint));
-    };
-    let (began, unix_s) = (port.clock.instant(), port.clock.unix().as_secs());
-    let (dir, to) = (log.dir.clone(), log.backup_dir.join(format!("asked-{unix_s}.db")));
-    let file = to.display().to_string();
-    let make = move || {
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let made = log.back_up(port.clock).await.map_err(|error| match error {
+        BackupError::UnderWay => {
+            let hint = "wait for its end: GET /metrics, grandstand_store_backup_age_seconds";
+            Failure::new(StatusCode::CONFLICT, "a backup is being made", hint)
         }
-        grandstand_store::backup::run(&dir, &to).map_err(|error| error.to_string())
-    };
-    let made = tokio::task::spawn_blocking(make).await;
-    let fault = |error: String| {
-        Failure::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            error,
-            "see log.backup_dir, and the disk's free space",
-        )
-    };
-    let made = made.map_err(|error| fault(error.to_string()))?.map_err(fault)?;
-    log.status().backup_ms.store(unix_s * 1_000, Ordering::Relaxed);
-    Ok(Json(
-        json!({ "file": file, "bytes": made.file_bytes, "messages": made.messages, "ms": port.clock.elapsed(began).as_millis() as u64 }),
-    ))
+        BackupError::Failed(error) => {
+            let hint = "see log.backup_dir, and the disk's free space";
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, hint)
+        }
+    })?;
+    let Backup { file, bytes, messages, took_ms } = made;
+    Ok(Json(json!({ "file": file, "bytes": bytes, "messages": messages, "ms": took_ms })))
 }
 
 fn none() -> Failure {

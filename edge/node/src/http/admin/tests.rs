@@ -441,7 +441,7 @@ async fn a_silent_shard_is_waited_for_so_long_and_no_longer() {
     let begun = tokio::time::Instant::now();
     let failure = shards.all(&AdminRequest::Counters).await.unwrap_err();
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
-    assert_eq!(failure.into_response().status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(Failure::from(failure).into_response().status(), StatusCode::GATEWAY_TIMEOUT);
     let begun = tokio::time::Instant::now();
     assert!(shards.ask("a", AdminRequest::Counters).await.is_err());
     assert_eq!(begun.elapsed(), Duration::from_secs(5));

@@ -42,24 +42,23 @@ pub(super) fn finish(mut api: openapi::OpenApi) -> openapi::OpenApi {
     components.add_security_scheme("key", SecurityScheme::Http(key.build()));
     components.schemas.insert("Problem".to_owned(), problem_schema());
     components.responses.insert("problem".to_owned(), problem_response().into());
-    for item in api.paths.paths.values_mut() {
-        let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-            &mut item.patch,
-            &mut item.head,
-            &mut item.options,
-        ];
-        operations.into_iter().flatten().for_each(add_problems);
+    for (path, item) in &mut api.paths.paths {
+        let names_something = path.contains('{');
+        for read in [&mut item.get, &mut item.delete].into_iter().flatten() {
+            add_problems(read, names_something, false);
+        }
+        for change in [&mut item.put, &mut item.post, &mut item.patch].into_iter().flatten() {
+            add_problems(change, true, true);
+        }
     }
     api
 }
 
-fn add_problems(operation: &mut Operation) {
+fn add_problems(operation: &mut Operation, names_something: bool, is_change: bool) {
     let with_body = WITH_BODY.iter().filter(|_| operation.request_body.is_some());
-    for status in ALWAYS.iter().chain(with_body) {
+    let named = [404, 410].iter().filter(|_| names_something);
+    let conflicts = [409].iter().filter(|_| is_change);
+    for status in ALWAYS.iter().chain(with_body).chain(named).chain(conflicts) {
         let reference = RefOr::Ref(openapi::Ref::from_response_name("problem"));
         operation.responses.responses.entry(status.to_string()).or_insert(reference);
     }

@@ -10,10 +10,20 @@
 
 mod connections;
 mod description;
+mod history;
+mod idempotency;
+mod keys;
+mod messages;
 mod node;
+mod operate;
+mod people;
 mod rates;
 mod requests;
+mod rooms;
 mod server;
+mod sessions;
+mod state;
+mod values;
 
 use std::io;
 use std::sync::Arc;
@@ -36,8 +46,10 @@ use super::admin::{ClusterControl, DrainControl, StorePort};
 use super::request::BODY_BYTES_MAX;
 use super::shards::Shards;
 use crate::api_keys::ApiKeys;
+use crate::events::Events;
 use crate::health::Health;
 use crate::house::House;
+use idempotency::Idempotency;
 use rates::Rates;
 use server::Served;
 
@@ -63,6 +75,8 @@ pub struct ApiState {
     pub health: Arc<Health>,
     /// The workers, which know the sessions.
     pub workers: Arc<Workers>,
+    /// Where changes of rooms are told to applications.
+    pub events: Events,
     /// The certificate; `None`: plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Routers of other modules, and where they are mounted (`/v1/guide`). Their requests have valid keys;
@@ -88,12 +102,11 @@ pub fn start(listener: std::net::TcpListener, state: ApiState) -> io::Result<Joi
         drain,
         health,
         workers,
+        events,
         tls,
         mounted,
         stop,
     } = state;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let pulse = health.pulses().register("api");
     let (rates, connections_max) =
         (Rates::new(config.api.requests_per_s, config.api.requests_burst), config.api.connections_max);
@@ -108,8 +121,10 @@ pub fn start(listener: std::net::TcpListener, state: ApiState) -> io::Result<Joi
         drain,
         health,
         workers,
+        events,
         rates,
-        process: u64::from_le_bytes(random),
+        idempotency: Idempotency::default(),
+        process: random().map_err(io::Error::other)?,
         request: AtomicU64::new(0),
     };
     let router = router(Arc::new(api), mounted);
@@ -117,7 +132,6 @@ pub fn start(listener: std::net::TcpListener, state: ApiState) -> io::Result<Joi
 }
 
 /// What operations share.
-#[expect(dead_code, reason = "operations of rooms and sessions follow")]
 struct Api {
     config: Arc<Config>,
     clock: Clock,
@@ -129,12 +143,21 @@ struct Api {
     drain: Arc<dyn DrainControl>,
     health: Arc<Health>,
     workers: Arc<Workers>,
+    events: Events,
     rates: Rates,
+    idempotency: Idempotency,
     process: u64,
     request: AtomicU64,
 }
 
 type Shared = axum::extract::State<Arc<Api>>;
+
+/// A random number.
+fn random() -> Result<u64, String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| format!("the kernel gives no random bytes: {error}"))?;
+    Ok(u64::from_le_bytes(random))
+}
 
 impl Api {
     fn next_request_id(&self) -> String {
@@ -145,7 +168,16 @@ impl Api {
 
 /// Every operation of the API itself.
 fn operations() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().merge(node::operations())
+    OpenApiRouter::new()
+        .merge(rooms::operations())
+        .merge(messages::operations())
+        .merge(history::operations())
+        .merge(state::operations())
+        .merge(sessions::operations())
+        .merge(people::operations())
+        .merge(keys::operations())
+        .merge(operate::operations())
+        .merge(node::operations())
 }
 
 fn router(api: Arc<Api>, mounted: Vec<(&'static str, OpenApiRouter)>) -> Router {

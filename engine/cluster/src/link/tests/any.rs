@@ -146,6 +146,7 @@ fn admin_request() -> BoxedStrategy<AdminRequest> {
         text().prop_map(|room| AdminRequest::Close { room }),
         text().prop_map(|room| AdminRequest::FollowShow { room }),
         text().prop_map(|room| AdminRequest::Remove { room }),
+        text().prop_map(|room| AdminRequest::State { room }),
         (text(), text(), value).prop_map(|(room, key, value)| AdminRequest::SetState { room, key, value }),
         (text(), settings()).prop_map(|(room, settings)| AdminRequest::Configure { room, settings }),
         (text(), text(), any::<usize>()).prop_map(|(prefix, after, limit)| AdminRequest::List {
@@ -304,6 +305,8 @@ fn admin_reply() -> BoxedStrategy<AdminReply> {
         vec(room_info(), 0..4).prop_map(AdminAnswer::Rooms),
         moderated().prop_map(AdminAnswer::Moderation),
         vec((name, number()), 0..4).prop_map(AdminAnswer::Counters),
+        (number(), vec((text(), vec(any::<u8>(), 0..9)), 0..4))
+            .prop_map(|(version, entries)| AdminAnswer::State { version, entries }),
     ];
     let answer = prop_oneof![3 => told.prop_map(Ok), 1 => refusal().prop_map(Err)];
     (number(), answer)

@@ -1,0 +1,40 @@
+"""What schemathesis must know of the formats of the HTTP API: texts of each that the node takes.
+
+Why: a rule about bytes and visible letters is more than a schema can say, so the description names it as a
+format (docs/API.md). Not here: what is refused, which schemathesis makes by itself.
+"""
+
+import base64
+import string
+
+import schemathesis
+from hypothesis import strategies as st
+
+LETTERS = string.ascii_letters + string.digits + "/-_."
+
+
+def text(low, high, letters=LETTERS):
+    return st.text(alphabet=letters, min_size=low, max_size=high)
+
+
+for name, low, high in [
+    ("room-name", 1, 24),
+    ("room-prefix", 0, 4),
+    ("display-name", 1, 24),
+    ("chat-text", 1, 64),
+    ("attachment", 1, 64),
+    ("state-key", 1, 24),
+    ("holder", 1, 24),
+    ("user", 1, 24),
+    ("reason", 0, 24),
+    ("authority", 1, 24),
+]:
+    schemathesis.openapi.format(name, text(low, high))
+
+schemathesis.openapi.format("env", text(1, 16, string.ascii_lowercase + string.digits))
+schemathesis.openapi.format(
+    "cursor", text(1, 12).map(lambda after: base64.urlsafe_b64encode(after.encode()).decode().rstrip("="))
+)
+
+schemathesis.openapi.format("history-cursor", st.just(base64.urlsafe_b64encode(b"1:0").decode().rstrip("=")))
+schemathesis.openapi.format("number-cursor", st.just(base64.urlsafe_b64encode(b"0").decode().rstrip("=")))
