@@ -82,7 +82,9 @@ fn a_node_serves_while_its_issuer_s_keys_are_away_and_takes_them_when_they_come(
     fs::create_dir_all(&folder).unwrap();
     let list = folder.join("issuers.toml");
     fs::write(&list, format!("[[issuer]]\niss = \"id\"\njwks_url = \"http://{address}/keys\"\n")).unwrap();
-    let node = Node::start(config(&[("auth.issuers_file", list.to_str().unwrap())])).unwrap();
+    let (list, dir) = (list.to_str().unwrap().to_owned(), folder.to_str().unwrap().to_owned());
+    let keys = || config(&[("auth.issuers_file", &*list), ("log.dir", &*dir)]);
+    let node = Node::start(keys()).unwrap();
 
     let ann = token(&pair, "k");
     let (refused, took) = greet(&node, &ann);
@@ -114,6 +116,12 @@ fn a_node_serves_while_its_issuer_s_keys_are_away_and_takes_them_when_they_come(
     }
     assert!(greet(&node, &ann).0.is_none());
     assert!(asked.load(Ordering::Relaxed) <= before + 1, "at most one fetch for twenty names");
+    node.stop();
+
+    // A node that is started while the address is down has the keys of the process before.
+    let node = Node::start(keys()).unwrap();
+    until("the kept keys", || greet(&node, &ann).0.is_none());
+    assert!(http::request(node.addresses().admin.unwrap(), "GET", "/metrics").is_ok());
     node.stop();
     fs::remove_dir_all(folder).unwrap();
 }

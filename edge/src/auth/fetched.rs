@@ -207,6 +207,20 @@ impl FetchedKeys {
         Ok(count)
     }
 
+    /// Keys of an earlier process, until a fetch brings some. Nothing else changes: they are fetched as soon
+    /// as before.
+    ///
+    /// # Errors
+    /// Those of [`FetchedKeys::take`].
+    pub fn restore(&self, set: &[u8]) -> Result<usize, String> {
+        let keys = jwks::read(set, Origin::Address)?;
+        let mut present = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if present.is_empty() {
+            *present = Arc::new(KeySet::of(keys));
+        }
+        Ok(present.len())
+    }
+
     /// A fetch failed: the keys before stay, and it is tried again after a while.
     pub fn fail(&self, now_unix_ms: u64) {
         let has_keys = usize::from(self.count() > 0);

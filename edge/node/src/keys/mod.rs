@@ -4,8 +4,10 @@
 //! Why configured hosts may be private: an operator names them, and identity providers are often inside.
 //! Invariants: only an address of the configuration is asked, and a redirect is not followed, since it would
 //! lead to another one. An issuer that is down is told in the log when it begins, and when it is back.
+//! With log.dir they outlive the process (`kept`).
 //! Not here: when keys are due, what they open (`grandstand_edge::auth`), the guard (`grandstand_fetch`).
 
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::metrics::ReloadNumbers;
+pub(crate) use kept::Kept;
 
 /// How long an address may take to answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -40,6 +43,7 @@ impl KeyThread {
         authority: Arc<Authority>,
         clock: Clock,
         numbers: Arc<ReloadNumbers>,
+        kept: Kept,
         pulses: &Pulses,
     ) -> io::Result<KeyThread> {
         let wake = Arc::new(Notify::new());
@@ -48,7 +52,7 @@ impl KeyThread {
         let pulse = pulses.register("keys");
         let of_tokens = wake.clone();
         authority.on_keys_wanted(move || of_tokens.notify_one());
-        let fetching = Fetching { authority, clock, numbers };
+        let fetching = Fetching { authority, clock, numbers, kept };
         let run = move || {
             runtime.block_on(fetching.run(&wake, stopped, &pulse));
             pulse.end();
@@ -72,6 +76,7 @@ struct Fetching {
     authority: Arc<Authority>,
     clock: Clock,
     numbers: Arc<ReloadNumbers>,
+    kept: Kept,
 }
 
 impl Fetching {
@@ -83,6 +88,9 @@ impl Fetching {
             let now_ms = self.now_ms();
             for keys in self.authority.fetched() {
                 if keys.due_ms(now_ms).is_some_and(|due_ms| due_ms <= now_ms) {
+                    if keys.is_empty() {
+                        self.kept.restore(&keys);
+                    }
                     keys.begin(now_ms);
                     running.spawn(async move {
                         let got = fetch(&keys).await;
@@ -108,9 +116,10 @@ impl Fetching {
         let now_ms = self.now_ms();
         let (issuer, url) = (keys.issuer(), keys.url());
         let taken = match got {
-            Ok(set) => {
-                keys.take(now_ms, &set.body, set.max_age_s).map_err(|what| format!("the answer {what}"))
-            }
+            Ok(set) => keys
+                .take(now_ms, &set.body, set.max_age_s)
+                .inspect(|_| self.kept.keep(keys, &set.body))
+                .map_err(|what| format!("the answer {what}")),
             Err(what) => {
                 keys.fail(now_ms);
                 Err(what)

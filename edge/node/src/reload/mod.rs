@@ -30,7 +30,7 @@ use crate::handover::Secrets;
 use crate::house::House;
 use crate::http::SharedKey;
 use crate::http::admin::{ReloadControl, Reloaded};
-use crate::keys::KeyThread;
+use crate::keys::{Kept, KeyThread};
 use crate::metrics::ReloadNumbers;
 use crate::shutdown::Shutdown;
 use crate::word_lists::WordLists;
@@ -61,6 +61,7 @@ pub(crate) struct Reload {
     /// Held during a reload, so that two do not mix.
     state: Mutex<State>,
     keys: Mutex<Keys>,
+    kept: Kept,
 }
 
 /// The thread that fetches keys: there is none before an issuer needs it.
@@ -98,7 +99,8 @@ impl Reload {
         let read = Stamps::of(&files(config));
         let state = Mutex::new(State { config: config.clone(), read_config: None, read, retry: None });
         let keys = Mutex::new(Keys::Idle);
-        let reload = Reload { clock, credentials, shutdown, numbers: Arc::default(), state, keys };
+        let kept = Kept::of(config.log.dir.as_deref());
+        let reload = Reload { clock, credentials, shutdown, numbers: Arc::default(), state, keys, kept };
         reload.note_certificate();
         Arc::new(reload)
     }
@@ -128,7 +130,13 @@ impl Reload {
         if let Keys::Waits(pulses) = &*keys
             && !authority.fetched().is_empty()
         {
-            let thread = KeyThread::start(authority.clone(), self.clock, self.numbers.clone(), pulses)?;
+            let thread = KeyThread::start(
+                authority.clone(),
+                self.clock,
+                self.numbers.clone(),
+                self.kept.clone(),
+                pulses,
+            )?;
             *keys = Keys::Runs { _thread: thread };
         }
         Ok(())
