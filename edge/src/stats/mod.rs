@@ -175,6 +175,8 @@ stats! {
         "Sealed batches received from shards.";
     counter batches_compressed: Cell = "grandstand_batches_compressed_total",
         "Sealed batches compressed, once for the whole node.";
+    counter batches_redacted: Cell = "grandstand_batches_redacted_total",
+        "Batches of rings replaced, since moderators removed messages of them.";
     counter frames_out: Cell = "grandstand_frames_out_total",
         "Batch frames written to connections.";
     counter control_frames_out: Cell = "grandstand_control_frames_out_total",

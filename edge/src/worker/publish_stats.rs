@@ -21,6 +21,7 @@ pub(super) fn publish(stats: &Stats, counters: &Counters, quic: Option<&Quic>) {
     stats.batch_writes.set(counters.batch_writes);
     stats.batches.set(counters.batches);
     stats.batches_compressed.set(counters.batches_compressed);
+    stats.batches_redacted.set(counters.batches_redacted);
     stats.sessions.set(counters.sessions);
     stats.sessions_opened.set(counters.sessions_opened);
     stats.sessions_resumed.set(counters.sessions_resumed);

@@ -2,30 +2,14 @@
 //!
 //! Why small: an idle viewer is one of these, a session and a member; all three together stay under 300
 //! bytes.
-//! Invariants: `out` is present only while bytes wait. Its `head` is finished before anything else is sent;
-//! only then come control frames, only then batches.
+//! Invariant: `out` is present only while bytes wait; batches come after it.
 
-use bytes::Bytes;
 use grandstand_engine::link::ConnectionToken;
 
 use super::frame_sink::LinkKey;
+use super::outgoing::Outgoing;
 use super::session::Session;
 use crate::people::AddressBlock;
-
-/// Bytes that wait for a connection.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    /// The rest of a frame or of control frames that were taken in part. Pins at most one shared batch.
-    pub(super) head: Bytes,
-    /// Control frames behind it.
-    pub(super) control: Vec<u8>,
-}
-
-impl Outgoing {
-    pub(super) fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.control.is_empty()
-    }
-}
 
 /// See the file's head.
 #[derive(Debug)]

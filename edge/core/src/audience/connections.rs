@@ -15,8 +15,9 @@ use grandstand_protocol::close::CloseCode;
 use grandstand_protocol::frame::{Encoder, ErrorFrame, ServerFrame};
 use slab::Slab;
 
-use super::connection::{Connection, Outgoing, slot};
+use super::connection::{Connection, slot};
 use super::frame_sink::LinkKey;
+use super::outgoing::Outgoing;
 use super::session::Session;
 use super::{Close, ConnectionKey, Counters};
 use crate::people::AddressBlock;
@@ -168,7 +169,7 @@ impl Connections {
         if connection.out.is_some() {
             return self.write_raw(ix, wire);
         }
-        connection.out = Some(Box::new(Outgoing { head: wire.clone(), control: Vec::new() }));
+        connection.out = Some(Box::new(Outgoing::of(wire.clone(), 0)));
         self.counters.control_frames_out += 1;
         self.queue_flush(ix);
     }

@@ -28,6 +28,8 @@ pub struct Counters {
     pub batches: u64,
     /// Of them, those compressed here: no other worker had done it.
     pub batches_compressed: u64,
+    /// Batches of rings that were replaced, since an act removed messages of them.
+    pub batches_redacted: u64,
     /// Sessions welcomed.
     pub sessions_opened: u64,
     /// Of them, those that continued an earlier one.
@@ -85,6 +87,7 @@ impl Default for Counters {
             writes_blocked: 0,
             batches: 0,
             batches_compressed: 0,
+            batches_redacted: 0,
             sessions_opened: 0,
             sessions_resumed: 0,
             joins: 0,

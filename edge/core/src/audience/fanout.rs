@@ -7,7 +7,6 @@
 //! Invariant: a member's `offset` and cursor move only by whole frames that the transport took or the
 //! connection pinned.
 
-use bytes::{Buf, Bytes};
 use grandstand_engine::link::StateImage;
 use grandstand_protocol::frame::{Gap, GapReason, ServerFrame};
 use smallvec::SmallVec;
@@ -230,13 +229,9 @@ impl Subscriptions {
 fn send_waiting(connection: &mut Connection, sink: &mut impl FrameSink, counters: &mut Counters) -> bool {
     let Some(out) = connection.out.as_mut() else { return true };
     while !out.is_empty() {
-        if out.head.is_empty() {
-            out.head = Bytes::from(std::mem::take(&mut out.control));
-        }
         counters.writes += 1;
-        let taken = sink.send(connection.wire, &[&out.head]);
-        out.head.advance(taken);
-        if !out.head.is_empty() {
+        let next = out.next();
+        if !out.advance(sink.send(connection.wire, &[&next])) {
             counters.writes_blocked += 1;
             connection.blocked = true;
             return false;

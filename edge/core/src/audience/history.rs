@@ -22,7 +22,7 @@ use crate::people::Limited;
 
 /// What a page costs of a person's rate: at 100 frames/s five pages of 64 KB a second, which is
 /// more than people scroll, and some 300 KB/s.
-const PAGE_FRAMES: u32 = 20;
+pub(super) const PAGE_FRAMES: u32 = 20;
 
 /// Pages under way for one client: one on its way while the one before it is taken. Beyond: refusal
 /// `Overloaded`.
@@ -151,7 +151,7 @@ pub(super) fn continuous(batches: &[Arc<Batch>], from: u64) -> &[Arc<Batch>] {
 }
 
 /// A batch's body, as it stands behind header and kind; `None` if it stands behind none.
-fn body(batch: &Batch) -> Option<&[u8]> {
+pub(super) fn body(batch: &Batch) -> Option<&[u8]> {
     let (header, _) = stream::read_header(&batch.wire, limits::SERVER_FRAME_BYTES_MAX).ok()??;
     batch.wire.get(header + 1..)
 }

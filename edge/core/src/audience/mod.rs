@@ -20,6 +20,8 @@
 //! Order per connection: the rest of a frame that was begun, then control frames, then batches.
 //! Not here: transports (`worker`), tokens (`auth`), what a room accepts (`grandstand_engine`).
 
+mod acts;
+mod bans;
 mod catch_up;
 mod compression;
 mod connection;
@@ -32,17 +34,20 @@ mod fanout;
 mod frame_sink;
 mod hello;
 mod history;
+mod outgoing;
 mod outputs;
 mod pages;
 mod presence;
 mod reactions;
 mod reattach;
+mod removals;
 mod renewal;
 mod requests;
 mod revocation;
 mod ring;
 mod room;
 mod rooms;
+mod scrub;
 mod session;
 mod settings;
 mod shards;

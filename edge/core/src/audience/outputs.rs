@@ -10,7 +10,9 @@ use grandstand_protocol::frame::{Acted, Kind, Phase, Published, ServerFrame};
 use grandstand_protocol::refusal::Refusal;
 
 use super::Audience;
+use super::acts::handle_notice;
 use super::reattach::Attachments;
+use super::removals::apply_acts;
 use super::subscriptions::Subscriptions;
 
 impl Audience {
@@ -20,8 +22,9 @@ impl Audience {
             Output::Batch { alias, batch } => self.handle_batch(alias, batch),
             Output::Answers(answers) => answers.iter().for_each(|answer| self.handle_answer(answer)),
             Output::Personals(personals) => personals.iter().for_each(|p| self.handle_personal(p)),
-            // What sessions are told of acts.
-            Output::Notices(_) => {}
+            Output::Notices(notices) => {
+                notices.iter().for_each(|n| handle_notice(&mut self.subscriptions, n));
+            }
             Output::Attached { room, result } => {
                 Attachments(&mut self.subscriptions).handle_attached(&room, result);
             }
@@ -34,10 +37,9 @@ impl Audience {
     }
 
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
-        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
+        let rooms = &mut self.subscriptions.rooms;
         let Some(key) = rooms.with_alias(alias) else { return };
-        let room = &mut rooms[key];
-        let Some(attached) = room.attached.as_mut() else { return };
+        let Some(attached) = rooms[key].attached.as_mut() else { return };
         let continues = batch.seq == attached.ring.next_seq()
             && batch.seq < u64::MAX
             && batch.first_offset == attached.next_offset
@@ -46,6 +48,11 @@ impl Audience {
             // Outputs were lost, or the shard has another owner: what it sent is part of the answer.
             return Attachments(&mut self.subscriptions).ask_attach(key);
         }
+        let redacted = if batch.has_acts { apply_acts(&mut self.subscriptions, key, &batch) } else { None };
+        let batch = redacted.unwrap_or(batch);
+        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
+        let room = &mut rooms[key];
+        let Some(attached) = room.attached.as_mut() else { return };
         let is_compressed_here = self.compressor.compress(&batch, room.members_compressed, settings);
         connections.counters.batches_compressed += u64::from(is_compressed_here);
         attached.next_offset = batch.next_offset;

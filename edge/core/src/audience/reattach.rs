@@ -14,6 +14,7 @@ use grandstand_protocol::refusal::Refusal;
 
 use super::pages::{Asked, OVERLOADED_RETRY_MS, PageFor};
 use super::room::{Attached, CatchUp, Cursor, Known, RoomKey, STATE_NOT_GIVEN};
+use super::scrub::scrub_room;
 use super::subscriptions::Subscriptions;
 
 /// Sweeps, so seconds, after which what a shard was asked for is asked again. The shard's next owner says so
@@ -102,6 +103,8 @@ impl Attachments<'_> {
             attached.ring = before.ring;
             return;
         }
+        // Acts may be among what was lost: what was read before is read again.
+        let alias = attached.alias.0;
         let is_same_log = before.epoch == attached.epoch;
         let held = attached.holds(before.epoch);
         let (state_version, state_before) = (attached.state_version(), before.state_version());
@@ -126,9 +129,9 @@ impl Attachments<'_> {
                 Cursor::CatchUp(catching) if catching.unanswered.is_some() => {}
                 Cursor::CatchUp(catching) => {
                     catching.was_denied &= is_same_log;
+                    catching.page.clear();
                     catching.known = known(catching.known);
                     if catching.known != Known::Log {
-                        catching.page.clear();
                         catching.state_version = STATE_NOT_GIVEN;
                     }
                 }
@@ -138,6 +141,9 @@ impl Attachments<'_> {
             }
         }
         room.walk = 0;
+        for member in &room.members {
+            scrub_room(connections, member.connection, alias);
+        }
     }
 
     /// Tell a member's client of the log that its room has now, and where it goes on in it.

@@ -21,7 +21,7 @@ use super::{Audience, ConnectionKey, seconds};
 use crate::people::Limited;
 
 /// A request that a full shard refuses may be tried again after this: a shard empties its inbox in less.
-const OVERLOADED_RETRY_MS: u32 = 200;
+pub(super) const OVERLOADED_RETRY_MS: u32 = 200;
 
 impl Audience {
     /// One frame from a peer, without any transport's header.
@@ -104,6 +104,7 @@ impl Request<'_> {
             | ClientFrame::React(_)
             | ClientFrame::SetState(_)
             | ClientFrame::History(_)
+            | ClientFrame::Act(_)
                 if self.subscriptions.shards.is_released() => {}
             ClientFrame::Subscribe(subscribe) => self.handle_subscribe(subscribe),
             ClientFrame::Unsubscribe { request, alias } => self.handle_unsubscribe(*request, *alias),
@@ -115,9 +116,7 @@ impl Request<'_> {
                 self.subscriptions.send_control(self.ix, &pong);
             }
             ClientFrame::History(history) => self.handle_history(history),
-            ClientFrame::Act(act) => {
-                self.refuse(Kind::Act, act.request.into(), Refusal::Forbidden, None);
-            }
+            ClientFrame::Act(act) => self.handle_act(act),
             ClientFrame::Hello(_) | ClientFrame::Renew(_) => unreachable!("answered before"),
         }
     }

@@ -54,6 +54,29 @@ impl Ring {
         }
     }
 
+    /// Replace batches that cover offsets from `from` on, where this gives others in their place: how many.
+    /// Numbers and offsets stay, so cursors do.
+    pub(super) fn redact(
+        &mut self,
+        from: u64,
+        mut redacted: impl FnMut(&Batch) -> Option<Arc<Batch>>,
+    ) -> u64 {
+        let first = self.batches.partition_point(|batch| batch.next_offset <= from);
+        let mut replaced = 0;
+        for batch in self.batches.range_mut(first..) {
+            if let Some(new) = redacted(batch) {
+                debug_assert_eq!(
+                    (new.seq, new.first_offset, new.next_offset),
+                    (batch.seq, batch.first_offset, batch.next_offset)
+                );
+                self.bytes = self.bytes + new.kept_bytes() - batch.kept_bytes();
+                *batch = new;
+                replaced += 1;
+            }
+        }
+        replaced
+    }
+
     /// Number of the next batch: where a cursor at the head stands.
     pub(super) fn next_seq(&self) -> u64 {
         self.next_seq

@@ -9,6 +9,7 @@ use grandstand_engine::link::{Alias, Attachment, Batch, ConnectionToken, Lineage
 use grandstand_protocol::frame::{Phase, RoomEvent};
 use grandstand_protocol::text::Likeness;
 
+use super::bans::Bans;
 use super::reactions::Reactions;
 use super::ring::Ring;
 
@@ -200,6 +201,8 @@ pub(super) struct Room {
     /// Those who wait for that answer.
     pub(super) joining: Vec<Join>,
     pub(super) members: Vec<Member>,
+    /// Who is kept out.
+    pub(super) bans: Bans,
     /// Members with a role, by their connections, and what their names look like.
     pub(super) staff: Vec<(u32, Likeness)>,
     /// Members that open compressed batches.
@@ -227,6 +230,7 @@ impl Room {
             attached: None,
             joining: Vec::new(),
             members: Vec::new(),
+            bans: Bans::default(),
             staff: Vec::new(),
             members_compressed: 0,
             viewers: 0,

@@ -125,6 +125,7 @@ impl Rooms {
     pub(super) fn attach(&mut self, key: RoomKey, attached: Attached) -> Option<Attached> {
         let room = &mut self.slab[key.0 as usize];
         room.asks_at = None;
+        room.bans.forget();
         if let Some(before) = &room.attached {
             self.by_alias.remove(&before.alias);
         }

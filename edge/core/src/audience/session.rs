@@ -2,7 +2,7 @@
 //!
 //! Why apart from the connection: a connection exists before its session, and a session could outlive it.
 
-use grandstand_engine::link::{Alias, Now, UserId};
+use grandstand_engine::link::{Alias, Now, PersonId, UserId};
 use grandstand_protocol::frame::{Role, permission};
 use smallvec::SmallVec;
 
@@ -126,6 +126,11 @@ impl Session {
             Limited::Reactions | Limited::Pages | Limited::Renewals => &mut self.rest,
         };
         taken.unwrap_or_else(|| bucket.take(now, rate, tokens))
+    }
+
+    /// What a ban of it may name.
+    pub(super) fn numbers(&self) -> [PersonId; 2] {
+        [PersonId(self.user.0), self.person.held()]
     }
 
     pub(super) fn may(&self, permission: u32) -> bool {

@@ -58,6 +58,9 @@ impl Request<'_> {
         if known.is_some_and(|key| session.membership(key).is_some()) {
             return Err((Refusal::AlreadySubscribed, None));
         }
+        if known.is_some_and(|key| rooms[key].bans.hold(session.numbers(), self.now.unix_ms)) {
+            return Err((Refusal::Banned, None));
+        }
         if shards.deferred() >= DEFERRED_MAX {
             return Err((Refusal::Overloaded, None));
         }

@@ -24,6 +24,7 @@ use super::connections::Connections;
 use super::pages::Pages;
 use super::room::{Cursor, RoomKey};
 use super::rooms::Rooms;
+use super::scrub::scrub_room;
 use super::session::Membership;
 use super::shards::ShardLink;
 use crate::key::Key;
@@ -129,6 +130,8 @@ impl Subscriptions {
             return self.forget_if_empty(membership.room);
         };
         self.forget_staff(membership.room, ix);
+        // It hears no more of what is removed from the room.
+        scrub_room(&mut self.connections, ix, place.alias.0);
         let Some(room) = self.rooms.get_mut(membership.room) else { return };
         self.connections.counters.members -= 1;
         self.people.unwatch(session, place.alias.0, place.is_counted);
@@ -156,6 +159,7 @@ impl Subscriptions {
         room.staff.clear();
         for member in std::mem::take(&mut room.members) {
             self.connections.counters.members -= 1;
+            scrub_room(&mut self.connections, member.connection, alias);
             if let Some(session) = self.connections.session_mut(member.connection) {
                 if let Some(place) = session.membership(key).and_then(|m| m.place) {
                     self.people.unwatch(session.number, place.alias.0, place.is_counted);

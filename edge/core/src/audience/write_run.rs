@@ -13,8 +13,9 @@ use smallvec::SmallVec;
 
 use super::Counters;
 use super::compression::form;
-use super::connection::{Connection, Outgoing};
+use super::connection::Connection;
 use super::frame_sink::FrameSink;
+use super::outgoing::Outgoing;
 
 /// Batches that one write can carry without allocating; `batches_per_write_max` may allow more.
 const INLINE: usize = 64;
@@ -86,7 +87,7 @@ impl<'a> WriteRun<'a> {
             counters.frames_out += 1;
             counters.deliveries += u64::from(batch.messages);
             if taken < frame.len() {
-                connection.out = Some(Box::new(Outgoing { head: frame.slice(taken..), control: Vec::new() }));
+                connection.out = Some(Box::new(Outgoing::of((*frame).clone(), taken)));
                 break;
             }
             taken -= frame.len();

@@ -241,7 +241,7 @@ fn snapshots_for_who_does_not_read_are_bounded() {
             break;
         }
         let waits = harness.audiences[0].subscriptions.connections.get(ix).and_then(|c| c.out.as_ref());
-        most = most.max(waits.map_or(0, |out| out.head.len() + out.control.len()));
+        most = most.max(waits.map_or(0, |out| out.bytes()));
         harness.unsubscribe(v, alias);
         harness.subscribe(v, "r", None, 0);
         harness.turn();

@@ -6,6 +6,7 @@
 //! they are about.
 //! Not here: sockets and transports (`worker`), what a room decides (the engine's own tests).
 
+mod acts;
 mod any_outputs;
 mod compression;
 mod drain;
@@ -16,6 +17,7 @@ mod greeting;
 mod harness;
 mod history;
 mod house;
+mod inside;
 mod joining;
 mod limits;
 mod model_owner;
@@ -27,6 +29,7 @@ mod pacing;
 mod people;
 mod property;
 mod refusals;
+mod removed;
 mod renewing;
 mod tables;
 mod unread;

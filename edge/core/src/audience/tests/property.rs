@@ -4,16 +4,19 @@
 //!
 //! Why: the order of events that breaks a promise is one that nobody thought of.
 
+use std::sync::Arc;
+
 use grandstand_engine::link::AdminRequest;
 use grandstand_engine::{RoomSettings, ShardConfig};
 use grandstand_protocol::close::CloseCode;
-use grandstand_protocol::frame::{ClientFrame, GapReason};
+use grandstand_protocol::frame::{ActKind, ClientFrame, GapReason, History, permission};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::super::Settings;
 use super::harness::{Harness, Plan, V};
+use crate::testing::OpenAuthority;
 
 const VIEWERS: usize = 7;
 const ROOMS: [&str; 3] = ["a", "b", "c"];
@@ -29,6 +32,8 @@ enum Step {
     Repeat,
     React { room: usize },
     SetState { room: usize, key: u8, value: Option<u8> },
+    Act { room: usize, act: ActKind, back: u64 },
+    Page { room: usize, back: u64 },
     Ping,
     Fault,
     Stall { bytes: usize },
@@ -52,6 +57,8 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         1 => room().prop_map(|room| Step::React { room }),
         3 => (room(), 0u8..3, prop::option::of(any::<u8>()))
             .prop_map(|(room, key, value)| Step::SetState { room, key, value }),
+        4 => (room(), act(), 1u64..12).prop_map(|(room, act, back)| Step::Act { room, act, back }),
+        2 => (room(), 0u64..30).prop_map(|(room, back)| Step::Page { room, back }),
         2 => Just(Step::Ping),
         1 => Just(Step::Fault),
         5 => (0usize..400).prop_map(|bytes| Step::Stall { bytes }),
@@ -62,6 +69,12 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         10 => (0u64..150).prop_map(|ms| Step::WriteRun { ms }),
     ];
     (0..VIEWERS, step)
+}
+
+/// What anybody here may do, since all of them moderate.
+fn act() -> impl Strategy<Value = ActKind> {
+    let removals = [ActKind::Remove, ActKind::Remove, ActKind::RemoveAuthor, ActKind::Clear, ActKind::Report];
+    prop::sample::select(removals.to_vec())
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -83,7 +96,10 @@ fn plan() -> impl Strategy<Value = Plan> {
             writes_max,
             compress_from_members,
         ) = bounds;
-        let plan = Plan::default();
+        let all = permission::PUBLISH | permission::REACT | permission::STATE | permission::MODERATE;
+        // In every second world nobody may moderate, so that versions of the state can be compared.
+        let permissions = if seed % 2 == 0 { all } else { all & !permission::MODERATE };
+        let plan = Plan { authority: Arc::new(OpenAuthority { permissions }), ..Plan::default() };
         let settings = Settings {
             ring_batches_max: ring,
             control_queue_bytes_max,
@@ -162,6 +178,21 @@ fn take(harness: &mut Harness, v: V, step: &Step, last: &mut [Option<(usize, u64
                 harness.set_state(v, alias, &format!("key {key}"), value.as_deref());
             }
         }
+        Step::Act { room, act, back } => {
+            if let Some(alias) = known(harness, room) {
+                let target = harness.viewers[v.0].room(ROOMS[room]).at.offset.checked_sub(back);
+                harness.act(v, alias, act, target.or(Some(0)), u32::from(act == ActKind::Clear));
+            }
+        }
+        Step::Page { room, back } => {
+            if let Some(alias) = known(harness, room) {
+                let at = harness.viewers[v.0].room(ROOMS[room]).at;
+                let request = harness.viewers[v.0].next_request();
+                let (epoch, from) = (at.epoch, at.offset.saturating_sub(back));
+                let history = History { request, alias, epoch, from, count_max: 0 };
+                harness.send(v, &ClientFrame::History(history));
+            }
+        }
         Step::Fault => harness.send_bytes(v, &[0x1f]),
         Step::Stall { bytes } => harness.set_room(v, bytes),
         Step::Flow => harness.set_room(v, usize::MAX),
@@ -202,7 +233,7 @@ proptest! {
 #[test]
 fn chance_meets_what_it_is_to_meet() {
     let mut runner = TestRunner::deterministic();
-    let mut met = [0u64; 11];
+    let mut met = [0u64; 13];
     for _ in 0..100 {
         let plan = plan().new_tree(&mut runner).expect("a plan").current();
         let steps = prop::collection::vec(step(), 150).new_tree(&mut runner).expect("steps").current();
@@ -222,12 +253,15 @@ fn chance_meets_what_it_is_to_meet() {
                 c.closes[is(CloseCode::UnknownKind)],
                 c.publications_accepted,
                 c.batches_compressed,
+                c.batches_redacted,
+                0,
             ];
             met.iter_mut().zip(now).for_each(|(met, now)| *met += now);
         }
+        met[12] += harness.truth.removed.acts_met as u64;
     }
     println!(
-        "slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted, compressed: {met:?}"
+        "slow, expired, resumes, sessions resumed, blocked, full, refused, control full, faults, accepted, compressed, redacted, acts: {met:?}"
     );
     assert!(met.iter().all(|&n| n >= 5), "{met:?}");
 }

@@ -111,7 +111,7 @@ fn held(harness: &Harness, v: V) -> usize {
     let subscriptions = &harness.audiences[0].subscriptions;
     let ix = harness.key(v).0;
     let connection = &subscriptions.connections[ix];
-    let waits = connection.out.as_ref().map_or(0, |out| out.head.len() + out.control.len());
+    let waits = connection.out.as_ref().map_or(0, |out| out.bytes());
     let members = subscriptions.rooms.slab.iter().flat_map(|(_, room)| &room.members);
     let pages = members.filter(|member| member.connection == ix).filter_map(|member| match &member.cursor {
         Cursor::CatchUp(catching) => Some(&catching.page),

@@ -17,6 +17,8 @@ use grandstand_protocol::refusal::Refusal;
 use grandstand_protocol::version::capability;
 use grandstand_protocol::{limits, stream};
 
+use super::removed::Removed;
+
 /// What everyone must agree on: text and time by epoch and offset, and where each publication of a session
 /// stands.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ pub(super) struct Truth {
     texts: HashMap<(u64, String), u64>,
     /// Acknowledged publications whose text is known, to be found where they were said to stand.
     pub(super) promised: Vec<(u64, u64, String)>,
+    pub(super) removed: Removed,
 }
 
 impl Truth {
@@ -126,6 +129,8 @@ pub(super) struct Viewer {
     renewing: HashSet<u32>,
     acting: HashSet<u32>,
     pub(super) failed: bool,
+    /// The next frame was begun before an act came to its worker.
+    pub(super) begun: bool,
     /// A log and the one that goes on from it.
     pub(super) other_log: Option<(u64, u64)>,
     /// The test itself checks which log goes on from which.
@@ -151,7 +156,7 @@ impl Viewer {
         self.acting.clear();
         self.pings.clear();
         self.capabilities = 0;
-        (self.welcomed, self.failed) = (false, false);
+        (self.welcomed, self.failed, self.begun) = (false, false, false);
     }
 
     pub(super) fn next_request(&mut self) -> u32 {
@@ -244,6 +249,7 @@ impl Viewer {
             stream::read_header(rest, limits::SERVER_FRAME_BYTES_MAX).expect("a header")
         {
             let Some(frame) = rest.get(header..header + len) else { break };
+            truth.removed.is_begun = std::mem::take(&mut self.begun);
             if frame[0] == COMPRESSED_BATCH {
                 assert!(
                     self.offers & self.capabilities & capability::DEFLATE_1 != 0,
@@ -338,6 +344,7 @@ impl Viewer {
                 let f = &self.following[&p.alias];
                 assert_eq!(p.epoch, f.at.epoch);
                 truth.heard(p.epoch, p.offset, p.time_ms, p.text);
+                truth.removed.check(p.epoch, p.offset, p.author, p.text);
                 Seen::Personal { alias: p.alias, offset: p.offset, text: p.text.to_owned() }
             }
             ServerFrame::Renewed(r) => {
@@ -477,6 +484,7 @@ impl Viewer {
                         assert_eq!((m.skip, m.folded), (0, 0), "nothing is left out of a page");
                         let offset = at.message(&m);
                         truth.heard(at.epoch, offset, at.time_ms, m.text);
+                        truth.removed.check(at.epoch, offset, m.author, m.text);
                         said.push((offset, m.text.to_owned()));
                     }
                     Item::Omitted(n) => panic!("{n} left out of a page"),
@@ -506,6 +514,7 @@ impl Viewer {
                     let offset = f.at.message(&m);
                     f.omitted.extend(before..offset);
                     truth.heard(f.at.epoch, offset, f.at.time_ms, m.text);
+                    truth.removed.check(f.at.epoch, offset, m.author, m.text);
                     if offset >= f.floor {
                         let heard = self.heard.entry((f.room.clone(), f.at.epoch)).or_default();
                         assert!(heard.insert(offset), "{offset} was heard twice");
