@@ -59,7 +59,7 @@ fn make(file: &Path) -> Value {
     listing::begin(&mut out, names.iter().map(String::as_str)).unwrap();
     let mut programmes = 0;
     for entry in all.iter().flatten() {
-        listing::write_entry(&mut out, entry, 10).unwrap();
+        listing::write_entry(&mut out, entry, 14).unwrap();
         programmes += 1;
     }
     writeln!(out, "</tv>").unwrap();

@@ -17,6 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
+use grandstand_engine::Schedule;
 use grandstand_engine::link::{AdminAnswer, AdminRequest};
 use grandstand_engine::runtime::pulse::Pulse;
 use grandstand_fetch::{Fetcher, Policy, Request, Settings, Validators};
@@ -187,6 +188,8 @@ impl Worker {
             Ok(rooms) => rooms,
             Err(fault) => return (report, Some(fault)),
         };
+        let times = self.parts.shelf.times.clone();
+        let before: Vec<_> = rooms.0.iter().map(|room| times.times(room)).collect();
         let Parts { guide, shelf, pulse, .. } = &mut self.parts;
         let now = shelf.now_s();
         let goes_on = |_| {
@@ -230,7 +233,20 @@ impl Worker {
             );
         }
         self.count();
+        for (room, before) in rooms.0.iter().zip(before) {
+            if times.times(room) != before {
+                self.follow(room);
+            }
+        }
         (report, result.err().map(|error| error.to_string()))
+    }
+
+    /// The show of this room has other times: the room tells everybody in it.
+    fn follow(&self, room: &str) {
+        let asked = self.parts.shards.follow_show(room);
+        if let Err(fault) = self.runtime.block_on(with_turns(&self.parts.pulse, asked)) {
+            tracing::warn!(room, fault, "the room keeps the times of its show until its phase ends");
+        }
     }
 
     fn count(&self) {
@@ -279,8 +295,10 @@ impl Worker {
             let full = lists.iter().filter(|rooms| rooms.len() >= ROOMS_PAGE);
             let end = full.filter_map(|rooms| rooms.iter().map(|room| room.name.clone()).max()).min();
             let rooms = lists.into_iter().flatten();
-            let is_used =
-                |room: &grandstand_engine::link::RoomInfo| room.phase == Phase::Open || room.next_offset > 0;
+            // Before its show a room has people and no messages.
+            let is_used = |room: &grandstand_engine::link::RoomInfo| {
+                room.phase != Phase::Closed || room.next_offset > 0
+            };
             used.extend(rooms.filter(is_used).map(|room| room.name));
             match end {
                 Some(end) => after = end,

@@ -168,6 +168,13 @@ impl Shards {
         self.all(request).await.map_err(|failure| format!("{failure:?}"))
     }
 
+    /// A room looks at the times of its show again; a failure is a text for the log.
+    #[cfg(feature = "guide")]
+    pub(crate) async fn follow_show(&self, room: &str) -> Result<(), String> {
+        let asked = self.ask(room, AdminRequest::FollowShow { room: room.to_owned() }).await;
+        asked.map(drop).map_err(|failure| format!("{failure:?}"))
+    }
+
     fn send(&self, shard: ShardId, request: AdminRequest) -> Asked<Result<AdminAnswer, Refusal>> {
         let (reply, answer) = oneshot::channel();
         // The handler may have stopped waiting; then the answer is not needed.
