@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
 
 /// What anybody here may do, since all of them moderate.
 fn act() -> impl Strategy<Value = ActKind> {
-    let removals = [ActKind::Remove, ActKind::Remove, ActKind::RemoveAuthor, ActKind::Clear, ActKind::Report];
+    let removals = [ActKind::Remove, ActKind::Remove, ActKind::RemoveAuthor, ActKind::Clear];
     prop::sample::select(removals.to_vec())
 }
 
