@@ -56,7 +56,7 @@ const FILLED: [(&str, Fill); 16] = [
 ];
 
 /// Rows that are filled by a test of their own: the file, and the function in it.
-const ELSEWHERE: [(&str, &str, &str); 10] = [
+const ELSEWHERE: [(&str, &str, &str); 13] = [
     ("nonces", include_str!("../../../../../engine/src/room/nonces.rs"), "the_window_is_bounded_in_number"),
     ("people in slow mode", include_str!("../../../../../engine/src/room/slow_mode.rs"), "memory_is_bounded"),
     (
@@ -93,6 +93,17 @@ const ELSEWHERE: [(&str, &str, &str); 10] = [
         "sessions that came and are not told yet",
         include_str!("../../people/tests.rs"),
         "sessions_that_came_are_bounded_until_they_are_told",
+    ),
+    ("sessions of a user", include_str!("../../people/tests.rs"), "a_user_has_as_many_sessions_as_it_may"),
+    (
+        "names of keys that tokens ask for and nobody publishes",
+        include_str!("../../../../src/auth/tests/fetched.rs"),
+        "names_without_end_cause_one_fetch_in_thirty_seconds",
+    ),
+    (
+        "reports of a room; of one person",
+        include_str!("../../../../../engine/src/moderation/reports.rs"),
+        "a_person_reports_a_message_once_and_a_flood_is_bounded",
     ),
     (
         "paths of a QUIC connection",
