@@ -20,6 +20,7 @@ mod machine;
 mod operator;
 mod people;
 mod process;
+mod removals;
 mod restarts;
 mod rot;
 mod shim;

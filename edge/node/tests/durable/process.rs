@@ -35,8 +35,8 @@ pub(crate) fn ends(args: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// Flags of a node that keeps its log there, on free ports.
-fn flags<'a>(log: &'a str, recorder: &'a Folder) -> Vec<&'a str> {
+/// Flags of a node that keeps its log there, on free ports unless `more` says which.
+fn flags<'a>(log: &'a str, recorder: &'a Folder, more: &[&'a str]) -> Vec<&'a str> {
     let ports = ["--ws-listen", "127.0.0.1:0", "--wss-listen", "off", "--quic-listen", "off"];
     let recorder = if log.is_empty() { "" } else { recorder.path() };
     let rest = ["--admin-listen", "127.0.0.1:0", "--log-dir", log, "--log-recorder-dir", recorder];
@@ -49,7 +49,9 @@ fn flags<'a>(log: &'a str, recorder: &'a Folder) -> Vec<&'a str> {
         "--limits-frames-per-s",
         "100000",
     ];
-    ["serve"].into_iter().chain(ports).chain(rest).chain(limits).collect()
+    let all = ports.into_iter().chain(rest).chain(limits).collect::<Vec<_>>();
+    let usual = all.chunks(2).filter(|pair| !more.contains(&pair[0])).flatten().copied();
+    ["serve"].into_iter().chain(usual).chain(more.iter().copied()).collect()
 }
 
 /// Starts a node that keeps its log there; returns when it is ready.
@@ -64,7 +66,7 @@ pub(crate) fn serve_with(
     more: &[&str],
     set: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Running {
-    let mut command = grandstand(&[&flags(log, recorder), more].concat());
+    let mut command = grandstand(&flags(log, recorder, more));
     let mut child = set(&mut command).stderr(Stdio::piped()).spawn().unwrap();
     let said = Arc::new(Mutex::new(String::new()));
     let (heard, stderr) = (said.clone(), child.stderr.take().unwrap());
@@ -83,7 +85,7 @@ pub(crate) fn serve_with(
 
 /// A start that must fail: what it says.
 pub(crate) fn does_not_start(log: &str, recorder: &Folder, more: &[&str]) -> String {
-    let Output { status, stderr, .. } = grandstand(&[&flags(log, recorder), more].concat()).output().unwrap();
+    let Output { status, stderr, .. } = grandstand(&flags(log, recorder, more)).output().unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     said
