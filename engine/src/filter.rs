@@ -5,14 +5,24 @@
 //! Invariant: a judgement uses one filter from its beginning to its end.
 //! Not here: the lists (`grandstand_filter`), what a shard does with a verdict (`shard::filtering`).
 
+#![expect(clippy::disallowed_types, reason = "the handle is shared with the thread that reads lists")]
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use grandstand_filter::Filter;
 
 /// See the file's head. Clones are the same handle.
 #[derive(Clone, Debug, Default)]
-pub struct SharedFilter(Arc<ArcSwapOption<Filter>>);
+pub struct SharedFilter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// A publication on a node without lists pays one look at this.
+    is_set: AtomicBool,
+    filter: ArcSwapOption<Filter>,
+}
 
 impl SharedFilter {
     /// A handle of this filter.
@@ -24,12 +34,14 @@ impl SharedFilter {
 
     /// From now on shards ask this one; `None`: no lists.
     pub fn replace(&self, filter: Option<Arc<Filter>>) {
-        self.0.store(filter);
+        let is_set = filter.is_some();
+        self.0.filter.store(filter);
+        self.0.is_set.store(is_set, Ordering::Release);
     }
 
     /// The filter that shards ask now.
     pub fn current(&self) -> Option<Arc<Filter>> {
-        self.0.load_full()
+        if self.0.is_set.load(Ordering::Acquire) { self.0.filter.load_full() } else { None }
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Why numbers beside the batches: a batch has names, and a name is nobody's own. A purge of ten thousand
 //! messages walks these numbers once and reads no batch.
-//! Invariants: there is one entry for each offset from the first that the memory log has, in order and
-//! without gaps. Noting one allocates only when the queue grows. Of messages that came back from a log the
+//! Invariants: there is one entry for each offset from the first that the memory log has, or a few before
+//! it, in order and without gaps. Noting one allocates only when the queue grows. Of messages that came back from a log the
 //! place at an address is not known, nor whether a bridge said them: they are of the same author only if
 //! their names are equal too.
 //! Not here: what a moderator does to an author (`moderation`), nonces (`nonces`).
@@ -59,13 +59,15 @@ pub(crate) struct SaidBy {
 pub(crate) struct Authors {
     first: u64,
     all: VecDeque<Author>,
+    /// How many there are when those that the memory log has dropped are forgotten.
+    look_at: usize,
     hash: FixedState,
 }
 
 impl Authors {
     /// Nobody yet. `seed` keeps people from choosing names that are taken for others.
     pub(crate) fn new(seed: u64) -> Self {
-        Authors { first: 0, all: VecDeque::new(), hash: FixedState::with_seed(seed) }
+        Authors { first: 0, all: VecDeque::new(), look_at: 64, hash: FixedState::with_seed(seed) }
     }
 
     /// Whom moderators would hold for this publication.
@@ -131,6 +133,12 @@ impl Authors {
             self.all.drain(..gone);
             self.first += gone as u64;
         }
+        self.look_at = self.all.len() + self.all.len() / 8 + 64;
+    }
+
+    /// Is it time to forget? Looking for the oldest message costs more than noting one.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.all.len() >= self.look_at
     }
 
     /// Begin with the users of a log: one for each offset before `next_offset`, and the names of some.

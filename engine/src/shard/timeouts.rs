@@ -197,7 +197,9 @@ impl Shard {
             let answer = policy.published(repeat.nonce, repeat.offset, live.time_ms, true);
             self.acks.answer(now, is_kept, repeat.from, answer, &mut self.outbox);
         }
-        if let Some(oldest) = self.log.oldest_offset(alias) {
+        if live.authors.has_grown()
+            && let Some(oldest) = self.log.oldest_offset(alias)
+        {
             live.authors.forget_before(oldest);
         }
         if has_acts {

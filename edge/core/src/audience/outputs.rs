@@ -13,6 +13,7 @@ use super::Audience;
 use super::acts::handle_notice;
 use super::reattach::Attachments;
 use super::removals::apply_acts;
+use super::room::Attached;
 use super::subscriptions::Subscriptions;
 
 impl Audience {
@@ -36,10 +37,27 @@ impl Audience {
         }
     }
 
+    /// A batch that holds acts, without what they remove from itself. If it is the next of its room, what they
+    /// remove is taken from everything that waits for viewers first.
+    #[cold]
+    fn redact_acts(&mut self, alias: Alias, batch: Arc<Batch>) -> Arc<Batch> {
+        let rooms = &self.subscriptions.rooms;
+        let attached = |key| rooms.get(key).and_then(|room| room.attached.as_ref());
+        let is_next = |attached: &Attached| {
+            batch.seq == attached.ring.next_seq() && batch.first_offset == attached.next_offset
+        };
+        match rooms.with_alias(alias).filter(|key| attached(*key).is_some_and(is_next)) {
+            Some(key) => apply_acts(&mut self.subscriptions, key, &batch).unwrap_or(batch),
+            None => batch,
+        }
+    }
+
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
-        let rooms = &mut self.subscriptions.rooms;
+        let batch = if batch.has_acts { self.redact_acts(alias, batch) } else { batch };
+        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
         let Some(key) = rooms.with_alias(alias) else { return };
-        let Some(attached) = rooms[key].attached.as_mut() else { return };
+        let room = &mut rooms[key];
+        let Some(attached) = room.attached.as_mut() else { return };
         let continues = batch.seq == attached.ring.next_seq()
             && batch.seq < u64::MAX
             && batch.first_offset == attached.next_offset
@@ -48,11 +66,6 @@ impl Audience {
             // Outputs were lost, or the shard has another owner: what it sent is part of the answer.
             return Attachments(&mut self.subscriptions).ask_attach(key);
         }
-        let redacted = if batch.has_acts { apply_acts(&mut self.subscriptions, key, &batch) } else { None };
-        let batch = redacted.unwrap_or(batch);
-        let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
-        let room = &mut rooms[key];
-        let Some(attached) = room.attached.as_mut() else { return };
         let is_compressed_here = self.compressor.compress(&batch, room.members_compressed, settings);
         connections.counters.batches_compressed += u64::from(is_compressed_here);
         attached.next_offset = batch.next_offset;

@@ -234,6 +234,7 @@ const READ_IN_PLACE: &[&str] = &[
     "limits.people_", // what workers share of people
     "limits.sessions_per_user_max",
     "webhooks.", // the outbox's thread
+    "guide.",    // the guide's thread and the times of rooms
     "limits.fragments_max",
     "limits.control_frames_max",
     "fanout.writes_per_turn",

@@ -33,6 +33,15 @@ def client_frames():
     return {entry["name"]: Vector(entry) for entry in read("client.json")}
 
 
+def numbers(value):
+    """With numbers as the vectors write them."""
+    if isinstance(value, dict):
+        return {key: numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [numbers(one) for one in value]
+    return str(value) if isinstance(value, int) else value
+
+
 def check_batch(entry):
     body = bytes.fromhex(entry["hex"])
     if "fault" in entry:
@@ -50,6 +59,14 @@ def check_batch(entry):
     assert [vars(message) for message in batch.messages] == [
         {k: v if k in ("author", "text", "attachment") else int(v) for k, v in item["message"].items()}
         for item in items if "message" in item], vars(batch)
+    places = [entry for entry in batch.entries if isinstance(entry, wire.Place)]
+    for place, item in zip(places, [i for i in items if "removed" in i or "act" in i], strict=True):
+        assert (place.note is None) == ("removed" in item), vars(place)
+        said = item.get("removed") or item["act"]
+        assert [place.offset, place.skip] == [int(said["offset"]), int(said["skip"])], vars(place)
+        if "act" in item:
+            removes = wire.removal(place.offset, place.fields)
+            assert [place.note, numbers(removes)] == [said["note"], said["removes"]], removes
     assert batch.tallies == {i["tally"]["key"]: int(i["tally"]["count"]) for i in items if "tally" in i}
     assert batch.state == {
         i["state"]["key"]: None if i["state"]["value"] is None else bytes.fromhex(i["state"]["value"])

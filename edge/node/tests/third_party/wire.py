@@ -154,67 +154,11 @@ class Message:
         self.offset = None
 
 
-class Batch:
-    """A body, which is all that stands behind the kind, read from the first byte to the last."""
+class Reader:
+    """Bytes that are read from the first to the last."""
 
     def __init__(self, body):
         self.body, self.at = body, 0
-        self.check, self.time, self.omitted, self.messages, self.tallies = None, 0, 0, [], {}
-        self.version, self.state = None, {}
-        self.alias = self._varint()
-        if self.alias >= 2**32:
-            raise Fault("an alias over 32 bits")
-        head = self._varint()
-        count, has_omitted, has_tallies, has_state, has_extension = (
-            head >> 4, head & 1, head & 2, head & 4, head & 8)
-        if has_extension:
-            self._bytes(self._varint())
-        if count or has_omitted:
-            self.check, self.time = self._byte(), self._varint()
-            self.omitted = self._varint() if has_omitted else 0
-            # Not a list of `count` places: the number is the peer's, and the bytes for it may not be there.
-            for _ in range(count):
-                self.messages.append(self._message())
-        if has_tallies:
-            for _ in range(self._varint()):
-                key = self._text()
-                self.tallies[key] = self._varint()
-        if has_state:
-            self._state()
-        if self.at != len(body):
-            raise Fault("bytes after the last section")
-
-    def locate(self, position):
-        """Gives each message its offset and moves the position (A-2, A-3)."""
-        if self.check is None:
-            return
-        if self.check != position.offset & 0xFF:
-            raise Fault("the batch does not continue the position")
-        position.time_ms = min(position.time_ms + self.time, U64_MAX)
-        for message in self.messages:
-            message.offset = min(position.offset + message.skip, U64_MAX)
-            position.offset = min(message.offset + 1, U64_MAX)
-        position.offset = min(position.offset + self.omitted, U64_MAX)
-
-    def _message(self):
-        message, control = Message(), self._byte()
-        message.role = control & 7
-        message.skip = self._varint() if control & 0x40 else 0
-        message.reply_back = self._varint() if control & 0x08 else 0
-        message.folded = self._varint() if control & 0x20 else 0
-        message.author, message.text = self._text(), self._text()
-        message.attachment = self._text() if control & 0x10 else ""
-        if control & 0x80:
-            self._bytes(self._varint())
-        return message
-
-    def _state(self):
-        count, self.version = self._varint(), self._varint()
-        for _ in range(count):
-            removed, key = self._byte(), self._text()
-            if removed > 1:
-                raise Fault("neither set nor removed")
-            self.state[key] = None if removed else self._bytes(self._varint())
 
     def _byte(self):
         return self._bytes(1)[0]
@@ -246,3 +190,110 @@ class Batch:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise Fault("a text that is not UTF-8") from error
+
+
+class Place:
+    """An entry that is no message: what is left of a removed one (M-3), or an act (M-4)."""
+
+    def __init__(self, skip, note=None, fields=None):
+        self.skip, self.note, self.fields = skip, note, fields
+        self.offset = None
+
+
+def removal(at, fields):
+    """What the act at an offset removes (M-4); nothing where its fields are not understood."""
+    reader = Reader(fields)
+    try:
+        kind = reader._byte()
+        if kind == 1:
+            one = at - max(reader._varint(), 1)
+            return {"one": one} if one >= 0 else None
+        if kind == 2:
+            begin = max(at - reader._varint(), 0)
+            names = [reader._text() for _ in range(reader._varint())]
+            return {"names": names, "from": begin, "but": runs(at, reader)}
+        if kind == 3:
+            return {"runs": runs(at, reader)}
+        if kind == 4:
+            return {"all_from": max(at - reader._varint(), 0)}
+    except Fault:
+        pass
+    return None
+
+
+def runs(at, reader):
+    found = []
+    for _ in range(reader._varint()):
+        end = max(at - reader._varint(), 0)
+        at = max(end - reader._varint(), 0)
+        found.append([at, end])
+    return found
+
+
+class Batch(Reader):
+    """A body, which is all that stands behind the kind, read from the first byte to the last."""
+
+    def __init__(self, body):
+        super().__init__(body)
+        self.check, self.time, self.omitted, self.messages, self.tallies = None, 0, 0, [], {}
+        self.version, self.state, self.entries = None, {}, []
+        self.alias = self._varint()
+        if self.alias >= 2**32:
+            raise Fault("an alias over 32 bits")
+        head = self._varint()
+        count, has_omitted, has_tallies, has_state, has_extension = (
+            head >> 4, head & 1, head & 2, head & 4, head & 8)
+        if has_extension:
+            self._bytes(self._varint())
+        if count or has_omitted:
+            self.check, self.time = self._byte(), self._varint()
+            self.omitted = self._varint() if has_omitted else 0
+            # Not a list of `count` places: the number is the peer's, and the bytes for it may not be there.
+            for _ in range(count):
+                entry = self._message()
+                self.entries.append(entry)
+                if isinstance(entry, Message):
+                    self.messages.append(entry)
+        if has_tallies:
+            for _ in range(self._varint()):
+                key = self._text()
+                self.tallies[key] = self._varint()
+        if has_state:
+            self._state()
+        if self.at != len(body):
+            raise Fault("bytes after the last section")
+
+    def locate(self, position):
+        """Gives each message its offset and moves the position (A-2, A-3)."""
+        if self.check is None:
+            return
+        if self.check != position.offset & 0xFF:
+            raise Fault("the batch does not continue the position")
+        position.time_ms = min(position.time_ms + self.time, U64_MAX)
+        for message in self.entries:
+            message.offset = min(position.offset + message.skip, U64_MAX)
+            position.offset = min(message.offset + 1, U64_MAX)
+        position.offset = min(position.offset + self.omitted, U64_MAX)
+
+    def _message(self):
+        message, control = Message(), self._byte()
+        message.role = control & 7
+        message.skip = self._varint() if control & 0x40 else 0
+        message.reply_back = self._varint() if control & 0x08 else 0
+        message.folded = self._varint() if control & 0x20 else 0
+        message.author, message.text = self._text(), self._text()
+        message.attachment = self._text() if control & 0x10 else ""
+        extension = self._bytes(self._varint()) if control & 0x80 else b""
+        if message.role == 6:
+            return Place(message.skip)
+        if message.role == 7:
+            return Place(message.skip, message.text, extension)
+        return message
+
+    def _state(self):
+        count, self.version = self._varint(), self._varint()
+        for _ in range(count):
+            removed, key = self._byte(), self._text()
+            if removed > 1:
+                raise Fault("neither set nor removed")
+            self.state[key] = None if removed else self._bytes(self._varint())
