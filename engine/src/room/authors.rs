@@ -4,9 +4,9 @@
 //! Why numbers beside the batches: a batch has names, and a name is nobody's own. A purge of ten thousand
 //! messages walks these numbers once and reads no batch.
 //! Invariants: there is one entry for each offset from the first that the memory log has, or a few before
-//! it, in order and without gaps. Noting one allocates only when the queue grows. Of messages that came back from a log the
-//! place at an address is not known, nor whether a bridge said them: they are of the same author only if
-//! their names are equal too.
+//! it, in order and without gaps. Noting one allocates only when the queue grows. Of messages that came back
+//! from a log the place at an address is not known, nor whether a bridge said them: they are of the same
+//! author only if their names are equal too.
 //! Not here: what a moderator does to an author (`moderation`), nonces (`nonces`).
 
 use std::collections::VecDeque;

@@ -37,23 +37,8 @@ impl Audience {
         }
     }
 
-    /// A batch that holds acts, without what they remove from itself. If it is the next of its room, what they
-    /// remove is taken from everything that waits for viewers first.
-    #[cold]
-    fn redact_acts(&mut self, alias: Alias, batch: Arc<Batch>) -> Arc<Batch> {
-        let rooms = &self.subscriptions.rooms;
-        let attached = |key| rooms.get(key).and_then(|room| room.attached.as_ref());
-        let is_next = |attached: &Attached| {
-            batch.seq == attached.ring.next_seq() && batch.first_offset == attached.next_offset
-        };
-        match rooms.with_alias(alias).filter(|key| attached(*key).is_some_and(is_next)) {
-            Some(key) => apply_acts(&mut self.subscriptions, key, &batch).unwrap_or(batch),
-            None => batch,
-        }
-    }
-
     fn handle_batch(&mut self, alias: Alias, batch: Arc<Batch>) {
-        let batch = if batch.has_acts { self.redact_acts(alias, batch) } else { batch };
+        let batch = if batch.has_acts { redact_acts(&mut self.subscriptions, alias, batch) } else { batch };
         let Subscriptions { settings, connections, rooms, .. } = &mut self.subscriptions;
         let Some(key) = rooms.with_alias(alias) else { return };
         let room = &mut rooms[key];
@@ -143,5 +128,20 @@ impl Audience {
     fn handle_removed(&mut self, alias: Alias) {
         let Some(key) = self.subscriptions.rooms.with_alias(alias) else { return };
         Attachments(&mut self.subscriptions).lose_room(key, Refusal::UnknownRoom);
+    }
+}
+
+/// A batch that holds acts, without what they remove from itself. If it is the next of its room, what
+/// they remove is taken from everything that waits for viewers first.
+#[cold]
+fn redact_acts(subscriptions: &mut Subscriptions, alias: Alias, batch: Arc<Batch>) -> Arc<Batch> {
+    let rooms = &subscriptions.rooms;
+    let attached = |key| rooms.get(key).and_then(|room| room.attached.as_ref());
+    let is_next = |attached: &Attached| {
+        batch.seq == attached.ring.next_seq() && batch.first_offset == attached.next_offset
+    };
+    match rooms.with_alias(alias).filter(|key| attached(*key).is_some_and(is_next)) {
+        Some(key) => apply_acts(subscriptions, key, &batch).unwrap_or(batch),
+        None => batch,
     }
 }

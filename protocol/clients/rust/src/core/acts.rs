@@ -147,22 +147,32 @@ impl PendingAct {
     }
 }
 
-/// See the file's head.
+/// See the file's head. Behind a pointer, since most sessions never act and a load test has thousands.
 #[derive(Debug, Default)]
-pub(super) struct Acts(VecDeque<PendingAct>);
+pub(super) struct Acts(Option<Box<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    all: VecDeque<PendingAct>,
+}
 
 impl Acts {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, |queue| queue.all.len())
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut PendingAct> {
+        self.0.iter_mut().flat_map(|queue| queue.all.iter_mut())
     }
 
     pub(super) fn has_in_flight(&self) -> bool {
-        self.0.iter().any(|act| act.in_flight)
+        self.0.iter().flat_map(|queue| queue.all.iter()).any(|act| act.in_flight)
     }
 
     pub(super) fn push(&mut self, request: u32, room: RoomId, epoch: u64, act: &ActParts<'_>) {
         let (text, act) = (act.text.into(), ActParts { text: "", ..*act });
-        self.0.push_back(PendingAct { request, room, in_flight: false, sent: false, epoch, act, text });
+        let queue = self.0.get_or_insert_default();
+        queue.all.push_back(PendingAct { request, room, in_flight: false, sent: false, epoch, act, text });
     }
 
     /// Writes the next act in a room that has an alias by `alias`; `false` if there is none.
@@ -173,7 +183,7 @@ impl Acts {
         out: &mut Vec<u8>,
     ) -> bool {
         let due = |pending: &&mut PendingAct| !pending.in_flight && alias(pending.room).is_some();
-        let Some(pending) = self.0.iter_mut().find(due) else { return false };
+        let Some(pending) = self.iter_mut().find(due) else { return false };
         let Some(alias) = alias(pending.room) else { return false };
         (pending.in_flight, pending.sent) = (true, true);
         let act = ActParts { text: &pending.text, ..pending.act };
@@ -183,22 +193,25 @@ impl Acts {
 
     /// The answer arrived; `false`: to no act of this session.
     pub(super) fn take(&mut self, request: u32) -> bool {
-        let before = self.0.len();
-        self.0.retain(|act| act.request != request);
-        if self.0.is_empty() {
-            self.0 = VecDeque::new(); // an idle session keeps no heap
+        let Some(queue) = &mut self.0 else { return false };
+        let before = queue.all.len();
+        queue.all.retain(|act| act.request != request);
+        let is_taken = queue.all.len() < before;
+        if queue.all.is_empty() {
+            self.0 = None; // an idle session keeps no heap
         }
-        self.0.len() < before
+        is_taken
     }
 
     /// Removes those of which this is true, in their order.
     pub(super) fn take_if(&mut self, which: impl FnMut(&PendingAct) -> bool) -> Vec<PendingAct> {
-        let (taken, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().partition(which);
-        self.0 = kept.into();
+        let Some(queue) = self.0.take() else { return Vec::new() };
+        let (taken, kept): (Vec<_>, Vec<_>) = queue.all.into_iter().partition(which);
+        self.0 = (!kept.is_empty()).then(|| Box::new(Queue { all: kept.into() }));
         taken
     }
 
     pub(super) fn handle_disconnected(&mut self) {
-        self.0.iter_mut().for_each(|act| act.in_flight = false);
+        self.iter_mut().for_each(|act| act.in_flight = false);
     }
 }
