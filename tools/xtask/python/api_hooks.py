@@ -5,6 +5,7 @@ format (docs/API.md). Not here: what is refused, which schemathesis makes by its
 """
 
 import base64
+import json
 import string
 
 import schemathesis
@@ -35,6 +36,21 @@ schemathesis.openapi.format("env", text(1, 16, string.ascii_lowercase + string.d
 schemathesis.openapi.format(
     "cursor", text(1, 12).map(lambda after: base64.urlsafe_b64encode(after.encode()).decode().rstrip("="))
 )
+
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(ctx, value):
+    """A bulk of one line, which is what the description says of a line."""
+    return json.dumps(value).encode() + b"\n"
+
+
+@schemathesis.hook
+def filter_body(ctx, body):
+    """Leave out messages without a text and an attachment: they are refused, which no schema here says."""
+    is_message = isinstance(body, dict) and "author" in body
+    return not is_message or body.get("text") is not None or body.get("attachment") is not None
+
 
 schemathesis.openapi.format("history-cursor", st.just(base64.urlsafe_b64encode(b"1:0").decode().rstrip("=")))
 schemathesis.openapi.format("number-cursor", st.just(base64.urlsafe_b64encode(b"0").decode().rstrip("=")))

@@ -56,6 +56,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         let Body(bytes) = Body::from_request(request, state).await?;
         match bytes.is_empty() {
             true => Ok(OptionalJson(T::default())),
+            // `null` says as little as no body.
+            false if is_given && bytes.trim_ascii() == b"null" => Ok(OptionalJson(T::default())),
             false if is_given => parse(&bytes).map(OptionalJson),
             false => Err(wrong_type("application/json")),
         }
@@ -130,6 +132,10 @@ fn wrong_type(wanted: &str) -> Problem {
 /// # Errors
 /// 400: it is no JSON; 422: it breaks a rule, and where.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A struct is also read from a list of its fields, which no description has.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::in_body("", "expected an object"));
+    }
     let reader = &mut serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut *reader).map_err(|error| {
         let pointer = pointer(error.path());

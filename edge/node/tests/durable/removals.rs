@@ -216,9 +216,9 @@ async fn round(
     seen: (u64, u64),
 ) {
     let mut tasks = JoinSet::new();
-    for who in 0..people.len() {
+    for (who, person) in people.iter().enumerate() {
         for _ in 0..random.below(4) {
-            let (client, truth, number) = (people[who].clone(), house.truth.clone(), random.next_u64());
+            let (client, truth, number) = (person.clone(), house.truth.clone(), random.next_u64());
             let wait = Duration::from_micros(random.below(40_000) as u64);
             tasks.spawn(async move {
                 tokio::time::sleep(wait).await;

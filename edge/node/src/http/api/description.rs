@@ -6,10 +6,13 @@
 //! response `problem`.
 //! Not here: the operations, which are described where they are written.
 
-use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{self, Components, Content, ObjectBuilder, RefOr, ResponseBuilder};
+use utoipa::{OpenApi, PartialSchema};
+
+use super::idempotency::Text;
+use super::values::StateKey;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +44,9 @@ pub(super) fn finish(mut api: openapi::OpenApi) -> openapi::OpenApi {
         HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("gsk_<env>_<random>_<checksum>");
     components.add_security_scheme("key", SecurityScheme::Http(key.build()));
     components.schemas.insert("Problem".to_owned(), problem_schema());
+    // Named in parameters alone, where the macros collect nothing.
+    components.schemas.insert("StateKey".to_owned(), StateKey::schema());
+    components.schemas.insert("Text".to_owned(), Text::schema());
     components.responses.insert("problem".to_owned(), problem_response().into());
     for (path, item) in &mut api.paths.paths {
         let names_something = path.contains('{');
@@ -57,7 +63,7 @@ pub(super) fn finish(mut api: openapi::OpenApi) -> openapi::OpenApi {
 fn add_problems(operation: &mut Operation, names_something: bool, is_change: bool) {
     let with_body = WITH_BODY.iter().filter(|_| operation.request_body.is_some());
     let named = [404, 410].iter().filter(|_| names_something);
-    let conflicts = [409].iter().filter(|_| is_change);
+    let conflicts = [409].iter().filter(|_| is_change || names_something);
     for status in ALWAYS.iter().chain(with_body).chain(named).chain(conflicts) {
         let reference = RefOr::Ref(openapi::Ref::from_response_name("problem"));
         operation.responses.responses.entry(status.to_string()).or_insert(reference);

@@ -166,7 +166,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<KeyInfo>, Problem> {
     grant.for_all_rooms()?;
-    let found = api.keys.all().into_iter().find(|key| key.id == id).ok_or_else(unknown)?;
+    // A revoked one is in the list alone.
+    let found = api.keys.all().into_iter().find(|key| key.id == id && key.revoked_ms.is_none());
+    let found = found.ok_or_else(unknown)?;
     Ok(axum::Json(KeyInfo::of(&found, api.keys.now_ms())))
 }
 
