@@ -30,7 +30,7 @@ pub(super) fn operations() -> OpenApiRouter<Arc<Api>> {
 #[utoipa::path(put, path = "/v1/rooms/{room}/state/{key}", tag = "state", operation_id = "state_set",
     params(("room" = RoomName, Path, description = "The room, percent-encoded."),
         ("key" = StateKey, Path, description = "The key, percent-encoded.")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Option<Vec<u8>>, content_type = "application/octet-stream"),
     responses((status = 200, description = "The room after the change.", body = Room)))]
 async fn set(
     grant: Grant<{ needs::ROOMS_WRITE }>,
