@@ -67,7 +67,7 @@ fn try_out(cases: u32, seed: u32) -> Result<Counts> {
     let url = url.context("the node has no API")?.trim_end_matches("/v1");
     let operations = fs::read_to_string(root().join("docs/openapi.json"))?.matches("\"operationId\"").count();
     let each = cases.div_ceil(u32::try_from(operations)?).max(5);
-    let st = python.with_file_name("st");
+    let st = root().join(python.with_file_name("st"));
     let log = folder.join("schemathesis.txt");
     let file = fs::File::create(&log)?;
     let mut tried = command(st);
@@ -76,8 +76,9 @@ fn try_out(cases: u32, seed: u32) -> Result<Counts> {
     tried.args(["--max-examples", &each.to_string(), "--seed", &seed.to_string(), "--workers", "1"]);
     tried.args(["--no-color", "--continue-on-failure", "--max-response-time", "10"]);
     tried.env("SCHEMATHESIS_HOOKS", root().join("tools/xtask/python/api_hooks.py"));
-    let status =
-        tried.stdout(file.try_clone()?).stderr(file).status().context("schemathesis does not start")?;
+    // It leaves a cache where it runs.
+    let status = tried.current_dir(&folder).stdout(file.try_clone()?).stderr(file).status();
+    let status = status.context("schemathesis does not start")?;
     let said = fs::read_to_string(&log)?;
     node.stop()?;
     let made = said.lines().find_map(made_cases).unwrap_or(0);
