@@ -100,7 +100,10 @@ impl<'a> Removal<'a> {
         let (&kind, rest) = bytes.split_first()?;
         let mut pos = 0;
         Some(match kind {
-            kind::ONE => Removal::One { offset: at.checked_sub(varint::read(rest, &mut pos)?.max(1))? },
+            kind::ONE => {
+                let back = varint::read(rest, &mut pos).filter(|back| *back > 0)?;
+                Removal::One { offset: at.checked_sub(back)? }
+            }
             kind::NAMES => {
                 let from = at.saturating_sub(varint::read(rest, &mut pos)?);
                 let count = varint::read(rest, &mut pos)?;

@@ -275,6 +275,7 @@ fn valid() -> Vec<BatchVector> {
         }),
         v("removal_of_runs", "M-4", removal("", &RemovalParts::Runs(&[(999, 1000), (400, 640)]))),
         v("act_of_an_unknown_kind", "M-4", vec![7, 0x10, CHECK, 0, 0x87, 0, 0, 2, 99, 1]),
+        v("act_that_removes_itself", "M-4", vec![7, 0x10, CHECK, 0, 0x87, 0, 0, 2, 1, 0]),
         v("act_that_is_cut_off", "M-4", vec![7, 0x10, CHECK, 0, 0x87, 0, 0, 1, 1]),
         v("removal_of_all", "M-4", removal("", &RemovalParts::All { from: 0 })),
         v("omitted_alone", "B-5", lanes(false, false, 128)),

@@ -107,7 +107,7 @@ pub(super) fn handle_notice(model: &mut Model, notice: NoticeKind, id: u64, unti
             (Tone::Warning, format!("refused by moderators{}{why}", model.order.take_held(id)))
         }
         NoticeKind::Waiting if id == 0 => return,
-        NoticeKind::Waiting => (Tone::Info, format!("{id} held for a decision: gs mod held, /approve K")),
+        NoticeKind::Waiting => (Tone::Info, format!("{id} held for a decision: /approve K, /reject K")),
         NoticeKind::Other => return,
     };
     model.notice(tone, &line);

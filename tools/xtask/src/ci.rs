@@ -26,7 +26,7 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     summary.check("clippy", || {
         run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     });
-    summary.check("client features", client_features);
+    summary.check("features", features);
     summary.check("documentation", || {
         run(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
     });
@@ -42,10 +42,20 @@ pub(crate) fn go(_: &Args) -> ExitCode {
     summary.close()
 }
 
-fn client_features() -> Result<()> {
-    CLIENT_FEATURES.iter().try_for_each(|features| {
+/// Builds that no other step has: the node of the demo, and the tools with the guide.
+const OTHER_BUILDS: [[&str; 3]; 2] = [
+    ["--package", "grandstand", "--no-default-features"],
+    ["--package", "grandstand-tools", "--features=guide"],
+];
+
+fn features() -> Result<()> {
+    for features in CLIENT_FEATURES {
         let client = ["clippy", "--package", "grandstand-client", "--all-targets", "--locked"];
         let features = ["--no-default-features", "--features", features, "--", "-D", "warnings"];
-        run(cargo(client).args(features))
-    })
+        run(cargo(client).args(features))?;
+    }
+    for build in OTHER_BUILDS {
+        run(cargo(["clippy", "--locked"]).args(build).args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }

@@ -206,8 +206,8 @@ def removal(at, fields):
     try:
         kind = reader._byte()
         if kind == 1:
-            one = at - max(reader._varint(), 1)
-            return {"one": one} if one >= 0 else None
+            back = reader._varint()
+            return {"one": at - back} if 0 < back <= at else None
         if kind == 2:
             begin = max(at - reader._varint(), 0)
             names = [reader._text() for _ in range(reader._varint())]

@@ -442,7 +442,7 @@ fn notices_say_what_moderators_did_and_what_to_do() {
             "* moderators warn you: be kind; /ack to speak again",
             "* moderators stopped you for 10 min",
             "* moderators banned you from this room: again",
-            "* 3 held for a decision: gs mod held, /approve K",
+            "* 3 held for a decision: /approve K, /reject K",
         ]
     );
 }
