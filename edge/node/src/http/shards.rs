@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use grandstand_engine::link::{
-    ActRequest, AdminAnswer, AdminRequest, Alias, AnswerKind, HistoryPage, PageOf, Publication, RoomInfo,
-    ShardId,
+    ActRequest, AdminAnswer, AdminRequest, AnswerKind, Publication, RoomInfo, ShardId,
 };
+#[cfg(feature = "api")]
+use grandstand_engine::link::{Alias, HistoryPage, PageOf};
 use grandstand_engine::runtime::Desk;
 use grandstand_protocol::refusal::Refusal;
 use tokio::sync::oneshot;
